@@ -1,0 +1,21 @@
+"""The maths, in pure torch: tensors (or a model and tensors) in, tensors out. Larger score = more wanted."""
+
+from lightning_al.functional.gradient_norm import gradient_norm
+from lightning_al.functional.perturbation import worst_case_perturbation
+from lightning_al.functional.probabilities import cross_entropy, log_probabilities
+from lightning_al.functional.saal import saal
+from lightning_al.functional.selection import kmeans_plusplus, top_k
+from lightning_al.functional.uncertainty import entropy, least_confidence, margin
+
+__all__ = [
+    "cross_entropy",
+    "entropy",
+    "gradient_norm",
+    "kmeans_plusplus",
+    "least_confidence",
+    "log_probabilities",
+    "margin",
+    "saal",
+    "top_k",
+    "worst_case_perturbation",
+]

@@ -1,0 +1,86 @@
+"""Losses and probabilities that keep their relative precision where float32's softmax does not.
+
+Once one logit leads by about 17, ``p_max - 1`` rounds to exactly 0 in float32 while the other residuals survive. The
+gradient of the usual cross-entropy then has the wrong *direction*, not only the wrong length. Everything here is
+written in the lead ``z_y - logsumexp_{j != y} z_j``, which does not saturate.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_al.gradients.precision import at_least_float32
+
+
+def _deficit(logits: Tensor, target: Tensor) -> Tensor:
+    """``logsumexp_{j != y} z_j - z_y`` over the class dimension 1; ``target`` is (B, ...)."""
+    index = target.unsqueeze(1)
+    # A masked class (-inf) must not make the gradient of logsumexp NaN, so it is very small instead.
+    floor = torch.finfo(logits.dtype).min / 4
+    finite = logits.clamp(min=floor)
+    others = finite.scatter(1, index, floor).logsumexp(1)
+    return others - finite.gather(1, index).squeeze(1)
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    r"""Cross-entropy of each sample, exact where float32's usual form saturates.
+
+    .. math:: \ell = \mathrm{softplus}\Bigl(\log\sum_{j \ne y} e^{z_j} - z_y\Bigr)
+
+    Args:
+        logits: Floating (B, C) or (B, C, ...), C of at least 2.
+        target: Class indices (B) or (B, ...).
+
+    Returns:
+        The loss of each sample (and pixel), (B) or (B, ...), in nats.
+
+    Example:
+        >>> z = torch.tensor([[40.0, 0.0], [0.0, 0.0]])
+        >>> cross_entropy(z, torch.tensor([0, 0]))
+        tensor([4.2484e-18, 6.9315e-01])
+    """
+    logits = at_least_float32(logits)
+    return -F.logsigmoid(-_deficit(logits, target))
+
+
+def log_probabilities(logits: Tensor) -> Tensor:
+    """``log_softmax`` over dimension 1, with full relative precision at the leading class too.
+
+    Args:
+        logits: Floating (B, C) or (B, C, ...), C of at least 2.
+
+    Returns:
+        Log-probabilities of the same shape.
+
+    Example:
+        >>> log_probabilities(torch.tensor([[40.0, 0.0]]))
+        tensor([[-4.2484e-18, -4.0000e+01]])
+    """
+    logits = at_least_float32(logits)
+    top = logits.detach().argmax(1)
+    leading = F.logsigmoid(-_deficit(logits, top)).unsqueeze(1)
+    return logits.log_softmax(1).scatter(1, top.unsqueeze(1), leading)
+
+
+def check_logits(logits: Tensor) -> None:
+    """Refuse what is not a floating (B, C, ...) tensor with at least two classes.
+
+    Raises:
+        TypeError: If ``logits`` is not a floating tensor.
+        ValueError: If it has fewer than two dimensions or classes.
+    """
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f"Logits must be a tensor of shape (B, C), got {type(logits).__name__}. If the model returns something else "
+            "(a dict, a tuple), give the loop a `task=` whose `logits(model, inputs)` picks the tensor out."
+        )
+    if not logits.is_floating_point():
+        raise TypeError(
+            f"Logits must be floating point, got {logits.dtype}. Return the raw outputs of the last layer, not class "
+            "indices, or give the loop a `task=` whose `logits(model, inputs)` does."
+        )
+    if logits.ndim < 2 or logits.shape[1] < 2:
+        raise ValueError(
+            f"Logits must have shape (B, C) with C >= 2 classes, got {tuple(logits.shape)}. A single sigmoid output "
+            "or a regression needs a `task=` of its own: stack a binary logit z as (0, z) in its `logits`."
+        )

@@ -1,0 +1,130 @@
+"""Sharpness-aware active learning: the loss of each sample under its own worst-case weight perturbation."""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_al.functional.perturbation import check_perturbation, worst_case_perturbation
+from lightning_al.functional.probabilities import check_logits, cross_entropy
+from lightning_al.gradients.per_sample import Call, Differentiator, Forward, Params, score_groups
+
+TargetFn = Callable[[Any], Any]
+LossFn = Callable[[Any, Any], Tensor]
+
+
+def pseudo_labels(logits: Tensor) -> Tensor:
+    """Return the most likely class, (B, C, ...) -> (B, ...); the lowest index among ties."""
+    check_logits(logits)
+    return logits.argmax(1)
+
+
+def mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the cross-entropy of each sample, (B, C, ...), (B, ...) -> (B,), averaged over positions."""
+    check_logits(logits)
+    losses = cross_entropy(logits, target)
+    return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
+
+
+def saal(
+    model: nn.Module,
+    inputs: Any,
+    *,
+    rho: float = 0.05,
+    perturbation: str = "sam",
+    p: float = 2.0,
+    group_size: int = 1,
+    score: str = "max",
+    targets: Any = None,
+    forward: Forward | None = None,
+    target_fn: TargetFn | None = None,
+    loss_fn: LossFn | None = None,
+    max_bytes: int | None = None,
+) -> Tensor:
+    r"""Maximally perturbed loss of each sample (Kim et al., SAAL, ICML 2023, Eq. 8-12, Algorithm 1).
+
+    .. math::
+        s_i = \ell(x_i, \hat y_i; \theta + \epsilon_i), \qquad
+        \epsilon_i = \arg\max_{\|\epsilon\| \le \rho} \ell(x_i, \hat y_i; \theta + \epsilon)
+        \ \text{to first order}, \qquad \hat y_i = \arg\max f_\theta(x_i)
+
+    The pseudo-label is taken at θ and stays fixed. Each sample has its own perturbation; with ``group_size`` B > 1
+    (the paper's Table 2) consecutive groups of B samples share the perturbation of the group's mean loss, and each
+    keeps its own loss under it.
+
+    The paper's text defines ``perturbation="sam"``; its authors' code computes ``"asam"`` over all parameters, which
+    moves the loss far less at the same ``rho``.
+
+    Args:
+        model: Scored in ``eval()`` whatever mode it came in, and left exactly as it was.
+        inputs: Any pytree of tensors with the batch as first dimension.
+        rho: Radius of the perturbation, > 0.
+        perturbation: ``"sam"`` or ``"asam"``, see
+            :func:`~lightning_al.functional.perturbation.worst_case_perturbation`.
+        p: Norm of the ball for ``"sam"``, > 1. ``inf`` moves a large model very far in L2 and warns.
+        group_size: Samples that share a perturbation.
+        score: ``"max"`` for the perturbed loss, ``"difference"`` for the perturbed minus the plain loss.
+        targets: Labels to use in place of the pseudo-labels, a pytree with the batch first.
+        forward: ``forward(model, inputs) -> outputs``. Default: ``model(inputs)``.
+        target_fn: ``target_fn(outputs) -> targets``. Default: the argmax over dimension 1.
+        loss_fn: ``loss_fn(outputs, targets) -> (B,)``. Default: cross-entropy in nats, averaged over positions.
+        max_bytes: Bound on the bytes of per-sample weights held at once.
+
+    Returns:
+        Scores (B,), at least float32. Larger = sharper = more wanted.
+
+    Raises:
+        TypeError: If the outputs are not floating logits.
+        ValueError: If an option is out of range, or the logits do not have the shape (B, C, ...).
+
+    Example:
+        >>> model = torch.nn.Linear(2, 3)
+        >>> x = torch.randn(5, 2)
+        >>> bool((saal(model, x) > saal(model, x, rho=1e-6)).all())
+        True
+    """
+    check_perturbation(rho, perturbation, p)
+    if score not in ("max", "difference"):
+        raise ValueError(f'`score` must be "max" or "difference", got {score!r}.')
+    if math.isinf(p):
+        size = sum(w.numel() for w in model.parameters() if w.requires_grad)
+        if size > 10_000:
+            warnings.warn(
+                f"`p=inf` moves each of the {size:,} weights by rho={rho}, an L2 distance of {rho * math.sqrt(size):.3g}. "
+                "Scores may say little; a much smaller `rho` is usual with p=inf.",
+                stacklevel=2,
+            )
+    find_targets = target_fn if target_fn is not None else pseudo_labels
+    losses_of = loss_fn if loss_fn is not None else mean_cross_entropy
+
+    def group_score(diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
+        x, given = group
+
+        def mean_loss(weights: Params) -> tuple[Tensor, tuple[Tensor, Any]]:
+            outputs = call(weights, x)
+            wanted = given if targets is not None else find_targets(outputs)
+            losses = losses_of(outputs, wanted)
+            return losses.mean(), (losses, wanted)
+
+        grads, (plain, wanted) = diff.gradient(mean_loss, params)
+        with torch.no_grad():
+            names = list(params)
+            eps = worst_case_perturbation(
+                [params[k] for k in names], [grads[k] for k in names], rho=rho, perturbation=perturbation, p=p
+            )
+            moved = {k: params[k] + e for k, e in zip(names, eps, strict=True)}
+            perturbed = losses_of(call(moved, x), wanted)
+        return perturbed - plain if score == "difference" else perturbed
+
+    return score_groups(
+        model,
+        group_score,
+        (inputs, targets),
+        forward=forward,
+        group_size=group_size,
+        copies=3,  # gradient, perturbation, moved weights
+        max_bytes=max_bytes,
+    )
