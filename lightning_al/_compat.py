@@ -1,0 +1,113 @@
+"""Every private Lightning name this package leans on, so that one test file tells when Lightning changes."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.fabric.utilities.distributed import _InfiniteBarrier
+from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
+from lightning.pytorch.trainer import call
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+
+def infinite_barrier() -> AbstractContextManager[Any]:
+    """A context at whose end every rank waits for the slowest, without the process group's timeout."""
+    return _InfiniteBarrier()
+
+
+def launch(trainer: pl.Trainer, function: Callable[..., Any], *args: Any) -> Any:
+    """Run ``function(*args)`` in the Trainer's processes; inside, further Trainer calls run in place.
+
+    Modules must be among ``args``: spawning shares their memory between workers otherwise.
+    """
+    launcher = trainer.strategy.launcher
+    if launcher is None:
+        return function(*args)
+    return launcher.launch(function, *args, trainer=None)
+
+
+def launches_copies(trainer: pl.Trainer) -> bool:
+    """Whether launching works on copies of our objects (spawn, fork), which must be copied back."""
+    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+
+
+def run_in_place(trainer: pl.Trainer) -> None:
+    """Tell the Trainer, inside a launched function, that the processes are there already."""
+    trainer.strategy._launcher = None
+
+
+def configure_model(trainer: pl.Trainer, model: pl.LightningModule) -> None:
+    """Run the model's ``configure_model`` hook (idempotent by Lightning's contract) where it has one."""
+    model.trainer = trainer
+    trainer.strategy.connect(model)
+    call._call_configure_model(trainer)
+
+
+def reset_epochs(trainer: pl.Trainer) -> None:
+    """Make the next ``trainer.fit`` begin at epoch 0. Totals, which loggers use as steps, go on growing."""
+    trainer.fit_loop.epoch_progress.current.reset()
+
+
+def steps(trainer: pl.Trainer) -> dict[str, int]:
+    """Return the counters that must never go back: optimizer steps, and the loggers' step."""
+    epoch_loop = trainer.fit_loop.epoch_loop
+    return {"optimizer": epoch_loop.global_step, "logged": epoch_loop._batches_that_stepped}
+
+
+def restore_steps(trainer: pl.Trainer, counters: dict[str, int], *, automatic: bool) -> None:
+    """Set the counters of :func:`steps` in a fresh Trainer, so that a resumed campaign's logs go on."""
+    epoch_loop = trainer.fit_loop.epoch_loop
+    if automatic:
+        progress = epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
+    else:
+        progress = epoch_loop.manual_optimization.optim_step_progress.total
+    progress.ready = progress.completed = counters["optimizer"]
+    epoch_loop._batches_that_stepped = counters["logged"]
+
+
+@contextlib.contextmanager
+def step_limits_from_here(trainer: pl.Trainer) -> Iterator[Callable[[], None]]:
+    """Let ``max_steps`` and ``min_steps`` count from the present step instead of from the Trainer's first.
+
+    Yields a function that switches to the raised limits. Until it is called the Trainer shows the limits as the user
+    gave them, which is what ``estimated_stepping_batches`` must see while schedulers are made.
+    """
+    epoch_loop = trainer.fit_loop.epoch_loop
+    low, high = epoch_loop.min_steps, epoch_loop.max_steps
+    start = epoch_loop.global_step
+
+    def raise_limits() -> None:
+        if high != -1:
+            epoch_loop.max_steps = start + high
+        if low is not None:
+            epoch_loop.min_steps = start + low
+
+    try:
+        yield raise_limits
+    finally:
+        epoch_loop.min_steps, epoch_loop.max_steps = low, high
+
+
+def share_hyperparameters(wrapper: pl.LightningDataModule, datamodule: pl.LightningDataModule) -> None:
+    """Let ``wrapper`` log and save the hyperparameters of the ``datamodule`` inside it."""
+    wrapper._log_hyperparams = datamodule._log_hyperparams
+    for name in ("_hparams", "_hparams_initial", "_hparams_name"):
+        if hasattr(datamodule, name):
+            setattr(wrapper, name, getattr(datamodule, name))
+
+
+__all__ = [
+    "configure_model",
+    "infinite_barrier",
+    "is_overridden",
+    "launch",
+    "launches_copies",
+    "reset_epochs",
+    "restore_steps",
+    "run_in_place",
+    "share_hyperparameters",
+    "step_limits_from_here",
+    "steps",
+]

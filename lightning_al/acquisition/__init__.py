@@ -1,0 +1,18 @@
+"""Acquisitions: which samples to label next. Each is a Lightning callback."""
+
+from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.gradient_norm import EntropyGradNorm, ExpectedGradNorm
+from lightning_al.acquisition.random import Random
+from lightning_al.acquisition.saal import SAAL
+from lightning_al.acquisition.uncertainty import Entropy, LeastConfidence, Margin
+
+__all__ = [
+    "SAAL",
+    "Acquisition",
+    "Entropy",
+    "EntropyGradNorm",
+    "ExpectedGradNorm",
+    "LeastConfidence",
+    "Margin",
+    "Random",
+]

@@ -1,0 +1,72 @@
+"""Gradient-norm acquisitions."""
+
+from typing import Any, ClassVar
+
+import lightning.pytorch as pl
+from torch import Tensor
+
+from lightning_al import functional as F_al
+from lightning_al.acquisition.base import Acquisition
+from lightning_al.functional.gradient_norm import check_gradient_norm
+
+
+class EntropyGradNorm(Acquisition):
+    r"""Largest :math:`\|\nabla_\theta H(p(x))\|` (Wang et al., AAAI 2022; LPLgrad 2024, Eq. 5-9).
+
+    The norm is 0 at one-hot predictions, and also at uniform ones and at exact two-way ties, so this does not pick
+    the most undecided samples; :class:`ExpectedGradNorm` does not have this.
+
+    Args:
+        norm: ``"global"``, one L2 norm over all parameters (the papers' text), or ``"tensor_sum"``, the sum over
+            parameter tensors (both papers' code; what reproduction recipes use).
+        selection: ``"top"`` or ``"kmeans++"``.
+
+    Raises:
+        ValueError: If an option is unknown.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"logits", "gradients"})
+
+    def __init__(self, norm: str = "global", selection: str = "top") -> None:
+        super().__init__(selection=selection)
+        check_gradient_norm("entropy", norm)
+        self.norm = norm
+
+    def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
+        """Return the norm of each sample's entropy gradient, (B,)."""
+        return F_al.gradient_norm(
+            model, self.task.inputs(batch), loss="entropy", norm=self.norm, forward=self.task.logits
+        )
+
+
+class ExpectedGradNorm(Acquisition):
+    r"""Largest expected gradient length :math:`\sum_c p_c \|\nabla_\theta \ell(x, c)\|`.
+
+    Wang et al. (AAAI 2022, Eq. 6) publish :math:`\|\nabla_\theta \sum_c p_c \ell(x, c)\|` under this name. Under
+    cross-entropy that sum is the entropy, so the published score is *identical* to :class:`EntropyGradNorm`
+    (``loss="expected_loss"``). The default, ``"expected_norm"``, is the quantity the name promises (Settles 2008).
+
+    Args:
+        loss: ``"expected_norm"`` or ``"expected_loss"``.
+        norm: ``"global"`` or ``"tensor_sum"``, see :class:`EntropyGradNorm`.
+        selection: ``"top"`` or ``"kmeans++"``.
+
+    Raises:
+        ValueError: If an option is unknown.
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset({"logits", "gradients"})
+
+    def __init__(self, loss: str = "expected_norm", norm: str = "global", selection: str = "top") -> None:
+        super().__init__(selection=selection)
+        if loss not in ("expected_norm", "expected_loss"):
+            raise ValueError(f'`loss` must be "expected_norm" or "expected_loss", got {loss!r}.')
+        check_gradient_norm(loss, norm)
+        self.loss = loss
+        self.norm = norm
+
+    def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
+        """Return the expected gradient length of each sample, (B,)."""
+        return F_al.gradient_norm(
+            model, self.task.inputs(batch), loss=self.loss, norm=self.norm, forward=self.task.logits
+        )

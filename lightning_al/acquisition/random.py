@@ -1,0 +1,28 @@
+"""The baseline that every method must beat."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_al.acquisition.base import Acquisition, Rows
+from lightning_al.functional.selection import top_k
+
+
+class Random(Acquisition):
+    """Uniformly random samples. Runs no inference at all.
+
+    Example:
+        >>> rows = {"index": torch.arange(10)}
+        >>> len(Random().select(rows, 3, labelled_rows={}, generator=torch.Generator().manual_seed(0)))
+        3
+    """
+
+    requires: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
+        """Draw a uniform score for each candidate and take the largest."""
+        return top_k(torch.rand(len(rows["index"]), generator=generator, dtype=torch.float64), k)

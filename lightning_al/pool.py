@@ -1,0 +1,149 @@
+"""Which units of the data set are unlabelled, pending, labelled or skipped."""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+UNLABELLED, PENDING, LABELLED, SKIPPED = range(4)
+_NAMES = ("unlabelled", "pending", "labelled", "skipped")
+
+Indices = Sequence[int] | Tensor
+
+
+class Pool:
+    """The state of every unit of a data set, as plain index arrays.
+
+    A unit is a dataset index unless the task says otherwise. Each is *unlabelled*, *pending* (asked, not yet
+    answered), *labelled* or *skipped* (the annotator declined). The pool knows no Lightning, no labels and no disk.
+
+    Args:
+        size: Number of units.
+
+    Raises:
+        ValueError: If ``size`` is negative.
+
+    Example:
+        >>> pool = Pool(5)
+        >>> pool.ask([3, 1])
+        >>> pool.label([3])
+        >>> pool.labelled.tolist(), pool.pending.tolist(), pool.unlabelled.tolist()
+        ([3], [1], [0, 2, 4])
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 0:
+            raise ValueError(f"A pool needs a size of at least 0, got {size}.")
+        self._state = torch.zeros(size, dtype=torch.uint8)
+        self._labelled: list[int] = []  # in the order in which the labels arrived
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {name}" for name, n in zip(_NAMES, self.counts(), strict=True))
+        return f"Pool({len(self)} units: {counts})"
+
+    def counts(self) -> tuple[int, int, int, int]:
+        """Return how many units are unlabelled, pending, labelled and skipped."""
+        a, b, c, d = torch.bincount(self._state.long(), minlength=4).tolist()
+        return a, b, c, d
+
+    def _where(self, state: int) -> Tensor:
+        return torch.nonzero(self._state == state).flatten()
+
+    @property
+    def unlabelled(self) -> Tensor:
+        """Units that may be asked for, ascending."""
+        return self._where(UNLABELLED)
+
+    @property
+    def pending(self) -> Tensor:
+        """Units asked for and not yet answered, ascending."""
+        return self._where(PENDING)
+
+    @property
+    def skipped(self) -> Tensor:
+        """Units the annotator declined, ascending."""
+        return self._where(SKIPPED)
+
+    @property
+    def labelled(self) -> Tensor:
+        """Labelled units, in the order in which the labels arrived."""
+        return torch.tensor(self._labelled, dtype=torch.long)
+
+    def cost(self, unit: int) -> float:
+        """What labelling ``unit`` costs of the budget. 1 unless a subclass says otherwise."""
+        return 1.0
+
+    def is_labelled(self, unit: int) -> bool:
+        """Whether ``unit`` has a label."""
+        return int(self._state[unit]) == LABELLED
+
+    def check(self, units: Indices) -> list[int]:
+        """Return ``units`` as a list of ints, refusing what is not a set of units of this pool.
+
+        Raises:
+            TypeError: If an entry is not an integer.
+            IndexError: If an entry is outside the pool.
+            ValueError: If an entry is repeated.
+        """
+        values = units.tolist() if isinstance(units, Tensor) else list(units)
+        wrong = [u for u in values if isinstance(u, bool) or not hasattr(u, "__index__")]
+        if wrong:
+            raise TypeError(f"Dataset indices must be integers, got {wrong[0]!r} ({type(wrong[0]).__name__}).")
+        values = [u.__index__() for u in values]
+        outside = [u for u in values if not 0 <= u < len(self)]
+        if outside:
+            raise IndexError(f"Dataset indices must be between 0 and {len(self) - 1}, got {outside[:10]}.")
+        if len(set(values)) != len(values):
+            seen: set[int] = set()
+            repeated = sorted({u for u in values if u in seen or seen.add(u)})  # type: ignore[func-returns-value]
+            raise ValueError(f"Dataset indices must be distinct, got {repeated[:10]} more than once.")
+        return values
+
+    def ask(self, units: Indices) -> None:
+        """Mark unlabelled ``units`` as pending.
+
+        Raises:
+            ValueError: If one of them is not unlabelled; nothing changes then.
+        """
+        values = self.check(units)
+        taken = [u for u in values if int(self._state[u]) != UNLABELLED]
+        if taken:
+            state = _NAMES[int(self._state[taken[0]])]
+            raise ValueError(f"Only unlabelled units can be asked for; {taken[0]} is {state} ({len(taken)} such).")
+        self._state[values] = PENDING
+
+    def label(self, units: Indices) -> None:
+        """Mark ``units`` as labelled, whatever they were; those already labelled keep their place."""
+        values = self.check(units)
+        self._labelled.extend(u for u in values if int(self._state[u]) != LABELLED)
+        self._state[values] = LABELLED
+
+    def skip(self, units: Indices) -> None:
+        """Mark ``units`` as declined, never to be asked for again. Labelled ones stay labelled."""
+        values = [u for u in self.check(units) if int(self._state[u]) != LABELLED]
+        self._state[values] = SKIPPED
+
+    def candidates(self, size: int | None = None, *, generator: torch.Generator) -> Tensor:
+        """Draw a random sub-pool of the unlabelled units, in random order.
+
+        The order is random so that ties and groups do not follow the order of the data set.
+
+        Args:
+            size: How many; clamped to what is left. None: all.
+            generator: The only source of randomness.
+
+        Returns:
+            LongTensor of distinct unlabelled units.
+        """
+        left = self.unlabelled
+        order = torch.randperm(len(left), generator=generator)
+        return left[order if size is None else order[:size]]
+
+    def digest(self) -> int:
+        """Return a 63-bit hash of the labelled units and their order, to compare across processes."""
+        digest = hashlib.sha256(self.labelled.numpy().tobytes()).digest()
+        return int.from_bytes(digest[:8], "big") >> 1

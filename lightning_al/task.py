@@ -1,0 +1,196 @@
+"""What a batch means: where its inputs and targets are, what the model's outputs are, what its loss is."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Subset
+
+from lightning_al.functional.probabilities import check_logits
+from lightning_al.functional.saal import mean_cross_entropy, pseudo_labels
+
+
+class Task(ABC):
+    """Translates between a project's batches and what acquisitions and the ledger need.
+
+    A task of one's own overrides three methods, :meth:`inputs`, :meth:`targets` and :meth:`with_label`, and the others
+    where classification's defaults do not fit.
+    """
+
+    @abstractmethod
+    def inputs(self, batch: Any) -> Any:
+        """Return what the model is called with: any pytree of tensors with the batch as first dimension."""
+
+    @abstractmethod
+    def targets(self, batch: Any) -> Any:
+        """Return the targets of a batch. Also called on a single, uncollated sample of the data set."""
+
+    @abstractmethod
+    def with_label(self, sample: Any, label: Any) -> Any:
+        """Return a data set's ``sample`` with its label replaced by ``label``."""
+
+    def logits(self, model: nn.Module, inputs: Any) -> Tensor:
+        """Return the raw class scores, (B, C) or (B, C, ...)."""
+        return model(inputs)
+
+    def pseudo_targets(self, logits: Tensor) -> Any:
+        """Return the targets the model itself would give."""
+        return pseudo_labels(logits)
+
+    def loss(self, logits: Tensor, targets: Any) -> Tensor:
+        """Return the loss of each sample, (B,), averaged over its pixels or boxes."""
+        return mean_cross_entropy(logits, targets)
+
+    def features(self, model: nn.Module, inputs: Any) -> Tensor:
+        """Return the input of the model's last linear layer, (B, d).
+
+        Raises:
+            ValueError: If no ``nn.Linear`` runs in the model's forward.
+        """
+        seen: list[Tensor] = []
+        hooks = [
+            module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+            for module in model.modules()
+            if isinstance(module, nn.Linear)
+        ]
+        try:
+            self.logits(model, inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if not seen:
+            raise ValueError(
+                "No `nn.Linear` runs in the model's forward, so there are no penultimate features. "
+                "Give the loop a `task=` whose `features(model, inputs)` returns them."
+            )
+        return seen[-1].flatten(1)
+
+    def check(self, model: nn.Module, batch: Any) -> None:
+        """Refuse, before anything trains, a model or batch this task cannot work with."""
+        check_logits(self.logits(model, self.inputs(batch)))
+
+    def key(self, dataset: Dataset, index: int) -> str:
+        """Return a name for a sample that outlives a reordering: its file's where there is one, else its index."""
+        while isinstance(dataset, Subset):
+            dataset, index = dataset.dataset, dataset.indices[index]
+        samples = getattr(dataset, "samples", None)
+        try:
+            path = samples[index][0]  # type: ignore[index]
+        except (TypeError, IndexError, KeyError):
+            return str(index)
+        if not isinstance(path, (str, Path)):
+            return str(index)
+        root = getattr(dataset, "root", None)
+        if isinstance(root, (str, Path)) and Path(path).is_relative_to(root):
+            path = Path(path).relative_to(root)
+        return Path(path).as_posix()
+
+    def encode_label(self, label: Any) -> Any:
+        """Return ``label`` as a JSON value for the ledger."""
+        return label.tolist() if isinstance(label, Tensor) else label
+
+    def decode_label(self, value: Any) -> Any:
+        """Return the label that :meth:`encode_label` encoded."""
+        return value
+
+
+class ClassificationTask(Task):
+    """One class index per sample: batches ``(inputs, targets, ...)``, outputs (B, C).
+
+    Args:
+        outputs: What the model's forward gives: ``"logits"`` (also log-probabilities), or ``"probabilities"``, whose
+            logarithm is then taken.
+
+    Raises:
+        ValueError: If ``outputs`` is neither.
+
+    Example:
+        >>> task = ClassificationTask()
+        >>> task.with_label((torch.zeros(2), -1), 7)
+        (tensor([0., 0.]), 7)
+    """
+
+    def __init__(self, outputs: str = "logits") -> None:
+        if outputs not in ("logits", "probabilities"):
+            raise ValueError(f'`outputs` must be "logits" or "probabilities", got {outputs!r}.')
+        self.outputs = outputs
+
+    def _pair(self, batch: Any) -> Any:
+        if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+            what = f"{type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, (tuple, list)) else "")
+            raise TypeError(
+                f"`ClassificationTask` expects batches and samples (inputs, target, ...), got a {what}. Give the loop a "
+                "`task=` whose `inputs`, `targets` and `with_label` know yours."
+            )
+        return batch
+
+    def inputs(self, batch: Any) -> Any:
+        """Return the first entry."""
+        if isinstance(batch, Tensor):  # a pool without targets
+            return batch
+        return batch[0] if isinstance(batch, (tuple, list)) and len(batch) == 1 else self._pair(batch)[0]
+
+    def targets(self, batch: Any) -> Any:
+        """Return the second entry."""
+        return self._pair(batch)[1]
+
+    def logits(self, model: nn.Module, inputs: Any) -> Tensor:
+        """Return ``model(inputs)``, or its logarithm where the model gives probabilities."""
+        outputs = model(inputs)
+        if self.outputs == "probabilities":
+            outputs = outputs.clamp(min=torch.finfo(outputs.dtype).tiny).log()
+        return outputs
+
+    def with_label(self, sample: Any, label: Any) -> Any:
+        """Return ``sample`` with its second entry replaced, in the type that it had."""
+        if isinstance(sample, Tensor):
+            return (sample, label)
+        if isinstance(sample, (tuple, list)) and len(sample) == 1:
+            return (sample[0], label)
+        old = self._pair(sample)[1]
+        if isinstance(old, Tensor):
+            label = torch.as_tensor(label, dtype=old.dtype).reshape(old.shape)
+        elif type(old).__module__ == "numpy":
+            label = type(old)(label)
+        if hasattr(sample, "_replace"):  # a named tuple
+            return sample._replace(**{sample._fields[1]: label})
+        return type(sample)((sample[0], label, *sample[2:]))
+
+    def check(self, model: nn.Module, batch: Any) -> None:
+        """Refuse logits of another shape than (B, C); warn where they look like probabilities."""
+        logits = self.logits(model, self.inputs(batch))
+        check_logits(logits)
+        if logits.ndim != 2:
+            raise ValueError(
+                f"`ClassificationTask` expects logits of shape (B, C), got {tuple(logits.shape)}. For dense outputs "
+                "give the loop a `task=` of their own."
+            )
+        sums = logits.float().sum(1)
+        if self.outputs == "logits" and bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums)):
+            rank_zero_warn(
+                "Every row of the model's outputs is non-negative and sums to 1: they look like probabilities, while "
+                "scores are computed from logits. If so, pass `task=ClassificationTask(outputs='probabilities')`, or "
+                "return the logits from `forward`."
+            )
+
+    def encode_label(self, label: Any) -> int:
+        """Return the class index as an int.
+
+        Raises:
+            TypeError: If it is not a single integer.
+        """
+        if isinstance(label, Tensor) and (label.is_floating_point() or label.numel() != 1):
+            what = f"a {label.dtype} tensor of shape {tuple(label.shape)}"
+        elif isinstance(label, Tensor):
+            return int(label)
+        elif hasattr(label, "__index__") and getattr(label, "ndim", 0) == 0:
+            return int(label.__index__())
+        else:
+            what = f"{label!r} ({type(label).__name__})"
+        raise TypeError(
+            f"`ClassificationTask` needs class indices (integers) as labels, got {what}. For multi-hot, soft or "
+            "regression targets give the loop a `task=` with its own `loss`, `encode_label` and `decode_label`."
+        )
