@@ -1,0 +1,28 @@
+"""Active learning for PyTorch Lightning.
+
+Keep your LightningModule, your LightningDataModule and your Trainer; add an acquisition callback, and write
+``ActiveLearningLoop(model, datamodule, ...).run(trainer)`` where ``trainer.fit(model, datamodule)`` stood.
+"""
+
+from lightning_al.campaign import Campaign, RoundResult
+from lightning_al.datamodule import ActiveDataModule
+from lightning_al.loop import ActiveLearningLoop
+from lightning_al.oracle import SKIP, AwaitTell, DatasetOracle, Oracle
+from lightning_al.pool import Pool
+from lightning_al.task import ClassificationTask, Task
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "SKIP",
+    "ActiveDataModule",
+    "ActiveLearningLoop",
+    "AwaitTell",
+    "Campaign",
+    "ClassificationTask",
+    "DatasetOracle",
+    "Oracle",
+    "Pool",
+    "RoundResult",
+    "Task",
+]

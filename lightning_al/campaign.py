@@ -1,0 +1,288 @@
+"""The ledger of a campaign on disk: one immutable file per event, enough to go on after a kill at any point."""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_al.pool import Pool
+
+SCHEMA = 1
+INITIAL_ROUND = -1
+"""The "round" in which the initial set is asked for, before anything is trained."""
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """What one round yielded.
+
+    Args:
+        round: Number of the round, from 0.
+        labelled: Labels the model was trained on.
+        picked: Dataset indices asked for, best first; empty in the last round.
+        scores: Their scores; empty for acquisitions that score nothing.
+        metrics: What the evaluation logged.
+        seconds: Wall-clock seconds of ``fit``, ``evaluate``, ``score`` and ``select``; 0 for a stage that did not run.
+    """
+
+    round: int
+    labelled: int
+    picked: list[int]
+    scores: list[float]
+    metrics: dict[str, float]
+    seconds: dict[str, float]
+
+    def __str__(self) -> str:
+        metrics = " ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+        seconds = " ".join(f"{stage} {value:.1f}s" for stage, value in self.seconds.items())
+        return f"round {self.round}: {self.labelled} labels | {metrics} | {seconds}"
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Any]:
+    """Open a file for binary writing that appears under its name whole or not at all, and survives a power cut.
+
+    Written beside, fsync, rename, fsync of the folder.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "x"
+        >>> with atomic_write(path) as file:
+        ...     _ = file.write(b"all")
+        >>> path.read_bytes()
+        b'all'
+    """
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        publish(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def publish(beside: Path, path: Path) -> None:
+    """Rename a file that is already on disk to its final name, and make the rename durable."""
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class Campaign:
+    """A campaign's ledger: which questions were asked and answered, and what each round yielded.
+
+    Everything is derived from the events: ``started``, ``asked``, ``answered``, ``skipped``, ``fitted``. Files are
+    JSON and ``weights_only`` tensors, never pickle: reading one cannot run code.
+
+    Args:
+        dirpath: The campaign's folder.
+        events: Its events so far, oldest first, the first one ``started``.
+        writes: Whether :meth:`write` touches the disk (rank 0) or not.
+
+    Raises:
+        ValueError: If the events are not a campaign this version understands.
+    """
+
+    def __init__(self, dirpath: str | Path, events: list[Event], *, writes: bool = True) -> None:
+        self.dirpath = Path(dirpath)
+        self.writes = writes
+        self.events = 0
+        self.options: dict[str, Any] = {}
+        self.pool = Pool(0)
+        self.labels: dict[int, Any] = {}
+        self.keys: dict[int, str] = {}
+        self._asked: list[Event] = []
+        self._fitted: list[Event] = []
+        if not events or events[0].get("kind") != "started":
+            raise ValueError(f"The ledger in {self.dirpath} does not begin with a `started` event.")
+        for event in events:
+            self.apply(event)
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def exists(dirpath: str | Path) -> bool:
+        """Whether ``dirpath`` holds a campaign."""
+        ledger = Path(dirpath) / "ledger"
+        return ledger.is_dir() and any(ledger.glob("[0-9]*.json"))
+
+    @staticmethod
+    def read_events(dirpath: str | Path) -> list[Event]:
+        """Read the events of the campaign in ``dirpath``.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If a file is missing or damaged, or of a newer version; the file is named.
+        """
+        if not Campaign.exists(dirpath):
+            raise FileNotFoundError(f"There is no campaign in {Path(dirpath)} (no `ledger/` folder with events).")
+        events = []
+        for number, path in enumerate(sorted((Path(dirpath) / "ledger").glob("[0-9]*.json"))):
+            if path.name.split("-")[0] != f"{number:06d}":
+                raise ValueError(f"The ledger lacks event {number:06d}; the next one is {path}. Restore it from a copy.")
+            try:
+                event = json.loads(path.read_text())
+                kind, schema = event["kind"], event["schema"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"The ledger file {path} is damaged ({error}). Restore it from a copy.") from None
+            if schema > SCHEMA:
+                raise ValueError(f"{path} was written by a newer lightning_al (schema {schema}, this one: {SCHEMA}).")
+            if kind not in _APPLY:
+                raise ValueError(f"{path} holds an event of unknown kind {kind!r}.")
+            events.append(event)
+        return events
+
+    @classmethod
+    def load(cls, dirpath: str | Path) -> "Campaign":
+        """Read a campaign back without running it.
+
+        Raises:
+            FileNotFoundError: If there is none in ``dirpath``.
+            ValueError: If the ledger is damaged.
+        """
+        return cls(dirpath, cls.read_events(dirpath))
+
+    @property
+    def rounds(self) -> list[RoundResult]:
+        """What each round yielded so far, oldest first."""
+        fits = {e["round"]: e for e in self._fitted}
+        asks = {e["round"]: e for e in self._asked if e["round"] != INITIAL_ROUND}
+        results = []
+        latest: Event | None = None
+        for number in sorted(fits.keys() | asks.keys()):
+            fit, ask = fits.get(number), asks.get(number)
+            latest = fit or latest
+            seconds = {"fit": 0.0, "evaluate": 0.0, "score": 0.0, "select": 0.0}
+            seconds |= (fit["seconds"] if fit else {}) | (ask["seconds"] if ask else {})
+            results.append(
+                RoundResult(
+                    round=number,
+                    labelled=latest["labelled"] if latest else 0,
+                    picked=list(ask["indices"]) if ask else [],
+                    scores=list(ask["scores"]) if ask else [],
+                    metrics=dict(latest["metrics"]) if latest else {},
+                    seconds=seconds,
+                )
+            )
+        return results
+
+    @property
+    def last_fit(self) -> Event | None:
+        """The newest ``fitted`` event."""
+        return self._fitted[-1] if self._fitted else None
+
+    @property
+    def next_round(self) -> int:
+        """The round whose question has not been asked yet; the initial set comes before round 0."""
+        return max((e["round"] for e in self._asked), default=INITIAL_ROUND - 1) + 1
+
+    @property
+    def label_digest(self) -> str:
+        """A hash of all labels in the order they came, to tell whether a fit saw them."""
+        import hashlib
+
+        told = [(i, self.labels[i]) for i in self.pool.labelled.tolist()]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, dirpath: str | Path, *, size: int, options: dict[str, Any]) -> list[Event]:
+        """Begin a campaign in ``dirpath`` and return its first event.
+
+        Raises:
+            FileExistsError: If there is one already.
+        """
+        path = Path(dirpath)
+        if cls.exists(path):
+            raise FileExistsError(
+                f"{path} holds a campaign already. Pass `resume=True` (`--resume`) to go on with it, or another "
+                "`dirpath`; nothing was changed."
+            )
+        (path / "ledger").mkdir(parents=True, exist_ok=True)
+        event = _stamp("started", {"size": size, "options": options})
+        _append(path, 0, event)
+        return [event]
+
+    def write(self, kind: str, **fields: Any) -> Event:
+        """Put an event on disk and return it; :meth:`apply` takes note of it."""
+        event = _stamp(kind, fields)
+        if self.writes:
+            _append(self.dirpath, self.events, event)
+        return event
+
+    def apply(self, event: Event) -> None:
+        """Take note of an event that is on disk."""
+        _APPLY[event["kind"]](self, event)
+        self.events += 1
+
+    def _apply_started(self, event: Event) -> None:
+        self.pool = Pool(event["size"])
+        self.options = event["options"]
+
+    def _apply_asked(self, event: Event) -> None:
+        self.pool.ask(event["indices"])
+        self.keys.update(zip(event["indices"], event["keys"], strict=True))
+        self._asked.append(event)
+
+    def _apply_answered(self, event: Event) -> None:
+        self.pool.label(event["indices"])
+        self.keys.update(zip(event["indices"], event["keys"], strict=True))
+        self.labels.update(zip(event["indices"], event["labels"], strict=True))
+
+    def _apply_skipped(self, event: Event) -> None:
+        self.pool.skip(event["indices"])
+
+    def _apply_fitted(self, event: Event) -> None:
+        self._fitted.append(event)
+
+    # -- weights ---------------------------------------------------------------------------------------------------
+
+    def save_state(self, name: str, state: dict[str, Any]) -> None:
+        """Save plain state (ints, strings, lists, dicts, tensors) beside the ledger, atomically."""
+        if self.writes:
+            (self.dirpath / name).parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self.dirpath / name) as file:
+                torch.save(state, file)
+
+    def load_state(self, name: str) -> dict[str, Any] | None:
+        """Load what :meth:`save_state` saved, or None."""
+        path = self.dirpath / name
+        return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+
+
+def _stamp(kind: str, fields: dict[str, Any]) -> Event:
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"schema": SCHEMA, "kind": kind, "time": now, **fields}
+
+
+def _append(dirpath: Path, number: int, event: Event) -> None:
+    path = dirpath / "ledger" / f"{number:06d}-{event['kind']}.json"
+    taken = next((dirpath / "ledger").glob(f"{number:06d}-*.json"), None)
+    if taken is not None:
+        raise FileExistsError(f"{taken} was written meanwhile: another process runs the campaign in {dirpath}.")
+    with atomic_write(path) as file:
+        file.write((json.dumps(event) + "\n").encode())
+
+
+_APPLY: dict[str, Callable[[Campaign, Event], None]] = {
+    "started": Campaign._apply_started,
+    "asked": Campaign._apply_asked,
+    "answered": Campaign._apply_answered,
+    "skipped": Campaign._apply_skipped,
+    "fitted": Campaign._apply_fitted,
+}

@@ -1,0 +1,228 @@
+"""What is refused before anything trains or is written, with the value seen and the way out."""
+
+from __future__ import annotations
+
+import functools
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch.optim import Optimizer
+
+from lightning_al._compat import is_overridden
+from lightning_al.acquisition.base import Acquisition
+from lightning_al.campaign import Campaign
+from lightning_al.datamodule import ActiveDataModule
+from lightning_al.fitting import RESETS
+from lightning_al.initial import METHODS
+from lightning_al.oracle import Oracle
+from lightning_al.task import Task
+
+if TYPE_CHECKING:
+    from lightning_al.loop import ActiveLearningLoop
+
+
+def check_package(thing: Any, name: str) -> None:
+    """Refuse objects of the ``pytorch_lightning`` package, whose classes are not those of ``lightning``.
+
+    Raises:
+        TypeError: Naming the import to change.
+    """
+    if any(base.__module__.split(".")[0] == "pytorch_lightning" for base in type(thing).__mro__):
+        raise TypeError(
+            f"`{name}` is a {type(thing).__name__} of the `pytorch_lightning` package, whose classes are not those of "
+            "`lightning`. Change `import pytorch_lightning as pl` to `import lightning.pytorch as pl` in your project."
+        )
+
+
+def _check_count(name: str, value: Any, least: int, *, optional: bool = False) -> None:
+    if optional and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"`{name}` must be an integer{' or None' if optional else ''}, got {value!r}.")
+    if value < least:
+        raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
+
+
+def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]:
+    """Refuse the loop's options that cannot be honoured, and return them as plain values for the ledger.
+
+    Raises:
+        TypeError: If something has the wrong type.
+        ValueError: If a value is out of range.
+    """
+    check_package(model, "model")
+    check_package(datamodule, "datamodule")
+    if not isinstance(model, pl.LightningModule):
+        raise TypeError(f"`model` must be a `lightning.LightningModule`, got {type(model).__name__}.")
+    initial, query_size = options["initial"], options["query_size"]
+    if isinstance(initial, int):
+        _check_count("initial", initial, 1)
+        count = initial
+    else:
+        if isinstance(initial, str) or not hasattr(initial, "__len__"):
+            raise TypeError(f"`initial` must be a count or a list of dataset indices, got {initial!r}.")
+        count = len(initial)
+        if count == 0:
+            raise ValueError("`initial` is an empty list; the first fit needs at least one labelled sample.")
+        initial = [int(i) for i in initial]
+    _check_count("query_size", query_size, 1)
+    _check_count("rounds", options["rounds"], 0, optional=True)
+    _check_count("budget", options["budget"], 1, optional=True)
+    _check_count("subpool_size", options["subpool_size"], 1, optional=True)
+    _check_count("seed", options["seed"], 0)
+    if options["subpool_size"] is not None and query_size > options["subpool_size"]:
+        raise ValueError(
+            f"`query_size={query_size}` is larger than the sub-pool it is picked from, "
+            f"`subpool_size={options['subpool_size']}`. Make the sub-pool at least as large."
+        )
+    if options["budget"] is not None and options["budget"] < count:
+        raise ValueError(
+            f"`budget={options['budget']}` counts the initial labels too and does not cover the {count} of `initial`."
+        )
+    _check_choice("initial_by", options["initial_by"], METHODS)
+    _check_choice("evaluate", options["evaluate"], ("validate", "test"))
+    _check_choice("weights", options["weights"], ("last", "best"))
+    reset = options["reset"]
+    if not callable(reset):
+        _check_choice("reset", reset, RESETS)
+    if reset == "continue" and options["weights"] == "best":
+        raise ValueError(
+            '`reset="continue"` keeps the optimizer state, which belongs to the last weights, and cannot go with '
+            '`weights="best"`. Use `reset="warm"`, or `weights="last"`.'
+        )
+    oracle, task = options["oracle"], options["task"]
+    if oracle is not None and not isinstance(oracle, Oracle):
+        raise TypeError(f"`oracle` must be an `Oracle` (`request` and `poll`), got {type(oracle).__name__}.")
+    if task is not None and not isinstance(task, Task):
+        raise TypeError(f"`task` must be a `Task`, got {type(task).__name__}.")
+    plain = {k: v for k, v in options.items() if k not in ("oracle", "task")}
+    named = getattr(reset, "__qualname__", type(reset).__name__)
+    return {**plain, "initial": initial, "reset": reset if isinstance(reset, str) else named}
+
+
+def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
+    """Refuse a Trainer or module with which the loop would silently do the wrong thing; return the acquisition.
+
+    Raises:
+        TypeError: If an object is of the wrong kind or package.
+        ValueError: If an option of the Trainer cannot work.
+    """
+    check_package(trainer, "trainer")
+    if not isinstance(trainer, pl.Trainer):
+        raise TypeError(f"`trainer` must be a `lightning.Trainer`, got {type(trainer).__name__}.")
+    found = [c for c in trainer.callbacks if isinstance(c, Acquisition)]
+    if len(found) != 1:
+        names = ", ".join(type(c).__name__ for c in found) or "none"
+        raise ValueError(
+            f"The loop needs exactly one acquisition among the Trainer's callbacks, found {len(found)}: {names}. "
+            "For example `Trainer(callbacks=[SAAL(rho=0.05)])`."
+        )
+    if isinstance(trainer.strategy, FSDPStrategy):
+        raise ValueError(
+            "`FSDPStrategy` keeps weights flat outside of forward, so samples cannot be scored. Use "
+            '`strategy="ddp"`, or `ModelParallelStrategy` (FSDP2).'
+        )
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        raise ValueError(
+            "`fast_dev_run` trains in the first round only and hides most of the pool. For a quick trial use "
+            "`limit_train_batches=2, max_epochs=1` and `ActiveLearningLoop(..., rounds=1, subpool_size=...)`."
+        )
+    if trainer.limit_predict_batches != 1.0:
+        raise ValueError(
+            f"`limit_predict_batches={trainer.limit_predict_batches}` would silently hide the rest of the pool. Remove "
+            "it; to score fewer samples use `ActiveLearningLoop(..., subpool_size=...)`."
+        )
+    if trainer.overfit_batches > 0:
+        raise ValueError(f"`overfit_batches={trainer.overfit_batches}` trains on a fixed few batches. Remove it.")
+    if trainer.limit_train_batches == 0 or trainer.max_epochs == 0 or trainer.max_steps == 0:
+        raise ValueError(
+            f"Nothing would train: max_epochs={trainer.max_epochs}, max_steps={trainer.max_steps}, "
+            f"limit_train_batches={trainer.limit_train_batches}."
+        )
+    _check_evaluation(loop, trainer)
+    _check_optimizers(loop.model)
+    if not is_overridden("training_step", loop.model):
+        raise ValueError(f"{type(loop.model).__name__} has no `training_step`, so nothing would train.")
+    return found[0]
+
+
+def _check_evaluation(loop: ActiveLearningLoop, trainer: pl.Trainer) -> None:
+    short = "val" if loop.evaluate == "validate" else "test"
+    inner = loop.datamodule.datamodule
+    if not (is_overridden(f"{short}_dataloader", inner) or is_overridden(f"{short}_dataloader", loop.model)):
+        other = "test" if short == "val" else "validate"
+        raise ValueError(
+            f'`evaluate="{loop.evaluate}"` needs a `{short}_dataloader()`, which {type(inner).__name__} does not have. '
+            f'Define it, or use `evaluate="{other}"`.'
+        )
+    step = "validation_step" if short == "val" else "test_step"
+    if not is_overridden(step, loop.model):
+        raise ValueError(f'`evaluate="{loop.evaluate}"` needs a `{step}`, which {type(loop.model).__name__} lacks.')
+    if loop.weights == "best" and not any(
+        isinstance(c, ModelCheckpoint) and c.monitor is not None for c in trainer.checkpoint_callbacks
+    ):
+        raise ValueError(
+            '`weights="best"` needs a `ModelCheckpoint(monitor=...)` among the callbacks, which says what best means.'
+        )
+
+
+def _check_optimizers(model: pl.LightningModule) -> None:
+    """A stock ``LightningCLI`` makes one optimizer at start and returns it at every fit."""
+    method = vars(model).get("configure_optimizers")
+    function = method.__func__ if isinstance(method, MethodType) else method
+    shared = isinstance(function, functools.partial) and any(
+        isinstance(v, Optimizer) for v in [*function.args, *function.keywords.values()]
+    )
+    kept = [name for name, value in vars(model).items() if isinstance(value, Optimizer)]
+    if shared or kept:
+        where = "by `LightningCLI` from the `optimizer:` section" if shared else f"as `self.{kept[0]}`"
+        raise ValueError(
+            f"The optimizer was made once, {where}, and would be used in every round: its learning rate and momentum "
+            "would run on, and after a reset it would train old parameters. Run `lightning-al run` (or "
+            "`ActiveLearningCLI`), which makes it afresh each round, or build it inside `configure_optimizers`, for "
+            "example from an `OptimizerCallable` argument."
+        )
+
+
+def check_same_campaign(
+    campaign: Campaign, options: dict[str, Any], size: int, datamodule: ActiveDataModule
+) -> None:
+    """Refuse to go on with the campaign of another data set or seed; warn about other options that changed.
+
+    Raises:
+        ValueError: Naming what differs.
+    """
+    if len(campaign.pool) != size:
+        raise ValueError(
+            f"The campaign in {campaign.dirpath} is of a data set of {len(campaign.pool)} samples; this one has {size}."
+        )
+    before = campaign.options
+    if before.get("seed") != options["seed"]:
+        raise ValueError(
+            f"The campaign in {campaign.dirpath} has seed {before.get('seed')}, and cannot go on with seed "
+            f"{options['seed']}."
+        )
+    for index, key in list(campaign.keys.items())[:: max(1, len(campaign.keys) // 100)]:
+        now = datamodule.task.key(datamodule.train_set, index)
+        if now != key:
+            raise ValueError(
+                f"Sample {index} of the training set was {key!r} when the campaign in {campaign.dirpath} began and is "
+                f"{now!r} now: the data set is another, or in another order."
+            )
+    changed = {
+        name: (before.get(name), value)
+        for name, value in options.items()
+        if name not in ("rounds", "budget", "seed") and before.get(name) != value
+    }
+    if changed:
+        said = "; ".join(f"{name}: {old!r} -> {new!r}" for name, (old, new) in changed.items())
+        rank_zero_warn(f"The campaign in {campaign.dirpath} goes on with options that changed: {said}.")

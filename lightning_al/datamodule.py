@@ -1,0 +1,378 @@
+"""The user's datamodule seen through a pool: training on what is labelled, scoring what is not."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor, nn
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+)
+
+from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
+from lightning_al.pool import Pool
+from lightning_al.randomness import derive_seed
+from lightning_al.scoring import BlockSampler
+from lightning_al.task import Task
+
+_DELEGATED_HOOKS = (
+    "val_dataloader",
+    "test_dataloader",
+    "transfer_batch_to_device",
+    "on_before_batch_transfer",
+    "on_after_batch_transfer",
+    "on_exception",
+)
+
+
+class LabelledView(Dataset):
+    """Some samples of a data set, with the labels that were told in place of the data set's own.
+
+    Args:
+        dataset: Map-style.
+        indices: Which samples, in order.
+        label_of: The label of a dataset index, or None to leave samples as they are.
+        task: Puts a label into a sample.
+    """
+
+    def __init__(
+        self, dataset: Dataset, indices: list[int], label_of: Callable[[int], Any] | None, task: Task
+    ) -> None:
+        self.dataset = dataset
+        self.indices = indices
+        self.label_of = label_of
+        self.task = task
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def _told(self, index: int, sample: Any) -> Any:
+        return sample if self.label_of is None else self.task.with_label(sample, self.label_of(index))
+
+    def __getitem__(self, position: int) -> Any:
+        index = self.indices[position]
+        return self._told(index, self.dataset[index])
+
+    def __getitems__(self, positions: list[int]) -> list[Any]:
+        indices = [self.indices[p] for p in positions]
+        if callable(getattr(self.dataset, "__getitems__", None)):
+            samples = self.dataset.__getitems__(indices)  # type: ignore[attr-defined]
+        else:
+            samples = [self.dataset[i] for i in indices]
+        return [self._told(i, s) for i, s in zip(indices, samples, strict=True)]
+
+
+class EpochSampler(DistributedSampler):
+    """A sampler whose order, and the seeds of the loader's workers, follow from (seed, epoch) alone.
+
+    So a round that was killed and resumed sees the same batches.
+    """
+
+    def __init__(self, dataset: Dataset, *, num_replicas: int, rank: int, shuffle: bool, seed: int) -> None:
+        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=shuffle, seed=seed % 2**31)
+        self.generator = torch.Generator()
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin ``epoch``; Lightning calls this."""
+        super().set_epoch(epoch)
+        self.generator.manual_seed(derive_seed(self.seed, self.rank, "workers", epoch))
+
+
+class ActiveDataModule(pl.LightningDataModule):
+    """The user's datamodule seen through a :class:`~lightning_al.Pool`.
+
+    The train loader covers what is labelled, with the labels that were told; the predict loader the candidates, on
+    un-augmented inputs. Validation and test loaders, transfer hooks, hyperparameters and every other attribute are the
+    user's. The settings of the user's train loader (batch size, workers, collate function, pinning, ...) are kept.
+    ``prepare_data`` and ``setup`` run once per stage, not at every fit.
+
+    Args:
+        datamodule: The user's.
+        task: What a batch means.
+        pool_source: ``"auto"``: the datamodule's ``pool_dataset()`` if it has one, else the training set with a
+            warning. ``"predict"``: the data set of ``predict_dataloader()``.
+        pool_batch_size: Batch size for scoring; default the train loader's.
+
+    Raises:
+        TypeError: If ``datamodule`` is not a ``LightningDataModule``.
+        ValueError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        datamodule: pl.LightningDataModule,
+        *,
+        task: Task,
+        pool_source: str = "auto",
+        pool_batch_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(datamodule, pl.LightningDataModule):
+            raise TypeError(f"`datamodule` must be a `lightning.LightningDataModule`, got {type(datamodule).__name__}.")
+        if pool_source not in ("auto", "predict"):
+            raise ValueError(f'`pool` must be "auto" or "predict", got {pool_source!r}.')
+        if pool_batch_size is not None and pool_batch_size < 1:
+            raise ValueError(f"`pool_batch_size` must be at least 1, got {pool_batch_size}.")
+        self.datamodule = datamodule
+        self.task = task
+        self.pool_source = pool_source
+        self.pool_batch_size = pool_batch_size
+        self.pool = Pool(0)
+        self.labels: dict[int, Any] = {}
+        self.seed = 0
+        self.prepare_data_per_node = datamodule.prepare_data_per_node
+        self._prepared = False
+        self._stages: list[str] = []
+        self._candidates = torch.empty(0, dtype=torch.long)
+        self._multiple = 1
+        self._warned_single = False
+        # Only what the user overrides may look overridden here: Lightning asks before it calls.
+        for hook in _DELEGATED_HOOKS:
+            if is_overridden(hook, datamodule):
+                setattr(self, hook, getattr(datamodule, hook))
+        share_hyperparameters(self, datamodule)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "datamodule":
+            raise AttributeError(name)
+        return getattr(self.datamodule, name)
+
+    # -- life cycle ------------------------------------------------------------------------------------------------
+
+    def prepare_data(self) -> None:
+        """Run the user's hook, once."""
+        if not self._prepared:
+            self._prepared = True
+            self.datamodule.prepare_data()
+
+    def setup(self, stage: str) -> None:
+        """Run the user's hook, once per stage."""
+        self.datamodule.trainer = self.trainer
+        if stage not in self._stages:
+            self._stages.append(stage)
+            self.datamodule.setup(stage)
+
+    def teardown(self, stage: str) -> None:
+        """Keep everything for the next round; :meth:`close` tears down."""
+
+    def close(self) -> None:
+        """Run the user's ``teardown`` for every stage that was set up."""
+        for stage in self._stages:
+            self.datamodule.teardown(stage)
+        self._stages.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the user's state."""
+        return self.datamodule.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load the user's state."""
+        self.datamodule.load_state_dict(state_dict)
+
+    def open(self, trainer: pl.Trainer, model: nn.Module) -> None:
+        """Find and check the data sets, before anything trains.
+
+        Raises:
+            TypeError: If the train loader is not one ``DataLoader`` over a map-style data set with a plain sampler.
+            ValueError: If the pool's data set is not the training set without augmentation.
+        """
+        self.trainer = trainer
+        self.datamodule.trainer = trainer
+        with infinite_barrier():
+            if trainer.local_rank == 0 and (self.prepare_data_per_node or trainer.is_global_zero):
+                self.prepare_data()
+        self.setup("fit")
+        self._template = _check_train_loader(self.datamodule.train_dataloader())
+        self.train_set: Dataset = self._template.dataset
+        self.pool_set = self._find_pool_set()
+        self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+
+    def _find_pool_set(self) -> Dataset:
+        n = len(self.train_set)  # type: ignore[arg-type]
+        if self.pool_source == "predict":
+            if not is_overridden("predict_dataloader", self.datamodule):
+                raise ValueError(
+                    '`pool="predict"` needs a `predict_dataloader()` over the training set without augmentation, but '
+                    f'{type(self.datamodule).__name__} has none. Define it, or `pool_dataset()` with `pool="auto"`.'
+                )
+            self.setup("predict")
+            loader = self.datamodule.predict_dataloader()
+            dataset = getattr(loader, "dataset", None)
+            where = "predict_dataloader()"
+        else:
+            make = getattr(self.datamodule, "pool_dataset", None)
+            if make is None:
+                rank_zero_warn(
+                    f"{type(self.datamodule).__name__} has no `pool_dataset()`, so the pool is scored on the training "
+                    "set as it is, random augmentation included. Return the same samples in the same order, without "
+                    "augmentation, from a method `pool_dataset()`."
+                )
+                return self.train_set
+            dataset, where = make(), "pool_dataset()"
+        if not isinstance(dataset, Dataset) and not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
+            raise TypeError(f"`{where}` must give one map-style data set, got {type(dataset).__name__}.")
+        if isinstance(dataset, IterableDataset):
+            raise TypeError(f"`{where}` gave an iterable data set; samples need stable indices: use a map-style one.")
+        if len(dataset) != n:
+            raise ValueError(
+                f"The pool of `{where}` has {len(dataset)} samples and the training set {n}. Both must hold the same "
+                "samples in the same order."
+            )
+        if self.pool_source == "predict":
+            self._compare_targets(dataset, n)
+        return dataset
+
+    def _compare_targets(self, dataset: Dataset, n: int) -> None:
+        """Predict sets are usually other data: taking one silently would pick wrong rows."""
+        for i in sorted({round(k * (n - 1) / 15) for k in range(16)}) if n else []:
+            try:
+                ours, theirs = (self.task.encode_label(self.task.targets(d[i])) for d in (self.train_set, dataset))
+            except TypeError:
+                raise ValueError(
+                    f'`pool="predict"`: sample {i} of the predict set has no target that could be compared with the '
+                    "training set's, so it may be other data. Define `pool_dataset()` on the datamodule instead."
+                ) from None
+            if ours != theirs:
+                raise ValueError(
+                    f'`pool="predict"`: sample {i} has target {ours!r} in the training set and {theirs!r} in the predict '
+                    "set: they are other data, or in another order. Define `pool_dataset()` on the datamodule instead."
+                )
+
+    # -- loaders ---------------------------------------------------------------------------------------------------
+
+    @property
+    def batch_size(self) -> int:
+        """Batch size of the user's train loader."""
+        return int(self._template.batch_size or 1)
+
+    def check_training(self, count: int) -> None:
+        """Refuse a labelled set from which no training batch can be made.
+
+        Raises:
+            ValueError: If ``count`` labels give no batch.
+        """
+        local = -(-count // self._replicas()["num_replicas"])
+        if self._template.drop_last and local < self.batch_size:
+            raise ValueError(
+                f"The train loader drops its last batch (`drop_last=True`, batch size {self.batch_size}), and "
+                f"{count} labels give {local} per process: not one batch, so nothing would train. Start with at least "
+                f"{self.batch_size * self._replicas()['num_replicas']} labels, or set `drop_last=False`."
+            )
+        if self._has_batch_norm and local == 1:
+            raise ValueError(
+                f"{count} labelled sample(s) per round-0 process make a training batch of one, which BatchNorm cannot "
+                "train on. Start with at least 2 per process."
+            )
+
+    def _replicas(self) -> dict[str, int]:
+        kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
+        return {"num_replicas": 1, "rank": 0, **(kwargs or {})}  # type: ignore[dict-item]
+
+    def label_of(self, index: int) -> Any:
+        """Return the label that was told for a dataset index."""
+        return self.task.decode_label(self.labels[index])
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the user's loader over the labelled samples, in an order that follows from seed and epoch."""
+        view = LabelledView(self.train_set, self.pool.labelled.tolist(), self.label_of, self.task)
+        template = self._template
+        shuffle = isinstance(template.sampler, RandomSampler) or bool(getattr(template.sampler, "shuffle", False))
+        sampler = EpochSampler(view, shuffle=shuffle, seed=self.seed, **self._replicas())
+        # A resumed round begins at a later epoch, and workers fetch as soon as the loader is iterated.
+        if self.trainer is not None:
+            sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        drop_last = bool(template.drop_last)
+        if self._has_batch_norm and not drop_last and len(sampler) % self.batch_size == 1 < self.batch_size:
+            drop_last = len(sampler) > 1
+            if drop_last and not self._warned_single:
+                self._warned_single = True
+                rank_zero_warn(
+                    f"{len(sampler)} labelled samples in batches of {self.batch_size} leave a last batch of one, which "
+                    "BatchNorm cannot train on. Such a batch is dropped; each epoch drops another sample."
+                )
+        return self._loader(view, sampler, self.batch_size, drop_last=drop_last, generator=sampler.generator)
+
+    def predict_dataloader(self) -> DataLoader:
+        """Return a loader over the candidates of :meth:`pool_pass`, in their order."""
+        sampler = self._block_sampler()
+        size = self.pool_batch_size or self.batch_size
+        size = -(-size // self._multiple) * self._multiple
+        view = LabelledView(self.pool_set, self._candidates.tolist(), None, self.task)
+        return self._loader(view, sampler, size, drop_last=False, persistent_workers=False)
+
+    def pool_pass(self, indices: Tensor, multiple: int) -> tuple[bool, range]:
+        """Point :meth:`predict_dataloader` at dataset ``indices``.
+
+        Args:
+            indices: The samples, in order; the same on every rank.
+            multiple: Batches and shards are cut only at multiples of this.
+
+        Returns:
+            Whether the pass is sharded, and the positions that this rank sees. With fewer groups than ranks every
+            rank sees all, since Lightning cannot predict over an empty shard.
+        """
+        self._candidates, self._multiple = indices, multiple
+        sampler = self._block_sampler()
+        return sampler.num_replicas > 1, sampler.block
+
+    def _block_sampler(self) -> BlockSampler:
+        where = self._replicas()
+        if -(-len(self._candidates) // self._multiple) < where["num_replicas"]:
+            where = {"num_replicas": 1, "rank": 0}
+        return BlockSampler(range(len(self._candidates)), multiple=self._multiple, **where)
+
+    def _loader(self, dataset: Dataset, sampler: DistributedSampler, batch_size: int, **changed: Any) -> DataLoader:
+        t = self._template
+        kept: dict[str, Any] = {
+            "num_workers": t.num_workers,
+            "collate_fn": t.collate_fn,
+            "pin_memory": t.pin_memory,
+            "timeout": t.timeout,
+            "worker_init_fn": t.worker_init_fn,
+            "multiprocessing_context": t.multiprocessing_context,
+            "prefetch_factor": t.prefetch_factor,
+            "persistent_workers": t.persistent_workers,
+        }
+        if hasattr(t, "in_order"):
+            kept["in_order"] = t.in_order
+        return DataLoader(dataset, batch_size=batch_size, sampler=sampler, **{**kept, **changed})
+
+    def __iter__(self) -> Iterator[Any]:  # a wrapper with __getattr__ must not pass for iterable
+        raise TypeError("ActiveDataModule is not iterable.")
+
+
+def _check_train_loader(loader: Any) -> DataLoader:
+    if not isinstance(loader, DataLoader):
+        raise TypeError(
+            f"`train_dataloader()` must return one `torch.utils.data.DataLoader`, got {type(loader).__name__}: the "
+            "loop must know which samples are in it."
+        )
+    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
+        raise TypeError(
+            f"The training set is iterable ({type(loader.dataset).__name__}); active learning needs stable indices. "
+            "Use a map-style data set, with `__getitem__` and `__len__`."
+        )
+    if loader.batch_size is None or type(loader.batch_sampler) is not BatchSampler:
+        raise TypeError(
+            f"The train loader has a batch sampler of its own ({type(loader.batch_sampler).__name__}), which draws "
+            "positions of the whole training set and cannot be carried over to the labelled part. Use `batch_size=` "
+            "with `shuffle=`."
+        )
+    sampler = loader.sampler
+    plain = type(sampler) in (RandomSampler, SequentialSampler) or isinstance(sampler, DistributedSampler)
+    if not plain or getattr(sampler, "replacement", False) or getattr(sampler, "_num_samples", None) is not None:
+        raise TypeError(
+            f"The train loader has a sampler of its own ({type(sampler).__name__}), which draws positions of the whole "
+            "training set and cannot be carried over to the labelled part. Use `shuffle=True`; weight classes in the "
+            "loss."
+        )
+    return loader

@@ -1,0 +1,339 @@
+"""Repeated fits of one Trainer: every round starts afresh, and a killed round goes on where it was."""
+
+import copy
+import time
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ModelSummary, ProgressBar
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import nn
+from torch.optim import Optimizer
+
+from lightning_al import _compat
+from lightning_al.acquisition.base import Acquisition
+from lightning_al.campaign import publish
+from lightning_al.randomness import seed_global
+
+ROUND_HOOKS = ("on_round_start", "on_round_end", "on_query_start", "on_query_end")
+RESETS = ("initial", "warm", "continue", "fresh")
+
+Reset = str | Callable[[pl.LightningModule], None]
+
+
+def redraw_parameters(model: nn.Module) -> None:
+    """Draw all parameters anew through the layers' ``reset_parameters``, children before parents.
+
+    Raises:
+        ValueError: If a parameter belongs to no module, nor ancestor, that can; they are named and nothing changes.
+    """
+
+    def method(module: nn.Module) -> Callable[[], None] | None:
+        for name in ("reset_parameters", "_reset_parameters"):  # attention and transformers have the second
+            found = getattr(module, name, None)
+            if callable(found):
+                return found
+        return None
+
+    covered: set[int] = set()
+    for module in model.modules():
+        if method(module) is not None:
+            covered.update(id(p) for p in module.parameters())
+    missing = [name for name, p in model.named_parameters() if id(p) not in covered]
+    if missing:
+        raise ValueError(
+            f'`reset="fresh"` cannot re-draw {", ".join(missing[:10])} ({len(missing)} parameter(s)): no module that '
+            "owns them has a `reset_parameters()`. Add one, or pass `reset=` a function of the model that does it."
+        )
+    for module in reversed(list(model.modules())):
+        redraw = method(module)
+        if redraw is not None:
+            redraw()
+
+
+def call_round_hook(trainer: pl.Trainer, name: str, loop: Any) -> None:
+    """Call a hook of the loop, ``hook(trainer, pl_module, loop)``, on every callback that defines it."""
+    for callback in trainer.callbacks:
+        hook = getattr(callback, name, None)
+        if callable(hook):
+            hook(trainer, loop.model, loop)
+
+
+def _keeps_its_state(callback: Callback) -> bool:
+    """Whether a callback is left alone between rounds.
+
+    Progress bars live through the rounds, and SaveConfigCallback must. A callback that defines a hook of the loop
+    knows of the rounds and looks after itself, unless it declares state of a fit (``state_dict``).
+    """
+    if isinstance(callback, (Acquisition, ProgressBar, ModelSummary)):
+        return True
+    if any(base.__name__ == "SaveConfigCallback" for base in type(callback).__mro__):
+        return True
+    knows_rounds = any(callable(getattr(callback, name, None)) for name in ROUND_HOOKS)
+    return knows_rounds and type(callback).state_dict is Callback.state_dict
+
+
+class _RoundCallback(Checkpoint):
+    """Seeds each epoch, guards the optimizers, and saves a checkpoint from which a killed round goes on.
+
+    A ``Checkpoint``, so that it runs after callbacks that may end the fit.
+    """
+
+    def __init__(self, fits: "RepeatedFit") -> None:
+        self.fits = fits
+        self.round = 0
+        self.path: Path | None = None
+        self.optimizer_states: list[dict[str, Any]] | None = None
+        self.last_save = 0.0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for optimizer, state in zip(trainer.optimizers, self.optimizer_states or [], strict=False):
+            # Momentum and the like only: the schedule, hence the learning rate, starts afresh.
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
+        self.last_save = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        seed_global(self.fits.seed, self.round, "epoch", trainer.current_epoch, trainer.global_rank)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        due = time.monotonic() - self.last_save >= self.fits.checkpoint_every_seconds
+        if self.path is None or not trainer.strategy.broadcast(due, 0) or trainer.should_stop:
+            return
+        if any(c.reduce_on_plateau for c in trainer.lr_scheduler_configs):
+            return  # Lightning steps these after this hook: a resumed round would miss one step
+        loader = trainer.train_dataloader
+        if getattr(loader, "persistent_workers", False):
+            return  # their random state cannot be restored; the round starts over instead, exactly
+        beside = self.path.with_name(self.path.name + ".tmp")
+        if trainer.is_global_zero:
+            beside.parent.mkdir(parents=True, exist_ok=True)
+        trainer.save_checkpoint(beside)
+        if trainer.is_global_zero:
+            publish(beside, self.path)
+        trainer.strategy.barrier("round checkpoint")
+        self.last_save = time.monotonic()
+
+
+class RepeatedFit:
+    """Fits one Trainer again and again, each time as if it were new.
+
+    Epochs, optimizers, schedulers, early stopping, checkpoints and other callbacks start afresh; ``global_step`` and
+    the loggers' step go on growing. Callbacks are restored *in place* from a copy taken before the first round, so
+    that the user's references to them stay valid. Callbacks that know of the rounds (they define ``on_round_start`` or
+    its like and no ``state_dict``) are left alone.
+
+    Args:
+        trainer: The user's Trainer.
+        model: The user's module, with the weights that round 0 starts from.
+        datamodule: What is fitted on.
+        reset: What each later round starts from.
+        seed: The campaign's seed.
+        dirpath: The campaign's folder, for checkpoints.
+    """
+
+    checkpoint_every_seconds = 60.0
+    """The least time between two checkpoints inside a round."""
+
+    def __init__(
+        self,
+        trainer: pl.Trainer,
+        model: pl.LightningModule,
+        datamodule: pl.LightningDataModule,
+        *,
+        reset: Reset,
+        seed: int,
+        dirpath: Path,
+    ) -> None:
+        self.trainer = trainer
+        self.model = model
+        self.datamodule = datamodule
+        self.reset = reset
+        self.seed = seed
+        self.dirpath = dirpath
+        self.initial = _cpu_copy(model.state_dict())
+        self.optimizer_states: list[dict[str, Any]] | None = None
+        self._optimizers: list[Optimizer] = []
+        self._callback = _RoundCallback(self)
+        self._scaler = getattr(trainer.precision_plugin, "scaler", None)
+        self._scaler_state = copy.deepcopy(self._scaler.state_dict()) if self._scaler is not None else None
+        # What callbacks may point at must stay itself, not become a copy.
+        shared: list[Any] = [trainer, model, datamodule, getattr(datamodule, "datamodule", None), *trainer.callbacks]
+        shared += [*trainer.loggers, *model.parameters(), *model.buffers(), *model.modules()]
+        self._shared = {id(thing): thing for thing in shared if thing is not None}
+        self._pristine: list[tuple[Callback, dict[str, Any]]] = []
+        for callback in trainer.callbacks:
+            if _keeps_its_state(callback):
+                continue
+            try:
+                self._pristine.append((callback, copy.deepcopy(callback.__dict__, dict(self._shared))))
+            except (TypeError, UnpicklingError, AttributeError, RuntimeError) as error:
+                rank_zero_warn(
+                    f"{type(callback).__name__} cannot be copied ({error}), so its state is carried from round to "
+                    "round. Give it an `on_round_start(trainer, pl_module, loop)` that resets it."
+                )
+
+    def round_folder(self, round_number: int) -> Path:
+        """Return the folder of a round's checkpoints."""
+        return self.dirpath / f"round_{round_number}"
+
+    def round_checkpoint(self, round_number: int) -> Path:
+        """Return the file from which a killed round goes on."""
+        return self.round_folder(round_number) / "resume.ckpt"
+
+    def fit(self, round_number: int, *, resume_from: Path | None = None) -> float:
+        """Train one round and return its seconds.
+
+        Args:
+            round_number: Which round; 0 starts from the weights as they are.
+            resume_from: A checkpoint inside this round to go on from.
+
+        Raises:
+            RuntimeError: If nothing was trained, or the optimizer is of an earlier round.
+        """
+        trainer = self.trainer
+        if round_number > 0 and resume_from is None:
+            self._reset_weights(round_number)
+        self._reset_trainer(round_number)
+        self._callback.round = round_number
+        self._callback.path = self.round_checkpoint(round_number)
+        keep = self.reset == "continue" and resume_from is None
+        self._callback.optimizer_states = self.optimizer_states if keep else None
+
+        before = _compat.steps(trainer)["optimizer"]
+        callbacks = trainer.callbacks
+        silenced = ModelSummary if round_number > 0 else ()
+        trainer.callbacks = [c for c in callbacks if not isinstance(c, silenced)] + [self._callback]
+        seed_global(self.seed, round_number, "fit", trainer.global_rank)
+        start = time.perf_counter()
+        try:
+            with _compat.step_limits_from_here(trainer) as raise_limits, self._guarded_optimizers(raise_limits):
+                ckpt_path = None if resume_from is None else str(resume_from)
+                trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True)
+        finally:
+            trainer.callbacks = callbacks
+        seconds = time.perf_counter() - start
+        if resume_from is None and _compat.steps(trainer)["optimizer"] == before:
+            raise RuntimeError(
+                f"Round {round_number} trained 0 optimizer steps on {len(self.datamodule.pool.labelled)} labelled "
+                "samples. Check `max_epochs`, `max_steps`, `limit_train_batches`, `drop_last`, and in manual "
+                "optimization that `training_step` calls `optimizer.step()`."
+            )
+        if self.reset == "continue":
+            self.optimizer_states = [_cpu_copy(o.state_dict()) for o in trainer.optimizers]
+        return seconds
+
+    def best_checkpoint(self) -> Path:
+        """Return the best checkpoint of the last fit.
+
+        Raises:
+            RuntimeError: If no ``ModelCheckpoint`` saved one.
+        """
+        for callback in self.trainer.checkpoint_callbacks:
+            path = getattr(callback, "best_model_path", "")
+            if path:
+                return Path(path)
+        raise RuntimeError(
+            '`weights="best"`, but no `ModelCheckpoint` saved a best checkpoint in this round. Does it `monitor=` a '
+            "metric that is logged in every round?"
+        )
+
+    def _reset_weights(self, round_number: int) -> None:
+        if self.reset == "initial":
+            self.model.load_state_dict(self.initial)
+        elif self.reset == "fresh" or callable(self.reset):
+            with torch.random.fork_rng():
+                seed_global(self.seed, round_number, "reset")
+                self.reset(self.model) if callable(self.reset) else redraw_parameters(self.model)
+
+    def _reset_trainer(self, round_number: int) -> None:
+        _compat.reset_epochs(self.trainer)
+        for callback, state in self._pristine:
+            callback.__dict__.clear()
+            callback.__dict__.update(copy.deepcopy(state, dict(self._shared)))
+        for callback in self.trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint):
+                given = next((state.get("dirpath") for c, state in self._pristine if c is callback), None)
+                folder = self.round_folder(round_number)
+                callback.dirpath = str(folder if given is None else Path(given) / folder.name)
+        if self._scaler is not None and self._scaler_state is not None and self.reset != "continue":
+            self._scaler.load_state_dict(self._scaler_state)
+
+    def _guarded_optimizers(self, raise_limits: Callable[[], None]) -> "_GuardedOptimizers":
+        return _GuardedOptimizers(self, raise_limits)
+
+    def check_optimizers(self, optimizers: list[Optimizer]) -> None:
+        """Refuse optimizers that are not this round's own.
+
+        Raises:
+            RuntimeError: If one was used in an earlier round, is kept on the model, or trains other parameters.
+        """
+        ours = {id(p) for p in self.model.parameters()}
+        kept = {id(value) for value in vars(self.model).values() if isinstance(value, Optimizer)}
+        fix = (
+            "Build the optimizer inside `configure_optimizers`, or let the module take an `OptimizerCallable`; on the "
+            "command line run `lightning-al run`, which builds it afresh each round."
+        )
+        for optimizer in optimizers:
+            if any(optimizer is old for old in self._optimizers) or id(optimizer) in kept:
+                raise RuntimeError(
+                    f"`configure_optimizers` returned the same {type(optimizer).__name__} object again: learning rate "
+                    f"and momentum would run on from round to round. {fix}"
+                )
+            params = [p for group in optimizer.param_groups for p in group["params"]]
+            if params and not any(id(p) in ours for p in params):
+                raise RuntimeError(
+                    f"`configure_optimizers` returned a {type(optimizer).__name__} that holds none of the model's "
+                    f"parameters, so nothing would train. {fix}"
+                )
+        self._optimizers = optimizers
+
+
+class _GuardedOptimizers:
+    """While a fit runs, look at what the model's ``configure_optimizers`` returns."""
+
+    def __init__(self, fits: RepeatedFit, raise_limits: Callable[[], None]) -> None:
+        self.fits = fits
+        self.raise_limits = raise_limits
+
+    def __enter__(self) -> None:
+        model = self.fits.model
+        self.own = model.__dict__.get("configure_optimizers")
+        if not _compat.is_overridden("configure_optimizers", model):
+            self.raise_limits()
+            return
+        original = model.configure_optimizers
+
+        def configure_optimizers() -> Any:
+            configured = original()
+            self.fits.check_optimizers(_optimizers_in(configured))
+            self.raise_limits()
+            return configured
+
+        model.configure_optimizers = configure_optimizers  # type: ignore[method-assign]
+
+    def __exit__(self, *exc: object) -> None:
+        model = self.fits.model
+        model.__dict__.pop("configure_optimizers", None)
+        if self.own is not None:
+            model.configure_optimizers = self.own
+
+
+def _optimizers_in(configured: Any) -> list[Optimizer]:
+    """Find the optimizers in any of the forms that ``configure_optimizers`` may return."""
+    if isinstance(configured, Optimizer):
+        return [configured]
+    if isinstance(configured, dict):
+        return _optimizers_in(configured.get("optimizer"))
+    if isinstance(configured, (list, tuple)):
+        return [optimizer for part in configured for optimizer in _optimizers_in(part)]
+    return []
+
+
+def _cpu_copy(state: Any) -> Any:
+    return torch.utils._pytree.tree_map(
+        lambda v: v.detach().to("cpu", copy=True) if isinstance(v, torch.Tensor) else v, dict(state)
+    )

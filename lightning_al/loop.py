@@ -1,0 +1,641 @@
+"""The active-learning loop: fit, evaluate, score, select, label, record."""
+
+import io
+import logging
+import math
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+
+from lightning_al import _compat
+from lightning_al.acquisition.base import Acquisition
+from lightning_al.campaign import INITIAL_ROUND, Campaign, Event, RoundResult
+from lightning_al.checks import check_options, check_project, check_same_campaign
+from lightning_al.datamodule import ActiveDataModule
+from lightning_al.distributed import (
+    check_same_on_every_rank,
+    end_process_group,
+    end_process_group_at_exit,
+    on_rank_zero,
+)
+from lightning_al.fitting import RepeatedFit, Reset, call_round_hook
+from lightning_al.initial import choose_initial
+from lightning_al.oracle import SKIP, DatasetOracle, Oracle
+from lightning_al.pool import Indices, Pool
+from lightning_al.randomness import generator
+from lightning_al.scoring import score_pool
+from lightning_al.task import ClassificationTask, Task
+
+log = logging.getLogger(__name__)
+
+
+class ActiveLearningLoop:
+    """Runs an active-learning campaign on an existing Lightning project.
+
+    Each round fits the model on what is labelled, evaluates it, scores the unlabelled samples with the acquisition
+    among the Trainer's callbacks, and asks the oracle for the labels of the best. One Trainer serves all rounds; each
+    round starts afresh as ``reset`` says, while ``global_step`` and the loggers' step go on growing.
+
+    Args:
+        model: The user's module.
+        datamodule: The user's datamodule.
+        query_size: Labels asked for per round.
+        initial: How many samples are labelled before round 0, or which (dataset indices).
+        initial_by: How they are chosen: ``"random"``, or ``"balanced"`` over the classes (simulated campaigns only).
+        rounds: Number of queries; the history has one entry more, for the last fit. None: no limit.
+        budget: Number of labels to spend, the initial ones included. None: no limit. With neither, the campaign runs
+            until the pool is empty; with both, until the first is reached.
+        subpool_size: Score only this many random candidates each round. None: all.
+        reset: What rounds after the first start from: ``"initial"``, the same initial weights; ``"warm"``, the
+            weights as they are, with a fresh optimizer; ``"continue"``, weights and optimizer state; ``"fresh"``, new
+            random weights through ``reset_parameters``; or a function of the model.
+        oracle: Where labels come from. Default: the data set's own hidden labels.
+        task: What a batch means. Default: :class:`~lightning_al.task.ClassificationTask`.
+        evaluate: Where ``metrics`` come from: ``"validate"`` or ``"test"``.
+        weights: Which weights of a fit are scored and reported: ``"last"``, or ``"best"`` of its ``ModelCheckpoint``.
+        pool: Where un-augmented inputs come from, see :class:`~lightning_al.ActiveDataModule`.
+        pool_batch_size: Batch size for scoring; default the train loader's.
+        seed: Decides the initial set, sub-pools, ties and the order of training batches.
+        dirpath: The campaign's folder. Default: a new ``al/version_N`` below the Trainer's ``default_root_dir``.
+
+    Raises:
+        TypeError: If the model or datamodule are not Lightning's, or an option has the wrong type.
+        ValueError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        model: pl.LightningModule,
+        datamodule: pl.LightningDataModule,
+        *,
+        query_size: int,
+        initial: int | list[int],
+        initial_by: str = "random",
+        rounds: int | None = None,
+        budget: int | None = None,
+        subpool_size: int | None = None,
+        reset: Reset = "initial",
+        oracle: Oracle | None = None,
+        task: Task | None = None,
+        evaluate: str = "validate",
+        weights: str = "last",
+        pool: str = "auto",
+        pool_batch_size: int | None = None,
+        seed: int = 0,
+        dirpath: str | Path | None = None,
+    ) -> None:
+        self.options = check_options(
+            model,
+            datamodule,
+            query_size=query_size,
+            initial=initial,
+            initial_by=initial_by,
+            rounds=rounds,
+            budget=budget,
+            subpool_size=subpool_size,
+            reset=reset,
+            oracle=oracle,
+            task=task,
+            evaluate=evaluate,
+            weights=weights,
+            seed=seed,
+        )
+        self.model = model
+        self.query_size = query_size
+        self.initial = initial
+        self.initial_by = initial_by
+        self.rounds = rounds
+        self.budget = budget
+        self.subpool_size = subpool_size
+        self.reset = reset
+        self.task = task if task is not None else ClassificationTask()
+        self.oracle = oracle
+        self.evaluate = evaluate
+        self.weights = weights
+        self.seed = seed
+        self.dirpath = None if dirpath is None else Path(dirpath)
+        self.datamodule = ActiveDataModule(
+            datamodule, task=self.task, pool_source=pool, pool_batch_size=pool_batch_size
+        )
+        self.campaign: Campaign | None = None
+        self.status = "new"
+        self.reported: set[int] = set()
+        self._fits: RepeatedFit | None = None
+        self._fitted_now = False
+        self._created_now = False
+
+    # -- public ----------------------------------------------------------------------------------------------------
+
+    @property
+    def history(self) -> list[RoundResult]:
+        """What each round yielded so far."""
+        return self.campaign.rounds if self.campaign is not None else []
+
+    @property
+    def pool(self) -> Pool:
+        """Which dataset indices are labelled, pending, skipped or unlabelled."""
+        return self.datamodule.pool
+
+    def run(self, trainer: pl.Trainer, resume: bool = False) -> list[RoundResult]:
+        """Run the campaign to its end, or until the oracle keeps it waiting.
+
+        Afterwards :attr:`status` is ``"finished"``, or ``"waiting"`` if the oracle has not answered everything yet;
+        run again later to go on.
+
+        Args:
+            trainer: With exactly one :class:`~lightning_al.acquisition.Acquisition` among its callbacks.
+            resume: Go on with the campaign in ``dirpath``; where there is none, start. A finished campaign returns
+                its history.
+
+        Returns:
+            One entry per round, the last with ``picked=[]`` once the campaign is finished.
+
+        Raises:
+            FileExistsError: If ``dirpath`` holds a campaign and ``resume`` is False; nothing is changed.
+            ValueError: If the project, the options and the data do not fit together.
+        """
+        self._launch(trainer, "run", resume or self.campaign is not None, None)
+        return self.history
+
+    def ask(self, trainer: pl.Trainer, k: int | None = None) -> list[int]:
+        """Return dataset indices to label next; answer with :meth:`tell`, in any order, in parts, at any time.
+
+        Fits first if labels changed since the last fit. Goes on with the campaign in ``dirpath`` if there is one.
+        While nothing is labelled at all, the initial set is asked for, once.
+
+        Args:
+            trainer: As for :meth:`run`.
+            k: How many; default ``query_size``.
+
+        Returns:
+            Distinct, unlabelled indices of the training data set, never handed out before.
+
+        Raises:
+            RuntimeError: If nothing is labelled yet and the initial set was handed out already.
+        """
+        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+            raise ValueError(f"`k` must be an integer of at least 1, got {k!r}.")
+        picked: list[int] = self._launch(trainer, "ask", True, k)
+        return picked
+
+    def tell(self, indices: Indices, labels: Iterable[Any]) -> None:
+        """Take labels for dataset indices; they are on disk when this returns.
+
+        Labels that nobody asked for are welcome; a repeated one replaces the old. ``SKIP`` declines a sample.
+
+        Args:
+            indices: Distinct dataset indices.
+            labels: One for each.
+
+        Raises:
+            RuntimeError: Before the campaign was opened, where its folder is not known yet.
+            ValueError: If the lengths differ or an index is repeated.
+            IndexError: If an index is outside the data set.
+        """
+        if self.campaign is None:
+            if self.dirpath is None or not Campaign.exists(self.dirpath):
+                raise RuntimeError(
+                    "`tell` needs a campaign that was opened by `ask` or `run`, or a `dirpath=` that holds one, got "
+                    f"dirpath={str(self.dirpath)!r}."
+                )
+            self._take(Campaign(self.dirpath, Campaign.read_events(self.dirpath)))
+        assert self.campaign is not None
+        values = self.pool.check(indices)
+        told = list(labels)
+        if len(values) != len(told):
+            raise ValueError(f"`tell` got {len(values)} indices and {len(told)} labels.")
+        for kind, fields in self._answers(dict(zip(values, told, strict=True)), annotator="tell"):
+            self.campaign.apply(self.campaign.write(kind, **fields))
+
+    # -- processes -------------------------------------------------------------------------------------------------
+
+    def _launch(self, trainer: pl.Trainer, what: str, resume: bool, k: int | None) -> Any:
+        """Run the whole campaign inside one launch of the Trainer's processes, and copy back from copies."""
+        acquisition = check_project(self, trainer)
+        copies = _compat.launches_copies(trainer)
+        result, dirpath, status, weights = _compat.launch(
+            trainer, self._run_launched, self.model, trainer, acquisition, what, resume, k, copies
+        )
+        if copies:
+            self.model.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
+            self._take(Campaign.load(dirpath))
+            self.status = status
+        return result
+
+    def _run_launched(
+        self,
+        model: pl.LightningModule,
+        trainer: pl.Trainer,
+        acquisition: Acquisition,
+        what: str,
+        resume: bool,
+        k: int | None,
+        copies: bool,
+    ) -> tuple[Any, str, str, bytes]:
+        self.model = model
+        _compat.run_in_place(trainer)
+        try:
+            self._open(trainer, acquisition, resume)
+            result = self._ask(trainer, acquisition, k) if what == "ask" else self._run(trainer, acquisition)
+        finally:
+            acquisition.unbind()
+        for logger in trainer.loggers:
+            logger.save()
+        buffer = io.BytesIO()
+        if copies and trainer.is_global_zero:
+            torch.save({name: t.cpu() for name, t in model.state_dict().items()}, buffer)
+        if copies:  # a worker process ends without running what is registered for its exit
+            trainer.strategy.barrier("end of campaign")
+            end_process_group()
+        assert self.campaign is not None
+        return result, str(self.campaign.dirpath), self.status, buffer.getvalue()
+
+    # -- opening ---------------------------------------------------------------------------------------------------
+
+    def _open(self, trainer: pl.Trainer, acquisition: Acquisition, resume: bool) -> None:
+        """Check everything, then begin the campaign or read it back. Nothing trains and nothing is written before."""
+        strategy = trainer.strategy
+        strategy.setup_environment()
+        end_process_group_at_exit()
+        _compat.configure_model(trainer, self.model)
+        self.datamodule.seed = self.seed
+        self.datamodule.open(trainer, self.model)
+        size = len(self.datamodule.train_set)  # type: ignore[arg-type]
+        if self.oracle is None:
+            self.oracle = DatasetOracle(self.datamodule.train_set, self.task)
+        acquisition.bind(self.task, self.oracle)
+
+        self._created_now = False
+        events = None if self.dirpath is None else on_rank_zero(strategy, lambda: self._read(resume))
+        if events is None:
+            self._check_sizes(size)
+            initial = on_rank_zero(strategy, lambda: self._choose_initial(size))
+            self.datamodule.check_training(len(initial))
+            self._rehearse(trainer, acquisition, size)
+            options = self._describe(acquisition)
+            dirpath, events = on_rank_zero(strategy, lambda: self._create(trainer, size, options))
+            self.dirpath = Path(dirpath)
+            self._take(Campaign(dirpath, events, writes=trainer.is_global_zero))
+            assert self.campaign is not None
+            self.campaign.save_state("initial.ckpt", {"state_dict": self.model.state_dict()})
+            strategy.barrier("initial weights")
+            self._record(strategy, "asked", lambda: self._question(INITIAL_ROUND, initial))
+            self._created_now = True
+        else:
+            assert self.dirpath is not None
+            self._take(Campaign(self.dirpath, events, writes=trainer.is_global_zero))
+            assert self.campaign is not None
+            check_same_campaign(self.campaign, self._describe(acquisition), size, self.datamodule)
+        self._begin_fits(trainer)
+
+    def _read(self, resume: bool) -> list[Event] | None:
+        assert self.dirpath is not None
+        if not Campaign.exists(self.dirpath):
+            return None
+        if not resume:
+            raise FileExistsError(
+                f"{self.dirpath} holds a campaign already. Pass `resume=True` (`--resume`) to go on with it, or "
+                "another `dirpath`; nothing was changed."
+            )
+        return Campaign.read_events(self.dirpath)
+
+    def _create(self, trainer: pl.Trainer, size: int, options: dict[str, Any]) -> tuple[str, list[Event]]:
+        dirpath = self.dirpath
+        if dirpath is None:
+            parent = Path(trainer.default_root_dir) / "al"
+            taken = [int(p.name[8:]) for p in parent.glob("version_*") if p.name[8:].isdigit()]
+            dirpath = parent / f"version_{max(taken, default=-1) + 1}"
+        return str(dirpath), Campaign.create(dirpath, size=size, options=options)
+
+    def _take(self, campaign: Campaign) -> None:
+        self.campaign = campaign
+        self.dirpath = campaign.dirpath
+        self.datamodule.pool = campaign.pool
+        self.datamodule.labels = campaign.labels
+
+    def _describe(self, acquisition: Acquisition) -> dict[str, Any]:
+        described = {k: v for k, v in vars(acquisition).items() if isinstance(v, (bool, int, float, str)) and k[0] != "_"}
+        return {**self.options, "acquisition": {"class": type(acquisition).__name__, **described}}
+
+    def _check_sizes(self, size: int) -> None:
+        count = self.initial if isinstance(self.initial, int) else len(self.initial)
+        if count > size:
+            raise ValueError(f"`initial` asks for {count} samples, but the training set has {size}.")
+        left = size - count
+        if self.rounds != 0 and self.query_size > left and (self.budget is None or self.budget > count):
+            raise ValueError(
+                f"`query_size={self.query_size}` is larger than the pool: {size} samples less {count} initial ones "
+                f"leave {left}. Ask for at most {left} per round."
+            )
+
+    def _choose_initial(self, size: int) -> list[int]:
+        assert self.oracle is not None
+        return choose_initial(
+            self.initial, self.initial_by, Pool(size), self.datamodule.train_set, self.task, seed=self.seed
+        )
+
+    def _rehearse(self, trainer: pl.Trainer, acquisition: Acquisition, size: int) -> None:
+        """Score a few samples with the untrained model, so that what cannot work fails before the first epoch."""
+        if not acquisition.requires:
+            return
+        count = min(size, max(2, 2 * acquisition.batch_multiple) * max(trainer.world_size, 1))
+        indices = Pool(size).candidates(count, generator=generator(self.seed, "rehearsal"))
+        self._score(trainer, acquisition, indices, check=True)
+
+    def _begin_fits(self, trainer: pl.Trainer) -> None:
+        """Prepare the repeated fits, and give a resumed campaign the weights and counters it had."""
+        assert self.campaign is not None
+        campaign = self.campaign
+        if self._fits is None or self._fits.trainer is not trainer or self._fits.model is not self.model:
+            self._fits = RepeatedFit(
+                trainer, self.model, self.datamodule, reset=self.reset, seed=self.seed, dirpath=campaign.dirpath
+            )
+            counters = (campaign.last_fit or {}).get("steps")
+            if counters is not None and _compat.steps(trainer)["optimizer"] == 0:
+                _compat.restore_steps(trainer, counters, automatic=self.model.automatic_optimization)
+        initial = self._state("initial.ckpt", trainer)
+        if initial is not None:
+            self._fits.initial = initial["state_dict"]
+            self.model.load_state_dict(initial["state_dict"])
+        self._fitted_now = False
+        if campaign.last_fit is not None:
+            number = campaign.last_fit["round"]
+            last = self._state(self._weights_file(number), trainer)
+            if last is not None:
+                self.model.load_state_dict(last["state_dict"])
+                self._fits.optimizer_states = last["optimizer_states"]
+                self._fitted_now = True
+            elif self.reset in ("warm", "continue"):
+                raise FileNotFoundError(
+                    f"{campaign.dirpath / self._weights_file(number)} is missing; `reset={self.reset!r}` goes on from it."
+                )
+
+    @staticmethod
+    def _weights_file(number: int) -> str:
+        return f"round_{number}/weights.ckpt"
+
+    def _state(self, name: str, trainer: pl.Trainer) -> dict[str, Any] | None:
+        assert self.campaign is not None
+        campaign = self.campaign
+        return on_rank_zero(trainer.strategy, lambda: campaign.load_state(name))
+
+    # -- Algorithm 1 -----------------------------------------------------------------------------------------------
+
+    def _run(self, trainer: pl.Trainer, acquisition: Acquisition) -> None:
+        assert self.campaign is not None
+        campaign = self.campaign
+        while True:
+            if not self._collect(trainer):
+                self.status = "waiting"
+                rank_zero_info(f"Waiting for {len(self.pool.pending)} label(s); run again to go on. {campaign.dirpath}")
+                return
+            if self._is_over() and self._is_fitted():
+                break
+            number = campaign.next_round
+            check_same_on_every_rank(self.pool.digest(), "the labelled samples")
+            call_round_hook(trainer, "on_round_start", self)
+            self._fit(trainer, number)
+            if not self._is_over():
+                self._query(trainer, acquisition, number, self._next_query_size())
+            self._report(trainer)
+            call_round_hook(trainer, "on_round_end", self)
+        self.status = "finished"
+
+    def _ask(self, trainer: pl.Trainer, acquisition: Acquisition, k: int | None) -> list[int]:
+        assert self.campaign is not None
+        campaign = self.campaign
+        if len(self.pool.labelled) == 0:  # only the initial set can be pending
+            if not self._created_now:
+                raise RuntimeError(
+                    "Nothing is labelled yet: `tell` the labels of the initial samples first. Pending: "
+                    f"{self.pool.pending.tolist()[:10]} ({len(self.pool.pending)} in all)."
+                )
+            if not self._collect(trainer) and len(self.pool.labelled) == 0:
+                self.status = "waiting"
+                return self.pool.pending.tolist()
+        number = campaign.next_round
+        call_round_hook(trainer, "on_round_start", self)
+        self._fit(trainer, number)
+        picked = self._query(trainer, acquisition, number, k if k is not None else self.query_size)
+        self._report(trainer)
+        call_round_hook(trainer, "on_round_end", self)
+        self.status = "waiting"
+        return picked
+
+    def _is_over(self) -> bool:
+        assert self.campaign is not None
+        spent = sum(self.pool.cost(i) for i in self.pool.labelled.tolist()) if self.budget is not None else 0
+        return (
+            (self.rounds is not None and self.campaign.next_round >= self.rounds)
+            or (self.budget is not None and spent >= self.budget)
+            or len(self.pool.unlabelled) == 0
+        )
+
+    def _next_query_size(self) -> int:
+        left = math.inf if self.budget is None else self.budget - len(self.pool.labelled)
+        return int(min(self.query_size, left))
+
+    def _is_fitted(self) -> bool:
+        """Whether the last recorded fit saw exactly the present labels."""
+        assert self.campaign is not None
+        fit = self.campaign.last_fit
+        return fit is not None and fit["digest"] == self.campaign.label_digest
+
+    def _fit(self, trainer: pl.Trainer, number: int) -> None:
+        """Fit and evaluate, unless the present weights were fitted on the present labels."""
+        assert self.campaign is not None
+        assert self._fits is not None
+        campaign, fits = self.campaign, self._fits
+        if self._is_fitted() and self._fitted_now:
+            return
+        self.datamodule.check_training(len(self.pool.labelled))
+        started = fits.round_checkpoint(number)
+        resume_from = on_rank_zero(trainer.strategy, lambda: self._usable(started, number))
+        fit_seconds = fits.fit(number, resume_from=None if resume_from is None else Path(resume_from))
+        if self.weights == "best":
+            best = torch.load(fits.best_checkpoint(), map_location="cpu", weights_only=True)
+            self.model.load_state_dict(best["state_dict"])
+        start = time.perf_counter()
+        evaluate = getattr(trainer, self.evaluate)
+        results = evaluate(self.model, datamodule=self.datamodule, verbose=False)
+        metrics = {name: float(value) for result in results for name, value in result.items()}
+        seconds = {"fit": fit_seconds, "evaluate": time.perf_counter() - start}
+        # Weights first: the event says that they are there.
+        before = campaign.last_fit
+        campaign.save_state(
+            self._weights_file(number),
+            {"state_dict": self.model.state_dict(), "optimizer_states": fits.optimizer_states},
+        )
+        self._record(
+            trainer.strategy,
+            "fitted",
+            lambda: {
+                "round": number,
+                "labelled": len(self.pool.labelled),
+                "digest": campaign.label_digest,
+                "metrics": metrics,
+                "seconds": seconds,
+                "steps": _compat.steps(trainer),
+            },
+        )
+        if trainer.is_global_zero:
+            started.unlink(missing_ok=True)
+            if before is not None and before["round"] != number:
+                (campaign.dirpath / self._weights_file(before["round"])).unlink(missing_ok=True)
+        self._fitted_now = True
+
+    def _usable(self, checkpoint: Path, number: int) -> str | None:
+        """Return the checkpoint of a killed round if it is this round's and loads without running code."""
+        if not checkpoint.is_file() or self._fitted_now:
+            return None
+        try:
+            torch.load(checkpoint, map_location="cpu", weights_only=True)
+        except Exception as error:
+            log.warning("%s cannot be used (%s); round %d starts over.", checkpoint, error, number)
+            return None
+        return str(checkpoint)
+
+    def _query(self, trainer: pl.Trainer, acquisition: Acquisition, number: int, k: int) -> list[int]:
+        """Score candidates, select ``k`` of them and put the question on disk."""
+        call_round_hook(trainer, "on_query_start", self)
+        candidates = self.pool.candidates(self.subpool_size, generator=generator(self.seed, number, "candidates"))
+        if self.subpool_size is not None and len(candidates) < self.subpool_size:
+            rank_zero_info(f"Only {len(candidates)} of subpool_size={self.subpool_size} candidates are left.")
+        k = min(k, len(candidates))
+        start = time.perf_counter()
+        rows = self._score(trainer, acquisition, candidates)
+        labelled_rows: dict[str, Tensor] = {}
+        if acquisition.uses_labelled:
+            labelled_rows = self._score(trainer, acquisition, self.pool.labelled)
+        score_seconds = time.perf_counter() - start
+
+        def question() -> dict[str, Any]:
+            start = time.perf_counter()
+            positions = acquisition.select(
+                rows, k, labelled_rows=labelled_rows, generator=generator(self.seed, number, "select")
+            )
+            chosen = _checked(positions, k, len(candidates), acquisition)
+            asked = self._question(number, candidates[chosen].tolist())
+            asked["scores"] = rows["score"][chosen].tolist() if "score" in rows else []
+            asked["seconds"] = {"score": score_seconds, "select": time.perf_counter() - start}
+            return asked
+
+        event = self._record(trainer.strategy, "asked", question)
+        call_round_hook(trainer, "on_query_end", self)
+        return list(event["indices"])
+
+    def _score(
+        self, trainer: pl.Trainer, acquisition: Acquisition, indices: Tensor, check: bool = False
+    ) -> dict[str, Tensor]:
+        if not acquisition.requires:
+            return {"index": indices}
+        sharded, local = self.datamodule.pool_pass(indices, acquisition.batch_multiple)
+        [rows] = score_pool(
+            trainer,
+            self.model,
+            self.datamodule,
+            indices,
+            [acquisition],
+            sharded=sharded,
+            local=local,
+            check=self.task.check if check else None,
+        )
+        return rows
+
+    def _collect(self, trainer: pl.Trainer) -> bool:
+        """Ask the oracle for what is pending and put its answers on disk. Whether nothing is pending any more."""
+        assert self.campaign is not None
+        assert self.oracle is not None
+        campaign, oracle = self.campaign, self.oracle
+        if len(self.pool.pending) == 0:
+            return True
+
+        def answers() -> list[Event]:
+            oracle.request(self.pool.pending.tolist())
+            events = []
+            number = campaign.events
+            for kind, fields in self._answers(oracle.poll(), annotator=oracle.annotator):
+                events.append(campaign.write(kind, **fields))
+                campaign.apply(events[-1])
+            assert campaign.events == number + len(events)
+            return events
+
+        events = on_rank_zero(trainer.strategy, answers)
+        if not trainer.is_global_zero:
+            for event in events:
+                campaign.apply(event)
+        return len(self.pool.pending) == 0
+
+    def _answers(self, answers: dict[int, Any], annotator: str) -> list[tuple[str, dict[str, Any]]]:
+        """Turn an oracle's answers into events: labels as JSON values, and what was declined."""
+        indices = self.pool.check(list(answers))
+        told = [i for i in indices if answers[i] is not SKIP]
+        skipped = [i for i in indices if answers[i] is SKIP]
+        events: list[tuple[str, dict[str, Any]]] = []
+        if told:
+            keys = [self.campaign.keys.get(i) or self._key(i) for i in told] if self.campaign else []
+            labels = []
+            for i in told:
+                try:
+                    labels.append(self.task.encode_label(answers[i]))
+                except TypeError as error:
+                    raise TypeError(f"The label of dataset index {i} cannot be taken: {error}") from None
+            events.append(("answered", {"indices": told, "keys": keys, "labels": labels, "annotator": annotator}))
+        if skipped:
+            events.append(("skipped", {"indices": skipped, "annotator": annotator}))
+        return events
+
+    # -- records ---------------------------------------------------------------------------------------------------
+
+    def _record(self, strategy: Any, kind: str, make: Any) -> Event:
+        """Put an event on disk on rank 0, then take note of it on every rank."""
+        assert self.campaign is not None
+        campaign = self.campaign
+        event: Event = on_rank_zero(strategy, lambda: campaign.write(kind, **make()))
+        campaign.apply(event)
+        return event
+
+    def _question(self, number: int, indices: Sequence[int]) -> dict[str, Any]:
+        return {
+            "round": number,
+            "indices": list(indices),
+            "keys": [self._key(i) for i in indices],
+            "scores": [],
+            "seconds": {},
+        }
+
+    def _key(self, index: int) -> str:
+        dataset = getattr(self.datamodule, "train_set", None) if "train_set" in vars(self.datamodule) else None
+        return str(index) if dataset is None else self.task.key(dataset, index)
+
+    def _report(self, trainer: pl.Trainer) -> None:
+        """One line on the console and one row in every logger, with the labelled count as step."""
+        result = self.history[-1]
+        rank_zero_info(str(result))
+        self.reported.add(result.round)
+        row: dict[str, float] = {f"al/{name}": value for name, value in result.metrics.items()}
+        row |= {f"al/{stage}_seconds": value for stage, value in result.seconds.items()}
+        row |= {"al/labelled": float(result.labelled), "al/round": float(result.round)}
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=result.labelled)
+
+
+def _checked(positions: Any, k: int, n: int, acquisition: Acquisition) -> Tensor:
+    """Refuse what an acquisition's ``select`` must not return."""
+    chosen = torch.as_tensor(positions).flatten().cpu()
+    name = type(acquisition).__name__
+    if chosen.is_floating_point() or chosen.dtype == torch.bool:
+        raise TypeError(f"`{name}.select` must return integer positions, got {chosen.dtype}.")
+    if len(chosen) != k or len(chosen.unique()) != k or (k and not 0 <= int(chosen.min()) <= int(chosen.max()) < n):
+        raise ValueError(
+            f"`{name}.select` must return {k} distinct positions between 0 and {n - 1}, got {chosen.tolist()[:20]}."
+        )
+    return chosen.long()
+
+
