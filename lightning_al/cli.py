@@ -1,0 +1,148 @@
+"""The command line: ``lightning-al run`` for a campaign from YAML, ``lightning-al compare`` for learning curves."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+try:
+    from jsonargparse import auto_cli
+    from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+except ImportError as error:  # pragma: no cover
+    raise ImportError(f"The command line needs an extra: `pip install 'lightning-al[cli]'` ({error}).") from error
+
+import lightning_al.acquisition
+import lightning_al.zoo  # noqa: F401 - imported classes can be named without their module
+from lightning_al.campaign import atomic_write
+from lightning_al.loop import ActiveLearningLoop
+from lightning_al.report import compare
+
+
+class ActiveTrainer(pl.Trainer):
+    """A Trainer with the subcommand that ``LightningCLI`` looks for."""
+
+    def run(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
+        """Run an active-learning campaign."""
+        raise NotImplementedError("Run the campaign with `ActiveLearningLoop(...).run(trainer)`.")
+
+
+class SaveCampaignConfig(SaveConfigCallback):
+    """Saves the configuration in the campaign's folder, once, so that it can be run again."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Do nothing yet: the campaign's folder is not known."""
+
+    def on_round_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loop: ActiveLearningLoop) -> None:
+        """Write ``config.yaml`` where there is none."""
+        assert loop.campaign is not None
+        path = loop.campaign.dirpath / self.config_filename
+        if trainer.is_global_zero and not path.exists():
+            text = self.parser.dump(self.config, skip_none=False)
+            with atomic_write(path) as file:
+                file.write(text.encode())
+
+
+class ActiveLearningCLI(LightningCLI):
+    """``LightningCLI`` with a ``loop:`` section and the subcommand ``run``.
+
+    Optimizers and schedulers of the ``optimizer:`` and ``lr_scheduler:`` sections are built afresh in every round,
+    while the stock CLI builds them once. ``--loop.seed`` also seeds the model's initial weights, unless
+    ``--seed_everything`` is given.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("trainer_class", ActiveTrainer)
+        kwargs.setdefault("save_config_callback", SaveCampaignConfig)
+        kwargs.setdefault("datamodule_class", pl.LightningDataModule)
+        kwargs.setdefault("subclass_mode_data", True)
+        super().__init__(*args, **kwargs)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Define the one subcommand."""
+        return {"run": {"model", "datamodule"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the ``loop:`` section and ``--resume``."""
+        parser.add_class_arguments(ActiveLearningLoop, "loop", skip={"model", "datamodule"}, instantiate=False)
+        parser.add_argument(
+            "--resume",
+            action="store_true",
+            help="Go on with the campaign in --loop.dirpath; where there is none, start.",
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Let the loop's seed be the one seed, unless ``seed_everything`` is given."""
+        super().parse_arguments(parser, args)
+        config = self.config[self.config["subcommand"]] if "subcommand" in self.config else self.config
+        if config["seed_everything"] is True:
+            config["seed_everything"] = config["loop"]["seed"]
+
+    def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
+        build = super()._add_configure_optimizers_method_to_model
+        build(subcommand)
+        model = self.model
+        if "configure_optimizers" not in vars(model):
+            return  # none was given; the model has its own
+
+        def configure_optimizers() -> Any:
+            ours = model.configure_optimizers
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # "will be overridden", said once already
+                build(subcommand)
+            try:
+                return model.configure_optimizers()
+            finally:
+                model.configure_optimizers = ours
+
+        model.configure_optimizers = configure_optimizers
+
+    def run(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
+        """Run the campaign and say where it is."""
+        options = dict(self._get(self.config_init, "loop"))
+        resume = bool(self._get(self.config, "resume"))
+        if resume and options["dirpath"] is None:
+            raise ValueError("`--resume` needs `--loop.dirpath`: without it every run begins a folder of its own.")
+        self.loop = ActiveLearningLoop(model, datamodule, **options)
+        self.loop.run(self.trainer, resume=resume)
+        if self.trainer.is_global_zero:
+            for result in self.loop.history:
+                if result.round not in self.loop.reported:
+                    print(result)
+            assert self.loop.campaign is not None
+            print(f"{self.loop.status}: {len(self.loop.pool.labelled)} labels, {self.loop.campaign.dirpath}")
+
+
+HELP = """usage: lightning-al [-h] {run,compare} ...
+
+Active learning for PyTorch Lightning.
+
+  run      Run a campaign from YAML and flags: lightning-al run -c recipe.yaml [--resume] [--loop.seed 1]
+  compare  Table and picture of the learning curves below a folder: lightning-al compare runs/
+
+`lightning-al run --help` and `lightning-al compare --help` list the options of each.
+"""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line ``lightning-al``."""
+    argv = list(sys.argv[1:] if args is None else args)
+    if argv[:1] == ["compare"]:
+        auto_cli(compare, args=argv[1:], prog="lightning-al compare")
+    elif argv[:1] == ["run"]:
+        sys.path.insert(0, str(Path.cwd()))  # the user's own modules, as `python -m` would find them
+        if args is None:
+            ActiveLearningCLI()
+        else:
+            ActiveLearningCLI(args=argv)
+    elif not argv or argv[0] in ("-h", "--help"):
+        print(HELP)
+    else:
+        sys.exit(f"lightning-al: unknown command {argv[0]!r}; it is `run` or `compare`.")
+
+
+if __name__ == "__main__":
+    main()
