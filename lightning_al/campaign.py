@@ -1,13 +1,14 @@
 """The ledger of a campaign on disk: one immutable file per event, enough to go on after a kill at any point."""
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -133,7 +134,7 @@ class Campaign:
         events = []
         for number, path in enumerate(sorted((Path(dirpath) / "ledger").glob("[0-9]*.json"))):
             if path.name.split("-")[0] != f"{number:06d}":
-                raise ValueError(f"The ledger lacks event {number:06d}; the next one is {path}. Restore it from a copy.")
+                raise ValueError(f"The ledger lacks event {number:06d} before {path}. Restore it from a copy.")
             try:
                 event = json.loads(path.read_text())
                 kind, schema = event["kind"], event["schema"]
@@ -193,30 +194,48 @@ class Campaign:
     @property
     def label_digest(self) -> str:
         """A hash of all labels in the order they came, to tell whether a fit saw them."""
-        import hashlib
-
         told = [(i, self.labels[i]) for i in self.pool.labelled.tolist()]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, dirpath: str | Path, *, size: int, options: dict[str, Any]) -> list[Event]:
-        """Begin a campaign in ``dirpath`` and return its first event.
+    def create(
+        cls,
+        dirpath: str | Path,
+        *,
+        size: int,
+        options: dict[str, Any],
+        states: dict[str, dict[str, Any]] | None = None,
+    ) -> list[Event]:
+        """Begin a campaign in ``dirpath`` and return its events, the first one.
+
+        Args:
+            dirpath: The folder; made where it is not there.
+            size: Number of units of the data set.
+            options: The loop's, as JSON values.
+            states: What :meth:`load_state` must find from the first event on, by file name.
 
         Raises:
             FileExistsError: If there is one already.
         """
         path = Path(dirpath)
         if cls.exists(path):
-            raise FileExistsError(
-                f"{path} holds a campaign already. Pass `resume=True` (`--resume`) to go on with it, or another "
-                "`dirpath`; nothing was changed."
-            )
+            cls.refuse_to_start_over(path)
         (path / "ledger").mkdir(parents=True, exist_ok=True)
+        for name, state in (states or {}).items():
+            _save(path / name, state)
         event = _stamp("started", {"size": size, "options": options})
         _append(path, 0, event)
         return [event]
+
+    @staticmethod
+    def refuse_to_start_over(dirpath: str | Path) -> NoReturn:
+        """Raise the error of a campaign that is there already."""
+        raise FileExistsError(
+            f"{dirpath} holds a campaign already. Pass `resume=True` (`--resume`) to go on with it, or another "
+            "`dirpath`; nothing was changed."
+        )
 
     def write(self, kind: str, **fields: Any) -> Event:
         """Put an event on disk and return it; :meth:`apply` takes note of it."""
@@ -255,9 +274,7 @@ class Campaign:
     def save_state(self, name: str, state: dict[str, Any]) -> None:
         """Save plain state (ints, strings, lists, dicts, tensors) beside the ledger, atomically."""
         if self.writes:
-            (self.dirpath / name).parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(self.dirpath / name) as file:
-                torch.save(state, file)
+            _save(self.dirpath / name, state)
 
     def load_state(self, name: str) -> dict[str, Any] | None:
         """Load what :meth:`save_state` saved, or None."""
@@ -268,6 +285,12 @@ class Campaign:
 def _stamp(kind: str, fields: dict[str, Any]) -> Event:
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {"schema": SCHEMA, "kind": kind, "time": now, **fields}
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        torch.save(state, file)
 
 
 def _append(dirpath: Path, number: int, event: Event) -> None:

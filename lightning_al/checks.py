@@ -7,9 +7,11 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_al._compat import is_overridden
@@ -109,6 +111,42 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
     return {**plain, "initial": initial, "reset": reset if isinstance(reset, str) else named}
 
 
+def check_sizes(options: dict[str, Any], size: int) -> None:
+    """Refuse an initial set or query that the data set is too small for.
+
+    Raises:
+        ValueError: With the sizes.
+    """
+    initial, query_size, budget = options["initial"], options["query_size"], options["budget"]
+    count = initial if isinstance(initial, int) else len(initial)
+    if count > size:
+        raise ValueError(f"`initial` asks for {count} samples, but the training set has {size}.")
+    left = size - count
+    if query_size > left and options["rounds"] != 0 and (budget is None or budget > count):
+        raise ValueError(
+            f"`query_size={query_size}` is larger than the pool: {size} samples less {count} initial ones leave "
+            f"{left}. Ask for at most {left} per round."
+        )
+
+
+def check_positions(positions: Any, k: int, n: int, acquisition: Acquisition) -> Tensor:
+    """Return what an acquisition's ``select`` gave as a LongTensor (k,), refusing what it must not give.
+
+    Raises:
+        TypeError: If they are not integers.
+        ValueError: If they are not ``k`` distinct positions of ``n`` candidates.
+    """
+    chosen = torch.as_tensor(positions).flatten().cpu()
+    name = type(acquisition).__name__
+    if chosen.is_floating_point() or chosen.dtype == torch.bool:
+        raise TypeError(f"`{name}.select` must return integer positions, got {chosen.dtype}.")
+    if len(chosen) != k or len(chosen.unique()) != k or (k and not 0 <= int(chosen.min()) <= int(chosen.max()) < n):
+        raise ValueError(
+            f"`{name}.select` must return {k} distinct positions between 0 and {n - 1}, got {chosen.tolist()[:20]}."
+        )
+    return chosen.long()
+
+
 def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
     """Refuse a Trainer or module with which the loop would silently do the wrong thing; return the acquisition.
 
@@ -193,9 +231,7 @@ def _check_optimizers(model: pl.LightningModule) -> None:
         )
 
 
-def check_same_campaign(
-    campaign: Campaign, options: dict[str, Any], size: int, datamodule: ActiveDataModule
-) -> None:
+def check_same_campaign(campaign: Campaign, options: dict[str, Any], size: int, datamodule: ActiveDataModule) -> None:
     """Refuse to go on with the campaign of another data set or seed; warn about other options that changed.
 
     Raises:

@@ -43,9 +43,7 @@ class LabelledView(Dataset):
         task: Puts a label into a sample.
     """
 
-    def __init__(
-        self, dataset: Dataset, indices: list[int], label_of: Callable[[int], Any] | None, task: Task
-    ) -> None:
+    def __init__(self, dataset: Dataset, indices: list[int], label_of: Callable[[int], Any] | None, task: Task) -> None:
         self.dataset = dataset
         self.indices = indices
         self.label_of = label_of
@@ -206,7 +204,7 @@ class ActiveDataModule(pl.LightningDataModule):
                 )
             self.setup("predict")
             loader = self.datamodule.predict_dataloader()
-            dataset = getattr(loader, "dataset", None)
+            dataset: Any = getattr(loader, "dataset", None)
             where = "predict_dataloader()"
         else:
             make = getattr(self.datamodule, "pool_dataset", None)
@@ -243,8 +241,8 @@ class ActiveDataModule(pl.LightningDataModule):
                 ) from None
             if ours != theirs:
                 raise ValueError(
-                    f'`pool="predict"`: sample {i} has target {ours!r} in the training set and {theirs!r} in the predict '
-                    "set: they are other data, or in another order. Define `pool_dataset()` on the datamodule instead."
+                    f'`pool="predict"`: sample {i} has target {ours!r} in the training set and {theirs!r} in the '
+                    "predict set: they are other data, or in another order. Define `pool_dataset()` instead."
                 )
 
     # -- loaders ---------------------------------------------------------------------------------------------------
@@ -276,6 +274,11 @@ class ActiveDataModule(pl.LightningDataModule):
     def _replicas(self) -> dict[str, int]:
         kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
         return {"num_replicas": 1, "rank": 0, **(kwargs or {})}  # type: ignore[dict-item]
+
+    def key(self, index: int) -> str:
+        """Return a name for a dataset index that outlives a reordering."""
+        known = "train_set" in vars(self)  # `tell` may come before the data are set up
+        return self.task.key(self.train_set, index) if known else str(index)
 
     def label_of(self, index: int) -> Any:
         """Return the label that was told for a dataset index."""

@@ -25,23 +25,23 @@ RESETS = ("initial", "warm", "continue", "fresh")
 Reset = str | Callable[[pl.LightningModule], None]
 
 
-def redraw_parameters(model: nn.Module) -> None:
-    """Draw all parameters anew through the layers' ``reset_parameters``, children before parents.
+def _redraw_of(module: nn.Module) -> Callable[[], None] | None:
+    for name in ("reset_parameters", "_reset_parameters"):  # attention and transformers have the second
+        found = getattr(module, name, None)
+        if callable(found):
+            return found
+    return None
+
+
+def check_redrawable(model: nn.Module) -> None:
+    """Refuse a model with parameters that :func:`redraw_parameters` cannot draw.
 
     Raises:
-        ValueError: If a parameter belongs to no module, nor ancestor, that can; they are named and nothing changes.
+        ValueError: Naming the parameters that belong to no module, nor ancestor, with a ``reset_parameters``.
     """
-
-    def method(module: nn.Module) -> Callable[[], None] | None:
-        for name in ("reset_parameters", "_reset_parameters"):  # attention and transformers have the second
-            found = getattr(module, name, None)
-            if callable(found):
-                return found
-        return None
-
     covered: set[int] = set()
     for module in model.modules():
-        if method(module) is not None:
+        if _redraw_of(module) is not None:
             covered.update(id(p) for p in module.parameters())
     missing = [name for name, p in model.named_parameters() if id(p) not in covered]
     if missing:
@@ -49,8 +49,12 @@ def redraw_parameters(model: nn.Module) -> None:
             f'`reset="fresh"` cannot re-draw {", ".join(missing[:10])} ({len(missing)} parameter(s)): no module that '
             "owns them has a `reset_parameters()`. Add one, or pass `reset=` a function of the model that does it."
         )
+
+
+def redraw_parameters(model: nn.Module) -> None:
+    """Draw all parameters anew through the layers' ``reset_parameters``, children before parents."""
     for module in reversed(list(model.modules())):
-        redraw = method(module)
+        redraw = _redraw_of(module)
         if redraw is not None:
             redraw()
 

@@ -1,10 +1,11 @@
 """The active-learning loop: fit, evaluate, score, select, label, record."""
 
+import contextlib
 import io
 import logging
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,13 @@ from torch import Tensor
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign import INITIAL_ROUND, Campaign, Event, RoundResult
-from lightning_al.checks import check_options, check_project, check_same_campaign
+from lightning_al.campaign import Campaign, Event, RoundResult
+from lightning_al.checks import check_options, check_positions, check_project
 from lightning_al.datamodule import ActiveDataModule
-from lightning_al.distributed import (
-    check_same_on_every_rank,
-    end_process_group,
-    end_process_group_at_exit,
-    on_rank_zero,
-)
+from lightning_al.distributed import check_same_on_every_rank, end_process_group, on_rank_zero
 from lightning_al.fitting import RepeatedFit, Reset, call_round_hook
-from lightning_al.initial import choose_initial
-from lightning_al.oracle import SKIP, DatasetOracle, Oracle
+from lightning_al.opening import begin_fits, open_campaign, weights_file
+from lightning_al.oracle import Oracle, encode_answers
 from lightning_al.pool import Indices, Pool
 from lightning_al.randomness import generator
 from lightning_al.scoring import score_pool
@@ -210,7 +206,7 @@ class ActiveLearningLoop:
         told = list(labels)
         if len(values) != len(told):
             raise ValueError(f"`tell` got {len(values)} indices and {len(told)} labels.")
-        for kind, fields in self._answers(dict(zip(values, told, strict=True)), annotator="tell"):
+        for kind, fields in self._events_of(dict(zip(values, told, strict=True)), annotator="tell"):
             self.campaign.apply(self.campaign.write(kind, **fields))
 
     # -- processes -------------------------------------------------------------------------------------------------
@@ -241,8 +237,18 @@ class ActiveLearningLoop:
         self.model = model
         _compat.run_in_place(trainer)
         try:
-            self._open(trainer, acquisition, resume)
-            result = self._ask(trainer, acquisition, k) if what == "ask" else self._run(trainer, acquisition)
+            campaign, self._created_now = open_campaign(
+                self,
+                trainer,
+                acquisition,
+                resume=resume,
+                rehearse=lambda indices: self._score(trainer, acquisition, indices, check=True),
+            )
+            self._take(campaign)
+            self._fits, self._fitted_now = begin_fits(self, trainer, campaign, self._fits)
+            result = self._ask(trainer, acquisition, k) if what == "ask" else None
+            if what == "run":
+                self._run(trainer, acquisition)
         finally:
             acquisition.unbind()
         for logger in trainer.loggers:
@@ -253,137 +259,13 @@ class ActiveLearningLoop:
         if copies:  # a worker process ends without running what is registered for its exit
             trainer.strategy.barrier("end of campaign")
             end_process_group()
-        assert self.campaign is not None
-        return result, str(self.campaign.dirpath), self.status, buffer.getvalue()
-
-    # -- opening ---------------------------------------------------------------------------------------------------
-
-    def _open(self, trainer: pl.Trainer, acquisition: Acquisition, resume: bool) -> None:
-        """Check everything, then begin the campaign or read it back. Nothing trains and nothing is written before."""
-        strategy = trainer.strategy
-        strategy.setup_environment()
-        end_process_group_at_exit()
-        _compat.configure_model(trainer, self.model)
-        self.datamodule.seed = self.seed
-        self.datamodule.open(trainer, self.model)
-        size = len(self.datamodule.train_set)  # type: ignore[arg-type]
-        if self.oracle is None:
-            self.oracle = DatasetOracle(self.datamodule.train_set, self.task)
-        acquisition.bind(self.task, self.oracle)
-
-        self._created_now = False
-        events = None if self.dirpath is None else on_rank_zero(strategy, lambda: self._read(resume))
-        if events is None:
-            self._check_sizes(size)
-            initial = on_rank_zero(strategy, lambda: self._choose_initial(size))
-            self.datamodule.check_training(len(initial))
-            self._rehearse(trainer, acquisition, size)
-            options = self._describe(acquisition)
-            dirpath, events = on_rank_zero(strategy, lambda: self._create(trainer, size, options))
-            self.dirpath = Path(dirpath)
-            self._take(Campaign(dirpath, events, writes=trainer.is_global_zero))
-            assert self.campaign is not None
-            self.campaign.save_state("initial.ckpt", {"state_dict": self.model.state_dict()})
-            strategy.barrier("initial weights")
-            self._record(strategy, "asked", lambda: self._question(INITIAL_ROUND, initial))
-            self._created_now = True
-        else:
-            assert self.dirpath is not None
-            self._take(Campaign(self.dirpath, events, writes=trainer.is_global_zero))
-            assert self.campaign is not None
-            check_same_campaign(self.campaign, self._describe(acquisition), size, self.datamodule)
-        self._begin_fits(trainer)
-
-    def _read(self, resume: bool) -> list[Event] | None:
-        assert self.dirpath is not None
-        if not Campaign.exists(self.dirpath):
-            return None
-        if not resume:
-            raise FileExistsError(
-                f"{self.dirpath} holds a campaign already. Pass `resume=True` (`--resume`) to go on with it, or "
-                "another `dirpath`; nothing was changed."
-            )
-        return Campaign.read_events(self.dirpath)
-
-    def _create(self, trainer: pl.Trainer, size: int, options: dict[str, Any]) -> tuple[str, list[Event]]:
-        dirpath = self.dirpath
-        if dirpath is None:
-            parent = Path(trainer.default_root_dir) / "al"
-            taken = [int(p.name[8:]) for p in parent.glob("version_*") if p.name[8:].isdigit()]
-            dirpath = parent / f"version_{max(taken, default=-1) + 1}"
-        return str(dirpath), Campaign.create(dirpath, size=size, options=options)
+        return result, str(campaign.dirpath), self.status, buffer.getvalue()
 
     def _take(self, campaign: Campaign) -> None:
         self.campaign = campaign
         self.dirpath = campaign.dirpath
         self.datamodule.pool = campaign.pool
         self.datamodule.labels = campaign.labels
-
-    def _describe(self, acquisition: Acquisition) -> dict[str, Any]:
-        described = {k: v for k, v in vars(acquisition).items() if isinstance(v, (bool, int, float, str)) and k[0] != "_"}
-        return {**self.options, "acquisition": {"class": type(acquisition).__name__, **described}}
-
-    def _check_sizes(self, size: int) -> None:
-        count = self.initial if isinstance(self.initial, int) else len(self.initial)
-        if count > size:
-            raise ValueError(f"`initial` asks for {count} samples, but the training set has {size}.")
-        left = size - count
-        if self.rounds != 0 and self.query_size > left and (self.budget is None or self.budget > count):
-            raise ValueError(
-                f"`query_size={self.query_size}` is larger than the pool: {size} samples less {count} initial ones "
-                f"leave {left}. Ask for at most {left} per round."
-            )
-
-    def _choose_initial(self, size: int) -> list[int]:
-        assert self.oracle is not None
-        return choose_initial(
-            self.initial, self.initial_by, Pool(size), self.datamodule.train_set, self.task, seed=self.seed
-        )
-
-    def _rehearse(self, trainer: pl.Trainer, acquisition: Acquisition, size: int) -> None:
-        """Score a few samples with the untrained model, so that what cannot work fails before the first epoch."""
-        if not acquisition.requires:
-            return
-        count = min(size, max(2, 2 * acquisition.batch_multiple) * max(trainer.world_size, 1))
-        indices = Pool(size).candidates(count, generator=generator(self.seed, "rehearsal"))
-        self._score(trainer, acquisition, indices, check=True)
-
-    def _begin_fits(self, trainer: pl.Trainer) -> None:
-        """Prepare the repeated fits, and give a resumed campaign the weights and counters it had."""
-        assert self.campaign is not None
-        campaign = self.campaign
-        if self._fits is None or self._fits.trainer is not trainer or self._fits.model is not self.model:
-            self._fits = RepeatedFit(
-                trainer, self.model, self.datamodule, reset=self.reset, seed=self.seed, dirpath=campaign.dirpath
-            )
-            counters = (campaign.last_fit or {}).get("steps")
-            if counters is not None and _compat.steps(trainer)["optimizer"] == 0:
-                _compat.restore_steps(trainer, counters, automatic=self.model.automatic_optimization)
-        initial = self._state("initial.ckpt", trainer)
-        if initial is not None:
-            self._fits.initial = initial["state_dict"]
-            self.model.load_state_dict(initial["state_dict"])
-        self._fitted_now = False
-        if campaign.last_fit is not None:
-            number = campaign.last_fit["round"]
-            last = self._state(self._weights_file(number), trainer)
-            if last is not None:
-                self.model.load_state_dict(last["state_dict"])
-                self._fits.optimizer_states = last["optimizer_states"]
-                self._fitted_now = True
-            elif self.reset in ("warm", "continue"):
-                raise FileNotFoundError(
-                    f"{campaign.dirpath / self._weights_file(number)} is missing; `reset={self.reset!r}` goes on from it."
-                )
-
-    @staticmethod
-    def _weights_file(number: int) -> str:
-        return f"round_{number}/weights.ckpt"
-
-    def _state(self, name: str, trainer: pl.Trainer) -> dict[str, Any] | None:
-        assert self.campaign is not None
-        campaign = self.campaign
-        return on_rank_zero(trainer.strategy, lambda: campaign.load_state(name))
 
     # -- Algorithm 1 -----------------------------------------------------------------------------------------------
 
@@ -469,7 +351,7 @@ class ActiveLearningLoop:
         # Weights first: the event says that they are there.
         before = campaign.last_fit
         campaign.save_state(
-            self._weights_file(number),
+            weights_file(number),
             {"state_dict": self.model.state_dict(), "optimizer_states": fits.optimizer_states},
         )
         self._record(
@@ -487,7 +369,10 @@ class ActiveLearningLoop:
         if trainer.is_global_zero:
             started.unlink(missing_ok=True)
             if before is not None and before["round"] != number:
-                (campaign.dirpath / self._weights_file(before["round"])).unlink(missing_ok=True)
+                old = campaign.dirpath / weights_file(before["round"])
+                old.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # the user's checkpoints may be in it
+                    old.parent.rmdir()
         self._fitted_now = True
 
     def _usable(self, checkpoint: Path, number: int) -> str | None:
@@ -520,11 +405,15 @@ class ActiveLearningLoop:
             positions = acquisition.select(
                 rows, k, labelled_rows=labelled_rows, generator=generator(self.seed, number, "select")
             )
-            chosen = _checked(positions, k, len(candidates), acquisition)
-            asked = self._question(number, candidates[chosen].tolist())
-            asked["scores"] = rows["score"][chosen].tolist() if "score" in rows else []
-            asked["seconds"] = {"score": score_seconds, "select": time.perf_counter() - start}
-            return asked
+            chosen = check_positions(positions, k, len(candidates), acquisition)
+            indices = candidates[chosen].tolist()
+            return {
+                "round": number,
+                "indices": indices,
+                "keys": [self.datamodule.key(i) for i in indices],
+                "scores": rows["score"][chosen].tolist() if "score" in rows else [],
+                "seconds": {"score": score_seconds, "select": time.perf_counter() - start},
+            }
 
         event = self._record(trainer.strategy, "asked", question)
         call_round_hook(trainer, "on_query_end", self)
@@ -560,7 +449,7 @@ class ActiveLearningLoop:
             oracle.request(self.pool.pending.tolist())
             events = []
             number = campaign.events
-            for kind, fields in self._answers(oracle.poll(), annotator=oracle.annotator):
+            for kind, fields in self._events_of(oracle.poll(), annotator=oracle.annotator):
                 events.append(campaign.write(kind, **fields))
                 campaign.apply(events[-1])
             assert campaign.events == number + len(events)
@@ -572,21 +461,16 @@ class ActiveLearningLoop:
                 campaign.apply(event)
         return len(self.pool.pending) == 0
 
-    def _answers(self, answers: dict[int, Any], annotator: str) -> list[tuple[str, dict[str, Any]]]:
+    def _events_of(self, answers: dict[int, Any], annotator: str) -> list[tuple[str, dict[str, Any]]]:
         """Turn an oracle's answers into events: labels as JSON values, and what was declined."""
-        indices = self.pool.check(list(answers))
-        told = [i for i in indices if answers[i] is not SKIP]
-        skipped = [i for i in indices if answers[i] is SKIP]
+        assert self.campaign is not None
+        self.pool.check(list(answers))
+        told, skipped = encode_answers(answers, self.task)
         events: list[tuple[str, dict[str, Any]]] = []
         if told:
-            keys = [self.campaign.keys.get(i) or self._key(i) for i in told] if self.campaign else []
-            labels = []
-            for i in told:
-                try:
-                    labels.append(self.task.encode_label(answers[i]))
-                except TypeError as error:
-                    raise TypeError(f"The label of dataset index {i} cannot be taken: {error}") from None
-            events.append(("answered", {"indices": told, "keys": keys, "labels": labels, "annotator": annotator}))
+            keys = [self.campaign.keys.get(i) or self.datamodule.key(i) for i in told]
+            fields = {"indices": list(told), "keys": keys, "labels": list(told.values()), "annotator": annotator}
+            events.append(("answered", fields))
         if skipped:
             events.append(("skipped", {"indices": skipped, "annotator": annotator}))
         return events
@@ -601,19 +485,6 @@ class ActiveLearningLoop:
         campaign.apply(event)
         return event
 
-    def _question(self, number: int, indices: Sequence[int]) -> dict[str, Any]:
-        return {
-            "round": number,
-            "indices": list(indices),
-            "keys": [self._key(i) for i in indices],
-            "scores": [],
-            "seconds": {},
-        }
-
-    def _key(self, index: int) -> str:
-        dataset = getattr(self.datamodule, "train_set", None) if "train_set" in vars(self.datamodule) else None
-        return str(index) if dataset is None else self.task.key(dataset, index)
-
     def _report(self, trainer: pl.Trainer) -> None:
         """One line on the console and one row in every logger, with the labelled count as step."""
         result = self.history[-1]
@@ -624,18 +495,3 @@ class ActiveLearningLoop:
         row |= {"al/labelled": float(result.labelled), "al/round": float(result.round)}
         for logger in trainer.loggers:
             logger.log_metrics(row, step=result.labelled)
-
-
-def _checked(positions: Any, k: int, n: int, acquisition: Acquisition) -> Tensor:
-    """Refuse what an acquisition's ``select`` must not return."""
-    chosen = torch.as_tensor(positions).flatten().cpu()
-    name = type(acquisition).__name__
-    if chosen.is_floating_point() or chosen.dtype == torch.bool:
-        raise TypeError(f"`{name}.select` must return integer positions, got {chosen.dtype}.")
-    if len(chosen) != k or len(chosen.unique()) != k or (k and not 0 <= int(chosen.min()) <= int(chosen.max()) < n):
-        raise ValueError(
-            f"`{name}.select` must return {k} distinct positions between 0 and {n - 1}, got {chosen.tolist()[:20]}."
-        )
-    return chosen.long()
-
-

@@ -41,6 +41,23 @@ class Oracle(ABC):
         """Return the answers that are there, ``{dataset index: label or SKIP}``, possibly none. Never blocks long."""
 
 
+def encode_answers(answers: dict[int, Any], task: Task) -> tuple[dict[int, Any], list[int]]:
+    """Split answers into labels, as JSON values by dataset index, and declined indices.
+
+    Raises:
+        TypeError: If a label is not of the task's kind; the index is named.
+    """
+    told: dict[int, Any] = {}
+    for index, label in answers.items():
+        if label is SKIP:
+            continue
+        try:
+            told[index] = task.encode_label(label)
+        except TypeError as error:
+            raise TypeError(f"The label of dataset index {index} cannot be taken: {error}") from None
+    return told, [index for index, label in answers.items() if label is SKIP]
+
+
 class DatasetOracle(Oracle):
     """Reveals the data set's own labels: a simulated campaign, as the papers run.
 

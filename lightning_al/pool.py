@@ -37,6 +37,7 @@ class Pool:
             raise ValueError(f"A pool needs a size of at least 0, got {size}.")
         self._state = torch.zeros(size, dtype=torch.uint8)
         self._labelled: list[int] = []  # in the order in which the labels arrived
+        self._pending: dict[int, None] = {}  # in the order asked
 
     def __len__(self) -> int:
         return len(self._state)
@@ -60,8 +61,8 @@ class Pool:
 
     @property
     def pending(self) -> Tensor:
-        """Units asked for and not yet answered, ascending."""
-        return self._where(PENDING)
+        """Units asked for and not yet answered, in the order asked."""
+        return torch.tensor(list(self._pending), dtype=torch.long)
 
     @property
     def skipped(self) -> Tensor:
@@ -115,17 +116,23 @@ class Pool:
             state = _NAMES[int(self._state[taken[0]])]
             raise ValueError(f"Only unlabelled units can be asked for; {taken[0]} is {state} ({len(taken)} such).")
         self._state[values] = PENDING
+        self._pending.update(dict.fromkeys(values))
 
     def label(self, units: Indices) -> None:
         """Mark ``units`` as labelled, whatever they were; those already labelled keep their place."""
         values = self.check(units)
         self._labelled.extend(u for u in values if int(self._state[u]) != LABELLED)
-        self._state[values] = LABELLED
+        self._resolve(values, LABELLED)
 
     def skip(self, units: Indices) -> None:
         """Mark ``units`` as declined, never to be asked for again. Labelled ones stay labelled."""
         values = [u for u in self.check(units) if int(self._state[u]) != LABELLED]
-        self._state[values] = SKIPPED
+        self._resolve(values, SKIPPED)
+
+    def _resolve(self, values: list[int], state: int) -> None:
+        self._state[values] = state
+        for unit in values:
+            self._pending.pop(unit, None)
 
     def candidates(self, size: int | None = None, *, generator: torch.Generator) -> Tensor:
         """Draw a random sub-pool of the unlabelled units, in random order.

@@ -75,7 +75,7 @@ class Task(ABC):
     def key(self, dataset: Dataset, index: int) -> str:
         """Return a name for a sample that outlives a reordering: its file's where there is one, else its index."""
         while isinstance(dataset, Subset):
-            dataset, index = dataset.dataset, dataset.indices[index]
+            index, dataset = dataset.indices[index], dataset.dataset
         samples = getattr(dataset, "samples", None)
         try:
             path = samples[index][0]  # type: ignore[index]
@@ -122,8 +122,8 @@ class ClassificationTask(Task):
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
             what = f"{type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, (tuple, list)) else "")
             raise TypeError(
-                f"`ClassificationTask` expects batches and samples (inputs, target, ...), got a {what}. Give the loop a "
-                "`task=` whose `inputs`, `targets` and `with_label` know yours."
+                f"`ClassificationTask` expects batches and samples (inputs, target, ...), got a {what}. Give the loop "
+                "a `task=` whose `inputs`, `targets` and `with_label` know yours."
             )
         return batch
 

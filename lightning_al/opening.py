@@ -1,0 +1,172 @@
+"""How a campaign begins or is read back: everything is checked before anything trains or is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+from torch import Tensor
+
+from lightning_al import _compat
+from lightning_al.acquisition.base import Acquisition
+from lightning_al.campaign import INITIAL_ROUND, Campaign, Event
+from lightning_al.checks import check_same_campaign, check_sizes
+from lightning_al.distributed import end_process_group_at_exit, on_rank_zero
+from lightning_al.fitting import RepeatedFit, check_redrawable
+from lightning_al.initial import choose_initial
+from lightning_al.oracle import DatasetOracle
+from lightning_al.pool import Pool
+from lightning_al.randomness import generator
+
+if TYPE_CHECKING:
+    from lightning_al.loop import ActiveLearningLoop
+
+INITIAL_WEIGHTS = "initial.ckpt"
+
+
+def open_campaign(
+    loop: ActiveLearningLoop,
+    trainer: pl.Trainer,
+    acquisition: Acquisition,
+    *,
+    resume: bool,
+    rehearse: Callable[[Tensor], Any],
+) -> tuple[Campaign, bool]:
+    """Check the project, then begin the campaign in ``loop.dirpath`` or read it back.
+
+    Args:
+        loop: Its options, model and datamodule.
+        trainer: The user's Trainer.
+        acquisition: Is bound to the loop's task and oracle.
+        resume: Whether an existing campaign may be gone on with.
+        rehearse: Scores some dataset indices, so that what cannot work fails before the first epoch.
+
+    Returns:
+        The campaign, and whether it is new. Its initial set is asked for, not answered.
+    """
+    strategy = trainer.strategy
+    strategy.setup_environment()
+    end_process_group_at_exit()
+    _compat.configure_model(trainer, loop.model)
+    if loop.reset == "fresh":
+        check_redrawable(loop.model)
+    loop.datamodule.seed = loop.seed
+    loop.datamodule.open(trainer, loop.model)
+    size = len(loop.datamodule.train_set)  # type: ignore[arg-type]
+    if loop.oracle is None:
+        loop.oracle = DatasetOracle(loop.datamodule.train_set, loop.task)
+    acquisition.bind(loop.task, loop.oracle)
+    options = _describe(loop.options, acquisition)
+
+    events = on_rank_zero(strategy, lambda: _read(loop.dirpath, resume))
+    new = events is None
+    if new:
+        check_sizes(loop.options, size)
+    initial: list[int] = []
+    if events is None or len(events) == 1:  # a kill may come between the first two events
+        initial = on_rank_zero(strategy, lambda: _choose(loop, size))
+        loop.datamodule.check_training(len(initial))
+    if events is None:
+        if acquisition.requires:
+            count = min(size, max(2, 2 * acquisition.batch_multiple) * max(trainer.world_size, 1))
+            rehearse(Pool(size).candidates(count, generator=generator(loop.seed, "rehearsal")))
+        weights = loop.model.state_dict()
+        dirpath, events = on_rank_zero(
+            strategy, lambda: _create(loop.dirpath or _new_folder(trainer), size, options, weights)
+        )
+        loop.dirpath = Path(dirpath)
+    assert loop.dirpath is not None
+    campaign = Campaign(loop.dirpath, events, writes=trainer.is_global_zero)
+    if not new:
+        check_same_campaign(campaign, options, size, loop.datamodule)
+    if initial:
+        keys = [loop.datamodule.key(i) for i in initial]
+        question = {"round": INITIAL_ROUND, "indices": initial, "keys": keys, "scores": [], "seconds": {}}
+        campaign.apply(on_rank_zero(strategy, lambda: campaign.write("asked", **question)))
+    return campaign, new
+
+
+def begin_fits(
+    loop: ActiveLearningLoop, trainer: pl.Trainer, campaign: Campaign, fits: RepeatedFit | None
+) -> tuple[RepeatedFit, bool]:
+    """Prepare the repeated fits, and give a resumed campaign the weights and counters it had.
+
+    Args:
+        loop: Its model, datamodule and options.
+        trainer: The user's Trainer.
+        campaign: The open campaign.
+        fits: Those of an earlier call, if any; kept if they are of the same Trainer and model.
+
+    Returns:
+        The fits, and whether the model has the weights of the campaign's last fit.
+
+    Raises:
+        FileNotFoundError: If the weights are gone that the next round must start from.
+    """
+    if fits is None or fits.trainer is not trainer or fits.model is not loop.model:
+        fits = RepeatedFit(
+            trainer, loop.model, loop.datamodule, reset=loop.reset, seed=loop.seed, dirpath=campaign.dirpath
+        )
+        counters = (campaign.last_fit or {}).get("steps")
+        if counters is not None and _compat.steps(trainer)["optimizer"] == 0:
+            _compat.restore_steps(trainer, counters, automatic=loop.model.automatic_optimization)
+
+    def load(name: str) -> dict[str, Any] | None:
+        return on_rank_zero(trainer.strategy, lambda: campaign.load_state(name))
+
+    initial = load(INITIAL_WEIGHTS)
+    if initial is None:
+        raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")
+    fits.initial = initial["state_dict"]
+    loop.model.load_state_dict(fits.initial)
+    if campaign.last_fit is None:
+        return fits, False
+    name = weights_file(campaign.last_fit["round"])
+    last = load(name)
+    if last is None:
+        if loop.reset in ("warm", "continue"):
+            raise FileNotFoundError(
+                f"{campaign.dirpath / name} is missing, and `reset={loop.reset!r}` goes on from these weights."
+            )
+        return fits, False
+    loop.model.load_state_dict(last["state_dict"])
+    fits.optimizer_states = last["optimizer_states"]
+    return fits, True
+
+
+def weights_file(number: int) -> str:
+    """Return the name of the file with the weights of a round's fit."""
+    return f"round_{number}/weights.ckpt"
+
+
+def _describe(options: dict[str, Any], acquisition: Acquisition) -> dict[str, Any]:
+    values = vars(acquisition).items()
+    described = {k: v for k, v in values if isinstance(v, (bool, int, float, str)) and not k.startswith("_")}
+    return {**options, "acquisition": {"class": type(acquisition).__name__, **described}}
+
+
+def _read(dirpath: Path | None, resume: bool) -> list[Event] | None:
+    if dirpath is None or not Campaign.exists(dirpath):
+        return None
+    if not resume:
+        Campaign.refuse_to_start_over(dirpath)
+    return Campaign.read_events(dirpath)
+
+
+def _choose(loop: ActiveLearningLoop, size: int) -> list[int]:
+    dataset = loop.datamodule.train_set
+    return choose_initial(loop.initial, loop.initial_by, Pool(size), dataset, loop.task, seed=loop.seed)
+
+
+def _new_folder(trainer: pl.Trainer) -> Path:
+    parent = Path(trainer.default_root_dir) / "al"
+    taken = [int(p.name[8:]) for p in parent.glob("version_*") if p.name[8:].isdigit()]
+    return parent / f"version_{max(taken, default=-1) + 1}"
+
+
+def _create(dirpath: Path, size: int, options: dict[str, Any], weights: dict[str, Any]) -> tuple[str, list[Event]]:
+    return str(dirpath), Campaign.create(
+        dirpath, size=size, options=options, states={INITIAL_WEIGHTS: {"state_dict": weights}}
+    )

@@ -1,0 +1,25 @@
+"""What every test gets: one thread per process, and nothing left behind of distributed runs."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+from lightning_al.distributed import end_process_group
+
+_LEAKS = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+
+
+@pytest.fixture(autouse=True)
+def _leave_nothing_behind():
+    torch.set_num_threads(1)
+    before = {name: os.environ.get(name) for name in _LEAKS}
+    yield
+    end_process_group()
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
