@@ -1,0 +1,90 @@
+"""Fails loudly when Lightning changes what `_compat.py` leans on."""
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.demos.boring_classes import BoringModel, ManualOptimBoringModel
+
+from lightning_al import _compat
+from tests.projects import Data, Net, make_trainer
+
+
+def fit(trainer, model):
+    trainer.fit(model)
+    return model
+
+
+@pytest.mark.parametrize("make", [BoringModel, ManualOptimBoringModel])
+def test_epochs_reset_and_steps_grow(tmp_path, make):
+    trainer = make_trainer(tmp_path, limit_train_batches=3, limit_val_batches=0)
+    model = fit(trainer, make())
+    assert (trainer.current_epoch, trainer.global_step) == (2, 6)
+    fit(trainer, model)
+    assert trainer.global_step == 6  # what Lightning does without us: nothing
+    _compat.reset_epochs(trainer)
+    fit(trainer, model)
+    assert (trainer.current_epoch, trainer.global_step) == (2, 12)
+    assert _compat.steps(trainer) == {"optimizer": 12, "logged": 12}
+
+
+@pytest.mark.parametrize("make", [BoringModel, ManualOptimBoringModel])
+def test_steps_can_be_restored_in_a_fresh_trainer(tmp_path, make):
+    trainer = make_trainer(tmp_path, limit_train_batches=3, limit_val_batches=0)
+    model = make()
+    _compat.restore_steps(trainer, {"optimizer": 100, "logged": 90}, automatic=model.automatic_optimization)
+    fit(trainer, model)
+    assert _compat.steps(trainer) == {"optimizer": 106, "logged": 96}
+
+
+def test_step_limits(tmp_path):
+    trainer = make_trainer(tmp_path, max_steps=4, min_steps=2, max_epochs=-1, limit_val_batches=0)
+    model = fit(trainer, BoringModel())
+    with _compat.step_limits_from_here(trainer) as raise_limits:
+        assert (trainer.max_steps, trainer.min_steps) == (4, 2)
+        raise_limits()
+        assert (trainer.max_steps, trainer.min_steps) == (8, 6)
+        _compat.reset_epochs(trainer)
+        fit(trainer, model)
+        assert trainer.global_step == 8
+    assert (trainer.max_steps, trainer.min_steps) == (4, 2)
+
+
+def test_launchers(tmp_path):
+    assert not _compat.launches_copies(make_trainer(tmp_path))
+    assert _compat.launch(make_trainer(tmp_path), lambda a, b: a + b, 1, 2) == 3
+    trainer = make_trainer(tmp_path, strategy="ddp_fork", devices=2)
+    assert _compat.launches_copies(trainer)
+    _compat.run_in_place(trainer)
+    assert trainer.strategy.launcher is None
+
+
+def test_configure_model_runs_once_by_contract(tmp_path):
+    class Late(Net):
+        def configure_model(self):
+            assert self.trainer is not None
+            if not hasattr(self, "late"):
+                self.late = torch.nn.Linear(1, 1)
+
+    model, trainer = Late(), make_trainer(tmp_path)
+    _compat.configure_model(trainer, model)
+    late = model.late
+    _compat.configure_model(trainer, model)
+    assert model.late is late
+
+
+def test_hyperparameters_are_shared():
+    class WithHparams(Data):
+        def __init__(self, a=3):
+            super().__init__()
+            self.save_hyperparameters()
+
+    inner, wrapper = WithHparams(), L.LightningDataModule()
+    _compat.share_hyperparameters(wrapper, inner)
+    assert wrapper.hparams.a == 3
+    assert wrapper.hparams_initial.a == 3
+    assert wrapper._log_hyperparams == inner._log_hyperparams
+
+
+def test_infinite_barrier_without_a_group():
+    with _compat.infinite_barrier():
+        pass

@@ -1,0 +1,186 @@
+"""Two processes pick what one picks, from the same weights, however they are launched."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+
+from lightning_al import ActiveLearningLoop, AwaitTell, Campaign
+from lightning_al.acquisition import (
+    SAAL,
+    Entropy,
+    EntropyGradNorm,
+    ExpectedGradNorm,
+    LeastConfidence,
+    Margin,
+    Random,
+)
+from tests.projects import Data, Net, make_trainer, picks
+
+ACQUISITIONS = {
+    "random": Random,
+    "entropy": Entropy,
+    "least_confidence": LeastConfidence,
+    "margin": Margin,
+    "margin_kmeans": lambda: Margin(selection="kmeans++"),
+    "saal": SAAL,
+    "saal_groups": lambda: SAAL(group_size=4, selection="top"),
+    "entropy_norm": EntropyGradNorm,
+    "expected_norm": ExpectedGradNorm,
+}
+
+
+class Frozen(Net):
+    """Does not learn, so that every number of processes scores the same weights."""
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+def fork(processes):
+    from datetime import timedelta
+
+    return DDPStrategy(start_method="fork", timeout=timedelta(seconds=60)), processes
+
+
+def run(tmp_path, processes, *, model=None, acquisition=None, data=None, **options):
+    strategy, devices = fork(processes) if processes > 1 else ("auto", 1)
+    trainer = make_trainer(
+        tmp_path, acquisition=acquisition, strategy=strategy, devices=devices, max_epochs=1
+    )  # fmt: skip
+    options = {"initial": 6, "query_size": 5, "rounds": 2, "dirpath": tmp_path / f"{processes}", **options}
+    loop = ActiveLearningLoop(model or Frozen(), data or Data(), **options)
+    return loop.run(trainer), loop
+
+
+@pytest.mark.parametrize("name", ACQUISITIONS)
+def test_two_forked_processes_pick_what_one_picks(tmp_path, name):
+    one, _ = run(tmp_path, 1, acquisition=ACQUISITIONS[name](), subpool_size=37)
+    two, loop = run(tmp_path, 2, acquisition=ACQUISITIONS[name](), subpool_size=37)
+    assert picks(one) == picks(two)
+    for a, b in zip(one, two, strict=True):
+        assert a.scores == pytest.approx(b.scores, abs=1e-12)
+        assert a.metrics == pytest.approx(b.metrics)
+    assert loop.status == "finished"
+
+
+@pytest.mark.parametrize("left", [0, 1, 2, 5])
+def test_three_processes_and_a_nearly_empty_pool(tmp_path, left):
+    options = {"initial": 12 - left, "query_size": 2, "rounds": None, "data": None}
+    one, _ = run(tmp_path, 1, **{**options, "data": Data(12)}) if left >= 2 else (None, None)
+    if left < 2:
+        options["query_size"], options["rounds"] = max(left, 1), (0 if left == 0 else None)
+        one, _ = run(tmp_path, 1, **{**options, "data": Data(12)})
+    three, _ = run(tmp_path, 3, **{**options, "data": Data(12)})
+    assert picks(one) == picks(three)
+    assert three[-1].labelled == 12
+
+
+def test_groups_on_three_processes_with_fewer_groups(tmp_path):
+    options = {"acquisition": SAAL(group_size=8, selection="top"), "data": Data(20), "query_size": 3, "rounds": 1}
+    one, _ = run(tmp_path, 1, **options)
+    three, _ = run(tmp_path, 3, **{**options, "acquisition": SAAL(group_size=8, selection="top"), "data": Data(20)})
+    assert picks(one) == picks(three)
+
+
+def test_what_workers_did_is_copied_back(tmp_path):
+    model = Net()
+    before = model.net[0].weight.detach().clone()
+    history, loop = run(tmp_path, 2, model=model)
+    assert not torch.equal(before, model.net[0].weight)  # trained weights
+    assert len(loop.pool.labelled) == 16
+    assert Campaign.load(tmp_path / "2").rounds == history
+    assert loop.history == history
+
+
+def test_ask_and_tell_between_launches(tmp_path):
+    strategy, devices = fork(2)
+    loop = ActiveLearningLoop(
+        Net(), Data(), initial=6, query_size=5, dirpath=tmp_path / "c", oracle=AwaitTell()
+    )  # fmt: skip
+
+    def ask():
+        return loop.ask(make_trainer(tmp_path, strategy=fork(2)[0], devices=devices, max_epochs=1))
+
+    first = ask()
+    loop.tell(first, [0, 1, 2, 0, 1, 2])
+    second = ask()
+    third = ask()
+    assert len({*first, *second, *third}) == 16
+
+
+def test_an_error_on_one_rank_reaches_the_others(tmp_path):
+    class Broken(Entropy):
+        def select(self, rows, k, *, labelled_rows, generator):
+            raise ValueError("broken selection")
+
+    with pytest.raises(Exception, match="broken selection"):  # and no time-out
+        run(tmp_path, 2, acquisition=Broken())
+
+
+def test_resume_on_another_number_of_processes(tmp_path):
+    whole, _ = run(tmp_path, 1, rounds=3)
+    run(tmp_path / "part", 1, rounds=1, dirpath=tmp_path / "part" / "c")
+    strategy, devices = fork(2)
+    trainer = make_trainer(tmp_path, strategy=strategy, devices=devices, max_epochs=1)
+    loop = ActiveLearningLoop(
+        Frozen(), Data(), initial=6, query_size=5, rounds=3, dirpath=tmp_path / "part" / "c"
+    )  # fmt: skip
+    assert picks(loop.run(trainer, resume=True)) == picks(whole)
+
+
+SCRIPT = textwrap.dedent(
+    """
+    import json, sys
+    from datetime import timedelta
+    from lightning.pytorch.strategies import DDPStrategy
+    from lightning_al import ActiveLearningLoop
+    from lightning_al.acquisition import SAAL
+    from tests.projects import Data, make_trainer
+    from tests.test_processes import Frozen
+
+    folder, start, devices = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    if __name__ == "__main__":
+        strategy = DDPStrategy(start_method=start, timeout=timedelta(seconds=60)) if devices > 1 else "auto"
+        trainer = make_trainer(folder, acquisition=SAAL(), strategy=strategy, devices=devices, max_epochs=1)
+        loop = ActiveLearningLoop(Frozen(), Data(), initial=6, query_size=5, rounds=2, subpool_size=37)
+        history = loop.run(trainer)
+        json.dump([r.picked for r in history], open(f"{folder}/{start}-{devices}-{trainer.global_rank}.json", "w"))
+    """
+)
+
+
+def script(tmp_path, start, devices, *launcher):
+    root = Path(__file__).parent.parent
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    env = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE")}
+    env |= {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    command = [*launcher, str(path), str(tmp_path), start, str(devices)]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(p.read_text()) for p in sorted(tmp_path.glob(f"{start}-{devices}-*.json"))]
+
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+
+
+def test_popen_and_torchrun_pick_what_one_process_picks(tmp_path):
+    [one] = script(tmp_path, "popen", 1, sys.executable)
+    popen = script(tmp_path, "popen", 2, sys.executable)
+    assert popen == [one, one]
+    for path in tmp_path.glob("popen-2-*.json"):
+        path.unlink()
+    assert script(tmp_path, "popen", 2, *TORCHRUN) == [one, one]
+
+
+@pytest.mark.slow
+def test_spawn_picks_what_one_process_picks(tmp_path):
+    [one] = script(tmp_path, "popen", 1, sys.executable)
+    assert script(tmp_path, "spawn", 2, sys.executable) == [one]
