@@ -1,0 +1,22 @@
+"""Models and data sets that the recipes name. torchvision and scikit-learn are imported only where they are used."""
+
+from lightning_al.zoo.cifar10 import CIFAR10DataModule
+from lightning_al.zoo.classifier import Classifier
+from lightning_al.zoo.cnn import SmallCNN
+from lightning_al.zoo.digits import DigitsDataModule
+from lightning_al.zoo.fashion_mnist import FashionMNISTDataModule
+from lightning_al.zoo.images import ImageDataModule, ImageDataset
+from lightning_al.zoo.resnet import ResNet18
+from lightning_al.zoo.sam_classifier import SAMClassifier
+
+__all__ = [
+    "CIFAR10DataModule",
+    "Classifier",
+    "DigitsDataModule",
+    "FashionMNISTDataModule",
+    "ImageDataModule",
+    "ImageDataset",
+    "ResNet18",
+    "SAMClassifier",
+    "SmallCNN",
+]

@@ -1,0 +1,88 @@
+"""A LightningModule around any network that turns a batch of inputs into logits."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+
+class Classifier(LightningModule):
+    """Cross-entropy classification, with accuracies logged.
+
+    Logs ``train_acc``, ``val_loss``, ``val_acc``, ``test_loss`` and ``test_acc``, each over the whole epoch; accuracy
+    is the share of samples that are right.
+
+    The optimizer comes as a function of the weights, and is built afresh at every fit. (An optimizer that the
+    command line builds once would carry its momentum and its decayed rate from round to round.)
+
+    Args:
+        net: Inputs (B, ...) to logits (B, num_classes).
+        num_classes: Number of classes.
+        optimizer: Weights to optimizer. Default: Adam with learning rate 1e-3. In YAML:
+            ``optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.1}}``.
+        scheduler: Optimizer to learning-rate schedule, stepped every epoch; ``None`` for a constant rate.
+
+    Example:
+        >>> model = Classifier(nn.Linear(4, 3), num_classes=3)
+        >>> model(torch.zeros(2, 4)).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        num_classes: int,
+        # A lambda, since jsonargparse reads its source: `--model.optimizer.lr=0.01` then works.
+        optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
+        scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.train_acc = MulticlassAccuracy(num_classes, average="micro")
+        self.val_acc = MulticlassAccuracy(num_classes, average="micro")
+        self.test_acc = MulticlassAccuracy(num_classes, average="micro")
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Inputs (B, ...) to logits (B, num_classes)."""
+        logits: Tensor = self.net(inputs)
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Mean cross-entropy of the batch."""
+        inputs, targets = batch
+        logits = self(inputs)
+        self.train_acc(logits, targets)
+        self.log("train_acc", self.train_acc, on_step=False, on_epoch=True)
+        return nn.functional.cross_entropy(logits, targets)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Log ``val_loss`` and ``val_acc``."""
+        self._evaluate(batch, "val", self.val_acc)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Log ``test_loss`` and ``test_acc``."""
+        self._evaluate(batch, "test", self.test_acc)
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str, accuracy: MulticlassAccuracy) -> None:
+        inputs, targets = batch
+        logits = self(inputs)
+        accuracy(logits, targets)
+        loss = nn.functional.cross_entropy(logits, targets)
+        # The size is said, so that a smaller last batch does not weigh as much as a full one.
+        self.log(f"{split}_loss", loss, batch_size=len(targets), sync_dist=True)
+        self.log(f"{split}_acc", accuracy, batch_size=len(targets))
+
+    def configure_optimizers(self) -> Any:
+        """A new optimizer, and a new schedule if there is one."""
+        optimizer = self.optimizer(self.parameters())
+        if self.scheduler is None:
+            return optimizer
+        scheduler = self.scheduler(optimizer)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}

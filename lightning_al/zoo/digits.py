@@ -1,0 +1,63 @@
+"""scikit-learn's bundled digits: 1,797 images of 8x8 pixels, on every machine, no download."""
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_al.zoo.images import ImageDataModule, ImageDataset, Splits
+
+
+class DigitsDataModule(ImageDataModule):
+    """scikit-learn's handwritten digits as (1, 8, 8) floats in [0, 1], ten classes.
+
+    1,197 training images (the pool), 300 for validation, 300 for test, each with the classes in equal shares. The
+    split depends on ``split_seed`` only.
+
+    Args:
+        batch_size: Images per training batch.
+        eval_batch_size: Images per validation or test batch.
+        num_workers: Loader processes.
+        split_seed: Seed of the split. Keep it fixed over the repeats of an experiment.
+
+    Raises:
+        ImportError: In ``setup``, if scikit-learn is missing.
+
+    Example:
+        >>> data = DigitsDataModule()
+        >>> data.setup()
+        >>> image, label = data.pool_dataset()[0]
+        >>> len(data.pool_dataset()), image.shape
+        (1197, torch.Size([1, 8, 8]))
+    """
+
+    def __init__(
+        self, batch_size: int = 10, eval_batch_size: int = 300, num_workers: int = 0, split_seed: int = 0
+    ) -> None:
+        super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers)
+        self.split_seed = split_seed
+
+    def read(self) -> Splits:
+        """Load the bundled images and cut the split."""
+        try:
+            from sklearn.datasets import load_digits
+            from sklearn.model_selection import train_test_split
+        except ImportError as error:
+            raise ImportError("DigitsDataModule needs scikit-learn: `pip install lightning-al[demo]`.") from error
+
+        images, targets = load_digits(return_X_y=True)
+        images = torch.as_tensor(images, dtype=torch.uint8).view(-1, 1, 8, 8)
+        targets = torch.as_tensor(targets)
+        rest, test = train_test_split(range(len(images)), test_size=300, stratify=targets, random_state=self.split_seed)
+        train, val = train_test_split(rest, test_size=300, stratify=targets[rest], random_state=self.split_seed)
+
+        def part(indices: list[int]) -> ImageDataset:
+            # The file's own order; 16 grey levels.
+            rows = sorted(indices)
+            return ImageDataset(images[rows], targets[rows], mean=[0.0], std=[16.0])
+
+        return Splits(train=part(train), test=part(test), val=part(val))
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        """300 images, in order."""
+        assert self.splits.val is not None
+        return self._eval_loader(self.splits.val)

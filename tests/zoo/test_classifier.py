@@ -1,0 +1,82 @@
+import copy
+import pickle
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.cli import ReduceLROnPlateau
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_al.zoo import Classifier, DigitsDataModule, SmallCNN
+
+QUIET = {
+    "accelerator": "cpu",
+    "devices": 1,
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
+
+def sgd(params):
+    return torch.optim.SGD(params, lr=0.1)
+
+
+def test_trains_on_digits():
+    pytest.importorskip("sklearn")
+    pl.seed_everything(0)
+    model, data = Classifier(SmallCNN(width=8), num_classes=10), DigitsDataModule(batch_size=50)
+    trainer = pl.Trainer(max_epochs=3, **QUIET)
+    [before] = trainer.test(model, data, verbose=False)
+    trainer.fit(model, data)
+    assert {"train_acc", "val_acc", "val_loss"} <= set(trainer.callback_metrics)
+    [after] = trainer.test(model, data, verbose=False)
+    assert set(after) == {"test_acc", "test_loss"}
+    assert after["test_loss"] < before["test_loss"] / 2
+    assert after["test_acc"] > 0.8
+
+
+def test_logged_values_are_over_all_samples_not_over_batches():
+    pl.seed_everything(0)
+    x, y = torch.randn(7, 4), torch.randint(3, (7,))
+    model = Classifier(nn.Linear(4, 3), num_classes=3)
+    [metrics] = pl.Trainer(**QUIET).test(model, DataLoader(TensorDataset(x, y), 5), verbose=False)
+    with torch.no_grad():
+        logits = model(x)
+    assert metrics["test_loss"] == pytest.approx(nn.functional.cross_entropy(logits, y).item(), abs=1e-6)
+    assert metrics["test_acc"] == pytest.approx((logits.argmax(1) == y).float().mean().item())
+
+
+def test_forward_returns_the_logits_of_the_net():
+    net = nn.Linear(4, 3)
+    x = torch.randn(2, 4)
+    assert torch.equal(Classifier(net, 3)(x), net(x))
+
+
+def test_a_new_optimizer_at_every_call():
+    model = Classifier(nn.Linear(4, 3), 3)
+    one, two = model.configure_optimizers(), model.configure_optimizers()
+    assert isinstance(one, torch.optim.Adam)
+    assert one.defaults["lr"] == 1e-3
+    assert one is not two
+
+
+def test_a_deep_copy_trains_its_own_weights():
+    model = copy.deepcopy(Classifier(nn.Linear(4, 3), 3))
+    optimised = {id(p) for group in model.configure_optimizers().param_groups for p in group["params"]}
+    assert optimised == {id(p) for p in model.parameters()}
+
+
+def test_schedules():
+    model = Classifier(nn.Linear(4, 3), 3, sgd, lambda o: torch.optim.lr_scheduler.StepLR(o, 5))
+    made = model.configure_optimizers()
+    assert made["lr_scheduler"].optimizer is made["optimizer"]
+    model = Classifier(nn.Linear(4, 3), 3, sgd, lambda o: ReduceLROnPlateau(o, monitor="val_loss"))
+    assert model.configure_optimizers()["lr_scheduler"]["monitor"] == "val_loss"
+
+
+def test_pickles_for_spawned_processes():
+    model = Classifier(nn.Linear(4, 3), 3, optimizer=sgd)
+    assert torch.equal(pickle.loads(pickle.dumps(model)).net.weight, model.net.weight)

@@ -1,0 +1,25 @@
+import subprocess
+import sys
+
+# torchmetrics imports some of these itself where they are installed, so only our own imports are refused.
+CODE = """
+import builtins
+real = builtins.__import__
+def refuse(name, globals=None, *args, **kwargs):
+    ours = (globals or {}).get("__name__", "").startswith("lightning_al")
+    if ours and name.split(".")[0] in {"torchvision", "sklearn", "matplotlib", "PIL", "jsonargparse"}:
+        raise ImportError(name)
+    return real(name, globals, *args, **kwargs)
+builtins.__import__ = refuse
+import lightning_al.report
+from lightning_al.zoo import *
+Classifier(SmallCNN(), num_classes=10), CIFAR10DataModule(), DigitsDataModule(), FashionMNISTDataModule()
+try:
+    ResNet18()
+except ImportError as error:
+    assert "lightning-al[vision]" in str(error)
+"""
+
+
+def test_importing_needs_no_optional_package():
+    subprocess.run([sys.executable, "-c", CODE], check=True, timeout=120)
