@@ -251,6 +251,7 @@ class ActiveLearningLoop:
                 self._run(trainer, acquisition)
         finally:
             acquisition.unbind()
+            self.datamodule.close()
         for logger in trainer.loggers:
             logger.save()
         buffer = io.BytesIO()

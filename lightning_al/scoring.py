@@ -93,6 +93,7 @@ def score_pool(
 
     shadowed = model.__dict__.get("predict_step")
     callbacks = trainer.callbacks
+    grads = [(p, p.grad) for p in model.parameters()]
     model.predict_step = predict_step  # type: ignore[method-assign]
     trainer.callbacks = [c for c in callbacks if isinstance(c, ProgressBar)]
     try:
@@ -100,6 +101,8 @@ def score_pool(
             trainer.predict(model, datamodule=datamodule, return_predictions=False)
     finally:
         trainer.callbacks = callbacks
+        for p, grad in grads:  # Lightning clears them when it moves the module
+            p.grad = grad
         del model.predict_step
         if shadowed is not None:
             model.predict_step = shadowed

@@ -58,12 +58,12 @@ class Data(L.LightningDataModule):
         self.calls.append("prepare")
 
     def setup(self, stage: str) -> None:
-        self.calls.append(f"setup {stage}")
+        self.calls.append(f"setup {getattr(stage, 'value', stage)}")
         self.train = TensorDataset(*make_data(self.n))
         self.held_out = TensorDataset(*make_data(20, seed=1))
 
     def teardown(self, stage: str) -> None:
-        self.calls.append(f"teardown {stage}")
+        self.calls.append(f"teardown {getattr(stage, 'value', stage)}")
 
     def train_dataloader(self):
         return DataLoader(self.train, batch_size=self.batch_size, **{"shuffle": True, **self.loader})
