@@ -82,8 +82,8 @@ class Acquisition(Callback):
         """Warn where a plain ``trainer.fit`` would silently ignore this callback."""
         if self._task is None:
             rank_zero_warn(
-                f"{type(self).__name__} is among the callbacks, but no loop is bound: `trainer.fit` trains once, on all "
-                "data, and asks for nothing. Use `ActiveLearningLoop(model, datamodule, ...).run(trainer)`."
+                f"{type(self).__name__} is among the callbacks, but no loop is bound: `trainer.fit` trains once, on "
+                "all data, and asks for nothing. Use `ActiveLearningLoop(model, datamodule, ...).run(trainer)`."
             )
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
@@ -98,9 +98,7 @@ class Acquisition(Callback):
         """Return the score of each sample of a batch, (B,). Larger = more wanted."""
         raise NotImplementedError(f"{type(self).__name__} must define `score_batch` (or `rows` and `select`).")
 
-    def select(
-        self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None
-    ) -> Tensor:
+    def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
         """Choose ``k`` of the candidates.
 
         Args:

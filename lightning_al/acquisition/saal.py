@@ -63,8 +63,8 @@ class SAAL(Acquisition):
             raise ValueError(f'`labels` must be "pseudo" or "true", got {labels!r}.')
         if lowest and selection != "top":
             raise ValueError(
-                f'`lowest=True` picks the least sharp samples and needs `selection="top"`, got {selection!r}: k-means++ '
-                "spreads over all scores and has no lowest."
+                f'`lowest=True` picks the least sharp samples and needs `selection="top"`, got {selection!r}: '
+                "k-means++ spreads over all scores and has no lowest."
             )
         self.rho = rho
         self.perturbation = perturbation
@@ -83,8 +83,8 @@ class SAAL(Acquisition):
         """Refuse ``labels="true"`` where the labels are not in the data set."""
         if self.labels == "true" and not isinstance(oracle, DatasetOracle):
             raise ValueError(
-                '`SAAL(labels="true")` scores with the data set\'s own labels, which only a simulated campaign has, but '
-                f'the loop\'s oracle is a {type(oracle).__name__}. Use `labels="pseudo"`.'
+                '`SAAL(labels="true")` scores with the data set\'s own labels, which only a simulated campaign has, '
+                f'but the loop\'s oracle is a {type(oracle).__name__}. Use `labels="pseudo"`.'
             )
         super().bind(task, oracle)
 

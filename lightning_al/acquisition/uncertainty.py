@@ -7,6 +7,12 @@ from torch import Tensor
 
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
+from lightning_al.gradients.per_sample import plain_outputs
+
+
+def _logits(acquisition: Acquisition, model: pl.LightningModule, batch: Any) -> Tensor:
+    """Logits in full precision even under autocast: rounded to bfloat16's 8 bits, scores would tie by the hundred."""
+    return plain_outputs(model, acquisition.task.inputs(batch), acquisition.task.logits)
 
 
 class Entropy(Acquisition):
@@ -21,7 +27,7 @@ class Entropy(Acquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the entropy of each sample in nats, (B,)."""
-        return F_al.entropy(self.task.logits(model, self.task.inputs(batch)))
+        return F_al.entropy(_logits(self, model, batch))
 
 
 class LeastConfidence(Acquisition):
@@ -36,7 +42,7 @@ class LeastConfidence(Acquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return one minus the largest probability of each sample, (B,)."""
-        return F_al.least_confidence(self.task.logits(model, self.task.inputs(batch)))
+        return F_al.least_confidence(_logits(self, model, batch))
 
 
 class Margin(Acquisition):
@@ -51,4 +57,4 @@ class Margin(Acquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return minus the margin of each sample, (B,)."""
-        return F_al.margin(self.task.logits(model, self.task.inputs(batch)))
+        return F_al.margin(_logits(self, model, batch))

@@ -11,13 +11,13 @@ from lightning_al.functional.perturbation import global_norm
 from lightning_al.functional.probabilities import check_logits, log_probabilities
 from lightning_al.functional.saal import mean_cross_entropy, pseudo_labels
 from lightning_al.functional.uncertainty import entropy
-from lightning_al.gradients.per_sample import Call, Differentiator, Forward, Params, score_groups, scoring_mode
+from lightning_al.gradients.per_sample import Call, Differentiator, Forward, Params, plain_outputs, score_groups
 
 LOSSES = ("entropy", "expected_loss", "expected_norm", "pseudo_label")
 
 
 def _tensor_sum(grads: Sequence[Tensor]) -> Tensor:
-    return torch.stack([torch.linalg.vector_norm(g) for g in grads]).sum()
+    return torch.stack([global_norm([g]) for g in grads if g.numel()]).sum()
 
 
 NORMS: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {"global": global_norm, "tensor_sum": _tensor_sum}
@@ -87,8 +87,7 @@ def gradient_norm(
     copies = 2
 
     if loss == "expected_norm":
-        with torch.no_grad():
-            copies = 1 + _count_classes(model, inputs, forward)
+        copies = 1 + _count_classes(model, inputs, forward)
 
         def group_score(diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
             def class_losses(weights: Params) -> Tensor:
@@ -134,7 +133,6 @@ def _mean_over_positions(values: Tensor) -> Tensor:
 
 def _count_classes(model: nn.Module, inputs: Any, forward: Forward | None) -> int:
     one = pytree.tree_map_only(Tensor, lambda t: t[:1], inputs)
-    with scoring_mode(model), torch.no_grad():
-        logits = forward(model, one) if forward is not None else model(one)
+    logits = plain_outputs(model, one, forward)
     check_logits(logits)
     return int(logits.shape[1])

@@ -17,9 +17,11 @@ def _deficit(logits: Tensor, target: Tensor) -> Tensor:
     index = target.unsqueeze(1)
     # A masked class (-inf) must not make the gradient of logsumexp NaN, so it is very small instead.
     floor = torch.finfo(logits.dtype).min / 4
-    finite = logits.clamp(min=floor)
+    finite = torch.where(logits < floor, floor, logits)  # not clamp, whose gradient at NaN is 0
     others = finite.scatter(1, index, floor).logsumexp(1)
-    return others - finite.gather(1, index).squeeze(1)
+    # Where the largest logit is NaN or infinite there are no probabilities: NaN, never a number that looks like one.
+    largest = logits.detach().amax(1)
+    return others - finite.gather(1, index).squeeze(1) + (largest - largest)
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -71,8 +73,8 @@ def check_logits(logits: Tensor) -> None:
     """
     if not isinstance(logits, Tensor):
         raise TypeError(
-            f"Logits must be a tensor of shape (B, C), got {type(logits).__name__}. If the model returns something else "
-            "(a dict, a tuple), give the loop a `task=` whose `logits(model, inputs)` picks the tensor out."
+            f"Logits must be a tensor of shape (B, C), got {type(logits).__name__}. If the model returns something "
+            "else (a dict, a tuple), give the loop a `task=` whose `logits(model, inputs)` picks the tensor out."
         )
     if not logits.is_floating_point():
         raise TypeError(

@@ -93,7 +93,7 @@ def saal(
         size = sum(w.numel() for w in model.parameters() if w.requires_grad)
         if size > 10_000:
             warnings.warn(
-                f"`p=inf` moves each of the {size:,} weights by rho={rho}, an L2 distance of {rho * math.sqrt(size):.3g}. "
+                f"`p=inf` moves each of the {size:,} weights by rho={rho}, {rho * math.sqrt(size):.3g} in L2. "
                 "Scores may say little; a much smaller `rho` is usual with p=inf.",
                 stacklevel=2,
             )

@@ -15,6 +15,13 @@ def _check_finite(values: Tensor, name: str) -> None:
         raise ValueError(f"`{name}` has NaN or infinite values at positions {bad[:10].tolist()} ({len(bad)} in all).")
 
 
+def _row_norms(x: Tensor) -> Tensor:
+    """(N, d) -> (N,): L2 norms by squares that neither under- nor overflow."""
+    largest = x.abs().amax(1, keepdim=True)
+    unit = torch.where(largest > 0, largest, 1.0)
+    return unit.squeeze(1) * torch.linalg.vector_norm(x / unit, dim=1)
+
+
 def top_k(scores: Tensor, k: int) -> Tensor:
     """Positions of the ``k`` largest scores, largest first; among equal scores the lowest position first.
 
@@ -66,8 +73,8 @@ def kmeans_plusplus(points: Tensor, k: int, *, generator: torch.Generator, first
         >>> kmeans_plusplus(scores, 3, generator=torch.Generator().manual_seed(0))
         tensor([3, 2, 1])
     """
-    if points.ndim not in (1, 2):
-        raise ValueError(f"`points` must have shape (N,) or (N, d), got {tuple(points.shape)}.")
+    if points.ndim not in (1, 2) or (points.ndim == 2 and points.shape[1] == 0):
+        raise ValueError(f"`points` must have shape (N,) or (N, d), d >= 1, got {tuple(points.shape)}.")
     n = len(points)
     _check_count(k, n)
     if first is not None and not 0 <= first < n:
@@ -76,25 +83,26 @@ def kmeans_plusplus(points: Tensor, k: int, *, generator: torch.Generator, first
     _check_finite(x, "points")
     if k == 0:
         return torch.empty(0, dtype=torch.long)
-    preference = x if x.ndim == 1 else torch.linalg.vector_norm(x, dim=1)
+    largest = x.abs().max()
+    x = x / torch.where(largest > 0, largest, 1.0)  # only ratios matter, and now no difference overflows
+    preference = x if x.ndim == 1 else _row_norms(x)
     x = x.reshape(n, -1)
 
-    picks = [int(torch.linalg.vector_norm(x, dim=1).argmax()) if first is None else first]
+    picks = [int(_row_norms(x).argmax()) if first is None else first]
     nearest = torch.full((n,), torch.inf, dtype=torch.float64)
     taken = torch.zeros(n, dtype=torch.bool)
     while True:
         newest = picks[-1]
         taken[newest] = True
-        nearest = torch.minimum(nearest, (x - x[newest]).square().sum(1))
+        nearest = torch.minimum(nearest, _row_norms(x - x[newest]))
         nearest[newest] = 0.0
         if len(picks) == k:
             return torch.tensor(picks)
-        # Squares of tiny (or huge) distances under- or overflow; only their ratios matter.
         largest = nearest.max()
-        if largest == 0 or not torch.isfinite(largest):
-            rest = top_k(torch.where(taken, -torch.inf, preference).nan_to_num(neginf=torch.finfo(torch.float64).min), n)
-            return torch.tensor([*picks, *[int(i) for i in rest if not taken[i]][: k - len(picks)]])
-        cumulative = (nearest / largest).cumsum(0)
+        if largest == 0:
+            rest = [i for i in top_k(preference, n).tolist() if not taken[i]]
+            return torch.tensor(picks + rest[: k - len(picks)])
+        cumulative = (nearest / largest).square().cumsum(0)
         draw = torch.rand((), dtype=torch.float64, generator=generator) * cumulative[-1]
         position = int(torch.searchsorted(cumulative, draw, right=True))
         if position >= n:  # the product above rounded up to the total

@@ -32,9 +32,9 @@ def entropy(logits: Tensor) -> Tensor:
     check_logits(logits)
     log_p = log_probabilities(logits)
     p = log_p.exp()
-    # Both factors are guarded: 0 * -inf is NaN, and so is its gradient.
-    possible = p > 0
-    plogp = torch.where(possible, p, 0.0) * torch.where(possible, log_p, 0.0)
+    # Both factors are guarded: 0 * -inf is NaN, and so is its gradient. NaN logits stay NaN (hence not `p > 0`).
+    impossible = p == 0
+    plogp = torch.where(impossible, 0.0, p) * torch.where(impossible, 0.0, log_p)
     return _mean_over_positions(-plogp.sum(1))
 
 

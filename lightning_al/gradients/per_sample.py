@@ -7,7 +7,7 @@ autograd. Both are exact.
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import torch
@@ -20,16 +20,12 @@ from lightning_al.gradients.precision import at_least_float32
 log = logging.getLogger(__name__)
 
 Params = dict[str, Tensor]
+Call = Callable[[Params, Any], Any]
+"""The model as a function of its trainable weights: ``call(params, inputs) -> outputs``."""
 Forward = Callable[[nn.Module, Any], Any]
 
 DEFAULT_MAX_BYTES = 256 * 2**20
 MAX_GROUPS = 128  # activations, which the byte count of the weights does not see
-
-
-class Call(Protocol):
-    """The model as a function of its trainable weights: ``call(params, inputs) -> outputs``."""
-
-    def __call__(self, params: Params, inputs: Any) -> Any: ...
 
 
 class Differentiator(Protocol):
@@ -49,8 +45,16 @@ class Vectorized:
 
     def gradient(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
         """See :class:`Differentiator`."""
-        grads, (_, aux) = grad_and_value(loss, has_aux=True)(params)
-        return grads, aux
+        aside: list[Any] = []
+
+        def tensors_only(weights: Params) -> tuple[Tensor, list[Tensor]]:  # torch.func takes no other auxiliary output
+            value, aux = loss(weights)
+            leaves, rebuild = _apart(aux)
+            aside[:] = [rebuild]
+            return value, leaves
+
+        grads, (_, leaves) = grad_and_value(tensors_only, has_aux=True)(params)
+        return grads, aside[0](leaves)
 
     def row_norms(
         self, outputs: Callable[[Params], Tensor], params: Params, norm: Callable[[list[Tensor]], Tensor]
@@ -89,6 +93,17 @@ class OneByOne:
         return {name: torch.zeros_like(p) if g is None else g for (name, p), g in pairs}
 
 
+def _apart(tree: Any) -> tuple[list[Tensor], Callable[[Iterable[Tensor]], Any]]:
+    """Take the tensors out of a pytree: them, and how to put others in their places."""
+    leaves, spec = pytree.tree_flatten(tree)
+
+    def rebuild(tensors: Iterable[Tensor]) -> Any:
+        new = iter(tensors)
+        return pytree.tree_unflatten([next(new) if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec)
+
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)], rebuild
+
+
 GroupScore = Callable[[Differentiator, Call, Params, Any], Tensor]
 
 
@@ -96,10 +111,16 @@ GroupScore = Callable[[Differentiator, Call, Params, Any], Tensor]
 def scoring_mode(model: nn.Module) -> Iterator[None]:
     """Put ``model`` in ``eval()``, with gradients on and autocast off, and leave everything as it was found.
 
-    Train flags are restored module by module; the global random state is restored too. In half precision ``θ + ε``
-    would round back to ``θ``, which is why autocast is switched off.
+    Train flags are restored module by module, buffers (some models count or cache in them) and the global random
+    state too. In half precision ``θ + ε`` would round back to ``θ``, which is why autocast is switched off.
     """
     flags = [(module, module.training) for module in model.modules()]
+    buffers = [
+        (module, name, buffer, buffer._version, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not buffer.is_inference()
+    ]
     tensors = [*model.parameters(), *model.buffers()]
     kinds = {"cpu"} | {t.device.type for t in tensors}
     cuda = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
@@ -115,6 +136,11 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
         finally:
             for module, training in flags:
                 module.training = training
+            with torch.no_grad():
+                for module, name, buffer, version, value in buffers:
+                    module._buffers[name] = buffer
+                    if buffer._version != version:
+                        buffer.copy_(value)
 
 
 class _ForwardOf(nn.Module):
@@ -129,19 +155,47 @@ class _ForwardOf(nn.Module):
         return self._call(self.model, inputs)
 
 
+def _is_half(model: nn.Module) -> bool:
+    return any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters())
+
+
+def _ready(tensor: Tensor) -> Tensor:
+    """A copy for the model to use as it likes: a forward may work in place, or be run twice.
+
+    Inference tensors, which predict loops hand out, could not be saved for backward; half precision is raised.
+    """
+    return at_least_float32(tensor.detach().clone())
+
+
+def plain_outputs(model: nn.Module, inputs: Any, forward: Forward | None = None) -> Any:
+    """Return the model's outputs as the scores see them: in ``eval()``, without autocast, graph or trace.
+
+    Weights in half precision are raised to float32.
+    """
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        model = model.module
+    root = _ForwardOf(model, forward if forward is not None else lambda m, x: m(x))
+    with scoring_mode(model), torch.no_grad():
+        inputs = pytree.tree_map_only(Tensor, _ready, inputs)
+        if not _is_half(root):
+            return root(inputs)
+        state = [*root.named_parameters(), *root.named_buffers()]
+        return functional_call(root, {name: at_least_float32(t) for name, t in state}, (inputs,))
+
+
 def batch_size_of(inputs: Any) -> int:
     """Return the common first dimension of all tensors in ``inputs``.
 
     Raises:
         ValueError: If there is no tensor, or the tensors disagree.
     """
-    sizes = {t.shape[0] if t.ndim else None for t in pytree.tree_leaves(inputs) if isinstance(t, Tensor)}
-    if len(sizes) != 1 or None in sizes:
+    sizes = {t.shape[0] if t.ndim else -1 for t in pytree.tree_leaves(inputs) if isinstance(t, Tensor)}
+    if len(sizes) != 1 or -1 in sizes:
         raise ValueError(
             "Every tensor in `inputs` must have the same first dimension, the batch; "
-            f"seen: {sorted(map(str, sizes)) or 'no tensor'}."
+            f"seen: {sorted(sizes) or 'no tensor'} (-1: a scalar)."
         )
-    return int(sizes.pop())
+    return sizes.pop()
 
 
 def score_groups(
@@ -180,23 +234,21 @@ def score_groups(
         raise ValueError(f"`max_bytes` must be at least 1, got {max_bytes}.")
 
     root = _ForwardOf(model, forward if forward is not None else lambda m, x: m(x))
-    half = any(p.dtype in (torch.float16, torch.bfloat16) for p in root.parameters())
-    params = {name: at_least_float32(p.detach()) for name, p in root.named_parameters() if p.requires_grad}
+    half = _is_half(root)
+    with torch.inference_mode(False):  # float32 copies of half-precision weights must not be inference tensors
+        named, buffers = list(root.named_parameters()), list(root.named_buffers())
+        params = {name: at_least_float32(p.detach()) for name, p in named if p.requires_grad}
+        others = [*((name, p) for name, p in named if not p.requires_grad), *buffers]
+        fixed = {name: at_least_float32(t) for name, t in others} if half else {}
     if not params:
         raise ValueError(
             "The model has no trainable parameter (`requires_grad=True`), so there is no gradient to score by. "
             "Unfreeze some, or use an acquisition that needs logits only."
         )
-    fixed = {name: at_least_float32(b) for name, b in root.named_buffers()} if half else {}
-    frozen = {name: at_least_float32(p) for name, p in root.named_parameters() if not p.requires_grad} if half else {}
 
     def call(weights: Params, group: Any) -> Any:
-        return functional_call(root, {**weights, **fixed, **frozen}, (group,))
-
-    def ready(tensor: Tensor) -> Tensor:
-        # Inference tensors cannot be saved for backward; predict loops hand them out.
-        tensor = tensor.clone() if tensor.is_inference() else tensor.detach()
-        return at_least_float32(tensor) if half else tensor
+        group = pytree.tree_map_only(Tensor, _ready, group)
+        return functional_call(root, {**weights, **fixed}, (group,))
 
     budget = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
     per_group = copies * sum(p.numel() * p.element_size() for p in params.values())
@@ -204,18 +256,17 @@ def score_groups(
 
     scores: list[Tensor] = []
     with scoring_mode(model):
-        inputs = pytree.tree_map_only(Tensor, ready, inputs)
+        inputs = pytree.tree_map_only(Tensor, _ready, inputs)
         whole = n // group_size * group_size
         vectorize = groups > 1 and whole > group_size
         start = 0
         while start < n:
             if vectorize and start < whole:
                 stop = min(start + groups * group_size, whole)
-                chunk = pytree.tree_map_only(
-                    Tensor, lambda t, a=start, b=stop: t[a:b].unflatten(0, (-1, group_size)), inputs
-                )
+                tensors, rebuild = _apart(_slice(inputs, start, stop, (-1, group_size)))
                 try:
-                    part = vmap(lambda group: score(Vectorized(), call, params, group))(chunk).flatten()
+                    # vmap takes tensors only; what else is in the inputs (None, flags) is the same for all.
+                    part = vmap(lambda *group, of=rebuild: score(Vectorized(), call, params, of(group)))(*tensors)
                 except torch.OutOfMemoryError:
                     raise
                 except Exception as error:
@@ -225,8 +276,17 @@ def score_groups(
                     continue
             else:
                 stop = min(start + group_size, n)
-                group = pytree.tree_map_only(Tensor, lambda t, a=start, b=stop: t[a:b], inputs)
-                part = score(OneByOne(), call, params, group)
-            scores.append(part.detach())
+                part = score(OneByOne(), call, params, _slice(inputs, start, stop))
+            if part.numel() != stop - start:
+                raise ValueError(
+                    f"The loss must give one number per sample, ({stop - start},) here, got {part.numel()} numbers. "
+                    "Average over pixels, boxes or time steps first."
+                )
+            scores.append(part.detach().flatten())
             start = stop
     return torch.cat(scores) if scores else torch.empty(0)
+
+
+def _slice(inputs: Any, start: int, stop: int, shape: tuple[int, ...] = (-1,)) -> Any:
+    """Samples ``start`` to ``stop`` of every tensor, their dimension unflattened to ``shape``."""
+    return pytree.tree_map_only(Tensor, lambda t: t[start:stop].unflatten(0, shape), inputs)
