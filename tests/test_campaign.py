@@ -151,7 +151,7 @@ def test_state_is_plain_and_cannot_run_code(tmp_path):
             return (os.system, ("touch /tmp/never",))
 
     torch.save({"a": Hostile()}, tmp_path / "hostile.ckpt")
-    with pytest.raises(Exception, match="[Ww]eights"):
+    with pytest.raises(Exception, match=r"[Ww]eights"):
         campaign.load_state("hostile.ckpt")
 
 

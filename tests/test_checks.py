@@ -9,7 +9,14 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import nn
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    SequentialSampler,
+    WeightedRandomSampler,
+)
 
 from lightning_al import ActiveLearningLoop, ClassificationTask
 from lightning_al.acquisition import SAAL, Acquisition, Entropy, Margin, Random
@@ -304,7 +311,9 @@ def test_optimizers_made_once(tmp_path):
 
     model = NeverTrains()  # what a stock LightningCLI leaves
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    model.configure_optimizers = MethodType(functools.partial(lambda m, optimizer: optimizer, optimizer=optimizer), model)
+    model.configure_optimizers = MethodType(
+        functools.partial(lambda m, optimizer: optimizer, optimizer=optimizer), model
+    )
     refused(tmp_path, ValueError, "made once, by `LightningCLI`.*`lightning-al run`", model=model)
 
     made = []
@@ -347,7 +356,7 @@ class Selects(Entropy):
      ([0.0, 1.0, 2.0, 3.0], TypeError)],
 )  # fmt: skip
 def test_selections_that_are_none(tmp_path, answer, error):
-    with pytest.raises(error, match="`Selects.select` must return"):
+    with pytest.raises(error, match=r"`Selects\.select` must return"):
         start(tmp_path, model=Net(), acquisition=Selects(answer))
 
 

@@ -13,7 +13,7 @@ def opened(tmp_path, data=None, model=None, labelled=(0, 1, 2, 3, 4), **options)
     active.open(make_trainer(tmp_path), model or Net())
     active.pool = Pool(len(active.train_set))
     active.pool.label(list(labelled))
-    active.labels = {i: 2 for i in labelled}
+    active.labels = dict.fromkeys(labelled, 2)
     return active
 
 
@@ -178,7 +178,7 @@ def test_everything_else_is_the_users(tmp_path):
     assert data.loaded == {"k": 2}
     assert active.on_after_batch_transfer == data.on_after_batch_transfer
     with pytest.raises(AttributeError, match="nothing_like_it"):
-        active.nothing_like_it  # noqa: B018
+        active.nothing_like_it
 
     seen = []
 

@@ -14,9 +14,10 @@ def test_every_part_of_the_key_matters():
 
 
 def test_seeds_are_the_same_in_every_process_and_version():
-    assert derive_seed(0, 1, "select") == int.from_bytes(
-        __import__("hashlib").sha256(b"(0, 1, 'select')").digest()[:8], "big"
-    ) // 2
+    assert (
+        derive_seed(0, 1, "select")
+        == int.from_bytes(__import__("hashlib").sha256(b"(0, 1, 'select')").digest()[:8], "big") // 2
+    )
 
 
 def test_generator_leaves_the_global_state_alone():

@@ -192,7 +192,7 @@ class Tomorrow(Oracle):
 
 
 def test_an_oracle_that_answers_tomorrow(tmp_path):
-    plain, expected = run(tmp_path / "plain")
+    _, expected = run(tmp_path / "plain")
     oracle = Tomorrow(tmp_path / "questions.json")
 
     def day():
