@@ -1,0 +1,208 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lightning_al import Campaign
+from lightning_al.cli import ActiveLearningCLI, main
+
+ROOT = Path(__file__).parent.parent
+RECIPE = """
+trainer:
+  max_epochs: 2
+  accelerator: cpu
+  logger: false
+  enable_checkpointing: false
+  enable_progress_bar: false
+  enable_model_summary: false
+  callbacks:
+    - class_path: Margin
+model:
+  class_path: tests.projects.Net
+data:
+  class_path: tests.projects.Data
+loop:
+  initial: 6
+  query_size: 4
+  rounds: 2
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lightning-al"])
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE + f"  dirpath: {tmp_path}/c\n")
+    return path
+
+
+def run(recipe, *flags):
+    main(["run", "-c", str(recipe), *flags])
+
+
+def test_run_from_yaml(recipe, tmp_path, capsys):
+    run(recipe)
+    assert "finished: 14 labels" in capsys.readouterr().out
+    campaign = Campaign.load(tmp_path / "c")
+    assert [r.labelled for r in campaign.rounds] == [6, 10, 14]
+    assert campaign.options["acquisition"] == {"class": "Margin", "selection": "top"}
+
+
+def test_resume_and_starting_over(recipe, tmp_path, capsys):
+    run(recipe, "--resume")  # there is nothing to go on with: it starts
+    first = Campaign.load(tmp_path / "c").rounds
+    with pytest.raises(FileExistsError, match=r"holds a campaign already.*--resume"):
+        run(recipe)
+    capsys.readouterr()
+    run(recipe, "--resume")
+    out = capsys.readouterr().out
+    assert [line.split(" |")[0] for line in out.splitlines()[:-1]] == [
+        "round 0: 6 labels", "round 1: 10 labels", "round 2: 14 labels",
+    ]  # fmt: skip
+    assert Campaign.load(tmp_path / "c").rounds == first
+    with pytest.raises(ValueError, match=r"`--resume` needs `--loop.dirpath`"):
+        run(recipe, "--resume", "--loop.dirpath=null")
+
+
+def test_flags_and_several_files(recipe, tmp_path):
+    more = tmp_path / "more.yaml"
+    more.write_text("loop:\n  rounds: 1\n  seed: 5\n")
+    run(recipe, "-c", str(more), "--trainer.callbacks=SAAL", "--trainer.callbacks.rho=0.1", "--loop.query_size=3")
+    options = Campaign.load(tmp_path / "c").options
+    assert (options["rounds"], options["seed"], options["query_size"]) == (1, 5, 3)
+    assert options["acquisition"]["class"] == "SAAL"
+    assert options["acquisition"]["rho"] == 0.1
+
+
+def test_print_config(recipe, capsys):
+    with pytest.raises(SystemExit) as done:
+        run(recipe, "--print_config")
+    assert done.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["loop"]["query_size"] == 4
+    assert printed["loop"]["reset"] == "initial"
+    assert printed["trainer"]["callbacks"][0]["class_path"].endswith("Margin")
+
+
+def test_the_saved_configuration_runs_again(recipe, tmp_path):
+    run(recipe, "--loop.seed=3")
+    saved = tmp_path / "c" / "config.yaml"
+    assert yaml.safe_load(saved.read_text())["loop"]["seed"] == 3
+    main(["run", "-c", str(saved), f"--loop.dirpath={tmp_path}/d"])
+    a, b = Campaign.load(tmp_path / "c").rounds, Campaign.load(tmp_path / "d").rounds
+    assert [r.picked for r in a] == [r.picked for r in b]
+
+
+
+
+def test_the_loops_seed_is_the_one_seed(recipe, tmp_path):
+    def initial_weights(name, *flags):
+        main(["run", "-c", str(recipe), "--model=Classifier", "--model.net=torch.nn.Linear",
+              "--model.net.in_features=4", "--model.net.out_features=3", "--model.num_classes=3",
+              "--data=tests.test_cli.FloatData", "--loop.rounds=0", f"--loop.dirpath={tmp_path}/{name}", *flags])  # fmt: skip
+        return torch.load(tmp_path / name / "initial.ckpt", weights_only=True)["state_dict"]["net.weight"]
+
+    one = initial_weights("a", "--loop.seed=1")
+    assert torch.equal(one, initial_weights("b", "--loop.seed=1"))
+    assert not torch.equal(one, initial_weights("e", "--loop.seed=2"))
+    assert torch.equal(one, initial_weights("f", "--loop.seed=2", "--seed_everything=1"))
+
+
+from tests.projects import Data, make_data  # noqa: E402
+
+
+class FloatData(Data):
+    def setup(self, stage):
+        x, y = make_data()
+        self.train = self.held_out = torch.utils.data.TensorDataset(x.float(), y)
+
+
+def test_optimizers_of_the_optimizer_section_are_built_afresh_each_round(recipe, tmp_path, monkeypatch):
+    seen = []
+
+    def record(self):
+        seen.append((id(self.optimizers()), len(self.optimizers().state), self.optimizers().param_groups[0]["lr"]))
+
+    from tests.projects import Net
+
+    monkeypatch.setattr(Net, "on_train_start", record, raising=False)
+    run(
+        recipe,
+        "--optimizer=SGD", "--optimizer.lr=0.5", "--optimizer.momentum=0.9",
+        "--lr_scheduler=StepLR", "--lr_scheduler.step_size=1",
+    )  # fmt: skip
+    assert [(state, lr) for _, state, lr in seen] == [(0, 0.5)] * 3
+    weights = torch.load(tmp_path / "c" / "round_2" / "weights.ckpt", weights_only=True)["state_dict"]
+    initial = torch.load(tmp_path / "c" / "initial.ckpt", weights_only=True)["state_dict"]
+    assert not torch.equal(weights["net.0.weight"], initial["net.0.weight"])
+
+
+def test_help_and_unknown_commands(capsys, monkeypatch):
+    main(["--help"])
+    assert "compare" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="unknown command 'fit'"):
+        main(["fit"])
+    with pytest.raises(SystemExit) as done:
+        main(["compare", "--help"])
+    assert done.value.code == 0
+    assert "metric" in capsys.readouterr().out
+
+
+def test_compare(recipe, tmp_path, capsys):
+    for seed in (0, 1):
+        for method in ("Margin", "Random"):
+            flags = [f"--trainer.callbacks={method}", f"--loop.seed={seed}"]
+            run(recipe, *flags, f"--loop.dirpath={tmp_path}/runs/{method}/seed_{seed}")
+    capsys.readouterr()
+    main(["compare", str(tmp_path / "runs")])
+    out = capsys.readouterr().out
+    assert "Margin" in out
+    assert "Random" in out
+    assert (tmp_path / "runs" / "curves.png").stat().st_size > 5_000
+
+
+def command(*flags):
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return {"args": [sys.executable, "-m", "lightning_al.cli", "run", *flags], "env": env}
+
+
+def test_a_killed_run_goes_on_with_resume(recipe, tmp_path):
+    flags = ["-c", str(recipe), "--loop.rounds=4", f"--loop.dirpath={tmp_path}/killed", "--resume"]
+    slow = ["--trainer.max_epochs=300"]
+    whole = [*flags[:3], f"--loop.dirpath={tmp_path}/whole"]
+    process = subprocess.Popen(**command(*flags, *slow), cwd=tmp_path, stdout=-3, stderr=-3)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed" / "ledger").glob("*-fitted.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = subprocess.run(**command(*flags, *slow), cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    done = subprocess.run(**command(*whole, *slow), cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    a, b = Campaign.load(tmp_path / "killed").rounds, Campaign.load(tmp_path / "whole").rounds
+    assert [(r.picked, r.scores, r.metrics) for r in a] == [(r.picked, r.scores, r.metrics) for r in b]
+
+
+def test_a_recipe_on_two_processes(recipe, tmp_path):
+    flags = ["-c", str(recipe), "--trainer.strategy=ddp", "--trainer.devices=2"]
+    done = subprocess.run(**command(*flags), cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [r.labelled for r in Campaign.load(tmp_path / "c").rounds] == [6, 10, 14]
+
+
+def test_the_cli_can_be_subclassed(recipe, tmp_path):
+    class Mine(ActiveLearningCLI):
+        def before_instantiate_classes(self):
+            seen.append(self.subcommand)
+
+    seen = []
+    Mine(args=["run", "-c", str(recipe)])
+    assert seen == ["run"]
