@@ -100,8 +100,6 @@ def test_the_saved_configuration_runs_again(recipe, tmp_path):
     assert [r.picked for r in a] == [r.picked for r in b]
 
 
-
-
 def test_the_loops_seed_is_the_one_seed(recipe, tmp_path):
     def initial_weights(name, *flags):
         main(["run", "-c", str(recipe), "--model=Classifier", "--model.net=torch.nn.Linear",
