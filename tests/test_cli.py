@@ -102,9 +102,9 @@ def test_the_saved_configuration_runs_again(recipe, tmp_path):
 
 def test_the_loops_seed_is_the_one_seed(recipe, tmp_path):
     def initial_weights(name, *flags):
-        main(["run", "-c", str(recipe), "--model=Classifier", "--model.net=torch.nn.Linear",
-              "--model.net.in_features=4", "--model.net.out_features=3", "--model.num_classes=3",
-              "--data=tests.test_cli.FloatData", "--loop.rounds=0", f"--loop.dirpath={tmp_path}/{name}", *flags])  # fmt: skip
+        model = ["--model=Classifier", "--model.net=torch.nn.Linear", "--model.net.in_features=4"]
+        model += ["--model.net.out_features=3", "--model.num_classes=3", "--data=tests.test_cli.FloatData"]
+        run(recipe, *model, "--loop.rounds=0", f"--loop.dirpath={tmp_path}/{name}", *flags)
         return torch.load(tmp_path / name / "initial.ckpt", weights_only=True)["state_dict"]["net.weight"]
 
     one = initial_weights("a", "--loop.seed=1")
