@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A failed run must fail the target, though its output goes through a filter.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
 # Small models: threads that wait for each other cost more than they bring.
 export OMP_NUM_THREADS ?= 1
 JOBS ?= 2
-DEMO := runs/demo
 SEEDS := 0 1 2
 
 .PHONY: help demo test test-slow lint bench fashion clean
@@ -20,21 +22,21 @@ $(BIN)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# Runs that were finished before are not run again: --resume returns their history.
-demo: $(BIN)/installed
-	@for seed in $(SEEDS); do for method in SAAL Random; do echo $$method $$seed; done; done | \
-	xargs -P $(JOBS) -L 1 sh -c '$(BIN)/lightning-al run -c recipes/quickstart.yaml \
-	  --trainer.callbacks=$$0 --loop.seed=$$1 --loop.dirpath=$(DEMO)/$$0/seed_$$1 --resume 2>&1 | \
-	  sed -n "s/^\(round\|finished\|.*Error\)/$$0 seed $$1: \1/p"'
-	$(BIN)/lightning-al compare $(DEMO)
+# $(call campaigns,METHODS,FOLDER,COMMAND): every method with every seed, JOBS at a time, a line a round on the screen and
+# the rest in FOLDER/METHOD/seed_N.log. Runs that were finished before are not run again: --resume returns their history.
+define campaigns
+@for method in $(1); do mkdir -p $(2)/$$method; for seed in $(SEEDS); do echo $$method $$seed; done; done | \
+xargs -P $(JOBS) -L 1 bash -o pipefail -c '$(BIN)/lightning-al run $(3) \
+  --loop.seed=$$1 --loop.dirpath=$(2)/$$0/seed_$$1 --resume 2>&1 | tee $(2)/$$0/seed_$$1.log | \
+  sed -un "s/^\(round\|finished\|.*Error\)/$$0 seed $$1: \1/p" || { tail -n 20 $(2)/$$0/seed_$$1.log; exit 1; }'
+$(BIN)/lightning-al compare $(2)
+endef
 
-FASHION := random entropy saal saal_kmeans saal_sam
+demo: $(BIN)/installed
+	$(call campaigns,SAAL Random,runs/demo,-c recipes/quickstart.yaml --trainer.callbacks=$$0)
+
 fashion: $(BIN)/installed
-	@for seed in $(SEEDS); do for method in $(FASHION); do echo $$method $$seed; done; done | \
-	xargs -P $(JOBS) -L 1 sh -c '$(BIN)/lightning-al run -c recipes/fashion_mnist/small/$$0.yaml \
-	  --loop.seed=$$1 --loop.dirpath=runs/fashion_mnist_small/$$0/seed_$$1 --resume 2>&1 | \
-	  sed -n "s/^\(round\|finished\|.*Error\)/$$0 seed $$1: \1/p"'
-	$(BIN)/lightning-al compare runs/fashion_mnist_small
+	$(call campaigns,random entropy saal saal_kmeans saal_sam,runs/fashion_mnist_small,-c recipes/fashion_mnist/small/$$0.yaml)
 
 test: $(BIN)/installed
 	$(BIN)/python -m pytest -n $(JOBS)

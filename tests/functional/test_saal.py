@@ -134,6 +134,13 @@ def test_groups_are_cut_by_position_so_batches_of_their_multiple_agree():
     assert (torn - together).abs().max() > 1e-5
 
 
+def test_groups_share_the_mean_loss_not_the_sum():
+    """The two differ only beside the papers' 1e-12, hence a loss of that size."""
+    net, x, *_ = case("batch norm")
+    options = {"group_size": 3, "rho": RHO, "loss_fn": lambda z, y: 1e-12 * reference.loss(z, y)}
+    torch.testing.assert_close(1e12 * F_al.saal(net, x, **options), 1e12 * reference.saal(net, x, **options), **EXACT)
+
+
 def test_the_pseudo_label_stays_fixed_when_the_perturbation_flips_the_prediction():
     net = seeded(lambda: nn.Linear(2, 2))
     x = randn(4, 2)
