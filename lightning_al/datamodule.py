@@ -267,8 +267,8 @@ class ActiveDataModule(pl.LightningDataModule):
             )
         if self._has_batch_norm and local == 1:
             raise ValueError(
-                f"{count} labelled sample(s) per round-0 process make a training batch of one, which BatchNorm cannot "
-                "train on. Start with at least 2 per process."
+                f"{count} labelled sample(s) give one per process: a training batch of one, which BatchNorm cannot train "
+                "on. Start with at least 2 per process."
             )
 
     def _replicas(self) -> dict[str, int]:

@@ -285,7 +285,7 @@ class ActiveLearningLoop:
             call_round_hook(trainer, "on_round_start", self)
             self._fit(trainer, number)
             if not self._is_over():
-                self._query(trainer, acquisition, number, self._next_query_size())
+                self._query(trainer, acquisition, number, int(min(self.query_size, self._budget_left())))
             self._report(trainer)
             call_round_hook(trainer, "on_round_end", self)
         self.status = "finished"
@@ -313,16 +313,16 @@ class ActiveLearningLoop:
 
     def _is_over(self) -> bool:
         assert self.campaign is not None
-        spent = sum(self.pool.cost(i) for i in self.pool.labelled.tolist()) if self.budget is not None else 0
         return (
             (self.rounds is not None and self.campaign.next_round >= self.rounds)
-            or (self.budget is not None and spent >= self.budget)
+            or self._budget_left() <= 0
             or len(self.pool.unlabelled) == 0
         )
 
-    def _next_query_size(self) -> int:
-        left = math.inf if self.budget is None else self.budget - len(self.pool.labelled)
-        return int(min(self.query_size, left))
+    def _budget_left(self) -> float:
+        if self.budget is None:
+            return math.inf
+        return self.budget - sum(self.pool.cost(unit) for unit in self.pool.labelled.tolist())
 
     def _is_fitted(self) -> bool:
         """Whether the last recorded fit saw exactly the present labels."""
