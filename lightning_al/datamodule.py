@@ -267,7 +267,7 @@ class ActiveDataModule(pl.LightningDataModule):
             )
         if self._has_batch_norm and local == 1:
             raise ValueError(
-                f"{count} labelled sample(s) give one per process: a training batch of one, which BatchNorm cannot train "
+                f"{count} labelled sample(s) give one per process: a batch of one, which BatchNorm cannot train "
                 "on. Start with at least 2 per process."
             )
 
