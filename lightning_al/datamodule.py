@@ -103,6 +103,19 @@ class ActiveDataModule(pl.LightningDataModule):
     Raises:
         TypeError: If ``datamodule`` is not a ``LightningDataModule``.
         ValueError: If an option is out of range.
+
+    Example:
+        >>> from lightning_al.task import ClassificationTask
+        >>> data = torch.utils.data.TensorDataset(torch.arange(5.0), torch.tensor([0, 1, 0, 1, 0]))
+        >>> active = ActiveDataModule(
+        ...     pl.LightningDataModule.from_datasets(data, batch_size=2), task=ClassificationTask()
+        ... )
+        >>> active.open(pl.Trainer(logger=False, barebones=True), torch.nn.Linear(1, 2))
+        >>> active.pool = Pool(5)
+        >>> active.pool.label([4, 2])
+        >>> active.labels = {4: 1, 2: 1}  # as told, not as in the data set
+        >>> sorted(pair for x, y in active.train_dataloader() for pair in zip(x.tolist(), y.tolist()))
+        [(2.0, 1), (4.0, 1)]
     """
 
     def __init__(

@@ -63,6 +63,19 @@ class ActiveLearningLoop:
     Raises:
         TypeError: If the model or datamodule are not Lightning's, or an option has the wrong type.
         ValueError: If an option is out of range.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> from lightning_al.acquisition import Entropy
+        >>> from lightning_al.zoo import Classifier
+        >>> data = torch.utils.data.TensorDataset(torch.randn(30, 4), torch.arange(30) % 3)
+        >>> datamodule = pl.LightningDataModule.from_datasets(data, val_dataset=data, batch_size=4)
+        >>> quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        >>> trainer = pl.Trainer(max_epochs=1, callbacks=[Entropy()], default_root_dir=mkdtemp(), **quiet)
+        >>> model = Classifier(torch.nn.Linear(4, 3), num_classes=3)
+        >>> loop = ActiveLearningLoop(model, datamodule, initial=6, query_size=3, rounds=2)
+        >>> [result.labelled for result in loop.run(trainer)]
+        [6, 9, 12]
     """
 
     def __init__(
