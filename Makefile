@@ -51,4 +51,4 @@ lint: $(BIN)/installed
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV)

@@ -1,6 +1,7 @@
 """Every private Lightning name this package leans on, so that one test file tells when Lightning changes."""
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -38,10 +39,14 @@ def run_in_place(trainer: pl.Trainer) -> None:
     trainer.strategy._launcher = None
 
 
-def configure_model(trainer: pl.Trainer, model: pl.LightningModule) -> None:
-    """Run the model's ``configure_model`` hook (idempotent by Lightning's contract) where it has one."""
+def connect(trainer: pl.Trainer, model: pl.LightningModule) -> None:
+    """Make the model known to the strategy, which some need before they set their processes up."""
     model.trainer = trainer
     trainer.strategy.connect(model)
+
+
+def configure_model(trainer: pl.Trainer) -> None:
+    """Run the model's ``configure_model`` hook (idempotent by Lightning's contract) where it has one."""
     call._call_configure_model(trainer)
 
 
@@ -90,6 +95,22 @@ def step_limits_from_here(trainer: pl.Trainer) -> Iterator[Callable[[], None]]:
         epoch_loop.min_steps, epoch_loop.max_steps = low, high
 
 
+@contextlib.contextmanager
+def quiet_repetitions(quiet: bool) -> Iterator[None]:
+    """Where ``quiet``, leave out what Lightning says at every fit, which would bury the line of each round."""
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+
+    def is_new(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(("`Trainer.fit` stopped", "Loading `train_dataloader`"))
+
+    if quiet:
+        logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_new)
+
+
 def share_hyperparameters(wrapper: pl.LightningDataModule, datamodule: pl.LightningDataModule) -> None:
     """Let ``wrapper`` log and save the hyperparameters of the ``datamodule`` inside it."""
     wrapper._log_hyperparams = datamodule._log_hyperparams
@@ -100,10 +121,12 @@ def share_hyperparameters(wrapper: pl.LightningDataModule, datamodule: pl.Lightn
 
 __all__ = [
     "configure_model",
+    "connect",
     "infinite_barrier",
     "is_overridden",
     "launch",
     "launches_copies",
+    "quiet_repetitions",
     "reset_epochs",
     "restore_steps",
     "run_in_place",

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from lightning_al.oracle import DATASET
 from lightning_al.pool import Pool
 
 SCHEMA = 1
@@ -86,8 +87,8 @@ def publish(beside: Path, path: Path) -> None:
 class Campaign:
     """A campaign's ledger: which questions were asked and answered, and what each round yielded.
 
-    Everything is derived from the events: ``started``, ``asked``, ``answered``, ``skipped``, ``fitted``. Files are
-    JSON and ``weights_only`` tensors, never pickle: reading one cannot run code.
+    Everything is derived from the events: ``started``, ``asked``, ``answered``, ``skipped``, ``fitted``, ``reported``.
+    Files are JSON and ``weights_only`` tensors, never pickle: reading one cannot run code.
 
     Args:
         dirpath: The campaign's folder.
@@ -106,6 +107,10 @@ class Campaign:
         self.pool = Pool(0)
         self.labels: dict[int, Any] = {}
         self.keys: dict[int, str] = {}
+        self.own_labels: dict[int, Any] = {}
+        """Labels that are the data set's own, of a simulated campaign."""
+        self.reported: set[int] = set()
+        """Rounds whose results the loggers have."""
         self._asked: list[Event] = []
         self._fitted: list[Event] = []
         if not events or events[0].get("kind") != "started":
@@ -260,14 +265,23 @@ class Campaign:
 
     def _apply_answered(self, event: Event) -> None:
         self.pool.label(event["indices"])
-        self.keys.update(zip(event["indices"], event["keys"], strict=True))
-        self.labels.update(zip(event["indices"], event["labels"], strict=True))
+        known = zip(event["indices"], event["keys"], strict=True)
+        self.keys.update((index, key) for index, key in known if key is not None)  # None: told before data were set up
+        for index, label in zip(event["indices"], event["labels"], strict=True):
+            self.labels[index] = label
+            if event["annotator"] == DATASET:
+                self.own_labels[index] = label
+            else:
+                self.own_labels.pop(index, None)
 
     def _apply_skipped(self, event: Event) -> None:
         self.pool.skip(event["indices"])
 
     def _apply_fitted(self, event: Event) -> None:
         self._fitted.append(event)
+
+    def _apply_reported(self, event: Event) -> None:
+        self.reported.add(event["round"])
 
     # -- weights ---------------------------------------------------------------------------------------------------
 
@@ -308,4 +322,5 @@ _APPLY: dict[str, Callable[[Campaign, Event], None]] = {
     "answered": Campaign._apply_answered,
     "skipped": Campaign._apply_skipped,
     "fitted": Campaign._apply_fitted,
+    "reported": Campaign._apply_reported,
 }

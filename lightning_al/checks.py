@@ -94,21 +94,34 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
     _check_choice("evaluate", options["evaluate"], ("validate", "test"))
     _check_choice("weights", options["weights"], ("last", "best"))
     reset = options["reset"]
-    if not callable(reset):
-        _check_choice("reset", reset, RESETS)
+    if not callable(reset) and reset not in RESETS:
+        raise ValueError(
+            f"`reset` must be one of {', '.join(map(repr, RESETS))} or a function of the model (in YAML its import "
+            f"path), got {reset!r}."
+        )
     if reset == "continue" and options["weights"] == "best":
         raise ValueError(
             '`reset="continue"` keeps the optimizer state, which belongs to the last weights, and cannot go with '
             '`weights="best"`. Use `reset="warm"`, or `weights="last"`.'
         )
     oracle, task = options["oracle"], options["task"]
+    if options["initial_by"] == "balanced" and oracle is not None and not getattr(oracle, "simulated", False):
+        raise ValueError(
+            f'`initial_by="balanced"` reads every label of the data set, which a {type(oracle).__name__} is there to '
+            'give. Use `initial_by="random"`, or name the indices in `initial`.'
+        )
     if oracle is not None and not isinstance(oracle, Oracle):
         raise TypeError(f"`oracle` must be an `Oracle` (`request` and `poll`), got {type(oracle).__name__}.")
     if task is not None and not isinstance(task, Task):
         raise TypeError(f"`task` must be a `Task`, got {type(task).__name__}.")
-    plain = {k: v for k, v in options.items() if k not in ("oracle", "task")}
     named = getattr(reset, "__qualname__", type(reset).__name__)
-    return {**plain, "initial": initial, "reset": reset if isinstance(reset, str) else named}
+    described = {
+        "initial": initial,
+        "reset": reset if isinstance(reset, str) else named,
+        "oracle": "DatasetOracle" if oracle is None else type(oracle).__name__,
+        "task": "ClassificationTask" if task is None else type(task).__name__,
+    }
+    return {**options, **described}
 
 
 def check_sizes(options: dict[str, Any], size: int) -> None:
@@ -157,6 +170,9 @@ def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
     check_package(trainer, "trainer")
     if not isinstance(trainer, pl.Trainer):
         raise TypeError(f"`trainer` must be a `lightning.Trainer`, got {type(trainer).__name__}.")
+    for callback in trainer.callbacks:
+        if isinstance(callback, type) and issubclass(callback, Acquisition):
+            raise TypeError(f"{callback.__name__} among the callbacks is a class; write `{callback.__name__}()`.")
     found = [c for c in trainer.callbacks if isinstance(c, Acquisition)]
     if len(found) != 1:
         names = ", ".join(type(c).__name__ for c in found) or "none"
@@ -174,7 +190,8 @@ def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
             "`fast_dev_run` trains in the first round only and hides most of the pool. For a quick trial use "
             "`limit_train_batches=2, max_epochs=1` and `ActiveLearningLoop(..., rounds=1, subpool_size=...)`."
         )
-    if trainer.limit_predict_batches != 1.0:
+    limit = trainer.limit_predict_batches
+    if not (isinstance(limit, float) and limit == 1.0):  # an integer 1 is one batch
         raise ValueError(
             f"`limit_predict_batches={trainer.limit_predict_batches}` would silently hide the rest of the pool. Remove "
             "it; to score fewer samples use `ActiveLearningLoop(..., subpool_size=...)`."
@@ -196,7 +213,7 @@ def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
 def _check_evaluation(loop: ActiveLearningLoop, trainer: pl.Trainer) -> None:
     short = "val" if loop.evaluate == "validate" else "test"
     inner = loop.datamodule.datamodule
-    if not (is_overridden(f"{short}_dataloader", inner) or is_overridden(f"{short}_dataloader", loop.model)):
+    if not is_overridden(f"{short}_dataloader", inner):
         other = "test" if short == "val" else "validate"
         raise ValueError(
             f'`evaluate="{loop.evaluate}"` needs a `{short}_dataloader()`, which {type(inner).__name__} does not have. '
@@ -205,11 +222,16 @@ def _check_evaluation(loop: ActiveLearningLoop, trainer: pl.Trainer) -> None:
     step = "validation_step" if short == "val" else "test_step"
     if not is_overridden(step, loop.model):
         raise ValueError(f'`evaluate="{loop.evaluate}"` needs a `{step}`, which {type(loop.model).__name__} lacks.')
-    if loop.weights == "best" and not any(
-        isinstance(c, ModelCheckpoint) and c.monitor is not None for c in trainer.checkpoint_callbacks
-    ):
+    if getattr(trainer, f"limit_{short}_batches") == 0:
         raise ValueError(
-            '`weights="best"` needs a `ModelCheckpoint(monitor=...)` among the callbacks, which says what best means.'
+            f'`evaluate="{loop.evaluate}"` and `limit_{short}_batches=0`: no round would have metrics. Remove the '
+            "limit, or evaluate on the other set."
+        )
+    monitored = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor is not None]
+    if loop.weights == "best" and len(monitored) != 1 and not is_overridden("configure_callbacks", loop.model):
+        raise ValueError(
+            '`weights="best"` needs one `ModelCheckpoint(monitor=...)` among the callbacks, saying what best means; '
+            f"found {len(monitored)}."
         )
 
 
@@ -253,6 +275,13 @@ def check_same_campaign(campaign: Campaign, options: dict[str, Any], size: int, 
             raise ValueError(
                 f"Sample {index} of the training set was {key!r} when the campaign in {campaign.dirpath} began and is "
                 f"{now!r} now: the data set is another, or in another order."
+            )
+    for index, label in list(campaign.own_labels.items())[:: max(1, len(campaign.own_labels) // 100)]:
+        present = datamodule.task.encode_label(datamodule.task.targets(datamodule.train_set[index]))
+        if present != label:
+            raise ValueError(
+                f"Sample {index} of the training set had label {label!r} when the campaign in {campaign.dirpath} asked "
+                f"for it and has {present!r} now: the data set is another, or in another order."
             )
     changed = {
         name: (before.get(name), value)

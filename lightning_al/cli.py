@@ -3,10 +3,12 @@
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 try:
     from jsonargparse import auto_cli
@@ -16,16 +18,16 @@ except ImportError as error:  # pragma: no cover
 
 import lightning_al.acquisition
 import lightning_al.zoo  # noqa: F401 - imported classes can be named without their module
-from lightning_al.campaign import atomic_write
+from lightning_al.campaign import Campaign, atomic_write
 from lightning_al.loop import ActiveLearningLoop
 from lightning_al.report import compare
 
 
 class ActiveTrainer(pl.Trainer):
-    """A Trainer with the subcommand that ``LightningCLI`` looks for."""
+    """Lightning's Trainer, with the subcommand `run`."""
 
     def run(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
-        """Run an active-learning campaign."""
+        """Run an active-learning campaign: fit, evaluate, score, ask for labels, round after round."""
         raise NotImplementedError("Run the campaign with `ActiveLearningLoop(...).run(trainer)`.")
 
 
@@ -107,13 +109,23 @@ class ActiveLearningCLI(LightningCLI):
         if resume and options["dirpath"] is None:
             raise ValueError("`--resume` needs `--loop.dirpath`: without it every run begins a folder of its own.")
         self.loop = ActiveLearningLoop(model, datamodule, **options)
+        if resume and Campaign.exists(options["dirpath"]):
+            campaign = Campaign.load(options["dirpath"])
+            for result in campaign.rounds:
+                if result.round in campaign.reported:
+                    rank_zero_only(print)(result)
         self.loop.run(self.trainer, resume=resume)
         if self.trainer.is_global_zero:
-            for result in self.loop.history:
-                if result.round not in self.loop.reported:
-                    print(result)
             assert self.loop.campaign is not None
             print(f"{self.loop.status}: {len(self.loop.pool.labelled)} labels, {self.loop.campaign.dirpath}")
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether this package raised an error on purpose: its text says all, and a traceback would bury it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("lightning_al.")
 
 
 HELP = """usage: lightning-al [-h] {run,compare} ...
@@ -134,10 +146,14 @@ def main(args: Sequence[str] | None = None) -> None:
         auto_cli(compare, args=argv[1:], prog="lightning-al compare")
     elif argv[:1] == ["run"]:
         sys.path.insert(0, str(Path.cwd()))  # the user's own modules, as `python -m` would find them
-        if args is None:
-            ActiveLearningCLI()
-        else:
-            ActiveLearningCLI(args=argv)
+        try:
+            ActiveLearningCLI(args=None if args is None else argv)
+        except (ValueError, TypeError, OSError, RuntimeError) as error:
+            if not _is_ours(error):
+                raise
+            sys.exit(f"error: {error}")
+    elif argv[:1] == ["--version"]:
+        print(version("lightning-al"))
     elif not argv or argv[0] in ("-h", "--help"):
         print(HELP)
     else:

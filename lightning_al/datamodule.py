@@ -15,6 +15,7 @@ from torch.utils.data import (
     IterableDataset,
     RandomSampler,
     SequentialSampler,
+    Subset,
 )
 
 from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
@@ -131,8 +132,11 @@ class ActiveDataModule(pl.LightningDataModule):
             raise TypeError(f"`datamodule` must be a `lightning.LightningDataModule`, got {type(datamodule).__name__}.")
         if pool_source not in ("auto", "predict"):
             raise ValueError(f'`pool` must be "auto" or "predict", got {pool_source!r}.')
-        if pool_batch_size is not None and pool_batch_size < 1:
-            raise ValueError(f"`pool_batch_size` must be at least 1, got {pool_batch_size}.")
+        if pool_batch_size is not None:
+            if isinstance(pool_batch_size, bool) or not isinstance(pool_batch_size, int):
+                raise TypeError(f"`pool_batch_size` must be an integer or None, got {pool_batch_size!r}.")
+            if pool_batch_size < 1:
+                raise ValueError(f"`pool_batch_size` must be at least 1, got {pool_batch_size}.")
         self.datamodule = datamodule
         self.task = task
         self.pool_source = pool_source
@@ -140,6 +144,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self.pool = Pool(0)
         self.labels: dict[int, Any] = {}
         self.seed = 0
+        self.round = 0
         self.prepare_data_per_node = datamodule.prepare_data_per_node
         self._prepared = False
         self._stages: list[str] = []
@@ -168,6 +173,8 @@ class ActiveDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Run the user's hook, once per stage."""
         self.datamodule.trainer = self.trainer
+        if getattr(stage, "value", stage) == "predict" and self.pool_source != "predict":
+            return  # the user's predict loader has no part in this
         if stage not in self._stages:
             self._stages.append(stage)
             self.datamodule.setup(stage)
@@ -189,8 +196,13 @@ class ActiveDataModule(pl.LightningDataModule):
         """Load the user's state."""
         self.datamodule.load_state_dict(state_dict)
 
-    def open(self, trainer: pl.Trainer, model: nn.Module) -> None:
+    def open(self, trainer: pl.Trainer, model: nn.Module, evaluate: str = "validate") -> None:
         """Find and check the data sets, before anything trains.
+
+        Args:
+            trainer: The user's.
+            model: The user's.
+            evaluate: The stage that is evaluated.
 
         Raises:
             TypeError: If the train loader is not one ``DataLoader`` over a map-style data set with a plain sampler.
@@ -205,6 +217,8 @@ class ActiveDataModule(pl.LightningDataModule):
         self._template = _check_train_loader(self.datamodule.train_dataloader())
         self.train_set: Dataset = self._template.dataset
         self.pool_set = self._find_pool_set()
+        self.setup(evaluate)
+        self._check_split_is_fixed(evaluate)
         self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
 
     def _find_pool_set(self) -> Dataset:
@@ -238,25 +252,43 @@ class ActiveDataModule(pl.LightningDataModule):
                 f"The pool of `{where}` has {len(dataset)} samples and the training set {n}. Both must hold the same "
                 "samples in the same order."
             )
-        if self.pool_source == "predict":
-            self._compare_targets(dataset, n)
+        self._compare_targets(dataset, n, where)
         return dataset
 
-    def _compare_targets(self, dataset: Dataset, n: int) -> None:
-        """Predict sets are usually other data: taking one silently would pick wrong rows."""
-        for i in sorted({round(k * (n - 1) / 15) for k in range(16)}) if n else []:
-            try:
-                ours, theirs = (self.task.encode_label(self.task.targets(d[i])) for d in (self.train_set, dataset))
-            except TypeError:
+    def _compare_targets(self, dataset: Dataset, n: int, where: str) -> None:
+        """A pool of other data, or in another order, would silently have wrong rows picked."""
+        rows = sorted({round(k * (n - 1) / 15) for k in range(16)}) if n else []
+        try:
+            ours, theirs = (
+                [self.task.encode_label(self.task.targets(data[i])) for i in rows] for data in (self.train_set, dataset)
+            )
+        except (TypeError, ValueError):
+            if self.pool_source != "predict":
+                return  # without targets there is nothing to compare
+            raise ValueError(
+                '`pool="predict"`: the predict set has no targets that could be compared with those of the training '
+                "set, so it may be other data. Define `pool_dataset()` on the datamodule instead."
+            ) from None
+        masked = self.pool_source != "predict" and len(set(map(str, theirs))) == 1
+        for i, mine, other in zip(rows, ours, theirs, strict=True):
+            if mine != other and not masked:
                 raise ValueError(
-                    f'`pool="predict"`: sample {i} of the predict set has no target that could be compared with the '
-                    "training set's, so it may be other data. Define `pool_dataset()` on the datamodule instead."
-                ) from None
-            if ours != theirs:
-                raise ValueError(
-                    f'`pool="predict"`: sample {i} has target {ours!r} in the training set and {theirs!r} in the '
-                    "predict set: they are other data, or in another order. Define `pool_dataset()` instead."
+                    f"`{where}`: sample {i} has target {mine!r} in the training set and {other!r} in the pool: they "
+                    "are other data, or in another order. Return the training samples in their order from "
+                    "`pool_dataset()`."
                 )
+
+    def _check_split_is_fixed(self, stage: str) -> None:
+        """A split drawn anew in every ``setup`` would put training samples among those that are evaluated."""
+        before, now = self.train_set, self.datamodule.train_dataloader().dataset
+        while isinstance(before, Subset) and isinstance(now, Subset):
+            if list(before.indices) != list(now.indices):
+                raise ValueError(
+                    f"`setup({stage!r})` of {type(self.datamodule).__name__} drew another training set than "
+                    '`setup("fit")`, so that training samples would be among those that are evaluated. Split once (`if '
+                    'not hasattr(self, "train_set")`), or with a generator of fixed seed.'
+                )
+            before, now = before.dataset, now.dataset
 
     # -- loaders ---------------------------------------------------------------------------------------------------
 
@@ -288,10 +320,9 @@ class ActiveDataModule(pl.LightningDataModule):
         kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
         return {"num_replicas": 1, "rank": 0, **(kwargs or {})}  # type: ignore[dict-item]
 
-    def key(self, index: int) -> str:
-        """Return a name for a dataset index that outlives a reordering."""
-        known = "train_set" in vars(self)  # `tell` may come before the data are set up
-        return self.task.key(self.train_set, index) if known else str(index)
+    def key(self, index: int) -> str | None:
+        """Return a name for a dataset index that outlives a reordering; None while the data are not set up."""
+        return self.task.key(self.train_set, index) if "train_set" in vars(self) else None
 
     def label_of(self, index: int) -> Any:
         """Return the label that was told for a dataset index."""
@@ -302,7 +333,8 @@ class ActiveDataModule(pl.LightningDataModule):
         view = LabelledView(self.train_set, self.pool.labelled.tolist(), self.label_of, self.task)
         template = self._template
         shuffle = isinstance(template.sampler, RandomSampler) or bool(getattr(template.sampler, "shuffle", False))
-        sampler = EpochSampler(view, shuffle=shuffle, seed=self.seed, **self._replicas())
+        seed = derive_seed(self.seed, self.round, "order")
+        sampler = EpochSampler(view, shuffle=shuffle, seed=seed, **self._replicas())
         # A resumed round begins at a later epoch, and workers fetch as soon as the loader is iterated.
         if self.trainer is not None:
             sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
@@ -384,7 +416,7 @@ def _check_train_loader(loader: Any) -> DataLoader:
             "with `shuffle=`."
         )
     sampler = loader.sampler
-    plain = type(sampler) in (RandomSampler, SequentialSampler) or isinstance(sampler, DistributedSampler)
+    plain = type(sampler) in (RandomSampler, SequentialSampler, DistributedSampler)
     if not plain or getattr(sampler, "replacement", False) or getattr(sampler, "_num_samples", None) is not None:
         raise TypeError(
             f"The train loader has a sampler of its own ({type(sampler).__name__}), which draws positions of the whole "

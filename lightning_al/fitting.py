@@ -1,6 +1,7 @@
 """Repeated fits of one Trainer: every round starts afresh, and a killed round goes on where it was."""
 
 import copy
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +21,10 @@ from lightning_al.campaign import publish
 from lightning_al.randomness import seed_global
 
 ROUND_HOOKS = ("on_round_start", "on_round_end", "on_query_start", "on_query_end")
+MARK = "lightning_al_round"
 RESETS = ("initial", "warm", "continue", "fresh")
 
-Reset = str | Callable[[pl.LightningModule], None]
+Reset = Callable[[pl.LightningModule], None] | str
 
 
 def _redraw_of(module: nn.Module) -> Callable[[], None] | None:
@@ -34,29 +36,45 @@ def _redraw_of(module: nn.Module) -> Callable[[], None] | None:
 
 
 def check_redrawable(model: nn.Module) -> None:
-    """Refuse a model with parameters that :func:`redraw_parameters` cannot draw.
+    """Refuse a model with parameters that :func:`redraw_parameters` does not draw, by trying it.
 
     Raises:
-        ValueError: Naming the parameters that belong to no module, nor ancestor, with a ``reset_parameters``.
+        ValueError: Naming the trainable parameters that keep their values.
     """
-    covered: set[int] = set()
-    for module in model.modules():
-        if _redraw_of(module) is not None:
-            covered.update(id(p) for p in module.parameters())
-    missing = [name for name, p in model.named_parameters() if id(p) not in covered]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            for parameter in _trainable_floats(model).values():
+                parameter.fill_(torch.nan)
+            redraw_parameters(model)
+        missing = [name for name, p in _trainable_floats(model).items() if bool(p.isnan().any())]
+    finally:
+        model.load_state_dict(before)
     if missing:
         raise ValueError(
-            f'`reset="fresh"` cannot re-draw {", ".join(missing[:10])} ({len(missing)} parameter(s)): no module that '
-            "owns them has a `reset_parameters()`. Add one, or pass `reset=` a function of the model that does it."
+            f'`reset="fresh"` cannot re-draw {", ".join(missing[:10])} ({len(missing)} parameter(s)): no '
+            "`reset_parameters()` of a module that holds them does. Add one, or pass `reset=` a function of the model."
         )
 
 
+def _trainable_floats(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad and p.is_floating_point()}
+
+
 def redraw_parameters(model: nn.Module) -> None:
-    """Draw all parameters anew through the layers' ``reset_parameters``, children before parents."""
+    """Draw all trainable parameters anew through the layers' ``reset_parameters``, children before parents.
+
+    Frozen parameters (``requires_grad=False``) stay as they are.
+    """
+    frozen = [(p, p.detach().clone()) for p in model.parameters() if not p.requires_grad]
     for module in reversed(list(model.modules())):
+        inside = list(module.parameters())
         redraw = _redraw_of(module)
-        if redraw is not None:
+        if redraw is not None and (not inside or any(p.requires_grad for p in inside)):
             redraw()
+    with torch.no_grad():
+        for parameter, value in frozen:
+            parameter.copy_(value)
 
 
 def call_round_hook(trainer: pl.Trainer, name: str, loop: Any) -> None:
@@ -91,6 +109,7 @@ class _RoundCallback(Checkpoint):
         self.fits = fits
         self.round = 0
         self.path: Path | None = None
+        self.mark: dict[str, Any] = {}
         self.optimizer_states: list[dict[str, Any]] | None = None
         self.last_save = 0.0
 
@@ -109,6 +128,8 @@ class _RoundCallback(Checkpoint):
             return
         if any(c.reduce_on_plateau for c in trainer.lr_scheduler_configs):
             return  # Lightning steps these after this hook: a resumed round would miss one step
+        if trainer.max_steps != -1:
+            return  # Lightning then counts the epochs of a resumed fit otherwise, and the order follows from them
         loader = trainer.train_dataloader
         if getattr(loader, "persistent_workers", False):
             return  # their random state cannot be restored; the round starts over instead, exactly
@@ -117,9 +138,16 @@ class _RoundCallback(Checkpoint):
             beside.parent.mkdir(parents=True, exist_ok=True)
         trainer.save_checkpoint(beside)
         if trainer.is_global_zero:
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
             publish(beside, self.path)
         trainer.strategy.barrier("round checkpoint")
         self.last_save = time.monotonic()
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[MARK] = self.mark
 
 
 class RepeatedFit:
@@ -161,6 +189,7 @@ class RepeatedFit:
         self.initial = _cpu_copy(model.state_dict())
         self.optimizer_states: list[dict[str, Any]] | None = None
         self._optimizers: list[Optimizer] = []
+        self._checkpoints: list[Checkpoint] = []
         self._callback = _RoundCallback(self)
         self._scaler = getattr(trainer.precision_plugin, "scaler", None)
         self._scaler_state = copy.deepcopy(self._scaler.state_dict()) if self._scaler is not None else None
@@ -188,21 +217,28 @@ class RepeatedFit:
         """Return the file from which a killed round goes on."""
         return self.round_folder(round_number) / "resume.ckpt"
 
-    def fit(self, round_number: int, *, resume_from: Path | None = None) -> float:
+    def mark(self, round_number: int, digest: str) -> dict[str, Any]:
+        """Return what tells a round's own checkpoint from others: its number and a hash of its labels."""
+        return {"round": round_number, "labels": digest}
+
+    def fit(self, round_number: int, *, digest: str, resume_from: Path | None = None) -> float:
         """Train one round and return its seconds.
 
         Args:
-            round_number: Which round; 0 starts from the weights as they are.
+            round_number: Which round; 0 starts from the initial weights.
+            digest: A hash of the labels that are trained on.
             resume_from: A checkpoint inside this round to go on from.
 
         Raises:
             RuntimeError: If nothing was trained, or the optimizer is of an earlier round.
         """
         trainer = self.trainer
-        if round_number > 0 and resume_from is None:
+        if resume_from is None:
             self._reset_weights(round_number)
         self._reset_trainer(round_number)
+        self.datamodule.round = round_number  # type: ignore[attr-defined]
         self._callback.round = round_number
+        self._callback.mark = self.mark(round_number, digest)
         self._callback.path = self.round_checkpoint(round_number)
         keep = self.reset == "continue" and resume_from is None
         self._callback.optimizer_states = self.optimizer_states if keep else None
@@ -214,10 +250,15 @@ class RepeatedFit:
         seed_global(self.seed, round_number, "fit", trainer.global_rank)
         start = time.perf_counter()
         try:
-            with _compat.step_limits_from_here(trainer) as raise_limits, self._guarded_optimizers(raise_limits):
+            with (
+                _compat.quiet_repetitions(round_number > 0),
+                _compat.step_limits_from_here(trainer) as raise_limits,
+                self._guarded_optimizers(raise_limits),
+            ):
                 ckpt_path = None if resume_from is None else str(resume_from)
                 trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True)
         finally:
+            self._checkpoints = list(trainer.checkpoint_callbacks)  # also those of `configure_callbacks`
             trainer.callbacks = callbacks
         seconds = time.perf_counter() - start
         if resume_from is None and _compat.steps(trainer)["optimizer"] == before:
@@ -236,17 +277,22 @@ class RepeatedFit:
         Raises:
             RuntimeError: If no ``ModelCheckpoint`` saved one.
         """
-        for callback in self.trainer.checkpoint_callbacks:
-            path = getattr(callback, "best_model_path", "")
-            if path:
-                return Path(path)
+        for callback in self._checkpoints:
+            if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and callback.best_model_path:
+                return Path(callback.best_model_path)
         raise RuntimeError(
             '`weights="best"`, but no `ModelCheckpoint` saved a best checkpoint in this round. Does it `monitor=` a '
             "metric that is logged in every round?"
         )
 
+    def release(self) -> None:
+        """Give checkpoint callbacks the folder back that the user gave them, for other runs of the Trainer."""
+        for callback, state in self._pristine:
+            if isinstance(callback, ModelCheckpoint):
+                callback.dirpath = state.get("dirpath")
+
     def _reset_weights(self, round_number: int) -> None:
-        if self.reset == "initial":
+        if self.reset == "initial" or round_number == 0:
             self.model.load_state_dict(self.initial)
         elif self.reset == "fresh" or callable(self.reset):
             with torch.random.fork_rng():
@@ -262,9 +308,19 @@ class RepeatedFit:
             if isinstance(callback, ModelCheckpoint):
                 given = next((state.get("dirpath") for c, state in self._pristine if c is callback), None)
                 folder = self.round_folder(round_number)
-                callback.dirpath = str(folder if given is None else Path(given) / folder.name)
+                callback.dirpath = str(folder / "checkpoints" if given is None else Path(given) / folder.name)
         if self._scaler is not None and self._scaler_state is not None and self.reset != "continue":
             self._scaler.load_state_dict(self._scaler_state)
+
+    @property
+    def scaler_state(self) -> dict[str, Any] | None:
+        """The state of the fp16 loss scaler, if there is one; ``reset="continue"`` goes on with it."""
+        return None if self._scaler is None else self._scaler.state_dict()
+
+    @scaler_state.setter
+    def scaler_state(self, state: dict[str, Any] | None) -> None:
+        if self._scaler is not None and state is not None and self.reset == "continue":
+            self._scaler.load_state_dict(state)
 
     def _guarded_optimizers(self, raise_limits: Callable[[], None]) -> "_GuardedOptimizers":
         return _GuardedOptimizers(self, raise_limits)

@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from torch import Tensor
 
 from lightning_al import _compat
@@ -20,11 +20,12 @@ from lightning_al.campaign import Campaign, Event, RoundResult
 from lightning_al.checks import check_options, check_positions, check_project
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.distributed import check_same_on_every_rank, end_process_group, on_rank_zero
-from lightning_al.fitting import RepeatedFit, Reset, call_round_hook
+from lightning_al.fitting import MARK, RepeatedFit, Reset, call_round_hook
+from lightning_al.labelling import another_initial_set, collect_answers, write_answers
 from lightning_al.opening import begin_fits, open_campaign, weights_file
-from lightning_al.oracle import Oracle, encode_answers
+from lightning_al.oracle import Oracle, sort_answers
 from lightning_al.pool import Indices, Pool
-from lightning_al.randomness import generator
+from lightning_al.randomness import derive_seed, generator
 from lightning_al.scoring import score_pool
 from lightning_al.task import ClassificationTask, Task
 
@@ -114,6 +115,8 @@ class ActiveLearningLoop:
             evaluate=evaluate,
             weights=weights,
             seed=seed,
+            pool=pool,
+            pool_batch_size=pool_batch_size,
         )
         self.model = model
         self.query_size = query_size
@@ -134,7 +137,6 @@ class ActiveLearningLoop:
         )
         self.campaign: Campaign | None = None
         self.status = "new"
-        self.reported: set[int] = set()
         self._fits: RepeatedFit | None = None
         self._fitted_now = False
         self._created_now = False
@@ -167,8 +169,10 @@ class ActiveLearningLoop:
 
         Raises:
             FileExistsError: If ``dirpath`` holds a campaign and ``resume`` is False; nothing is changed.
-            ValueError: If the project, the options and the data do not fit together.
+            ValueError: If the project, the options and the data do not fit together, or ``resume`` without ``dirpath``.
         """
+        if resume and self.dirpath is None:
+            raise ValueError("`resume=True` needs `dirpath=`: without it every run begins a folder of its own.")
         self._launch(trainer, "run", resume or self.campaign is not None, None)
         return self.history
 
@@ -187,6 +191,7 @@ class ActiveLearningLoop:
 
         Raises:
             RuntimeError: If nothing is labelled yet and the initial set was handed out already.
+            ValueError: If ``k`` is more than the pool, the sub-pool or the budget has left.
         """
         if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
             raise ValueError(f"`k` must be an integer of at least 1, got {k!r}.")
@@ -204,7 +209,8 @@ class ActiveLearningLoop:
 
         Raises:
             RuntimeError: Before the campaign was opened, where its folder is not known yet.
-            ValueError: If the lengths differ or an index is repeated.
+            TypeError: If a label is not of the task's kind; none is taken then.
+            ValueError: If the lengths differ, an index is repeated, or ``SKIP`` is told of a labelled sample.
             IndexError: If an index is outside the data set.
         """
         if self.campaign is None:
@@ -213,14 +219,19 @@ class ActiveLearningLoop:
                     "`tell` needs a campaign that was opened by `ask` or `run`, or a `dirpath=` that holds one, got "
                     f"dirpath={str(self.dirpath)!r}."
                 )
-            self._take(Campaign(self.dirpath, Campaign.read_events(self.dirpath)))
+            writes = rank_zero_only.rank == 0
+            self._take(Campaign(self.dirpath, Campaign.read_events(self.dirpath), writes=writes))
         assert self.campaign is not None
         values = self.pool.check(indices)
         told = list(labels)
         if len(values) != len(told):
             raise ValueError(f"`tell` got {len(values)} indices and {len(told)} labels.")
-        for kind, fields in self._events_of(dict(zip(values, told, strict=True)), annotator="tell"):
-            self.campaign.apply(self.campaign.write(kind, **fields))
+        answers = sort_answers(dict(zip(values, told, strict=True)), self.task)
+        answers.check()
+        labelled = [i for i in answers.skipped if self.pool.is_labelled(i)]
+        if labelled:
+            raise ValueError(f"`SKIP` cannot take back a label that was told: {labelled[:10]}. Tell another label.")
+        write_answers(self.campaign, answers, "tell", self.datamodule.key)
 
     # -- processes -------------------------------------------------------------------------------------------------
 
@@ -265,6 +276,8 @@ class ActiveLearningLoop:
         finally:
             acquisition.unbind()
             self.datamodule.close()
+            if self._fits is not None:
+                self._fits.release()
         for logger in trainer.loggers:
             logger.save()
         buffer = io.BytesIO()
@@ -289,8 +302,13 @@ class ActiveLearningLoop:
         while True:
             if not self._collect(trainer):
                 self.status = "waiting"
-                rank_zero_info(f"Waiting for {len(self.pool.pending)} label(s); run again to go on. {campaign.dirpath}")
+                rank_zero_info(
+                    f"Waiting for {len(self.pool.pending)} label(s), of dataset indices "
+                    f"{_few(self.pool.pending)}: `tell` them, or let the oracle answer, and run again with "
+                    f"`resume=True`. The campaign is in {campaign.dirpath}."
+                )
                 return
+            self._report(trainer)  # what a killed process had no time to
             if self._is_over() and self._is_fitted():
                 break
             number = campaign.next_round
@@ -298,7 +316,7 @@ class ActiveLearningLoop:
             call_round_hook(trainer, "on_round_start", self)
             self._fit(trainer, number)
             if not self._is_over():
-                self._query(trainer, acquisition, number, int(min(self.query_size, self._budget_left())))
+                self._query(trainer, acquisition, number, self._next_query_size())
             self._report(trainer)
             call_round_hook(trainer, "on_round_end", self)
         self.status = "finished"
@@ -306,19 +324,27 @@ class ActiveLearningLoop:
     def _ask(self, trainer: pl.Trainer, acquisition: Acquisition, k: int | None) -> list[int]:
         assert self.campaign is not None
         campaign = self.campaign
-        if len(self.pool.labelled) == 0:  # only the initial set can be pending
-            if not self._created_now:
+        already_asked = not self._created_now and len(self.pool.pending) > 0
+        if len(self.pool.labelled) == 0:  # only an initial set can be pending; later ones wait for `tell`
+            self._collect(trainer)
+        self._report(trainer)
+        if len(self.pool.labelled) == 0:
+            if already_asked:
                 raise RuntimeError(
                     "Nothing is labelled yet: `tell` the labels of the initial samples first. Pending: "
-                    f"{self.pool.pending.tolist()[:10]} ({len(self.pool.pending)} in all)."
+                    f"{_few(self.pool.pending)} ({len(self.pool.pending)} in all)."
                 )
-            if not self._collect(trainer) and len(self.pool.labelled) == 0:
-                self.status = "waiting"
-                return self.pool.pending.tolist()
+            self.status = "waiting"
+            return self.pool.pending.tolist()
+        self._check_question(k)
+        if self._is_over():
+            rank_zero_info("The campaign is over: the rounds, the budget or the pool are used up.")
+            self.status = "finished"
+            return []
         number = campaign.next_round
         call_round_hook(trainer, "on_round_start", self)
         self._fit(trainer, number)
-        picked = self._query(trainer, acquisition, number, k if k is not None else self.query_size)
+        picked = self._query(trainer, acquisition, number, k if k is not None else self._next_query_size())
         self._report(trainer)
         call_round_hook(trainer, "on_round_end", self)
         self.status = "waiting"
@@ -337,6 +363,16 @@ class ActiveLearningLoop:
             return math.inf
         return self.budget - sum(self.pool.cost(unit) for unit in self.pool.labelled.tolist())
 
+    def _next_query_size(self) -> int:
+        return int(min(self.query_size, self._budget_left()))
+
+    def _check_question(self, k: int | None) -> None:
+        left = len(self.pool.unlabelled)
+        limits = {"pool": left, "sub-pool": min(self.subpool_size or left, left), "budget": self._budget_left()}
+        for name, limit in limits.items():
+            if k is not None and k > limit:
+                raise ValueError(f"`ask(k={k})` is more than the {name} has left, {limit:.0f}: ask for fewer.")
+
     def _is_fitted(self) -> bool:
         """Whether the last recorded fit saw exactly the present labels."""
         assert self.campaign is not None
@@ -353,9 +389,11 @@ class ActiveLearningLoop:
         self.datamodule.check_training(len(self.pool.labelled))
         started = fits.round_checkpoint(number)
         resume_from = on_rank_zero(trainer.strategy, lambda: self._usable(started, number))
-        fit_seconds = fits.fit(number, resume_from=None if resume_from is None else Path(resume_from))
+        digest = campaign.label_digest
+        fit_seconds = fits.fit(number, digest=digest, resume_from=None if resume_from is None else Path(resume_from))
         if self.weights == "best":
-            best = torch.load(fits.best_checkpoint(), map_location="cpu", weights_only=True)
+            # Written by this very fit: hyperparameters in it may be anything the user's module took.
+            best = torch.load(fits.best_checkpoint(), map_location="cpu", weights_only=False)
             self.model.load_state_dict(best["state_dict"])
         start = time.perf_counter()
         evaluate = getattr(trainer, self.evaluate)
@@ -364,17 +402,16 @@ class ActiveLearningLoop:
         seconds = {"fit": fit_seconds, "evaluate": time.perf_counter() - start}
         # Weights first: the event says that they are there.
         before = campaign.last_fit
-        campaign.save_state(
-            weights_file(number),
-            {"state_dict": self.model.state_dict(), "optimizer_states": fits.optimizer_states},
-        )
+        state = {"state_dict": self.model.state_dict(), "optimizer_states": fits.optimizer_states}
+        name = weights_file({"round": number, "digest": digest})
+        campaign.save_state(name, {**state, "scaler_state": fits.scaler_state})
         self._record(
             trainer.strategy,
             "fitted",
             lambda: {
                 "round": number,
                 "labelled": len(self.pool.labelled),
-                "digest": campaign.label_digest,
+                "digest": digest,
                 "metrics": metrics,
                 "seconds": seconds,
                 "steps": _compat.steps(trainer),
@@ -382,19 +419,23 @@ class ActiveLearningLoop:
         )
         if trainer.is_global_zero:
             started.unlink(missing_ok=True)
-            if before is not None and before["round"] != number:
-                old = campaign.dirpath / weights_file(before["round"])
+            if before is not None and weights_file(before) != name:
+                old = campaign.dirpath / weights_file(before)
                 old.unlink(missing_ok=True)
                 with contextlib.suppress(OSError):  # the user's checkpoints may be in it
                     old.parent.rmdir()
         self._fitted_now = True
 
     def _usable(self, checkpoint: Path, number: int) -> str | None:
-        """Return the checkpoint of a killed round if it is this round's and loads without running code."""
+        """Return the checkpoint of a killed round if it is of these labels and loads without running code."""
+        assert self.campaign is not None
+        assert self._fits is not None
         if not checkpoint.is_file() or self._fitted_now:
             return None
         try:
-            torch.load(checkpoint, map_location="cpu", weights_only=True)
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            if state.get(MARK) != self._fits.mark(number, self.campaign.label_digest):
+                return None  # labels came since, so the round starts over
         except Exception as error:
             log.warning("%s cannot be used (%s); round %d starts over.", checkpoint, error, number)
             return None
@@ -447,6 +488,7 @@ class ActiveLearningLoop:
             [acquisition],
             sharded=sharded,
             local=local,
+            seed=derive_seed(self.seed, self.campaign.next_round if self.campaign is not None else 0, "score"),
             check=self.task.check if check else None,
         )
         return rows
@@ -455,39 +497,16 @@ class ActiveLearningLoop:
         """Ask the oracle for what is pending and put its answers on disk. Whether nothing is pending any more."""
         assert self.campaign is not None
         assert self.oracle is not None
-        campaign, oracle = self.campaign, self.oracle
-        if len(self.pool.pending) == 0:
-            return True
-
-        def answers() -> list[Event]:
-            oracle.request(self.pool.pending.tolist())
-            events = []
-            number = campaign.events
-            for kind, fields in self._events_of(oracle.poll(), annotator=oracle.annotator):
-                events.append(campaign.write(kind, **fields))
-                campaign.apply(events[-1])
-            assert campaign.events == number + len(events)
-            return events
-
-        events = on_rank_zero(trainer.strategy, answers)
-        if not trainer.is_global_zero:
-            for event in events:
-                campaign.apply(event)
-        return len(self.pool.pending) == 0
-
-    def _events_of(self, answers: dict[int, Any], annotator: str) -> list[tuple[str, dict[str, Any]]]:
-        """Turn an oracle's answers into events: labels as JSON values, and what was declined."""
-        assert self.campaign is not None
-        self.pool.check(list(answers))
-        told, skipped = encode_answers(answers, self.task)
-        events: list[tuple[str, dict[str, Any]]] = []
-        if told:
-            keys = [self.campaign.keys.get(i) or self.datamodule.key(i) for i in told]
-            fields = {"indices": list(told), "keys": keys, "labels": list(told.values()), "annotator": annotator}
-            events.append(("answered", fields))
-        if skipped:
-            events.append(("skipped", {"indices": skipped, "annotator": annotator}))
-        return events
+        while True:
+            if len(self.pool.pending) == 0:
+                if len(self.pool.labelled) > 0:
+                    return True
+                # The annotator declined all of the initial set.
+                question = another_initial_set(self.options, self.pool, self.datamodule)
+                self._record(trainer.strategy, "asked", question.copy)
+            collect_answers(self.campaign, self.oracle, self.task, trainer.strategy, self.datamodule.key)
+            if len(self.pool.pending) > 0:
+                return False
 
     # -- records ---------------------------------------------------------------------------------------------------
 
@@ -500,12 +519,22 @@ class ActiveLearningLoop:
         return event
 
     def _report(self, trainer: pl.Trainer) -> None:
-        """One line on the console and one row in every logger, with the labelled count as step."""
-        result = self.history[-1]
-        rank_zero_info(str(result))
-        self.reported.add(result.round)
-        row: dict[str, float] = {f"al/{name}": value for name, value in result.metrics.items()}
-        row |= {f"al/{stage}_seconds": value for stage, value in result.seconds.items()}
-        row |= {"al/labelled": float(result.labelled), "al/round": float(result.round)}
-        for logger in trainer.loggers:
-            logger.log_metrics(row, step=result.labelled)
+        """For each finished round one line on the console and one row in every logger, the labelled count as step."""
+        assert self.campaign is not None
+        campaign = self.campaign
+        for result in self.history:
+            if result.round in campaign.reported or (result.round == campaign.next_round and not self._is_over()):
+                continue  # the second is not finished: its question comes
+            rank_zero_info(str(result))
+            row: dict[str, float] = {f"al/{name}": value for name, value in result.metrics.items()}
+            row |= {f"al/{stage}_seconds": value for stage, value in result.seconds.items()}
+            row |= {"al/labelled": float(result.labelled), "al/round": float(result.round)}
+            for logger in trainer.loggers:
+                logger.log_metrics(row, step=result.labelled)
+                logger.save()  # before it is taken as reported
+            self._record(trainer.strategy, "reported", lambda number=result.round: {"round": number})
+
+
+def _few(indices: Tensor) -> str:
+    shown = ", ".join(map(str, indices[:10].tolist()))
+    return shown if len(indices) <= 10 else f"{shown}, ..."

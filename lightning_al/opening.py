@@ -16,7 +16,7 @@ from lightning_al.checks import check_same_campaign, check_sizes
 from lightning_al.distributed import end_process_group_at_exit, on_rank_zero
 from lightning_al.fitting import RepeatedFit, check_redrawable
 from lightning_al.initial import choose_initial
-from lightning_al.oracle import DatasetOracle
+from lightning_al.oracle import DatasetOracle, sort_answers
 from lightning_al.pool import Pool
 from lightning_al.randomness import generator
 
@@ -47,13 +47,14 @@ def open_campaign(
         The campaign, and whether it is new. Its initial set is asked for, not answered.
     """
     strategy = trainer.strategy
+    _compat.connect(trainer, loop.model)
     strategy.setup_environment()
     end_process_group_at_exit()
-    _compat.configure_model(trainer, loop.model)
+    _compat.configure_model(trainer)
     if loop.reset == "fresh":
         check_redrawable(loop.model)
     loop.datamodule.seed = loop.seed
-    loop.datamodule.open(trainer, loop.model)
+    loop.datamodule.open(trainer, loop.model, loop.evaluate)
     size = len(loop.datamodule.train_set)  # type: ignore[arg-type]
     if loop.oracle is None:
         loop.oracle = DatasetOracle(loop.datamodule.train_set, loop.task)
@@ -68,6 +69,8 @@ def open_campaign(
     if events is None or len(events) == 1:  # a kill may come between the first two events
         initial = on_rank_zero(strategy, lambda: _choose(loop, size))
         loop.datamodule.check_training(len(initial))
+        if loop.oracle.simulated:
+            on_rank_zero(strategy, lambda: _check_labels(loop, initial))
     if events is None:
         if acquisition.requires:
             count = min(size, max(2, 2 * acquisition.batch_multiple) * max(trainer.world_size, 1))
@@ -123,7 +126,7 @@ def begin_fits(
     loop.model.load_state_dict(fits.initial)
     if campaign.last_fit is None:
         return fits, False
-    name = weights_file(campaign.last_fit["round"])
+    name = weights_file(campaign.last_fit)
     last = load(name)
     if last is None:
         if loop.reset in ("warm", "continue"):
@@ -133,12 +136,13 @@ def begin_fits(
         return fits, False
     loop.model.load_state_dict(last["state_dict"])
     fits.optimizer_states = last["optimizer_states"]
+    fits.scaler_state = last["scaler_state"]
     return fits, True
 
 
-def weights_file(number: int) -> str:
-    """Return the name of the file with the weights of a round's fit."""
-    return f"round_{number}/weights.ckpt"
+def weights_file(fit: Event) -> str:
+    """Return the name of the file with the weights of a fit: a later fit of the same round has its own."""
+    return f"round_{fit['round']}/weights_{fit['digest'][:8]}.ckpt"
 
 
 def _describe(options: dict[str, Any], acquisition: Acquisition) -> dict[str, Any]:
@@ -158,6 +162,16 @@ def _read(dirpath: Path | None, resume: bool) -> list[Event] | None:
 def _choose(loop: ActiveLearningLoop, size: int) -> list[int]:
     dataset = loop.datamodule.train_set
     return choose_initial(loop.initial, loop.initial_by, Pool(size), dataset, loop.task, seed=loop.seed)
+
+
+def _check_labels(loop: ActiveLearningLoop, initial: list[int]) -> None:
+    """Take the initial labels on trial, before there is a campaign that starting over would be refused for."""
+    dataset, task = loop.datamodule.train_set, loop.task
+    samples = {i: dataset[i] for i in initial}
+    answers = sort_answers({i: task.targets(sample) for i, sample in samples.items()}, task)
+    answers.check()
+    for index, value in list(answers.told.items())[:1]:
+        task.with_label(samples[index], task.decode_label(value))
 
 
 def _new_folder(trainer: pl.Trainer) -> Path:

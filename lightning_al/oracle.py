@@ -1,12 +1,16 @@
 """Where labels come from."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from torch.utils.data import Dataset
 
 from lightning_al.task import Task
+
+DATASET = "dataset"
+"""The annotator who reveals the data set's own labels."""
 
 
 class _Skip:
@@ -26,11 +30,15 @@ class Oracle(ABC):
 
     Only rank 0 asks. What :meth:`poll` returned is on disk before anything else happens; until then a kill may lose
     it, so a request is repeated after a resume and **must be idempotent**: asking again for an index that is already
-    with the annotators must not ask them twice.
+    with the annotators must not ask them twice. Under a strategy that starts processes of its own (spawn, fork) it is a
+    copy that is asked; state belongs in a file or a service.
     """
 
     annotator: str = ""
     """Who answers; recorded in the ledger."""
+
+    simulated: bool = False
+    """Whether answers come from labels that the data set has anyway, so that methods may read them all."""
 
     @abstractmethod
     def request(self, indices: Sequence[int]) -> None:
@@ -41,21 +49,38 @@ class Oracle(ABC):
         """Return the answers that are there, ``{dataset index: label or SKIP}``, possibly none. Never blocks long."""
 
 
-def encode_answers(answers: dict[int, Any], task: Task) -> tuple[dict[int, Any], list[int]]:
-    """Split answers into labels, as JSON values by dataset index, and declined indices.
+class Answers(NamedTuple):
+    """Answers by dataset index: labels as JSON values, what was declined, and why a label cannot be taken."""
 
-    Raises:
-        TypeError: If a label is not of the task's kind; the index is named.
-    """
-    told: dict[int, Any] = {}
+    told: dict[int, Any]
+    skipped: list[int]
+    refused: dict[int, str]
+
+    def check(self) -> None:
+        """Refuse labels that are not of the task's kind.
+
+        Raises:
+            TypeError: Naming each index and what is wrong with its label.
+        """
+        if self.refused:
+            said = " ".join(f"Dataset index {index}: {reason}" for index, reason in list(self.refused.items())[:5])
+            raise TypeError(f"{len(self.refused)} label(s) cannot be taken. {said}")
+
+
+def sort_answers(answers: dict[int, Any], task: Task) -> Answers:
+    """Split an oracle's answers into labels, declined indices and labels that cannot be taken."""
+    sorted_answers = Answers({}, [], {})
     for index, label in answers.items():
         if label is SKIP:
+            sorted_answers.skipped.append(index)
             continue
         try:
-            told[index] = task.encode_label(label)
-        except TypeError as error:
-            raise TypeError(f"The label of dataset index {index} cannot be taken: {error}") from None
-    return told, [index for index, label in answers.items() if label is SKIP]
+            value = task.encode_label(label)
+            json.dumps(value)
+            sorted_answers.told[index] = value
+        except (TypeError, ValueError) as error:
+            sorted_answers.refused[index] = str(error)
+    return sorted_answers
 
 
 class DatasetOracle(Oracle):
@@ -66,7 +91,8 @@ class DatasetOracle(Oracle):
         task: Finds the label in a sample.
     """
 
-    annotator = "dataset"
+    annotator = DATASET
+    simulated = True
 
     def __init__(self, dataset: Dataset, task: Task) -> None:
         self.dataset = dataset

@@ -357,5 +357,6 @@ def compare(root: str, metric: str | None = None, output: str | None = None) -> 
     print()
     print(seconds_table(curves))
     path = Path(root) / "curves.png" if output is None else Path(output)
+    path = path if path.suffix else path.with_suffix(".png")
     plot(curves, path)
     print(f"\nLearning curves: {path}")

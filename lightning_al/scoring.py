@@ -12,6 +12,9 @@ from torch.utils.data import Dataset, DistributedSampler
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.distributed import gather_rows
+from lightning_al.randomness import seed_global
+
+POSITION = "position"  # in the candidate list; travels with the rows of a rank
 
 
 class BlockSampler(DistributedSampler):
@@ -54,6 +57,7 @@ def score_pool(
     *,
     sharded: bool,
     local: range,
+    seed: int,
     check: Callable[[pl.LightningModule, Any], None] | None = None,
 ) -> list[dict[str, Tensor]]:
     """Run one predict pass and return each acquisition's rows.
@@ -70,6 +74,7 @@ def score_pool(
         acquisitions: Those that share the pass.
         sharded: Whether each rank sees a part; else every rank sees all.
         local: The positions this rank sees.
+        seed: Of whatever draws random numbers in the pass: augmentation, stochastic models.
         check: Called with the model and each batch first, to refuse what cannot work.
 
     Returns:
@@ -86,6 +91,10 @@ def score_pool(
             check(model, batch)
         for acquisition, store in zip(acquisitions, collected, strict=True):
             for name, values in acquisition.rows(model, batch).items():
+                if not isinstance(values, Tensor) or values.ndim == 0:
+                    who = type(acquisition).__name__
+                    got = "a single number" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+                    raise TypeError(f"`{who}` must give tensors with one row per sample, got {got} as {name!r}.")
                 # Copied: outputs of a predict pass are inference tensors, of no use to autograd later.
                 with torch.inference_mode(False):
                     store.setdefault(name, []).append(values.detach().to("cpu", copy=True))
@@ -98,6 +107,7 @@ def score_pool(
     trainer.callbacks = [c for c in callbacks if isinstance(c, ProgressBar)]
     try:
         with isolate_rng():
+            seed_global(seed, trainer.global_rank)
             trainer.predict(model, datamodule=datamodule, return_predictions=False)
     finally:
         trainer.callbacks = callbacks
@@ -114,18 +124,21 @@ def score_pool(
         for key, values in rows.items():
             if key == "index":
                 raise ValueError(f'`{name}.rows` returned the key "index", which is reserved for the dataset indices.')
+            if key == POSITION:
+                raise ValueError(f'`{name}.rows` returned the key "{POSITION}", which is reserved.')
             if len(values) != len(local):
                 raise ValueError(
                     f"`{name}.rows` returned {len(values)} values of {key!r} for {len(local)} samples; it must return "
                     "one per sample of the batch, first dimension first."
                 )
         if sharded:
-            rows = gather_rows(rows, trainer.strategy.root_device)
+            rows[POSITION] = torch.tensor(local, dtype=torch.long)
+            rows = _in_order(gather_rows(rows, trainer.strategy.root_device), len(indices))
         rows["index"] = indices
         scores = rows.get("score")
         if scores is not None:
             if scores.ndim != 1:
-                raise ValueError(f"`{name}` must give one score per sample, (B,), got shape (B, {scores.shape[1:]}).")
+                raise ValueError(f"`{name}` must give one score per sample, (B,), got shape {tuple(scores.shape)}.")
             bad = ~torch.isfinite(scores)
             if bool(bad.any()):
                 raise ValueError(
@@ -135,3 +148,13 @@ def score_pool(
                 )
         results.append(rows)
     return results
+
+
+def _in_order(rows: dict[str, Tensor], n: int) -> dict[str, Tensor]:
+    """Put gathered rows at their positions. Ranks that share a shard (tensor parallel ones) bring the same rows."""
+    positions = rows.pop(POSITION)
+    where = torch.full((n,), -1, dtype=torch.long)
+    where[positions] = torch.arange(len(positions))
+    if bool((where < 0).any()):
+        raise RuntimeError(f"The processes scored {len(positions.unique())} of {n} candidates. This is a defect.")
+    return {name: values[where] for name, values in rows.items()}

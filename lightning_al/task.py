@@ -78,9 +78,11 @@ class Task(ABC):
             index, dataset = dataset.indices[index], dataset.dataset
         samples = getattr(dataset, "samples", None)
         try:
-            path = samples[index][0]  # type: ignore[index]
+            path = samples[index]  # type: ignore[index]
         except (TypeError, IndexError, KeyError):
             return str(index)
+        if isinstance(path, (tuple, list)) and path:
+            path = path[0]
         if not isinstance(path, (str, Path)):
             return str(index)
         root = getattr(dataset, "root", None)
@@ -90,7 +92,7 @@ class Task(ABC):
 
     def encode_label(self, label: Any) -> Any:
         """Return ``label`` as a JSON value for the ledger."""
-        return label.tolist() if isinstance(label, Tensor) else label
+        return label.tolist() if hasattr(label, "tolist") else label  # tensors and NumPy's values
 
     def decode_label(self, value: Any) -> Any:
         """Return the label that :meth:`encode_label` encoded."""
@@ -117,6 +119,7 @@ class ClassificationTask(Task):
         if outputs not in ("logits", "probabilities"):
             raise ValueError(f'`outputs` must be "logits" or "probabilities", got {outputs!r}.')
         self.outputs = outputs
+        self._classes: int | None = None  # of the model, once it was seen
 
     def _pair(self, batch: Any) -> Any:
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
@@ -154,7 +157,9 @@ class ClassificationTask(Task):
         if isinstance(old, Tensor):
             label = torch.as_tensor(label, dtype=old.dtype).reshape(old.shape)
         elif type(old).__module__ == "numpy":
-            label = type(old)(label)
+            import numpy as np
+
+            label = np.full_like(old, label) if isinstance(old, np.ndarray) else type(old)(label)
         if hasattr(sample, "_replace"):  # a named tuple
             return sample._replace(**{sample._fields[1]: label})
         return type(sample)((sample[0], label, *sample[2:]))
@@ -168,6 +173,7 @@ class ClassificationTask(Task):
                 f"`ClassificationTask` expects logits of shape (B, C), got {tuple(logits.shape)}. For dense outputs "
                 "give the loop a `task=` of their own."
             )
+        self._classes = logits.shape[1]
         sums = logits.float().sum(1)
         if self.outputs == "logits" and bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums)):
             rank_zero_warn(
@@ -176,18 +182,23 @@ class ClassificationTask(Task):
                 "return the logits from `forward`."
             )
 
+    def _class_index(self, label: int) -> int:
+        if label < 0 or (self._classes is not None and label >= self._classes):
+            known = "" if self._classes is None else f" and below {self._classes}, the model's number of classes"
+            raise ValueError(f"Class indices must be at least 0{known}; got {label}.")
+        return label
+
     def encode_label(self, label: Any) -> int:
         """Return the class index as an int.
 
         Raises:
             TypeError: If it is not a single integer.
+            ValueError: If it is negative, or the model is known to have fewer classes.
         """
         if isinstance(label, Tensor) and (label.is_floating_point() or label.numel() != 1):
             what = f"a {label.dtype} tensor of shape {tuple(label.shape)}"
-        elif isinstance(label, Tensor):
-            return int(label)
-        elif hasattr(label, "__index__") and getattr(label, "ndim", 0) == 0:
-            return int(label.__index__())
+        elif isinstance(label, Tensor) or (hasattr(label, "__index__") and getattr(label, "ndim", 0) == 0):
+            return self._class_index(int(label))
         else:
             what = f"{label!r} ({type(label).__name__})"
         raise TypeError(

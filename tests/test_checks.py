@@ -57,7 +57,11 @@ OPTIONS = [
     ({"rounds": -1}, ValueError, "`rounds` must be at least 0, got -1"),
     ({"budget": 5}, ValueError, "`budget=5` counts the initial labels too and does not cover the 6"),
     ({"subpool_size": 0}, ValueError, "`subpool_size` must be at least 1"),
-    ({"reset": "never"}, ValueError, "'initial', 'warm', 'continue', 'fresh', got 'never'"),
+    (
+        {"reset": "never"},
+        ValueError,
+        "'initial', 'warm', 'continue', 'fresh' or a function of the model .*, got 'never'",
+    ),
     ({"reset": "continue", "weights": "best"}, ValueError, 'Use `reset="warm"`'),
     ({"evaluate": "train"}, ValueError, "'validate', 'test', got 'train'"),
     ({"weights": "mean"}, ValueError, "'last', 'best', got 'mean'"),
@@ -154,7 +158,7 @@ def test_fewer_labels_than_a_batch_with_drop_last(tmp_path):
 
 
 def test_one_label_with_batch_norm(tmp_path):
-    refused(tmp_path, ValueError, "training batch of one", model=NeverTrains(batch_norm=True), initial=1)
+    refused(tmp_path, ValueError, "a batch of one", model=NeverTrains(batch_norm=True), initial=1)
 
 
 class Pooled(Data):
@@ -187,7 +191,7 @@ def test_pool_predict_must_be_the_same_data(tmp_path):
         def predict_dataloader(self):
             return DataLoader(torch.utils.data.TensorDataset(make_data()[0]), batch_size=4)
 
-    refused(tmp_path, ValueError, "no target that could be compared", data=NoTargets(), pool="predict")
+    refused(tmp_path, ValueError, "no targets that could be compared", data=NoTargets(), pool="predict")
 
 
 class Outputs(NeverTrains):

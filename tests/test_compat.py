@@ -66,9 +66,10 @@ def test_configure_model_runs_once_by_contract(tmp_path):
                 self.late = torch.nn.Linear(1, 1)
 
     model, trainer = Late(), make_trainer(tmp_path)
-    _compat.configure_model(trainer, model)
+    _compat.connect(trainer, model)
+    _compat.configure_model(trainer)
     late = model.late
-    _compat.configure_model(trainer, model)
+    _compat.configure_model(trainer)
     assert model.late is late
 
 

@@ -71,7 +71,7 @@ def test_pool_predict_takes_the_predict_set(tmp_path):
 
     active = opened(tmp_path, Predicts(), pool_source="predict")
     assert active.pool_set is not active.train_set
-    assert active.datamodule.calls == ["prepare", "setup fit", "setup predict"]
+    assert active.datamodule.calls == ["prepare", "setup fit", "setup predict", "setup validate"]
 
 
 def test_labels_are_the_told_ones_in_the_type_they_had(tmp_path):
@@ -152,8 +152,7 @@ def test_user_hooks_run_once_per_stage_and_are_torn_down_at_the_end(tmp_path):
     loop = ActiveLearningLoop(Net(), data, initial=5, query_size=4, rounds=2, dirpath=tmp_path / "c", evaluate="test")
     loop.run(make_trainer(tmp_path))
     assert data.calls[0] == "prepare"
-    assert sorted(data.calls[1:4]) == ["setup fit", "setup predict", "setup test"]
-    assert sorted(data.calls[4:]) == ["teardown fit", "teardown predict", "teardown test"]
+    assert data.calls[1:] == ["setup fit", "setup test", "teardown fit", "teardown test"]
 
 
 def test_everything_else_is_the_users(tmp_path):

@@ -302,7 +302,7 @@ def test_a_best_checkpoint_exists_each_round(tmp_path):
     trainer = make_trainer(tmp_path, checkpoint, own, enable_checkpointing=True)
     run(tmp_path, trainer=trainer)
     for number in range(4):
-        assert (tmp_path / "c" / f"round_{number}" / "best.ckpt").is_file()
+        assert (tmp_path / "c" / f"round_{number}" / "checkpoints" / "best.ckpt").is_file()
         assert (tmp_path / "mine" / f"round_{number}" / "last.ckpt").is_file()
 
 
@@ -492,8 +492,8 @@ def test_nothing_labelled_yet(tmp_path):
         ([1, 2], [0], ValueError, "2 indices and 1 labels"),
         ([SIZE], [0], IndexError, f"between 0 and {SIZE - 1}"),
         ([1, 1], [0, 0], ValueError, "more than once"),
-        ([1], [0.5], TypeError, r"dataset index 1 cannot be taken.*task="),
-        ([1], [[0, 1]], TypeError, r"dataset index 1 cannot be taken.*task="),
+        ([1], [0.5], TypeError, r"cannot be taken. Dataset index 1: .*task="),
+        ([1], [[0, 1]], TypeError, r"cannot be taken. Dataset index 1: .*task="),
     ],
 )
 def test_bad_tells_change_nothing(tmp_path, indices, labels, error, words):

@@ -184,3 +184,46 @@ def test_popen_and_torchrun_pick_what_one_process_picks(tmp_path):
 def test_spawn_picks_what_one_process_picks(tmp_path):
     [one] = script(tmp_path, "popen", 1, sys.executable)
     assert script(tmp_path, "spawn", 2, sys.executable) == [one]
+
+
+SHARDED = textwrap.dedent(
+    """
+    import json, sys
+    from lightning.pytorch.strategies import ModelParallelStrategy
+    from lightning_al import ActiveLearningLoop
+    from tests.projects import Data, make_trainer
+    from tests.test_processes import Frozen
+
+    class Late(Frozen):
+        def configure_model(self):
+            pass
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val_acc", 1.0)
+
+    folder, data, tensor = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    if __name__ == "__main__":
+        strategy = ModelParallelStrategy(data_parallel_size=data, tensor_parallel_size=tensor)
+        options = {"strategy": strategy, "devices": data * tensor} if data * tensor > 1 else {}
+        trainer = make_trainer(folder, max_epochs=1, **options)
+        loop = ActiveLearningLoop(Late(), Data(), initial=6, query_size=5, rounds=2, subpool_size=37)
+        picked = [r.picked for r in loop.run(trainer)]
+        if trainer.is_global_zero:
+            json.dump(picked, open(f"{folder}/{data}-{tensor}.json", "w"))
+    """
+)
+
+
+@pytest.mark.parametrize(("data", "tensor"), [(2, 1), pytest.param(2, 2, marks=pytest.mark.slow)])
+def test_sharded_weights_pick_what_one_process_picks(tmp_path, data, tensor):
+    """FSDP2; with tensor parallelism, ranks that share rows bring each of them twice."""
+    picked = []
+    for sizes in ((1, 1), (data, tensor)):
+        path = tmp_path / "sharded.py"
+        path.write_text(SHARDED)
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, str(path), str(tmp_path), *map(str, sizes)]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr[-3000:]
+        picked.append(json.loads((tmp_path / f"{sizes[0]}-{sizes[1]}.json").read_text()))
+    assert picked[0] == picked[1]

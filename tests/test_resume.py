@@ -181,10 +181,10 @@ def test_running_again_without_resume_goes_on_in_the_same_process(tmp_path):
 @pytest.mark.parametrize("reset", ["initial", "warm"])
 def test_lost_weights(tmp_path, reset):
     again(tmp_path, reset=reset)
-    [weights] = (tmp_path / "c").rglob("weights.ckpt")  # only the last round's are kept
+    [weights] = (tmp_path / "c").rglob("weights_*.ckpt")  # only the last round's are kept
     weights.unlink()
     if reset == "warm":
-        with pytest.raises(FileNotFoundError, match=r"weights.ckpt is missing, and `reset='warm'`"):
+        with pytest.raises(FileNotFoundError, match=r"weights_\w+.ckpt is missing, and `reset='warm'`"):
             again(tmp_path, reset=reset, rounds=3)
     else:
         longer, _ = again(tmp_path, reset=reset, rounds=3)  # fitted again from the initial weights

@@ -67,7 +67,7 @@ def test_several_acquisitions_share_one_pass(tmp_path):
     both = [Entropy(), FarFromLabelled()]
     for acquisition in both:
         acquisition.bind(ClassificationTask(), loop.oracle)
-    one, two = score_pool(trainer, model, loop.datamodule, indices, both, sharded=sharded, local=local)
+    one, two = score_pool(trainer, model, loop.datamodule, indices, both, sharded=sharded, local=local, seed=0)
     assert len(passes) == 1
     x = make_data()[0][indices]
     torch.testing.assert_close(two["logits"], model.eval()(x).detach())
@@ -247,7 +247,14 @@ def test_the_ledger_is_readable_without_the_project(tmp_path):
     _, history = run(tmp_path)
     files = sorted((tmp_path / "c" / "ledger").iterdir())
     kinds = [json.loads(f.read_text())["kind"] for f in files]
-    assert kinds == ["started", "asked", "answered", *["fitted", "asked", "answered"] * 2, "fitted"]
+    assert kinds == [
+        "started",
+        "asked",
+        "answered",
+        *["fitted", "asked", "reported", "answered"] * 2,
+        "fitted",
+        "reported",
+    ]
     picked = [json.loads(f.read_text())["indices"] for f in files if f.name.endswith("asked.json")][1:]
     assert picked == picks(history)[:-1]
 

@@ -141,7 +141,7 @@ def test_a_strangers_project_trains_in_every_round(tmp_path):
     assert all(lr < 1e-6 for lr in watch.lrs)  # OneCycle came to its end in every round
     assert max(watch.norms) <= 0.1 + 1e-5
     for number in range(3):
-        checkpoint = loop.dirpath / f"round_{number}" / "best.ckpt"
+        checkpoint = loop.dirpath / f"round_{number}" / "checkpoints" / "best.ckpt"
         assert torch.load(checkpoint, weights_only=True)["hyper_parameters"] == {"lr": 0.05}
     assert trainer.global_step == 4 * (2 + 3 + 4)
     assert history[-1].metrics["val_acc"] > 0.6

@@ -9,7 +9,7 @@ from torch.utils.data import Subset, TensorDataset
 
 from lightning_al import ClassificationTask
 from lightning_al.initial import choose_initial
-from lightning_al.oracle import SKIP, AwaitTell, DatasetOracle, encode_answers
+from lightning_al.oracle import SKIP, AwaitTell, DatasetOracle, sort_answers
 from lightning_al.pool import Pool
 from tests.projects import make_data
 
@@ -102,7 +102,7 @@ def test_the_default_oracle_answers_what_it_was_asked_once():
 
 
 def test_answers_are_split():
-    assert encode_answers({3: torch.tensor(1), 4: SKIP, 9: 0}, TASK) == ({3: 1, 9: 0}, [4])
+    assert sort_answers({3: torch.tensor(1), 4: SKIP, 9: 0}, TASK) == ({3: 1, 9: 0}, [4], {})
     assert repr(SKIP) == "SKIP"
     import pickle
 

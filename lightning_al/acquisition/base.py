@@ -44,12 +44,15 @@ class Acquisition(Callback):
     uses_labelled: ClassVar[bool] = False
     """Whether :meth:`select` needs the rows of the labelled samples too."""
 
+    # Here, and not in `__init__`, which an acquisition of one's own may forget to call.
+    selection = "top"
+    _task: Task | None = None
+    _warned_equal = False
+
     def __init__(self, *, selection: str = "top") -> None:
         if selection not in ("top", "kmeans++"):
             raise ValueError(f'`selection` must be "top" or "kmeans++", got {selection!r}.')
         self.selection = selection
-        self._task: Task | None = None
-        self._warned_equal = False
 
     @property
     def batch_multiple(self) -> int:

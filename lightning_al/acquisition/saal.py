@@ -8,7 +8,7 @@ from torch import Tensor
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.functional.perturbation import check_perturbation
-from lightning_al.oracle import DatasetOracle, Oracle
+from lightning_al.oracle import Oracle
 from lightning_al.task import Task
 
 
@@ -81,7 +81,7 @@ class SAAL(Acquisition):
 
     def bind(self, task: Task, oracle: Oracle) -> None:
         """Refuse ``labels="true"`` where the labels are not in the data set."""
-        if self.labels == "true" and not isinstance(oracle, DatasetOracle):
+        if self.labels == "true" and not oracle.simulated:
             raise ValueError(
                 '`SAAL(labels="true")` scores with the data set\'s own labels, which only a simulated campaign has, '
                 f'but the loop\'s oracle is a {type(oracle).__name__}. Use `labels="pseudo"`.'

@@ -1,0 +1,83 @@
+"""From answers to labels: what an oracle or a person says goes to the ledger first."""
+
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch.strategies import Strategy
+
+from lightning_al.campaign import INITIAL_ROUND, Campaign, Event
+from lightning_al.datamodule import ActiveDataModule
+from lightning_al.distributed import on_rank_zero
+from lightning_al.oracle import Answers, Oracle, sort_answers
+from lightning_al.pool import Pool
+from lightning_al.randomness import generator
+from lightning_al.task import Task
+
+KeyOf = Callable[[int], str | None]
+
+
+def write_answers(campaign: Campaign, answers: Answers, annotator: str, key_of: KeyOf) -> list[Event]:
+    """Put answers on disk, then take note of them.
+
+    Args:
+        campaign: The open campaign.
+        answers: What was said.
+        annotator: By whom.
+        key_of: The key of a dataset index, or None where it is not known.
+
+    Returns:
+        The events.
+    """
+    events = []
+    if answers.told:
+        keys = [campaign.keys.get(i) or key_of(i) for i in answers.told]
+        labels = list(answers.told.values())
+        fields = {"indices": list(answers.told), "keys": keys, "labels": labels, "annotator": annotator}
+        events.append(campaign.write("answered", **fields))
+        campaign.apply(events[-1])
+    if answers.skipped:
+        events.append(campaign.write("skipped", indices=answers.skipped, annotator=annotator))
+        campaign.apply(events[-1])
+    return events
+
+
+def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, strategy: Strategy, key_of: KeyOf) -> None:
+    """Ask the oracle, on rank 0, for all that is pending, and take what answers there are on every rank.
+
+    Raises:
+        TypeError: For labels that cannot be taken, once the others are on disk.
+    """
+
+    def collect() -> list[Event]:
+        oracle.request(campaign.pool.pending.tolist())
+        found = oracle.poll()
+        if not isinstance(found, dict):
+            raise TypeError(
+                f"`{type(oracle).__name__}.poll` must return a dict of labels by dataset index (empty while there are "
+                f"none), got {type(found).__name__}."
+            )
+        indices = campaign.pool.check(list(found))
+        answers = sort_answers(dict(zip(indices, found.values(), strict=True)), task)
+        events = write_answers(campaign, answers, oracle.annotator, key_of)
+        answers.check()
+        return events
+
+    events = on_rank_zero(strategy, collect)
+    if not strategy.is_global_zero:
+        for event in events:
+            campaign.apply(event)
+
+
+def another_initial_set(options: dict[str, Any], pool: Pool, datamodule: ActiveDataModule) -> dict[str, Any]:
+    """Return the question for as many other samples, where all of the initial ones were declined.
+
+    Raises:
+        RuntimeError: If there are no others.
+    """
+    initial = options["initial"]
+    count = initial if isinstance(initial, int) else len(initial)
+    indices = pool.candidates(count, generator=generator(options["seed"], "initial", len(pool.skipped))).tolist()
+    if not indices:
+        raise RuntimeError(f"All {len(pool)} samples were declined, so there is nothing to train on.")
+    keys = [datamodule.key(i) for i in indices]
+    return {"round": INITIAL_ROUND, "indices": indices, "keys": keys, "scores": [], "seconds": {}}
