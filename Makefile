@@ -15,6 +15,7 @@ help:
 	@echo "make demo       SAAL beside Random on scikit-learn's digits, 3 seeds: a table and a picture (minutes)"
 	@echo "make test       the tests          make test-slow   the slow ones too"
 	@echo "make lint       ruff, mypy, import-linter"
+	@echo "make bench      exact per-sample scores in forward passes, beside other ways to them"
 	@echo "make fashion    the Fashion-MNIST small recipes, 3 seeds (half an hour on 2 cores)"
 
 $(BIN)/installed: pyproject.toml constraints.txt
@@ -43,6 +44,10 @@ test: $(BIN)/installed
 
 test-slow: $(BIN)/installed
 	$(BIN)/python -m pytest -n $(JOBS) -m "slow or not slow"
+
+bench: $(BIN)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python tests/benchmarks/gradients.py
 
 lint: $(BIN)/installed
 	$(BIN)/ruff check lightning_al tests

@@ -11,7 +11,12 @@ from lightning_al.functional.perturbation import global_norm
 from lightning_al.functional.probabilities import check_logits, log_probabilities
 from lightning_al.functional.saal import mean_cross_entropy, pseudo_labels
 from lightning_al.functional.uncertainty import entropy
-from lightning_al.gradients.per_sample import Call, Differentiator, Forward, Params, plain_outputs, score_groups
+from lightning_al.gradients import passes
+from lightning_al.gradients.differentiators import Differentiator, Params
+from lightning_al.gradients.engine import Tape
+from lightning_al.gradients.passes import Loss
+from lightning_al.gradients.per_sample import Call, one_per_sample, score_groups
+from lightning_al.gradients.scoring_mode import Forward, copies_for_model, plain_outputs
 
 LOSSES = ("entropy", "expected_loss", "expected_norm", "pseudo_label")
 
@@ -101,17 +106,45 @@ def gradient_norm(
             norms = diff.row_norms(class_losses, params, reduce)
             return (probabilities().detach() * norms).sum().unsqueeze(0)
 
+        def batch_score(tape: Tape, batch: Any) -> Tensor:
+            logits = tape.record(copies_for_model(batch))
+            check_logits(logits)
+            with torch.no_grad():
+                p = _mean_over_positions(log_probabilities(logits).exp())
+            total = torch.zeros_like(p[:, 0])
+            for c in range(p.shape[1]):  # one backward pass each, through the same graph
+
+                def class_loss(z: Tensor, c: int = c) -> Tensor:
+                    return -_mean_over_positions(log_probabilities(z))[:, c]
+
+                keep = c + 1 < p.shape[1]
+                total += p[:, c] * passes.gradient_norms(tape, Loss(tape, logits, class_loss), norm, keep=keep)
+            return total
+
     else:
         losses = loss if callable(loss) else _BUILT_IN[loss]
 
         def group_score(diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
             def total(weights: Params) -> tuple[Tensor, None]:
-                return losses(call(weights, group)).sum(), None
+                return one_per_sample(losses(call(weights, group)), 1).sum(), None
 
             grads, _ = diff.gradient(total, params)
             return reduce(list(grads.values())).unsqueeze(0)
 
-    return score_groups(model, group_score, inputs, forward=forward, copies=copies, max_bytes=max_bytes)
+        def batch_score(tape: Tape, batch: Any) -> Tensor:
+            outputs = tape.record(copies_for_model(batch))
+            return passes.gradient_norms(tape, Loss(tape, outputs, losses), norm)
+
+    return score_groups(
+        model,
+        group_score,
+        inputs,
+        fast=batch_score,
+        kind=("gradient_norm", loss, norm),
+        forward=forward,
+        copies=copies,
+        max_bytes=max_bytes,
+    )
 
 
 def _pseudo_label_loss(logits: Tensor) -> Tensor:

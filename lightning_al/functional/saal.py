@@ -7,10 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from lightning_al.functional.perturbation import check_perturbation, worst_case_perturbation
 from lightning_al.functional.probabilities import check_logits, cross_entropy
-from lightning_al.gradients.per_sample import Call, Differentiator, Forward, Params, score_groups
+from lightning_al.gradients.differentiators import Differentiator, Params
+from lightning_al.gradients.engine import Tape
+from lightning_al.gradients.passes import Loss, perturbed_losses
+from lightning_al.gradients.per_sample import Call, score_groups
+from lightning_al.gradients.scoring_mode import Forward, copies_for_model
 
 TargetFn = Callable[[Any], Any]
 LossFn = Callable[[Any, Any], Tensor]
@@ -100,12 +105,15 @@ def saal(
     find_targets = target_fn if target_fn is not None else pseudo_labels
     losses_of = loss_fn if loss_fn is not None else mean_cross_entropy
 
+    def fixed_targets(outputs: Any) -> Any:
+        return pytree.tree_map_only(Tensor, Tensor.detach, find_targets(outputs))
+
     def group_score(diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
         x, given = group
 
         def mean_loss(weights: Params) -> tuple[Tensor, tuple[Tensor, Any]]:
             outputs = call(weights, x)
-            wanted = given if targets is not None else find_targets(outputs)
+            wanted = given if targets is not None else fixed_targets(outputs)
             losses = losses_of(outputs, wanted)
             return losses.mean(), (losses, wanted)
 
@@ -119,10 +127,34 @@ def saal(
             perturbed = losses_of(call(moved, x), wanted)
         return perturbed - plain if score == "difference" else perturbed
 
+    def batch_score(tape: Tape, batch: Any) -> Tensor:
+        given = copies_for_model(batch[1])
+        outputs = tape.record(copies_for_model(batch[0]))
+        wanted: list[Any] = []
+
+        def plain_losses(z: Any) -> Tensor:
+            wanted.append(given if targets is not None else fixed_targets(z))
+            return losses_of(z, wanted[0]) / (tape.rows // tape.units)
+
+        plain = Loss(tape, outputs, plain_losses)
+        perturbed = perturbed_losses(
+            tape,
+            lambda: copies_for_model(batch[0]),
+            plain,
+            lambda z: losses_of(z, wanted[0]),
+            rho=rho,
+            perturbation=perturbation,
+            p=p,
+        )
+        return perturbed - plain.losses.detach() * (tape.rows // tape.units) if score == "difference" else perturbed
+
     return score_groups(
         model,
         group_score,
         (inputs, targets),
+        fast=batch_score,
+        kind=("saal", perturbation, p, score, targets is None, target_fn, loss_fn),
+        model_inputs=lambda batch: batch[0],
         forward=forward,
         group_size=group_size,
         copies=3,  # gradient, perturbation, moved weights

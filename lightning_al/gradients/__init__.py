@@ -1,5 +1,7 @@
-"""The per-sample gradient engine behind :mod:`lightning_al.functional`."""
+"""Exact per-sample gradients: layer by layer where layers have a rule, through ``torch.func`` where not."""
 
-from lightning_al.gradients.per_sample import DEFAULT_MAX_BYTES, score_groups, scoring_mode
+from lightning_al.gradients.per_sample import score_groups
+from lightning_al.gradients.rule import Rule, register_rule
+from lightning_al.gradients.scoring_mode import plain_outputs, scoring_mode
 
-__all__ = ["DEFAULT_MAX_BYTES", "score_groups", "scoring_mode"]
+__all__ = ["Rule", "plain_outputs", "register_rule", "score_groups", "scoring_mode"]

@@ -1,201 +1,276 @@
-"""Per-sample gradients: a score that needs the gradient of each sample (or group of samples) on its own.
+"""Per-sample scores: of many samples at once by the layers' rules, else by ``torch.func``, else one after another.
 
-Small models go through ``torch.func.vmap`` in chunks bounded by a byte budget; where one copy of the weights already
-fills the budget, or the model holds something ``vmap`` cannot trace, the groups are taken one after another by plain
-autograd. Both are exact.
+All three are exact. The layers' rules need a rule for what the model is made of; ``torch.func`` holds a copy of the
+weights per sample; the plain loop takes anything.
 """
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, jacrev, vmap
+from torch.func import vmap
 from torch.utils import _pytree as pytree
 
+from lightning_al.gradients.differentiators import Differentiator, OneByOne, Params, Vectorized, tensors_apart
+from lightning_al.gradients.engine import Layout, Tape, find_layouts
+from lightning_al.gradients.loose import NoRule
+from lightning_al.gradients.memory import default_max_bytes, is_out_of_memory
+from lightning_al.gradients.network import Network
 from lightning_al.gradients.precision import at_least_float32
+from lightning_al.gradients.scoring_mode import (
+    Around,
+    Forward,
+    ForwardOf,
+    batch_size_of,
+    call_with,
+    copy_for_model,
+    is_half,
+    plain_layers,
+    scoring_mode,
+    unwrapped,
+)
 
 log = logging.getLogger(__name__)
 
-Params = dict[str, Tensor]
 Call = Callable[[Params, Any], Any]
 """The model as a function of its trainable weights: ``call(params, inputs) -> outputs``."""
-Forward = Callable[[nn.Module, Any], Any]
+GroupScore = Callable[[Differentiator, Call, Params, Any], Tensor]
+"""``score(differentiator, call, params, group)``: the scores of one group, (b,)."""
+BatchScore = Callable[[Tape, Any], Tensor]
+"""``score(tape, inputs)``: the scores of all groups of a batch, (b,)."""
 
-DEFAULT_MAX_BYTES = 256 * 2**20
 MAX_GROUPS = 128  # activations, which the byte count of the weights does not see
 
 
-class Differentiator(Protocol):
-    """How derivatives with respect to the weights are taken."""
+class _Model(NamedTuple):
+    """A model prepared for scoring, its weights detached and raised to float32."""
 
-    def gradient(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
-        """Return the gradient of a scalar ``loss(params) -> (loss, aux)``, and ``aux``."""
+    root: nn.Module
+    params: Params
+    fixed: dict[str, Tensor]
 
-    def row_norms(
-        self, outputs: Callable[[Params], Tensor], params: Params, norm: Callable[[list[Tensor]], Tensor]
-    ) -> Tensor:
-        """Return ``norm`` of the gradient of each entry of ``outputs(params)``, (C,)."""
+    def in_double(self) -> "_Model":
+        """The same in float64, to check by."""
+        named = [*self.root.named_parameters(), *self.root.named_buffers()]
+        values = {**dict(named), **self.params, **self.fixed}
+        double = {name: _in_double(t.detach()) for name, t in values.items()}
+        return _Model(self.root, {name: double.pop(name) for name in self.params}, double)
 
-
-class Vectorized:
-    """Derivatives by ``torch.func``: runs under ``vmap``."""
-
-    def gradient(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
-        """See :class:`Differentiator`."""
-        aside: list[Any] = []
-
-        def tensors_only(weights: Params) -> tuple[Tensor, list[Tensor]]:  # torch.func takes no other auxiliary output
-            value, aux = loss(weights)
-            leaves, rebuild = _apart(aux)
-            aside[:] = [rebuild]
-            return value, leaves
-
-        grads, (_, leaves) = grad_and_value(tensors_only, has_aux=True)(params)
-        return grads, aside[0](leaves)
-
-    def row_norms(
-        self, outputs: Callable[[Params], Tensor], params: Params, norm: Callable[[list[Tensor]], Tensor]
-    ) -> Tensor:
-        """See :class:`Differentiator`."""
-        rows = jacrev(outputs)(params)
-        return vmap(lambda row: norm(list(row.values())))(rows)
+    def call(self, weights: Params, group: Any) -> Any:
+        group = pytree.tree_map_only(Tensor, copy_for_model, group)
+        return call_with(self.root, {**weights, **self.fixed}, group)
 
 
-class OneByOne:
-    """Derivatives by plain autograd: for what ``vmap`` cannot trace, and for weights too large to copy."""
-
-    def gradient(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
-        """See :class:`Differentiator`."""
-        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
-        value, aux = loss(leaves)
-        return self._autograd(value, leaves), pytree.tree_map_only(Tensor, Tensor.detach, aux)
-
-    def row_norms(
-        self, outputs: Callable[[Params], Tensor], params: Params, norm: Callable[[list[Tensor]], Tensor]
-    ) -> Tensor:
-        """See :class:`Differentiator`."""
-        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
-        values = outputs(leaves)
-        last = len(values) - 1
-        return torch.stack(
-            [norm(list(self._autograd(v, leaves, retain_graph=i < last).values())) for i, v in enumerate(values)]
-        )
-
-    @staticmethod
-    def _autograd(value: Tensor, leaves: Params, retain_graph: bool = False) -> Params:
-        if not value.requires_grad:  # no trainable parameter had a part in it
-            return {name: torch.zeros_like(p) for name, p in leaves.items()}
-        grads = torch.autograd.grad(value, list(leaves.values()), retain_graph=retain_graph, allow_unused=True)
-        pairs = zip(leaves.items(), grads, strict=True)
-        return {name: torch.zeros_like(p) if g is None else g for (name, p), g in pairs}
-
-
-def _apart(tree: Any) -> tuple[list[Tensor], Callable[[Iterable[Tensor]], Any]]:
-    """Take the tensors out of a pytree: them, and how to put others in their places."""
-    leaves, spec = pytree.tree_flatten(tree)
-
-    def rebuild(tensors: Iterable[Tensor]) -> Any:
-        new = iter(tensors)
-        return pytree.tree_unflatten([next(new) if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec)
-
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor)], rebuild
-
-
-GroupScore = Callable[[Differentiator, Call, Params, Any], Tensor]
-
-
-@contextlib.contextmanager
-def scoring_mode(model: nn.Module) -> Iterator[None]:
-    """Put ``model`` in ``eval()``, with gradients on and autocast off, and leave everything as it was found.
-
-    Train flags are restored module by module, buffers (some models count or cache in them) and the global random
-    state too. In half precision ``θ + ε`` would round back to ``θ``, which is why autocast is switched off.
-    """
-    flags = [(module, module.training) for module in model.modules()]
-    buffers = [
-        (module, name, buffer, buffer._version, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None and not buffer.is_inference()
-    ]
-    tensors = [*model.parameters(), *model.buffers()]
-    kinds = {"cpu"} | {t.device.type for t in tensors}
-    cuda = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.random.fork_rng(devices=cuda))
-        for kind in kinds:
-            stack.enter_context(torch.autocast(device_type=kind, enabled=False))
-        try:
-            model.eval()
-            yield
-        finally:
-            for module, training in flags:
-                module.training = training
-            with torch.no_grad():
-                for module, name, buffer, version, value in buffers:
-                    module._buffers[name] = buffer
-                    if buffer._version != version:
-                        buffer.copy_(value)
-
-
-class _ForwardOf(nn.Module):
-    """``forward(model, inputs)`` as a module, so that ``functional_call`` reaches the model's weights."""
-
-    def __init__(self, model: nn.Module, forward: Forward) -> None:
-        super().__init__()
-        self.model = model
-        self._call = forward
-
-    def forward(self, inputs: Any) -> Any:
-        return self._call(self.model, inputs)
-
-
-def _is_half(model: nn.Module) -> bool:
-    return any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters())
-
-
-def _ready(tensor: Tensor) -> Tensor:
-    """A copy for the model to use as it likes: a forward may work in place, or be run twice.
-
-    Inference tensors, which predict loops hand out, could not be saved for backward; half precision is raised.
-    """
-    return at_least_float32(tensor.detach().clone())
-
-
-def plain_outputs(model: nn.Module, inputs: Any, forward: Forward | None = None) -> Any:
-    """Return the model's outputs as the scores see them: in ``eval()``, without autocast, graph or trace.
-
-    Weights in half precision are raised to float32.
-    """
-    if isinstance(model, nn.parallel.DistributedDataParallel):
-        model = model.module
-    root = _ForwardOf(model, forward if forward is not None else lambda m, x: m(x))
-    with scoring_mode(model), torch.no_grad():
-        inputs = pytree.tree_map_only(Tensor, _ready, inputs)
-        if not _is_half(root):
-            return root(inputs)
-        state = [*root.named_parameters(), *root.named_buffers()]
-        return functional_call(root, {name: at_least_float32(t) for name, t in state}, (inputs,))
-
-
-def batch_size_of(inputs: Any) -> int:
-    """Return the common first dimension of all tensors in ``inputs``.
-
-    Raises:
-        ValueError: If there is no tensor, or the tensors disagree.
-    """
-    sizes = {t.shape[0] if t.ndim else -1 for t in pytree.tree_leaves(inputs) if isinstance(t, Tensor)}
-    if len(sizes) != 1 or -1 in sizes:
+def _prepare(model: nn.Module, forward: Forward | None) -> _Model:
+    root = ForwardOf(unwrapped(model), forward)
+    with torch.inference_mode(False):  # float32 copies of half-precision weights must not be inference tensors
+        named, buffers = list(root.named_parameters()), list(root.named_buffers())
+        params = {name: at_least_float32(p.detach()) for name, p in named if p.requires_grad}
+        others = [*((name, p) for name, p in named if not p.requires_grad), *buffers]
+        fixed = {name: at_least_float32(t) for name, t in others} if is_half(root) else {}
+    if not params:
         raise ValueError(
-            "Every tensor in `inputs` must have the same first dimension, the batch; "
-            f"seen: {sorted(sizes) or 'no tensor'} (-1: a scalar)."
+            "The model has no trainable parameter (`requires_grad=True`), so there is no gradient to score by. "
+            "Unfreeze some, or use an acquisition that needs logits only."
         )
-    return sizes.pop()
+    return _Model(root, params, fixed)
+
+
+class _Scorer(ABC):
+    """A way to score groups."""
+
+    def __init__(self, model: _Model) -> None:
+        self.model = model
+
+    @abstractmethod
+    def groups_at_once(self, inputs: Any, group_size: int, max_bytes: int | None) -> int:
+        """Return how many groups fit the byte budget."""
+
+    @abstractmethod
+    def __call__(self, inputs: Any, group_size: int) -> Tensor:
+        """Return the scores of groups of one size, (b,)."""
+
+    def instead(self, error: Exception) -> str:
+        """Say what is done where this fails."""
+        return ""
+
+
+class _OneAfterAnother(_Scorer):
+    def __init__(self, model: _Model, score: GroupScore) -> None:
+        super().__init__(model)
+        self.score = score
+
+    def groups_at_once(self, inputs: Any, group_size: int, max_bytes: int | None) -> int:
+        return 1
+
+    def __call__(self, inputs: Any, group_size: int) -> Tensor:
+        model = self.model
+
+        def score() -> Tensor:
+            return self.score(OneByOne(), model.call, model.params, inputs)
+
+        # Checkpointed blocks run again in the backward pass, when the weights of the call are no longer in place.
+        weights = {name: p.detach().requires_grad_() for name, p in model.params.items()}
+        tensors = {f"model.{name}": t for name, t in {**model.fixed, **weights}.items()}
+        scores: Tensor = call_with(Around(model.root), tensors, score)
+        return scores
+
+
+class _ByTorchFunc(_Scorer):
+    def __init__(self, model: _Model, score: GroupScore, copies: int) -> None:
+        super().__init__(model)
+        self.score = score
+        self.copies = copies
+
+    def groups_at_once(self, inputs: Any, group_size: int, max_bytes: int | None) -> int:
+        budget = default_max_bytes(torch.device("cpu")) if max_bytes is None else max_bytes
+        per_group = self.copies * sum(p.numel() * p.element_size() for p in self.model.params.values())
+        return int(min(max(budget // per_group, 1), max(MAX_GROUPS // group_size, 1)))
+
+    def __call__(self, inputs: Any, group_size: int) -> Tensor:
+        if batch_size_of(inputs) == group_size:  # nothing to gain, and large weights need not be copied
+            return _OneAfterAnother(self.model, self.score)(inputs, group_size)
+        tensors, rebuild = tensors_apart(_slice(inputs, 0, batch_size_of(inputs), (-1, group_size)))
+
+        # vmap takes tensors only; what else is in the inputs (None, flags) is the same for all.
+        def one(*group: Tensor) -> Tensor:
+            return self.score(Vectorized(), self.model.call, self.model.params, rebuild(group))
+
+        return vmap(one)(*tensors)
+
+    def instead(self, error: Exception) -> str:
+        return f"torch.func cannot vectorize this model ({error}); scoring one group at a time."
+
+
+def _in_double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+class _Plan(NamedTuple):
+    """What was found out about a model by a few of its samples."""
+
+    layouts: list[Layout]
+    bytes_per_group: int
+
+
+_PLANS: WeakKeyDictionary[nn.Module, dict[Hashable, _Plan | str]] = WeakKeyDictionary()
+
+
+class _ByRules(_Scorer):
+    """All groups of a batch in two passes, once the first groups have shown that this equals the plain loop."""
+
+    def __init__(
+        self,
+        model: _Model,
+        score: GroupScore,
+        fast: BatchScore,
+        kind: tuple[Any, ...],
+        model_inputs: Callable[[Any], Any],
+    ) -> None:
+        super().__init__(model)
+        self.network = Network(model.root, model.params, model.fixed)
+        self.score = score
+        self.fast = fast
+        self.kind = kind
+        self.model_inputs = model_inputs
+
+    def groups_at_once(self, inputs: Any, group_size: int, max_bytes: int | None) -> int:
+        plan = self._plan(inputs, group_size)
+        device = next(iter(self.model.params.values())).device
+        budget = default_max_bytes(device) if max_bytes is None else max_bytes
+        return max(budget // plan.bytes_per_group, 1) if isinstance(plan, _Plan) else 1
+
+    def __call__(self, inputs: Any, group_size: int) -> Tensor:
+        plan = self._plan(inputs, group_size)
+        if isinstance(plan, str):
+            raise NoRule(plan)
+        if plan is None:
+            return _OneAfterAnother(self.model, self.score)(inputs, group_size)
+        n = batch_size_of(inputs)
+        return self.fast(Tape(self.network, n // group_size, n, plan.layouts), inputs)
+
+    def instead(self, error: Exception) -> str:
+        return f"No layer-wise gradients for this model ({error}); its weights go through torch.func."
+
+    def _plan(self, inputs: Any, group_size: int) -> _Plan | str | None:
+        """Return how to go about samples like these, the reason why it cannot be done, or None for a single group.
+
+        One group cannot show that groups do not mix, and has nothing to gain either.
+        """
+        leaves, spec = pytree.tree_flatten(inputs)
+        kinds = tuple(map(_name_of, self.kind))
+        layers = tuple(map(type, self.network.root.modules()))
+        forward = _name_of(getattr(self.network.root, "_call", None))
+        looks = tuple(map(_look_of, leaves))
+        key = (kinds, group_size, looks, str(spec), layers, tuple(self.model.params), forward)
+        plans = _PLANS.setdefault(self.network.root.model, {})  # type: ignore[arg-type]
+        if key not in plans:
+            if batch_size_of(inputs) < 2 * group_size:
+                return None
+            try:
+                plans[key] = self._find_plan(inputs, group_size)
+            except Exception as error:  # if the fault is the model's own, the plain loop raises it again
+                if is_out_of_memory(error):
+                    raise
+                plans[key] = str(error) or type(error).__name__
+        return plans[key]
+
+    def _find_plan(self, inputs: Any, group_size: int) -> _Plan:
+        def first(count: int) -> Any:
+            index = torch.arange(count) % batch_size_of(inputs)
+            return pytree.tree_map_only(Tensor, lambda t: t[index.to(t.device)].clone(), inputs)
+
+        two, three = (self.model_inputs(first(count)) for count in (2, 3))
+        layouts = find_layouts(self.network, two, three, sizes=(2, 3))
+        samples = first(2 * group_size)
+        try:
+            double = pytree.tree_map_only(Tensor, _in_double, samples)
+            found, wanted = self._both_ways(self.model.in_double(), layouts, double, group_size)
+            tolerance = 1e-7
+        except NoRule:
+            raise
+        except Exception:  # a model or device that insists on its own precision
+            found, wanted = self._both_ways(self.model, layouts, samples, group_size)
+            tolerance = 1e-7 if found.dtype == torch.float64 else 2e-3
+        if not torch.allclose(
+            found, wanted, rtol=tolerance, atol=tolerance * float(wanted.abs().max()), equal_nan=True
+        ):
+            raise NoRule(f"they would be {found.tolist()[:2]} where the plain loop gives {wanted.tolist()[:2]}")
+        tape = Tape(self.network, 2, 2 * group_size, layouts)
+        self.fast(tape, samples)
+        if self.network.traced:
+            names = ", ".join(sorted({type(m).__name__ for m in self.network.traced}))
+            log.info("No rule for %s: their parameters go through torch.func.", names)
+        return _Plan(layouts, max(tape.bytes_used // 2, 1))
+
+    def _both_ways(self, model: _Model, layouts: list[Layout], samples: Any, group_size: int) -> tuple[Tensor, Tensor]:
+        """Return the scores of two groups by the rules and by the plain loop."""
+        tape = Tape(Network(model.root, model.params, model.fixed), 2, 2 * group_size, layouts)
+        alone = _OneAfterAnother(model, self.score)
+        groups = [_slice(samples, i, i + group_size) for i in (0, group_size)]
+        return self.fast(tape, samples), torch.cat([alone(group, group_size) for group in groups])
+
+
+def _name_of(option: Any) -> Hashable:
+    """Tell functions apart by their code: the same lambda may be made anew for every batch."""
+    if not callable(option):
+        return option if isinstance(option, Hashable) else repr(option)
+    code = getattr(option, "__code__", None)
+    owner = type(getattr(option, "__self__", None))
+    if code is None:
+        return type(option), _name_of(getattr(option, "func", None))
+    return option.__module__, option.__qualname__, code, owner
+
+
+def _look_of(leaf: Any) -> Hashable:
+    """What of an input decides how a model goes about it: names of files, for one, do not."""
+    if isinstance(leaf, Tensor):
+        return leaf.shape[1:], leaf.dtype, leaf.device
+    return repr(leaf) if leaf is None or isinstance(leaf, (bool, int)) else str(type(leaf))
 
 
 def score_groups(
@@ -203,6 +278,9 @@ def score_groups(
     score: GroupScore,
     inputs: Any,
     *,
+    fast: BatchScore | None = None,
+    kind: tuple[Any, ...] = (),
+    model_inputs: Callable[[Any], Any] = lambda inputs: inputs,
     forward: Forward | None = None,
     group_size: int = 1,
     copies: int = 2,
@@ -214,10 +292,14 @@ def score_groups(
         model: Any module; scored in ``eval()`` whatever mode it came in, and left as it was.
         score: ``score(differentiator, call, params, group)`` gives one number per sample of the group, (b,).
         inputs: Any pytree; every tensor has the batch as its first dimension.
+        fast: The same score of many groups at once, by the layers' rules. Compared with ``score`` on the first samples
+            of a model; where it differs or has no rule, ``score`` is used.
+        kind: Options that distinguish this ``fast`` from others of the same model.
+        model_inputs: Which part of ``inputs`` the model gets.
         forward: ``forward(model, inputs) -> outputs``. Default: ``model(inputs)``.
         group_size: Samples in a group. The last group may be smaller.
         copies: How many copies of the weights ``score`` holds per group, for the byte budget.
-        max_bytes: Bound on the bytes of those copies; default 256 MiB.
+        max_bytes: Bound on the bytes held at once beside the model; default: see :func:`default_max_bytes`.
 
     Returns:
         The scores in order, (B,), detached, in the weights' precision, at least float32.
@@ -225,66 +307,66 @@ def score_groups(
     Raises:
         ValueError: If the model has no trainable parameter, or the inputs have no common batch dimension.
     """
-    if isinstance(model, nn.parallel.DistributedDataParallel):
-        model = model.module
     n = batch_size_of(inputs)
     if group_size < 1:
         raise ValueError(f"`group_size` must be at least 1, got {group_size}.")
     if max_bytes is not None and max_bytes < 1:
         raise ValueError(f"`max_bytes` must be at least 1, got {max_bytes}.")
-
-    root = _ForwardOf(model, forward if forward is not None else lambda m, x: m(x))
-    half = _is_half(root)
-    with torch.inference_mode(False):  # float32 copies of half-precision weights must not be inference tensors
-        named, buffers = list(root.named_parameters()), list(root.named_buffers())
-        params = {name: at_least_float32(p.detach()) for name, p in named if p.requires_grad}
-        others = [*((name, p) for name, p in named if not p.requires_grad), *buffers]
-        fixed = {name: at_least_float32(t) for name, t in others} if half else {}
-    if not params:
-        raise ValueError(
-            "The model has no trainable parameter (`requires_grad=True`), so there is no gradient to score by. "
-            "Unfreeze some, or use an acquisition that needs logits only."
-        )
-
-    def call(weights: Params, group: Any) -> Any:
-        group = pytree.tree_map_only(Tensor, _ready, group)
-        return functional_call(root, {**weights, **fixed}, (group,))
-
-    budget = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
-    per_group = copies * sum(p.numel() * p.element_size() for p in params.values())
-    groups = min(max(budget // per_group, 1), max(MAX_GROUPS // group_size, 1))
-
-    scores: list[Tensor] = []
-    with scoring_mode(model):
-        inputs = pytree.tree_map_only(Tensor, _ready, inputs)
+    prepared = _prepare(model, forward)
+    with scoring_mode(model), plain_layers():
+        inputs = pytree.tree_map_only(Tensor, copy_for_model, inputs)
+        scorers: list[_Scorer] = [_ByTorchFunc(prepared, score, copies), _OneAfterAnother(prepared, score)]
+        if fast is not None:
+            scorers.insert(0, _ByRules(prepared, score, fast, kind, model_inputs))
         whole = n // group_size * group_size
-        vectorize = groups > 1 and whole > group_size
-        start = 0
-        while start < n:
-            if vectorize and start < whole:
-                stop = min(start + groups * group_size, whole)
-                tensors, rebuild = _apart(_slice(inputs, start, stop, (-1, group_size)))
-                try:
-                    # vmap takes tensors only; what else is in the inputs (None, flags) is the same for all.
-                    part = vmap(lambda *group, of=rebuild: score(Vectorized(), call, params, of(group)))(*tensors)
-                except torch.OutOfMemoryError:
-                    raise
-                except Exception as error:
-                    # The plain loop below is exact too; if the fault is the model's own, it raises it again.
-                    log.info("torch.func cannot vectorize this model (%s); scoring one group at a time.", error)
-                    vectorize = False
-                    continue
-            else:
-                stop = min(start + group_size, n)
-                part = score(OneByOne(), call, params, _slice(inputs, start, stop))
-            if part.numel() != stop - start:
-                raise ValueError(
-                    f"The loss must give one number per sample, ({stop - start},) here, got {part.numel()} numbers. "
-                    "Average over pixels, boxes or time steps first."
-                )
-            scores.append(part.detach().flatten())
-            start = stop
+        scores: list[Tensor] = []
+        for stop in (whole, n):  # the last group, if smaller, by itself
+            start = sum(map(len, scores))
+            if start < stop:
+                scores += _score_in_chunks(scorers, inputs, start, stop, min(group_size, stop - start), max_bytes)
     return torch.cat(scores) if scores else torch.empty(0)
+
+
+def _score_in_chunks(
+    scorers: list["_Scorer"], inputs: Any, start: int, stop: int, group_size: int, max_bytes: int | None
+) -> list[Tensor]:
+    """Score samples ``start`` to ``stop`` by the first scorer that can, in chunks that it has the memory for."""
+    scores = []
+    limit = stop - start
+    while start < stop:
+        scorer = scorers[0]
+        end = start + group_size
+        try:
+            groups = max(min(scorer.groups_at_once(inputs, group_size, max_bytes), limit // group_size), 1)
+            end = min(start + groups * group_size, stop)
+            part = scorer(_slice(inputs, start, end), group_size)
+        except Exception as error:
+            if is_out_of_memory(error) and end - start > group_size:
+                limit = (end - start) // 2
+                log.info("Out of memory with %d samples at once; going on with %d.", end - start, limit)
+            elif len(scorers) == 1:
+                raise
+            else:
+                log.info(scorer.instead(error))
+                scorers.pop(0)
+            continue
+        scores.append(one_per_sample(part, end - start).detach().flatten())
+        start = end
+    return scores
+
+
+def one_per_sample(values: Tensor, samples: int) -> Tensor:
+    """Return ``values`` if they are one for each sample.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if values.numel() != samples:
+        raise ValueError(
+            f"The loss must give one number per sample, ({samples},) here, got {values.numel()} numbers. "
+            "Average over pixels, boxes or time steps first."
+        )
+    return values
 
 
 def _slice(inputs: Any, start: int, stop: int, shape: tuple[int, ...] = (-1,)) -> Any:

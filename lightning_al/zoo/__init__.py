@@ -8,6 +8,8 @@ from lightning_al.zoo.fashion_mnist import FashionMNISTDataModule
 from lightning_al.zoo.images import ImageDataModule, ImageDataset
 from lightning_al.zoo.resnet import ResNet18
 from lightning_al.zoo.sam_classifier import SAMClassifier
+from lightning_al.zoo.text import TextClassifier
+from lightning_al.zoo.vit import ViT
 
 __all__ = [
     "CIFAR10DataModule",
@@ -19,4 +21,6 @@ __all__ = [
     "ResNet18",
     "SAMClassifier",
     "SmallCNN",
+    "TextClassifier",
+    "ViT",
 ]

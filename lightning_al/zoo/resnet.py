@@ -1,48 +1,96 @@
-"""ResNet-18 for small images."""
+"""ResNet-18 for small images and volumes."""
 
 from torch import Tensor, nn
 
+_CONVOLUTION: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
+    1: nn.Conv1d,
+    2: nn.Conv2d,
+    3: nn.Conv3d,
+}
+_NORM: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_POOL: dict[int, type[nn.Module]] = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with BatchNorm beside a shortcut (He et al., CVPR 2016).
+
+    Args:
+        in_channels: Channels that come in.
+        channels: Channels that go out.
+        stride: Of the first convolution and, where shapes change, of the shortcut's.
+        dimensions: 1, 2 or 3.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1, dimensions: int = 2) -> None:
+        super().__init__()
+        conv, norm = _CONVOLUTION[dimensions], _NORM[dimensions]
+        self.conv1 = conv(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = norm(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = conv(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = norm(channels)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or in_channels != channels:
+            shortcut = conv(in_channels, channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, norm(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, ...) to (B, channels, ...)."""
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        out += identity
+        rectified: Tensor = self.relu(out)
+        return rectified
+
 
 class ResNet18(nn.Module):
-    """torchvision's ResNet-18, untrained, with the stem that CIFAR-sized images need.
+    """ResNet-18, untrained, with the stem that CIFAR-sized images need.
 
     The 7x7 stride-2 convolution and the max-pool, which would leave 8x8 of a 32x32 image, are replaced by one 3x3
-    convolution of stride 1.
+    convolution of stride 1. Weights have the names of torchvision's ResNet-18 and begin as they do there.
 
     Args:
         num_classes: Number of logits.
         in_channels: Channels of the input: 1 for grey, 3 for colour.
+        width: Channels of the first stage; each of the three that follow doubles them.
+        dimensions: 2 for images, 3 for volumes, 1 for signals.
 
     Raises:
-        ImportError: If torchvision is missing.
+        ValueError: If ``dimensions`` is none of these.
 
     Example:
         >>> import torch
-        >>> ResNet18().eval()(torch.zeros(1, 3, 32, 32)).shape
+        >>> ResNet18(width=8).eval()(torch.zeros(1, 3, 32, 32)).shape
         torch.Size([1, 10])
+        >>> ResNet18(num_classes=4, in_channels=1, width=8, dimensions=3).eval()(torch.zeros(1, 1, 8, 8, 8)).shape
+        torch.Size([1, 4])
     """
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
+    def __init__(self, num_classes: int = 10, in_channels: int = 3, width: int = 64, dimensions: int = 2) -> None:
         super().__init__()
-        try:
-            from torchvision.models import resnet18
-        except ImportError as error:
-            raise ImportError("ResNet18 needs torchvision: `pip install lightning-al[vision]`.") from error
-        net = resnet18(weights=None, num_classes=num_classes)
-        self.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
-        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's own stem
-        self.bn1 = net.bn1
-        self.relu = net.relu
-        self.layer1 = net.layer1
-        self.layer2 = net.layer2
-        self.layer3 = net.layer3
-        self.layer4 = net.layer4
-        self.avgpool = net.avgpool
-        self.fc = net.fc
+        if dimensions not in _CONVOLUTION:
+            raise ValueError(f"`dimensions` must be 1, 2 or 3, got {dimensions!r}.")
+        self.conv1 = _CONVOLUTION[dimensions](in_channels, width, 3, padding=1, bias=False)
+        self.bn1 = _NORM[dimensions](width)
+        self.relu = nn.ReLU(inplace=True)
+        self.layer1 = _stage(width, width, 1, dimensions)
+        self.layer2 = _stage(width, 2 * width, 2, dimensions)
+        self.layer3 = _stage(2 * width, 4 * width, 2, dimensions)
+        self.layer4 = _stage(4 * width, 8 * width, 2, dimensions)
+        self.avgpool = _POOL[dimensions](1)
+        self.fc = nn.Linear(8 * width, num_classes)
+        for module in self.modules():
+            if isinstance(module, _CONVOLUTION[dimensions]):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, in_channels, H, W) to logits (B, num_classes)."""
+        """Images (B, in_channels, H, W), or volumes, to logits (B, num_classes)."""
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         logits: Tensor = self.fc(self.avgpool(x).flatten(1))
         return logits
+
+
+def _stage(in_channels: int, channels: int, stride: int, dimensions: int) -> nn.Sequential:
+    first = BasicBlock(in_channels, channels, stride, dimensions)
+    return nn.Sequential(first, BasicBlock(channels, channels, dimensions=dimensions))

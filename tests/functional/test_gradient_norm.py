@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from gradients.ways import WAYS, only
 from torch import nn
 
 from functional import reference
@@ -10,7 +11,6 @@ from lightning_al import functional as F_al
 from lightning_al.functional.gradient_norm import LOSSES, NORMS, check_gradient_norm
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
-BYTES = {"vectorized": None, "one by one": 1}
 
 
 def own_loss(z):
@@ -20,25 +20,25 @@ def own_loss(z):
 EVERY_LOSS = [*LOSSES, own_loss]
 
 
-@pytest.mark.parametrize("mode", BYTES)
+@pytest.mark.parametrize("mode", WAYS)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("loss", EVERY_LOSS)
 @pytest.mark.parametrize("name", ["batch norm", "dense", "pytree inputs"])
-def test_every_option_equals_the_loop(name, loss, norm, mode):
+def test_every_option_equals_the_loop(name, loss, norm, mode, monkeypatch):
     net, x, forward, _ = case(name)
-    got = F_al.gradient_norm(net, x, loss=loss, norm=norm, forward=forward, max_bytes=BYTES[mode])
+    got = F_al.gradient_norm(net, x, loss=loss, norm=norm, forward=forward, max_bytes=only(mode, monkeypatch))
     assert got.shape == (B,)
     assert got.dtype == torch.float64
     assert not got.requires_grad
     torch.testing.assert_close(got, reference.gradient_norm(net, x, loss, norm, forward), **EXACT)
 
 
-@pytest.mark.parametrize("mode", BYTES)
+@pytest.mark.parametrize("mode", WAYS)
 @pytest.mark.parametrize("loss", ["entropy", "expected_norm"])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_model_equals_the_loop(name, loss, mode):
+def test_every_model_equals_the_loop(name, loss, mode, monkeypatch):
     net, x, forward, _ = case(name)
-    got = F_al.gradient_norm(net, x, loss=loss, norm="tensor_sum", forward=forward, max_bytes=BYTES[mode])
+    got = F_al.gradient_norm(net, x, loss=loss, norm="tensor_sum", forward=forward, max_bytes=only(mode, monkeypatch))
     torch.testing.assert_close(got, reference.gradient_norm(net, x, loss, "tensor_sum", forward), **EXACT)
     assert got.max() - got.min() > 1e-4
 
@@ -139,7 +139,7 @@ def test_masked_logits_score_as_if_the_class_were_not_there(loss):
     net = seeded(lambda: nn.Linear(4, C))
     mask = torch.tensor([0.0, -torch.inf, 0.0], dtype=torch.float64)
     x = randn(B, 4)
-    for max_bytes in BYTES.values():
+    for max_bytes in (None, 1):
         got = F_al.gradient_norm(net, x, loss=loss, forward=lambda m, v: m(v) + mask, max_bytes=max_bytes)
         want = reference.gradient_norm(net, x, loss, forward=lambda m, v: m(v)[:, [0, 2]])
         torch.testing.assert_close(got, want, **EXACT)
@@ -149,7 +149,7 @@ def test_masked_logits_score_as_if_the_class_were_not_there(loss):
 def test_nan_weights_give_nan_scores(loss):
     net, x, *_ = case("layer norm")
     nn.init.constant_(net[-1].bias, math.nan)
-    for max_bytes in BYTES.values():
+    for max_bytes in (None, 1):
         assert F_al.gradient_norm(net, x, loss=loss, max_bytes=max_bytes).isnan().all()
 
 

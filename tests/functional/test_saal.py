@@ -3,6 +3,7 @@ import warnings
 
 import pytest
 import torch
+from gradients.ways import WAYS, only
 from torch import nn
 
 from functional import reference
@@ -11,7 +12,6 @@ from lightning_al import functional as F_al
 from lightning_al.functional.saal import mean_cross_entropy, pseudo_labels
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
-BYTES = {"vectorized": None, "one by one": 1}
 RHO = 0.3
 
 # Every option but `max_bytes`, by itself and together, each against the loop written by hand.
@@ -44,13 +44,13 @@ OPTIONS = {
 OPTIONS["forward"]["targets"] = torch.tensor([0, 1, 1, 0, 1])
 
 
-@pytest.mark.parametrize("mode", BYTES)
+@pytest.mark.parametrize("mode", WAYS)
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("name", ["batch norm", "layer used twice"])
-def test_every_option_equals_the_loop(name, option, mode):
+def test_every_option_equals_the_loop(name, option, mode, monkeypatch):
     net, x, *_ = case(name)
     options = {"rho": RHO, **OPTIONS[option]}
-    got = F_al.saal(net, x, max_bytes=BYTES[mode], **options)
+    got = F_al.saal(net, x, max_bytes=only(mode, monkeypatch), **options)
     assert got.shape == (B,)
     assert got.dtype == torch.float64
     assert not got.requires_grad
@@ -64,13 +64,13 @@ def test_every_option_matters(option):
     assert (F_al.saal(net, x, **{"rho": RHO, **OPTIONS[option]}) - base).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("mode", BYTES)
+@pytest.mark.parametrize("mode", WAYS)
 @pytest.mark.parametrize("options", [{}, {"perturbation": "asam"}, {"p": 3.0, "group_size": 2}], ids=str)
 @pytest.mark.parametrize("name", NAMES)
-def test_every_model_equals_the_loop(name, options, mode):
+def test_every_model_equals_the_loop(name, options, mode, monkeypatch):
     net, x, forward, _ = case(name)
     options = {"rho": RHO, "forward": forward, **options}
-    got = F_al.saal(net, x, max_bytes=BYTES[mode], **options)
+    got = F_al.saal(net, x, max_bytes=only(mode, monkeypatch), **options)
     torch.testing.assert_close(got, reference.saal(net, x, **options), **EXACT)
     assert got.max() - got.min() > 1e-4
 
@@ -176,7 +176,7 @@ def test_masked_logits_score_finite():
 def test_without_gradient_the_score_is_the_plain_loss(perturbation):
     net = seeded(lambda: nn.Linear(4, C))
     x, constant = randn(B, 4), torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64)
-    for max_bytes in BYTES.values():
+    for max_bytes in (None, 1):
         got = F_al.saal(
             net, x, perturbation=perturbation, forward=lambda m, v: 0 * m(v) + constant, max_bytes=max_bytes
         )
@@ -234,7 +234,7 @@ def test_an_infinite_norm_warns_on_large_models_only():
 )
 def test_refuses(options, message):
     net, x, *_ = case("layer norm")
-    for max_bytes in BYTES.values():
+    for max_bytes in (None, 1):
         with pytest.raises(ValueError, match=message):
             F_al.saal(net, x, **{"max_bytes": max_bytes, **options})
 

@@ -1,27 +1,27 @@
-import copy
-import logging
+import gc
 import math
+import weakref
 
 import pytest
 import torch
 from functional import reference
-from functional.models import NAMES, B, C, case, randn, seeded, take
+from functional.models import NAMES, B, C, case, randn, seeded
 from torch import nn
 
+from gradients.exact import messages
+from gradients.ways import WAYS, only
 from lightning_al import functional as F_al
-from lightning_al.gradients import DEFAULT_MAX_BYTES, score_groups, scoring_mode
-from lightning_al.gradients.per_sample import MAX_GROUPS, batch_size_of, plain_outputs
+from lightning_al.gradients import memory, per_sample, score_groups
+from lightning_al.gradients.per_sample import MAX_GROUPS
 
 SCORES = {
     "saal": F_al.saal,
-    "saal, groups": lambda m, x, **o: F_al.saal(m, x, perturbation="asam", group_size=2, **o),
     "entropy": F_al.gradient_norm,
     "expected_norm": lambda m, x, **o: F_al.gradient_norm(m, x, loss="expected_norm", **o),
-    "outputs": lambda m, x, forward=None, max_bytes=None: plain_outputs(m, x, forward),
 }
 
 
-def counted(forward):
+def counted(forward=None):
     calls = []
 
     def run(model, x):
@@ -31,32 +31,110 @@ def counted(forward):
     return calls, run
 
 
-# ------------------------------------------------------------------------------------------------- which path is taken
+# --------------------------------------------------------------------------------------------------- which way is taken
 
 
-@pytest.mark.parametrize("score", ["saal", "entropy", "expected_norm"])
+@pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("name", NAMES)
-def test_what_vmap_can_trace_is_vectorized_and_the_rest_falls_back(name, score, caplog):
+def test_rules_come_first_then_torch_func_then_one_by_one(name, score, monkeypatch):
     net, x, forward, traceable = case(name)
-    calls, run = counted(forward)
-    with caplog.at_level(logging.INFO, logger="lightning_al"):
-        SCORES[score](net, x, forward=run)
-    assert ("scoring one group at a time" in caplog.text) is not traceable
-    assert len(calls) <= 3 if traceable else len(calls) > B
+    with messages() as engine:
+        want = SCORES[score](net, x, forward=forward)
+    by_rules = traceable or name == "counting"
+    assert any("No layer-wise gradients" in m for m in engine.said) is not by_rules
+    assert any("scoring one group at a time" in m for m in engine.said) is not by_rules
+    only("torch.func", monkeypatch)
+    net, x, forward, _ = case(name)
+    with messages() as engine:
+        got = SCORES[score](net, x, forward=forward)
+    assert any("switched off" in m for m in engine.said)
+    assert any("scoring one group at a time" in m for m in engine.said) is not traceable
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("score", ["saal", "entropy", "expected_norm"])
-def test_one_by_one_where_one_copy_fills_the_budget(score, caplog):
+def test_how_often_the_model_runs(monkeypatch):
     net, x, *_ = case("batch norm")
-    calls, run = counted(None)
-    with caplog.at_level(logging.INFO, logger="lightning_al"):
+    for score, passes in (("saal", 2), ("entropy", 1), ("expected_norm", 1)):
+        calls, run = counted()
+        SCORES[score](net, x, forward=run)
+        first = len(calls)
+        SCORES[score](net, x, forward=run)
+        classes = score == "expected_norm"  # counts them
+        assert len(calls) - first == passes + classes  # all samples at once
+        assert first <= 12  # looks at a few samples, once
+        calls.clear()
         SCORES[score](net, x, forward=run, max_bytes=1)
-    assert len(calls) >= B
-    assert caplog.text == ""
+        assert len(calls) == passes * B + classes  # one at a time, by the rules as well
+
+
+def test_a_plan_is_made_anew_for_what_it_depends_on():
+    net, x, *_ = case("batch norm")
+
+    def said(**options):
+        calls, run = counted()
+        F_al.saal(net, options.pop("x", x), forward=run, **options)
+        return len(calls) > 3
+
+    assert said()
+    assert not said()
+    assert not said(x=x[:4])
+    assert said(x=randn(B, 2, 5, 5))
+    assert said(perturbation="asam")
+    assert said(group_size=2)
+    assert said(loss_fn=lambda z, y: reference.loss(z, y))
+    net.conv.requires_grad_(False)
+    assert said()
+    net.norm = nn.Identity()
+    assert said()
+
+
+def test_strings_beside_the_inputs_do_not_make_a_plan_each():
+    net, x, *_ = case("layer norm")
+    for i in range(2):
+        calls, run = counted(lambda m, v: m(v["x"]))
+        F_al.saal(net, {"x": x, "files": [f"{i}-{j}" for j in range(B)]}, forward=run)
+        assert (len(calls) > 3) is (i == 0)
+
+
+def test_plans_do_not_keep_models_alive():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(4, C)
+
+        def forward(self, x):
+            return self.head(x)
+
+        def loss(self, z):
+            return z.square().sum(1)
+
+        def logits(self, model, x):
+            return model(x)
+
+    def scored():
+        net = Net()
+        F_al.gradient_norm(net, torch.randn(B, 4), loss=net.loss, forward=net.logits)
+        F_al.saal(net, torch.randn(B, 4), loss_fn=lambda z, y: net.loss(z))
+        return weakref.ref(net)
+
+    gone = scored()
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_fault_of_the_models_own_comes_through():
+    def forward(m, x):
+        raise KeyError("pixel_values")
+
+    with pytest.raises(KeyError, match="pixel_values"):
+        F_al.saal(nn.Linear(4, C), torch.zeros(4, 4), forward=forward)
+
+
+# ------------------------------------------------------------------------------------------------------------- chunks
 
 
 def seen_groups(n, group_size=1, copies=1, max_bytes=None, model=None):
-    """The group sizes and how many groups each call of the score saw, from the shapes inside."""
+    """The group sizes each call of the score saw, where no rules are given, from the shapes inside."""
     model = model or nn.Linear(1, 2)
     sizes = []
 
@@ -73,9 +151,8 @@ def seen_groups(n, group_size=1, copies=1, max_bytes=None, model=None):
     return sizes
 
 
-def test_chunks_and_groups():
+def test_chunks_and_groups_of_torch_func():
     assert MAX_GROUPS == 128
-    assert DEFAULT_MAX_BYTES == 256 * 2**20
     assert seen_groups(5) == [1]
     assert seen_groups(129) == [1, 1]
     assert seen_groups(7, group_size=3) == [3, 1]  # the smaller last group on its own
@@ -96,207 +173,151 @@ def test_frozen_weights_do_not_count_for_the_budget():
     assert seen_groups(6, max_bytes=2 * 4 * 3, model=model) == [1] * 2
 
 
-def test_running_out_of_memory_is_not_hidden():
-    def forward(m, x):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def sizes_of(net, x, score=F_al.saal, **options):
+    """How many samples the engine took at once."""
+    sizes = []
 
-    calls, run = counted(forward)
+    def run(m, v):
+        sizes.append(len(v))
+        return m(v)
+
+    score(net, x, forward=run, **options)  # looks at the model first
+    sizes.clear()
+    score(net, x, forward=run, **options)
+    return sizes
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_the_byte_budget_bounds_a_batch_of_the_engine(score):
+    net, *_ = case("convolution")
+    x = randn(40, 2, 6, 6)
+    some = sizes_of(net, x, SCORES[score], max_bytes=100_000)
+    fewer = sizes_of(net, x, SCORES[score], max_bytes=50_000)
+    assert max(fewer) < max(some) < 40
+    assert max(sizes_of(net, x, SCORES[score])) == 40
+
+
+def test_groups_are_never_torn_by_the_budget():
+    net, *_ = case("convolution")
+    x = randn(13, 2, 6, 6)
+    sizes = sizes_of(net, x, group_size=4, max_bytes=1)
+    assert sizes == [4, 4, 4, 4, 4, 4, 1, 1]
+    for max_bytes in (1, 60_000, 10**6, None):
+        got = F_al.saal(net, x, group_size=4, max_bytes=max_bytes)
+        torch.testing.assert_close(got, reference.saal(net, x, group_size=4), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("score", SCORES)
+def test_ways_and_splits_do_not_show(score, way, monkeypatch):
+    net, *_ = case("convolution")
+    x = randn(9, 2, 6, 6)
+    want = SCORES[score](net, x)
+    mode = only(way, monkeypatch)
+    for max_bytes in {1, 20_000, mode}:
+        torch.testing.assert_close(SCORES[score](net, x, max_bytes=max_bytes), want, rtol=1e-9, atol=1e-9)
+
+
+# ---------------------------------------------------------------------------------------------------- out of memory
+
+
+def limited(most, error=torch.OutOfMemoryError):
+    """A forward that has the memory for so many samples."""
+    sizes = []
+
+    def forward(m, x):
+        sizes.append(len(x))
+        if len(x) > most:
+            raise error("CUDA out of memory")
+        return m(x)
+
+    return sizes, forward
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
+@pytest.mark.parametrize("score", SCORES)
+def test_out_of_memory_halves_the_batch_and_goes_on(score, error):
+    net, *_ = case("layer norm")
+    x = randn(40, 4)
+    sizes, forward = limited(12, error)
+    with messages() as engine:
+        got = SCORES[score](net, x, forward=forward)
+    torch.testing.assert_close(got, SCORES[score](net, x), rtol=1e-9, atol=1e-9)
+    assert engine.said == [
+        "Out of memory with 40 samples at once; going on with 20.",
+        "Out of memory with 20 samples at once; going on with 10.",
+    ]
+    assert sizes.count(10) == 4 * (2 if score == "saal" else 1)
+    assert 40 in sizes
+
+
+def test_out_of_memory_in_torch_func_halves_as_well(monkeypatch):
+    only("torch.func", monkeypatch)
+    batches = []
+    real = per_sample._ByTorchFunc.__call__
+
+    def call(self, inputs, group_size):
+        batches.append(len(inputs[0]))
+        if batches[-1] > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, inputs, group_size)
+
+    monkeypatch.setattr(per_sample._ByTorchFunc, "__call__", call)
+    net, x, *_ = case("layer norm")
+    torch.testing.assert_close(F_al.saal(net, x), reference.saal(net, x), rtol=1e-9, atol=1e-9)
+    assert batches == [5, 2, 2, 1]
+
+
+def test_groups_stay_whole_when_memory_runs_out():
+    net, *_ = case("layer norm")
+    x = randn(22, 4)
+    sizes, forward = limited(7)
+    got = F_al.saal(net, x, group_size=3, forward=forward)
+    torch.testing.assert_close(got, reference.saal(net, x, group_size=3), rtol=1e-9, atol=1e-9)
+
+
+def test_memory_for_one_sample_only():
+    """Not even enough to look at two."""
+    net, *_ = case("layer norm")
+    x = randn(B, 4)
+    sizes, forward = limited(1)
+    torch.testing.assert_close(F_al.saal(net, x, forward=forward), reference.saal(net, x), rtol=1e-9, atol=1e-9)
+
+
+def test_memory_for_no_sample_is_not_hidden():
+    _, forward = limited(0)
     with pytest.raises(torch.OutOfMemoryError):
-        F_al.saal(nn.Linear(4, C), torch.zeros(4, 4), forward=run)
-    assert len(calls) == 1
-
-
-def test_a_fault_of_the_models_own_comes_through():
-    def forward(m, x):
-        raise KeyError("pixel_values")
-
-    with pytest.raises(KeyError, match="pixel_values"):
         F_al.saal(nn.Linear(4, C), torch.zeros(4, 4), forward=forward)
 
 
-# ------------------------------------------------------------------------------------------------------- plain_outputs
+def test_what_running_out_of_memory_looks_like():
+    for error in (
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB"),
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("DefaultCPUAllocator: not enough memory"),
+    ):
+        assert memory.is_out_of_memory(error)
+    assert not memory.is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not memory.is_out_of_memory(ValueError("out of memory"))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_plain_outputs(name):
-    net, x, forward, _ = case(name)
-    net.train()
-    got = plain_outputs(net, x, forward)
-    assert not got.requires_grad
-    want = reference.outputs(reference.evaluated(net), take(x, slice(None)), forward).detach()
-    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+def test_the_default_budget(monkeypatch):
+    cpu = torch.device("cpu")
+    assert 1 <= memory.default_max_bytes(cpu) <= memory.CPU_MAX_BYTES == 256 * 2**20
+    monkeypatch.setattr(memory.os, "sysconf", lambda name: {"SC_AVPHYS_PAGES": 100, "SC_PAGE_SIZE": 4096}[name])
+    assert memory.default_max_bytes(cpu) == 102_400
 
+    def unknown(name):
+        raise ValueError("unrecognized configuration name")
 
-def test_plain_outputs_of_a_model_without_weights():
-    x = randn(3, 2)
-    assert torch.equal(plain_outputs(nn.Identity(), x), x)
-
-
-# ------------------------------------------------------------------------------------------------- nothing left behind
-
-
-def lived_in(name):
-    """A model in use: mixed flags, gradients, frozen weights, hooks."""
-    net, x, forward, _ = case(name)
-    seen = []
-    for i, m in enumerate(net.modules()):
-        m.training = i % 2 == 0
-        m.register_forward_hook(lambda *a: seen.append(1) and None)
-    for i, w in enumerate(net.parameters()):
-        w.grad = torch.full_like(w, float(i)) if i % 2 else None
-        w.register_hook(lambda g: seen.append("parameter hook") or g * 1000)
-        if i == 0:
-            w.requires_grad_(False)
-    return net, x, forward, seen
-
-
-def inference(x):
-    with torch.inference_mode():
-        return take(x, slice(None))
-
-
-CONTEXTS = {
-    "plain": (torch.enable_grad, lambda x: x),
-    "no_grad": (torch.no_grad, lambda x: x),
-    "inference_mode": (torch.inference_mode, inference),
-    "autocast": (lambda: torch.autocast("cpu", dtype=torch.bfloat16), lambda x: x),
-}
-
-
-@pytest.mark.parametrize("mode", [None, 1])
-@pytest.mark.parametrize("context", CONTEXTS)
-@pytest.mark.parametrize("score", SCORES)
-@pytest.mark.parametrize("name", ["batch norm", "encoder layer", "counting", "pytree inputs", "lstm", "in place"])
-def test_nothing_is_left_behind(name, score, context, mode):
-    net, x, forward, seen = lived_in(name)
-    enter, prepare = CONTEXTS[context]
-    want = SCORES[score](net, x, forward=forward, max_bytes=mode)
-    with enter():
-        given = prepare(x)
-        kept = take(given, slice(None))
-        before = reference.snapshot(net)
-        got = SCORES[score](net, given, forward=forward, max_bytes=mode)
-        assert reference.snapshot(net) == before
-        torch.testing.assert_close(take(given, slice(None)), kept, rtol=0, atol=0)
-    assert torch.equal(got, want)
-    assert "parameter hook" not in seen
-
-
-@pytest.mark.parametrize("score", SCORES)
-def test_nothing_is_left_behind_by_an_exception(score):
-    net, x, *_ = lived_in("batch norm")
-    before = reference.snapshot(net)
-
-    def forward(m, v):
-        m(v)
-        raise RuntimeError("no luck")
-
-    with torch.no_grad(), pytest.raises(RuntimeError, match="no luck"):
-        SCORES[score](net, x, forward=forward)
-    assert reference.snapshot(net) == before
-
-
-@pytest.mark.parametrize("score", SCORES)
-def test_a_model_that_draws_leaves_the_random_state(score):
-    """Dropout that ignores ``eval()``; vmap refuses it, plain autograd does not."""
-    net, x, *_ = case("layer norm")
-    torch.manual_seed(3)
-    before = torch.get_rng_state()
-    a = SCORES[score](net, x, forward=lambda m, v: nn.functional.dropout(m(v), 0.5, training=True))
-    assert torch.equal(torch.get_rng_state(), before)
-    b = SCORES[score](net, x, forward=lambda m, v: nn.functional.dropout(m(v), 0.5, training=True))
-    assert torch.equal(a, b)
-    torch.rand(1)
-    c = SCORES[score](net, x, forward=lambda m, v: nn.functional.dropout(m(v), 0.5, training=True))
-    assert not torch.equal(a, c)  # it did draw
-
-
-@pytest.mark.parametrize("score", SCORES)
-@pytest.mark.parametrize("name", ["batch norm", "encoder layer"])
-def test_train_mode_is_scored_in_eval_mode(name, score):
-    """BatchNorm on running statistics, dropout off, whatever mode the model came in."""
-    net, x, *_ = case(name)
-    want = SCORES[score](net.eval(), x)
-    assert torch.equal(SCORES[score](net.train(), x), want)
-    assert net.training
-    shifted = copy.deepcopy(net)
-    if name == "batch norm":
-        shifted.norm.running_mean.add_(1.0)
-        assert (SCORES[score](shifted, x) - want).abs().max() > 1e-4  # the statistics are used
-
-
-def test_the_model_still_trains_afterwards():
-    net, x, *_ = case("batch norm")
-    twin = copy.deepcopy(net)
-    F_al.saal(net, x)
-    F_al.gradient_norm(net, x, loss="expected_norm")
-    for m in (net, twin):
-        torch.manual_seed(0)
-        reference.loss(m(x), torch.zeros(B, dtype=torch.long)).mean().backward()
-    for a, b in zip(net.parameters(), twin.parameters(), strict=True):
-        assert torch.equal(a.grad, b.grad)
-
-
-def test_buffers_written_in_eval_mode_are_put_back():
-    net, x, *_ = case("counting")
-    calls, last = net.calls, net.last
-    for score in SCORES.values():
-        score(net, x)
-    assert net.calls is calls
-    assert net.last is last
-    assert float(calls) == float(last) == 0
-
-
-def test_scoring_mode_gives_and_takes_back():
-    net, *_ = lived_in("batch norm")
-    flags = [m.training for m in net.modules()]
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        with scoring_mode(net):
-            assert not any(m.training for m in net.modules())
-            assert torch.is_grad_enabled()
-            assert not torch.is_inference_mode_enabled()
-            assert not torch.is_autocast_enabled("cpu")
-        assert torch.is_inference_mode_enabled()
-        assert torch.is_autocast_enabled("cpu")
-    assert [m.training for m in net.modules()] == flags
-
-
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="no torch.distributed")
-def test_a_ddp_wrapper_is_taken_off():
-    net, x, *_ = case("layer norm")
-    want = {k: s(net, x) for k, s in SCORES.items()}
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    try:
-        wrapped = nn.parallel.DistributedDataParallel(net)
-        for name, score in SCORES.items():
-            assert torch.equal(score(wrapped, x), want[name])
-            assert torch.equal(score(wrapped, x, forward=lambda m, v: m[3](m[:3](v))), want[name])
-    finally:
-        torch.distributed.destroy_process_group()
+    monkeypatch.setattr(memory.os, "sysconf", unknown)
+    assert memory.default_max_bytes(cpu) == memory.CPU_MAX_BYTES
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4000, 8000))
+    assert memory.default_max_bytes(torch.device("cuda")) == 1000
 
 
 # -------------------------------------------------------------------------------------------------------------- errors
-
-
-def test_batch_size_of():
-    assert batch_size_of({"a": torch.zeros(4, 2), "b": [torch.zeros(4), None, "text", 3]}) == 4
-    assert batch_size_of(torch.zeros(0, 2)) == 0
-
-
-@pytest.mark.parametrize(
-    ("inputs", "seen"),
-    [
-        ({"a": torch.zeros(4, 2), "b": torch.zeros(3)}, r"\[3, 4\]"),
-        ([torch.zeros(4), torch.tensor(1.0)], r"\[-1, 4\] \(-1: a scalar\)"),
-        (torch.tensor(1.0), r"\[-1\]"),
-        ({"a": 1, "b": None}, "no tensor"),
-    ],
-)
-def test_refuses_inputs_without_a_common_batch(inputs, seen):
-    with pytest.raises(ValueError, match=f"same first dimension, the batch; seen: {seen}"):
-        batch_size_of(inputs)
-    with pytest.raises(ValueError, match=seen):
-        F_al.saal(nn.Linear(2, 2), inputs)
 
 
 @pytest.mark.parametrize(
@@ -316,16 +337,16 @@ def test_refuses_sizes_below_one(value):
         F_al.gradient_norm(nn.Linear(4, C), torch.zeros(2, 4), max_bytes=value)
 
 
-@pytest.mark.parametrize("max_bytes", [None, 1])
-def test_refuses_a_score_that_is_not_one_number_per_sample(max_bytes):
+@pytest.mark.parametrize("way", WAYS)
+def test_refuses_a_score_that_is_not_one_number_per_sample(way, monkeypatch):
     net, x, *_ = case("dense")
-    with pytest.raises(ValueError, match=r"one number per sample, \(\d,\) here, got \d+ numbers\. Average"):
-        F_al.saal(
-            net,
-            x,
-            loss_fn=lambda z, y: nn.functional.cross_entropy(z, y, reduction="none"),
-            max_bytes=max_bytes,
-        )
+    mode = only(way, monkeypatch)
+    for score in (
+        lambda loss: F_al.saal(net, x, loss_fn=loss, max_bytes=mode),
+        lambda loss: F_al.gradient_norm(net, x, loss=lambda z: loss(z, z.argmax(1)), max_bytes=mode),
+    ):
+        with pytest.raises(ValueError, match=r"one number per sample, \(\d,\) here, got \d+ numbers\. Average"):
+            score(lambda z, y: nn.functional.cross_entropy(z, y, reduction="none"))
 
 
 def test_scores_are_seen_by_no_graph_even_when_the_inputs_want_gradients():

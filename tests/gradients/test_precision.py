@@ -4,7 +4,7 @@ from functional.models import B, C, case, randn, seeded
 from torch import nn
 
 from lightning_al import functional as F_al
-from lightning_al.gradients.per_sample import plain_outputs
+from lightning_al.gradients import plain_outputs
 from lightning_al.gradients.precision import at_least_float32
 
 SCORES = {

@@ -1,10 +1,8 @@
-import sys
-
 import pytest
 import torch
 from torch import nn
 
-from lightning_al.zoo import ResNet18, SmallCNN
+from lightning_al.zoo import ResNet18, SmallCNN, TextClassifier, ViT
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 8), (1, 28), (3, 32)])
@@ -22,7 +20,6 @@ def test_small_cnn_size():
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
 def test_resnet18_keeps_the_resolution_in_its_stem(channels, size):
-    pytest.importorskip("torchvision")
     net = ResNet18(num_classes=7, in_channels=channels)
     shapes = {}
     for name in ("conv1", "layer1", "layer4"):
@@ -34,13 +31,87 @@ def test_resnet18_keeps_the_resolution_in_its_stem(channels, size):
     assert not any(isinstance(module, nn.MaxPool2d) for module in net.modules())
 
 
-def test_resnet18_is_the_known_one():
-    pytest.importorskip("torchvision")
-    # torchvision's 11,689,512 with 10 classes for 1,000 and a 3x3 stem for a 7x7 one.
-    assert sum(p.numel() for p in ResNet18().parameters()) == 11_689_512 - 990 * 513 - 64 * 3 * (49 - 9)
+def torchvision_resnet18():
+    """torchvision's own, with the stem of ours."""
+    net = pytest.importorskip("torchvision").models.resnet18(weights=None, num_classes=10)
+    net.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    net.maxpool = nn.Identity()
+    return net
 
 
-def test_resnet18_names_the_extra_without_torchvision(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torchvision.models", None)
-    with pytest.raises(ImportError, match=r"lightning-al\[vision\]"):
-        ResNet18()
+def test_resnet18_is_torchvisions():
+    ours, theirs = ResNet18().eval(), torchvision_resnet18().eval()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
+    for b in theirs.buffers():
+        if b.is_floating_point():
+            nn.init.uniform_(b, 0.5, 2.0)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(ours(x), theirs(x))
+    assert sum(p.numel() for p in ours.parameters()) == 11_689_512 - 990 * 513 - 64 * 3 * (49 - 9)
+
+
+def test_resnet18_begins_as_torchvisions_does():
+    """The same distribution for every tensor, seen by its moments."""
+    for (name, ours), theirs in zip(ResNet18().state_dict().items(), torchvision_resnet18().state_dict().values()):
+        if name == "conv1.weight":  # kaiming, fan out
+            assert float(ours.std()) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.1)
+        elif name == "fc.bias":  # ten numbers
+            assert ours.abs().max() <= 512**-0.5
+        elif theirs.numel() > 1 and theirs.float().std() > 0:
+            assert float(ours.std()) == pytest.approx(float(theirs.std()), rel=0.05)
+            assert abs(float(ours.mean() - theirs.mean())) < 0.1 * float(theirs.std())
+        else:
+            assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("width", [4, 16])
+def test_resnet18_of_other_widths(width):
+    net = ResNet18(width=width)
+    assert list(net.state_dict()) == list(ResNet18(width=8).state_dict())
+    assert net.fc.in_features == 8 * width
+    assert net(torch.randn(2, 3, 16, 16)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_resnet18_of_other_dimensions(dimensions):
+    net = ResNet18(num_classes=5, in_channels=2, width=4, dimensions=dimensions)
+    assert list(net.state_dict()) == list(ResNet18(width=8).state_dict())
+    assert net.layer3[0].conv1.kernel_size == (3,) * dimensions
+    assert net(torch.randn(2, 2, *[9] * dimensions)).shape == (2, 5)
+
+
+def test_resnet18_refuses_other_dimensions():
+    with pytest.raises(ValueError, match="`dimensions` must be 1, 2 or 3, got 4"):
+        ResNet18(dimensions=4)
+
+
+def test_vit():
+    net = ViT(num_classes=7, in_channels=1, image_size=12, patch_size=3, dim=8, depth=2, heads=2, mlp_dim=10).eval()
+    assert net.position_embedding.shape == (1, 17, 8)
+    assert net.layers[0].linear1.out_features == 10
+    x = torch.randn(3, 1, 12, 12)
+    assert net(x).shape == (3, 7)
+    torch.testing.assert_close(net(x)[1:], net(x[1:]))
+    assert sum(p.numel() for p in ViT().parameters()) == pytest.approx(5_360_000, rel=0.01)  # ViT-Tiny
+    with pytest.raises(ValueError, match="Patches of 5 pixels do not tile an image of 12"):
+        ViT(image_size=12, patch_size=5)
+
+
+def test_vit_sees_where_patches_are():
+    net = ViT(image_size=8, dim=8, depth=1, heads=2).eval()
+    x = torch.randn(1, 3, 8, 8)
+    assert (net(x) - net(x.flip(-1, -2))).abs().max() > 1e-5
+
+
+def test_text_classifier_passes_over_padding():
+    net = TextClassifier(num_classes=3, vocabulary=20, max_length=9, dim=8, depth=2, heads=2).eval()
+    short, long = torch.tensor([[5, 2, 7]]), torch.tensor([[5, 2, 7, 0, 0, 0]])
+    torch.testing.assert_close(net(short), net(long))
+    assert (net(short) - net(short.flip(1))).abs().max() > 1e-5  # order matters
+    assert net(torch.zeros(2, 4, dtype=torch.long)).isfinite().all()  # empty texts
+    both = torch.tensor([[5, 2, 7, 0], [1, 1, 1, 1]])
+    torch.testing.assert_close(net(both)[:1], net(short))
+    net.train()(both).sum().backward()
+    assert not net.tokens.weight.grad[0].any()

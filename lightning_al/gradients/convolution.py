@@ -1,0 +1,188 @@
+"""Convolutions of one to three dimensions, with stride, padding, dilation and groups."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn import grad as conv_grad
+
+from lightning_al.gradients.costs import CACHED_WEIGHTS, inner_products_are_cheaper
+from lightning_al.gradients.rule import Gradients, Rule, register_rule
+
+_CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_WEIGHT_GRAD = {1: conv_grad.conv1d_weight, 2: conv_grad.conv2d_weight, 3: conv_grad.conv3d_weight}
+
+
+@register_rule(nn.Conv1d, nn.Conv2d, nn.Conv3d)
+class ConvolutionRule(Rule):
+    """``y = w * x + b``.
+
+    The gradient of a unit's own weights is one group of a grouped convolution over all units, and so is the output
+    under its own perturbed weights.
+    """
+
+    low_rank = True
+
+    @classmethod
+    def accepts(cls, module: nn.Module) -> bool:
+        """See :class:`Rule`. Weights that other weights parametrize are not the layer's own."""
+        convolve = getattr(type(module), "_conv_forward", None)  # `forward` is only a call of it
+        inherited = convolve in (nn.Conv1d._conv_forward, nn.Conv2d._conv_forward, nn.Conv3d._conv_forward)
+        return "weight" in module._parameters and inherited
+
+    def __init__(self, module: nn.Module, names: tuple[str, ...], units: int) -> None:
+        super().__init__(module, names, units)
+        self.nd = len(module.kernel_size)  # type: ignore[arg-type]
+        self.stride: tuple[int, ...] = module.stride  # type: ignore[assignment]
+        self.dilation: tuple[int, ...] = module.dilation  # type: ignore[assignment]
+        self.kernel: tuple[int, ...] = module.kernel_size  # type: ignore[assignment]
+        self.groups: int = module.groups  # type: ignore[assignment]
+
+    @property
+    def weight(self) -> Tensor:
+        """(out, in / groups, *kernel)."""
+        return self.module.weight  # type: ignore[return-value]
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(out,) or None."""
+        return self.module.bias  # type: ignore[return-value]
+
+    def _padded(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """Return the input and the zero padding that is left for the kernel to do."""
+        padding: Any = self.module.padding
+        sides: Any = self.module._reversed_padding_repeated_twice
+        if self.module.padding_mode != "zeros":
+            return F.pad(x, sides, mode=self.module.padding_mode), (0,) * self.nd  # type: ignore[arg-type]
+        if not isinstance(padding, str):
+            return x, padding
+        if list(sides[0::2]) == list(sides[1::2]):
+            return x, tuple(reversed(sides[0::2]))
+        return F.pad(x, sides), (0,) * self.nd
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Any, groups: int) -> Tensor:
+        return _CONVOLVE[self.nd](x, weight, bias, self.stride, padding, self.dilation, groups)
+
+    def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
+        """See :class:`Rule`."""
+        positions = e.numel() // (self.units * e.shape[1])
+        fan_in = self.weight[0].numel()
+        return inner_products_are_cheaper(
+            positions,
+            fan_in,
+            len(self.weight),
+            device=x.device,
+            perturb=perturb,
+            groups=self.groups,
+            unfolds=fan_in * self.groups > x.shape[1],
+        )
+
+    # -- gradients -------------------------------------------------------------------------------------------------
+
+    def gradients(self, x: Tensor, e: Tensor) -> Gradients:
+        """See :class:`Rule`."""
+        found: Gradients = {}
+        if "weight" in self.names:
+            found["weight"] = self._weight_gradients(*self._padded(x), e)
+        if "bias" in self.names:
+            found["bias"] = self.sum_rows(e.flatten(2).sum(2))
+        return found
+
+    def _weight_gradients(self, x: Tensor, padding: tuple[int, ...], e: Tensor) -> Tensor:
+        shape, units = self.weight.shape, self.units
+        if x.device.type != "cpu":  # grouped kernels are slow on accelerators, batched products are fast
+            unfolded, folded = self._unfold(x, padding), self._by_group(e)
+            product = torch.bmm(folded, unfolded.transpose(1, 2))
+            return product.view(units, *shape)
+        weight_grad = _WEIGHT_GRAD[self.nd]
+        options = (self.stride, padding, self.dilation)
+        if shape.numel() > CACHED_WEIGHTS:
+            pairs = zip(x.unflatten(0, (units, -1)), e.unflatten(0, (units, -1)), strict=True)
+            return torch.stack([weight_grad(a, shape, b, *options, self.groups) for a, b in pairs])
+        merged = torch.Size([units * shape[0], *shape[1:]])
+        grads = weight_grad(self._merge(x), merged, self._merge(e), *options, self.groups * units)
+        return grads.view(units, *shape)
+
+    def _merge(self, x: Tensor) -> Tensor:
+        """Make the units groups of channels, (N, C, ...) -> (N / U, U * C, ...)."""
+        return x.unflatten(0, (self.units, -1)).transpose(0, 1).flatten(1, 2)
+
+    def perturbed(self, x: Tensor, deltas: Gradients) -> Tensor:
+        """See :class:`Rule`."""
+        x, padding = self._padded(x)
+        units = self.units
+        weight, bias = deltas.get("weight"), deltas.get("bias")
+        if weight is None:
+            y = self._convolve(x, self.weight, self.bias, padding, self.groups)
+        else:
+            y = self._with_weights(x, weight.add_(self.weight), padding)
+            if self.bias is not None:
+                bias = self.bias.expand(units, -1) if bias is None else bias + self.bias
+        return y if bias is None else y + self.per_row(bias, y, 1)
+
+    def _with_weights(self, x: Tensor, weight: Tensor, padding: tuple[int, ...]) -> Tensor:
+        """Return the output under each unit's own weights, (U, *shape)."""
+        units = self.units
+        if x.device.type == "cpu" and weight[0].numel() > CACHED_WEIGHTS:
+            pairs = zip(x.unflatten(0, (units, -1)), weight, strict=True)
+            return torch.cat([self._convolve(a, w, None, padding, self.groups) for a, w in pairs])
+        y = self._convolve(self._merge(x), weight.flatten(0, 1), None, padding, self.groups * units)
+        return y.unflatten(1, (units, -1)).transpose(0, 1).flatten(0, 1)
+
+    # -- inner products --------------------------------------------------------------------------------------------
+
+    def _unfold(self, x: Tensor, padding: tuple[int, ...]) -> Tensor:
+        """Return what each output position sees, (N, C, ...) -> (U * groups, in / groups * kernel, T)."""
+        if all(k == 1 for k in self.kernel) and not any(padding):
+            everything = slice(None)
+            index = (everything, everything, *(slice(None, None, s) for s in self.stride))
+            patches = x[index].flatten(2)
+        elif self.nd == 2:
+            patches = F.unfold(x, self.kernel, self.dilation, padding, self.stride)
+        else:
+            sides = [side for p in reversed(padding) for side in (p, p)]
+            view = F.pad(x, sides)
+            for axis, (k, d, s) in enumerate(zip(self.kernel, self.dilation, self.stride, strict=True)):
+                view = view.unfold(2 + axis, (k - 1) * d + 1, s)[..., ::d]
+            patches = view.permute(0, 1, *range(2 + self.nd, 2 + 2 * self.nd), *range(2, 2 + self.nd))
+            patches = patches.reshape(len(x), x.shape[1] * self.weight[0, 0].numel(), -1)
+        return self._by_group(patches)
+
+    def _by_group(self, values: Tensor) -> Tensor:
+        """(N, C, ...) -> (U * groups, C / groups, T)."""
+        values = values.flatten(2)
+        if len(values) != self.units:
+            values = values.unflatten(0, (self.units, -1)).transpose(1, 2).flatten(2)
+        return values.reshape(self.units * self.groups, -1, values.shape[-1])
+
+    def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients:
+        """See :class:`Rule`."""
+        found: Gradients = {}
+        if "weight" in self.names:
+            if "gram" not in cache:
+                cache["unfolded"] = self._unfold(*self._padded(x))
+                cache["gram"] = torch.bmm(cache["unfolded"].transpose(1, 2), cache["unfolded"])
+            folded = self._by_group(e)
+            both = cache["gram"] * torch.bmm(folded.transpose(1, 2), folded)
+            found["weight"] = both.view(self.units, -1).sum(1).clamp(min=0)
+        if "bias" in self.names:
+            found["bias"] = self.sum_rows(e.flatten(2).sum(2)).square().sum(1)
+        return found
+
+    def moved_along(self, x: Tensor, then: Tensor, e: Tensor, step: Tensor, cache: dict[str, Any]) -> Tensor:
+        """See :class:`Rule`."""
+        x, padding = self._padded(x)
+        y = self._convolve(x, self.weight, self.bias, padding, self.groups)
+        if "weight" in self.names:
+            before = cache["unfolded"] if "unfolded" in cache else self._unfold(*self._padded(then))
+            products = torch.bmm(before.transpose(1, 2), self._unfold(x, padding))
+            steps = step.repeat_interleave(self.groups).view(-1, 1, 1)
+            update = torch.bmm(self._by_group(e) * steps, products).view(self.units, e.shape[1], -1)
+            rows = len(y) // self.units
+            if rows > 1:
+                update = update.unflatten(2, (rows, -1)).transpose(1, 2).flatten(0, 1)
+            y = y + update.view(y.shape)
+        if "bias" in self.names:
+            y = y + self.per_row(self.sum_rows(e.flatten(2).sum(2)) * step.view(-1, 1), y, 1)
+        return y

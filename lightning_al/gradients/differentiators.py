@@ -1,0 +1,105 @@
+"""Derivatives of one group's score towards a copy of the weights, by ``torch.func`` or by plain autograd."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.func import grad_and_value, jacrev, vmap
+from torch.utils import _pytree as pytree
+
+Params = dict[str, Tensor]
+
+
+class Differentiator(Protocol):
+    """How derivatives with respect to the weights are taken."""
+
+    def gradient(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
+        """Return the gradient of a scalar ``loss(params) -> (loss, aux)``, and ``aux``."""
+
+    def row_norms(
+        self, outputs: Callable[[Params], Tensor], params: Params, norm: Callable[[list[Tensor]], Tensor]
+    ) -> Tensor:
+        """Return ``norm`` of the gradient of each entry of ``outputs(params)``, (C,)."""
+
+
+class Vectorized:
+    """Derivatives by ``torch.func``: runs under ``vmap``."""
+
+    def gradient(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
+        """See :class:`Differentiator`."""
+        aside: list[Any] = []
+
+        def tensors_only(weights: Params) -> tuple[Tensor, list[Tensor]]:  # torch.func takes no other auxiliary output
+            value, aux = loss(weights)
+            leaves, rebuild = tensors_apart(aux)
+            aside[:] = [rebuild]
+            return value, leaves
+
+        grads, (_, leaves) = grad_and_value(tensors_only, has_aux=True)(params)
+        return grads, aside[0](leaves)
+
+    def row_norms(
+        self, outputs: Callable[[Params], Tensor], params: Params, norm: Callable[[list[Tensor]], Tensor]
+    ) -> Tensor:
+        """See :class:`Differentiator`."""
+        rows = jacrev(outputs)(params)
+        return vmap(lambda row: norm(list(row.values())))(rows)
+
+
+class OneByOne:
+    """Derivatives by plain autograd: for what ``vmap`` cannot trace, and for weights too large to copy."""
+
+    def gradient(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
+        """See :class:`Differentiator`."""
+        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        value, aux = loss(leaves)
+        return self._autograd(value, leaves), pytree.tree_map_only(Tensor, Tensor.detach, aux)
+
+    def row_norms(
+        self, outputs: Callable[[Params], Tensor], params: Params, norm: Callable[[list[Tensor]], Tensor]
+    ) -> Tensor:
+        """See :class:`Differentiator`."""
+        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        values = outputs(leaves)
+        last = len(values) - 1
+        return torch.stack(
+            [norm(list(self._autograd(v, leaves, retain_graph=i < last).values())) for i, v in enumerate(values)]
+        )
+
+    @staticmethod
+    def _refuse_reentrant_checkpoints(value: Tensor) -> None:
+        """Reentrant checkpoints fail in ``autograd.grad`` or, on inputs that ask for gradients, are left out."""
+        nodes, seen = [value.grad_fn], set()
+        while nodes:
+            node = nodes.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            if node.name() == "CheckpointFunctionBackward":
+                raise RuntimeError(
+                    "The model checkpoints with `use_reentrant=True`, whose backward pass goes into the weights' own "
+                    "`.grad`, which scoring leaves alone. Use `torch.utils.checkpoint.checkpoint(use_reentrant=False)`."
+                )
+            nodes += [following for following, _ in node.next_functions]
+
+    @staticmethod
+    def _autograd(value: Tensor, leaves: Params, retain_graph: bool = False) -> Params:
+        if not value.requires_grad:  # no trainable parameter had a part in it
+            return {name: torch.zeros_like(p) for name, p in leaves.items()}
+        OneByOne._refuse_reentrant_checkpoints(value)
+        grads = torch.autograd.grad(value, list(leaves.values()), retain_graph=retain_graph, allow_unused=True)
+        pairs = zip(leaves.items(), grads, strict=True)
+        # An embedding with `sparse=True` gives a sparse one.
+        return {name: torch.zeros_like(p) if g is None else g.to_dense() for (name, p), g in pairs}
+
+
+def tensors_apart(tree: Any) -> tuple[list[Tensor], Callable[[Iterable[Tensor]], Any]]:
+    """Take the tensors out of a pytree: them, and how to put others in their places."""
+    leaves, spec = pytree.tree_flatten(tree)
+
+    def rebuild(tensors: Iterable[Tensor]) -> Any:
+        new = iter(tensors)
+        return pytree.tree_unflatten([next(new) if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec)
+
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)], rebuild

@@ -1,0 +1,62 @@
+"""Embedding tables: the gradient of a row is the sum over the positions that looked it up."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_al.gradients.rule import Gradients, Rule, register_rule
+
+
+@register_rule(nn.Embedding)
+class EmbeddingRule(Rule):
+    """``y_t = W[x_t]``; the row of ``padding_idx`` has no gradient."""
+
+    low_rank = True
+
+    @classmethod
+    def accepts(cls, module: nn.Module) -> bool:
+        """See :class:`Rule`. Renormalising the table changes it, and scaled gradients are no derivatives."""
+        return "weight" in module._parameters and module.max_norm is None and not module.scale_grad_by_freq
+
+    def _table(self) -> Tensor:
+        return self.module.weight  # type: ignore[return-value]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See :class:`Rule`."""
+        return F.embedding(x, self._table())
+
+    def _positions(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+        """Indices (U, T) and gradients (U, T, d), zero where nothing is learnt."""
+        x, e = x.reshape(self.units, -1), e.reshape(self.units, -1, e.shape[-1])
+        padding: Any = self.module.padding_idx
+        return (x, e) if padding is None else (x, e * (x != padding).unsqueeze(2))
+
+    def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
+        """See :class:`Rule`: whether the positions of a unit are fewer than the rows of the table."""
+        return x.numel() // self.units <= len(self._table())
+
+    def gradients(self, x: Tensor, e: Tensor) -> Gradients:
+        """See :class:`Rule`."""
+        x, e = self._positions(x, e)
+        grads = e.new_zeros(self.units, *self._table().shape)
+        grads.scatter_add_(1, x.unsqueeze(2).expand_as(e), e)
+        return {"weight": grads}
+
+    def perturbed(self, x: Tensor, deltas: Gradients) -> Tensor:
+        """See :class:`Rule`."""
+        index = x.reshape(self.units, -1, 1).expand(-1, -1, self._table().shape[1])
+        return self.forward(x) + deltas["weight"].gather(1, index).view(*x.shape, -1)
+
+    def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients:
+        """See :class:`Rule`."""
+        x, e = self._positions(x, e)
+        same = x.unsqueeze(2) == x.unsqueeze(1)
+        return {"weight": (torch.bmm(e, e.transpose(1, 2)) * same).sum((1, 2)).clamp(min=0)}
+
+    def moved_along(self, x: Tensor, then: Tensor, e: Tensor, step: Tensor, cache: dict[str, Any]) -> Tensor:
+        """See :class:`Rule`."""
+        before, e = self._positions(then, e)
+        same = (x.reshape(self.units, -1, 1) == before.unsqueeze(1)).to(e.dtype)
+        return self.forward(x) + torch.bmm(same, e * step.view(-1, 1, 1)).view(*x.shape, -1)

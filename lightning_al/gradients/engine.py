@@ -1,0 +1,333 @@
+"""Per-sample gradients at the price of a few forward passes.
+
+The first pass runs the batch as it is, keeps what goes into each layer, and takes gradients towards the layers'
+*outputs* only; the gradient of the batch's weights is never formed. From both, each layer's rule finds the norm of each
+unit's own weight gradient. The second pass gives each unit its own perturbed weights, again by the rules, so that no
+copies of the model are held.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn import functional as F
+from torch.utils import _pytree as pytree
+
+from lightning_al.gradients.attention import Names, attention
+from lightning_al.gradients.linear import LinearRule
+from lightning_al.gradients.loose import LooseParameter, NoRule
+from lightning_al.gradients.network import Forwards, Network
+from lightning_al.gradients.rule import Gradients, Rule
+
+
+class Layout(NamedTuple):
+    """Where a tensor has its rows: along ``dim``, ``each`` of them for every sample; or nowhere (-1): all share it."""
+
+    dim: int
+    each: int
+
+
+class Use:
+    """One call of one layer."""
+
+    def __init__(self, rule: Rule, names: Names, x: Tensor) -> None:
+        self.rule = rule
+        self.names = names
+        self.x = x
+        self.e: Tensor | None = None
+        self.gradients: Gradients | None = None
+        self.cache: dict[str, Any] = {}
+
+
+class _Anchor(torch.autograd.Function):
+    """Lets a graph begin at a layer's output, where neither weights nor inputs ask for gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, anchor: Tensor) -> Tensor:
+        return y.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:
+        return None, grads[0].new_zeros(())
+
+
+class _Alone(nn.Module):
+    """A layer's own forward without its hooks, which the call from outside runs."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self._forward = layer.forward  # before it is replaced
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._forward(*args, **kwargs)
+
+
+class Tape:
+    """One run of the network: records the layers' calls, or replays them under perturbed weights.
+
+    Args:
+        network: The network.
+        units: How many gradients are wanted.
+        rows: How many rows the inputs have.
+        layouts: Where the layers' inputs have their rows, in order of the calls; None: along the first dimension.
+    """
+
+    def __init__(self, network: Network, units: int, rows: int, layouts: Sequence[Layout] | None = None) -> None:
+        self.network = network
+        self.units = units
+        self.rows = rows
+        self.layouts = layouts
+        self.uses: list[Use] = []
+        self.shapes: list[tuple[int, ...]] = []
+        self.leaves: dict[str, Tensor] = {}
+        self.receive: Callable[[Use, Tensor], None] | None = None
+        self.replayed: Callable[[Use, Tensor], Tensor] | None = None
+        self.seen_bytes = 0
+        self.held_bytes = 0
+        """What the passes keep beside the inputs of layers; they write it down."""
+        self.formed_bytes = 0
+        """The most that one layer's gradients took at once."""
+        self.anchor = torch.zeros((), requires_grad=True)
+        self._dims: dict[Hashable, Layout] = {}
+        self._shown = 0  # tensors
+        self._called = 0  # layers
+        self._closed = False
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    def record(self, inputs: Any) -> Any:
+        """Run the model and keep what goes into each layer."""
+        network = self.network
+        traced = {name for names in network.traced.values() for name in names.values()}
+        for name in [*network.loose, *sorted(traced)]:
+            leaf = network.params[name].expand(self.units, *network.params[name].shape)
+            self.leaves[name] = leaf.clone().requires_grad_()
+        outputs = network.run(lambda: network.root(inputs), self._forwards(self.leaves), self.leaves)
+        self._closed = True
+        return outputs
+
+    def replay(self, inputs: Any, use: Callable[[Use, Tensor], Tensor], copies: dict[str, Tensor]) -> Any:
+        """Run the model again, each layer by ``use(its recorded call, x)``."""
+        network = self.network
+        self.replayed, self._shown, self._called = use, 0, 0
+        outputs = network.run(lambda: network.root(inputs), self._forwards(copies), copies)
+        if self._called != len(self.uses):
+            raise NoRule("a layer that was called in the first pass was not called in the second")
+        return outputs
+
+    @property
+    def bytes_used(self) -> int:
+        """About what the passes hold at once: what layers saw, its graph, and gradients."""
+        copies = sum(leaf.numel() * leaf.element_size() for leaf in self.leaves.values())
+        return 6 * self.seen_bytes + 3 * copies + self.held_bytes + self.formed_bytes
+
+    # -- the layers' calls -----------------------------------------------------------------------------------------
+
+    def _forwards(self, copies: dict[str, Tensor]) -> Forwards:
+        network = self.network
+        found: Forwards = {}
+        for module, layer in network.layers.items():
+            found[module] = self._call_of(*layer)
+        for module, (twin, names) in network.attentions.items():
+            found[module] = self._attention_of(twin, names)
+        for module, names in network.traced.items():
+            found[module] = self._traced(module, {a: copies[n] for a, n in names.items()})
+        return found
+
+    def _call_of(self, rule: type[Rule], twin: nn.Module, names: Names) -> Callable[..., Any]:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if len(args) == 1 and not kwargs:
+                return self._use(rule, twin, names, args[0])
+            if not args and kwargs.keys() == {"input"}:
+                return self._use(rule, twin, names, kwargs["input"])
+            raise NoRule(f"{type(twin).__name__} called with {len(args)} arguments and {sorted(kwargs)}")
+
+        return forward
+
+    def _attention_of(self, twin: nn.Module, known: dict[str, str]) -> Callable[..., Any]:
+        def apply(layer: nn.Module, names: Names, x: Tensor) -> Any:
+            own = {short: (known[a], rows) for short, (a, rows) in names.items() if a in known}
+            if not own:
+                return F.linear(x, layer.weight, layer.bias)  # type: ignore[arg-type]
+            return self._use(LinearRule, layer, own, x)
+
+        def forward(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
+            if args:
+                raise NoRule("attention called with its options by position")
+            return attention(apply, twin, query, key, value, **kwargs)
+
+        return forward
+
+    def _traced(self, module: nn.Module, copies: dict[str, Tensor]) -> Callable[..., Any]:
+        """Call a layer without a rule on each unit's rows with its own copies of the parameters."""
+        alone = _Alone(module)
+        weights = {f"layer.{a}": c for a, c in copies.items()}
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            leaves, spec = pytree.tree_flatten((args, kwargs))
+            layouts = [self._layout(leaf.shape, module) if isinstance(leaf, Tensor) else None for leaf in leaves]
+            if self.layouts is None:
+                plain = [leaf.copies[0] if isinstance(leaf, LooseParameter) else leaf for leaf in leaves]
+                args, kwargs = pytree.tree_unflatten(plain, spec)
+                whole = functional_call(alone, {a: c[0] for a, c in weights.items()}, args, kwargs, tie_weights=False)
+                pytree.tree_map_only(Tensor, lambda t: self._layout(t.shape, module), whole)
+                return whole
+            per_unit = [
+                self._by_rows(leaf, layout).unflatten(0, (self.units, -1))
+                if layout is not None and layout.dim >= 0
+                else getattr(leaf, "copies", None)
+                for leaf, layout in zip(leaves, layouts, strict=True)
+            ]
+
+            def one(own: dict[str, Tensor], *mine: Tensor) -> Any:
+                of_unit = iter(mine)
+                filled = [
+                    leaf if given is None else _rows_back(next(of_unit), layout)
+                    for leaf, given, layout in zip(leaves, per_unit, layouts, strict=True)
+                ]
+                own_args, own_kwargs = pytree.tree_unflatten(filled, spec)
+                return functional_call(alone, own, own_args, own_kwargs, tie_weights=False)
+
+            outputs = vmap(one)(weights, *[t for t in per_unit if t is not None])
+            return pytree.tree_map_only(Tensor, lambda t: self._joined(t, module), outputs)
+
+        return forward
+
+    def _joined(self, outputs: Tensor, owner: Hashable) -> Tensor:
+        """Put the units' outputs, (U, ...), together as the layer itself would have."""
+        layout = self._layout(outputs.shape, owner)
+        if layout.dim < 0:
+            return LooseParameter(outputs)
+        joined = outputs.transpose(1, 1 + layout.dim).flatten(0, 1)
+        self._check_rows(len(joined), layout)
+        return _rows_back(joined, layout)
+
+    # -- one call --------------------------------------------------------------------------------------------------
+
+    def _layout(self, shape: Sequence[int], owner: Hashable) -> Layout:
+        """Return where the next tensor that a layer takes or gives has its rows."""
+        shape = tuple(shape)
+        if self.layouts is None:
+            self.shapes.append(shape)
+            return Layout(0, 0)
+        if self._closed and self.replayed is None:  # a checkpointed block runs again in the backward pass
+            return self._dims[owner, shape]
+        if self._shown >= len(self.layouts):
+            raise NoRule("the calls of layers depend on the data")
+        layout = self._dims[owner, shape] = self.layouts[self._shown]
+        self._shown += 1
+        return layout
+
+    def _check_rows(self, rows: int, layout: Layout) -> None:
+        if self.layouts is not None and rows != layout.each * self.rows:
+            raise NoRule(f"a layer was called on {rows} rows, not on {layout.each} for each of {self.rows} samples")
+
+    def _by_rows(self, x: Tensor, layout: Layout) -> Tensor:
+        """Return a layer's input with its rows first."""
+        if isinstance(x, LooseParameter) or layout.dim >= x.ndim:
+            raise NoRule(f"a layer was called on {tuple(x.shape)} without rows")
+        rows = x.transpose(0, layout.dim) if layout.dim else x
+        self._check_rows(len(rows), layout)
+        return rows
+
+    def _use(self, rule: type[Rule], layer: nn.Module, names: Names, x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            raise NoRule(f"{type(layer).__name__} called on something else than a tensor")
+        layout = self._layout(x.shape, tuple(name for name, _ in names.values()))
+        shared = layout.dim < 0 or isinstance(x, LooseParameter)
+        if shared:  # the same for all samples, such as positions: each unit gets its own
+            if layout.dim >= 0 and self.layouts is not None:
+                raise NoRule(f"{type(layer).__name__} called on a parameter with the batch first")
+            rows = x.copies if isinstance(x, LooseParameter) else x.expand(self.units, *x.shape)
+        else:
+            rows = self._by_rows(x, layout)
+        y = self._record_use(rule, layer, names, rows) if self.replayed is None else self._replay_use(rule, names, rows)
+        return LooseParameter(y) if shared else _rows_back(y, layout)
+
+    def _replay_use(self, rule: type[Rule], names: Names, x: Tensor) -> Tensor:
+        if self._called >= len(self.uses):
+            raise NoRule("more calls of layers in the second pass than in the first")
+        use = self.uses[self._called]
+        self._called += 1
+        if type(use.rule) is not rule or use.names != names:
+            raise NoRule("other calls of layers in the second pass than in the first")
+        assert self.replayed is not None
+        return self.replayed(use, x)
+
+    def _record_use(self, rule_class: type[Rule], layer: nn.Module, names: Names, x: Tensor) -> Tensor:
+        rule = rule_class(layer, tuple(names), self.units)
+        y = rule.forward(x)
+        if torch.is_grad_enabled() and not y.requires_grad:
+            y = _Anchor.apply(y, self.anchor.to(y.device))
+        if not self._closed:
+            use = Use(rule, names, x.detach())
+            self.uses.append(use)
+            self.seen_bytes += x.numel() * x.element_size()
+            if y.requires_grad:
+                y.register_hook(lambda e: self._receive(use, e))
+        return y
+
+    def _receive(self, use: Use, e: Tensor) -> None:
+        if self.receive is not None:
+            self.receive(use, e)
+
+    # -- backward --------------------------------------------------------------------------------------------------
+
+    def backward(
+        self,
+        outputs: Sequence[Tensor],
+        cotangents: Sequence[Tensor | None],
+        receive: Callable[[Use, Tensor], None],
+        *,
+        keep: bool,
+    ) -> dict[str, Tensor]:
+        """Send gradients back to the layers' outputs; ``receive`` gets each layer's, in reverse order.
+
+        Returns:
+            The gradients of the parameters that no layer's rule takes care of, (U, *shape).
+        """
+        wanted = [self.anchor, *self.leaves.values()]
+        pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad and c is not None]
+        if not pairs:
+            return {}
+
+        def differentiate() -> tuple[Tensor | None, ...]:
+            ends, given = zip(*pairs, strict=True)
+            return torch.autograd.grad(ends, wanted, given, retain_graph=keep, allow_unused=True)
+
+        self.receive = receive
+        try:  # checkpointed blocks run again in here, hence among the same parameters
+            found = self.network.run(differentiate, self._forwards(self.leaves), self.leaves)
+        finally:
+            self.receive = None
+        # Copies, since autograd may hand out memory that layers' own gradients lie in, too.
+        return {name: g.clone() for name, g in zip(self.leaves, found[1:], strict=True) if g is not None}
+
+
+def _rows_back(y: Tensor, layout: Layout | None) -> Tensor:
+    """Return rows to the dimension they came from."""
+    return y.transpose(0, layout.dim) if layout is not None and layout.dim > 0 else y
+
+
+def find_layouts(network: Network, small: Any, large: Any, sizes: tuple[int, int]) -> list[Layout]:
+    """Find along which dimension the layers' tensors have their rows, by two runs with different numbers of samples."""
+    shapes = []
+    with torch.no_grad():
+        for inputs, size in ((small, sizes[0]), (large, sizes[1])):
+            tape = Tape(network, 1, size, None)
+            tape.record(inputs)
+            shapes.append(tape.shapes)
+    if len(shapes[0]) != len(shapes[1]):
+        raise NoRule("the number of layer calls depends on the number of samples")
+    found = []
+    for a, b in zip(*shapes, strict=True):
+        differ = [d for d, (m, n) in enumerate(zip(a, b, strict=True)) if m != n] if len(a) == len(b) else [-2, -2]
+        if len(differ) > 1:
+            raise NoRule(f"a layer's input has more than one dimension that grows with the batch: {a}, {b}")
+        if differ and (a[differ[0]] * sizes[1] != b[differ[0]] * sizes[0]):
+            raise NoRule(f"a layer's input does not grow with the batch: {a}, {b}")
+        found.append(Layout(differ[0], a[differ[0]] // sizes[0]) if differ else Layout(-1, 0))
+    return found

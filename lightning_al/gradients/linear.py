@@ -1,0 +1,88 @@
+"""Linear layers: the gradient of a weight is ``Σ_t e_t x_tᵀ`` over the positions of a sample."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_al.gradients.costs import inner_products_are_cheaper
+from lightning_al.gradients.rule import Gradients, Rule, register_rule
+
+
+@register_rule(nn.Linear)
+class LinearRule(Rule):
+    """``y = x Wᵀ + b``, with any number of position dimensions between batch and features."""
+
+    low_rank = True
+
+    @classmethod
+    def accepts(cls, module: nn.Module) -> bool:
+        """See :class:`Rule`. Weights that other weights parametrize are not the layer's own."""
+        return "weight" in module._parameters
+
+    @property
+    def weight(self) -> Tensor:
+        """(out, in)."""
+        return self.module.weight  # type: ignore[return-value]
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(out,) or None."""
+        return self.module.bias  # type: ignore[return-value]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See :class:`Rule`."""
+        return F.linear(x, self.weight, self.bias)
+
+    def _positions(self, values: Tensor) -> Tensor:
+        """(N, ..., d) -> (U, T, d)."""
+        return values.reshape(self.units, -1, values.shape[-1])
+
+    def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
+        """See :class:`Rule`."""
+        positions = e.numel() // (self.units * e.shape[-1])
+        return inner_products_are_cheaper(positions, x.shape[-1], e.shape[-1], device=x.device, perturb=perturb)
+
+    def gradients(self, x: Tensor, e: Tensor) -> Gradients:
+        """See :class:`Rule`."""
+        x, e = self._positions(x), self._positions(e)
+        found: Gradients = {}
+        if "weight" in self.names:
+            found["weight"] = torch.bmm(e.transpose(1, 2), x)
+        if "bias" in self.names:
+            found["bias"] = e.sum(1)
+        return found
+
+    def perturbed(self, x: Tensor, deltas: Gradients) -> Tensor:
+        """See :class:`Rule`."""
+        y = F.linear(x, self.weight, self.bias)
+        moved = self._positions(y)
+        if "weight" in deltas:
+            moved = torch.baddbmm(moved, self._positions(x), deltas["weight"].transpose(1, 2))
+        if "bias" in deltas:
+            moved = moved + deltas["bias"].unsqueeze(1)
+        return moved.view(y.shape)
+
+    def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients:
+        """See :class:`Rule`."""
+        x, e = self._positions(x), self._positions(e)
+        found: Gradients = {}
+        if "weight" in self.names:
+            if "gram" not in cache:
+                cache["gram"] = torch.bmm(x, x.transpose(1, 2))
+            found["weight"] = (cache["gram"] * torch.bmm(e, e.transpose(1, 2))).sum((1, 2)).clamp(min=0)
+        if "bias" in self.names:
+            found["bias"] = e.sum(1).square().sum(1)
+        return found
+
+    def moved_along(self, x: Tensor, then: Tensor, e: Tensor, step: Tensor, cache: dict[str, Any]) -> Tensor:
+        """See :class:`Rule`."""
+        y = F.linear(x, self.weight, self.bias)
+        e = self._positions(e) * step.view(-1, 1, 1)
+        moved = self._positions(y)
+        if "weight" in self.names:
+            moved = torch.baddbmm(moved, torch.bmm(self._positions(x), self._positions(then).transpose(1, 2)), e)
+        if "bias" in self.names:
+            moved = moved + e.sum(1, keepdim=True)
+        return moved.view(y.shape)

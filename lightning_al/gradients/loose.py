@@ -1,0 +1,177 @@
+"""Parameters that a module with layers inside uses itself: class tokens, position embeddings, layer scales.
+
+There is no single layer call to take a gradient from, so each unit gets a copy of the parameter of its own. The copy
+looks like the parameter, and the few operations that such parameters take part in are done on all copies at once.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+
+class NoRule(Exception):
+    """The fast engine does not know how to go on; the slow one must."""
+
+
+_ASKS = ("size", "dim", "numel", "__len__", "stride", "is_floating_point", "is_complex", "element_size", "ndimension")
+_PROPERTIES = (
+    "shape",
+    "dtype",
+    "device",
+    "ndim",
+    "requires_grad",
+    "is_cuda",
+    "layout",
+    "is_sparse",
+    "is_nested",
+    "names",
+)
+
+
+class _StandIn(Tensor):
+    """In the place of a parameter: tells its shape and kind, and has no values."""
+
+    @staticmethod
+    def _like(cls: type["_StandIn"], one: Tensor) -> Any:
+        return torch.Tensor._make_wrapper_subclass(
+            cls, one.shape, strides=one.stride(), dtype=one.dtype, device=one.device
+        )
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        return f"{type(self).__name__}{tuple(self.shape)}"
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Answer questions of shape and kind; :meth:`operate` does the rest."""
+        name = _name_of(func)
+        if name in _PROPERTIES or name in _ASKS:
+            with torch._C.DisableTorchFunctionSubclass():
+                return func(*args, **(kwargs or {}))
+        return cls.operate(name, func, *args, **(kwargs or {}))
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        """Refuse what comes by other ways than Python, such as scripted functions."""
+        raise NoRule(f"{func} of a parameter outside of its layer's call")
+
+    @classmethod
+    def operate(cls, name: str, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Do ``func`` on arguments of which one at least is a stand-in."""
+        raise NoRule(f"`{name}` of a layer's own parameter outside of that layer's call")
+
+
+def _name_of(func: Callable[..., Any]) -> str:
+    """The name of a function or, where it reads one, of a property."""
+    name: str = getattr(func, "__name__", str(func))
+    return str(getattr(getattr(func, "__self__", None), "__name__", name)) if name == "__get__" else name
+
+
+class OwnedParameter(_StandIn):
+    """A parameter that the rule of its layer takes care of. Whoever else used it would be missed, so nobody may."""
+
+    @staticmethod
+    def __new__(cls, parameter: Tensor) -> "OwnedParameter":  # noqa: D102
+        made: OwnedParameter = cls._like(cls, parameter)
+        return made
+
+
+class LooseParameter(_StandIn):
+    """A tensor of which each unit has its own copy, (U, *shape), and which shows itself as one of ``shape``."""
+
+    copies: Tensor
+
+    @staticmethod
+    def __new__(cls, copies: Tensor) -> "LooseParameter":  # noqa: D102
+        made: LooseParameter = cls._like(cls, copies[0])
+        made.copies = copies
+        return made
+
+    @classmethod
+    def operate(cls, name: str, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Do what is known of beside a batch, and what takes nothing else on all copies."""
+        beside = [a for a in pytree.tree_leaves((args, kwargs)) if isinstance(a, Tensor) and not _is_loose(a)]
+        rule = _OPERATIONS.get(name.strip("_"))
+        if rule is not None and (beside or rule is _to_rows):
+            return rule(func, *args, **kwargs)
+        if any(b.ndim for b in beside) and name not in ("__getitem__", "index_select"):
+            raise NoRule(f"`{name}` of a parameter that its module uses directly")
+        return _on_copies(func, *args, **kwargs)
+
+
+def _is_loose(value: Any) -> bool:
+    return isinstance(value, LooseParameter)
+
+
+def _on_copies(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Do to each unit's copy what takes no batch."""
+    leaves, spec = pytree.tree_flatten((args, kwargs))
+
+    def one(*mine: Tensor) -> Any:
+        own = iter(mine)
+        own_args, own_kwargs = pytree.tree_unflatten([next(own) if _is_loose(a) else a for a in leaves], spec)
+        return func(*own_args, **own_kwargs)
+
+    found = torch.vmap(one)(*[a.copies for a in leaves if _is_loose(a)])
+    return pytree.tree_map_only(Tensor, LooseParameter, found)
+
+
+def _elementwise(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Of parameters and one tensor whose first dimension is the batch."""
+    plain = [a for a in args if isinstance(a, Tensor) and not _is_loose(a) and a.ndim]
+    if any(isinstance(v, Tensor) for v in kwargs.values()) or len(plain) > 1:
+        raise NoRule(f"`{_name_of(func)}` of more than a batch and parameters that a module uses directly")
+    if not plain:
+        return _on_copies(func, *args, **kwargs)
+    return func(*[aligned(a, plain[0]) if _is_loose(a) else a for a in args], **kwargs)
+
+
+def aligned(loose: LooseParameter, x: Tensor) -> Tensor:
+    """Return the copies shaped to broadcast with ``x`` (rows, ...), each row with its unit's."""
+    copies, units = loose.copies, len(loose.copies)
+    if loose.ndim > x.ndim or (loose.ndim == x.ndim and loose.shape[0] != 1) or len(x) % units:
+        raise NoRule(f"a parameter of shape {tuple(loose.shape)} beside a tensor of shape {tuple(x.shape)}")
+    if loose.ndim == x.ndim:
+        copies = copies.squeeze(1)
+    shape = [units] + [1] * (x.ndim - copies.ndim) + list(copies.shape[1:])
+    return copies.reshape(shape).repeat_interleave(len(x) // units, 0)
+
+
+def _to_rows(func: Callable[..., Any], loose: LooseParameter, *sizes: Any) -> Tensor:
+    """``expand`` and ``repeat`` over the batch: of a leading dimension of 1, or a new one."""
+    wanted = list(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else list(sizes)
+    if isinstance(sizes[0], Tensor):
+        wanted = list(sizes[0].shape)
+    copies, units = loose.copies, len(loose.copies)
+    if len(wanted) == loose.ndim and loose.shape[0] == 1:
+        copies = copies.squeeze(1)
+    elif len(wanted) != loose.ndim + 1:
+        raise NoRule(f"{tuple(loose.shape)} expanded to {tuple(wanted)}")
+    if wanted[0] < 1 or wanted[0] % units:
+        raise NoRule(f"{tuple(loose.shape)} expanded to {wanted[0]} rows for {units} units")
+    repeats = _name_of(func) in ("repeat", "tile")
+    rest = copies.repeat(1, *wanted[1:]) if repeats else copies.expand(units, *wanted[1:])
+    return rest.repeat_interleave(wanted[0] // units, 0)
+
+
+def _matmul(func: Callable[..., Any], x: Tensor, loose: Tensor) -> Tensor:
+    if _is_loose(x) or not isinstance(loose, LooseParameter) or loose.ndim != 2 or x.ndim < 2:
+        raise NoRule("matrix product with a parameter that its module uses directly")
+    units = len(loose.copies)
+    if len(x) % units:
+        raise NoRule(f"{len(x)} rows for {units} units")
+    flat = x.reshape(units, -1, x.shape[-1])
+    return torch.bmm(flat, loose.copies).view(*x.shape[:-1], -1)
+
+
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("add", "radd", "iadd", "sub", "rsub", "isub", "subtract"), _elementwise),
+    **dict.fromkeys(("mul", "rmul", "imul", "multiply"), _elementwise),
+    **dict.fromkeys(("div", "truediv", "rtruediv", "itruediv", "rdiv", "divide", "pow"), _elementwise),
+    **dict.fromkeys(("expand", "expand_as", "repeat", "tile", "broadcast_to"), _to_rows),
+    **dict.fromkeys(("matmul", "rmatmul", "mm"), _matmul),
+}

@@ -1,0 +1,153 @@
+"""A model as the gradient engine sees it: which layers have a rule, and what becomes of the other parameters."""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+import lightning_al.gradients.convolution  # registers its rules, as the others do
+import lightning_al.gradients.embedding
+import lightning_al.gradients.linear
+import lightning_al.gradients.normalization  # noqa: F401
+from lightning_al.gradients.attention import Names
+from lightning_al.gradients.loose import LooseParameter, OwnedParameter
+from lightning_al.gradients.rule import Rule, find_rule
+from lightning_al.gradients.scoring_mode import Around, call_with
+
+_HOLDERS = (nn.ParameterList, nn.ParameterDict, parametrize.ParametrizationList)
+"""Modules that keep parameters for the layer they are in."""
+Forwards = dict[nn.Module, Callable[..., Any]]
+
+
+class Layer(NamedTuple):
+    """A layer with a rule: the rule, the layer with its weights detached and raised to float32, its parameters."""
+
+    rule: type[Rule]
+    twin: nn.Module
+    names: Names
+
+
+class Network:
+    """A model as the engine sees it.
+
+    Args:
+        root: The model.
+        params: Its trainable parameters, detached, by name.
+        fixed: Frozen parameters and buffers to use in place of the model's, by name.
+    """
+
+    def __init__(self, root: nn.Module, params: dict[str, Tensor], fixed: dict[str, Tensor]) -> None:
+        self.root = root
+        self.params = params
+        self.values = {**params, **fixed}
+        first: dict[int, str] = {}
+        self._name_of: dict[tuple[int, str], str] = {}  # by module and attribute; tied weights share one name
+        for path, module in root.named_modules():
+            for attribute, tensor in (*module._parameters.items(), *module._buffers.items()):
+                if tensor is not None:
+                    name = first.setdefault(id(tensor), f"{path}.{attribute}" if path else attribute)
+                    self._name_of[id(module), attribute] = name
+        self.layers: dict[nn.Module, Layer] = {}
+        self.attentions: dict[nn.Module, tuple[nn.Module, dict[str, str]]] = {}
+        self._find_layers()
+        covered = {name for layer in self.layers.values() for name, _ in layer.names.values()}
+        covered.update(name for _, names in self.attentions.values() for name in names.values())
+        self.traced = self._find_traced(covered)  # layers without a rule
+        own = covered.union(*(names.values() for names in self.traced.values()))
+        self.loose = [name for name in params if name not in own]  # what a module uses itself, beside the layers in it
+        self._around = Around(root)
+        self._owned = {name: OwnedParameter(params[name]) for name in params if name in own}
+        self._fixed = fixed
+
+    def _find_layers(self) -> None:
+        inside: set[int] = set()  # output layers of attention, which are never called themselves
+        for module in self.root.modules():
+            if id(module) in inside or parametrize.is_parametrized(module):
+                continue
+            names = self._trainable(module)
+            if _is_plain_attention(module):
+                output: nn.Module = module.out_proj  # type: ignore[assignment]
+                inside.add(id(output))
+                names.update({f"out_proj.{a}": n for a, n in self._trainable(output).items()})
+                if names:
+                    twin = self._twin(module)
+                    twin._modules = {"out_proj": self._twin(output)}
+                    self.attentions[module] = twin, names
+            elif names and (rule := find_rule(module)) is not None:
+                rows = {a: (n, slice(None)) for a, n in names.items()}
+                self.layers[module] = Layer(rule, self._twin(module), rows)
+
+    def _find_traced(self, covered: set[str]) -> dict[nn.Module, dict[str, str]]:
+        found: dict[nn.Module, dict[str, str]] = {}
+        inside: set[int] = set()
+        for module in self.root.modules():
+            if module is self.root or id(module) in inside or isinstance(module, _HOLDERS) or not _is_leaf(module):
+                continue
+            inside.update(map(id, module.modules()))
+            names = {
+                f"{path}.{a}" if path else a: n
+                for path, part in module.named_modules()
+                for a, n in self._trainable(part).items()
+                if n not in covered
+            }
+            if names:
+                found[module] = names
+        return found
+
+    def _trainable(self, module: nn.Module) -> dict[str, str]:
+        """Names of a module's own parameters that are differentiated, by attribute."""
+        names = {a: self._name_of.get((id(module), a)) for a in module._parameters}
+        return {a: n for a, n in names.items() if n in self.params}
+
+    def _twin(self, module: nn.Module) -> nn.Module:
+        """Return the layer with its weights detached and raised to float32, the same otherwise."""
+        twin = copy.copy(module)
+        vars(twin).pop("forward", None)
+        for kind in ("_parameters", "_buffers"):
+            own = getattr(module, kind)
+            setattr(twin, kind, {a: self.values.get(self._name_of.get((id(module), a), ""), t) for a, t in own.items()})
+        return twin
+
+    def run(self, action: Callable[[], Any], forwards: Forwards, copies: dict[str, Tensor]) -> Any:
+        """Run ``action`` with the calls of layers going to ``forwards``, and ``copies`` of the loose parameters.
+
+        Parameters of layers are out of reach meanwhile, except for the layers themselves.
+        """
+        loose = {name: LooseParameter(copies[name]) for name in self.loose}
+        weights = {f"model.{n}": t for n, t in {**self._fixed, **self._owned, **loose}.items()}
+        with _patched(forwards):
+            return call_with(self._around, weights, action)
+
+
+@contextlib.contextmanager
+def _patched(forwards: Forwards) -> Iterator[None]:
+    before = [(module, vars(module).get("forward")) for module in forwards]
+    try:
+        for module, forward in forwards.items():
+            vars(module)["forward"] = forward
+        yield
+    finally:
+        for module, own in before:
+            if own is None:
+                vars(module).pop("forward", None)
+            else:
+                vars(module)["forward"] = own
+
+
+def _is_plain_attention(module: nn.Module) -> bool:
+    return (
+        type(module) is nn.MultiheadAttention
+        and "forward" not in vars(module)
+        and type(module.out_proj) is torch.nn.modules.linear.NonDynamicallyQuantizableLinear
+    )
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    """Whether no layers are in a module, only lists of parameters and what its own parameters are computed from."""
+    kept = {id(part) for holder in module.modules() if isinstance(holder, _HOLDERS) for part in holder.modules()}
+    layers = [m for m in module.modules() if m._parameters or parametrize.is_parametrized(m)]
+    return bool(layers) and all(m is module or id(m) in kept for m in layers)

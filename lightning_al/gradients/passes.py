@@ -1,0 +1,282 @@
+"""The two things that are asked of a recorded pass: norms of gradients, and losses under perturbed weights."""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from lightning_al.gradients.ball import EuclideanBall, ball
+from lightning_al.gradients.costs import CACHED_WEIGHTS
+from lightning_al.gradients.engine import Tape, Use
+from lightning_al.gradients.loose import NoRule
+from lightning_al.gradients.rule import Gradients, Rule, square_norm, square_norms_of
+
+Slot = tuple[str, int | None, int | None]
+"""Rows of a parameter, by the parameter's name."""
+
+
+def _slot(use: Use, short: str) -> Slot:
+    name, rows = use.names[short]
+    return name, rows.start, rows.stop
+
+
+def _shared_slots(tape: Tape) -> set[Slot]:
+    """What more than one call uses; such gradients must be added before norms are taken.
+
+    Raises:
+        NoRule: If calls use overlapping rows of a parameter.
+    """
+    counts = Counter(_slot(use, short) for use in tape.uses for short in use.names)
+    of_name: dict[str, list[tuple[float, float]]] = {}
+    for name, start, stop in counts:
+        of_name.setdefault(name, []).append((start or 0, math.inf if stop is None else stop))
+    for name, stretches in of_name.items():
+        stretches.sort()
+        if any(after[0] < before[1] for before, after in itertools.pairwise(stretches)):
+            raise NoRule(f"calls with overlapping rows of `{name}`")
+    return {slot for slot, n in counts.items() if n > 1}
+
+
+def _shared(use: Use, slots: set[Slot]) -> bool:
+    return any(_slot(use, short) in slots for short in use.names)
+
+
+def _gradients(tape: Tape, rule: Rule, x: Tensor, e: Tensor) -> Gradients:
+    """Return a rule's gradients in memory of their own, since a bias's may be ``e`` itself."""
+    found = rule.gradients(x, e)
+    mine = e.untyped_storage().data_ptr()
+    found = {name: g.clone() if g.untyped_storage().data_ptr() == mine else g for name, g in found.items()}
+    tape.formed_bytes = max(tape.formed_bytes, _bytes(found))
+    return found
+
+
+def _bytes(tree: Any) -> int:
+    return sum(t.numel() * t.element_size() for t in pytree.tree_leaves(tree) if isinstance(t, Tensor))
+
+
+def _note_held(tape: Tape, summed: dict[Slot, Tensor]) -> None:
+    """Write down what is kept once gradients have reached all layers, for the byte budget of the batches to come."""
+    held = _bytes(summed) + sum(_bytes((use.gradients, use.e, use.cache)) for use in tape.uses)
+    tape.held_bytes = max(tape.held_bytes, held)
+
+
+def outputs_of(tree: Any) -> list[Tensor]:
+    """Return the floating tensors among a model's outputs."""
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+
+
+class Loss:
+    """Losses of a recorded pass: their gradient towards the outputs, scaled to about 1 for each unit.
+
+    A float32 gradient of a confident sample is so small that its square is 0, hence the scale.
+
+    Args:
+        tape: The recorded pass.
+        outputs: The model's, with their graph.
+        losses: One for each row, from detached outputs.
+    """
+
+    def __init__(self, tape: Tape, outputs: Any, losses: Callable[[Any], Tensor]) -> None:
+        self.tape = tape
+        self.ends = outputs_of(outputs)
+        self.heads = [end.detach().requires_grad_() for end in self.ends]
+        replacing = dict(zip(map(id, self.ends), self.heads, strict=True))
+        self.outputs = pytree.tree_map(lambda leaf: replacing.get(id(leaf), leaf), outputs)
+        with torch.enable_grad():
+            self.losses = losses(self.outputs)
+
+    def cotangents(self, weights: Tensor | None = None, keep: bool = False) -> tuple[list[Tensor | None], Tensor]:
+        """Return the gradient of ``Σ weights · losses`` towards the outputs divided by its scale, and the scale (U,).
+
+        Outputs that have no part in the losses get None.
+
+        Raises:
+            NoRule: If the losses take something else of the model than the tensors it returned, or if these do not
+                have the batch first.
+        """
+        units = self.tape.units
+        values = self.losses if weights is None else self.losses * weights
+        scale = values.new_zeros(units)
+        if not values.requires_grad:
+            return [None for _ in self.heads], scale
+        wanted = [*self.heads, self.tape.anchor, *self.tape.leaves.values()]
+        grads = torch.autograd.grad(values.sum(), wanted, retain_graph=keep, allow_unused=True)
+        if any(g is not None for g in grads[len(self.heads) :]):
+            raise NoRule("the loss takes more of the model than the tensors it returned")
+        found = [None if g is None or g.numel() == 0 else g for g in grads[: len(self.heads)]]
+        for g in found:
+            if g is None:
+                continue
+            if g.ndim == 0 or len(g) % units:
+                raise NoRule(f"outputs of shape {tuple(g.shape)} for {units} samples")
+            scale = torch.maximum(scale, g.abs().reshape(units, -1).amax(1).to(scale.dtype))
+        unit = torch.where(scale > 0, scale, 1.0)  # NaN stays NaN, as the gradient itself is
+
+        def scaled(g: Tensor) -> Tensor:
+            return g / unit.to(g.dtype).repeat_interleave(len(g) // units).view(-1, *[1] * (g.ndim - 1))
+
+        return [None if g is None else scaled(g) for g in found], scale
+
+
+def gradient_norms(tape: Tape, loss: Loss, norm: str, weights: Tensor | None = None, keep: bool = False) -> Tensor:
+    """Return the norm of the gradient of each unit's (weighted) loss, (U,).
+
+    Args:
+        tape: A recorded pass.
+        loss: Of its outputs.
+        norm: ``"global"`` or ``"tensor_sum"``.
+        weights: Of the losses; default 1.
+        keep: Whether another backward pass follows.
+    """
+    squares: dict[str, Tensor] = {}
+    summed: dict[Slot, Tensor] = {}
+    shared = _shared_slots(tape)
+    cotangents, scale = loss.cotangents(weights, keep)
+
+    def note(name: str, values: Tensor) -> None:
+        squares[name] = squares[name] + values if name in squares else values
+
+    def receive(use: Use, e: Tensor) -> None:
+        if _shared(use, shared):
+            _accumulate(summed, use, _gradients(tape, use.rule, use.x, e))
+            return
+        if use.rule.low_rank and use.rule.prefers_inner_products(use.x, e, perturb=False):
+            found = use.rule.square_norms(use.x, e, use.cache)
+        else:
+            found = square_norms_of(_gradients(tape, use.rule, use.x, e))
+        if not keep:
+            use.cache.clear()
+        for short, values in found.items():
+            note(use.names[short][0], values)
+
+    loose = tape.backward(loss.ends, cotangents, receive, keep=keep)
+    _note_held(tape, summed)
+    for (name, _, _), gradient in summed.items():
+        note(name, square_norm(gradient))
+    for name, gradient in loose.items():
+        note(name, square_norm(gradient))
+    if not squares:  # no trainable parameter has a part in it
+        return torch.zeros_like(scale)
+    each = torch.stack([v.to(scale.dtype) for v in squares.values()])
+    return scale * (each.sum(0).sqrt() if norm == "global" else each.sqrt().sum(0))
+
+
+def _accumulate(summed: dict[Slot, Tensor], use: Use, found: Gradients) -> None:
+    for short, gradient in found.items():
+        slot = _slot(use, short)
+        summed[slot] = summed[slot] + gradient if slot in summed else gradient
+
+
+def perturbed_losses(
+    tape: Tape,
+    inputs: Callable[[], Any],
+    loss: Loss,
+    losses: Callable[[Any], Tensor],
+    *,
+    rho: float,
+    perturbation: str,
+    p: float,
+) -> Tensor:
+    """Return each row's loss under its unit's own worst-case perturbation, (N,).
+
+    Args:
+        tape: A recorded pass.
+        inputs: Gives the pass's inputs anew.
+        loss: Of its outputs; a unit's perturbation is that of the sum over its rows.
+        losses: One for each row, from the perturbed outputs.
+        rho: See :func:`~lightning_al.functional.perturbation.worst_case_perturbation`.
+        perturbation: See there.
+        p: See there.
+    """
+    params = tape.network.params
+    shared = _shared_slots(tape)
+    summed: dict[Slot, Tensor] = {}
+    everything = slice(None)
+    cotangents, scale = loss.cotangents()
+    space = ball(rho, perturbation, p, tape.units, scale)
+
+    def weight_of(slot: Slot) -> Tensor:
+        name, start, stop = slot
+        return params[name][start:stop]
+
+    def receive(use: Use, e: Tensor) -> None:
+        rule = use.rule
+        if _shared(use, shared):
+            _accumulate(summed, use, _gradients(tape, rule, use.x, e))
+        elif isinstance(space, EuclideanBall) and space.linear:
+            if rule.low_rank and rule.prefers_inner_products(use.x, e, perturb=True):
+                for squares in rule.square_norms(use.x, e, use.cache).values():
+                    space.add_squares(squares)
+                use.e = e
+            else:
+                use.gradients = _gradients(tape, rule, use.x, e)
+                for squares in square_norms_of(use.gradients).values():
+                    space.add_squares(squares)
+        else:
+            use.e = e
+            for at, rows, part in _streamed(use):
+                for short, gradient in _gradients(tape, part, use.x[rows], e[rows]).items():
+                    space.add(weight_of(_slot(use, short)), gradient, at)
+
+    loose = tape.backward(loss.ends, cotangents, receive, keep=False)
+    _note_held(tape, summed)
+    for slot, gradient in summed.items():
+        space.add(weight_of(slot), gradient.clone(), everything)
+    for name, gradient in loose.items():
+        space.add(params[name], gradient.clone(), everything)
+
+    def deltas(use: Use, gradients: Gradients, at: slice) -> Gradients:
+        return {k: space.perturbation(weight_of(_slot(use, k)), g, at) for k, g in gradients.items()}
+
+    def run(use: Use, x: Tensor) -> Tensor:
+        rule = use.rule
+        if _shared(use, shared):
+            total = {k: summed[_slot(use, k)].clone() for k in use.names if _slot(use, k) in summed}
+            return rule.perturbed(x, deltas(use, total, everything)) if total else rule.forward(x)
+        if use.gradients is not None:
+            moved = rule.perturbed(x, deltas(use, use.gradients, everything))
+            use.gradients = None
+            return moved
+        if use.e is None:  # no gradient reaches this call
+            return rule.forward(x)
+        if isinstance(space, EuclideanBall) and space.linear:
+            moved = rule.moved_along(x, use.x, use.e, space.step.to(use.e.dtype), use.cache)
+        else:
+            parts = [
+                part.perturbed(x[rows], deltas(use, _gradients(tape, part, use.x[rows], use.e[rows]), at))
+                for at, rows, part in _streamed(use)
+            ]
+            moved = torch.cat(parts) if len(parts) > 1 else parts[0]
+        use.e = None
+        use.cache.clear()
+        return moved
+
+    copies = {
+        name: params[name] + space.perturbation(params[name], loose[name], everything)
+        if name in loose
+        else params[name].expand(tape.units, *params[name].shape)
+        for name in tape.leaves
+    }
+    with torch.no_grad():
+        return losses(tape.replay(inputs(), run, copies))
+
+
+def _streamed(use: Use) -> Iterator[tuple[slice, slice, Rule]]:
+    """Split a call into what is worked on at once: units, their rows, and the rule for them.
+
+    Each unit goes alone where its gradients fill the cache: forming them again then costs less than keeping them.
+    """
+    rule = use.rule
+    weights = sum(getattr(rule.module, short).numel() for short in use.names)
+    if rule.units == 1 or weights <= CACHED_WEIGHTS:
+        yield slice(None), slice(None), rule
+        return
+    rows = len(use.x) // rule.units
+    alone = rule.for_one_unit()
+    for u in range(rule.units):
+        yield slice(u, u + 1), slice(u * rows, (u + 1) * rows), alone

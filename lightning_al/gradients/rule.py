@@ -1,0 +1,148 @@
+"""What a layer contributes to per-sample gradients: the base of all rules, and their register."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+Gradients = dict[str, Tensor]
+"""Per-unit gradients of a layer's parameters by attribute name, (U, *shape) each."""
+
+
+class Rule(ABC):
+    """The per-sample gradients of one call of a layer, ``y = layer(x)`` with tensors of the batch first.
+
+    The engine calls a layer with its weights detached, learns the gradient ``e`` of the loss towards the output ``y``,
+    and asks the rule for what follows from ``(x, e)``. A *unit* is what shares one gradient: a sample, or a group of
+    them. ``x``, ``e`` and ``y`` have N rows, N a multiple of the number of units U, and the rows of a unit follow one
+    another; sums over a unit's rows are the rule's.
+
+    To teach the engine a layer of one's own, define :meth:`gradients` and :meth:`perturbed` and register the class.
+    Layers without a rule are exact too, through ``torch.func``, only slower.
+
+    Args:
+        module: The layer, or a twin of it whose parameters are detached tensors, in float32 at least.
+        names: Attribute names of the parameters to differentiate.
+        units: U.
+
+    Example:
+        >>> class Scale(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.scale = nn.Parameter(torch.ones(3))
+        ...
+        ...     def forward(self, x):
+        ...         return x * self.scale
+        >>> @register_rule(Scale)
+        ... class ScaleRule(Rule):
+        ...     def gradients(self, x, e):
+        ...         return {"scale": self.sum_rows(e * x)}
+        ...
+        ...     def perturbed(self, x, deltas):
+        ...         return x * (self.module.scale + self.per_row(deltas["scale"], x))
+        >>> from lightning_al import functional as F_al
+        >>> F_al.gradient_norm(nn.Sequential(Scale(), nn.Linear(3, 2)), torch.ones(4, 3)).shape
+        torch.Size([4])
+    """
+
+    low_rank: ClassVar[bool] = False
+    """Whether the rule also knows :meth:`square_norms` and :meth:`moved_along` from inner products of ``x`` and ``e``,
+    without forming any gradient."""
+
+    def __init__(self, module: nn.Module, names: tuple[str, ...], units: int) -> None:
+        self.module = module
+        self.names = names
+        self.units = units
+
+    @classmethod
+    def accepts(cls, module: nn.Module) -> bool:
+        """Whether the rule holds for this very layer and its options."""
+        return True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the layer's output."""
+        y: Tensor = self.module.forward(x)  # without hooks, which the call from outside runs
+        return y
+
+    @abstractmethod
+    def gradients(self, x: Tensor, e: Tensor) -> Gradients:
+        """Return each unit's gradient of each parameter in ``names``, (U, *shape)."""
+
+    @abstractmethod
+    def perturbed(self, x: Tensor, deltas: Gradients) -> Tensor:
+        """Return the output with each unit's own ``deltas`` (U, *shape), free to overwrite, added to the weights."""
+
+    # -- inner products instead of gradients, where that is cheaper ------------------------------------------------
+
+    def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
+        """Whether inner products cost less than gradients for these sizes. ``perturb``: a second pass follows."""
+        return False
+
+    def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients:
+        """Return the squared L2 norm of each parameter's gradient, (U,). ``cache`` lives as long as ``x``."""
+        raise NotImplementedError
+
+    def moved_along(self, x: Tensor, then: Tensor, e: Tensor, step: Tensor, cache: dict[str, Any]) -> Tensor:
+        """Return the output for ``x`` with ``step`` (U,) times the gradient of ``(then, e)`` added to the weights."""
+        raise NotImplementedError
+
+    def for_one_unit(self) -> "Rule":
+        """Return the same rule for the rows of a single unit."""
+        alone = copy.copy(self)
+        alone.units = 1
+        return alone
+
+    # -- for rules to use ------------------------------------------------------------------------------------------
+
+    def sum_rows(self, values: Tensor) -> Tensor:
+        """Add up the rows of each unit, (N, ...) -> (U, ...)."""
+        return values if len(values) == self.units else values.unflatten(0, (self.units, -1)).sum(1)
+
+    def rows(self, values: Tensor, n: int) -> Tensor:
+        """Give each row its unit's values, (U, ...) -> (n, ...)."""
+        return values if n == self.units else values.repeat_interleave(n // self.units, 0)
+
+    def per_row(self, values: Tensor, x: Tensor, dim: int = -1) -> Tensor:
+        """Give each row of ``x`` its unit's vector, (U, d), shaped to broadcast along dimension ``dim`` of ``x``."""
+        shape = [len(x)] + [1] * (x.ndim - 1)
+        shape[dim] = -1
+        return self.rows(values, len(x)).reshape(shape)
+
+
+RuleClass = type[Rule]
+_RULES: dict[type[nn.Module], RuleClass] = {}
+
+
+def register_rule(*layers: type[nn.Module]) -> Callable[[RuleClass], RuleClass]:
+    """Class decorator: use the rule for these layer types, and for derived ones that inherit ``forward`` as it is."""
+
+    def register(rule: RuleClass) -> RuleClass:
+        for layer in layers:
+            _RULES[layer] = rule
+        return rule
+
+    return register
+
+
+def find_rule(module: nn.Module) -> RuleClass | None:
+    """Return the rule that holds for a layer, if there is one."""
+    own = type(module).forward
+    for base in type(module).__mro__:
+        rule = _RULES.get(base)
+        # A derived layer may compute something else.
+        if rule is not None and getattr(base, "forward", None) is own and "forward" not in vars(module):
+            return rule if rule.accepts(module) else None
+    return None
+
+
+def square_norm(gradient: Tensor) -> Tensor:
+    """Squared L2 norm of each unit's gradient, (U, *shape) -> (U,)."""
+    return torch.linalg.vector_norm(gradient.unsqueeze(-1).flatten(1), dim=1).square()
+
+
+def square_norms_of(gradients: Gradients) -> Gradients:
+    """:func:`square_norm` of each entry."""
+    return {name: square_norm(g) for name, g in gradients.items()}
