@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -24,7 +24,7 @@ ROUND_HOOKS = ("on_round_start", "on_round_end", "on_query_start", "on_query_end
 MARK = "lightning_al_round"
 RESETS = ("initial", "warm", "continue", "fresh")
 
-Reset = Callable[[pl.LightningModule], None] | str
+Reset = Literal["initial", "warm", "continue", "fresh"] | Callable[[pl.LightningModule], None]
 
 
 def _redraw_of(module: nn.Module) -> Callable[[], None] | None:

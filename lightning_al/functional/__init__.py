@@ -5,9 +5,11 @@ from lightning_al.functional.perturbation import worst_case_perturbation
 from lightning_al.functional.probabilities import cross_entropy, log_probabilities
 from lightning_al.functional.saal import saal
 from lightning_al.functional.selection import kmeans_plusplus, top_k
+from lightning_al.functional.sharpness import SharpnessBound, sharpness_bound
 from lightning_al.functional.uncertainty import entropy, least_confidence, margin
 
 __all__ = [
+    "SharpnessBound",
     "cross_entropy",
     "entropy",
     "gradient_norm",
@@ -16,6 +18,7 @@ __all__ = [
     "log_probabilities",
     "margin",
     "saal",
+    "sharpness_bound",
     "top_k",
     "worst_case_perturbation",
 ]

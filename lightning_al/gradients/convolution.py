@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn import grad as conv_grad
 
-from lightning_al.gradients.costs import CACHED_WEIGHTS, inner_products_are_cheaper
+from lightning_al.gradients.costs import inner_products_are_cheaper
 from lightning_al.gradients.rule import Gradients, Rule, register_rule
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -23,6 +23,7 @@ class ConvolutionRule(Rule):
     """
 
     low_rank = True
+    takes_images = True
 
     @classmethod
     def accepts(cls, module: nn.Module) -> bool:
@@ -97,9 +98,8 @@ class ConvolutionRule(Rule):
             return product.view(units, *shape)
         weight_grad = _WEIGHT_GRAD[self.nd]
         options = (self.stride, padding, self.dilation)
-        if shape.numel() > CACHED_WEIGHTS:
-            pairs = zip(x.unflatten(0, (units, -1)), e.unflatten(0, (units, -1)), strict=True)
-            return torch.stack([weight_grad(a, shape, b, *options, self.groups) for a, b in pairs])
+        if units == 1:
+            return weight_grad(x, shape, e, *options, self.groups).unsqueeze(0)
         merged = torch.Size([units * shape[0], *shape[1:]])
         grads = weight_grad(self._merge(x), merged, self._merge(e), *options, self.groups * units)
         return grads.view(units, *shape)
@@ -124,9 +124,8 @@ class ConvolutionRule(Rule):
     def _with_weights(self, x: Tensor, weight: Tensor, padding: tuple[int, ...]) -> Tensor:
         """Return the output under each unit's own weights, (U, *shape)."""
         units = self.units
-        if x.device.type == "cpu" and weight[0].numel() > CACHED_WEIGHTS:
-            pairs = zip(x.unflatten(0, (units, -1)), weight, strict=True)
-            return torch.cat([self._convolve(a, w, None, padding, self.groups) for a, w in pairs])
+        if units == 1:
+            return self._convolve(x, weight[0], None, padding, self.groups)
         y = self._convolve(self._merge(x), weight.flatten(0, 1), None, padding, self.groups * units)
         return y.unflatten(1, (units, -1)).transpose(0, 1).flatten(0, 1)
 

@@ -11,6 +11,8 @@ import torch
 BATCHED_PRODUCT = {"cpu": 2.3}
 UNFOLD = {"cpu": 100.0}
 CACHED_WEIGHTS = 2**18
+WORTH_A_CALL = 2**22
+"""Multiply-adds of one unit from which it is worth a kernel call of its own."""
 UNCACHED = {"cpu": 3.5}
 
 

@@ -29,6 +29,15 @@ class Layout(NamedTuple):
     each: int
 
 
+class Piece(NamedTuple):
+    """Some units of a layer's call, their rows, the rule for them and their gradients."""
+
+    at: slice
+    rows: slice
+    rule: Rule
+    gradients: Gradients
+
+
 class Use:
     """One call of one layer."""
 
@@ -37,7 +46,7 @@ class Use:
         self.names = names
         self.x = x
         self.e: Tensor | None = None
-        self.gradients: Gradients | None = None
+        self.pieces: list[Piece] = []
         self.cache: dict[str, Any] = {}
 
 
@@ -244,6 +253,8 @@ class Tape:
             rows = x.copies if isinstance(x, LooseParameter) else x.expand(self.units, *x.shape)
         else:
             rows = self._by_rows(x, layout)
+            if self.network.channels_last and rule.takes_images and rows.ndim == 4:
+                rows = rows.contiguous(memory_format=torch.channels_last)
         y = self._record_use(rule, layer, names, rows) if self.replayed is None else self._replay_use(rule, names, rows)
         return LooseParameter(y) if shared else _rows_back(y, layout)
 

@@ -1,22 +1,30 @@
 """How much memory scoring may take, and what it looks like when there is none left."""
 
-import os
+from pathlib import Path
 
 import torch
 
-CPU_MAX_BYTES = 256 * 2**20
+CPU_MAX_BYTES = 2**30
 """More brings no speed on a CPU, whose caches are small."""
 
 
 def default_max_bytes(device: torch.device) -> int:
-    """Return the byte budget for what is held beside the model: a quarter of what is free, on a CPU at most 256 MiB."""
+    """Return the byte budget for what is held beside the model: a quarter of what is free, on a CPU at most 1 GiB."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] // 4)
+    free = _available_bytes()
+    return CPU_MAX_BYTES if free is None else max(min(free // 4, CPU_MAX_BYTES), 1)
+
+
+def _available_bytes() -> int | None:
+    """What a process could still get without swapping, where the system says."""
     try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not every system says
-        return CPU_MAX_BYTES
-    return max(min(free // 4, CPU_MAX_BYTES), 1)
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
 
 
 def is_out_of_memory(error: Exception) -> bool:

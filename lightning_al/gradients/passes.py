@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.ball import EuclideanBall, ball
-from lightning_al.gradients.costs import CACHED_WEIGHTS
-from lightning_al.gradients.engine import Tape, Use
+from lightning_al.gradients.costs import WORTH_A_CALL
+from lightning_al.gradients.engine import Piece, Tape, Use
 from lightning_al.gradients.loose import NoRule
 from lightning_al.gradients.rule import Gradients, Rule, square_norm, square_norms_of
 
@@ -61,7 +61,7 @@ def _bytes(tree: Any) -> int:
 
 def _note_held(tape: Tape, summed: dict[Slot, Tensor]) -> None:
     """Write down what is kept once gradients have reached all layers, for the byte budget of the batches to come."""
-    held = _bytes(summed) + sum(_bytes((use.gradients, use.e, use.cache)) for use in tape.uses)
+    held = _bytes(summed) + sum(_bytes((use.pieces, use.e, use.cache)) for use in tape.uses)
     tape.held_bytes = max(tape.held_bytes, held)
 
 
@@ -148,7 +148,8 @@ def gradient_norms(tape: Tape, loss: Loss, norm: str, weights: Tensor | None = N
         if use.rule.low_rank and use.rule.prefers_inner_products(use.x, e, perturb=False):
             found = use.rule.square_norms(use.x, e, use.cache)
         else:
-            found = square_norms_of(_gradients(tape, use.rule, use.x, e))
+            parts = [square_norms_of(_gradients(tape, part, use.x[rows], e[rows])) for _, rows, part in _pieces(use, e)]
+            found = {short: torch.cat([part[short] for part in parts]) for short in parts[0]}
         if not keep:
             use.cache.clear()
         for short, values in found.items():
@@ -214,12 +215,16 @@ def perturbed_losses(
                     space.add_squares(squares)
                 use.e = e
             else:
-                use.gradients = _gradients(tape, rule, use.x, e)
-                for squares in square_norms_of(use.gradients).values():
-                    space.add_squares(squares)
+                use.pieces = [
+                    Piece(at, rows, part, _gradients(tape, part, use.x[rows], e[rows]))
+                    for at, rows, part in _pieces(use, e)
+                ]
+                for piece in use.pieces:
+                    for short, gradient in piece.gradients.items():
+                        space.add(weight_of(_slot(use, short)), gradient, piece.at)
         else:
             use.e = e
-            for at, rows, part in _streamed(use):
+            for at, rows, part in _pieces(use, e):
                 for short, gradient in _gradients(tape, part, use.x[rows], e[rows]).items():
                     space.add(weight_of(_slot(use, short)), gradient, at)
 
@@ -238,20 +243,20 @@ def perturbed_losses(
         if _shared(use, shared):
             total = {k: summed[_slot(use, k)].clone() for k in use.names if _slot(use, k) in summed}
             return rule.perturbed(x, deltas(use, total, everything)) if total else rule.forward(x)
-        if use.gradients is not None:
-            moved = rule.perturbed(x, deltas(use, use.gradients, everything))
-            use.gradients = None
-            return moved
+        if use.pieces:
+            return _whole(
+                piece.rule.perturbed(x[piece.rows], deltas(use, piece.gradients, piece.at))
+                for piece in _emptied(use.pieces)
+            )
         if use.e is None:  # no gradient reaches this call
             return rule.forward(x)
         if isinstance(space, EuclideanBall) and space.linear:
             moved = rule.moved_along(x, use.x, use.e, space.step.to(use.e.dtype), use.cache)
         else:
-            parts = [
+            moved = _whole(
                 part.perturbed(x[rows], deltas(use, _gradients(tape, part, use.x[rows], use.e[rows]), at))
-                for at, rows, part in _streamed(use)
-            ]
-            moved = torch.cat(parts) if len(parts) > 1 else parts[0]
+                for at, rows, part in _pieces(use, use.e)
+            )
         use.e = None
         use.cache.clear()
         return moved
@@ -266,17 +271,30 @@ def perturbed_losses(
         return losses(tape.replay(inputs(), run, copies))
 
 
-def _streamed(use: Use) -> Iterator[tuple[slice, slice, Rule]]:
+def _pieces(use: Use, e: Tensor) -> Iterator[tuple[slice, slice, Rule]]:
     """Split a call into what is worked on at once: units, their rows, and the rule for them.
 
-    Each unit goes alone where its gradients fill the cache: forming them again then costs less than keeping them.
+    Each unit goes alone where its work is large: what is formed of it stays in the cache.
     """
     rule = use.rule
     weights = sum(getattr(rule.module, short).numel() for short in use.names)
-    if rule.units == 1 or weights <= CACHED_WEIGHTS:
+    positions = e.numel() // max(len(e) * e.shape[1 if e.ndim > 2 else -1], 1)
+    if rule.units == 1 or weights * positions < WORTH_A_CALL:
         yield slice(None), slice(None), rule
         return
     rows = len(use.x) // rule.units
     alone = rule.for_one_unit()
     for u in range(rule.units):
         yield slice(u, u + 1), slice(u * rows, (u + 1) * rows), alone
+
+
+def _emptied(pieces: list[Piece]) -> Iterator[Piece]:
+    """Hand out pieces in order, each let go of once it is used."""
+    pieces.reverse()
+    while pieces:
+        yield pieces.pop()
+
+
+def _whole(parts: Iterator[Tensor]) -> Tensor:
+    found = list(parts)
+    return found[0] if len(found) == 1 else torch.cat(found)

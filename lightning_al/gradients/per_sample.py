@@ -155,6 +155,7 @@ class _Plan(NamedTuple):
 
     layouts: list[Layout]
     bytes_per_group: int
+    channels_last: bool
 
 
 _PLANS: WeakKeyDictionary[nn.Module, dict[Hashable, _Plan | str]] = WeakKeyDictionary()
@@ -173,6 +174,7 @@ class _ByRules(_Scorer):
     ) -> None:
         super().__init__(model)
         self.network = Network(model.root, model.params, model.fixed)
+        self._with_channels_last: Network | None = None
         self.score = score
         self.fast = fast
         self.kind = kind
@@ -191,7 +193,26 @@ class _ByRules(_Scorer):
         if plan is None:
             return _OneAfterAnother(self.model, self.score)(inputs, group_size)
         n = batch_size_of(inputs)
-        return self.fast(Tape(self.network, n // group_size, n, plan.layouts), inputs)
+        network = self._channels_last() if plan.channels_last else self.network
+        return self.fast(Tape(network, n // group_size, n, plan.layouts), inputs)
+
+    def _channels_last(self) -> Network:
+        if self._with_channels_last is None:
+            model = self.model
+            self._with_channels_last = Network(model.root, model.params, model.fixed, channels_last=True)
+        return self._with_channels_last
+
+    def _goes_with_channels_last(self, layouts: list[Layout], samples: Any, group_size: int) -> bool:
+        images = any(layer.rule.takes_images for layer in self.network.layers.values())
+        if not images or any(p.device.type != "cpu" for p in self.model.params.values()):
+            return False
+        try:  # a `view` of the model's may not go with it
+            self.fast(Tape(self._channels_last(), 2, 2 * group_size, layouts), samples)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return False
+        return True
 
     def instead(self, error: Exception) -> str:
         return f"No layer-wise gradients for this model ({error}); its weights go through torch.func."
@@ -245,7 +266,8 @@ class _ByRules(_Scorer):
         if self.network.traced:
             names = ", ".join(sorted({type(m).__name__ for m in self.network.traced}))
             log.info("No rule for %s: their parameters go through torch.func.", names)
-        return _Plan(layouts, max(tape.bytes_used // 2, 1))
+        channels_last = self._goes_with_channels_last(layouts, samples, group_size)
+        return _Plan(layouts, max(tape.bytes_used // 2, 1), channels_last)
 
     def _both_ways(self, model: _Model, layouts: list[Layout], samples: Any, group_size: int) -> tuple[Tensor, Tensor]:
         """Return the scores of two groups by the rules and by the plain loop."""

@@ -52,6 +52,9 @@ class Rule(ABC):
     """Whether the rule also knows :meth:`square_norms` and :meth:`moved_along` from inner products of ``x`` and ``e``,
     without forming any gradient."""
 
+    takes_images: ClassVar[bool] = False
+    """Whether the layer is faster on a CPU with the channels of images (N, C, H, W) last in memory."""
+
     def __init__(self, module: nn.Module, names: tuple[str, ...], units: int) -> None:
         self.module = module
         self.names = names

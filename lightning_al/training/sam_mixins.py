@@ -41,8 +41,8 @@ class SAMMixin(SAMBase):
         running_stats: ``"first"`` (default): only the first pass updates BatchNorm's statistics and other buffers;
             ``"both"``: both do.
         same_noise: Draw the same dropout masks in both passes. Default ``False``.
-        accumulate_grad_batches: Batches per step; both passes see the whole window. Default 1. The Trainer does not know
-            of it: divide ``trainer.estimated_stepping_batches`` by it where a schedule needs the number of steps.
+        accumulate_grad_batches: Batches per step; both passes see the whole window. Default 1. The Trainer does not
+            know of it: divide ``trainer.estimated_stepping_batches`` by it where a schedule counts steps.
         gradient_clip_val: Clips the second gradient; ``None`` (default) or 0: not.
         gradient_clip_algorithm: ``"norm"`` (default) or ``"value"``.
         **kwargs: Go to the module's own ``__init__``.

@@ -3,10 +3,10 @@
     make bench                                      # installs the peers, writes the table
     python tests/benchmarks/gradients.py --models resnet18 --rounds 5 --device cpu
 
-The unit is one plain forward pass, ``eval()`` and ``no_grad``, over the same batch: what an entropy score costs. In every
-round each method runs once, in turn, and its time is divided by that round's unit; the table has the medians. Memory is
-the growth of the process over the batch and the model, each method in a process of its own (on an accelerator, what
-the allocator had at its peak).
+The unit is one plain forward pass, ``eval()`` and ``no_grad``, over the same batch: what an entropy score costs. In
+every round each method runs once, in turn, and its time is divided by that round's unit; the table has the medians.
+Memory is the growth of the process over the batch and the model, each method in a process of its own (on an
+accelerator, what the allocator had at its peak).
 """
 
 import argparse
@@ -43,7 +43,7 @@ CASES = {
 }
 
 
-# ------------------------------------------------------------------------------------------ ours, and other ways to them
+# ----------------------------------------------------------------------------------------- ours, and other ways to them
 
 
 def pseudo_loss(logits: Tensor) -> Tensor:
@@ -98,9 +98,7 @@ def func_saal(model: nn.Module, x: Tensor, perturbation: str) -> Tensor:
             return F.cross_entropy(logits, logits.argmax(1)), logits.argmax(1)
 
         grads, target = diff.gradient(loss, params)
-        steps = worst_case_perturbation(
-            list(params.values()), list(grads.values()), rho=RHO, perturbation=perturbation
-        )
+        steps = worst_case_perturbation(list(params.values()), list(grads.values()), rho=RHO, perturbation=perturbation)
         moved = {name: p + step for (name, p), step in zip(params.items(), steps, strict=True)}
         return F.cross_entropy(call(moved, group), target).detach().unsqueeze(0)
 
@@ -125,7 +123,7 @@ def backpack_norm(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:
 
 
 def opacus_norm(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:
-    """Knows no BatchNorm and no ``eval()``: GroupNorm stands in its place, which changes the model but not its sizes."""
+    """Knows no BatchNorm and no ``eval()``; GroupNorm stands in its place."""
     from opacus.grad_sample import GradSampleModuleFastGradientClipping
     from opacus.validators import ModuleValidator
 

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gradients.exact import FEW, SCORES, assert_exact, assert_exact_otherwise, examples, messages, probe
-from lightning_al.gradients import convolution
 from lightning_al.gradients.convolution import ConvolutionRule
 
 KINDS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -61,10 +60,15 @@ def test_an_even_kernel_pads_one_side_more(way):
     assert_exact(probe(lambda: nn.Conv2d(2, 3, (2, 4), padding="same", dilation=(1, 3))), randn(B, 2, 6, 5), FEW)
 
 
-def test_weights_too_large_for_the_cache_go_one_unit_at_a_time(way, monkeypatch):
-    monkeypatch.setattr(convolution, "CACHED_WEIGHTS", 1)
-    monkeypatch.setattr("lightning_al.gradients.passes.CACHED_WEIGHTS", 1)
+def test_large_work_goes_one_unit_at_a_time(way, monkeypatch):
+    monkeypatch.setattr("lightning_al.gradients.passes.WORTH_A_CALL", 1)
     assert_exact(probe(lambda: nn.Conv2d(4, 4, 3, padding=1, groups=2)), randn(B, 4, 5, 4))
+
+
+def test_a_view_of_images_with_channels_last_is_left_to_plain_memory(way):
+    """`view` needs plain memory, which is found out on the first samples."""
+    net = probe(lambda: nn.Conv2d(2, 3, 3, padding=1), lambda layer, x: layer(x).view(len(x), -1))
+    assert_exact(net, randn(B, 2, 4, 4))
 
 
 def test_frames_merged_into_the_batch(way):

