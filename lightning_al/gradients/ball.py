@@ -37,8 +37,8 @@ class Ball(ABC):
         """Take note of the gradients (u, *shape) of ``weight`` (*shape), of the units ``at``."""
 
     @abstractmethod
-    def perturbation(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
-        """Return the perturbation of ``weight`` by these gradients, which may be overwritten."""
+    def moved(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
+        """Return ``weight`` as each unit's perturbation moves it, (u, *shape). The gradients are overwritten."""
 
 
 class EuclideanBall(Ball):
@@ -64,9 +64,9 @@ class EuclideanBall(Ball):
         """The multiple of each unit's gradient, (U,)."""
         return self.rho * self.scale / (self.scale * self.squares.sqrt() + EPSILON)
 
-    def perturbation(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
+    def moved(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
         """See :class:`Ball`."""
-        return gradient.mul_(_per_unit(self.step[at], gradient))
+        return gradient.mul_(_per_unit(self.step[at], gradient)).add_(weight)
 
 
 class AdaptiveBall(EuclideanBall):
@@ -74,13 +74,24 @@ class AdaptiveBall(EuclideanBall):
 
     linear = False
 
+    def __init__(self, rho: float, units: int, scale: Tensor) -> None:
+        super().__init__(rho, units, scale)
+        self._of: Tensor | None = None
+        self._squared = self._scratch = scale.new_empty(0)
+
     def add(self, weight: Tensor, gradient: Tensor, at: slice) -> None:
         """See :class:`Ball`."""
-        super().add(weight, gradient.mul_(weight), at)
+        if self._scratch.shape != gradient.shape or self._scratch.stride() != gradient.stride():
+            self._scratch = torch.empty_like(gradient)  # new memory for each unit would cost more than the product
+        super().add(weight, torch.mul(gradient, weight, out=self._scratch), at)
 
-    def perturbation(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
+    def moved(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
         """See :class:`Ball`."""
-        return super().perturbation(weight, gradient.mul_(weight.square()), at)
+        if weight is not self._of:  # the units of a layer come one after another
+            self._of, self._squared = weight, weight.square()
+        if len(gradient) == 1 and weight.device.type == "cpu":  # once through memory
+            return torch.addcmul(weight, self._squared, gradient, value=float(self.step[at]), out=gradient)
+        return super().moved(weight, gradient.mul_(self._squared), at)
 
 
 class SignBall(Ball):
@@ -89,9 +100,9 @@ class SignBall(Ball):
     def add(self, weight: Tensor, gradient: Tensor, at: slice) -> None:
         """See :class:`Ball`."""
 
-    def perturbation(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
+    def moved(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
         """See :class:`Ball`."""
-        return gradient.sign_().mul_(self.rho)
+        return gradient.sign_().mul_(self.rho).add_(weight)
 
 
 class PowerBall(Ball):
@@ -115,12 +126,12 @@ class PowerBall(Ball):
         self.total[at] = self.total[at] * (before / unit).pow(self.q) + powers
         self.largest[at] = largest
 
-    def perturbation(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
+    def moved(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
         """See :class:`Ball`."""
         largest, total = self.largest[at], self.total[at]
         unit = gradient / _per_unit(torch.where(largest > 0, largest, 1.0), gradient)
         step = self.rho / torch.where(total > 0, total, 1.0).pow(1 / self.p)
-        return unit.sign() * unit.abs().pow(self.q - 1) * _per_unit(step, unit)
+        return unit.sign().mul_(unit.abs().pow_(self.q - 1)).mul_(_per_unit(step, unit)).add_(weight)
 
 
 def ball(rho: float, perturbation: str, p: float, units: int, scale: Tensor) -> Ball:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn import grad as conv_grad
 
-from lightning_al.gradients.costs import inner_products_are_cheaper
+from lightning_al.gradients.costs import CACHED_WEIGHTS, inner_products_are_cheaper
 from lightning_al.gradients.rule import Gradients, Rule, register_rule
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -98,32 +98,58 @@ class ConvolutionRule(Rule):
             return product.view(units, *shape)
         weight_grad = _WEIGHT_GRAD[self.nd]
         options = (self.stride, padding, self.dilation)
+        if units == 1 and self._is_product():
+            return self._product(self._by_group(e)[0], self._unfold(x, padding)[0]).view(1, *shape)
         if units == 1:
             return weight_grad(x, shape, e, *options, self.groups).unsqueeze(0)
         merged = torch.Size([units * shape[0], *shape[1:]])
         grads = weight_grad(self._merge(x), merged, self._merge(e), *options, self.groups * units)
         return grads.view(units, *shape)
 
+    def _is_product(self) -> bool:
+        """Whether one unit's weights are so many that convolution kernels, which copy them first, lose to a product."""
+        weight = self.weight
+        return (
+            self.groups == 1
+            and weight.device.type == "cpu"
+            and weight.numel() > CACHED_WEIGHTS
+            and weight.is_contiguous()
+        )
+
+    def _product(self, e: Tensor, unfolded: Tensor) -> Tensor:
+        if self.scratch is None:
+            return torch.mm(e, unfolded.t())
+        if "weight" not in self.scratch:  # fresh memory for each unit would cost more than the product
+            self.scratch["weight"] = e.new_empty(len(e), len(unfolded))
+        return torch.mm(e, unfolded.t(), out=self.scratch["weight"])
+
+    def _sizes(self, x: Tensor, padding: tuple[int, ...]) -> list[int]:
+        """Height and the like of the output."""
+        each = zip(x.shape[2:], padding, self.dilation, self.kernel, self.stride, strict=True)
+        return [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in each]
+
     def _merge(self, x: Tensor) -> Tensor:
         """Make the units groups of channels, (N, C, ...) -> (N / U, U * C, ...)."""
         return x.unflatten(0, (self.units, -1)).transpose(0, 1).flatten(1, 2)
 
-    def perturbed(self, x: Tensor, deltas: Gradients) -> Tensor:
+    def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
         """See :class:`Rule`."""
         x, padding = self._padded(x)
-        units = self.units
-        weight, bias = deltas.get("weight"), deltas.get("bias")
-        if weight is None:
-            y = self._convolve(x, self.weight, self.bias, padding, self.groups)
+        own, bias = weights.get("weight"), weights.get("bias")
+        if own is None:
+            y = self._convolve(x, self.weight, None, padding, self.groups)
         else:
-            y = self._with_weights(x, weight.add_(self.weight), padding)
-            if self.bias is not None:
-                bias = self.bias.expand(units, -1) if bias is None else bias + self.bias
-        return y if bias is None else y + self.per_row(bias, y, 1)
+            y = self._with_weights(x, own, padding)
+        if bias is not None:
+            return y + self.per_row(bias, y, 1)
+        return y if self.bias is None else y + self.bias.view(-1, *[1] * self.nd)
 
     def _with_weights(self, x: Tensor, weight: Tensor, padding: tuple[int, ...]) -> Tensor:
         """Return the output under each unit's own weights, (U, *shape)."""
         units = self.units
+        if units == 1 and self._is_product() and len(x) == 1:
+            y = torch.mm(weight.view(weight.shape[1], -1), self._unfold(x, padding)[0])
+            return y.view(1, -1, *self._sizes(x, padding))
         if units == 1:
             return self._convolve(x, weight[0], None, padding, self.groups)
         y = self._convolve(self._merge(x), weight.flatten(0, 1), None, padding, self.groups * units)

@@ -44,10 +44,10 @@ class EmbeddingRule(Rule):
         grads.scatter_add_(1, x.unsqueeze(2).expand_as(e), e)
         return {"weight": grads}
 
-    def perturbed(self, x: Tensor, deltas: Gradients) -> Tensor:
+    def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
         """See :class:`Rule`."""
         index = x.reshape(self.units, -1, 1).expand(-1, -1, self._table().shape[1])
-        return self.forward(x) + deltas["weight"].gather(1, index).view(*x.shape, -1)
+        return weights["weight"].gather(1, index).view(*x.shape, -1)
 
     def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients:
         """See :class:`Rule`."""

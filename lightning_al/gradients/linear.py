@@ -54,15 +54,16 @@ class LinearRule(Rule):
             found["bias"] = e.sum(1)
         return found
 
-    def perturbed(self, x: Tensor, deltas: Gradients) -> Tensor:
+    def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
         """See :class:`Rule`."""
-        y = F.linear(x, self.weight, self.bias)
-        moved = self._positions(y)
-        if "weight" in deltas:
-            moved = torch.baddbmm(moved, self._positions(x), deltas["weight"].transpose(1, 2))
-        if "bias" in deltas:
-            moved = moved + deltas["bias"].unsqueeze(1)
-        return moved.view(y.shape)
+        own, bias = weights.get("weight"), weights.get("bias")
+        shared = self.bias if bias is None else None
+        if own is None:
+            y = F.linear(x, self.weight, shared)
+        else:
+            flat = torch.bmm(self._positions(x), own.transpose(1, 2))
+            y = (flat if shared is None else flat + shared).view(*x.shape[:-1], -1)
+        return y if bias is None else (self._positions(y) + bias.unsqueeze(1)).view(y.shape)
 
     def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients:
         """See :class:`Rule`."""

@@ -45,11 +45,6 @@ class Network:
     def __init__(
         self, root: nn.Module, params: dict[str, Tensor], fixed: dict[str, Tensor], *, channels_last: bool = False
     ) -> None:
-        if channels_last:
-            params, fixed = (
-                {n: t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for n, t in values.items()}
-                for values in (params, fixed)
-            )
         self.channels_last = channels_last
         self.root = root
         self.params = params

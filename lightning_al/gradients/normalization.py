@@ -33,19 +33,19 @@ class AffineRule(Rule):
             found["bias"] = self._reduced(x, e)
         return found
 
-    def perturbed(self, x: Tensor, deltas: Gradients) -> Tensor:
+    def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
         """See :class:`Rule`."""
-        weight, bias = (self._moved(name, deltas) for name in ("weight", "bias"))
+        weight, bias = (self._of_units(name, weights) for name in ("weight", "bias"))
         y = self.normalised(x)
         if weight is not None:
             y = y * self._spread(weight, x)
         return y if bias is None else y + self._spread(bias, x)
 
-    def _moved(self, name: str, deltas: Gradients) -> Tensor | None:
+    def _of_units(self, name: str, weights: Gradients) -> Tensor | None:
         own: Tensor | None = getattr(self.module, name, None)
         if own is None:
             return None
-        return deltas[name] + own if name in deltas else own.expand(self.units, *own.shape)
+        return weights[name] if name in weights else own.expand(self.units, *own.shape)
 
 
 class _OverLastDimensions(AffineRule):
@@ -142,10 +142,10 @@ class BatchNormRule(_OverChannels):
             found["bias"] = self.sum_rows(sums)
         return found
 
-    def perturbed(self, x: Tensor, deltas: Gradients) -> Tensor:
+    def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
         """See :class:`Rule`; one scale and one shift per sample and channel."""
         m: Any = self.module
-        weight, bias = self._moved("weight", deltas), self._moved("bias", deltas)
+        weight, bias = self._of_units("weight", weights), self._of_units("bias", weights)
         scale = torch.rsqrt(m.running_var + m.eps).expand(self.units, -1)
         if weight is not None:
             scale = scale * weight

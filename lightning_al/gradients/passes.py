@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.ball import EuclideanBall, ball
-from lightning_al.gradients.costs import WORTH_A_CALL
+from lightning_al.gradients.costs import CACHED_WEIGHTS, WORTH_A_CALL
 from lightning_al.gradients.engine import Piece, Tape, Use
 from lightning_al.gradients.loose import NoRule
 from lightning_al.gradients.rule import Gradients, Rule, square_norm, square_norms_of
@@ -201,9 +201,11 @@ def perturbed_losses(
     cotangents, scale = loss.cotangents()
     space = ball(rho, perturbation, p, tape.units, scale)
 
+    weights: dict[Slot, Tensor] = {}
+
     def weight_of(slot: Slot) -> Tensor:
         name, start, stop = slot
-        return params[name][start:stop]
+        return weights.setdefault(slot, params[name] if start is None else params[name][start:stop])
 
     def receive(use: Use, e: Tensor) -> None:
         rule = use.rule
@@ -223,10 +225,14 @@ def perturbed_losses(
                     for short, gradient in piece.gradients.items():
                         space.add(weight_of(_slot(use, short)), gradient, piece.at)
         else:
-            use.e = e
-            for at, rows, part in _pieces(use, e):
-                for short, gradient in _gradients(tape, part, use.x[rows], e[rows]).items():
+            keep = sum(weight_of(_slot(use, short)).numel() for short in use.names) <= CACHED_WEIGHTS
+            use.e = None if keep else e  # large ones are formed again, which costs less than keeping them
+            for at, rows, part in _pieces(use, e, reuse=not keep):
+                gradients = _gradients(tape, part, use.x[rows], e[rows])
+                for short, gradient in gradients.items():
                     space.add(weight_of(_slot(use, short)), gradient, at)
+                if keep:
+                    use.pieces.append(Piece(at, rows, part, gradients))
 
     loose = tape.backward(loss.ends, cotangents, receive, keep=False)
     _note_held(tape, summed)
@@ -235,34 +241,43 @@ def perturbed_losses(
     for name, gradient in loose.items():
         space.add(params[name], gradient.clone(), everything)
 
-    def deltas(use: Use, gradients: Gradients, at: slice) -> Gradients:
-        return {k: space.perturbation(weight_of(_slot(use, k)), g, at) for k, g in gradients.items()}
+    def moved(use: Use, gradients: Gradients, at: slice, units: int) -> Gradients:
+        """Each unit's own weights; those that no gradient reaches stay."""
+        found = {}
+        for short in use.names:
+            weight = weight_of(_slot(use, short))
+            gradient = gradients.get(short)
+            if gradient is None:
+                found[short] = weight.expand(units, *weight.shape)
+            else:
+                found[short] = space.moved(weight, gradient, at)
+        return found
 
     def run(use: Use, x: Tensor) -> Tensor:
         rule = use.rule
         if _shared(use, shared):
             total = {k: summed[_slot(use, k)].clone() for k in use.names if _slot(use, k) in summed}
-            return rule.perturbed(x, deltas(use, total, everything)) if total else rule.forward(x)
+            return rule.perturbed(x, moved(use, total, everything, tape.units)) if total else rule.forward(x)
         if use.pieces:
             return _whole(
-                piece.rule.perturbed(x[piece.rows], deltas(use, piece.gradients, piece.at))
+                piece.rule.perturbed(x[piece.rows], moved(use, piece.gradients, piece.at, piece.rule.units))
                 for piece in _emptied(use.pieces)
             )
         if use.e is None:  # no gradient reaches this call
             return rule.forward(x)
         if isinstance(space, EuclideanBall) and space.linear:
-            moved = rule.moved_along(x, use.x, use.e, space.step.to(use.e.dtype), use.cache)
+            y = rule.moved_along(x, use.x, use.e, space.step.to(use.e.dtype), use.cache)
         else:
-            moved = _whole(
-                part.perturbed(x[rows], deltas(use, _gradients(tape, part, use.x[rows], use.e[rows]), at))
-                for at, rows, part in _pieces(use, use.e)
+            y = _whole(
+                part.perturbed(x[rows], moved(use, _gradients(tape, part, use.x[rows], use.e[rows]), at, part.units))
+                for at, rows, part in _pieces(use, use.e, reuse=True)
             )
         use.e = None
         use.cache.clear()
-        return moved
+        return y
 
     copies = {
-        name: params[name] + space.perturbation(params[name], loose[name], everything)
+        name: space.moved(params[name], loose[name], everything)
         if name in loose
         else params[name].expand(tape.units, *params[name].shape)
         for name in tape.leaves
@@ -271,10 +286,11 @@ def perturbed_losses(
         return losses(tape.replay(inputs(), run, copies))
 
 
-def _pieces(use: Use, e: Tensor) -> Iterator[tuple[slice, slice, Rule]]:
+def _pieces(use: Use, e: Tensor, *, reuse: bool = False) -> Iterator[tuple[slice, slice, Rule]]:
     """Split a call into what is worked on at once: units, their rows, and the rule for them.
 
-    Each unit goes alone where its work is large: what is formed of it stays in the cache.
+    Each unit goes alone where its work is large: what is formed of it stays in the cache. With ``reuse`` the gradients
+    of one unit may be overwritten by those of the next.
     """
     rule = use.rule
     weights = sum(getattr(rule.module, short).numel() for short in use.names)
@@ -283,7 +299,7 @@ def _pieces(use: Use, e: Tensor) -> Iterator[tuple[slice, slice, Rule]]:
         yield slice(None), slice(None), rule
         return
     rows = len(use.x) // rule.units
-    alone = rule.for_one_unit()
+    alone = rule.for_one_unit(reuse=reuse)
     for u in range(rule.units):
         yield slice(u, u + 1), slice(u * rows, (u + 1) * rows), alone
 

@@ -41,8 +41,8 @@ class Rule(ABC):
         ...     def gradients(self, x, e):
         ...         return {"scale": self.sum_rows(e * x)}
         ...
-        ...     def perturbed(self, x, deltas):
-        ...         return x * (self.module.scale + self.per_row(deltas["scale"], x))
+        ...     def perturbed(self, x, weights):
+        ...         return x * self.per_row(weights["scale"], x)
         >>> from lightning_al import functional as F_al
         >>> F_al.gradient_norm(nn.Sequential(Scale(), nn.Linear(3, 2)), torch.ones(4, 3)).shape
         torch.Size([4])
@@ -75,8 +75,8 @@ class Rule(ABC):
         """Return each unit's gradient of each parameter in ``names``, (U, *shape)."""
 
     @abstractmethod
-    def perturbed(self, x: Tensor, deltas: Gradients) -> Tensor:
-        """Return the output with each unit's own ``deltas`` (U, *shape), free to overwrite, added to the weights."""
+    def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
+        """Return the output where each unit has its own ``weights`` (U, *shape) in place of those in ``names``."""
 
     # -- inner products instead of gradients, where that is cheaper ------------------------------------------------
 
@@ -92,10 +92,14 @@ class Rule(ABC):
         """Return the output for ``x`` with ``step`` (U,) times the gradient of ``(then, e)`` added to the weights."""
         raise NotImplementedError
 
-    def for_one_unit(self) -> "Rule":
-        """Return the same rule for the rows of a single unit."""
+    scratch: dict[str, Tensor] | None = None
+    """Where gradients may lie that are used up before the next are asked for; None: each set in memory of its own."""
+
+    def for_one_unit(self, *, reuse: bool = False) -> "Rule":
+        """Return the same rule for the rows of a single unit. ``reuse``: its gradients may share memory, see above."""
         alone = copy.copy(self)
         alone.units = 1
+        alone.scratch = {} if reuse else None
         return alone
 
     # -- for rules to use ------------------------------------------------------------------------------------------

@@ -259,8 +259,8 @@ def test_a_rule_of_ones_own():
             assert not self.module.scale.requires_grad
             return {"scale": self.sum_rows((e * x).flatten(1, -2).sum(1) if x.ndim > 2 else e * x)}
 
-        def perturbed(self, x, deltas):
-            return x * (self.module.scale + self.per_row(deltas["scale"], x))
+        def perturbed(self, x, weights):
+            return x * self.per_row(weights["scale"], x)
 
     for kind in (Gate, Derived):
         assert find_rule(kind()) is GateRule
@@ -286,8 +286,8 @@ def test_a_wrong_rule_is_found_out():
         def gradients(self, x, e):
             return {"scale": self.sum_rows(e * x) * (1 + 1e-5)}
 
-        def perturbed(self, x, deltas):
-            return x * (self.module.scale + self.per_row(deltas["scale"], x))
+        def perturbed(self, x, weights):
+            return x * self.per_row(weights["scale"], x)
 
     net = seeded(lambda: Probe(Slightly())).float()
     with messages() as engine:
