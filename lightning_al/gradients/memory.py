@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
-CPU_MAX_BYTES = 2**30
+CPU_MAX_BYTES = 2 * 2**30
 """More brings no speed on a CPU, whose caches are small."""
 
 
 def default_max_bytes(device: torch.device) -> int:
-    """Return the byte budget for what is held beside the model: a quarter of what is free, on a CPU at most 1 GiB."""
+    """Return the byte budget for what is held beside the model: a quarter of what is free, on a CPU at most 2 GiB."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] // 4)
     free = _available_bytes()

@@ -304,7 +304,7 @@ def test_what_running_out_of_memory_looks_like():
 
 def test_the_default_budget(monkeypatch):
     cpu = torch.device("cpu")
-    assert 1 <= memory.default_max_bytes(cpu) <= memory.CPU_MAX_BYTES == 2**30
+    assert 1 <= memory.default_max_bytes(cpu) <= memory.CPU_MAX_BYTES == 2**31
     monkeypatch.setattr(memory.Path, "read_text", lambda self: "MemTotal: 900 kB\nMemAvailable: 400 kB\n")
     assert memory.default_max_bytes(cpu) == 102_400
 
