@@ -105,15 +105,15 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
             '`weights="best"`. Use `reset="warm"`, or `weights="last"`.'
         )
     oracle, task = options["oracle"], options["task"]
-    if options["initial_by"] == "balanced" and oracle is not None and not getattr(oracle, "simulated", False):
-        raise ValueError(
-            f'`initial_by="balanced"` reads every label of the data set, which a {type(oracle).__name__} is there to '
-            'give. Use `initial_by="random"`, or name the indices in `initial`.'
-        )
     if oracle is not None and not isinstance(oracle, Oracle):
         raise TypeError(f"`oracle` must be an `Oracle` (`request` and `poll`), got {type(oracle).__name__}.")
     if task is not None and not isinstance(task, Task):
         raise TypeError(f"`task` must be a `Task`, got {type(task).__name__}.")
+    if options["initial_by"] == "balanced" and oracle is not None and not oracle.simulated:
+        raise ValueError(
+            f'`initial_by="balanced"` reads every label of the data set, which a {type(oracle).__name__} is there to '
+            'give. Use `initial_by="random"`, or name the indices in `initial`.'
+        )
     named = getattr(reset, "__qualname__", type(reset).__name__)
     described = {
         "initial": initial,

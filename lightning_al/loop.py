@@ -1,6 +1,7 @@
 """The active-learning loop: fit, evaluate, score, select, label, record."""
 
 import contextlib
+import functools
 import io
 import logging
 import math
@@ -502,8 +503,8 @@ class ActiveLearningLoop:
                 if len(self.pool.labelled) > 0:
                     return True
                 # The annotator declined all of the initial set.
-                question = another_initial_set(self.options, self.pool, self.datamodule)
-                self._record(trainer.strategy, "asked", question.copy)
+                draw = functools.partial(another_initial_set, self.options, self.pool, self.datamodule)
+                self._record(trainer.strategy, "asked", draw)
             collect_answers(self.campaign, self.oracle, self.task, trainer.strategy, self.datamodule.key)
             if len(self.pool.pending) > 0:
                 return False

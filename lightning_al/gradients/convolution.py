@@ -23,6 +23,7 @@ class ConvolutionRule(Rule):
     """
 
     low_rank = True
+    features_dim = 1
     takes_images = True
 
     @classmethod
@@ -67,10 +68,9 @@ class ConvolutionRule(Rule):
 
     def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
         """See :class:`Rule`."""
-        positions = e.numel() // (self.units * e.shape[1])
         fan_in = self.weight[0].numel()
         return inner_products_are_cheaper(
-            positions,
+            self.positions(e),
             fan_in,
             len(self.weight),
             device=x.device,
@@ -100,8 +100,6 @@ class ConvolutionRule(Rule):
         options = (self.stride, padding, self.dilation)
         if units == 1 and self._is_product():
             return self._product(self._by_group(e)[0], self._unfold(x, padding)[0]).view(1, *shape)
-        if units == 1:
-            return weight_grad(x, shape, e, *options, self.groups).unsqueeze(0)
         merged = torch.Size([units * shape[0], *shape[1:]])
         grads = weight_grad(self._merge(x), merged, self._merge(e), *options, self.groups * units)
         return grads.view(units, *shape)
@@ -150,8 +148,6 @@ class ConvolutionRule(Rule):
         if units == 1 and self._is_product() and len(x) == 1:
             y = torch.mm(weight.view(weight.shape[1], -1), self._unfold(x, padding)[0])
             return y.view(1, -1, *self._sizes(x, padding))
-        if units == 1:
-            return self._convolve(x, weight[0], None, padding, self.groups)
         y = self._convolve(self._merge(x), weight.flatten(0, 1), None, padding, self.groups * units)
         return y.unflatten(1, (units, -1)).transpose(0, 1).flatten(0, 1)
 

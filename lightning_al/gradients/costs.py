@@ -1,9 +1,9 @@
 """Which way to a layer's norms costs less, by counting.
 
-Counts are in multiply-adds of a convolution kernel. The weights below are ratios of speeds, measured with
-``tests/benchmarks/gradients.py --kernels``: on a CPU batched matrix products reach less than half of a convolution's
-speed, unfolding an input costs as much as a hundred multiply-adds per number, and forming the gradient of a weight that
-does not fit the cache is bound by memory.
+Counts are in multiply-adds of a convolution kernel. The weights below are rough ratios of speeds, seen with single
+kernels on one AMD EPYC core: batched matrix products reached less than half of a convolution's speed, unfolding an
+input cost as much as a hundred multiply-adds per number, and forming the gradient of a weight that does not fit the
+cache was bound by memory. Elsewhere they may be off; scores do not depend on them, only their speed.
 """
 
 import torch

@@ -41,8 +41,7 @@ class LinearRule(Rule):
 
     def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
         """See :class:`Rule`."""
-        positions = e.numel() // (self.units * e.shape[-1])
-        return inner_products_are_cheaper(positions, x.shape[-1], e.shape[-1], device=x.device, perturb=perturb)
+        return inner_products_are_cheaper(self.positions(e), x.shape[-1], e.shape[-1], device=x.device, perturb=perturb)
 
     def gradients(self, x: Tensor, e: Tensor) -> Gradients:
         """See :class:`Rule`."""

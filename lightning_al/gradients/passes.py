@@ -90,8 +90,8 @@ class Loss:
         with torch.enable_grad():
             self.losses = losses(self.outputs)
 
-    def cotangents(self, weights: Tensor | None = None, keep: bool = False) -> tuple[list[Tensor | None], Tensor]:
-        """Return the gradient of ``Σ weights · losses`` towards the outputs divided by its scale, and the scale (U,).
+    def cotangents(self) -> tuple[list[Tensor | None], Tensor]:
+        """Return the gradient of the summed losses towards the outputs divided by its scale, and the scale (U,).
 
         Outputs that have no part in the losses get None.
 
@@ -100,12 +100,11 @@ class Loss:
                 have the batch first.
         """
         units = self.tape.units
-        values = self.losses if weights is None else self.losses * weights
-        scale = values.new_zeros(units)
-        if not values.requires_grad:
+        scale = self.losses.new_zeros(units)
+        if not self.losses.requires_grad:
             return [None for _ in self.heads], scale
         wanted = [*self.heads, self.tape.anchor, *self.tape.leaves.values()]
-        grads = torch.autograd.grad(values.sum(), wanted, retain_graph=keep, allow_unused=True)
+        grads = torch.autograd.grad(self.losses.sum(), wanted, allow_unused=True)
         if any(g is not None for g in grads[len(self.heads) :]):
             raise NoRule("the loss takes more of the model than the tensors it returned")
         found = [None if g is None or g.numel() == 0 else g for g in grads[: len(self.heads)]]
@@ -123,20 +122,19 @@ class Loss:
         return [None if g is None else scaled(g) for g in found], scale
 
 
-def gradient_norms(tape: Tape, loss: Loss, norm: str, weights: Tensor | None = None, keep: bool = False) -> Tensor:
-    """Return the norm of the gradient of each unit's (weighted) loss, (U,).
+def gradient_norms(tape: Tape, loss: Loss, norm: str, keep: bool = False) -> Tensor:
+    """Return the norm of the gradient of each unit's loss, (U,).
 
     Args:
         tape: A recorded pass.
         loss: Of its outputs.
         norm: ``"global"`` or ``"tensor_sum"``.
-        weights: Of the losses; default 1.
         keep: Whether another backward pass follows.
     """
     squares: dict[str, Tensor] = {}
     summed: dict[Slot, Tensor] = {}
     shared = _shared_slots(tape)
-    cotangents, scale = loss.cotangents(weights, keep)
+    cotangents, scale = loss.cotangents()
 
     def note(name: str, values: Tensor) -> None:
         squares[name] = squares[name] + values if name in squares else values
@@ -294,8 +292,7 @@ def _pieces(use: Use, e: Tensor, *, reuse: bool = False) -> Iterator[tuple[slice
     """
     rule = use.rule
     weights = sum(getattr(rule.module, short).numel() for short in use.names)
-    positions = e.numel() // max(len(e) * e.shape[1 if e.ndim > 2 else -1], 1)
-    if rule.units == 1 or weights * positions < WORTH_A_CALL:
+    if rule.units == 1 or weights * rule.positions(e) < WORTH_A_CALL:
         yield slice(None), slice(None), rule
         return
     rows = len(use.x) // rule.units

@@ -52,6 +52,9 @@ class Rule(ABC):
     """Whether the rule also knows :meth:`square_norms` and :meth:`moved_along` from inner products of ``x`` and ``e``,
     without forming any gradient."""
 
+    features_dim: ClassVar[int] = -1
+    """Which dimension of an output holds its features; all but this and the rows are positions."""
+
     takes_images: ClassVar[bool] = False
     """Whether the layer is faster on a CPU with the channels of images (N, C, H, W) last in memory."""
 
@@ -77,6 +80,10 @@ class Rule(ABC):
     @abstractmethod
     def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
         """Return the output where each unit has its own ``weights`` (U, *shape) in place of those in ``names``."""
+
+    def positions(self, e: Tensor) -> int:
+        """Return how often the weights were applied to one unit."""
+        return e.numel() // max(self.units * e.shape[self.features_dim], 1)
 
     # -- inner products instead of gradients, where that is cheaper ------------------------------------------------
 
