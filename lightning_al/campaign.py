@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from lightning.pytorch.strategies import Strategy
 
+from lightning_al.distributed import on_rank_zero
 from lightning_al.oracle import DATASET
 from lightning_al.pool import Pool
 
@@ -247,6 +249,12 @@ class Campaign:
         event = _stamp(kind, fields)
         if self.writes:
             _append(self.dirpath, self.events, event)
+        return event
+
+    def record(self, strategy: Strategy, kind: str, make: Callable[[], dict[str, Any]]) -> Event:
+        """Put an event on disk on rank 0, where ``make`` gives its fields, then take note of it on every rank."""
+        event: Event = on_rank_zero(strategy, lambda: self.write(kind, **make()))
+        self.apply(event)
         return event
 
     def apply(self, event: Event) -> None:

@@ -1,6 +1,6 @@
 """The user's datamodule seen through a pool: training on what is labelled, scoring what is not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as pl
@@ -8,17 +8,16 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.utils.data import (
-    BatchSampler,
     DataLoader,
     Dataset,
     DistributedSampler,
     IterableDataset,
     RandomSampler,
-    SequentialSampler,
     Subset,
 )
 
 from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
+from lightning_al.labelled import EpochSampler, LabelledView, check_train_loader
 from lightning_al.pool import Pool
 from lightning_al.randomness import derive_seed
 from lightning_al.scoring import BlockSampler
@@ -32,58 +31,6 @@ _DELEGATED_HOOKS = (
     "on_after_batch_transfer",
     "on_exception",
 )
-
-
-class LabelledView(Dataset):
-    """Some samples of a data set, with the labels that were told in place of the data set's own.
-
-    Args:
-        dataset: Map-style.
-        indices: Which samples, in order.
-        label_of: The label of a dataset index, or None to leave samples as they are.
-        task: Puts a label into a sample.
-    """
-
-    def __init__(self, dataset: Dataset, indices: list[int], label_of: Callable[[int], Any] | None, task: Task) -> None:
-        self.dataset = dataset
-        self.indices = indices
-        self.label_of = label_of
-        self.task = task
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def _told(self, index: int, sample: Any) -> Any:
-        return sample if self.label_of is None else self.task.with_label(sample, self.label_of(index))
-
-    def __getitem__(self, position: int) -> Any:
-        index = self.indices[position]
-        return self._told(index, self.dataset[index])
-
-    def __getitems__(self, positions: list[int]) -> list[Any]:
-        indices = [self.indices[p] for p in positions]
-        if callable(getattr(self.dataset, "__getitems__", None)):
-            samples = self.dataset.__getitems__(indices)  # type: ignore[attr-defined]
-        else:
-            samples = [self.dataset[i] for i in indices]
-        return [self._told(i, s) for i, s in zip(indices, samples, strict=True)]
-
-
-class EpochSampler(DistributedSampler):
-    """A sampler whose order, and the seeds of the loader's workers, follow from (seed, epoch) alone.
-
-    So a round that was killed and resumed sees the same batches.
-    """
-
-    def __init__(self, dataset: Dataset, *, num_replicas: int, rank: int, shuffle: bool, seed: int) -> None:
-        super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=shuffle, seed=seed % 2**31)
-        self.generator = torch.Generator()
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Begin ``epoch``; Lightning calls this."""
-        super().set_epoch(epoch)
-        self.generator.manual_seed(derive_seed(self.seed, self.rank, "workers", epoch))
 
 
 class ActiveDataModule(pl.LightningDataModule):
@@ -214,7 +161,7 @@ class ActiveDataModule(pl.LightningDataModule):
             if trainer.local_rank == 0 and (self.prepare_data_per_node or trainer.is_global_zero):
                 self.prepare_data()
         self.setup("fit")
-        self._template = _check_train_loader(self.datamodule.train_dataloader())
+        self._template = check_train_loader(self.datamodule.train_dataloader())
         self.train_set: Dataset = self._template.dataset
         self.pool_set = self._find_pool_set()
         self.setup(evaluate)
@@ -396,31 +343,3 @@ class ActiveDataModule(pl.LightningDataModule):
 
     def __iter__(self) -> Iterator[Any]:  # a wrapper with __getattr__ must not pass for iterable
         raise TypeError("ActiveDataModule is not iterable.")
-
-
-def _check_train_loader(loader: Any) -> DataLoader:
-    if not isinstance(loader, DataLoader):
-        raise TypeError(
-            f"`train_dataloader()` must return one `torch.utils.data.DataLoader`, got {type(loader).__name__}: the "
-            "loop must know which samples are in it."
-        )
-    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
-        raise TypeError(
-            f"The training set is iterable ({type(loader.dataset).__name__}); active learning needs stable indices. "
-            "Use a map-style data set, with `__getitem__` and `__len__`."
-        )
-    if loader.batch_size is None or type(loader.batch_sampler) is not BatchSampler:
-        raise TypeError(
-            f"The train loader has a batch sampler of its own ({type(loader.batch_sampler).__name__}), which draws "
-            "positions of the whole training set and cannot be carried over to the labelled part. Use `batch_size=` "
-            "with `shuffle=`."
-        )
-    sampler = loader.sampler
-    plain = type(sampler) in (RandomSampler, SequentialSampler, DistributedSampler)
-    if not plain or getattr(sampler, "replacement", False) or getattr(sampler, "_num_samples", None) is not None:
-        raise TypeError(
-            f"The train loader has a sampler of its own ({type(sampler).__name__}), which draws positions of the whole "
-            "training set and cannot be carried over to the labelled part. Use `shuffle=True`; weight classes in the "
-            "loss."
-        )
-    return loader

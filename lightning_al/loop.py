@@ -1,11 +1,9 @@
 """The active-learning loop: fit, evaluate, score, select, label, record."""
 
-import contextlib
 import functools
 import io
 import logging
 import math
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,17 +15,17 @@ from torch import Tensor
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign import Campaign, Event, RoundResult
-from lightning_al.checks import check_options, check_positions, check_project
+from lightning_al.campaign import Campaign, RoundResult
+from lightning_al.checks import check_options, check_project
 from lightning_al.datamodule import ActiveDataModule
-from lightning_al.distributed import check_same_on_every_rank, end_process_group, on_rank_zero
-from lightning_al.fitting import MARK, RepeatedFit, Reset, call_round_hook
+from lightning_al.distributed import check_same_on_every_rank, end_process_group
+from lightning_al.fitting import RepeatedFit, Reset, call_round_hook
 from lightning_al.labelling import another_initial_set, collect_answers, write_answers
-from lightning_al.opening import begin_fits, open_campaign, weights_file
+from lightning_al.learning import fit_round
+from lightning_al.opening import begin_fits, open_campaign
 from lightning_al.oracle import Oracle, sort_answers
 from lightning_al.pool import Indices, Pool
-from lightning_al.randomness import derive_seed, generator
-from lightning_al.scoring import score_pool
+from lightning_al.querying import query, score
 from lightning_al.task import ClassificationTask, Task
 
 log = logging.getLogger(__name__)
@@ -267,7 +265,7 @@ class ActiveLearningLoop:
                 trainer,
                 acquisition,
                 resume=resume,
-                rehearse=lambda indices: self._score(trainer, acquisition, indices, check=True),
+                rehearse=lambda indices: score(self, trainer, acquisition, indices, check=True),
             )
             self._take(campaign)
             self._fits, self._fitted_now = begin_fits(self, trainer, campaign, self._fits)
@@ -317,7 +315,7 @@ class ActiveLearningLoop:
             call_round_hook(trainer, "on_round_start", self)
             self._fit(trainer, number)
             if not self._is_over():
-                self._query(trainer, acquisition, number, self._next_query_size())
+                query(self, trainer, acquisition, number, self._next_query_size())
             self._report(trainer)
             call_round_hook(trainer, "on_round_end", self)
         self.status = "finished"
@@ -345,7 +343,7 @@ class ActiveLearningLoop:
         number = campaign.next_round
         call_round_hook(trainer, "on_round_start", self)
         self._fit(trainer, number)
-        picked = self._query(trainer, acquisition, number, k if k is not None else self._next_query_size())
+        picked = query(self, trainer, acquisition, number, k if k is not None else self._next_query_size())
         self._report(trainer)
         call_round_hook(trainer, "on_round_end", self)
         self.status = "waiting"
@@ -382,117 +380,10 @@ class ActiveLearningLoop:
 
     def _fit(self, trainer: pl.Trainer, number: int) -> None:
         """Fit and evaluate, unless the present weights were fitted on the present labels."""
-        assert self.campaign is not None
         assert self._fits is not None
-        campaign, fits = self.campaign, self._fits
-        if self._is_fitted() and self._fitted_now:
-            return
-        self.datamodule.check_training(len(self.pool.labelled))
-        started = fits.round_checkpoint(number)
-        resume_from = on_rank_zero(trainer.strategy, lambda: self._usable(started, number))
-        digest = campaign.label_digest
-        fit_seconds = fits.fit(number, digest=digest, resume_from=None if resume_from is None else Path(resume_from))
-        if self.weights == "best":
-            # Written by this very fit: hyperparameters in it may be anything the user's module took.
-            best = torch.load(fits.best_checkpoint(), map_location="cpu", weights_only=False)
-            self.model.load_state_dict(best["state_dict"])
-        start = time.perf_counter()
-        evaluate = getattr(trainer, self.evaluate)
-        results = evaluate(self.model, datamodule=self.datamodule, verbose=False)
-        metrics = {name: float(value) for result in results for name, value in result.items()}
-        seconds = {"fit": fit_seconds, "evaluate": time.perf_counter() - start}
-        # Weights first: the event says that they are there.
-        before = campaign.last_fit
-        state = {"state_dict": self.model.state_dict(), "optimizer_states": fits.optimizer_states}
-        name = weights_file({"round": number, "digest": digest})
-        campaign.save_state(name, {**state, "scaler_state": fits.scaler_state})
-        self._record(
-            trainer.strategy,
-            "fitted",
-            lambda: {
-                "round": number,
-                "labelled": len(self.pool.labelled),
-                "digest": digest,
-                "metrics": metrics,
-                "seconds": seconds,
-                "steps": _compat.steps(trainer),
-            },
-        )
-        if trainer.is_global_zero:
-            started.unlink(missing_ok=True)
-            if before is not None and weights_file(before) != name:
-                old = campaign.dirpath / weights_file(before)
-                old.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # the user's checkpoints may be in it
-                    old.parent.rmdir()
-        self._fitted_now = True
-
-    def _usable(self, checkpoint: Path, number: int) -> str | None:
-        """Return the checkpoint of a killed round if it is of these labels and loads without running code."""
-        assert self.campaign is not None
-        assert self._fits is not None
-        if not checkpoint.is_file() or self._fitted_now:
-            return None
-        try:
-            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-            if state.get(MARK) != self._fits.mark(number, self.campaign.label_digest):
-                return None  # labels came since, so the round starts over
-        except Exception as error:
-            log.warning("%s cannot be used (%s); round %d starts over.", checkpoint, error, number)
-            return None
-        return str(checkpoint)
-
-    def _query(self, trainer: pl.Trainer, acquisition: Acquisition, number: int, k: int) -> list[int]:
-        """Score candidates, select ``k`` of them and put the question on disk."""
-        call_round_hook(trainer, "on_query_start", self)
-        candidates = self.pool.candidates(self.subpool_size, generator=generator(self.seed, number, "candidates"))
-        if self.subpool_size is not None and len(candidates) < self.subpool_size:
-            rank_zero_info(f"Only {len(candidates)} of subpool_size={self.subpool_size} candidates are left.")
-        k = min(k, len(candidates))
-        start = time.perf_counter()
-        rows = self._score(trainer, acquisition, candidates)
-        labelled_rows: dict[str, Tensor] = {}
-        if acquisition.uses_labelled:
-            labelled_rows = self._score(trainer, acquisition, self.pool.labelled)
-        score_seconds = time.perf_counter() - start
-
-        def question() -> dict[str, Any]:
-            start = time.perf_counter()
-            positions = acquisition.select(
-                rows, k, labelled_rows=labelled_rows, generator=generator(self.seed, number, "select")
-            )
-            chosen = check_positions(positions, k, len(candidates), acquisition)
-            indices = candidates[chosen].tolist()
-            return {
-                "round": number,
-                "indices": indices,
-                "keys": [self.datamodule.key(i) for i in indices],
-                "scores": rows["score"][chosen].tolist() if "score" in rows else [],
-                "seconds": {"score": score_seconds, "select": time.perf_counter() - start},
-            }
-
-        event = self._record(trainer.strategy, "asked", question)
-        call_round_hook(trainer, "on_query_end", self)
-        return list(event["indices"])
-
-    def _score(
-        self, trainer: pl.Trainer, acquisition: Acquisition, indices: Tensor, check: bool = False
-    ) -> dict[str, Tensor]:
-        if not acquisition.requires:
-            return {"index": indices}
-        sharded, local = self.datamodule.pool_pass(indices, acquisition.batch_multiple)
-        [rows] = score_pool(
-            trainer,
-            self.model,
-            self.datamodule,
-            indices,
-            [acquisition],
-            sharded=sharded,
-            local=local,
-            seed=derive_seed(self.seed, self.campaign.next_round if self.campaign is not None else 0, "score"),
-            check=self.task.check if check else None,
-        )
-        return rows
+        if not (self._is_fitted() and self._fitted_now):
+            fit_round(self, trainer, self._fits, number, resume=not self._fitted_now)
+            self._fitted_now = True
 
     def _collect(self, trainer: pl.Trainer) -> bool:
         """Ask the oracle for what is pending and put its answers on disk. Whether nothing is pending any more."""
@@ -504,20 +395,10 @@ class ActiveLearningLoop:
                     return True
                 # The annotator declined all of the initial set.
                 draw = functools.partial(another_initial_set, self.options, self.pool, self.datamodule)
-                self._record(trainer.strategy, "asked", draw)
+                self.campaign.record(trainer.strategy, "asked", draw)
             collect_answers(self.campaign, self.oracle, self.task, trainer.strategy, self.datamodule.key)
             if len(self.pool.pending) > 0:
                 return False
-
-    # -- records ---------------------------------------------------------------------------------------------------
-
-    def _record(self, strategy: Any, kind: str, make: Any) -> Event:
-        """Put an event on disk on rank 0, then take note of it on every rank."""
-        assert self.campaign is not None
-        campaign = self.campaign
-        event: Event = on_rank_zero(strategy, lambda: campaign.write(kind, **make()))
-        campaign.apply(event)
-        return event
 
     def _report(self, trainer: pl.Trainer) -> None:
         """For each finished round one line on the console and one row in every logger, the labelled count as step."""
@@ -533,7 +414,7 @@ class ActiveLearningLoop:
             for logger in trainer.loggers:
                 logger.log_metrics(row, step=result.labelled)
                 logger.save()  # before it is taken as reported
-            self._record(trainer.strategy, "reported", lambda number=result.round: {"round": number})
+            self.campaign.record(trainer.strategy, "reported", functools.partial(dict, round=result.round))
 
 
 def _few(indices: Tensor) -> str:

@@ -4,7 +4,7 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from lightning_al import ActiveDataModule, ActiveLearningLoop, ClassificationTask, Pool
-from lightning_al.datamodule import EpochSampler, LabelledView
+from lightning_al.labelled import EpochSampler, LabelledView
 from tests.projects import Data, Net, make_data, make_trainer
 
 
