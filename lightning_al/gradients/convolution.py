@@ -1,5 +1,7 @@
 """Convolutions of one to three dimensions, with stride, padding, dilation and groups."""
 
+import itertools
+import math
 from typing import Any
 
 import torch
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn import grad as conv_grad
 
-from lightning_al.gradients.costs import CACHED_WEIGHTS, inner_products_are_cheaper
+from lightning_al.gradients.costs import CACHED_WEIGHTS, costs_of_alike, inner_products_are_cheaper
 from lightning_al.gradients.rule import Gradients, Rule, register_rule
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -68,16 +70,21 @@ class ConvolutionRule(Rule):
 
     def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
         """See :class:`Rule`."""
-        fan_in = self.weight[0].numel()
         return inner_products_are_cheaper(
             self.positions(e),
-            fan_in,
+            self.weight[0].numel(),
             len(self.weight),
+            alike=min(self._alike_costs(x, self.positions(e))),
             device=x.device,
             perturb=perturb,
-            groups=self.groups,
-            unfolds=fan_in * self.groups > x.shape[1],
+            convolves=True,
         )
+
+    def units_at_once(self, weights: int, e: Tensor) -> int:
+        """See :class:`Rule`. Kernels for volumes are slow unless many units are merged into one call."""
+        if self.nd == 3 and e.device.type == "cpu" and not self._is_product():
+            return self.units
+        return super().units_at_once(weights, e)
 
     # -- gradients -------------------------------------------------------------------------------------------------
 
@@ -153,6 +160,46 @@ class ConvolutionRule(Rule):
 
     # -- inner products --------------------------------------------------------------------------------------------
 
+    def _alike_costs(self, x: Tensor, positions: int) -> tuple[float, float]:
+        """Return what :meth:`_alike` costs for one unit by pixels, and by unfolding."""
+        padded = [n + left + right for n, left, right in zip(x.shape[2:], *self._sides(), strict=True)]
+        pixels = len(x) // self.units * math.prod(padded)
+        return costs_of_alike(
+            pixels, positions, x.shape[1], kernel=math.prod(self.kernel), groups=self.groups, device=x.device
+        )
+
+    def _sides(self) -> tuple[list[int], list[int]]:
+        """Return the padding before and after, for each dimension."""
+        sides: Any = self.module._reversed_padding_repeated_twice
+        return list(sides[0::2])[::-1], list(sides[1::2])[::-1]
+
+    def _alike(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the inner products of what the output positions of ``a`` and of ``b`` see, (U * groups, T, T).
+
+        They are sums of inner products of pixels, one for each weight of the kernel, ``Σ_o ⟨a[t + o], b[t' + o]⟩``, so
+        that nothing need be unfolded.
+        """
+        (a, padding), (b, _) = self._padded(a), self._padded(b)
+        sizes = self._sizes(a, padding)
+        rows = len(a) // self.units
+        by_pixels, by_unfolding = self._alike_costs(a, rows * math.prod(sizes))
+        if by_unfolding < by_pixels:
+            return torch.bmm(self._unfold(a, padding).transpose(1, 2), self._unfold(b, padding))
+        sides = [side for p in reversed(padding) for side in (p, p)]
+        a, b = F.pad(a, sides), F.pad(b, sides)
+        pixels = torch.bmm(self._by_group(a).transpose(1, 2), self._by_group(b))
+        grid = pixels.view(-1, rows, *a.shape[2:], rows, *b.shape[2:])
+        total: Tensor | None = None
+        for offsets in itertools.product(*map(range, self.kernel)):
+            starts = [o * d for o, d in zip(offsets, self.dilation, strict=True)]
+            at = tuple(slice(o, o + s * (n - 1) + 1, s) for o, s, n in zip(starts, self.stride, sizes, strict=True))
+            everything = slice(None)
+            here = (everything, everything, *at, everything, *at)
+            seen = grid[here]
+            total = seen.clone(memory_format=torch.contiguous_format) if total is None else total.add_(seen)
+        assert total is not None
+        return total.view(len(pixels), rows * math.prod(sizes), -1)
+
     def _unfold(self, x: Tensor, padding: tuple[int, ...]) -> Tensor:
         """Return what each output position sees, (N, C, ...) -> (U * groups, in / groups * kernel, T)."""
         if all(k == 1 for k in self.kernel) and not any(padding):
@@ -182,8 +229,7 @@ class ConvolutionRule(Rule):
         found: Gradients = {}
         if "weight" in self.names:
             if "gram" not in cache:
-                cache["unfolded"] = self._unfold(*self._padded(x))
-                cache["gram"] = torch.bmm(cache["unfolded"].transpose(1, 2), cache["unfolded"])
+                cache["gram"] = self._alike(x, x)
             folded = self._by_group(e)
             both = cache["gram"] * torch.bmm(folded.transpose(1, 2), folded)
             found["weight"] = both.view(self.units, -1).sum(1).clamp(min=0)
@@ -193,11 +239,9 @@ class ConvolutionRule(Rule):
 
     def moved_along(self, x: Tensor, then: Tensor, e: Tensor, step: Tensor, cache: dict[str, Any]) -> Tensor:
         """See :class:`Rule`."""
-        x, padding = self._padded(x)
-        y = self._convolve(x, self.weight, self.bias, padding, self.groups)
+        y = self.forward(x)
         if "weight" in self.names:
-            before = cache["unfolded"] if "unfolded" in cache else self._unfold(*self._padded(then))
-            products = torch.bmm(before.transpose(1, 2), self._unfold(x, padding))
+            products = self._alike(then, x)
             steps = step.repeat_interleave(self.groups).view(-1, 1, 1)
             update = torch.bmm(self._by_group(e) * steps, products).view(self.units, e.shape[1], -1)
             rows = len(y) // self.units

@@ -41,7 +41,10 @@ class LinearRule(Rule):
 
     def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
         """See :class:`Rule`."""
-        return inner_products_are_cheaper(self.positions(e), x.shape[-1], e.shape[-1], device=x.device, perturb=perturb)
+        positions, fan_in, fan_out = self.positions(e), x.shape[-1], e.shape[-1]
+        return inner_products_are_cheaper(
+            positions, fan_in, fan_out, alike=positions**2 * fan_in, device=x.device, perturb=perturb
+        )
 
     def gradients(self, x: Tensor, e: Tensor) -> Gradients:
         """See :class:`Rule`."""

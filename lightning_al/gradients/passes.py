@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.ball import EuclideanBall, ball
-from lightning_al.gradients.costs import CACHED_WEIGHTS, WORTH_A_CALL
+from lightning_al.gradients.costs import CACHED_WEIGHTS
 from lightning_al.gradients.engine import Piece, Tape, Use
 from lightning_al.gradients.loose import NoRule
 from lightning_al.gradients.rule import Gradients, Rule, square_norm, square_norms_of
@@ -287,18 +287,20 @@ def perturbed_losses(
 def _pieces(use: Use, e: Tensor, *, reuse: bool = False) -> Iterator[tuple[slice, slice, Rule]]:
     """Split a call into what is worked on at once: units, their rows, and the rule for them.
 
-    Each unit goes alone where its work is large: what is formed of it stays in the cache. With ``reuse`` the gradients
-    of one unit may be overwritten by those of the next.
+    With ``reuse`` the gradients of one piece may be overwritten by those of the next.
     """
     rule = use.rule
     weights = sum(getattr(rule.module, short).numel() for short in use.names)
-    if rule.units == 1 or weights * rule.positions(e) < WORTH_A_CALL:
+    size = rule.units_at_once(weights, e)
+    if size >= rule.units:
         yield slice(None), slice(None), rule
         return
     rows = len(use.x) // rule.units
-    alone = rule.for_one_unit(reuse=reuse)
-    for u in range(rule.units):
-        yield slice(u, u + 1), slice(u * rows, (u + 1) * rows), alone
+    for start in range(0, rule.units, size):
+        stop = min(start + size, rule.units)
+        if start == 0 or stop - start < size:
+            part = rule.for_units(stop - start, reuse=reuse)
+        yield slice(start, stop), slice(start * rows, stop * rows), part
 
 
 def _emptied(pieces: list[Piece]) -> Iterator[Piece]:

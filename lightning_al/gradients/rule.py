@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from lightning_al.gradients.costs import units_at_once
+
 Gradients = dict[str, Tensor]
 """Per-unit gradients of a layer's parameters by attribute name, (U, *shape) each."""
 
@@ -102,12 +104,16 @@ class Rule(ABC):
     scratch: dict[str, Tensor] | None = None
     """Where gradients may lie that are used up before the next are asked for; None: each set in memory of its own."""
 
-    def for_one_unit(self, *, reuse: bool = False) -> "Rule":
-        """Return the same rule for the rows of a single unit. ``reuse``: its gradients may share memory, see above."""
-        alone = copy.copy(self)
-        alone.units = 1
-        alone.scratch = {} if reuse else None
-        return alone
+    def units_at_once(self, weights: int, e: Tensor) -> int:
+        """Return how many units' gradients to form in one call, where ``weights`` parameters are asked for."""
+        return units_at_once(self.units, weights, self.positions(e), e.device)
+
+    def for_units(self, units: int, *, reuse: bool = False) -> "Rule":
+        """Return the same rule for the rows of fewer units. ``reuse``: their gradients may share memory, see above."""
+        fewer = copy.copy(self)
+        fewer.units = units
+        fewer.scratch = {} if reuse else None
+        return fewer
 
     # -- for rules to use ------------------------------------------------------------------------------------------
 

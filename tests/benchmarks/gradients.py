@@ -15,6 +15,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from types import MethodType
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,7 @@ from lightning_al import functional as F_al
 from lightning_al.functional.perturbation import worst_case_perturbation
 from lightning_al.gradients.per_sample import score_groups
 from lightning_al.zoo import ResNet18, ViT
+from lightning_al.zoo.resnet import BasicBlock
 
 RHO = 0.05
 
@@ -122,14 +124,21 @@ def backpack_norm(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:
     return run
 
 
+def add_out_of_place(block: BasicBlock, x: Tensor) -> Tensor:
+    identity = x if block.downsample is None else block.downsample(x)
+    return block.relu(block.bn2(block.conv2(block.relu(block.bn1(block.conv1(x))))) + identity)
+
+
 def opacus_norm(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:
     """Knows no BatchNorm and no ``eval()``; GroupNorm stands in its place."""
     from opacus.grad_sample import GradSampleModuleFastGradientClipping
     from opacus.validators import ModuleValidator
 
-    for module in model.modules():
+    for module in model.modules():  # it refuses operations in place
         if isinstance(module, nn.ReLU):
             module.inplace = False
+        if isinstance(module, BasicBlock):
+            module.forward = MethodType(add_out_of_place, module)
     net = GradSampleModuleFastGradientClipping(ModuleValidator.fix(model).train(), loss_reduction="sum")
 
     def run() -> Tensor:
@@ -275,8 +284,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, help="default: each model's own")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--ours", action="store_true", help="leave the other ways out")
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     print(f"{where}, {torch.get_num_threads()} thread(s), torch {torch.__version__}, {options.rounds} rounds")

@@ -9,12 +9,19 @@ from gradients.exact import FEW, SCORES, assert_exact, assert_exact_otherwise, e
 from lightning_al.gradients.convolution import ConvolutionRule
 
 KINDS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-WAYS = {"inner products": True, "gradients": False}
+WAYS = {
+    "inner products of pixels": (True, (0, 1)),
+    "inner products, unfolded": (True, (1, 0)),
+    "gradients": (False, ()),
+}
 
 
 @pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
-    monkeypatch.setattr(ConvolutionRule, "prefers_inner_products", lambda *a, **k: WAYS[request.param])
+    inner_products, costs = WAYS[request.param]
+    monkeypatch.setattr(ConvolutionRule, "prefers_inner_products", lambda *a, **k: inner_products)
+    if costs:
+        monkeypatch.setattr(ConvolutionRule, "_alike_costs", lambda *a, **k: costs)
 
 
 @st.composite
@@ -61,8 +68,14 @@ def test_an_even_kernel_pads_one_side_more(way):
 
 
 def test_large_work_goes_one_unit_at_a_time(way, monkeypatch):
-    monkeypatch.setattr("lightning_al.gradients.passes.WORTH_A_CALL", 1)
+    monkeypatch.setattr("lightning_al.gradients.costs.WORTH_A_CALL", {"cpu": 1})
     assert_exact(probe(lambda: nn.Conv2d(4, 4, 3, padding=1, groups=2)), randn(B, 4, 5, 4))
+
+
+def test_large_gradients_go_some_units_at_a_time(way, monkeypatch):
+    monkeypatch.setattr("lightning_al.gradients.costs.FORMED_AT_ONCE", {"cpu": 2 * 4 * 4 * 9 + 8})
+    for nd in KINDS:
+        assert_exact(probe(lambda: KINDS[nd](4, 4, 3, padding=1)), randn(B, 4, *[4] * nd), FEW)
 
 
 def test_a_view_of_images_with_channels_last_is_left_to_plain_memory(way):
