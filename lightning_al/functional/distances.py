@@ -15,8 +15,8 @@ from torch import Tensor
 
 from lightning_al.functional.selection import _check_finite
 
-_BLOCK = 2**19  # entries of a block of products: a few MiB, so that it stays in the cache
-_COLUMNS = 2**13
+_BLOCK = 2**18  # entries of a block of products: 1 or 2 MiB, so that it stays in the cache
+_COLUMNS = 2**10  # of a block of many rows
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ def on_sphere(features: Tensor, name: str = "features", dtype: torch.dtype | Non
 
 def on_both_spheres(features: Tensor, labelled: Tensor | None) -> tuple[Points, Points]:
     """:func:`on_sphere` of candidates and labelled samples (default none), in the same precision."""
-    if labelled is None:
-        labelled = features[:0]
-    dtype = _dtype(features, labelled)
+    dtype = _dtype(features) if labelled is None else _dtype(features, labelled)
     points = on_sphere(features, dtype=dtype)
+    if labelled is None:
+        return points, points.at(slice(0))
     if labelled.ndim != 2 or labelled.shape[1] != features.shape[1]:
         raise ValueError(f"`labelled` must have shape (M, {features.shape[1]}), got {tuple(labelled.shape)}.")
     return points, on_sphere(labelled, "labelled", dtype)
@@ -96,9 +96,10 @@ def slices(rows: int, columns: int) -> Iterator[slice]:
 
 def tiles(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
     """Cut (rows, columns) into blocks of at most ``_BLOCK`` entries."""
-    for right in range(0, columns, _COLUMNS):
-        across = slice(right, min(right + _COLUMNS, columns))
-        for down in slices(rows, across.stop - right):
+    width = max(_COLUMNS, _BLOCK // max(rows, 1))
+    for left in range(0, columns, width):
+        across = slice(left, min(left + width, columns))
+        for down in slices(rows, across.stop - left):
             yield down, across
 
 

@@ -15,10 +15,13 @@ from lightning_al.functional.distances import (
     on_both_spheres,
     on_sphere,
     slack,
+    slices,
     tiles,
     within,
 )
 from lightning_al.functional.selection import _check_count
+
+_SIDE = 256
 
 
 @full_precision()
@@ -36,8 +39,9 @@ def prob_cover(features: Tensor, k: int, *, delta: float, labelled: Tensor | Non
     and leaves the last ``N mod 500`` samples out of the graph.
 
     The graph is never stored. Counts come from one blockwise pass of matrix products, and go down by one more row of
-    products for each sample that gets covered: at most ``2 N² d`` multiply-adds in all, then O((M + k) N d) for those
-    picked after all is covered. Memory: one copy of the features, O(N + M + k), and blocks of a few MiB.
+    products for each sample that gets covered: at most ``2 N² d`` multiply-adds in all, then O((M + k) N d) for the
+    labelled and for those picked after all is covered. Memory: one copy of the features, O(N + M + k), and blocks of a
+    few MiB.
 
     Args:
         features: (N, d), finite; L2-normalised here, zero rows stay zero. May be memory-mapped. float64 is computed
@@ -70,7 +74,11 @@ def prob_cover(features: Tensor, k: int, *, delta: float, labelled: Tensor | Non
         covered[part] |= within(centres.at(some), pool.at(part), delta).any(0)
 
     picks: list[int] = []
-    gain = _reach(pool, (~covered).nonzero().flatten(), delta)  # how many not yet covered samples each would cover
+    # How many samples not yet covered each would cover.
+    if covered.sum() < n / 4:
+        gain = _reach_of_all(pool, delta) - _reach(pool, covered.nonzero().flatten(), delta)
+    else:
+        gain = _reach(pool, (~covered).nonzero().flatten(), delta)
     while len(picks) < k:
         best = int(gain.argmax())
         if gain[best] == 0:  # all is covered; those picked before cover nothing new either
@@ -92,9 +100,9 @@ def prob_cover(features: Tensor, k: int, *, delta: float, labelled: Tensor | Non
 def coverage_delta(features: Tensor, pseudo_labels: Tensor, *, purity: float = 0.95) -> float:
     """The largest ``delta`` for :func:`prob_cover` at which at least a share ``purity`` of the balls are pure.
 
-    Yehuda et al. 2022, §3.4: a ball is pure if all samples within it have the pseudo-label of its centre; pseudo-labels
-    come from k-means with as many clusters as there are classes (:func:`cluster_labels`). Where the authors read the
-    value off a grid, this is exact: the ball of sample i is pure iff ``delta <= r_i``, the distance from i to the
+    Yehuda et al. 2022: a ball is pure if all samples within it have the pseudo-label of its centre; pseudo-labels
+    come from k-means with as many clusters as there are classes (:func:`cluster_labels`). Where the paper tries
+    values on a grid, this is exact: the ball of sample i is pure iff ``delta <= r_i``, the distance from i to the
     nearest sample of another pseudo-label, so the answer is the ⌈purity · N⌉-th largest ``r_i``.
     O(N² d) time, O(N) memory and one copy of the features.
 
@@ -121,15 +129,15 @@ def coverage_delta(features: Tensor, pseudo_labels: Tensor, *, purity: float = 0
         >>> round(coverage_delta(features, labels, purity=0.5), 4)  # half of the samples have this much room
         1.2884
     """
-    if pseudo_labels.shape != features.shape[:1] or pseudo_labels.is_floating_point():
-        raise ValueError(
-            f"`pseudo_labels` must be integers of shape (N,), N = {len(features)}, got {pseudo_labels.dtype} of shape "
-            f"{tuple(pseudo_labels.shape)}."
-        )
     if not 0 < purity <= 1:
         raise ValueError(f"`purity` must be above 0 and at most 1, got {purity}.")
     points = on_sphere(features)
     n = len(points)
+    if pseudo_labels.shape != features.shape[:1] or pseudo_labels.is_floating_point():
+        raise ValueError(
+            f"`pseudo_labels` must be integers of shape (N,), N = {n}, got {pseudo_labels.dtype} of shape "
+            f"{tuple(pseudo_labels.shape)}."
+        )
     if n == 0:
         raise ValueError("`features` is empty: no delta can be told from no samples.")
     labels = pseudo_labels.cpu()
@@ -156,6 +164,19 @@ def _reach(pool: Points, targets: Tensor, delta: float) -> Tensor:
     counts = torch.zeros(len(pool), dtype=torch.float64)
     for some, part in tiles(len(targets), len(pool)):
         counts[part] += within(pool.at(targets[some]), pool.at(part), delta).sum(0)
+    return counts
+
+
+def _reach_of_all(pool: Points, delta: float) -> Tensor:
+    """:func:`_reach` with all samples as targets, for half the products: who covers whom goes both ways."""
+    counts = torch.zeros(len(pool), dtype=torch.float64)
+    for part in slices(len(pool), _SIDE):
+        square = pool.at(part)
+        counts[part] += _reach(square, torch.arange(len(square)), delta)
+        for some in slices(part.start, len(square)):
+            covers = within(pool.at(some), square, delta)
+            counts[part] += covers.sum(0)
+            counts[some] += covers.sum(1)
     return counts
 
 

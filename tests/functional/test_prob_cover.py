@@ -101,6 +101,20 @@ def test_block_sizes_do_not_matter_even_at_the_bound(monkeypatch, dtype):
     assert all(int(p) < 52 for picks in whole for p in picks[:30])  # of those that coincide, the first
 
 
+@pytest.mark.parametrize("known", [0, 3, 600])
+def test_more_than_one_block_of_counts(known):
+    """At sizes where the counts go both ways at once, and where many are covered from the start."""
+    x = torch.randn(2500, 3, generator=torch.Generator().manual_seed(0)).double()
+    rows = on_sphere(x).rows
+    covers = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist") < 0.1
+    covered, expected = covers[:known].any(0), []
+    for _ in range(30):
+        gains = (covers & ~covered).sum(1)
+        expected.append(int(gains.argmax()))
+        covered |= covers[expected[-1]]
+    assert prob_cover(x, 30, delta=0.1, labelled=x[:known]).tolist() == expected
+
+
 def test_counts_anew_or_subtracts_to_the_same_end():
     """Balls that cover more than what is left, and balls that cover less."""
     x = torch.cat([randn(60, 3) * 0.05 + torch.eye(3)[i] for i in range(3)])
@@ -259,6 +273,13 @@ def test_refuses_purity_out_of_range(purity):
 def test_refuses_pseudo_labels_that_are_not_one_integer_a_sample(labels):
     with pytest.raises(ValueError, match=r"`pseudo_labels` must be integers of shape \(N,\), N = 2"):
         coverage_delta(torch.ones(2, 2), labels)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 0)])
+def test_refuses_features_of_another_shape(shape):
+    for refused in (lambda x: prob_cover(x, 1, delta=1.0), lambda x: coverage_delta(x, torch.arange(3))):
+        with pytest.raises(ValueError, match=r"`features` must have shape \(N, d\)"):
+            refused(torch.ones(shape))
 
 
 def test_refuses_no_samples():
