@@ -1,15 +1,20 @@
 """The maths, in pure torch: tensors (or a model and tensors) in, tensors out. Larger score = more wanted."""
 
+from lightning_al.functional.clusters import cluster_labels
 from lightning_al.functional.gradient_norm import gradient_norm
 from lightning_al.functional.perturbation import worst_case_perturbation
+from lightning_al.functional.prob_cover import coverage_delta, prob_cover
 from lightning_al.functional.probabilities import cross_entropy, log_probabilities
 from lightning_al.functional.saal import saal
 from lightning_al.functional.selection import kmeans_plusplus, top_k
 from lightning_al.functional.sharpness import SharpnessBound, sharpness_bound
+from lightning_al.functional.typiclust import typiclust
 from lightning_al.functional.uncertainty import entropy, least_confidence, margin
 
 __all__ = [
     "SharpnessBound",
+    "cluster_labels",
+    "coverage_delta",
     "cross_entropy",
     "entropy",
     "gradient_norm",
@@ -17,8 +22,10 @@ __all__ = [
     "least_confidence",
     "log_probabilities",
     "margin",
+    "prob_cover",
     "saal",
     "sharpness_bound",
     "top_k",
+    "typiclust",
     "worst_case_perturbation",
 ]
