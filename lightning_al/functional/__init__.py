@@ -4,15 +4,17 @@ from lightning_al.functional.gradient_norm import gradient_norm
 from lightning_al.functional.perturbation import worst_case_perturbation
 from lightning_al.functional.probabilities import cross_entropy, log_probabilities
 from lightning_al.functional.saal import saal
-from lightning_al.functional.selection import kmeans_plusplus, top_k
+from lightning_al.functional.selection import badge, k_center_greedy, kmeans_plusplus, top_k
 from lightning_al.functional.sharpness import SharpnessBound, sharpness_bound
 from lightning_al.functional.uncertainty import entropy, least_confidence, margin
 
 __all__ = [
     "SharpnessBound",
+    "badge",
     "cross_entropy",
     "entropy",
     "gradient_norm",
+    "k_center_greedy",
     "kmeans_plusplus",
     "least_confidence",
     "log_probabilities",
