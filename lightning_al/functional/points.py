@@ -74,8 +74,8 @@ class Products:
 
     ``⟨q ⊗ h, q' ⊗ h'⟩ = (q·q') (h·h')``, hence ``D² = ‖q‖²‖h‖² + ‖q'‖²‖h'‖² - 2 (q·q') (h·h')``: a matrix product per
     tensor, in float32 (from half precision too) or float64, all else in float64. The inner products carry rounding
-    errors of some ulp of the squares, which depend on where in a block a row lies. So 32 ulp of the squares are taken
-    off every ``D²``, lest points that coincide look apart, and :meth:`rounding` says what counts as a tie.
+    errors of some ulp of the squares, which depend on where in a block a row lies. So a ``D²`` of no more than 32 ulp
+    of the squares of two points that coincide counts as 0, and :meth:`rounding` says what counts as a tie.
 
     The tensors are read block by block, where they are: memory is that of a few MB and some numbers a row.
 
@@ -106,6 +106,7 @@ class Products:
             self.mean = (total / max(shard.total, 1)).to(self.dtype)
             self._offset = 2 * float(_length(self.mean))
             self.squares = self._squares()
+        self._zero = self.tolerance * (2 * self.squares + self._offset * self.squares.sqrt())
 
     def approach(self, nearest: Tensor, centres: Sequence[Tensor]) -> None:
         """Lower ``nearest`` (N,) where one of the ``centres``, (M, d) of each tensor, is nearer than that."""
@@ -113,8 +114,8 @@ class Products:
         own = torch.zeros(len(centres[0]), dtype=torch.float64)
         if self.mean is not None:
             centres = [centres[0] - self.mean]
-            own = 2 * (centres[0].double() @ self.mean.double()) - self.tolerance * self._offset * _length(centres[0])
-        own += (1 - self.tolerance) * math.prod(_length(c).square() for c in centres)
+            own = 2 * (centres[0].double() @ self.mean.double())
+        own += math.prod(_length(c).square() for c in centres)
         columns = [self._columns(x, c) for x, c in zip(self.tensors, centres, strict=True)]
         for rows in self._blocks(4 * _BLOCK, len(own)):
             inner = (self._part(0, self.tensors[0][rows]) @ columns[0])[:, : len(own)]
@@ -122,8 +123,9 @@ class Products:
                 inner = inner * (self._part(i, self.tensors[i][rows]) @ columns[i])[:, : len(own)]
             squared = torch.sub(own, inner, alpha=2)
             least = squared[:, 0] if len(own) == 1 else squared.amin(1)
-            least.add_(self.squares[rows], alpha=1 - self.tolerance).clamp_(min=0.0).sqrt_()
-            torch.minimum(nearest[rows], least, out=nearest[rows])
+            least.add_(self.squares[rows])
+            least.masked_fill_(least <= self._zero[rows], 0.0)
+            torch.minimum(nearest[rows], least.sqrt_(), out=nearest[rows])
 
     def rounding(self, index: int, squared: float) -> float:
         """How far the squared distance of that row to a centre may be off."""

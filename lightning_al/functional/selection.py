@@ -59,10 +59,10 @@ def kmeans_plusplus(
 
     Each draw is an exponential race (:class:`~lightning_al.randomness.Race`) keyed by ``ids``, so that it depends
     neither on the order of the rows nor on how they are dealt out to processes. Scalars are compared in float64,
-    exactly; vectors in float32 (half precision too) or float64, and 32 ulp of the squared distances from the mean are
-    taken off their ``D²``, so that what coincides is never drawn.
+    exactly; vectors in float32 (half precision too) or float64, and a ``D²`` within 32 ulp of twice the squared
+    distance from the mean counts as 0, so that what coincides is never drawn.
 
-    O(N d) time a pick, one pass over ``points``; 40 bytes a row and a few MB beside them (scalars: 8 bytes more).
+    O(N d) time a pick, one pass over ``points``; 48 bytes a row and a few MB beside them.
 
     Args:
         points: (N,) scalar scores or (N, d) vectors, finite. With a ``shard``, the rows of its block.
@@ -117,11 +117,11 @@ def badge(
 
         D² = ‖q‖²‖h‖² + ‖q'‖²‖h'‖² - 2 (q·q') (h·h')
 
-    to the nearest one picked, less 32 ulp of the first two terms, so that what coincides is never drawn. Where fewer
-    than ``k`` distinct gradients exist, the rest is filled up by the largest norm. With ``residuals`` of (N, 1) ones it
-    is :func:`kmeans_plusplus` of the features; draws are as described there.
+    to the nearest one picked; within 32 ulp of ``2 ‖q‖²‖h‖²`` it counts as 0, so that what coincides is never drawn.
+    Where fewer than ``k`` distinct gradients exist, the rest is filled up by the largest norm. With ``residuals`` of
+    (N, 1) ones it is :func:`kmeans_plusplus` of the features; draws are as described there.
 
-    O(N (C + d)) time a pick, one pass over both tensors; 40 bytes a row and a few MB beside them.
+    O(N (C + d)) time a pick, one pass over both tensors; 48 bytes a row and a few MB beside them.
 
     Args:
         residuals: (N, C), probabilities less the one-hot pseudo-label, finite. With a ``shard``, the rows of its block.
@@ -161,7 +161,7 @@ def k_center_greedy(features: Tensor, k: int, *, labelled: Tensor | None = None,
     rounding cannot tell apart are ties, so that the first of equal rows is picked. Rows that coincide with a centre are
     picked last, the lowest position first.
 
-    O(N d) time a pick, one pass over ``features``, after O(N M d) for M labelled rows; 32 bytes a row and a few MB
+    O(N d) time a pick, one pass over ``features``, after O(N M d) for M labelled rows; 40 bytes a row and a few MB
     beside them, and over several processes the labelled rows on each, 4 M d bytes.
 
     Args:
