@@ -1,6 +1,7 @@
 """What several processes do together: the same value on every rank, unequal rows put together, a slow rank 0."""
 
 import atexit
+import math
 import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -110,3 +111,106 @@ def check_same_on_every_rank(value: int, what: str) -> None:
             f"The processes disagree about {what}: {dict(enumerate(values))}. Every rank must run the same script with "
             "the same seed, and `tell()` must be called with the same labels on every rank."
         )
+
+
+class Shard:
+    """The part of a list of rows that this process holds: one contiguous block of positions.
+
+    Made by :meth:`whole` or :meth:`of_blocks`. A process may hold no row at all (its tensors then have length 0, and
+    the same dtype and width as elsewhere), and several may hold the same block, as tensor-parallel ranks do. The
+    methods take what belongs to the rows of this block and return the same on every process; every process calls them.
+    """
+
+    def __init__(self, block: range, total: int, owners: dict[range, int] | None, device: torch.device) -> None:
+        self.block = block
+        self.total = total
+        self._owners = owners  # each block, in order, and the first rank that holds it; None: one process holds all
+        self._device = device
+
+    @classmethod
+    def whole(cls, total: int) -> "Shard":
+        """All rows in this process, which communicates with no other, whether or not there are any."""
+        return cls(range(total), total, None, torch.device("cpu"))
+
+    @classmethod
+    def of_blocks(cls, block: range, total: int, device: torch.device) -> "Shard":
+        """This process's ``block`` of the positions 0 to ``total - 1``, dealt out over the process group.
+
+        Args:
+            block: The positions held here.
+            total: The number of rows over all processes.
+            device: Where the process group's backend can reach tensors. The rows themselves stay where they are.
+
+        Raises:
+            ValueError: On every rank, if the blocks do not fit together.
+        """
+        blocks = gather_objects(block)
+        owners = {held: blocks.index(held) for held in sorted(blocks, key=lambda b: b.start) if len(held)}
+        edges = [0, *(held.stop for held in owners)]
+        if [held.start for held in owners] != edges[:-1] or edges[-1] != total:
+            raise ValueError(f"The blocks of rows {blocks} of the processes do not make up 0 to {total} exactly once.")
+        return cls(block, total, owners if len(blocks) > 1 else None, device)
+
+    def gather(self, value: T) -> list[T]:
+        """``value`` of each block that has rows, in the order of the blocks."""
+        return [value] if self._owners is None else [gather_objects(value)[rank] for rank in self._owners.values()]
+
+    def concatenate(self, rows: Tensor) -> Tensor:
+        """Further rows, of which every process has some or none, put together in rank order."""
+        return rows if self._owners is None else gather_rows({"rows": rows}, self._device)["rows"]
+
+    def largest(self, values: Tensor, slack: Callable[[int], float] | None = None) -> tuple[float, int]:
+        """The largest of all values and its position, the lowest one on ties. One small all-gather.
+
+        Args:
+            values: (N,), one per row of this block. No NaN.
+            slack: From an index into ``values``, how far that value may be off by rounding. Values less than that below
+                the largest count as equal to it.
+
+        Returns:
+            The largest value, and the lowest position over all processes that has it.
+        """
+        mine = [-math.inf, -math.inf, -math.inf, float(self.total)]
+        if len(values):
+            index = int(values.argmax())
+            top = float(values[index])
+            bound = top
+            if slack is not None and top > -math.inf:
+                bound -= slack(index)
+                index = _first(values >= bound)
+            mine = [top, bound, float(values[index]), float(self.block.start + index)]
+        told = self._all_gather(mine)
+        top, bound, *_ = max(told)
+        if any(value < bound <= best for best, _, value, _ in told):
+            # Within the slack of its own process's largest, but not of the overall one: look again from there.
+            found = values >= bound
+            position = self.block.start + _first(found) if found.any() else self.total
+            told = [[bound, bound, bound, p] for [p] in self._all_gather([float(position)])]
+        return top, min(int(position) for _, _, value, position in told if value >= bound)
+
+    def row(self, position: int, *tensors: Tensor) -> list[Tensor]:
+        """The row at ``position`` of each tensor (N, ...), which travels as float64. One broadcast."""
+        if self._owners is None:
+            return [values[position] for values in tensors]
+        rank = next(rank for held, rank in self._owners.items() if position in held)
+        sizes = [values.shape[1:].numel() for values in tensors]
+        if rank == dist.get_rank():
+            wire = torch.cat([values[position - self.block.start].reshape(-1).double() for values in tensors])
+        else:
+            wire = torch.empty(sum(sizes), dtype=torch.float64)
+        wire = wire.to(self._device)
+        dist.broadcast(wire, src=rank)
+        parts = zip(wire.cpu().split(sizes), tensors, strict=True)
+        return [part.reshape(values.shape[1:]).to(values.dtype) for part, values in parts]
+
+    def _all_gather(self, numbers: list[float]) -> list[list[float]]:
+        if self._owners is None:
+            return [numbers]
+        mine = torch.tensor(numbers, dtype=torch.float64, device=self._device)
+        gathered = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, mine)
+        return torch.stack(gathered).tolist()
+
+
+def _first(found: Tensor) -> int:
+    return int(found.view(torch.uint8).argmax())

@@ -6,18 +6,20 @@ from lightning_al.functional.perturbation import worst_case_perturbation
 from lightning_al.functional.prob_cover import coverage_delta, prob_cover
 from lightning_al.functional.probabilities import cross_entropy, log_probabilities
 from lightning_al.functional.saal import saal
-from lightning_al.functional.selection import kmeans_plusplus, top_k
+from lightning_al.functional.selection import badge, k_center_greedy, kmeans_plusplus, top_k
 from lightning_al.functional.sharpness import SharpnessBound, sharpness_bound
 from lightning_al.functional.typiclust import typiclust
 from lightning_al.functional.uncertainty import entropy, least_confidence, margin
 
 __all__ = [
     "SharpnessBound",
+    "badge",
     "cluster_labels",
     "coverage_delta",
     "cross_entropy",
     "entropy",
     "gradient_norm",
+    "k_center_greedy",
     "kmeans_plusplus",
     "least_confidence",
     "log_probabilities",

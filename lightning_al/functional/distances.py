@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_al.functional.selection import _check_finite
+from lightning_al.distributed import Shard
+from lightning_al.functional.points import check_finite
 
 _BLOCK = 2**18  # entries of a block of products: 1 or 2 MiB, so that it stays in the cache
 _COLUMNS = 2**10  # of a block of many rows
@@ -68,7 +69,7 @@ def on_sphere(features: Tensor, name: str = "features", dtype: torch.dtype | Non
         x = x / torch.where(largest[block] > 0, largest[block], 1.0).unsqueeze(1)
         norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         rows[block] = x / torch.where(norms > 0, norms, 1.0)
-    _check_finite(largest, name)
+    check_finite(largest, name, Shard.whole(len(largest)))
     return Points(rows, (largest > 0).to(rows.dtype) / 2)
 
 

@@ -19,7 +19,7 @@ from lightning_al.functional.distances import (
     tiles,
     within,
 )
-from lightning_al.functional.selection import _check_count
+from lightning_al.functional.points import check_count
 
 _SIDE = 256
 
@@ -68,7 +68,7 @@ def prob_cover(features: Tensor, k: int, *, delta: float, labelled: Tensor | Non
         raise ValueError(f"`delta` must be above 0, got {delta}.")
     pool, centres = on_both_spheres(features, labelled)
     n = len(pool)
-    _check_count(k, n)
+    check_count(k, n)
     covered = torch.zeros(n, dtype=torch.bool)
     for some, part in tiles(len(centres), n):
         covered[part] |= within(centres.at(some), pool.at(part), delta).any(0)

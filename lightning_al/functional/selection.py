@@ -1,25 +1,18 @@
-"""From scores to a batch: which ``k`` positions to take. Deterministic, distinct, lowest position on ties."""
+"""From scores or features to a batch: which ``k`` positions to take. Distinct, the lowest position on ties.
+
+The greedy selectors share one loop: take a row, lower every row's distance to the nearest taken, take the next. Over
+several processes (``shard``) the rows stay where they are, and the picks are those of one process.
+"""
+
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-
-def _check_count(k: int, n: int) -> None:
-    if not 0 <= k <= n:
-        raise ValueError(f"Cannot pick k = {k} of {n} candidates: k must be between 0 and {n}.")
-
-
-def _check_finite(values: Tensor, name: str) -> None:
-    if not bool(torch.isfinite(values).all()):
-        bad = torch.nonzero(~torch.isfinite(values.reshape(len(values), -1)).all(1)).flatten()
-        raise ValueError(f"`{name}` has NaN or infinite values at positions {bad[:10].tolist()} ({len(bad)} in all).")
-
-
-def _row_norms(x: Tensor) -> Tensor:
-    """(N, d) -> (N,): L2 norms by squares that neither under- nor overflow."""
-    largest = x.abs().amax(1, keepdim=True)
-    unit = torch.where(largest > 0, largest, 1.0)
-    return unit.squeeze(1) * torch.linalg.vector_norm(x / unit, dim=1)
+from lightning_al.distributed import Shard
+from lightning_al.functional.points import Products, Scalars, check_count, check_finite
+from lightning_al.randomness import Race
 
 
 def top_k(scores: Tensor, k: int) -> Tensor:
@@ -43,27 +36,46 @@ def top_k(scores: Tensor, k: int) -> Tensor:
     """
     if scores.ndim != 1:
         raise ValueError(f"`scores` must be one-dimensional, (N,), got shape {tuple(scores.shape)}.")
-    _check_count(k, len(scores))
+    check_count(k, len(scores))
     scores = scores.detach().cpu()
-    _check_finite(scores, "scores")
+    check_finite(scores, "scores", Shard.whole(len(scores)))
     return torch.sort(scores, descending=True, stable=True).indices[:k]
 
 
-def kmeans_plusplus(points: Tensor, k: int, *, generator: torch.Generator, first: int | None = None) -> Tensor:
+def kmeans_plusplus(
+    points: Tensor,
+    k: int,
+    *,
+    generator: torch.Generator,
+    first: int | None = None,
+    ids: Tensor | None = None,
+    shard: Shard | None = None,
+) -> Tensor:
     """k-means++ seeding (Arthur & Vassilvitskii 2007): spread-out positions, drawn with probability ∝ D².
 
     ``D`` is the distance to the nearest point picked so far. No Lloyd steps follow. On scalar scores this is what
     SAAL's authors call "w/ k-means++". Where fewer than ``k`` distinct points exist, the rest is filled up by the
-    largest value (scalars) or the largest norm (vectors). float64 throughout; O(N k d) time, O(N d) memory.
+    largest value (scalars) or the largest norm (vectors).
+
+    Each draw is an exponential race (:class:`~lightning_al.randomness.Race`) keyed by ``ids``, so that it depends
+    neither on the order of the rows nor on how they are dealt out to processes. Scalars are compared in float64,
+    exactly; vectors in float32 (half precision too) or float64, and a ``D²`` within 32 ulp of twice the squared
+    distance from the mean counts as 0, so that what coincides is never drawn.
+
+    O(N d) time a pick, one pass over ``points``; 48 bytes a row and a few MB beside them.
 
     Args:
-        points: (N,) scalar scores or (N, d) vectors, finite.
+        points: (N,) scalar scores or (N, d) vectors, finite. With a ``shard``, the rows of its block.
         k: How many, 0 to N.
-        generator: A CPU generator, the only source of randomness.
+        generator: A CPU generator, the only source of randomness: it gives one 64-bit seed, also if ``k`` is 0. In
+            the same state on every process.
         first: Position of the first pick; default the largest norm (for scalars the largest absolute value).
+        ids: (N,) distinct integers that name the rows, e.g. dataset indices; default their positions.
+        shard: The rows that this process holds; default all.
 
     Returns:
-        LongTensor (k,) of distinct positions in the order of the draws, on the CPU.
+        LongTensor (k,) of distinct positions (among all rows, on every process the same) in the order of the draws, on
+        the CPU.
 
     Raises:
         ValueError: If ``k`` or ``first`` is out of range, or ``points`` has another shape or is not finite.
@@ -73,38 +85,202 @@ def kmeans_plusplus(points: Tensor, k: int, *, generator: torch.Generator, first
         >>> kmeans_plusplus(scores, 3, generator=torch.Generator().manual_seed(0))
         tensor([3, 2, 1])
     """
-    if points.ndim not in (1, 2) or (points.ndim == 2 and points.shape[1] == 0):
-        raise ValueError(f"`points` must have shape (N,) or (N, d), d >= 1, got {tuple(points.shape)}.")
-    n = len(points)
-    _check_count(k, n)
-    if first is not None and not 0 <= first < n:
-        raise ValueError(f"`first` must be a position between 0 and {n - 1}, got {first}.")
-    x = points.detach().cpu().double()
-    _check_finite(x, "points")
-    if k == 0:
-        return torch.empty(0, dtype=torch.long)
-    largest = x.abs().max()
-    x = x / torch.where(largest > 0, largest, 1.0)  # only ratios matter, and now no difference overflows
-    preference = x if x.ndim == 1 else _row_norms(x)
-    x = x.reshape(n, -1)
+    shard = _checked_shard(shard, k, points=points.unsqueeze(1) if points.ndim == 1 else points)
+    if first is not None and not 0 <= first < shard.total:
+        raise ValueError(f"`first` must be a position between 0 and {shard.total - 1}, got {first}.")
+    draw = _race(generator, ids, shard)
+    space: Scalars | Products
+    if points.ndim == 1:
+        space = Scalars(points, "points", shard)
+        preference = space.values.clone()
+    else:
+        space = Products({"points": points}, shard, centred=True)
+        preference = space.lengths
+    if first is None and k:
+        first = _most(preference.abs(), space, shard)
+    return _greedy(space, k, first, torch.full_like(preference, torch.inf), draw, preference, shard)
 
-    picks = [int(_row_norms(x).argmax()) if first is None else first]
-    nearest = torch.full((n,), torch.inf, dtype=torch.float64)
-    taken = torch.zeros(n, dtype=torch.bool)
-    while True:
-        newest = picks[-1]
-        taken[newest] = True
-        nearest = torch.minimum(nearest, _row_norms(x - x[newest]))
-        nearest[newest] = 0.0
-        if len(picks) == k:
-            return torch.tensor(picks)
-        largest = nearest.max()
-        if largest == 0:
-            rest = [i for i in top_k(preference, n).tolist() if not taken[i]]
-            return torch.tensor(picks + rest[: k - len(picks)])
-        cumulative = (nearest / largest).square().cumsum(0)
-        draw = torch.rand((), dtype=torch.float64, generator=generator) * cumulative[-1]
-        position = int(torch.searchsorted(cumulative, draw, right=True))
-        if position >= n:  # the product above rounded up to the total
-            position = int(torch.nonzero(nearest).flatten()[-1])
+
+def badge(
+    residuals: Tensor,
+    features: Tensor,
+    k: int,
+    *,
+    generator: torch.Generator,
+    ids: Tensor | None = None,
+    shard: Shard | None = None,
+) -> Tensor:
+    """BADGE (Ash et al. 2020): k-means++ over the gradients of the last layer, which are never made.
+
+    The gradient of the cross-entropy of row ``i`` under its pseudo-label is ``q_i ⊗ h_i``, ``q = p - onehot(ŷ)``. The
+    first pick is the one of largest norm (as in the authors' code), then each is drawn with probability ∝ D²,
+
+        D² = ‖q‖²‖h‖² + ‖q'‖²‖h'‖² - 2 (q·q') (h·h')
+
+    to the nearest one picked; within 32 ulp of ``2 ‖q‖²‖h‖²`` it counts as 0, so that what coincides is never drawn.
+    Where fewer than ``k`` distinct gradients exist, the rest is filled up by the largest norm. With ``residuals`` of
+    (N, 1) ones it is :func:`kmeans_plusplus` of the features; draws are as described there.
+
+    O(N (C + d)) time a pick, one pass over both tensors; 48 bytes a row and a few MB beside them.
+
+    Args:
+        residuals: (N, C), probabilities less the one-hot pseudo-label, finite. With a ``shard``, the rows of its block.
+        features: (N, d), what the last layer gets, finite.
+        k: How many, 0 to N.
+        generator: A CPU generator, the only source of randomness: it gives one 64-bit seed, also if ``k`` is 0. In
+            the same state on every process.
+        ids: (N,) distinct integers that name the rows, e.g. dataset indices; default their positions.
+        shard: The rows that this process holds; default all.
+
+    Returns:
+        LongTensor (k,) of distinct positions (among all rows, on every process the same) in the order of the draws, on
+        the CPU.
+
+    Raises:
+        ValueError: If ``k`` is out of range, or the tensors have another shape or are not finite.
+
+    Example:
+        >>> residuals = torch.tensor([[-0.1, 0.1], [-0.4, 0.4], [-0.4, 0.4]])
+        >>> features = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> badge(residuals, features, 2, generator=torch.Generator().manual_seed(0))
+        tensor([1, 2])
+    """
+    shard = _checked_shard(shard, k, residuals=residuals, features=features)
+    draw = _race(generator, ids, shard)
+    space = Products({"residuals": residuals, "features": features}, shard)
+    first = _most(space.lengths, space, shard) if k else None
+    nearest = torch.full_like(space.lengths, torch.inf)
+    return _greedy(space, k, first, nearest, draw, space.lengths.clone(), shard)
+
+
+def k_center_greedy(features: Tensor, k: int, *, labelled: Tensor | None = None, shard: Shard | None = None) -> Tensor:
+    """CoreSet (Sener & Savarese 2018): greedy k-center, each pick the row farthest from its nearest centre.
+
+    Centres are the labelled rows and the picks so far; the distance is Euclidean. With no labelled row the first pick
+    is the one nearest to the mean of all rows. Computed in float32 (half precision too) or float64; distances that
+    rounding cannot tell apart are ties, so that the first of equal rows is picked. Rows that coincide with a centre are
+    picked last, the lowest position first.
+
+    O(N d) time a pick, one pass over ``features``, after O(N M d) for M labelled rows; 40 bytes a row and a few MB
+    beside them, and over several processes the labelled rows on each, 4 M d bytes.
+
+    Args:
+        features: (N, d), finite. With a ``shard``, the rows of its block.
+        k: How many, 0 to N.
+        labelled: (M, d), finite. With a ``shard``, the labelled rows that this process holds, if any; (0, d) if not.
+        shard: The rows that this process holds; default all.
+
+    Returns:
+        LongTensor (k,) of distinct positions (among all rows, on every process the same) in the order of the picks, on
+        the CPU.
+
+    Raises:
+        ValueError: If ``k`` is out of range, or the tensors have another shape or are not finite.
+
+    Example:
+        >>> k_center_greedy(torch.tensor([[0.0], [1.0], [5.0], [9.0]]), 3)
+        tensor([2, 0, 3])
+        >>> k_center_greedy(torch.tensor([[0.0], [1.0], [5.0], [9.0]]), 2, labelled=torch.tensor([[8.0]]))
+        tensor([0, 2])
+    """
+    if labelled is not None and (labelled.ndim != 2 or labelled.shape[1:] != features.shape[1:]):
+        shapes = f"{tuple(labelled.shape)} beside {tuple(features.shape)}"
+        raise ValueError(f"`labelled` must have shape (M, d), as wide as `features`, got {shapes}.")
+    shard = _checked_shard(shard, k, features=features)
+    space = Products({"features": features}, shard, centred=True)
+    centres = shard.concatenate((features[:0] if labelled is None else labelled).detach().cpu().to(space.dtype))
+    check_finite(centres, "labelled", Shard.whole(len(centres)))
+
+    first = None
+    nearest = torch.full_like(space.squares, torch.inf)
+    if len(centres):
+        for part in centres.split(1024):
+            space.approach(nearest, [part])
+    elif k:
+        squares = space.squares
+        first = shard.largest(-squares, lambda i: space.rounding(i, float(squares[i])))[1]
+
+    def farthest(nearest: Tensor, pick: int) -> tuple[float, int]:
+        def slack(i: int) -> float:
+            squared = float(nearest[i]) ** 2
+            return math.sqrt(squared) - math.sqrt(max(squared - space.rounding(i, squared), 0.0))
+
+        return shard.largest(nearest, slack)
+
+    return _greedy(space, k, first, nearest, farthest, torch.zeros_like(nearest), shard)
+
+
+def _greedy(
+    space: Scalars | Products,
+    k: int,
+    first: int | None,
+    nearest: Tensor,
+    next_pick: Callable[[Tensor, int], tuple[float, int]],
+    preference: Tensor,
+    shard: Shard,
+) -> Tensor:
+    """The loop of all of them.
+
+    Args:
+        space: What measures distances.
+        k: How many to pick.
+        first: The first pick; None: ``next_pick`` chooses it too.
+        nearest: (N,), each row's distance to the nearest centre so far; written to.
+        next_pick: From those distances and the number of the pick to a value, not positive if all rows coincide with
+            a centre, and a position.
+        preference: (N,), the order of the picks from there on, largest first; written to.
+        shard: Which rows these are.
+    """
+    picks: list[int] = []
+    covered = False
+    for pick in range(k):
+        if pick == 0 and first is not None:
+            position = first
+        else:
+            if not covered:
+                value, position = next_pick(nearest, pick)
+                covered = value <= 0
+            if covered:
+                position = _most(preference, space, shard)
         picks.append(position)
+        if not covered and pick < k - 1:
+            rows = shard.row(position, *space.tensors)
+            space.approach(nearest, [row.unsqueeze(0) for row in rows])
+        if position in shard.block:
+            nearest[position - shard.block.start] = 0.0
+            preference[position - shard.block.start] = -torch.inf
+    return torch.tensor(picks, dtype=torch.long)
+
+
+def _most(values: Tensor, space: Scalars | Products, shard: Shard) -> int:
+    return shard.largest(values, lambda i: space.tolerance * float(values[i]))[1]
+
+
+def _race(generator: torch.Generator, ids: Tensor | None, shard: Shard) -> Callable[[Tensor, int], tuple[float, int]]:
+    """Draws with probability ∝ D²: the largest ``D² / E`` is the largest ``D / √E``, which does not underflow."""
+    if ids is None:
+        ids = torch.arange(shard.block.start, shard.block.stop)
+    if ids.shape != (len(shard.block),) or ids.is_floating_point():
+        raise ValueError(f"`ids` must be {len(shard.block)} integers, got {ids.dtype} of shape {tuple(ids.shape)}.")
+    race = Race(generator, ids)
+
+    def draw(nearest: Tensor, pick: int) -> tuple[float, int]:
+        times = race.exponentials(pick).sqrt_()
+        return shard.largest(torch.div(nearest, times, out=times))
+
+    return draw
+
+
+def _checked_shard(shard: Shard | None, k: int, **tensors: Tensor) -> Shard:
+    for name, x in tensors.items():
+        if x.ndim != 2 or x.shape[1] == 0:
+            raise ValueError(f"`{name}` must have shape (N, d), d >= 1, got {tuple(x.shape)}.")
+    lengths = {name: len(x) for name, x in tensors.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"There must be as many rows of each, got {lengths}.")
+    n = next(iter(lengths.values()))
+    shard = Shard.whole(n) if shard is None else shard
+    if n != len(shard.block):
+        raise ValueError(f"The shard has {len(shard.block)} rows here, the tensors {lengths}.")
+    check_count(k, shard.total)
+    return shard

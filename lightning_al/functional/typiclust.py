@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_al.functional.clusters import kmeans
 from lightning_al.functional.distances import Points, full_precision, join, nearest, on_both_spheres, slices
-from lightning_al.functional.selection import _check_count
+from lightning_al.functional.points import check_count
 
 _SMALL = 5
 
@@ -72,7 +72,7 @@ def typiclust(
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
     pool, known = on_both_spheres(features, labelled)
     n = len(pool)
-    _check_count(k, n)
+    check_count(k, n)
     if k == 0:
         return torch.empty(0, dtype=torch.long)
     points = join(pool, known)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from functional.models import randn
 from lightning_al.functional import kmeans_plusplus, top_k
+from lightning_al.randomness import Race
 
 SEEDS = st.integers(0, 2**31)
 TIED = st.lists(st.sampled_from([-1.5, 0.0, -0.0, 1.0, 2.0, 1e-30]), max_size=20)
@@ -43,9 +44,10 @@ def test_top_k_takes_scores_that_carry_a_graph():
     assert top_k(torch.tensor([1.0, 2.0], requires_grad=True), 1).tolist() == [1]
 
 
-def brute_force(points, k, generator, first=None):
-    """The definition, in exact rational arithmetic; the same uniform draws."""
+def brute_force(points, k, generator, first=None, ids=None):
+    """The definition, in exact rational arithmetic; the same race."""
     points = [[Fraction(v) for v in (p if isinstance(p, list) else [p])] for p in points]
+    race = Race(generator, torch.tensor(ids or range(len(points))))
 
     def squared(a, b):
         return sum((u - v) ** 2 for u, v in zip(a, b, strict=True))
@@ -55,18 +57,12 @@ def brute_force(points, k, generator, first=None):
     picks = [max(range(len(points)), key=lambda i: (norms[i], -i)) if first is None else first]
     while len(picks) < k:
         weights = [min(squared(p, points[c]) for c in picks) for p in points]
-        total = sum(weights)
-        if total == 0:  # the rest by value, or by norm
+        if not any(weights):  # the rest by value, or by norm
             value = norms if len(points[0]) > 1 else [p[0] for p in points]
             rest = sorted((i for i in range(len(points)) if i not in picks), key=lambda i: (-value[i], i))
             return picks + rest[: k - len(picks)]
-        target = Fraction(float(torch.rand((), dtype=torch.float64, generator=generator))) * total
-        running = Fraction(0)
-        for i, w in enumerate(weights):
-            running += w
-            if running > target:
-                picks.append(i)
-                break
+        arrivals = race.exponentials(len(picks)).tolist()
+        picks.append(max(range(len(points)), key=lambda i: (weights[i] / Fraction(arrivals[i]), -i)))
     return picks
 
 
@@ -80,6 +76,27 @@ def test_kmeans_plusplus_on_scores_is_the_definition(scores, seed, data):
     assert len(set(got.tolist())) == k
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=12, unique=True), SEEDS, st.randoms())
+def test_draws_go_with_the_ids_not_with_the_order(scores, seed, random):
+    order = list(range(len(scores)))
+    random.shuffle(order)
+    ids = [1000 + 7 * i for i in order]
+    k = (len(scores) + 1) // 2
+    first = random.randrange(len(scores))
+    plain = kmeans_plusplus(
+        torch.tensor(scores).double(), k, generator=seeded(seed), first=first, ids=1000 + 7 * torch.arange(len(scores))
+    )
+    moved = kmeans_plusplus(
+        torch.tensor(scores).double()[order],
+        k,
+        generator=seeded(seed),
+        first=order.index(first),
+        ids=torch.tensor(ids),
+    )
+    assert [order[i] for i in moved.tolist()] == plain.tolist()
+
+
 VECTOR = st.tuples(*[st.sampled_from([-2.0, -0.5, 0.0, 1.0, 3.0])] * 2).map(list)
 
 
@@ -91,11 +108,7 @@ def test_kmeans_plusplus_on_vectors_is_the_definition(points, seed, data):
     x = torch.tensor(points, dtype=torch.float64)
     got = kmeans_plusplus(x, k, generator=seeded(seed), first=first).tolist()
     assert len(set(got)) == k
-    # Norms that are equal on paper may differ in the last bit: there the first pick is any of the largest.
-    norms = x.norm(dim=1)
-    assert first is not None or float(norms[got[0]]) == pytest.approx(float(norms.max()))
-    distinct = len({tuple(p) for p in points})
-    assert got[: min(k, distinct)] == brute_force(points, min(k, distinct), seeded(seed), got[0])
+    assert got == brute_force(points, k, seeded(seed), first)
 
 
 def test_the_second_pick_follows_squared_distances():

@@ -1,0 +1,160 @@
+"""Points as the greedy selectors see them: how far each one is from a few of them, in one pass over the data."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_al.distributed import Shard
+
+_BLOCK = 2**20  # numbers at a time: a few MB, however many rows there are
+_CACHED = 2**22  # numbers; larger tensors come from memory on every pass
+
+
+def check_count(k: int, n: int) -> None:
+    """Refuse to pick more candidates than there are, or fewer than none."""
+    if not 0 <= k <= n:
+        raise ValueError(f"Cannot pick k = {k} of {n} candidates: k must be between 0 and {n}.")
+
+
+def check_finite(x: Tensor, name: str, shard: Shard) -> float:
+    """Refuse NaN and infinite values, on every process, with their positions.
+
+    Returns:
+        The largest absolute value anywhere, 0 if there is none.
+    """
+    largest, count = 0.0, 0
+    bad: list[int] = []
+    size = _rows(x)
+    for start, part in zip(range(0, len(x), size), x.split(size), strict=False):
+        low, high = (float(v) for v in part.aminmax())
+        if math.isfinite(low) and math.isfinite(high):
+            largest = max(largest, high, -low)
+        else:
+            wrong = torch.nonzero(~torch.isfinite(part.reshape(len(part), -1)).all(1)).flatten()
+            count += len(wrong)
+            bad += (wrong[: 10 - len(bad)] + shard.block.start + start).tolist()
+    told = shard.gather((largest, count, bad))
+    if count := sum(n for _, n, _ in told):
+        positions = [position for *_, some in told for position in some][:10]
+        raise ValueError(f"`{name}` has NaN or infinite values at positions {positions} ({count} in all).")
+    return max((size for size, *_ in told), default=0.0)
+
+
+def _rows(x: Tensor, numbers: int = _BLOCK, columns: int = 1) -> int:
+    return max(1, numbers // max(x.shape[1:].numel(), columns))
+
+
+def _scale(largest: float, limit: int, most: int) -> float:
+    """A power of two that brings ``largest`` to about 1 if its exponent is beyond ``limit``, else 1."""
+    exponent = math.frexp(largest)[1]
+    return math.ldexp(1.0, -max(exponent, -most)) if abs(exponent) > limit else 1.0
+
+
+class Scalars:
+    """Numbers on a line, in float64: differences are taken directly, so only equal numbers coincide."""
+
+    tolerance = 0.0
+
+    def __init__(self, values: Tensor, name: str, shard: Shard) -> None:
+        values = values.detach().cpu().double()
+        # Only ratios matter, and now no difference overflows.
+        self.values = values * _scale(check_finite(values, name, shard), 200, 1000)
+        self.tensors = [self.values]
+
+    def approach(self, nearest: Tensor, centres: Sequence[Tensor]) -> None:
+        """Lower ``nearest`` (N,) where one of the ``centres``, (M,), is nearer than that."""
+        for centre in centres[0]:
+            torch.minimum(nearest, (self.values - centre).abs_(), out=nearest)
+
+
+class Products:
+    """The rows of a tensor, or the outer products of the rows of two, never made; and distances between them.
+
+    ``⟨q ⊗ h, q' ⊗ h'⟩ = (q·q') (h·h')``, hence ``D² = ‖q‖²‖h‖² + ‖q'‖²‖h'‖² - 2 (q·q') (h·h')``: a matrix product per
+    tensor, in float32 (from half precision too) or float64, all else in float64. The inner products carry rounding
+    errors of some ulp of the squares, which depend on where in a block a row lies. So a ``D²`` of no more than 32 ulp
+    of the squares of two points that coincide counts as 0, and :meth:`rounding` says what counts as a tie.
+
+    The tensors are read block by block, where they are: memory is that of a few MB and some numbers a row.
+
+    Args:
+        tensors: One or two of (N, d), by the names that error messages use.
+        shard: Which rows these are.
+        centred: Take inner products from the mean of all rows, which does not change distances and rounds less. For
+            one tensor only.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], shard: Shard, *, centred: bool = False) -> None:
+        self.tensors = [x.detach().cpu() for x in tensors.values()]
+        exact = any(x.dtype == torch.float64 or not x.is_floating_point() for x in self.tensors)
+        self.dtype = torch.float64 if exact else torch.float32
+        self.tolerance = 32 * torch.finfo(self.dtype).eps
+        # Squares far from 1 would under- or overflow.
+        sizes = [check_finite(x, name, shard) for name, x in zip(tensors, self.tensors, strict=True)]
+        self._scales = [_scale(size, 200, 1000) if exact else _scale(size, 20, 120) for size in sizes]
+        self.mean: Tensor | None = None
+        self._offset = 0.0  # twice the mean's length
+        self.lengths = self._squares()  # squared lengths of the points, from the origin
+        self.squares = self.lengths  # and from the mean
+        if centred:
+            held = torch.zeros(self.tensors[0].shape[1], dtype=torch.float64)
+            for rows in self._blocks():
+                held += self._part(0, self.tensors[0][rows]).sum(0, dtype=torch.float64)
+            total = torch.stack([held * 0, *shard.gather(held)]).sum(0)
+            self.mean = (total / max(shard.total, 1)).to(self.dtype)
+            self._offset = 2 * float(_length(self.mean))
+            self.squares = self._squares()
+        self._zero = self.tolerance * (2 * self.squares + self._offset * self.squares.sqrt())
+
+    def approach(self, nearest: Tensor, centres: Sequence[Tensor]) -> None:
+        """Lower ``nearest`` (N,) where one of the ``centres``, (M, d) of each tensor, is nearer than that."""
+        centres = [self._part(i, c) for i, c in enumerate(centres)]
+        own = torch.zeros(len(centres[0]), dtype=torch.float64)
+        if self.mean is not None:
+            centres = [centres[0] - self.mean]
+            own = 2 * (centres[0].double() @ self.mean.double())
+        own += math.prod(_length(c).square() for c in centres)
+        columns = [self._columns(x, c) for x, c in zip(self.tensors, centres, strict=True)]
+        for rows in self._blocks(4 * _BLOCK, len(own)):
+            inner = (self._part(0, self.tensors[0][rows]) @ columns[0])[:, : len(own)]
+            for i in range(1, len(columns)):
+                inner = inner * (self._part(i, self.tensors[i][rows]) @ columns[i])[:, : len(own)]
+            squared = torch.sub(own, inner, alpha=2)
+            least = squared[:, 0] if len(own) == 1 else squared.amin(1)
+            least.add_(self.squares[rows])
+            least.masked_fill_(least <= self._zero[rows], 0.0)
+            torch.minimum(nearest[rows], least.sqrt_(), out=nearest[rows])
+
+    def rounding(self, index: int, squared: float) -> float:
+        """How far the squared distance of that row to a centre may be off."""
+        square = float(self.squares[index])
+        return self.tolerance * (squared + square + self._offset * math.sqrt(square))
+
+    def _blocks(self, numbers: int = _BLOCK, columns: int = 1) -> Iterator[slice]:
+        size = min(_rows(x, numbers, columns) for x in self.tensors)
+        return (slice(start, start + size) for start in range(0, len(self.tensors[0]), size))
+
+    def _part(self, i: int, rows: Tensor) -> Tensor:
+        rows = rows.to(self.dtype)
+        return rows if self._scales[i] == 1.0 else rows * self._scales[i]
+
+    def _squares(self) -> Tensor:
+        squares = torch.ones(len(self.tensors[0]), dtype=torch.float64)
+        for rows in self._blocks():
+            for i, x in enumerate(self.tensors):
+                part = self._part(i, x[rows])
+                squares[rows] *= _length(part if self.mean is None else part - self.mean).square_()
+        return squares
+
+    @staticmethod
+    def _columns(x: Tensor, centres: Tensor) -> Tensor:
+        if len(centres) == 1 and x.shape[1] >= 64 and x.numel() > _CACHED:
+            # From memory, MKL reads long rows for two columns at up to twice the speed that it does for one.
+            centres = centres.repeat(2, 1)
+        return centres.T
+
+
+def _length(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=-1, dtype=torch.float64)
