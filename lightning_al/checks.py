@@ -54,6 +54,25 @@ def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
+def _check_initial_by(initial_by: Any, initial: Any) -> None:
+    if not isinstance(initial_by, Acquisition):
+        if not isinstance(initial_by, str) or initial_by not in METHODS:
+            named = ", ".join(map(repr, METHODS))
+            raise ValueError(f"`initial_by` must be one of {named} or an acquisition, got {initial_by!r}.")
+        return
+    name = type(initial_by).__name__
+    if not isinstance(initial, int):
+        raise ValueError(
+            f"`initial_by={name}(...)` chooses the initial set, which `initial` names already: give a count."
+        )
+    if not initial_by.requires <= {"encoder"}:
+        needed = ", ".join(sorted(initial_by.requires))
+        raise ValueError(
+            f"`initial_by={name}(...)` needs {needed} of the model, which is not trained yet. Use an acquisition with "
+            'features of its own (`TypiClust(encoder=...)`), or "random".'
+        )
+
+
 def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]:
     """Refuse the loop's options that cannot be honoured, and return them as plain values for the ledger.
 
@@ -90,7 +109,7 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
         raise ValueError(
             f"`budget={options['budget']}` counts the initial labels too and does not cover the {count} of `initial`."
         )
-    _check_choice("initial_by", options["initial_by"], METHODS)
+    _check_initial_by(options["initial_by"], initial)
     _check_choice("evaluate", options["evaluate"], ("validate", "test"))
     _check_choice("weights", options["weights"], ("last", "best"))
     reset = options["reset"]

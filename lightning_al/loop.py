@@ -25,7 +25,7 @@ from lightning_al.learning import fit_round
 from lightning_al.opening import begin_fits, open_campaign
 from lightning_al.oracle import Oracle, sort_answers
 from lightning_al.pool import Indices, Pool
-from lightning_al.querying import query, score
+from lightning_al.querying import query
 from lightning_al.task import ClassificationTask, Task
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,8 @@ class ActiveLearningLoop:
         datamodule: The user's datamodule.
         query_size: Labels asked for per round.
         initial: How many samples are labelled before round 0, or which (dataset indices).
-        initial_by: How they are chosen: ``"random"``, or ``"balanced"`` over the classes (simulated campaigns only).
+        initial_by: How they are chosen: ``"random"``; ``"balanced"`` over the classes (simulated campaigns only); or an
+            acquisition that needs no trained model, as ``TypiClust(encoder=...)``.
         rounds: Number of queries; the history has one entry more, for the last fit. None: no limit.
         budget: Number of labels to spend, the initial ones included. None: no limit. With neither, the campaign runs
             until the pool is empty; with both, until the first is reached.
@@ -85,7 +86,7 @@ class ActiveLearningLoop:
         *,
         query_size: int,
         initial: int | list[int],
-        initial_by: str = "random",
+        initial_by: str | Acquisition = "random",
         rounds: int | None = None,
         budget: int | None = None,
         subpool_size: int | None = None,
@@ -265,7 +266,6 @@ class ActiveLearningLoop:
                 trainer,
                 acquisition,
                 resume=resume,
-                rehearse=lambda indices: score(self, trainer, acquisition, indices, check=True),
             )
             self._take(campaign)
             self._fits, self._fitted_now = begin_fits(self, trainer, campaign, self._fits)

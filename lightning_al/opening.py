@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
-from torch import Tensor
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
@@ -18,6 +16,7 @@ from lightning_al.fitting import RepeatedFit, check_redrawable
 from lightning_al.initial import choose_initial
 from lightning_al.oracle import DatasetOracle, sort_answers
 from lightning_al.pool import Pool
+from lightning_al.querying import pick, score
 from lightning_al.randomness import generator
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ def open_campaign(
     acquisition: Acquisition,
     *,
     resume: bool,
-    rehearse: Callable[[Tensor], Any],
 ) -> tuple[Campaign, bool]:
     """Check the project, then begin the campaign in ``loop.dirpath`` or read it back.
 
@@ -41,7 +39,6 @@ def open_campaign(
         trainer: The user's Trainer.
         acquisition: Is bound to the loop's task and oracle.
         resume: Whether an existing campaign may be gone on with.
-        rehearse: Scores some dataset indices, so that what cannot work fails before the first epoch.
 
     Returns:
         The campaign, and whether it is new. Its initial set is asked for, not answered.
@@ -59,6 +56,7 @@ def open_campaign(
     if loop.oracle is None:
         loop.oracle = DatasetOracle(loop.datamodule.train_set, loop.task)
     acquisition.bind(loop.task, loop.oracle)
+    acquisition.check_pool(size)
     options = _describe(loop.options, acquisition)
 
     events = on_rank_zero(strategy, lambda: _read(loop.dirpath, resume))
@@ -67,14 +65,15 @@ def open_campaign(
         check_sizes(loop.options, size)
     initial: list[int] = []
     if events is None or len(events) == 1:  # a kill may come between the first two events
-        initial = on_rank_zero(strategy, lambda: _choose(loop, size))
+        initial = _choose(loop, trainer, size)
         loop.datamodule.check_training(len(initial))
         if loop.oracle.simulated:
             on_rank_zero(strategy, lambda: _check_labels(loop, initial))
     if events is None:
         if acquisition.requires:
             count = min(size, max(2, 2 * acquisition.batch_multiple) * max(trainer.world_size, 1))
-            rehearse(Pool(size).candidates(count, generator=generator(loop.seed, "rehearsal")))
+            some = Pool(size).candidates(count, generator=generator(loop.seed, "rehearsal"))
+            score(loop, trainer, acquisition, some, check=True)
         weights = loop.model.state_dict()
         dirpath, events = on_rank_zero(
             strategy, lambda: _create(loop.dirpath or _new_folder(trainer), size, options, weights)
@@ -146,9 +145,16 @@ def weights_file(fit: Event) -> str:
 
 
 def _describe(options: dict[str, Any], acquisition: Acquisition) -> dict[str, Any]:
+    described = {**options, "acquisition": _described(acquisition)}
+    if isinstance(options["initial_by"], Acquisition):
+        described["initial_by"] = _described(options["initial_by"])
+    return described
+
+
+def _described(acquisition: Acquisition) -> dict[str, Any]:
     values = vars(acquisition).items()
-    described = {k: v for k, v in values if isinstance(v, (bool, int, float, str)) and not k.startswith("_")}
-    return {**options, "acquisition": {"class": type(acquisition).__name__, **described}}
+    kept = {k: v for k, v in values if isinstance(v, (bool, int, float, str)) and not k.startswith("_")}
+    return {"class": type(acquisition).__name__, **kept}
 
 
 def _read(dirpath: Path | None, resume: bool) -> list[Event] | None:
@@ -159,9 +165,24 @@ def _read(dirpath: Path | None, resume: bool) -> list[Event] | None:
     return Campaign.read_events(dirpath)
 
 
-def _choose(loop: ActiveLearningLoop, size: int) -> list[int]:
-    dataset = loop.datamodule.train_set
-    return choose_initial(loop.initial, loop.initial_by, Pool(size), dataset, loop.task, seed=loop.seed)
+def _choose(loop: ActiveLearningLoop, trainer: pl.Trainer, size: int) -> list[int]:
+    """Return the initial set, the same on every rank."""
+    chooser = loop.initial_by
+    if not isinstance(chooser, Acquisition):
+        dataset = loop.datamodule.train_set
+        return on_rank_zero(
+            trainer.strategy,
+            lambda: choose_initial(loop.initial, chooser, Pool(size), dataset, loop.task, seed=loop.seed),
+        )
+    assert loop.oracle is not None
+    assert isinstance(loop.initial, int)
+    chooser.bind(loop.task, loop.oracle)
+    try:
+        chooser.check_pool(size)
+        candidates = Pool(size).candidates(generator=generator(loop.seed, "initial"))
+        return list(pick(loop, trainer, chooser, candidates, loop.initial, "initial", "select")["indices"])
+    finally:
+        chooser.unbind()
 
 
 def _check_labels(loop: ActiveLearningLoop, initial: list[int]) -> None:

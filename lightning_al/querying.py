@@ -9,8 +9,9 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
-from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.base import Acquisition, LocalRows
 from lightning_al.checks import check_positions
+from lightning_al.distributed import on_rank_zero
 from lightning_al.fitting import call_round_hook
 from lightning_al.randomness import derive_seed, generator
 from lightning_al.scoring import score_pool
@@ -26,38 +27,74 @@ def query(loop: ActiveLearningLoop, trainer: pl.Trainer, acquisition: Acquisitio
     candidates = loop.pool.candidates(loop.subpool_size, generator=generator(loop.seed, number, "candidates"))
     if loop.subpool_size is not None and len(candidates) < loop.subpool_size:
         rank_zero_info(f"Only {len(candidates)} of subpool_size={loop.subpool_size} candidates are left.")
-    k = min(k, len(candidates))
-    start = time.perf_counter()
-    rows = score(loop, trainer, acquisition, candidates)
-    labelled_rows: dict[str, Tensor] = {}
-    if acquisition.uses_labelled:
-        labelled_rows = score(loop, trainer, acquisition, loop.pool.labelled)
-    score_seconds = time.perf_counter() - start
-
-    def question() -> dict[str, Any]:
-        start = time.perf_counter()
-        positions = acquisition.select(
-            rows, k, labelled_rows=labelled_rows, generator=generator(loop.seed, number, "select")
-        )
-        chosen = check_positions(positions, k, len(candidates), acquisition)
-        indices = candidates[chosen].tolist()
-        return {
-            "round": number,
-            "indices": indices,
-            "keys": [loop.datamodule.key(i) for i in indices],
-            "scores": rows["score"][chosen].tolist() if "score" in rows else [],
-            "seconds": {"score": score_seconds, "select": time.perf_counter() - start},
-        }
-
-    event = loop.campaign.record(trainer.strategy, "asked", question)
+    picked = pick(loop, trainer, acquisition, candidates, min(k, len(candidates)), number, "select")
+    event = loop.campaign.record(trainer.strategy, "asked", lambda: {"round": number, **picked})
     call_round_hook(trainer, "on_query_end", loop)
     return list(event["indices"])
 
 
+def pick(
+    loop: ActiveLearningLoop,
+    trainer: pl.Trainer,
+    acquisition: Acquisition,
+    candidates: Tensor,
+    k: int,
+    *purpose: int | str,
+) -> dict[str, Any]:
+    """Score candidates and select ``k`` of them.
+
+    Args:
+        loop: Its model, datamodule, pool and seed.
+        trainer: The user's Trainer.
+        acquisition: Bound to the loop's task.
+        candidates: Dataset indices.
+        k: How many, at most as many as there are.
+        *purpose: What the draws are for; with the loop's seed it decides them.
+
+    Returns:
+        Their dataset indices, keys and scores, and the seconds it took; the same on every rank.
+    """
+    start = time.perf_counter()
+    rows = score(loop, trainer, acquisition, candidates)
+    labelled_rows: dict[str, Tensor] = {}
+    if acquisition.uses_labelled and len(loop.pool.labelled) > 0:
+        # Either both stay where they are, or every process has all of both.
+        gather = not isinstance(rows, LocalRows)
+        labelled_rows = score(loop, trainer, acquisition, loop.pool.labelled, gather=gather)
+    score_seconds = time.perf_counter() - start
+
+    def select() -> dict[str, Any]:
+        start = time.perf_counter()
+        draws = generator(loop.seed, *purpose)
+        positions = acquisition.select(rows, k, labelled_rows=labelled_rows, generator=draws)
+        chosen = check_positions(positions, k, len(candidates), acquisition)
+        indices = candidates[chosen].tolist()
+        return {
+            "indices": indices,
+            "keys": [loop.datamodule.key(i) for i in indices],
+            "scores": rows["score"][chosen].tolist() if "score" in rows and acquisition.gathers else [],
+            "seconds": {"score": score_seconds, "select": time.perf_counter() - start},
+        }
+
+    if acquisition.gathers:
+        return on_rank_zero(trainer.strategy, select)
+    found = select()
+    return on_rank_zero(trainer.strategy, lambda: found)
+
+
 def score(
-    loop: ActiveLearningLoop, trainer: pl.Trainer, acquisition: Acquisition, indices: Tensor, check: bool = False
+    loop: ActiveLearningLoop,
+    trainer: pl.Trainer,
+    acquisition: Acquisition,
+    indices: Tensor,
+    *,
+    gather: bool = False,
+    check: bool = False,
 ) -> dict[str, Tensor]:
-    """Return the acquisition's rows of dataset ``indices``, in that order; ``check`` refuses what cannot work."""
+    """Return the acquisition's rows of dataset ``indices``, in that order.
+
+    ``gather`` puts the rows of all processes together in any case; ``check`` refuses what cannot work.
+    """
     if not acquisition.requires:
         return {"index": indices}
     sharded, local = loop.datamodule.pool_pass(indices, acquisition.batch_multiple)
@@ -70,6 +107,7 @@ def score(
         sharded=sharded,
         local=local,
         seed=derive_seed(loop.seed, loop.campaign.next_round if loop.campaign is not None else 0, "score"),
+        gather=gather,
         check=loop.task.check if check else None,
     )
     return rows

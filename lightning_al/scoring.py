@@ -1,5 +1,7 @@
 """The pool pass: what acquisitions need of each sample, in a known order, the same on every rank."""
 
+import math
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,8 +12,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
-from lightning_al.acquisition.base import Acquisition
-from lightning_al.distributed import gather_rows
+from lightning_al.acquisition.base import Acquisition, LocalRows
+from lightning_al.distributed import Shard, gather_objects, gather_rows
 from lightning_al.randomness import seed_global
 
 POSITION = "position"  # in the candidate list; travels with the rows of a rank
@@ -48,6 +50,59 @@ class BlockSampler(DistributedSampler):
         return len(self.block)
 
 
+class RowStore:
+    """The rows of one kind that come in batch by batch: in memory, or in a file past a size.
+
+    Args:
+        count: How many rows will come.
+        limit: Bytes up to which they are kept in memory. Larger ones go to an unnamed temporary file that is mapped
+            into memory, and vanishes with the tensor.
+
+    Example:
+        >>> store = RowStore(3)
+        >>> store.add(torch.ones(2, 4))
+        >>> store.add(torch.zeros(1, 4))
+        >>> store.rows().shape
+        torch.Size([3, 4])
+    """
+
+    LIMIT = 2**30
+
+    def __init__(self, count: int, limit: int | None = None) -> None:
+        self.count = count
+        self.limit = self.LIMIT if limit is None else limit
+        self.filled = 0
+        self._rows: Tensor | None = None
+
+    def add(self, values: Tensor) -> None:
+        """Take the next rows; more than were said to come are counted, not kept."""
+        values = values.detach()
+        if self._rows is None:
+            self._rows = self._allocate(values)
+        end = self.filled + len(values)
+        if end <= self.count:
+            self._rows[self.filled : end] = values
+        self.filled = end
+
+    def rows(self) -> Tensor:
+        """Return what came."""
+        assert self._rows is not None
+        return self._rows[: self.filled]
+
+    def _allocate(self, values: Tensor) -> Tensor:
+        shape = (self.count, *values.shape[1:])
+        bytes_ = math.prod(shape) * values.element_size()
+        # Outputs of a predict pass are inference tensors, of no use to autograd later.
+        with torch.inference_mode(False):
+            if bytes_ <= self.limit:
+                return torch.empty(shape, dtype=values.dtype)
+            with tempfile.NamedTemporaryFile(prefix="lightning_al_rows_") as file:
+                file.truncate(bytes_)
+                size = bytes_ // values.element_size()
+                mapped = torch.from_file(file.name, shared=True, size=size, dtype=values.dtype)
+            return mapped.view(shape)
+
+
 def score_pool(
     trainer: pl.Trainer,
     model: pl.LightningModule,
@@ -58,6 +113,7 @@ def score_pool(
     sharded: bool,
     local: range,
     seed: int,
+    gather: bool = True,
     check: Callable[[pl.LightningModule, Any], None] | None = None,
 ) -> list[dict[str, Tensor]]:
     """Run one predict pass and return each acquisition's rows.
@@ -75,16 +131,17 @@ def score_pool(
         sharded: Whether each rank sees a part; else every rank sees all.
         local: The positions this rank sees.
         seed: Of whatever draws random numbers in the pass: augmentation, stochastic models.
+        gather: Whether every rank gets all rows, also of acquisitions that do not ask for it (``gathers``).
         check: Called with the model and each batch first, to refuse what cannot work.
 
     Returns:
-        For each acquisition its rows by name, in the order of ``indices``, on the CPU, the same on every rank, with
-        ``"index"`` holding the dataset indices.
+        For each acquisition its rows by name, in the order of ``indices``, on the CPU, with ``"index"`` holding the
+        dataset indices: all of them, the same on every rank, or :class:`~lightning_al.acquisition.base.LocalRows`.
 
     Raises:
         ValueError: If rows are missing or surplus, or a score is NaN or infinite; the dataset indices are named.
     """
-    collected: list[dict[str, list[Tensor]]] = [{} for _ in acquisitions]
+    collected: list[dict[str, RowStore]] = [{} for _ in acquisitions]
 
     def predict_step(batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
         if check is not None:
@@ -95,9 +152,7 @@ def score_pool(
                     who = type(acquisition).__name__
                     got = "a single number" if isinstance(values, Tensor) else f"a {type(values).__name__}"
                     raise TypeError(f"`{who}` must give tensors with one row per sample, got {got} as {name!r}.")
-                # Copied: outputs of a predict pass are inference tensors, of no use to autograd later.
-                with torch.inference_mode(False):
-                    store.setdefault(name, []).append(values.detach().to("cpu", copy=True))
+                store.setdefault(name, RowStore(len(local))).add(values)
         return torch.empty(0)  # None would make Lightning warn
 
     shadowed = model.__dict__.get("predict_step")
@@ -117,37 +172,51 @@ def score_pool(
         if shadowed is not None:
             model.predict_step = shadowed
 
-    results = []
-    for acquisition, store in zip(acquisitions, collected, strict=True):
-        rows = {name: torch.cat(parts) for name, parts in store.items()}
+    results: list[dict[str, Tensor]] = []
+    for acquisition, stores in zip(acquisitions, collected, strict=True):
         name = type(acquisition).__name__
-        for key, values in rows.items():
-            if key == "index":
-                raise ValueError(f'`{name}.rows` returned the key "index", which is reserved for the dataset indices.')
-            if key == POSITION:
-                raise ValueError(f'`{name}.rows` returned the key "{POSITION}", which is reserved.')
-            if len(values) != len(local):
+        for key, store in stores.items():
+            if key in ("index", POSITION):
+                what = ", for the dataset indices" if key == "index" else ""
+                raise ValueError(f'`{name}.rows` returned the key "{key}", which is reserved{what}.')
+            if store.filled != len(local):
                 raise ValueError(
-                    f"`{name}.rows` returned {len(values)} values of {key!r} for {len(local)} samples; it must return "
+                    f"`{name}.rows` returned {store.filled} values of {key!r} for {len(local)} samples; it must return "
                     "one per sample of the batch, first dimension first."
                 )
-        if sharded:
+        rows = {key: store.rows() for key, store in stores.items()}
+        if "score" in rows and rows["score"].ndim != 1:
+            raise ValueError(f"`{name}` must give one score per sample, (B,), got shape {tuple(rows['score'].shape)}.")
+        _check_finite(rows, indices[local.start : local.stop], name)
+        if sharded and (gather or acquisition.gathers):
             rows[POSITION] = torch.tensor(local, dtype=torch.long)
             rows = _in_order(gather_rows(rows, trainer.strategy.root_device), len(indices))
-        rows["index"] = indices
-        scores = rows.get("score")
-        if scores is not None:
-            if scores.ndim != 1:
-                raise ValueError(f"`{name}` must give one score per sample, (B,), got shape {tuple(scores.shape)}.")
-            bad = ~torch.isfinite(scores)
-            if bool(bad.any()):
-                raise ValueError(
-                    f"`{name}` gave NaN or infinite scores for {int(bad.sum())} of {len(scores)} samples, dataset "
-                    f"indices {indices[bad][:10].tolist()}. Check these samples, and whether training diverged (lower "
-                    "the learning rate, clip gradients)."
-                )
-        results.append(rows)
+        if len(next(iter(rows.values()), indices)) == len(indices):
+            results.append({**rows, "index": indices})
+        else:
+            shard = Shard.of_blocks(local, len(indices), trainer.strategy.root_device)
+            results.append(LocalRows({**rows, "index": indices[local.start : local.stop]}, shard))
     return results
+
+
+def _check_finite(rows: dict[str, Tensor], indices: Tensor, name: str) -> None:
+    """Refuse NaN and infinite rows, on every rank if they are on one."""
+    for key, values in sorted(rows.items()):
+        if not values.is_floating_point():
+            continue
+        bad = torch.zeros(len(values), dtype=torch.bool)
+        for start in range(0, len(values), 4096):
+            bad[start : start + 4096] = ~torch.isfinite(
+                values[start : start + 4096].reshape(-1, values[0].numel())
+            ).all(1)
+        told = gather_objects(indices[bad].tolist())
+        found = list(dict.fromkeys(i for some in told for i in some))
+        if found:
+            what = "scores" if key == "score" else key
+            raise ValueError(
+                f"`{name}` gave NaN or infinite {what} for {len(found)} samples, dataset indices {found[:10]}. Check "
+                "these samples, and whether training diverged (lower the learning rate, clip gradients)."
+            )
 
 
 def _in_order(rows: dict[str, Tensor], n: int) -> dict[str, Tensor]:

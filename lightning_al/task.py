@@ -44,29 +44,61 @@ class Task(ABC):
         """Return the loss of each sample, (B,), averaged over its pixels or boxes."""
         return mean_cross_entropy(logits, targets)
 
-    def features(self, model: nn.Module, inputs: Any) -> Tensor:
-        """Return the input of the model's last linear layer, (B, d).
+    def features(self, model: nn.Module, inputs: Any, layer: str | None = None) -> Tensor:
+        """Return what the model makes of a sample before its last layer, (B, d).
+
+        Args:
+            model: The user's.
+            inputs: What :meth:`inputs` gave.
+            layer: Name of the layer whose output is meant, as in ``model.named_modules()``. Default: what the last
+                ``nn.Linear`` that runs gets.
 
         Raises:
-            ValueError: If no ``nn.Linear`` runs in the model's forward.
+            ValueError: If there is no such layer, or it does not run.
         """
-        seen: list[Tensor] = []
-        hooks = [
-            module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-            for module in model.modules()
-            if isinstance(module, nn.Linear)
-        ]
+        return self.logits_and_features(model, inputs, layer)[1]
+
+    def logits_and_features(self, model: nn.Module, inputs: Any, layer: str | None = None) -> tuple[Tensor, Tensor]:
+        """Return :meth:`logits` and :meth:`features` from one forward pass."""
+        if type(self).features is not Task.features:  # a task's own, which may take only two arguments
+            where = {} if layer is None else {"layer": layer}
+            return self.logits(model, inputs), self.features(model, inputs, **where)
+        seen: list[Any] = []
+        if layer is None:
+            hooks = [
+                module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+                for module in model.modules()
+                if isinstance(module, nn.Linear)
+            ]
+        else:
+            hooks = [_layer(model, layer).register_forward_hook(lambda _, args, output: seen.append(output))]
         try:
-            self.logits(model, inputs)
+            logits = self.logits(model, inputs)
         finally:
             for hook in hooks:
                 hook.remove()
-        if not seen:
+        if not seen and layer is None:
             raise ValueError(
-                "No `nn.Linear` runs in the model's forward, so there are no penultimate features. "
-                "Give the loop a `task=` whose `features(model, inputs)` returns them."
+                "No `nn.Linear` runs in the model's forward, so there are no penultimate features. Name a layer "
+                '(`features="backbone.avgpool"`), or give the loop a `task=` whose `features(model, inputs)` returns '
+                "them."
             )
-        return seen[-1].flatten(1)
+        if not seen:
+            raise ValueError(f"The layer {layer!r} does not run in the model's forward, so it has no features.")
+        found = seen[-1][0] if isinstance(seen[-1], (tuple, list)) else seen[-1]
+        if not isinstance(found, Tensor) or len(found) != len(logits):
+            what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+            raise ValueError(
+                f"Features must be a tensor with one row for each of the {len(logits)} samples, got {what} "
+                f"{'from the last linear layer' if layer is None else f'from {layer!r}'}. Name another layer "
+                '(`features="..."`).'
+            )
+        return logits, found.flatten(1)
+
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes there are, where that is known."""
+        return None
 
     def check(self, model: nn.Module, batch: Any) -> None:
         """Refuse, before anything trains, a model or batch this task cannot work with."""
@@ -99,6 +131,16 @@ class Task(ABC):
         return value
 
 
+def _layer(model: nn.Module, name: str) -> nn.Module:
+    layers = dict(model.named_modules())
+    if not name or name not in layers:
+        import difflib
+
+        near = difflib.get_close_matches(name, layers, n=5, cutoff=0.3) or list(layers)[1:6]
+        raise ValueError(f"The model has no layer {name!r}. It has, among others: {', '.join(map(repr, near))}.")
+    return layers[name]
+
+
 class ClassificationTask(Task):
     """One class index per sample: batches ``(inputs, targets, ...)``, outputs (B, C).
 
@@ -120,6 +162,11 @@ class ClassificationTask(Task):
             raise ValueError(f'`outputs` must be "logits" or "probabilities", got {outputs!r}.')
         self.outputs = outputs
         self._classes: int | None = None  # of the model, once it was seen
+
+    @property
+    def num_classes(self) -> int | None:
+        """C of the model's outputs, once it was seen."""
+        return self._classes
 
     def _pair(self, batch: Any) -> Any:
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:

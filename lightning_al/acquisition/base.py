@@ -1,6 +1,7 @@
 """The base of all acquisitions: a Lightning callback that scores samples and selects a batch of them."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -9,11 +10,31 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from lightning_al.functional.selection import kmeans_plusplus, top_k
+from lightning_al.distributed import Shard
+from lightning_al.functional.probabilities import residuals
+from lightning_al.functional.selection import badge, kmeans_plusplus, top_k
+from lightning_al.gradients import plain_outputs
 from lightning_al.oracle import Oracle
 from lightning_al.task import Task
 
 Rows = Mapping[str, Tensor]
+"""What an acquisition made of samples, by name, one row each; their dataset indices are ``"index"``."""
+
+
+SELECTIONS = ("top", "kmeans++", "badge")
+
+
+class LocalRows(dict[str, Tensor]):
+    """The rows of those samples that one process scored.
+
+    Args:
+        rows: By name.
+        shard: Which of all rows they are.
+    """
+
+    def __init__(self, rows: Rows, shard: Shard) -> None:
+        super().__init__(rows)
+        self.shard = shard
 
 
 class Acquisition(Callback):
@@ -24,11 +45,13 @@ class Acquisition(Callback):
     :meth:`select` for methods that need more than a score.
 
     Args:
-        selection: How a batch follows from the scores: ``"top"``, the largest, or ``"kmeans++"``, spread out over the
-            values of the scores (first the largest, then ∝ squared distance to the nearest score picked).
+        selection: How a batch follows from the scores: ``"top"``, the largest; ``"kmeans++"``, spread out over the
+            values of the scores (first the largest, then ∝ squared distance to the nearest score picked); or
+            ``"badge"``, spread out over the gradients of the last layer (:func:`lightning_al.functional.badge`), each
+            made longer by its sample's score, which must not be negative.
 
     Raises:
-        ValueError: If ``selection`` is neither.
+        ValueError: If ``selection`` is none of these, or ``"badge"`` for scores that are negative.
 
     Example:
         >>> class Certain(Acquisition):
@@ -38,11 +61,19 @@ class Acquisition(Callback):
         tensor([1, 2])
     """
 
-    requires: ClassVar[frozenset[str]] = frozenset({"logits"})
-    """What :meth:`rows` takes from the model: "logits", "features", "gradients". Empty: the model is not run."""
+    requires: frozenset[str] = frozenset({"logits"})
+    """What :meth:`rows` takes: "logits", "features" or "gradients" of the model, or an "encoder" of its own. Empty:
+    there is no pass over the samples, and :meth:`select` gets their dataset indices alone."""
 
     uses_labelled: ClassVar[bool] = False
     """Whether :meth:`select` needs the rows of the labelled samples too."""
+
+    gathers: ClassVar[bool] = True
+    """Whether :meth:`select` runs once, on the rows of all processes. If not, rows stay in the process that made them,
+    ``rows`` are :class:`LocalRows`, and every process calls :meth:`select`, which gives the same positions on each."""
+
+    never_negative: ClassVar[bool] = True
+    """Whether scores are at least 0, as ``selection="badge"`` needs."""
 
     # Here, and not in `__init__`, which an acquisition of one's own may forget to call.
     selection = "top"
@@ -50,8 +81,13 @@ class Acquisition(Callback):
     _warned_equal = False
 
     def __init__(self, *, selection: str = "top") -> None:
-        if selection not in ("top", "kmeans++"):
-            raise ValueError(f'`selection` must be "top" or "kmeans++", got {selection!r}.')
+        if selection not in SELECTIONS:
+            raise ValueError(f"`selection` must be one of {', '.join(map(repr, SELECTIONS))}, got {selection!r}.")
+        if selection == "badge" and not self.never_negative:
+            raise ValueError(
+                f'`selection="badge"` makes gradients longer by the score, and `{type(self).__name__}`\'s is negative. '
+                'Use "top" or "kmeans++".'
+            )
         self.selection = selection
 
     @property
@@ -77,6 +113,9 @@ class Acquisition(Callback):
         """Take part in a loop. Override to refuse what the acquisition cannot work with, before anything trains."""
         self._task = task
 
+    def check_pool(self, size: int) -> None:
+        """Refuse, before anything trains, a data set of ``size`` samples that the acquisition cannot work with."""
+
     def unbind(self) -> None:
         """Leave the loop."""
         self._task = None
@@ -95,7 +134,17 @@ class Acquisition(Callback):
         The model is in ``eval()`` and the batch on its device. The key ``"score"`` is reported in the history;
         ``"index"`` is reserved.
         """
-        return {"score": self.score_batch(model, batch)}
+        rows = {"score": self.score_batch(model, batch)}
+        return {**rows, **self.last_layer_rows(model, batch)} if self.selection == "badge" else rows
+
+    def last_layer_rows(self, model: pl.LightningModule, batch: Any, layer: str | None = None) -> dict[str, Tensor]:
+        """Return the two factors of each sample's last-layer gradient: ``"residuals"`` (B, C), ``"features"`` (B, d).
+
+        In full precision even under autocast. ``layer`` is the one that features come from; default the last linear.
+        """
+        inputs = self.task.inputs(batch)
+        logits, features = plain_outputs(model, inputs, partial(self.task.logits_and_features, layer=layer))
+        return {"residuals": residuals(logits), "features": features}
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the score of each sample of a batch, (B,). Larger = more wanted."""
@@ -123,5 +172,11 @@ class Acquisition(Callback):
         if self.selection == "top":
             return top_k(scores, k)
         if generator is None:
-            raise ValueError('`selection="kmeans++"` draws at random and needs a `generator`.')
-        return kmeans_plusplus(scores, k, generator=generator, first=int(top_k(scores, 1)) if k else None)
+            raise ValueError(f"`selection={self.selection!r}` draws at random and needs a `generator`.")
+        if self.selection == "badge":
+            if bool((scores < 0).any()):
+                raise ValueError(f'`selection="badge"` needs scores of at least 0, got {float(scores.min()):.4g}.')
+            weighted = rows["residuals"] * scores.unsqueeze(1).to(rows["residuals"].dtype)
+            return badge(weighted, rows["features"], k, generator=generator, ids=rows.get("index"))
+        first = int(top_k(scores, 1)) if k else None
+        return kmeans_plusplus(scores, k, generator=generator, first=first, ids=rows.get("index"))

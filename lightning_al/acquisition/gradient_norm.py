@@ -1,6 +1,6 @@
 """Gradient-norm acquisitions."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning.pytorch as pl
 from torch import Tensor
@@ -25,7 +25,7 @@ class EntropyGradNorm(Acquisition):
         ValueError: If an option is unknown.
     """
 
-    requires: ClassVar[frozenset[str]] = frozenset({"logits", "gradients"})
+    requires = frozenset({"logits", "gradients"})
 
     def __init__(self, norm: str = "global", selection: str = "top") -> None:
         super().__init__(selection=selection)
@@ -55,7 +55,7 @@ class ExpectedGradNorm(Acquisition):
         ValueError: If an option is unknown.
     """
 
-    requires: ClassVar[frozenset[str]] = frozenset({"logits", "gradients"})
+    requires = frozenset({"logits", "gradients"})
 
     def __init__(self, loss: str = "expected_norm", norm: str = "global", selection: str = "top") -> None:
         super().__init__(selection=selection)

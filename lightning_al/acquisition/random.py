@@ -1,7 +1,5 @@
 """The baseline that every method must beat."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -18,7 +16,7 @@ class Random(Acquisition):
         3
     """
 
-    requires: ClassVar[frozenset[str]] = frozenset()
+    requires = frozenset[str]()
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """Sharpness-aware active learning."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning.pytorch as pl
 from torch import Tensor
@@ -40,7 +40,7 @@ class SAAL(Acquisition):
         ValueError: If an option is out of range, or ``lowest`` is combined with ``"kmeans++"``.
     """
 
-    requires: ClassVar[frozenset[str]] = frozenset({"logits", "gradients"})
+    requires = frozenset({"logits", "gradients"})
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ class Entropy(Acquisition):
     r"""Largest predictive entropy :math:`-\sum_c p_c \log p_c`; see :func:`lightning_al.functional.entropy`.
 
     Args:
-        selection: ``"top"`` or ``"kmeans++"`` (SAAL's Table 6 runs both).
+        selection: ``"top"``, ``"badge"`` or ``"kmeans++"`` (SAAL's Table 6 runs both).
     """
 
     def __init__(self, selection: str = "top") -> None:
@@ -34,7 +34,7 @@ class LeastConfidence(Acquisition):
     r"""Smallest top probability, :math:`1 - \max_c p_c`; see :func:`lightning_al.functional.least_confidence`.
 
     Args:
-        selection: ``"top"`` or ``"kmeans++"``.
+        selection: ``"top"``, ``"kmeans++"`` or ``"badge"``.
     """
 
     def __init__(self, selection: str = "top") -> None:
@@ -51,6 +51,8 @@ class Margin(Acquisition):
     Args:
         selection: ``"top"`` or ``"kmeans++"``.
     """
+
+    never_negative = False
 
     def __init__(self, selection: str = "top") -> None:
         super().__init__(selection=selection)

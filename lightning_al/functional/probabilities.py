@@ -64,6 +64,27 @@ def log_probabilities(logits: Tensor) -> Tensor:
     return logits.log_softmax(1).scatter(1, top.unsqueeze(1), leading)
 
 
+def residuals(logits: Tensor) -> Tensor:
+    """Gradient of the cross-entropy under the pseudo-label towards the logits, ``p - onehot(argmax p)``.
+
+    Its entry at the pseudo-label is minus the sum of the others, which keeps its precision where ``p - 1`` does not.
+
+    Args:
+        logits: Floating (B, C) or (B, C, ...), C of at least 2.
+
+    Returns:
+        The same shape, summing to 0 over dimension 1.
+
+    Example:
+        >>> residuals(torch.tensor([[40.0, 0.0]]))
+        tensor([[-4.2484e-18,  4.2484e-18]])
+    """
+    logits = at_least_float32(logits)
+    top = logits.argmax(1, keepdim=True)
+    others = log_probabilities(logits).exp().scatter(1, top, 0.0)
+    return others.scatter(1, top, -others.sum(1, keepdim=True))
+
+
 def check_logits(logits: Tensor) -> None:
     """Refuse what is not a floating (B, C, ...) tensor with at least two classes.
 

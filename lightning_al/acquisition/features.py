@@ -1,0 +1,102 @@
+"""The base of acquisitions that compare samples by features: of the model, of an encoder, or from a file."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from lightning_al.acquisition.base import Acquisition, Rows
+from lightning_al.gradients import plain_outputs
+
+
+class FeatureAcquisition(Acquisition):
+    """Compares samples by a vector of features each.
+
+    Args:
+        features: Name of the model's layer whose output they are, as ``"backbone.avgpool"``. Default: what the last
+            linear layer gets.
+        encoder: Where they come from instead: a module that is called with a batch's inputs, trained elsewhere
+            (self-supervised, say), which stays as it is; or a file of features computed before, ``.npy`` or ``.pt``,
+            one row for each sample of the training data set, in its order. With one of these the acquisition can
+            choose the initial set too, before any training: ``initial_by=``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        TypeError: If ``encoder`` is neither a module nor a file, or the file holds something else.
+        ValueError: If both are given.
+    """
+
+    uses_labelled = True
+
+    def __init__(self, *, features: str | None = None, encoder: nn.Module | str | Path | None = None) -> None:
+        super().__init__()
+        if features is not None and encoder is not None:
+            raise ValueError(
+                f"`features={features!r}` names a layer of the model and `encoder=` takes features from elsewhere: "
+                "give one of them."
+            )
+        if encoder is not None and not isinstance(encoder, (nn.Module, str, Path)):
+            raise TypeError(f"`encoder` must be a module or a file of features, got a {type(encoder).__name__}.")
+        self.features = features
+        self.encoder = encoder
+        self._table = None if encoder is None or isinstance(encoder, nn.Module) else _read(Path(encoder))
+        if encoder is None:
+            self.requires = frozenset({"features"})
+        else:
+            self.requires = frozenset({"encoder"}) if self._table is None else frozenset()
+
+    def check_pool(self, size: int) -> None:
+        """Refuse a file of features of another data set."""
+        if self._table is not None and len(self._table) != size:
+            raise ValueError(
+                f"`encoder={str(self.encoder)!r}` holds features of {len(self._table)} samples and the training data "
+                f"set has {size}: it needs one row for each, in the order of the data set."
+            )
+
+    def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
+        """Return the ``"features"`` of each sample, (B, d), in float32 at least."""
+        inputs = self.task.inputs(batch)
+        if not isinstance(self.encoder, nn.Module):
+            return {"features": plain_outputs(model, inputs, self._model_features)}
+        leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+        made = plain_outputs(self.encoder.to(leaves[0].device), inputs)
+        if not isinstance(made, Tensor) or len(made) != len(leaves[0]):
+            what = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
+            raise ValueError(
+                f"`encoder` must return a tensor with one row for each of the {len(leaves[0])} samples, got {what}. "
+                "Wrap it in a module that does."
+            )
+        return {"features": made.flatten(1)}
+
+    def _model_features(self, model: nn.Module, inputs: Any) -> Tensor:
+        if self.features is None:
+            return self.task.features(model, inputs)
+        return self.task.features(model, inputs, self.features)
+
+    def features_of(self, rows: Rows) -> Tensor:
+        """Return the features (N, d) of the samples that ``rows`` are of: made by :meth:`rows`, or in the file."""
+        return rows["features"] if self._table is None else self._table[rows["index"]]
+
+    def centres_of(self, labelled_rows: Rows) -> Tensor | None:
+        """Return :meth:`features_of` the labelled samples, None where there are none."""
+        return self.features_of(labelled_rows) if labelled_rows else None
+
+
+def _read(path: Path) -> Tensor:
+    if not path.is_file():
+        raise FileNotFoundError(f"`encoder={str(path)!r}`: there is no such file of features.")
+    if path.suffix == ".npy":
+        import numpy as np
+
+        table = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))  # pages are read as they are used
+    elif path.suffix in (".pt", ".pth"):
+        table = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    else:
+        raise TypeError(f"`encoder={str(path)!r}`: features are read from `.npy` and `.pt` files.")
+    if not isinstance(table, Tensor) or table.ndim != 2 or not table.is_floating_point():
+        what = f"{table.dtype} of shape {tuple(table.shape)}" if isinstance(table, Tensor) else type(table).__name__
+        raise TypeError(f"`encoder={str(path)!r}` must hold floating features (N, d), one row a sample, got {what}.")
+    return table
