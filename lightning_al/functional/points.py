@@ -55,6 +55,7 @@ def _scale(largest: float, limit: int, most: int) -> float:
 class Scalars:
     """Numbers on a line, in float64: differences are taken directly, so only equal numbers coincide."""
 
+    squared = False  # squares of small differences underflow
     tolerance = 0.0
 
     def __init__(self, values: Tensor, name: str, shard: Shard) -> None:
@@ -64,7 +65,7 @@ class Scalars:
         self.tensors = [self.values]
 
     def approach(self, nearest: Tensor, centres: Sequence[Tensor]) -> None:
-        """Lower ``nearest`` (N,) where one of the ``centres``, (M,), is nearer than that."""
+        """Lower ``nearest`` (N,) to the distances to the ``centres``, (M,), where those are smaller."""
         for centre in centres[0]:
             torch.minimum(nearest, (self.values - centre).abs_(), out=nearest)
 
@@ -85,6 +86,8 @@ class Products:
         centred: Take inner products from the mean of all rows, which does not change distances and rounds less. For
             one tensor only.
     """
+
+    squared = True
 
     def __init__(self, tensors: dict[str, Tensor], shard: Shard, *, centred: bool = False) -> None:
         self.tensors = [x.detach().cpu() for x in tensors.values()]
@@ -109,7 +112,7 @@ class Products:
         self._zero = self.tolerance * (2 * self.squares + self._offset * self.squares.sqrt())
 
     def approach(self, nearest: Tensor, centres: Sequence[Tensor]) -> None:
-        """Lower ``nearest`` (N,) where one of the ``centres``, (M, d) of each tensor, is nearer than that."""
+        """Lower ``nearest`` (N,) to the squared distances to ``centres``, (M, d) of each, where those are smaller."""
         centres = [self._part(i, c) for i, c in enumerate(centres)]
         own = torch.zeros(len(centres[0]), dtype=torch.float64)
         if self.mean is not None:
@@ -125,7 +128,7 @@ class Products:
             least = squared[:, 0] if len(own) == 1 else squared.amin(1)
             least.add_(self.squares[rows])
             least.masked_fill_(least <= self._zero[rows], 0.0)
-            torch.minimum(nearest[rows], least.sqrt_(), out=nearest[rows])
+            torch.minimum(nearest[rows], least, out=nearest[rows])
 
     def rounding(self, index: int, squared: float) -> float:
         """How far the squared distance of that row to a centre may be off."""

@@ -4,7 +4,6 @@ The greedy selectors share one loop: take a row, lower every row's distance to t
 several processes (``shard``) the rows stay where they are, and the picks are those of one process.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -88,7 +87,7 @@ def kmeans_plusplus(
     shard = _checked_shard(shard, k, points=points.unsqueeze(1) if points.ndim == 1 else points)
     if first is not None and not 0 <= first < shard.total:
         raise ValueError(f"`first` must be a position between 0 and {shard.total - 1}, got {first}.")
-    draw = _race(generator, ids, shard)
+    race = _race(generator, ids, shard)
     space: Scalars | Products
     if points.ndim == 1:
         space = Scalars(points, "points", shard)
@@ -98,7 +97,9 @@ def kmeans_plusplus(
         preference = space.lengths
     if first is None and k:
         first = _most(preference.abs(), space, shard)
-    return _greedy(space, k, first, torch.full_like(preference, torch.inf), draw, preference, shard)
+    return _greedy(
+        space, k, first, torch.full_like(preference, torch.inf), _draw(race, space, shard), preference, shard
+    )
 
 
 def badge(
@@ -146,11 +147,11 @@ def badge(
         tensor([1, 2])
     """
     shard = _checked_shard(shard, k, residuals=residuals, features=features)
-    draw = _race(generator, ids, shard)
+    race = _race(generator, ids, shard)
     space = Products({"residuals": residuals, "features": features}, shard)
     first = _most(space.lengths, space, shard) if k else None
     nearest = torch.full_like(space.lengths, torch.inf)
-    return _greedy(space, k, first, nearest, draw, space.lengths.clone(), shard)
+    return _greedy(space, k, first, nearest, _draw(race, space, shard), space.lengths.clone(), shard)
 
 
 def k_center_greedy(features: Tensor, k: int, *, labelled: Tensor | None = None, shard: Shard | None = None) -> Tensor:
@@ -201,11 +202,7 @@ def k_center_greedy(features: Tensor, k: int, *, labelled: Tensor | None = None,
         first = shard.largest(-squares, lambda i: space.rounding(i, float(squares[i])))[1]
 
     def farthest(nearest: Tensor, pick: int) -> tuple[float, int]:
-        def slack(i: int) -> float:
-            squared = float(nearest[i]) ** 2
-            return math.sqrt(squared) - math.sqrt(max(squared - space.rounding(i, squared), 0.0))
-
-        return shard.largest(nearest, slack)
+        return shard.largest(nearest, lambda i: space.rounding(i, float(nearest[i])))
 
     return _greedy(space, k, first, nearest, farthest, torch.zeros_like(nearest), shard)
 
@@ -225,7 +222,7 @@ def _greedy(
         space: What measures distances.
         k: How many to pick.
         first: The first pick; None: ``next_pick`` chooses it too.
-        nearest: (N,), each row's distance to the nearest centre so far; written to.
+        nearest: (N,), each row's distance to the nearest centre so far, as ``space`` has it; written to.
         next_pick: From those distances and the number of the pick to a value, not positive if all rows coincide with
             a centre, and a position.
         preference: (N,), the order of the picks from there on, largest first; written to.
@@ -256,17 +253,20 @@ def _most(values: Tensor, space: Scalars | Products, shard: Shard) -> int:
     return shard.largest(values, lambda i: space.tolerance * float(values[i]))[1]
 
 
-def _race(generator: torch.Generator, ids: Tensor | None, shard: Shard) -> Callable[[Tensor, int], tuple[float, int]]:
-    """Draws with probability ∝ D²: the largest ``D² / E`` is the largest ``D / √E``, which does not underflow."""
+def _race(generator: torch.Generator, ids: Tensor | None, shard: Shard) -> Race:
     if ids is None:
         ids = torch.arange(shard.block.start, shard.block.stop)
     if ids.shape != (len(shard.block),) or ids.is_floating_point():
         raise ValueError(f"`ids` must be {len(shard.block)} integers, got {ids.dtype} of shape {tuple(ids.shape)}.")
-    race = Race(generator, ids)
+    return Race(generator, ids)
+
+
+def _draw(race: Race, space: Scalars | Products, shard: Shard) -> Callable[[Tensor, int], tuple[float, int]]:
+    """Draws with probability ∝ D²: by the largest D² / E or, the same, the largest D / √E."""
 
     def draw(nearest: Tensor, pick: int) -> tuple[float, int]:
-        times = race.exponentials(pick).sqrt_()
-        return shard.largest(torch.div(nearest, times, out=times))
+        times = race.exponentials(pick)
+        return shard.largest(torch.div(nearest, times if space.squared else times.sqrt_(), out=times))
 
     return draw
 
