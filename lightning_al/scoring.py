@@ -187,7 +187,7 @@ def score_pool(
         rows = {key: store.rows() for key, store in stores.items()}
         if "score" in rows and rows["score"].ndim != 1:
             raise ValueError(f"`{name}` must give one score per sample, (B,), got shape {tuple(rows['score'].shape)}.")
-        _check_finite(rows, indices[local.start : local.stop], name)
+        _check_finite(rows, indices[local.start : local.stop], len(indices), name)
         if sharded and (gather or acquisition.gathers):
             rows[POSITION] = torch.tensor(local, dtype=torch.long)
             rows = _in_order(gather_rows(rows, trainer.strategy.root_device), len(indices))
@@ -199,8 +199,8 @@ def score_pool(
     return results
 
 
-def _check_finite(rows: dict[str, Tensor], indices: Tensor, name: str) -> None:
-    """Refuse NaN and infinite rows, on every rank if they are on one."""
+def _check_finite(rows: dict[str, Tensor], indices: Tensor, total: int, name: str) -> None:
+    """Refuse NaN and infinite rows, on every rank if they are on one. ``indices``: of the samples scored here."""
     for key, values in sorted(rows.items()):
         if not values.is_floating_point():
             continue
@@ -214,7 +214,7 @@ def _check_finite(rows: dict[str, Tensor], indices: Tensor, name: str) -> None:
         if found:
             what = "scores" if key == "score" else key
             raise ValueError(
-                f"`{name}` gave NaN or infinite {what} for {len(found)} samples, dataset indices {found[:10]}. Check "
+                f"`{name}` gave NaN or infinite {what} for {len(found)} of {total} samples, dataset indices {found[:10]}. Check "
                 "these samples, and whether training diverged (lower the learning rate, clip gradients)."
             )
 

@@ -53,7 +53,7 @@ OPTIONS = [
     ({"initial": "all"}, TypeError, "'all'"),
     ({"initial": [1, 1]}, ValueError, r"\[1\] more than once"),
     ({"initial": [1, 60]}, IndexError, r"between 0 and 59, got \[60\]"),
-    ({"initial_by": "entropy"}, ValueError, "'random', 'balanced', got 'entropy'"),
+    ({"initial_by": "entropy"}, ValueError, "'random', 'balanced' or an acquisition, got 'entropy'"),
     ({"rounds": -1}, ValueError, "`rounds` must be at least 0, got -1"),
     ({"budget": 5}, ValueError, "`budget=5` counts the initial labels too and does not cover the 6"),
     ({"subpool_size": 0}, ValueError, "`subpool_size` must be at least 1"),

@@ -47,7 +47,7 @@ def test_top_k_takes_scores_that_carry_a_graph():
 def brute_force(points, k, generator, first=None, ids=None):
     """The definition, in exact rational arithmetic; the same race."""
     points = [[Fraction(v) for v in (p if isinstance(p, list) else [p])] for p in points]
-    race = Race(generator, torch.tensor(ids or range(len(points))))
+    race = Race(generator, torch.tensor(range(len(points)) if ids is None else ids))
 
     def squared(a, b):
         return sum((u - v) ** 2 for u, v in zip(a, b, strict=True))
