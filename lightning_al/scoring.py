@@ -214,8 +214,9 @@ def _check_finite(rows: dict[str, Tensor], indices: Tensor, total: int, name: st
         if found:
             what = "scores" if key == "score" else key
             raise ValueError(
-                f"`{name}` gave NaN or infinite {what} for {len(found)} of {total} samples, dataset indices {found[:10]}. Check "
-                "these samples, and whether training diverged (lower the learning rate, clip gradients)."
+                f"`{name}` gave NaN or infinite {what} for {len(found)} of {total} samples, dataset indices "
+                f"{found[:10]}. Check these samples, and whether training diverged (lower the learning rate, clip "
+                "gradients)."
             )
 
 
