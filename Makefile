@@ -9,6 +9,7 @@ SHELL := bash
 export OMP_NUM_THREADS ?= 1
 JOBS ?= 2
 SEEDS := 0 1 2
+METHODS := random entropy coreset badge prob_cover typiclust saal saal_kmeans saal_badge saal_sam
 
 .PHONY: help demo test test-slow lint bench fashion clean
 help:
@@ -16,7 +17,7 @@ help:
 	@echo "make test       the tests          make test-slow   the slow ones too"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make bench      exact per-sample scores in forward passes, beside other ways to them"
-	@echo "make fashion    the Fashion-MNIST small recipes, 3 seeds (half an hour on 2 cores)"
+	@echo "make fashion    the Fashion-MNIST small recipes, 3 seeds (an hour on 2 cores)"
 
 $(BIN)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,7 +38,7 @@ demo: $(BIN)/installed
 	$(call campaigns,SAAL Random,runs/demo,-c recipes/quickstart.yaml --trainer.callbacks=$$0)
 
 fashion: $(BIN)/installed
-	$(call campaigns,random entropy saal saal_kmeans saal_sam,runs/fashion_mnist_small,-c recipes/fashion_mnist/small/$$0.yaml)
+	$(call campaigns,$(METHODS),runs/fashion_mnist_small,-c recipes/fashion_mnist/small/$$0.yaml)
 
 test: $(BIN)/installed
 	$(BIN)/python -m pytest -n $(JOBS)

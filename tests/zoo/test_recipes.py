@@ -15,7 +15,10 @@ from lightning_al.zoo import Classifier, SAMClassifier
 RECIPES = Path(__file__).parents[2] / "recipes"
 FILES = sorted(RECIPES.rglob("*.yaml"))
 FOLDERS = ["fashion_mnist", "fashion_mnist/small", "cifar10", "cifar10/small"]
-METHODS = {"saal", "saal_kmeans", "saal_sam", "entropy", "random"}
+METHODS = {
+    *("random", "entropy", "coreset", "badge", "prob_cover", "typiclust"),
+    *("saal", "saal_kmeans", "saal_badge", "saal_sam"),
+}
 
 
 def name(path):
@@ -97,6 +100,8 @@ def test_the_recipes_of_a_folder_share_all_but_what_they_compare(folder):
     assert recipes["saal_sam"]["reset"] == "continue"
     kmeans = recipes["saal_kmeans"]["callbacks"][0]["init_args"]
     assert kmeans == {**base["callbacks"][0]["init_args"], "selection": "kmeans++"}
+    badge = recipes["saal_badge"]["callbacks"][0]["init_args"]
+    assert badge == {**base["callbacks"][0]["init_args"], "selection": "badge"}
 
 
 @pytest.mark.parametrize("folder", ["fashion_mnist", "cifar10"])
