@@ -16,7 +16,7 @@ help:
 	@echo "make demo       SAAL beside Random on scikit-learn's digits, 3 seeds: a table and a picture (minutes)"
 	@echo "make test       the tests          make test-slow   the slow ones too"
 	@echo "make lint       ruff, mypy, import-linter"
-	@echo "make bench      exact per-sample scores in forward passes, beside other ways to them"
+	@echo "make bench      exact per-sample scores, and selectors, beside other ways to them"
 	@echo "make fashion    the Fashion-MNIST small recipes, 3 seeds (an hour on 2 cores)"
 
 $(BIN)/installed: pyproject.toml constraints.txt
@@ -49,6 +49,7 @@ test-slow: $(BIN)/installed
 bench: $(BIN)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python tests/benchmarks/gradients.py
+	$(BIN)/python tests/benchmarks/selection.py
 
 lint: $(BIN)/installed
 	$(BIN)/ruff check lightning_al tests
