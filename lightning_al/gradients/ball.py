@@ -50,14 +50,17 @@ class EuclideanBall(Ball):
         super().__init__(rho)
         self.squares = scale.new_zeros(units)
         self.scale = scale
+        self._steps: list[float] | None = None  # of all units, once nothing more is added
 
     def add_squares(self, squares: Tensor) -> None:
         """Take note of squared norms (U,)."""
         self.squares = self.squares + squares
+        self._steps = None
 
     def add(self, weight: Tensor, gradient: Tensor, at: slice) -> None:
         """See :class:`Ball`."""
         self.squares[at] += square_norm(gradient)
+        self._steps = None
 
     @property
     def step(self) -> Tensor:
@@ -76,8 +79,7 @@ class AdaptiveBall(EuclideanBall):
 
     def __init__(self, rho: float, units: int, scale: Tensor) -> None:
         super().__init__(rho, units, scale)
-        self._of: Tensor | None = None
-        self._squared = self._scratch = scale.new_empty(0)
+        self._scratch = scale.new_empty(0)
 
     def add(self, weight: Tensor, gradient: Tensor, at: slice) -> None:
         """See :class:`Ball`."""
@@ -87,11 +89,12 @@ class AdaptiveBall(EuclideanBall):
 
     def moved(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
         """See :class:`Ball`."""
-        if weight is not self._of:  # the units of a layer come one after another
-            self._of, self._squared = weight, weight.square()
-        if len(gradient) == 1 and weight.device.type == "cpu":  # once through memory
-            return torch.addcmul(weight, self._squared, gradient, value=float(self.step[at]), out=gradient)
-        return super().moved(weight, gradient.mul_(self._squared), at)
+        gradient.mul_(weight)
+        if len(gradient) > 1:
+            return super().moved(weight, gradient.mul_(weight), at)
+        if self._steps is None:
+            self._steps = self.step.tolist()
+        return torch.addcmul(weight, weight, gradient, value=self._steps[at][0], out=gradient)
 
 
 class SignBall(Ball):

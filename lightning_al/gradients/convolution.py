@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn import grad as conv_grad
 
 from lightning_al.gradients.costs import CACHED_WEIGHTS, costs_of_alike, inner_products_are_cheaper
-from lightning_al.gradients.rule import Gradients, Rule, register_rule
+from lightning_al.gradients.rule import Gradients, Move, Rule, register_rule
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _WEIGHT_GRAD = {1: conv_grad.conv1d_weight, 2: conv_grad.conv2d_weight, 3: conv_grad.conv3d_weight}
@@ -106,7 +107,7 @@ class ConvolutionRule(Rule):
         weight_grad = _WEIGHT_GRAD[self.nd]
         options = (self.stride, padding, self.dilation)
         if units == 1 and self._is_product():
-            return self._product(self._by_group(e)[0], self._unfold(x, padding)[0]).view(1, *shape)
+            return torch.mm(self._by_group(e)[0], self._unfold(x, padding)[0].t()).view(1, *shape)
         merged = torch.Size([units * shape[0], *shape[1:]])
         grads = weight_grad(self._merge(x), merged, self._merge(e), *options, self.groups * units)
         return grads.view(units, *shape)
@@ -121,12 +122,37 @@ class ConvolutionRule(Rule):
             and weight.is_contiguous()
         )
 
-    def _product(self, e: Tensor, unfolded: Tensor) -> Tensor:
-        if self.scratch is None:
-            return torch.mm(e, unfolded.t())
-        if "weight" not in self.scratch:  # fresh memory for each unit would cost more than the product
-            self.scratch["weight"] = e.new_empty(len(e), len(unfolded))
-        return torch.mm(e, unfolded.t(), out=self.scratch["weight"])
+    def blocks(self, x: Tensor, e: Tensor) -> Iterator[tuple[slice, Gradients]]:
+        """See :class:`Rule`: large products some output channels at a time, so that they stay in the cache."""
+        if self.units > 1 or "weight" not in self.names or not self._is_product():
+            yield from super().blocks(x, e)
+            return
+        weight = self.weight
+        unfolded, folded = self._unfold(*self._padded(x))[0].t(), self._by_group(e)[0]
+        fan_in = unfolded.shape[1]
+        memory = e.new_empty(max(1, CACHED_WEIGHTS // fan_in), fan_in)
+        for start in range(0, len(weight), len(memory)):
+            some = slice(start, min(start + len(memory), len(weight)))
+            gradient = torch.mm(folded[some], unfolded, out=memory[: some.stop - start])
+            found = {"weight": gradient.view(1, -1, *weight.shape[1:])}
+            if "bias" in self.names:
+                found["bias"] = folded[some].sum(1).unsqueeze(0)
+            yield some, found
+
+    def perturbed_along(self, x: Tensor, then: Tensor, e: Tensor, move: Move) -> Tensor:
+        """See :class:`Rule`."""
+        if self.units > 1 or "weight" not in self.names or not self._is_product() or len(x) > 1:
+            return super().perturbed_along(x, then, e, move)
+        x, padding = self._padded(x)
+        unfolded = self._unfold(x, padding)[0]
+        y = x.new_empty(len(self.weight), unfolded.shape[1])
+        for some, found in self.blocks(then, e):
+            weights = move(some, found)
+            torch.mm(weights["weight"].view(-1, len(unfolded)), unfolded, out=y[some])
+            bias = weights["bias"][0] if "bias" in weights else None if self.bias is None else self.bias[some]
+            if bias is not None:
+                y[some] += bias.unsqueeze(1)
+        return y.view(1, -1, *self._sizes(x, padding))
 
     def _sizes(self, x: Tensor, padding: tuple[int, ...]) -> list[int]:
         """Height and the like of the output."""

@@ -47,12 +47,15 @@ def _shared(use: Use, slots: set[Slot]) -> bool:
 
 
 def _gradients(tape: Tape, rule: Rule, x: Tensor, e: Tensor) -> Gradients:
-    """Return a rule's gradients in memory of their own, since a bias's may be ``e`` itself."""
-    found = rule.gradients(x, e)
-    mine = e.untyped_storage().data_ptr()
-    found = {name: g.clone() if g.untyped_storage().data_ptr() == mine else g for name, g in found.items()}
+    found = _apart(rule.gradients(x, e), e)
     tape.formed_bytes = max(tape.formed_bytes, _bytes(found))
     return found
+
+
+def _apart(gradients: Gradients, e: Tensor) -> Gradients:
+    """Return gradients in memory of their own: a bias's may be ``e`` itself, which other layers may have too."""
+    shared = e.untyped_storage().data_ptr()
+    return {name: g.clone() if g.untyped_storage().data_ptr() == shared else g for name, g in gradients.items()}
 
 
 def _bytes(tree: Any) -> int:
@@ -225,12 +228,17 @@ def perturbed_losses(
         else:
             keep = sum(weight_of(_slot(use, short)).numel() for short in use.names) <= CACHED_WEIGHTS
             use.e = None if keep else e  # large ones are formed again, which costs less than keeping them
-            for at, rows, part in _pieces(use, e, reuse=not keep):
-                gradients = _gradients(tape, part, use.x[rows], e[rows])
-                for short, gradient in gradients.items():
-                    space.add(weight_of(_slot(use, short)), gradient, at)
+            for at, rows, part in _pieces(use, e):
                 if keep:
+                    gradients = _gradients(tape, part, use.x[rows], e[rows])
                     use.pieces.append(Piece(at, rows, part, gradients))
+                    blocks = iter([(everything, gradients)])
+                else:
+                    blocks = part.blocks(use.x[rows], e[rows])
+                for some, gradients in blocks:
+                    tape.formed_bytes = max(tape.formed_bytes, _bytes(gradients))
+                    for short, gradient in gradients.items():
+                        space.add(weight_of(_slot(use, short))[some], gradient, at)
 
     loose = tape.backward(loss.ends, cotangents, receive, keep=False)
     _note_held(tape, summed)
@@ -239,11 +247,11 @@ def perturbed_losses(
     for name, gradient in loose.items():
         space.add(params[name], gradient.clone(), everything)
 
-    def moved(use: Use, gradients: Gradients, at: slice, units: int) -> Gradients:
-        """Each unit's own weights; those that no gradient reaches stay."""
+    def moved(use: Use, gradients: Gradients, at: slice, units: int, some: slice = everything) -> Gradients:
+        """Each unit's own weights, ``some`` of their rows; those that no gradient reaches stay."""
         found = {}
         for short in use.names:
-            weight = weight_of(_slot(use, short))
+            weight = weight_of(_slot(use, short))[some]
             gradient = gradients.get(short)
             if gradient is None:
                 found[short] = weight.expand(units, *weight.shape)
@@ -266,10 +274,15 @@ def perturbed_losses(
         if isinstance(space, EuclideanBall) and space.linear:
             y = rule.moved_along(x, use.x, use.e, space.step.to(use.e.dtype), use.cache)
         else:
-            y = _whole(
-                part.perturbed(x[rows], moved(use, _gradients(tape, part, use.x[rows], use.e[rows]), at, part.units))
-                for at, rows, part in _pieces(use, use.e, reuse=True)
-            )
+            then, e = use.x, use.e
+
+            def along(at: slice, rows: slice, part: Rule) -> Tensor:
+                def move(some: slice, found: Gradients) -> Gradients:
+                    return moved(use, _apart(found, e), at, part.units, some)
+
+                return part.perturbed_along(x[rows], then[rows], e[rows], move)
+
+            y = _whole(along(*piece) for piece in _pieces(use, e))
         use.e = None
         use.cache.clear()
         return y
@@ -284,11 +297,8 @@ def perturbed_losses(
         return losses(tape.replay(inputs(), run, copies))
 
 
-def _pieces(use: Use, e: Tensor, *, reuse: bool = False) -> Iterator[tuple[slice, slice, Rule]]:
-    """Split a call into what is worked on at once: units, their rows, and the rule for them.
-
-    With ``reuse`` the gradients of one piece may be overwritten by those of the next.
-    """
+def _pieces(use: Use, e: Tensor) -> Iterator[tuple[slice, slice, Rule]]:
+    """Split a call into what is worked on at once: units, their rows, and the rule for them."""
     rule = use.rule
     weights = sum(getattr(rule.module, short).numel() for short in use.names)
     size = rule.units_at_once(weights, e)
@@ -299,7 +309,7 @@ def _pieces(use: Use, e: Tensor, *, reuse: bool = False) -> Iterator[tuple[slice
     for start in range(0, rule.units, size):
         stop = min(start + size, rule.units)
         if start == 0 or stop - start < size:
-            part = rule.for_units(stop - start, reuse=reuse)
+            part = rule.for_units(stop - start)
         yield slice(start, stop), slice(start * rows, stop * rows), part
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +12,10 @@ from lightning_al.gradients.costs import units_at_once
 
 Gradients = dict[str, Tensor]
 """Per-unit gradients of a layer's parameters by attribute name, (U, *shape) each."""
+
+
+Move = Callable[[slice, Gradients], Gradients]
+"""From gradients of some rows of a layer's parameters to the units' own weights there."""
 
 
 class Rule(ABC):
@@ -101,19 +105,29 @@ class Rule(ABC):
         """Return the output for ``x`` with ``step`` (U,) times the gradient of ``(then, e)`` added to the weights."""
         raise NotImplementedError
 
-    scratch: dict[str, Tensor] | None = None
-    """Where gradients may lie that are used up before the next are asked for; None: each set in memory of its own."""
-
     def units_at_once(self, weights: int, e: Tensor) -> int:
         """Return how many units' gradients to form in one call, where ``weights`` parameters are asked for."""
         return units_at_once(self.units, weights, self.positions(e), e.device)
 
-    def for_units(self, units: int, *, reuse: bool = False) -> "Rule":
-        """Return the same rule for the rows of fewer units. ``reuse``: their gradients may share memory, see above."""
+    def for_units(self, units: int) -> "Rule":
+        """Return the same rule for the rows of fewer units."""
         fewer = copy.copy(self)
         fewer.units = units
-        fewer.scratch = {} if reuse else None
         return fewer
+
+    # -- gradients that are used up at once, so that not all of a layer's need exist --------------------------------
+
+    def blocks(self, x: Tensor, e: Tensor) -> Iterator[tuple[slice, Gradients]]:
+        """Yield :meth:`gradients` a part at a time: which rows of each parameter, and theirs, (U, rows, ...).
+
+        What was yielded may be overwritten by what comes next.
+        """
+        yield slice(None), self.gradients(x, e)
+
+    def perturbed_along(self, x: Tensor, then: Tensor, e: Tensor, move: Move) -> Tensor:
+        """Return :meth:`perturbed`, with the weights that ``move(rows, gradients)`` makes of :meth:`blocks`."""
+        [(rows, found)] = Rule.blocks(self, then, e)
+        return self.perturbed(x, move(rows, found))
 
     # -- for rules to use ------------------------------------------------------------------------------------------
 

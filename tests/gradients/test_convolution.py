@@ -78,6 +78,18 @@ def test_large_gradients_go_some_units_at_a_time(way, monkeypatch):
         assert_exact(probe(lambda: KINDS[nd](4, 4, 3, padding=1)), randn(B, 4, *[4] * nd), FEW)
 
 
+@pytest.mark.parametrize("frozen", [None, "weight", "bias"])
+@pytest.mark.parametrize("nd", KINDS)
+def test_weights_that_do_not_fit_the_cache_go_some_channels_at_a_time(way, nd, frozen, monkeypatch):
+    monkeypatch.setattr("lightning_al.gradients.costs.WORTH_A_CALL", {"cpu": 1})
+    for module in ("convolution", "passes"):
+        monkeypatch.setattr(f"lightning_al.gradients.{module}.CACHED_WEIGHTS", 3 * 2 * 3**nd)
+    net = probe(lambda: KINDS[nd](2, 7, 3, padding=1, stride=2))
+    if frozen:
+        getattr(net.layer, frozen).requires_grad_(False)
+    assert_exact(net, randn(B, 2, *[4] * nd), FEW)
+
+
 def test_a_view_of_images_with_channels_last_is_left_to_plain_memory(way):
     """`view` needs plain memory, which is found out on the first samples."""
     net = probe(lambda: nn.Conv2d(2, 3, 3, padding=1), lambda layer, x: layer(x).view(len(x), -1))
