@@ -182,7 +182,8 @@ def _choose(loop: ActiveLearningLoop, trainer: pl.Trainer, size: int) -> list[in
         candidates = Pool(size).candidates(generator=generator(loop.seed, "initial"))
         return list(pick(loop, trainer, chooser, candidates, loop.initial, "initial", "select")["indices"])
     finally:
-        chooser.unbind()
+        if chooser not in trainer.callbacks:
+            chooser.unbind()
 
 
 def _check_labels(loop: ActiveLearningLoop, initial: list[int]) -> None:
