@@ -49,12 +49,19 @@ class FeatureAcquisition(Acquisition):
             self.requires = frozenset({"encoder"}) if self._table is None else frozenset()
 
     def check_pool(self, size: int) -> None:
-        """Refuse a file of features of another data set."""
+        """Refuse a file of features of another data set, or of numbers that cannot be compared."""
         if self._table is not None and len(self._table) != size:
             raise ValueError(
                 f"`encoder={str(self.encoder)!r}` holds features of {len(self._table)} samples and the training data "
                 f"set has {size}: it needs one row for each, in the order of the data set."
             )
+        if self._table is not None:
+            bad = [i for start in range(0, size, 4096) for i in _not_finite(self._table[start : start + 4096], start)]
+            if bad:
+                raise ValueError(
+                    f"`encoder={str(self.encoder)!r}` holds NaN or infinite features of {len(bad)} of {size} samples, "
+                    f"dataset indices {bad[:10]}."
+                )
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Return the ``"features"`` of each sample, (B, d), in float32 at least."""
@@ -83,6 +90,10 @@ class FeatureAcquisition(Acquisition):
     def centres_of(self, labelled_rows: Rows) -> Tensor | None:
         """Return :meth:`features_of` the labelled samples, None where there are none."""
         return self.features_of(labelled_rows) if labelled_rows else None
+
+
+def _not_finite(rows: Tensor, start: int) -> list[int]:
+    return [start + i for i in torch.nonzero(~torch.isfinite(rows).all(1)).flatten().tolist()]
 
 
 def _read(path: Path) -> Tensor:

@@ -29,7 +29,7 @@ NAMES = [name for name in acquisition.__all__ if name != "Acquisition"]
 IDS = [case.id for case in CASES]
 
 
-# ---------------------------------------------------------------------------------------------------- the registry itself
+# ---------------------------------------------------------------------------------------------- the registry itself
 
 
 @pytest.mark.parametrize("name", NAMES)
