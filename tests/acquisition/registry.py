@@ -168,7 +168,7 @@ def model_features(scene: Scene, indices: Sequence[int], layer: str | None = Non
     return features_of(scene.net.net[:depth], scene.x(indices)).tolist()
 
 
-def features(scene: Scene, indices: Sequence[int], layer: str | None, given: Any) -> list[list[float]]:
+def feature_rows(scene: Scene, indices: Sequence[int], layer: str | None, given: Any) -> list[list[float]]:
     if given is None:
         return model_features(scene, indices, layer)
     return features_of(encoder().eval(), scene.x(indices)).tolist()
@@ -185,7 +185,7 @@ def random(scene: Scene) -> list[int]:
 
 def badge(scene: Scene, *, features: str | None, encoder: Any) -> list[int]:
     if encoder is not None:
-        return scene.named(drawn(globals()["features"](scene, scene.candidates, None, encoder), scene))
+        return scene.named(drawn(feature_rows(scene, scene.candidates, None, encoder), scene))
     return scene.named(drawn(gradients(scene, features), scene))
 
 
@@ -195,7 +195,7 @@ def core_set(scene: Scene, *, features: str | None, encoder: Any) -> list[int]:
 
 
 def both(scene: Scene, layer: str | None, given: Any) -> tuple[list[list[float]], list[list[float]]]:
-    return features(scene, scene.candidates, layer, given), features(scene, LABELLED, layer, given)
+    return feature_rows(scene, scene.candidates, layer, given), feature_rows(scene, LABELLED, layer, given)
 
 
 def farthest(rows: list[list[float]], centres: list[list[float]], picks: list[int], k: int) -> list[int]:
@@ -280,14 +280,11 @@ class Case:
         return {name: p.default for name, p in inspect.signature(getattr(acquisition, self.name)).parameters.items()}
 
     def make(self, folder: Path) -> acquisition.Acquisition:
-        made = {
-            name: folder / f"features{value.suffix}"
-            if isinstance(value, Table)
-            else value()
-            if callable(value)
-            else value
-            for name, value in self.options.items()
-        }
+        made = dict(self.options)
+        if isinstance(made.get("encoder"), Table):
+            made["encoder"] = folder / f"features{made['encoder'].suffix}"
+        elif "encoder" in made:
+            made["encoder"] = made["encoder"]()
         return getattr(acquisition, self.name)(**made)
 
     def picks(self, scene: Scene) -> list[int]:
