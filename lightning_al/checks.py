@@ -65,6 +65,11 @@ def _check_initial_by(initial_by: Any, initial: Any) -> None:
         raise ValueError(
             f"`initial_by={name}(...)` chooses the initial set, which `initial` names already: give a count."
         )
+    if "classes" in initial_by.requires:
+        raise ValueError(
+            f"`initial_by={name}(...)` needs the number of classes, which is not known before anything trained. Give "
+            "it: `clusters=`."
+        )
     if not initial_by.requires <= {"encoder"}:
         needed = ", ".join(sorted(initial_by.requires))
         raise ValueError(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
+from torch import nn
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
@@ -65,15 +66,20 @@ def open_campaign(
         check_sizes(loop.options, size)
     initial: list[int] = []
     if events is None or len(events) == 1:  # a kill may come between the first two events
-        initial = _choose(loop, trainer, size)
+        initial = _choose(loop, trainer, acquisition, size)
         loop.datamodule.check_training(len(initial))
         if loop.oracle.simulated:
             on_rank_zero(strategy, lambda: _check_labels(loop, initial))
+    if acquisition.requires if new else "classes" in acquisition.requires and loop.task.num_classes is None:
+        count = min(size, max(2, 2 * acquisition.batch_multiple) * max(trainer.world_size, 1))
+        some = Pool(size).candidates(count, generator=generator(loop.seed, "rehearsal"))
+        score(loop, trainer, acquisition, some, check=True)
+        if "classes" in acquisition.requires and loop.task.num_classes is None:
+            raise ValueError(
+                f"`{type(acquisition).__name__}` needs the number of classes, which `{type(loop.task).__name__}"
+                ".num_classes` does not say. Define it, or give `clusters=`."
+            )
     if events is None:
-        if acquisition.requires:
-            count = min(size, max(2, 2 * acquisition.batch_multiple) * max(trainer.world_size, 1))
-            some = Pool(size).candidates(count, generator=generator(loop.seed, "rehearsal"))
-            score(loop, trainer, acquisition, some, check=True)
         weights = loop.model.state_dict()
         dirpath, events = on_rank_zero(
             strategy, lambda: _create(loop.dirpath or _new_folder(trainer), size, options, weights)
@@ -152,9 +158,17 @@ def _describe(options: dict[str, Any], acquisition: Acquisition) -> dict[str, An
 
 
 def _described(acquisition: Acquisition) -> dict[str, Any]:
-    values = vars(acquisition).items()
-    kept = {k: v for k, v in values if isinstance(v, (bool, int, float, str)) and not k.startswith("_")}
-    return {"class": type(acquisition).__name__, **kept}
+    described: dict[str, Any] = {"class": type(acquisition).__name__}
+    for name, value in vars(acquisition).items():
+        if name.startswith("_"):
+            continue
+        if isinstance(value, (bool, int, float, str)):
+            described[name] = value
+        elif isinstance(value, Path):
+            described[name] = str(value)
+        elif isinstance(value, nn.Module):
+            described[name] = type(value).__name__
+    return described
 
 
 def _read(dirpath: Path | None, resume: bool) -> list[Event] | None:
@@ -165,7 +179,7 @@ def _read(dirpath: Path | None, resume: bool) -> list[Event] | None:
     return Campaign.read_events(dirpath)
 
 
-def _choose(loop: ActiveLearningLoop, trainer: pl.Trainer, size: int) -> list[int]:
+def _choose(loop: ActiveLearningLoop, trainer: pl.Trainer, acquisition: Acquisition, size: int) -> list[int]:
     """Return the initial set, the same on every rank."""
     chooser = loop.initial_by
     if not isinstance(chooser, Acquisition):
@@ -182,7 +196,7 @@ def _choose(loop: ActiveLearningLoop, trainer: pl.Trainer, size: int) -> list[in
         candidates = Pool(size).candidates(generator=generator(loop.seed, "initial"))
         return list(pick(loop, trainer, chooser, candidates, loop.initial, "initial", "select")["indices"])
     finally:
-        if chooser not in trainer.callbacks:
+        if chooser is not acquisition:  # one may do both
             chooser.unbind()
 
 

@@ -95,19 +95,20 @@ def score(
 
     ``gather`` puts the rows of all processes together in any case; ``check`` refuses what cannot work.
     """
-    if not acquisition.requires:
+    scored = [acquisition] if acquisition.requires - {"classes"} else []
+    if not scored and not check:
         return {"index": indices}
     sharded, local = loop.datamodule.pool_pass(indices, acquisition.batch_multiple)
-    [rows] = score_pool(
+    found = score_pool(
         trainer,
         loop.model,
         loop.datamodule,
         indices,
-        [acquisition],
+        scored,
         sharded=sharded,
         local=local,
         seed=derive_seed(loop.seed, loop.campaign.next_round if loop.campaign is not None else 0, "score"),
         gather=gather,
         check=loop.task.check if check else None,
     )
-    return rows
+    return found[0] if scored else {"index": indices}

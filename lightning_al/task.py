@@ -64,14 +64,19 @@ class Task(ABC):
             where = {} if layer is None else {"layer": layer}
             return self.logits(model, inputs), self.features(model, inputs, **where)
         seen: list[Any] = []
+
+        def keep_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            seen[:] = [args[0] if args else kwargs["input"]]  # of several, the last
+
+        def keep_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            first = output[0] if isinstance(output, (tuple, list)) and output else output
+            seen[:] = [first.clone() if isinstance(first, Tensor) else first]  # what follows may work in place
+
         if layer is None:
-            hooks = [
-                module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-                for module in model.modules()
-                if isinstance(module, nn.Linear)
-            ]
+            linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+            hooks = [module.register_forward_pre_hook(keep_input, with_kwargs=True) for module in linear]
         else:
-            hooks = [_layer(model, layer).register_forward_hook(lambda _, args, output: seen.append(output))]
+            hooks = [_layer(model, layer).register_forward_hook(keep_output)]
         try:
             logits = self.logits(model, inputs)
         finally:
@@ -85,7 +90,7 @@ class Task(ABC):
             )
         if not seen:
             raise ValueError(f"The layer {layer!r} does not run in the model's forward, so it has no features.")
-        found = seen[-1][0] if isinstance(seen[-1], (tuple, list)) else seen[-1]
+        [found] = seen
         if not isinstance(found, Tensor) or len(found) != len(logits):
             what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
             raise ValueError(

@@ -205,3 +205,48 @@ def test_the_cli_can_be_subclassed(recipe, tmp_path):
     seen = []
     Mine(args=["run", "-c", str(recipe)])
     assert seen == ["run"]
+
+
+@pytest.mark.parametrize("named", ["TypiClust", "lightning_al.acquisition.TypiClust"])
+def test_the_initial_set_by_an_acquisition(recipe, tmp_path, named):
+    from tests.projects import make_data
+
+    torch.save(make_data()[0], tmp_path / "features.pt")
+    more = {"initial_by": {"class_path": named, "init_args": {"encoder": "features.pt", "neighbours": 9}}}
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump({"loop": more}))
+    run(recipe, "-c", "more.yaml")
+    campaign = Campaign.load(tmp_path / "c")
+    assert campaign.options["initial_by"] == {
+        "class": "TypiClust", "selection": "top", "encoder": "features.pt", "max_clusters": 500, "neighbours": 9,
+    }  # fmt: skip
+    main(["run", "-c", str(tmp_path / "c" / "config.yaml"), f"--loop.dirpath={tmp_path}/again"])
+    flags = ["--loop.initial_by=TypiClust", "--loop.initial_by.encoder=features.pt", "--loop.initial_by.neighbours=9"]
+    run(recipe, *flags, f"--loop.dirpath={tmp_path}/flags")
+    for other in ("again", "flags"):
+        again = Campaign.load(tmp_path / other)
+        assert [r.picked for r in again.rounds] == [r.picked for r in campaign.rounds]
+        assert again.pool.labelled.tolist() == campaign.pool.labelled.tolist()
+        assert again.options["initial_by"] == campaign.options["initial_by"]
+
+
+@pytest.mark.parametrize("method", ["random", "balanced"])
+def test_the_initial_set_by_name(recipe, tmp_path, method):
+    run(recipe, f"--loop.initial_by={method}", "--loop.rounds=0")
+    assert Campaign.load(tmp_path / "c").options["initial_by"] == method
+
+
+def test_an_encoder_may_be_a_module(recipe, tmp_path):
+    encoder = {"class_path": "torch.nn.Unflatten", "init_args": {"dim": 1, "unflattened_size": [2, 2]}}
+    more = {"initial_by": {"class_path": "CoreSet", "init_args": {"encoder": encoder}}}
+    callbacks = [{"class_path": "CoreSet", "init_args": {"encoder": encoder}}]
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump({"loop": more, "trainer": {"callbacks": callbacks}}))
+    run(recipe, "-c", "more.yaml")
+    options = Campaign.load(tmp_path / "c").options
+    assert options["initial_by"] == options["acquisition"] == {
+        "class": "CoreSet", "selection": "top", "encoder": "Unflatten",
+    }  # fmt: skip
+
+
+def test_an_unknown_way_to_choose_the_initial_set_is_refused(recipe, capsys):
+    with pytest.raises(SystemExit, match=r"`initial_by`.*got 'entropy'"):
+        run(recipe, "--loop.initial_by=entropy")

@@ -12,27 +12,15 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 
 from lightning_al import ActiveLearningLoop, AwaitTell, Campaign
-from lightning_al.acquisition import (
-    SAAL,
-    Entropy,
-    EntropyGradNorm,
-    ExpectedGradNorm,
-    LeastConfidence,
-    Margin,
-    Random,
-)
+from lightning_al.acquisition import SAAL, CoreSet, Entropy, Random
 from tests.projects import Data, Net, make_trainer, picks
 
+# Every acquisition from the same weights: tests/acquisition/test_contract.py. Here whole campaigns.
 ACQUISITIONS = {
     "random": Random,
-    "entropy": Entropy,
-    "least_confidence": LeastConfidence,
-    "margin": Margin,
-    "margin_kmeans": lambda: Margin(selection="kmeans++"),
     "saal": SAAL,
     "saal_groups": lambda: SAAL(group_size=4, selection="top"),
-    "entropy_norm": EntropyGradNorm,
-    "expected_norm": ExpectedGradNorm,
+    "core_set": CoreSet,
 }
 
 

@@ -62,8 +62,9 @@ class Acquisition(Callback):
     """
 
     requires: frozenset[str] = frozenset({"logits"})
-    """What :meth:`rows` takes: "logits", "features" or "gradients" of the model, or an "encoder" of its own. Empty:
-    there is no pass over the samples, and :meth:`select` gets their dataset indices alone."""
+    """What :meth:`rows` takes: "logits", "features" or "gradients" of the model, or an "encoder" of its own. Without
+    any of them there is no pass over the samples, and :meth:`select` gets their dataset indices alone. "classes": the
+    task must know their number."""
 
     uses_labelled: ClassVar[bool] = False
     """Whether :meth:`select` needs the rows of the labelled samples too."""

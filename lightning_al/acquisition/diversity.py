@@ -90,6 +90,8 @@ class ProbCover(FeatureAcquisition):
         self.delta = delta
         self.purity = purity
         self.clusters = clusters
+        if delta == "auto" and clusters is None:
+            self.requires |= {"classes"}
 
     def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
         """Take the candidates that cover the most of what is not covered yet, one after the other."""

@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.acquisition.base import Acquisition, Rows
 from lightning_al.gradients import plain_outputs
+from lightning_al.gradients.scoring_mode import batch_size_of
 
 
 class FeatureAcquisition(Acquisition):
@@ -20,7 +21,8 @@ class FeatureAcquisition(Acquisition):
             linear layer gets.
         encoder: Where they come from instead: a module that is called with a batch's inputs, trained elsewhere
             (self-supervised, say), which stays as it is; or a file of features computed before, ``.npy`` or ``.pt``,
-            one row for each sample of the training data set, in its order. With one of these the acquisition can
+            one row for each sample of the training data set, in its order, complete before the campaign begins (it
+            is mapped into memory). With one of these the acquisition can
             choose the initial set too, before any training: ``initial_by=``.
 
     Raises:
@@ -49,24 +51,32 @@ class FeatureAcquisition(Acquisition):
             self.requires = frozenset({"encoder"}) if self._table is None else frozenset()
 
     def check_pool(self, size: int) -> None:
-        """Refuse a file of features of another data set."""
+        """Refuse a file of features of another data set, or of numbers that cannot be compared."""
         if self._table is not None and len(self._table) != size:
             raise ValueError(
                 f"`encoder={str(self.encoder)!r}` holds features of {len(self._table)} samples and the training data "
                 f"set has {size}: it needs one row for each, in the order of the data set."
             )
+        if self._table is not None:
+            bad = [i for start in range(0, size, 4096) for i in _not_finite(self._table[start : start + 4096], start)]
+            if bad:
+                raise ValueError(
+                    f"`encoder={str(self.encoder)!r}` holds NaN or infinite features of {len(bad)} of {size} samples, "
+                    f"dataset indices {bad[:10]}."
+                )
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Return the ``"features"`` of each sample, (B, d), in float32 at least."""
         inputs = self.task.inputs(batch)
         if not isinstance(self.encoder, nn.Module):
             return {"features": plain_outputs(model, inputs, self._model_features)}
-        leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
-        made = plain_outputs(self.encoder.to(leaves[0].device), inputs)
-        if not isinstance(made, Tensor) or len(made) != len(leaves[0]):
+        size = batch_size_of(inputs)
+        device = next(leaf.device for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor))
+        made = plain_outputs(self.encoder.to(device), inputs)
+        if not isinstance(made, Tensor) or len(made) != size:
             what = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
             raise ValueError(
-                f"`encoder` must return a tensor with one row for each of the {len(leaves[0])} samples, got {what}. "
+                f"`encoder` must return a tensor with one row for each of the {size} samples, got {what}. "
                 "Wrap it in a module that does."
             )
         return {"features": made.flatten(1)}
@@ -83,6 +93,10 @@ class FeatureAcquisition(Acquisition):
     def centres_of(self, labelled_rows: Rows) -> Tensor | None:
         """Return :meth:`features_of` the labelled samples, None where there are none."""
         return self.features_of(labelled_rows) if labelled_rows else None
+
+
+def _not_finite(rows: Tensor, start: int) -> list[int]:
+    return [start + i for i in torch.nonzero(~torch.isfinite(rows).all(1)).flatten().tolist()]
 
 
 def _read(path: Path) -> Tensor:
