@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn import grad as conv_grad
 
 from lightning_al.gradients.costs import CACHED_WEIGHTS, costs_of_alike, inner_products_are_cheaper
-from lightning_al.gradients.rule import Gradients, Move, Rule, register_rule
+from lightning_al.gradients.rule import Gradients, Move, Rule, register_rule, sum_of_products
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _WEIGHT_GRAD = {1: conv_grad.conv1d_weight, 2: conv_grad.conv2d_weight, 3: conv_grad.conv3d_weight}
@@ -194,6 +194,17 @@ class ConvolutionRule(Rule):
             pixels, positions, x.shape[1], kernel=math.prod(self.kernel), groups=self.groups, device=x.device
         )
 
+    def inner_product_bytes(self, x: Tensor, e: Tensor) -> int:
+        """See :class:`Rule`."""
+        positions = self.positions(e)
+        by_pixels, by_unfolding = self._alike_costs(x, positions)
+        if by_pixels <= by_unfolding:
+            padded = [n + left + right for n, left, right in zip(x.shape[2:], *self._sides(), strict=True)]
+            inputs = self.groups * (len(x) // self.units * math.prod(padded)) ** 2
+        else:
+            inputs = 2 * x.shape[1] * math.prod(self.kernel) * positions
+        return self.units * (inputs + 3 * self.groups * positions**2) * e.element_size()
+
     def _sides(self) -> tuple[list[int], list[int]]:
         """Return the padding before and after, for each dimension."""
         sides: Any = self.module._reversed_padding_repeated_twice
@@ -250,15 +261,17 @@ class ConvolutionRule(Rule):
             values = values.unflatten(0, (self.units, -1)).transpose(1, 2).flatten(2)
         return values.reshape(self.units * self.groups, -1, values.shape[-1])
 
-    def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients:
+    def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients | None:
         """See :class:`Rule`."""
         found: Gradients = {}
         if "weight" in self.names:
             if "gram" not in cache:
                 cache["gram"] = self._alike(x, x)
             folded = self._by_group(e)
-            both = cache["gram"] * torch.bmm(folded.transpose(1, 2), folded)
-            found["weight"] = both.view(self.units, -1).sum(1).clamp(min=0)
+            squares = sum_of_products(torch.bmm(folded.transpose(1, 2), folded), cache["gram"], self.units)
+            if squares is None:
+                return None
+            found["weight"] = squares
         if "bias" in self.names:
             found["bias"] = self.sum_rows(e.flatten(2).sum(2)).square().sum(1)
         return found

@@ -34,8 +34,8 @@ class EmbeddingRule(Rule):
         return (x, e) if padding is None else (x, e * (x != padding).unsqueeze(2))
 
     def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
-        """See :class:`Rule`: whether the positions of a unit are fewer than the rows of the table."""
-        return x.numel() // self.units <= len(self._table())
+        """See :class:`Rule`: only rows that were looked up have a gradient."""
+        return True
 
     def gradients(self, x: Tensor, e: Tensor) -> Gradients:
         """See :class:`Rule`."""
@@ -49,14 +49,32 @@ class EmbeddingRule(Rule):
         index = x.reshape(self.units, -1, 1).expand(-1, -1, self._table().shape[1])
         return weights["weight"].gather(1, index).view(*x.shape, -1)
 
+    def _of_unit(self, x: Tensor) -> Tensor:
+        """Tell the rows of one unit from those of another, (U, T)."""
+        return x + len(self._table()) * torch.arange(self.units, device=x.device).unsqueeze(1)
+
+    def _sums(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """The rows that were looked up, in order, and their gradients."""
+        x, e = self._positions(x, e)
+        if "rows" not in cache:
+            cache["rows"] = self._of_unit(x).flatten().unique(return_inverse=True)
+        rows, inverse = cache["rows"]
+        return rows, e.new_zeros(len(rows), e.shape[2]).index_add_(0, inverse, e.flatten(0, 1))
+
     def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients:
         """See :class:`Rule`."""
-        x, e = self._positions(x, e)
-        same = x.unsqueeze(2) == x.unsqueeze(1)
-        return {"weight": (torch.bmm(e, e.transpose(1, 2)) * same).sum((1, 2)).clamp(min=0)}
+        rows, sums = self._sums(x, e, cache)
+        unit = rows.div(len(self._table()), rounding_mode="floor")
+        return {"weight": sums.new_zeros(self.units).index_add_(0, unit, sums.square().sum(1))}
 
     def moved_along(self, x: Tensor, then: Tensor, e: Tensor, step: Tensor, cache: dict[str, Any]) -> Tensor:
         """See :class:`Rule`."""
-        before, e = self._positions(then, e)
-        same = (x.reshape(self.units, -1, 1) == before.unsqueeze(1)).to(e.dtype)
-        return self.forward(x) + torch.bmm(same, e * step.view(-1, 1, 1)).view(*x.shape, -1)
+        rows, sums = self._sums(then, e, cache)
+        now = self._of_unit(x.reshape(self.units, -1))
+        at = torch.searchsorted(rows, now).clamp(max=len(rows) - 1)
+        moved = (rows[at] == now).to(sums.dtype) * step.view(-1, 1)
+        return self.forward(x) + (sums[at] * moved.unsqueeze(2)).view(*x.shape, -1)
+
+    def inner_product_bytes(self, x: Tensor, e: Tensor) -> int:
+        """See :class:`Rule`."""
+        return 3 * e.numel() * e.element_size()

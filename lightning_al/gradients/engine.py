@@ -116,6 +116,8 @@ class Tape:
             self.leaves[name] = leaf.clone().requires_grad_()
         outputs = network.run(lambda: network.root(inputs), self._forwards(self.leaves), self.leaves)
         self._closed = True
+        if self.units > 1:
+            check_rows_keep_their_order(outputs)
         return outputs
 
     def replay(self, inputs: Any, use: Callable[[Use, Tensor], Tensor], copies: dict[str, Tensor]) -> Any:
@@ -316,6 +318,33 @@ class Tape:
             self.receive = None
         # Copies, since autograd may hand out memory that layers' own gradients lie in, too.
         return {name: g.clone() for name, g in zip(self.leaves, found[1:], strict=True) if g is not None}
+
+
+_PICK_BY_INDEX = ("Gather", "IndexAdd", "IndexCopy", "IndexSelect", "Scatter", "ScatterAdd", "Sort", "Topk")
+
+
+def check_rows_keep_their_order(outputs: Any) -> None:
+    """Refuse a model that picks rows by an index, which may follow from the data and be another for every batch.
+
+    Sorting by length, or routing samples to experts, would go unseen with samples that are in order already.
+
+    Raises:
+        NoRule: If rows are picked along the first dimension anywhere between layers and outputs.
+    """
+    waiting = [t.grad_fn for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor) and t.grad_fn is not None]
+    seen = set(waiting)
+    while waiting:
+        node: Any = waiting.pop()
+        name = type(node).__name__.partition("Backward")[0]
+        picks = name in _PICK_BY_INDEX and node._saved_dim == 0
+        if name in ("Index", "IndexPut"):
+            picks = node._saved_indices[0] is not None
+        if picks or name in ("MaskedSelect", "MaskedScatter"):
+            raise NoRule(f"the model picks rows by an index ({name}), which may depend on the data")
+        for before, _ in node.next_functions:
+            if before is not None and before not in seen:
+                seen.add(before)
+                waiting.append(before)
 
 
 def _rows_back(y: Tensor, layout: Layout | None) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_al.gradients.costs import inner_products_are_cheaper
-from lightning_al.gradients.rule import Gradients, Rule, register_rule
+from lightning_al.gradients.rule import Gradients, Rule, register_rule, sum_of_products
 
 
 @register_rule(nn.Linear)
@@ -67,14 +67,17 @@ class LinearRule(Rule):
             y = (flat if shared is None else flat + shared).view(*x.shape[:-1], -1)
         return y if bias is None else (self._positions(y) + bias.unsqueeze(1)).view(y.shape)
 
-    def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients:
+    def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients | None:
         """See :class:`Rule`."""
         x, e = self._positions(x), self._positions(e)
         found: Gradients = {}
         if "weight" in self.names:
             if "gram" not in cache:
                 cache["gram"] = torch.bmm(x, x.transpose(1, 2))
-            found["weight"] = (cache["gram"] * torch.bmm(e, e.transpose(1, 2))).sum((1, 2)).clamp(min=0)
+            squares = sum_of_products(torch.bmm(e, e.transpose(1, 2)), cache["gram"], self.units)
+            if squares is None:
+                return None
+            found["weight"] = squares
         if "bias" in self.names:
             found["bias"] = e.sum(1).square().sum(1)
         return found
@@ -89,3 +92,7 @@ class LinearRule(Rule):
         if "bias" in self.names:
             moved = moved + e.sum(1, keepdim=True)
         return moved.view(y.shape)
+
+    def inner_product_bytes(self, x: Tensor, e: Tensor) -> int:
+        """See :class:`Rule`."""
+        return 4 * self.units * self.positions(e) ** 2 * e.element_size()

@@ -125,6 +125,15 @@ class Loss:
         return [None if g is None else scaled(g) for g in found], scale
 
 
+def _square_norms(tape: Tape, use: Use, e: Tensor, *, perturb: bool) -> Gradients | None:
+    """Return a call's squared norms from inner products, where these cost less and rounding leaves them right."""
+    rule = use.rule
+    if not (rule.low_rank and rule.prefers_inner_products(use.x, e, perturb)):
+        return None
+    tape.formed_bytes = max(tape.formed_bytes, rule.inner_product_bytes(use.x, e))
+    return rule.square_norms(use.x, e, use.cache)
+
+
 def gradient_norms(tape: Tape, loss: Loss, norm: str, keep: bool = False) -> Tensor:
     """Return the norm of the gradient of each unit's loss, (U,).
 
@@ -146,9 +155,8 @@ def gradient_norms(tape: Tape, loss: Loss, norm: str, keep: bool = False) -> Ten
         if _shared(use, shared):
             _accumulate(summed, use, _gradients(tape, use.rule, use.x, e))
             return
-        if use.rule.low_rank and use.rule.prefers_inner_products(use.x, e, perturb=False):
-            found = use.rule.square_norms(use.x, e, use.cache)
-        else:
+        found = _square_norms(tape, use, e, perturb=False)
+        if found is None:
             parts = [square_norms_of(_gradients(tape, part, use.x[rows], e[rows])) for _, rows, part in _pieces(use, e)]
             found = {short: torch.cat([part[short] for part in parts]) for short in parts[0]}
         if not keep:
@@ -213,8 +221,9 @@ def perturbed_losses(
         if _shared(use, shared):
             _accumulate(summed, use, _gradients(tape, rule, use.x, e))
         elif isinstance(space, EuclideanBall) and space.linear:
-            if rule.low_rank and rule.prefers_inner_products(use.x, e, perturb=True):
-                for squares in rule.square_norms(use.x, e, use.cache).values():
+            found = _square_norms(tape, use, e, perturb=True)
+            if found is not None:
+                for squares in found.values():
                     space.add_squares(squares)
                 use.e = e
             else:

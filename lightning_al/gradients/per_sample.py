@@ -4,7 +4,9 @@ All three are exact. The layers' rules need a rule for what the model is made of
 weights per sample; the plain loop takes anything.
 """
 
+import functools
 import logging
+import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
@@ -42,6 +44,8 @@ GroupScore = Callable[[Differentiator, Call, Params, Any], Tensor]
 """``score(differentiator, call, params, group)``: the scores of one group, (b,)."""
 BatchScore = Callable[[Tape, Any], Tensor]
 """``score(tape, inputs)``: the scores of all groups of a batch, (b,)."""
+
+_PLAIN = (bool, int, float, str, torch.dtype)
 
 MAX_GROUPS = 128  # activations, which the byte count of the weights does not see
 
@@ -161,6 +165,10 @@ class _Plan(NamedTuple):
 _PLANS: WeakKeyDictionary[nn.Module, dict[Hashable, _Plan | str]] = WeakKeyDictionary()
 
 
+class _NothingToCompare(Exception):
+    """The first samples cannot show whether the rules hold."""
+
+
 class _ByRules(_Scorer):
     """All groups of a batch in two passes, once the first groups have shown that this equals the plain loop."""
 
@@ -224,7 +232,7 @@ class _ByRules(_Scorer):
         """
         leaves, spec = pytree.tree_flatten(inputs)
         kinds = tuple(map(_name_of, self.kind))
-        layers = tuple(map(type, self.network.root.modules()))
+        layers = tuple(map(_traits_of, self.network.root.modules()))
         forward = _name_of(getattr(self.network.root, "_call", None))
         looks = tuple(map(_look_of, leaves))
         key = (kinds, group_size, looks, str(spec), layers, tuple(self.model.params), forward)
@@ -234,6 +242,8 @@ class _ByRules(_Scorer):
                 return None
             try:
                 plans[key] = self._find_plan(inputs, group_size)
+            except _NothingToCompare as error:  # other samples of the same kind may tell
+                return str(error)
             except Exception as error:  # if the fault is the model's own, the plain loop raises it again
                 if is_out_of_memory(error):
                     raise
@@ -247,7 +257,7 @@ class _ByRules(_Scorer):
 
         two, three = (self.model_inputs(first(count)) for count in (2, 3))
         layouts = find_layouts(self.network, two, three, sizes=(2, 3))
-        samples = first(2 * group_size)
+        samples = _two_that_differ(inputs, group_size)
         try:
             double = pytree.tree_map_only(Tensor, _in_double, samples)
             found, wanted = self._both_ways(self.model.in_double(), layouts, double, group_size)
@@ -257,9 +267,9 @@ class _ByRules(_Scorer):
         except Exception:  # a model or device that insists on its own precision
             found, wanted = self._both_ways(self.model, layouts, samples, group_size)
             tolerance = 1e-7 if found.dtype == torch.float64 else 2e-3
-        if not torch.allclose(
-            found, wanted, rtol=tolerance, atol=tolerance * float(wanted.abs().max()), equal_nan=True
-        ):
+        if not bool(wanted.isfinite().all()):
+            raise _NothingToCompare(f"the first samples score {wanted.tolist()[:2]}")
+        if not torch.allclose(found, wanted, rtol=tolerance, atol=tolerance * float(wanted.abs().max())):
             raise NoRule(f"they would be {found.tolist()[:2]} where the plain loop gives {wanted.tolist()[:2]}")
         tape = Tape(self.network, 2, 2 * group_size, layouts)
         self.fast(tape, samples)
@@ -270,29 +280,61 @@ class _ByRules(_Scorer):
         return _Plan(layouts, max(tape.bytes_used // 2, 1), channels_last)
 
     def _both_ways(self, model: _Model, layouts: list[Layout], samples: Any, group_size: int) -> tuple[Tensor, Tensor]:
-        """Return the scores of two groups by the rules and by the plain loop."""
-        tape = Tape(Network(model.root, model.params, model.fixed), 2, 2 * group_size, layouts)
+        """Return the scores of two groups by the rules and by the plain loop, in either order."""
+        network = Network(model.root, model.params, model.fixed)
         alone = _OneAfterAnother(model, self.score)
         groups = [_slice(samples, i, i + group_size) for i in (0, group_size)]
-        return self.fast(tape, samples), torch.cat([alone(group, group_size) for group in groups])
+        plain = [alone(group, group_size) for group in groups]
+        index = torch.arange(2 * group_size).view(2, -1).flip(0).flatten()
+        turned = pytree.tree_map_only(Tensor, lambda t: t[index.to(t.device)], samples)
+        tapes = [Tape(network, 2, 2 * group_size, layouts) for _ in range(2)]
+        found = [self.fast(tape, both) for tape, both in zip(tapes, (samples, turned), strict=True)]
+        return torch.cat(found), torch.cat([*plain, *reversed(plain)])
+
+
+def _two_that_differ(inputs: Any, group_size: int) -> Any:
+    """Return the first group and the next that is not the same, so that it shows if their order counts."""
+    first = _slice(inputs, 0, group_size)
+    n = batch_size_of(inputs) // group_size * group_size
+    for start in range(group_size, n, group_size):
+        other = _slice(inputs, start, start + group_size)
+        pairs = zip(pytree.tree_leaves(first), pytree.tree_leaves(other), strict=True)
+        if start + group_size >= n or any(isinstance(a, Tensor) and not torch.equal(a, b) for a, b in pairs):
+            break
+    index = torch.cat([torch.arange(group_size), torch.arange(start, start + group_size)])
+    return pytree.tree_map_only(Tensor, lambda t: t[index.to(t.device)].clone(), inputs)
 
 
 def _name_of(option: Any) -> Hashable:
-    """Tell functions apart by their code: the same lambda may be made anew for every batch."""
+    """Tell functions apart by their code and what is bound to it: the same lambda may be made anew for every batch."""
     if not callable(option):
-        return option if isinstance(option, Hashable) else repr(option)
+        return (type(option), option) if isinstance(option, Hashable) else (type(option), id(option))
+    if isinstance(option, functools.partial):
+        bound = (*option.args, *(value for _, value in sorted(option.keywords.items())))
+        return "partial", _name_of(option.func), tuple(option.keywords), tuple(map(_traits_of, bound))
     code = getattr(option, "__code__", None)
-    owner = type(getattr(option, "__self__", None))
     if code is None:
-        return type(option), _name_of(getattr(option, "func", None))
-    return option.__module__, option.__qualname__, code, owner
+        return _traits_of(option)
+    cells = [c.cell_contents for c in getattr(option, "__closure__", None) or () if c != types.CellType()]
+    bound = (*cells, *(getattr(option, "__defaults__", None) or ()), getattr(option, "__self__", None))
+    return option.__module__, option.__qualname__, code, tuple(map(_traits_of, bound))
+
+
+def _traits_of(thing: Any) -> Hashable:
+    """What a thing is, and its plain settings: what may decide how a model computes."""
+    if thing is None or isinstance(thing, _PLAIN):
+        return type(thing), thing
+    code = getattr(thing, "__code__", None)
+    found = vars(thing).items() if hasattr(thing, "__dict__") else ()
+    settings = [(k, v) for k, v in found if k != "training" and (v is None or isinstance(v, _PLAIN))]
+    return type(thing), code, tuple(settings)
 
 
 def _look_of(leaf: Any) -> Hashable:
     """What of an input decides how a model goes about it: names of files, for one, do not."""
     if isinstance(leaf, Tensor):
         return leaf.shape[1:], leaf.dtype, leaf.device
-    return repr(leaf) if leaf is None or isinstance(leaf, (bool, int)) else str(type(leaf))
+    return repr(leaf) if leaf is None or isinstance(leaf, (bool, int, float)) else str(type(leaf))
 
 
 def score_groups(

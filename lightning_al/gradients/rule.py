@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from lightning_al.gradients.costs import units_at_once
 
+_LOST = 1e-5  # of a squared norm, to rounding
+
 Gradients = dict[str, Tensor]
 """Per-unit gradients of a layer's parameters by attribute name, (U, *shape) each."""
 
@@ -97,9 +99,16 @@ class Rule(ABC):
         """Whether inner products cost less than gradients for these sizes. ``perturb``: a second pass follows."""
         return False
 
-    def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients:
-        """Return the squared L2 norm of each parameter's gradient, (U,). ``cache`` lives as long as ``x``."""
+    def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients | None:
+        """Return the squared L2 norm of each parameter's gradient, (U,). ``cache`` lives as long as ``x``.
+
+        None where terms cancel so far that rounding is what is left; :meth:`gradients` is used then.
+        """
         raise NotImplementedError
+
+    def inner_product_bytes(self, x: Tensor, e: Tensor) -> int:
+        """Return about what :meth:`square_norms` and :meth:`moved_along` hold at once beside ``x`` and ``e``."""
+        return 0
 
     def moved_along(self, x: Tensor, then: Tensor, e: Tensor, step: Tensor, cache: dict[str, Any]) -> Tensor:
         """Return the output for ``x`` with ``step`` (U,) times the gradient of ``(then, e)`` added to the weights."""
@@ -170,6 +179,14 @@ def find_rule(module: nn.Module) -> RuleClass | None:
         if rule is not None and getattr(base, "forward", None) is own and "forward" not in vars(module):
             return rule if rule.accepts(module) else None
     return None
+
+
+def sum_of_products(a: Tensor, b: Tensor, units: int) -> Tensor | None:
+    """``Σ a ∘ b`` over all but the units, (U,); None where terms cancel so far that rounding is what is left."""
+    both = (a * b).view(units, -1)
+    total = both.sum(1).clamp(min=0)
+    lost = both.abs_().sum(1) * torch.finfo(both.dtype).eps
+    return None if bool((lost > _LOST * total).any()) else total
 
 
 def square_norm(gradient: Tensor) -> Tensor:

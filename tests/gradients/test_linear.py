@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from functional.models import B, randn
@@ -5,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from gradients.exact import FEW, assert_exact, examples, probe
+from gradients.exact import FEW, SCORES, assert_exact, examples, probe
 from lightning_al.gradients.linear import LinearRule
 
 WAYS = {"inner products": True, "gradients": False}
@@ -60,3 +62,20 @@ def test_what_the_layer_sees_may_not_need_gradients(way):
     net.layer[0].requires_grad_(False)
     assert_exact(net, randn(B, 4), FEW)
     assert torch.equal(net.layer[0].weight, net.layer[0].weight)
+
+
+@pytest.mark.parametrize("layer", [lambda: nn.Linear(16, 32), lambda: nn.Conv1d(16, 32, 1)])
+def test_inner_products_that_cancel_are_not_trusted_in_float32(layer):
+    """Gradients of sum 0 over the positions, as before a normalisation over them, and inputs of large mean."""
+
+    def call(layer, x):
+        y = layer(x) if isinstance(layer, nn.Linear) else layer(x.transpose(1, 2)).transpose(1, 2)
+        return y - y.mean(1, keepdim=True)
+
+    net = probe(layer, call).float()
+    x = (randn(B, 9, 16) + 300).float()
+    for name in ("sam", "tensor_sum", "entropy"):
+        score, loop, options = SCORES[name]
+        got, want = score(net, x, **options), loop(net, x, **options)
+        exact = loop(copy.deepcopy(net).double(), x.double(), **options)
+        assert float((got - exact).abs().max()) <= 10 * float((want - exact).abs().max()) + 1e-6 * float(exact.max())
