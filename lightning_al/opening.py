@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.loss_prediction import LearningLoss
 from lightning_al.campaign import INITIAL_ROUND, Campaign, Event
 from lightning_al.checks import check_same_campaign, check_sizes
 from lightning_al.distributed import end_process_group_at_exit, on_rank_zero
@@ -18,6 +19,7 @@ from lightning_al.oracle import DatasetOracle, sort_answers
 from lightning_al.pool import Pool
 from lightning_al.querying import pick, score
 from lightning_al.randomness import generator
+from lightning_al.training.loss_prediction import LossPredictionMixin
 
 if TYPE_CHECKING:
     from lightning_al.loop import ActiveLearningLoop
@@ -70,10 +72,11 @@ def open_campaign(
         if loop.oracle.simulated:
             on_rank_zero(strategy, lambda: _check_labels(loop, initial))
     if events is None:
-        if acquisition.requires:
-            count = min(size, max(2, 2 * acquisition.batch_multiple) * max(trainer.world_size, 1))
-            some = Pool(size).candidates(count, generator=generator(loop.seed, "rehearsal"))
-            score(loop, trainer, acquisition, some, check=True)
+        for rehearsed in (acquisition, *_makers(loop)):
+            if rehearsed.requires:
+                count = min(size, max(2, 2 * rehearsed.batch_multiple) * max(trainer.world_size, 1))
+                some = Pool(size).candidates(count, generator=generator(loop.seed, "rehearsal"))
+                score(loop, trainer, rehearsed, some, check=True)
         weights = loop.model.state_dict()
         dirpath, events = on_rank_zero(
             strategy, lambda: _create(loop.dirpath or _new_folder(trainer), size, options, weights)
@@ -155,6 +158,16 @@ def _described(acquisition: Acquisition) -> dict[str, Any]:
     values = vars(acquisition).items()
     kept = {k: v for k, v in values if isinstance(v, (bool, int, float, str)) and not k.startswith("_")}
     return {"class": type(acquisition).__name__, **kept}
+
+
+def _makers(loop: ActiveLearningLoop) -> list[Acquisition]:
+    """What to rehearse besides, so that what a model makes when it sees data is there before its weights are kept."""
+    if not isinstance(loop.model, LossPredictionMixin) or loop.model.loss_prediction_module is not None:
+        return []
+    assert loop.oracle is not None
+    predicts = LearningLoss()
+    predicts.bind(loop.task, loop.oracle)
+    return [predicts]
 
 
 def _read(dirpath: Path | None, resume: bool) -> list[Event] | None:

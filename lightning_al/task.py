@@ -71,7 +71,7 @@ class Task(ABC):
                 if isinstance(module, nn.Linear)
             ]
         else:
-            hooks = [_layer(model, layer).register_forward_hook(lambda _, args, output: seen.append(output))]
+            hooks = [find_layer(model, layer).register_forward_hook(lambda _, args, output: seen.append(output))]
         try:
             logits = self.logits(model, inputs)
         finally:
@@ -131,7 +131,12 @@ class Task(ABC):
         return value
 
 
-def _layer(model: nn.Module, name: str) -> nn.Module:
+def find_layer(model: nn.Module, name: str) -> nn.Module:
+    """Return the layer of this name.
+
+    Raises:
+        ValueError: If there is none, with names that are near.
+    """
     layers = dict(model.named_modules())
     if not name or name not in layers:
         import difflib
