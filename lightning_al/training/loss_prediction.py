@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from lightning_al import _compat
 from lightning_al.functional.loss_prediction import loss_prediction_loss
@@ -28,6 +27,7 @@ from lightning_al.training.wrapping import (
     check_module,
     check_order,
     class_attributes,
+    fitting_trainer,
     init_parameters,
     training_trainer,
     wrap_hook,
@@ -232,8 +232,8 @@ class LossPredictionMixin(_Base):
 
 def _configure_callbacks(self: LossPredictionMixin, call: Callable[..., Any]) -> Any:
     """The first hook of a fit: refuse what would train wrongly, and be there when the optimizer is made."""
-    trainer = self.trainer
-    if trainer.state.fn == TrainerFn.FITTING:
+    trainer = fitting_trainer(self)
+    if trainer is not None:
         _check_fit(self, trainer)
         _join_optimizer(self)
     return call()
@@ -293,8 +293,8 @@ def _join_optimizer(self: LossPredictionMixin) -> None:
 
 def _configure_model(self: LossPredictionMixin, call: Callable[..., Any]) -> None:
     call()
-    trainer = self.trainer
-    if trainer.state.fn != TrainerFn.FITTING or self.loss_prediction_module is not None:
+    trainer = fitting_trainer(self)
+    if trainer is None or self.loss_prediction_module is not None:
         return
     if isinstance(trainer.strategy, (FSDPStrategy, ModelParallelStrategy)):
         raise MisconfigurationException(
@@ -323,14 +323,24 @@ def _example(self: LossPredictionMixin, trainer: Trainer) -> tuple[Any, Forward 
                 f"What is in a training batch ({type(batch).__name__}) goes into {type(self).__name__}.forward? Set "
                 "`self.example_input_array`, or run a loop, which has a `task=`."
             )
-        return move_data_to_device(batch[0], self.device), None
+        return _like_weights(self, batch[0]), None
 
     def forward(model: Any, inputs: Any) -> Any:
         if isinstance(inputs, dict):
             return model(**inputs)
         return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
 
-    return move_data_to_device(example, self.device), forward
+    return _like_weights(self, example), forward
+
+
+def _like_weights(self: LossPredictionMixin, inputs: Any) -> Any:
+    """Move inputs to the model's device, and floats to its precision: the Trainer has converted neither yet."""
+    dtypes = [p.dtype for p in self.parameters() if p.is_floating_point()]
+
+    def convert(t: Tensor) -> Tensor:
+        return t.to(self.device, dtypes[0]) if dtypes and t.is_floating_point() else t.to(self.device)
+
+    return pytree.tree_map_only(Tensor, convert, inputs)
 
 
 def _training_step(self: LossPredictionMixin, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

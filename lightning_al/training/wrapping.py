@@ -94,10 +94,16 @@ def check_module(module: Any, mixin: type) -> None:
 
 def training_trainer(module: LightningModule) -> Trainer | None:
     """The Trainer if it is training right now; ``training_step`` may also be called from a test or a validation."""
+    trainer = fitting_trainer(module)
+    return trainer if trainer is not None and trainer.training else None
+
+
+def fitting_trainer(module: LightningModule) -> Trainer | None:
+    """The Trainer if it is in a fit, which validates too."""
     if module.fabric is not None:
         return None
     try:
         trainer = module.trainer
     except RuntimeError:
         return None
-    return trainer if trainer.training and trainer.state.fn == TrainerFn.FITTING else None
+    return trainer if trainer.state.fn == TrainerFn.FITTING else None
