@@ -216,7 +216,8 @@ class LossPredictionMixin(_Base):
         # Parameters made in a predict pass would be of no use to training; others' draws must not change.
         with torch.inference_mode(False), torch.random.fork_rng(devices=[]), torch.device("cpu"):
             module = LossPrediction(features.maps, features.sequences, width=options.loss_width)
-        setattr(self, _NAME, module.to(example.device, example.dtype).train(self.training))
+            module.to(example.device, example.dtype).train(self.training)
+        setattr(self, _NAME, module)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         inside = f"{prefix}{_NAME}."
