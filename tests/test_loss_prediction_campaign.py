@@ -110,7 +110,7 @@ def test_lplgrad_picks_what_the_entropy_norm_would(tmp_path):
 
 
 def test_wrong_layers_are_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(ValueError, match="no layer 'net.9'"):
+    with pytest.raises(ValueError, match=r"no layer 'net\.9'"):
         run(tmp_path, Learner(loss_layers=["net.9"]), LearningLoss())
     assert not Campaign.exists(tmp_path / "c")
 

@@ -7,6 +7,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins import MixedPrecision
 from loss_reference import (
     EPOCHS,
     FORMS,
@@ -489,6 +490,26 @@ def test_precisions(precision):
     assert model.predict_losses(torch.zeros(3, 5, dtype=dtype)).dtype == (
         dtype if precision == "64-true" else torch.float32
     )
+
+
+def test_a_loss_scale():
+    class Single(Front):
+        def __init__(self):
+            super().__init__(net=network(torch.float32), loss_width=WIDTH)
+
+    def half(start):
+        torch.manual_seed(2)
+        scaler = torch.amp.GradScaler("cpu", init_scale=start)
+        model = Single()
+        fitted(model, loader(dtype=torch.float32), plugins=[MixedPrecision("16-mixed", "cpu", scaler)], max_epochs=2)
+        return model
+
+    torch.manual_seed(2)
+    plain = Single()
+    fitted(plain, loader(dtype=torch.float32), max_epochs=2)
+    model = half(2.0**10)
+    assert distance(model, plain) < 0.05
+    assert all(bool(p.isfinite().all()) for p in half(2.0**40).parameters())
 
 
 def test_made_in_a_plain_fit_and_configure_model():
