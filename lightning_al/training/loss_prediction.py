@@ -72,6 +72,9 @@ class LossPredictionMixin(_Base):
     weights take part in the perturbation. Every option may also be a class attribute; a keyword that ``M``'s own
     ``__init__`` takes goes to ``M``.
 
+    On several processes, pairs are made within each one's batch. Compiled layers hide what is inside of them: name the
+    compiled module itself, or layers outside of it.
+
     Where this differs: the authors pair even batches only, and keep a second optimizer with its own schedule for the
     module. The LPLgrad paper prints another loss and does not mention detaching; its code pairs and detaches, and never
     steps the module's schedule: ``loss_lr=0.1, loss_weight_decay=5e-4, loss_scheduled=False``.
@@ -216,7 +219,7 @@ class LossPredictionMixin(_Base):
         # Parameters made in a predict pass would be of no use to training; others' draws must not change.
         with torch.inference_mode(False), torch.random.fork_rng(devices=[]), torch.device("cpu"):
             module = LossPrediction(features.maps, features.sequences, width=options.loss_width)
-            module.to(example.device, example.dtype).train(self.training)
+            module.to(example.device, example.dtype)
         setattr(self, _NAME, module)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
@@ -224,7 +227,7 @@ class LossPredictionMixin(_Base):
         own = {name.removeprefix(inside): value for name, value in state_dict.items() if name.startswith(inside)}
         if own and self.loss_prediction_module is None:
             with torch.random.fork_rng(devices=[]):
-                setattr(self, _NAME, LossPrediction.like(own).to(self.device).train(self.training))
+                setattr(self, _NAME, LossPrediction.like(own).to(self.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 

@@ -24,7 +24,6 @@ from loss_reference import (
     network,
     sgd,
     trainer,
-    written_on,
 )
 from sam_reference import by_norm, distance
 from torch import nn
@@ -290,7 +289,7 @@ def test_of_transformers_the_last_tokens():
     from lightning_al.zoo import TextClassifier, ViT
 
     layers, shapes = found(ViT(dim=16, depth=2, heads=2, image_size=16), torch.zeros(2, 3, 16, 16))
-    assert layers == ["net.patch_embedding", "net.norm"] or layers == ["net.patch_embedding", "net.layers.1"]
+    assert layers == ["net.patch_embedding", "net.layers.1"]  # the final norm gets the class token alone
     assert set(shapes.values()) == {16}
     layers, shapes = found(TextClassifier(3, 20, 8, dim=8, depth=1, heads=2), torch.ones(2, 8, dtype=torch.long))
     assert len(layers) == 1
@@ -680,7 +679,3 @@ def test_sharding_strategies_need_a_module_of_ones_own(monkeypatch):
     monkeypatch.setattr(type(fit), "strategy", FSDPStrategy())
     with pytest.raises(MisconfigurationException, match=r"FSDPStrategy shards.*nn.LossPrediction"):
         model.configure_model()
-
-
-def test_written_on_again():
-    assert issubclass(written_on(LossPredictionMixin, LightningModule), LossPredictionMixin)
