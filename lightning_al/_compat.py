@@ -11,6 +11,7 @@ from lightning.fabric.utilities.distributed import _InfiniteBarrier
 from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from lightning.pytorch.trainer import call
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.utils.data import DataLoader, IterableDataset
 
 
 def infinite_barrier() -> AbstractContextManager[Any]:
@@ -48,6 +49,20 @@ def connect(trainer: pl.Trainer, model: pl.LightningModule) -> None:
 def configure_model(trainer: pl.Trainer) -> None:
     """Run the model's ``configure_model`` hook (idempotent by Lightning's contract) where it has one."""
     call._call_configure_model(trainer)
+
+
+def first_samples(trainer: pl.Trainer, count: int = 2) -> Any:
+    """Return the first samples of the data that a fit is about to train on, as a batch; None for several loaders.
+
+    Where they can be had from the data set, no sampler draws and no worker starts for it.
+    """
+    loader = trainer.fit_loop._data_source.dataloader()
+    if isinstance(loader, (list, tuple, dict)):
+        return None
+    data: Any = getattr(loader, "dataset", None)
+    if not isinstance(loader, DataLoader) or isinstance(data, IterableDataset) or loader.batch_sampler is None:
+        return next(iter(loader))
+    return loader.collate_fn([data[i] for i in range(min(count, len(data)))])
 
 
 def reset_epochs(trainer: pl.Trainer) -> None:
@@ -122,6 +137,7 @@ def share_hyperparameters(wrapper: pl.LightningDataModule, datamodule: pl.Lightn
 __all__ = [
     "configure_model",
     "connect",
+    "first_samples",
     "infinite_barrier",
     "is_overridden",
     "launch",

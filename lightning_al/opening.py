@@ -10,6 +10,7 @@ from torch import nn
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.loss_prediction import LearningLoss
 from lightning_al.campaign import INITIAL_ROUND, Campaign, Event
 from lightning_al.checks import check_same_campaign, check_sizes
 from lightning_al.distributed import end_process_group_at_exit, on_rank_zero
@@ -19,6 +20,7 @@ from lightning_al.oracle import DatasetOracle, sort_answers
 from lightning_al.pool import Pool
 from lightning_al.querying import pick, score
 from lightning_al.randomness import generator
+from lightning_al.training.loss_prediction import LossPredictionMixin
 
 if TYPE_CHECKING:
     from lightning_al.loop import ActiveLearningLoop
@@ -70,15 +72,17 @@ def open_campaign(
         loop.datamodule.check_training(len(initial))
         if loop.oracle.simulated:
             on_rank_zero(strategy, lambda: _check_labels(loop, initial))
-    if acquisition.requires if new else "classes" in acquisition.requires and loop.task.num_classes is None:
-        count = min(size, max(2, 2 * acquisition.batch_multiple) * max(trainer.world_size, 1))
+    count_classes = "classes" in acquisition.requires and loop.task.num_classes is None
+    rehearsed = [acquisition] if (acquisition.requires if new else count_classes) else []
+    for each in [*rehearsed, *(_makers(loop) if new else [])]:
+        count = min(size, max(2, 2 * each.batch_multiple) * max(trainer.world_size, 1))
         some = Pool(size).candidates(count, generator=generator(loop.seed, "rehearsal"))
-        score(loop, trainer, acquisition, some, check=True)
-        if "classes" in acquisition.requires and loop.task.num_classes is None:
-            raise ValueError(
-                f"`{type(acquisition).__name__}` needs the number of classes, which `{type(loop.task).__name__}"
-                ".num_classes` does not say. Define it, or give `clusters=`."
-            )
+        score(loop, trainer, each, some, check=True)
+    if "classes" in acquisition.requires and loop.task.num_classes is None:
+        raise ValueError(
+            f"`{type(acquisition).__name__}` needs the number of classes, which `{type(loop.task).__name__}"
+            ".num_classes` does not say. Define it, or give `clusters=`."
+        )
     if events is None:
         weights = loop.model.state_dict()
         dirpath, events = on_rank_zero(
@@ -169,6 +173,16 @@ def _described(acquisition: Acquisition) -> dict[str, Any]:
         elif isinstance(value, nn.Module):
             described[name] = type(value).__name__
     return described
+
+
+def _makers(loop: ActiveLearningLoop) -> list[Acquisition]:
+    """What to rehearse besides, so that what a model makes when it sees data is there before its weights are kept."""
+    if not isinstance(loop.model, LossPredictionMixin) or loop.model.loss_prediction_module is not None:
+        return []
+    assert loop.oracle is not None
+    predicts = LearningLoss()
+    predicts.bind(loop.task, loop.oracle)
+    return [predicts]
 
 
 def _read(dirpath: Path | None, resume: bool) -> list[Event] | None:

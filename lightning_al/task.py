@@ -76,7 +76,7 @@ class Task(ABC):
             linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
             hooks = [module.register_forward_pre_hook(keep_input, with_kwargs=True) for module in linear]
         else:
-            hooks = [_layer(model, layer).register_forward_hook(keep_output)]
+            hooks = [find_layer(model, layer).register_forward_hook(keep_output)]
         try:
             logits = self.logits(model, inputs)
         finally:
@@ -136,7 +136,12 @@ class Task(ABC):
         return value
 
 
-def _layer(model: nn.Module, name: str) -> nn.Module:
+def find_layer(model: nn.Module, name: str) -> nn.Module:
+    """Return the layer of this name.
+
+    Raises:
+        ValueError: If there is none, with names that are near.
+    """
     layers = dict(model.named_modules())
     if not name or name not in layers:
         import difflib

@@ -4,6 +4,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel, ManualOptimBoringModel
+from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_al import _compat
 from tests.projects import Data, Net, make_trainer
@@ -71,6 +72,39 @@ def test_configure_model_runs_once_by_contract(tmp_path):
     late = model.late
     _compat.configure_model(trainer)
     assert model.late is late
+
+
+def test_the_first_samples_of_a_fit(tmp_path):
+    class Asks(Net):
+        def configure_model(self):
+            state = torch.get_rng_state()
+            self.first = _compat.first_samples(self.trainer)
+            self.drew = not torch.equal(torch.get_rng_state(), state)
+
+    data = Data()
+    data.setup("fit")
+    expected = [t[:2] for t in data.train.tensors]
+    loader, streamed = data.train_dataloader(), DataLoader(Streamed(data.train), batch_size=2)
+    for train, found in (
+        ({"datamodule": Data()}, expected),
+        ({"train_dataloaders": loader}, expected),
+        ({"train_dataloaders": streamed}, expected),
+        ({"train_dataloaders": [loader, loader]}, None),
+    ):
+        model = Asks()
+        model.training_step = lambda *args: None
+        make_trainer(tmp_path, max_epochs=1, limit_train_batches=1, limit_val_batches=0).fit(model, **train)
+        assert (model.first is None) == (found is None)
+        assert model.drew == (train.get("train_dataloaders") is streamed)
+        assert found is None or all(torch.equal(a, b) for a, b in zip(model.first, found, strict=True))
+
+
+class Streamed(IterableDataset):
+    def __init__(self, data):
+        self.data = data
+
+    def __iter__(self):
+        return iter(self.data)
 
 
 def test_hyperparameters_are_shared():

@@ -4,6 +4,7 @@ from lightning_al.acquisition.badge import BADGE
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.diversity import CoreSet, ProbCover, TypiClust
 from lightning_al.acquisition.gradient_norm import EntropyGradNorm, ExpectedGradNorm
+from lightning_al.acquisition.loss_prediction import LearningLoss, LPLGrad
 from lightning_al.acquisition.random import Random
 from lightning_al.acquisition.saal import SAAL
 from lightning_al.acquisition.uncertainty import Entropy, LeastConfidence, Margin
@@ -16,6 +17,8 @@ __all__ = [
     "Entropy",
     "EntropyGradNorm",
     "ExpectedGradNorm",
+    "LPLGrad",
+    "LearningLoss",
     "LeastConfidence",
     "Margin",
     "ProbCover",

@@ -2,6 +2,7 @@
 
 from lightning_al.functional.clusters import cluster_labels
 from lightning_al.functional.gradient_norm import gradient_norm
+from lightning_al.functional.loss_prediction import loss_prediction_loss
 from lightning_al.functional.perturbation import worst_case_perturbation
 from lightning_al.functional.prob_cover import coverage_delta, prob_cover
 from lightning_al.functional.probabilities import cross_entropy, log_probabilities
@@ -23,6 +24,7 @@ __all__ = [
     "kmeans_plusplus",
     "least_confidence",
     "log_probabilities",
+    "loss_prediction_loss",
     "margin",
     "prob_cover",
     "saal",

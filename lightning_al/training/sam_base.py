@@ -1,6 +1,5 @@
 """What both SAM mixins share: the wrapping of the user's hooks, and the second pass."""
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -16,9 +15,10 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from lightning_al.training.sam import ascended
-from lightning_al.training.sam_options import SAMOptions, class_options, init_parameters
+from lightning_al.training.sam_options import SAMOptions, class_options
 from lightning_al.training.schedules import Monitor
 from lightning_al.training.second_pass import RandomState, left_unchanged
+from lightning_al.training.wrapping import check_module, check_order, init_parameters, wrap_hook
 
 _Base: type = LightningModule if TYPE_CHECKING else object
 
@@ -62,7 +62,8 @@ class SAMBase(_Base):
             return
         _check_class(cls)
         for name in cls._sam_hooks:
-            _wrap(cls, name)
+            around = getattr(cls, f"_around_{name}")
+            wrap_hook(cls, name, around, mark="_sam_around", running="_sam_running")
 
     # ---- what the user sees
 
@@ -91,11 +92,7 @@ class SAMBase(_Base):
     def _sam_configure(self, given: dict[str, Any]) -> dict[str, Any]:
         """Resolve the options, and return the given keywords that belong to the user's own ``__init__``."""
         cls = type(self)
-        if not isinstance(self, LightningModule):
-            raise TypeError(
-                f"{cls.__name__} is not a lightning.pytorch.LightningModule (pytorch_lightning is another package)."
-                f" Write `class Net({self._sam_mixin.__name__}, YourModule)`."
-            )
+        check_module(self, self._sam_mixin)
         given = {k: v for k, v in given.items() if v is not None}
         theirs = {k: v for k, v in given.items() if k in init_parameters(cls, self._sam_mixin)}
         chosen = class_options(cls, self._sam_mixin, self._sam_names)
@@ -109,17 +106,11 @@ class SAMBase(_Base):
             self._sam_configure({})
         return self._sam_state
 
-    # ---- the two passes
+    @property
+    def _sam_running(self) -> set[str]:
+        return self._sam.running
 
-    def _sam_trainer(self) -> Trainer | None:
-        """The Trainer if it is training right now; ``training_step`` may also be called from a test or a validation."""
-        if self.fabric is not None:
-            return None
-        try:
-            trainer = self.trainer
-        except RuntimeError:
-            return None
-        return trainer if trainer.training and trainer.state.fn == TrainerFn.FITTING else None
+    # ---- the two passes
 
     def _sam_noise(self) -> RandomState | None:
         return RandomState(self.device) if self._sam.options.same_noise else None
@@ -188,31 +179,6 @@ class SAMBase(_Base):
 # ---- class creation
 
 
-def _wrap(cls: type, name: str) -> None:
-    """Put ``cls._around_<name>`` around the hook ``name`` of ``cls``, unless ``cls`` inherits a wrapped one."""
-    own = vars(cls).get(name)
-    target = getattr(cls, name)
-    if own is None and hasattr(target, "_sam_around"):
-        return
-
-    @functools.wraps(target)
-    def hook(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = own.__get__(self, type(self)) if own is not None else getattr(super(cls, self), name)
-        running = self._sam.running
-        if name in running:
-            return call(*args, **kwargs)
-        running.add(name)
-        try:
-            return getattr(self, f"_around_{name}")(call, *args, **kwargs)
-        finally:
-            running.discard(name)
-
-    # Lightning looks at the parameters one level below: it must see what it would have seen without us.
-    hook.__wrapped__ = getattr(target, "__wrapped__", target)  # type: ignore[attr-defined]
-    hook._sam_around = True  # type: ignore[attr-defined]
-    setattr(cls, name, hook)
-
-
 def _check_class(cls: Any) -> None:
     mro = cls.__mro__
     mixins = [c for c in mro if SAMBase in c.__bases__]
@@ -220,10 +186,7 @@ def _check_class(cls: Any) -> None:
         raise TypeError(f"{cls.__name__} has both {' and '.join(c.__name__ for c in mixins)}. Keep one.")
     [mixin] = mixins
     at = mro.index(mixin)
-    ahead = [c for c in mro[:at] if issubclass(c, LightningModule) and not issubclass(c, mixin)]
-    if ahead:
-        name = ahead[0].__name__
-        raise TypeError(f"{name} stands before the mixin. Write `class {cls.__name__}({mixin.__name__}, {name})`.")
+    check_order(cls, mixin)
     for c in mro:
         value = vars(c).get("automatic_optimization")
         if c not in (SAMBase, LightningModule) and value is not None and (value is not True or mro.index(c) < at):

@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 from lightning_al.training.sam_base import MicroBatch, SAMBase, is_last_batch, loss_of, unsynced
 from lightning_al.training.sam_options import SAMOptions
 from lightning_al.training.schedules import is_one_optimizer, step_schedules, take_monitors
+from lightning_al.training.wrapping import training_trainer
 
 _MANUAL_ONLY = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
 
@@ -91,7 +92,7 @@ class SAMMixin(SAMBase):
         super().__init__(*args, **kwargs)
 
     def _around_training_step(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        trainer, state = self._sam_trainer(), self._sam
+        trainer, state = training_trainer(self), self._sam
         if trainer is None:
             return call(*args, **kwargs)
         self._sam_step_plateaus()
@@ -221,7 +222,7 @@ class AutoSAMMixin(SAMBase):
 
     def _around_training_step(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Remember the batch for the second pass."""
-        trainer, state = self._sam_trainer(), self._sam
+        trainer, state = training_trainer(self), self._sam
         if trainer is None or state.sam_pass == 1:
             return call(*args, **kwargs)
         if trainer.fit_loop.batch_idx % trainer.accumulate_grad_batches == 0:
@@ -240,7 +241,7 @@ class AutoSAMMixin(SAMBase):
         optimizer: Any,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> Any:
-        trainer, state = self._sam_trainer(), self._sam
+        trainer, state = training_trainer(self), self._sam
         if trainer is None or optimizer_closure is None:
             return call(epoch, batch_idx, optimizer, optimizer_closure)
         strategy, raw_optimizer = trainer.strategy, trainer.optimizers[0]

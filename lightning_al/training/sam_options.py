@@ -1,12 +1,10 @@
 """The options of SAM training: where they are looked up, and what is refused."""
 
-import inspect
 from dataclasses import dataclass, fields
 from typing import Any
 
-from lightning.pytorch import LightningModule
-
 from lightning_al.functional.perturbation import check_perturbation
+from lightning_al.training.wrapping import class_attributes
 
 
 @dataclass(frozen=True)
@@ -44,28 +42,12 @@ class SAMOptions:
 
 
 def class_options(cls: type, mixin: type, names: tuple[str, ...]) -> dict[str, Any]:
-    """The options set in the bodies of the classes in front of ``mixin``; those behind it speak for themselves."""
-    chosen: dict[str, Any] = {}
-    for c in reversed(cls.__mro__[: cls.__mro__.index(mixin)]):
-        for name in set(vars(c)) & {f.name for f in fields(SAMOptions)}:
-            if name not in names:
-                raise TypeError(
-                    f"{c.__name__}.{name}: {mixin.__name__} leaves this to the Trainer. Remove the attribute and write"
-                    f" `Trainer({name}={vars(c)[name]!r})`."
-                )
-            chosen[name] = vars(c)[name]
-    return chosen
-
-
-def init_parameters(cls: type, mixin: type) -> set[str]:
-    """The names that the ``__init__`` behind ``mixin`` takes, as far as keywords reach."""
-    names: set[str] = set()
-    for c in cls.__mro__[cls.__mro__.index(mixin) + 1 :]:
-        if c is LightningModule:
-            break
-        if "__init__" in vars(c):
-            parameters = inspect.signature(vars(c)["__init__"]).parameters.values()
-            names |= {q.name for q in parameters if q.kind in (q.POSITIONAL_OR_KEYWORD, q.KEYWORD_ONLY)}
-            if not any(q.kind is q.VAR_KEYWORD for q in parameters):
-                break
-    return names
+    """The options set as class attributes in front of ``mixin``; those it leaves to the Trainer are refused."""
+    found = class_attributes(cls, mixin, tuple(f.name for f in fields(SAMOptions)))
+    for name, (where, value) in found.items():
+        if name not in names:
+            raise TypeError(
+                f"{where.__name__}.{name}: {mixin.__name__} leaves this to the Trainer. Remove the attribute and write"
+                f" `Trainer({name}={value!r})`."
+            )
+    return {name: value for name, (_, value) in found.items()}

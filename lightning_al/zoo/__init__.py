@@ -6,6 +6,7 @@ from lightning_al.zoo.cnn import SmallCNN
 from lightning_al.zoo.digits import DigitsDataModule
 from lightning_al.zoo.fashion_mnist import FashionMNISTDataModule
 from lightning_al.zoo.images import ImageDataModule, ImageDataset
+from lightning_al.zoo.loss_prediction_classifier import LossPredictionClassifier
 from lightning_al.zoo.resnet import ResNet18
 from lightning_al.zoo.sam_classifier import SAMClassifier
 from lightning_al.zoo.text import TextClassifier
@@ -18,6 +19,7 @@ __all__ = [
     "FashionMNISTDataModule",
     "ImageDataModule",
     "ImageDataset",
+    "LossPredictionClassifier",
     "ResNet18",
     "SAMClassifier",
     "SmallCNN",

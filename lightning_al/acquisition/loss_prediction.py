@@ -1,0 +1,100 @@
+"""Acquisitions for models that learn to predict their loss."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning.pytorch as pl
+from torch import Tensor
+
+from lightning_al import functional as F_al
+from lightning_al.acquisition.base import Acquisition
+from lightning_al.functional.gradient_norm import check_gradient_norm
+from lightning_al.training.loss_prediction import LossPredictionMixin
+
+
+class LearningLoss(Acquisition):
+    r"""Largest predicted loss :math:`\hat\ell(x)` (Yoo & Kweon, CVPR 2019).
+
+    The model learns to predict it in training: ``class Net(LossPredictionMixin, MyModule)``. What is predicted is the
+    order of losses, so that scores may be negative and their scale means nothing.
+
+    Args:
+        selection: ``"top"``, as published, or ``"kmeans++"``.
+
+    Raises:
+        ValueError: If ``selection`` is unknown.
+        TypeError: In a loop, before anything trains, if the model is no
+            :class:`~lightning_al.training.LossPredictionMixin`.
+    """
+
+    requires = frozenset({"logits", "features"})
+    never_negative = False
+
+    def __init__(self, selection: str = "top") -> None:
+        super().__init__(selection=selection)
+
+    def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
+        """Return the predicted loss of each sample, (B,)."""
+        learner = _check_learner(self, model)
+        return learner.predict_losses(self.task.inputs(batch), self.task.logits)
+
+
+class LPLGrad(Acquisition):
+    r"""Largest :math:`\|\nabla_\theta H(p(x))\|` of a model that predicts its loss (Gul et al., 2024, Eq. 5-9).
+
+    The gradient is of the main model's parameters only: those of the loss prediction, which the entropy does not depend
+    on, are left out. So the score is that of :class:`~lightning_al.acquisition.EntropyGradNorm`, whose docstring says
+    what is known of it; the methods differ in how the model is trained.
+
+    Args:
+        norm: ``"tensor_sum"``, the sum over parameter tensors of their L2 norms, which the authors' code computes and
+            is therefore what their tables show; or ``"global"``, one L2 norm over all parameters, as the text has it.
+        selection: ``"top"``, as published, ``"kmeans++"`` or ``"badge"``.
+
+    Raises:
+        ValueError: If an option is unknown.
+        TypeError: In a loop, before anything trains, if the model is no
+            :class:`~lightning_al.training.LossPredictionMixin`.
+    """
+
+    requires = frozenset({"logits", "gradients"})
+
+    def __init__(self, norm: str = "tensor_sum", selection: str = "top") -> None:
+        super().__init__(selection=selection)
+        check_gradient_norm("entropy", norm)
+        self.norm = norm
+
+    def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
+        """Return the norm of each sample's entropy gradient, (B,)."""
+        with _main_model(_check_learner(self, model)):
+            return F_al.gradient_norm(
+                model, self.task.inputs(batch), loss="entropy", norm=self.norm, forward=self.task.logits
+            )
+
+
+def _check_learner(acquisition: Acquisition, model: pl.LightningModule) -> LossPredictionMixin:
+    if not isinstance(model, LossPredictionMixin):
+        name, instead = type(model).__name__, ""
+        if isinstance(acquisition, LPLGrad):
+            instead = f', or use `EntropyGradNorm(norm="{acquisition.norm}")`, the same score without it'
+        raise TypeError(
+            f"{type(acquisition).__name__} needs a model that learns to predict its loss, and {name} does not. Write "
+            f"`class Net(LossPredictionMixin, {name})`, with `from lightning_al.training import LossPredictionMixin`"
+            f"{instead}."
+        )
+    return model
+
+
+@contextmanager
+def _main_model(model: LossPredictionMixin) -> Iterator[None]:
+    """Inside, the parameters of the loss prediction ask for no gradient."""
+    module = model.loss_prediction_module
+    ours = [p for p in module.parameters() if p.requires_grad] if module is not None else []
+    for p in ours:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in ours:
+            p.requires_grad_(True)

@@ -1,0 +1,5 @@
+"""Helper networks of acquisitions, as plain modules."""
+
+from lightning_al.nn.loss_prediction import LossPrediction
+
+__all__ = ["LossPrediction"]
