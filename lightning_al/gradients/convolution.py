@@ -82,9 +82,12 @@ class ConvolutionRule(Rule):
         )
 
     def units_at_once(self, weights: int, e: Tensor) -> int:
-        """See :class:`Rule`. Kernels for volumes are slow unless many units are merged into one call."""
-        if self.nd == 3 and e.device.type == "cpu" and not self._is_product():
-            return self.units
+        """See :class:`Rule`. Merged into one call, volumes gain, and many groups lose."""
+        if e.device.type == "cpu" and not self._is_product():
+            if self.nd == 3:
+                return self.units
+            if self.groups > 1 and weights * self.positions(e) >= 2**16:
+                return 1
         return super().units_at_once(weights, e)
 
     # -- gradients -------------------------------------------------------------------------------------------------

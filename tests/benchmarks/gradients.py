@@ -15,7 +15,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
-from types import MethodType
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -138,7 +138,7 @@ def opacus_norm(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:
         if isinstance(module, nn.ReLU):
             module.inplace = False
         if isinstance(module, BasicBlock):
-            module.forward = MethodType(add_out_of_place, module)
+            module.forward = partial(add_out_of_place, module)
     net = GradSampleModuleFastGradientClipping(ModuleValidator.fix(model).train(), loss_reduction="sum")
 
     def run() -> Tensor:
