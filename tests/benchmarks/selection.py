@@ -10,9 +10,10 @@ method in a process of its own. A library that is not installed is left out, and
 
 import argparse
 import importlib.util
-import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -156,36 +157,34 @@ def seconds(run: Run) -> float:
     return time.perf_counter() - start
 
 
-def peak_mib(job: Job, who: str) -> float | str:
+def peak_mib(name: str, who: str) -> float | str:
     """The growth of memory while a method runs, in a process of its own; or what went wrong."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        import resource
-
-        os.close(read)
-        try:
-            small = {name: x[: 2 * LABELLED + 1000] for name, x in job.data().items()}
-            job.methods(small, 2)[who]()  # imports and first-call costs
-            run = job.methods(job.data(), job.k)[who]
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            run()
-            told = str((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
-        except Exception as error:
-            told = f"{type(error).__name__}: {(str(error) or ' ').splitlines()[0][:80]}"
-        os.write(write, told.encode())
-        os._exit(0)
-    os.close(write)
-    told = os.read(read, 256).decode()
-    os.close(read)
-    os.waitpid(child, 0)
+    # A new process, not a fork: the threads that other libraries start do not survive one.
+    ran = subprocess.run([sys.executable, __file__, "--peak", name, who], capture_output=True, text=True, check=False)
+    told = (ran.stdout.splitlines() or ["ended: out of memory?"])[-1]
     try:
         return float(told)
     except ValueError:
-        return told or "ended: out of memory?"
+        return told
 
 
-def measure(job: Job, rounds: int, ours_only: bool) -> None:
+def tell_peak(name: str, who: str) -> None:
+    import resource
+
+    job = JOBS[name]
+    try:
+        small = {key: x[: 2 * LABELLED + 1000] for key, x in job.data().items()}
+        job.methods(small, 2)[who]()  # imports and first-call costs
+        run = job.methods(job.data(), job.k)[who]
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        run()
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    except Exception as error:
+        print(f"{type(error).__name__}: {(str(error) or ' ').splitlines()[0][:80]}")
+
+
+def measure(name: str, rounds: int, ours_only: bool) -> None:
+    job = JOBS[name]
     data = job.data()
     moved = sum(x.numel() * x.element_size() for x in data.values())
     methods = job.methods(data, job.k)
@@ -196,7 +195,7 @@ def measure(job: Job, rounds: int, ours_only: bool) -> None:
                 memory[who] = "not installed"
             del methods[who]
             continue
-        memory[who] = peak_mib(job, who)
+        memory[who] = peak_mib(name, who)
         if isinstance(memory[who], str):
             del methods[who]
     times: dict[str, list[float]] = {who: [] for who in methods}
@@ -230,12 +229,16 @@ def main() -> None:
     parser.add_argument("--jobs", nargs="+", choices=list(JOBS), default=[name for name in JOBS if name not in LONG])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ours", action="store_true", help="leave the other libraries out")
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.peak:
+        tell_peak(*options.peak)
+        return
     where = platform.processor() or platform.machine()
     print(f"{where}, {torch.get_num_threads()} thread, torch {torch.__version__}, {options.rounds} rounds")
     for name in options.jobs:
-        measure(JOBS[name], options.rounds, options.ours)
+        measure(name, options.rounds, options.ours)
 
 
 if __name__ == "__main__":
