@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, DistributedSampler
 
 from lightning_al.acquisition.base import Acquisition, LocalRows
 from lightning_al.distributed import Shard, gather_objects, gather_rows
+from lightning_al.functional.points import rows_not_finite
 from lightning_al.randomness import seed_global
 
 POSITION = "position"  # in the candidate list; travels with the rows of a rank
@@ -204,12 +205,7 @@ def _check_finite(rows: dict[str, Tensor], indices: Tensor, total: int, name: st
     for key, values in sorted(rows.items()):
         if not values.is_floating_point():
             continue
-        bad = torch.zeros(len(values), dtype=torch.bool)
-        for start in range(0, len(values), 4096):
-            bad[start : start + 4096] = ~torch.isfinite(
-                values[start : start + 4096].reshape(-1, values[0].numel())
-            ).all(1)
-        told = gather_objects(indices[bad].tolist())
+        told = gather_objects(indices[rows_not_finite(values)].tolist())
         found = list(dict.fromkeys(i for some in told for i in some))
         if found:
             what = "scores" if key == "score" else key

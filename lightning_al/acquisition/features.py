@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightning_al.acquisition.base import Acquisition, Rows
+from lightning_al.functional.points import rows_not_finite
 from lightning_al.gradients import plain_outputs
 from lightning_al.gradients.scoring_mode import batch_size_of
 
@@ -58,7 +59,7 @@ class FeatureAcquisition(Acquisition):
                 f"set has {size}: it needs one row for each, in the order of the data set."
             )
         if self._table is not None:
-            bad = [i for start in range(0, size, 4096) for i in _not_finite(self._table[start : start + 4096], start)]
+            bad = rows_not_finite(self._table).tolist()
             if bad:
                 raise ValueError(
                     f"`encoder={str(self.encoder)!r}` holds NaN or infinite features of {len(bad)} of {size} samples, "
@@ -93,10 +94,6 @@ class FeatureAcquisition(Acquisition):
     def centres_of(self, labelled_rows: Rows) -> Tensor | None:
         """Return :meth:`features_of` the labelled samples, None where there are none."""
         return self.features_of(labelled_rows) if labelled_rows else None
-
-
-def _not_finite(rows: Tensor, start: int) -> list[int]:
-    return [start + i for i in torch.nonzero(~torch.isfinite(rows).all(1)).flatten().tolist()]
 
 
 def _read(path: Path) -> Tensor:

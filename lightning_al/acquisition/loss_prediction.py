@@ -7,9 +7,8 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import Tensor
 
-from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.functional.gradient_norm import check_gradient_norm
+from lightning_al.acquisition.gradient_norm import EntropyGradNorm
 from lightning_al.training.loss_prediction import LossPredictionMixin
 
 
@@ -40,7 +39,7 @@ class LearningLoss(Acquisition):
         return learner.predict_losses(self.task.inputs(batch), self.task.logits)
 
 
-class LPLGrad(Acquisition):
+class LPLGrad(EntropyGradNorm):
     r"""Largest :math:`\|\nabla_\theta H(p(x))\|` of a model that predicts its loss (Gul et al., 2024, Eq. 5-9).
 
     The gradient is of the main model's parameters only: those of the loss prediction, which the entropy does not depend
@@ -58,19 +57,13 @@ class LPLGrad(Acquisition):
             :class:`~lightning_al.training.LossPredictionMixin`.
     """
 
-    requires = frozenset({"logits", "gradients"})
-
     def __init__(self, norm: str = "tensor_sum", selection: str = "top") -> None:
-        super().__init__(selection=selection)
-        check_gradient_norm("entropy", norm)
-        self.norm = norm
+        super().__init__(norm, selection)
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the norm of each sample's entropy gradient, (B,)."""
         with _main_model(_check_learner(self, model)):
-            return F_al.gradient_norm(
-                model, self.task.inputs(batch), loss="entropy", norm=self.norm, forward=self.task.logits
-            )
+            return super().score_batch(model, batch)
 
 
 def _check_learner(acquisition: Acquisition, model: pl.LightningModule) -> LossPredictionMixin:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-EPSILON = 1e-12  # the papers' own; no other epsilon is added anywhere
+from lightning_al.gradients.ball import EPSILON
 
 
 def check_perturbation(rho: float, perturbation: str, p: float, eta: float = 0.0) -> None:

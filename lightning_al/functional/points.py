@@ -18,6 +18,13 @@ def check_count(k: int, n: int) -> None:
         raise ValueError(f"Cannot pick k = {k} of {n} candidates: k must be between 0 and {n}.")
 
 
+def rows_not_finite(x: Tensor) -> Tensor:
+    """Positions of the rows of ``x`` (N, ...) that hold NaN or infinite values; block by block."""
+    size = _rows(x)
+    bad = [~torch.isfinite(part.reshape(len(part), -1)).all(1) for part in x.split(size)] if len(x) else []
+    return torch.nonzero(torch.cat(bad)).flatten() if bad else torch.empty(0, dtype=torch.long)
+
+
 def check_finite(x: Tensor, name: str, shard: Shard) -> float:
     """Refuse NaN and infinite values, on every process, with their positions.
 
@@ -32,7 +39,7 @@ def check_finite(x: Tensor, name: str, shard: Shard) -> float:
         if math.isfinite(low) and math.isfinite(high):
             largest = max(largest, high, -low)
         else:
-            wrong = torch.nonzero(~torch.isfinite(part.reshape(len(part), -1)).all(1)).flatten()
+            wrong = rows_not_finite(part)
             count += len(wrong)
             bad += (wrong[: 10 - len(bad)] + shard.block.start + start).tolist()
     told = shard.gather((largest, count, bad))

@@ -191,27 +191,25 @@ class ConvolutionRule(Rule):
 
     def _alike_costs(self, x: Tensor, positions: int) -> tuple[float, float]:
         """Return what :meth:`_alike` costs for one unit by pixels, and by unfolding."""
-        padded = [n + left + right for n, left, right in zip(x.shape[2:], *self._sides(), strict=True)]
-        pixels = len(x) // self.units * math.prod(padded)
+        kernel = math.prod(self.kernel)
         return costs_of_alike(
-            pixels, positions, x.shape[1], kernel=math.prod(self.kernel), groups=self.groups, device=x.device
+            self._pixels(x), positions, x.shape[1], kernel=kernel, groups=self.groups, device=x.device
         )
+
+    def _pixels(self, x: Tensor) -> int:
+        """Return how many pixels one unit has, padding included."""
+        sides = list(self.module._reversed_padding_repeated_twice)[::-1]  # type: ignore[operator,arg-type]
+        return len(x) // self.units * math.prod(n + sum(sides[2 * i : 2 * i + 2]) for i, n in enumerate(x.shape[2:]))
 
     def inner_product_bytes(self, x: Tensor, e: Tensor) -> int:
         """See :class:`Rule`."""
         positions = self.positions(e)
         by_pixels, by_unfolding = self._alike_costs(x, positions)
         if by_pixels <= by_unfolding:
-            padded = [n + left + right for n, left, right in zip(x.shape[2:], *self._sides(), strict=True)]
-            inputs = self.groups * (len(x) // self.units * math.prod(padded)) ** 2
+            inputs = self.groups * self._pixels(x) ** 2
         else:
             inputs = 2 * x.shape[1] * math.prod(self.kernel) * positions
         return self.units * (inputs + 3 * self.groups * positions**2) * e.element_size()
-
-    def _sides(self) -> tuple[list[int], list[int]]:
-        """Return the padding before and after, for each dimension."""
-        sides: Any = self.module._reversed_padding_repeated_twice
-        return list(sides[0::2])[::-1], list(sides[1::2])[::-1]
 
     def _alike(self, a: Tensor, b: Tensor) -> Tensor:
         """Return the inner products of what the output positions of ``a`` and of ``b`` see, (U * groups, T, T).
@@ -219,10 +217,11 @@ class ConvolutionRule(Rule):
         They are sums of inner products of pixels, one for each weight of the kernel, ``Σ_o ⟨a[t + o], b[t' + o]⟩``, so
         that nothing need be unfolded.
         """
+        given = a
         (a, padding), (b, _) = self._padded(a), self._padded(b)
         sizes = self._sizes(a, padding)
         rows = len(a) // self.units
-        by_pixels, by_unfolding = self._alike_costs(a, rows * math.prod(sizes))
+        by_pixels, by_unfolding = self._alike_costs(given, rows * math.prod(sizes))
         if by_unfolding < by_pixels:
             return torch.bmm(self._unfold(a, padding).transpose(1, 2), self._unfold(b, padding))
         sides = [side for p in reversed(padding) for side in (p, p)]

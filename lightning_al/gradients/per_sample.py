@@ -131,7 +131,8 @@ class _ByTorchFunc(_Scorer):
         self.copies = copies
 
     def groups_at_once(self, inputs: Any, group_size: int, max_bytes: int | None) -> int:
-        budget = default_max_bytes(torch.device("cpu")) if max_bytes is None else max_bytes
+        device = next(iter(self.model.params.values())).device
+        budget = default_max_bytes(device) if max_bytes is None else max_bytes
         per_group = self.copies * sum(p.numel() * p.element_size() for p in self.model.params.values())
         return int(min(max(budget // per_group, 1), max(MAX_GROUPS // group_size, 1)))
 
@@ -185,8 +186,14 @@ class _ByRules(_Scorer):
         self._with_channels_last: Network | None = None
         self.score = score
         self.fast = fast
-        self.kind = kind
         self.model_inputs = model_inputs
+        # What a plan depends on beside the inputs; asked for with every chunk, so found once.
+        self._identity = (
+            tuple(map(_name_of, kind)),
+            tuple(map(_traits_of, model.root.modules())),
+            tuple(model.params),
+            _name_of(getattr(model.root, "_call", None)),
+        )
 
     def groups_at_once(self, inputs: Any, group_size: int, max_bytes: int | None) -> int:
         plan = self._plan(inputs, group_size)
@@ -231,11 +238,7 @@ class _ByRules(_Scorer):
         One group cannot show that groups do not mix, and has nothing to gain either.
         """
         leaves, spec = pytree.tree_flatten(inputs)
-        kinds = tuple(map(_name_of, self.kind))
-        layers = tuple(map(_traits_of, self.network.root.modules()))
-        forward = _name_of(getattr(self.network.root, "_call", None))
-        looks = tuple(map(_look_of, leaves))
-        key = (kinds, group_size, looks, str(spec), layers, tuple(self.model.params), forward)
+        key = (self._identity, group_size, tuple(map(_look_of, leaves)), str(spec))
         plans = _PLANS.setdefault(self.network.root.model, {})  # type: ignore[arg-type]
         if key not in plans:
             if batch_size_of(inputs) < 2 * group_size:

@@ -134,9 +134,8 @@ class Rule(ABC):
         yield slice(None), self.gradients(x, e)
 
     def perturbed_along(self, x: Tensor, then: Tensor, e: Tensor, move: Move) -> Tensor:
-        """Return :meth:`perturbed`, with the weights that ``move(rows, gradients)`` makes of :meth:`blocks`."""
-        [(rows, found)] = Rule.blocks(self, then, e)
-        return self.perturbed(x, move(rows, found))
+        """Return :meth:`perturbed`, with the weights that ``move`` makes of the gradients of ``(then, e)``."""
+        return self.perturbed(x, move(slice(None), self.gradients(then, e)))
 
     # -- for rules to use ------------------------------------------------------------------------------------------
 
