@@ -34,7 +34,8 @@ class RoundResult:
         picked: Dataset indices asked for, best first; empty in the last round.
         scores: Their scores; empty for acquisitions that score nothing.
         metrics: What the evaluation logged.
-        seconds: Wall-clock seconds of ``fit``, ``evaluate``, ``score`` and ``select``; 0 for a stage that did not run.
+        seconds: Wall-clock seconds of ``fit``, ``evaluate``, ``score`` and ``select``, 0 for a stage that did not run;
+            and of ``learn``, for acquisitions that train something of their own.
     """
 
     round: int
@@ -302,6 +303,11 @@ class Campaign:
         """Load what :meth:`save_state` saved, or None."""
         path = self.dirpath / name
         return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+
+
+def state_file(name: str, fit: Event) -> str:
+    """Return the file of a state that goes with a fit: a later fit of the same round has its own."""
+    return f"round_{fit['round']}/{name}_{fit['digest'][:8]}.ckpt"
 
 
 def _stamp(kind: str, fields: dict[str, Any]) -> Event:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_al._compat import is_overridden
-from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.base import Acquisition, learns
 from lightning_al.campaign import Campaign
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.fitting import RESETS
@@ -69,6 +69,11 @@ def _check_initial_by(initial_by: Any, initial: Any) -> None:
         raise ValueError(
             f"`initial_by={name}(...)` needs the number of classes, which is not known before anything trained. Give "
             "it: `clusters=`."
+        )
+    if "labels" in initial_by.requires or learns(initial_by):
+        raise ValueError(
+            f"`initial_by={name}(...)` learns from labelled samples, and before the initial set there are none. Use "
+            'an acquisition that needs none (`TypiClust(encoder=...)`), "random" or "balanced".'
         )
     if not initial_by.requires <= {"encoder"}:
         needed = ", ".join(sorted(initial_by.requires))

@@ -271,13 +271,9 @@ class ActiveDataModule(pl.LightningDataModule):
         """Return a name for a dataset index that outlives a reordering; None while the data are not set up."""
         return self.task.key(self.train_set, index) if "train_set" in vars(self) else None
 
-    def label_of(self, index: int) -> Any:
-        """Return the label that was told for a dataset index."""
-        return self.task.decode_label(self.labels[index])
-
     def train_dataloader(self) -> DataLoader:
         """Return the user's loader over the labelled samples, in an order that follows from seed and epoch."""
-        view = LabelledView(self.train_set, self.pool.labelled.tolist(), self.label_of, self.task)
+        view = LabelledView(self.train_set, self.pool.labelled.tolist(), self.labels, self.task)
         template = self._template
         shuffle = isinstance(template.sampler, RandomSampler) or bool(getattr(template.sampler, "shuffle", False))
         seed = derive_seed(self.seed, self.round, "order")
@@ -301,8 +297,19 @@ class ActiveDataModule(pl.LightningDataModule):
         sampler = self._block_sampler()
         size = self.pool_batch_size or self.batch_size
         size = -(-size // self._multiple) * self._multiple
-        view = LabelledView(self.pool_set, self._candidates.tolist(), None, self.task)
+        view = LabelledView(self.pool_set, self._candidates.tolist(), {}, self.task)
         return self._loader(view, sampler, size, drop_last=False, persistent_workers=False)
+
+    def plain_dataloader(self, indices: Tensor, batch_size: int, seed: int) -> DataLoader:
+        """Return a loader over dataset ``indices`` as the pool pass sees them, in an order that follows from the epoch.
+
+        Those that are labelled come with the labels that were told.
+        """
+        view = LabelledView(self.pool_set, indices.tolist(), self.labels, self.task)
+        sampler = EpochSampler(view, shuffle=True, seed=seed, **self._replicas())
+        return self._loader(
+            view, sampler, batch_size, drop_last=False, generator=sampler.generator, persistent_workers=False
+        )
 
     def pool_pass(self, indices: Tensor, multiple: int) -> tuple[bool, range]:
         """Point :meth:`predict_dataloader` at dataset ``indices``.

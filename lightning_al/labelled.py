@@ -1,6 +1,6 @@
 """The labelled part of a data set: samples with the labels that were told, in an order that can be resumed."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -24,21 +24,23 @@ class LabelledView(Dataset):
     Args:
         dataset: Map-style.
         indices: Which samples, in order.
-        label_of: The label of a dataset index, or None to leave samples as they are.
+        labels: What was told, encoded, by dataset index; other samples stay as they are.
         task: Puts a label into a sample.
     """
 
-    def __init__(self, dataset: Dataset, indices: list[int], label_of: Callable[[int], Any] | None, task: Task) -> None:
+    def __init__(self, dataset: Dataset, indices: list[int], labels: Mapping[int, Any], task: Task) -> None:
         self.dataset = dataset
         self.indices = indices
-        self.label_of = label_of
+        self.labels = labels
         self.task = task
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def _told(self, index: int, sample: Any) -> Any:
-        return sample if self.label_of is None else self.task.with_label(sample, self.label_of(index))
+        if index not in self.labels:
+            return sample
+        return self.task.with_label(sample, self.task.decode_label(self.labels[index]))
 
     def __getitem__(self, position: int) -> Any:
         index = self.indices[position]

@@ -12,9 +12,9 @@ import lightning.pytorch as pl
 import torch
 
 from lightning_al import _compat
+from lightning_al.campaign import state_file
 from lightning_al.distributed import on_rank_zero
 from lightning_al.fitting import MARK, RepeatedFit
-from lightning_al.opening import weights_file
 
 if TYPE_CHECKING:
     from lightning_al.loop import ActiveLearningLoop
@@ -52,7 +52,7 @@ def fit_round(loop: ActiveLearningLoop, trainer: pl.Trainer, fits: RepeatedFit, 
     # Weights first: the event says that they are there.
     before = campaign.last_fit
     state = {"state_dict": loop.model.state_dict(), "optimizer_states": fits.optimizer_states}
-    name = weights_file({"round": number, "digest": digest})
+    name = state_file("weights", {"round": number, "digest": digest})
     campaign.save_state(name, {**state, "scaler_state": fits.scaler_state})
     campaign.record(
         trainer.strategy,
@@ -68,9 +68,10 @@ def fit_round(loop: ActiveLearningLoop, trainer: pl.Trainer, fits: RepeatedFit, 
     )
     if trainer.is_global_zero:
         started.unlink(missing_ok=True)
-        if before is not None and weights_file(before) != name:
-            old = campaign.dirpath / weights_file(before)
-            old.unlink(missing_ok=True)
+        if before is not None and state_file("weights", before) != name:
+            old = campaign.dirpath / state_file("*", before)
+            for file in old.parent.glob(old.name):  # weights, and what the acquisition learnt besides
+                file.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # the user's checkpoints may be in it
                 old.parent.rmdir()
 

@@ -11,7 +11,7 @@ from torch import nn
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.loss_prediction import LearningLoss
-from lightning_al.campaign import INITIAL_ROUND, Campaign, Event
+from lightning_al.campaign import INITIAL_ROUND, Campaign, Event, state_file
 from lightning_al.checks import check_same_campaign, check_sizes
 from lightning_al.distributed import end_process_group_at_exit, on_rank_zero
 from lightning_al.fitting import RepeatedFit, check_redrawable
@@ -135,7 +135,7 @@ def begin_fits(
     loop.model.load_state_dict(fits.initial)
     if campaign.last_fit is None:
         return fits, False
-    name = weights_file(campaign.last_fit)
+    name = state_file("weights", campaign.last_fit)
     last = load(name)
     if last is None:
         if loop.reset in ("warm", "continue"):
@@ -147,11 +147,6 @@ def begin_fits(
     fits.optimizer_states = last["optimizer_states"]
     fits.scaler_state = last["scaler_state"]
     return fits, True
-
-
-def weights_file(fit: Event) -> str:
-    """Return the name of the file with the weights of a fit: a later fit of the same round has its own."""
-    return f"round_{fit['round']}/weights_{fit['digest'][:8]}.ckpt"
 
 
 def _describe(options: dict[str, Any], acquisition: Acquisition) -> dict[str, Any]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
-from lightning_al.acquisition.base import Acquisition, LocalRows
+from lightning_al.acquisition.base import Acquisition, LocalRows, Query, State, learns
+from lightning_al.campaign import state_file
 from lightning_al.checks import check_positions
 from lightning_al.distributed import on_rank_zero
 from lightning_al.fitting import call_round_hook
 from lightning_al.randomness import derive_seed, generator
 from lightning_al.scoring import score_pool
+
+NOT_OF_THE_PASS = {"classes", "labels"}
+"""What an acquisition may require that does not come from a pass over samples."""
 
 if TYPE_CHECKING:
     from lightning_al.loop import ActiveLearningLoop
@@ -41,7 +46,7 @@ def pick(
     k: int,
     *purpose: int | str,
 ) -> dict[str, Any]:
-    """Score candidates and select ``k`` of them.
+    """Let the acquisition learn what it needs, score candidates and select ``k`` of them.
 
     Args:
         loop: Its model, datamodule, pool and seed.
@@ -54,14 +59,19 @@ def pick(
     Returns:
         Their dataset indices, keys and scores, and the seconds it took; the same on every rank.
     """
+    seconds: dict[str, float] = {}
     start = time.perf_counter()
+    if learns(acquisition):
+        acquisition.learn(_query(loop, trainer, candidates, derive_seed(loop.seed, *purpose, "learn")))
+        seconds["learn"] = time.perf_counter() - start
+        start = time.perf_counter()
     rows = score(loop, trainer, acquisition, candidates)
     labelled_rows: dict[str, Tensor] = {}
     if acquisition.uses_labelled and len(loop.pool.labelled) > 0:
         # Either both stay where they are, or every process has all of both.
         gather = not isinstance(rows, LocalRows)
         labelled_rows = score(loop, trainer, acquisition, loop.pool.labelled, gather=gather)
-    score_seconds = time.perf_counter() - start
+    seconds["score"] = time.perf_counter() - start
 
     def select() -> dict[str, Any]:
         start = time.perf_counter()
@@ -73,13 +83,44 @@ def pick(
             "indices": indices,
             "keys": [loop.datamodule.key(i) for i in indices],
             "scores": rows["score"][chosen].tolist() if "score" in rows and acquisition.gathers else [],
-            "seconds": {"score": score_seconds, "select": time.perf_counter() - start},
+            "seconds": {**seconds, "select": time.perf_counter() - start},
         }
 
     if acquisition.gathers:
         return on_rank_zero(trainer.strategy, select)
     found = select()
     return on_rank_zero(trainer.strategy, lambda: found)
+
+
+def _query(loop: ActiveLearningLoop, trainer: pl.Trainer, candidates: Tensor, seed: int) -> Query:
+    """Return what an acquisition may learn from."""
+    campaign = loop.campaign
+    assert campaign is not None
+    number = campaign.next_round
+
+    def keep(name: str, make: Callable[[], State]) -> State:
+        file = state_file(name, {"round": number, "digest": campaign.label_digest})
+        kept = on_rank_zero(trainer.strategy, lambda: campaign.load_state(file))
+        if kept is not None:
+            return kept
+        made = make()
+
+        def put() -> State:
+            campaign.save_state(file, made)
+            return made
+
+        return on_rank_zero(trainer.strategy, put)
+
+    return Query(
+        trainer=trainer,
+        model=loop.model,
+        round=number,
+        seed=seed,
+        candidates=candidates,
+        labelled=loop.pool.labelled,
+        loader=loop.datamodule.plain_dataloader,
+        keep=keep,
+    )
 
 
 def score(
@@ -95,7 +136,7 @@ def score(
 
     ``gather`` puts the rows of all processes together in any case; ``check`` refuses what cannot work.
     """
-    scored = [acquisition] if acquisition.requires - {"classes"} else []
+    scored = [acquisition] if acquisition.requires - NOT_OF_THE_PASS else []
     if not scored and not check:
         return {"index": indices}
     sharded, local = loop.datamodule.pool_pass(indices, acquisition.batch_multiple)

@@ -32,7 +32,7 @@ class Curve:
         labels: Number of labels at each training, ascending. Where one count was measured twice, the later one counts.
         values: The metric after each training, one per entry of ``labels``.
         fit_seconds: Seconds of each training, where recorded.
-        query_seconds: Seconds of each query (score and select together); the last round has none.
+        query_seconds: Seconds of each query (learn, score and select together); the last round has none.
     """
 
     path: str
@@ -106,7 +106,9 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
             values=[float(r.metrics[metric]) for r in finished],
             # 0 is a stage that did not run.
             fit_seconds=[r.seconds["fit"] for r in finished if r.seconds.get("fit", 0.0) > 0],
-            query_seconds=[r.seconds.get("score", 0.0) + r.seconds.get("select", 0.0) for r in finished if r.picked],
+            query_seconds=[
+                sum(r.seconds.get(stage, 0.0) for stage in ("learn", "score", "select")) for r in finished if r.picked
+            ],
         )
         curves.setdefault(_method(folder, root), []).append(curve)
     return curves
@@ -268,20 +270,20 @@ def _markdown(rows: list[list[str]]) -> str:
 
 
 def seconds_table(curves: Curves) -> str:
-    """Median seconds per round and method: of training, and of scoring and selecting together.
+    """Median seconds per round and method: of training, and of the query (learning what scores, scoring, selecting).
 
     Example:
         >>> curve = Curve("a", "acc", [20, 30], [0.5, 0.6], fit_seconds=[2.0, 4.0], query_seconds=[1.0])
         >>> print(seconds_table({"saal": [curve]}))
-        | median seconds | fit  | score + select |
-        |----------------|------|----------------|
-        | saal           | 3.00 | 1.00           |
+        | median seconds | fit  | query |
+        |----------------|------|-------|
+        | saal           | 3.00 | 1.00  |
     """
 
     def cell(seconds: list[float]) -> str:
         return f"{median(seconds):.2f}" if seconds else "-"
 
-    rows = [["median seconds", "fit", "score + select"]]
+    rows = [["median seconds", "fit", "query"]]
     for method, repeats in curves.items():
         fit = [s for curve in repeats for s in curve.fit_seconds]
         query = [s for curve in repeats for s in curve.query_seconds]

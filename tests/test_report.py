@@ -191,8 +191,8 @@ class TestTable:
         one.query_seconds = [0.25]
         text = seconds_table({"a": [one, two], "b": [curve([0.1])]})
         assert text.splitlines()[2:] == [
-            "| a              | 2.00 | 0.25           |",
-            "| b              | -    | -              |",
+            "| a              | 2.00 | 0.25  |",
+            "| b              | -    | -     |",
         ]
 
 
@@ -232,7 +232,7 @@ class TestCompare:
         compare(str(tmp_path))
         out = capsys.readouterr().out
         assert "| max over rounds   | 0.7050 ± 0.0071 | 0.9050 ± 0.0071 |" in out
-        assert "| saal           | 3.00 | 1.50           |" in out
+        assert "| saal           | 3.00 | 1.50  |" in out
         assert out.endswith(f"Learning curves: {tmp_path / 'curves.png'}\n")
         assert (tmp_path / "curves.png").stat().st_size > 1000
 

@@ -1,6 +1,7 @@
 """The base of all acquisitions: a Lightning callback that scores samples and selects a batch of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from lightning_al.distributed import Shard
 from lightning_al.functional.probabilities import residuals
@@ -35,6 +37,39 @@ class LocalRows(dict[str, Tensor]):
     def __init__(self, rows: Rows, shard: Shard) -> None:
         super().__init__(rows)
         self.shard = shard
+
+
+State = dict[str, Any]
+"""Tensors, numbers, strings, and lists and dicts of them: what loads with ``weights_only=True``."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What an acquisition may learn from in :meth:`Acquisition.learn`; the same on every rank.
+
+    Attributes:
+        trainer: The user's. Networks of one's own get a Trainer of their own, with this one's accelerator, devices and
+            precision.
+        model: The user's, as it was fitted.
+        round: Which round.
+        seed: For every draw; follows from the campaign's seed and the round.
+        candidates: Dataset indices that are to be scored, in order.
+        labelled: Dataset indices of the labelled samples.
+        loader: ``loader(indices, batch_size, seed)``: batches of the samples of these dataset indices as the pool pass
+            sees them, without augmentation, in an order drawn anew in every epoch; each rank has its share. Labelled
+            ones come with the labels that were told.
+        keep: ``keep(name, make)``: what ``make()`` returns on rank zero, on every rank. It is put in the campaign's
+            folder, and a killed campaign that goes on finds it there and does not make it again.
+    """
+
+    trainer: pl.Trainer
+    model: pl.LightningModule
+    round: int
+    seed: int
+    candidates: Tensor
+    labelled: Tensor
+    loader: Callable[[Tensor, int, int], DataLoader]
+    keep: Callable[[str, Callable[[], State]], State]
 
 
 class Acquisition(Callback):
@@ -64,7 +99,7 @@ class Acquisition(Callback):
     requires: frozenset[str] = frozenset({"logits"})
     """What :meth:`rows` takes: "logits", "features" or "gradients" of the model, or an "encoder" of its own. Without
     any of them there is no pass over the samples, and :meth:`select` gets their dataset indices alone. "classes": the
-    task must know their number."""
+    task must know their number. "labels": some samples must be labelled, so it cannot choose the initial set."""
 
     uses_labelled: ClassVar[bool] = False
     """Whether :meth:`select` needs the rows of the labelled samples too."""
@@ -129,10 +164,17 @@ class Acquisition(Callback):
                 "all data, and asks for nothing. Use `ActiveLearningLoop(model, datamodule, ...).run(trainer)`."
             )
 
+    def learn(self, query: Query) -> None:
+        """Train what the acquisition needs besides the model, such as a network of its own, before it scores.
+
+        Runs on every rank. What takes long belongs in ``query.keep``.
+        """
+
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Return what :meth:`select` needs of each sample of a batch: tensors with the batch as first dimension.
 
-        The model is in ``eval()`` and the batch on its device. The key ``"score"`` is reported in the history;
+        The model is in ``eval()`` and the batch on its device. Also called once before anything trains, so that what
+        cannot work is refused early; before :meth:`learn` then. The key ``"score"`` is reported in the history;
         ``"index"`` is reserved.
         """
         rows = {"score": self.score_batch(model, batch)}
@@ -181,3 +223,8 @@ class Acquisition(Callback):
             return badge(weighted, rows["features"], k, generator=generator, ids=rows.get("index"))
         first = int(top_k(scores, 1)) if k else None
         return kmeans_plusplus(scores, k, generator=generator, first=first, ids=rows.get("index"))
+
+
+def learns(acquisition: Acquisition) -> bool:
+    """Whether an acquisition trains something besides the model, see :meth:`Acquisition.learn`."""
+    return type(acquisition).learn is not Acquisition.learn
