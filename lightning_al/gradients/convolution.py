@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn import grad as conv_grad
 
 from lightning_al.gradients.costs import CACHED_WEIGHTS, costs_of_alike, inner_products_are_cheaper
+from lightning_al.gradients.product import product
 from lightning_al.gradients.rule import Gradients, Move, Rule, register_rule, sum_of_products
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -103,17 +104,19 @@ class ConvolutionRule(Rule):
 
     def _weight_gradients(self, x: Tensor, padding: tuple[int, ...], e: Tensor) -> Tensor:
         shape, units = self.weight.shape, self.units
-        if x.device.type != "cpu":  # grouped kernels are slow on accelerators, batched products are fast
-            unfolded, folded = self._unfold(x, padding), self._by_group(e)
-            product = torch.bmm(folded, unfolded.transpose(1, 2))
-            return product.view(units, *shape)
-        weight_grad = _WEIGHT_GRAD[self.nd]
-        options = (self.stride, padding, self.dilation)
         if units == 1 and self._is_product():
-            return torch.mm(self._by_group(e)[0], self._unfold(x, padding)[0].t()).view(1, *shape)
+            return product(self._by_group(e)[0], self._unfold(x, padding)[0]).view(1, *shape)
+        # Grouped kernels are slow on accelerators, batched products are fast.
+        if x.device.type != "cpu" or self._is_pointwise():
+            return torch.bmm(self._by_group(e), self._unfold(x, padding).transpose(1, 2)).view(units, *shape)
         merged = torch.Size([units * shape[0], *shape[1:]])
-        grads = weight_grad(self._merge(x), merged, self._merge(e), *options, self.groups * units)
+        options = (self.stride, padding, self.dilation)
+        grads = _WEIGHT_GRAD[self.nd](self._merge(x), merged, self._merge(e), *options, self.groups * units)
         return grads.view(units, *shape)
+
+    def _is_pointwise(self) -> bool:
+        """Whether an output position sees one pixel, so that nothing need be unfolded for a product."""
+        return math.prod(self.kernel) == 1 and self.groups == 1
 
     def _is_product(self) -> bool:
         """Whether one unit's weights are so many that convolution kernels, which copy them first, lose to a product."""
@@ -126,18 +129,16 @@ class ConvolutionRule(Rule):
         )
 
     def blocks(self, x: Tensor, e: Tensor) -> Iterator[tuple[slice, Gradients]]:
-        """See :class:`Rule`: large products some output channels at a time, so that they stay in the cache."""
+        """See :class:`Rule`: large products some output channels at a time, which stay in the cache."""
         if self.units > 1 or "weight" not in self.names or not self._is_product():
             yield from super().blocks(x, e)
             return
         weight = self.weight
-        unfolded, folded = self._unfold(*self._padded(x))[0].t(), self._by_group(e)[0]
-        fan_in = unfolded.shape[1]
-        memory = e.new_empty(max(1, CACHED_WEIGHTS // fan_in), fan_in)
-        for start in range(0, len(weight), len(memory)):
-            some = slice(start, min(start + len(memory), len(weight)))
-            gradient = torch.mm(folded[some], unfolded, out=memory[: some.stop - start])
-            found = {"weight": gradient.view(1, -1, *weight.shape[1:])}
+        unfolded, folded = self._unfold(*self._padded(x))[0], self._by_group(e)[0]
+        size = max(1, CACHED_WEIGHTS // len(unfolded))
+        for start in range(0, len(weight), size):
+            some = slice(start, min(start + size, len(weight)))
+            found = {"weight": product(folded[some], unfolded).view(1, -1, *weight.shape[1:])}
             if "bias" in self.names:
                 found["bias"] = folded[some].sum(1).unsqueeze(0)
             yield some, found
@@ -147,11 +148,11 @@ class ConvolutionRule(Rule):
         if self.units > 1 or "weight" not in self.names or not self._is_product() or len(x) > 1:
             return super().perturbed_along(x, then, e, move)
         x, padding = self._padded(x)
-        unfolded = self._unfold(x, padding)[0]
-        y = x.new_empty(len(self.weight), unfolded.shape[1])
+        unfolded = self._unfold(x, padding)[0].t().contiguous()
+        y = x.new_empty(len(self.weight), len(unfolded))
         for some, found in self.blocks(then, e):
             weights = move(some, found)
-            torch.mm(weights["weight"].view(-1, len(unfolded)), unfolded, out=y[some])
+            y[some] = product(weights["weight"].flatten(2)[0], unfolded)
             bias = weights["bias"][0] if "bias" in weights else None if self.bias is None else self.bias[some]
             if bias is not None:
                 y[some] += bias.unsqueeze(1)
@@ -181,9 +182,10 @@ class ConvolutionRule(Rule):
     def _with_weights(self, x: Tensor, weight: Tensor, padding: tuple[int, ...]) -> Tensor:
         """Return the output under each unit's own weights, (U, *shape)."""
         units = self.units
-        if units == 1 and self._is_product() and len(x) == 1:
-            y = torch.mm(weight.view(weight.shape[1], -1), self._unfold(x, padding)[0])
-            return y.view(1, -1, *self._sizes(x, padding))
+        if len(x) == units and (self._is_pointwise() or (units == 1 and self._is_product())):
+            unfolded, flat = self._unfold(x, padding), weight.flatten(2)
+            y = torch.bmm(flat, unfolded) if units > 1 else product(flat[0], unfolded[0].t().contiguous())
+            return y.view(units, -1, *self._sizes(x, padding))
         y = self._convolve(self._merge(x), weight.flatten(0, 1), None, padding, self.groups * units)
         return y.unflatten(1, (units, -1)).transpose(0, 1).flatten(0, 1)
 

@@ -4,8 +4,8 @@
     python tests/benchmarks/gradients.py --models resnet18 --rounds 5 --device cpu
 
 The unit is one plain forward pass, ``eval()`` and ``no_grad``, over the same batch: what an entropy score costs. In
-every round each method runs once, in turn, and its time is divided by that round's unit; the table has the medians.
-Memory is the growth of the process over the batch and the model, each method in a process of its own (on an
+every round each method runs three times, in turn, and its median is divided by that of the unit, measured the same way
+just before; the table has the medians. Memory is the growth of the process over the batch and the model, each method in a process of its own (on an
 accelerator, what the allocator had at its peak).
 """
 
@@ -261,9 +261,10 @@ def measure(name: str, device: torch.device, rounds: int, batch: int | None, our
     units = []
     for _ in range(rounds):
         for method, run in ready.items():
-            one = statistics.median(seconds(forward, device) for _ in range(3))
+            # Several in a row, as a pool pass runs them: the first of a kind waits for fresh memory.
+            one, took = (statistics.median(seconds(each, device) for _ in range(3)) for each in (forward, run))
             units.append(one)
-            ratios[method].append(seconds(run, device) / one)
+            ratios[method].append(took / one)
     print(f"\n### {name}: batch of {len(x)}, a forward pass {statistics.median(units) * 1e3:.0f} ms, ", end="")
     print(f"+{memory[None]:.0f} MiB\n")
     whats = [NORM, SAM, ASAM]
