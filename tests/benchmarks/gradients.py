@@ -5,8 +5,8 @@
 
 The unit is one plain forward pass, ``eval()`` and ``no_grad``, over the same batch: what an entropy score costs. In
 every round each method runs three times, in turn, and its median is divided by that of the unit, measured the same way
-just before; the table has the medians. Memory is the growth of the process over the batch and the model, each method in a process of its own (on an
-accelerator, what the allocator had at its peak).
+just before; the table has the medians. Memory is the growth of the process over the batch and the model, each method
+in a process of its own (on an accelerator, what the allocator had at its peak).
 """
 
 import argparse
