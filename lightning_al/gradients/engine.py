@@ -6,7 +6,8 @@ unit's own weight gradient. The second pass gives each unit its own perturbed we
 copies of the model are held.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +16,10 @@ from torch.func import functional_call, vmap
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from lightning_al.gradients.attention import Names, attention
+from lightning_al.gradients.attention import Names, Projection, attention
 from lightning_al.gradients.linear import LinearRule
-from lightning_al.gradients.loose import LooseParameter, NoRule
+from lightning_al.gradients.loose import LooseParameter, NoRule, OwnedParameter, known_rule
+from lightning_al.gradients.memory import is_out_of_memory
 from lightning_al.gradients.network import Forwards, Network
 from lightning_al.gradients.rule import Gradients, Rule
 
@@ -27,6 +29,10 @@ class Layout(NamedTuple):
 
     dim: int
     each: int
+
+
+Place = tuple[Hashable, int]
+"""Who took or gave a tensor, and the how many-th time."""
 
 
 class Piece(NamedTuple):
@@ -81,16 +87,16 @@ class Tape:
         network: The network.
         units: How many gradients are wanted.
         rows: How many rows the inputs have.
-        layouts: Where the layers' inputs have their rows, in order of the calls; None: along the first dimension.
+        layouts: Where layers' tensors have their rows; None: along the first dimension, and their shapes are noted.
     """
 
-    def __init__(self, network: Network, units: int, rows: int, layouts: Sequence[Layout] | None = None) -> None:
+    def __init__(self, network: Network, units: int, rows: int, layouts: Mapping[Place, Layout] | None = None) -> None:
         self.network = network
         self.units = units
         self.rows = rows
         self.layouts = layouts
         self.uses: list[Use] = []
-        self.shapes: list[tuple[int, ...]] = []
+        self.shapes: dict[Place, tuple[int, ...]] = {}
         self.leaves: dict[str, Tensor] = {}
         self.receive: Callable[[Use, Tensor], None] | None = None
         self.replayed: Callable[[Use, Tensor], Tensor] | None = None
@@ -101,7 +107,7 @@ class Tape:
         """The most that one layer's gradients took at once."""
         self.anchor = torch.zeros((), requires_grad=True)
         self._dims: dict[Hashable, Layout] = {}
-        self._shown = 0  # tensors
+        self._shown: Counter[Hashable] = Counter()  # tensors, by whose they are
         self._called = 0  # layers
         self._closed = False
 
@@ -114,7 +120,7 @@ class Tape:
         for name in [*network.loose, *sorted(traced)]:
             leaf = network.params[name].expand(self.units, *network.params[name].shape)
             self.leaves[name] = leaf.clone().requires_grad_()
-        outputs = network.run(lambda: network.root(inputs), self._forwards(self.leaves), self.leaves)
+        outputs = network.run(lambda: network.root(inputs), self._forwards(self.leaves), self.leaves, self)
         self._closed = True
         if self.units > 1:
             check_rows_keep_their_order(outputs)
@@ -123,8 +129,9 @@ class Tape:
     def replay(self, inputs: Any, use: Callable[[Use, Tensor], Tensor], copies: dict[str, Tensor]) -> Any:
         """Run the model again, each layer by ``use(its recorded call, x)``."""
         network = self.network
-        self.replayed, self._shown, self._called = use, 0, 0
-        outputs = network.run(lambda: network.root(inputs), self._forwards(copies), copies)
+        self.replayed, self._called = use, 0
+        self._shown.clear()
+        outputs = network.run(lambda: network.root(inputs), self._forwards(copies), copies, self)
         if self._called != len(self.uses):
             raise NoRule("a layer that was called in the first pass was not called in the second")
         return outputs
@@ -176,60 +183,109 @@ class Tape:
         """Call a layer without a rule on each unit's rows with its own copies of the parameters."""
         alone = _Alone(module)
         weights = {f"layer.{a}": c for a, c in copies.items()}
+        owner = tuple(self.network.traced[module].values())
+
+        def call(own: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+            return functional_call(alone, own, args, kwargs, tie_weights=False)
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            leaves, spec = pytree.tree_flatten((args, kwargs))
-            layouts = [self._layout(leaf.shape, module) if isinstance(leaf, Tensor) else None for leaf in leaves]
-            if self.layouts is None:
-                plain = [leaf.copies[0] if isinstance(leaf, LooseParameter) else leaf for leaf in leaves]
-                args, kwargs = pytree.tree_unflatten(plain, spec)
-                whole = functional_call(alone, {a: c[0] for a, c in weights.items()}, args, kwargs, tie_weights=False)
-                pytree.tree_map_only(Tensor, lambda t: self._layout(t.shape, module), whole)
-                return whole
-            per_unit = [
-                self._by_rows(leaf, layout).unflatten(0, (self.units, -1))
-                if layout is not None and layout.dim >= 0
-                else getattr(leaf, "copies", None)
-                for leaf, layout in zip(leaves, layouts, strict=True)
-            ]
-
-            def one(own: dict[str, Tensor], *mine: Tensor) -> Any:
-                of_unit = iter(mine)
-                filled = [
-                    leaf if given is None else _rows_back(next(of_unit), layout)
-                    for leaf, given, layout in zip(leaves, per_unit, layouts, strict=True)
-                ]
-                own_args, own_kwargs = pytree.tree_unflatten(filled, spec)
-                return functional_call(alone, own, own_args, own_kwargs, tie_weights=False)
-
-            outputs = vmap(one)(weights, *[t for t in per_unit if t is not None])
-            return pytree.tree_map_only(Tensor, lambda t: self._joined(t, module), outputs)
+            return self._unit_by_unit(owner, call, weights, args, kwargs)
 
         return forward
+
+    def _unit_by_unit(
+        self, owner: Hashable, call: Callable[..., Any], copies: dict[str, Tensor], args: Any, kwargs: Any
+    ) -> Any:
+        """Return ``call(own, *args, **kwargs)`` for each unit's own of ``copies`` and rows of the arguments, joined."""
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        layouts = [self._layout(leaf.shape, owner) if isinstance(leaf, Tensor) else None for leaf in leaves]
+        if self.layouts is None:
+            plain = [leaf.copies[0] if isinstance(leaf, LooseParameter) else leaf for leaf in leaves]
+            args, kwargs = pytree.tree_unflatten(plain, spec)
+            whole = call({a: c[0] for a, c in copies.items()}, *args, **kwargs)
+            pytree.tree_map_only(Tensor, lambda t: self._layout(t.shape, owner), whole)
+            return whole
+        per_unit = [
+            self._by_rows(leaf, layout).unflatten(0, (self.units, -1))
+            if layout is not None and layout.dim >= 0
+            else getattr(leaf, "copies", None)
+            for leaf, layout in zip(leaves, layouts, strict=True)
+        ]
+
+        def one(own: dict[str, Tensor], *mine: Tensor) -> Any:
+            of_unit = iter(mine)
+            filled = [
+                leaf if given is None else _rows_back(next(of_unit), layout)
+                for leaf, given, layout in zip(leaves, per_unit, layouts, strict=True)
+            ]
+            own_args, own_kwargs = pytree.tree_unflatten(filled, spec)
+            return call(own, *own_args, **own_kwargs)
+
+        outputs = self._for_each_unit(owner, one, copies, [t for t in per_unit if t is not None])
+        return pytree.tree_map_only(Tensor, lambda t: self._joined(t, owner), outputs)
+
+    def _for_each_unit(
+        self, owner: Hashable, one: Callable[..., Any], copies: dict[str, Tensor], rows: list[Tensor]
+    ) -> Any:
+        """Return ``one(copies, *rows)`` of all units, stacked."""
+        if owner not in self.network.not_vectorized:
+            try:
+                return vmap(one)(copies, *rows)
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise
+                self.network.not_vectorized.add(owner)  # recurrent layers, for some
+        found = [one({a: c[i] for a, c in copies.items()}, *[t[i] for t in rows]) for i in range(self.units)]
+        return pytree.tree_map(lambda *each: torch.stack(each) if isinstance(each[0], Tensor) else each[0], *found)
 
     def _joined(self, outputs: Tensor, owner: Hashable) -> Tensor:
         """Put the units' outputs, (U, ...), together as the layer itself would have."""
         layout = self._layout(outputs.shape, owner)
         if layout.dim < 0:
-            return LooseParameter(outputs)
+            return LooseParameter(outputs, self)
         joined = outputs.transpose(1, 1 + layout.dim).flatten(0, 1)
         self._check_rows(len(joined), layout)
         return _rows_back(joined, layout)
 
+    # -- functions of parameters -----------------------------------------------------------------------------------
+
+    def linear(self, x: Tensor, weight: OwnedParameter, bias: Tensor | None) -> Any:
+        """Do ``F.linear`` with a layer's weights, outside of that layer's call."""
+        params = self.network.params
+        everything = slice(None)
+        names = {"weight": (weight.called, everything)}
+        if isinstance(bias, OwnedParameter):
+            names["bias"] = (bias.called, everything)
+        loose = bias if isinstance(bias, LooseParameter) else None
+        own = params[bias.called] if isinstance(bias, OwnedParameter) else None if loose is not None else bias
+        y = self._use(LinearRule, Projection(params[weight.called], own), names, x)
+        return y if loose is None else y + loose
+
+    def beside_rows(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Do a function of parameters with a copy for each unit and of other tensors."""
+        owner = ("function", name)
+        try:
+            return known_rule(name, func, args, kwargs)
+        except NoRule:
+            if name.endswith("_") and not name.endswith("__"):  # what it writes to is not only the unit's
+                raise
+        return self._unit_by_unit(owner, lambda _, *a, **k: func(*a, **k), {}, args, kwargs)
+
     # -- one call --------------------------------------------------------------------------------------------------
 
     def _layout(self, shape: Sequence[int], owner: Hashable) -> Layout:
-        """Return where the next tensor that a layer takes or gives has its rows."""
+        """Return where the next tensor that its owner takes or gives has its rows."""
         shape = tuple(shape)
-        if self.layouts is None:
-            self.shapes.append(shape)
-            return Layout(0, 0)
         if self._closed and self.replayed is None:  # a checkpointed block runs again in the backward pass
             return self._dims[owner, shape]
-        if self._shown >= len(self.layouts):
+        place = owner, self._shown[owner]
+        self._shown[owner] += 1
+        if self.layouts is None:
+            self.shapes[place] = shape
+            return Layout(0, 0)
+        if place not in self.layouts:
             raise NoRule("the calls of layers depend on the data")
-        layout = self._dims[owner, shape] = self.layouts[self._shown]
-        self._shown += 1
+        layout = self._dims[owner, shape] = self.layouts[place]
         return layout
 
     def _check_rows(self, rows: int, layout: Layout) -> None:
@@ -258,7 +314,7 @@ class Tape:
             if self.network.channels_last and rule.takes_images and rows.ndim == 4:
                 rows = rows.contiguous(memory_format=torch.channels_last)
         y = self._record_use(rule, layer, names, rows) if self.replayed is None else self._replay_use(rule, names, rows)
-        return LooseParameter(y) if shared else _rows_back(y, layout)
+        return LooseParameter(y, self) if shared else _rows_back(y, layout)
 
     def _replay_use(self, rule: type[Rule], names: Names, x: Tensor) -> Tensor:
         if self._called >= len(self.uses):
@@ -313,7 +369,7 @@ class Tape:
 
         self.receive = receive
         try:  # checkpointed blocks run again in here, hence among the same parameters
-            found = self.network.run(differentiate, self._forwards(self.leaves), self.leaves)
+            found = self.network.run(differentiate, self._forwards(self.leaves), self.leaves, self)
         finally:
             self.receive = None
         # Copies, since autograd may hand out memory that layers' own gradients lie in, too.
@@ -352,7 +408,7 @@ def _rows_back(y: Tensor, layout: Layout | None) -> Tensor:
     return y.transpose(0, layout.dim) if layout is not None and layout.dim > 0 else y
 
 
-def find_layouts(network: Network, small: Any, large: Any, sizes: tuple[int, int]) -> list[Layout]:
+def find_layouts(network: Network, small: Any, large: Any, sizes: tuple[int, int]) -> dict[Place, Layout]:
     """Find along which dimension the layers' tensors have their rows, by two runs with different numbers of samples."""
     shapes = []
     with torch.no_grad():
@@ -360,14 +416,16 @@ def find_layouts(network: Network, small: Any, large: Any, sizes: tuple[int, int
             tape = Tape(network, 1, size, None)
             tape.record(inputs)
             shapes.append(tape.shapes)
-    if len(shapes[0]) != len(shapes[1]):
+    few, many = shapes
+    if few.keys() != many.keys():
         raise NoRule("the number of layer calls depends on the number of samples")
-    found = []
-    for a, b in zip(*shapes, strict=True):
+    found = {}
+    for place, a in few.items():
+        b = many[place]
         differ = [d for d, (m, n) in enumerate(zip(a, b, strict=True)) if m != n] if len(a) == len(b) else [-2, -2]
         if len(differ) > 1:
             raise NoRule(f"a layer's input has more than one dimension that grows with the batch: {a}, {b}")
         if differ and (a[differ[0]] * sizes[1] != b[differ[0]] * sizes[0]):
             raise NoRule(f"a layer's input does not grow with the batch: {a}, {b}")
-        found.append(Layout(differ[0], a[differ[0]] // sizes[0]) if differ else Layout(-1, 0))
+        found[place] = Layout(differ[0], a[differ[0]] // sizes[0]) if differ else Layout(-1, 0)
     return found

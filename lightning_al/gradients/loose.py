@@ -5,15 +5,39 @@ looks like the parameter, and the few operations that such parameters take part 
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 
 class NoRule(Exception):
     """The fast engine does not know how to go on; the slow one must."""
+
+
+class UsedElsewhere(NoRule):
+    """Parameters that were taken for layers' own have a part in something else.
+
+    Args:
+        what: The operation.
+        names: Of the parameters.
+    """
+
+    def __init__(self, what: str, names: frozenset[str]) -> None:
+        super().__init__(f"`{what}` of {', '.join(sorted(names))} outside of a layer's call")
+        self.names = names
+
+
+class Functions(Protocol):
+    """Takes the calls of functions whose arguments stand in for parameters."""
+
+    def linear(self, x: Tensor, weight: "OwnedParameter", bias: "Tensor | None") -> Tensor:
+        """Do ``F.linear`` with a layer's weights, outside of that layer's call."""
+
+    def beside_rows(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Do a function of :class:`LooseParameter` and other tensors."""
 
 
 _ASKS = ("size", "dim", "numel", "__len__", "stride", "is_floating_point", "is_complex", "element_size", "ndimension")
@@ -34,6 +58,8 @@ _PROPERTIES = (
 class _StandIn(Tensor):
     """In the place of a parameter: tells its shape and kind, and has no values."""
 
+    functions: Functions
+
     @staticmethod
     def _like(cls: type["_StandIn"], one: Tensor) -> Any:
         return torch.Tensor._make_wrapper_subclass(
@@ -47,22 +73,17 @@ class _StandIn(Tensor):
     def __torch_function__(
         cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Answer questions of shape and kind; :meth:`operate` does the rest."""
-        name = _name_of(func)
+        """Answer questions of shape and kind; :func:`_operate` does the rest."""
+        name, kwargs = _name_of(func), kwargs or {}
         if name in _PROPERTIES or name in _ASKS:
             with torch._C.DisableTorchFunctionSubclass():
-                return func(*args, **(kwargs or {}))
-        return cls.operate(name, func, *args, **(kwargs or {}))
+                return func(*args, **kwargs)
+        return _operate(name, func, args, kwargs)
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         """Refuse what comes by other ways than Python, such as scripted functions."""
         raise NoRule(f"{func} of a parameter outside of its layer's call")
-
-    @classmethod
-    def operate(cls, name: str, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Do ``func`` on arguments of which one at least is a stand-in."""
-        raise NoRule(f"`{name}` of a layer's own parameter outside of that layer's call")
 
 
 def _name_of(func: Callable[..., Any]) -> str:
@@ -72,11 +93,17 @@ def _name_of(func: Callable[..., Any]) -> str:
 
 
 class OwnedParameter(_StandIn):
-    """A parameter that the rule of its layer takes care of. Whoever else used it would be missed, so nobody may."""
+    """A parameter that the rule of its layer takes care of, or that only linear maps use.
+
+    Whatever else used it would be missed, so nothing may: see :class:`UsedElsewhere`.
+    """
+
+    called: str
 
     @staticmethod
-    def __new__(cls, parameter: Tensor) -> "OwnedParameter":  # noqa: D102
+    def __new__(cls, parameter: Tensor, name: str, functions: Functions) -> "OwnedParameter":  # noqa: D102
         made: OwnedParameter = cls._like(cls, parameter)
+        made.called, made.functions = name, functions
         return made
 
 
@@ -86,21 +113,42 @@ class LooseParameter(_StandIn):
     copies: Tensor
 
     @staticmethod
-    def __new__(cls, copies: Tensor) -> "LooseParameter":  # noqa: D102
+    def __new__(cls, copies: Tensor, functions: Functions) -> "LooseParameter":  # noqa: D102
         made: LooseParameter = cls._like(cls, copies[0])
-        made.copies = copies
+        made.copies, made.functions = copies, functions
         return made
 
-    @classmethod
-    def operate(cls, name: str, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Do what is known of beside a batch, and what takes nothing else on all copies."""
-        beside = [a for a in pytree.tree_leaves((args, kwargs)) if isinstance(a, Tensor) and not _is_loose(a)]
-        rule = _OPERATIONS.get(name.strip("_"))
-        if rule is not None and (beside or rule is _to_rows):
-            return rule(func, *args, **kwargs)
-        if any(b.ndim for b in beside) and name not in ("__getitem__", "index_select"):
-            raise NoRule(f"`{name}` of a parameter that its module uses directly")
-        return _on_copies(func, *args, **kwargs)
+
+def _operate(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Do ``func`` on arguments of which one at least is a stand-in."""
+    tensors = [a for a in pytree.tree_leaves((args, kwargs)) if isinstance(a, Tensor)]
+    owned = [a for a in tensors if isinstance(a, OwnedParameter)]
+    if owned:
+        if func is F.linear and len(args) > 1 and kwargs.keys() <= {"bias"}:
+            (x, weight), bias = args[:2], (*args[2:], kwargs.get("bias"))[0]
+            if isinstance(weight, OwnedParameter) and not isinstance(x, OwnedParameter):
+                return weight.functions.linear(x, weight, bias)
+        raise UsedElsewhere(name, frozenset(a.called for a in owned))
+    loose = next(a for a in tensors if isinstance(a, LooseParameter))
+    if any(a.ndim and not _is_loose(a) for a in tensors) and name not in ("__getitem__", "index_select"):
+        return loose.functions.beside_rows(name, func, args, kwargs)
+    return known_rule(name, func, args, kwargs)
+
+
+def known_rule(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Do ``func`` on parameters and, with rows in their first dimension, other tensors.
+
+    Raises:
+        NoRule: If it is not among what is known of here.
+    """
+    tensors = [a for a in pytree.tree_leaves((args, kwargs)) if isinstance(a, Tensor)]
+    beside = [a for a in tensors if not _is_loose(a)]
+    rule = _OPERATIONS.get(name.strip("_"))
+    if rule is not None and (beside or rule is _to_rows):
+        return rule(func, *args, **kwargs)
+    if any(b.ndim for b in beside) and name not in ("__getitem__", "index_select"):
+        raise NoRule(f"`{name}` of a parameter that its module uses directly")
+    return _on_copies(func, *args, **kwargs)
 
 
 def _is_loose(value: Any) -> bool:
@@ -116,8 +164,9 @@ def _on_copies(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         own_args, own_kwargs = pytree.tree_unflatten([next(own) if _is_loose(a) else a for a in leaves], spec)
         return func(*own_args, **own_kwargs)
 
-    found = torch.vmap(one)(*[a.copies for a in leaves if _is_loose(a)])
-    return pytree.tree_map_only(Tensor, LooseParameter, found)
+    loose = [a for a in leaves if isinstance(a, LooseParameter)]
+    found = torch.vmap(one)(*[a.copies for a in loose])
+    return pytree.tree_map_only(Tensor, lambda t: LooseParameter(t, loose[0].functions), found)
 
 
 def _elementwise(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

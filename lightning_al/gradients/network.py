@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ import lightning_al.gradients.embedding
 import lightning_al.gradients.linear
 import lightning_al.gradients.normalization  # noqa: F401
 from lightning_al.gradients.attention import Names
-from lightning_al.gradients.loose import LooseParameter, OwnedParameter
+from lightning_al.gradients.loose import Functions, LooseParameter, OwnedParameter
 from lightning_al.gradients.rule import Rule, find_rule
 from lightning_al.gradients.scoring_mode import Around, call_with
 
@@ -40,12 +40,22 @@ class Network:
         fixed: Frozen parameters and buffers to use in place of the model's, by name.
         channels_last: Whether images go through convolutions with their channels last in memory, which is faster on a
             CPU, but too much for models that ask for a ``view``.
+        elsewhere: Names of parameters that are used outside of their layers' calls, other than by ``F.linear``.
     """
 
     def __init__(
-        self, root: nn.Module, params: dict[str, Tensor], fixed: dict[str, Tensor], *, channels_last: bool = False
+        self,
+        root: nn.Module,
+        params: dict[str, Tensor],
+        fixed: dict[str, Tensor],
+        *,
+        channels_last: bool = False,
+        elsewhere: frozenset[str] = frozenset(),
     ) -> None:
         self.channels_last = channels_last
+        self.elsewhere = elsewhere
+        self.not_vectorized: set[Hashable] = set()
+        """Who failed under ``torch.func.vmap``."""
         self.root = root
         self.params = params
         self.values = {**params, **fixed}
@@ -63,9 +73,10 @@ class Network:
         covered.update(name for _, names in self.attentions.values() for name in names.values())
         self.traced = self._find_traced(covered)  # layers without a rule
         own = covered.union(*(names.values() for names in self.traced.values()))
+        own.update(name for name, p in params.items() if p.ndim == 2 and name not in elsewhere)  # of `F.linear`, maybe
         self.loose = [name for name in params if name not in own]  # what a module uses itself, beside the layers in it
         self._around = Around(root)
-        self._owned = {name: OwnedParameter(params[name]) for name in params if name in own}
+        self._own = [name for name in params if name in own]
         self._fixed = fixed
 
     def _find_layers(self) -> None:
@@ -74,6 +85,8 @@ class Network:
             if id(module) in inside or parametrize.is_parametrized(module):
                 continue
             names = self._trainable(module)
+            if not self.elsewhere.isdisjoint(names.values()):
+                continue
             if _is_plain_attention(module):
                 output: nn.Module = module.out_proj  # type: ignore[assignment]
                 inside.add(id(output))
@@ -99,7 +112,7 @@ class Network:
                 for a, n in self._trainable(part).items()
                 if n not in covered
             }
-            if names:
+            if names and self.elsewhere.isdisjoint(names.values()):
                 found[module] = names
         return found
 
@@ -117,13 +130,17 @@ class Network:
             setattr(twin, kind, {a: self.values.get(self._name_of.get((id(module), a), ""), t) for a, t in own.items()})
         return twin
 
-    def run(self, action: Callable[[], Any], forwards: Forwards, copies: dict[str, Tensor]) -> Any:
+    def run(
+        self, action: Callable[[], Any], forwards: Forwards, copies: dict[str, Tensor], functions: Functions
+    ) -> Any:
         """Run ``action`` with the calls of layers going to ``forwards``, and ``copies`` of the loose parameters.
 
-        Parameters of layers are out of reach meanwhile, except for the layers themselves.
+        Parameters of layers are out of reach meanwhile, except for the layers themselves; functions of parameters go
+        to ``functions``.
         """
-        loose = {name: LooseParameter(copies[name]) for name in self.loose}
-        weights = {f"model.{n}": t for n, t in {**self._fixed, **self._owned, **loose}.items()}
+        owned = {name: OwnedParameter(self.params[name], name, functions) for name in self._own}
+        loose = {name: LooseParameter(copies[name], functions) for name in self.loose}
+        weights = {f"model.{n}": t for n, t in {**self._fixed, **owned, **loose}.items()}
         with _patched(forwards):
             return call_with(self._around, weights, action)
 

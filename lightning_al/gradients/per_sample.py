@@ -18,8 +18,8 @@ from torch.func import vmap
 from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.differentiators import Differentiator, OneByOne, Params, Vectorized, tensors_apart
-from lightning_al.gradients.engine import Layout, Tape, find_layouts
-from lightning_al.gradients.loose import NoRule
+from lightning_al.gradients.engine import Layout, Place, Tape, find_layouts
+from lightning_al.gradients.loose import NoRule, UsedElsewhere
 from lightning_al.gradients.memory import default_max_bytes, is_out_of_memory
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.precision import at_least_float32
@@ -158,9 +158,10 @@ def _in_double(tensor: Tensor) -> Tensor:
 class _Plan(NamedTuple):
     """What was found out about a model by a few of its samples."""
 
-    layouts: list[Layout]
+    layouts: dict[Place, Layout]
     bytes_per_group: int
     channels_last: bool
+    elsewhere: frozenset[str]
 
 
 _PLANS: WeakKeyDictionary[nn.Module, dict[Hashable, _Plan | str]] = WeakKeyDictionary()
@@ -182,8 +183,7 @@ class _ByRules(_Scorer):
         model_inputs: Callable[[Any], Any],
     ) -> None:
         super().__init__(model)
-        self.network = Network(model.root, model.params, model.fixed)
-        self._with_channels_last: Network | None = None
+        self._networks: dict[tuple[bool, frozenset[str]], Network] = {}
         self.score = score
         self.fast = fast
         self.model_inputs = model_inputs
@@ -208,21 +208,27 @@ class _ByRules(_Scorer):
         if plan is None:
             return _OneAfterAnother(self.model, self.score)(inputs, group_size)
         n = batch_size_of(inputs)
-        network = self._channels_last() if plan.channels_last else self.network
+        network = self._network(plan.elsewhere, channels_last=plan.channels_last)
         return self.fast(Tape(network, n // group_size, n, plan.layouts), inputs)
 
-    def _channels_last(self) -> Network:
-        if self._with_channels_last is None:
+    def _network(self, elsewhere: frozenset[str], *, channels_last: bool = False) -> Network:
+        key = channels_last, elsewhere
+        if key not in self._networks:
             model = self.model
-            self._with_channels_last = Network(model.root, model.params, model.fixed, channels_last=True)
-        return self._with_channels_last
+            self._networks[key] = Network(
+                model.root, model.params, model.fixed, channels_last=channels_last, elsewhere=elsewhere
+            )
+        return self._networks[key]
 
-    def _goes_with_channels_last(self, layouts: list[Layout], samples: Any, group_size: int) -> bool:
-        images = any(layer.rule.takes_images for layer in self.network.layers.values())
+    def _goes_with_channels_last(
+        self, network: Network, layouts: dict[Place, Layout], samples: Any, group_size: int
+    ) -> bool:
+        images = any(layer.rule.takes_images for layer in network.layers.values())
         if not images or any(p.device.type != "cpu" for p in self.model.params.values()):
             return False
         try:  # a `view` of the model's may not go with it
-            self.fast(Tape(self._channels_last(), 2, 2 * group_size, layouts), samples)
+            channels_last = self._network(network.elsewhere, channels_last=True)
+            self.fast(Tape(channels_last, 2, 2 * group_size, layouts), samples)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
@@ -239,7 +245,7 @@ class _ByRules(_Scorer):
         """
         leaves, spec = pytree.tree_flatten(inputs)
         key = (self._identity, group_size, tuple(map(_look_of, leaves)), str(spec))
-        plans = _PLANS.setdefault(self.network.root.model, {})  # type: ignore[arg-type]
+        plans = _PLANS.setdefault(self.model.root.model, {})  # type: ignore[arg-type]
         if key not in plans:
             if batch_size_of(inputs) < 2 * group_size:
                 return None
@@ -254,37 +260,58 @@ class _ByRules(_Scorer):
         return plans[key]
 
     def _find_plan(self, inputs: Any, group_size: int) -> _Plan:
+        elsewhere: frozenset[str] = frozenset()
+        while True:
+            try:
+                return self._plan_for(self._network(elsewhere), inputs, group_size)
+            except UsedElsewhere as error:
+                if error.names <= elsewhere:
+                    raise
+                elsewhere |= error.names
+
+    def _plan_for(self, network: Network, inputs: Any, group_size: int) -> _Plan:
         def first(count: int) -> Any:
             index = torch.arange(count) % batch_size_of(inputs)
             return pytree.tree_map_only(Tensor, lambda t: t[index.to(t.device)].clone(), inputs)
 
         two, three = (self.model_inputs(first(count)) for count in (2, 3))
-        layouts = find_layouts(self.network, two, three, sizes=(2, 3))
+        layouts = find_layouts(network, two, three, sizes=(2, 3))
         samples = _two_that_differ(inputs, group_size)
         try:
             double = pytree.tree_map_only(Tensor, _in_double, samples)
-            found, wanted = self._both_ways(self.model.in_double(), layouts, double, group_size)
+            found, wanted = self._both_ways(self.model.in_double(), network.elsewhere, layouts, double, group_size)
             tolerance = 1e-7
         except NoRule:
             raise
         except Exception:  # a model or device that insists on its own precision
-            found, wanted = self._both_ways(self.model, layouts, samples, group_size)
+            found, wanted = self._both_ways(self.model, network.elsewhere, layouts, samples, group_size)
             tolerance = 1e-7 if found.dtype == torch.float64 else 2e-3
         if not bool(wanted.isfinite().all()):
             raise _NothingToCompare(f"the first samples score {wanted.tolist()[:2]}")
         if not torch.allclose(found, wanted, rtol=tolerance, atol=tolerance * float(wanted.abs().max())):
             raise NoRule(f"they would be {found.tolist()[:2]} where the plain loop gives {wanted.tolist()[:2]}")
-        tape = Tape(self.network, 2, 2 * group_size, layouts)
+        tape = Tape(network, 2, 2 * group_size, layouts)
         self.fast(tape, samples)
-        if self.network.traced:
-            names = ", ".join(sorted({type(m).__name__ for m in self.network.traced}))
+        if network.traced:
+            names = ", ".join(sorted({type(m).__name__ for m in network.traced}))
             log.info("No rule for %s: their parameters go through torch.func.", names)
-        channels_last = self._goes_with_channels_last(layouts, samples, group_size)
-        return _Plan(layouts, max(tape.bytes_used // 2, 1), channels_last)
+        if network.elsewhere:
+            names = ", ".join(sorted(network.elsewhere)[:3])
+            count = len(network.elsewhere)
+            log.info("%d parameter(s) used outside of layers' calls (%s): they go through torch.func.", count, names)
+        channels_last = self._goes_with_channels_last(network, layouts, samples, group_size)
+        return _Plan(layouts, max(tape.bytes_used // 2, 1), channels_last, network.elsewhere)
 
-    def _both_ways(self, model: _Model, layouts: list[Layout], samples: Any, group_size: int) -> tuple[Tensor, Tensor]:
+    def _both_ways(
+        self,
+        model: _Model,
+        elsewhere: frozenset[str],
+        layouts: dict[Place, Layout],
+        samples: Any,
+        group_size: int,
+    ) -> tuple[Tensor, Tensor]:
         """Return the scores of two groups by the rules and by the plain loop, in either order."""
-        network = Network(model.root, model.params, model.fixed)
+        network = Network(model.root, model.params, model.fixed, elsewhere=elsewhere)
         alone = _OneAfterAnother(model, self.score)
         groups = [_slice(samples, i, i + group_size) for i in (0, group_size)]
         plain = [alone(group, group_size) for group in groups]

@@ -42,7 +42,7 @@ def test_rules_come_first_then_torch_func_then_one_by_one(name, score, monkeypat
     net, x, forward, traceable = case(name)
     with messages() as engine:
         want = SCORES[score](net, x, forward=forward)
-    by_rules = traceable or name == "counting"
+    by_rules = traceable or name in ("counting", "lstm")
     assert any("No layer-wise gradients" in m for m in engine.said) is not by_rules
     assert any("scoring one group at a time" in m for m in engine.said) is not by_rules
     only("torch.func", monkeypatch)
