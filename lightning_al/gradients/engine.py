@@ -55,6 +55,12 @@ class Use:
         self.pieces: list[Piece] = []
         self.cache: dict[str, Any] = {}
 
+    def release(self) -> None:
+        """Let go of all tensors."""
+        self.x, self.e = self.x.new_empty(0), None
+        self.pieces.clear()
+        self.cache.clear()
+
 
 class _Anchor(torch.autograd.Function):
     """Lets a graph begin at a layer's output, where neither weights nor inputs ask for gradients."""
@@ -135,6 +141,14 @@ class Tape:
         if self._called != len(self.uses):
             raise NoRule("a layer that was called in the first pass was not called in the second")
         return outputs
+
+    def release(self) -> None:
+        """Let go of everything that was kept; the hooks of the graph and what they refer to form circles."""
+        for use in self.uses:
+            use.release()
+        self.uses.clear()
+        self.leaves.clear()
+        self.replayed = None
 
     @property
     def bytes_used(self) -> int:

@@ -1,8 +1,11 @@
 """How much memory scoring may take, and what it looks like when there is none left."""
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 CPU_MAX_BYTES = 2 * 2**30
 """More brings no speed on a CPU, whose caches are small."""
@@ -34,3 +37,29 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and any(
         words in str(error) for words in ("can't allocate memory", "not enough memory", "out of memory")
     )
+
+
+class SavedBytes:
+    """Counts the memory of tensors that were saved for a backward pass."""
+
+    def __init__(self, apart: Iterable[Tensor]) -> None:
+        self.total = 0
+        # Kept alive, so that no memory is taken for another's.
+        self._seen = {t.untyped_storage().data_ptr(): t for t in apart}
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """Count a tensor once, and return it."""
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen[storage.data_ptr()] = tensor.detach()
+            self.total += storage.nbytes()
+        return tensor
+
+
+@contextlib.contextmanager
+def saved_bytes(apart: Iterable[Tensor]) -> Iterator[SavedBytes]:
+    """Count what is saved for backward passes inside, but for the tensors ``apart``."""
+    saved = SavedBytes(apart)
+    with torch.autograd.graph.saved_tensors_hooks(saved.add, lambda tensor: tensor):
+        yield saved
+    saved._seen.clear()

@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from lightning_al.gradients.differentiators import Differentiator, OneByOne, Params, Vectorized, tensors_apart
 from lightning_al.gradients.engine import Layout, Place, Tape, find_layouts
 from lightning_al.gradients.loose import NoRule, UsedElsewhere
-from lightning_al.gradients.memory import default_max_bytes, is_out_of_memory
+from lightning_al.gradients.memory import default_max_bytes, is_out_of_memory, saved_bytes
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.precision import at_least_float32
 from lightning_al.gradients.scoring_mode import (
@@ -47,7 +47,7 @@ BatchScore = Callable[[Tape, Any], Tensor]
 
 _PLAIN = (bool, int, float, str, torch.dtype)
 
-MAX_GROUPS = 128  # activations, which the byte count of the weights does not see
+MAX_GROUPS = 128  # more at once brings no speed
 
 
 class _Model(NamedTuple):
@@ -63,6 +63,15 @@ class _Model(NamedTuple):
         values = {**dict(named), **self.params, **self.fixed}
         double = {name: _in_double(t.detach()) for name, t in values.items()}
         return _Model(self.root, {name: double.pop(name) for name in self.params}, double)
+
+    @property
+    def bytes(self) -> int:
+        """Of the weights."""
+        return sum(p.numel() * p.element_size() for p in self.params.values())
+
+    def budget(self, max_bytes: int | None) -> int:
+        """Return the byte budget, the default one if none is given."""
+        return default_max_bytes(next(iter(self.params.values())).device) if max_bytes is None else max_bytes
 
     def call(self, weights: Params, group: Any) -> Any:
         group = pytree.tree_map_only(Tensor, copy_for_model, group)
@@ -131,10 +140,18 @@ class _ByTorchFunc(_Scorer):
         self.copies = copies
 
     def groups_at_once(self, inputs: Any, group_size: int, max_bytes: int | None) -> int:
-        device = next(iter(self.model.params.values())).device
-        budget = default_max_bytes(device) if max_bytes is None else max_bytes
-        per_group = self.copies * sum(p.numel() * p.element_size() for p in self.model.params.values())
-        return int(min(max(budget // per_group, 1), max(MAX_GROUPS // group_size, 1)))
+        per_group = self.copies * self.model.bytes + self._activations(inputs, group_size)
+        return int(min(max(self.model.budget(max_bytes) // per_group, 1), max(MAX_GROUPS // group_size, 1)))
+
+    def _activations(self, inputs: Any, group_size: int) -> int:
+        """Return about how many bytes one group keeps for its gradient beside the weights; looked at once a model."""
+        known = _ACTIVATIONS.setdefault(self.model.root.model, {})  # type: ignore[arg-type]
+        key = group_size, tuple(map(_look_of, pytree.tree_leaves(inputs)))
+        if key not in known:
+            with torch.random.fork_rng(), saved_bytes(self.model.params.values()) as saved:
+                _OneAfterAnother(self.model, self.score)(_slice(inputs, 0, group_size), group_size)
+            known[key] = saved.total
+        return known[key]
 
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
         if batch_size_of(inputs) == group_size:  # nothing to gain, and large weights need not be copied
@@ -164,6 +181,7 @@ class _Plan(NamedTuple):
     elsewhere: frozenset[str]
 
 
+_ACTIVATIONS: WeakKeyDictionary[nn.Module, dict[Hashable, int]] = WeakKeyDictionary()
 _PLANS: WeakKeyDictionary[nn.Module, dict[Hashable, _Plan | str]] = WeakKeyDictionary()
 
 
@@ -196,20 +214,18 @@ class _ByRules(_Scorer):
         )
 
     def groups_at_once(self, inputs: Any, group_size: int, max_bytes: int | None) -> int:
-        plan = self._plan(inputs, group_size)
-        device = next(iter(self.model.params.values())).device
-        budget = default_max_bytes(device) if max_bytes is None else max_bytes
+        budget = self.model.budget(max_bytes)
+        plan = self._plan(inputs, group_size, budget)
         return max(budget // plan.bytes_per_group, 1) if isinstance(plan, _Plan) else 1
 
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
-        plan = self._plan(inputs, group_size)
+        plan = self._plan(inputs, group_size, self.model.budget(None))
         if isinstance(plan, str):
             raise NoRule(plan)
         if plan is None:
             return _OneAfterAnother(self.model, self.score)(inputs, group_size)
-        n = batch_size_of(inputs)
         network = self._network(plan.elsewhere, channels_last=plan.channels_last)
-        return self.fast(Tape(network, n // group_size, n, plan.layouts), inputs)
+        return self._by_rules(network, plan.layouts, inputs, group_size)
 
     def _network(self, elsewhere: frozenset[str], *, channels_last: bool = False) -> Network:
         key = channels_last, elsewhere
@@ -228,7 +244,7 @@ class _ByRules(_Scorer):
             return False
         try:  # a `view` of the model's may not go with it
             channels_last = self._network(network.elsewhere, channels_last=True)
-            self.fast(Tape(channels_last, 2, 2 * group_size, layouts), samples)
+            self._by_rules(channels_last, layouts, samples, group_size)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
@@ -238,7 +254,7 @@ class _ByRules(_Scorer):
     def instead(self, error: Exception) -> str:
         return f"No layer-wise gradients for this model ({error}); its weights go through torch.func."
 
-    def _plan(self, inputs: Any, group_size: int) -> _Plan | str | None:
+    def _plan(self, inputs: Any, group_size: int, budget: int) -> _Plan | str | None:
         """Return how to go about samples like these, the reason why it cannot be done, or None for a single group.
 
         One group cannot show that groups do not mix, and has nothing to gain either.
@@ -250,7 +266,7 @@ class _ByRules(_Scorer):
             if batch_size_of(inputs) < 2 * group_size:
                 return None
             try:
-                plans[key] = self._find_plan(inputs, group_size)
+                plans[key] = self._find_plan(inputs, group_size, budget)
             except _NothingToCompare as error:  # other samples of the same kind may tell
                 return str(error)
             except Exception as error:  # if the fault is the model's own, the plain loop raises it again
@@ -259,17 +275,17 @@ class _ByRules(_Scorer):
                 plans[key] = str(error) or type(error).__name__
         return plans[key]
 
-    def _find_plan(self, inputs: Any, group_size: int) -> _Plan:
+    def _find_plan(self, inputs: Any, group_size: int, budget: int) -> _Plan:
         elsewhere: frozenset[str] = frozenset()
         while True:
             try:
-                return self._plan_for(self._network(elsewhere), inputs, group_size)
+                return self._plan_for(self._network(elsewhere), inputs, group_size, budget)
             except UsedElsewhere as error:
                 if error.names <= elsewhere:
                     raise
                 elsewhere |= error.names
 
-    def _plan_for(self, network: Network, inputs: Any, group_size: int) -> _Plan:
+    def _plan_for(self, network: Network, inputs: Any, group_size: int, budget: int) -> _Plan:
         def first(count: int) -> Any:
             index = torch.arange(count) % batch_size_of(inputs)
             return pytree.tree_map_only(Tensor, lambda t: t[index.to(t.device)].clone(), inputs)
@@ -277,21 +293,15 @@ class _ByRules(_Scorer):
         two, three = (self.model_inputs(first(count)) for count in (2, 3))
         layouts = find_layouts(network, two, three, sizes=(2, 3))
         samples = _two_that_differ(inputs, group_size)
-        try:
-            double = pytree.tree_map_only(Tensor, _in_double, samples)
-            found, wanted = self._both_ways(self.model.in_double(), network.elsewhere, layouts, double, group_size)
-            tolerance = 1e-7
-        except NoRule:
-            raise
-        except Exception:  # a model or device that insists on its own precision
-            found, wanted = self._both_ways(self.model, network.elsewhere, layouts, samples, group_size)
-            tolerance = 1e-7 if found.dtype == torch.float64 else 2e-3
+        tape = Tape(network, 2, 2 * group_size, layouts)
+        self.fast(tape, samples)
+        bytes_used = tape.bytes_used
+        tape.release()
+        found, wanted, tolerance = self._both_ways(network.elsewhere, layouts, samples, group_size, bytes_used, budget)
         if not bool(wanted.isfinite().all()):
             raise _NothingToCompare(f"the first samples score {wanted.tolist()[:2]}")
         if not torch.allclose(found, wanted, rtol=tolerance, atol=tolerance * float(wanted.abs().max())):
             raise NoRule(f"they would be {found.tolist()[:2]} where the plain loop gives {wanted.tolist()[:2]}")
-        tape = Tape(network, 2, 2 * group_size, layouts)
-        self.fast(tape, samples)
         if network.traced:
             names = ", ".join(sorted({type(m).__name__ for m in network.traced}))
             log.info("No rule for %s: their parameters go through torch.func.", names)
@@ -300,9 +310,33 @@ class _ByRules(_Scorer):
             count = len(network.elsewhere)
             log.info("%d parameter(s) used outside of layers' calls (%s): they go through torch.func.", count, names)
         channels_last = self._goes_with_channels_last(network, layouts, samples, group_size)
-        return _Plan(layouts, max(tape.bytes_used // 2, 1), channels_last, network.elsewhere)
+        return _Plan(layouts, max(bytes_used // 2, 1), channels_last, network.elsewhere)
 
     def _both_ways(
+        self,
+        elsewhere: frozenset[str],
+        layouts: dict[Place, Layout],
+        samples: Any,
+        group_size: int,
+        bytes_used: int,
+        budget: int,
+    ) -> tuple[Tensor, Tensor, float]:
+        """Return the scores of two groups by the rules and by the plain loop, in either order, and how they may differ.
+
+        In float64, where that fits the budget: what was used in float32 twice over, and three copies of the weights.
+        """
+        if 2 * bytes_used + 6 * self.model.bytes <= budget:
+            double = pytree.tree_map_only(Tensor, _in_double, samples)
+            try:
+                return *self._compared(self.model.in_double(), elsewhere, layouts, double, group_size), 1e-7
+            except NoRule:
+                raise
+            except Exception as error:  # a model or device that insists on its own precision
+                log.debug("Not compared in float64: %s", error)
+        found, wanted = self._compared(self.model, elsewhere, layouts, samples, group_size)
+        return found, wanted, 1e-7 if found.dtype == torch.float64 else 2e-3
+
+    def _compared(
         self,
         model: _Model,
         elsewhere: frozenset[str],
@@ -310,16 +344,22 @@ class _ByRules(_Scorer):
         samples: Any,
         group_size: int,
     ) -> tuple[Tensor, Tensor]:
-        """Return the scores of two groups by the rules and by the plain loop, in either order."""
         network = Network(model.root, model.params, model.fixed, elsewhere=elsewhere)
         alone = _OneAfterAnother(model, self.score)
         groups = [_slice(samples, i, i + group_size) for i in (0, group_size)]
         plain = [alone(group, group_size) for group in groups]
         index = torch.arange(2 * group_size).view(2, -1).flip(0).flatten()
         turned = pytree.tree_map_only(Tensor, lambda t: t[index.to(t.device)], samples)
-        tapes = [Tape(network, 2, 2 * group_size, layouts) for _ in range(2)]
-        found = [self.fast(tape, both) for tape, both in zip(tapes, (samples, turned), strict=True)]
+        found = [self._by_rules(network, layouts, both, group_size) for both in (samples, turned)]
         return torch.cat(found), torch.cat([*plain, *reversed(plain)])
+
+    def _by_rules(self, network: Network, layouts: dict[Place, Layout], inputs: Any, group_size: int) -> Tensor:
+        n = batch_size_of(inputs)
+        tape = Tape(network, n // group_size, n, layouts)
+        try:
+            return self.fast(tape, inputs)
+        finally:
+            tape.release()
 
 
 def _two_that_differ(inputs: Any, group_size: int) -> Any:
@@ -393,7 +433,8 @@ def score_groups(
         forward: ``forward(model, inputs) -> outputs``. Default: ``model(inputs)``.
         group_size: Samples in a group. The last group may be smaller.
         copies: How many copies of the weights ``score`` holds per group, for the byte budget.
-        max_bytes: Bound on the bytes held at once beside the model; default: see :func:`default_max_bytes`.
+        max_bytes: Bound on the bytes of tensors held at once beside the model, as far as can be counted; one group is
+            scored whatever it takes. Default: see :func:`default_max_bytes`.
 
     Returns:
         The scores in order, (B,), detached, in the weights' precision, at least float32.

@@ -14,7 +14,9 @@ from gradients.exact import messages
 from gradients.ways import WAYS, only
 from lightning_al import functional as F_al
 from lightning_al.gradients import memory, per_sample, score_groups
+from lightning_al.gradients.engine import Tape
 from lightning_al.gradients.per_sample import MAX_GROUPS
+from lightning_al.gradients.scoring_mode import batch_size_of
 
 SCORES = {
     "saal": F_al.saal,
@@ -148,7 +150,10 @@ def seen_groups(n, group_size=1, copies=1, max_bytes=None, model=None):
         return call(params, group)[:, 0]
 
     x = torch.arange(float(n)).reshape(n, 1)
-    got = score_groups(model, score, x, forward=forward, group_size=group_size, copies=copies, max_bytes=max_bytes)
+    options = {"forward": forward, "group_size": group_size, "copies": copies, "max_bytes": max_bytes}
+    score_groups(model, score, x, **options)  # looks at one group first
+    sizes.clear()
+    got = score_groups(model, score, x, **options)
     torch.testing.assert_close(got, model(x)[:, 0].detach())
     return sizes
 
@@ -167,6 +172,61 @@ def test_chunks_and_groups_of_torch_func():
     assert seen_groups(6, max_bytes=size * 2, copies=2) == [1] * 6
     assert seen_groups(6, max_bytes=size * 3) == [1] * 2
     assert seen_groups(0) == []
+
+
+def test_what_a_sample_keeps_for_its_gradient_counts(monkeypatch):
+    only("torch.func", monkeypatch)
+    net = seeded(lambda: nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 2)))
+    plain = 2 * 8 * sum(p.numel() for p in net.parameters())  # copies of the weights
+    kept = 8 * (4 + 64)  # at least: the input and the hidden layer
+    batches = []
+    scored = per_sample._ByTorchFunc.__call__
+
+    def counted(scorer, inputs, group_size):
+        batches.append(batch_size_of(inputs))
+        return scored(scorer, inputs, group_size)
+
+    monkeypatch.setattr(per_sample._ByTorchFunc, "__call__", counted)
+    F_al.gradient_norm(net, randn(6, 4), max_bytes=6 * plain + kept)
+    assert max(batches) < 6
+
+
+def test_nothing_is_left_for_the_collector(monkeypatch):
+    """Circles would keep the activations of many batches alive."""
+    net, x, *_ = case("batch norm")
+    seen = []
+    record = Tape.record
+
+    def recorded(tape, given):
+        outputs = record(tape, given)
+        seen.extend(weakref.ref(use.x) for use in tape.uses)
+        return outputs
+
+    monkeypatch.setattr(Tape, "record", recorded)
+    for score in SCORES.values():
+        score(net, x)  # looks at the model first
+        seen.clear()
+        gc.disable()
+        try:
+            score(net, x)
+            assert seen
+            assert not any(activation() is not None for activation in seen)
+        finally:
+            gc.enable()
+
+
+def test_a_small_budget_is_kept_when_a_model_is_looked_at(monkeypatch):
+    """The comparison with the plain loop in float64 takes more than scoring does."""
+    compared = []
+    in_double = per_sample._Model.in_double
+    monkeypatch.setattr(per_sample._Model, "in_double", lambda model: compared.append(1) or in_double(model))
+    for max_bytes, wanted in ((None, [1]), (100, [])):
+        net, x, *_ = case("batch norm")
+        want = F_al.saal(net, x)
+        compared.clear()
+        net, x, *_ = case("batch norm")
+        torch.testing.assert_close(F_al.saal(net, x, max_bytes=max_bytes), want, rtol=1e-9, atol=1e-9)
+        assert compared == wanted
 
 
 def test_frozen_weights_do_not_count_for_the_budget():
