@@ -39,8 +39,9 @@ class Kind(NamedTuple):
     unbatched: int | None = None
 
 
+_PLAIN = Kind()
 _KINDS: dict[Any, Kind] = {
-    **dict.fromkeys([F.dropout, torch.dropout, torch.dropout_], Kind()),
+    **dict.fromkeys([F.dropout, torch.dropout, torch.dropout_], _PLAIN),
     **dict.fromkeys([F.dropout2d, torch.feature_dropout, torch.feature_dropout_], Kind(channels=True)),
     F.dropout1d: Kind(channels=True, unbatched=2),
     F.dropout3d: Kind(channels=True, unbatched=4),
@@ -123,7 +124,7 @@ class DropoutCalls(TorchFunctionMode):
         self._made[layer] += 1
         return layer, self._made[layer] - 1
 
-    def _drop(self, x: Tensor, p: float, kind: Kind = Kind()) -> Tensor:
+    def _drop(self, x: Tensor, p: float, kind: Kind = _PLAIN) -> Tensor:
         return self.drop(self._next_call(self._layers[-1] if self._layers else ""), x, p, kind)
 
     def _dropout(
@@ -298,7 +299,7 @@ class MaskedDropout(DropoutCalls):
         """Return ``x``, dropped from if this is where dropout is added."""
         if self.added is None or call != self.added[0]:
             return x
-        return self.drop(call, x, self.added[1], Kind())
+        return self.drop(call, x, self.added[1], _PLAIN)
 
     def drop(self, call: Call, x: Tensor, p: float, kind: Kind) -> Tensor:
         """Return ``x`` times the masks, for all passes."""
