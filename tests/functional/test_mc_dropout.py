@@ -337,6 +337,18 @@ class ChannelsLast(nn.Module):
         return self.last(self.b(self.drop(self.a(x)).tanh()).mean((2, 3)))
 
 
+class Noted(nn.Module):
+    """Goes by the number of rows that came in, which must not mix passes."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.drop, self.b = nn.Linear(4, 4), nn.Dropout(0.3), nn.Linear(4, C)
+
+    def forward(self, x):
+        each = self.drop(self.a(x)).reshape(len(x), -1, 4)
+        return self.b(each - each.mean(1, keepdim=True) / 2).flatten(0, 1)
+
+
 class Pooled(nn.Module):
     """Dropout over a dimension that is as large as the batch."""
 
@@ -357,6 +369,7 @@ COMPANY = {
     "heads": (Heads, lambda: randn(B, 3, 4)),
     "time first": (TimeFirst, lambda: randn(B, B, 4)),
     "channels last": (ChannelsLast, lambda: randn(B, 2, 5, 5)),
+    "number of rows noted before": (Noted, lambda: randn(B, 4)),
     "as wide as the batch": (Pooled, lambda: randn(B, 4)),
     "vision transformer": (
         lambda: ViT(C, image_size=8, patch_size=4, dim=8, depth=2, heads=2, dropout=0.2),
