@@ -70,16 +70,17 @@ def _check_initial_by(initial_by: Any, initial: Any) -> None:
             f"`initial_by={name}(...)` needs the number of classes, which is not known before anything trained. Give "
             "it: `clusters=`."
         )
+    of_model = initial_by.requires - {"encoder", "labels"}
+    if of_model:
+        needed = ", ".join(sorted(of_model))
+        raise ValueError(
+            f"`initial_by={name}(...)` needs {needed} of the model, which is not trained yet. Use an acquisition with "
+            'features of its own (`TypiClust(encoder=...)`), or "random".'
+        )
     if "labels" in initial_by.requires or learns(initial_by):
         raise ValueError(
             f"`initial_by={name}(...)` learns from labelled samples, and before the initial set there are none. Use "
             'an acquisition that needs none (`TypiClust(encoder=...)`), "random" or "balanced".'
-        )
-    if not initial_by.requires <= {"encoder"}:
-        needed = ", ".join(sorted(initial_by.requires))
-        raise ValueError(
-            f"`initial_by={name}(...)` needs {needed} of the model, which is not trained yet. Use an acquisition with "
-            'features of its own (`TypiClust(encoder=...)`), or "random".'
         )
 
 

@@ -5,14 +5,17 @@ from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.diversity import CoreSet, ProbCover, TypiClust
 from lightning_al.acquisition.gradient_norm import EntropyGradNorm, ExpectedGradNorm
 from lightning_al.acquisition.loss_prediction import LearningLoss, LPLGrad
+from lightning_al.acquisition.mc_dropout import BALD, BatchBALD, MCDropout
 from lightning_al.acquisition.random import Random
 from lightning_al.acquisition.saal import SAAL
 from lightning_al.acquisition.uncertainty import Entropy, LeastConfidence, Margin
 
 __all__ = [
     "BADGE",
+    "BALD",
     "SAAL",
     "Acquisition",
+    "BatchBALD",
     "CoreSet",
     "Entropy",
     "EntropyGradNorm",
@@ -20,6 +23,7 @@ __all__ = [
     "LPLGrad",
     "LearningLoss",
     "LeastConfidence",
+    "MCDropout",
     "Margin",
     "ProbCover",
     "Random",

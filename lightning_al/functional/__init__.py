@@ -1,8 +1,11 @@
 """The maths, in pure torch: tensors (or a model and tensors) in, tensors out. Larger score = more wanted."""
 
+from lightning_al.functional.bald import bald, mean_entropy, variation_ratio
+from lightning_al.functional.batch_bald import batch_bald
 from lightning_al.functional.clusters import cluster_labels
 from lightning_al.functional.gradient_norm import gradient_norm
 from lightning_al.functional.loss_prediction import loss_prediction_loss
+from lightning_al.functional.mc_dropout import mc_dropout
 from lightning_al.functional.perturbation import worst_case_perturbation
 from lightning_al.functional.prob_cover import coverage_delta, prob_cover
 from lightning_al.functional.probabilities import cross_entropy, log_probabilities
@@ -15,6 +18,8 @@ from lightning_al.functional.uncertainty import entropy, least_confidence, margi
 __all__ = [
     "SharpnessBound",
     "badge",
+    "bald",
+    "batch_bald",
     "cluster_labels",
     "coverage_delta",
     "cross_entropy",
@@ -26,10 +31,13 @@ __all__ = [
     "log_probabilities",
     "loss_prediction_loss",
     "margin",
+    "mc_dropout",
+    "mean_entropy",
     "prob_cover",
     "saal",
     "sharpness_bound",
     "top_k",
     "typiclust",
+    "variation_ratio",
     "worst_case_perturbation",
 ]

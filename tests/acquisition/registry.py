@@ -6,8 +6,9 @@ something else than its default at least once. ``test_contract.py`` does the res
 """
 
 import inspect
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from lightning_al import acquisition
-from lightning_al.randomness import Race, generator
+from lightning_al.randomness import Race, derive_seed, generator
 from tests.projects import Net, make_data
 
 SIZE = 36
@@ -95,6 +96,86 @@ def features_of(module: nn.Module, x: Tensor) -> Tensor:
     """One sample at a time."""
     with torch.no_grad():
         return torch.cat([module(x[i : i + 1]) for i in range(len(x))]) if len(x) else torch.zeros(0, 1)
+
+
+# ------------------------------------------------------------------------------------------------------- from dropout
+
+
+def passes_of(scene: Scene, passes: int, add_dropout: float | None) -> list[list[list[float]]]:
+    """Probabilities of each sample in each pass: one sample at a time, masks put on by hand."""
+    seed = derive_seed(0, "contract", scene.seed, "learn")
+    *first, _, last = scene.net.net
+    found = []
+    for i in scene.candidates:
+        with torch.no_grad():
+            h = nn.Sequential(*first)(scene.x([i]))[0]
+        found.append([])
+        for t in range(passes):
+            kept = h * (torch.rand(8, generator=generator(seed, "net.3", 0, t)) >= 0.3) / 0.7
+            if add_dropout is not None:
+                drawn = torch.rand(8, generator=generator(seed, "net.4 (input)", 0, t))
+                kept = kept * (drawn >= add_dropout) / (1 - add_dropout)
+            found[-1].append(last(kept).softmax(0).tolist())
+    return found
+
+
+def entropy_of(p: Iterable[float]) -> float:
+    return -sum(q * math.log(q) for q in p if q > 0)
+
+
+def mean_of(rows: list[list[float]]) -> list[float]:
+    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+
+
+def mc_dropout(scene: Scene, *, passes: int, score: str, add_dropout: float | None) -> Tensor:
+    scores = []
+    for rows in passes_of(scene, passes, add_dropout):
+        votes = [row.index(max(row)) for row in rows]
+        most = max(votes.count(c) for c in votes)
+        scores.append(entropy_of(mean_of(rows)) if score == "entropy" else 1 - most / passes)
+    return torch.tensor(scores, dtype=torch.float64)
+
+
+def bald(scene: Scene, *, passes: int, add_dropout: float | None) -> Tensor:
+    found = passes_of(scene, passes, add_dropout)
+    scores = [entropy_of(mean_of(rows)) - sum(map(entropy_of, rows)) / passes for rows in found]
+    return torch.tensor(scores, dtype=torch.float64)
+
+
+def batch_bald(scene: Scene, *, passes: int, configurations: int, add_dropout: float | None) -> list[int]:
+    p = torch.tensor(passes_of(scene, passes, add_dropout), dtype=torch.float64)
+    seed = int(torch.randint(-(2**63), 2**63 - 1, (), generator=scene.generator()))
+    expected = [sum(map(entropy_of, rows.tolist())) / passes for rows in p]
+    picks: list[int] = []
+    while len(picks) < scene.k:
+        labels = list(itertools.product(range(3), repeat=len(picks))) if 3 ** len(picks) <= configurations else None
+        drawn = drawn_labels(p[picks], configurations, seed) if labels is None else labels
+        joint = torch.ones(len(drawn), passes, dtype=torch.float64)
+        for pick, column in zip(picks, zip(*drawn, strict=True), strict=True):
+            joint *= p[pick][:, list(column)].T
+
+        def gain(i: int, joint: Tensor = joint, exact: bool = labels is not None) -> float:
+            if exact:
+                return entropy_of((joint @ p[i] / passes).flatten().tolist()) - expected[i]
+            told = joint / joint.sum(1, keepdim=True)
+            each = -torch.special.xlogy(told @ p[i], told @ p[i]).sum(1)
+            return float((each - told @ -torch.special.xlogy(p[i], p[i]).sum(1)).mean())
+
+        free = [i for i in range(len(p)) if i not in picks]
+        picks.append(max(free, key=lambda i: (round(gain(i), 11), -i)))
+    return scene.named(picks)
+
+
+def drawn_labels(p: Tensor, count: int, seed: int) -> list[list[int]]:
+    """A label of each of some samples, (n, T, C), drawn from pass 0, 1, ..., T - 1, 0, ..."""
+    passes = p.shape[1]
+    count = math.ceil(count / passes) * passes
+    columns = []
+    for number, rows in enumerate(p.tolist()):
+        draws = torch.rand(count, generator=generator(seed, "label", number), dtype=torch.float64).tolist()
+        upto = [list(itertools.accumulate(row)) for row in rows]
+        columns.append([next(c for c, v in enumerate(upto[m % passes]) if v > u) for m, u in enumerate(draws)])
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 # ------------------------------------------------------------------------------------------------------- from scores
@@ -302,6 +383,12 @@ REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
     "Entropy": (scored(lambda scene: reference.entropy(scene.logits())), [{}, *SPREAD]),
     "LeastConfidence": (scored(lambda scene: reference.least_confidence(scene.logits())), [{}, *SPREAD]),
     "Margin": (scored(lambda scene: reference.margin(scene.logits())), [{}, SPREAD[0]]),
+    "MCDropout": (
+        scored(mc_dropout),
+        [{}, {"passes": 7}, {"score": "variation_ratio"}, {"add_dropout": 0.5}, *SPREAD],
+    ),
+    "BALD": (scored(bald), [{}, {"passes": 7}, {"add_dropout": 0.5}, *SPREAD]),
+    "BatchBALD": (batch_bald, [{}, {"passes": 7}, {"configurations": 30}, {"add_dropout": 0.5}]),
     "EntropyGradNorm": (scored(entropy_norm), [{}, {"norm": "tensor_sum"}, *SPREAD]),
     "ExpectedGradNorm": (
         scored(expected_norm),

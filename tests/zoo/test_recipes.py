@@ -17,6 +17,7 @@ FILES = sorted(RECIPES.rglob("*.yaml"))
 FOLDERS = ["fashion_mnist", "fashion_mnist/small", "cifar10", "cifar10/small"]
 METHODS = {
     *("random", "entropy", "coreset", "badge", "prob_cover", "typiclust"),
+    *("mc_dropout", "bald", "batch_bald"),
     *("saal", "saal_kmeans", "saal_badge", "saal_sam"),
 }
 LEARN_THE_LOSS = {"learning_loss", "lplgrad"}  # beside the others in one folder, so far

@@ -1,0 +1,154 @@
+"""Acquisitions that run the model several times with dropout switched on."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from lightning_al import functional as F_al
+from lightning_al.acquisition.base import Acquisition, Query, Rows
+from lightning_al.functional.mc_dropout import check_mc_dropout
+
+SCORES = {"entropy": F_al.mean_entropy, "variation_ratio": F_al.variation_ratio}
+
+
+class DropoutAcquisition(Acquisition):
+    """Scores what a model says in several passes with dropout; see :func:`lightning_al.functional.mc_dropout`.
+
+    In each pass all samples get the same masks, which follow from the campaign's seed and the round.
+
+    Args:
+        passes: How many, at least 2.
+        add_dropout: Probability of a dropout put before the last linear layer while scoring, beside what the model
+            has; ``None``: none, and the model must have some.
+        selection: How a batch follows from the scores.
+
+    Raises:
+        ValueError: If an option is out of range; in a loop, before anything trains, if nothing in the model drops.
+    """
+
+    _seed = 0  # until `learn`: for the rehearsal
+
+    def __init__(self, *, passes: int, add_dropout: float | None, selection: str = "top") -> None:
+        super().__init__(selection=selection)
+        check_mc_dropout(passes, add_dropout)
+        self.passes = passes
+        self.add_dropout = add_dropout
+
+    def learn(self, query: Query) -> None:
+        """Take the seed of the round's masks."""
+        self._seed = query.seed
+
+    def log_probabilities(self, model: pl.LightningModule, batch: Any) -> Tensor:
+        """Return those of each sample in each pass, (B, T, C)."""
+        return F_al.mc_dropout(
+            model,
+            self.task.inputs(batch),
+            passes=self.passes,
+            seed=self._seed,
+            add_dropout=self.add_dropout,
+            forward=self.task.logits,
+        )
+
+
+class MCDropout(DropoutAcquisition):
+    r"""Most uncertain over several passes with dropout (Gal & Ghahramani, ICML 2016; Gal et al., ICML 2017).
+
+    Only dropout is switched on, with the same masks for all samples; see :func:`lightning_al.functional.mc_dropout`.
+
+    Args:
+        passes: How many, at least 2.
+        score: ``"entropy"`` of the mean prediction, or ``"variation_ratio"``, the share of the passes that do not vote
+            for the class with most votes; see :func:`lightning_al.functional.mean_entropy` and
+            :func:`lightning_al.functional.variation_ratio`.
+        add_dropout: Probability of a dropout put before the last linear layer while scoring, beside what the model
+            has; ``None``: none, and the model must have some.
+        selection: ``"top"``, ``"kmeans++"`` or ``"badge"``.
+
+    Raises:
+        ValueError: If an option is out of range; in a loop, before anything trains, if nothing in the model drops.
+    """
+
+    def __init__(
+        self,
+        passes: int = 20,
+        score: str = "entropy",
+        add_dropout: float | None = None,
+        selection: str = "top",
+    ) -> None:
+        super().__init__(passes=passes, add_dropout=add_dropout, selection=selection)
+        if score not in SCORES:
+            raise ValueError(f"`score` must be one of {', '.join(map(repr, SCORES))}, got {score!r}.")
+        self.score = score
+
+    def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
+        """Return the uncertainty of each sample, (B,)."""
+        return SCORES[self.score](self.log_probabilities(model, batch))
+
+
+class BALD(DropoutAcquisition):
+    r"""Largest mutual information of the label and the model, over passes with dropout (Gal et al., ICML 2017).
+
+    .. math:: H\Bigl(\tfrac1T\sum_t p_t\Bigr) - \tfrac1T\sum_t H(p_t)
+
+    See :func:`lightning_al.functional.bald` and, for the passes, :func:`lightning_al.functional.mc_dropout`.
+
+    Args:
+        passes: How many, at least 2.
+        add_dropout: Probability of a dropout put before the last linear layer while scoring, beside what the model
+            has; ``None``: none, and the model must have some.
+        selection: ``"top"``, ``"kmeans++"`` or ``"badge"``.
+
+    Raises:
+        ValueError: If an option is out of range; in a loop, before anything trains, if nothing in the model drops.
+    """
+
+    def __init__(self, passes: int = 20, add_dropout: float | None = None, selection: str = "top") -> None:
+        super().__init__(passes=passes, add_dropout=add_dropout, selection=selection)
+
+    def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
+        """Return the mutual information of each sample, (B,)."""
+        return F_al.bald(self.log_probabilities(model, batch))
+
+
+class BatchBALD(DropoutAcquisition):
+    """The batch whose labels together say the most about the model, over passes with dropout (Kirsch et al., 2019).
+
+    See :func:`lightning_al.functional.batch_bald` and, for the passes, :func:`lightning_al.functional.mc_dropout`. The
+    scores that are reported are BALD's, of each sample alone. Every process sends all its log-probabilities, passes
+    times classes for each candidate, to all others: of large pools take a ``subpool_size``.
+
+    Args:
+        passes: How many, at least 2; more than samples in a batch, since T passes can tell log T nats at most.
+        configurations: Of the labels of the batch: up to so many possible ones the joint entropy is exact, then it
+            is estimated from as many drawn ones.
+        add_dropout: Probability of a dropout put before the last linear layer while scoring, beside what the model
+            has; ``None``: none, and the model must have some.
+
+    Raises:
+        ValueError: If an option is out of range; in a loop, before anything trains, if nothing in the model drops or
+            its outputs are not of shape (B, C).
+    """
+
+    def __init__(self, passes: int = 100, configurations: int = 1000, add_dropout: float | None = None) -> None:
+        super().__init__(passes=passes, add_dropout=add_dropout)
+        F_al.batch_bald(torch.zeros(0, 1, 2), 0, generator=torch.Generator(), configurations=configurations)
+        self.configurations = configurations
+
+    def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
+        """Return the ``"log_probabilities"`` of each sample in each pass, (B, T, C), and its ``"score"``."""
+        log_p = self.log_probabilities(model, batch)
+        if log_p.ndim != 3:
+            raise ValueError(
+                f"`BatchBALD` needs logits of shape (B, C), got {(len(log_p), *log_p.shape[2:])}: the joint entropy of "
+                "dense outputs is out of reach. Use `BALD`."
+            )
+        # Rows must be finite; a probability of 0 stays one.
+        return {"log_probabilities": log_p.clamp(min=torch.finfo(log_p.dtype).min), "score": F_al.bald(log_p)}
+
+    def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
+        """Take the candidates that add the most to what their labels say together, one after the other."""
+        if generator is None:
+            raise ValueError("`BatchBALD` draws configurations of labels and needs a `generator`.")
+        return F_al.batch_bald(rows["log_probabilities"], k, generator=generator, configurations=self.configurations)

@@ -1,0 +1,122 @@
+"""What several predictions of each sample disagree about. Larger = more wanted.
+
+All take log-probabilities (B, T, C), as :func:`~lightning_al.functional.mc_dropout` gives them for T passes, or
+(B, T, C, ...) for dense outputs, whose positions are averaged; and compute in float64.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def mean_entropy(log_probabilities: Tensor) -> Tensor:
+    r"""Entropy of the mean prediction, :math:`H\bigl(\frac1T\sum_t p_t\bigr)`, in nats.
+
+    Args:
+        log_probabilities: Floating (B, T, C) or (B, T, C, ...); ``-inf`` counts as probability 0.
+
+    Returns:
+        (B,) float64, between 0 and log C.
+
+    Raises:
+        TypeError: If they are not a floating tensor.
+        ValueError: If they have another shape.
+
+    Example:
+        >>> mean_entropy(torch.tensor([[[0.9, 0.1], [0.1, 0.9]], [[0.9, 0.1], [0.9, 0.1]]]).log())
+        tensor([0.6931, 0.3251], dtype=torch.float64)
+    """
+    return _over_positions(entropy_of(log_mean(in_double(log_probabilities)), 1))
+
+
+def bald(log_probabilities: Tensor) -> Tensor:
+    r"""Mutual information of a sample's label and the model (Houlsby et al., 2011), in nats; clamped at 0.
+
+    .. math:: H\Bigl(\tfrac1T\sum_t p_t\Bigr) - \tfrac1T\sum_t H(p_t)
+
+    It is large where each pass is sure and the passes disagree, and 0 where they agree, however unsure.
+
+    Args:
+        log_probabilities: Floating (B, T, C) or (B, T, C, ...); ``-inf`` counts as probability 0.
+
+    Returns:
+        (B,) float64, between 0 and the smaller of log C and log T.
+
+    Raises:
+        TypeError: If they are not a floating tensor.
+        ValueError: If they have another shape.
+
+    Example:
+        >>> bald(torch.tensor([[[0.9, 0.1], [0.1, 0.9]], [[0.5, 0.5], [0.5, 0.5]]]).log())
+        tensor([0.3681, 0.0000], dtype=torch.float64)
+    """
+    log_p = in_double(log_probabilities)
+    information = entropy_of(log_mean(log_p), 1) - entropy_of(log_p, 2).mean(1)
+    return _over_positions(information.clamp(min=0))
+
+
+def variation_ratio(log_probabilities: Tensor) -> Tensor:
+    r"""Share of the passes that do not vote for the class with most votes, :math:`1 - \max_c v_c / T`.
+
+    A pass votes for its most probable class, the lowest on ties.
+
+    Args:
+        log_probabilities: Floating (B, T, C) or (B, T, C, ...).
+
+    Returns:
+        (B,) float64, between 0 and 1 - 1/C.
+
+    Raises:
+        TypeError: If they are not a floating tensor.
+        ValueError: If they have another shape.
+
+    Example:
+        >>> variation_ratio(torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [[0.9, 0.1]] * 3]).log())
+        tensor([0.3333, 0.0000], dtype=torch.float64)
+    """
+    log_p = in_double(log_probabilities)
+    classes = torch.arange(log_p.shape[2], device=log_p.device).view(-1, *[1] * (log_p.ndim - 3))
+    votes = (log_p.argmax(2, keepdim=True) == classes).sum(1)
+    share = votes.amax(1).double() / log_p.shape[1]
+    # A model that diverged must not look certain.
+    return _over_positions(torch.where(log_p.isnan().any(2).any(1), torch.nan, 1 - share))
+
+
+def in_double(log_probabilities: Tensor) -> Tensor:
+    """Return log-probabilities (B, T, C, ...) in float64.
+
+    Raises:
+        TypeError: If they are not a floating tensor.
+        ValueError: If they have another shape, or are larger than 0.
+    """
+    if not isinstance(log_probabilities, Tensor) or not log_probabilities.is_floating_point():
+        what = log_probabilities.dtype if isinstance(log_probabilities, Tensor) else type(log_probabilities).__name__
+        raise TypeError(f"`log_probabilities` must be a floating tensor (B, T, C), got {what}.")
+    shape = tuple(log_probabilities.shape)
+    if len(shape) < 3 or shape[1] < 1 or shape[2] < 2:
+        raise ValueError(f"`log_probabilities` must have shape (B, T, C), T >= 1 and C >= 2, got {shape}.")
+    if bool((log_probabilities > 1e-3).any()):  # more than rounding
+        raise ValueError(
+            f"`log_probabilities` must not be larger than 0, got {float(log_probabilities.max()):.4g}: probabilities "
+            "need a logarithm, logits `log_softmax`."
+        )
+    detached = log_probabilities.detach()
+    return (detached.cpu() if detached.device.type == "mps" else detached).double().clamp(max=0)  # MPS has no float64
+
+
+def log_mean(log_p: Tensor) -> Tensor:
+    """(B, T, C, ...) to the logarithm of the mean over T, (B, C, ...), precise near probability 1 too."""
+    less_one = torch.expm1(log_p).mean(1)
+    small = log_p.logsumexp(1) - math.log(log_p.shape[1])
+    return torch.where(less_one > -0.5, torch.log1p(less_one.clamp(max=0)), small)
+
+
+def entropy_of(log_p: Tensor, dimension: int) -> Tensor:
+    """Return the entropy over a dimension, of log-probabilities."""
+    p = log_p.exp()
+    return -torch.where(p == 0, 0.0, p * log_p).sum(dimension)
+
+
+def _over_positions(scores: Tensor) -> Tensor:
+    return scores.flatten(1).mean(1) if scores.ndim > 1 else scores
