@@ -8,10 +8,13 @@ from lightning_al.acquisition.loss_prediction import LearningLoss, LPLGrad
 from lightning_al.acquisition.random import Random
 from lightning_al.acquisition.saal import SAAL
 from lightning_al.acquisition.uncertainty import Entropy, LeastConfidence, Margin
+from lightning_al.acquisition.vaal import SRAAL, VAAL
 
 __all__ = [
     "BADGE",
     "SAAL",
+    "SRAAL",
+    "VAAL",
     "Acquisition",
     "CoreSet",
     "Entropy",

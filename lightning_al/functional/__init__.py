@@ -1,5 +1,6 @@
 """The maths, in pure torch: tensors (or a model and tensors) in, tensors out. Larger score = more wanted."""
 
+from lightning_al.functional.adversarial import adversarial_loss, discriminator_loss, state_uncertainty, vae_loss
 from lightning_al.functional.clusters import cluster_labels
 from lightning_al.functional.gradient_norm import gradient_norm
 from lightning_al.functional.loss_prediction import loss_prediction_loss
@@ -14,10 +15,12 @@ from lightning_al.functional.uncertainty import entropy, least_confidence, margi
 
 __all__ = [
     "SharpnessBound",
+    "adversarial_loss",
     "badge",
     "cluster_labels",
     "coverage_delta",
     "cross_entropy",
+    "discriminator_loss",
     "entropy",
     "gradient_norm",
     "k_center_greedy",
@@ -29,7 +32,9 @@ __all__ = [
     "prob_cover",
     "saal",
     "sharpness_bound",
+    "state_uncertainty",
     "top_k",
     "typiclust",
+    "vae_loss",
     "worst_case_perturbation",
 ]
