@@ -19,8 +19,9 @@ from functional.test_selection import brute_force
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
+from acquisition import adversarial_reference
 from lightning_al import acquisition
-from lightning_al.randomness import Race, generator
+from lightning_al.randomness import Race, derive_seed, generator
 from tests.projects import Net, make_data
 
 SIZE = 36
@@ -160,6 +161,23 @@ def expected_norm(scene: Scene, *, loss: str, norm: str) -> Tensor:
     return reference.gradient_norm(scene.net, scene.x(scene.candidates), loss, norm)
 
 
+# ------------------------------------------------------------------------------------------- from networks of their own
+
+
+def vaal(scene: Scene, **options: Any) -> Tensor:
+    return adversarial_scores(scene, None, **options)
+
+
+def sraal(scene: Scene, **options: Any) -> Tensor:
+    return adversarial_scores(scene, features_of(scene.net, make_data(SIZE)[0]).softmax(1), **options)
+
+
+def adversarial_scores(scene: Scene, probabilities: Tensor | None, **options: Any) -> Tensor:
+    seed = derive_seed(0, "contract", scene.seed, "learn")
+    x, y = make_data(SIZE)
+    return adversarial_reference.scores(seed, x, y, LABELLED, list(scene.candidates), probabilities, **options)
+
+
 # ----------------------------------------------------------------------------------------------------- from features
 
 
@@ -297,6 +315,15 @@ class Case:
 SPREAD = [{"selection": "kmeans++"}, {"selection": "badge"}]
 FEATURES = [{"features": "net.0"}, {"encoder": encoder}, {"encoder": Table(".npy")}, {"encoder": Table(".pt")}]
 
+BRIEFLY = {"steps": 6}  # their defaults are of other sizes
+ADVERSARIAL = [
+    BRIEFLY,
+    *[{**BRIEFLY, **option} for option in SPREAD],
+    *[{**BRIEFLY, "seconds": 1e-9}, {**BRIEFLY, "batch_size": 4}, {**BRIEFLY, "latent": 6}, {**BRIEFLY, "width": 4}],
+    *[{**BRIEFLY, "beta": 20.0}, {**BRIEFLY, "adversarial": 30.0}, {**BRIEFLY, "reduction": "batch"}],
+    *[{**BRIEFLY, "vae_steps": 1}, {**BRIEFLY, "lr": 0.01}],
+]
+
 REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
     "Random": (random, [{}]),
     "Entropy": (scored(lambda scene: reference.entropy(scene.logits())), [{}, *SPREAD]),
@@ -322,6 +349,8 @@ REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
             {"labels": "true", "selection": "top"},
         ],
     ),
+    "VAAL": (scored(vaal), ADVERSARIAL),
+    "SRAAL": (scored(sraal), [*ADVERSARIAL, {**BRIEFLY, "reconstruction": 1.0}, {**BRIEFLY, "supervision": 90.0}]),
     "BADGE": (badge, [{}, *FEATURES]),
     "CoreSet": (core_set, [{}, *FEATURES]),
     "ProbCover": (
