@@ -70,7 +70,7 @@ class VAAL(Acquisition):
 
     def __init__(
         self,
-        steps: int | None = 1000,
+        steps: int | None = 300,
         seconds: float | None = None,
         batch_size: int = 64,
         latent: int = 32,
@@ -273,7 +273,8 @@ class SRAAL(VAAL):
     - The discriminator's target for an unlabelled sample is :math:`1 - u` in place of 0, with the uncertainty
       :math:`u` of the model's probabilities (:func:`lightning_al.functional.state_uncertainty`), computed once per
       query.
-    - The VAE's loss is :math:`5 \lVert \hat x - x Vert^2 + \mathrm{KL} + 5 \,\mathrm{CE}`. The second half of the
+    - The VAE's loss is :math:`5 \lVert \hat x - x 
+Vert^2 + \mathrm{KL} + 5 \,\mathrm{CE}`. The second half of the
       code is classified, on labelled samples, and not decoded; its divergence counts for labelled samples. The
       discriminator sees both halves.
 
@@ -303,7 +304,7 @@ class SRAAL(VAAL):
 
     def __init__(
         self,
-        steps: int | None = 1000,
+        steps: int | None = 300,
         seconds: float | None = None,
         batch_size: int = 64,
         latent: int = 200,

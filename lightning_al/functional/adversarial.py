@@ -148,6 +148,6 @@ def state_uncertainty(probabilities: Tensor) -> Tensor:
     rest = (1 - largest) / (classes - 1)
     least = ((1 / classes - largest).square() + (classes - 1) * (1 / classes - rest).square()) / classes
     variance = p.var(1, correction=0)
-    flat = variance < 1e-12
-    ratio = torch.where(flat, 1.0, least / variance.masked_fill(flat, 1.0))
+    known = (variance < 1e-12) | (largest == 1)
+    ratio = torch.where(known, 1.0, least / variance.masked_fill(known, 1.0))
     return (1 - largest * ratio).clamp(0, 1)

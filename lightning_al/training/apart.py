@@ -11,13 +11,15 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from lightning_al import _compat
 from lightning_al.randomness import seed_global
 
+PRECISIONS = ("64-true", "32-true", "16-mixed", "bf16-mixed")
+
 
 def fit_apart(trainer: pl.Trainer, module: pl.LightningModule, batches: Any, *, steps: int | None, seed: int) -> None:
     """Fit ``module`` for one endless epoch with a Trainer of its own, in this process alone.
 
-    The Trainer works on this process's device and in the precision of the user's (half-precision weights excepted: it
-    keeps the weights whole and computes in half precision), shows its progress if that one does, and logs and saves
-    nothing. The random state is left as it was.
+    The Trainer works on this process's device and in the precision of the user's, shows its progress if that one does,
+    and logs and saves nothing. Where the user's weights are in half precision, these are not, and only computed with so;
+    quantised ones have no part in it. The random state is left as it was.
 
     Args:
         trainer: The user's.
@@ -29,16 +31,16 @@ def fit_apart(trainer: pl.Trainer, module: pl.LightningModule, batches: Any, *, 
     precision = str(trainer.precision)
     if precision in ("16-true", "bf16-true"):
         precision = precision.replace("true", "mixed")
-    strategy = SingleDeviceStrategy(device=trainer.strategy.root_device, accelerator=trainer.accelerator)
     with isolate_rng(), _compat.quiet_infos(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         seed_global(seed)
         apart = pl.Trainer(
-            strategy=strategy,
+            accelerator=trainer.accelerator.name(),
+            strategy=SingleDeviceStrategy(device=trainer.strategy.root_device),
             devices=1,
             # The user's processes are not this Trainer's, whoever launched them.
             plugins=[LightningEnvironment()],
-            precision=precision,  # type: ignore[arg-type]
+            precision=precision if precision in PRECISIONS else "32-true",  # type: ignore[arg-type]
             max_epochs=1,
             limit_train_batches=1.0 if steps is None else steps,
             log_every_n_steps=1,

@@ -315,13 +315,13 @@ class Case:
 SPREAD = [{"selection": "kmeans++"}, {"selection": "badge"}]
 FEATURES = [{"features": "net.0"}, {"encoder": encoder}, {"encoder": Table(".npy")}, {"encoder": Table(".pt")}]
 
-BRIEFLY = {"steps": 6}  # their defaults are of other sizes
+BRIEFLY = {"steps": 4, "width": 4}  # their defaults are of other sizes
+OTHERWISE = {"batch_size": 4, "latent": 6, "beta": 5.0, "adversarial": 9.0, "vae_steps": 1, "lr": 0.01}
 ADVERSARIAL = [
     BRIEFLY,
     *[{**BRIEFLY, **option} for option in SPREAD],
-    *[{**BRIEFLY, "seconds": 1e-9}, {**BRIEFLY, "batch_size": 4}, {**BRIEFLY, "latent": 6}, {**BRIEFLY, "width": 4}],
-    *[{**BRIEFLY, "beta": 20.0}, {**BRIEFLY, "adversarial": 30.0}, {**BRIEFLY, "reduction": "batch"}],
-    *[{**BRIEFLY, "vae_steps": 1}, {**BRIEFLY, "lr": 0.01}],
+    {**BRIEFLY, **OTHERWISE, "reduction": "batch"},
+    {**BRIEFLY, "seconds": 1e-9},
 ]
 
 REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
@@ -350,7 +350,7 @@ REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
         ],
     ),
     "VAAL": (scored(vaal), ADVERSARIAL),
-    "SRAAL": (scored(sraal), [*ADVERSARIAL, {**BRIEFLY, "reconstruction": 1.0}, {**BRIEFLY, "supervision": 90.0}]),
+    "SRAAL": (scored(sraal), [*ADVERSARIAL, {**BRIEFLY, "reconstruction": 0.2, "supervision": 30.0}]),
     "BADGE": (badge, [{}, *FEATURES]),
     "CoreSet": (core_set, [{}, *FEATURES]),
     "ProbCover": (
