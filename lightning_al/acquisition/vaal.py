@@ -273,8 +273,7 @@ class SRAAL(VAAL):
     - The discriminator's target for an unlabelled sample is :math:`1 - u` in place of 0, with the uncertainty
       :math:`u` of the model's probabilities (:func:`lightning_al.functional.state_uncertainty`), computed once per
       query.
-    - The VAE's loss is :math:`5 \lVert \hat x - x 
-Vert^2 + \mathrm{KL} + 5 \,\mathrm{CE}`. The second half of the
+    - The VAE's loss is :math:`5 \lVert \hat x - x \rVert^2 + \mathrm{KL} + 5 \,\mathrm{CE}`. The second half of the
       code is classified, on labelled samples, and not decoded; its divergence counts for labelled samples. The
       discriminator sees both halves.
 

@@ -31,8 +31,10 @@ def vae_loss(
 ) -> Tensor:
     r"""How badly inputs were encoded and decoded (Higgins et al., ICLR 2017; VAAL, Eq. 1; SRAAL, Eq. 2).
 
-    .. math:: w \lVert \hat x - x \rVert^2 + \beta \,\mathrm{KL}\bigl(\mathcal N(\mu, \sigma^2) \,\Vert\, \mathcal N(0, 1)
-              \bigr), \qquad \mathrm{KL} = -\tfrac12 \sum_j (1 + \log \sigma_j^2 - \mu_j^2 - \sigma_j^2)
+    .. math:: w \lVert \hat x - x \rVert^2 + \beta \, \mathrm{KL}, \qquad
+              \mathrm{KL} = -\tfrac12 \sum_j (1 + \log \sigma_j^2 - \mu_j^2 - \sigma_j^2)
+
+    KL is the divergence of :math:`\mathcal N(\mu, \mathrm{diag}\, \sigma^2)` from the standard normal distribution.
 
     Args:
         reconstruction: (B, ...).

@@ -143,7 +143,8 @@ class AdversarialTraining(pl.LightningModule):
         with torch.no_grad():
             means = [networks.vae.encode(part[-1])[0] for part in (labelled, unlabelled)]
         targets = None if self._targets is None else next(self._targets).chunk(steps)[-1]
-        told_apart = F_al.discriminator_loss(*map(networks.discriminator, means), targets)
+        known, unknown = map(networks.discriminator, means)
+        told_apart = F_al.discriminator_loss(known, unknown, targets)
         self._step(theirs, told_apart)
         self.log_dict({"vae": loss.detach(), "discriminator": told_apart.detach()}, prog_bar=True, batch_size=1)
         if self.seconds is not None and time.monotonic() - self._started >= self.seconds:

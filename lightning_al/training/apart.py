@@ -18,8 +18,8 @@ def fit_apart(trainer: pl.Trainer, module: pl.LightningModule, batches: Any, *, 
     """Fit ``module`` for one endless epoch with a Trainer of its own, in this process alone.
 
     The Trainer works on this process's device and in the precision of the user's, shows its progress if that one does,
-    and logs and saves nothing. Where the user's weights are in half precision, these are not, and only computed with so;
-    quantised ones have no part in it. The random state is left as it was.
+    and logs and saves nothing. Where the user's weights are in half precision, these are whole and only computed with
+    so; other precisions of weights are not taken over. The random state is left as it was.
 
     Args:
         trainer: The user's.

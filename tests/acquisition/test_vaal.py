@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import SRAAL, VAAL
 from lightning_al.training.adversarial import AdversarialTraining
-from tests.projects import Data, Net, make_trainer, picks
+from tests.projects import Net, make_trainer, picks
 from tests.test_processes import run
 
 # What is picked by definition, on any number of processes: tests/acquisition/test_contract.py.
@@ -141,7 +141,7 @@ class Pairs(Pictures):
 
 def test_inputs_of_several_tensors_take_a_method(tmp_path):
     loop = ActiveLearningLoop(Averages(), Pairs(), initial=4, query_size=3)
-    with pytest.raises(TypeError, match="got a dict. Override `inputs\\(batch\\)` in a subclass of VAAL"):
+    with pytest.raises(TypeError, match=r"got a dict. Override `inputs\(batch\)` in a subclass of VAAL"):
         loop.run(make_trainer(tmp_path, Fits(), acquisition=VAAL(**SMALL)))
 
     class First(VAAL):
