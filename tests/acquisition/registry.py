@@ -350,7 +350,10 @@ REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
         ],
     ),
     "VAAL": (scored(vaal), ADVERSARIAL),
-    "SRAAL": (scored(sraal), [*ADVERSARIAL, {**BRIEFLY, "reconstruction": 0.2, "supervision": 30.0}]),
+    "SRAAL": (
+        scored(sraal),
+        [*ADVERSARIAL, {"steps": 12, "width": 4, "lr": 0.01, "reconstruction": 0.2, "supervision": 30.0}],
+    ),
     "BADGE": (badge, [{}, *FEATURES]),
     "CoreSet": (core_set, [{}, *FEATURES]),
     "ProbCover": (
