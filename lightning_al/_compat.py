@@ -111,6 +111,21 @@ def step_limits_from_here(trainer: pl.Trainer) -> Iterator[Callable[[], None]]:
 
 
 @contextlib.contextmanager
+def quiet_infos() -> Iterator[None]:
+    """Leave out what Lightning says of devices and the like for every Trainer that is made."""
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+
+    def matters(record: logging.LogRecord) -> bool:
+        return record.levelno > logging.INFO
+
+    logger.addFilter(matters)
+    try:
+        yield
+    finally:
+        logger.removeFilter(matters)
+
+
+@contextlib.contextmanager
 def quiet_repetitions(quiet: bool) -> Iterator[None]:
     """Where ``quiet``, leave out what Lightning says at every fit, which would bury the line of each round."""
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
@@ -142,6 +157,7 @@ __all__ = [
     "is_overridden",
     "launch",
     "launches_copies",
+    "quiet_infos",
     "quiet_repetitions",
     "reset_epochs",
     "restore_steps",

@@ -1,6 +1,6 @@
 """The user's datamodule seen through a pool: training on what is labelled, scoring what is not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import lightning.pytorch as pl
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.utils.data import (
     DataLoader,
     Dataset,
-    DistributedSampler,
     IterableDataset,
     RandomSampler,
     Subset,
@@ -290,7 +289,9 @@ class ActiveDataModule(pl.LightningDataModule):
                     f"{len(sampler)} labelled samples in batches of {self.batch_size} leave a last batch of one, which "
                     "BatchNorm cannot train on. Such a batch is dropped; each epoch drops another sample."
                 )
-        return self._loader(view, sampler, self.batch_size, drop_last=drop_last, generator=sampler.generator)
+        return self._loader(
+            view, sampler=sampler, batch_size=self.batch_size, drop_last=drop_last, generator=sampler.generator
+        )
 
     def predict_dataloader(self) -> DataLoader:
         """Return a loader over the candidates of :meth:`pool_pass`, in their order."""
@@ -298,18 +299,27 @@ class ActiveDataModule(pl.LightningDataModule):
         size = self.pool_batch_size or self.batch_size
         size = -(-size // self._multiple) * self._multiple
         view = LabelledView(self.pool_set, self._candidates.tolist(), {}, self.task)
-        return self._loader(view, sampler, size, drop_last=False, persistent_workers=False)
+        return self._loader(view, sampler=sampler, batch_size=size, drop_last=False, persistent_workers=False)
 
-    def plain_dataloader(self, indices: Tensor, batch_size: int, seed: int) -> DataLoader:
-        """Return a loader over dataset ``indices`` as the pool pass sees them, in an order that follows from the epoch.
+    def plain_dataloader(self, batches: Iterable[list[int]]) -> DataLoader:
+        """Return a loader over batches of dataset indices, as the pool pass sees their samples; the same on every rank.
 
-        Those that are labelled come with the labels that were told.
+        Those that are labelled come with the labels that were told. There may be infinitely many batches.
         """
-        view = LabelledView(self.pool_set, indices.tolist(), self.labels, self.task)
-        sampler = EpochSampler(view, shuffle=True, seed=seed, **self._replicas())
+        view = LabelledView(self.pool_set, range(len(self.pool_set)), self.labels, self.task)  # type: ignore[arg-type]
         return self._loader(
-            view, sampler, batch_size, drop_last=False, generator=sampler.generator, persistent_workers=False
+            view, batch_sampler=batches, persistent_workers=False, generator=torch.Generator(), in_order=True
         )
+
+    def to_device(self, batch: Any, model: pl.LightningModule, device: torch.device) -> Any:
+        """Move a batch through the transfer hooks, the user's datamodule's or else their model's, as Lightning does."""
+
+        def hook(name: str, *args: Any) -> Any:
+            owner = self if is_overridden(name, self) else model
+            return getattr(owner, name)(*args, 0)  # the loader's number
+
+        batch = hook("on_before_batch_transfer", batch)
+        return hook("on_after_batch_transfer", hook("transfer_batch_to_device", batch, device))
 
     def pool_pass(self, indices: Tensor, multiple: int) -> tuple[bool, range]:
         """Point :meth:`predict_dataloader` at dataset ``indices``.
@@ -332,7 +342,7 @@ class ActiveDataModule(pl.LightningDataModule):
             where = {"num_replicas": 1, "rank": 0}
         return BlockSampler(range(len(self._candidates)), multiple=self._multiple, **where)
 
-    def _loader(self, dataset: Dataset, sampler: DistributedSampler, batch_size: int, **changed: Any) -> DataLoader:
+    def _loader(self, dataset: Dataset, **changed: Any) -> DataLoader:
         t = self._template
         kept: dict[str, Any] = {
             "num_workers": t.num_workers,
@@ -346,7 +356,7 @@ class ActiveDataModule(pl.LightningDataModule):
         }
         if hasattr(t, "in_order"):
             kept["in_order"] = t.in_order
-        return DataLoader(dataset, batch_size=batch_size, sampler=sampler, **{**kept, **changed})
+        return DataLoader(dataset, **{**kept, **changed})
 
     def __iter__(self) -> Iterator[Any]:  # a wrapper with __getattr__ must not pass for iterable
         raise TypeError("ActiveDataModule is not iterable.")

@@ -1,6 +1,6 @@
 """The labelled part of a data set: samples with the labels that were told, in an order that can be resumed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ class LabelledView(Dataset):
         task: Puts a label into a sample.
     """
 
-    def __init__(self, dataset: Dataset, indices: list[int], labels: Mapping[int, Any], task: Task) -> None:
+    def __init__(self, dataset: Dataset, indices: Sequence[int], labels: Mapping[int, Any], task: Task) -> None:
         self.dataset = dataset
         self.indices = indices
         self.labels = labels

@@ -119,6 +119,8 @@ def _query(loop: ActiveLearningLoop, trainer: pl.Trainer, candidates: Tensor, se
         candidates=candidates,
         labelled=loop.pool.labelled,
         loader=loop.datamodule.plain_dataloader,
+        to_device=lambda batch, device: loop.datamodule.to_device(batch, loop.model, device),
+        score=lambda acquisition, indices: score(loop, trainer, acquisition, indices, gather=True),
         keep=keep,
     )
 

@@ -24,7 +24,7 @@ class Direction(Acquisition):
     def learn(self, query):
         def make():
             self.made.append(query.round)
-            samples = [x for batch in query.loader(query.labelled, 4, query.seed) for x in batch[0]]
+            samples = [x for batch in query.loader(query.labelled.view(-1, 1).tolist()) for x in batch[0]]
             return {"direction": torch.stack(samples).mean(0), "labelled": len(samples)}
 
         state = query.keep("direction", make)
@@ -75,7 +75,7 @@ def test_samples_that_are_labelled_come_with_the_labels_that_were_told(tmp_path)
         def learn(self, query):
             pairs = {}
             for indices in (query.labelled, query.candidates):
-                for x, y in query.loader(indices, 5, 0):
+                for x, y in query.loader([some.tolist() for some in indices.split(5)]):
                     pairs |= {tuple(a.tolist()): int(b) for a, b in zip(x, y, strict=True)}
             self.pairs = pairs
 

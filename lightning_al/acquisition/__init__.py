@@ -9,11 +9,14 @@ from lightning_al.acquisition.mc_dropout import BALD, BatchBALD, MCDropout
 from lightning_al.acquisition.random import Random
 from lightning_al.acquisition.saal import SAAL
 from lightning_al.acquisition.uncertainty import Entropy, LeastConfidence, Margin
+from lightning_al.acquisition.vaal import SRAAL, VAAL
 
 __all__ = [
     "BADGE",
     "BALD",
     "SAAL",
+    "SRAAL",
+    "VAAL",
     "Acquisition",
     "BatchBALD",
     "CoreSet",

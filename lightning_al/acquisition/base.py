@@ -1,6 +1,6 @@
 """The base of all acquisitions: a Lightning callback that scores samples and selects a batch of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -55,9 +55,12 @@ class Query:
         seed: For every draw; follows from the campaign's seed and the round.
         candidates: Dataset indices that are to be scored, in order.
         labelled: Dataset indices of the labelled samples.
-        loader: ``loader(indices, batch_size, seed)``: batches of the samples of these dataset indices as the pool pass
-            sees them, without augmentation, in an order drawn anew in every epoch; each rank has its share. Labelled
-            ones come with the labels that were told.
+        loader: ``loader(batches)``: the samples of these batches of dataset indices, of which there may be infinitely
+            many, as the pool pass sees them, without augmentation. The same on every rank that asks. Labelled ones come
+            with the labels that were told.
+        to_device: ``to_device(batch, device)``: a batch of the loader there, moved by the project's own hooks.
+        score: ``score(acquisition, indices)``: an acquisition's rows of the samples of these dataset indices, from a
+            pass over them on all processes; the same on every rank, all of which must ask.
         keep: ``keep(name, make)``: what ``make()`` returns on rank zero, on every rank. It is put in the campaign's
             folder, and a killed campaign that goes on finds it there and does not make it again.
     """
@@ -68,7 +71,9 @@ class Query:
     seed: int
     candidates: Tensor
     labelled: Tensor
-    loader: Callable[[Tensor, int, int], DataLoader]
+    loader: Callable[[Iterable[list[int]]], DataLoader]
+    to_device: Callable[[Any, torch.device], Any]
+    score: Callable[["Acquisition", Tensor], Rows]
     keep: Callable[[str, Callable[[], State]], State]
 
 

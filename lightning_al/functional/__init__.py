@@ -1,5 +1,6 @@
 """The maths, in pure torch: tensors (or a model and tensors) in, tensors out. Larger score = more wanted."""
 
+from lightning_al.functional.adversarial import adversarial_loss, discriminator_loss, state_uncertainty, vae_loss
 from lightning_al.functional.bald import bald, mean_entropy, variation_ratio
 from lightning_al.functional.batch_bald import batch_bald
 from lightning_al.functional.clusters import cluster_labels
@@ -17,12 +18,14 @@ from lightning_al.functional.uncertainty import entropy, least_confidence, margi
 
 __all__ = [
     "SharpnessBound",
+    "adversarial_loss",
     "badge",
     "bald",
     "batch_bald",
     "cluster_labels",
     "coverage_delta",
     "cross_entropy",
+    "discriminator_loss",
     "entropy",
     "gradient_norm",
     "k_center_greedy",
@@ -36,8 +39,10 @@ __all__ = [
     "prob_cover",
     "saal",
     "sharpness_bound",
+    "state_uncertainty",
     "top_k",
     "typiclust",
+    "vae_loss",
     "variation_ratio",
     "worst_case_perturbation",
 ]

@@ -20,6 +20,7 @@ from functional.test_selection import brute_force
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
+from acquisition import adversarial_reference
 from lightning_al import acquisition
 from lightning_al.randomness import Race, derive_seed, generator
 from tests.projects import Net, make_data
@@ -241,6 +242,23 @@ def expected_norm(scene: Scene, *, loss: str, norm: str) -> Tensor:
     return reference.gradient_norm(scene.net, scene.x(scene.candidates), loss, norm)
 
 
+# ------------------------------------------------------------------------------------------- from networks of their own
+
+
+def vaal(scene: Scene, **options: Any) -> Tensor:
+    return adversarial_scores(scene, None, **options)
+
+
+def sraal(scene: Scene, **options: Any) -> Tensor:
+    return adversarial_scores(scene, features_of(scene.net, make_data(SIZE)[0]).softmax(1), **options)
+
+
+def adversarial_scores(scene: Scene, probabilities: Tensor | None, **options: Any) -> Tensor:
+    seed = derive_seed(0, "contract", scene.seed, "learn")
+    x, y = make_data(SIZE)
+    return adversarial_reference.scores(seed, x, y, LABELLED, list(scene.candidates), probabilities, **options)
+
+
 # ----------------------------------------------------------------------------------------------------- from features
 
 
@@ -378,6 +396,15 @@ class Case:
 SPREAD = [{"selection": "kmeans++"}, {"selection": "badge"}]
 FEATURES = [{"features": "net.0"}, {"encoder": encoder}, {"encoder": Table(".npy")}, {"encoder": Table(".pt")}]
 
+BRIEFLY = {"steps": 4, "width": 4}  # their defaults are of other sizes
+OTHERWISE = {"batch_size": 4, "latent": 6, "beta": 5.0, "adversarial": 9.0, "vae_steps": 1, "lr": 0.01}
+ADVERSARIAL = [
+    BRIEFLY,
+    *[{**BRIEFLY, **option} for option in SPREAD],
+    {**BRIEFLY, **OTHERWISE, "reduction": "batch"},
+    {**BRIEFLY, "seconds": 1e-9},
+]
+
 REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
     "Random": (random, [{}]),
     "Entropy": (scored(lambda scene: reference.entropy(scene.logits())), [{}, *SPREAD]),
@@ -408,6 +435,11 @@ REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
             {"lowest": True, "selection": "top"},
             {"labels": "true", "selection": "top"},
         ],
+    ),
+    "VAAL": (scored(vaal), ADVERSARIAL),
+    "SRAAL": (
+        scored(sraal),
+        [*ADVERSARIAL, {"steps": 12, "width": 4, "lr": 0.01, "reconstruction": 0.2, "supervision": 30.0}],
     ),
     "BADGE": (badge, [{}, *FEATURES]),
     "CoreSet": (core_set, [{}, *FEATURES]),

@@ -167,7 +167,7 @@ def test_the_size_of_scoring_batches_does_not_matter(launched, wanted, case):
     assert picked["some, 1"] == picked["some, 64"] == wanted(case, "some")
 
 
-DEFAULTS = tuple(case for case in CASES if not case.options)
+DEFAULTS = tuple(next(case for case in CASES if case.name == name) for name in REGISTRY)  # or what comes nearest
 
 
 @pytest.mark.parametrize("case", DEFAULTS, ids=[case.id for case in DEFAULTS])

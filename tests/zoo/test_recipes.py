@@ -19,6 +19,7 @@ METHODS = {
     *("random", "entropy", "coreset", "badge", "prob_cover", "typiclust"),
     *("mc_dropout", "bald", "batch_bald"),
     *("saal", "saal_kmeans", "saal_badge", "saal_sam"),
+    *("vaal", "sraal"),
 }
 LEARN_THE_LOSS = {"learning_loss", "lplgrad"}  # beside the others in one folder, so far
 
