@@ -1,6 +1,7 @@
 """The maths, in pure torch: tensors (or a model and tensors) in, tensors out. Larger score = more wanted."""
 
 from lightning_al.functional.clusters import cluster_labels
+from lightning_al.functional.committee import consensus_kl, vote_entropy
 from lightning_al.functional.gradient_norm import gradient_norm
 from lightning_al.functional.loss_prediction import loss_prediction_loss
 from lightning_al.functional.perturbation import worst_case_perturbation
@@ -16,6 +17,7 @@ __all__ = [
     "SharpnessBound",
     "badge",
     "cluster_labels",
+    "consensus_kl",
     "coverage_delta",
     "cross_entropy",
     "entropy",
@@ -31,5 +33,6 @@ __all__ = [
     "sharpness_bound",
     "top_k",
     "typiclust",
+    "vote_entropy",
     "worst_case_perturbation",
 ]
