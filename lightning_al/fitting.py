@@ -270,7 +270,8 @@ class RepeatedFit:
         """
         trainer, strategy = self.trainer, self.trainer.strategy
         # Shallow is enough: `reset_trainer` puts other objects in their place.
-        callbacks = [(callback, dict(vars(callback))) for callback, _ in self._pristine]
+        reset = [*(callback for callback, _ in self._pristine), *trainer.checkpoint_callbacks]
+        callbacks = [(callback, dict(vars(callback))) for callback in reset]
         own = (self.optimizer_states, self._optimizers, self._checkpoints, self.datamodule.fit_key)  # type: ignore[attr-defined]
         scaler = copy.deepcopy(self.scaler_state)
         optimizers, schedulers = trainer.optimizers, strategy.lr_scheduler_configs
