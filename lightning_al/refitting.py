@@ -66,8 +66,8 @@ def _begin(fits: RepeatedFit, round_number: int, member: int, redraw: bool) -> N
         rank_zero_warn(
             f"{len(missing)} of {trained} trained parameters begin with the same values in every member of the "
             "committee, since no `reset_parameters()` of a module that holds them draws them: "
-            f"{', '.join(missing[:10])}. The order of the samples, and dropout, differ. Add a `reset_parameters()`, or pass the loop a function of "
-            "the model as `reset=`."
+            f"{', '.join(missing[:10])}. The order of the samples, and dropout, differ. Add a `reset_parameters()`, or "
+            "pass the loop a function of the model as `reset=`."
         )
     seed_global(fits.seed, *((round_number,) if reset == "fresh" else ()), "member", member, "reset")
     redraw_parameters(model)

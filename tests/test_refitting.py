@@ -298,7 +298,9 @@ def test_a_fit_that_fails_leaves_no_trace_either(tmp_path):
     assert acquisition.found == [True]
 
 
-@pytest.mark.parametrize("limits", [{"max_steps": 5, "max_epochs": -1}, {"accumulate_grad_batches": 2}, {"min_steps": 3}])
+@pytest.mark.parametrize(
+    "limits", [{"max_steps": 5, "max_epochs": -1}, {"accumulate_grad_batches": 2}, {"min_steps": 3}]
+)
 def test_limits_count_from_the_member_s_first_step(tmp_path, limits):
     acquisition = Refits(2)
     run(tmp_path, acquisition, model=Net(batch_norm=True), **limits)

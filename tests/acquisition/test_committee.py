@@ -331,8 +331,8 @@ def test_the_user_s_checkpoints_hold_nothing_of_it(tmp_path):
 
 def test_a_plain_fit_is_left_alone(tmp_path):
     rates = Rates()
+    trainer = make_trainer(tmp_path, rates, acquisition=QueryByCommittee(3, source="snapshots"), max_epochs=1)
     with pytest.warns(UserWarning, match="no loop is bound"):
-        trainer = make_trainer(tmp_path, rates, acquisition=QueryByCommittee(3, source="snapshots"), max_epochs=1)
         trainer.fit(Net(), Data(8))
     assert rates.rates == [0.05, 0.05]
     assert not list(Path(tmp_path).rglob("snapshot*"))
@@ -382,7 +382,7 @@ def test_ask_and_tell(tmp_path):
 
 
 def test_it_cannot_choose_the_initial_set(tmp_path):
-    with pytest.raises(ValueError, match="QueryByCommittee.*learns from labelled samples"):
+    with pytest.raises(ValueError, match=r"QueryByCommittee.*learns from labelled samples"):
         ActiveLearningLoop(Net(), Data(), initial=8, query_size=3, initial_by=QueryByCommittee())
 
 

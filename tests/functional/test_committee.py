@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from functional import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from functional import reference
 from lightning_al import functional as F_al
 
 SCORES = {"vote_entropy": F_al.vote_entropy, "kl": F_al.consensus_kl}

@@ -18,6 +18,7 @@ FOLDERS = ["fashion_mnist", "fashion_mnist/small", "cifar10", "cifar10/small"]
 METHODS = {
     *("random", "entropy", "coreset", "badge", "prob_cover", "typiclust"),
     *("saal", "saal_kmeans", "saal_badge", "saal_sam"),
+    "query_by_committee",
 }
 LEARN_THE_LOSS = {"learning_loss", "lplgrad"}  # beside the others in one folder, so far
 
