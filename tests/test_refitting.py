@@ -233,8 +233,8 @@ def test_a_member_is_the_best_of_its_own_fit(tmp_path):
         acquisition = Refits(1)
         monitor = [ModelCheckpoint(monitor="epoch", mode="min")] if options else []
         folder = tmp_path / name
-        run(folder, acquisition, *monitor, model=Declining(), rounds=1, loop=options, enable_checkpointing=bool(options),
-            max_epochs=1 if name == "short" else 3)  # fmt: skip
+        limits = {"max_epochs": 1 if name == "short" else 3, "enable_checkpointing": bool(options)}
+        run(folder, acquisition, *monitor, model=Declining(), rounds=1, loop=options, **limits)
         assert not list(folder.rglob("member_*"))
         return acquisition.found[0][0]["net.0.weight"]
 
