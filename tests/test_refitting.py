@@ -123,12 +123,16 @@ CALLBACKS = {
 }
 
 
-@pytest.mark.parametrize("reset", ["initial", "warm", "continue", "fresh"])
-@pytest.mark.parametrize("name", CALLBACKS)
+QUICK = [("initial", "best"), ("warm", "early stopping"), ("continue", "none"), ("fresh", "best")]
+CASES = [(reset, name) for reset in ("initial", "warm", "continue", "fresh") for name in CALLBACKS]
+CASES.remove(("continue", "best"))  # the loop refuses it
+
+
+@pytest.mark.parametrize(
+    ("reset", "name"), [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES]
+)
 def test_the_campaign_does_not_notice(tmp_path, reset, name):
     """The same picks, weights, counters and metrics with further fits as without any."""
-    if (reset, name) == ("continue", "best"):
-        pytest.skip("the loop refuses this")
 
     def campaign(folder, count):
         checkpointing = name == "best"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition, Query, State
-from lightning_al.gradients import plain_outputs, tensors_of
+from lightning_al.gradients import check_whole, plain_outputs, tensors_of
 from lightning_al.training.cycles import Cycles, batches_done, batches_of_fit, scale_rates
 
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {"vote_entropy": F_al.vote_entropy, "kl": F_al.consensus_kl}
@@ -39,8 +39,8 @@ class QueryByCommittee(Acquisition):
     .. math:: \alpha(t) = \frac{\alpha_0}{2} \left(\cos\frac{\pi t}{T} + 1\right)
 
     with :math:`\alpha_0` the rate that the optimizer was made with, :math:`t` the batches since the cycle began and
-    :math:`T` those of the cycle. (The paper cycles for whole epochs and votes with the last few snapshots; here cycles
-    are as equal as the round's batches allow, and all vote.) A round takes as long as without.
+    :math:`T` those of the cycle. (The paper keeps the last few of the snapshots; here all vote.) A round takes no
+    longer than without.
 
     Args:
         members: How many, 2 at least.
@@ -57,7 +57,7 @@ class QueryByCommittee(Acquisition):
         ValueError: If an option is unknown or out of range; with snapshots, before anything trains, if the model has a
             learning-rate schedule of its own, or the number of batches is unknown or too small.
         RuntimeError: If there are fewer than two snapshots: the fit was stopped early, or made by another acquisition.
-        TypeError: If weights are sharded over processes.
+        TypeError: In a loop, before anything trains, if weights are sharded over processes.
     """
 
     requires = frozenset({"logits", "labels"})
@@ -127,6 +127,8 @@ class QueryByCommittee(Acquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the disagreement of the members about each sample, (B,)."""
+        if self._states == [None]:  # the rehearsal
+            check_whole(model)
         inputs = self.task.inputs(batch)
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._states = _moved(self._states, device)

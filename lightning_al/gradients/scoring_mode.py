@@ -152,14 +152,23 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     Raises:
         TypeError: If they are sharded over processes (FSDP2, tensor parallelism).
     """
-    named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    sharded = [name for name, t in named.items() if hasattr(t, "full_tensor")]
+    check_whole(model)
+    named = [*model.named_parameters(), *model.named_buffers()]
+    return {name: t.detach().to("cpu", copy=True) for name, t in named}
+
+
+def check_whole(model: nn.Module) -> None:
+    """Refuse a model that :func:`plain_outputs` cannot run with other tensors than its own.
+
+    Raises:
+        TypeError: If weights are sharded over processes.
+    """
+    sharded = [name for name, p in model.named_parameters() if hasattr(p, "full_tensor")]
     if sharded:
         raise TypeError(
             f"Weights of {type(model).__name__} are sharded over processes (`{sharded[0]}`), so that no second set of "
             'weights can be run in it. Use `strategy="ddp"`.'
         )
-    return {name: t.detach().to("cpu", copy=True) for name, t in named.items()}
 
 
 def plain_outputs(

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from lightning_al import ActiveLearningLoop, Campaign
 from lightning_al.acquisition import Entropy, QueryByCommittee
+from lightning_al.acquisition.committee import _moved
 from lightning_al.fitting import RepeatedFit
 from lightning_al.gradients import plain_outputs, tensors_of
 from lightning_al.training import AutoSAMMixin, SAMMixin
@@ -141,8 +142,10 @@ def killed_and_resumed(tmp_path, make, kill, **options):
     return again
 
 
-@pytest.mark.parametrize("reset", ["initial", "continue"])
-@pytest.mark.parametrize(("after", "refitted"), [(1, 4), (2, 3), (3, 2)])
+@pytest.mark.parametrize("reset", ["continue", pytest.param("initial", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("after", "refitted"), [(2, 3), *(pytest.param(*n, marks=pytest.mark.slow) for n in ((1, 4), (3, 2)))]
+)
 def test_a_kill_loses_at_most_one_member_s_fit(tmp_path, reset, after, refitted):
     """Two further fits in each of two rounds; the killed one is made again."""
     options = {"loop": {"reset": reset}}
@@ -188,7 +191,7 @@ def test_killed_after_the_members_were_fitted(tmp_path):
     assert again._fits == 2  # of the second round
 
 
-@pytest.mark.parametrize("batches", [1, 4, 6, 9, 12, 15])
+@pytest.mark.parametrize("batches", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 6, 9, 12, 15))])
 @pytest.mark.parametrize("every", [0.0, 1e9])
 def test_snapshots_survive_a_kill_in_the_middle_of_the_fit(tmp_path, monkeypatch, batches, every):
     """Whether the round goes on from a checkpoint, or starts over."""
@@ -467,5 +470,16 @@ def test_weights_that_are_sharded_are_refused():
         mesh = init_device_mesh("cpu", (2,))
         model = torch.nn.Linear(4, 4)
         model.weight = torch.nn.Parameter(distribute_tensor(model.weight.detach(), mesh))
-        with pytest.raises(TypeError, match="Weights of Linear are sharded over processes"):
-            tensors_of(model)
+        for refused in (tensors_of, lambda model: QueryByCommittee().score_batch(model, None)):
+            with pytest.raises(TypeError, match="Weights of Linear are sharded over processes"):
+                refused(model)
+
+
+def test_members_are_moved_once_and_stay_away_where_memory_is_short(monkeypatch):
+    states = [None, {"a": torch.ones(3)}, {"a": torch.ones(3)}]
+    assert _moved(states, torch.device("cpu")) is states
+    moved = _moved(states, torch.device("meta"))
+    assert moved[0] is None
+    assert [state["a"].device.type for state in moved[1:]] == ["meta"] * 2
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * 24 - 1, 10**9))
+    assert _moved(states, torch.device("cuda:0")) is states
