@@ -1,6 +1,7 @@
 """Every private Lightning name this package leans on, so that one test file tells when Lightning changes."""
 
 import contextlib
+import copy
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -8,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.distributed import _InfiniteBarrier
+from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from lightning.pytorch.trainer import call
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -88,6 +90,23 @@ def restore_steps(trainer: pl.Trainer, counters: dict[str, int], *, automatic: b
 
 
 @contextlib.contextmanager
+def same_progress(trainer: pl.Trainer) -> Iterator[None]:
+    """Give the Trainer its counters of epochs, steps and batches back at the end, as if fits inside had not been."""
+    state = copy.deepcopy(trainer.fit_loop.state_dict())
+
+    def put_back(loop: _Loop, prefix: str) -> None:
+        loop._load_from_state_dict(state, prefix)  # not `load_state_dict`, after which the next fit is a restart
+        for name, part in vars(loop).items():
+            if isinstance(part, _Loop):
+                put_back(part, f"{prefix}{name}.")
+
+    try:
+        yield
+    finally:
+        put_back(trainer.fit_loop, "")
+
+
+@contextlib.contextmanager
 def step_limits_from_here(trainer: pl.Trainer) -> Iterator[Callable[[], None]]:
     """Let ``max_steps`` and ``min_steps`` count from the present step instead of from the Trainer's first.
 
@@ -162,6 +181,7 @@ __all__ = [
     "reset_epochs",
     "restore_steps",
     "run_in_place",
+    "same_progress",
     "share_hyperparameters",
     "step_limits_from_here",
     "steps",

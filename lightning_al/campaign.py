@@ -294,6 +294,10 @@ class Campaign:
 
     # -- weights ---------------------------------------------------------------------------------------------------
 
+    def round_file(self, name: str) -> str:
+        """Return the file of a state that is learnt in this round from the present labels."""
+        return state_file(name, {"round": self.next_round, "digest": self.label_digest})
+
     def save_state(self, name: str, state: dict[str, Any]) -> None:
         """Save plain state (ints, strings, lists, dicts, tensors) beside the ledger, atomically."""
         if self.writes:

@@ -90,7 +90,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self.pool = Pool(0)
         self.labels: dict[int, Any] = {}
         self.seed = 0
-        self.round = 0
+        self.fit_key: tuple[int | str, ...] = (0,)
         self.prepare_data_per_node = datamodule.prepare_data_per_node
         self._prepared = False
         self._stages: list[str] = []
@@ -236,6 +236,11 @@ class ActiveDataModule(pl.LightningDataModule):
                 )
             before, now = before.dataset, now.dataset
 
+    @property
+    def round(self) -> int:
+        """Which round is fitted."""
+        return int(self.fit_key[0])
+
     # -- loaders ---------------------------------------------------------------------------------------------------
 
     @property
@@ -275,7 +280,7 @@ class ActiveDataModule(pl.LightningDataModule):
         view = LabelledView(self.train_set, self.pool.labelled.tolist(), self.labels, self.task)
         template = self._template
         shuffle = isinstance(template.sampler, RandomSampler) or bool(getattr(template.sampler, "shuffle", False))
-        seed = derive_seed(self.seed, self.round, "order")
+        seed = derive_seed(self.seed, *self.fit_key, "order")
         sampler = EpochSampler(view, shuffle=shuffle, seed=seed, **self._replicas())
         # A resumed round begins at a later epoch, and workers fetch as soon as the loader is iterated.
         if self.trainer is not None:

@@ -1,9 +1,10 @@
 """Repeated fits of one Trainer: every round starts afresh, and a killed round goes on where it was."""
 
+import contextlib
 import copy
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Literal
@@ -11,70 +12,21 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ModelSummary, ProgressBar
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-from torch import nn
 from torch.optim import Optimizer
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign import publish
 from lightning_al.randomness import seed_global
+from lightning_al.redrawing import redraw_parameters
 
 ROUND_HOOKS = ("on_round_start", "on_round_end", "on_query_start", "on_query_end")
 MARK = "lightning_al_round"
 RESETS = ("initial", "warm", "continue", "fresh")
 
 Reset = Literal["initial", "warm", "continue", "fresh"] | Callable[[pl.LightningModule], None]
-
-
-def _redraw_of(module: nn.Module) -> Callable[[], None] | None:
-    for name in ("reset_parameters", "_reset_parameters"):  # attention and transformers have the second
-        found = getattr(module, name, None)
-        if callable(found):
-            return found
-    return None
-
-
-def check_redrawable(model: nn.Module) -> None:
-    """Refuse a model with parameters that :func:`redraw_parameters` does not draw, by trying it.
-
-    Raises:
-        ValueError: Naming the trainable parameters that keep their values.
-    """
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    try:
-        with torch.no_grad(), torch.random.fork_rng():
-            for parameter in _trainable_floats(model).values():
-                parameter.fill_(torch.nan)
-            redraw_parameters(model)
-        missing = [name for name, p in _trainable_floats(model).items() if bool(p.isnan().any())]
-    finally:
-        model.load_state_dict(before)
-    if missing:
-        raise ValueError(
-            f'`reset="fresh"` cannot re-draw {", ".join(missing[:10])} ({len(missing)} parameter(s)): no '
-            "`reset_parameters()` of a module that holds them does. Add one, or pass `reset=` a function of the model."
-        )
-
-
-def _trainable_floats(model: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: p for name, p in model.named_parameters() if p.requires_grad and p.is_floating_point()}
-
-
-def redraw_parameters(model: nn.Module) -> None:
-    """Draw all trainable parameters anew through the layers' ``reset_parameters``, children before parents.
-
-    Frozen parameters (``requires_grad=False``) stay as they are.
-    """
-    frozen = [(p, p.detach().clone()) for p in model.parameters() if not p.requires_grad]
-    for module in reversed(list(model.modules())):
-        inside = list(module.parameters())
-        redraw = _redraw_of(module)
-        if redraw is not None and (not inside or any(p.requires_grad for p in inside)):
-            redraw()
-    with torch.no_grad():
-        for parameter, value in frozen:
-            parameter.copy_(value)
 
 
 def call_round_hook(trainer: pl.Trainer, name: str, loop: Any) -> None:
@@ -107,7 +59,7 @@ class _RoundCallback(Checkpoint):
 
     def __init__(self, fits: "RepeatedFit") -> None:
         self.fits = fits
-        self.round = 0
+        self.key: tuple[int | str, ...] = (0,)
         self.path: Path | None = None
         self.mark: dict[str, Any] = {}
         self.optimizer_states: list[dict[str, Any]] | None = None
@@ -120,7 +72,7 @@ class _RoundCallback(Checkpoint):
         self.last_save = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        seed_global(self.fits.seed, self.round, "epoch", trainer.current_epoch, trainer.global_rank)
+        seed_global(self.fits.seed, *self.key, "epoch", trainer.current_epoch, trainer.global_rank)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         due = time.monotonic() - self.last_save >= self.fits.checkpoint_every_seconds
@@ -186,7 +138,7 @@ class RepeatedFit:
         self.reset = reset
         self.seed = seed
         self.dirpath = dirpath
-        self.initial = _cpu_copy(model.state_dict())
+        self.initial = cpu_copy(model.state_dict())
         self.optimizer_states: list[dict[str, Any]] | None = None
         self._optimizers: list[Optimizer] = []
         self._checkpoints: list[Checkpoint] = []
@@ -232,26 +184,50 @@ class RepeatedFit:
         Raises:
             RuntimeError: If nothing was trained, or the optimizer is of an earlier round.
         """
-        trainer = self.trainer
         if resume_from is None:
             self._reset_weights(round_number)
-        self._reset_trainer(round_number)
-        self.datamodule.round = round_number  # type: ignore[attr-defined]
-        self._callback.round = round_number
+        self.reset_trainer(self.round_folder(round_number), scaler=self.reset != "continue")
         self._callback.mark = self.mark(round_number, digest)
         self._callback.path = self.round_checkpoint(round_number)
         keep = self.reset == "continue" and resume_from is None
         self._callback.optimizer_states = self.optimizer_states if keep else None
-
-        before = _compat.steps(trainer)["optimizer"]
-        callbacks = trainer.callbacks
         silenced = ModelSummary if round_number > 0 else ()
-        trainer.callbacks = [c for c in callbacks if not isinstance(c, silenced)] + [self._callback]
-        seed_global(self.seed, round_number, "fit", trainer.global_rank)
+        callbacks = [c for c in self.trainer.callbacks if not isinstance(c, silenced)]
+        seconds = self.train((round_number,), callbacks, quiet=round_number > 0, resume_from=resume_from)
+        if self.reset == "continue":
+            self.optimizer_states = [cpu_copy(o.state_dict()) for o in self.trainer.optimizers]
+        return seconds
+
+    def train(
+        self,
+        key: tuple[int | str, ...],
+        callbacks: list[Callback],
+        *,
+        quiet: bool = False,
+        resume_from: Path | None = None,
+    ) -> float:
+        """Train from the weights that the model has and return the seconds it took.
+
+        Args:
+            key: With the campaign's seed it decides the order of the samples and all other draws.
+            callbacks: The user's that take part.
+            quiet: Leave out what Lightning says at every fit.
+            resume_from: A checkpoint to go on from.
+
+        Raises:
+            RuntimeError: If nothing was trained, or the optimizer is of an earlier fit.
+        """
+        trainer = self.trainer
+        self.datamodule.fit_key = key  # type: ignore[attr-defined]
+        self._callback.key = key
+        before = _compat.steps(trainer)["optimizer"]
+        given = trainer.callbacks
+        trainer.callbacks = [*callbacks, self._callback]
+        seed_global(self.seed, *key, "fit", trainer.global_rank)
         start = time.perf_counter()
         try:
             with (
-                _compat.quiet_repetitions(round_number > 0),
+                _compat.quiet_repetitions(quiet),
                 _compat.step_limits_from_here(trainer) as raise_limits,
                 self._guarded_optimizers(raise_limits),
             ):
@@ -259,31 +235,62 @@ class RepeatedFit:
                 trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True)
         finally:
             self._checkpoints = list(trainer.checkpoint_callbacks)  # also those of `configure_callbacks`
-            trainer.callbacks = callbacks
+            trainer.callbacks = given
         seconds = time.perf_counter() - start
         if resume_from is None and _compat.steps(trainer)["optimizer"] == before:
             raise RuntimeError(
-                f"Round {round_number} trained 0 optimizer steps on {len(self.datamodule.pool.labelled)} labelled "
+                f"Round {key[0]} trained 0 optimizer steps on {len(self.datamodule.pool.labelled)} labelled "
                 "samples. Check `max_epochs`, `max_steps`, `limit_train_batches`, `drop_last`, and in manual "
                 "optimization that `training_step` calls `optimizer.step()`."
             )
-        if self.reset == "continue":
-            self.optimizer_states = [_cpu_copy(o.state_dict()) for o in trainer.optimizers]
         return seconds
 
-    def best_checkpoint(self) -> Path:
-        """Return the best checkpoint of the last fit.
+    def load_best(self) -> None:
+        """Give the model the best weights of the last fit.
 
         Raises:
-            RuntimeError: If no ``ModelCheckpoint`` saved one.
+            RuntimeError: If no ``ModelCheckpoint`` saved any.
         """
         for callback in self._checkpoints:
             if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and callback.best_model_path:
-                return Path(callback.best_model_path)
+                # Written by this very fit: hyperparameters in it may be anything the user's module took.
+                best = torch.load(callback.best_model_path, map_location="cpu", weights_only=False)
+                self.model.load_state_dict(best["state_dict"])
+                return
         raise RuntimeError(
             '`weights="best"`, but no `ModelCheckpoint` saved a best checkpoint in this round. Does it `monitor=` a '
             "metric that is logged in every round?"
         )
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Inside, fits are no rounds: what they do to the Trainer, its callbacks and counters is undone, not logged.
+
+        Callbacks that are left alone between rounds are so here too.
+        """
+        trainer, strategy = self.trainer, self.trainer.strategy
+        # Shallow is enough: `reset_trainer` puts other objects in their place.
+        reset = [*(callback for callback, _ in self._pristine), *trainer.checkpoint_callbacks]
+        callbacks = [(callback, dict(vars(callback))) for callback in reset]
+        own = (self.optimizer_states, self._optimizers, self._checkpoints, self.datamodule.fit_key)  # type: ignore[attr-defined]
+        scaler = copy.deepcopy(self.scaler_state)
+        optimizers, schedulers = trainer.optimizers, strategy.lr_scheduler_configs
+        loggers, should_stop = trainer.loggers, trainer.should_stop
+        # The loggers of `fast_dev_run`, which take whatever a module does with its logger.
+        trainer.loggers = [DummyLogger() for _ in loggers]
+        self._callback.path = self._callback.optimizer_states = None
+        try:
+            with _compat.same_progress(trainer):
+                yield
+        finally:
+            trainer.loggers, trainer.should_stop = loggers, should_stop
+            trainer.optimizers, strategy.lr_scheduler_configs = optimizers, schedulers
+            self.optimizer_states, self._optimizers, self._checkpoints, self.datamodule.fit_key = own  # type: ignore[attr-defined]
+            if self._scaler is not None and scaler is not None:
+                self._scaler.load_state_dict(scaler)
+            for callback, state in callbacks:
+                callback.__dict__.clear()
+                callback.__dict__.update(state)
 
     def release(self) -> None:
         """Give checkpoint callbacks the folder back that the user gave them, for other runs of the Trainer."""
@@ -299,7 +306,11 @@ class RepeatedFit:
                 seed_global(self.seed, round_number, "reset")
                 self.reset(self.model) if callable(self.reset) else redraw_parameters(self.model)
 
-    def _reset_trainer(self, round_number: int) -> None:
+    def reset_trainer(self, folder: Path, *, scaler: bool) -> None:
+        """Put the Trainer back to before its first fit, checkpoints below ``folder`` or one of its name.
+
+        ``scaler``: the fp16 loss scaler too.
+        """
         _compat.reset_epochs(self.trainer)
         for callback, state in self._pristine:
             callback.__dict__.clear()
@@ -307,9 +318,8 @@ class RepeatedFit:
         for callback in self.trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint):
                 given = next((state.get("dirpath") for c, state in self._pristine if c is callback), None)
-                folder = self.round_folder(round_number)
                 callback.dirpath = str(folder / "checkpoints" if given is None else Path(given) / folder.name)
-        if self._scaler is not None and self._scaler_state is not None and self.reset != "continue":
+        if scaler and self._scaler is not None and self._scaler_state is not None:
             self._scaler.load_state_dict(self._scaler_state)
 
     @property
@@ -393,7 +403,8 @@ def _optimizers_in(configured: Any) -> list[Optimizer]:
     return []
 
 
-def _cpu_copy(state: Any) -> Any:
+def cpu_copy(state: Any) -> Any:
+    """Return a state with copies of its tensors, on the CPU."""
     return torch.utils._pytree.tree_map(
         lambda v: v.detach().to("cpu", copy=True) if isinstance(v, torch.Tensor) else v, dict(state)
     )

@@ -41,9 +41,7 @@ def fit_round(loop: ActiveLearningLoop, trainer: pl.Trainer, fits: RepeatedFit, 
     resume_from = on_rank_zero(trainer.strategy, lambda: _usable(started, mark)) if resume else None
     fit_seconds = fits.fit(number, digest=digest, resume_from=None if resume_from is None else Path(resume_from))
     if loop.weights == "best":
-        # Written by this very fit: hyperparameters in it may be anything the user's module took.
-        best = torch.load(fits.best_checkpoint(), map_location="cpu", weights_only=False)
-        loop.model.load_state_dict(best["state_dict"])
+        fits.load_best()
     start = time.perf_counter()
     evaluate = getattr(trainer, loop.evaluate)
     results = evaluate(loop.model, datamodule=loop.datamodule, verbose=False)

@@ -14,12 +14,13 @@ from lightning_al.acquisition.loss_prediction import LearningLoss
 from lightning_al.campaign import INITIAL_ROUND, Campaign, Event, state_file
 from lightning_al.checks import check_same_campaign, check_sizes
 from lightning_al.distributed import end_process_group_at_exit, on_rank_zero
-from lightning_al.fitting import RepeatedFit, check_redrawable
+from lightning_al.fitting import RepeatedFit
 from lightning_al.initial import choose_initial
 from lightning_al.oracle import DatasetOracle, sort_answers
 from lightning_al.pool import Pool
 from lightning_al.querying import pick, score
 from lightning_al.randomness import generator
+from lightning_al.redrawing import check_redrawable
 from lightning_al.training.loss_prediction import LossPredictionMixin
 
 if TYPE_CHECKING:

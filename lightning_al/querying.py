@@ -11,11 +11,11 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition, LocalRows, Query, State, learns
-from lightning_al.campaign import state_file
 from lightning_al.checks import check_positions
 from lightning_al.distributed import on_rank_zero
 from lightning_al.fitting import call_round_hook
 from lightning_al.randomness import derive_seed, generator
+from lightning_al.refitting import refit
 from lightning_al.scoring import score_pool
 
 NOT_OF_THE_PASS = {"classes", "labels"}
@@ -99,7 +99,7 @@ def _query(loop: ActiveLearningLoop, trainer: pl.Trainer, candidates: Tensor, se
     number = campaign.next_round
 
     def keep(name: str, make: Callable[[], State]) -> State:
-        file = state_file(name, {"round": number, "digest": campaign.label_digest})
+        file = campaign.round_file(name)
         kept = on_rank_zero(trainer.strategy, lambda: campaign.load_state(file))
         if kept is not None:
             return kept
@@ -110,6 +110,10 @@ def _query(loop: ActiveLearningLoop, trainer: pl.Trainer, candidates: Tensor, se
             return made
 
         return on_rank_zero(trainer.strategy, put)
+
+    def refit_model(member: int, redraw: bool) -> State:
+        assert loop._fits is not None
+        return refit(loop._fits, number, member, weights=loop.weights, redraw=redraw)
 
     return Query(
         trainer=trainer,
@@ -122,6 +126,7 @@ def _query(loop: ActiveLearningLoop, trainer: pl.Trainer, candidates: Tensor, se
         to_device=lambda batch, device: loop.datamodule.to_device(batch, loop.model, device),
         score=lambda acquisition, indices: score(loop, trainer, acquisition, indices, gather=True),
         keep=keep,
+        refit=refit_model,
     )
 
 

@@ -1,5 +1,7 @@
 """Fails loudly when Lightning changes what `_compat.py` leans on."""
 
+import copy
+
 import lightning as L
 import pytest
 import torch
@@ -35,6 +37,30 @@ def test_steps_can_be_restored_in_a_fresh_trainer(tmp_path, make):
     _compat.restore_steps(trainer, {"optimizer": 100, "logged": 90}, automatic=model.automatic_optimization)
     fit(trainer, model)
     assert _compat.steps(trainer) == {"optimizer": 106, "logged": 96}
+
+
+@pytest.mark.parametrize("make", [BoringModel, ManualOptimBoringModel])
+def test_fits_that_are_not_counted(tmp_path, make):
+    trainer = make_trainer(tmp_path, limit_train_batches=3, limit_val_batches=1)
+    model = fit(trainer, make())
+    before = copy.deepcopy(trainer.fit_loop.state_dict())
+    with _compat.same_progress(trainer):
+        _compat.reset_epochs(trainer)
+        fit(trainer, model)
+        assert trainer.global_step == 12
+        assert trainer.fit_loop.state_dict() != before
+    assert trainer.fit_loop.state_dict() == before
+    assert (trainer.current_epoch, trainer.global_step) == (2, 6)
+    assert _compat.steps(trainer) == {"optimizer": 6, "logged": 6}
+    assert not trainer.fit_loop.restarting
+    _compat.reset_epochs(trainer)
+    fit(trainer, model)  # begins anew
+    assert (trainer.current_epoch, trainer.global_step) == (2, 12)
+    with pytest.raises(ZeroDivisionError):
+        with _compat.same_progress(trainer):
+            _compat.reset_epochs(trainer)
+            raise ZeroDivisionError
+    assert trainer.current_epoch == 2
 
 
 def test_step_limits(tmp_path):

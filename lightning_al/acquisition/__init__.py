@@ -2,6 +2,7 @@
 
 from lightning_al.acquisition.badge import BADGE
 from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.committee import QueryByCommittee
 from lightning_al.acquisition.diversity import CoreSet, ProbCover, TypiClust
 from lightning_al.acquisition.gradient_norm import EntropyGradNorm, ExpectedGradNorm
 from lightning_al.acquisition.loss_prediction import LearningLoss, LPLGrad
@@ -29,6 +30,7 @@ __all__ = [
     "MCDropout",
     "Margin",
     "ProbCover",
+    "QueryByCommittee",
     "Random",
     "TypiClust",
 ]

@@ -63,6 +63,11 @@ class Query:
             pass over them on all processes; the same on every rank, all of which must ask.
         keep: ``keep(name, make)``: what ``make()`` returns on rank zero, on every rank. It is put in the campaign's
             folder, and a killed campaign that goes on finds it there and does not make it again.
+        refit: ``refit(member, redraw)``: the parameters and buffers of a further fit of the model on what is labelled,
+            number ``member`` from 1, with an order of the samples and other draws of its own; with ``redraw`` from
+            random initial weights of its own too. Afterwards model and Trainer are as they were. Every rank must call
+            it. Callbacks that look after themselves between rounds can tell such a fit by its coming between
+            ``on_query_start`` and ``on_query_end``.
     """
 
     trainer: pl.Trainer
@@ -75,6 +80,7 @@ class Query:
     to_device: Callable[[Any, torch.device], Any]
     score: Callable[["Acquisition", Tensor], Rows]
     keep: Callable[[str, Callable[[], State]], State]
+    refit: Callable[[int, bool], State]
 
 
 class Acquisition(Callback):

@@ -4,6 +4,7 @@ from lightning_al.functional.adversarial import adversarial_loss, discriminator_
 from lightning_al.functional.bald import bald, mean_entropy, variation_ratio
 from lightning_al.functional.batch_bald import batch_bald
 from lightning_al.functional.clusters import cluster_labels
+from lightning_al.functional.committee import consensus_kl, vote_entropy
 from lightning_al.functional.gradient_norm import gradient_norm
 from lightning_al.functional.loss_prediction import loss_prediction_loss
 from lightning_al.functional.mc_dropout import mc_dropout
@@ -23,6 +24,7 @@ __all__ = [
     "bald",
     "batch_bald",
     "cluster_labels",
+    "consensus_kl",
     "coverage_delta",
     "cross_entropy",
     "discriminator_loss",
@@ -44,5 +46,6 @@ __all__ = [
     "typiclust",
     "vae_loss",
     "variation_ratio",
+    "vote_entropy",
     "worst_case_perturbation",
 ]

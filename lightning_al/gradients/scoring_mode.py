@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -146,18 +146,48 @@ def copies_for_model(inputs: Any) -> Any:
     return pytree.tree_map_only(Tensor, copy_for_model, inputs)
 
 
-def plain_outputs(model: nn.Module, inputs: Any, forward: Forward | None = None) -> Any:
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies, on the CPU, of all parameters and buffers by name: a model as :func:`plain_outputs` runs it.
+
+    Raises:
+        TypeError: If they are sharded over processes (FSDP2, tensor parallelism).
+    """
+    check_whole(model)
+    named = [*model.named_parameters(), *model.named_buffers()]
+    return {name: t.detach().to("cpu", copy=True) for name, t in named}
+
+
+def check_whole(model: nn.Module) -> None:
+    """Refuse a model that :func:`plain_outputs` cannot run with other tensors than its own.
+
+    Raises:
+        TypeError: If weights are sharded over processes.
+    """
+    sharded = [name for name, p in model.named_parameters() if hasattr(p, "full_tensor")]
+    if sharded:
+        raise TypeError(
+            f"Weights of {type(model).__name__} are sharded over processes (`{sharded[0]}`), so that no second set of "
+            'weights can be run in it. Use `strategy="ddp"`.'
+        )
+
+
+def plain_outputs(
+    model: nn.Module, inputs: Any, forward: Forward | None = None, tensors: Mapping[str, Tensor] | None = None
+) -> Any:
     """Return the model's outputs as the scores see them: in ``eval()``, without autocast, graph or trace.
 
-    Weights in half precision are raised to float32.
+    Weights in half precision are raised to float32. ``tensors`` takes the place of parameters and buffers of these
+    names, wherever they are: those of another fit of the model, say, see :func:`tensors_of`. The forward gets copies.
     """
     root = ForwardOf(unwrapped(model), forward)
     with scoring_mode(model), torch.no_grad():
         inputs = pytree.tree_map_only(Tensor, copy_for_model, inputs)
-        if not is_half(root):
+        if tensors is None and not is_half(root):
             return root(inputs)
-        state = [*root.named_parameters(), *root.named_buffers()]
-        return call_with(root, {name: at_least_float32(t) for name, t in state}, inputs)
+        own = [*root.named_parameters(), *root.named_buffers()]
+        given = {f"model.{name}": tensor for name, tensor in (tensors or {}).items()}
+        state = {name: given[name].to(t.device, copy=True) if name in given else t for name, t in own}
+        return call_with(root, {name: at_least_float32(t) for name, t in state.items()}, inputs)
 
 
 def batch_size_of(inputs: Any) -> int:

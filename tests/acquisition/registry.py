@@ -30,13 +30,19 @@ LABELLED = [4, 33, 17, 8, 25, 12, 1, 30, 21]
 POOL = [i for i in torch.randperm(SIZE, generator=torch.Generator().manual_seed(1)).tolist() if i not in LABELLED]
 
 
-def prepare(net: Net) -> Net:
-    """Weights, buffers and all else that scoring must neither change nor be misled by, the same everywhere."""
-    g = torch.Generator().manual_seed(5)
-    state = {name: torch.randn(t.shape, generator=g, dtype=torch.float64) for name, t in net.state_dict().items()}
+def weights(seed: int) -> dict[str, Tensor]:
+    """Of a ``Net`` with BatchNorm, its buffers too."""
+    g = torch.Generator().manual_seed(seed)
+    shapes = {name: t.shape for name, t in Net(batch_norm=True).state_dict().items()}
+    state = {name: torch.randn(shape, generator=g, dtype=torch.float64) for name, shape in shapes.items()}
     state["net.1.running_var"] = state["net.1.running_var"].square() + 0.1
     state["net.1.num_batches_tracked"] = torch.tensor(3)
-    net.load_state_dict(state)
+    return state
+
+
+def prepare(net: Net) -> Net:
+    """Weights, buffers and all else that scoring must neither change nor be misled by, the same everywhere."""
+    net.load_state_dict(weights(5))
     net.train()
     net.net[2].eval()  # a flag of the user's own
     net.net[0].weight.grad = torch.ones_like(net.net[0].weight)
@@ -66,6 +72,16 @@ def write_tables(folder: Path) -> None:
     table = features_of(encoder().eval(), make_data(SIZE)[0])
     np.save(folder / "features.npy", table.numpy())
     torch.save(table, folder / "features.pt")
+
+
+MEMBERS = {True: "member_{}", False: "member_{}_not_redrawn"}
+SNAPSHOT = "snapshot_{}_of_5"
+KEPT = {
+    name.format(i): weights(100 * seed + i)
+    for seed, name in enumerate((*MEMBERS.values(), SNAPSHOT), start=1)
+    for i in range(5)
+}
+"""What acquisitions find in the campaign's folder, as if it had been killed after they learnt it."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +275,16 @@ def adversarial_scores(scene: Scene, probabilities: Tensor | None, **options: An
     return adversarial_reference.scores(seed, x, y, LABELLED, list(scene.candidates), probabilities, **options)
 
 
+def committee(scene: Scene, *, members: int, source: str, score: str, redraw: bool) -> Tensor:
+    nets = [scene.net] if source == "fits" else []
+    for i in range(len(nets), members):
+        nets.append(Net(batch_norm=True, dropout=0.3).eval())
+        nets[-1].load_state_dict(KEPT[(MEMBERS[redraw] if source == "fits" else SNAPSHOT).format(i)])
+    logits = [features_of(net, scene.x(scene.candidates)).tolist() for net in nets]
+    scores = [reference.committee(score, list(own)) for own in zip(*logits, strict=True)]
+    return torch.tensor(scores, dtype=torch.float64)
+
+
 # ----------------------------------------------------------------------------------------------------- from features
 
 
@@ -440,6 +466,18 @@ REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
     "SRAAL": (
         scored(sraal),
         [*ADVERSARIAL, {"steps": 12, "width": 4, "lr": 0.01, "reconstruction": 0.2, "supervision": 30.0}],
+    ),
+    "QueryByCommittee": (
+        scored(committee),
+        [
+            {},
+            {"members": 3},
+            {"source": "snapshots"},
+            {"score": "kl"},
+            {"redraw": False},
+            {"score": "kl", "redraw": False, "selection": "kmeans++"},
+            {"score": "kl", "source": "snapshots", "selection": "badge"},
+        ],
     ),
     "BADGE": (badge, [{}, *FEATURES]),
     "CoreSet": (core_set, [{}, *FEATURES]),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from functional import reference
 
-from acquisition.registry import CASES, LABELLED, POOL, REGISTRY, SIZE, Scene, prepare, write_tables
+from acquisition.registry import CASES, KEPT, LABELLED, POOL, REGISTRY, SIZE, Scene, prepare, write_tables
 from lightning_al import ActiveLearningLoop, acquisition
 from lightning_al.acquisition import Acquisition, Random
 from lightning_al.querying import pick
@@ -91,6 +91,8 @@ class Picker(L.Callback):
 
     def on_query_start(self, trainer, pl_module, loop):
         loop.task._classes = 3
+        for name, state in KEPT.items():
+            loop.campaign.save_state(loop.campaign.round_file(name), state)
         for case in self.cases:
             prepare(pl_module)
             made = case.make(self.folder)

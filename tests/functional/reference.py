@@ -5,6 +5,7 @@ Nothing here calls lightning_al.
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -164,3 +165,16 @@ def snapshot(model: nn.Module) -> dict[str, Any]:
         "rng": torch.get_rng_state().tolist(),
         "modes": (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")),
     }
+
+
+def committee(score: str, logits: list[list[float]]) -> float:
+    """Of one sample, from the logits of each member: over explicit votes, or explicit probabilities."""
+    probabilities = [[math.exp(z - max(row)) for z in row] for row in logits]
+    probabilities = [[p / sum(row) for p in row] for row in probabilities]
+    if score == "vote_entropy":
+        votes = Counter(row.index(max(row)) for row in logits)
+        shares = [votes[c] / len(logits) for c in sorted(votes, key=lambda c: -votes[c])]  # so that ties are exact
+        return math.fsum(-share * math.log(share) for share in shares)
+    mean = [sum(column) / len(logits) for column in zip(*probabilities, strict=True)]
+    terms = [p * math.log(p / q) for row in probabilities for p, q in zip(row, mean, strict=True) if p > 0]
+    return math.fsum(terms) / len(logits)

@@ -20,6 +20,7 @@ METHODS = {
     *("mc_dropout", "bald", "batch_bald"),
     *("saal", "saal_kmeans", "saal_badge", "saal_sam"),
     *("vaal", "sraal"),
+    "query_by_committee",
 }
 LEARN_THE_LOSS = {"learning_loss", "lplgrad"}  # beside the others in one folder, so far
 
