@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -250,3 +251,10 @@ def test_an_encoder_may_be_a_module(recipe, tmp_path):
 def test_an_unknown_way_to_choose_the_initial_set_is_refused(recipe, capsys):
     with pytest.raises(SystemExit, match=r"`initial_by`.*got 'entropy'"):
         run(recipe, "--loop.initial_by=entropy")
+
+
+def test_python_dash_m():
+    done = subprocess.run(
+        [sys.executable, "-m", "lightning_al", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == version("lightning_al")

@@ -19,6 +19,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from peak import growth
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -212,20 +213,17 @@ def peak_bytes(name: str, method: tuple[str, str] | None, device: torch.device, 
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        import resource
-
         os.close(read)
         model, x = make(name, device, batch)
         run = unit(model, x) if method is None else methods(model, x)[method]()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         run()
-        os.write(write, str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before).encode())
+        os.write(write, str(growth(run)).encode())
         os._exit(0)
     os.close(write)
     told = os.read(read, 64)
     os.close(read)
     os.waitpid(child, 0)
-    return int(told or 0) / 1024
+    return float(told or "nan")
 
 
 def unit(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:

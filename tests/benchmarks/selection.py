@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from peak import growth
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -169,16 +170,12 @@ def peak_mib(name: str, who: str) -> float | str:
 
 
 def tell_peak(name: str, who: str) -> None:
-    import resource
-
     job = JOBS[name]
     try:
         small = {key: x[: 2 * LABELLED + 1000] for key, x in job.data().items()}
         job.methods(small, 2)[who]()  # imports and first-call costs
         run = job.methods(job.data(), job.k)[who]
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        run()
-        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+        print(growth(run))
     except Exception as error:
         print(f"{type(error).__name__}: {(str(error) or ' ').splitlines()[0][:80]}")
 
