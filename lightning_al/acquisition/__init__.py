@@ -3,6 +3,7 @@
 from lightning_al.acquisition.badge import BADGE
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.diversity import CoreSet, ProbCover, TypiClust
+from lightning_al.acquisition.gcn import CoreGCN, UncertainGCN
 from lightning_al.acquisition.gradient_norm import EntropyGradNorm, ExpectedGradNorm
 from lightning_al.acquisition.loss_prediction import LearningLoss, LPLGrad
 from lightning_al.acquisition.random import Random
@@ -13,6 +14,7 @@ __all__ = [
     "BADGE",
     "SAAL",
     "Acquisition",
+    "CoreGCN",
     "CoreSet",
     "Entropy",
     "EntropyGradNorm",
@@ -24,4 +26,5 @@ __all__ = [
     "ProbCover",
     "Random",
     "TypiClust",
+    "UncertainGCN",
 ]

@@ -1,7 +1,9 @@
 """The maths, in pure torch: tensors (or a model and tensors) in, tensors out. Larger score = more wanted."""
 
 from lightning_al.functional.clusters import cluster_labels
+from lightning_al.functional.gcn import core_gcn, gcn_loss, train_gcn, uncertain_gcn
 from lightning_al.functional.gradient_norm import gradient_norm
+from lightning_al.functional.graph import graph_adjacency
 from lightning_al.functional.loss_prediction import loss_prediction_loss
 from lightning_al.functional.perturbation import worst_case_perturbation
 from lightning_al.functional.prob_cover import coverage_delta, prob_cover
@@ -16,10 +18,13 @@ __all__ = [
     "SharpnessBound",
     "badge",
     "cluster_labels",
+    "core_gcn",
     "coverage_delta",
     "cross_entropy",
     "entropy",
+    "gcn_loss",
     "gradient_norm",
+    "graph_adjacency",
     "k_center_greedy",
     "kmeans_plusplus",
     "least_confidence",
@@ -30,6 +35,8 @@ __all__ = [
     "saal",
     "sharpness_bound",
     "top_k",
+    "train_gcn",
     "typiclust",
+    "uncertain_gcn",
     "worst_case_perturbation",
 ]

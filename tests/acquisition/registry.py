@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from functional import reference
+from functional import gcn_reference, reference
 from functional.test_selection import brute_force
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
@@ -259,6 +259,24 @@ def typiclust(scene: Scene, *, max_clusters: int, neighbours: int, features: str
     return scene.named(picks)
 
 
+def gcn_nodes(scene: Scene, features: str | None, encoder: Any, training: Any) -> tuple[list[list[float]], list[float]]:
+    """What a graph network makes of candidates and labelled samples: hidden layer and logit, and the probability."""
+    rows, centres = both(scene, features, encoder)
+    hidden, logits = gcn_reference.train(rows, centres, generator=scene.generator(), **training)
+    return [[*h, z] for h, z in zip(hidden.tolist(), logits.tolist(), strict=True)], logits.sigmoid().tolist()
+
+
+def uncertain_gcn(scene: Scene, *, margin: float, features: str | None, encoder: Any, **training: Any) -> list[int]:
+    _, s = gcn_nodes(scene, features, encoder, training)
+    return scene.named(top([-abs(v - margin) for v in s[: len(scene.candidates)]], scene))
+
+
+def core_gcn(scene: Scene, *, features: str | None, encoder: Any, **training: Any) -> list[int]:
+    nodes, _ = gcn_nodes(scene, features, encoder, training)
+    n = len(scene.candidates)
+    return scene.named(farthest(nodes[:n], nodes[n:], [], scene.k))
+
+
 # --------------------------------------------------------------------------------------------------------- the registry
 
 
@@ -297,6 +315,14 @@ class Case:
 SPREAD = [{"selection": "kmeans++"}, {"selection": "badge"}]
 FEATURES = [{"features": "net.0"}, {"encoder": encoder}, {"encoder": Table(".npy")}, {"encoder": Table(".pt")}]
 
+SHORT = {"steps": 20}
+GCN = [
+    {},
+    *({**SHORT, **some} for some in FEATURES),
+    *({**SHORT, **some} for some in ({"hidden": 4}, {"dropout": 0.9}, {"lr": 0.1}, {"weight_decay": 3.0})),
+    {"lr": 0.1, "unlabelled_weight": 20.0, **SHORT},
+]
+
 REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
     "Random": (random, [{}]),
     "Entropy": (scored(lambda scene: reference.entropy(scene.logits())), [{}, *SPREAD]),
@@ -332,6 +358,8 @@ REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
         typiclust,
         [{}, {"max_clusters": 4}, {"max_clusters": 4, "neighbours": 2}, *FEATURES],
     ),
+    "CoreGCN": (core_gcn, GCN),
+    "UncertainGCN": (uncertain_gcn, [*GCN, {"margin": 0.7, **SHORT}]),
 }
 
 CASES = [Case(name, oracle, options) for name, (oracle, some) in REGISTRY.items() for options in some]
