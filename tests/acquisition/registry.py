@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lightning_al import acquisition
 from lightning_al.randomness import Race, generator
+from lightning_al.training import LossPredictionMixin
 from tests.projects import Net, make_data
 
 SIZE = 36
@@ -40,6 +41,18 @@ def prepare(net: Net) -> Net:
     net.net[0].weight.grad = torch.ones_like(net.net[0].weight)
     net.net[1].bias.requires_grad_(False)
     return net
+
+
+class Learner(LossPredictionMixin, Net):
+    """Learns to predict its loss, from what its last linear layer gets."""
+
+    loss_width = 6
+
+
+def learner() -> Learner:
+    made = Learner(batch_norm=True, dropout=0.3)
+    made.predict_losses(make_data(2)[0])
+    return prepare(made).eval()
 
 
 def encoder() -> nn.Module:
@@ -154,6 +167,19 @@ def saal(scene: Scene, *, lowest: bool, labels: str, **options: Any) -> Tensor:
 
 def entropy_norm(scene: Scene, *, norm: str) -> Tensor:
     return reference.gradient_norm(scene.net, scene.x(scene.candidates), "entropy", norm)
+
+
+def predicted_loss(scene: Scene) -> Tensor:
+    """The module's two layers by their weights, on what the last linear layer gets."""
+    weights = {name.replace("maps./net/3", "first"): w.tolist() for name, w in learner().state_dict().items()}
+
+    def predict(h: list[float]) -> float:
+        rows = zip(weights["loss_prediction.first.weight"], weights["loss_prediction.first.bias"], strict=True)
+        hidden = [max(0.0, sum(w * v for w, v in zip(row, h, strict=True)) + b) for row, b in rows]
+        [out], [b] = weights["loss_prediction.head.weight"], weights["loss_prediction.head.bias"]
+        return sum(w * v for w, v in zip(out, hidden, strict=True)) + b
+
+    return torch.tensor([predict(h) for h in model_features(scene, scene.candidates)], dtype=torch.float64)
 
 
 def expected_norm(scene: Scene, *, loss: str, norm: str) -> Tensor:
@@ -308,6 +334,11 @@ class Case:
     def picks(self, scene: Scene) -> list[int]:
         return self.oracle(scene, **{**self.defaults, **self.options})
 
+    @property
+    def model(self) -> type[Net]:
+        """What scores: :class:`Learner` where the acquisition needs one. The scene's net has the same weights."""
+        return Learner if self.name in ("LearningLoss", "LPLGrad") else Net
+
     def without(self, option: str) -> "Case":
         return replace(self, options={**self.options, option: self.defaults[option]})
 
@@ -348,6 +379,9 @@ REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
             {"labels": "true", "selection": "top"},
         ],
     ),
+    "LearningLoss": (scored(predicted_loss), [{}, SPREAD[0]]),
+    # Of the main model's parameters only: those of the scene's net, which is no learner.
+    "LPLGrad": (scored(entropy_norm), [{}, {"norm": "global"}, *SPREAD]),
     "BADGE": (badge, [{}, *FEATURES]),
     "CoreSet": (core_set, [{}, *FEATURES]),
     "ProbCover": (
