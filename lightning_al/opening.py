@@ -6,22 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.acquisition.loss_prediction import LearningLoss
 from lightning_al.campaign import INITIAL_ROUND, Campaign, Event, state_file
 from lightning_al.checks import check_same_campaign, check_sizes
 from lightning_al.distributed import end_process_group_at_exit, on_rank_zero
 from lightning_al.fitting import RepeatedFit
+from lightning_al.gradients.scoring_mode import batch_size_of
 from lightning_al.initial import choose_initial
 from lightning_al.oracle import DatasetOracle, sort_answers
 from lightning_al.pool import Pool
 from lightning_al.querying import pick, score
 from lightning_al.randomness import generator
 from lightning_al.redrawing import check_redrawable
-from lightning_al.training.loss_prediction import LossPredictionMixin
 
 if TYPE_CHECKING:
     from lightning_al.loop import ActiveLearningLoop
@@ -74,11 +75,14 @@ def open_campaign(
         if loop.oracle.simulated:
             on_rank_zero(strategy, lambda: _check_labels(loop, initial))
     count_classes = "classes" in acquisition.requires and loop.task.num_classes is None
-    rehearsed = [acquisition] if (acquisition.requires if new else count_classes) else []
-    for each in [*rehearsed, *(_makers(loop) if new else [])]:
+    rehearsed: list[Acquisition] = [acquisition] if (acquisition.requires if new else count_classes) else []
+    if new and hasattr(loop.model, "on_first_inputs"):
+        rehearsed = [_FirstInputs(), *rehearsed]
+        rehearsed[0].bind(loop.task, loop.oracle)
+    for each in rehearsed:
         count = min(size, max(2, 2 * each.batch_multiple) * max(trainer.world_size, 1))
         some = Pool(size).candidates(count, generator=generator(loop.seed, "rehearsal"))
-        score(loop, trainer, each, some, check=True)
+        score(loop, trainer, each, some, check=not isinstance(each, _FirstInputs))
     if "classes" in acquisition.requires and loop.task.num_classes is None:
         raise ValueError(
             f"`{type(acquisition).__name__}` needs the number of classes, which `{type(loop.task).__name__}"
@@ -171,14 +175,14 @@ def _described(acquisition: Acquisition) -> dict[str, Any]:
     return described
 
 
-def _makers(loop: ActiveLearningLoop) -> list[Acquisition]:
-    """What to rehearse besides, so that what a model makes when it sees data is there before its weights are kept."""
-    if not isinstance(loop.model, LossPredictionMixin) or loop.model.loss_prediction_module is not None:
-        return []
-    assert loop.oracle is not None
-    predicts = LearningLoss()
-    predicts.bind(loop.task, loop.oracle)
-    return [predicts]
+class _FirstInputs(Acquisition):
+    """Shows the model some samples, so that what it makes of data is there before its weights are kept."""
+
+    def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
+        with torch.inference_mode(False):  # in which a predict pass is, and parameters made in it are of no use
+            inputs = pytree.tree_map_only(Tensor, torch.clone, self.task.inputs(batch))
+            model.on_first_inputs(inputs, self.task.logits)
+        return torch.zeros(batch_size_of(inputs))
 
 
 def _read(dirpath: Path | None, resume: bool) -> list[Event] | None:

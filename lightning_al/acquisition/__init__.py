@@ -4,6 +4,7 @@ from lightning_al.acquisition.badge import BADGE
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.committee import QueryByCommittee
 from lightning_al.acquisition.diversity import CoreSet, ProbCover, TypiClust
+from lightning_al.acquisition.gcn import CoreGCN, UncertainGCN
 from lightning_al.acquisition.gradient_norm import EntropyGradNorm, ExpectedGradNorm
 from lightning_al.acquisition.loss_prediction import LearningLoss, LPLGrad
 from lightning_al.acquisition.mc_dropout import BALD, BatchBALD, MCDropout
@@ -20,6 +21,7 @@ __all__ = [
     "VAAL",
     "Acquisition",
     "BatchBALD",
+    "CoreGCN",
     "CoreSet",
     "Entropy",
     "EntropyGradNorm",
@@ -33,4 +35,5 @@ __all__ = [
     "QueryByCommittee",
     "Random",
     "TypiClust",
+    "UncertainGCN",
 ]

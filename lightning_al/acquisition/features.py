@@ -68,9 +68,12 @@ class FeatureAcquisition(Acquisition):
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Return the ``"features"`` of each sample, (B, d), in float32 at least."""
-        inputs = self.task.inputs(batch)
+        return {"features": self.make_features(model, self.task.inputs(batch))}
+
+    def make_features(self, model: nn.Module, inputs: Any) -> Tensor:
+        """Return the features (B, d) of a batch's inputs, by the encoder or else by the model."""
         if not isinstance(self.encoder, nn.Module):
-            return {"features": plain_outputs(model, inputs, self._model_features)}
+            return plain_outputs(model, inputs, self._model_features)
         size = batch_size_of(inputs)
         device = next(leaf.device for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor))
         made = plain_outputs(self.encoder.to(device), inputs)
@@ -80,7 +83,7 @@ class FeatureAcquisition(Acquisition):
                 f"`encoder` must return a tensor with one row for each of the {size} samples, got {what}. "
                 "Wrap it in a module that does."
             )
-        return {"features": made.flatten(1)}
+        return made.flatten(1)
 
     def _model_features(self, model: nn.Module, inputs: Any) -> Tensor:
         if self.features is None:

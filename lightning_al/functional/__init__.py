@@ -5,7 +5,9 @@ from lightning_al.functional.bald import bald, mean_entropy, variation_ratio
 from lightning_al.functional.batch_bald import batch_bald
 from lightning_al.functional.clusters import cluster_labels
 from lightning_al.functional.committee import consensus_kl, vote_entropy
+from lightning_al.functional.gcn import core_gcn, gcn_loss, train_gcn, uncertain_gcn
 from lightning_al.functional.gradient_norm import gradient_norm
+from lightning_al.functional.graph import graph_adjacency
 from lightning_al.functional.loss_prediction import loss_prediction_loss
 from lightning_al.functional.mc_dropout import mc_dropout
 from lightning_al.functional.perturbation import worst_case_perturbation
@@ -25,11 +27,14 @@ __all__ = [
     "batch_bald",
     "cluster_labels",
     "consensus_kl",
+    "core_gcn",
     "coverage_delta",
     "cross_entropy",
     "discriminator_loss",
     "entropy",
+    "gcn_loss",
     "gradient_norm",
+    "graph_adjacency",
     "k_center_greedy",
     "kmeans_plusplus",
     "least_confidence",
@@ -43,7 +48,9 @@ __all__ = [
     "sharpness_bound",
     "state_uncertainty",
     "top_k",
+    "train_gcn",
     "typiclust",
+    "uncertain_gcn",
     "vae_loss",
     "variation_ratio",
     "vote_entropy",

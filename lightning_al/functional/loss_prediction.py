@@ -32,9 +32,11 @@ def loss_prediction_loss(predicted: Tensor, losses: Tensor, *, margin: float = 1
     The middle sample of an odd batch is left out (the authors ask for even batches). A batch of one sample has no pair:
     the loss is 0, with gradients of 0.
 
-    ``variant="paper"`` is what the LPLgrad paper prints (Gul et al., 2024, Eq. 2-3) and its code does not run: no
-    pairs, but each sample by itself with :math:`d_i = \max(0, \ell_i)`:
-    :math:`\frac{1}{B} \sum_i \max(0,\; m - d_i \hat\ell_i)`.
+    ``variant="paper"`` follows what the LPLgrad paper prints (Gul et al., 2024, Eq. 2-3) and its code does not run: no
+    pairs, and :math:`d_i = \max(0, \ell_i)` of each sample by itself. What is done with it is our reading: it stands
+    where the sign stands above, and the prediction where the difference does, in the mean over the batch:
+    :math:`\frac{1}{B} \sum_i \max(0,\; m - d_i \hat\ell_i)`. All it asks for is :math:`\hat\ell_i \ge m / \ell_i`,
+    which is no order of the losses: it is there for comparison.
 
     Args:
         predicted: (B,), of the module.

@@ -56,10 +56,19 @@ class LossPrediction(nn.Module):
         """The names of the features, in the order of the concatenation."""
         return [_name(key) for key in (*self.maps, *self.sequences)]
 
-    def pool(self, name: str, feature: Tensor) -> Tensor:
-        """Average the feature of this name over its positions, to (B, C)."""
+    def pool(self, name: str, feature: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Average the feature of this name over its positions, to (B, C).
+
+        Args:
+            name: Of the feature.
+            feature: As it comes.
+            padding: (B, T), True where a sequence (B, T, C) has ended; these tokens are passed over.
+        """
         if feature.ndim <= 2:
             return feature
+        if padding is not None and feature.shape[:-1] == padding.shape and _key(name) in self.sequences:
+            kept = (~padding).sum(1, keepdim=True).clamp(min=1)
+            return feature.masked_fill(padding.unsqueeze(2), 0.0).sum(1) / kept
         return feature.flatten(2).mean(2) if _key(name) in self.maps else feature.flatten(1, -2).mean(1)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:

@@ -1,5 +1,7 @@
 """Which feature maps a loss is predicted from: by the names of layers, or found by running the model once."""
 
+import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -143,11 +145,30 @@ def _channel_dim(output: Tensor, channels: int, last: bool) -> int:
     return -1 if last and output.ndim == 3 else 1
 
 
+_MASKS = {
+    nn.TransformerEncoder: "src_key_padding_mask",
+    nn.TransformerEncoderLayer: "src_key_padding_mask",
+    nn.TransformerDecoder: "tgt_key_padding_mask",
+    nn.TransformerDecoderLayer: "tgt_key_padding_mask",
+}
+
+
+def _padding(layer: nn.Module, args: Any, kwargs: Any) -> Tensor | None:
+    """(B, T), True at the tokens that one of torch's transformer layers was told to pass over."""
+    name = next((name for kind, name in _MASKS.items() if isinstance(layer, kind)), None)
+    if name is None:
+        return None
+    mask = inspect.signature(layer.forward).bind(*args, **kwargs).arguments.get(name)
+    if not isinstance(mask, Tensor):
+        return None
+    return mask if mask.dtype == torch.bool else mask == -torch.inf
+
+
 @contextmanager
 def pooled_outputs(model: nn.Module, module: LossPrediction) -> Iterator[Callable[[], dict[str, Tensor]]]:
     """Keep what the last call of each of the module's layers gives inside the block, averaged over positions.
 
-    Averaged at once, since the layers that follow may write into it.
+    Averaged at once, since the layers that follow may write into it; without the tokens that it was told are padding.
 
     Yields:
         A function that returns them by name.
@@ -157,10 +178,10 @@ def pooled_outputs(model: nn.Module, module: LossPrediction) -> Iterator[Callabl
     """
     pooled: dict[str, Tensor] = {}
 
-    def keep(name: str, output: Any) -> None:
+    def keep(name: str, layer: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         found = output[0] if isinstance(output, (tuple, list)) and output else output
         if isinstance(found, Tensor):
-            pooled[name] = module.pool(name, found)
+            pooled[name] = module.pool(name, found, _padding(layer, args, kwargs))
 
     def get() -> dict[str, Tensor]:
         missing = [name for name in module.layers if name not in pooled]
@@ -173,7 +194,7 @@ def pooled_outputs(model: nn.Module, module: LossPrediction) -> Iterator[Callabl
         return pooled
 
     hooks = [
-        model.get_submodule(name).register_forward_hook(lambda _, args, output, name=name: keep(name, output))
+        model.get_submodule(name).register_forward_hook(functools.partial(keep, name), with_kwargs=True)
         for name in module.layers
     ]
     try:

@@ -46,6 +46,8 @@ class _State:
     running: set[str] = field(default_factory=set)
     rate: float | None = None
     """The learning rate that the module's group began with."""
+    trained: bool = False
+    """Whether the module's parameters were seen in an optimizer of this fit."""
 
 
 class LossPredictionMixin(_Base):
@@ -83,10 +85,13 @@ class LossPredictionMixin(_Base):
         *args: Go to the module's own ``__init__``.
         loss_layers: Names of the layers whose outputs the loss is predicted from, (B, C, ...) or (B, T, C); as
             ``["net.layer1", "net.layer2"]``. Default: the last output of each of the last four resolutions, which are
-            ``layer1`` to ``layer4`` of a ResNet.
+            ``layer1`` to ``layer4`` of a ResNet. They are averaged over positions. Padding is passed over where one of
+            torch's transformer layers is told of it (``src_key_padding_mask``); of other layers whose sequences are
+            padded, as long as the longest in the batch, the prediction would depend on the batch: name one that comes
+            after the model's own pooling.
         loss_weight: :math:`\lambda`. Default 1.
         loss_margin: Margin of the comparison. Default 1.
-        loss_variant: ``"pairs"`` (default), or ``"paper"``, the loss printed in the LPLgrad paper.
+        loss_variant: ``"pairs"`` (default), or ``"paper"``, our reading of the one printed in the LPLgrad paper.
         loss_width: Outputs of the module's linear layers. Default 128.
         loss_detach_after: Maps are detached in epochs whose index is above the whole part of this share of the epochs.
             Default 0.6 (of 200 epochs, counted from 0: from 121 on). 1: never.
@@ -189,6 +194,14 @@ class LossPredictionMixin(_Base):
         assert module is not None
         return predict_losses(self, module, inputs, forward)
 
+    def on_first_inputs(self, inputs: Any, forward: Forward) -> None:
+        """Make the module, and see that it works. The loop calls it before the first fit, on samples of the pool.
+
+        Any model may have this hook, for what it makes of the data that it is to see; it must then be able to load the
+        weights of what was made.
+        """
+        self.predict_losses(inputs, forward)
+
     # ---- options and the module
 
     def _loss_prediction_configure(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -289,7 +302,7 @@ def _join_optimizer(self: LossPredictionMixin) -> None:
                 f"{type(self).__name__}.configure_optimizers made no optimizer, which the parameters of the loss "
                 "prediction could join. Make it there, and not before."
             )
-        state.rate = made[0]["lr"]
+        state.rate, state.trained = made[0]["lr"], False
         return configured
 
     self.__dict__["configure_optimizers"] = configure_optimizers
@@ -353,6 +366,9 @@ def _training_step(self: LossPredictionMixin, call: Callable[..., Any], *args: A
         return call(*args, **kwargs)
     module, options = self.loss_prediction_module, state.options
     assert module is not None
+    if not state.trained:
+        _check_trained(self, trainer, module)
+        state.trained = True
     if not options.loss_scheduled:
         _hold_rate(trainer, module, state.rate)
     with pooled_outputs(self, module) as features, SampleLosses() as watched:
@@ -378,8 +394,21 @@ def _training_step(self: LossPredictionMixin, call: Callable[..., Any], *args: A
     return {**output, "loss": total} if isinstance(output, Mapping) else total
 
 
+def _check_trained(self: LossPredictionMixin, trainer: Trainer, module: LossPrediction) -> None:
+    stepped = {id(p) for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"]}
+    ours = {id(p) for p in module.parameters()}
+    # Under strategies that shard, an optimizer may have other tensors for all of them.
+    if not ours & stepped and any(id(p) in stepped for p in self.parameters()):
+        raise MisconfigurationException(
+            f"The optimizer that {type(self).__name__}.configure_optimizers returned does not have the parameters of "
+            "the loss prediction, which joined the first one that it made. Make the returned one first, or on the "
+            "groups of the other (`other.param_groups`)."
+        )
+
+
 def _detaches(trainer: Trainer, after: float) -> bool:
-    return after < 1 and trainer.current_epoch > math.floor(after * (trainer.max_epochs or 0))
+    # 0.57 of 100 epochs are 56.99999999999999 of them.
+    return after < 1 and trainer.current_epoch > math.floor(after * (trainer.max_epochs or 0) + 1e-9)
 
 
 def _kind(output: Any) -> str:

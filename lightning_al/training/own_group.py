@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 def own_group(parameters: Mapping[str, nn.Parameter], options: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
     """Put parameters into the first optimizer that is made inside the block, as its last group, and into no other.
 
-    They must be there before schedules are made, which count the groups; so the optimizer is met where it is made.
+    One that is given the groups of the first, since it wraps it or is wrapped by it, has this one with the rest. The
+    group must be there before schedules are made, which count groups; so the optimizer is met where it is made.
 
     Args:
         parameters: By name; they are taken out of whatever groups an optimizer is given.
@@ -43,6 +44,9 @@ def own_group(parameters: Mapping[str, nn.Parameter], options: dict[str, Any]) -
             groups = [{"params": groups}]
         kept, named = [], False
         for group in groups:
+            if any(group is g for g in made):
+                kept.append(group)
+                continue
             given = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
             named = named or any(isinstance(p, tuple) for p in given)
             rest = [p for p in given if id(p[1] if isinstance(p, tuple) else p) not in ours]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from functional import reference
+from functional import gcn_reference, reference
 from functional.test_selection import brute_force
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from acquisition import adversarial_reference
 from lightning_al import acquisition
 from lightning_al.randomness import Race, derive_seed, generator
+from lightning_al.training import LossPredictionMixin
 from tests.projects import Net, make_data
 
 SIZE = 36
@@ -48,6 +49,18 @@ def prepare(net: Net) -> Net:
     net.net[0].weight.grad = torch.ones_like(net.net[0].weight)
     net.net[1].bias.requires_grad_(False)
     return net
+
+
+class Learner(LossPredictionMixin, Net):
+    """Learns to predict its loss, from what its last linear layer gets."""
+
+    loss_width = 6
+
+
+def learner() -> Learner:
+    made = Learner(batch_norm=True, dropout=0.3)
+    made.predict_losses(make_data(2)[0])
+    return prepare(made).eval()
 
 
 def encoder() -> nn.Module:
@@ -254,6 +267,19 @@ def entropy_norm(scene: Scene, *, norm: str) -> Tensor:
     return reference.gradient_norm(scene.net, scene.x(scene.candidates), "entropy", norm)
 
 
+def predicted_loss(scene: Scene) -> Tensor:
+    """The module's two layers by their weights, on what the last linear layer gets."""
+    weights = {name.replace("maps./net/3", "first"): w.tolist() for name, w in learner().state_dict().items()}
+
+    def predict(h: list[float]) -> float:
+        rows = zip(weights["loss_prediction.first.weight"], weights["loss_prediction.first.bias"], strict=True)
+        hidden = [max(0.0, sum(w * v for w, v in zip(row, h, strict=True)) + b) for row, b in rows]
+        [out], [b] = weights["loss_prediction.head.weight"], weights["loss_prediction.head.bias"]
+        return sum(w * v for w, v in zip(out, hidden, strict=True)) + b
+
+    return torch.tensor([predict(h) for h in model_features(scene, scene.candidates)], dtype=torch.float64)
+
+
 def expected_norm(scene: Scene, *, loss: str, norm: str) -> Tensor:
     return reference.gradient_norm(scene.net, scene.x(scene.candidates), loss, norm)
 
@@ -384,6 +410,24 @@ def typiclust(scene: Scene, *, max_clusters: int, neighbours: int, features: str
     return scene.named(picks)
 
 
+def gcn_nodes(scene: Scene, features: str | None, encoder: Any, training: Any) -> tuple[list[list[float]], list[float]]:
+    """What a graph network makes of candidates and labelled samples: hidden layer and logit, and the probability."""
+    rows, centres = both(scene, features, encoder)
+    hidden, logits = gcn_reference.train(rows, centres, generator=scene.generator(), **training)
+    return [[*h, z] for h, z in zip(hidden.tolist(), logits.tolist(), strict=True)], logits.sigmoid().tolist()
+
+
+def uncertain_gcn(scene: Scene, *, margin: float, features: str | None, encoder: Any, **training: Any) -> list[int]:
+    _, s = gcn_nodes(scene, features, encoder, training)
+    return scene.named(top([-abs(v - margin) for v in s[: len(scene.candidates)]], scene))
+
+
+def core_gcn(scene: Scene, *, features: str | None, encoder: Any, **training: Any) -> list[int]:
+    nodes, _ = gcn_nodes(scene, features, encoder, training)
+    n = len(scene.candidates)
+    return scene.named(farthest(nodes[:n], nodes[n:], [], scene.k))
+
+
 # --------------------------------------------------------------------------------------------------------- the registry
 
 
@@ -415,6 +459,11 @@ class Case:
     def picks(self, scene: Scene) -> list[int]:
         return self.oracle(scene, **{**self.defaults, **self.options})
 
+    @property
+    def model(self) -> type[Net]:
+        """What scores: :class:`Learner` where the acquisition needs one. The scene's net has the same weights."""
+        return Learner if self.name in ("LearningLoss", "LPLGrad") else Net
+
     def without(self, option: str) -> "Case":
         return replace(self, options={**self.options, option: self.defaults[option]})
 
@@ -429,6 +478,14 @@ ADVERSARIAL = [
     *[{**BRIEFLY, **option} for option in SPREAD],
     {**BRIEFLY, **OTHERWISE, "reduction": "batch"},
     {**BRIEFLY, "seconds": 1e-9},
+]
+
+SHORT = {"steps": 20}
+GCN = [
+    {},
+    *({**SHORT, **some} for some in FEATURES),
+    *({**SHORT, **some} for some in ({"hidden": 4}, {"dropout": 0.9}, {"lr": 0.1}, {"weight_decay": 3.0})),
+    {"lr": 0.1, "unlabelled_weight": 20.0, **SHORT},
 ]
 
 REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
@@ -479,6 +536,9 @@ REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
             {"score": "kl", "source": "snapshots", "selection": "badge"},
         ],
     ),
+    "LearningLoss": (scored(predicted_loss), [{}, SPREAD[0]]),
+    # Of the main model's parameters only: those of the scene's net, which is no learner.
+    "LPLGrad": (scored(entropy_norm), [{}, {"norm": "global"}, *SPREAD]),
     "BADGE": (badge, [{}, *FEATURES]),
     "CoreSet": (core_set, [{}, *FEATURES]),
     "ProbCover": (
@@ -489,6 +549,8 @@ REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
         typiclust,
         [{}, {"max_clusters": 4}, {"max_clusters": 4, "neighbours": 2}, *FEATURES],
     ),
+    "CoreGCN": (core_gcn, GCN),
+    "UncertainGCN": (uncertain_gcn, [*GCN, {"margin": 0.7, **SHORT}]),
 }
 
 CASES = [Case(name, oracle, options) for name, (oracle, some) in REGISTRY.items() for options in some]

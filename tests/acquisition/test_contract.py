@@ -10,7 +10,7 @@ import pytest
 import torch
 from functional import reference
 
-from acquisition.registry import CASES, KEPT, LABELLED, POOL, REGISTRY, SIZE, Scene, prepare, write_tables
+from acquisition.registry import CASES, KEPT, LABELLED, POOL, REGISTRY, SIZE, Learner, Scene, prepare, write_tables
 from lightning_al import ActiveLearningLoop, acquisition
 from lightning_al.acquisition import Acquisition, Random
 from lightning_al.querying import pick
@@ -25,9 +25,7 @@ SCENES = {
     "one of fewer than there are processes": Scene(POOL[3:5], 1),
     "the only one": Scene(POOL[5:6], 1),
 }
-# These need a model that learns to predict its loss: tests/acquisition/test_loss_prediction.py.
-LEARNERS = ("LearningLoss", "LPLGrad")
-NAMES = [name for name in acquisition.__all__ if name not in ("Acquisition", *LEARNERS)]
+NAMES = [name for name in acquisition.__all__ if name != "Acquisition"]
 IDS = [case.id for case in CASES]
 
 
@@ -122,15 +120,20 @@ def launched(tmp_path_factory):
         key = (processes, scenes, batch_sizes, *loader.items())
         if key not in known:
             known[key] = None
-            strategy, devices = fork(processes) if processes > 1 else ("auto", 1)
-            picker = Picker(folder, {name: SCENES[name] for name in scenes}, batch_sizes, cases)
-            trainer = make_trainer(
-                folder, picker, acquisition=Random(), strategy=strategy, devices=devices, max_epochs=1
-            )
-            model = Net(batch_norm=True, dropout=0.3)
-            loop = ActiveLearningLoop(model, Data(SIZE, **loader), initial=LABELLED, query_size=1, rounds=1)
-            loop.run(trainer)
-            known[key] = json.loads((folder / "picked.json").read_text())
+            picked, changed = {}, []
+            for model in (Net, Learner):
+                mine = [case for case in cases if case.model is model]
+                strategy, devices = fork(processes) if processes > 1 else ("auto", 1)
+                picker = Picker(folder, {name: SCENES[name] for name in scenes}, batch_sizes, mine)
+                trainer = make_trainer(
+                    folder, picker, acquisition=Random(), strategy=strategy, devices=devices, max_epochs=1
+                )
+                made = model(batch_norm=True, dropout=0.3)
+                loop = ActiveLearningLoop(made, Data(SIZE, **loader), initial=LABELLED, query_size=1, rounds=1)
+                loop.run(trainer)
+                some = json.loads((folder / "picked.json").read_text())
+                picked, changed = {**picked, **some[0]}, [*changed, *some[1]]
+            known[key] = picked, changed
         assert known[key] is not None, "the launch failed"
         return known[key]
 

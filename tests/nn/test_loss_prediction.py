@@ -34,6 +34,16 @@ def test_the_default_width_and_number_of_weights():
     assert sum(p.numel() for p in module.parameters()) == 65 * 128 + 129 * 128 + 257
 
 
+def test_padding_is_passed_over_in_sequences_only():
+    module = LossPrediction({"map": 2}, {"tokens": 3})
+    padding = torch.tensor([[False, False, True], [True, True, True]])
+    tokens = torch.tensor([[[1.0, 2, 3], [3, 4, 5], [float("nan")] * 3], [[9.0] * 3] * 3])
+    assert module.pool("tokens", tokens, padding).tolist() == [[2, 3, 4], [0, 0, 0]]
+    maps = torch.arange(12.0).reshape(2, 2, 3)
+    assert torch.equal(module.pool("map", maps, padding[:, :2]), maps.mean(2))
+    assert torch.equal(module.pool("tokens", tokens[:, :2], padding), tokens[:, :2].mean(1))  # of other tokens
+
+
 def test_is_made_again_from_its_weights():
     first = LossPrediction({"net.layer1": 3}, {"net.1.block": 4}, width=5).double()
     again = LossPrediction.like(first.state_dict())

@@ -32,6 +32,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_al.nn import LossPrediction
 from lightning_al.training import AutoSAMMixin, LossPredictionMixin, SAMMixin
+from lightning_al.training.loss_features import pooled_outputs
+from lightning_al.zoo import TextClassifier
 
 EXACT = 1e-10  # SAM divides by a norm plus 1e-12
 
@@ -160,7 +162,7 @@ class Reach(Callback):
 
 
 @pytest.mark.parametrize(
-    ("epochs", "share", "last"), [(10, None, 6), (5, None, 3), (4, 0.0, 0), (4, 0.5, 2), (3, 1.0, 2)]
+    ("epochs", "share", "last"), [(10, None, 6), (5, None, 3), (4, 0.0, 0), (4, 0.5, 2), (3, 1.0, 2), (100, 0.57, 57)]
 )
 def test_the_gradient_reaches_the_main_model_up_to_an_epoch(epochs, share, last):
     class NoMain(Front):
@@ -311,6 +313,66 @@ class Last(nn.Module):
 def test_of_vectors_and_of_a_single_layer():
     assert found(network().float(), torch.zeros(2, 5))[0] == ["net.1"]
     assert found(nn.Linear(4, 3), torch.zeros(2, 4))[0] == ["net"]
+
+
+class Padded(LightningModule):
+    """A layer that is told where sequences end, in one of the ways of torch."""
+
+    def __init__(self, way):
+        super().__init__()
+        torch.manual_seed(1)
+        encoder = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+        decoder = nn.TransformerDecoderLayer(8, 2, 12, batch_first=True)
+        layers = {"layer": encoder, "stack": nn.TransformerEncoder(encoder, 2), "decoder": decoder}
+        self.way, self.layer = way, layers.get(way, encoder)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        padding = (x == 0).all(2)
+        if self.way == "decoder":
+            h = self.layer(x, x[:, :1], tgt_key_padding_mask=padding)
+        elif self.way == "by position":
+            h = self.layer(x, None, padding)
+        elif self.way == "floats":
+            h = self.layer(x, src_key_padding_mask=torch.zeros_like(x[..., 0]).masked_fill(padding, -torch.inf))
+        else:
+            h = self.layer(x, src_key_padding_mask=padding)
+        return self.head(h.masked_fill(padding.unsqueeze(2), 0).sum(1))
+
+
+@pytest.mark.parametrize("way", ["layer", "stack", "decoder", "by position", "floats"])
+def test_padding_is_passed_over(way):
+    class Net(LossPredictionMixin, Padded):
+        loss_width = 5
+        loss_layers = ["layer"]
+
+    model = Net(way).double()
+    short = torch.randn(1, 3, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    long = torch.randn(1, 7, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    together = torch.cat([F.pad(short, (0, 0, 0, 4)), long])
+    alone = torch.cat([model.predict_losses(short), model.predict_losses(long)])
+    torch.testing.assert_close(model.predict_losses(together), alone)
+    hidden = model.eval().layer(short) if way != "decoder" else model.eval().layer(short, short[:, :1])
+    torch.testing.assert_close(alone[:1], model.loss_prediction({"layer": hidden.mean(1)}).detach())
+
+
+def test_padding_of_texts_in_training_and_scoring():
+    """The zoo's, whose batches are as long as their longest text."""
+
+    class Net(LossPredictionMixin, Plain):
+        loss_width = 5
+
+    model = Net(net=TextClassifier(num_classes=3, vocabulary=20, dim=8, heads=2)).double()
+    short, long = torch.tensor([[3, 4, 5]]), torch.tensor([[3, 4, 5, 0, 0, 0], [6, 7, 8, 9, 9, 1]])
+    torch.testing.assert_close(model.predict_losses(long)[:1], model.predict_losses(short))
+    seen = []
+    model.loss_prediction.register_forward_pre_hook(lambda _, args: seen.append(args[0]["net.layers.0"]))
+    model.net.eval()
+    for batch in (short, long):
+        with pooled_outputs(model, model.loss_prediction) as features:
+            model(batch)
+            model.loss_prediction(features())
+    torch.testing.assert_close(seen[1][:1], seen[0])
 
 
 def test_channels_where_blocks_permute():
@@ -625,6 +687,16 @@ def test_its_parameters_are_one_group_whatever_the_user_does():
     fit = fitted(model, max_epochs=1)
     assert len(fit.optimizers[0].param_groups) == 2
     assert model.configure_optimizers.__name__ == "<lambda>"
+
+
+def test_another_optimizer_than_the_first_made_is_refused():
+    class Second(Front):
+        def configure_optimizers(self):
+            sgd(self.parameters())
+            return sgd(self.parameters())
+
+    with pytest.raises(MisconfigurationException, match=r"Second.configure_optimizers returned does not have"):
+        fitted(Second(), max_epochs=1)
 
 
 def test_an_optimizer_made_before_is_refused():

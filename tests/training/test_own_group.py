@@ -48,6 +48,27 @@ def test_schedules_see_the_group():
     assert [g["lr"] for g in sgd.param_groups] == pytest.approx([0.01, 0.1])
 
 
+class Around(torch.optim.Optimizer):
+    """Wraps an optimizer that it is given, or makes itself on its own groups."""
+
+    def __init__(self, params=None, base=None):
+        if base is None:
+            super().__init__(params, {"lr": 0.1})
+            base = torch.optim.SGD(self.param_groups, lr=0.1)
+        else:
+            super().__init__(base.param_groups, base.defaults)
+        self.base, self.param_groups = base, base.param_groups
+
+
+@pytest.mark.parametrize(
+    "make", [lambda m: Around(m.parameters()), lambda m: Around(base=torch.optim.SGD(m.parameters(), lr=0.1))]
+)
+def test_an_optimizer_and_one_that_wraps_it_both_have_the_group(make):
+    optimizer = made(make, lr=0.5)
+    assert [g["lr"] for g in optimizer.param_groups] == [0.1, 0.5]
+    assert optimizer.base.param_groups[-1]["params"] == optimizer.param_groups[-1]["params"]
+
+
 def test_only_the_first_optimizer_and_only_inside():
     net, extra = modules()
     before = torch.optim.Optimizer.__init__

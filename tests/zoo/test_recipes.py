@@ -16,7 +16,7 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 FILES = sorted(RECIPES.rglob("*.yaml"))
 FOLDERS = ["fashion_mnist", "fashion_mnist/small", "cifar10", "cifar10/small"]
 METHODS = {
-    *("random", "entropy", "coreset", "badge", "prob_cover", "typiclust"),
+    *("random", "entropy", "coreset", "badge", "prob_cover", "typiclust", "core_gcn", "uncertain_gcn"),
     *("mc_dropout", "bald", "batch_bald"),
     *("saal", "saal_kmeans", "saal_badge", "saal_sam"),
     *("vaal", "sraal"),

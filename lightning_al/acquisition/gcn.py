@@ -1,0 +1,217 @@
+"""Acquisitions by a graph network that learns to tell labelled samples from candidates."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from lightning_al import functional as F_al
+from lightning_al.acquisition.base import Rows
+from lightning_al.acquisition.features import FeatureAcquisition
+from lightning_al.functional.gcn import check_gcn_options, check_margin
+from lightning_al.gradients.scoring_mode import batch_size_of
+
+_CHUNK = 32  # samples at a time
+_SECONDS = 10.0  # between two lines that say how far the training is
+
+
+class GraphAcquisition(FeatureAcquisition):
+    """Trains a graph network on the candidates and the labelled samples, anew for each query.
+
+    It is trained in :meth:`select`, on rank zero alone, where the features of both are together, on the device on which
+    they were made (those of a file: on the CPU). Its graph is that query's, so it is of no use to another and is not
+    kept: a campaign that was killed trains it again from the same seed, to the same picks.
+
+    Args:
+        steps: Of Adam, each on the whole graph.
+        hidden: Width of the network's hidden layer.
+        dropout: Of the hidden layer, in training.
+        lr: Learning rate.
+        weight_decay: As Adam has it, added to the gradient.
+        unlabelled_weight: Weight of the unlabelled samples' part of the loss.
+        features: Name of the model's layer to take features from; default what the last linear layer gets, as in the
+            paper.
+        encoder: A module or a file that gives features in the model's place; see :class:`FeatureAcquisition`.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    _device = torch.device("cpu")
+
+    def __init__(
+        self,
+        steps: int = 200,
+        hidden: int = 128,
+        dropout: float = 0.3,
+        lr: float = 1e-3,
+        weight_decay: float = 5e-4,
+        unlabelled_weight: float = 1.2,
+        features: str | None = None,
+        encoder: nn.Module | str | Path | None = None,
+    ) -> None:
+        check_gcn_options(steps, hidden, dropout, lr, weight_decay, unlabelled_weight)
+        super().__init__(features=features, encoder=encoder)
+        self.requires |= {"labels"}
+        self.steps = steps
+        self.hidden = hidden
+        self.dropout = dropout
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.unlabelled_weight = unlabelled_weight
+
+    def make_features(self, model: nn.Module, inputs: Any) -> Tensor:
+        """Return the features (B, d) of a batch's inputs, the same to the last bit in whatever batches they come.
+
+        The training does not forgive less. So they are made in chunks of one size, the last one padded with its first
+        sample.
+        """
+        count = batch_size_of(inputs)
+        chunks = [_chunk(inputs, start, count) for start in range(0, count, _CHUNK)]
+        features = torch.cat([FeatureAcquisition.make_features(self, model, chunk) for chunk in chunks])[:count]
+        # What is trained in float64 needs a device that has it.
+        self._device = features.device if features.device.type == "cuda" else torch.device("cpu")
+        return features
+
+    def _training(self, rows: Rows, labelled_rows: Rows, generator: torch.Generator | None) -> dict[str, Any]:
+        """What :func:`lightning_al.functional.train_gcn` takes, by name."""
+        name = type(self).__name__
+        if generator is None:
+            raise ValueError(f"`{name}` trains a network from a random start and needs a `generator`.")
+        labelled = self.centres_of(labelled_rows)
+        if labelled is None:
+            raise ValueError(f"`{name}` learns from what is labelled, and no sample is.")
+        features = self.features_of(rows)
+        return {
+            "features": features.to(self._device),
+            "labelled": labelled,
+            "generator": generator,
+            "steps": self.steps,
+            "hidden": self.hidden,
+            "dropout": self.dropout,
+            "lr": self.lr,
+            "weight_decay": self.weight_decay,
+            "unlabelled_weight": self.unlabelled_weight,
+            "progress": _Progress(name, len(features) + len(labelled), self.steps).say,
+        }
+
+
+def _chunk(inputs: Any, start: int, count: int) -> Any:
+    places = torch.arange(start, start + _CHUNK)
+    places[places >= count] = start
+    return pytree.tree_map_only(Tensor, lambda t: t[places.to(t.device)], inputs)
+
+
+class UncertainGCN(GraphAcquisition):
+    r"""Samples of which a graph network cannot say whether they are labelled (Caramalau et al., CVPR 2021).
+
+    .. math:: \arg\min_x |s(x) - s_\mathrm{margin}|, \qquad s = P(\text{labelled})
+
+    See :func:`lightning_al.functional.uncertain_gcn` and, for the network, :func:`lightning_al.functional.train_gcn`.
+
+    Args:
+        margin: :math:`s_\mathrm{margin}`, from 0, samples most unlike the labelled, to 1.
+        steps: Of Adam, each on the whole graph.
+        hidden: Width of the network's hidden layer.
+        dropout: Of the hidden layer, in training.
+        lr: Learning rate.
+        weight_decay: As Adam has it, added to the gradient.
+        unlabelled_weight: Weight of the unlabelled samples' part of the loss.
+        features: Name of the model's layer to take features from; default what the last linear layer gets, as in the
+            paper.
+        encoder: A module or a file that gives features in the model's place; see :class:`FeatureAcquisition`.
+
+    Raises:
+        ValueError: If an option is out of range.
+
+    Example:
+        >>> rows = {"index": torch.arange(3), "features": torch.eye(3)}
+        >>> labelled = {"index": torch.tensor([7]), "features": torch.tensor([[0.0, 0.0, 1.0]])}
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> UncertainGCN(margin=1.0).select(rows, 1, labelled_rows=labelled, generator=generator)  # like the labelled
+        tensor([2])
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.1,
+        steps: int = 200,
+        hidden: int = 128,
+        dropout: float = 0.3,
+        lr: float = 1e-3,
+        weight_decay: float = 5e-4,
+        unlabelled_weight: float = 1.2,
+        features: str | None = None,
+        encoder: nn.Module | str | Path | None = None,
+    ) -> None:
+        check_margin(margin)
+        super().__init__(steps, hidden, dropout, lr, weight_decay, unlabelled_weight, features, encoder)
+        self.margin = margin
+
+    def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
+        """Train the network, and take the candidates whose probability is nearest to the margin."""
+        training = self._training(rows, labelled_rows, generator)
+        scores = F_al.uncertain_gcn(margin=self.margin, **training)
+        return super().select({**rows, "score": scores}, k, labelled_rows=labelled_rows, generator=generator)
+
+
+class CoreGCN(GraphAcquisition):
+    """Samples farthest from all labelled or picked, as a graph network sees them (Caramalau et al., CVPR 2021).
+
+    See :func:`lightning_al.functional.core_gcn` and, for the network, :func:`lightning_al.functional.train_gcn`.
+
+    Args:
+        steps: Of Adam, each on the whole graph.
+        hidden: Width of the network's hidden layer.
+        dropout: Of the hidden layer, in training.
+        lr: Learning rate.
+        weight_decay: As Adam has it, added to the gradient.
+        unlabelled_weight: Weight of the unlabelled samples' part of the loss.
+        features: Name of the model's layer to take features from; default what the last linear layer gets, as in the
+            paper.
+        encoder: A module or a file that gives features in the model's place; see :class:`FeatureAcquisition`.
+
+    Raises:
+        ValueError: If an option is out of range.
+
+    Example:
+        >>> rows = {"index": torch.arange(3), "features": torch.eye(3)}
+        >>> labelled = {"index": torch.tensor([7]), "features": torch.tensor([[0.0, 0.0, 1.0]])}
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> CoreGCN().select(rows, 3, labelled_rows=labelled, generator=generator)[2]  # it coincides with the labelled
+        tensor(2)
+    """
+
+    def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
+        """Train the network, and take the farthest candidates, one after the other."""
+        return F_al.core_gcn(k=k, **self._training(rows, labelled_rows, generator))
+
+
+class _Progress:
+    """Says how far a training is that takes long, and how it went.
+
+    Args:
+        name: Whose.
+        nodes: Of the graph.
+        steps: In all.
+    """
+
+    def __init__(self, name: str, nodes: int, steps: int) -> None:
+        self.what = f"{name}, a graph of {nodes:,} samples"
+        self.steps = steps
+        self.first: float | None = None
+        self.due = time.monotonic() + _SECONDS
+
+    def say(self, step: int, loss: Tensor) -> None:
+        """Take note of a step."""
+        if self.first is None:
+            self.first = float(loss)
+        if step == self.steps:
+            rank_zero_info(f"{self.what}: loss {self.first:.4g} to {float(loss):.4g} in {step} steps.")
+        elif time.monotonic() >= self.due:
+            self.due += _SECONDS
+            rank_zero_info(f"{self.what}: step {step} of {self.steps}, loss {float(loss):.4g}.")

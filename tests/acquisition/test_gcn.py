@@ -1,0 +1,198 @@
+import inspect
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from acquisition.bound import seeded
+from lightning_al import ActiveLearningLoop
+from lightning_al import functional as F_al
+from lightning_al.acquisition import CoreGCN, UncertainGCN
+from lightning_al.acquisition.gcn import _Progress
+from lightning_al.task import ClassificationTask
+from tests.projects import Data, Net, make_data, make_trainer, picks
+
+X = make_data()[0]
+ROWS = {"index": torch.arange(50), "features": X[:50]}
+KNOWN = {"index": torch.arange(50, 60), "features": X[50:]}
+BOTH = pytest.mark.parametrize("cls", [CoreGCN, UncertainGCN])
+OPTIONS = {"steps": 7, "hidden": 6, "dropout": 0.5, "lr": 0.02, "weight_decay": 0.1, "unlabelled_weight": 0.7}
+
+
+def test_they_are_made_of_their_functions():
+    got = CoreGCN(**OPTIONS).select(ROWS, 9, labelled_rows=KNOWN, generator=seeded(4))
+    assert torch.equal(got, F_al.core_gcn(X[:50], 9, labelled=X[50:], generator=seeded(4), **OPTIONS))
+    got = UncertainGCN(margin=0.4, **OPTIONS).select(ROWS, 9, labelled_rows=KNOWN, generator=seeded(4))
+    scores = F_al.uncertain_gcn(X[:50], labelled=X[50:], generator=seeded(4), margin=0.4, **OPTIONS)
+    assert torch.equal(got, F_al.top_k(scores, 9))
+
+
+def test_defaults_are_those_of_the_functions():
+    published = {
+        name: p.default
+        for name, p in inspect.signature(F_al.train_gcn).parameters.items()
+        if p.default is not p.empty and name != "progress"
+    }
+    for cls in (CoreGCN, UncertainGCN):
+        mine = {name: p.default for name, p in inspect.signature(cls).parameters.items()}
+        assert published.items() <= mine.items()
+    assert inspect.signature(UncertainGCN).parameters["margin"].default == 0.1
+
+
+@BOTH
+def test_what_is_labelled_counts(cls):
+    other = {"index": KNOWN["index"], "features": -X[50:]}
+    both = [cls(steps=20).select(ROWS, 9, labelled_rows=rows, generator=seeded()).tolist() for rows in (KNOWN, other)]
+    assert both[0] != both[1]
+
+
+@BOTH
+def test_needs_labelled_samples_and_a_generator(cls):
+    assert "labels" in cls().requires
+    assert "labels" in cls(encoder=nn.Identity()).requires
+    with pytest.raises(ValueError, match=f"`{cls.__name__}` learns from what is labelled, and no sample is"):
+        cls().select(ROWS, 2, labelled_rows={}, generator=seeded())
+    with pytest.raises(ValueError, match=f"`{cls.__name__}` trains a network.*needs a `generator`"):
+        cls().select(ROWS, 2, labelled_rows=KNOWN, generator=None)
+
+
+@BOTH
+def test_cannot_choose_the_initial_set(cls):
+    with pytest.raises(ValueError, match=f"`initial_by={cls.__name__}.*learns from labelled samples"):
+        ActiveLearningLoop(Net(), Data(), initial=6, initial_by=cls(encoder=nn.Identity()), query_size=4, rounds=1)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "`steps` must be at least 1, got 0"),
+        ({"hidden": 0}, "`hidden`"),
+        ({"dropout": 1.0}, "`dropout`"),
+        ({"lr": 0.0}, "`lr`"),
+        ({"weight_decay": math.nan}, "`weight_decay`"),
+        ({"unlabelled_weight": -1.0}, "`unlabelled_weight`"),
+        ({"features": "net", "encoder": nn.Identity()}, "give one of them"),
+    ],
+)
+def test_refuses(cls, options, message):
+    with pytest.raises(ValueError, match=message):
+        cls(**options)
+
+
+def test_refuses_a_margin_that_is_no_probability():
+    with pytest.raises(ValueError, match=r"`margin` must be between 0 and 1, got 1\.5"):
+        UncertainGCN(margin=1.5)
+
+
+def test_equal_samples_are_said_once_and_taken_in_their_order():
+    same = {"index": torch.arange(50), "features": torch.ones(50, 4)}
+    known = {"index": torch.arange(50, 52), "features": torch.ones(2, 4)}
+    acquisition = UncertainGCN(steps=3)
+    with pytest.warns(UserWarning, match="UncertainGCN gave all 50 candidates the same score"):
+        got = acquisition.select(same, 4, labelled_rows=known, generator=seeded())
+    assert got.tolist() == [0, 1, 2, 3]
+
+
+# --------------------------------------------------------------------------------------------------- bits and batches
+
+
+class Single(nn.Module):
+    """In float32, where matrix products round differently for batches of one."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.seen = []
+        self.net = nn.Sequential(nn.Linear(40, 300), nn.ReLU(), nn.Linear(300, 200), nn.ReLU(), nn.Linear(200, 3))
+
+    def forward(self, x):
+        self.seen.append(len(x))
+        return self.net(x)
+
+
+@BOTH
+def test_features_do_not_depend_on_the_batch_to_the_last_bit(cls):
+    x = torch.randn(90, 40, generator=seeded(5))
+    acquisition = cls()
+    acquisition._task = ClassificationTask()
+    model = Single()
+    whole = acquisition.rows(model, (x, None))["features"]
+    assert set(model.seen) == {32}
+    for size in (1, 7, 33, 64):
+        parts = [acquisition.rows(model, (some, None))["features"] for some in x.split(size)]
+        assert torch.equal(torch.cat(parts), whole)
+
+
+@BOTH
+@pytest.mark.parametrize("count", [1, 31, 32, 33])
+def test_chunks_take_any_inputs(cls, count):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Linear(4, 2).double()
+
+        def forward(self, inputs):
+            return self.last(inputs["a"] + inputs["more"][0])
+
+    a, b = X[:1].repeat(count, 1), torch.randn(count, 4, generator=seeded(), dtype=torch.float64)
+    acquisition = cls()
+    acquisition._task = ClassificationTask()
+    got = acquisition.rows(Two(), ({"a": a, "more": [b]}, None))["features"]
+    assert torch.equal(got, a + b)
+
+
+# ------------------------------------------------------------------------------------------------------- in a campaign
+
+
+@BOTH
+def test_a_killed_campaign_goes_on_as_if_it_had_not_been(tmp_path, cls):
+    class Killed(cls):
+        _left = None
+
+        def select(self, *args, **kwargs):
+            found = super().select(*args, **kwargs)
+            if self._left is not None:
+                self._left -= 1
+                if self._left < 0:
+                    raise KeyboardInterrupt
+            return found
+
+    Killed.__name__ = cls.__name__
+
+    def run(name, resume=False, left=None):
+        acquisition = Killed(steps=10)
+        acquisition._left = left
+        loop = ActiveLearningLoop(Net(), Data(), initial=6, query_size=4, rounds=3, dirpath=tmp_path / name)
+        return picks(loop.run(make_trainer(tmp_path, acquisition=acquisition), resume=resume))
+
+    whole = run("whole")
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        run("killed", left=1)
+    assert run("killed", resume=True) == whole
+    assert len({tuple(p) for p in whole}) == 4
+
+
+def test_progress_is_said_where_it_takes_long(monkeypatch):
+    said = []
+    clock = iter([0.0, 1.0, 11.0, 12.0, 20.5])
+    monkeypatch.setattr("lightning_al.acquisition.gcn.rank_zero_info", said.append)
+    monkeypatch.setattr("lightning_al.acquisition.gcn.time.monotonic", lambda: next(clock))
+    progress = _Progress("CoreGCN", 12345, 5)
+    for step in range(1, 6):
+        progress.say(step, torch.tensor(2.0 / step))
+    assert said == [
+        "CoreGCN, a graph of 12,345 samples: step 2 of 5, loss 1.",
+        "CoreGCN, a graph of 12,345 samples: step 4 of 5, loss 0.5.",
+        "CoreGCN, a graph of 12,345 samples: loss 2 to 0.4 in 5 steps.",
+    ]
+
+
+@BOTH
+def test_a_line_says_how_the_training_went(monkeypatch, cls):
+    said = []
+    monkeypatch.setattr("lightning_al.acquisition.gcn.rank_zero_info", said.append)
+    cls(steps=5).select(ROWS, 2, labelled_rows=KNOWN, generator=seeded())
+    assert len(said) == 1
+    assert said[0].startswith(f"{cls.__name__}, a graph of 60 samples: loss ")
