@@ -31,11 +31,11 @@ LABELLED = [4, 33, 17, 8, 25, 12, 1, 30, 21]
 POOL = [i for i in torch.randperm(SIZE, generator=torch.Generator().manual_seed(1)).tolist() if i not in LABELLED]
 
 
-def weights(seed: int) -> dict[str, Tensor]:
+def weights(seed: int, net: Net | None = None) -> dict[str, Tensor]:
     """Of a ``Net`` with BatchNorm, its buffers too."""
     g = torch.Generator().manual_seed(seed)
-    shapes = {name: t.shape for name, t in Net(batch_norm=True).state_dict().items()}
-    state = {name: torch.randn(shape, generator=g, dtype=torch.float64) for name, shape in shapes.items()}
+    net = Net(batch_norm=True) if net is None else net
+    state = {name: torch.randn(t.shape, generator=g, dtype=torch.float64) for name, t in net.state_dict().items()}
     state["net.1.running_var"] = state["net.1.running_var"].square() + 0.1
     state["net.1.num_batches_tracked"] = torch.tensor(3)
     return state
@@ -43,7 +43,7 @@ def weights(seed: int) -> dict[str, Tensor]:
 
 def prepare(net: Net) -> Net:
     """Weights, buffers and all else that scoring must neither change nor be misled by, the same everywhere."""
-    net.load_state_dict(weights(5))
+    net.load_state_dict(weights(5, net))
     net.train()
     net.net[2].eval()  # a flag of the user's own
     net.net[0].weight.grad = torch.ones_like(net.net[0].weight)
