@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from acquisition.bound import seeded
 from lightning_al import ActiveLearningLoop
@@ -12,6 +13,7 @@ from lightning_al.acquisition import CoreGCN, UncertainGCN
 from lightning_al.acquisition.gcn import _Progress
 from lightning_al.task import ClassificationTask
 from tests.projects import Data, Net, make_data, make_trainer, picks
+from tests.test_processes import fork
 
 X = make_data()[0]
 ROWS = {"index": torch.arange(50), "features": X[:50]}
@@ -172,6 +174,35 @@ def test_a_killed_campaign_goes_on_as_if_it_had_not_been(tmp_path, cls):
         run("killed", left=1)
     assert run("killed", resume=True) == whole
     assert len({tuple(p) for p in whole}) == 4
+
+
+class Float(Net):
+    """In float32, and wide enough that batches of one round differently. It keeps its weights."""
+
+    def __init__(self):
+        super().__init__(lr=0.0)
+        torch.manual_seed(7)
+        self.net = nn.Sequential(nn.Linear(4, 300), nn.ReLU(), nn.Linear(300, 200), nn.ReLU(), nn.Linear(200, 3))
+
+
+class Singles(Data):
+    def setup(self, stage):
+        self.train = TensorDataset(make_data()[0].float(), make_data()[1])
+        self.held_out = TensorDataset(make_data(20, seed=1)[0].float(), make_data(20, seed=1)[1])
+
+
+@BOTH
+@pytest.mark.parametrize(("size", "processes"), [(1, 1), (7, 1), (7, 2)])
+def test_float32_campaigns_pick_the_same_in_whatever_batches_and_processes(tmp_path, cls, size, processes):
+    def run(name, size, processes=1):
+        strategy, devices = fork(processes) if processes > 1 else ("auto", 1)
+        loop = ActiveLearningLoop(
+            Float(), Singles(), initial=6, query_size=9, rounds=1, dirpath=tmp_path / name, pool_batch_size=size
+        )
+        trainer = make_trainer(tmp_path, acquisition=cls(), strategy=strategy, devices=devices, max_epochs=1)
+        return picks(loop.run(trainer))
+
+    assert run("some", size, processes) == run("whole", 60)
 
 
 def test_progress_is_said_where_it_takes_long(monkeypatch):
