@@ -1,7 +1,6 @@
 """The active-learning loop: fit, evaluate, score, select, label, record."""
 
 import functools
-import io
 import logging
 import math
 from collections.abc import Iterable
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from torch import Tensor
 
@@ -29,6 +27,10 @@ from lightning_al.querying import query
 from lightning_al.task import ClassificationTask, Task
 
 log = logging.getLogger(__name__)
+
+
+RETURNED = "returned.ckpt"
+"""What processes that are copies of this one hand back, beside the ledger until it is read."""
 
 
 class ActiveLearningLoop:
@@ -67,6 +69,7 @@ class ActiveLearningLoop:
 
     Example:
         >>> from tempfile import mkdtemp
+        >>> import torch
         >>> from lightning_al.acquisition import Entropy
         >>> from lightning_al.zoo import Classifier
         >>> data = torch.utils.data.TensorDataset(torch.randn(30, 4), torch.arange(30) % 3)
@@ -239,14 +242,20 @@ class ActiveLearningLoop:
         """Run the whole campaign inside one launch of the Trainer's processes, and copy back from copies."""
         acquisition = check_project(self, trainer)
         copies = _compat.launches_copies(trainer)
-        result, dirpath, status, weights = _compat.launch(
+        launched = _compat.launch(
             trainer, self._run_launched, self.model, trainer, acquisition, what, resume, k, copies
         )
-        if copies:
-            self.model.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
-            self._take(Campaign.load(dirpath))
-            self.status = status
-        return result
+        if not copies:
+            return launched
+        # A pipe takes 64 KiB at most before the parent reads, and it reads once its children have ended.
+        campaign = Campaign.load(launched)
+        returned = campaign.load_state(RETURNED)
+        assert returned is not None
+        (campaign.dirpath / RETURNED).unlink()
+        self.model.load_state_dict(returned["state_dict"])
+        self._take(campaign)
+        self.status = returned["status"]
+        return returned["result"]
 
     def _run_launched(
         self,
@@ -257,7 +266,8 @@ class ActiveLearningLoop:
         resume: bool,
         k: int | None,
         copies: bool,
-    ) -> tuple[Any, str, str, bytes]:
+    ) -> Any:
+        """Return what was asked for; from a copy of this process, the campaign's folder, with the rest in a file."""
         self.model = model
         _compat.run_in_place(trainer)
         try:
@@ -279,13 +289,14 @@ class ActiveLearningLoop:
                 self._fits.release()
         for logger in trainer.loggers:
             logger.save()
-        buffer = io.BytesIO()
-        if copies and trainer.is_global_zero:
-            torch.save({name: t.cpu() for name, t in model.state_dict().items()}, buffer)
-        if copies:  # a worker process ends without running what is registered for its exit
-            trainer.strategy.barrier("end of campaign")
-            end_process_group()
-        return result, str(campaign.dirpath), self.status, buffer.getvalue()
+        if not copies:
+            return result
+        state = {"state_dict": model.state_dict(), "status": self.status, "result": result}
+        campaign.save_state(RETURNED, state)
+        # A worker process ends without running what is registered for its exit.
+        trainer.strategy.barrier("end of campaign")
+        end_process_group()
+        return str(campaign.dirpath)
 
     def _take(self, campaign: Campaign) -> None:
         self.campaign = campaign

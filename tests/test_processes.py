@@ -103,6 +103,27 @@ def test_ask_and_tell_between_launches(tmp_path):
     assert len({*first, *second, *third}) == 16
 
 
+@pytest.mark.parametrize("what", ["run", "ask"])
+def test_forked_processes_hand_back_more_than_a_pipe_takes(tmp_path, what):
+    class Large(Net):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("table", torch.arange(100_000.0))
+
+    model = Large()
+    model.table.zero_()
+    loop = ActiveLearningLoop(model, Data(), initial=6, query_size=5, rounds=1, dirpath=tmp_path / "c")
+    before = model.net[0].weight.clone()
+    with torch.no_grad():
+        model.table += 1
+    strategy, devices = fork(2)
+    found = getattr(loop, what)(make_trainer(tmp_path, strategy=strategy, devices=devices, max_epochs=1))
+    assert len(found) == (2 if what == "run" else 5)
+    assert not torch.equal(before, model.net[0].weight)
+    assert bool((model.table == 1).all())
+    assert not list((tmp_path / "c").glob("returned*"))
+
+
 def test_an_error_on_one_rank_reaches_the_others(tmp_path):
     class Broken(Entropy):
         def select(self, rows, k, *, labelled_rows, generator):
