@@ -15,6 +15,7 @@ from lightning_al.campaign import state_file
 from lightning_al.checks import check_positions
 from lightning_al.distributed import on_rank_zero
 from lightning_al.fitting import call_round_hook
+from lightning_al.pool import Pool
 from lightning_al.randomness import derive_seed, generator
 from lightning_al.scoring import score_pool
 
@@ -36,6 +37,23 @@ def query(loop: ActiveLearningLoop, trainer: pl.Trainer, acquisition: Acquisitio
     event = loop.campaign.record(trainer.strategy, "asked", lambda: {"round": number, **picked})
     call_round_hook(trainer, "on_query_end", loop)
     return list(event["indices"])
+
+
+def pick_initial(
+    loop: ActiveLearningLoop, trainer: pl.Trainer, pool: Pool, k: int, *purpose: int | str
+) -> dict[str, Any]:
+    """Let ``initial_by``, an acquisition, choose ``k`` samples that are unlabelled in ``pool``; see :func:`pick`."""
+    chooser = loop.initial_by
+    assert isinstance(chooser, Acquisition)
+    assert loop.oracle is not None
+    chooser.bind(loop.task, loop.oracle)
+    try:
+        chooser.check_pool(len(pool))
+        candidates = pool.candidates(generator=generator(loop.seed, *purpose))
+        return pick(loop, trainer, chooser, candidates, min(k, len(candidates)), *purpose, "select")
+    finally:
+        if chooser not in trainer.callbacks:  # one may do both
+            chooser.unbind()
 
 
 def pick(
