@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_al.acquisition.base import Acquisition, LocalRows, Query, State, learns
 from lightning_al.campaign import state_file
 from lightning_al.checks import check_positions
-from lightning_al.distributed import on_rank_zero
+from lightning_al.distributed import Shard, on_rank_zero
 from lightning_al.fitting import call_round_hook
 from lightning_al.pool import Pool
 from lightning_al.randomness import derive_seed, generator
@@ -150,14 +150,19 @@ def score(
     gather: bool = False,
     check: bool = False,
 ) -> dict[str, Tensor]:
-    """Return the acquisition's rows of dataset ``indices``, in that order.
+    """Return the acquisition's rows of dataset ``indices``, in that order, as :func:`score_pool` does.
 
     ``gather`` puts the rows of all processes together in any case; ``check`` refuses what cannot work.
     """
     scored = [acquisition] if acquisition.requires - NOT_OF_THE_PASS else []
-    if not scored and not check:
+    if not scored and not check and (gather or acquisition.gathers):
         return {"index": indices}
     sharded, local = loop.datamodule.pool_pass(indices, acquisition.batch_multiple)
+    if not scored and not check:  # what comes from a file is dealt out too
+        if not sharded:
+            return {"index": indices}
+        shard = Shard.of_blocks(local, len(indices), trainer.strategy.root_device)
+        return LocalRows({"index": indices[local.start : local.stop]}, shard)
     found = score_pool(
         trainer,
         loop.model,

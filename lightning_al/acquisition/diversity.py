@@ -48,7 +48,9 @@ class ProbCover(FeatureAcquisition):
     r"""Samples whose balls of radius ``delta`` cover the most samples (Yehuda et al., NeurIPS 2022).
 
     See :func:`lightning_al.functional.prob_cover`. The paper's features come from a self-supervised encoder, which
-    ``encoder=`` takes; the default here, the model's own, changes from round to round.
+    ``encoder=`` takes; the default here, the model's own, changes from round to round. All pairs are compared: over
+    several processes the features are gathered on the first, which needs memory for a copy of all (4 N d bytes; a few
+    with ``"auto"``, for k-means) and, past a gigabyte, disk for another.
 
     Args:
         delta: Radius of the balls on the unit sphere, > 0; or ``"auto"``, the largest for which a share ``purity`` of
@@ -116,7 +118,9 @@ class TypiClust(FeatureAcquisition):
     """The most typical sample of each large cluster without labels (Hacohen et al., ICML 2022). For small budgets.
 
     See :func:`lightning_al.functional.typiclust`. The paper's features come from a self-supervised encoder, which
-    ``encoder=`` takes; the default here is the model's own. Needs scikit-learn.
+    ``encoder=`` takes; the default here is the model's own. Needs scikit-learn. For k-means, features are gathered on
+    the first of several processes, which needs memory for a few copies of all (4 N d bytes each) and, past a gigabyte,
+    disk for another.
 
     Args:
         max_clusters: The largest number of clusters, at least 1.
