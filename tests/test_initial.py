@@ -150,6 +150,7 @@ def test_the_ledger_says_how(tmp_path, encoder):
     named = "Identity" if isinstance(encoder, nn.Module) else str(encoder)
     assert options["initial_by"] == {
         "class": "TypiClust", "selection": "top", "encoder": named, "max_clusters": 9, "neighbours": 20,
+        "variant": "paper",
     }  # fmt: skip
     assert options["acquisition"]["encoder"] == named
     for path in (tmp_path / "c" / "ledger").iterdir():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import LocalRows, Rows
 from lightning_al.acquisition.features import FeatureAcquisition
+from lightning_al.functional.typiclust import check_variant
 
 
 class CoreSet(FeatureAcquisition):
@@ -125,6 +126,7 @@ class TypiClust(FeatureAcquisition):
     Args:
         max_clusters: The largest number of clusters, at least 1.
         neighbours: Nearest neighbours over which typicality is taken, at least 1.
+        variant: ``"paper"``; or ``"code"``, as its authors' code differs from it.
         features: Name of the model's layer to take features from; default what the last linear layer gets.
         encoder: A module or a file that gives features in the model's place; see :class:`FeatureAcquisition`.
 
@@ -136,15 +138,18 @@ class TypiClust(FeatureAcquisition):
         self,
         max_clusters: int = 500,
         neighbours: int = 20,
+        variant: str = "paper",
         features: str | None = None,
         encoder: nn.Module | str | Path | None = None,
     ) -> None:
         for name, value in {"max_clusters": max_clusters, "neighbours": neighbours}.items():
             if value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        check_variant(variant)
         super().__init__(features=features, encoder=encoder)
         self.max_clusters = max_clusters
         self.neighbours = neighbours
+        self.variant = variant
 
     def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
         """Take the most typical candidates of clusters that have the fewest labels."""
@@ -157,4 +162,5 @@ class TypiClust(FeatureAcquisition):
             labelled=self.centres_of(labelled_rows),
             max_clusters=self.max_clusters,
             neighbours=self.neighbours,
+            variant=self.variant,
         )
