@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 
 from lightning_al._compat import infinite_barrier
+from lightning_al.storage import empty_rows, rows_at_a_time
 
 T = TypeVar("T")
 
@@ -70,17 +71,19 @@ def gather_objects(value: T) -> list[T]:
     return gathered
 
 
-def gather_rows(rows: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+def gather_rows(rows: dict[str, Tensor], device: torch.device, *, keep: bool = True) -> dict[str, Tensor]:
     """Concatenate the rows of all ranks in rank order; ranks may hold different numbers of rows, or none.
 
-    ``all_gather`` on unequal lengths aborts the process, hence lengths first, then padding, then a cut.
+    ``all_gather`` on unequal lengths aborts the process, hence lengths first, then padding, then a cut. Goes block by
+    block: on the device there are never more than a few MiB of each rank's.
 
     Args:
         rows: Tensors with equal first dimension; a rank without rows gives an empty dict.
         device: Where the process group's backend can reach tensors.
+        keep: Whether this rank wants them; else it takes part, and gets none.
 
     Returns:
-        The same keys on every rank, on the CPU.
+        The same keys, on the CPU; in a file past :data:`lightning_al.storage.LIMIT`.
     """
     # Names, shapes and dtypes travel too: a rank without rows does not know them.
     shapes = gather_objects({name: (tuple(t.shape), t.dtype) for name, t in sorted(rows.items())})
@@ -90,12 +93,21 @@ def gather_rows(rows: dict[str, Tensor], device: torch.device) -> dict[str, Tens
     gathered: dict[str, Tensor] = {}
     for name, (shape, dtype) in layout.items():
         lengths = [s[name][0][0] if s else 0 for s in shapes]
-        padded = torch.zeros((max(lengths), *shape[1:]), dtype=dtype, device=device)
-        if name in rows:
-            padded[: len(rows[name])] = rows[name].to(device)
-        parts = [torch.empty_like(padded) for _ in lengths]
-        dist.all_gather(parts, padded)
-        gathered[name] = torch.cat([p[:n].cpu() for p, n in zip(parts, lengths, strict=True)])
+        whole = empty_rows((sum(lengths) if keep else 0, *shape[1:]), dtype)
+        step = rows_at_a_time(shape, dtype)
+        for start in range(0, max(lengths), step):
+            padded = torch.zeros((min(step, max(lengths) - start), *shape[1:]), dtype=dtype, device=device)
+            if name in rows:
+                mine = rows[name][start : start + step]
+                padded[: len(mine)] = mine.to(device)
+            parts = [torch.empty_like(padded) for _ in lengths]
+            dist.all_gather(parts, padded)
+            for rank, (part, length) in enumerate(zip(parts, lengths, strict=True)):
+                count = min(max(length - start, 0), len(part))
+                if keep and count:
+                    at = sum(lengths[:rank]) + start
+                    whole[at : at + count] = part[:count].cpu()
+        gathered[name] = whole
     return gathered
 
 

@@ -1,17 +1,23 @@
 """From answers to labels: what an oracle or a person says goes to the ledger first."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
 from lightning.pytorch.strategies import Strategy
 
+from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign import INITIAL_ROUND, Campaign, Event
-from lightning_al.datamodule import ActiveDataModule
 from lightning_al.distributed import on_rank_zero
 from lightning_al.oracle import Answers, Oracle, sort_answers
-from lightning_al.pool import Pool
+from lightning_al.querying import pick_initial
 from lightning_al.randomness import generator
 from lightning_al.task import Task
+
+if TYPE_CHECKING:
+    from lightning_al.loop import ActiveLearningLoop
 
 KeyOf = Callable[[int], str | None]
 
@@ -68,16 +74,21 @@ def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, strategy: St
             campaign.apply(event)
 
 
-def another_initial_set(options: dict[str, Any], pool: Pool, datamodule: ActiveDataModule) -> dict[str, Any]:
+def another_initial_set(loop: ActiveLearningLoop, trainer: pl.Trainer) -> dict[str, Any]:
     """Return the question for as many other samples, where all of the initial ones were declined.
+
+    Chosen by ``initial_by`` if that is an acquisition, else drawn at random. The same on every rank.
 
     Raises:
         RuntimeError: If there are no others.
     """
-    initial = options["initial"]
-    count = initial if isinstance(initial, int) else len(initial)
-    indices = pool.candidates(count, generator=generator(options["seed"], "initial", len(pool.skipped))).tolist()
+    pool = loop.pool
+    purpose = ("initial", len(pool.skipped))
+    count = loop.initial if isinstance(loop.initial, int) else len(loop.initial)
+    indices = pool.candidates(count, generator=generator(loop.seed, *purpose)).tolist()
     if not indices:
         raise RuntimeError(f"All {len(pool)} samples were declined, so there is nothing to train on.")
-    keys = [datamodule.key(i) for i in indices]
+    if isinstance(loop.initial_by, Acquisition):
+        return {"round": INITIAL_ROUND, **pick_initial(loop, trainer, pool, count, *purpose)}
+    keys = [loop.datamodule.key(i) for i in indices]
     return {"round": INITIAL_ROUND, "indices": indices, "keys": keys, "scores": [], "seconds": {}}

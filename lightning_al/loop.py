@@ -405,8 +405,8 @@ class ActiveLearningLoop:
                 if len(self.pool.labelled) > 0:
                     return True
                 # The annotator declined all of the initial set.
-                draw = functools.partial(another_initial_set, self.options, self.pool, self.datamodule)
-                self.campaign.record(trainer.strategy, "asked", draw)
+                others = another_initial_set(self, trainer)
+                self.campaign.record(trainer.strategy, "asked", functools.partial(dict, others))
             collect_answers(self.campaign, self.oracle, self.task, trainer.strategy, self.datamodule.key)
             if len(self.pool.pending) > 0:
                 return False

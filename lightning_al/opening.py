@@ -20,7 +20,7 @@ from lightning_al.gradients.scoring_mode import batch_size_of
 from lightning_al.initial import choose_initial
 from lightning_al.oracle import DatasetOracle, sort_answers
 from lightning_al.pool import Pool
-from lightning_al.querying import pick, score
+from lightning_al.querying import pick_initial, score
 from lightning_al.randomness import generator
 from lightning_al.redrawing import check_redrawable
 
@@ -70,7 +70,7 @@ def open_campaign(
         check_sizes(loop.options, size)
     initial: list[int] = []
     if events is None or len(events) == 1:  # a kill may come between the first two events
-        initial = _choose(loop, trainer, acquisition, size)
+        initial = _choose(loop, trainer, size)
         loop.datamodule.check_training(len(initial))
         if loop.oracle.simulated:
             on_rank_zero(strategy, lambda: _check_labels(loop, initial))
@@ -193,7 +193,7 @@ def _read(dirpath: Path | None, resume: bool) -> list[Event] | None:
     return Campaign.read_events(dirpath)
 
 
-def _choose(loop: ActiveLearningLoop, trainer: pl.Trainer, acquisition: Acquisition, size: int) -> list[int]:
+def _choose(loop: ActiveLearningLoop, trainer: pl.Trainer, size: int) -> list[int]:
     """Return the initial set, the same on every rank."""
     chooser = loop.initial_by
     if not isinstance(chooser, Acquisition):
@@ -202,16 +202,8 @@ def _choose(loop: ActiveLearningLoop, trainer: pl.Trainer, acquisition: Acquisit
             trainer.strategy,
             lambda: choose_initial(loop.initial, chooser, Pool(size), dataset, loop.task, seed=loop.seed),
         )
-    assert loop.oracle is not None
     assert isinstance(loop.initial, int)
-    chooser.bind(loop.task, loop.oracle)
-    try:
-        chooser.check_pool(size)
-        candidates = Pool(size).candidates(generator=generator(loop.seed, "initial"))
-        return list(pick(loop, trainer, chooser, candidates, loop.initial, "initial", "select")["indices"])
-    finally:
-        if chooser is not acquisition:  # one may do both
-            chooser.unbind()
+    return list(pick_initial(loop, trainer, Pool(size), loop.initial, "initial")["indices"])
 
 
 def _check_labels(loop: ActiveLearningLoop, initial: list[int]) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition, LocalRows, Query, State, learns
 from lightning_al.checks import check_positions
-from lightning_al.distributed import on_rank_zero
+from lightning_al.distributed import Shard, on_rank_zero
 from lightning_al.fitting import call_round_hook
+from lightning_al.pool import Pool
 from lightning_al.randomness import derive_seed, generator
 from lightning_al.refitting import refit
 from lightning_al.scoring import score_pool
@@ -36,6 +37,23 @@ def query(loop: ActiveLearningLoop, trainer: pl.Trainer, acquisition: Acquisitio
     event = loop.campaign.record(trainer.strategy, "asked", lambda: {"round": number, **picked})
     call_round_hook(trainer, "on_query_end", loop)
     return list(event["indices"])
+
+
+def pick_initial(
+    loop: ActiveLearningLoop, trainer: pl.Trainer, pool: Pool, k: int, *purpose: int | str
+) -> dict[str, Any]:
+    """Let ``initial_by``, an acquisition, choose ``k`` samples that are unlabelled in ``pool``; see :func:`pick`."""
+    chooser = loop.initial_by
+    assert isinstance(chooser, Acquisition)
+    assert loop.oracle is not None
+    chooser.bind(loop.task, loop.oracle)
+    try:
+        chooser.check_pool(len(pool))
+        candidates = pool.candidates(generator=generator(loop.seed, *purpose))
+        return pick(loop, trainer, chooser, candidates, min(k, len(candidates)), *purpose, "select")
+    finally:
+        if chooser not in trainer.callbacks:  # one may do both
+            chooser.unbind()
 
 
 def pick(
@@ -139,14 +157,19 @@ def score(
     gather: bool = False,
     check: bool = False,
 ) -> dict[str, Tensor]:
-    """Return the acquisition's rows of dataset ``indices``, in that order.
+    """Return the acquisition's rows of dataset ``indices``, in that order, as :func:`score_pool` does.
 
     ``gather`` puts the rows of all processes together in any case; ``check`` refuses what cannot work.
     """
     scored = [acquisition] if acquisition.requires - NOT_OF_THE_PASS else []
-    if not scored and not check:
+    if not scored and not check and (gather or acquisition.gathers):
         return {"index": indices}
     sharded, local = loop.datamodule.pool_pass(indices, acquisition.batch_multiple)
+    if not scored and not check:  # what comes from a file is dealt out too
+        if not sharded:
+            return {"index": indices}
+        shard = Shard.of_blocks(local, len(indices), trainer.strategy.root_device)
+        return LocalRows({"index": indices[local.start : local.stop]}, shard)
     found = score_pool(
         trainer,
         loop.model,

@@ -1,7 +1,5 @@
 """The pool pass: what acquisitions need of each sample, in a known order, the same on every rank."""
 
-import math
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,6 +14,7 @@ from lightning_al.acquisition.base import Acquisition, LocalRows
 from lightning_al.distributed import Shard, gather_objects, gather_rows
 from lightning_al.functional.points import rows_not_finite
 from lightning_al.randomness import seed_global
+from lightning_al.storage import RowStore
 
 POSITION = "position"  # in the candidate list; travels with the rows of a rank
 
@@ -51,59 +50,6 @@ class BlockSampler(DistributedSampler):
         return len(self.block)
 
 
-class RowStore:
-    """The rows of one kind that come in batch by batch: in memory, or in a file past a size.
-
-    Args:
-        count: How many rows will come.
-        limit: Bytes up to which they are kept in memory. Larger ones go to an unnamed temporary file that is mapped
-            into memory, and vanishes with the tensor.
-
-    Example:
-        >>> store = RowStore(3)
-        >>> store.add(torch.ones(2, 4))
-        >>> store.add(torch.zeros(1, 4))
-        >>> store.rows().shape
-        torch.Size([3, 4])
-    """
-
-    LIMIT = 2**30
-
-    def __init__(self, count: int, limit: int | None = None) -> None:
-        self.count = count
-        self.limit = self.LIMIT if limit is None else limit
-        self.filled = 0
-        self._rows: Tensor | None = None
-
-    def add(self, values: Tensor) -> None:
-        """Take the next rows; more than were said to come are counted, not kept."""
-        values = values.detach()
-        if self._rows is None:
-            self._rows = self._allocate(values)
-        end = self.filled + len(values)
-        if end <= self.count:
-            self._rows[self.filled : end] = values
-        self.filled = end
-
-    def rows(self) -> Tensor:
-        """Return what came."""
-        assert self._rows is not None
-        return self._rows[: self.filled]
-
-    def _allocate(self, values: Tensor) -> Tensor:
-        shape = (self.count, *values.shape[1:])
-        bytes_ = math.prod(shape) * values.element_size()
-        # Outputs of a predict pass are inference tensors, of no use to autograd later.
-        with torch.inference_mode(False):
-            if bytes_ <= self.limit:
-                return torch.empty(shape, dtype=values.dtype)
-            with tempfile.NamedTemporaryFile(prefix="lightning_al_rows_") as file:
-                file.truncate(bytes_)
-                size = bytes_ // values.element_size()
-                mapped = torch.from_file(file.name, shared=True, size=size, dtype=values.dtype)
-            return mapped.view(shape)
-
-
 def score_pool(
     trainer: pl.Trainer,
     model: pl.LightningModule,
@@ -132,12 +78,13 @@ def score_pool(
         sharded: Whether each rank sees a part; else every rank sees all.
         local: The positions this rank sees.
         seed: Of whatever draws random numbers in the pass: augmentation, stochastic models.
-        gather: Whether every rank gets all rows, also of acquisitions that do not ask for it (``gathers``).
+        gather: Whether every rank gets all rows of acquisitions whose rows stay where they are (not ``gathers``).
         check: Called with the model and each batch first, to refuse what cannot work.
 
     Returns:
         For each acquisition its rows by name, in the order of ``indices``, on the CPU, with ``"index"`` holding the
-        dataset indices: all of them, the same on every rank, or :class:`~lightning_al.acquisition.base.LocalRows`.
+        dataset indices: all of them (of an acquisition that ``gathers``, on rank 0 only, and none on the others), or
+        :class:`~lightning_al.acquisition.base.LocalRows`.
 
     Raises:
         ValueError: If rows are missing or surplus, or a score is NaN or infinite; the dataset indices are named.
@@ -191,7 +138,12 @@ def score_pool(
         _check_finite(rows, indices[local.start : local.stop], len(indices), name)
         if sharded and (gather or acquisition.gathers):
             rows[POSITION] = torch.tensor(local, dtype=torch.long)
-            rows = _in_order(gather_rows(rows, trainer.strategy.root_device), len(indices))
+            keep = trainer.is_global_zero or not acquisition.gathers
+            rows = gather_rows(rows, trainer.strategy.root_device, keep=keep)
+            if not keep:
+                results.append({"index": indices[:0]})
+                continue
+            rows = _in_order(rows, len(indices))
         if len(next(iter(rows.values()), indices)) == len(indices):
             results.append({**rows, "index": indices})
         else:
@@ -219,6 +171,8 @@ def _check_finite(rows: dict[str, Tensor], indices: Tensor, total: int, name: st
 def _in_order(rows: dict[str, Tensor], n: int) -> dict[str, Tensor]:
     """Put gathered rows at their positions. Ranks that share a shard (tensor parallel ones) bring the same rows."""
     positions = rows.pop(POSITION)
+    if torch.equal(positions, torch.arange(n)):
+        return rows
     where = torch.full((n,), -1, dtype=torch.long)
     where[positions] = torch.arange(len(positions))
     if bool((where < 0).any()):

@@ -1,11 +1,13 @@
 import multiprocessing as mp
 import os
 import socket
+import tempfile
 
 import pytest
 import torch
 import torch.distributed as dist
 
+from lightning_al import storage
 from lightning_al.distributed import Shard, check_same_on_every_rank, gather_objects, gather_rows
 
 
@@ -55,6 +57,27 @@ def test_unequal_rows_come_together_in_rank_order(lengths):
     n = sum(lengths)
     expected = {"a": [float(i) for i in range(n)], "b": [[i, -i] for i in range(n)]} if n else {}
     assert in_processes(gather, len(lengths)) == [expected] * len(lengths)
+
+
+@pytest.mark.parametrize("lengths", [(3, 1), (0, 5), (2, 0, 4)])
+@pytest.mark.parametrize("block", [1, 40])
+def test_rows_travel_in_blocks_to_those_who_want_them(tmp_path, monkeypatch, lengths, block):
+    monkeypatch.setattr(storage, "_BLOCK", block)
+    monkeypatch.setattr(storage, "LIMIT", 7)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    whole = torch.arange(sum(lengths) * 2.0).view(-1, 2)
+
+    def gather(rank):
+        start = sum(lengths[:rank])
+        mine = whole[start : start + lengths[rank]]
+        got = gather_rows({"a": mine} if len(mine) else {}, torch.device("cpu"), keep=rank == 0)["a"]
+        with open("/proc/self/maps") as maps:
+            mapped = any(str(tmp_path) in line for line in maps)
+        return got.tolist(), got.shape[1], mapped
+
+    first, *others = in_processes(gather, len(lengths))
+    assert first == (whole.tolist(), 2, True)
+    assert others == [([], 2, False)] * len(others)
 
 
 def test_disagreement_is_named():

@@ -15,7 +15,7 @@ import torch
 from functional.test_greedy import by_hand
 from torch import nn
 
-from lightning_al import ActiveLearningLoop, AwaitTell, Campaign
+from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, Oracle
 from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ProbCover, Random, TypiClust
 from lightning_al.pool import Pool
 from lightning_al.randomness import generator
@@ -44,6 +44,19 @@ def run(folder, initial_by, processes=1, acquisition=None, resume=False, **optio
     )  # fmt: skip
     loop = loop_in(folder, initial_by, **options)
     return picks(loop.run(trainer, resume=resume)), asked(folder)
+
+
+class Declining(Oracle):
+    """Labels all samples but these."""
+
+    def __init__(self, declined):
+        self.declined = declined
+
+    def request(self, indices):
+        self.asked = indices
+
+    def poll(self):
+        return {i: SKIP if i in self.declined else int(make_data()[1][i]) for i in self.asked}
 
 
 def asked(folder):
@@ -85,6 +98,21 @@ def test_on_one_and_two_processes_after_a_kill_and_through_ask(tmp_path, encoder
     assert loop.ask(trainer) == picked[0]
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_chooses_again_where_all_of_it_is_declined(tmp_path, processes):
+    _, initial = run(tmp_path / "c", CoreSet(encoder=nn.Identity()), rounds=0)
+    run(tmp_path / "d", CoreSet(encoder=nn.Identity()), processes, rounds=0, oracle=Declining(initial))
+    first, second = [e["indices"] for e in Campaign.read_events(tmp_path / "d") if e["kind"] == "asked"]
+    assert first == initial
+    left = [i for i in Pool(SIZE).candidates(generator=generator(0, "initial")).tolist() if i not in initial]
+    everyone = Pool(SIZE)
+    everyone.ask(initial)
+    everyone.skip(initial)
+    candidates = everyone.candidates(generator=generator(0, "initial", len(initial)))
+    assert sorted(candidates.tolist()) == sorted(left)
+    assert second == candidates[by_hand(X[candidates], 7, None)].tolist()
+
+
 def test_the_initial_set_of_core_set_is_that_of_the_definition(tmp_path):
     _, initial = run(tmp_path / "c", CoreSet(encoder=nn.Identity()))
     candidates = Pool(SIZE).candidates(generator=generator(0, "initial"))
@@ -122,6 +150,7 @@ def test_the_ledger_says_how(tmp_path, encoder):
     named = "Identity" if isinstance(encoder, nn.Module) else str(encoder)
     assert options["initial_by"] == {
         "class": "TypiClust", "selection": "top", "encoder": named, "max_clusters": 9, "neighbours": 20,
+        "variant": "paper",
     }  # fmt: skip
     assert options["acquisition"]["encoder"] == named
     for path in (tmp_path / "c" / "ledger").iterdir():

@@ -1,4 +1,3 @@
-import gc
 import random
 import tempfile
 
@@ -10,9 +9,9 @@ import torch
 from hypothesis import given
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from lightning_al import ActiveLearningLoop
+from lightning_al import ActiveLearningLoop, storage
 from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ExpectedGradNorm, TypiClust
-from lightning_al.scoring import BlockSampler, RowStore
+from lightning_al.scoring import BlockSampler
 from tests.projects import Data, Net, make_data, make_trainer, picks
 from tests.test_processes import fork
 
@@ -132,40 +131,6 @@ def test_bf16_scores_are_float32(tmp_path):
 # -- where rows are kept -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int64, torch.bool])
-@pytest.mark.parametrize("shape", [(10,), (10, 3), (10, 2, 2)])
-@pytest.mark.parametrize("inference", [False, True])
-def test_rows_past_the_limit_are_in_a_file_that_vanishes(tmp_path, monkeypatch, dtype, shape, inference):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    values = (torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 9).to(dtype)
-    stores = RowStore(10), RowStore(10, limit=values.nbytes), RowStore(10, limit=values.nbytes - 1)
-    for store in stores:
-        with torch.inference_mode(inference):
-            for part in values.split([4, 1, 5]):
-                store.add(part.clone())
-        assert torch.equal(store.rows(), values)
-        assert not store.rows().is_inference()
-    assert is_mapped(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-    del store, stores
-    assert not is_mapped(tmp_path)
-
-
-def is_mapped(folder):
-    gc.collect()
-    with open("/proc/self/maps") as maps:
-        return any(str(folder) in line for line in maps)
-
-
-@pytest.mark.parametrize("limit", [0, 2**30])
-def test_fewer_or_more_rows_than_were_said_to_come(limit):
-    store = RowStore(3, limit)
-    store.add(torch.ones(2))
-    assert store.rows().tolist() == [1, 1]
-    store.add(torch.zeros(2))
-    assert store.filled == 4
-
-
 @pytest.mark.parametrize("acquisition", [SAAL, BADGE, CoreSet, TypiClust])
 @pytest.mark.parametrize("processes", [1, 2])
 def test_rows_in_files_are_picked_from_alike(tmp_path, monkeypatch, acquisition, processes):
@@ -181,7 +146,7 @@ def test_rows_in_files_are_picked_from_alike(tmp_path, monkeypatch, acquisition,
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     made = []
-    monkeypatch.setattr(RowStore, "LIMIT", 7)
+    monkeypatch.setattr(storage, "LIMIT", 7)
     monkeypatch.setattr(torch, "from_file", lambda *a, f=torch.from_file, **o: made.append(a) or f(*a, **o))
     assert run("files") == memory
     assert made or processes > 1

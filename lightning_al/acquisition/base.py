@@ -116,8 +116,9 @@ class Acquisition(Callback):
     """Whether :meth:`select` needs the rows of the labelled samples too."""
 
     gathers: ClassVar[bool] = True
-    """Whether :meth:`select` runs once, on the rows of all processes. If not, rows stay in the process that made them,
-    ``rows`` are :class:`LocalRows`, and every process calls :meth:`select`, which gives the same positions on each."""
+    """Whether :meth:`select` runs once, on rank 0, with the rows of all processes. If not, rows stay in the process
+    that made them, ``rows`` are :class:`LocalRows`, and every process calls :meth:`select`, which gives the same
+    positions on each."""
 
     never_negative: ClassVar[bool] = True
     """Whether scores are at least 0, as ``selection="badge"`` needs."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import LocalRows, Rows
 from lightning_al.acquisition.features import FeatureAcquisition
+from lightning_al.functional.typiclust import check_variant
 
 
 class CoreSet(FeatureAcquisition):
@@ -48,7 +49,9 @@ class ProbCover(FeatureAcquisition):
     r"""Samples whose balls of radius ``delta`` cover the most samples (Yehuda et al., NeurIPS 2022).
 
     See :func:`lightning_al.functional.prob_cover`. The paper's features come from a self-supervised encoder, which
-    ``encoder=`` takes; the default here, the model's own, changes from round to round.
+    ``encoder=`` takes; the default here, the model's own, changes from round to round. All pairs are compared: over
+    several processes the features are gathered on the first, which needs memory for a copy of all (4 N d bytes; a few
+    with ``"auto"``, for k-means) and, past a gigabyte, disk for another.
 
     Args:
         delta: Radius of the balls on the unit sphere, > 0; or ``"auto"``, the largest for which a share ``purity`` of
@@ -116,11 +119,14 @@ class TypiClust(FeatureAcquisition):
     """The most typical sample of each large cluster without labels (Hacohen et al., ICML 2022). For small budgets.
 
     See :func:`lightning_al.functional.typiclust`. The paper's features come from a self-supervised encoder, which
-    ``encoder=`` takes; the default here is the model's own. Needs scikit-learn.
+    ``encoder=`` takes; the default here is the model's own. Needs scikit-learn. For k-means, features are gathered on
+    the first of several processes, which needs memory for a few copies of all (4 N d bytes each) and, past a gigabyte,
+    disk for another.
 
     Args:
         max_clusters: The largest number of clusters, at least 1.
         neighbours: Nearest neighbours over which typicality is taken, at least 1.
+        variant: ``"paper"``; or ``"code"``, as its authors' code differs from it.
         features: Name of the model's layer to take features from; default what the last linear layer gets.
         encoder: A module or a file that gives features in the model's place; see :class:`FeatureAcquisition`.
 
@@ -132,15 +138,18 @@ class TypiClust(FeatureAcquisition):
         self,
         max_clusters: int = 500,
         neighbours: int = 20,
+        variant: str = "paper",
         features: str | None = None,
         encoder: nn.Module | str | Path | None = None,
     ) -> None:
         for name, value in {"max_clusters": max_clusters, "neighbours": neighbours}.items():
             if value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        check_variant(variant)
         super().__init__(features=features, encoder=encoder)
         self.max_clusters = max_clusters
         self.neighbours = neighbours
+        self.variant = variant
 
     def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
         """Take the most typical candidates of clusters that have the fewest labels."""
@@ -153,4 +162,5 @@ class TypiClust(FeatureAcquisition):
             labelled=self.centres_of(labelled_rows),
             max_clusters=self.max_clusters,
             neighbours=self.neighbours,
+            variant=self.variant,
         )

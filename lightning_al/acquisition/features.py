@@ -12,6 +12,7 @@ from lightning_al.acquisition.base import Acquisition, Rows
 from lightning_al.functional.points import rows_not_finite
 from lightning_al.gradients import plain_outputs
 from lightning_al.gradients.scoring_mode import batch_size_of
+from lightning_al.storage import take_rows
 
 
 class FeatureAcquisition(Acquisition):
@@ -77,7 +78,7 @@ class FeatureAcquisition(Acquisition):
         size = batch_size_of(inputs)
         device = next(leaf.device for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor))
         made = plain_outputs(self.encoder.to(device), inputs)
-        if not isinstance(made, Tensor) or len(made) != size:
+        if not isinstance(made, Tensor) or made.shape[:1] != (size,):
             what = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
             raise ValueError(
                 f"`encoder` must return a tensor with one row for each of the {size} samples, got {what}. "
@@ -92,7 +93,7 @@ class FeatureAcquisition(Acquisition):
 
     def features_of(self, rows: Rows) -> Tensor:
         """Return the features (N, d) of the samples that ``rows`` are of: made by :meth:`rows`, or in the file."""
-        return rows["features"] if self._table is None else self._table[rows["index"]]
+        return rows["features"] if self._table is None else take_rows(self._table, rows["index"])
 
     def centres_of(self, labelled_rows: Rows) -> Tensor | None:
         """Return :meth:`features_of` the labelled samples, None where there are none."""
@@ -105,7 +106,12 @@ def _read(path: Path) -> Tensor:
     if path.suffix == ".npy":
         import numpy as np
 
-        table = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))  # pages are read as they are used
+        array = np.load(path, mmap_mode="c", allow_pickle=False)  # pages are read as they are used
+        if not array.dtype.isnative:
+            raise TypeError(
+                f"`encoder={str(path)!r}` has another machine's byte order: save `table.astype('float32')`."
+            )
+        table = torch.from_numpy(array)
     elif path.suffix in (".pt", ".pth"):
         table = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     else:

@@ -202,7 +202,10 @@ def k_center_greedy(features: Tensor, k: int, *, labelled: Tensor | None = None,
         first = shard.largest(-squares, lambda i: space.rounding(i, float(squares[i])))[1]
 
     def farthest(nearest: Tensor, pick: int) -> tuple[float, int]:
-        return shard.largest(nearest, lambda i: space.rounding(i, float(nearest[i])))
+        def slack(i: int) -> float:  # never down to 0, where those already picked are
+            return min(space.rounding(i, float(nearest[i])), float(nearest[i]) / 2)
+
+        return shard.largest(nearest, slack)
 
     return _greedy(space, k, first, nearest, farthest, torch.zeros_like(nearest), shard)
 

@@ -1,6 +1,7 @@
 """TypiClust: the most typical sample of each large cluster that has no label yet."""
 
 import heapq
+from collections import deque
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ def typiclust(
     labelled: Tensor | None = None,
     max_clusters: int = 500,
     neighbours: int = 20,
+    variant: str = "paper",
 ) -> Tensor:
     r"""Pick ``k`` typical samples from the clusters that have the fewest labels (TypiClust).
 
@@ -35,12 +37,14 @@ def typiclust(
     over the ``K = min(20, size - 1)`` nearest neighbours in the cluster, infinite where they coincide with it. Clusters
     of fewer than 5 are left until no other has candidates left; so there are always ``k`` distinct picks.
 
-    The authors' code differs: it averages *squared* distances, to ``min(20, ⌊unlabelled of the cluster / 2⌋)``
-    neighbours, labelled and picked ones left out; drops clusters of 5 or fewer; and goes round the clusters in the
-    order of the start, over again when it reaches the end, whatever their labels.
+    The authors' code differs, ``variant="code"``: it averages *squared* distances, to ``min(20, ⌊left / 2⌋)``
+    neighbours among those that are left in the cluster, labelled and picked ones being taken out; counts clusters of 5
+    as small too; and goes round the clusters in the order of the start, over again when it reaches the end, whatever
+    their labels. It drops small clusters, and fails where one runs dry; here it goes on, with the small ones last.
 
-    O((N + M) d) time per cluster and k-means iteration, O(size² d) per cluster picked from: at most O((N + M)² d). A
-    few copies of the features (k-means makes some); neighbours in blocks of a few MiB, or a row of a cluster.
+    O((N + M) d) time per cluster and k-means iteration, O(size² d) per cluster picked from: at most O((N + M)² d); for
+    "code" per pick, at most k times as much. A few copies of the features (k-means makes some); neighbours in blocks of
+    a few MiB, or a row of a cluster.
 
     Args:
         features: (N, d), finite; L2-normalised here, as in the authors' code; zero rows stay zero. float64 is computed
@@ -50,14 +54,15 @@ def typiclust(
         labelled: (M, d) features of the labelled samples; default none.
         max_clusters: Largest number of clusters, at least 1.
         neighbours: K above, at least 1.
+        variant: ``"paper"`` or ``"code"``, see above.
 
     Returns:
         LongTensor (k,) of distinct positions in the order of the picks, on the CPU.
 
     Raises:
         ImportError: If scikit-learn is not installed.
-        ValueError: If ``k``, ``max_clusters`` or ``neighbours`` is out of range, or features have another shape or are
-            not finite.
+        ValueError: If ``k``, ``max_clusters`` or ``neighbours`` is out of range, ``variant`` is none of these, or
+            features have another shape or are not finite.
 
     Example:
         >>> angles = torch.tensor([0.0, 0.1, 0.2, 0.25, 0.3, 1.2, 1.3, 1.4, 1.5, 1.7, 1.8])
@@ -70,6 +75,7 @@ def typiclust(
     for name, value in {"max_clusters": max_clusters, "neighbours": neighbours}.items():
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    check_variant(variant)
     pool, known = on_both_spheres(features, labelled)
     n = len(pool)
     check_count(k, n)
@@ -78,6 +84,17 @@ def typiclust(
     points = join(pool, known)
     seed = int(torch.randint(2**31, (), generator=generator))
     labels = kmeans(points, min(len(known) + k, max_clusters), seed)
+    return torch.tensor((_by_labels if variant == "paper" else _in_turn)(points, labels, n, k, neighbours))
+
+
+def check_variant(variant: str) -> None:
+    """Refuse what is neither the paper's TypiClust nor that of its authors' code."""
+    if variant not in ("paper", "code"):
+        raise ValueError(f'`variant` must be "paper" or "code", got {variant!r}.')
+
+
+def _by_labels(points: Points, labels: Tensor, n: int, k: int, neighbours: int) -> list[int]:
+    """As in the paper: each pick from the cluster with the fewest labels."""
     sizes = labels.bincount().tolist()
     answered = labels[n:].bincount(minlength=len(sizes)).tolist()
     waiting = [(sizes[c] < _SMALL, answered[c], -sizes[c], c) for c in labels[:n].unique().tolist()]
@@ -87,23 +104,45 @@ def typiclust(
     while len(picks) < k:
         small, labels_there, size, cluster = heapq.heappop(waiting)
         if cluster not in ranked:
-            ranked[cluster] = _least_typical_first(points, (labels == cluster).nonzero().flatten(), n, neighbours)
+            members = (labels == cluster).nonzero().flatten()
+            candidates = members[members < n]
+            spread = _spread(points.at(members), len(candidates), min(neighbours, len(members) - 1))
+            ranked[cluster] = candidates[spread.argsort(stable=True)].flip(0).tolist()
         picks.append(ranked[cluster].pop())
         if ranked[cluster]:
             heapq.heappush(waiting, (small, labels_there + 1, size, cluster))
-    return torch.tensor(picks)
+    return picks
 
 
-def _least_typical_first(points: Points, members: Tensor, n: int, neighbours: int) -> list[int]:
-    """The members below ``n`` from the farthest to the closest to their nearest neighbours in the cluster."""
-    cluster = points.at(members)
-    count = min(neighbours, len(cluster) - 1)
+def _in_turn(points: Points, labels: Tensor, n: int, k: int, neighbours: int) -> list[int]:
+    """As in the authors' code: clusters take turns, and those labelled or picked are no neighbours."""
+    sizes = labels.bincount().tolist()
+    answered = labels[n:].bincount(minlength=len(sizes)).tolist()
+    order = sorted(labels[:n].unique().tolist(), key=lambda c: (answered[c], -sizes[c]))
+    left = {c: (labels[:n] == c).nonzero().flatten() for c in order}
+    turns = deque(c for c in order if sizes[c] > _SMALL)
+    small = deque(c for c in order if sizes[c] <= _SMALL)
+    picks: list[int] = []
+    while len(picks) < k:
+        if not turns:
+            turns, small = small, turns
+        cluster = turns.popleft()
+        members = left[cluster]
+        best = int(_spread(points.at(members), len(members), min(neighbours, len(members) // 2), 2).argmin())
+        picks.append(int(members[best]))
+        left[cluster] = torch.cat([members[:best], members[best + 1 :]])
+        if len(left[cluster]):
+            turns.append(cluster)
+    return picks
+
+
+def _spread(cluster: Points, rows: int, count: int, power: int = 1) -> Tensor:
+    """(rows,) float64: mean distance, to this power, of the first rows to their ``count`` nearest in the cluster."""
+    spread = torch.zeros(rows, dtype=torch.float64)
     if count == 0:
-        return members.tolist()
-    candidates = int((members < n).sum())
-    gaps = torch.empty(candidates, dtype=torch.float64)
+        return spread
     columns = torch.arange(len(cluster))
-    for block in slices(candidates, len(cluster)):
+    for block in slices(rows, len(cluster)):
         others = columns[block].unsqueeze(1) != columns
-        gaps[block] = nearest(cluster.at(block), cluster, count, allowed=others).mean(1)
-    return members[:candidates][gaps.argsort(stable=True)].flip(0).tolist()
+        spread[block] = nearest(cluster.at(block), cluster, count, allowed=others).pow(power).mean(1)
+    return spread

@@ -389,7 +389,9 @@ def prob_cover(
     return scene.named(farthest(rows, centres, picks, scene.k))
 
 
-def typiclust(scene: Scene, *, max_clusters: int, neighbours: int, features: str | None, encoder: Any) -> list[int]:
+def typiclust(
+    scene: Scene, *, max_clusters: int, neighbours: int, variant: str, features: str | None, encoder: Any
+) -> list[int]:
     rows, centres = map(units, both(scene, features, encoder))
     everyone = rows + centres
     labels = clusters_of(everyone, min(len(centres) + scene.k, max_clusters), scene.generator())
@@ -401,6 +403,8 @@ def typiclust(scene: Scene, *, max_clusters: int, neighbours: int, features: str
         return sum(nearest) / len(nearest) if nearest else 0.0
 
     done = set(range(len(rows), len(everyone)))
+    if variant == "code":
+        return scene.named(typiclust_code(everyone, members, done, scene.k, neighbours))
     picks: list[int] = []
     while len(picks) < scene.k:
         left = [c for c, who in members.items() if set(who) - done]
@@ -426,6 +430,27 @@ def core_gcn(scene: Scene, *, features: str | None, encoder: Any, **training: An
     nodes, _ = gcn_nodes(scene, features, encoder, training)
     n = len(scene.candidates)
     return scene.named(farthest(nodes[:n], nodes[n:], [], scene.k))
+
+
+def typiclust_code(
+    rows: list[list[float]], members: dict[int, list[int]], done: set[int], k: int, neighbours: int
+) -> list[int]:
+    """As the authors wrote it, passing by clusters that ran dry, with the small ones at the end."""
+    order = sorted(members, key=lambda c: (len(done & set(members[c])), -len(members[c]), c))
+    done, picks = set(done), []
+    for some in ([c for c in order if len(members[c]) > 5], [c for c in order if len(members[c]) <= 5]):
+        turn = 0
+        while len(picks) < k and any(set(members[c]) - done for c in some):
+            left = [i for i in members[some[turn % len(some)]] if i not in done]
+            turn += 1
+            if left:
+                count = min(neighbours, len(left) // 2)
+                spread = {
+                    i: sum(sorted(math.dist(rows[i], rows[j]) ** 2 for j in left if j != i)[:count]) for i in left
+                }
+                picks.append(min(left, key=lambda i: (spread[i], i)))
+                done.add(picks[-1])
+    return picks
 
 
 # --------------------------------------------------------------------------------------------------------- the registry
@@ -547,7 +572,13 @@ REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
     ),
     "TypiClust": (
         typiclust,
-        [{}, {"max_clusters": 4}, {"max_clusters": 4, "neighbours": 2}, *FEATURES],
+        [
+            {},
+            {"max_clusters": 4},
+            {"max_clusters": 4, "neighbours": 2},
+            {"max_clusters": 4, "variant": "code"},
+            *FEATURES,
+        ],
     ),
     "CoreGCN": (core_gcn, GCN),
     "UncertainGCN": (uncertain_gcn, [*GCN, {"margin": 0.7, **SHORT}]),

@@ -1,4 +1,6 @@
+import json
 import re
+import tempfile
 
 import numpy as np
 import pytest
@@ -7,9 +9,10 @@ from functional import reference
 from torch import nn
 
 from acquisition.bound import seeded
-from lightning_al import ActiveLearningLoop, querying
+from lightning_al import ActiveLearningLoop, querying, storage
 from lightning_al.acquisition import BADGE, CoreSet, Entropy, ProbCover, TypiClust
 from lightning_al.oracle import AwaitTell
+from lightning_al.querying import score
 from lightning_al.scoring import score_pool
 from lightning_al.task import ClassificationTask
 from tests.projects import SIZE, Data, Net, make_data, make_trainer, picks
@@ -176,10 +179,17 @@ def test_refuses_an_encoder_of_another_shape(cls):
         features(cls(encoder=nn.Unflatten(0, (1, SIZE))), None)
     with pytest.raises(ValueError, match="got a tuple"):
         features(cls(encoder=nn.LSTM(4, 3).double()), None)
+    with pytest.raises(ValueError, match=r"one row for each of the 60 samples, got shape \(\)"):
+        features(cls(encoder=Only()), None)
     with pytest.raises(TypeError, match="`encoder` must be a module or a file of features, got a Tensor"):
         cls(encoder=X)
     with pytest.raises(ValueError, match=r"`features='head'`.*give one of them"):
         cls(features="head", encoder=nn.Identity())
+
+
+class Only(nn.Module):
+    def forward(self, x):
+        return x.sum()
 
 
 def test_a_loop_refuses_such_an_encoder_before_anything_trains(tmp_path):
@@ -256,6 +266,9 @@ def test_refuses_a_file_that_is_not_there_or_of_another_kind(tmp_path):
     torch.save({"features": X}, tmp_path / "features.pt")
     with pytest.raises(TypeError, match="got dict"):
         CoreSet(encoder=tmp_path / "features.pt")
+    np.save(tmp_path / "features.npy", X.numpy().astype(">f4"))
+    with pytest.raises(TypeError, match=r"features.npy.*byte order"):
+        CoreSet(encoder=tmp_path / "features.npy")
 
 
 class Hostile:
@@ -270,6 +283,52 @@ def test_pickles_are_refused(tmp_path):
         np.save(path, hostile, allow_pickle=True) if suffix == ".npy" else torch.save(Hostile(), path)
         with pytest.raises(Exception, match=r"(?i)python objects|weights_only|weights only"):
             CoreSet(encoder=path)
+
+
+def test_many_features_of_a_file_are_not_brought_into_memory(write, tmp_path, monkeypatch):
+    acquisition = CoreSet(encoder=write(X.numpy()))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(storage, "_BLOCK", 100)
+    monkeypatch.setattr(storage, "LIMIT", X.nbytes - 1)
+    index = torch.randperm(SIZE, generator=seeded())
+    got = acquisition.features_of({"index": index})
+    assert torch.equal(got, X[index])
+    assert is_mapped(tmp_path / "temporary")
+    assert torch.equal(acquisition.features_of({"index": index[:0]}), X[:0])
+
+
+# -------------------------------------------------------------------------------------------------- where rows are
+
+
+@pytest.mark.parametrize("cls", FEATURED)
+def test_rows_are_where_they_were_made_or_on_one_process(tmp_path, monkeypatch, cls):
+    """Of a file too: each process reads its part, or one reads all."""
+    np.save(tmp_path / "features.npy", X.numpy())
+
+    def rows_in(name, **options):
+        def noted(loop, trainer, acquisition, indices, **how):
+            rows = score(loop, trainer, acquisition, indices, **how)
+            if loop.campaign is not None:
+                made = {key: len(rows.get(key, [])) for key in ("index", "features")}
+                (tmp_path / f"{name} {len(indices)} {trainer.global_rank}").write_text(json.dumps(made))
+            return rows
+
+        monkeypatch.setattr(querying, "score", noted)
+        strategy, devices = fork(2)
+        loop = ActiveLearningLoop(Frozen(), Data(), initial=9, query_size=5, rounds=1, dirpath=tmp_path / name)
+        trainer = make_trainer(
+            tmp_path, acquisition=cls(**options), strategy=strategy, devices=devices, max_epochs=1
+        )  # fmt: skip
+        loop.run(trainer)
+        return [json.loads((tmp_path / f"{name} 51 {rank}").read_text()) for rank in (0, 1)]
+
+    of_model, of_file = rows_in("model"), rows_in("file", encoder=tmp_path / "features.npy")
+    if cls.gathers:
+        assert of_model == [{"index": 51, "features": 51}, {"index": 0, "features": 0}]
+    else:
+        assert of_model == [{"index": 26, "features": 26}, {"index": 25, "features": 25}]
+        assert of_file == [{"index": 26, "features": 0}, {"index": 25, "features": 0}]
 
 
 # ------------------------------------------------------------------------------------------------- NaN, on every rank

@@ -206,6 +206,18 @@ def test_labelled_rows_are_not_picked_again():
     assert k_center_greedy(x, 4, labelled=x[:0]).tolist() == k_center_greedy(x, 4).tolist()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_distance_hardly_above_rounding_brings_none_back(dtype):
+    """Far from the origin, where the last distance left is as large as what counts as 0, or 1e-7 more."""
+    eps = 32 * torch.finfo(dtype).eps
+    step, most = (1e-4, 1e-3) if dtype == torch.float32 else (1e-13, 1e-12)
+    x = torch.tensor([[100, 0, most], [100, step, 0], [100, -step, 0], [100, 0, -most]], dtype=dtype)
+    bound = math.sqrt(eps * (2 * step**2 + 200 * step)) - step
+    for i in range(-20, 40):
+        labelled = torch.tensor([[100, -bound * (1 + i * torch.finfo(dtype).eps), 0]], dtype=dtype)
+        assert sorted(k_center_greedy(x, 4, labelled=labelled).tolist()) == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("select", ALL.values(), ids=ALL)
 def test_takes_what_others_hand_over(select):
     x = randn(50, 6).float()

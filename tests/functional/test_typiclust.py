@@ -3,6 +3,7 @@ import sys
 
 import pytest
 import torch
+from acquisition.registry import typiclust_code
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from functional.models import randn
 from functional.test_clusters import blobs
 from functional.test_distances import Largest, small_blocks
 from functional.test_prob_cover import units
+from lightning_al.acquisition import TypiClust
 from lightning_al.functional import distances, typiclust
 
 SEEDS = st.integers(0, 2**31)
@@ -73,12 +75,25 @@ def test_typiclust_is_the_definition_with_duplicates_and_zeros(points, known, cl
     check(picks, x, labelled, labels, k, neighbours)
 
 
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 40), st.integers(0, 8), st.integers(1, 5), SEEDS, st.data())
+def test_the_variant_of_the_authors_code(n, m, clusters, seed, data):
+    x, labelled = randn(n, 3, seed=seed), randn(m, 3, seed=seed + 1)
+    labels = torch.randint(clusters, (n + m,), generator=seeded(seed)).unique(return_inverse=True)[1].tolist()
+    k, neighbours = data.draw(st.integers(1, n)), data.draw(st.sampled_from([1, 3, 20]))
+    rows, done = units(x) + units(labelled), set(range(n, n + m))
+    members = {c: [i for i in range(n + m) if labels[i] == c] for c in set(labels)}
+    picks = with_clusters(labels, x, k, labelled=labelled, neighbours=neighbours, variant="code")
+    assert picks == typiclust_code(rows, members, done, k, neighbours)
+
+
+@pytest.mark.parametrize("variant", ["paper", "code"])
 @settings(max_examples=30, deadline=None)
 @given(st.lists(GRID, min_size=1, max_size=16), st.lists(GRID, max_size=4), st.integers(1, 9), st.data())
-def test_distinct_positions_whatever_k_means_finds(points, known, max_clusters, data):
+def test_distinct_positions_whatever_k_means_finds(variant, points, known, max_clusters, data):
     x, labelled = torch.tensor(points), torch.tensor(known).reshape(-1, 2)
     k = data.draw(st.integers(0, len(x)))
-    picks = typiclust(x, k, generator=seeded(), labelled=labelled, max_clusters=max_clusters)
+    picks = typiclust(x, k, generator=seeded(), labelled=labelled, max_clusters=max_clusters, variant=variant)
     assert picks.dtype == torch.long
     assert len(set(picks.tolist())) == k
     assert all(0 <= p < len(x) for p in picks)
@@ -90,6 +105,12 @@ def test_one_from_each_group_then_from_those_without_labels(dtype):
     assert sorted((typiclust(x, 6, generator=seeded()) // 20).tolist()) == list(range(6))
     known = x[[0, 25, 45]]
     assert sorted((typiclust(x, 3, generator=seeded(), labelled=known) // 20).tolist()) == [3, 4, 5]
+
+
+def test_the_authors_clusters_take_turns_whatever_their_labels():
+    labels = [0] * 5 + [1] * 9 + [2] * 7 + [1] * 3
+    picks = with_clusters(labels, randn(21, 3), 21, labelled=randn(3, 3, seed=9), variant="code")
+    assert [labels[p] for p in picks] == [2, 1] * 7 + [1] * 2 + [0] * 5
 
 
 def test_larger_clusters_first_and_all_count_their_picks():
@@ -184,6 +205,15 @@ def test_refuses_k_out_of_range(k):
 def test_refuses_options_below_one(name):
     with pytest.raises(ValueError, match=f"`{name}` must be at least 1, got 0"):
         typiclust(torch.ones(3, 2), 1, generator=seeded(), **{name: 0})
+
+
+def test_refuses_another_variant():
+    for refused in (
+        lambda: typiclust(torch.ones(3, 2), 1, generator=seeded(), variant="best"),
+        lambda: TypiClust(variant="best"),
+    ):
+        with pytest.raises(ValueError, match='`variant` must be "paper" or "code", got \'best\''):
+            refused()
 
 
 def test_refuses_what_is_not_finite():
