@@ -27,6 +27,7 @@ from lightning_al.gradients.scoring_mode import (
     Around,
     Forward,
     ForwardOf,
+    attributes_kept,
     batch_size_of,
     call_with,
     copy_for_model,
@@ -328,7 +329,8 @@ class _ByRules(_Scorer):
         if 2 * bytes_used + 6 * self.model.bytes <= budget:
             double = pytree.tree_map_only(Tensor, _in_double, samples)
             try:
-                return *self._compared(self.model.in_double(), elsewhere, layouts, double, group_size), 1e-7
+                with attributes_kept(self.model.root):  # what models cache would be of this precision
+                    return *self._compared(self.model.in_double(), elsewhere, layouts, double, group_size), 1e-7
             except NoRule:
                 raise
             except Exception as error:  # a model or device that insists on its own precision
