@@ -105,8 +105,14 @@ def call_with(root: nn.Module, tensors: dict[str, Tensor], *args: Any) -> Any:
             place = f"{path}.{attribute}" if path else attribute
             name = first.setdefault(id(tensor), place)
             if tensor is not None and name in tensors:
-                places[place] = tensors[name]
+                places[place] = as_parameter(tensors[name]) if attribute in module._parameters else tensors[name]
     return functional_call(root, places, args, tie_weights=False)
+
+
+def as_parameter(tensor: Tensor) -> Tensor:
+    """Let a tensor pass for an ``nn.Parameter``, whose place it takes: models may ask."""
+    tensor._is_param = True  # type: ignore[attr-defined]
+    return tensor
 
 
 class Around(nn.Module):
