@@ -16,6 +16,7 @@ from lightning_al.gradients.precision import at_least_float32
 from lightning_al.gradients.scoring_mode import (
     Forward,
     ForwardOf,
+    as_parameter,
     batch_size_of,
     copies_for_model,
     scoring_mode,
@@ -101,7 +102,7 @@ def sharpness_bound(
         if not weights:
             raise ValueError("The model has no trainable parameter (`requires_grad=True`). Unfreeze some.")
         scales = [w.abs() if perturbation == "asam" else torch.ones_like(w) for w in weights.values()]
-        leaves = {name: w.requires_grad_() for name, w in weights.items()}
+        leaves = {name: as_parameter(w.requires_grad_()) for name, w in weights.items()}
         for i in range(batch_size_of((inputs, targets))):
             x, y = pytree.tree_map_only(Tensor, operator.itemgetter(slice(i, i + 1)), (inputs, targets))
             outputs = functional_call(root, leaves, (copies_for_model(x),))

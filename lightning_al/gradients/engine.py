@@ -22,6 +22,7 @@ from lightning_al.gradients.loose import LooseParameter, NoRule, OwnedParameter,
 from lightning_al.gradients.memory import is_out_of_memory
 from lightning_al.gradients.network import Forwards, Network
 from lightning_al.gradients.rule import Gradients, Rule
+from lightning_al.gradients.scoring_mode import as_parameter
 
 
 class Layout(NamedTuple):
@@ -200,6 +201,7 @@ class Tape:
         owner = tuple(self.network.traced[module].values())
 
         def call(own: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+            own = {name: as_parameter(tensor) for name, tensor in own.items()}
             return functional_call(alone, own, args, kwargs, tie_weights=False)
 
         def forward(*args: Any, **kwargs: Any) -> Any:

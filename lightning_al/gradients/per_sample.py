@@ -27,6 +27,7 @@ from lightning_al.gradients.scoring_mode import (
     Around,
     Forward,
     ForwardOf,
+    attributes_kept,
     batch_size_of,
     call_with,
     copy_for_model,
@@ -48,6 +49,7 @@ BatchScore = Callable[[Tape, Any], Tensor]
 _PLAIN = (bool, int, float, str, torch.dtype)
 
 MAX_GROUPS = 128  # more at once brings no speed
+COMPARED = 6  # groups at most that are scored by the plain loop, too, before others go without
 
 
 class _Model(NamedTuple):
@@ -179,6 +181,8 @@ class _Plan(NamedTuple):
     bytes_per_group: int
     channels_last: bool
     elsewhere: frozenset[str]
+    alone: bool
+    """Whether there were two groups only, which shows less than three."""
 
 
 _ACTIVATIONS: WeakKeyDictionary[nn.Module, dict[Hashable, int]] = WeakKeyDictionary()
@@ -262,8 +266,10 @@ class _ByRules(_Scorer):
         leaves, spec = pytree.tree_flatten(inputs)
         key = (self._identity, group_size, tuple(map(_look_of, leaves)), str(spec))
         plans = _PLANS.setdefault(self.model.root.model, {})  # type: ignore[arg-type]
-        if key not in plans:
-            if batch_size_of(inputs) < 2 * group_size:
+        known = plans.get(key)
+        groups = batch_size_of(inputs) // group_size
+        if known is None or (isinstance(known, _Plan) and known.alone and groups > 2):
+            if groups < 2:
                 return None
             try:
                 plans[key] = self._find_plan(inputs, group_size, budget)
@@ -292,12 +298,15 @@ class _ByRules(_Scorer):
 
         two, three = (self.model_inputs(first(count)) for count in (2, 3))
         layouts = find_layouts(network, two, three, sizes=(2, 3))
-        samples = _two_that_differ(inputs, group_size)
+        starts = _groups_that_differ(inputs, group_size)
+        samples = _groups_at(inputs, group_size, starts[:2])
         tape = Tape(network, 2, 2 * group_size, layouts)
         self.fast(tape, samples)
-        bytes_used = tape.bytes_used
+        bytes_per_group = max(tape.bytes_used // 2, 1)
         tape.release()
-        found, wanted, tolerance = self._both_ways(network.elsewhere, layouts, samples, group_size, bytes_used, budget)
+        samples = _groups_at(inputs, group_size, starts[: max(budget // bytes_per_group, 2)])
+        used = batch_size_of(samples) // group_size * bytes_per_group
+        found, wanted, tolerance = self._both_ways(network.elsewhere, layouts, samples, group_size, used, budget)
         if not bool(wanted.isfinite().all()):
             raise _NothingToCompare(f"the first samples score {wanted.tolist()[:2]}")
         if not torch.allclose(found, wanted, rtol=tolerance, atol=tolerance * float(wanted.abs().max())):
@@ -310,7 +319,8 @@ class _ByRules(_Scorer):
             count = len(network.elsewhere)
             log.info("%d parameter(s) used outside of layers' calls (%s): they go through torch.func.", count, names)
         channels_last = self._goes_with_channels_last(network, layouts, samples, group_size)
-        return _Plan(layouts, max(bytes_used // 2, 1), channels_last, network.elsewhere)
+        alone = batch_size_of(inputs) // group_size == 2
+        return _Plan(layouts, bytes_per_group, channels_last, network.elsewhere, alone)
 
     def _both_ways(
         self,
@@ -321,14 +331,15 @@ class _ByRules(_Scorer):
         bytes_used: int,
         budget: int,
     ) -> tuple[Tensor, Tensor, float]:
-        """Return the scores of two groups by the rules and by the plain loop, in either order, and how they may differ.
+        """Return the scores of a few groups by the rules and by the plain loop, in either order, and how they may differ.
 
         In float64, where that fits the budget: what was used in float32 twice over, and three copies of the weights.
         """
         if 2 * bytes_used + 6 * self.model.bytes <= budget:
             double = pytree.tree_map_only(Tensor, _in_double, samples)
             try:
-                return *self._compared(self.model.in_double(), elsewhere, layouts, double, group_size), 1e-7
+                with attributes_kept(self.model.root):  # what models cache would be of this precision
+                    return *self._compared(self.model.in_double(), elsewhere, layouts, double, group_size), 1e-7
             except NoRule:
                 raise
             except Exception as error:  # a model or device that insists on its own precision
@@ -346,12 +357,12 @@ class _ByRules(_Scorer):
     ) -> tuple[Tensor, Tensor]:
         network = Network(model.root, model.params, model.fixed, elsewhere=elsewhere)
         alone = _OneAfterAnother(model, self.score)
-        groups = [_slice(samples, i, i + group_size) for i in (0, group_size)]
-        plain = [alone(group, group_size) for group in groups]
-        index = torch.arange(2 * group_size).view(2, -1).flip(0).flatten()
+        starts = range(0, batch_size_of(samples), group_size)
+        plain = [alone(_slice(samples, i, i + group_size), group_size) for i in starts]
+        index = torch.arange(batch_size_of(samples)).roll(-group_size)
         turned = pytree.tree_map_only(Tensor, lambda t: t[index.to(t.device)], samples)
         found = [self._by_rules(network, layouts, both, group_size) for both in (samples, turned)]
-        return torch.cat(found), torch.cat([*plain, *reversed(plain)])
+        return torch.cat(found), torch.cat([*plain, *plain[1:], plain[0]])
 
     def _by_rules(self, network: Network, layouts: dict[Place, Layout], inputs: Any, group_size: int) -> Tensor:
         n = batch_size_of(inputs)
@@ -362,16 +373,40 @@ class _ByRules(_Scorer):
             tape.release()
 
 
-def _two_that_differ(inputs: Any, group_size: int) -> Any:
-    """Return the first group and the next that is not the same, so that it shows if their order counts."""
-    first = _slice(inputs, 0, group_size)
-    n = batch_size_of(inputs) // group_size * group_size
-    for start in range(group_size, n, group_size):
-        other = _slice(inputs, start, start + group_size)
-        pairs = zip(pytree.tree_leaves(first), pytree.tree_leaves(other), strict=True)
-        if start + group_size >= n or any(isinstance(a, Tensor) and not torch.equal(a, b) for a, b in pairs):
-            break
-    index = torch.cat([torch.arange(group_size), torch.arange(start, start + group_size)])
+def _groups_that_differ(inputs: Any, group_size: int) -> list[int]:
+    """Return where groups begin that are least alike: the first, the next that is not the same, and a few others.
+
+    Samples that share something, such as a length or a largest value, cannot show that a model takes it from all of its
+    batch. Hence also, for every tensor, the group farthest from the first, and the one whose number of zeros is.
+    """
+    starts = range(0, batch_size_of(inputs) // group_size * group_size, group_size)
+    differ: set[int] = set()
+    farthest: list[int] = []
+    for leaf in pytree.tree_leaves(inputs):
+        if isinstance(leaf, Tensor):
+            first = leaf[:group_size]
+            others = [leaf[i : i + group_size] for i in starts]
+            differ.update(i for i, other in zip(starts, others, strict=True) if i and not torch.equal(first, other))
+            for measure in (_distance, _more_zeros):
+                measured = torch.stack([measure(first, other) for other in others])
+                farthest += [starts[int(measured.argmax())]] if bool(measured.amax() > 0) else []
+    following = sorted(differ) or [starts[1]]
+    return list(dict.fromkeys([0, following[0], *farthest, *following[1:2]]))[:COMPARED]
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    if a.is_complex():
+        a, b = torch.view_as_real(a.resolve_conj()), torch.view_as_real(b.resolve_conj())
+    return (a.double() - b.double()).abs().nan_to_num().sum()
+
+
+def _more_zeros(a: Tensor, b: Tensor) -> Tensor:
+    return (a.count_nonzero() - b.count_nonzero()).abs()
+
+
+def _groups_at(inputs: Any, group_size: int, starts: list[int]) -> Any:
+    """Return copies of the groups that begin there, one after another."""
+    index = torch.cat([torch.arange(start, start + group_size) for start in starts])
     return pytree.tree_map_only(Tensor, lambda t: t[index.to(t.device)].clone(), inputs)
 
 

@@ -1,7 +1,9 @@
 """The state in which models are scored: ``eval()``, full precision, and nothing left behind."""
 
 import contextlib
+import copy
 import sys
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,18 +16,18 @@ from lightning_al.gradients.precision import at_least_float32
 
 Forward = Callable[[nn.Module, Any], Any]
 
+_COLLECTIONS = (list, dict, set, OrderedDict, deque)
+_OF_TORCH = frozenset(vars(nn.Module()))
+
 
 @contextlib.contextmanager
 def scoring_mode(model: nn.Module) -> Iterator[None]:
     """Put ``model`` in ``eval()``, with gradients on and autocast off, and leave everything as it was found.
 
-    Train flags are restored module by module, tensors that some models count or cache in and the global random state
+    Train flags are restored module by module, attributes that some models count or cache in and the global random state
     too. In half precision ``θ + ε`` would round back to ``θ``, which is why autocast is switched off.
     """
     flags = [(module, module.training) for module in model.modules()]
-    attributes = [
-        (module, {k: v for k, v in vars(module).items() if isinstance(v, Tensor)}) for module in model.modules()
-    ]
     owners: list[dict[str, Any]] = [module._buffers for module in model.modules()]
     # An embedding with `max_norm` shrinks its rows in the forward pass.
     owners += [module._parameters for module in model.modules() if getattr(module, "max_norm", None) is not None]
@@ -44,21 +46,50 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.random.fork_rng(devices=cuda))
         for kind in kinds:
             stack.enter_context(torch.autocast(device_type=kind, enabled=False))
+        stack.enter_context(attributes_kept(model))
         try:
             model.eval()
             yield
         finally:
             for module, training in flags:
                 module.training = training
-            for module, before in attributes:
-                for name in [k for k, v in vars(module).items() if isinstance(v, Tensor) and k not in before]:
-                    del vars(module)[name]
-                vars(module).update(before)
             with torch.no_grad():
                 for own, name, tensor, version, value in written:
                     own[name] = tensor
                     if tensor._version != version:
                         tensor.copy_(value)
+
+
+@contextlib.contextmanager
+def attributes_kept(model: nn.Module) -> Iterator[None]:
+    """Leave the attributes of all modules as they were found, and what is in lists, dicts and the like, too.
+
+    What models cache or collect there may be of another precision, or stand for something else while they are scored.
+    """
+    before = [(module, dict(vars(module))) for module in model.modules()]
+    collections = [
+        (value, copy.copy(value), _contents(value))
+        for _, found in before
+        for name, value in found.items()
+        if type(value) in _COLLECTIONS and name not in _OF_TORCH
+    ]
+    try:
+        yield
+    finally:
+        for module, found in before:
+            for name in vars(module).keys() - found.keys():
+                del vars(module)[name]
+            vars(module).update(found)
+        for value, items, contents in collections:
+            if list(map(id, _contents(value))) != list(map(id, contents)):
+                value.clear()
+                (value.extend if isinstance(value, (list, deque)) else value.update)(items)
+
+
+def _contents(collection: Any) -> list[Any]:
+    if isinstance(collection, dict):
+        return [part for item in collection.items() for part in item]
+    return list(collection)
 
 
 def call_with(root: nn.Module, tensors: dict[str, Tensor], *args: Any) -> Any:
@@ -74,8 +105,14 @@ def call_with(root: nn.Module, tensors: dict[str, Tensor], *args: Any) -> Any:
             place = f"{path}.{attribute}" if path else attribute
             name = first.setdefault(id(tensor), place)
             if tensor is not None and name in tensors:
-                places[place] = tensors[name]
+                places[place] = as_parameter(tensors[name]) if attribute in module._parameters else tensors[name]
     return functional_call(root, places, args, tie_weights=False)
+
+
+def as_parameter(tensor: Tensor) -> Tensor:
+    """Let a tensor pass for an ``nn.Parameter``, whose place it takes: models may ask."""
+    tensor._is_param = True  # type: ignore[attr-defined]
+    return tensor
 
 
 class Around(nn.Module):

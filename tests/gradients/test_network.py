@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 
 from gradients.exact import FEW, SCORES, Probe, assert_exact, messages, probe
+from gradients.ways import WAYS, only
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.rule import Rule, find_rule, register_rule
 
@@ -326,3 +327,36 @@ def test_a_wrong_rule_is_found_out():
     with messages() as engine:
         SCORES["tensor_sum"][0](net, randn(B, 4).float(), loss="pseudo_label")
     assert "where the plain loop gives" in engine.fell_back[0]
+
+
+class Asking(nn.Module):
+    """Does something else where a weight is no parameter, and so do layers with and without a rule in it."""
+
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.rand(4))
+
+        def forward(self, x):
+            return x * self.scale if isinstance(self.scale, nn.Parameter) else x
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.scale, self.head = nn.Linear(4, 4), self.Scale(), nn.Linear(4, C)
+        self.own = nn.Parameter(torch.rand(4))
+
+    def forward(self, x):
+        h = self.first(x)
+        h = h.sin() if isinstance(self.first.weight, nn.Parameter) else h
+        h = h * self.own if isinstance(self.own, nn.Parameter) else h
+        return self.head(self.scale(h).tanh())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_models_that_ask_whether_a_weight_is_a_parameter(way, monkeypatch):
+    max_bytes = only(way, monkeypatch)
+    net, x = seeded(Asking), randn(B, 4)
+    for name in FEW:
+        score, loop, options = SCORES[name]
+        got = score(net, x, max_bytes=max_bytes, **options)
+        torch.testing.assert_close(got, loop(net, x, **options), rtol=1e-9, atol=1e-9)

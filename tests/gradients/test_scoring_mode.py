@@ -1,4 +1,5 @@
 import copy
+from collections import deque
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from functional import reference
 from functional.models import NAMES, B, C, case, randn, take
 from torch import nn
 
+from gradients.exact import messages
 from gradients.ways import WAYS, only
 from lightning_al import functional as F_al
 from lightning_al.gradients import plain_outputs, scoring_mode
@@ -87,6 +89,51 @@ def test_nothing_is_left_behind(name, score, context, way, monkeypatch):
         torch.testing.assert_close(take(given, slice(None)), kept, rtol=0, atol=0)
     assert torch.equal(got, want)
     assert "parameter hook" not in seen
+
+
+class Collecting(nn.Module):
+    """Caches and collects in attributes, as rotary embeddings and models that show their attention do."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = nn.Linear(4, 4), nn.Linear(4, C)
+        self.cache, self.last, self.shown, self.named, self.calls = None, None, [], {"by": "name"}, 0
+        self.few, self.names = deque(maxlen=2), {"a"}
+
+    def forward(self, x):
+        h = self.first(x)
+        if self.cache is None:
+            self.cache = torch.linspace(0, 1, 4, dtype=h.dtype).cos()
+        self.last = [h]
+        self.new = 1
+        self.shown.append(h)
+        self.few.append(h)
+        self.names.add(len(x))
+        self.named["h"] = h
+        self.calls += 1
+        return self.head((h * self.cache).tanh())
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("score", SCORES)
+def test_what_models_remember_is_left_as_it_was(score, way, monkeypatch):
+    mode = only(way, monkeypatch)
+    net = Collecting()  # in float32, where a cache of the comparison in float64 would not do
+    collected = net.shown, net.named, net.few, net.names
+    want = [[], {"by": "name"}, deque(), {"a"}]
+    for _ in range(2):
+        SCORES[score](net, torch.randn(B, 4), max_bytes=mode)
+        assert list(collected) == want
+        assert (net.cache, net.last, net.calls) == (None, None, 0)
+        assert not hasattr(net, "new")
+        assert all(now is then for now, then in zip((net.shown, net.named, net.few, net.names), collected, strict=True))
+
+
+def test_a_cache_of_the_comparison_in_float64_is_not_used_in_float32():
+    net = Collecting()
+    with messages() as engine:
+        F_al.saal(net, torch.randn(B, 4))
+    assert not engine.fell_back
 
 
 class NoLuck(Exception):
