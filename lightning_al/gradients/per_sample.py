@@ -331,7 +331,7 @@ class _ByRules(_Scorer):
         bytes_used: int,
         budget: int,
     ) -> tuple[Tensor, Tensor, float]:
-        """Return the scores of a few groups by the rules and by the plain loop, in either order, and how they may differ.
+        """Return scores of a few groups by the rules and by the plain loop, in either order, and how they may differ.
 
         In float64, where that fits the budget: what was used in float32 twice over, and three copies of the weights.
         """
