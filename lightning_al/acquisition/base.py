@@ -60,7 +60,7 @@ class Query:
             with the labels that were told.
         to_device: ``to_device(batch, device)``: a batch of the loader there, moved by the project's own hooks.
         score: ``score(acquisition, indices)``: an acquisition's rows of the samples of these dataset indices, from a
-            pass over them on all processes; the same on every rank, all of which must ask.
+            pass over them on all processes; they are on rank zero, and all ranks must ask.
         keep: ``keep(name, make)``: what ``make()`` returns on rank zero, on every rank. It is put in the campaign's
             folder, and a killed campaign that goes on finds it there and does not make it again.
         refit: ``refit(member, redraw)``: the parameters and buffers of a further fit of the model on what is labelled,

@@ -340,7 +340,7 @@ class SRAAL(VAAL):
         self._model_logits.unbind()
 
     def _logits(self, query: Query) -> Tensor | None:
-        return query.score(self._model_logits, query.candidates)["logits"]
+        return query.score(self._model_logits, query.candidates).get("logits")  # on rank zero
 
     def _options(self) -> AdversarialOptions:
         return replace(super()._options(), reconstruction=self.reconstruction, supervision=self.supervision)
