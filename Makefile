@@ -9,7 +9,8 @@ SHELL := bash
 export OMP_NUM_THREADS ?= 1
 JOBS ?= 2
 SEEDS := 0 1 2
-METHODS := random entropy coreset badge prob_cover typiclust saal saal_kmeans saal_badge saal_sam
+METHODS := random entropy coreset badge prob_cover typiclust saal saal_kmeans saal_badge saal_sam learning_loss lplgrad \
+  mc_dropout bald batch_bald query_by_committee core_gcn uncertain_gcn vaal sraal
 
 .PHONY: help demo test test-slow lint bench fashion clean
 help:
@@ -17,7 +18,7 @@ help:
 	@echo "make test       the tests          make test-slow   the slow ones too"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make bench      exact per-sample scores, and selectors, beside other ways to them"
-	@echo "make fashion    the Fashion-MNIST small recipes, 3 seeds (an hour on 2 cores)"
+	@echo "make fashion    the Fashion-MNIST small recipes, 3 seeds (hours on 2 cores; METHODS='saal random')"
 
 $(BIN)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
