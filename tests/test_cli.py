@@ -219,6 +219,7 @@ def test_the_initial_set_by_an_acquisition(recipe, tmp_path, named):
     campaign = Campaign.load(tmp_path / "c")
     assert campaign.options["initial_by"] == {
         "class": "TypiClust", "selection": "top", "encoder": "features.pt", "max_clusters": 500, "neighbours": 9,
+        "variant": "paper",
     }  # fmt: skip
     main(["run", "-c", str(tmp_path / "c" / "config.yaml"), f"--loop.dirpath={tmp_path}/again"])
     flags = ["--loop.initial_by=TypiClust", "--loop.initial_by.encoder=features.pt", "--loop.initial_by.neighbours=9"]

@@ -3,6 +3,7 @@ import math
 
 import pytest
 import torch
+from functional.models import Notes
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -106,7 +107,7 @@ class Single(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(3)
-        self.seen = []
+        self.seen = Notes()
         self.net = nn.Sequential(nn.Linear(40, 300), nn.ReLU(), nn.Linear(300, 200), nn.ReLU(), nn.Linear(200, 3))
 
     def forward(self, x):

@@ -239,3 +239,7 @@ def take(inputs: Any, index: Any) -> Any:
     if isinstance(inputs, dict):
         return {k: take(v, index) for k, v in inputs.items()}
     return [take(v, index) for v in inputs] if isinstance(inputs, list) else inputs
+
+
+class Notes(list):
+    """What a model notes of its calls for a test; a plain list would be put back as it was before the scoring."""

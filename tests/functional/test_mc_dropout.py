@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from functional import reference
-from functional.models import B, C, randn, seeded
+from functional.models import B, C, Notes, randn, seeded
 from lightning_al import functional as F_al
 from lightning_al.randomness import generator
 from lightning_al.zoo import TextClassifier, ViT
@@ -502,7 +502,7 @@ class Counted(nn.Module):
 
     def __init__(self, limit=10**9):
         super().__init__()
-        self.seen, self.limit = [], limit
+        self.seen, self.limit = Notes(), limit
 
     def forward(self, x):
         if len(x) > self.limit:
