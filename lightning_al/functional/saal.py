@@ -14,8 +14,8 @@ from lightning_al.functional.probabilities import check_logits, cross_entropy
 from lightning_al.gradients.differentiators import Differentiator, Params
 from lightning_al.gradients.engine import Tape
 from lightning_al.gradients.passes import Loss, perturbed_losses
-from lightning_al.gradients.per_sample import Call, score_groups
-from lightning_al.gradients.scoring_mode import Forward, copies_for_model
+from lightning_al.gradients.per_sample import Call, one_per_sample, score_groups
+from lightning_al.gradients.scoring_mode import Forward, batch_size_of, copies_for_model
 
 TargetFn = Callable[[Any], Any]
 LossFn = Callable[[Any, Any], Tensor]
@@ -32,6 +32,20 @@ def mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     check_logits(logits)
     losses = cross_entropy(logits, target)
     return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
+
+
+def check_class_indices(targets: Any) -> None:
+    """Refuse targets that cannot be classes.
+
+    Raises:
+        TypeError: If they are no tensor of integers.
+        ValueError: If some are negative.
+    """
+    if not isinstance(targets, Tensor) or targets.is_floating_point() or targets.is_complex():
+        got = targets.dtype if isinstance(targets, Tensor) else type(targets).__name__
+        raise TypeError(f"`targets` must be a tensor of class indices, got {got}. Other targets need a `loss_fn`.")
+    if targets.numel() and int(targets.min()) < 0:
+        raise ValueError(f"`targets` must be class indices from 0 on, got {int(targets.min())}.")
 
 
 def saal(
@@ -82,7 +96,7 @@ def saal(
         Scores (B,), at least float32. Larger = sharper = more wanted.
 
     Raises:
-        TypeError: If the outputs are not floating logits.
+        TypeError: If the outputs are not floating logits, or targets for the default loss no class indices.
         ValueError: If an option is out of range, or the logits do not have the shape (B, C, ...).
 
     Example:
@@ -102,6 +116,8 @@ def saal(
                 "Scores may say little; a much smaller `rho` is usual with p=inf.",
                 stacklevel=2,
             )
+    if loss_fn is None and targets is not None:
+        check_class_indices(targets)
     find_targets = target_fn if target_fn is not None else pseudo_labels
     losses_of = loss_fn if loss_fn is not None else mean_cross_entropy
 
@@ -114,7 +130,7 @@ def saal(
         def mean_loss(weights: Params) -> tuple[Tensor, tuple[Tensor, Any]]:
             outputs = call(weights, x)
             wanted = given if targets is not None else fixed_targets(outputs)
-            losses = losses_of(outputs, wanted)
+            losses = one_per_sample(losses_of(outputs, wanted), batch_size_of(x))
             return losses.mean(), (losses, wanted)
 
         grads, (plain, wanted) = diff.gradient(mean_loss, params)

@@ -112,6 +112,8 @@ class Tape:
         """What the passes keep beside the inputs of layers; they write it down."""
         self.formed_bytes = 0
         """The most that one layer's gradients took at once."""
+        self.differentiated = False
+        """Whether the loss depended on any parameter."""
         self.anchor = torch.zeros((), requires_grad=True)
         self._dims: dict[Hashable, Layout] = {}
         self._shown: Counter[Hashable] = Counter()  # tensors, by whose they are
@@ -378,6 +380,7 @@ class Tape:
         pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad and c is not None]
         if not pairs:
             return {}
+        self.differentiated = True
 
         def differentiate() -> tuple[Tensor | None, ...]:
             ends, given = zip(*pairs, strict=True)

@@ -14,7 +14,7 @@ import lightning_al.gradients.embedding
 import lightning_al.gradients.linear
 import lightning_al.gradients.normalization  # noqa: F401
 from lightning_al.gradients.attention import Names
-from lightning_al.gradients.loose import Functions, LooseParameter, OwnedParameter
+from lightning_al.gradients.loose import Functions, LooseParameter, NoRule, OwnedParameter
 from lightning_al.gradients.rule import Rule, find_rule
 from lightning_al.gradients.scoring_mode import Around, call_with
 
@@ -41,6 +41,9 @@ class Network:
         channels_last: Whether images go through convolutions with their channels last in memory, which is faster on a
             CPU, but too much for models that ask for a ``view``.
         elsewhere: Names of parameters that are used outside of their layers' calls, other than by ``F.linear``.
+
+    Raises:
+        NoRule: If a layer writes its weights.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class Network:
         channels_last: bool = False,
         elsewhere: frozenset[str] = frozenset(),
     ) -> None:
+        if any(getattr(module, "max_norm", None) is not None for module in root.modules()):
+            raise NoRule("an embedding with `max_norm` writes its weights in the forward pass")
         self.channels_last = channels_last
         self.elsewhere = elsewhere
         self.not_vectorized: set[Hashable] = set()

@@ -6,10 +6,12 @@ weights per sample; the plain loop takes anything.
 
 import functools
 import logging
+import math
+import operator
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 from weakref import WeakKeyDictionary
 
 import torch
@@ -49,6 +51,7 @@ BatchScore = Callable[[Tape, Any], Tensor]
 _PLAIN = (bool, int, float, str, torch.dtype)
 
 MAX_GROUPS = 128  # more at once brings no speed
+ROUNDING = 1e-12  # scores below may be made of rounding errors only, and say nothing
 COMPARED = 6  # groups at most that are scored by the plain loop, too, before others go without
 
 
@@ -82,6 +85,11 @@ class _Model(NamedTuple):
 
 def _prepare(model: nn.Module, forward: Forward | None) -> _Model:
     root = ForwardOf(unwrapped(model), forward)
+    if any(map(nn.parameter.is_lazy, (*root.parameters(), *root.buffers()))):
+        raise ValueError(
+            "The model has lazy layers that have seen no input yet, so that their weights have no shape. Run one batch "
+            "through it before it is scored."
+        )
     with torch.inference_mode(False):  # float32 copies of half-precision weights must not be inference tensors
         named, buffers = list(root.named_parameters()), list(root.named_buffers())
         params = {name: at_least_float32(p.detach()) for name, p in named if p.requires_grad}
@@ -220,6 +228,8 @@ class _ByRules(_Scorer):
     def groups_at_once(self, inputs: Any, group_size: int, max_bytes: int | None) -> int:
         budget = self.model.budget(max_bytes)
         plan = self._plan(inputs, group_size, budget)
+        if isinstance(plan, str):
+            raise NoRule(plan)
         return max(budget // plan.bytes_per_group, 1) if isinstance(plan, _Plan) else 1
 
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
@@ -302,15 +312,17 @@ class _ByRules(_Scorer):
         samples = _groups_at(inputs, group_size, starts[:2])
         tape = Tape(network, 2, 2 * group_size, layouts)
         self.fast(tape, samples)
-        bytes_per_group = max(tape.bytes_used // 2, 1)
+        bytes_per_group, differentiated = max(tape.bytes_used // 2, 1), tape.differentiated
         tape.release()
         samples = _groups_at(inputs, group_size, starts[: max(budget // bytes_per_group, 2)])
         used = batch_size_of(samples) // group_size * bytes_per_group
         found, wanted, tolerance = self._both_ways(network.elsewhere, layouts, samples, group_size, used, budget)
-        if not bool(wanted.isfinite().all()):
+        largest = float(wanted.abs().max())
+        if not math.isfinite(largest) or (largest == 0 and differentiated):
             raise _NothingToCompare(f"the first samples score {wanted.tolist()[:2]}")
-        if not torch.allclose(found, wanted, rtol=tolerance, atol=tolerance * float(wanted.abs().max())):
-            raise NoRule(f"they would be {found.tolist()[:2]} where the plain loop gives {wanted.tolist()[:2]}")
+        if not torch.allclose(found, wanted, rtol=tolerance, atol=tolerance * largest):
+            kind = NoRule if largest > ROUNDING else _NothingToCompare
+            raise kind(f"they would be {found.tolist()[:2]} where the plain loop gives {wanted.tolist()[:2]}")
         if network.traced:
             names = ", ".join(sorted({type(m).__name__ for m in network.traced}))
             log.info("No rule for %s: their parameters go through torch.func.", names)
@@ -431,8 +443,14 @@ def _traits_of(thing: Any) -> Hashable:
         return type(thing), thing
     code = getattr(thing, "__code__", None)
     found = vars(thing).items() if hasattr(thing, "__dict__") else ()
-    settings = [(k, v) for k, v in found if k != "training" and (v is None or isinstance(v, _PLAIN))]
+    settings: list[Hashable] = [(k, v) for k, v in found if k != "training" and (v is None or isinstance(v, _PLAIN))]
+    settings += [(k, v.__code__) for k, v in found if hasattr(v, "__code__")]
+    settings += [(k, *map(_code_of, v.values())) for k, v in found if k in ("_forward_hooks", "_forward_pre_hooks")]
     return type(thing), code, tuple(settings)
+
+
+def _code_of(function: Any) -> Any:
+    return getattr(function, "__code__", type(function))
 
 
 def _look_of(leaf: Any) -> Hashable:
@@ -478,10 +496,10 @@ def score_groups(
         ValueError: If the model has no trainable parameter, or the inputs have no common batch dimension.
     """
     n = batch_size_of(inputs)
-    if group_size < 1:
-        raise ValueError(f"`group_size` must be at least 1, got {group_size}.")
-    if max_bytes is not None and max_bytes < 1:
-        raise ValueError(f"`max_bytes` must be at least 1, got {max_bytes}.")
+    if not isinstance(group_size, SupportsIndex) or operator.index(group_size) < 1:
+        raise ValueError(f"`group_size` must be at least 1, got {group_size!r}. Only whole numbers are allowed.")
+    if max_bytes is not None and not (isinstance(max_bytes, (int, float)) and max_bytes >= 1):
+        raise ValueError(f"`max_bytes` must be at least 1, got {max_bytes!r}.")
     prepared = _prepare(model, forward)
     with scoring_mode(model), plain_layers():
         inputs = pytree.tree_map_only(Tensor, copy_for_model, inputs)
@@ -529,8 +547,12 @@ def one_per_sample(values: Tensor, samples: int) -> Tensor:
     """Return ``values`` if they are one for each sample.
 
     Raises:
-        ValueError: If they are not.
+        TypeError: If they are no tensor of floating-point numbers.
+        ValueError: If they are not as many as samples.
     """
+    if not isinstance(values, Tensor) or not values.is_floating_point():
+        got = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise TypeError(f"The loss must give a floating-point tensor, one number per sample, got {got}.")
     if values.numel() != samples:
         raise ValueError(
             f"The loss must give one number per sample, ({samples},) here, got {values.numel()} numbers. "

@@ -245,3 +245,16 @@ def test_refuses_outputs_that_are_no_logits():
         F_al.saal(net, x, forward=lambda m, v: {"logits": m(v)})
     with pytest.raises(TypeError, match=r"torch\.int64"):
         F_al.saal(net, x, forward=lambda m, v: m(v).argmax(1))
+
+
+@pytest.mark.parametrize(
+    ("targets", "error", "got"),
+    [
+        (torch.rand(4), TypeError, "torch.float32"),
+        ([0, 1, 0, 1], TypeError, "list"),
+        (torch.tensor([0, 1, -100, 1]), ValueError, "-100"),
+    ],
+)
+def test_refuses_targets_that_are_no_classes(targets, error, got):
+    with pytest.raises(error, match=f"`targets` must be .*class indices.* got {got}"):
+        F_al.saal(torch.nn.Linear(2, 2), torch.zeros(4, 2), targets=targets)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from gradients.exact import FEW, SCORES, assert_exact, examples, messages, probe
+from gradients.exact import FEW, SCORES, assert_exact, assert_exact_otherwise, examples, messages, probe
 from lightning_al import functional as F_al
 from lightning_al.gradients.embedding import EmbeddingRule
 
@@ -89,6 +89,12 @@ def test_options_without_a_rule_leave_the_table_as_it_was(options):
     scores = [F_al.saal(net, words(5, 4)), F_al.gradient_norm(net, words(5, 4))]
     assert torch.equal(net.layer.weight, kept)
     assert all(s.isfinite().all() for s in scores)
+
+
+def test_tables_that_are_renormalised_go_another_way():
+    """The layer shrinks rows where they are, before they are perturbed."""
+    net, x = probe(lambda: nn.Embedding(9, 3, max_norm=0.5)), words(9, 4)
+    assert_exact_otherwise(net, x, "`max_norm`", FEW)
 
 
 def test_sparse_gradients():

@@ -391,12 +391,18 @@ def test_refuses_a_model_without_trainable_parameters(model):
             score(model, torch.zeros(2, 4))
 
 
-@pytest.mark.parametrize("value", [0, -3])
+def test_refuses_a_model_whose_lazy_layers_have_no_shape():
+    for score in (F_al.saal, F_al.gradient_norm):
+        with pytest.raises(ValueError, match=r"lazy layers.*Run one batch"):
+            score(nn.Sequential(nn.LazyLinear(4), nn.Linear(4, C)), torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize("value", [0, -3, 1.5, "1GB"])
 def test_refuses_sizes_below_one(value):
-    with pytest.raises(ValueError, match=f"`group_size` must be at least 1, got {value}"):
+    with pytest.raises(ValueError, match=f"`group_size` must be at least 1, got {value!r}"):
         score_groups(nn.Linear(1, 1), lambda *a: None, torch.zeros(2, 1), group_size=value)
-    with pytest.raises(ValueError, match=f"`max_bytes` must be at least 1, got {value}"):
-        F_al.gradient_norm(nn.Linear(4, C), torch.zeros(2, 4), max_bytes=value)
+    with pytest.raises(ValueError, match="`max_bytes` must be at least 1, got "):
+        F_al.gradient_norm(nn.Linear(4, C), torch.zeros(2, 4), max_bytes=0 if value == 1.5 else value)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -409,6 +415,18 @@ def test_refuses_a_score_that_is_not_one_number_per_sample(way, monkeypatch):
     ):
         with pytest.raises(ValueError, match=r"one number per sample, \(\d,\) here, got \d+ numbers\. Average"):
             score(lambda z, y: nn.functional.cross_entropy(z, y, reduction="none"))
+
+
+@pytest.mark.parametrize(
+    ("values", "got"), [(0.5, "float"), ([1.0, 2.0], "list"), (torch.tensor([1, 2]), "torch.int64")]
+)
+def test_refuses_a_loss_that_is_no_floating_tensor(values, got):
+    for score in (
+        lambda: F_al.saal(nn.Linear(4, C), torch.zeros(2, 4), loss_fn=lambda z, y: values),
+        lambda: F_al.gradient_norm(nn.Linear(4, C), torch.zeros(2, 4), loss=lambda z: values),
+    ):
+        with pytest.raises(TypeError, match=f"The loss must give a floating-point tensor.* got {got}"):
+            score()
 
 
 def test_scores_are_seen_by_no_graph_even_when_the_inputs_want_gradients():
@@ -541,6 +559,54 @@ def test_what_is_bound_to_a_forward_belongs_to_the_plan():
         task.__dict__["flip"] = flip
         for way in (partial(forward, flip=flip), lambda m, x, flip=flip: forward(m, x, flip), task.forward):
             torch.testing.assert_close(F_al.gradient_norm(net, x, forward=way), wanted, rtol=1e-9, atol=1e-9)
+
+
+class Mixing(nn.Module):
+    """Takes something from the other samples, once it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = nn.Linear(6, 4), nn.Linear(4, 3)
+        self.how = lambda h: h
+
+    def forward(self, x):
+        return self.head(self.how(self.first(x)).tanh())
+
+
+def mix(h):
+    return h - 0.3 * h.mean(0)
+
+
+def test_scores_of_nothing_but_rounding_errors_decide_nothing():
+    """A head of zeros, whose predictions are uniform: the entropy has no gradient yet."""
+    net, x = seeded(Mixing), randn(6, 6)
+    net.head.requires_grad_(False).weight.zero_()
+    calls, run = counted()
+    torch.testing.assert_close(F_al.gradient_norm(net, x, forward=run), torch.zeros(6).double())
+    assert len(calls) < 30  # looked at once, not for every sample
+    nn.init.normal_(net.head.weight)
+    with messages() as engine:
+        F_al.gradient_norm(net, x, forward=run)
+    assert not engine.fell_back
+    net.how = mix
+    net.head.weight.zero_()
+    F_al.gradient_norm(net, x, forward=run)
+    nn.init.normal_(net.head.weight)
+    got = F_al.gradient_norm(net, x, forward=run)
+    torch.testing.assert_close(got, reference.gradient_norm(net, x), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("way", ["function", "hook", "hook before"])
+def test_functions_in_attributes_and_hooks_belong_to_the_plan(way):
+    net, x = seeded(Mixing), randn(6, 6)
+    F_al.gradient_norm(net, x)
+    if way == "function":
+        net.how = mix
+    elif way == "hook":
+        net.first.register_forward_hook(lambda m, args, h: mix(h))
+    else:
+        net.head.register_forward_pre_hook(lambda m, args: (mix(args[0]),))
+    torch.testing.assert_close(F_al.gradient_norm(net, x), reference.gradient_norm(net, x), rtol=1e-9, atol=1e-9)
 
 
 def test_nan_in_the_first_samples_says_nothing_of_the_next():
