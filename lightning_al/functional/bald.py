@@ -51,9 +51,7 @@ def bald(log_probabilities: Tensor) -> Tensor:
         >>> bald(torch.tensor([[[0.9, 0.1], [0.1, 0.9]], [[0.5, 0.5], [0.5, 0.5]]]).log())
         tensor([0.3681, 0.0000], dtype=torch.float64)
     """
-    log_p = in_double(log_probabilities)
-    information = entropy_of(log_mean(log_p), 1) - entropy_of(log_p, 2).mean(1)
-    return _over_positions(information.clamp(min=0))
+    return _over_positions(divergence_from_mean(in_double(log_probabilities)))
 
 
 def variation_ratio(log_probabilities: Tensor) -> Tensor:
@@ -110,6 +108,21 @@ def log_mean(log_p: Tensor) -> Tensor:
     less_one = torch.expm1(log_p).mean(1)
     small = log_p.logsumexp(1) - math.log(log_p.shape[1])
     return torch.where(less_one > -0.5, torch.log1p(less_one.clamp(max=0)), small)
+
+
+def divergence_from_mean(log_p: Tensor) -> Tensor:
+    """(B, T, C, ...) to the mean of KL(p_t || mean p), (B, ...): what predictions disagree about, in nats, at least 0.
+
+    As the sum of divergences, in which sure predictions that agree do not cancel to rounding errors.
+    """
+    p = log_p.exp()
+    # log p_t - log mean, both from the largest of them, so that neither a leading class nor predictions that agree are
+    # rounded away.
+    below = log_p - log_p.amax(1, keepdim=True)
+    above_mean = below - torch.log1p(torch.expm1(below).mean(1, keepdim=True))
+    impossible = p == 0  # 0 * -inf is NaN; NaN stays NaN
+    divergences = torch.where(impossible, 0.0, p) * torch.where(impossible, 0.0, above_mean)
+    return divergences.sum(2).mean(1).clamp(min=0)
 
 
 def entropy_of(log_p: Tensor, dimension: int) -> Tensor:

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from lightning_al.functional.bald import divergence_from_mean
 from lightning_al.functional.probabilities import check_logits, log_probabilities
 from lightning_al.functional.uncertainty import _mean_over_positions
 from lightning_al.gradients.precision import at_least_float32
@@ -63,7 +64,6 @@ def consensus_kl(logits: Tensor) -> Tensor:
 
     This *is* the Jensen-Shannon divergence of the members, :math:`H(\bar p) - \frac{1}{K} \sum_k H(p_k)`, the mutual
     information of label and member (BALD, with members for dropout masks): there is no second score of that name.
-    Computed as the sum of divergences, in which confident members that agree do not cancel to rounding errors.
 
     Args:
         logits: Floating (B, K, C), or (B, K, C, ...) for dense outputs, whose positions are averaged. Log-probabilities
@@ -82,11 +82,4 @@ def consensus_kl(logits: Tensor) -> Tensor:
     """
     _check_members(logits)
     log_p = log_probabilities(logits.flatten(0, 1)).unflatten(0, logits.shape[:2])
-    p = log_p.exp()
-    # log p_k - log mean, both from the largest of the members, so that neither a leading class nor members that agree
-    # are rounded away.
-    below = log_p - log_p.amax(1, keepdim=True)
-    above_mean = below - torch.log1p(torch.expm1(below).mean(1, keepdim=True))
-    impossible = p == 0  # 0 * -inf is NaN; NaN logits stay NaN
-    divergences = torch.where(impossible, 0.0, p) * torch.where(impossible, 0.0, above_mean)
-    return _mean_over_positions(divergences.sum(2).mean(1).clamp(min=0))
+    return _mean_over_positions(divergence_from_mean(log_p))
