@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from lightning_al.functional.uncertainty import _mean_over_positions
+
 
 def mean_entropy(log_probabilities: Tensor) -> Tensor:
     r"""Entropy of the mean prediction, :math:`H\bigl(\frac1T\sum_t p_t\bigr)`, in nats.
@@ -27,7 +29,7 @@ def mean_entropy(log_probabilities: Tensor) -> Tensor:
         >>> mean_entropy(torch.tensor([[[0.9, 0.1], [0.1, 0.9]], [[0.9, 0.1], [0.9, 0.1]]]).log())
         tensor([0.6931, 0.3251], dtype=torch.float64)
     """
-    return _over_positions(entropy_of(log_mean(in_double(log_probabilities)), 1))
+    return _mean_over_positions(entropy_of(log_mean(in_double(log_probabilities)), 1))
 
 
 def bald(log_probabilities: Tensor) -> Tensor:
@@ -51,7 +53,7 @@ def bald(log_probabilities: Tensor) -> Tensor:
         >>> bald(torch.tensor([[[0.9, 0.1], [0.1, 0.9]], [[0.5, 0.5], [0.5, 0.5]]]).log())
         tensor([0.3681, 0.0000], dtype=torch.float64)
     """
-    return _over_positions(divergence_from_mean(in_double(log_probabilities)))
+    return _mean_over_positions(divergence_from_mean(in_double(log_probabilities)))
 
 
 def variation_ratio(log_probabilities: Tensor) -> Tensor:
@@ -78,7 +80,7 @@ def variation_ratio(log_probabilities: Tensor) -> Tensor:
     votes = (log_p.argmax(2, keepdim=True) == classes).sum(1)
     share = votes.amax(1).double() / log_p.shape[1]
     # A model that diverged must not look certain.
-    return _over_positions(torch.where(log_p.isnan().any(2).any(1), torch.nan, 1 - share))
+    return _mean_over_positions(torch.where(log_p.isnan().any(2).any(1), torch.nan, 1 - share))
 
 
 def in_double(log_probabilities: Tensor) -> Tensor:
@@ -129,7 +131,3 @@ def entropy_of(log_p: Tensor, dimension: int) -> Tensor:
     """Return the entropy over a dimension, of log-probabilities."""
     p = log_p.exp()
     return -torch.where(p == 0, 0.0, p * log_p).sum(dimension)
-
-
-def _over_positions(scores: Tensor) -> Tensor:
-    return scores.flatten(1).mean(1) if scores.ndim > 1 else scores
