@@ -5,10 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from lightning_al.functional.perturbation import global_norm
-from lightning_al.functional.probabilities import check_logits, log_probabilities
+from lightning_al.functional.probabilities import check_logits, count_classes, log_probabilities
 from lightning_al.functional.saal import mean_cross_entropy, pseudo_labels
 from lightning_al.functional.uncertainty import entropy
 from lightning_al.gradients import passes
@@ -16,7 +15,7 @@ from lightning_al.gradients.differentiators import Differentiator, Params
 from lightning_al.gradients.engine import Tape
 from lightning_al.gradients.passes import Loss
 from lightning_al.gradients.per_sample import Call, one_per_sample, score_groups
-from lightning_al.gradients.scoring_mode import Forward, copies_for_model, plain_outputs
+from lightning_al.gradients.scoring_mode import Forward, copies_for_model
 
 LOSSES = ("entropy", "expected_loss", "expected_norm", "pseudo_label")
 
@@ -36,7 +35,7 @@ def check_gradient_norm(loss: str | Callable[[Any], Tensor], norm: str) -> None:
     """
     if not callable(loss) and loss not in LOSSES:
         raise ValueError(f"`loss` must be a callable or one of {', '.join(map(repr, LOSSES))}, got {loss!r}.")
-    if norm not in NORMS:
+    if not isinstance(norm, str) or norm not in NORMS:
         raise ValueError(f"`norm` must be one of {', '.join(map(repr, NORMS))}, got {norm!r}.")
 
 
@@ -92,7 +91,7 @@ def gradient_norm(
     copies = 2
 
     if loss == "expected_norm":
-        copies = 1 + _count_classes(model, inputs, forward)
+        copies = 1 + count_classes(model, inputs, forward)
 
         def group_score(diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
             def class_losses(weights: Params) -> Tensor:
@@ -162,10 +161,3 @@ _BUILT_IN: dict[str, Callable[[Any], Tensor]] = {
 def _mean_over_positions(values: Tensor) -> Tensor:
     """(B, C, ...) -> (B, C)."""
     return values.flatten(2).mean(2) if values.ndim > 2 else values
-
-
-def _count_classes(model: nn.Module, inputs: Any, forward: Forward | None) -> int:
-    one = pytree.tree_map_only(Tensor, lambda t: t[:1], inputs)
-    logits = plain_outputs(model, one, forward)
-    check_logits(logits)
-    return int(logits.shape[1])

@@ -5,11 +5,15 @@ gradient of the usual cross-entropy then has the wrong *direction*, not only the
 written in the lead ``z_y - logsumexp_{j != y} z_j``, which does not saturate.
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.precision import at_least_float32
+from lightning_al.gradients.scoring_mode import Forward, plain_outputs
 
 
 def _deficit(logits: Tensor, target: Tensor) -> Tensor:
@@ -107,3 +111,11 @@ def check_logits(logits: Tensor) -> None:
             f"Logits must have shape (B, C) with C >= 2 classes, got {tuple(logits.shape)}. A single sigmoid output "
             "or a regression needs a `task=` of its own: stack a binary logit z as (0, z) in its `logits`."
         )
+
+
+def count_classes(model: nn.Module, inputs: Any, forward: Forward | None = None) -> int:
+    """Return how many classes the model tells apart, by its logits for the first sample."""
+    one = pytree.tree_map_only(Tensor, lambda t: t[:1], inputs)
+    logits = plain_outputs(model, one, forward)
+    check_logits(logits)
+    return int(logits.shape[1])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightning_al.functional.perturbation import check_perturbation, worst_case_perturbation
-from lightning_al.functional.probabilities import check_logits, cross_entropy
+from lightning_al.functional.probabilities import check_logits, count_classes, cross_entropy
 from lightning_al.gradients.differentiators import Differentiator, Params
 from lightning_al.gradients.engine import Tape
 from lightning_al.gradients.passes import Loss, perturbed_losses
@@ -34,18 +34,19 @@ def mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
 
 
-def check_class_indices(targets: Any) -> None:
+def check_class_indices(targets: Any, classes: int) -> None:
     """Refuse targets that cannot be classes.
 
     Raises:
         TypeError: If they are no tensor of integers.
-        ValueError: If some are negative.
+        ValueError: If some are negative, or as many as ``classes`` or more.
     """
     if not isinstance(targets, Tensor) or targets.is_floating_point() or targets.is_complex():
         got = targets.dtype if isinstance(targets, Tensor) else type(targets).__name__
         raise TypeError(f"`targets` must be a tensor of class indices, got {got}. Other targets need a `loss_fn`.")
-    if targets.numel() and int(targets.min()) < 0:
-        raise ValueError(f"`targets` must be class indices from 0 on, got {int(targets.min())}.")
+    wrong = targets[(targets < 0) | (targets >= classes)]
+    if len(wrong):
+        raise ValueError(f"`targets` must be class indices from 0 to {classes - 1}, got {int(wrong[0])}.")
 
 
 def saal(
@@ -97,7 +98,8 @@ def saal(
 
     Raises:
         TypeError: If the outputs are not floating logits, or targets for the default loss no class indices.
-        ValueError: If an option is out of range, or the logits do not have the shape (B, C, ...).
+        ValueError: If an option is out of range, a target is no class, or the logits do not have the shape
+            (B, C, ...).
 
     Example:
         >>> model = torch.nn.Linear(2, 3)
@@ -117,7 +119,7 @@ def saal(
                 stacklevel=2,
             )
     if loss_fn is None and targets is not None:
-        check_class_indices(targets)
+        check_class_indices(targets, count_classes(model, inputs, forward))
     find_targets = target_fn if target_fn is not None else pseudo_labels
     losses_of = loss_fn if loss_fn is not None else mean_cross_entropy
 

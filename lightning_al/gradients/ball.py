@@ -83,7 +83,7 @@ class AdaptiveBall(EuclideanBall):
 
     def add(self, weight: Tensor, gradient: Tensor, at: slice) -> None:
         """See :class:`Ball`."""
-        if self._scratch.shape != gradient.shape or self._scratch.stride() != gradient.stride():
+        if _look_of(self._scratch) != _look_of(gradient):
             self._scratch = torch.empty_like(gradient)  # new memory for each unit would cost more than the product
         super().add(weight, torch.mul(gradient, weight, out=self._scratch), at)
 
@@ -95,6 +95,10 @@ class AdaptiveBall(EuclideanBall):
         if self._steps is None:
             self._steps = self.step.tolist()
         return torch.addcmul(weight, weight, gradient, value=self._steps[at][0], out=gradient)
+
+
+def _look_of(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device
 
 
 class SignBall(Ball):

@@ -254,7 +254,7 @@ class Tape:
                     raise
                 self.network.not_vectorized.add(owner)  # recurrent layers, for some
         found = [one({a: c[i] for a, c in copies.items()}, *[t[i] for t in rows]) for i in range(self.units)]
-        return pytree.tree_map(lambda *each: torch.stack(each) if isinstance(each[0], Tensor) else each[0], *found)
+        return pytree.tree_map(_stacked, *found)
 
     def _joined(self, outputs: Tensor, owner: Hashable) -> Tensor:
         """Put the units' outputs, (U, ...), together as the layer itself would have."""
@@ -420,6 +420,15 @@ def check_rows_keep_their_order(outputs: Any) -> None:
             if before is not None and before not in seen:
                 seen.add(before)
                 waiting.append(before)
+
+
+def _stacked(*each: Any) -> Any:
+    """Return one tensor of the units' own, or what is the same for all of them."""
+    if isinstance(each[0], Tensor):
+        return torch.stack(each)
+    if any(other != each[0] for other in each[1:]):
+        raise NoRule(f"a layer gives {each[0]!r} for one sample and {each[-1]!r} for another")
+    return each[0]
 
 
 def _rows_back(y: Tensor, layout: Layout | None) -> Tensor:

@@ -163,6 +163,7 @@ def test_an_empty_batch(loss):
     [
         ({"loss": "egl"}, "`loss` must be a callable or one of 'entropy', .*got 'egl'"),
         ({"norm": "l1"}, "`norm` must be one of 'global', 'tensor_sum', got 'l1'"),
+        ({"norm": ["global"]}, r"`norm` must be one of 'global', 'tensor_sum', got \['global'\]"),
     ],
 )
 def test_refuses(options, message):

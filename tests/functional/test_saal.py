@@ -253,6 +253,7 @@ def test_refuses_outputs_that_are_no_logits():
         (torch.rand(4), TypeError, "torch.float32"),
         ([0, 1, 0, 1], TypeError, "list"),
         (torch.tensor([0, 1, -100, 1]), ValueError, "-100"),
+        (torch.tensor([0, 1, 1, 2]), ValueError, "2"),
     ],
 )
 def test_refuses_targets_that_are_no_classes(targets, error, got):

@@ -93,3 +93,13 @@ def test_squares_may_come_without_gradients():
     torch.testing.assert_close(space.step, same.step)
     assert space.linear
     assert not ball(0.3, "asam", 2.0, UNITS, torch.ones(UNITS)).linear
+
+
+def test_layers_of_one_shape_and_two_precisions():
+    weights = [randn(3, 2), randn(3, 2, seed=1).float()]
+    gradients = [randn(UNITS, 3, 2, seed=2), randn(UNITS, 3, 2, seed=3).float()]
+    space = ball(0.5, "asam", 2.0, UNITS, torch.ones(UNITS).double())
+    for w, g in zip(weights, gradients):
+        space.add(w, g, slice(None))
+    want = torch.stack([sum(((w * g[u]).double() ** 2).sum() for w, g in zip(weights, gradients)) for u in range(UNITS)])
+    torch.testing.assert_close(space.squares, want, rtol=1e-6, atol=0)

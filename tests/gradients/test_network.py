@@ -6,7 +6,7 @@ from functional.models import B, C, randn, seeded
 from torch import nn
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 
-from gradients.exact import FEW, SCORES, Probe, assert_exact, messages, probe
+from gradients.exact import FEW, SCORES, Probe, assert_exact, assert_exact_otherwise, messages, probe
 from gradients.ways import WAYS, only
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.rule import Rule, find_rule, register_rule
@@ -223,6 +223,24 @@ RECURRENT = {
 def test_recurrent_layers_leave_the_rest_to_the_rules(name):
     net = seeded(lambda: nn.Sequential(nn.Linear(4, 4), nn.Tanh(), RECURRENT[name](), nn.LayerNorm(4), nn.Linear(4, C)))
     assert_exact(net, randn(B, 3, 4), FEW)
+
+
+def test_numbers_of_a_layer_that_are_each_samples_own():
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.rand(4))
+
+        def forward(self, x):
+            y = x.exp() * self.scale
+            return y, y.amax().item()
+
+    def forward(m, x):
+        y, largest = m.layer(x)
+        return m.head(y / largest)
+
+    net = seeded(lambda: Model(forward, layer=Counts(), head=nn.Linear(4, C)))
+    assert_exact_otherwise(net, randn(B, 4), "for one sample and")
 
 
 def test_a_parametrized_norm():
