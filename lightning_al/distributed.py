@@ -4,7 +4,7 @@ import atexit
 import math
 import traceback
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -171,34 +171,35 @@ class Shard:
         """Further rows, of which every process has some or none, put together in rank order."""
         return rows if self._owners is None else gather_rows({"rows": rows}, self._device)["rows"]
 
-    def largest(self, values: Tensor, slack: Callable[[int], float] | None = None) -> tuple[float, int]:
+    def largest(
+        self, values: "Tensor | Ordered", slack: Callable[[int, float], float] | None = None
+    ) -> tuple[float, int]:
         """The largest of all values and its position, the lowest one on ties. One small all-gather.
 
         Args:
-            values: (N,), one per row of this block. No NaN.
-            slack: From an index into ``values``, how far that value may be off by rounding. Values less than that below
-                the largest count as equal to it.
+            values: (N,), one per row of this block; no NaN. Or what finds the largest of them.
+            slack: From an index and its value, how far that may be off by rounding. Values less than that below the
+                largest count as equal to it.
 
         Returns:
             The largest value, and the lowest position over all processes that has it.
         """
-        mine = [-math.inf, -math.inf, -math.inf, float(self.total)]
-        if len(values):
-            index = int(values.argmax())
-            top = float(values[index])
-            bound = top
-            if slack is not None and top > -math.inf:
-                bound -= slack(index)
-                index = _first(values >= bound)
-            mine = [top, bound, float(values[index]), float(self.block.start + index)]
+        ordered = _Values(values) if isinstance(values, Tensor) else values
+        mine = [-math.inf, -math.inf, float(self.total)]
+        if (found := ordered.top()) is not None:
+            index, top = found
+            bound = top - slack(index, top) if slack is not None and top > -math.inf else top
+            mine = [top, bound, self._first(ordered, bound)]
         told = self._all_gather(mine)
-        top, bound, *_ = max(told)
-        if any(value < bound <= best for best, _, value, _ in told):
-            # Within the slack of its own process's largest, but not of the overall one: look again from there.
-            found = values >= bound
-            position = self.block.start + _first(found) if found.any() else self.total
-            told = [[bound, bound, bound, p] for [p] in self._all_gather([float(position)])]
-        return top, min(int(position) for _, _, value, position in told if value >= bound)
+        top, bound, _ = max(told)
+        if any(own != bound and largest >= bound for largest, own, _ in told):
+            # What ties with its own process's largest need not tie with the largest of all: look again from there.
+            told = [[top, bound, position] for [position] in self._all_gather([self._first(ordered, bound)])]
+        return top, min(int(position) for _, own, position in told if own == bound)
+
+    def _first(self, ordered: "Ordered", bound: float) -> float:
+        index = ordered.first(bound)
+        return float(self.total if index is None else self.block.start + index)
 
     def row(self, position: int, *tensors: Tensor) -> list[Tensor]:
         """The row at ``position`` of each tensor (N, ...), which travels as float64. One broadcast."""
@@ -224,5 +225,27 @@ class Shard:
         return torch.stack(gathered).tolist()
 
 
-def _first(found: Tensor) -> int:
-    return int(found.view(torch.uint8).argmax())
+class Ordered(Protocol):
+    """What finds the largest of a number of values."""
+
+    def top(self) -> tuple[int, float] | None:
+        """An index of the largest, and its value; None if there are none."""
+
+    def first(self, bound: float) -> int | None:
+        """The lowest index of a value of at least ``bound``; None if there is none."""
+
+
+class _Values:
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def top(self) -> tuple[int, float] | None:
+        if not len(self.values):
+            return None
+        index = int(self.values.argmax())
+        return index, float(self.values[index])
+
+    def first(self, bound: float) -> int | None:
+        reached = self.values >= bound
+        index = int(reached.view(torch.uint8).argmax()) if len(reached) else 0
+        return index if len(reached) and bool(reached[index]) else None

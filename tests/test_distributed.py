@@ -25,12 +25,14 @@ def in_processes(function, count):
 
     def main(rank):
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        dist.init_process_group("gloo", rank=rank, world_size=count)
         try:
+            dist.init_process_group("gloo", rank=rank, world_size=count)
+            dist.barrier()  # one that has nothing to do must not go before the others have reached it
             queue.put((rank, function(rank)))
         except Exception as error:
             queue.put((rank, repr(error)))
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
         os._exit(0)
 
     workers = [context.Process(target=main, args=(rank,)) for rank in range(count)]
@@ -111,8 +113,9 @@ def test_a_shard_finds_the_largest_and_its_row(edges):
         held = slice(shard.block.start, shard.block.stop)
         mine, few = values[held], -values[held].round()
         wide, count = shard.row(4, table[held], torch.arange(6)[held])
+        close = shard.largest(mine, lambda index, value: 1e-6)
         return (
-            [shard.largest(mine), shard.largest(few), shard.largest(mine, lambda i: 1e-6), shard.largest(mine * 0)],
+            [shard.largest(mine), shard.largest(few), close, shard.largest(mine * 0)],
             (wide.tolist(), int(count), str(count.dtype)),
             [sorted(shard.gather(list(shard.block)))],
             shard.concatenate(table[held][: rank + 1]).shape[1:],
@@ -134,10 +137,24 @@ def test_ties_do_not_chain_from_process_to_process():
 
     def find(rank):
         shard = Shard.of_blocks(range(3 * rank, 3 + rank), 4, torch.device("cpu"))
-        return shard.largest(values[shard.block.start : shard.block.stop], lambda i: 0.8)
+        return shard.largest(values[shard.block.start : shard.block.stop], lambda i, value: 0.8)
 
-    assert Shard.whole(4).largest(values, lambda i: 0.8) == (10.5, 1)
+    assert Shard.whole(4).largest(values, lambda i, value: 0.8) == (10.5, 1)
     assert in_processes(find, 2) == [(10.5, 1)] * 2
+
+
+def test_ties_are_as_wide_as_at_the_largest_of_all():
+    values = torch.tensor([9.0, 9.5, 9.7, 10.0])
+
+    def slack(index, value):
+        return 1.0 if value == 10 else 0.25
+
+    def find(rank):
+        shard = Shard.of_blocks(range(3 * rank, 3 + rank), 4, torch.device("cpu"))
+        return shard.largest(values[shard.block.start : shard.block.stop], slack)
+
+    assert Shard.whole(4).largest(values, slack) == (10.0, 0)
+    assert in_processes(find, 2) == [(10.0, 0)] * 2
 
 
 @pytest.mark.parametrize("edges", [[(0, 2), (3, 6)], [(0, 4), (2, 6)], [(0, 3), (3, 5)], [(0, 0), (0, 0)]])

@@ -71,10 +71,13 @@ class Scalars:
         self.values = values * _scale(check_finite(values, name, shard), 200, 1000)
         self.tensors = [self.values]
 
-    def approach(self, nearest: Tensor, centres: Sequence[Tensor]) -> None:
-        """Lower ``nearest`` (N,) to the distances to the ``centres``, (M,), where those are smaller."""
-        for centre in centres[0]:
-            torch.minimum(nearest, (self.values - centre).abs_(), out=nearest)
+    def centres(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """What :meth:`distances` needs of centres, (M,) rows of the tensor; each has them in its first dimension."""
+        return list(rows)
+
+    def distances(self, rows: slice, centres: Sequence[Tensor]) -> Tensor:
+        """(n,): how far those rows are from the nearest of the centres."""
+        return (self.values[rows].unsqueeze(1) - centres[0]).abs_().amin(1)
 
 
 class Products:
@@ -116,26 +119,31 @@ class Products:
             self.mean = (total / max(shard.total, 1)).to(self.dtype)
             self._offset = 2 * float(_length(self.mean))
             self.squares = self._squares()
-        self._zero = self.tolerance * (2 * self.squares + self._offset * self.squares.sqrt())
 
-    def approach(self, nearest: Tensor, centres: Sequence[Tensor]) -> None:
-        """Lower ``nearest`` (N,) to the squared distances to ``centres``, (M, d) of each, where those are smaller."""
-        centres = [self._part(i, c) for i, c in enumerate(centres)]
+    def centres(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """What :meth:`distances` needs of centres, (M, d) rows of each tensor; each has them in its first dimension."""
+        centres = [self._part(i, c) for i, c in enumerate(rows)]
         own = torch.zeros(len(centres[0]), dtype=torch.float64)
         if self.mean is not None:
             centres = [centres[0] - self.mean]
             own = 2 * (centres[0].double() @ self.mean.double())
         own += math.prod(_length(c).square() for c in centres)
-        columns = [self._columns(x, c) for x, c in zip(self.tensors, centres, strict=True)]
-        for rows in self._blocks(4 * _BLOCK, len(own)):
-            inner = (self._part(0, self.tensors[0][rows]) @ columns[0])[:, : len(own)]
-            for i in range(1, len(columns)):
-                inner = inner * (self._part(i, self.tensors[i][rows]) @ columns[i])[:, : len(own)]
-            squared = torch.sub(own, inner, alpha=2)
-            least = squared[:, 0] if len(own) == 1 else squared.amin(1)
-            least.add_(self.squares[rows])
-            least.masked_fill_(least <= self._zero[rows], 0.0)
-            torch.minimum(nearest[rows], least, out=nearest[rows])
+        return [own, *centres]
+
+    def distances(self, rows: slice, centres: Sequence[Tensor]) -> Tensor:
+        """(n,): the squared distances of those rows to the nearest of the centres."""
+        own, *columns = centres
+        products = [
+            (self._part(i, x[rows]) @ self._columns(x, c))[:, : len(own)]
+            for i, (x, c) in enumerate(zip(self.tensors, columns, strict=True))
+        ]
+        inner = products[0] if len(products) == 1 else products[0].mul_(products[1])
+        squared = torch.sub(own, inner, alpha=2)
+        least = squared[:, 0] if len(own) == 1 else squared.amin(1)
+        squares = self.squares[rows]
+        least.add_(squares)
+        zero = self.tolerance * (2 * squares + self._offset * squares.sqrt())
+        return least.masked_fill_(least <= zero, 0.0)
 
     def rounding(self, index: int, squared: float) -> float:
         """How far the squared distance of that row to a centre may be off."""

@@ -1,7 +1,8 @@
 """From scores or features to a batch: which ``k`` positions to take. Distinct, the lowest position on ties.
 
-The greedy selectors share one loop: take a row, lower every row's distance to the nearest taken, take the next. Over
-several processes (``shard``) the rows stay where they are, and the picks are those of one process.
+The greedy selectors share one loop: take a row, lower the distances of the others to the nearest taken, take the next.
+It is lazy (:class:`~lightning_al.functional.nearest.Nearest`): rows that cannot be next are not looked at. Over several
+processes (``shard``) the rows stay where they are, and the picks are those of one process.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.distributed import Shard
+from lightning_al.functional.nearest import Nearest
 from lightning_al.functional.points import Products, Scalars, check_count, check_finite
 from lightning_al.randomness import Race
 
@@ -61,7 +63,8 @@ def kmeans_plusplus(
     exactly; vectors in float32 (half precision too) or float64, and a ``D²`` within 32 ulp of twice the squared
     distance from the mean counts as 0, so that what coincides is never drawn.
 
-    O(N d) time a pick, one pass over ``points``; 48 bytes a row and a few MB beside them.
+    O(N d) time a pick at worst, which is a pass over ``points``, commonly a fraction of it; 48 bytes a row, the picked
+    points and a few MB beside them.
 
     Args:
         points: (N,) scalar scores or (N, d) vectors, finite. With a ``shard``, the rows of its block.
@@ -97,9 +100,8 @@ def kmeans_plusplus(
         preference = space.lengths
     if first is None and k:
         first = _most(preference.abs(), space, shard)
-    return _greedy(
-        space, k, first, torch.full_like(preference, torch.inf), _draw(race, space, shard), preference, shard
-    )
+    nearest = Nearest(space, shard, k)
+    return _greedy(nearest, k, first, _draw(race, nearest), preference)
 
 
 def badge(
@@ -122,7 +124,8 @@ def badge(
     Where fewer than ``k`` distinct gradients exist, the rest is filled up by the largest norm. With ``residuals`` of
     (N, 1) ones it is :func:`kmeans_plusplus` of the features; draws are as described there.
 
-    O(N (C + d)) time a pick, one pass over both tensors; 48 bytes a row and a few MB beside them.
+    O(N (C + d)) time a pick at worst, which is a pass over both tensors, commonly a fraction of it; 48 bytes a row, the
+    picked rows and a few MB beside them.
 
     Args:
         residuals: (N, C), probabilities less the one-hot pseudo-label, finite. With a ``shard``, the rows of its block.
@@ -150,8 +153,8 @@ def badge(
     race = _race(generator, ids, shard)
     space = Products({"residuals": residuals, "features": features}, shard)
     first = _most(space.lengths, space, shard) if k else None
-    nearest = torch.full_like(space.lengths, torch.inf)
-    return _greedy(space, k, first, nearest, _draw(race, space, shard), space.lengths.clone(), shard)
+    nearest = Nearest(space, shard, k)
+    return _greedy(nearest, k, first, _draw(race, nearest), space.lengths.clone())
 
 
 def k_center_greedy(features: Tensor, k: int, *, labelled: Tensor | None = None, shard: Shard | None = None) -> Tensor:
@@ -162,8 +165,8 @@ def k_center_greedy(features: Tensor, k: int, *, labelled: Tensor | None = None,
     rounding cannot tell apart are ties, so that the first of equal rows is picked. Rows that coincide with a centre are
     picked last, the lowest position first.
 
-    O(N d) time a pick, one pass over ``features``, after O(N M d) for M labelled rows; 40 bytes a row and a few MB
-    beside them, and over several processes the labelled rows on each, 4 M d bytes.
+    O(N d) time a pick at worst, which is a pass over ``features``, commonly a small fraction of it, after O(N M d) for
+    M labelled rows; 40 bytes a row, the picked and all labelled rows (on each process), and a few MB beside them.
 
     Args:
         features: (N, d), finite. With a ``shard``, the rows of its block.
@@ -192,45 +195,38 @@ def k_center_greedy(features: Tensor, k: int, *, labelled: Tensor | None = None,
     centres = shard.concatenate((features[:0] if labelled is None else labelled).detach().cpu().to(space.dtype))
     check_finite(centres, "labelled", Shard.whole(len(centres)))
 
+    nearest = Nearest(space, shard, len(centres) + k)
     first = None
-    nearest = torch.full_like(space.squares, torch.inf)
     if len(centres):
-        for part in centres.split(1024):
-            space.approach(nearest, [part])
+        nearest.approach(centres)
     elif k:
         squares = space.squares
-        first = shard.largest(-squares, lambda i: space.rounding(i, float(squares[i])))[1]
+        first = shard.largest(-squares, lambda i, square: space.rounding(i, -square))[1]
 
-    def farthest(nearest: Tensor, pick: int) -> tuple[float, int]:
-        def slack(i: int) -> float:  # never down to 0, where those already picked are
-            return min(space.rounding(i, float(nearest[i])), float(nearest[i]) / 2)
+    def slack(index: int, squared: float) -> float:  # never down to 0, where those already picked are
+        return min(space.rounding(index, squared), squared / 2)
 
-        return shard.largest(nearest, slack)
-
-    return _greedy(space, k, first, nearest, farthest, torch.zeros_like(nearest), shard)
+    return _greedy(nearest, k, first, lambda pick: nearest.largest(slack), torch.zeros_like(space.squares))
 
 
 def _greedy(
-    space: Scalars | Products,
+    nearest: Nearest,
     k: int,
     first: int | None,
-    nearest: Tensor,
-    next_pick: Callable[[Tensor, int], tuple[float, int]],
+    next_pick: Callable[[int], tuple[float, int]],
     preference: Tensor,
-    shard: Shard,
 ) -> Tensor:
     """The loop of all of them.
 
     Args:
-        space: What measures distances.
+        nearest: Each row's distance to the nearest centre.
         k: How many to pick.
         first: The first pick; None: ``next_pick`` chooses it too.
-        nearest: (N,), each row's distance to the nearest centre so far, as ``space`` has it; written to.
-        next_pick: From those distances and the number of the pick to a value, not positive if all rows coincide with
-            a centre, and a position.
+        next_pick: From the number of the pick to a value, not positive if all rows coincide with a centre, and a
+            position.
         preference: (N,), the order of the picks from there on, largest first; written to.
-        shard: Which rows these are.
     """
+    space, shard = nearest.space, nearest.shard
     picks: list[int] = []
     covered = False
     for pick in range(k):
@@ -238,22 +234,21 @@ def _greedy(
             position = first
         else:
             if not covered:
-                value, position = next_pick(nearest, pick)
+                value, position = next_pick(pick)
                 covered = value <= 0
             if covered:
                 position = _most(preference, space, shard)
         picks.append(position)
         if not covered and pick < k - 1:
-            rows = shard.row(position, *space.tensors)
-            space.approach(nearest, [row.unsqueeze(0) for row in rows])
+            nearest.approach(*(row.unsqueeze(0) for row in shard.row(position, *space.tensors)))
         if position in shard.block:
-            nearest[position - shard.block.start] = 0.0
+            nearest.leave_out(position - shard.block.start)
             preference[position - shard.block.start] = -torch.inf
     return torch.tensor(picks, dtype=torch.long)
 
 
 def _most(values: Tensor, space: Scalars | Products, shard: Shard) -> int:
-    return shard.largest(values, lambda i: space.tolerance * float(values[i]))[1]
+    return shard.largest(values, lambda _, value: space.tolerance * value)[1]
 
 
 def _race(generator: torch.Generator, ids: Tensor | None, shard: Shard) -> Race:
@@ -264,12 +259,12 @@ def _race(generator: torch.Generator, ids: Tensor | None, shard: Shard) -> Race:
     return Race(generator, ids)
 
 
-def _draw(race: Race, space: Scalars | Products, shard: Shard) -> Callable[[Tensor, int], tuple[float, int]]:
+def _draw(race: Race, nearest: Nearest) -> Callable[[int], tuple[float, int]]:
     """Draws with probability ∝ D²: by the largest D² / E or, the same, the largest D / √E."""
 
-    def draw(nearest: Tensor, pick: int) -> tuple[float, int]:
+    def draw(pick: int) -> tuple[float, int]:
         times = race.exponentials(pick)
-        return shard.largest(torch.div(nearest, times if space.squared else times.sqrt_(), out=times))
+        return nearest.largest(over=times if nearest.space.squared else times.sqrt_())
 
     return draw
 

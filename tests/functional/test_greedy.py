@@ -9,11 +9,20 @@ from hypothesis import strategies as st
 
 from functional.models import randn
 from lightning_al.distributed import Shard
-from lightning_al.functional import badge, k_center_greedy, kmeans_plusplus
+from lightning_al.functional import badge, k_center_greedy, kmeans_plusplus, nearest
 from lightning_al.randomness import Race
 from tests.test_distributed import in_processes
 
 SEEDS = st.integers(0, 2**31)
+
+
+@pytest.fixture(params=[None, 5], ids=["whole", "blocks"], autouse=True, scope="module")
+def _size_of_blocks(request):
+    """As they are, which holds small sets whole, and a few rows at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param:
+            patch.setattr(nearest, "_BLOCK", request.param)
+        yield
 
 
 def seeded(seed=0):
