@@ -67,6 +67,11 @@ def first_samples(trainer: pl.Trainer, count: int = 2) -> Any:
     return loader.collate_fn([data[i] for i in range(min(count, len(data)))])
 
 
+def saves_one_file(trainer: pl.Trainer) -> bool:
+    """Whether a checkpoint of the Trainer is a file, not a folder with a file of each process."""
+    return not getattr(trainer.strategy, "_save_distributed_checkpoint", False)
+
+
 def reset_epochs(trainer: pl.Trainer) -> None:
     """Make the next ``trainer.fit`` begin at epoch 0. Totals, which loggers use as steps, go on growing."""
     trainer.fit_loop.epoch_progress.current.reset()
@@ -182,6 +187,7 @@ __all__ = [
     "restore_steps",
     "run_in_place",
     "same_progress",
+    "saves_one_file",
     "share_hyperparameters",
     "step_limits_from_here",
     "steps",

@@ -326,7 +326,7 @@ class ActiveDataModule(pl.LightningDataModule):
         batch = hook("on_before_batch_transfer", batch)
         return hook("on_after_batch_transfer", hook("transfer_batch_to_device", batch, device))
 
-    def pool_pass(self, indices: Tensor, multiple: int) -> tuple[bool, range]:
+    def pool_pass(self, indices: Tensor, multiple: int) -> BlockSampler:
         """Point :meth:`predict_dataloader` at dataset ``indices``.
 
         Args:
@@ -334,12 +334,11 @@ class ActiveDataModule(pl.LightningDataModule):
             multiple: Batches and shards are cut only at multiples of this.
 
         Returns:
-            Whether the pass is sharded, and the positions that this rank sees. With fewer groups than ranks every
-            rank sees all, since Lightning cannot predict over an empty shard.
+            What says which of them this rank sees. With fewer groups than ranks every rank sees all, since Lightning
+            cannot predict over an empty shard.
         """
         self._candidates, self._multiple = indices, multiple
-        sampler = self._block_sampler()
-        return sampler.num_replicas > 1, sampler.block
+        return self._block_sampler()
 
     def _block_sampler(self) -> BlockSampler:
         where = self._replicas()

@@ -21,6 +21,7 @@ from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign import publish
 from lightning_al.randomness import seed_global
 from lightning_al.redrawing import redraw_parameters
+from lightning_al.weights import load_checkpoint, load_momentum, load_weights, whole_copy
 
 ROUND_HOOKS = ("on_round_start", "on_round_end", "on_query_start", "on_query_end")
 MARK = "lightning_al_round"
@@ -67,8 +68,7 @@ class _RoundCallback(Checkpoint):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for optimizer, state in zip(trainer.optimizers, self.optimizer_states or [], strict=False):
-            # Momentum and the like only: the schedule, hence the learning rate, starts afresh.
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
+            load_momentum(optimizer, state)  # the schedule, hence the learning rate, starts afresh
         self.last_save = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -80,6 +80,8 @@ class _RoundCallback(Checkpoint):
             return
         if any(c.reduce_on_plateau for c in trainer.lr_scheduler_configs):
             return  # Lightning steps these after this hook: a resumed round would miss one step
+        if not _compat.saves_one_file(trainer):
+            return  # pieces, in a folder, which other numbers of processes could not go on from
         if trainer.max_steps != -1:
             return  # Lightning then counts the epochs of a resumed fit otherwise, and the order follows from them
         loader = trainer.train_dataloader
@@ -138,7 +140,7 @@ class RepeatedFit:
         self.reset = reset
         self.seed = seed
         self.dirpath = dirpath
-        self.initial = cpu_copy(model.state_dict())
+        self.initial = whole_copy(model.state_dict())
         self.optimizer_states: list[dict[str, Any]] | None = None
         self._optimizers: list[Optimizer] = []
         self._checkpoints: list[Checkpoint] = []
@@ -195,7 +197,7 @@ class RepeatedFit:
         callbacks = [c for c in self.trainer.callbacks if not isinstance(c, silenced)]
         seconds = self.train((round_number,), callbacks, quiet=round_number > 0, resume_from=resume_from)
         if self.reset == "continue":
-            self.optimizer_states = [cpu_copy(o.state_dict()) for o in self.trainer.optimizers]
+            self.optimizer_states = [whole_copy(o.state_dict()) for o in self.trainer.optimizers]
         return seconds
 
     def train(
@@ -253,9 +255,7 @@ class RepeatedFit:
         """
         for callback in self._checkpoints:
             if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and callback.best_model_path:
-                # Written by this very fit: hyperparameters in it may be anything the user's module took.
-                best = torch.load(callback.best_model_path, map_location="cpu", weights_only=False)
-                self.model.load_state_dict(best["state_dict"])
+                load_checkpoint(self.model, Path(callback.best_model_path))
                 return
         raise RuntimeError(
             '`weights="best"`, but no `ModelCheckpoint` saved a best checkpoint in this round. Does it `monitor=` a '
@@ -300,7 +300,7 @@ class RepeatedFit:
 
     def _reset_weights(self, round_number: int) -> None:
         if self.reset == "initial" or round_number == 0:
-            self.model.load_state_dict(self.initial)
+            load_weights(self.model, self.initial)
         elif self.reset == "fresh" or callable(self.reset):
             with torch.random.fork_rng():
                 seed_global(self.seed, round_number, "reset")
@@ -401,10 +401,3 @@ def _optimizers_in(configured: Any) -> list[Optimizer]:
     if isinstance(configured, (list, tuple)):
         return [optimizer for part in configured for optimizer in _optimizers_in(part)]
     return []
-
-
-def cpu_copy(state: Any) -> Any:
-    """Return a state with copies of its tensors, on the CPU."""
-    return torch.utils._pytree.tree_map(
-        lambda v: v.detach().to("cpu", copy=True) if isinstance(v, torch.Tensor) else v, dict(state)
-    )

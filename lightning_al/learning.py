@@ -15,6 +15,7 @@ from lightning_al import _compat
 from lightning_al.campaign import state_file
 from lightning_al.distributed import on_rank_zero
 from lightning_al.fitting import MARK, RepeatedFit
+from lightning_al.weights import whole
 
 if TYPE_CHECKING:
     from lightning_al.loop import ActiveLearningLoop
@@ -49,7 +50,7 @@ def fit_round(loop: ActiveLearningLoop, trainer: pl.Trainer, fits: RepeatedFit, 
     seconds = {"fit": fit_seconds, "evaluate": time.perf_counter() - start}
     # Weights first: the event says that they are there.
     before = campaign.last_fit
-    state = {"state_dict": loop.model.state_dict(), "optimizer_states": fits.optimizer_states}
+    state = {"state_dict": whole(loop.model.state_dict()), "optimizer_states": fits.optimizer_states}
     name = state_file("weights", {"round": number, "digest": digest})
     campaign.save_state(name, {**state, "scaler_state": fits.scaler_state})
     campaign.record(

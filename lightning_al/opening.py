@@ -23,6 +23,7 @@ from lightning_al.pool import Pool
 from lightning_al.querying import pick_initial, score
 from lightning_al.randomness import generator
 from lightning_al.redrawing import check_redrawable
+from lightning_al.weights import load_weights, whole
 
 if TYPE_CHECKING:
     from lightning_al.loop import ActiveLearningLoop
@@ -89,7 +90,7 @@ def open_campaign(
             ".num_classes` does not say. Define it, or give `clusters=`."
         )
     if events is None:
-        weights = loop.model.state_dict()
+        weights = whole(loop.model.state_dict())
         dirpath, events = on_rank_zero(
             strategy, lambda: _create(loop.dirpath or _new_folder(trainer), size, options, weights)
         )
@@ -137,7 +138,7 @@ def begin_fits(
     if initial is None:
         raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")
     fits.initial = initial["state_dict"]
-    loop.model.load_state_dict(fits.initial)
+    load_weights(loop.model, fits.initial)
     if campaign.last_fit is None:
         return fits, False
     name = state_file("weights", campaign.last_fit)
@@ -148,7 +149,7 @@ def begin_fits(
                 f"{campaign.dirpath / name} is missing, and `reset={loop.reset!r}` goes on from these weights."
             )
         return fits, False
-    loop.model.load_state_dict(last["state_dict"])
+    load_weights(loop.model, last["state_dict"])
     fits.optimizer_states = last["optimizer_states"]
     fits.scaler_state = last["scaler_state"]
     return fits, True

@@ -164,20 +164,20 @@ def score(
     scored = [acquisition] if acquisition.requires - NOT_OF_THE_PASS else []
     if not scored and not check and (gather or acquisition.gathers):
         return {"index": indices}
-    sharded, local = loop.datamodule.pool_pass(indices, acquisition.batch_multiple)
+    sampler = loop.datamodule.pool_pass(indices, acquisition.batch_multiple)
     if not scored and not check:  # what comes from a file is dealt out too
-        if not sharded:
+        if sampler.num_replicas == 1:
             return {"index": indices}
-        shard = Shard.of_blocks(local, len(indices), trainer.strategy.root_device)
-        return LocalRows({"index": indices[local.start : local.stop]}, shard)
+        block = sampler.block
+        shard = Shard.of_blocks(block, len(indices), trainer.strategy.root_device)
+        return LocalRows({"index": indices[block.start : block.stop]}, shard)
     found = score_pool(
         trainer,
         loop.model,
         loop.datamodule,
         indices,
         scored,
-        sharded=sharded,
-        local=local,
+        sampler=sampler,
         seed=derive_seed(loop.seed, loop.campaign.next_round if loop.campaign is not None else 0, "score"),
         gather=gather,
         check=loop.task.check if check else None,

@@ -236,3 +236,58 @@ def test_sharded_weights_pick_what_one_process_picks(tmp_path, data, tensor):
         assert done.returncode == 0, done.stderr[-3000:]
         picked.append(json.loads((tmp_path / f"{sizes[0]}-{sizes[1]}.json").read_text()))
     assert picked[0] == picked[1]
+
+
+RESUMED = textwrap.dedent(
+    """
+    import sys
+    import torch
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.strategies import ModelParallelStrategy
+    from torch.distributed.fsdp import fully_shard
+    from lightning_al import ActiveLearningLoop
+    from lightning_al.weights import in_pieces, whole
+    from tests.projects import Data, Net, make_trainer, picks
+
+    class Sharded(Net):
+        def configure_model(self):
+            if not in_pieces(self):
+                fully_shard(self.net, mesh=self.device_mesh["data_parallel"])
+
+    def campaign(name, rounds, reset, weights, one_file):
+        strategy = ModelParallelStrategy(2, 1, save_distributed_checkpoint=not one_file)
+        keep = [ModelCheckpoint(monitor="val_acc", mode="max")] if weights == "best" else []
+        of_all = {"strategy": strategy, "devices": 2, "max_epochs": 2, "enable_checkpointing": True}
+        trainer = make_trainer(sys.argv[1], *keep, **of_all)
+        model = Sharded()
+        options = {"reset": reset, "weights": weights, "dirpath": f"{sys.argv[1]}/{name}"}
+        loop = ActiveLearningLoop(model, Data(), initial=8, query_size=4, rounds=rounds, **options)
+        history = loop.run(trainer, resume=True)
+        assert in_pieces(model)
+        return picks(history), [r.metrics for r in history], whole(model.state_dict())
+
+    if __name__ == "__main__":
+        for i, options in enumerate([("continue", "last", True), ("warm", "best", False), ("initial", "best", True)]):
+            wanted = campaign(f"whole_{i}", 3, *options)
+            campaign(f"part_{i}", 1, *options)
+            got = campaign(f"part_{i}", 3, *options)
+            assert got[:2] == wanted[:2], (options, got[:2], wanted[:2])
+            for name, value in wanted[2].items():
+                assert torch.equal(value, got[2][name]), (options, name)
+        try:
+            campaign("fresh", 1, "fresh", "last", True)
+        except ValueError as error:
+            assert "sharded over processes" in str(error)
+        else:
+            raise AssertionError("not refused")
+    """
+)
+
+
+def test_sharded_weights_go_on_after_a_resume(tmp_path):
+    """With momentum, the best weights of a round, checkpoints in pieces or in one file; they really train."""
+    (tmp_path / "resumed.py").write_text(RESUMED)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "resumed.py", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr[-3000:]
