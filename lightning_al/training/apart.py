@@ -14,7 +14,9 @@ from lightning_al.randomness import seed_global
 PRECISIONS = ("64-true", "32-true", "16-mixed", "bf16-mixed")
 
 
-def fit_apart(trainer: pl.Trainer, module: pl.LightningModule, batches: Iterable[Any], *, steps: int | None, seed: int) -> None:
+def fit_apart(
+    trainer: pl.Trainer, module: pl.LightningModule, batches: Iterable[Any], *, steps: int | None, seed: int
+) -> None:
     """Fit ``module`` for one endless epoch with a Trainer of its own, in this process alone.
 
     The Trainer works on this process's device and in the precision of the user's, shows its progress if that one does,
