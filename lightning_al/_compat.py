@@ -135,6 +135,20 @@ def step_limits_from_here(trainer: pl.Trainer) -> Iterator[Callable[[], None]]:
 
 
 @contextlib.contextmanager
+def same_schedule(trainer: pl.Trainer) -> Iterator[None]:
+    """Give the Trainer its numbers of epochs and of accumulated batches back, which callbacks set and may leave so.
+
+    ``StochasticWeightAveraging`` leaves one epoch more after a fit that ended early, ``GradientAccumulationScheduler``
+    its last number.
+    """
+    epochs, batches = trainer.fit_loop.max_epochs, trainer.accumulate_grad_batches
+    try:
+        yield
+    finally:
+        trainer.fit_loop.max_epochs, trainer.accumulate_grad_batches = epochs, batches
+
+
+@contextlib.contextmanager
 def quiet_infos() -> Iterator[None]:
     """Leave out what Lightning says of devices and the like for every Trainer that is made."""
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
@@ -187,6 +201,7 @@ __all__ = [
     "restore_steps",
     "run_in_place",
     "same_progress",
+    "same_schedule",
     "saves_one_file",
     "share_hyperparameters",
     "step_limits_from_here",

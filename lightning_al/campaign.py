@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -307,6 +308,21 @@ class Campaign:
         """Load what :meth:`save_state` saved, or None."""
         path = self.dirpath / name
         return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+
+    def forget_other_fits(self, fit: Event) -> None:
+        """Remove weights, and what acquisitions learnt, of all fits but this one; those that a kill ended too."""
+        if not self.writes:
+            return
+        folder, end = state_file("", fit).split("/")
+        for file in sorted(self.dirpath.glob("round_*/*.ckpt")):
+            of_this = file.parent.name == folder and file.name.endswith(end)
+            if _OF_A_FIT.search(file.name) and not of_this:  # the user's own checkpoints may be beside them
+                file.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    file.parent.rmdir()
+
+
+_OF_A_FIT = re.compile(r"_[0-9a-f]{8}\.ckpt$")
 
 
 def state_file(name: str, fit: Event) -> str:

@@ -230,6 +230,7 @@ class RepeatedFit:
         try:
             with (
                 _compat.quiet_repetitions(quiet),
+                _compat.same_schedule(trainer),
                 _compat.step_limits_from_here(trainer) as raise_limits,
                 self._guarded_optimizers(raise_limits),
             ):

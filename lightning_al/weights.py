@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import checkpoint
+from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, Replicate
 from torch.optim import Optimizer
@@ -43,7 +43,7 @@ def load_checkpoint(model: nn.Module, path: Path) -> None:
     """
     if path.is_dir():
         state = {"state_dict": model.state_dict()}
-        checkpoint.load(state, checkpoint_id=path)  # into these very tensors
+        load(state, checkpoint_id=path)  # into these very tensors
         model.load_state_dict(state["state_dict"])
     else:
         load_weights(model, torch.load(path, map_location="cpu", weights_only=False)["state_dict"])

@@ -149,15 +149,15 @@ SCRIPT = textwrap.dedent(
     import json, sys
     from datetime import timedelta
     from lightning.pytorch.strategies import DDPStrategy
-    from lightning_al import ActiveLearningLoop
-    from lightning_al.acquisition import SAAL
+    from lightning_al import ActiveLearningLoop, acquisition
     from tests.projects import Data, make_trainer
     from tests.test_processes import Frozen
 
-    folder, start, devices = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    folder, start, devices, name, options = *sys.argv[1:3], int(sys.argv[3]), sys.argv[4], json.loads(sys.argv[5])
     if __name__ == "__main__":
         strategy = DDPStrategy(start_method=start, timeout=timedelta(seconds=60)) if devices > 1 else "auto"
-        trainer = make_trainer(folder, acquisition=SAAL(), strategy=strategy, devices=devices, max_epochs=1)
+        made = getattr(acquisition, name)(**options)
+        trainer = make_trainer(folder, acquisition=made, strategy=strategy, devices=devices, max_epochs=1)
         loop = ActiveLearningLoop(Frozen(), Data(), initial=6, query_size=5, rounds=2, subpool_size=37)
         history = loop.run(trainer)
         json.dump([r.picked for r in history], open(f"{folder}/{start}-{devices}-{trainer.global_rank}.json", "w"))
@@ -165,13 +165,13 @@ SCRIPT = textwrap.dedent(
 )
 
 
-def script(tmp_path, start, devices, *launcher):
+def script(tmp_path, start, devices, *launcher, acquisition="SAAL", **given):
     root = Path(__file__).parent.parent
     path = tmp_path / "script.py"
     path.write_text(SCRIPT)
     env = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE")}
     env |= {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    command = [*launcher, str(path), str(tmp_path), start, str(devices)]
+    command = [*launcher, str(path), str(tmp_path), start, str(devices), acquisition, json.dumps(given)]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads(p.read_text()) for p in sorted(tmp_path.glob(f"{start}-{devices}-*.json"))]
@@ -187,6 +187,16 @@ def test_popen_and_torchrun_pick_what_one_process_picks(tmp_path):
     for path in tmp_path.glob("popen-2-*.json"):
         path.unlink()
     assert script(tmp_path, "popen", 2, *TORCHRUN) == [one, one]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"), [("VAAL", {"steps": 5, "width": 4}), ("QueryByCommittee", {"members": 2})]
+)
+def test_what_trains_beside_the_model_does_so_under_torchrun(tmp_path, name, options):
+    """A Trainer of its own, or the user's again, inside the processes of the user's."""
+    [one] = script(tmp_path, "popen", 1, sys.executable, acquisition=name, **options)
+    assert script(tmp_path, "popen", 2, *TORCHRUN, acquisition=name, **options) == [one, one]
 
 
 @pytest.mark.slow
