@@ -208,7 +208,7 @@ MODELS = [
     (lambda z: z[:, :1], ValueError, r"got \(\d+, 1\)"),
     (lambda z: z[:, :, None, None], ValueError, r"expects logits of shape \(B, C\), got \(\d+, 3, 1, 1\).*task"),
     (lambda z: z.argmax(1), TypeError, "must be floating point, got torch.int64"),
-    (lambda z: {"logits": z}, TypeError, "must be a tensor .* got dict.*task="),
+    (lambda z: {"scores": z}, TypeError, "must be a tensor .* got dict.*task="),
     (lambda z: z * float("nan"), ValueError, "NaN or infinite scores for .* dataset indices"),
 ]
 
