@@ -16,6 +16,7 @@ from torch.utils.data import (
 )
 
 from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
+from lightning_al.collating import check_collate
 from lightning_al.labelled import EpochSampler, LabelledView, check_train_loader
 from lightning_al.loaders import owner_of
 from lightning_al.pool import Pool
@@ -97,7 +98,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self._stages: list[str] = []
         self._candidates = torch.empty(0, dtype=torch.long)
         self._multiple = 1
-        self._warned_single = False
+        self._warned_single = self._has_batch_norm = False
         # Only what the user overrides may look overridden here: Lightning asks before it calls.
         for hook in _DELEGATED_HOOKS:
             if is_overridden(hook, datamodule):
@@ -177,6 +178,8 @@ class ActiveDataModule(pl.LightningDataModule):
         if not self._stages:
             self.begin(trainer)
         self.pool_set = self._find_pool_set()
+        samples = [self.pool_set[i] for i in _spread(len(self.pool_set))]  # type: ignore[arg-type]
+        check_collate(self._template.collate_fn, samples, self.task)
         self.setup(evaluate)
         self._check_split_is_fixed(evaluate)
         self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
