@@ -128,6 +128,8 @@ class ActiveLearningCLI(LightningCLI):
 
 def _is_ours(error: BaseException) -> bool:
     """Whether this package raised an error on purpose: its text says all, and a traceback would bury it."""
+    if error.__cause__ is not None:
+        return False  # somebody else's, whose traceback tells where
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -38,9 +38,9 @@ def check_collate(collate: Collate, samples: Sequence[Any], task: Task) -> None:
         return
     name = getattr(collate, "__qualname__", type(collate).__name__)
     raise ValueError(
-        f"The train loader's collate function ({name}) gives batches whose rows are not the samples at their places: it "
-        "sorts or mixes them, and scores would go to the wrong samples. Keep the order (`pack_padded_sequence` takes "
-        "`enforce_sorted=False`), and mix samples (MixUp, CutMix) in `training_step`."
+        f"The train loader's collate function ({name}) sorts or mixes samples: rows of its batches are not "
+        "the samples at their places, and scores would go to the wrong ones. Keep the order (`pack_padded_sequence` "
+        "takes `enforce_sorted=False`), and mix samples (MixUp, CutMix) in `training_step`."
     )
 
 

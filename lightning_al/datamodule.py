@@ -178,7 +178,7 @@ class ActiveDataModule(pl.LightningDataModule):
         if not self._stages:
             self.begin(trainer)
         self.pool_set = self._find_pool_set()
-        samples = [self.pool_set[i] for i in _spread(len(self.pool_set))]  # type: ignore[arg-type]
+        samples = [self.pool_set[i] for i in _spread(len(self.pool_set))[::2]]  # type: ignore[arg-type]
         check_collate(self._template.collate_fn, samples, self.task)
         self.setup(evaluate)
         self._check_split_is_fixed(evaluate)

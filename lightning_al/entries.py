@@ -1,11 +1,13 @@
 """Where inputs and target are in a batch: at positions of a tuple, or under names of a dict."""
 
+import contextlib
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 Entries = int | str | list[int] | list[str]
 """Where something is in a batch: a position, or a name in a dict; several for what goes to the model side by side."""
@@ -98,6 +100,25 @@ class BatchEntries:
         if isinstance(outputs, Mapping) and "logits" in outputs:
             return outputs["logits"]
         return outputs
+
+    @contextlib.contextmanager
+    def explaining(self, inputs: Any) -> Iterator[None]:
+        """Inside, errors of a model that is called with ``inputs`` are told with what may be meant instead.
+
+        Raises:
+            ValueError: For any error, which is its cause.
+        """
+        try:
+            yield
+        except Exception as error:
+            name = type(self).__name__
+            leaves = [tuple(leaf.shape) for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+            raise ValueError(
+                f"The model failed on what `{name}` takes for its inputs, tensors of shapes {leaves}: "
+                f"{type(error).__name__}: {error}. If other entries of a batch are meant, say which: "
+                f"`task={name}(inputs=[0, 1], target=2)`, or names in a dict. If `forward` is for something else: "
+                f"`task={name}(forward=lambda model, inputs: ...)`."
+            ) from error
 
     def with_label(self, sample: Any, label: Any) -> Any:
         """Return ``sample`` with its target replaced, in the type that it had."""

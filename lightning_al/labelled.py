@@ -81,7 +81,8 @@ def check_train_loader(loader: Any) -> DataLoader:
     if not isinstance(loader, DataLoader):
         raise TypeError(
             f"`train_dataloader()` must return one `torch.utils.data.DataLoader`, got {type(loader).__name__}: the "
-            "loop must know which samples are in it."
+            "loop must know which samples are in it. Return the one with the samples to be labelled; from others (of "
+            "unlabelled samples, say) let `training_step` take batches itself."
         )
     if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
         raise TypeError(

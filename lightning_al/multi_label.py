@@ -55,7 +55,9 @@ class MultiLabelTask(BatchEntries, Task):
 
     def check(self, model: nn.Module, batch: Any) -> None:
         """Refuse outputs of another shape than (B, L)."""
-        outputs = self.outputs_of(model, self.inputs(batch))
+        inputs = self.inputs(batch)
+        with self.explaining(inputs):
+            outputs = self.outputs_of(model, inputs)
         if not isinstance(outputs, Tensor) or not outputs.is_floating_point() or outputs.ndim != 2:
             what = type(outputs).__name__
             if isinstance(outputs, Tensor):

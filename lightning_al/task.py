@@ -205,7 +205,9 @@ class ClassificationTask(BatchEntries, Task):
 
     def check(self, model: nn.Module, batch: Any) -> None:
         """Refuse logits of another shape than (B, C); warn where they look like probabilities."""
-        logits = self.logits(model, self.inputs(batch))
+        inputs = self.inputs(batch)
+        with self.explaining(inputs):
+            logits = self.logits(model, inputs)
         check_logits(logits)
         if logits.ndim != 2:
             raise ValueError(
@@ -241,7 +243,8 @@ class ClassificationTask(BatchEntries, Task):
         else:
             what = f"{label!r} ({type(label).__name__})"
         raise TypeError(
-            f"`ClassificationTask` needs class indices (integers) as labels, got {what}. For multi-hot targets give "
-            "the loop `task=MultiLabelTask()`; for soft ones a `task=` with its own `loss`, `encode_label` and "
-            "`decode_label`."
+            f"`ClassificationTask` needs class indices (integers) as labels, got {what}. If the class is another "
+            "entry of the samples, say which: `task=ClassificationTask(inputs=..., target=...)`. For multi-hot targets "
+            "there is `task=MultiLabelTask()`; for soft ones give the loop a `task=` with its own `loss`, "
+            "`encode_label` and `decode_label`."
         )

@@ -29,7 +29,7 @@ def patched(source: str, diff: str) -> str:
 
 
 def changed_lines(before: str, after: str) -> int:
-    """Count changed lines: one that was replaced by another counts once, one that came or went once, blank ones never."""
+    """Count changed lines: one that was replaced by another, that came or that went each once; blank ones never."""
     old, new = ([line for line in text.splitlines() if line.strip()] for text in (before, after))
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     return sum(max(i2 - i1, j2 - j1) for tag, i1, i2, j1, j2 in matcher.get_opcodes() if tag != "equal")
@@ -57,6 +57,10 @@ class Fit:
     """Samples of each epoch."""
     rates: list[float] = field(default_factory=list)
     """The first optimizer's learning rate at each of its steps."""
+    ends: list[dict[str, torch.Tensor]] = field(default_factory=list)
+    """The weights at the end of each epoch."""
+    trail: list[dict[str, torch.Tensor]] = field(default_factory=list)
+    """The weights after each batch, of small models."""
     dtypes: set[torch.dtype] = field(default_factory=set)
     """Of what linear layers gave."""
 
@@ -87,6 +91,13 @@ class Witness(L.Callback):
         self.fits[-1].steps += 1
         if optimizer is trainer.optimizers[0]:
             self.fits[-1].rates.append(optimizer.param_groups[0]["lr"])
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if sum(p.numel() for p in pl_module.parameters()) < 1e5:
+            self.fits[-1].trail.append(self._weights(pl_module))
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        self.fits[-1].ends.append(self._weights(pl_module))
 
     def on_train_end(self, trainer, pl_module):
         self.fits[-1].end = self._weights(pl_module)

@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-AUGMENT = v2.Compose([v2.ToImage(), v2.RandomCrop(32, padding=2), v2.ToDtype(torch.float32, scale=True)])
+AUGMENT = v2.Compose([v2.ToImage(), v2.RandomCrop(16, padding=1), v2.ToDtype(torch.float32, scale=True)])
 PLAIN = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 
 
@@ -29,7 +29,7 @@ class Pictures(L.LightningDataModule):
             folder = self.root / ("train" if i < 60 else "val") / f"digit_{label}"
             folder.mkdir(parents=True, exist_ok=True)
             pixels = torch.tensor(image * 15, dtype=torch.uint8).view(1, 8, 8)
-            picture = pixels.repeat_interleave(4, 1).repeat_interleave(4, 2).expand(3, -1, -1)
+            picture = pixels.repeat_interleave(2, 1).repeat_interleave(2, 2).expand(3, -1, -1)
             torchvision.io.write_png(picture.contiguous(), str(folder / f"{i:03}.png"))
 
     def train_dataloader(self):

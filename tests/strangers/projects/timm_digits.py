@@ -2,7 +2,7 @@
 
 import lightning as L
 import timm
-import timm.data
+import timm.optim
 import torch
 from sklearn.datasets import load_digits
 from timm.scheduler import CosineLRScheduler
