@@ -177,11 +177,11 @@ class ActiveDataModule(pl.LightningDataModule):
         """
         if not self._stages:
             self.begin(trainer)
+        self.setup(evaluate)
+        self._check_split_is_fixed(evaluate)
         self.pool_set = self._find_pool_set()
         samples = [self.pool_set[i] for i in _spread(len(self.pool_set))[::2]]  # type: ignore[arg-type]
         check_collate(self._template.collate_fn, samples, self.task)
-        self.setup(evaluate)
-        self._check_split_is_fixed(evaluate)
         self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
 
     def _find_pool_set(self) -> Dataset:

@@ -7,6 +7,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_al.entries import BatchEntries, Entries, Forward
+from lightning_al.functional.probabilities import residuals
 from lightning_al.task import Task
 
 
@@ -14,8 +15,8 @@ class MultiLabelTask(BatchEntries, Task):
     """Any number of L labels per sample: multi-hot targets (L,), outputs (B, L) that a sigmoid makes probabilities.
 
     Each label counts as a question of its own with two answers: :meth:`logits` stacks the output z as (0, z), and
-    scores are means over the labels. So ``Entropy`` asks where the mean binary entropy is largest. What compares
-    samples by the gradients of a last layer of classes (``BADGE``) does not apply.
+    scores are means over the labels. So ``Entropy`` asks where the mean binary entropy is largest. Acquisitions that
+    need one distribution over classes (``BatchBALD``, ``SRAAL``) refuse it.
 
     Args:
         inputs: The entry of a batch that the model is called with, as in :class:`ClassificationTask`.
@@ -52,6 +53,10 @@ class MultiLabelTask(BatchEntries, Task):
     def loss(self, logits: Tensor, targets: Any) -> Tensor:
         """Return the binary cross-entropy of each sample, (B,), the mean over its labels."""
         return super().loss(logits, targets.long())
+
+    def residuals(self, logits: Tensor) -> Tensor:
+        """Return sigmoid less pseudo-label, (B, L)."""
+        return residuals(logits)[:, 1]
 
     def check(self, model: nn.Module, batch: Any) -> None:
         """Refuse outputs of another shape than (B, L)."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
 from lightning_al.entries import BatchEntries, Entries, Forward
-from lightning_al.functional.probabilities import check_logits
+from lightning_al.functional.probabilities import check_logits, residuals
 from lightning_al.functional.saal import mean_cross_entropy, pseudo_labels
 
 
@@ -44,6 +44,19 @@ class Task(ABC):
     def loss(self, logits: Tensor, targets: Any) -> Tensor:
         """Return the loss of each sample, (B,), averaged over its pixels or boxes."""
         return mean_cross_entropy(logits, targets)
+
+    def residuals(self, logits: Tensor) -> Tensor:
+        """Return the gradient of the loss under the model's own targets towards the last layer's outputs, (B, C).
+
+        Raises:
+            ValueError: If there is not one row of outputs for each sample.
+        """
+        if logits.ndim != 2:
+            raise ValueError(
+                f"Gradients of the last layer need logits of shape (B, C), got {tuple(logits.shape)}. Use an "
+                'acquisition with a score and `selection="top"`, or give the task `residuals(logits)`.'
+            )
+        return residuals(logits)
 
     def features(self, model: nn.Module, inputs: Any, layer: str | None = None) -> Tensor:
         """Return what the model makes of a sample before its last layer, (B, d).
