@@ -20,11 +20,15 @@ def loaders(**options):
 class WithLoaders(Net):
     """Has its data with it, as in small examples."""
 
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
     def prepare_data(self):
-        self.prepared = True
+        self.calls.append("prepare")
 
     def setup(self, stage):
-        assert self.prepared
+        self.calls.append(stage)
         self.train_set, self.val_set = TensorDataset(*make_data()), TensorDataset(*make_data(20, seed=1))
 
     def train_dataloader(self):
@@ -45,7 +49,9 @@ def run(folder, model, *datamodule, **options):
 def test_all_three_forms_are_the_same_campaign(tmp_path):
     expected = run(tmp_path / "a", Net(), Data())
     given = run(tmp_path / "b", Net(), loaders(pool=TensorDataset(*make_data())))
-    own = run(tmp_path / "c", WithLoaders())
+    model = WithLoaders()
+    own = run(tmp_path / "c", model)
+    assert model.calls[:2] == ["prepare", "fit"]
     assert picks(given) == picks(own) == picks(expected)
     assert [r.metrics for r in given] == [r.metrics for r in own] == [r.metrics for r in expected]
 
