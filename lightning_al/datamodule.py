@@ -17,7 +17,7 @@ from torch.utils.data import (
 
 from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
 from lightning_al.collating import check_collate
-from lightning_al.labelled import EpochSampler, LabelledView, check_train_loader
+from lightning_al.labelled import EpochSampler, LabelledView, check_train_loader, check_validation
 from lightning_al.loaders import owner_of
 from lightning_al.pool import Pool
 from lightning_al.randomness import derive_seed
@@ -292,6 +292,7 @@ class ActiveDataModule(pl.LightningDataModule):
                 f"{count} labels give {local} per process: not one batch, so nothing would train. Start with at least "
                 f"{self.batch_size * self._replicas()['num_replicas']} labels, or set `drop_last=False`."
             )
+        check_validation(self.trainer, -(-local // self.batch_size), count)
         if self._has_batch_norm and local == 1:
             raise ValueError(
                 f"{count} labelled sample(s) give one per process: a batch of one, which BatchNorm cannot train "

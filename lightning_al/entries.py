@@ -122,20 +122,21 @@ class BatchEntries:
 
     def with_label(self, sample: Any, label: Any) -> Any:
         """Return ``sample`` with its target replaced, in the type that it had."""
-        if isinstance(self._target, int):
-            if isinstance(sample, Tensor):  # a sample without a target
-                return (sample, label)
-            if isinstance(sample, (tuple, list)) and len(sample) == 1:
-                return (sample[0], label)
-        label = _like(self._entry(sample, self._target), label)
-        if not isinstance(self._target, int):
+        where = self._target
+        if isinstance(where, str) and hasattr(sample, "keys"):
             labelled = copy.copy(sample)
-            labelled[self._target] = label
+            labelled[where] = _like(sample[where], label) if where in list(sample.keys()) else label
             return labelled
+        if isinstance(sample, Tensor):  # a sample without a target
+            return (sample, label)
+        if isinstance(sample, (tuple, list)) and len(sample) == 1:
+            return (sample[0], label)
+        label = _like(self._entry(sample, where), label)
+        assert isinstance(where, int)
         if hasattr(sample, "_replace"):  # a named tuple
-            return sample._replace(**{sample._fields[self._target]: label})
+            return sample._replace(**{sample._fields[where]: label})
         entries = list(sample)
-        entries[self._target] = label
+        entries[where] = label
         return type(sample)(entries)
 
 

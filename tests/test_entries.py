@@ -33,6 +33,13 @@ def test_names(make):
     assert told["label"] == 5
 
 
+def test_a_sample_without_a_target_gets_one():
+    assert BatchEntries(inputs="x", target="label").with_label({"x": 1}, 2) == {"x": 1, "label": 2}
+    assert BatchEntries().with_label((1,), 2) == (1, 2)
+    with pytest.raises(TypeError, match=r"entry 'label' .* got a tuple of 2"):
+        BatchEntries(inputs="x", target="label").with_label((1, 2), 2)
+
+
 def test_a_sample_keeps_its_old_label_and_gets_the_new_one_in_a_copy():
     sample = {"x": X[0], "label": torch.tensor(1, dtype=torch.int32)}
     told = BatchEntries(inputs="x", target="label").with_label(sample, 0)
