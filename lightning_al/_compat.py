@@ -48,6 +48,11 @@ def connect(trainer: pl.Trainer, model: pl.LightningModule) -> None:
     trainer.strategy.connect(model)
 
 
+def attach(trainer: pl.Trainer, datamodule: pl.LightningDataModule) -> None:
+    """Make ``datamodule`` the Trainer's, which the model's ``setup`` and ``configure_model`` may look at."""
+    trainer._data_connector.attach_datamodule(trainer.lightning_module, datamodule)
+
+
 def configure_model(trainer: pl.Trainer) -> None:
     """Run the model's ``configure_model`` hook (idempotent by Lightning's contract) where it has one."""
     call._call_configure_model(trainer)
@@ -188,6 +193,7 @@ def share_hyperparameters(wrapper: pl.LightningDataModule, datamodule: pl.Lightn
 
 
 __all__ = [
+    "attach",
     "configure_model",
     "connect",
     "first_samples",

@@ -13,6 +13,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from lightning_al._compat import is_overridden
 from lightning_al.acquisition.base import Acquisition, learns
@@ -20,6 +21,7 @@ from lightning_al.campaign import Campaign
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.fitting import RESETS
 from lightning_al.initial import METHODS
+from lightning_al.loaders import owner_of
 from lightning_al.oracle import Oracle
 from lightning_al.task import Task
 
@@ -93,6 +95,11 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
     """
     check_package(model, "model")
     check_package(datamodule, "datamodule")
+    if isinstance(datamodule, (DataLoader, list, tuple)):
+        raise TypeError(
+            f"`datamodule` must be a `lightning.LightningDataModule`, got {type(datamodule).__name__}. Of loaders make "
+            "one: `Loaders(train_loader, val_loader)` of `lightning_al`."
+        )
     if not isinstance(model, pl.LightningModule):
         raise TypeError(f"`model` must be a `lightning.LightningModule`, got {type(model).__name__}.")
     initial, query_size = options["initial"], options["query_size"]
@@ -243,10 +250,15 @@ def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
 def _check_evaluation(loop: ActiveLearningLoop, trainer: pl.Trainer) -> None:
     short = "val" if loop.evaluate == "validate" else "test"
     inner = loop.datamodule.datamodule
+    if not is_overridden("train_dataloader", inner):
+        raise ValueError(
+            f"{owner_of(inner)} has no `train_dataloader()`, so there is nothing to label. Give the loop a datamodule "
+            "that has one, or `Loaders(train_loader, val_loader)` of `lightning_al`."
+        )
     if not is_overridden(f"{short}_dataloader", inner):
         other = "test" if short == "val" else "validate"
         raise ValueError(
-            f'`evaluate="{loop.evaluate}"` needs a `{short}_dataloader()`, which {type(inner).__name__} does not have. '
+            f'`evaluate="{loop.evaluate}"` needs a `{short}_dataloader()`, which {owner_of(inner)} does not have. '
             f'Define it, or use `evaluate="{other}"`.'
         )
     step = "validation_step" if short == "val" else "test_step"

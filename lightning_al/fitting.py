@@ -21,6 +21,7 @@ from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign import publish
 from lightning_al.randomness import seed_global
 from lightning_al.redrawing import redraw_parameters
+from lightning_al.setting_up import flags_of, set_flags
 from lightning_al.weights import load_checkpoint, load_momentum, load_weights, whole_copy
 
 ROUND_HOOKS = ("on_round_start", "on_round_end", "on_query_start", "on_query_end")
@@ -141,6 +142,7 @@ class RepeatedFit:
         self.seed = seed
         self.dirpath = dirpath
         self.initial = whole_copy(model.state_dict())
+        self.flags = flags_of(model)
         self.optimizer_states: list[dict[str, Any]] | None = None
         self._optimizers: list[Optimizer] = []
         self._checkpoints: list[Checkpoint] = []
@@ -186,6 +188,7 @@ class RepeatedFit:
         Raises:
             RuntimeError: If nothing was trained, or the optimizer is of an earlier round.
         """
+        set_flags(self.model, self.flags)  # a project may thaw layers as its epochs go by
         if resume_from is None:
             self._reset_weights(round_number)
         self.reset_trainer(self.round_folder(round_number), scaler=self.reset != "continue")

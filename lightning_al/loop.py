@@ -1,5 +1,6 @@
 """The active-learning loop: fit, evaluate, score, select, label, record."""
 
+import contextlib
 import functools
 import logging
 import math
@@ -20,10 +21,12 @@ from lightning_al.distributed import check_same_on_every_rank, end_process_group
 from lightning_al.fitting import RepeatedFit, Reset, call_round_hook
 from lightning_al.labelling import another_initial_set, collect_answers, write_answers
 from lightning_al.learning import fit_round
+from lightning_al.loaders import ModuleLoaders
 from lightning_al.opening import begin_fits, open_campaign
 from lightning_al.oracle import Oracle, sort_answers
 from lightning_al.pool import Indices, Pool
 from lightning_al.querying import query
+from lightning_al.setting_up import weights_kept_in_setup
 from lightning_al.task import ClassificationTask, Task
 
 log = logging.getLogger(__name__)
@@ -42,7 +45,8 @@ class ActiveLearningLoop:
 
     Args:
         model: The user's module.
-        datamodule: The user's datamodule.
+        datamodule: The user's datamodule; :class:`~lightning_al.Loaders` of loaders that are there already; None: the
+            loaders that the module defines itself.
         query_size: Labels asked for per round.
         initial: How many samples are labelled before round 0, or which (dataset indices).
         initial_by: How they are chosen: ``"random"``; ``"balanced"`` over the classes (simulated campaigns only); or an
@@ -85,7 +89,7 @@ class ActiveLearningLoop:
     def __init__(
         self,
         model: pl.LightningModule,
-        datamodule: pl.LightningDataModule,
+        datamodule: pl.LightningDataModule | None = None,
         *,
         query_size: int,
         initial: int | list[int],
@@ -103,6 +107,8 @@ class ActiveLearningLoop:
         seed: int = 0,
         dirpath: str | Path | None = None,
     ) -> None:
+        if datamodule is None and isinstance(model, pl.LightningModule):
+            datamodule = ModuleLoaders(model)
         self.options = check_options(
             model,
             datamodule,
@@ -121,6 +127,7 @@ class ActiveLearningLoop:
             pool=pool,
             pool_batch_size=pool_batch_size,
         )
+        assert datamodule is not None
         self.model = model
         self.query_size = query_size
         self.initial = initial
@@ -270,19 +277,17 @@ class ActiveLearningLoop:
         """Return what was asked for; from a copy of this process, the campaign's folder, with the rest in a file."""
         self.model = model
         _compat.run_in_place(trainer)
+        stack = contextlib.ExitStack()
         try:
-            campaign, self._created_now = open_campaign(
-                self,
-                trainer,
-                acquisition,
-                resume=resume,
-            )
+            stack.enter_context(weights_kept_in_setup(model))
+            campaign, self._created_now = open_campaign(self, trainer, acquisition, resume=resume)
             self._take(campaign)
             self._fits, self._fitted_now = begin_fits(self, trainer, campaign, self._fits)
             result = self._ask(trainer, acquisition, k) if what == "ask" else None
             if what == "run":
                 self._run(trainer, acquisition)
         finally:
+            stack.close()
             acquisition.unbind()
             self.datamodule.close()
             if self._fits is not None:

@@ -53,11 +53,15 @@ def open_campaign(
     _compat.connect(trainer, loop.model)
     strategy.setup_environment()
     end_process_group_at_exit()
+    loop.datamodule.seed = loop.seed
+    loop.datamodule.begin(trainer)
+    # As at the start of a fit: layers that are made here may depend on the data.
+    _compat.attach(trainer, loop.datamodule)
+    loop.model.setup("fit")
     _compat.configure_model(trainer)
+    loop.datamodule.open(trainer, loop.model, loop.evaluate)
     if loop.reset == "fresh":
         check_redrawable(loop.model)
-    loop.datamodule.seed = loop.seed
-    loop.datamodule.open(trainer, loop.model, loop.evaluate)
     size = len(loop.datamodule.train_set)  # type: ignore[arg-type]
     if loop.oracle is None:
         loop.oracle = DatasetOracle(loop.datamodule.train_set, loop.task)

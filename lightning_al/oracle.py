@@ -63,7 +63,13 @@ class Answers(NamedTuple):
             TypeError: Naming each index and what is wrong with its label.
         """
         if self.refused:
-            said = " ".join(f"Dataset index {index}: {reason}" for index, reason in list(self.refused.items())[:5])
+            of_reason: dict[str, list[int]] = {}
+            for index, reason in self.refused.items():
+                of_reason.setdefault(reason, []).append(index)
+            said = " ".join(
+                f"Dataset index {', '.join(map(str, indices[:5]))}{', ...' * (len(indices) > 5)}: {reason}"
+                for reason, indices in list(of_reason.items())[:5]
+            )
             raise TypeError(f"{len(self.refused)} label(s) cannot be taken. {said}")
 
 

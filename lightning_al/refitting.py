@@ -18,6 +18,7 @@ from lightning_al.fitting import RepeatedFit
 from lightning_al.gradients.scoring_mode import tensors_of
 from lightning_al.randomness import seed_global
 from lightning_al.redrawing import not_redrawn, redraw_parameters
+from lightning_al.setting_up import set_flags
 from lightning_al.weights import whole_copy
 
 
@@ -54,6 +55,7 @@ def refit(fits: RepeatedFit, round_number: int, member: int, *, weights: str, re
 
 def _begin(fits: RepeatedFit, round_number: int, member: int, redraw: bool) -> None:
     model, reset = fits.model, fits.reset
+    set_flags(model, fits.flags)
     model.load_state_dict(fits.initial)
     if not redraw:
         return

@@ -157,6 +157,15 @@ def test_fewer_labels_than_a_batch_with_drop_last(tmp_path):
     refused(tmp_path, ValueError, words, data=Data(batch_size=8, drop_last=True))
 
 
+def test_validation_after_more_batches_than_there_are(tmp_path):
+    """Lightning's own error came in the first fit, with a campaign that was begun."""
+    trainer = make_trainer(tmp_path, val_check_interval=3)
+    refused(tmp_path, ValueError, "`val_check_interval=3` is more than the 2 batch.es. that 6 labels", trainer=trainer)
+    start(tmp_path, model=Net(), trainer=make_trainer(tmp_path, val_check_interval=2))
+    trainer = make_trainer(tmp_path, val_check_interval=3, check_val_every_n_epoch=None)
+    start(tmp_path, model=Net(), trainer=trainer, dirpath=tmp_path / "d")
+
+
 def test_one_label_with_batch_norm(tmp_path):
     refused(tmp_path, ValueError, "a batch of one", model=NeverTrains(batch_norm=True), initial=1)
 
@@ -208,7 +217,7 @@ MODELS = [
     (lambda z: z[:, :1], ValueError, r"got \(\d+, 1\)"),
     (lambda z: z[:, :, None, None], ValueError, r"expects logits of shape \(B, C\), got \(\d+, 3, 1, 1\).*task"),
     (lambda z: z.argmax(1), TypeError, "must be floating point, got torch.int64"),
-    (lambda z: {"logits": z}, TypeError, "must be a tensor .* got dict.*task="),
+    (lambda z: {"scores": z}, TypeError, "must be a tensor .* got dict.*task="),
     (lambda z: z * float("nan"), ValueError, "NaN or infinite scores for .* dataset indices"),
 ]
 
