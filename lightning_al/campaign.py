@@ -21,6 +21,12 @@ SCHEMA = 1
 INITIAL_ROUND = -1
 """The "round" in which the initial set is asked for, before anything is trained."""
 
+RESUME = "resume.ckpt"
+"""In a round's folder, what a killed fit goes on from."""
+
+RETURNED = "returned.ckpt"
+"""What processes that are copies of the one that launched them hand back, until it is read."""
+
 Event = dict[str, Any]
 
 
@@ -307,6 +313,24 @@ class Campaign:
         """Load what :meth:`save_state` saved, or None."""
         path = self.dirpath / name
         return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+
+    def remove_old_states(self) -> None:
+        """Remove what belongs to fits before the last one, and what a kill kept from being finished or removed."""
+        if not self.writes:
+            return
+        old = [RETURNED, "*.ckpt.tmp", "round_*/*.ckpt.tmp"]
+        for fit in self._fitted:
+            last = self._fitted[-1]
+            if state_file("*", fit) != state_file("*", last):
+                old.append(state_file("*", fit))
+            # The last fit may have begun again, with labels that came since.
+            if fit["round"] != last["round"] or last["digest"] == self.label_digest:
+                old.append(f"round_{fit['round']}/{RESUME}")
+        for path in [path for pattern in old for path in self.dirpath.glob(pattern)]:
+            path.unlink(missing_ok=True)
+        for folder in self.dirpath.glob("round_*"):
+            with contextlib.suppress(OSError):  # the user's checkpoints may be in it
+                folder.rmdir()
 
 
 def state_file(name: str, fit: Event) -> str:

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign import publish
+from lightning_al.campaign import RESUME, publish
 from lightning_al.randomness import seed_global
 from lightning_al.redrawing import redraw_parameters
 
@@ -167,7 +167,7 @@ class RepeatedFit:
 
     def round_checkpoint(self, round_number: int) -> Path:
         """Return the file from which a killed round goes on."""
-        return self.round_folder(round_number) / "resume.ckpt"
+        return self.round_folder(round_number) / RESUME
 
     def mark(self, round_number: int, digest: str) -> dict[str, Any]:
         """Return what tells a round's own checkpoint from others: its number and a hash of its labels."""

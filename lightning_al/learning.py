@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from pathlib import Path
@@ -48,7 +47,6 @@ def fit_round(loop: ActiveLearningLoop, trainer: pl.Trainer, fits: RepeatedFit, 
     metrics = {name: float(value) for result in results for name, value in result.items()}
     seconds = {"fit": fit_seconds, "evaluate": time.perf_counter() - start}
     # Weights first: the event says that they are there.
-    before = campaign.last_fit
     state = {"state_dict": loop.model.state_dict(), "optimizer_states": fits.optimizer_states}
     name = state_file("weights", {"round": number, "digest": digest})
     campaign.save_state(name, {**state, "scaler_state": fits.scaler_state})
@@ -64,14 +62,7 @@ def fit_round(loop: ActiveLearningLoop, trainer: pl.Trainer, fits: RepeatedFit, 
             "steps": _compat.steps(trainer),
         },
     )
-    if trainer.is_global_zero:
-        started.unlink(missing_ok=True)
-        if before is not None and state_file("weights", before) != name:
-            old = campaign.dirpath / state_file("*", before)
-            for file in old.parent.glob(old.name):  # weights, and what the acquisition learnt besides
-                file.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # the user's checkpoints may be in it
-                old.parent.rmdir()
+    campaign.remove_old_states()
 
 
 def _usable(checkpoint: Path, mark: dict[str, Any]) -> str | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign import Campaign, RoundResult
+from lightning_al.campaign import RETURNED, Campaign, RoundResult
 from lightning_al.checks import check_options, check_project
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.distributed import check_same_on_every_rank, end_process_group
@@ -27,10 +27,6 @@ from lightning_al.querying import query
 from lightning_al.task import ClassificationTask, Task
 
 log = logging.getLogger(__name__)
-
-
-RETURNED = "returned.ckpt"
-"""What processes that are copies of this one hand back, beside the ledger until it is read."""
 
 
 class ActiveLearningLoop:

@@ -133,6 +133,7 @@ def begin_fits(
     def load(name: str) -> dict[str, Any] | None:
         return on_rank_zero(trainer.strategy, lambda: campaign.load_state(name))
 
+    on_rank_zero(trainer.strategy, campaign.remove_old_states)
     initial = load(INITIAL_WEIGHTS)
     if initial is None:
         raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")
