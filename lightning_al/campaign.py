@@ -72,15 +72,36 @@ def atomic_write(path: Path) -> Iterator[Any]:
         b'all'
     """
     beside = path.with_name(path.name + ".tmp")
-    try:
+    with written_or_told(path, beside):
+        path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         publish(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+
+
+@contextlib.contextmanager
+def written_or_told(path: Path, beside: Path) -> Iterator[None]:
+    """Inside, ``path`` is written by way of ``beside``; where that fails nothing is left, and what to do is said.
+
+    Raises:
+        OSError: Of the kind and number that the system gave, as for a full disk or a read-only folder.
+    """
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # there may be no folder, or a read-only one
+            beside.unlink()
+        # On a full disk `torch.save` goes on to a complaint of its own.
+        cause = error.__context__ if isinstance(error, RuntimeError) else error
+        if not isinstance(cause, OSError):
+            raise
+        raise OSError(
+            cause.errno,
+            f"{path} could not be written ({cause.strerror or cause}). What was on disk before is intact: make room, or "
+            "make the folder writable, then run again with `resume=True` (`--resume`), or `tell` again.",
+        ) from error
 
 
 def publish(beside: Path, path: Path) -> None:
@@ -232,11 +253,11 @@ class Campaign:
 
         Raises:
             FileExistsError: If there is one already.
+            OSError: If the folder cannot be written to.
         """
         path = Path(dirpath)
         if cls.exists(path):
             cls.refuse_to_start_over(path)
-        (path / "ledger").mkdir(parents=True, exist_ok=True)
         for name, state in (states or {}).items():
             _save(path / name, state)
         event = _stamp("started", {"size": size, "options": options})
@@ -252,7 +273,11 @@ class Campaign:
         )
 
     def write(self, kind: str, **fields: Any) -> Event:
-        """Put an event on disk and return it; :meth:`apply` takes note of it."""
+        """Put an event on disk and return it; :meth:`apply` takes note of it.
+
+        Raises:
+            OSError: If it cannot be written; the ledger is as before.
+        """
         event = _stamp(kind, fields)
         if self.writes:
             _append(self.dirpath, self.events, event)
@@ -263,6 +288,17 @@ class Campaign:
         event: Event = on_rank_zero(strategy, lambda: self.write(kind, **make()))
         self.apply(event)
         return event
+
+    def check_writable(self) -> None:
+        """Refuse a folder that cannot be written to, before anything is trained or asked for.
+
+        Raises:
+            OSError: As the system says why.
+        """
+        probe = self.dirpath / "ledger" / "writable.tmp"
+        with written_or_told(probe, probe):
+            probe.touch()
+            probe.unlink()
 
     def apply(self, event: Event) -> None:
         """Take note of an event that is on disk."""
@@ -344,7 +380,6 @@ def _stamp(kind: str, fields: dict[str, Any]) -> Event:
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         torch.save(state, file)
 

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign import RESUME, publish
+from lightning_al.campaign import RESUME, publish, written_or_told
 from lightning_al.randomness import seed_global
 from lightning_al.redrawing import redraw_parameters
 
@@ -86,13 +86,14 @@ class _RoundCallback(Checkpoint):
         if getattr(loader, "persistent_workers", False):
             return  # their random state cannot be restored; the round starts over instead, exactly
         beside = self.path.with_name(self.path.name + ".tmp")
-        if trainer.is_global_zero:
-            beside.parent.mkdir(parents=True, exist_ok=True)
-        trainer.save_checkpoint(beside)
-        if trainer.is_global_zero:
-            with beside.open("rb+") as file:
-                os.fsync(file.fileno())
-            publish(beside, self.path)
+        with written_or_told(self.path, beside):
+            if trainer.is_global_zero:
+                beside.parent.mkdir(parents=True, exist_ok=True)
+            trainer.save_checkpoint(beside, weights_only=False)
+            if trainer.is_global_zero:
+                with beside.open("rb+") as file:
+                    os.fsync(file.fileno())
+                publish(beside, self.path)
         trainer.strategy.barrier("round checkpoint")
         self.last_save = time.monotonic()
 

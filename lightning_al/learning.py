@@ -37,6 +37,7 @@ def fit_round(loop: ActiveLearningLoop, trainer: pl.Trainer, fits: RepeatedFit, 
     started = fits.round_checkpoint(number)
     digest = campaign.label_digest
     mark = fits.mark(number, digest)
+    on_rank_zero(trainer.strategy, campaign.check_writable)
     resume_from = on_rank_zero(trainer.strategy, lambda: _usable(started, mark)) if resume else None
     fit_seconds = fits.fit(number, digest=digest, resume_from=None if resume_from is None else Path(resume_from))
     if loop.weights == "best":
@@ -48,8 +49,9 @@ def fit_round(loop: ActiveLearningLoop, trainer: pl.Trainer, fits: RepeatedFit, 
     seconds = {"fit": fit_seconds, "evaluate": time.perf_counter() - start}
     # Weights first: the event says that they are there.
     state = {"state_dict": loop.model.state_dict(), "optimizer_states": fits.optimizer_states}
+    state["scaler_state"] = fits.scaler_state
     name = state_file("weights", {"round": number, "digest": digest})
-    campaign.save_state(name, {**state, "scaler_state": fits.scaler_state})
+    on_rank_zero(trainer.strategy, lambda: campaign.save_state(name, state))
     campaign.record(
         trainer.strategy,
         "fitted",

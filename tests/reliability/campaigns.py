@@ -123,7 +123,7 @@ def outcome(folder: Path) -> dict[str, Any]:
         event.pop("seconds", None)
     campaign = Campaign.load(folder / "campaign")
     files = sorted(p for p in (folder / "campaign").rglob("*") if p.parent.name != "ledger")
-    kept = [folder / "end.pt", *(path for path in files if path.suffix == ".ckpt")]
+    kept = [*(path for path in files if path.suffix == ".ckpt"), *folder.glob("end.pt")]
     return {
         "history": [(r.round, r.labelled, r.picked, r.scores, r.metrics) for r in campaign.rounds],
         "events": [event for event in events if event["kind"] != "reported"],
