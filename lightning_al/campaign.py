@@ -346,9 +346,22 @@ class Campaign:
             _save(self.dirpath / name, state)
 
     def load_state(self, name: str) -> dict[str, Any] | None:
-        """Load what :meth:`save_state` saved, or None."""
+        """Load what :meth:`save_state` saved, or None.
+
+        Raises:
+            ValueError: If the file is damaged, or holds more than plain state.
+        """
         path = self.dirpath / name
-        return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            reason = next(iter(str(error).splitlines()), "")
+            raise ValueError(
+                f"{path} is damaged, or not of this campaign ({type(error).__name__}: {reason}). Restore it from a "
+                "copy, or remove it: what can be learnt again will be, and what cannot will be named."
+            ) from error
 
     def remove_old_states(self) -> None:
         """Remove what belongs to fits before the last one, and what a kill kept from being finished or removed."""

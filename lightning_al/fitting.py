@@ -82,6 +82,8 @@ class _RoundCallback(Checkpoint):
             return  # Lightning steps these after this hook: a resumed round would miss one step
         if trainer.max_steps != -1:
             return  # Lightning then counts the epochs of a resumed fit otherwise, and the order follows from them
+        if _compat.saves_folders(trainer):
+            return  # which cannot appear whole or not at all; the round starts over instead
         loader = trainer.train_dataloader
         if getattr(loader, "persistent_workers", False):
             return  # their random state cannot be restored; the round starts over instead, exactly
@@ -142,6 +144,7 @@ class RepeatedFit:
         self.initial = cpu_copy(model.state_dict())
         self.optimizer_states: list[dict[str, Any]] | None = None
         self._optimizers: list[Optimizer] = []
+        self._resumed = False
         self._checkpoints: list[Checkpoint] = []
         self._callback = _RoundCallback(self)
         self._scaler = getattr(trainer.precision_plugin, "scaler", None)
@@ -221,6 +224,7 @@ class RepeatedFit:
         trainer = self.trainer
         self.datamodule.fit_key = key  # type: ignore[attr-defined]
         self._callback.key = key
+        self._resumed = resume_from is not None
         before = _compat.steps(trainer)["optimizer"]
         given = trainer.callbacks
         trainer.callbacks = [*callbacks, self._callback]
@@ -254,8 +258,9 @@ class RepeatedFit:
         """
         for callback in self._checkpoints:
             if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and callback.best_model_path:
-                # Written by this very fit: hyperparameters in it may be anything the user's module took.
-                best = torch.load(callback.best_model_path, map_location="cpu", weights_only=False)
+                # Of a file that this very fit wrote, hyperparameters may be anything the user's module took. A resumed
+                # fit may have been told of any file, by its own checkpoint, which has the same hyperparameters.
+                best = torch.load(callback.best_model_path, map_location="cpu", weights_only=self._resumed)
                 self.model.load_state_dict(best["state_dict"])
                 return
         raise RuntimeError(
