@@ -138,7 +138,7 @@ class ActiveLearningLoop:
         self.status = "new"
         self._fits: RepeatedFit | None = None
         self._fitted_now = False
-        self._created_now = False
+        self._asked_now = False
 
     # -- public ----------------------------------------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class ActiveLearningLoop:
         self.model = model
         _compat.run_in_place(trainer)
         try:
-            campaign, self._created_now = open_campaign(
+            campaign, self._asked_now = open_campaign(
                 self,
                 trainer,
                 acquisition,
@@ -330,7 +330,7 @@ class ActiveLearningLoop:
     def _ask(self, trainer: pl.Trainer, acquisition: Acquisition, k: int | None) -> list[int]:
         assert self.campaign is not None
         campaign = self.campaign
-        already_asked = not self._created_now and len(self.pool.pending) > 0
+        already_asked = not self._asked_now and len(self.pool.pending) > 0
         if len(self.pool.labelled) == 0:  # only an initial set can be pending; later ones wait for `tell`
             self._collect(trainer)
         self._report(trainer)
@@ -338,7 +338,7 @@ class ActiveLearningLoop:
             if already_asked:
                 raise RuntimeError(
                     "Nothing is labelled yet: `tell` the labels of the initial samples first. Pending: "
-                    f"{_few(self.pool.pending)} ({len(self.pool.pending)} in all)."
+                    f"{_few(self.pool.pending)} ({len(self.pool.pending)} in all, in `loop.pool.pending`)."
                 )
             self.status = "waiting"
             return self.pool.pending.tolist()
