@@ -99,8 +99,8 @@ def written_or_told(path: Path, beside: Path) -> Iterator[None]:
             raise
         raise OSError(
             cause.errno,
-            f"{path} could not be written ({cause.strerror or cause}). What was on disk before is intact: make room, or "
-            "make the folder writable, then run again with `resume=True` (`--resume`), or `tell` again.",
+            f"{path} could not be written ({cause.strerror or cause}). What was on disk before is intact: make room, "
+            "or make the folder writable, then run again with `resume=True` (`--resume`), or `tell` again.",
         ) from error
 
 

@@ -1,17 +1,17 @@
 """Small campaigns of many kinds, in which optimizer, schedule, BatchNorm and random state all matter."""
 
 import json
-import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 
 from lightning_al import SKIP, ActiveLearningLoop, Campaign, Oracle
-from lightning_al.acquisition import BADGE, SAAL, VAAL, Acquisition, CoreGCN, Entropy, LPLGrad, QueryByCommittee
+from lightning_al.acquisition import BADGE, SAAL, VAAL, Acquisition, CoreGCN, Entropy, LPLGrad, Margin, QueryByCommittee
 from lightning_al.fitting import RepeatedFit
 from lightning_al.training import LossPredictionMixin, SAMMixin
 from tests.projects import Data, Net, make_data, make_trainer
@@ -24,6 +24,10 @@ class Scheduled(Net):
 
     def __init__(self) -> None:
         super().__init__(batch_norm=True, dropout=0.2)
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        self.log("val_loss", torch.nn.functional.cross_entropy(self(batch[0]), batch[1]), sync_dist=True)
 
     def configure_optimizers(self):
         optimizer = super().configure_optimizers()
@@ -79,6 +83,7 @@ KINDS: dict[str, Made] = {
     "LPLGrad": (Predicting, LPLGrad, EVERY_EPOCH),
     "SAAL, SAM": (Sharp, SAAL, {"reset": "continue", **EVERY_EPOCH}),
     "QueryByCommittee": (Scheduled, lambda: QueryByCommittee(members=3), {"reset": "fresh", **EVERY_EPOCH}),
+    "Margin, best weights": (Scheduled, Margin, {"reset": "warm", "weights": "best", **EVERY_EPOCH}),
     "VAAL": (Scheduled, lambda: VAAL(steps=6, width=4, latent=2, batch_size=4), {}),
     "CoreGCN": (Scheduled, lambda: CoreGCN(steps=8, hidden=8), {"reset": "warm"}),
     "Entropy, 2 processes": (Scheduled, Entropy, {"reset": "continue", "processes": 2, **EVERY_EPOCH}),
@@ -95,6 +100,9 @@ def run(kind: str, folder: Path) -> None:
     if processes > 1:
         strategy = DDPStrategy(start_method="fork", timeout=timedelta(seconds=30))
         launched = {"strategy": strategy, "devices": processes}
+    callbacks = []
+    if options.get("weights") == "best":
+        callbacks = [EarlyStopping("val_loss", patience=1), ModelCheckpoint(monitor="val_loss")]
     model = make_model()
     loop = ActiveLearningLoop(
         model,
@@ -109,7 +117,14 @@ def run(kind: str, folder: Path) -> None:
         oracle=Bureau(folder / "asked.jsonl", at_most),
         **options,
     )
-    trainer = make_trainer(folder, acquisition=make_acquisition(), max_epochs=3, **launched)
+    trainer = make_trainer(
+        folder,
+        *callbacks,
+        acquisition=make_acquisition(),
+        max_epochs=3,
+        enable_checkpointing=bool(callbacks),
+        **launched,
+    )
     while loop.status != "finished":
         loop.run(trainer, resume=True)
     torch.save({"weights": model.state_dict(), "steps": trainer.global_step}, folder / "end.pt")
@@ -122,7 +137,8 @@ def outcome(folder: Path) -> dict[str, Any]:
         event.pop("time")
         event.pop("seconds", None)
     campaign = Campaign.load(folder / "campaign")
-    files = sorted(p for p in (folder / "campaign").rglob("*") if p.parent.name != "ledger")
+    # Of the user's own checkpoints, those of a fit that was killed stay beside those of the fit that took its place.
+    files = sorted(p for p in (folder / "campaign").rglob("*") if p.parent.name not in ("ledger", "checkpoints"))
     kept = [*(path for path in files if path.suffix == ".ckpt"), *folder.glob("end.pt")]
     return {
         "history": [(r.round, r.labelled, r.picked, r.scores, r.metrics) for r in campaign.rounds],

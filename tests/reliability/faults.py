@@ -19,7 +19,7 @@ from tests.reliability.campaigns import Bureau
 
 
 class Point(NamedTuple):
-    """Die on coming to the stage for the ``hit``-th time, counted from 1; stages of other ranks are named after them."""
+    """Die on coming to the stage for the ``hit``-th time, from 1; stages of ranks other than 0 say so."""
 
     stage: str
     hit: int

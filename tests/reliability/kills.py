@@ -207,7 +207,7 @@ class Trials:
     # -- many ------------------------------------------------------------------------------------------------------
 
     def points(self, kinds: list[str]) -> Iterator[tuple[str, Point | None]]:
-        """Without end: a point of every stage in turn, of a kind that has it and was struck least, early and late ones."""
+        """Without end: a point of every stage in turn, of a kind that has it and was struck least."""
         hits = {kind: self.refer(kind).hits for kind in kinds}
         stages = sorted({OUTSIDE, *(stage for found in hits.values() for stage in found)})
         used = Counter[Any]()

@@ -109,7 +109,6 @@ def fails_and_goes_on(tmp_path, monkeypatch, whole, fails, number=errno.ENOSPC):
     shutil.rmtree(folder)
 
 
-
 @pytest.fixture(scope="module")
 def actions(tmp_path_factory):
     """How often a campaign acts on the disk."""

@@ -43,9 +43,7 @@ def run(folder, *callbacks, **options):
     options = {"initial": 6, "query_size": 4, "rounds": 2, "dirpath": folder / "campaign", **options}
     checkpoints = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
     acquisition = QueryByCommittee(members=3)
-    trainer = make_trainer(
-        folder, *callbacks, acquisition=acquisition, max_epochs=3, enable_checkpointing=checkpoints
-    )
+    trainer = make_trainer(folder, *callbacks, acquisition=acquisition, max_epochs=3, enable_checkpointing=checkpoints)
     ActiveLearningLoop(Net(), Data(), **options).run(trainer, resume=True)
 
 

@@ -1,13 +1,9 @@
-"""Some of what `make kills` does, and what its judge says of campaigns that are not the same."""
+"""Some of what `make kills` does."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
-
-from tests.reliability import campaigns, kills
 
 ROOT = Path(__file__).parent.parent.parent
 KINDS = ["QueryByCommittee", "VAAL", "Entropy, 2 processes"]  # together they have every stage
