@@ -11,7 +11,18 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 
 from lightning_al import SKIP, ActiveLearningLoop, Campaign, Oracle
-from lightning_al.acquisition import BADGE, SAAL, VAAL, Acquisition, CoreGCN, Entropy, LPLGrad, Margin, QueryByCommittee
+from lightning_al.acquisition import (
+    BADGE,
+    SAAL,
+    VAAL,
+    Acquisition,
+    CoreGCN,
+    Entropy,
+    LeastConfidence,
+    LPLGrad,
+    Margin,
+    QueryByCommittee,
+)
 from lightning_al.fitting import RepeatedFit
 from lightning_al.training import LossPredictionMixin, SAMMixin
 from tests.projects import Data, Net, make_data, make_trainer
@@ -84,6 +95,7 @@ KINDS: dict[str, Made] = {
     "SAAL, SAM": (Sharp, SAAL, {"reset": "continue", **EVERY_EPOCH}),
     "QueryByCommittee": (Scheduled, lambda: QueryByCommittee(members=3), {"reset": "fresh", **EVERY_EPOCH}),
     "Margin, best weights": (Scheduled, Margin, {"reset": "warm", "weights": "best", **EVERY_EPOCH}),
+    "LeastConfidence, workers": (Scheduled, LeastConfidence, {"num_workers": 1, **EVERY_EPOCH}),
     "VAAL": (Scheduled, lambda: VAAL(steps=6, width=4, latent=2, batch_size=4), {}),
     "CoreGCN": (Scheduled, lambda: CoreGCN(steps=8, hidden=8), {"reset": "warm"}),
     "Entropy, 2 processes": (Scheduled, Entropy, {"reset": "continue", "processes": 2, **EVERY_EPOCH}),
@@ -93,7 +105,7 @@ KINDS: dict[str, Made] = {
 def run(kind: str, folder: Path) -> None:
     """Begin the campaign in ``folder / "campaign"``, or go on with it, to its end; leave what it ended with."""
     make_model, make_acquisition, options = KINDS[kind]
-    options = {"at_most": None, "processes": 1, "checkpoint_every": 60.0, **options}
+    options = {"at_most": None, "processes": 1, "checkpoint_every": 60.0, "num_workers": 0, **options}
     at_most, processes = options.pop("at_most"), options.pop("processes")
     RepeatedFit.checkpoint_every_seconds = options.pop("checkpoint_every")
     launched = {}
@@ -106,7 +118,7 @@ def run(kind: str, folder: Path) -> None:
     model = make_model()
     loop = ActiveLearningLoop(
         model,
-        Data(batch_size=3),
+        Data(batch_size=3, num_workers=options.pop("num_workers")),
         initial=6,
         query_size=4,
         rounds=3,

@@ -17,6 +17,24 @@ from lightning_al.storage import RowStore
 from tests.projects import Net
 from tests.reliability.campaigns import Bureau
 
+STAGES = {
+    "fit",
+    "a committee member's fit",
+    "a helper network's training",
+    "evaluation",
+    "pool pass",
+    "selection",
+    "the oracle was asked",
+    "the oracle answered",
+    "old files are removed",
+    *(
+        f"{file}: {when}"
+        for file in ("ledger", "weights", "checkpoint")
+        for when in ("half written", "before the rename", "after the rename")
+    ),
+    *(f"rank 1: {stage}" for stage in ("fit", "evaluation", "pool pass")),
+}
+
 
 class Point(NamedTuple):
     """Die on coming to the stage for the ``hit``-th time, from 1; stages of ranks other than 0 say so."""

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tests.reliability import campaigns
-from tests.reliability.faults import Faults, Point
+from tests.reliability.faults import STAGES, Faults, Point
 
 OUTSIDE = "any instant, from outside"
 PATIENCE = 120.0
@@ -234,7 +234,7 @@ class Trials:
 
 
 def main(arguments: list[str]) -> int:
-    """Return 0 if all were survived."""
+    """Return 0 if all were survived, and every stage is one that some campaign comes to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kills", type=int)
     parser.add_argument("--seed", type=int, default=0)
@@ -248,11 +248,14 @@ def main(arguments: list[str]) -> int:
         if options.verbose:
             print(f"{kind}: {at or OUTSIDE}", flush=True)
     print(trials.table())
+    never = STAGES - {stage for reference in trials.references.values() for stage in reference.hits}
+    if never:
+        print("never reached:", *sorted(never), sep="\n  ")
     for failure in trials.failures:
         print(failure)
     if not trials.failures:
         shutil.rmtree(trials.folder)
-    return 1 if trials.failures else 0
+    return 1 if trials.failures or never else 0
 
 
 if __name__ == "__main__":

@@ -19,6 +19,6 @@ def strike(*arguments):
 def test_killed_campaigns_go_on_as_if_they_had_not_been():
     done = strike("12", "--kinds", *KINDS)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert done.stdout.splitlines()[-1].split() == ["all", "12", "/", "12"]
+    assert done.stdout.split()[-4:] == ["all", "12", "/", "12"]
     stages = [line.split("  ")[0] for line in done.stdout.split("\n\n")[0].splitlines()[1:]]
     assert len(stages) == 12  # one of each
