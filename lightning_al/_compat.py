@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.fabric.utilities.distributed import _InfiniteBarrier
 from lightning.pytorch.loops.loop import _Loop
+from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from lightning.pytorch.trainer import call
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -35,6 +36,12 @@ def launch(trainer: pl.Trainer, function: Callable[..., Any], *args: Any) -> Any
 def launches_copies(trainer: pl.Trainer) -> bool:
     """Whether launching works on copies of our objects (spawn, fork), which must be copied back."""
     return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+
+
+def saves_folders(trainer: pl.Trainer) -> bool:
+    """Whether the strategy makes of a checkpoint a folder, with a file for each process."""
+    strategy = trainer.strategy
+    return isinstance(strategy, DeepSpeedStrategy) or getattr(strategy, "_save_distributed_checkpoint", False)
 
 
 def run_in_place(trainer: pl.Trainer) -> None:
@@ -70,11 +77,6 @@ def first_samples(trainer: pl.Trainer, count: int = 2) -> Any:
     if not isinstance(loader, DataLoader) or isinstance(data, IterableDataset) or loader.batch_sampler is None:
         return next(iter(loader))
     return loader.collate_fn([data[i] for i in range(min(count, len(data)))])
-
-
-def saves_one_file(trainer: pl.Trainer) -> bool:
-    """Whether a checkpoint of the Trainer is a file, not a folder with a file of each process."""
-    return not getattr(trainer.strategy, "_save_distributed_checkpoint", False)
 
 
 def reset_epochs(trainer: pl.Trainer) -> None:
@@ -208,7 +210,7 @@ __all__ = [
     "run_in_place",
     "same_progress",
     "same_schedule",
-    "saves_one_file",
+    "saves_folders",
     "share_hyperparameters",
     "step_limits_from_here",
     "steps",

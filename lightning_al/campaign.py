@@ -22,6 +22,12 @@ SCHEMA = 1
 INITIAL_ROUND = -1
 """The "round" in which the initial set is asked for, before anything is trained."""
 
+RESUME = "resume.ckpt"
+"""In a round's folder, what a killed fit goes on from."""
+
+RETURNED = "returned.ckpt"
+"""What processes that are copies of the one that launched them hand back, until it is read."""
+
 Event = dict[str, Any]
 
 
@@ -67,15 +73,36 @@ def atomic_write(path: Path) -> Iterator[Any]:
         b'all'
     """
     beside = path.with_name(path.name + ".tmp")
-    try:
+    with written_or_told(path, beside):
+        path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         publish(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+
+
+@contextlib.contextmanager
+def written_or_told(path: Path, beside: Path) -> Iterator[None]:
+    """Inside, ``path`` is written by way of ``beside``; where that fails nothing is left, and what to do is said.
+
+    Raises:
+        OSError: Of the kind and number that the system gave, as for a full disk or a read-only folder.
+    """
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # there may be no folder, or a read-only one
+            beside.unlink()
+        # On a full disk `torch.save` goes on to a complaint of its own.
+        cause = error.__context__ if isinstance(error, RuntimeError) else error
+        if not isinstance(cause, OSError):
+            raise
+        raise OSError(
+            cause.errno,
+            f"{path} could not be written ({cause.strerror or cause}). What was on disk before is intact: make room, "
+            "or make the folder writable, then run again with `resume=True` (`--resume`), or `tell` again.",
+        ) from error
 
 
 def publish(beside: Path, path: Path) -> None:
@@ -227,11 +254,11 @@ class Campaign:
 
         Raises:
             FileExistsError: If there is one already.
+            OSError: If the folder cannot be written to.
         """
         path = Path(dirpath)
         if cls.exists(path):
             cls.refuse_to_start_over(path)
-        (path / "ledger").mkdir(parents=True, exist_ok=True)
         for name, state in (states or {}).items():
             _save(path / name, state)
         event = _stamp("started", {"size": size, "options": options})
@@ -247,7 +274,11 @@ class Campaign:
         )
 
     def write(self, kind: str, **fields: Any) -> Event:
-        """Put an event on disk and return it; :meth:`apply` takes note of it."""
+        """Put an event on disk and return it; :meth:`apply` takes note of it.
+
+        Raises:
+            OSError: If it cannot be written; the ledger is as before.
+        """
         event = _stamp(kind, fields)
         if self.writes:
             _append(self.dirpath, self.events, event)
@@ -258,6 +289,17 @@ class Campaign:
         event: Event = on_rank_zero(strategy, lambda: self.write(kind, **make()))
         self.apply(event)
         return event
+
+    def check_writable(self) -> None:
+        """Refuse a folder that cannot be written to, before anything is trained or asked for.
+
+        Raises:
+            OSError: As the system says why.
+        """
+        probe = self.dirpath / "ledger" / "writable.tmp"
+        with written_or_told(probe, probe):
+            probe.touch()
+            probe.unlink()
 
     def apply(self, event: Event) -> None:
         """Take note of an event that is on disk."""
@@ -305,21 +347,48 @@ class Campaign:
             _save(self.dirpath / name, state)
 
     def load_state(self, name: str) -> dict[str, Any] | None:
-        """Load what :meth:`save_state` saved, or None."""
-        path = self.dirpath / name
-        return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+        """Load what :meth:`save_state` saved, or None.
 
-    def forget_other_fits(self, fit: Event) -> None:
-        """Remove weights, and what acquisitions learnt, of all fits but this one; those that a kill ended too."""
+        Raises:
+            ValueError: If the file is damaged, or holds more than plain state.
+        """
+        path = self.dirpath / name
+        if not path.is_file():
+            return None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            reason = next(iter(str(error).splitlines()), "")
+            raise ValueError(
+                f"{path} is damaged, or not of this campaign ({type(error).__name__}: {reason}). Restore it from a "
+                "copy, or remove it: what can be learnt again will be, and what cannot will be named."
+            ) from error
+
+    def remove_old_states(self) -> None:
+        """Remove what belongs to other fits than the last one, and what a kill kept from being finished or removed.
+
+        What is learnt from the present labels stays, fitted or not yet.
+        """
         if not self.writes:
             return
-        folder, end = state_file("", fit).split("/")
-        for file in sorted(self.dirpath.glob("round_*/*.ckpt")):
-            of_this = file.parent.name == folder and file.name.endswith(end)
-            if _OF_A_FIT.search(file.name) and not of_this:  # the user's own checkpoints may be beside them
-                file.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
-                    file.parent.rmdir()
+        last = self._fitted[-1:]
+        kept = {self.round_file(""), *(state_file("", fit) for fit in last)}
+        old = [
+            path for pattern in (RETURNED, "*.ckpt.tmp", "round_*/*.ckpt.tmp") for path in self.dirpath.glob(pattern)
+        ]
+        for path in self.dirpath.glob("round_*/*.ckpt"):
+            of_fit = _OF_A_FIT.search(path.name)  # the user's own checkpoints may be beside them
+            if of_fit and f"{path.parent.name}/{of_fit.group()}" not in kept:
+                old.append(path)
+        for fit in self._fitted:
+            # The last fit may have begun again, with labels that came since.
+            if fit["round"] != last[0]["round"] or last[0]["digest"] == self.label_digest:
+                old.append(self.dirpath / f"round_{fit['round']}" / RESUME)
+        for path in old:
+            path.unlink(missing_ok=True)
+        for folder in self.dirpath.glob("round_*"):
+            with contextlib.suppress(OSError):  # the user's checkpoints may be in it
+                folder.rmdir()
 
 
 _OF_A_FIT = re.compile(r"_[0-9a-f]{8}\.ckpt$")
@@ -336,7 +405,6 @@ def _stamp(kind: str, fields: dict[str, Any]) -> Event:
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         torch.save(state, file)
 

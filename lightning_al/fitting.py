@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign import publish
+from lightning_al.campaign import RESUME, publish, written_or_told
 from lightning_al.randomness import seed_global
 from lightning_al.redrawing import redraw_parameters
 from lightning_al.setting_up import flags_of, set_flags
@@ -81,21 +81,22 @@ class _RoundCallback(Checkpoint):
             return
         if any(c.reduce_on_plateau for c in trainer.lr_scheduler_configs):
             return  # Lightning steps these after this hook: a resumed round would miss one step
-        if not _compat.saves_one_file(trainer):
-            return  # pieces, in a folder, which other numbers of processes could not go on from
         if trainer.max_steps != -1:
             return  # Lightning then counts the epochs of a resumed fit otherwise, and the order follows from them
+        if _compat.saves_folders(trainer):
+            return  # which cannot appear whole or not at all; the round starts over instead
         loader = trainer.train_dataloader
         if getattr(loader, "persistent_workers", False):
             return  # their random state cannot be restored; the round starts over instead, exactly
         beside = self.path.with_name(self.path.name + ".tmp")
-        if trainer.is_global_zero:
-            beside.parent.mkdir(parents=True, exist_ok=True)
-        trainer.save_checkpoint(beside)
-        if trainer.is_global_zero:
-            with beside.open("rb+") as file:
-                os.fsync(file.fileno())
-            publish(beside, self.path)
+        with written_or_told(self.path, beside):
+            if trainer.is_global_zero:
+                beside.parent.mkdir(parents=True, exist_ok=True)
+            trainer.save_checkpoint(beside, weights_only=False)
+            if trainer.is_global_zero:
+                with beside.open("rb+") as file:
+                    os.fsync(file.fileno())
+                publish(beside, self.path)
         trainer.strategy.barrier("round checkpoint")
         self.last_save = time.monotonic()
 
@@ -145,6 +146,7 @@ class RepeatedFit:
         self.flags = flags_of(model)
         self.optimizer_states: list[dict[str, Any]] | None = None
         self._optimizers: list[Optimizer] = []
+        self._resumed = False
         self._checkpoints: list[Checkpoint] = []
         self._callback = _RoundCallback(self)
         self._scaler = getattr(trainer.precision_plugin, "scaler", None)
@@ -171,7 +173,7 @@ class RepeatedFit:
 
     def round_checkpoint(self, round_number: int) -> Path:
         """Return the file from which a killed round goes on."""
-        return self.round_folder(round_number) / "resume.ckpt"
+        return self.round_folder(round_number) / RESUME
 
     def mark(self, round_number: int, digest: str) -> dict[str, Any]:
         """Return what tells a round's own checkpoint from others: its number and a hash of its labels."""
@@ -225,6 +227,7 @@ class RepeatedFit:
         trainer = self.trainer
         self.datamodule.fit_key = key  # type: ignore[attr-defined]
         self._callback.key = key
+        self._resumed = resume_from is not None
         before = _compat.steps(trainer)["optimizer"]
         given = trainer.callbacks
         trainer.callbacks = [*callbacks, self._callback]
@@ -259,7 +262,9 @@ class RepeatedFit:
         """
         for callback in self._checkpoints:
             if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and callback.best_model_path:
-                load_checkpoint(self.model, Path(callback.best_model_path))
+                # Of a file that this very fit wrote, hyperparameters may be anything the user's module took. A resumed
+                # fit may have been told of any file, by its own checkpoint, which has the same hyperparameters.
+                load_checkpoint(self.model, Path(callback.best_model_path), trusted=not self._resumed)
                 return
         raise RuntimeError(
             '`weights="best"`, but no `ModelCheckpoint` saved a best checkpoint in this round. Does it `monitor=` a '

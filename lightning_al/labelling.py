@@ -52,9 +52,11 @@ def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, strategy: St
 
     Raises:
         TypeError: For labels that cannot be taken, once the others are on disk.
+        OSError: If the campaign's folder cannot be written to; nobody is asked then.
     """
 
     def collect() -> list[Event]:
+        campaign.check_writable()
         oracle.request(campaign.pool.pending.tolist())
         found = oracle.poll()
         if not isinstance(found, dict):

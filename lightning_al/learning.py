@@ -38,6 +38,7 @@ def fit_round(loop: ActiveLearningLoop, trainer: pl.Trainer, fits: RepeatedFit, 
     started = fits.round_checkpoint(number)
     digest = campaign.label_digest
     mark = fits.mark(number, digest)
+    on_rank_zero(trainer.strategy, campaign.check_writable)
     resume_from = on_rank_zero(trainer.strategy, lambda: _usable(started, mark)) if resume else None
     fit_seconds = fits.fit(number, digest=digest, resume_from=None if resume_from is None else Path(resume_from))
     if loop.weights == "best":
@@ -49,8 +50,9 @@ def fit_round(loop: ActiveLearningLoop, trainer: pl.Trainer, fits: RepeatedFit, 
     seconds = {"fit": fit_seconds, "evaluate": time.perf_counter() - start}
     # Weights first: the event says that they are there.
     state = {"state_dict": whole(loop.model.state_dict()), "optimizer_states": fits.optimizer_states}
+    state["scaler_state"] = fits.scaler_state
     fit = {"round": number, "digest": digest}
-    campaign.save_state(state_file("weights", fit), {**state, "scaler_state": fits.scaler_state})
+    on_rank_zero(trainer.strategy, lambda: campaign.save_state(state_file("weights", fit), state))
     campaign.record(
         trainer.strategy,
         "fitted",
@@ -62,9 +64,7 @@ def fit_round(loop: ActiveLearningLoop, trainer: pl.Trainer, fits: RepeatedFit, 
             "steps": _compat.steps(trainer),
         },
     )
-    if trainer.is_global_zero:
-        started.unlink(missing_ok=True)
-        campaign.forget_other_fits(fit)
+    campaign.remove_old_states()
 
 
 def _usable(checkpoint: Path, mark: dict[str, Any]) -> str | None:

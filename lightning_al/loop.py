@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign import Campaign, RoundResult
+from lightning_al.campaign import RETURNED, Campaign, RoundResult
 from lightning_al.checks import check_options, check_project
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.distributed import check_same_on_every_rank, end_process_group
@@ -30,10 +30,6 @@ from lightning_al.setting_up import weights_kept_in_setup
 from lightning_al.task import ClassificationTask, Task
 
 log = logging.getLogger(__name__)
-
-
-RETURNED = "returned.ckpt"
-"""What processes that are copies of this one hand back, beside the ledger until it is read."""
 
 
 class ActiveLearningLoop:
@@ -149,7 +145,7 @@ class ActiveLearningLoop:
         self.status = "new"
         self._fits: RepeatedFit | None = None
         self._fitted_now = False
-        self._created_now = False
+        self._asked_now = False
 
     # -- public ----------------------------------------------------------------------------------------------------
 
@@ -280,7 +276,7 @@ class ActiveLearningLoop:
         stack = contextlib.ExitStack()
         try:
             stack.enter_context(weights_kept_in_setup(model))
-            campaign, self._created_now = open_campaign(self, trainer, acquisition, resume=resume)
+            campaign, self._asked_now = open_campaign(self, trainer, acquisition, resume=resume)
             self._take(campaign)
             self._fits, self._fitted_now = begin_fits(self, trainer, campaign, self._fits)
             result = self._ask(trainer, acquisition, k) if what == "ask" else None
@@ -339,7 +335,7 @@ class ActiveLearningLoop:
     def _ask(self, trainer: pl.Trainer, acquisition: Acquisition, k: int | None) -> list[int]:
         assert self.campaign is not None
         campaign = self.campaign
-        already_asked = not self._created_now and len(self.pool.pending) > 0
+        already_asked = not self._asked_now and len(self.pool.pending) > 0
         if len(self.pool.labelled) == 0:  # only an initial set can be pending; later ones wait for `tell`
             self._collect(trainer)
         self._report(trainer)
@@ -347,7 +343,7 @@ class ActiveLearningLoop:
             if already_asked:
                 raise RuntimeError(
                     "Nothing is labelled yet: `tell` the labels of the initial samples first. Pending: "
-                    f"{_few(self.pool.pending)} ({len(self.pool.pending)} in all)."
+                    f"{_few(self.pool.pending)} ({len(self.pool.pending)} in all, in `loop.pool.pending`)."
                 )
             self.status = "waiting"
             return self.pool.pending.tolist()

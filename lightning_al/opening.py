@@ -47,7 +47,7 @@ def open_campaign(
         resume: Whether an existing campaign may be gone on with.
 
     Returns:
-        The campaign, and whether it is new. Its initial set is asked for, not answered.
+        The campaign, and whether its initial set was asked for just now; it is not answered.
     """
     strategy = trainer.strategy
     _compat.connect(trainer, loop.model)
@@ -107,7 +107,7 @@ def open_campaign(
         keys = [loop.datamodule.key(i) for i in initial]
         question = {"round": INITIAL_ROUND, "indices": initial, "keys": keys, "scores": [], "seconds": {}}
         campaign.apply(on_rank_zero(strategy, lambda: campaign.write("asked", **question)))
-    return campaign, new
+    return campaign, bool(initial)
 
 
 def begin_fits(
@@ -138,6 +138,7 @@ def begin_fits(
     def load(name: str) -> dict[str, Any] | None:
         return on_rank_zero(trainer.strategy, lambda: campaign.load_state(name))
 
+    on_rank_zero(trainer.strategy, campaign.remove_old_states)
     initial = load(INITIAL_WEIGHTS)
     if initial is None:
         raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")

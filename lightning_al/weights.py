@@ -36,17 +36,17 @@ def load_weights(model: nn.Module, state: dict[str, Any]) -> None:
     model.load_state_dict(state)
 
 
-def load_checkpoint(model: nn.Module, path: Path) -> None:
-    """Give the model the weights of a checkpoint of this very campaign, a file or a folder with pieces.
+def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
+    """Give the model the weights of a checkpoint, a file or a folder with pieces.
 
-    Hyperparameters beside the weights may be anything that the user's module took, so a file of others can run code.
+    ``trusted``: the file may run code, as hyperparameters in it may be anything that the user's module took.
     """
-    if path.is_dir():
+    if trusted and path.is_dir():
         state = {"state_dict": model.state_dict()}
         load(state, checkpoint_id=path)  # into these very tensors
         model.load_state_dict(state["state_dict"])
     else:
-        load_weights(model, torch.load(path, map_location="cpu", weights_only=False)["state_dict"])
+        load_weights(model, torch.load(path, map_location="cpu", weights_only=not trusted)["state_dict"])
 
 
 def load_momentum(optimizer: Optimizer, state: dict[str, Any]) -> None:

@@ -210,6 +210,7 @@ SHARDED = textwrap.dedent(
     import json, sys
     from lightning.pytorch.strategies import ModelParallelStrategy
     from lightning_al import ActiveLearningLoop
+    from lightning_al.fitting import RepeatedFit
     from tests.projects import Data, make_trainer
     from tests.test_processes import Frozen
 
@@ -221,6 +222,7 @@ SHARDED = textwrap.dedent(
             self.log("val_acc", 1.0)
 
     folder, data, tensor = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    RepeatedFit.checkpoint_every_seconds = 0.0  # none: they would be folders
     if __name__ == "__main__":
         strategy = ModelParallelStrategy(data_parallel_size=data, tensor_parallel_size=tensor)
         options = {"strategy": strategy, "devices": data * tensor} if data * tensor > 1 else {}
