@@ -383,7 +383,7 @@ class Campaign:
         for fit in self._fitted:
             # The last fit may have begun again, with labels that came since.
             if fit["round"] != last[0]["round"] or last[0]["digest"] == self.label_digest:
-                old.append(self.dirpath / f"round_{fit['round']}" / RESUME)
+                old += self.dirpath.glob(f"round_{fit['round']}/{RESUME}")
         for path in old:
             path.unlink(missing_ok=True)
         for folder in self.dirpath.glob("round_*"):
