@@ -9,7 +9,7 @@ from lightning_al.datamodule import ActiveDataModule
 from lightning_al.loaders import Loaders
 from lightning_al.loop import ActiveLearningLoop
 from lightning_al.multi_label import MultiLabelTask
-from lightning_al.oracle import SKIP, AwaitTell, DatasetOracle, Oracle
+from lightning_al.oracle import SKIP, AwaitTell, DatasetOracle, NoisyOracle, Oracle
 from lightning_al.pool import Pool
 from lightning_al.task import ClassificationTask, Task
 
@@ -25,6 +25,7 @@ __all__ = [
     "DatasetOracle",
     "Loaders",
     "MultiLabelTask",
+    "NoisyOracle",
     "Oracle",
     "Pool",
     "RoundResult",

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ class RoundResult:
         metrics: What the evaluation logged.
         seconds: Wall-clock seconds of ``fit``, ``evaluate``, ``score`` and ``select``, 0 for a stage that did not run;
             and of ``learn``, for acquisitions that train something of their own.
+        spent: What the labels cost; their number, unless the oracle has other prices.
     """
 
     round: int
@@ -51,6 +53,7 @@ class RoundResult:
     scores: list[float]
     metrics: dict[str, float]
     seconds: dict[str, float]
+    spent: float = math.nan
 
     def __str__(self) -> str:
         metrics = " ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
@@ -199,7 +202,7 @@ class Campaign:
         fits = {e["round"]: e for e in self._fitted}
         asks = {e["round"]: e for e in self._asked if e["round"] != INITIAL_ROUND}
         results = []
-        latest: Event | None = None
+        latest: Event = {"labelled": 0, "metrics": {}}
         for number in sorted(fits.keys() | asks.keys()):
             fit, ask = fits.get(number), asks.get(number)
             latest = fit or latest
@@ -208,11 +211,12 @@ class Campaign:
             results.append(
                 RoundResult(
                     round=number,
-                    labelled=latest["labelled"] if latest else 0,
+                    labelled=latest["labelled"],
                     picked=list(ask["indices"]) if ask else [],
                     scores=list(ask["scores"]) if ask else [],
-                    metrics=dict(latest["metrics"]) if latest else {},
+                    metrics=dict(latest["metrics"]),
                     seconds=seconds,
+                    spent=float(latest.get("spent", latest["labelled"])),
                 )
             )
         return results
@@ -316,7 +320,7 @@ class Campaign:
         self._asked.append(event)
 
     def _apply_answered(self, event: Event) -> None:
-        self.pool.label(event["indices"])
+        self.pool.label(event["indices"], event.get("costs"))
         known = zip(event["indices"], event["keys"], strict=True)
         self.keys.update((index, key) for index, key in known if key is not None)  # None: told before data were set up
         for index, label in zip(event["indices"], event["labels"], strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from lightning_al.datamodule import ActiveDataModule
 from lightning_al.fitting import RESETS
 from lightning_al.initial import METHODS
 from lightning_al.loaders import owner_of
-from lightning_al.oracle import Oracle
+from lightning_al.oracle import Oracle, costs
 from lightning_al.task import Task
 
 if TYPE_CHECKING:
@@ -49,6 +50,15 @@ def _check_count(name: str, value: Any, least: int, *, optional: bool = False) -
         raise TypeError(f"`{name}` must be an integer{' or None' if optional else ''}, got {value!r}.")
     if value < least:
         raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+
+
+def _check_budget(value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"`budget` must be a number or None, got {value!r}.")
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"`budget` must be more than 0 and finite, got {value}.")
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -115,7 +125,9 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
         initial = [int(i) for i in initial]
     _check_count("query_size", query_size, 1)
     _check_count("rounds", options["rounds"], 0, optional=True)
-    _check_count("budget", options["budget"], 1, optional=True)
+    _check_budget(options["budget"])
+    if options["stop"] is not None and not callable(options["stop"]):
+        raise TypeError(f"`stop` must be a `StopRule` or a function of the history, got {options['stop']!r}.")
     _check_count("subpool_size", options["subpool_size"], 1, optional=True)
     _check_count("seed", options["seed"], 0)
     if options["subpool_size"] is not None and query_size > options["subpool_size"]:
@@ -123,7 +135,8 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
             f"`query_size={query_size}` is larger than the sub-pool it is picked from, "
             f"`subpool_size={options['subpool_size']}`. Make the sub-pool at least as large."
         )
-    if options["budget"] is not None and options["budget"] < count:
+    free = options["oracle"] is not None and type(options["oracle"]).cost is not Oracle.cost  # its prices come later
+    if options["budget"] is not None and options["budget"] < count and not free:
         raise ValueError(
             f"`budget={options['budget']}` counts the initial labels too and does not cover the {count} of `initial`."
         )
@@ -152,13 +165,29 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
             'give. Use `initial_by="random"`, or name the indices in `initial`.'
         )
     named = getattr(reset, "__qualname__", type(reset).__name__)
+    stop = options["stop"]
     described = {
         "initial": initial,
         "reset": reset if isinstance(reset, str) else named,
         "oracle": "DatasetOracle" if oracle is None else type(oracle).__name__,
         "task": "ClassificationTask" if task is None else type(task).__name__,
+        "stop": None if stop is None else getattr(stop, "__qualname__", type(stop).__name__),
     }
     return {**options, **described}
+
+
+def check_budget(budget: float | None, oracle: Oracle, initial: list[int]) -> None:
+    """Refuse a budget that does not cover the initial set.
+
+    Raises:
+        ValueError: With what the initial labels cost.
+    """
+    spent = float(costs(oracle, initial).sum())
+    if budget is not None and spent > budget:
+        raise ValueError(
+            f"`budget={budget}` counts the initial labels too and does not cover the {len(initial)} of `initial`: they "
+            f"cost {spent:g}."
+        )
 
 
 def check_sizes(options: dict[str, Any], size: int) -> None:
@@ -328,7 +357,7 @@ def check_same_campaign(campaign: Campaign, options: dict[str, Any], size: int, 
     changed = {
         name: (before.get(name), value)
         for name, value in options.items()
-        if name not in ("rounds", "budget", "seed") and before.get(name) != value
+        if name not in ("rounds", "budget", "stop", "seed") and before.get(name) != value
     }
     if changed:
         said = "; ".join(f"{name}: {old!r} -> {new!r}" for name, (old, new) in changed.items())

@@ -59,6 +59,7 @@ def fit_round(loop: ActiveLearningLoop, trainer: pl.Trainer, fits: RepeatedFit, 
         lambda: {
             **fit,
             "labelled": len(loop.pool.labelled),
+            "spent": loop.pool.spent,
             "metrics": metrics,
             "seconds": seconds,
             "steps": _compat.steps(trainer),

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign import INITIAL_ROUND, Campaign, Event, state_file
-from lightning_al.checks import check_same_campaign, check_sizes
+from lightning_al.checks import check_budget, check_same_campaign, check_sizes
 from lightning_al.distributed import end_process_group_at_exit, on_rank_zero
 from lightning_al.fitting import RepeatedFit
 from lightning_al.gradients.scoring_mode import batch_size_of
@@ -64,7 +64,8 @@ def open_campaign(
         check_redrawable(loop.model)
     size = len(loop.datamodule.train_set)  # type: ignore[arg-type]
     if loop.oracle is None:
-        loop.oracle = DatasetOracle(loop.datamodule.train_set, loop.task)
+        loop.oracle = DatasetOracle()
+    loop.oracle.bind(loop.datamodule.train_set, loop.task)
     acquisition.bind(loop.task, loop.oracle)
     acquisition.check_pool(size)
     options = _describe(loop.options, acquisition)
@@ -77,6 +78,7 @@ def open_campaign(
     if events is None or len(events) == 1:  # a kill may come between the first two events
         initial = _choose(loop, trainer, size)
         loop.datamodule.check_training(len(initial))
+        check_budget(loop.budget, loop.oracle, initial)
         if loop.oracle.simulated:
             on_rank_zero(strategy, lambda: _check_labels(loop, initial))
     count_classes = "classes" in acquisition.requires and loop.task.num_classes is None
