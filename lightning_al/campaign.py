@@ -216,7 +216,7 @@ class Campaign:
                     scores=list(ask["scores"]) if ask else [],
                     metrics=dict(latest["metrics"]),
                     seconds=seconds,
-                    spent=float(latest.get("spent", latest["labelled"])),
+                    spent=float(latest["spent" if "spent" in latest else "labelled"]),
                 )
             )
         return results
