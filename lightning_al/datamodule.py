@@ -309,7 +309,7 @@ class ActiveDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Return the user's loader over the labelled samples, in an order that follows from seed and epoch."""
-        view = LabelledView(self.train_set, self.pool.labelled.tolist(), self.labels, self.task)
+        view = LabelledView(self.train_set, self.pool.labelled, self.labels, self.task)
         template = self._template
         shuffle = isinstance(template.sampler, RandomSampler) or bool(getattr(template.sampler, "shuffle", False))
         seed = derive_seed(self.seed, *self.fit_key, "order")
@@ -335,7 +335,7 @@ class ActiveDataModule(pl.LightningDataModule):
         sampler = self._block_sampler()
         size = self.pool_batch_size or self.batch_size
         size = -(-size // self._multiple) * self._multiple
-        view = LabelledView(self.pool_set, self._candidates.tolist(), {}, self.task)
+        view = LabelledView(self.pool_set, self._candidates, {}, self.task)
         return self._loader(view, sampler=sampler, batch_size=size, drop_last=False, persistent_workers=False)
 
     def plain_dataloader(self, batches: Iterable[list[int]]) -> DataLoader:
@@ -343,7 +343,7 @@ class ActiveDataModule(pl.LightningDataModule):
 
         Those that are labelled come with the labels that were told. There may be infinitely many batches.
         """
-        view = LabelledView(self.pool_set, range(len(self.pool_set)), self.labels, self.task)  # type: ignore[arg-type]
+        view = LabelledView(self.pool_set, torch.arange(len(self.pool_set)), self.labels, self.task)  # type: ignore[arg-type]
         return self._loader(
             view, batch_sampler=batches, persistent_workers=False, generator=torch.Generator(), in_order=True
         )

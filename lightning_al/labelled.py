@@ -1,10 +1,11 @@
 """The labelled part of a data set: samples with the labels that were told, in an order that can be resumed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -24,12 +25,12 @@ class LabelledView(Dataset):
 
     Args:
         dataset: Map-style.
-        indices: Which samples, in order.
+        indices: (N,) which samples, in order.
         labels: What was told, encoded, by dataset index; other samples stay as they are.
         task: Puts a label into a sample.
     """
 
-    def __init__(self, dataset: Dataset, indices: Sequence[int], labels: Mapping[int, Any], task: Task) -> None:
+    def __init__(self, dataset: Dataset, indices: Tensor, labels: Mapping[int, Any], task: Task) -> None:
         self.dataset = dataset
         self.indices = indices
         self.labels = labels
@@ -44,11 +45,11 @@ class LabelledView(Dataset):
         return self.task.with_label(sample, self.task.decode_label(self.labels[index]))
 
     def __getitem__(self, position: int) -> Any:
-        index = self.indices[position]
+        index = int(self.indices[position])
         return self._told(index, self.dataset[index])
 
     def __getitems__(self, positions: list[int]) -> list[Any]:
-        indices = [self.indices[p] for p in positions]
+        indices = self.indices[positions].tolist()
         if callable(getattr(self.dataset, "__getitems__", None)):
             samples = self.dataset.__getitems__(indices)  # type: ignore[attr-defined]
         else:

@@ -103,7 +103,7 @@ def sort_answers(answers: dict[int, Any], task: Task) -> Answers:
     return sorted_answers
 
 
-def costs(oracle: Oracle, indices: Sequence[int]) -> Tensor:
+def costs(oracle: Oracle, indices: Sequence[int] | Tensor) -> Tensor:
     """What labels of dataset ``indices`` cost, (N,) float64.
 
     Raises:
@@ -111,6 +111,7 @@ def costs(oracle: Oracle, indices: Sequence[int]) -> Tensor:
     """
     if type(oracle).cost is Oracle.cost:
         return torch.ones(len(indices), dtype=torch.float64)
+    indices = indices.tolist() if isinstance(indices, Tensor) else indices
     found = [float(oracle.cost(i)) for i in indices]
     wrong = [(i, cost) for i, cost in zip(indices, found, strict=True) if not (cost >= 0 and math.isfinite(cost))]
     if wrong:

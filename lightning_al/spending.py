@@ -17,14 +17,14 @@ _ROUNDING = 1e-9  # of the budget: ten labels for 0.1 each cost 1
 
 def affordable(loop: ActiveLearningLoop, indices: Tensor) -> Tensor:
     """Return those of dataset ``indices`` whose label alone the budget covers, in their order."""
-    return indices if loop.budget is None else indices[_covered(loop, _costs(loop, indices.tolist()))]
+    return indices if loop.budget is None else indices[_covered(loop, _costs(loop, indices))]
 
 
 def count_affordable(loop: ActiveLearningLoop, indices: Tensor) -> int:
     """Return how many of dataset ``indices`` the budget covers together, if they are the cheapest."""
     if loop.budget is None:
         return len(indices)
-    return int(_covered(loop, _costs(loop, indices.tolist()).sort().values.cumsum(0)).sum())
+    return int(_covered(loop, _costs(loop, indices).sort().values.cumsum(0)).sum())
 
 
 def within_budget(loop: ActiveLearningLoop, picked: dict[str, Any]) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def within_budget(loop: ActiveLearningLoop, picked: dict[str, Any]) -> dict[str,
     return {**picked, **{name: picked[name][:count] for name in ("indices", "keys", "scores")}}
 
 
-def _costs(loop: ActiveLearningLoop, indices: list[int]) -> Tensor:
+def _costs(loop: ActiveLearningLoop, indices: list[int] | Tensor) -> Tensor:
     assert loop.oracle is not None
     return costs(loop.oracle, indices)
 

@@ -212,7 +212,9 @@ def test_batched_reads_go_through():
             return [self[i] for i in indices]
 
     reads = []
-    view = LabelledView(Batched(*make_data()), [5, 9, 2], {i: i % 3 for i in (5, 9, 2)}, ClassificationTask())
+    view = LabelledView(
+        Batched(*make_data()), torch.tensor([5, 9, 2]), {i: i % 3 for i in (5, 9, 2)}, ClassificationTask()
+    )
     samples = view.__getitems__([2, 0])
     assert reads == [[2, 5]]
     assert [int(y) for _, y in samples] == [2, 2]
