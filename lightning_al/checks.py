@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
@@ -20,7 +21,9 @@ from lightning_al.campaign import Campaign
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.fitting import RESETS
 from lightning_al.initial import METHODS
+from lightning_al.options import check_choice, check_count, kind_of
 from lightning_al.oracle import Oracle
+from lightning_al.pool import integers
 from lightning_al.task import Task
 
 if TYPE_CHECKING:
@@ -38,20 +41,6 @@ def check_package(thing: Any, name: str) -> None:
             f"`{name}` is a {type(thing).__name__} of the `pytorch_lightning` package, whose classes are not those of "
             "`lightning`. Change `import pytorch_lightning as pl` to `import lightning.pytorch as pl` in your project."
         )
-
-
-def _check_count(name: str, value: Any, least: int, *, optional: bool = False) -> None:
-    if optional and value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"`{name}` must be an integer{' or None' if optional else ''}, got {value!r}.")
-    if value < least:
-        raise ValueError(f"`{name}` must be at least {least}, got {value}.")
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
 def _check_initial_by(initial_by: Any, initial: Any) -> None:
@@ -94,10 +83,10 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
     check_package(model, "model")
     check_package(datamodule, "datamodule")
     if not isinstance(model, pl.LightningModule):
-        raise TypeError(f"`model` must be a `lightning.LightningModule`, got {type(model).__name__}.")
+        raise TypeError(f"`model` must be a `lightning.LightningModule`, got {kind_of(model)}.")
     initial, query_size = options["initial"], options["query_size"]
     if isinstance(initial, int):
-        _check_count("initial", initial, 1)
+        check_count("initial", initial, 1)
         count = initial
     else:
         if isinstance(initial, str) or not hasattr(initial, "__len__"):
@@ -105,12 +94,12 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
         count = len(initial)
         if count == 0:
             raise ValueError("`initial` is an empty list; the first fit needs at least one labelled sample.")
-        initial = [int(i) for i in initial]
-    _check_count("query_size", query_size, 1)
-    _check_count("rounds", options["rounds"], 0, optional=True)
-    _check_count("budget", options["budget"], 1, optional=True)
-    _check_count("subpool_size", options["subpool_size"], 1, optional=True)
-    _check_count("seed", options["seed"], 0)
+        initial = integers(initial)
+    check_count("query_size", query_size, 1)
+    check_count("rounds", options["rounds"], 0, optional=True)
+    check_count("budget", options["budget"], 1, optional=True)
+    check_count("subpool_size", options["subpool_size"], 1, optional=True)
+    check_count("seed", options["seed"], 0)
     if options["subpool_size"] is not None and query_size > options["subpool_size"]:
         raise ValueError(
             f"`query_size={query_size}` is larger than the sub-pool it is picked from, "
@@ -121,8 +110,8 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
             f"`budget={options['budget']}` counts the initial labels too and does not cover the {count} of `initial`."
         )
     _check_initial_by(options["initial_by"], initial)
-    _check_choice("evaluate", options["evaluate"], ("validate", "test"))
-    _check_choice("weights", options["weights"], ("last", "best"))
+    check_choice("evaluate", options["evaluate"], ("validate", "test"))
+    check_choice("weights", options["weights"], ("last", "best"))
     reset = options["reset"]
     if not callable(reset) and reset not in RESETS:
         raise ValueError(
@@ -136,14 +125,19 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
         )
     oracle, task = options["oracle"], options["task"]
     if oracle is not None and not isinstance(oracle, Oracle):
-        raise TypeError(f"`oracle` must be an `Oracle` (`request` and `poll`), got {type(oracle).__name__}.")
+        raise TypeError(f"`oracle` must be an `Oracle` (`request` and `poll`), got {kind_of(oracle)}.")
     if task is not None and not isinstance(task, Task):
-        raise TypeError(f"`task` must be a `Task`, got {type(task).__name__}.")
+        raise TypeError(f"`task` must be a `Task`, got {kind_of(task)}.")
     if options["initial_by"] == "balanced" and oracle is not None and not oracle.simulated:
         raise ValueError(
             f'`initial_by="balanced"` reads every label of the data set, which a {type(oracle).__name__} is there to '
             'give. Use `initial_by="random"`, or name the indices in `initial`.'
         )
+    dirpath = options.pop("dirpath")
+    if dirpath is not None and not isinstance(dirpath, (str, Path)):
+        raise TypeError(f"`dirpath` must be a path or None, got {dirpath!r}.")
+    if dirpath == "":
+        raise ValueError("`dirpath` is empty. Name a folder, or leave it out for a new one.")
     named = getattr(reset, "__qualname__", type(reset).__name__)
     described = {
         "initial": initial,
@@ -199,7 +193,7 @@ def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
     """
     check_package(trainer, "trainer")
     if not isinstance(trainer, pl.Trainer):
-        raise TypeError(f"`trainer` must be a `lightning.Trainer`, got {type(trainer).__name__}.")
+        raise TypeError(f"`trainer` must be a `lightning.Trainer`, got {kind_of(trainer)}.")
     for callback in trainer.callbacks:
         if isinstance(callback, type) and issubclass(callback, Acquisition):
             raise TypeError(f"{callback.__name__} among the callbacks is a class; write `{callback.__name__}()`.")
@@ -233,11 +227,22 @@ def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
             f"Nothing would train: max_epochs={trainer.max_epochs}, max_steps={trainer.max_steps}, "
             f"limit_train_batches={trainer.limit_train_batches}."
         )
+    if trainer.barebones:
+        raise ValueError("`barebones=True` switches validation and logging off: no round would have metrics. Remove it.")
+    if trainer.max_epochs == -1 and trainer.max_steps == -1 and not _may_stop(trainer):
+        rank_zero_warn(
+            "`max_epochs=-1` without `max_steps`, `max_time` or an `EarlyStopping`: a round ends only if the model or "
+            "one of your callbacks stops it. Give `max_epochs`."
+        )
     _check_evaluation(loop, trainer)
     _check_optimizers(loop.model)
     if not is_overridden("training_step", loop.model):
         raise ValueError(f"{type(loop.model).__name__} has no `training_step`, so nothing would train.")
     return found[0]
+
+
+def _may_stop(trainer: pl.Trainer) -> bool:
+    return any(isinstance(c, (EarlyStopping, Timer)) for c in trainer.callbacks)
 
 
 def _check_evaluation(loop: ActiveLearningLoop, trainer: pl.Trainer) -> None:
@@ -313,6 +318,14 @@ def check_same_campaign(campaign: Campaign, options: dict[str, Any], size: int, 
                 f"Sample {index} of the training set had label {label!r} when the campaign in {campaign.dirpath} asked "
                 f"for it and has {present!r} now: the data set is another, or in another order."
             )
+    for index, value in campaign.labels.items():
+        try:
+            datamodule.task.encode_label(datamodule.task.decode_label(value))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"The campaign in {campaign.dirpath} has a label for dataset index {index} that cannot be taken. {error} "
+                "If another one was meant, `tell` it."
+            ) from None
     changed = {
         name: (before.get(name), value)
         for name, value in options.items()

@@ -17,6 +17,7 @@ from torch.utils.data import (
 
 from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
 from lightning_al.labelled import EpochSampler, LabelledView, check_train_loader
+from lightning_al.options import check_count
 from lightning_al.pool import Pool
 from lightning_al.randomness import derive_seed
 from lightning_al.scoring import BlockSampler
@@ -30,6 +31,23 @@ _DELEGATED_HOOKS = (
     "on_after_batch_transfer",
     "on_exception",
 )
+
+
+def _check_last_sample(dataset: Any) -> None:
+    size = len(dataset)
+    if size == 0:
+        raise ValueError("The training set is empty: `train_dataloader()` has 0 samples.")
+    try:
+        dataset[size - 1]
+    except (IndexError, KeyError) as error:
+        raise IndexError(
+            f"The training set ({type(dataset).__name__}) says that it has {size} samples and gives no sample "
+            f"{size - 1} ({error}). Mend its `__len__`."
+        ) from None
+
+
+def _is_empty(loader: DataLoader) -> bool:
+    return hasattr(loader.dataset, "__len__") and not isinstance(loader.dataset, IterableDataset) and len(loader) == 0
 
 
 class ActiveDataModule(pl.LightningDataModule):
@@ -78,11 +96,7 @@ class ActiveDataModule(pl.LightningDataModule):
             raise TypeError(f"`datamodule` must be a `lightning.LightningDataModule`, got {type(datamodule).__name__}.")
         if pool_source not in ("auto", "predict"):
             raise ValueError(f'`pool` must be "auto" or "predict", got {pool_source!r}.')
-        if pool_batch_size is not None:
-            if isinstance(pool_batch_size, bool) or not isinstance(pool_batch_size, int):
-                raise TypeError(f"`pool_batch_size` must be an integer or None, got {pool_batch_size!r}.")
-            if pool_batch_size < 1:
-                raise ValueError(f"`pool_batch_size` must be at least 1, got {pool_batch_size}.")
+        check_count("pool_batch_size", pool_batch_size, optional=True)
         self.datamodule = datamodule
         self.task = task
         self.pool_source = pool_source
@@ -162,9 +176,11 @@ class ActiveDataModule(pl.LightningDataModule):
         self.setup("fit")
         self._template = check_train_loader(self.datamodule.train_dataloader())
         self.train_set: Dataset = self._template.dataset
+        _check_last_sample(self.train_set)
         self.pool_set = self._find_pool_set()
         self.setup(evaluate)
         self._check_split_is_fixed(evaluate)
+        self._check_evaluated("val" if evaluate == "validate" else "test")
         self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
 
     def _find_pool_set(self) -> Dataset:
@@ -227,6 +243,12 @@ class ActiveDataModule(pl.LightningDataModule):
     def _check_split_is_fixed(self, stage: str) -> None:
         """A split drawn anew in every ``setup`` would put training samples among those that are evaluated."""
         before, now = self.train_set, self.datamodule.train_dataloader().dataset
+        if len(before) != len(now):  # type: ignore[arg-type]
+            raise ValueError(
+                f"`train_dataloader()` of {type(self.datamodule).__name__} had {len(before)} samples after "  # type: ignore[arg-type]
+                f'`setup("fit")` and has {len(now)} after `setup({stage!r})`. Indices must go on meaning the same samples: '
+                "read the training set once."
+            )
         while isinstance(before, Subset) and isinstance(now, Subset):
             if list(before.indices) != list(now.indices):
                 raise ValueError(
@@ -235,6 +257,15 @@ class ActiveDataModule(pl.LightningDataModule):
                     'not hasattr(self, "train_set")`), or with a generator of fixed seed.'
                 )
             before, now = before.dataset, now.dataset
+
+    def _check_evaluated(self, short: str) -> None:
+        loaders = getattr(self.datamodule, f"{short}_dataloader")()
+        some = loaders if isinstance(loaders, (list, tuple)) else [loaders]
+        if not some or any(each is None or (isinstance(each, DataLoader) and _is_empty(each)) for each in some):
+            raise ValueError(
+                f"`{short}_dataloader()` of {type(self.datamodule).__name__} gives no batch, so no round would have "
+                "metrics. Give it samples, or evaluate on the other set (`evaluate=`)."
+            )
 
     @property
     def round(self) -> int:
@@ -261,10 +292,28 @@ class ActiveDataModule(pl.LightningDataModule):
                 f"{count} labels give {local} per process: not one batch, so nothing would train. Start with at least "
                 f"{self.batch_size * self._replicas()['num_replicas']} labels, or set `drop_last=False`."
             )
+        batches = local // self.batch_size if self._template.drop_last else -(-local // self.batch_size)
+        self._check_limits(count, batches)
         if self._has_batch_norm and local == 1:
             raise ValueError(
                 f"{count} labelled sample(s) give one per process: a batch of one, which BatchNorm cannot train "
                 "on. Start with at least 2 per process."
+            )
+
+    def _check_limits(self, count: int, batches: int) -> None:
+        if self.trainer is None:
+            return
+        limit, every = self.trainer.limit_train_batches, self.trainer.val_check_interval
+        if isinstance(limit, float) and int(batches * limit) == 0:
+            raise ValueError(
+                f"`limit_train_batches={limit}` of the {batches} batches that {count} labels give is none: nothing would "
+                "train. Remove it."
+            )
+        per_epoch = self.trainer.check_val_every_n_epoch is not None
+        if per_epoch and isinstance(every, int) and every > batches:
+            raise ValueError(
+                f"`val_check_interval={every}` is more than the {batches} batches that {count} labels give. Leave it out, "
+                "give a share of the epoch (0.5), or count across epochs with `check_val_every_n_epoch=None`."
             )
 
     def _replicas(self) -> dict[str, int]:

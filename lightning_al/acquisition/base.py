@@ -16,6 +16,7 @@ from lightning_al.distributed import Shard
 from lightning_al.functional.probabilities import residuals
 from lightning_al.functional.selection import badge, kmeans_plusplus, top_k
 from lightning_al.gradients import plain_outputs
+from lightning_al.options import check_choice
 from lightning_al.oracle import Oracle
 from lightning_al.task import Task
 
@@ -129,8 +130,7 @@ class Acquisition(Callback):
     _warned_equal = False
 
     def __init__(self, *, selection: str = "top") -> None:
-        if selection not in SELECTIONS:
-            raise ValueError(f"`selection` must be one of {', '.join(map(repr, SELECTIONS))}, got {selection!r}.")
+        check_choice("selection", selection, SELECTIONS)
         if selection == "badge" and not self.never_negative:
             raise ValueError(
                 f'`selection="badge"` makes gradients longer by the score, and `{type(self).__name__}`\'s is negative. '
