@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
+from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 
 from lightning_al._compat import is_overridden
@@ -228,7 +229,9 @@ def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
             f"limit_train_batches={trainer.limit_train_batches}."
         )
     if trainer.barebones:
-        raise ValueError("`barebones=True` switches validation and logging off: no round would have metrics. Remove it.")
+        raise ValueError(
+            "`barebones=True` switches validation and logging off: no round would have metrics. Remove it."
+        )
     if trainer.max_epochs == -1 and trainer.max_steps == -1 and not _may_stop(trainer):
         rank_zero_warn(
             "`max_epochs=-1` without `max_steps`, `max_time` or an `EarlyStopping`: a round ends only if the model or "
@@ -238,6 +241,8 @@ def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
     _check_optimizers(loop.model)
     if not is_overridden("training_step", loop.model):
         raise ValueError(f"{type(loop.model).__name__} has no `training_step`, so nothing would train.")
+    if loop.model.automatic_optimization and not is_overridden("configure_optimizers", loop.model):
+        raise ValueError(f"{type(loop.model).__name__} has no `configure_optimizers`, so nothing would train.")
     return found[0]
 
 
@@ -285,6 +290,34 @@ def _check_optimizers(model: pl.LightningModule) -> None:
             "would run on, and after a reset it would train old parameters. Run `lightning-al run` (or "
             "`ActiveLearningCLI`), which makes it afresh each round, or build it inside `configure_optimizers`, for "
             "example from an `OptimizerCallable` argument."
+        )
+
+
+def check_shapes(model: pl.LightningModule) -> None:
+    """Refuse lazy layers that have not seen a batch: their weights could neither be kept nor reset.
+
+    Raises:
+        ValueError: Naming one.
+    """
+    lazy = [name for name, p in model.named_parameters() if isinstance(p, UninitializedParameter)]
+    if lazy:
+        raise ValueError(
+            f"`{lazy[0]}` is of a lazy layer, which has no shape before it sees a batch. Call the model on one before it "
+            "is given to the loop."
+        )
+
+
+def check_parameters(model: pl.LightningModule) -> None:
+    """Refuse a model in which nothing can train.
+
+    Raises:
+        ValueError: With the number of parameters.
+    """
+    parameters = list(model.parameters())
+    if not any(p.requires_grad for p in parameters):
+        raise ValueError(
+            f"{type(model).__name__} has no trainable parameter (of {len(parameters)}), so nothing would train. Unfreeze "
+            "some (`requires_grad=True`), and make layers in `__init__` or `configure_model`."
         )
 
 

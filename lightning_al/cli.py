@@ -125,7 +125,8 @@ def _is_ours(error: BaseException) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("lightning_al.")
+    where = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    return where.startswith(("lightning_al.", "jsonargparse."))  # which tells what our classes refused
 
 
 HELP = """usage: lightning-al [-h] {run,compare} ...

@@ -17,7 +17,7 @@ from torch.utils.data import (
 
 from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
 from lightning_al.labelled import EpochSampler, LabelledView, check_train_loader
-from lightning_al.options import check_count
+from lightning_al.options import check_count, kind_of
 from lightning_al.pool import Pool
 from lightning_al.randomness import derive_seed
 from lightning_al.scoring import BlockSampler
@@ -93,7 +93,7 @@ class ActiveDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         if not isinstance(datamodule, pl.LightningDataModule):
-            raise TypeError(f"`datamodule` must be a `lightning.LightningDataModule`, got {type(datamodule).__name__}.")
+            raise TypeError(f"`datamodule` must be a `lightning.LightningDataModule`, got {kind_of(datamodule)}.")
         if pool_source not in ("auto", "predict"):
             raise ValueError(f'`pool` must be "auto" or "predict", got {pool_source!r}.')
         check_count("pool_batch_size", pool_batch_size, optional=True)
@@ -259,6 +259,8 @@ class ActiveDataModule(pl.LightningDataModule):
             before, now = before.dataset, now.dataset
 
     def _check_evaluated(self, short: str) -> None:
+        if not is_overridden(f"{short}_dataloader", self.datamodule):
+            return
         loaders = getattr(self.datamodule, f"{short}_dataloader")()
         some = loaders if isinstance(loaders, (list, tuple)) else [loaders]
         if not some or any(each is None or (isinstance(each, DataLoader) and _is_empty(each)) for each in some):
@@ -315,6 +317,10 @@ class ActiveDataModule(pl.LightningDataModule):
                 f"`val_check_interval={every}` is more than the {batches} batches that {count} labels give. Leave it out, "
                 "give a share of the epoch (0.5), or count across epochs with `check_val_every_n_epoch=None`."
             )
+
+    def collate(self, samples: list[Any]) -> Any:
+        """Return a batch of samples, as the train loader makes it."""
+        return self._template.collate_fn(samples)
 
     def _replicas(self) -> dict[str, int]:
         kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign import publish
+from lightning_al.checkpoints import weights_of
 from lightning_al.randomness import seed_global
 from lightning_al.redrawing import redraw_parameters
 
@@ -64,17 +65,29 @@ class _RoundCallback(Checkpoint):
         self.mark: dict[str, Any] = {}
         self.optimizer_states: list[dict[str, Any]] | None = None
         self.last_save = 0.0
+        self.lossless = True  # no batch of this fit gave a loss so far
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for optimizer, state in zip(trainer.optimizers, self.optimizer_states or [], strict=False):
             # Momentum and the like only: the schedule, hence the learning rate, starts afresh.
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
         self.last_save = time.monotonic()
+        self.lossless = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         seed_global(self.fits.seed, *self.key, "epoch", trainer.current_epoch, trainer.global_rank)
 
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.lossless = self.lossless and pl_module.automatic_optimization and not outputs
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.lossless:
+            raise RuntimeError(
+                f"`training_step` of {type(pl_module).__name__} returned None for every batch of the epoch, so nothing "
+                "trained. Return the loss."
+            )
         due = time.monotonic() - self.last_save >= self.fits.checkpoint_every_seconds
         if self.path is None or not trainer.strategy.broadcast(due, 0) or trainer.should_stop:
             return
@@ -240,7 +253,7 @@ class RepeatedFit:
         if resume_from is None and _compat.steps(trainer)["optimizer"] == before:
             raise RuntimeError(
                 f"Round {key[0]} trained 0 optimizer steps on {len(self.datamodule.pool.labelled)} labelled "
-                "samples. Check `max_epochs`, `max_steps`, `limit_train_batches`, `drop_last`, and in manual "
+                "samples. Check `max_epochs`, `max_steps`, `max_time`, `limit_train_batches`, `drop_last`, and in manual "
                 "optimization that `training_step` calls `optimizer.step()`."
             )
         return seconds
@@ -253,9 +266,7 @@ class RepeatedFit:
         """
         for callback in self._checkpoints:
             if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and callback.best_model_path:
-                # Written by this very fit: hyperparameters in it may be anything the user's module took.
-                best = torch.load(callback.best_model_path, map_location="cpu", weights_only=False)
-                self.model.load_state_dict(best["state_dict"])
+                self.model.load_state_dict(weights_of(callback.best_model_path))
                 return
         raise RuntimeError(
             '`weights="best"`, but no `ModelCheckpoint` saved a best checkpoint in this round. Does it `monitor=` a '
@@ -379,6 +390,11 @@ class _GuardedOptimizers:
 
         def configure_optimizers() -> Any:
             configured = original()
+            if configured is None and model.automatic_optimization:
+                raise RuntimeError(
+                    f"`configure_optimizers` of {type(model).__name__} returned None, so nothing would train. Return an "
+                    "optimizer."
+                )
             self.fits.check_optimizers(_optimizers_in(configured))
             self.raise_limits()
             return configured

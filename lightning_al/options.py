@@ -64,12 +64,13 @@ def check_number(
     limits = " and ".join(said)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"`{name}` must be a number, {limits}{', or None' if optional else ''}, got {value!r}.")
+    number = float(value)
     inside = (
-        math.isfinite(value)
-        and (above is None or value > above)
-        and (least is None or value >= least)
-        and (below is None or value < below)
-        and (most is None or value <= most)
+        math.isfinite(number)
+        and (above is None or number > above)
+        and (least is None or number >= least)
+        and (below is None or number < below)
+        and (most is None or number <= most)
     )
     if not inside:
         raise ValueError(f"`{name}` must be {limits}, got {value!r}.")

@@ -22,7 +22,7 @@ def integers(units: Indices) -> list[int]:
     if not isinstance(values, Iterable):
         raise TypeError(f"Expected a list of dataset indices, got {units!r}.")
     values = list(values)
-    wrong = [u for u in values if isinstance(u, bool) or not hasattr(u, "__index__") or getattr(u, "ndim", 0)]
+    wrong = [u for u in values if isinstance(u, bool) or not hasattr(u, "__index__") or getattr(u, "ndim", 0) != 0]
     if wrong:
         raise TypeError(f"Dataset indices must be integers, got {wrong[0]!r} ({type(wrong[0]).__name__}).")
     return [u.__index__() for u in values]

@@ -223,8 +223,13 @@ class ClassificationTask(Task):
 
     def check(self, model: nn.Module, batch: Any) -> None:
         """Refuse logits of another shape than (B, C); warn where they look like probabilities."""
-        logits = self.logits(model, self.inputs(batch))
+        inputs = self.inputs(batch)
+        logits = self.logits(model, inputs)
         check_logits(logits)
+        if isinstance(inputs, Tensor) and len(logits) != len(inputs):
+            raise ValueError(
+                f"The model gave {len(logits)} rows of logits for {len(inputs)} samples; it must give one for each."
+            )
         if logits.ndim != 2:
             raise ValueError(
                 f"`ClassificationTask` expects logits of shape (B, C), got {tuple(logits.shape)}. For dense outputs "

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 import torch
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from lightning_al import querying
 from tests.reliability import wrong_ledgers, wrong_options, wrong_projects
@@ -23,15 +23,15 @@ def watched(monkeypatch):
     """What trains or scores meanwhile."""
     seen = {"steps": 0, "passes": 0}
 
-    def stepped(*_):
-        seen["steps"] += 1
+    def stepped(optimizer, *_):
+        seen["steps"] += any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
 
     def passed(*args, **kwargs):
         seen["passes"] += len(args[3]) > REHEARSED
         return score_pool(*args, **kwargs)
 
     score_pool = querying.score_pool
-    handle = register_optimizer_step_pre_hook(stepped)
+    handle = register_optimizer_step_post_hook(stepped)
     monkeypatch.setattr(querying, "score_pool", passed)
     try:
         yield seen
@@ -61,6 +61,7 @@ def test_bad_input(row: Row, tmp_path, monkeypatch):
             row.use(project)
     assert seen == {"steps": 0, "passes": 0}
     after = bytes_of(tmp_path)
+    assert "harm" not in after  # what hostile files would make
     assert {name: after.get(name) for name in before} == before
     if project.dirpath.name in before:
         assert after.keys() == before.keys()

@@ -108,6 +108,4 @@ class Row:
 
 def bytes_of(folder: Path) -> dict[str, bytes | None]:
     """Every file below a folder, and every folder."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ LOOP: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({name: least - 1}, ValueError, rf"`{name}` must be at least {least}, got {least - 1}")
         for name, least in LEAST.items()
     ),
-    ({"query_size": None}, TypeError, "`query_size` must be an integer, got None"),
+    ({"query_size": None}, TypeError, "`query_size` must be an integer of at least 1, got None"),
     ({"query_size": 55}, ValueError, "`query_size=55` is larger than the pool: 60 samples less 6 .* at most 54"),
     ({"query_size": 9, "subpool_size": 8}, ValueError, "`query_size=9` is larger .*`subpool_size=8`. Make"),
     ({"budget": 5}, ValueError, "`budget=5` counts the initial labels too and does not cover the 6"),
@@ -140,21 +141,11 @@ OPTIONS = [
 
 
 def _acquisition_row(name: str, option: str, value: Any) -> Row:
-    words = rf"`{option}[^`]*` .*(?<![0-9]){'nowhere' if value == 'nowhere.npy' else _escaped(value)}"
+    error, words = (TypeError, ValueError), rf"`{option}`.*got {re.escape(repr(value))}"
     if value == "nowhere.npy":
-        words = "`encoder='nowhere.npy'`: there is no such file"
-    return Row(
-        f"{name}({option}={value!r})",
-        FileNotFoundError if value == "nowhere.npy" else (TypeError, ValueError),
-        words,
-        lambda project: getattr(acquisition, name)(**{option: value}),
-    )
-
-
-def _escaped(value: Any) -> str:
-    import re
-
-    return re.escape(repr(value))
+        error, words = FileNotFoundError, "`encoder='nowhere.npy'`: there is no such file"
+    made = getattr(acquisition, name)
+    return Row(f"{name}({option}={value!r})", error, words, lambda project: made(**{option: value}))
 
 
 TOGETHER = [
@@ -170,7 +161,7 @@ TOGETHER = [
         "give one of them",
     ),
     ("acquisition: unknown option", lambda p: Entropy(temperature=2), TypeError, "temperature"),
-    ("task: outputs", lambda p: ClassificationTask(outputs="softmax"), ValueError, '"probabilities", got \'softmax\''),
+    ("task: outputs", lambda p: ClassificationTask(outputs="softmax"), ValueError, "\"probabilities\", got 'softmax'"),
     ("acquisition: used without a loop", lambda p: Random().task, RuntimeError, "bound to no loop. Run it with"),
     (
         "SAAL: true labels of a person",
@@ -232,8 +223,8 @@ FUNCTIONS: list[tuple[str, Any, type[Exception], str]] = [
     ),
     ("top_k: more than there are", lambda: F_al.top_k(torch.zeros(3), 4), ValueError, "k = 4 of 3"),
     ("top_k: negative k", lambda: F_al.top_k(torch.zeros(3), -1), ValueError, "k = -1 of 3"),
-    ("top_k: a fraction", lambda: F_al.top_k(torch.zeros(3), 1.5), TypeError, "k.*integer.*got 1.5"),
-    ("top_k: True", lambda: F_al.top_k(torch.zeros(3), True), TypeError, "k.*integer.*got True"),
+    ("top_k: a fraction", lambda: F_al.top_k(torch.zeros(3), 1.5), TypeError, "k = 1.5 .*must be an integer"),
+    ("top_k: True", lambda: F_al.top_k(torch.zeros(3), True), TypeError, "k = True .*must be an integer"),
     ("top_k: two dimensions", lambda: F_al.top_k(Z, 1), ValueError, r"one-dimensional, \(N,\), got shape \(4, 3\)"),
     ("top_k: NaN", lambda: F_al.top_k(torch.tensor([0.0, NAN]), 1), ValueError, r"NaN or infinite .* \[1\]"),
     ("top_k: a list", lambda: F_al.top_k([0.0, 1.0], 1), TypeError, "`scores` must be a tensor, got list"),
@@ -245,18 +236,17 @@ FUNCTIONS: list[tuple[str, Any, type[Exception], str]] = [
     ("k-center: one dimension", lambda: F_al.k_center_greedy(torch.zeros(4), 2), ValueError, r"\(N, d\), d >= 1, got \(4,\)"),
     ("k-center: labelled of another width", lambda: F_al.k_center_greedy(X, 2, labelled=torch.zeros(3, 5)), ValueError,
      r"as wide as `features`, got \(3, 5\) beside \(4, 2\)"),
-    ("k-center: a fraction", lambda: F_al.k_center_greedy(X, 1.5), TypeError, "k.*integer.*got 1.5"),
+    ("k-center: a fraction", lambda: F_al.k_center_greedy(X, 1.5), TypeError, "k = 1.5 .*must be an integer"),
     ("badge: lengths differ", lambda: F_al.badge(Z[:3], X, 2, generator=G), ValueError, "as many rows of each, got"),
     ("prob_cover: delta", lambda: F_al.prob_cover(X, 2, delta=0.0), ValueError, "`delta` must be .*above 0.*got 0"),
     ("prob_cover: text", lambda: F_al.prob_cover(X, 2, delta="auto"), TypeError, "`delta` must be .*got 'auto'"),
     ("prob_cover: NaN", lambda: F_al.prob_cover(HOLE, 1, delta=0.5), ValueError, r"NaN or infinite"),
     ("coverage_delta: float labels", lambda: F_al.coverage_delta(X, torch.zeros(4)), ValueError, "must be integers"),
     ("typiclust: variant", lambda: F_al.typiclust(X, 2, generator=G, variant="best"), ValueError, "got 'best'"),
-    ("typiclust: integers", lambda: F_al.typiclust(torch.ones(4, 2).long(), 2, generator=G), TypeError, "float.*int64"),
     ("cluster_labels: clusters", lambda: F_al.cluster_labels(X, 0, seed=0), ValueError, "at least 1, got 0"),
     ("bald: probabilities", lambda: F_al.bald(LOG_P.exp()), ValueError, "log_probabilities.*log"),
     ("bald: no passes", lambda: F_al.bald(Z), ValueError, r"\(B, T, C\).*got \(4, 3\)"),
-    ("batch_bald: two dimensions", lambda: F_al.batch_bald(Z, 1, generator=G), ValueError, r"\(N, T, C\), got \(4, 3\)"),
+    ("batch_bald: two dimensions", lambda: F_al.batch_bald(Z, 1, generator=G), ValueError, r"\(B, T, C\).*got \(4, 3\)"),
     ("vote_entropy: no members", lambda: F_al.vote_entropy(Z), ValueError, r"\(B, K, C\).*got \(4, 3\)"),
     ("saal: no trainable parameter", lambda: F_al.saal(_frozen(), X), ValueError, "no trainable parameter.*Unfreeze"),
     ("saal: targets out of range", lambda: F_al.saal(nn.Linear(2, 3), X, targets=torch.full((4,), 7)), ValueError,
@@ -267,8 +257,8 @@ FUNCTIONS: list[tuple[str, Any, type[Exception], str]] = [
     ("gradient_norm: no trainable parameter", lambda: F_al.gradient_norm(_frozen(), X), ValueError, "Unfreeze"),
     ("gradient_norm: no tensor", lambda: F_al.gradient_norm(nn.Linear(2, 3), "x"), (TypeError, ValueError), "tensor"),
     ("mc_dropout: no samples", lambda: F_al.mc_dropout(nn.Dropout(), X[:0], passes=2, seed=0), ValueError, "at least one"),
-    ("sharpness_bound: steps", lambda: F_al.sharpness_bound(nn.Linear(2, 3), X, Z[:, 0].long(), steps=0), ValueError,
-     "`steps` must be at least 1, got 0|`steps` must be an integer of at least 1, got 0"),
+    ("sharpness_bound: steps", lambda: F_al.sharpness_bound(nn.Linear(2, 3), X, steps=0), ValueError,
+     "`steps` must be at least 1, got 0"),
     ("loss_prediction_loss: shapes", lambda: F_al.loss_prediction_loss(Z[:, 0], Z), ValueError, r"\(4,\).*\(4, 3\)"),
     ("loss_prediction_loss: margin", lambda: F_al.loss_prediction_loss(Z[:, 0], Z[:, 0], margin=NAN), ValueError, "got nan"),
     ("state_uncertainty: no probabilities", lambda: F_al.state_uncertainty(Z[:, :1]), ValueError, r"got shape \(4, 1\)"),

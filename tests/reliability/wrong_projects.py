@@ -8,6 +8,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import nn
 from torch.utils.data import (
@@ -178,7 +179,7 @@ def _first_sample(samples: Any) -> Any:
 X, Y = make_data()
 
 DATAMODULES: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
-    ("no train loader", NoTrain, {}, TypeError, "NoTrain has no `train_dataloader"),
+    ("no train loader", NoTrain, {}, MisconfigurationException, "`train_dataloader` must be implemented"),
     ("no val loader", NoVal, {}, ValueError, r"needs a `val_dataloader\(\)`, which NoVal .*`evaluate=\"test\"`"),
     ("an empty val loader", EmptyVal, {}, ValueError, r"`val_dataloader\(\)`.*no batch"),
     ("a list of train loaders", lambda: Loads(lambda d: [DataLoader(d)]), {}, TypeError, "must return one .*got list"),
@@ -194,8 +195,8 @@ DATAMODULES: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
      "sampler of its own .Weighted.*Use `shuffle=True`"),
     ("drop_last and few labels", lambda: Data(batch_size=8, drop_last=True), {}, ValueError,
      "batch size 8.* 6 labels give 6 .* at least 8 labels"),
-    ("collate drops the targets", lambda: Data(collate_fn=_inputs_only), {}, TypeError, "collate_fn.*target"),
-    ("collate drops samples", lambda: Data(collate_fn=_first_sample), {}, ValueError, "1.* for 2 samples"),
+    ("collate drops the targets", lambda: Data(collate_fn=_inputs_only), {}, TypeError, "`collate_fn` makes batches .*got a Tensor"),
+    ("collate drops samples", lambda: Data(collate_fn=_first_sample), {}, ValueError, "1 values? of .* for 2 samples|1 rows? of logits"),
     ("pool of another length", lambda: Pooled(TensorDataset(X[:59], Y[:59])), {}, ValueError,
      "has 59 samples and the training set 60. Both must hold"),
     ("pool in another order", lambda: Pooled(TensorDataset(X.flip(0), Y.flip(0))), {}, ValueError,
@@ -210,7 +211,7 @@ DATAMODULES: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
     ("no predict set", Data, {"pool": "predict"}, ValueError, r"needs a `predict_dataloader\(\)`.*Data has none. Define"),
     ("no pool set", type("Plain", (Data,), {"pool_dataset": None}), {}, UserWarning,
      "Plain has no `pool_dataset.*random augmentation included.*Return"),
-    ("grows between calls", Grows, {}, ValueError, "61.*62|another training set"),
+    ("grows between calls", Grows, {}, ValueError, "had 62 samples .* has 63 .*read the training set once"),
     ("split anew", Resplits, {}, ValueError, "drew another training set.*Split once"),
 ]  # fmt: skip
 
@@ -288,7 +289,13 @@ def without(step: str) -> type[Net]:
 
 MODELS: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
     *(
-        (f"{what}, {acquisition.__name__}", functools.partial(Outputs, change), {"acquisition": acquisition()}, error, words)
+        (
+            f"{what}, {acquisition.__name__}",
+            functools.partial(Outputs, change),
+            {"acquisition": acquisition(), "initial": list(range(20))},
+            error,
+            words,
+        )
         for acquisition in (Entropy, SAAL)
         for what, change, error, words in (
             ("a dict", lambda z: {"logits": z}, TypeError, "must be a tensor .* got dict.*task="),
@@ -300,19 +307,21 @@ MODELS: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
             ("classes", lambda z: z.argmax(1), TypeError, "must be floating point, got torch.int64. Return the raw"),
             ("NaN", lambda z: z * float("nan"), ValueError, "NaN or infinite scores .* dataset indices .* diverged"),
             ("infinity", lambda z: z + float("inf"), ValueError, "NaN or infinite scores .* dataset indices"),
-            ("too few rows", lambda z: z[:1], ValueError, "1 .* for 2 samples|1.*2"),
+            ("too few rows", lambda z: z[:1], ValueError, "1 rows? of logits for 2 samples"),
             ("fewer classes than labels", lambda z: z[:, :2], TypeError, "below 2, .*got 2"),
             ("probabilities", lambda z: z.softmax(1), UserWarning, r"look like probabilities.*outputs='probabilities'"),
         )
     ),
     ("no parameters", Empty, {}, ValueError, "no trainable parameter"),
     ("all frozen", lambda: Net().requires_grad_(False), {}, ValueError, "no trainable parameter.*requires_grad"),
-    ("lazy layers, no pass", Lazy, {"acquisition": Random()}, ValueError, "net.0.weight.*lazy"),
+    ("lazy layers", Lazy, {}, ValueError, "`net.0.weight` is of a lazy layer.*Call the model"),
+    ("lazy layers, Random", Lazy, {"acquisition": Random()}, ValueError, "`net.0.weight` is of a lazy layer.*Call"),
+    ("no configure_optimizers", without("configure_optimizers"), {}, ValueError, "has no `configure_optimizers`"),
     ("no optimizer", NoOptimizer, {}, RuntimeError, "`configure_optimizers` .*returned None.*nothing would train"),
     ("an optimizer of other parameters", StrangeOptimizer, {}, RuntimeError, "none of the model's parameters.*Build"),
     ("an optimizer that is kept", KeptOptimizer, {}, ValueError, "made once, as `self.optimizer`.*OptimizerCallable"),
     ("an optimizer of a stock command line", _stock_command_line, {}, ValueError, "by `LightningCLI`.*`lightning-al run`"),
-    ("a training step without loss", NoLoss, {}, RuntimeError, "`training_step` returned None"),
+    ("a training step without loss", NoLoss, {}, RuntimeError, "`training_step` of NoLoss returned None .*Return the loss"),
     ("no training step", without("training_step"), {}, ValueError, "has no `training_step`"),
     ("no validation step", without("validation_step"), {}, ValueError, "needs a `validation_step`, which .* lacks"),
     ("no test step", without("test_step"), {"evaluate": "test"}, ValueError, "needs a `test_step`, which .* lacks"),
@@ -408,13 +417,13 @@ TRAINERS: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
     ("fast_dev_run", _with(fast_dev_run=True), {}, ValueError, "`fast_dev_run` trains in the first round only.*use"),
     ("overfit_batches=2", _with(overfit_batches=2), {}, ValueError, "`overfit_batches=2.*Remove it"),
     ("limit_train_batches=0", _with(limit_train_batches=0), {}, ValueError, "Nothing would .*limit_train_batches=0"),
-    ("limit_train_batches=0.1", _with(limit_train_batches=0.1), {}, ValueError, "limit_train_batches=0.1"),
+    ("limit_train_batches=0.1", _with(limit_train_batches=0.1), {}, ValueError, "=0.1` of the 2 batches .*Remove it"),
     ("limit_val_batches=0", _with(limit_val_batches=0), {}, ValueError, "`limit_val_batches=0`: no round would"),
     ("max_epochs=0", _with(max_epochs=0), {}, ValueError, "Nothing would train: max_epochs=0"),
     ("max_steps=0", _with(max_steps=0), {}, ValueError, "Nothing would train: .*max_steps=0"),
-    ("max_time=0", _with(max_time={"seconds": 0}), {}, ValueError, "max_time"),
-    ("max_epochs=-1", _with(max_epochs=-1), {}, ValueError, "max_epochs=-1.*never end"),
-    ("barebones", lambda p: L.Trainer(barebones=True, accelerator="cpu", callbacks=[Entropy()]), {}, ValueError, "barebones"),
+    ("max_time=0", _with(max_time={"seconds": 0}), {}, RuntimeError, "trained 0 optimizer steps.*`max_time`"),
+    ("max_epochs=-1", _with(max_epochs=-1), {}, UserWarning, "`max_epochs=-1` without .*Give `max_epochs`"),
+    ("barebones", lambda p: L.Trainer(barebones=True, accelerator="cpu", callbacks=[Entropy()]), {}, ValueError, "`barebones=True` .*Remove it"),
     ("val_check_interval=100", _with(val_check_interval=100), {}, ValueError, "`val_check_interval=100`.*2 batches"),
     ("FSDP", _fsdp, {}, ValueError, "`FSDPStrategy` .*`ModelParallelStrategy`"),
     ("two that monitor", lambda p: p.trainer(*(ModelCheckpoint(monitor=m) for m in ("a", "b")), enable_checkpointing=True),
