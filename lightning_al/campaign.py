@@ -168,8 +168,8 @@ class Campaign:
             rounds += [file for file in [path / INITIAL_WEIGHTS] if file.exists()]
         if rounds:
             raise FileExistsError(
-                f"{path} holds {rounds[0].name}, but its ledger is empty or missing, and starting over would overwrite it. "
-                "Restore `ledger/` from a copy, or name another `dirpath`; nothing was changed."
+                f"{path} holds {rounds[0].name}, but its ledger is empty or missing, and starting over would "
+                "overwrite it. Restore `ledger/` from a copy, or name another `dirpath`; nothing was changed."
             )
 
     @staticmethod
@@ -368,8 +368,8 @@ class Campaign:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # of many kinds, and torch advises to load such a file unsafely
             raise ValueError(
-                f"{path} is damaged, or holds more than tensors and plain values ({first_line(error)}). Nothing in it was "
-                "run. Restore it from a copy."
+                f"{path} is damaged, or holds more than tensors and plain values ({first_line(error)}). Nothing in it "
+                "was run. Restore it from a copy."
             ) from None
         if not isinstance(state, dict):
             raise ValueError(f"{path} is damaged: it holds a {type(state).__name__}. Restore it from a copy.")

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 
 
-class Foreign:
-    """Stands where a checkpoint has an object of some class, or what some function makes: it takes all and does nothing."""
+class _Foreign:
+    """Stands where a checkpoint has an object of some class, or what some function makes; it does nothing."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> "Foreign":
+    def __new__(cls, *args: Any, **kwargs: Any) -> "_Foreign":
         return super().__new__(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
-    def __call__(self, *args: Any, **kwargs: Any) -> "Foreign":
+    def __call__(self, *args: Any, **kwargs: Any) -> "_Foreign":
         return self
 
     def __setstate__(self, state: Any) -> None:
@@ -28,7 +28,7 @@ class Foreign:
         pass
 
     def append(self, value: Any) -> None:
-        """Do nothing, as a list does something."""
+        pass
 
     extend = append
     add = append
@@ -43,7 +43,7 @@ class _TensorsOnly(pickle.Unpickler):
             return super().find_class(module, name)
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
-        return Foreign
+        return _Foreign
 
 
 def weights_of(checkpoint: str | Path) -> dict[str, Any]:

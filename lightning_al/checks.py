@@ -302,8 +302,8 @@ def check_shapes(model: pl.LightningModule) -> None:
     lazy = [name for name, p in model.named_parameters() if isinstance(p, UninitializedParameter)]
     if lazy:
         raise ValueError(
-            f"`{lazy[0]}` is of a lazy layer, which has no shape before it sees a batch. Call the model on one before it "
-            "is given to the loop."
+            f"`{lazy[0]}` is of a lazy layer, which has no shape before it sees a batch. Call the model on one before "
+            "it is given to the loop."
         )
 
 
@@ -316,8 +316,8 @@ def check_parameters(model: pl.LightningModule) -> None:
     parameters = list(model.parameters())
     if not any(p.requires_grad for p in parameters):
         raise ValueError(
-            f"{type(model).__name__} has no trainable parameter (of {len(parameters)}), so nothing would train. Unfreeze "
-            "some (`requires_grad=True`), and make layers in `__init__` or `configure_model`."
+            f"{type(model).__name__} has no trainable parameter (of {len(parameters)}), so nothing would train. "
+            "Unfreeze some (`requires_grad=True`), and make layers in `__init__` or `configure_model`."
         )
 
 
@@ -356,7 +356,8 @@ def check_same_campaign(campaign: Campaign, options: dict[str, Any], size: int, 
             datamodule.task.encode_label(datamodule.task.decode_label(value))
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"The campaign in {campaign.dirpath} has a label for dataset index {index} that cannot be taken. {error} "
+                f"The campaign in {campaign.dirpath} has a label for dataset index {index} that cannot be taken. "
+                f"{error} "
                 "If another one was meant, `tell` it."
             ) from None
     changed = {

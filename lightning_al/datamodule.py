@@ -246,8 +246,8 @@ class ActiveDataModule(pl.LightningDataModule):
         if len(before) != len(now):  # type: ignore[arg-type]
             raise ValueError(
                 f"`train_dataloader()` of {type(self.datamodule).__name__} had {len(before)} samples after "  # type: ignore[arg-type]
-                f'`setup("fit")` and has {len(now)} after `setup({stage!r})`. Indices must go on meaning the same samples: '
-                "read the training set once."
+                f'`setup("fit")` and has {len(now)} after `setup({stage!r})`. Indices must go on meaning the same '
+                "samples: read the training set once."
             )
         while isinstance(before, Subset) and isinstance(now, Subset):
             if list(before.indices) != list(now.indices):
@@ -308,14 +308,14 @@ class ActiveDataModule(pl.LightningDataModule):
         limit, every = self.trainer.limit_train_batches, self.trainer.val_check_interval
         if isinstance(limit, float) and int(batches * limit) == 0:
             raise ValueError(
-                f"`limit_train_batches={limit}` of the {batches} batches that {count} labels give is none: nothing would "
-                "train. Remove it."
+                f"`limit_train_batches={limit}` of the {batches} batches that {count} labels give is none: nothing "
+                "would train. Remove it."
             )
         per_epoch = self.trainer.check_val_every_n_epoch is not None
         if per_epoch and isinstance(every, int) and every > batches:
             raise ValueError(
-                f"`val_check_interval={every}` is more than the {batches} batches that {count} labels give. Leave it out, "
-                "give a share of the epoch (0.5), or count across epochs with `check_val_every_n_epoch=None`."
+                f"`val_check_interval={every}` is more than the {batches} batches that {count} labels give. Leave it "
+                "out, give a share of the epoch (0.5), or count across epochs with `check_val_every_n_epoch=None`."
             )
 
     def collate(self, samples: list[Any]) -> Any:

@@ -253,8 +253,8 @@ class RepeatedFit:
         if resume_from is None and _compat.steps(trainer)["optimizer"] == before:
             raise RuntimeError(
                 f"Round {key[0]} trained 0 optimizer steps on {len(self.datamodule.pool.labelled)} labelled "
-                "samples. Check `max_epochs`, `max_steps`, `max_time`, `limit_train_batches`, `drop_last`, and in manual "
-                "optimization that `training_step` calls `optimizer.step()`."
+                "samples. Check `max_epochs`, `max_steps`, `max_time`, `limit_train_batches`, `drop_last`, and in "
+                "manual optimization that `training_step` calls `optimizer.step()`."
             )
         return seconds
 
@@ -392,8 +392,8 @@ class _GuardedOptimizers:
             configured = original()
             if configured is None and model.automatic_optimization:
                 raise RuntimeError(
-                    f"`configure_optimizers` of {type(model).__name__} returned None, so nothing would train. Return an "
-                    "optimizer."
+                    f"`configure_optimizers` of {type(model).__name__} returned None, so nothing would train. Return "
+                    "an optimizer."
                 )
             self.fits.check_optimizers(_optimizers_in(configured))
             self.raise_limits()

@@ -164,7 +164,8 @@ def _put_weights(model: pl.LightningModule, state: dict[str, Any], file: Path) -
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         model.load_state_dict(before)  # some of it may have been loaded
         raise ValueError(
-            f"{file} holds the weights of another model than this {type(model).__name__}. Go on with the model that the "
+            f"{file} holds the weights of another model than this {type(model).__name__}. Go on with the model that "
+            "the "
             f"campaign began with, or begin another in another `dirpath`. ({first_line(error)})"
         ) from None
 

@@ -113,28 +113,6 @@ def test_nothing_appears_when_writing_fails(tmp_path):
     assert os.listdir(tmp_path) == ["x"]
 
 
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (lambda p: p.write_text(p.read_text()[:20]), "damaged"),
-        (lambda p: p.write_text("[]"), "damaged"),
-        (lambda p: p.unlink(), "lacks event 000002"),
-        (lambda p: p.write_text(p.read_text().replace('"schema": 1', '"schema": 99')), "newer lightning_al"),
-        (lambda p: p.write_text(p.read_text().replace('"answered"', '"eaten"')), "unknown kind 'eaten'"),
-    ],
-)
-def test_a_damaged_ledger_names_the_file(tmp_path, damage, words):
-    a_campaign(tmp_path)
-    damage(tmp_path / "ledger" / "000002-answered.json")
-    with pytest.raises(ValueError, match=words):
-        Campaign.load(tmp_path)
-
-
-def test_no_campaign_names_the_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
-        Campaign.load(tmp_path)
-
-
 def test_a_ledger_must_begin_at_the_beginning(tmp_path):
     with pytest.raises(ValueError, match="does not begin"):
         Campaign(tmp_path, [])

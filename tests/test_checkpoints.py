@@ -34,11 +34,23 @@ def saved(folder, **more):
 
 def test_weights_beside_objects_of_any_kind(tmp_path):
     anything = {
-        "class": nn.Linear, "function": len, "path": Path("x"), "partial": functools.partial(torch.optim.SGD, lr=0.1),
-        "enum": Colour.RED, "bag": Bag(a=1), "several": Several([1, Bag(b=2)]), "set": {Colour.RED}, "dtype": torch.half,
-        "net": nn.Linear(2, 2), "method": Path("x").joinpath, "counter": collections.Counter("aab"), "size": torch.Size([2]),
-        "generator": torch.device("cpu"), "default": collections.defaultdict(list, {1: [2]}), "deque": collections.deque([1]),
-    }  # fmt: skip
+        "class": nn.Linear,
+        "function": len,
+        "path": Path("x"),
+        "partial": functools.partial(torch.optim.SGD, lr=0.1),
+        "enum": Colour.RED,
+        "bag": Bag(a=1),
+        "several": Several([1, Bag(b=2)]),
+        "set": {Colour.RED},
+        "dtype": torch.half,
+        "net": nn.Linear(2, 2),
+        "method": Path("x").joinpath,
+        "counter": collections.Counter("aab"),
+        "size": torch.Size([2]),
+        "generator": torch.device("cpu"),
+        "default": collections.defaultdict(list, {1: [2]}),
+        "deque": collections.deque([1]),
+    }
     state = saved(tmp_path, hyper_parameters=anything)
     found = weights_of(tmp_path / "x.ckpt")
     assert found.keys() == state.keys()

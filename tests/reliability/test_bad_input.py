@@ -1,12 +1,10 @@
-"""Wrong uses, each with the error it gets; nothing trains first, nothing is overwritten, nothing is left on the model."""
+"""Wrong uses and the error that each gets: nothing trains before, nothing is overwritten or left on the model."""
 
 import contextlib
-import re
 import sys
 import warnings
 
 import pytest
-import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from lightning_al import querying

@@ -13,9 +13,9 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from lightning_al import Campaign
-from lightning_al.acquisition import CoreSet, Margin, Random
+from lightning_al.acquisition import CoreSet, Margin
 from lightning_al.oracle import SKIP, AwaitTell, Oracle
-from tests.projects import Data, Net, make_data
+from tests.projects import Data, Net
 from tests.reliability.wrong import RECIPE, CommandError, Project, Row
 
 # -------------------------------------------------------------------------------------------------------- ledgers
@@ -104,20 +104,46 @@ class Wider(Net):
 
 # Event 0: started, 1: asked, 2: answered, 3: fitted, 4: asked, 5: reported ...
 LEDGERS: list[tuple[str, Callable[[Project], None], type[Exception], str]] = [
-    ("cut short", damaged(lambda p: event(p, 2).write_text(event(p, 2).read_text()[:20])), ValueError,
-     "000002-answered.json is damaged .*Restore it from a copy"),
+    (
+        "cut short",
+        damaged(lambda p: event(p, 2).write_text(event(p, 2).read_text()[:20])),
+        ValueError,
+        "000002-answered.json is damaged .*Restore it from a copy",
+    ),
     ("an empty file", damaged(lambda p: event(p, 2).write_text("")), ValueError, "000002-answered.json is damaged"),
-    ("binary garbage", damaged(lambda p: event(p, 2).write_bytes(bytes(range(256)))), ValueError, "000002.* is damaged"),
+    (
+        "binary garbage",
+        damaged(lambda p: event(p, 2).write_bytes(bytes(range(256)))),
+        ValueError,
+        "000002.* is damaged",
+    ),
     ("a list", damaged(lambda p: event(p, 2).write_text("[]")), ValueError, "000002-answered.json is damaged"),
-    ("a pickle", damaged(lambda p: torch.save({"x": Hostile(p.folder / "harm")}, event(p, 2))), ValueError, "is damaged"),
+    (
+        "a pickle",
+        damaged(lambda p: torch.save({"x": Hostile(p.folder / "harm")}, event(p, 2))),
+        ValueError,
+        "is damaged",
+    ),
     ("an event is missing", damaged(lambda p: event(p, 2).unlink()), ValueError, "lacks event 000002 .*Restore"),
     ("the first is missing", damaged(lambda p: event(p, 0).unlink()), ValueError, "lacks event 000000 .*Restore"),
-    ("all are missing", damaged(lambda p: [f.unlink() for f in (p.dirpath / "ledger").iterdir()]), FileExistsError,
-     "holds round_1, but its ledger is empty .*Restore"),
-    ("the folder of events is missing", damaged(lambda p: shutil.rmtree(p.dirpath / "ledger")), FileExistsError,
-     "its ledger is .*missing.*Restore"),
-    ("an event twice", damaged(lambda p: shutil.copy(event(p, 2), p.dirpath / "ledger" / "000002-copy.json")), ValueError,
-     "has event 000002 twice.*000002-copy.json. Remove"),
+    (
+        "all are missing",
+        damaged(lambda p: [f.unlink() for f in (p.dirpath / "ledger").iterdir()]),
+        FileExistsError,
+        "holds round_1, but its ledger is empty .*Restore",
+    ),
+    (
+        "the folder of events is missing",
+        damaged(lambda p: shutil.rmtree(p.dirpath / "ledger")),
+        FileExistsError,
+        "its ledger is .*missing.*Restore",
+    ),
+    (
+        "an event twice",
+        damaged(lambda p: shutil.copy(event(p, 2), p.dirpath / "ledger" / "000002-copy.json")),
+        ValueError,
+        "has event 000002 twice.*000002-copy.json. Remove",
+    ),
     ("a newer version", edited(0, schema=99), ValueError, "newer lightning_al .schema 99, this one: 1"),
     ("a version that is no number", edited(2, schema="1"), ValueError, "000002.*damaged"),
     ("an unknown kind", edited(2, kind="eaten"), ValueError, "unknown kind 'eaten'"),
@@ -126,7 +152,12 @@ LEDGERS: list[tuple[str, Callable[[Project], None], type[Exception], str]] = [
     ("begins twice", edited(2, kind="started", size=60, options={}), ValueError, "000002.*started"),
     ("a size that is no number", edited(0, size="60"), ValueError, "000000.*size.*'60'"),
     ("an index twice", edited(1, indices=lambda v: [v[0], *v[:-1]]), ValueError, "000001.*distinct"),
-    ("an index out of range", edited(1, indices=lambda v: [60, *v[1:]]), ValueError, r"000001.*between 0 and 59, got \[60\]"),
+    (
+        "an index out of range",
+        edited(1, indices=lambda v: [60, *v[1:]]),
+        ValueError,
+        r"000001.*between 0 and 59, got \[60\]",
+    ),
     ("a fraction for an index", edited(1, indices=lambda v: [0.5, *v[1:]]), ValueError, "000001.*integers, got 0.5"),
     ("fewer keys", edited(1, keys=[]), ValueError, "000001"),
     ("fewer labels", edited(2, labels=[0]), ValueError, "000002"),
@@ -134,28 +165,73 @@ LEDGERS: list[tuple[str, Callable[[Project], None], type[Exception], str]] = [
     ("a digest that is a path", edited(3, digest="../../xx"), ValueError, "000003.*`digest` must be .*'../../xx'"),
     ("a round that is no number", edited(4, round="0"), ValueError, "000004.*round.*'0'"),
     ("metrics that are none", edited(3, metrics=[0.5]), ValueError, r"000003.*metrics.*\[0.5\]"),
-    ("a field is missing", damaged(lambda p: event(p, 2).write_text('{"schema": 1, "kind": "answered"}')), ValueError,
-     "000002.*indices"),
-    ("a label changed", edited(2, labels=lambda v: [(v[0] + 1) % 3, *v[1:]]), ValueError, "had label . when .* has . now"),
+    (
+        "a field is missing",
+        damaged(lambda p: event(p, 2).write_text('{"schema": 1, "kind": "answered"}')),
+        ValueError,
+        "000002.*indices",
+    ),
+    (
+        "a label changed",
+        edited(2, labels=lambda v: [(v[0] + 1) % 3, *v[1:]]),
+        ValueError,
+        "had label . when .* has . now",
+    ),
     ("a label of no class", edited(2, labels=lambda v: ["cat", *v[1:]]), ValueError, "'cat'"),
     ("a told label of no class", edited(2, labels=lambda v: ["cat", *v[1:]], annotator="tell"), ValueError, "'cat'"),
-    ("the seed changed", edited(0, options=lambda v: {**v, "seed": 1}), ValueError, "has seed 1, and cannot go on with seed 0"),
+    (
+        "the seed changed",
+        edited(0, options=lambda v: {**v, "seed": 1}),
+        ValueError,
+        "has seed 1, and cannot go on with seed 0",
+    ),
     ("the size changed", edited(0, size=61), ValueError, "of a data set of 61 samples; this one has 60"),
-]  # fmt: skip
+]
 
 CHECKPOINTS = [
-    ("initial weights cut short", damaged(lambda p: _cut(p.dirpath / "initial.ckpt")), ValueError, "initial.ckpt.*damaged"),
-    ("initial weights missing", damaged(lambda p: (p.dirpath / "initial.ckpt").unlink()), FileNotFoundError,
-     "initial.ckpt is missing. Restore"),
-    ("initial weights that run code", hostile(lambda p: p.dirpath / "initial.ckpt"), ValueError, "initial.ckpt is damaged, or holds more .*Nothing in it was run"),
-    ("initial weights of a list", damaged(lambda p: torch.save([1], p.dirpath / "initial.ckpt")), ValueError, "initial.ckpt is damaged: it holds a list"),
+    (
+        "initial weights cut short",
+        damaged(lambda p: _cut(p.dirpath / "initial.ckpt")),
+        ValueError,
+        "initial.ckpt.*damaged",
+    ),
+    (
+        "initial weights missing",
+        damaged(lambda p: (p.dirpath / "initial.ckpt").unlink()),
+        FileNotFoundError,
+        "initial.ckpt is missing. Restore",
+    ),
+    (
+        "initial weights that run code",
+        hostile(lambda p: p.dirpath / "initial.ckpt"),
+        ValueError,
+        "initial.ckpt is damaged, or holds more .*Nothing in it was run",
+    ),
+    (
+        "initial weights of a list",
+        damaged(lambda p: torch.save([1], p.dirpath / "initial.ckpt")),
+        ValueError,
+        "initial.ckpt is damaged: it holds a list",
+    ),
     ("weights cut short", damaged(lambda p: _cut(weights(p))), ValueError, "weights_.*damaged"),
     ("weights of text", damaged(lambda p: weights(p).write_text("weights")), ValueError, "weights_.*damaged"),
-    ("weights that run code", hostile(weights), ValueError, "weights_.* is damaged, or holds more .*Nothing in it was run"),
-    ("weights of another model",
-     damaged(lambda p: torch.save({**torch.load(weights(p), weights_only=True), "state_dict": Wider().state_dict()}, weights(p))),
-     ValueError, "weights_.*another model"),
-]  # fmt: skip
+    (
+        "weights that run code",
+        hostile(weights),
+        ValueError,
+        "weights_.* is damaged, or holds more .*Nothing in it was run",
+    ),
+    (
+        "weights of another model",
+        damaged(
+            lambda p: torch.save(
+                {**torch.load(weights(p), weights_only=True), "state_dict": Wider().state_dict()}, weights(p)
+            )
+        ),
+        ValueError,
+        "weights_.*another model",
+    ),
+]
 
 
 def _asked_again(project: Project) -> None:
@@ -168,7 +244,12 @@ def _cut(path: Path) -> None:
 
 
 RESUMED: list[tuple[str, Callable[[Project], Any], type[Exception], str]] = [
-    ("nothing was said of going on", lambda p: p.run(), FileExistsError, "holds a campaign already. Pass `resume=True`"),
+    (
+        "nothing was said of going on",
+        lambda p: p.run(),
+        FileExistsError,
+        "holds a campaign already. Pass `resume=True`",
+    ),
     ("without a folder", lambda p: p.run(dirpath=None, resume=True), ValueError, "`resume=True` needs `dirpath=`"),
     ("another seed", resumed(seed=1), ValueError, "has seed 0, and cannot go on with seed 1"),
     ("a smaller data set", resumed(data=Data(50)), ValueError, "of a data set of 60 samples; this one has 50"),
@@ -179,7 +260,7 @@ RESUMED: list[tuple[str, Callable[[Project], Any], type[Exception], str]] = [
     ("another acquisition", resumed(acquisition=Margin()), UserWarning, "options that changed: .*Entropy.*Margin"),
     ("ask with another seed", lambda p: p.loop(seed=1).ask(p.trainer()), ValueError, "has seed 0"),
     ("tell an index of no sample", lambda p: p.loop().tell([60], [0]), IndexError, r"between 0 and 59, got \[60\]"),
-]  # fmt: skip
+]
 
 
 class User(Oracle):
@@ -198,11 +279,19 @@ class User(Oracle):
 FOLDERS = [
     ("a file", lambda p: p.dirpath.write_text("notes"), NotADirectoryError, r"dirpath=.*c.* is a file"),
     ("below a file", lambda p: p.dirpath.write_text("notes"), NotADirectoryError, "c is a file. Name another"),
-    ("a ledger that is a file", lambda p: (p.dirpath.mkdir(), (p.dirpath / "ledger").write_text("x")), NotADirectoryError,
-     "ledger is a file"),
-    ("weights of one's own", lambda p: (p.dirpath.mkdir(), (p.dirpath / "initial.ckpt").write_text("mine")), FileExistsError,
-     "holds initial.ckpt.*name another `dirpath`"),
-]  # fmt: skip
+    (
+        "a ledger that is a file",
+        lambda p: (p.dirpath.mkdir(), (p.dirpath / "ledger").write_text("x")),
+        NotADirectoryError,
+        "ledger is a file",
+    ),
+    (
+        "weights of one's own",
+        lambda p: (p.dirpath.mkdir(), (p.dirpath / "initial.ckpt").write_text("mine")),
+        FileExistsError,
+        "holds initial.ckpt.*name another `dirpath`",
+    ),
+]
 
 
 # ------------------------------------------------------------------------------------------------- files of features
@@ -222,14 +311,26 @@ FEATURES = [
     ("with NaN", "f.npy", lambda f: np.save(f, np.full((60, 2), np.nan)), ValueError, "NaN or infinite .* 60 of 60"),
     ("of integers", "f.npy", lambda f: np.save(f, np.ones((60, 2), int)), TypeError, "int64 of shape"),
     ("of three dimensions", "f.npy", lambda f: np.save(f, np.ones((60, 2, 2))), TypeError, r"\(N, d\).*\(60, 2, 2\)"),
-    ("of objects", "f.npy", lambda f: np.save(f, np.array([_Harm()], object), allow_pickle=True), (TypeError, ValueError), "f.npy"),
+    (
+        "of objects",
+        "f.npy",
+        lambda f: np.save(f, np.array([_Harm()], object), allow_pickle=True),
+        (TypeError, ValueError),
+        "f.npy",
+    ),
     ("of text", "f.npy", lambda f: f.write_text("1 2 3"), (TypeError, ValueError), "f.npy"),
     ("of text, torch", "f.pt", lambda f: f.write_text("1 2 3"), (TypeError, ValueError), "f.pt"),
     ("that runs code", "f.pt", lambda f: torch.save(_Harm(), f), (TypeError, ValueError), "f.pt"),
-    ("a dict", "f.pt", lambda f: torch.save({"x": torch.ones(60, 2)}, f), TypeError, "must hold floating features .*dict"),
+    (
+        "a dict",
+        "f.pt",
+        lambda f: torch.save({"x": torch.ones(60, 2)}, f),
+        TypeError,
+        "must hold floating features .*dict",
+    ),
     ("of another format", "f.csv", lambda f: f.write_text("1,2"), TypeError, "read from `.npy` and `.pt`"),
     ("of another byte order", "f.npy", lambda f: np.save(f, np.ones((60, 2), ">f4")), TypeError, "byte order: save"),
-]  # fmt: skip
+]
 
 # ------------------------------------------------------------------------------------------------------ ask and tell
 
@@ -265,15 +366,34 @@ ASKED = [
     ("tell: a list for a label", told([3], [[0, 1]]), TypeError, r"Dataset index 3: .*got \[0, 1\]"),
     ("tell: a negative label", told([3], [-1]), TypeError, "Dataset index 3: Class indices must be at least 0.*got -1"),
     ("tell: one bad label among good", told([3, 4], [0, "cat"]), TypeError, "Dataset index 4: .*got 'cat'"),
-    ("ask: nothing is labelled", lambda p: p.loop(oracle=AwaitTell()).ask(p.trainer()), RuntimeError,
-     r"Nothing is labelled yet: `tell` the labels.*\(6 in all\)"),
+    (
+        "ask: nothing is labelled",
+        lambda p: p.loop(oracle=AwaitTell()).ask(p.trainer()),
+        RuntimeError,
+        r"Nothing is labelled yet: `tell` the labels.*\(6 in all\)",
+    ),
     *(
-        (f"ask: k={k!r}", lambda p, k=k: p.loop(oracle=AwaitTell()).ask(p.trainer(), k=k), ValueError, rf"at least 1, got {k!r}")
+        (
+            f"ask: k={k!r}",
+            lambda p, k=k: p.loop(oracle=AwaitTell()).ask(p.trainer(), k=k),
+            ValueError,
+            rf"at least 1, got {k!r}",
+        )
         for k in (0, -1, 1.5, True, "4")
     ),
-    ("ask: no Trainer", lambda p: p.loop(oracle=AwaitTell()).ask(None), TypeError, "must be a `lightning.Trainer`, got None"),
-    ("run: starting over while waiting", lambda p: p.run(oracle=AwaitTell()), FileExistsError, "holds a campaign already"),
-]  # fmt: skip
+    (
+        "ask: no Trainer",
+        lambda p: p.loop(oracle=AwaitTell()).ask(None),
+        TypeError,
+        "must be a `lightning.Trainer`, got None",
+    ),
+    (
+        "run: starting over while waiting",
+        lambda p: p.run(oracle=AwaitTell()),
+        FileExistsError,
+        "holds a campaign already",
+    ),
+]
 
 
 def labelled(project: Project) -> None:
@@ -288,29 +408,67 @@ def _labelled_ones(project: Project) -> list[int]:
 
 
 LABELLED = [
-    ("ask: more than the pool", lambda p: p.loop(oracle=AwaitTell()).ask(p.trainer(), k=55), ValueError,
-     r"`ask\(k=55\)` is more than the pool has left, 54: ask for fewer"),
-    ("ask: more than the sub-pool", lambda p: p.loop(oracle=AwaitTell(), subpool_size=5).ask(p.trainer(), k=6), ValueError,
-     r"`ask\(k=6\)` is more than the sub-pool has left, 5"),
-    ("ask: more than the budget", lambda p: p.loop(oracle=AwaitTell(), budget=8).ask(p.trainer(), k=3), ValueError,
-     r"`ask\(k=3\)` is more than the budget has left, 2"),
-    ("tell: SKIP for a label that was told", lambda p: p.loop().tell(_labelled_ones(p)[:1], [SKIP]), ValueError,
-     "`SKIP` cannot take back a label .*Tell another"),
-]  # fmt: skip
+    (
+        "ask: more than the pool",
+        lambda p: p.loop(oracle=AwaitTell()).ask(p.trainer(), k=55),
+        ValueError,
+        r"`ask\(k=55\)` is more than the pool has left, 54: ask for fewer",
+    ),
+    (
+        "ask: more than the sub-pool",
+        lambda p: p.loop(oracle=AwaitTell(), subpool_size=5).ask(p.trainer(), k=6),
+        ValueError,
+        r"`ask\(k=6\)` is more than the sub-pool has left, 5",
+    ),
+    (
+        "ask: more than the budget",
+        lambda p: p.loop(oracle=AwaitTell(), budget=8).ask(p.trainer(), k=3),
+        ValueError,
+        r"`ask\(k=3\)` is more than the budget has left, 2",
+    ),
+    (
+        "tell: SKIP for a label that was told",
+        lambda p: p.loop().tell(_labelled_ones(p)[:1], [SKIP]),
+        ValueError,
+        "`SKIP` cannot take back a label .*Tell another",
+    ),
+]
 
 NEW = [
-    ("tell: before ask, without a folder", lambda p: p.loop(dirpath=None).tell([0], [0]), RuntimeError,
-     "`tell` needs a campaign that was opened by `ask` or `run`"),
+    (
+        "tell: before ask, without a folder",
+        lambda p: p.loop(dirpath=None).tell([0], [0]),
+        RuntimeError,
+        "`tell` needs a campaign that was opened by `ask` or `run`",
+    ),
     ("tell: before ask", lambda p: p.loop().tell([0], [0]), RuntimeError, "opened by `ask` or `run`, or a `dirpath=`"),
     ("load: no campaign", lambda p: Campaign.load(p.dirpath), FileNotFoundError, "There is no campaign in .*c "),
-    ("oracle: polls None", lambda p: p.run(oracle=User(lambda asked: None)), TypeError, "must return a dict .*NoneType"),
+    (
+        "oracle: polls None",
+        lambda p: p.run(oracle=User(lambda asked: None)),
+        TypeError,
+        "must return a dict .*NoneType",
+    ),
     ("oracle: polls a list", lambda p: p.run(oracle=User(lambda asked: [0])), TypeError, "must return a dict .*list"),
-    ("oracle: answers for no sample", lambda p: p.run(oracle=User(lambda asked: {99: 0})), IndexError, r"59, got \[99\]"),
-    ("oracle: answers of text", lambda p: p.run(oracle=User(lambda asked: dict.fromkeys(asked, "cat"))), TypeError,
-     r"6 label\(s\) cannot be taken. Dataset index .*'cat'"),
-    ("oracle: declines all", lambda p: p.run(oracle=User(lambda asked: dict.fromkeys(asked, SKIP))), RuntimeError,
-     "All 60 samples were declined"),
-]  # fmt: skip
+    (
+        "oracle: answers for no sample",
+        lambda p: p.run(oracle=User(lambda asked: {99: 0})),
+        IndexError,
+        r"59, got \[99\]",
+    ),
+    (
+        "oracle: answers of text",
+        lambda p: p.run(oracle=User(lambda asked: dict.fromkeys(asked, "cat"))),
+        TypeError,
+        r"6 label\(s\) cannot be taken. Dataset index .*'cat'",
+    ),
+    (
+        "oracle: declines all",
+        lambda p: p.run(oracle=User(lambda asked: dict.fromkeys(asked, SKIP))),
+        RuntimeError,
+        "All 60 samples were declined",
+    ),
+]
 
 # ------------------------------------------------------------------------------------------------ from the command line
 
@@ -335,19 +493,28 @@ COMMANDS = [
     ("resume without a folder", ["--resume", "--loop.dirpath=null"], RECIPE, "`--resume` needs `--loop.dirpath`"),
     ("an unknown reset", ["--loop.reset=never"], RECIPE, "never"),
     ("an unknown flag", ["--restart"], RECIPE, "--restart"),
-]  # fmt: skip
+]
 
 ROWS = [
     *(Row(f"ledger: {name}", error, words, resumed(), given) for name, given, error, words in LEDGERS),
     *(
         Row(f"ledger: {name}, read back", error, words, lambda p: Campaign.load(p.dirpath), given)
         for name, given, error, words in LEDGERS
-        if "changed" not in name and "no class" not in name and "missing" not in name or name == "an event is missing"
+        if ("changed" not in name and "no class" not in name and "missing" not in name) or name == "an event is missing"
     ),
-    *(Row(f"checkpoint: {name}", error, words, resumed(reset="warm"), given) for name, given, error, words in CHECKPOINTS),
+    *(
+        Row(f"checkpoint: {name}", error, words, resumed(reset="warm"), given)
+        for name, given, error, words in CHECKPOINTS
+    ),
     *(Row(f"resume: {name}", error, words, use, finished) for name, use, error, words in RESUMED),
     *(
-        Row(f"folder: {name}", error, words, lambda p, n=name: p.run(dirpath=p.dirpath / ("x" * n.startswith("below"))), given)
+        Row(
+            f"folder: {name}",
+            error,
+            words,
+            lambda p, n=name: p.run(dirpath=p.dirpath / ("x" * n.startswith("below"))),
+            given,
+        )
         for name, given, error, words in FOLDERS
     ),
     *(
@@ -361,4 +528,4 @@ ROWS = [
         Row(f"command: {name}", CommandError, words, lambda p, f=flags, r=recipe: p.command(*f, recipe=r))
         for name, flags, recipe, words in COMMANDS
     ),
-]  # fmt: skip
+]

@@ -1,4 +1,5 @@
-"""Wrong options: of the loop, of every acquisition, of functions on tensors, of training with SAM or predicted losses."""
+"""Wrong options: of the loop, of every acquisition, of functions on tensors, of training with SAM or predicted "
+"losses."""
 
 import inspect
 import math
@@ -16,7 +17,7 @@ from lightning_al.acquisition import SAAL, Entropy, ProbCover, Random, TypiClust
 from lightning_al.oracle import AwaitTell, DatasetOracle
 from lightning_al.training import AutoSAMMixin, LossPredictionMixin, SAMMixin, sam_step
 from tests.projects import Data, Net, make_data
-from tests.reliability.wrong import Project, Row
+from tests.reliability.wrong import Row
 
 # ----------------------------------------------------------------------------------------------------- of the loop
 
@@ -216,7 +217,12 @@ FUNCTIONS: list[tuple[str, Any, type[Exception], str]] = [
         for score in [getattr(F_al, name)]
         for row in (
             (f"{name}: a list", lambda f=score: f([[0.0, 1.0]]), TypeError, "must be a tensor .*got list"),
-            (f"{name}: integers", lambda f=score: f(torch.zeros(4, 3).long()), TypeError, "floating point, got torch.int"),
+            (
+                f"{name}: integers",
+                lambda f=score: f(torch.zeros(4, 3).long()),
+                TypeError,
+                "floating point, got torch.int",
+            ),
             (f"{name}: one dimension", lambda f=score: f(torch.zeros(4)), ValueError, r"shape \(B, C\).*got \(4,\)"),
             (f"{name}: one class", lambda f=score: f(torch.zeros(4, 1)), ValueError, r"C >= 2 classes, got \(4, 1\)"),
         )
@@ -230,12 +236,25 @@ FUNCTIONS: list[tuple[str, Any, type[Exception], str]] = [
     ("top_k: a list", lambda: F_al.top_k([0.0, 1.0], 1), TypeError, "`scores` must be a tensor, got list"),
     ("kmeans++: first out of range", lambda: F_al.kmeans_plusplus(X, 2, generator=G, first=4), ValueError, "3, got 4"),
     ("kmeans++: NaN", lambda: F_al.kmeans_plusplus(HOLE, 1, generator=G), ValueError, r"NaN or infinite .* \[0\]"),
-    ("kmeans++: ids of another length", lambda: F_al.kmeans_plusplus(X, 2, generator=G, ids=torch.arange(3)), ValueError,
-     "`ids` must be 4 integers, got torch.int64 of shape .3,"),
+    (
+        "kmeans++: ids of another length",
+        lambda: F_al.kmeans_plusplus(X, 2, generator=G, ids=torch.arange(3)),
+        ValueError,
+        "`ids` must be 4 integers, got torch.int64 of shape .3,",
+    ),
     ("kmeans++: a list", lambda: F_al.kmeans_plusplus([1.0], 1, generator=G), TypeError, "must be a tensor, got list"),
-    ("k-center: one dimension", lambda: F_al.k_center_greedy(torch.zeros(4), 2), ValueError, r"\(N, d\), d >= 1, got \(4,\)"),
-    ("k-center: labelled of another width", lambda: F_al.k_center_greedy(X, 2, labelled=torch.zeros(3, 5)), ValueError,
-     r"as wide as `features`, got \(3, 5\) beside \(4, 2\)"),
+    (
+        "k-center: one dimension",
+        lambda: F_al.k_center_greedy(torch.zeros(4), 2),
+        ValueError,
+        r"\(N, d\), d >= 1, got \(4,\)",
+    ),
+    (
+        "k-center: labelled of another width",
+        lambda: F_al.k_center_greedy(X, 2, labelled=torch.zeros(3, 5)),
+        ValueError,
+        r"as wide as `features`, got \(3, 5\) beside \(4, 2\)",
+    ),
     ("k-center: a fraction", lambda: F_al.k_center_greedy(X, 1.5), TypeError, "k = 1.5 .*must be an integer"),
     ("badge: lengths differ", lambda: F_al.badge(Z[:3], X, 2, generator=G), ValueError, "as many rows of each, got"),
     ("prob_cover: delta", lambda: F_al.prob_cover(X, 2, delta=0.0), ValueError, "`delta` must be .*above 0.*got 0"),
@@ -246,25 +265,63 @@ FUNCTIONS: list[tuple[str, Any, type[Exception], str]] = [
     ("cluster_labels: clusters", lambda: F_al.cluster_labels(X, 0, seed=0), ValueError, "at least 1, got 0"),
     ("bald: probabilities", lambda: F_al.bald(LOG_P.exp()), ValueError, "log_probabilities.*log"),
     ("bald: no passes", lambda: F_al.bald(Z), ValueError, r"\(B, T, C\).*got \(4, 3\)"),
-    ("batch_bald: two dimensions", lambda: F_al.batch_bald(Z, 1, generator=G), ValueError, r"\(B, T, C\).*got \(4, 3\)"),
+    (
+        "batch_bald: two dimensions",
+        lambda: F_al.batch_bald(Z, 1, generator=G),
+        ValueError,
+        r"\(B, T, C\).*got \(4, 3\)",
+    ),
     ("vote_entropy: no members", lambda: F_al.vote_entropy(Z), ValueError, r"\(B, K, C\).*got \(4, 3\)"),
     ("saal: no trainable parameter", lambda: F_al.saal(_frozen(), X), ValueError, "no trainable parameter.*Unfreeze"),
-    ("saal: targets out of range", lambda: F_al.saal(nn.Linear(2, 3), X, targets=torch.full((4,), 7)), ValueError,
-     "from 0 to 2, got 7"),
-    ("saal: fewer targets", lambda: F_al.saal(nn.Linear(2, 3), X, targets=torch.zeros(3).long()), ValueError, "4.*3|3.*4"),
+    (
+        "saal: targets out of range",
+        lambda: F_al.saal(nn.Linear(2, 3), X, targets=torch.full((4,), 7)),
+        ValueError,
+        "from 0 to 2, got 7",
+    ),
+    (
+        "saal: fewer targets",
+        lambda: F_al.saal(nn.Linear(2, 3), X, targets=torch.zeros(3).long()),
+        ValueError,
+        "4.*3|3.*4",
+    ),
     ("saal: inputs of integers by a linear model", lambda: F_al.saal(nn.Linear(2, 1), X), ValueError, "C >= 2 classes"),
     ("gradient_norm: loss", lambda: F_al.gradient_norm(nn.Linear(2, 3), X, loss="mse"), ValueError, "'mse'"),
     ("gradient_norm: no trainable parameter", lambda: F_al.gradient_norm(_frozen(), X), ValueError, "Unfreeze"),
     ("gradient_norm: no tensor", lambda: F_al.gradient_norm(nn.Linear(2, 3), "x"), (TypeError, ValueError), "tensor"),
-    ("mc_dropout: no samples", lambda: F_al.mc_dropout(nn.Dropout(), X[:0], passes=2, seed=0), ValueError, "at least one"),
-    ("sharpness_bound: steps", lambda: F_al.sharpness_bound(nn.Linear(2, 3), X, steps=0), ValueError,
-     "`steps` must be at least 1, got 0"),
+    (
+        "mc_dropout: no samples",
+        lambda: F_al.mc_dropout(nn.Dropout(), X[:0], passes=2, seed=0),
+        ValueError,
+        "at least one",
+    ),
+    (
+        "sharpness_bound: steps",
+        lambda: F_al.sharpness_bound(nn.Linear(2, 3), X, steps=0),
+        ValueError,
+        "`steps` must be at least 1, got 0",
+    ),
     ("loss_prediction_loss: shapes", lambda: F_al.loss_prediction_loss(Z[:, 0], Z), ValueError, r"\(4,\).*\(4, 3\)"),
-    ("loss_prediction_loss: margin", lambda: F_al.loss_prediction_loss(Z[:, 0], Z[:, 0], margin=NAN), ValueError, "got nan"),
-    ("state_uncertainty: no probabilities", lambda: F_al.state_uncertainty(Z[:, :1]), ValueError, r"got shape \(4, 1\)"),
-    ("train_gcn: nothing labelled", lambda: F_al.train_gcn(X, X[:0], generator=G), ValueError, "some of each, got 0 and 4"),
+    (
+        "loss_prediction_loss: margin",
+        lambda: F_al.loss_prediction_loss(Z[:, 0], Z[:, 0], margin=NAN),
+        ValueError,
+        "got nan",
+    ),
+    (
+        "state_uncertainty: no probabilities",
+        lambda: F_al.state_uncertainty(Z[:, :1]),
+        ValueError,
+        r"got shape \(4, 1\)",
+    ),
+    (
+        "train_gcn: nothing labelled",
+        lambda: F_al.train_gcn(X, X[:0], generator=G),
+        ValueError,
+        "some of each, got 0 and 4",
+    ),
     ("sam_step: rho", lambda: sam_step([], None, None, rho=-1), ValueError, "`rho`.*got -1"),
-]  # fmt: skip
+]
 
 
 def _subclass(mixin: type, **attributes: Any) -> Any:
@@ -282,11 +339,21 @@ MIXINS = [
             ("scope", "some", ValueError, "`scope` must be one of .*got 'some'"),
         )
     ),
-    ("AutoSAMMixin: clipping", _subclass(AutoSAMMixin, gradient_clip_val=1.0), TypeError, r"Trainer\(gradient_clip_val=1.0"),
-    ("LossPredictionMixin: loss_layers", _subclass(LossPredictionMixin, loss_layers="net.0"), ValueError, "got 'net.0'"),
+    (
+        "AutoSAMMixin: clipping",
+        _subclass(AutoSAMMixin, gradient_clip_val=1.0),
+        TypeError,
+        r"Trainer\(gradient_clip_val=1.0",
+    ),
+    (
+        "LossPredictionMixin: loss_layers",
+        _subclass(LossPredictionMixin, loss_layers="net.0"),
+        ValueError,
+        "got 'net.0'",
+    ),
     ("LossPredictionMixin: loss_weight", _subclass(LossPredictionMixin, loss_weight=NAN), ValueError, "got nan"),
     ("LossPredictionMixin: loss_width", _subclass(LossPredictionMixin, loss_width=0), ValueError, "got 0"),
-]  # fmt: skip
+]
 
 ROWS = [
     *(_loop_row(*row) for row in LOOP),

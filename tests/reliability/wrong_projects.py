@@ -8,8 +8,8 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.utils.data import (
     BatchSampler,
@@ -186,34 +186,97 @@ DATAMODULES: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
     ("a dict of train loaders", lambda: Loads(lambda d: {"a": DataLoader(d)}), {}, TypeError, "one .*got dict"),
     ("None for a train loader", lambda: Loads(lambda d: None), {}, TypeError, "must return one .*got NoneType"),
     ("a data set for a train loader", lambda: Loads(lambda d: d), {}, TypeError, "one .*got TensorDataset"),
-    ("batches of its own", lambda: Loads(lambda d: DataLoader(d, batch_sampler=MyBatches(SequentialSampler(d), 2, False))),
-     {}, TypeError, "batch sampler of its own .MyBatches.*Use `batch_size=`"),
+    (
+        "batches of its own",
+        lambda: Loads(lambda d: DataLoader(d, batch_sampler=MyBatches(SequentialSampler(d), 2, False))),
+        {},
+        TypeError,
+        "batch sampler of its own .MyBatches.*Use `batch_size=`",
+    ),
     ("no batches", lambda: Loads(lambda d: DataLoader(d, batch_size=None)), {}, TypeError, "Use `batch_size=`"),
-    ("weighted samples", lambda: Loads(lambda d: DataLoader(d, sampler=WeightedRandomSampler([1.0] * 60, 60))), {},
-     TypeError, "sampler of its own .WeightedRandomSampler.*Use `shuffle=True`"),
-    ("a sampler like Lightning's", lambda: Loads(lambda d: DataLoader(d, sampler=Weighted(d, 1, 0))), {}, TypeError,
-     "sampler of its own .Weighted.*Use `shuffle=True`"),
-    ("drop_last and few labels", lambda: Data(batch_size=8, drop_last=True), {}, ValueError,
-     "batch size 8.* 6 labels give 6 .* at least 8 labels"),
-    ("collate drops the targets", lambda: Data(collate_fn=_inputs_only), {}, TypeError, "`collate_fn` makes batches .*got a Tensor"),
-    ("collate drops samples", lambda: Data(collate_fn=_first_sample), {}, ValueError, "1 values? of .* for 2 samples|1 rows? of logits"),
-    ("pool of another length", lambda: Pooled(TensorDataset(X[:59], Y[:59])), {}, ValueError,
-     "has 59 samples and the training set 60. Both must hold"),
-    ("pool in another order", lambda: Pooled(TensorDataset(X.flip(0), Y.flip(0))), {}, ValueError,
-     r"`pool_dataset\(\)`: sample .* in another order. Return"),
+    (
+        "weighted samples",
+        lambda: Loads(lambda d: DataLoader(d, sampler=WeightedRandomSampler([1.0] * 60, 60))),
+        {},
+        TypeError,
+        "sampler of its own .WeightedRandomSampler.*Use `shuffle=True`",
+    ),
+    (
+        "a sampler like Lightning's",
+        lambda: Loads(lambda d: DataLoader(d, sampler=Weighted(d, 1, 0))),
+        {},
+        TypeError,
+        "sampler of its own .Weighted.*Use `shuffle=True`",
+    ),
+    (
+        "drop_last and few labels",
+        lambda: Data(batch_size=8, drop_last=True),
+        {},
+        ValueError,
+        "batch size 8.* 6 labels give 6 .* at least 8 labels",
+    ),
+    (
+        "collate drops the targets",
+        lambda: Data(collate_fn=_inputs_only),
+        {},
+        TypeError,
+        "`collate_fn` makes batches .*got a Tensor",
+    ),
+    (
+        "collate drops samples",
+        lambda: Data(collate_fn=_first_sample),
+        {},
+        ValueError,
+        "1 values? of .* for 2 samples|1 rows? of logits",
+    ),
+    (
+        "pool of another length",
+        lambda: Pooled(TensorDataset(X[:59], Y[:59])),
+        {},
+        ValueError,
+        "has 59 samples and the training set 60. Both must hold",
+    ),
+    (
+        "pool in another order",
+        lambda: Pooled(TensorDataset(X.flip(0), Y.flip(0))),
+        {},
+        ValueError,
+        r"`pool_dataset\(\)`: sample .* in another order. Return",
+    ),
     ("pool that is no data set", lambda: Pooled(3), {}, TypeError, "must give one map-style data set, got int"),
     ("pool that is iterable", lambda: Pooled(Stream()), {}, TypeError, "iterable data set; .*use a map-style one"),
     ("pool that is a loader", lambda: Pooled(DataLoader(TensorDataset(X, Y))), {}, TypeError, "got DataLoader"),
-    ("predict set of other data", lambda: Predicts(*make_data(60, seed=5)), {"pool": "predict"}, ValueError,
-     r"`predict_dataloader\(\)`: sample .* has target"),
-    ("predict set without targets", lambda: Predicts(X), {"pool": "predict"}, ValueError,
-     r"no targets that could be compared.*Define `pool_dataset\(\)`"),
-    ("no predict set", Data, {"pool": "predict"}, ValueError, r"needs a `predict_dataloader\(\)`.*Data has none. Define"),
-    ("no pool set", type("Plain", (Data,), {"pool_dataset": None}), {}, UserWarning,
-     "Plain has no `pool_dataset.*random augmentation included.*Return"),
+    (
+        "predict set of other data",
+        lambda: Predicts(*make_data(60, seed=5)),
+        {"pool": "predict"},
+        ValueError,
+        r"`predict_dataloader\(\)`: sample .* has target",
+    ),
+    (
+        "predict set without targets",
+        lambda: Predicts(X),
+        {"pool": "predict"},
+        ValueError,
+        r"no targets that could be compared.*Define `pool_dataset\(\)`",
+    ),
+    (
+        "no predict set",
+        Data,
+        {"pool": "predict"},
+        ValueError,
+        r"needs a `predict_dataloader\(\)`.*Data has none. Define",
+    ),
+    (
+        "no pool set",
+        type("Plain", (Data,), {"pool_dataset": None}),
+        {},
+        UserWarning,
+        "Plain has no `pool_dataset.*random augmentation included.*Return",
+    ),
     ("grows between calls", Grows, {}, ValueError, "had 62 samples .* has 63 .*read the training set once"),
     ("split anew", Resplits, {}, ValueError, "drew another training set.*Split once"),
-]  # fmt: skip
+]
 
 # --------------------------------------------------------------------------------------------------------- models
 
@@ -303,7 +366,12 @@ MODELS: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
             ("None", lambda z: None, TypeError, "must be a tensor .* got NoneType.*task="),
             ("a row", lambda z: z[:, 0], ValueError, r"shape \(B, C\) with C >= 2 classes, got \(\d+,\)"),
             ("one class", lambda z: z[:, :1], ValueError, r"got \(\d+, 1\).*task="),
-            ("a picture", lambda z: z[:, :, None, None], ValueError, r"expects logits of shape \(B, C\), got \(\d+, 3, 1, 1\)"),
+            (
+                "a picture",
+                lambda z: z[:, :, None, None],
+                ValueError,
+                r"expects logits of shape \(B, C\), got \(\d+, 3, 1, 1\)",
+            ),
             ("classes", lambda z: z.argmax(1), TypeError, "must be floating point, got torch.int64. Return the raw"),
             ("NaN", lambda z: z * float("nan"), ValueError, "NaN or infinite scores .* dataset indices .* diverged"),
             ("infinity", lambda z: z + float("inf"), ValueError, "NaN or infinite scores .* dataset indices"),
@@ -320,14 +388,26 @@ MODELS: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
     ("no optimizer", NoOptimizer, {}, RuntimeError, "`configure_optimizers` .*returned None.*nothing would train"),
     ("an optimizer of other parameters", StrangeOptimizer, {}, RuntimeError, "none of the model's parameters.*Build"),
     ("an optimizer that is kept", KeptOptimizer, {}, ValueError, "made once, as `self.optimizer`.*OptimizerCallable"),
-    ("an optimizer of a stock command line", _stock_command_line, {}, ValueError, "by `LightningCLI`.*`lightning-al run`"),
-    ("a training step without loss", NoLoss, {}, RuntimeError, "`training_step` of NoLoss returned None .*Return the loss"),
+    (
+        "an optimizer of a stock command line",
+        _stock_command_line,
+        {},
+        ValueError,
+        "by `LightningCLI`.*`lightning-al run`",
+    ),
+    (
+        "a training step without loss",
+        NoLoss,
+        {},
+        RuntimeError,
+        "`training_step` of NoLoss returned None .*Return the loss",
+    ),
     ("no training step", without("training_step"), {}, ValueError, "has no `training_step`"),
     ("no validation step", without("validation_step"), {}, ValueError, "needs a `validation_step`, which .* lacks"),
     ("no test step", without("test_step"), {"evaluate": "test"}, ValueError, "needs a `test_step`, which .* lacks"),
     ("one label and BatchNorm", lambda: Net(batch_norm=True), {"initial": 1}, ValueError, "a batch of one.*at least 2"),
     ("no way to draw weights anew", lambda: Unknown(), {"reset": "fresh"}, ValueError, "cannot re-draw net.1.scale"),
-]  # fmt: skip
+]
 
 
 class Scale(nn.Module):
@@ -423,12 +503,23 @@ TRAINERS: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
     ("max_steps=0", _with(max_steps=0), {}, ValueError, "Nothing would train: .*max_steps=0"),
     ("max_time=0", _with(max_time={"seconds": 0}), {}, RuntimeError, "trained 0 optimizer steps.*`max_time`"),
     ("max_epochs=-1", _with(max_epochs=-1), {}, UserWarning, "`max_epochs=-1` without .*Give `max_epochs`"),
-    ("barebones", lambda p: L.Trainer(barebones=True, accelerator="cpu", callbacks=[Entropy()]), {}, ValueError, "`barebones=True` .*Remove it"),
+    (
+        "barebones",
+        lambda p: L.Trainer(barebones=True, accelerator="cpu", callbacks=[Entropy()]),
+        {},
+        ValueError,
+        "`barebones=True` .*Remove it",
+    ),
     ("val_check_interval=100", _with(val_check_interval=100), {}, ValueError, "`val_check_interval=100`.*2 batches"),
     ("FSDP", _fsdp, {}, ValueError, "`FSDPStrategy` .*`ModelParallelStrategy`"),
-    ("two that monitor", lambda p: p.trainer(*(ModelCheckpoint(monitor=m) for m in ("a", "b")), enable_checkpointing=True),
-     {"weights": "best"}, ValueError, "needs one `ModelCheckpoint.*found 2"),
-]  # fmt: skip
+    (
+        "two that monitor",
+        lambda p: p.trainer(*(ModelCheckpoint(monitor=m) for m in ("a", "b")), enable_checkpointing=True),
+        {"weights": "best"},
+        ValueError,
+        "needs one `ModelCheckpoint.*found 2",
+    ),
+]
 
 ROWS = [
     *(
