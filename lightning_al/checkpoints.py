@@ -58,4 +58,5 @@ def weights_of(checkpoint: str | Path) -> dict[str, Any]:
         raise ValueError(f"{checkpoint} is no checkpoint, or is damaged.")
     reads = SimpleNamespace(Unpickler=_TensorsOnly, __name__=__name__)
     found = torch.load(checkpoint, map_location="cpu", weights_only=False, pickle_module=reads)
-    return {name: value for name, value in found["state_dict"].items() if isinstance(name, str)}
+    weights: dict[str, Any] = found["state_dict"]
+    return weights

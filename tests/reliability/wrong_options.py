@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from lightning_al import ClassificationTask, acquisition
 from lightning_al import functional as F_al
 from lightning_al.acquisition import SAAL, Entropy, ProbCover, Random, TypiClust
+from lightning_al.options import kind_of
 from lightning_al.oracle import AwaitTell, DatasetOracle
 from lightning_al.training import AutoSAMMixin, LossPredictionMixin, SAMMixin, sam_step
 from tests.projects import Data, Net, make_data
@@ -76,7 +77,8 @@ LOOP: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 
 def _said(options: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in options.items()).replace("\n", "")[:80]
+    plain = (int, float, str, list, type(None))
+    return ", ".join(f"{k}={v!r}" if isinstance(v, plain) else f"{k}: {kind_of(v)}" for k, v in options.items())
 
 
 def _loop_row(options: dict[str, Any], error: type[Exception], words: str) -> Row:
