@@ -65,14 +65,14 @@ class _RoundCallback(Checkpoint):
         self.mark: dict[str, Any] = {}
         self.optimizer_states: list[dict[str, Any]] | None = None
         self.last_save = 0.0
-        self.lossless = True  # no batch of this fit gave a loss so far
+        self.lossless: bool | None = None  # whether no batch of this fit gave a loss, once there was one
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for optimizer, state in zip(trainer.optimizers, self.optimizer_states or [], strict=False):
             # Momentum and the like only: the schedule, hence the learning rate, starts afresh.
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
         self.last_save = time.monotonic()
-        self.lossless = True
+        self.lossless = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         seed_global(self.fits.seed, *self.key, "epoch", trainer.current_epoch, trainer.global_rank)
@@ -80,7 +80,7 @@ class _RoundCallback(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.lossless = self.lossless and pl_module.automatic_optimization and not outputs
+        self.lossless = self.lossless is not False and pl_module.automatic_optimization and not outputs
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.lossless:

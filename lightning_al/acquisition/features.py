@@ -44,8 +44,8 @@ class FeatureAcquisition(Acquisition):
                 "give one of them."
             )
         if encoder is not None and not isinstance(encoder, (nn.Module, str, Path)):
-            raise TypeError(f"`encoder` must be a module or a file of features, got {encoder!r}.")
-        if features is not None and (not isinstance(features, str) or not features):
+            raise TypeError(f"`encoder` must be a module or a file of features, got a {type(encoder).__name__}.")
+        if features is not None and not isinstance(features, str):
             raise TypeError(f"`features` must be the name of a layer or None, got {features!r}.")
         self.features = features
         self.encoder = encoder

@@ -111,7 +111,7 @@ WRONG: dict[str, list[Any]] = {
     "delta": ["0.5", *(value for value in POSITIVE if value != "0.1")],
     "purity": [0, *SHARE],
     "clusters": [value for value in COUNT if value is not None],
-    "features": [3, "", ["net.0"]],
+    "features": [3, ["net.0"]],
     "encoder": [3, "nowhere.npy"],
     "max_clusters": COUNT,
     "neighbours": COUNT,
@@ -145,6 +145,8 @@ OPTIONS = [
 
 def _acquisition_row(name: str, option: str, value: Any) -> Row:
     error, words = (TypeError, ValueError), rf"`{option}`.*got {re.escape(repr(value))}"
+    if option == "encoder":
+        words = "`encoder` must be a module or a file of features, got a int"
     if value == "nowhere.npy":
         error, words = FileNotFoundError, "`encoder='nowhere.npy'`: there is no such file"
     made = getattr(acquisition, name)
