@@ -45,6 +45,7 @@ def gcn_loss(labelled: Tensor, unlabelled: Tensor, *, weight: float = 1.2) -> Te
         The loss, ().
 
     Example:
+        >>> import math
         >>> gcn_loss(torch.zeros(2), torch.zeros(3)) / math.log(2)
         tensor(2.2000)
         >>> gcn_loss(torch.tensor([-1000.0]), torch.tensor([1000.0]))
