@@ -9,13 +9,15 @@ SHELL := bash
 export OMP_NUM_THREADS ?= 1
 JOBS ?= 2
 SEEDS := 0 1 2
+KILLS ?= 100
 METHODS := random entropy coreset badge prob_cover typiclust saal saal_kmeans saal_badge saal_sam learning_loss lplgrad \
   mc_dropout bald batch_bald query_by_committee core_gcn uncertain_gcn vaal sraal
 
-.PHONY: help demo test test-slow lint bench fashion clean
+.PHONY: help demo test test-slow kills lint bench fashion clean
 help:
 	@echo "make demo       SAAL beside Random on scikit-learn's digits, 3 seeds: a table and a picture (minutes)"
 	@echo "make test       the tests          make test-slow   the slow ones too"
+	@echo "make kills      small campaigns killed at KILLS=$(KILLS) points all over, resumed and compared bit by bit (minutes)"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make bench      exact per-sample scores, and selectors, beside other ways to them"
 	@echo "make fashion    the Fashion-MNIST small recipes, 3 seeds (hours on 2 cores; METHODS='saal random')"
@@ -46,6 +48,9 @@ test: $(BIN)/installed
 
 test-slow: $(BIN)/installed
 	$(BIN)/python -m pytest -n $(JOBS) -m "slow or not slow"
+
+kills: $(BIN)/installed
+	$(BIN)/python -m tests.reliability.kills $(KILLS)
 
 bench: $(BIN)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

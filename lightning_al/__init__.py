@@ -6,8 +6,10 @@ Keep your LightningModule, your LightningDataModule and your Trainer; add an acq
 
 from lightning_al.campaign import Campaign, RoundResult
 from lightning_al.datamodule import ActiveDataModule
+from lightning_al.loaders import Loaders
 from lightning_al.loop import ActiveLearningLoop
-from lightning_al.oracle import SKIP, AwaitTell, DatasetOracle, Oracle
+from lightning_al.multi_label import MultiLabelTask
+from lightning_al.oracle import SKIP, AwaitTell, DatasetOracle, NoisyOracle, Oracle
 from lightning_al.pool import Pool
 from lightning_al.task import ClassificationTask, Task
 
@@ -21,6 +23,9 @@ __all__ = [
     "Campaign",
     "ClassificationTask",
     "DatasetOracle",
+    "Loaders",
+    "MultiLabelTask",
+    "NoisyOracle",
     "Oracle",
     "Pool",
     "RoundResult",

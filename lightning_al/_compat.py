@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.fabric.utilities.distributed import _InfiniteBarrier
 from lightning.pytorch.loops.loop import _Loop
+from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from lightning.pytorch.trainer import call
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -37,6 +38,12 @@ def launches_copies(trainer: pl.Trainer) -> bool:
     return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
 
 
+def saves_folders(trainer: pl.Trainer) -> bool:
+    """Whether the strategy makes of a checkpoint a folder, with a file for each process."""
+    strategy = trainer.strategy
+    return isinstance(strategy, DeepSpeedStrategy) or getattr(strategy, "_save_distributed_checkpoint", False)
+
+
 def run_in_place(trainer: pl.Trainer) -> None:
     """Tell the Trainer, inside a launched function, that the processes are there already."""
     trainer.strategy._launcher = None
@@ -46,6 +53,11 @@ def connect(trainer: pl.Trainer, model: pl.LightningModule) -> None:
     """Make the model known to the strategy, which some need before they set their processes up."""
     model.trainer = trainer
     trainer.strategy.connect(model)
+
+
+def attach(trainer: pl.Trainer, datamodule: pl.LightningDataModule) -> None:
+    """Make ``datamodule`` the Trainer's, which the model's ``setup`` and ``configure_model`` may look at."""
+    trainer._data_connector.attach_datamodule(trainer.lightning_module, datamodule)
 
 
 def configure_model(trainer: pl.Trainer) -> None:
@@ -130,6 +142,20 @@ def step_limits_from_here(trainer: pl.Trainer) -> Iterator[Callable[[], None]]:
 
 
 @contextlib.contextmanager
+def same_schedule(trainer: pl.Trainer) -> Iterator[None]:
+    """Give the Trainer its numbers of epochs and of accumulated batches back, which callbacks set and may leave so.
+
+    ``StochasticWeightAveraging`` leaves one epoch more after a fit that ended early, ``GradientAccumulationScheduler``
+    its last number.
+    """
+    epochs, batches = trainer.fit_loop.max_epochs, trainer.accumulate_grad_batches
+    try:
+        yield
+    finally:
+        trainer.fit_loop.max_epochs, trainer.accumulate_grad_batches = epochs, batches
+
+
+@contextlib.contextmanager
 def quiet_infos() -> Iterator[None]:
     """Leave out what Lightning says of devices and the like for every Trainer that is made."""
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
@@ -169,6 +195,7 @@ def share_hyperparameters(wrapper: pl.LightningDataModule, datamodule: pl.Lightn
 
 
 __all__ = [
+    "attach",
     "configure_model",
     "connect",
     "first_samples",
@@ -182,6 +209,8 @@ __all__ = [
     "restore_steps",
     "run_in_place",
     "same_progress",
+    "same_schedule",
+    "saves_folders",
     "share_hyperparameters",
     "step_limits_from_here",
     "steps",

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -25,6 +26,12 @@ INITIAL_ROUND = -1
 
 INITIAL_WEIGHTS = "initial.ckpt"
 """The weights that a campaign begins with, beside its ledger."""
+
+RESUME = "resume.ckpt"
+"""In a round's folder, what a killed fit goes on from."""
+
+RETURNED = "returned.ckpt"
+"""What processes that are copies of the one that launched them hand back, until it is read."""
 
 Event = dict[str, Any]
 
@@ -50,6 +57,7 @@ class RoundResult:
         metrics: What the evaluation logged.
         seconds: Wall-clock seconds of ``fit``, ``evaluate``, ``score`` and ``select``, 0 for a stage that did not run;
             and of ``learn``, for acquisitions that train something of their own.
+        spent: What the labels cost; their number, unless the oracle has other prices.
     """
 
     round: int
@@ -58,6 +66,7 @@ class RoundResult:
     scores: list[float]
     metrics: dict[str, float]
     seconds: dict[str, float]
+    spent: float = math.nan
 
     def __str__(self) -> str:
         metrics = " ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
@@ -80,15 +89,36 @@ def atomic_write(path: Path) -> Iterator[Any]:
         b'all'
     """
     beside = path.with_name(path.name + ".tmp")
-    try:
+    with written_or_told(path, beside):
+        path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         publish(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+
+
+@contextlib.contextmanager
+def written_or_told(path: Path, beside: Path) -> Iterator[None]:
+    """Inside, ``path`` is written by way of ``beside``; where that fails nothing is left, and what to do is said.
+
+    Raises:
+        OSError: Of the kind and number that the system gave, as for a full disk or a read-only folder.
+    """
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # there may be no folder, or a read-only one
+            beside.unlink()
+        # On a full disk `torch.save` goes on to a complaint of its own.
+        cause = error.__context__ if isinstance(error, RuntimeError) else error
+        if not isinstance(cause, OSError):
+            raise
+        raise OSError(
+            cause.errno,
+            f"{path} could not be written ({cause.strerror or cause}). What was on disk before is intact: make room, "
+            "or make the folder writable, then run again with `resume=True` (`--resume`), or `tell` again.",
+        ) from error
 
 
 def publish(beside: Path, path: Path) -> None:
@@ -223,7 +253,7 @@ class Campaign:
         fits = {e["round"]: e for e in self._fitted}
         asks = {e["round"]: e for e in self._asked if e["round"] != INITIAL_ROUND}
         results = []
-        latest: Event | None = None
+        latest: Event = {"labelled": 0, "metrics": {}}
         for number in sorted(fits.keys() | asks.keys()):
             fit, ask = fits.get(number), asks.get(number)
             latest = fit or latest
@@ -232,11 +262,12 @@ class Campaign:
             results.append(
                 RoundResult(
                     round=number,
-                    labelled=latest["labelled"] if latest else 0,
+                    labelled=latest["labelled"],
                     picked=list(ask["indices"]) if ask else [],
                     scores=list(ask["scores"]) if ask else [],
-                    metrics=dict(latest["metrics"]) if latest else {},
+                    metrics=dict(latest["metrics"]),
                     seconds=seconds,
+                    spent=float(latest["spent" if "spent" in latest else "labelled"]),
                 )
             )
         return results
@@ -278,11 +309,11 @@ class Campaign:
 
         Raises:
             FileExistsError: If there is one already.
+            OSError: If the folder cannot be written to.
         """
         path = Path(dirpath)
         if cls.exists(path):
             cls.refuse_to_start_over(path)
-        (path / "ledger").mkdir(parents=True, exist_ok=True)
         for name, state in (states or {}).items():
             _save(path / name, state)
         event = _stamp("started", {"size": size, "options": options})
@@ -298,7 +329,11 @@ class Campaign:
         )
 
     def write(self, kind: str, **fields: Any) -> Event:
-        """Put an event on disk and return it; :meth:`apply` takes note of it."""
+        """Put an event on disk and return it; :meth:`apply` takes note of it.
+
+        Raises:
+            OSError: If it cannot be written; the ledger is as before.
+        """
         event = _stamp(kind, fields)
         if self.writes:
             _append(self.dirpath, self.events, event)
@@ -309,6 +344,17 @@ class Campaign:
         event: Event = on_rank_zero(strategy, lambda: self.write(kind, **make()))
         self.apply(event)
         return event
+
+    def check_writable(self) -> None:
+        """Refuse a folder that cannot be written to, before anything is trained or asked for.
+
+        Raises:
+            OSError: As the system says why.
+        """
+        probe = self.dirpath / "ledger" / "writable.tmp"
+        with written_or_told(probe, probe):
+            probe.touch()
+            probe.unlink()
 
     def apply(self, event: Event) -> None:
         """Take note of an event that is on disk."""
@@ -325,7 +371,7 @@ class Campaign:
         self._asked.append(event)
 
     def _apply_answered(self, event: Event) -> None:
-        self.pool.label(event["indices"])
+        self.pool.label(event["indices"], event.get("costs"))
         known = zip(event["indices"], event["keys"], strict=True)
         self.keys.update((index, key) for index, key in known if key is not None)  # None: told before data were set up
         for index, label in zip(event["indices"], event["labels"], strict=True):
@@ -369,11 +415,41 @@ class Campaign:
         except Exception as error:  # of many kinds, and torch advises to load such a file unsafely
             raise ValueError(
                 f"{path} is damaged, or holds more than tensors and plain values ({first_line(error)}). Nothing in it "
-                "was run. Restore it from a copy."
+                "was run. Restore it from a copy, or remove it: what can be learnt again will be, and what cannot "
+                "will be named."
             ) from None
         if not isinstance(state, dict):
             raise ValueError(f"{path} is damaged: it holds a {type(state).__name__}. Restore it from a copy.")
         return state
+
+    def remove_old_states(self) -> None:
+        """Remove what belongs to other fits than the last one, and what a kill kept from being finished or removed.
+
+        What is learnt from the present labels stays, fitted or not yet.
+        """
+        if not self.writes:
+            return
+        last = self._fitted[-1:]
+        kept = {self.round_file(""), *(state_file("", fit) for fit in last)}
+        old = [
+            path for pattern in (RETURNED, "*.ckpt.tmp", "round_*/*.ckpt.tmp") for path in self.dirpath.glob(pattern)
+        ]
+        for path in self.dirpath.glob("round_*/*.ckpt"):
+            of_fit = _OF_A_FIT.search(path.name)  # the user's own checkpoints may be beside them
+            if of_fit and f"{path.parent.name}/{of_fit.group()}" not in kept:
+                old.append(path)
+        for fit in self._fitted:
+            # The last fit may have begun again, with labels that came since.
+            if fit["round"] != last[0]["round"] or last[0]["digest"] == self.label_digest:
+                old += self.dirpath.glob(f"round_{fit['round']}/{RESUME}")
+        for path in old:
+            path.unlink(missing_ok=True)
+        for folder in self.dirpath.glob("round_*"):
+            with contextlib.suppress(OSError):  # the user's checkpoints may be in it
+                folder.rmdir()
+
+
+_OF_A_FIT = re.compile(r"_[0-9a-f]{8}\.ckpt$")
 
 
 def state_file(name: str, fit: Event) -> str:
@@ -386,7 +462,7 @@ def _check_fields(event: Event, number: int) -> None:
     kind = event["kind"]
     if (kind == "started") != (number == 0):
         raise ValueError("A campaign has one `started` event, its first.")
-    for name, wanted in _FIELDS[kind].items():
+    for name, wanted in _FIELDS.get(kind, {}).items():
         value = event.get(name)
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise ValueError(f"`{name}` must be a {wanted.__name__}, got {value!r}.")
@@ -403,7 +479,6 @@ def _stamp(kind: str, fields: dict[str, Any]) -> Event:
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         torch.save(state, file)
 

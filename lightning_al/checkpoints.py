@@ -52,11 +52,13 @@ def weights_of(checkpoint: str | Path) -> dict[str, Any]:
     Hyperparameters in it may be anything that the user's module took; they are passed over, and no code of theirs runs.
 
     Raises:
-        ValueError: If it is no file that ``torch.save`` wrote.
+        ValueError: If it is no file that ``torch.save`` wrote, or holds no ``state_dict``.
     """
     if not zipfile.is_zipfile(checkpoint):
         raise ValueError(f"{checkpoint} is no checkpoint, or is damaged.")
     reads = SimpleNamespace(Unpickler=_TensorsOnly, __name__=__name__)
     found = torch.load(checkpoint, map_location="cpu", weights_only=False, pickle_module=reads)
-    weights: dict[str, Any] = found["state_dict"]
+    weights = found.get("state_dict") if isinstance(found, dict) else None
+    if not isinstance(weights, dict):
+        raise ValueError(f"{checkpoint} holds no weights.")
     return weights

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from lightning_al._compat import is_overridden
 from lightning_al.acquisition.base import Acquisition, learns
@@ -22,8 +23,9 @@ from lightning_al.campaign import Campaign
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.fitting import RESETS
 from lightning_al.initial import METHODS
-from lightning_al.options import check_choice, check_count, kind_of
-from lightning_al.oracle import Oracle
+from lightning_al.loaders import owner_of
+from lightning_al.options import check_choice, check_count, check_number, kind_of
+from lightning_al.oracle import Oracle, costs
 from lightning_al.pool import integers
 from lightning_al.task import Task
 
@@ -83,6 +85,11 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
     """
     check_package(model, "model")
     check_package(datamodule, "datamodule")
+    if isinstance(datamodule, (DataLoader, list, tuple)):
+        raise TypeError(
+            f"`datamodule` must be a `lightning.LightningDataModule`, got {type(datamodule).__name__}. Of loaders make "
+            "one: `Loaders(train_loader, val_loader)` of `lightning_al`."
+        )
     if not isinstance(model, pl.LightningModule):
         raise TypeError(f"`model` must be a `lightning.LightningModule`, got {kind_of(model)}.")
     initial, query_size = options["initial"], options["query_size"]
@@ -96,9 +103,16 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
         if count == 0:
             raise ValueError("`initial` is an empty list; the first fit needs at least one labelled sample.")
         initial = integers(initial)
+    oracle, task = options["oracle"], options["task"]
+    if oracle is not None and not isinstance(oracle, Oracle):
+        raise TypeError(f"`oracle` must be an `Oracle` (`request` and `poll`), got {kind_of(oracle)}.")
+    if task is not None and not isinstance(task, Task):
+        raise TypeError(f"`task` must be a `Task`, got {kind_of(task)}.")
     check_count("query_size", query_size, 1)
     check_count("rounds", options["rounds"], 0, optional=True)
-    check_count("budget", options["budget"], 1, optional=True)
+    check_number("budget", options["budget"], above=0, optional=True)
+    if options["stop"] is not None and not callable(options["stop"]):
+        raise TypeError(f"`stop` must be a `StopRule` or a function of the history, got {options['stop']!r}.")
     check_count("subpool_size", options["subpool_size"], 1, optional=True)
     check_count("seed", options["seed"], 0)
     if options["subpool_size"] is not None and query_size > options["subpool_size"]:
@@ -106,7 +120,8 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
             f"`query_size={query_size}` is larger than the sub-pool it is picked from, "
             f"`subpool_size={options['subpool_size']}`. Make the sub-pool at least as large."
         )
-    if options["budget"] is not None and options["budget"] < count:
+    free = oracle is not None and type(oracle).cost is not Oracle.cost  # its prices come later
+    if options["budget"] is not None and options["budget"] < count and not free:
         raise ValueError(
             f"`budget={options['budget']}` counts the initial labels too and does not cover the {count} of `initial`."
         )
@@ -124,11 +139,6 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
             '`reset="continue"` keeps the optimizer state, which belongs to the last weights, and cannot go with '
             '`weights="best"`. Use `reset="warm"`, or `weights="last"`.'
         )
-    oracle, task = options["oracle"], options["task"]
-    if oracle is not None and not isinstance(oracle, Oracle):
-        raise TypeError(f"`oracle` must be an `Oracle` (`request` and `poll`), got {kind_of(oracle)}.")
-    if task is not None and not isinstance(task, Task):
-        raise TypeError(f"`task` must be a `Task`, got {kind_of(task)}.")
     if options["initial_by"] == "balanced" and oracle is not None and not oracle.simulated:
         raise ValueError(
             f'`initial_by="balanced"` reads every label of the data set, which a {type(oracle).__name__} is there to '
@@ -140,13 +150,29 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
     if dirpath == "":
         raise ValueError("`dirpath` is empty. Name a folder, or leave it out for a new one.")
     named = getattr(reset, "__qualname__", type(reset).__name__)
+    stop = options["stop"]
     described = {
         "initial": initial,
         "reset": reset if isinstance(reset, str) else named,
         "oracle": "DatasetOracle" if oracle is None else type(oracle).__name__,
         "task": "ClassificationTask" if task is None else type(task).__name__,
+        "stop": None if stop is None else getattr(stop, "__qualname__", type(stop).__name__),
     }
     return {**options, **described}
+
+
+def check_budget(budget: float | None, oracle: Oracle, initial: list[int]) -> None:
+    """Refuse a budget that does not cover the initial set.
+
+    Raises:
+        ValueError: With what the initial labels cost.
+    """
+    spent = float(costs(oracle, initial).sum())
+    if budget is not None and spent > budget:
+        raise ValueError(
+            f"`budget={budget}` counts the initial labels too and does not cover the {len(initial)} of `initial`: they "
+            f"cost {spent:g}."
+        )
 
 
 def check_sizes(options: dict[str, Any], size: int) -> None:
@@ -253,10 +279,15 @@ def _may_stop(trainer: pl.Trainer) -> bool:
 def _check_evaluation(loop: ActiveLearningLoop, trainer: pl.Trainer) -> None:
     short = "val" if loop.evaluate == "validate" else "test"
     inner = loop.datamodule.datamodule
+    if not is_overridden("train_dataloader", inner):
+        raise ValueError(
+            f"{owner_of(inner)} has no `train_dataloader()`, so there is nothing to label. Give the loop a datamodule "
+            "that has one, or `Loaders(train_loader, val_loader)` of `lightning_al`."
+        )
     if not is_overridden(f"{short}_dataloader", inner):
         other = "test" if short == "val" else "validate"
         raise ValueError(
-            f'`evaluate="{loop.evaluate}"` needs a `{short}_dataloader()`, which {type(inner).__name__} does not have. '
+            f'`evaluate="{loop.evaluate}"` needs a `{short}_dataloader()`, which {owner_of(inner)} does not have. '
             f'Define it, or use `evaluate="{other}"`.'
         )
     step = "validation_step" if short == "val" else "test_step"
@@ -363,7 +394,7 @@ def check_same_campaign(campaign: Campaign, options: dict[str, Any], size: int, 
     changed = {
         name: (before.get(name), value)
         for name, value in options.items()
-        if name not in ("rounds", "budget", "seed") and before.get(name) != value
+        if name not in ("rounds", "budget", "stop", "seed") and before.get(name) != value
     }
     if changed:
         said = "; ".join(f"{name}: {old!r} -> {new!r}" for name, (old, new) in changed.items())

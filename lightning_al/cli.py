@@ -53,14 +53,20 @@ class ActiveLearningCLI(LightningCLI):
     Optimizers and schedulers of the ``optimizer:`` and ``lr_scheduler:`` sections are built afresh in every round,
     while the stock CLI builds them once. ``--loop.seed`` also seeds the model's initial weights, unless
     ``--seed_everything`` is given.
+
+    Args:
+        model_class: The module's class, or None for any: the configuration names it.
+        datamodule_class: The datamodule's class, or None for any.
+        **kwargs: Of ``LightningCLI``.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, model_class: Any = None, datamodule_class: Any = None, **kwargs: Any) -> None:
         kwargs.setdefault("trainer_class", ActiveTrainer)
         kwargs.setdefault("save_config_callback", SaveCampaignConfig)
-        kwargs.setdefault("datamodule_class", pl.LightningDataModule)
-        kwargs.setdefault("subclass_mode_data", True)
-        super().__init__(*args, **kwargs)
+        if datamodule_class is None:
+            datamodule_class = pl.LightningDataModule
+            kwargs.setdefault("subclass_mode_data", True)
+        super().__init__(model_class, datamodule_class, **kwargs)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -126,7 +132,10 @@ def _is_ours(error: BaseException) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
-    return where.startswith(("lightning_al.", "jsonargparse."))  # which tells what our classes refused
+    if error.__cause__ is None:
+        return where.startswith("lightning_al.")
+    # With a cause it is somebody else's, whose traceback tells where, unless it only passes on what we raised.
+    return where.startswith("jsonargparse.") and _is_ours(error.__cause__)
 
 
 HELP = """usage: lightning-al [-h] {run,compare} ...

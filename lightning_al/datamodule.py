@@ -16,7 +16,9 @@ from torch.utils.data import (
 )
 
 from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
-from lightning_al.labelled import EpochSampler, LabelledView, check_train_loader
+from lightning_al.collating import check_collate
+from lightning_al.labelled import EpochSampler, LabelledView, check_train_loader, check_validation
+from lightning_al.loaders import owner_of
 from lightning_al.options import check_count, kind_of
 from lightning_al.pool import Pool
 from lightning_al.randomness import derive_seed
@@ -110,7 +112,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self._stages: list[str] = []
         self._candidates = torch.empty(0, dtype=torch.long)
         self._multiple = 1
-        self._warned_single = False
+        self._warned_single = self._has_batch_norm = False
         # Only what the user overrides may look overridden here: Lightning asks before it calls.
         for hook in _DELEGATED_HOOKS:
             if is_overridden(hook, datamodule):
@@ -156,17 +158,14 @@ class ActiveDataModule(pl.LightningDataModule):
         """Load the user's state."""
         self.datamodule.load_state_dict(state_dict)
 
-    def open(self, trainer: pl.Trainer, model: nn.Module, evaluate: str = "validate") -> None:
-        """Find and check the data sets, before anything trains.
+    def begin(self, trainer: pl.Trainer) -> None:
+        """Prepare the data and set them up to be trained on.
 
         Args:
             trainer: The user's.
-            model: The user's.
-            evaluate: The stage that is evaluated.
 
         Raises:
             TypeError: If the train loader is not one ``DataLoader`` over a map-style data set with a plain sampler.
-            ValueError: If the pool's data set is not the training set without augmentation.
         """
         self.trainer = trainer
         self.datamodule.trainer = trainer
@@ -177,10 +176,28 @@ class ActiveDataModule(pl.LightningDataModule):
         self._template = check_train_loader(self.datamodule.train_dataloader())
         self.train_set: Dataset = self._template.dataset
         _check_last_sample(self.train_set)
-        self.pool_set = self._find_pool_set()
+
+    def open(self, trainer: pl.Trainer, model: nn.Module, evaluate: str = "validate") -> None:
+        """Find and check the data sets, before anything trains; after :meth:`begin`, which is run if it was not.
+
+        Args:
+            trainer: The user's.
+            model: The user's, with all of its layers.
+            evaluate: The stage that is evaluated.
+
+        Raises:
+            TypeError: If the train loader is not one ``DataLoader`` over a map-style data set with a plain sampler.
+            ValueError: If the pool's data set is not the training set without augmentation, or the split is drawn
+                anew in every ``setup``.
+        """
+        if not self._stages:
+            self.begin(trainer)
         self.setup(evaluate)
         self._check_split_is_fixed(evaluate)
         self._check_evaluated("val" if evaluate == "validate" else "test")
+        self.pool_set = self._find_pool_set()
+        samples = [self.pool_set[i] for i in _spread(len(self.pool_set))[::2]]  # type: ignore[arg-type]
+        check_collate(self._template.collate_fn, samples, self.task)
         self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
 
     def _find_pool_set(self) -> Dataset:
@@ -199,7 +216,7 @@ class ActiveDataModule(pl.LightningDataModule):
             make = getattr(self.datamodule, "pool_dataset", None)
             if make is None:
                 rank_zero_warn(
-                    f"{type(self.datamodule).__name__} has no `pool_dataset()`, so the pool is scored on the training "
+                    f"{owner_of(self.datamodule)} has no `pool_dataset()`, so the pool is scored on the training "
                     "set as it is, random augmentation included. Return the same samples in the same order, without "
                     "augmentation, from a method `pool_dataset()`."
                 )
@@ -219,11 +236,9 @@ class ActiveDataModule(pl.LightningDataModule):
 
     def _compare_targets(self, dataset: Dataset, n: int, where: str) -> None:
         """A pool of other data, or in another order, would silently have wrong rows picked."""
-        rows = sorted({round(k * (n - 1) / 15) for k in range(16)}) if n else []
+        rows = _spread(n)
         try:
-            ours, theirs = (
-                [self.task.encode_label(self.task.targets(data[i])) for i in rows] for data in (self.train_set, dataset)
-            )
+            ours, theirs = ([self._target(data, i) for i in rows] for data in (self.train_set, dataset))
         except (TypeError, ValueError):
             if self.pool_source != "predict":
                 return  # without targets there is nothing to compare
@@ -243,20 +258,30 @@ class ActiveDataModule(pl.LightningDataModule):
     def _check_split_is_fixed(self, stage: str) -> None:
         """A split drawn anew in every ``setup`` would put training samples among those that are evaluated."""
         before, now = self.train_set, self.datamodule.train_dataloader().dataset
-        if len(before) != len(now):  # type: ignore[arg-type]
-            raise ValueError(
-                f"`train_dataloader()` of {type(self.datamodule).__name__} had {len(before)} samples after "  # type: ignore[arg-type]
-                f'`setup("fit")` and has {len(now)} after `setup({stage!r})`. Indices must go on meaning the same '
-                "samples: read the training set once."
-            )
-        while isinstance(before, Subset) and isinstance(now, Subset):
-            if list(before.indices) != list(now.indices):
-                raise ValueError(
-                    f"`setup({stage!r})` of {type(self.datamodule).__name__} drew another training set than "
-                    '`setup("fit")`, so that training samples would be among those that are evaluated. Split once (`if '
-                    'not hasattr(self, "train_set")`), or with a generator of fixed seed.'
-                )
+        same = True
+        while same and isinstance(before, Subset) and isinstance(now, Subset):
+            same = list(before.indices) == list(now.indices)
             before, now = before.dataset, now.dataset
+        if not same or not (before is now or self._same_samples(before, now)):
+            raise ValueError(
+                f"`setup({stage!r})` of {owner_of(self.datamodule)} drew another training set than "
+                '`setup("fit")`, so that training samples would be among those that are evaluated. Split once (`if '
+                'not hasattr(self, "train_set")`), or with a generator of fixed seed.'
+            )
+
+    def _same_samples(self, one: Dataset, other: Dataset) -> bool:
+        """Whether two data sets look alike: their lengths, and the names and targets of a few samples."""
+        n = len(one)  # type: ignore[arg-type]
+        if len(other) != n:  # type: ignore[arg-type]
+            return False
+        try:
+            looks = [[(self.task.key(data, i), self._target(data, i)) for i in _spread(n)] for data in (one, other)]
+        except (TypeError, ValueError):
+            return True  # without targets there is nothing to compare
+        return looks[0] == looks[1]
+
+    def _target(self, dataset: Dataset, index: int) -> Any:
+        return self.task.encode_label(self.task.targets(dataset[index]))
 
     def _check_evaluated(self, short: str) -> None:
         if not is_overridden(f"{short}_dataloader", self.datamodule):
@@ -295,27 +320,22 @@ class ActiveDataModule(pl.LightningDataModule):
                 f"{self.batch_size * self._replicas()['num_replicas']} labels, or set `drop_last=False`."
             )
         batches = local // self.batch_size if self._template.drop_last else -(-local // self.batch_size)
-        self._check_limits(count, batches)
+        self._check_limit(count, batches)
+        check_validation(self.trainer, batches, count)
         if self._has_batch_norm and local == 1:
             raise ValueError(
                 f"{count} labelled sample(s) give one per process: a batch of one, which BatchNorm cannot train "
                 "on. Start with at least 2 per process."
             )
 
-    def _check_limits(self, count: int, batches: int) -> None:
+    def _check_limit(self, count: int, batches: int) -> None:
         if self.trainer is None:
             return
-        limit, every = self.trainer.limit_train_batches, self.trainer.val_check_interval
+        limit = self.trainer.limit_train_batches
         if isinstance(limit, float) and int(batches * limit) == 0:
             raise ValueError(
                 f"`limit_train_batches={limit}` of the {batches} batches that {count} labels give is none: nothing "
                 "would train. Remove it."
-            )
-        per_epoch = self.trainer.check_val_every_n_epoch is not None
-        if per_epoch and isinstance(every, int) and every > batches:
-            raise ValueError(
-                f"`val_check_interval={every}` is more than the {batches} batches that {count} labels give. Leave it "
-                "out, give a share of the epoch (0.5), or count across epochs with `check_val_every_n_epoch=None`."
             )
 
     def collate(self, samples: list[Any]) -> Any:
@@ -381,7 +401,7 @@ class ActiveDataModule(pl.LightningDataModule):
         batch = hook("on_before_batch_transfer", batch)
         return hook("on_after_batch_transfer", hook("transfer_batch_to_device", batch, device))
 
-    def pool_pass(self, indices: Tensor, multiple: int) -> tuple[bool, range]:
+    def pool_pass(self, indices: Tensor, multiple: int) -> BlockSampler:
         """Point :meth:`predict_dataloader` at dataset ``indices``.
 
         Args:
@@ -389,12 +409,11 @@ class ActiveDataModule(pl.LightningDataModule):
             multiple: Batches and shards are cut only at multiples of this.
 
         Returns:
-            Whether the pass is sharded, and the positions that this rank sees. With fewer groups than ranks every
-            rank sees all, since Lightning cannot predict over an empty shard.
+            What says which of them this rank sees. With fewer groups than ranks every rank sees all, since Lightning
+            cannot predict over an empty shard.
         """
         self._candidates, self._multiple = indices, multiple
-        sampler = self._block_sampler()
-        return sampler.num_replicas > 1, sampler.block
+        return self._block_sampler()
 
     def _block_sampler(self) -> BlockSampler:
         where = self._replicas()
@@ -420,3 +439,8 @@ class ActiveDataModule(pl.LightningDataModule):
 
     def __iter__(self) -> Iterator[Any]:  # a wrapper with __getattr__ must not pass for iterable
         raise TypeError("ActiveDataModule is not iterable.")
+
+
+def _spread(n: int) -> list[int]:
+    """Return up to 16 indices from all over a data set of ``n`` samples."""
+    return sorted({round(k * (n - 1) / 15) for k in range(16)}) if n else []

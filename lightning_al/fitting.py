@@ -18,10 +18,11 @@ from torch.optim import Optimizer
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign import publish
-from lightning_al.checkpoints import weights_of
+from lightning_al.campaign import RESUME, publish, written_or_told
 from lightning_al.randomness import seed_global
 from lightning_al.redrawing import redraw_parameters
+from lightning_al.setting_up import flags_of, set_flags
+from lightning_al.weights import load_checkpoint, load_momentum, load_weights, whole_copy
 
 ROUND_HOOKS = ("on_round_start", "on_round_end", "on_query_start", "on_query_end")
 MARK = "lightning_al_round"
@@ -69,8 +70,7 @@ class _RoundCallback(Checkpoint):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for optimizer, state in zip(trainer.optimizers, self.optimizer_states or [], strict=False):
-            # Momentum and the like only: the schedule, hence the learning rate, starts afresh.
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
+            load_momentum(optimizer, state)  # the schedule, hence the learning rate, starts afresh
         self.last_save = time.monotonic()
         self.lossless = None
 
@@ -95,17 +95,20 @@ class _RoundCallback(Checkpoint):
             return  # Lightning steps these after this hook: a resumed round would miss one step
         if trainer.max_steps != -1:
             return  # Lightning then counts the epochs of a resumed fit otherwise, and the order follows from them
+        if _compat.saves_folders(trainer):
+            return  # which cannot appear whole or not at all; the round starts over instead
         loader = trainer.train_dataloader
         if getattr(loader, "persistent_workers", False):
             return  # their random state cannot be restored; the round starts over instead, exactly
         beside = self.path.with_name(self.path.name + ".tmp")
-        if trainer.is_global_zero:
-            beside.parent.mkdir(parents=True, exist_ok=True)
-        trainer.save_checkpoint(beside)
-        if trainer.is_global_zero:
-            with beside.open("rb+") as file:
-                os.fsync(file.fileno())
-            publish(beside, self.path)
+        with written_or_told(self.path, beside):
+            if trainer.is_global_zero:
+                beside.parent.mkdir(parents=True, exist_ok=True)
+            trainer.save_checkpoint(beside, weights_only=False)
+            if trainer.is_global_zero:
+                with beside.open("rb+") as file:
+                    os.fsync(file.fileno())
+                publish(beside, self.path)
         trainer.strategy.barrier("round checkpoint")
         self.last_save = time.monotonic()
 
@@ -151,9 +154,11 @@ class RepeatedFit:
         self.reset = reset
         self.seed = seed
         self.dirpath = dirpath
-        self.initial = cpu_copy(model.state_dict())
+        self.initial = whole_copy(model.state_dict())
+        self.flags = flags_of(model)
         self.optimizer_states: list[dict[str, Any]] | None = None
         self._optimizers: list[Optimizer] = []
+        self._resumed = False
         self._checkpoints: list[Checkpoint] = []
         self._callback = _RoundCallback(self)
         self._scaler = getattr(trainer.precision_plugin, "scaler", None)
@@ -180,7 +185,7 @@ class RepeatedFit:
 
     def round_checkpoint(self, round_number: int) -> Path:
         """Return the file from which a killed round goes on."""
-        return self.round_folder(round_number) / "resume.ckpt"
+        return self.round_folder(round_number) / RESUME
 
     def mark(self, round_number: int, digest: str) -> dict[str, Any]:
         """Return what tells a round's own checkpoint from others: its number and a hash of its labels."""
@@ -197,6 +202,7 @@ class RepeatedFit:
         Raises:
             RuntimeError: If nothing was trained, or the optimizer is of an earlier round.
         """
+        set_flags(self.model, self.flags)  # a project may thaw layers as its epochs go by
         if resume_from is None:
             self._reset_weights(round_number)
         self.reset_trainer(self.round_folder(round_number), scaler=self.reset != "continue")
@@ -208,7 +214,7 @@ class RepeatedFit:
         callbacks = [c for c in self.trainer.callbacks if not isinstance(c, silenced)]
         seconds = self.train((round_number,), callbacks, quiet=round_number > 0, resume_from=resume_from)
         if self.reset == "continue":
-            self.optimizer_states = [cpu_copy(o.state_dict()) for o in self.trainer.optimizers]
+            self.optimizer_states = [whole_copy(o.state_dict()) for o in self.trainer.optimizers]
         return seconds
 
     def train(
@@ -233,6 +239,7 @@ class RepeatedFit:
         trainer = self.trainer
         self.datamodule.fit_key = key  # type: ignore[attr-defined]
         self._callback.key = key
+        self._resumed = resume_from is not None
         before = _compat.steps(trainer)["optimizer"]
         given = trainer.callbacks
         trainer.callbacks = [*callbacks, self._callback]
@@ -241,6 +248,7 @@ class RepeatedFit:
         try:
             with (
                 _compat.quiet_repetitions(quiet),
+                _compat.same_schedule(trainer),
                 _compat.step_limits_from_here(trainer) as raise_limits,
                 self._guarded_optimizers(raise_limits),
             ):
@@ -266,7 +274,8 @@ class RepeatedFit:
         """
         for callback in self._checkpoints:
             if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and callback.best_model_path:
-                self.model.load_state_dict(weights_of(callback.best_model_path))
+                # A resumed fit may have been told of any folder by its own checkpoint.
+                load_checkpoint(self.model, Path(callback.best_model_path), trusted=not self._resumed)
                 return
         raise RuntimeError(
             '`weights="best"`, but no `ModelCheckpoint` saved a best checkpoint in this round. Does it `monitor=` a '
@@ -311,7 +320,7 @@ class RepeatedFit:
 
     def _reset_weights(self, round_number: int) -> None:
         if self.reset == "initial" or round_number == 0:
-            self.model.load_state_dict(self.initial)
+            load_weights(self.model, self.initial)
         elif self.reset == "fresh" or callable(self.reset):
             with torch.random.fork_rng():
                 seed_global(self.seed, round_number, "reset")
@@ -417,10 +426,3 @@ def _optimizers_in(configured: Any) -> list[Optimizer]:
     if isinstance(configured, (list, tuple)):
         return [optimizer for part in configured for optimizer in _optimizers_in(part)]
     return []
-
-
-def cpu_copy(state: Any) -> Any:
-    """Return a state with copies of its tensors, on the CPU."""
-    return torch.utils._pytree.tree_map(
-        lambda v: v.detach().to("cpu", copy=True) if isinstance(v, torch.Tensor) else v, dict(state)
-    )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from torch.utils.data import (
     BatchSampler,
@@ -81,7 +82,8 @@ def check_train_loader(loader: Any) -> DataLoader:
     if not isinstance(loader, DataLoader):
         raise TypeError(
             f"`train_dataloader()` must return one `torch.utils.data.DataLoader`, got {type(loader).__name__}: the "
-            "loop must know which samples are in it."
+            "loop must know which samples are in it. Return the one with the samples to be labelled; from others (of "
+            "unlabelled samples, say) let `training_step` take batches itself."
         )
     if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
         raise TypeError(
@@ -103,3 +105,18 @@ def check_train_loader(loader: Any) -> DataLoader:
             "loss."
         )
     return loader
+
+
+def check_validation(trainer: pl.Trainer | None, batches: int, count: int) -> None:
+    """Refuse an interval of validation that an epoch never reaches.
+
+    Raises:
+        ValueError: With the interval, and the batches that ``count`` labels give.
+    """
+    every = getattr(trainer, "val_check_interval", 1.0)
+    if isinstance(every, int) and every > batches and getattr(trainer, "check_val_every_n_epoch", None) is not None:
+        raise ValueError(
+            f"`val_check_interval={every}` is more than the {batches} batch(es) that {count} labels give each process "
+            "in an epoch. Give it as a share of the epoch (`val_check_interval=1.0`), or let it count on over epochs: "
+            "`check_val_every_n_epoch=None`."
+        )

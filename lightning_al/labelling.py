@@ -11,7 +11,7 @@ from lightning.pytorch.strategies import Strategy
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign import INITIAL_ROUND, Campaign, Event
 from lightning_al.distributed import on_rank_zero
-from lightning_al.oracle import Answers, Oracle, sort_answers
+from lightning_al.oracle import Answers, Oracle, costs, sort_answers
 from lightning_al.querying import pick_initial
 from lightning_al.randomness import generator
 from lightning_al.task import Task
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 KeyOf = Callable[[int], str | None]
 
 
-def write_answers(campaign: Campaign, answers: Answers, annotator: str, key_of: KeyOf) -> list[Event]:
+def write_answers(
+    campaign: Campaign, answers: Answers, annotator: str, key_of: KeyOf, oracle: Oracle | None = None
+) -> list[Event]:
     """Put answers on disk, then take note of them.
 
     Args:
@@ -30,6 +32,7 @@ def write_answers(campaign: Campaign, answers: Answers, annotator: str, key_of: 
         answers: What was said.
         annotator: By whom.
         key_of: The key of a dataset index, or None where it is not known.
+        oracle: Has the prices of labels; default 1 each.
 
     Returns:
         The events.
@@ -39,6 +42,9 @@ def write_answers(campaign: Campaign, answers: Answers, annotator: str, key_of: 
         keys = [campaign.keys.get(i) or key_of(i) for i in answers.told]
         labels = list(answers.told.values())
         fields = {"indices": list(answers.told), "keys": keys, "labels": labels, "annotator": annotator}
+        prices = [1.0] * len(labels) if oracle is None else costs(oracle, list(answers.told)).tolist()
+        if any(price != 1 for price in prices):
+            fields["costs"] = prices
         events.append(campaign.write("answered", **fields))
         campaign.apply(events[-1])
     if answers.skipped:
@@ -52,9 +58,11 @@ def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, strategy: St
 
     Raises:
         TypeError: For labels that cannot be taken, once the others are on disk.
+        OSError: If the campaign's folder cannot be written to; nobody is asked then.
     """
 
     def collect() -> list[Event]:
+        campaign.check_writable()
         oracle.request(campaign.pool.pending.tolist())
         found = oracle.poll()
         if not isinstance(found, dict):
@@ -64,7 +72,7 @@ def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, strategy: St
             )
         indices = campaign.pool.check(list(found))
         answers = sort_answers(dict(zip(indices, found.values(), strict=True)), task)
-        events = write_answers(campaign, answers, oracle.annotator, key_of)
+        events = write_answers(campaign, answers, oracle.annotator, key_of, oracle)
         answers.check()
         return events
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from lightning_al import _compat
 from lightning_al.campaign import state_file
 from lightning_al.distributed import on_rank_zero
 from lightning_al.fitting import MARK, RepeatedFit
+from lightning_al.weights import whole
 
 if TYPE_CHECKING:
     from lightning_al.loop import ActiveLearningLoop
@@ -38,6 +38,7 @@ def fit_round(loop: ActiveLearningLoop, trainer: pl.Trainer, fits: RepeatedFit, 
     started = fits.round_checkpoint(number)
     digest = campaign.label_digest
     mark = fits.mark(number, digest)
+    on_rank_zero(trainer.strategy, campaign.check_writable)
     resume_from = on_rank_zero(trainer.strategy, lambda: _usable(started, mark)) if resume else None
     fit_seconds = fits.fit(number, digest=digest, resume_from=None if resume_from is None else Path(resume_from))
     if loop.weights == "best":
@@ -48,30 +49,23 @@ def fit_round(loop: ActiveLearningLoop, trainer: pl.Trainer, fits: RepeatedFit, 
     metrics = {name: float(value) for result in results for name, value in result.items()}
     seconds = {"fit": fit_seconds, "evaluate": time.perf_counter() - start}
     # Weights first: the event says that they are there.
-    before = campaign.last_fit
-    state = {"state_dict": loop.model.state_dict(), "optimizer_states": fits.optimizer_states}
-    name = state_file("weights", {"round": number, "digest": digest})
-    campaign.save_state(name, {**state, "scaler_state": fits.scaler_state})
+    state = {"state_dict": whole(loop.model.state_dict()), "optimizer_states": fits.optimizer_states}
+    state["scaler_state"] = fits.scaler_state
+    fit = {"round": number, "digest": digest}
+    on_rank_zero(trainer.strategy, lambda: campaign.save_state(state_file("weights", fit), state))
     campaign.record(
         trainer.strategy,
         "fitted",
         lambda: {
-            "round": number,
+            **fit,
             "labelled": len(loop.pool.labelled),
-            "digest": digest,
+            "spent": loop.pool.spent,
             "metrics": metrics,
             "seconds": seconds,
             "steps": _compat.steps(trainer),
         },
     )
-    if trainer.is_global_zero:
-        started.unlink(missing_ok=True)
-        if before is not None and state_file("weights", before) != name:
-            old = campaign.dirpath / state_file("*", before)
-            for file in old.parent.glob(old.name):  # weights, and what the acquisition learnt besides
-                file.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # the user's checkpoints may be in it
-                old.parent.rmdir()
+    campaign.remove_old_states()
 
 
 def _usable(checkpoint: Path, mark: dict[str, Any]) -> str | None:

@@ -1,9 +1,9 @@
 """The active-learning loop: fit, evaluate, score, select, label, record."""
 
+import contextlib
 import functools
 import logging
-import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +13,23 @@ from torch import Tensor
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign import Campaign, RoundResult
+from lightning_al.campaign import RETURNED, Campaign, RoundResult
 from lightning_al.checks import check_options, check_project
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.distributed import check_same_on_every_rank, end_process_group
 from lightning_al.fitting import RepeatedFit, Reset, call_round_hook
 from lightning_al.labelling import another_initial_set, collect_answers, write_answers
 from lightning_al.learning import fit_round
+from lightning_al.loaders import ModuleLoaders
 from lightning_al.opening import begin_fits, open_campaign
 from lightning_al.oracle import Oracle, sort_answers
 from lightning_al.pool import Indices, Pool
 from lightning_al.querying import query
+from lightning_al.setting_up import weights_kept_in_setup
+from lightning_al.spending import affordable, count_affordable
 from lightning_al.task import ClassificationTask, Task
 
 log = logging.getLogger(__name__)
-
-
-RETURNED = "returned.ckpt"
-"""What processes that are copies of this one hand back, beside the ledger until it is read."""
 
 
 class ActiveLearningLoop:
@@ -42,14 +41,18 @@ class ActiveLearningLoop:
 
     Args:
         model: The user's module.
-        datamodule: The user's datamodule.
+        datamodule: The user's datamodule; :class:`~lightning_al.Loaders` of loaders that are there already; None: the
+            loaders that the module defines itself.
         query_size: Labels asked for per round.
         initial: How many samples are labelled before round 0, or which (dataset indices).
         initial_by: How they are chosen: ``"random"``; ``"balanced"`` over the classes (simulated campaigns only); or an
             acquisition that needs no trained model, as ``TypiClust(encoder=...)``.
         rounds: Number of queries; the history has one entry more, for the last fit. None: no limit.
-        budget: Number of labels to spend, the initial ones included. None: no limit. With neither, the campaign runs
-            until the pool is empty; with both, until the first is reached.
+        budget: What may be spent on labels, the initial ones included: a label costs 1, unless the oracle has other
+            prices (``Oracle.cost``). None: no limit.
+        stop: Ends the campaign by its results: :class:`~lightning_al.stopping.MetricReached`,
+            :class:`~lightning_al.stopping.MetricPlateau`, or any function of :attr:`history`. With several of
+            ``rounds``, ``budget`` and ``stop`` the first that is reached ends it; with none, the empty pool.
         subpool_size: Score only this many random candidates each round. None: all.
         reset: What rounds after the first start from: ``"initial"``, the same initial weights; ``"warm"``, the
             weights as they are, with a fresh optimizer; ``"continue"``, weights and optimizer state; ``"fresh"``, new
@@ -85,13 +88,14 @@ class ActiveLearningLoop:
     def __init__(
         self,
         model: pl.LightningModule,
-        datamodule: pl.LightningDataModule,
+        datamodule: pl.LightningDataModule | None = None,
         *,
         query_size: int,
         initial: int | list[int],
         initial_by: str | Acquisition = "random",
         rounds: int | None = None,
-        budget: int | None = None,
+        budget: float | None = None,
+        stop: Callable[[list[RoundResult]], bool] | None = None,
         subpool_size: int | None = None,
         reset: Reset = "initial",
         oracle: Oracle | None = None,
@@ -103,6 +107,8 @@ class ActiveLearningLoop:
         seed: int = 0,
         dirpath: str | Path | None = None,
     ) -> None:
+        if datamodule is None and isinstance(model, pl.LightningModule):
+            datamodule = ModuleLoaders(model)
         self.options = check_options(
             model,
             datamodule,
@@ -111,6 +117,7 @@ class ActiveLearningLoop:
             initial_by=initial_by,
             rounds=rounds,
             budget=budget,
+            stop=stop,
             subpool_size=subpool_size,
             reset=reset,
             oracle=oracle,
@@ -122,12 +129,14 @@ class ActiveLearningLoop:
             pool_batch_size=pool_batch_size,
             dirpath=dirpath,
         )
+        assert datamodule is not None
         self.model = model
         self.query_size = query_size
         self.initial = initial
         self.initial_by = initial_by
         self.rounds = rounds
         self.budget = budget
+        self.stop = stop
         self.subpool_size = subpool_size
         self.reset = reset
         self.task = task if task is not None else ClassificationTask()
@@ -143,7 +152,7 @@ class ActiveLearningLoop:
         self.status = "new"
         self._fits: RepeatedFit | None = None
         self._fitted_now = False
-        self._created_now = False
+        self._asked_now = False
 
     # -- public ----------------------------------------------------------------------------------------------------
 
@@ -237,7 +246,7 @@ class ActiveLearningLoop:
         labelled = [i for i in answers.skipped if self.pool.is_labelled(i)]
         if labelled:
             raise ValueError(f"`SKIP` cannot take back a label that was told: {labelled[:10]}. Tell another label.")
-        write_answers(self.campaign, answers, "tell", self.datamodule.key)
+        write_answers(self.campaign, answers, "tell", self.datamodule.key, self.oracle)
 
     # -- processes -------------------------------------------------------------------------------------------------
 
@@ -273,19 +282,17 @@ class ActiveLearningLoop:
         """Return what was asked for; from a copy of this process, the campaign's folder, with the rest in a file."""
         self.model = model
         _compat.run_in_place(trainer)
+        stack = contextlib.ExitStack()
         try:
-            campaign, self._created_now = open_campaign(
-                self,
-                trainer,
-                acquisition,
-                resume=resume,
-            )
+            stack.enter_context(weights_kept_in_setup(model))
+            campaign, self._asked_now = open_campaign(self, trainer, acquisition, resume=resume)
             self._take(campaign)
             self._fits, self._fitted_now = begin_fits(self, trainer, campaign, self._fits)
             result = self._ask(trainer, acquisition, k) if what == "ask" else None
             if what == "run":
                 self._run(trainer, acquisition)
         finally:
+            stack.close()
             acquisition.unbind()
             self.datamodule.close()
             if self._fits is not None:
@@ -329,7 +336,7 @@ class ActiveLearningLoop:
             call_round_hook(trainer, "on_round_start", self)
             self._fit(trainer, number)
             if not self._is_over():
-                query(self, trainer, acquisition, number, self._next_query_size())
+                query(self, trainer, acquisition, number, self.query_size)
             self._report(trainer)
             call_round_hook(trainer, "on_round_end", self)
         self.status = "finished"
@@ -337,7 +344,7 @@ class ActiveLearningLoop:
     def _ask(self, trainer: pl.Trainer, acquisition: Acquisition, k: int | None) -> list[int]:
         assert self.campaign is not None
         campaign = self.campaign
-        already_asked = not self._created_now and len(self.pool.pending) > 0
+        already_asked = not self._asked_now and len(self.pool.pending) > 0
         if len(self.pool.labelled) == 0:  # only an initial set can be pending; later ones wait for `tell`
             self._collect(trainer)
         self._report(trainer)
@@ -345,19 +352,19 @@ class ActiveLearningLoop:
             if already_asked:
                 raise RuntimeError(
                     "Nothing is labelled yet: `tell` the labels of the initial samples first. Pending: "
-                    f"{_few(self.pool.pending)} ({len(self.pool.pending)} in all)."
+                    f"{_few(self.pool.pending)} ({len(self.pool.pending)} in all, in `loop.pool.pending`)."
                 )
             self.status = "waiting"
             return self.pool.pending.tolist()
         self._check_question(k)
         if self._is_over():
-            rank_zero_info("The campaign is over: the rounds, the budget or the pool are used up.")
+            rank_zero_info("The campaign is over: the rounds, the budget or the pool are used up, or `stop` says so.")
             self.status = "finished"
             return []
         number = campaign.next_round
         call_round_hook(trainer, "on_round_start", self)
         self._fit(trainer, number)
-        picked = query(self, trainer, acquisition, number, k if k is not None else self._next_query_size())
+        picked = query(self, trainer, acquisition, number, k if k is not None else self.query_size)
         self._report(trainer)
         call_round_hook(trainer, "on_round_end", self)
         self.status = "waiting"
@@ -367,24 +374,17 @@ class ActiveLearningLoop:
         assert self.campaign is not None
         return (
             (self.rounds is not None and self.campaign.next_round >= self.rounds)
-            or self._budget_left() <= 0
-            or len(self.pool.unlabelled) == 0
+            or len(affordable(self, self.pool.unlabelled)) == 0
+            or (self.stop is not None and len(self.history) > 0 and bool(self.stop(self.history)))
         )
-
-    def _budget_left(self) -> float:
-        if self.budget is None:
-            return math.inf
-        return self.budget - sum(self.pool.cost(unit) for unit in self.pool.labelled.tolist())
-
-    def _next_query_size(self) -> int:
-        return int(min(self.query_size, self._budget_left()))
 
     def _check_question(self, k: int | None) -> None:
         left = len(self.pool.unlabelled)
-        limits = {"pool": left, "sub-pool": min(self.subpool_size or left, left), "budget": self._budget_left()}
+        covered = count_affordable(self, self.pool.unlabelled)
+        limits = {"pool": left, "sub-pool": min(self.subpool_size or left, left), "budget": covered}
         for name, limit in limits.items():
             if k is not None and k > limit:
-                raise ValueError(f"`ask(k={k})` is more than the {name} has left, {limit:.0f}: ask for fewer.")
+                raise ValueError(f"`ask(k={k})` is more than the {name} has left, {limit}: ask for fewer.")
 
     def _is_fitted(self) -> bool:
         """Whether the last recorded fit saw exactly the present labels."""
@@ -424,7 +424,7 @@ class ActiveLearningLoop:
             rank_zero_info(str(result))
             row: dict[str, float] = {f"al/{name}": value for name, value in result.metrics.items()}
             row |= {f"al/{stage}_seconds": value for stage, value in result.seconds.items()}
-            row |= {"al/labelled": float(result.labelled), "al/round": float(result.round)}
+            row |= {"al/labelled": float(result.labelled), "al/round": float(result.round), "al/spent": result.spent}
             for logger in trainer.loggers:
                 logger.log_metrics(row, step=result.labelled)
                 logger.save()  # before it is taken as reported

@@ -13,9 +13,9 @@ from torch.utils import _pytree as pytree
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign import INITIAL_ROUND, INITIAL_WEIGHTS, Campaign, Event, state_file
-from lightning_al.checks import check_parameters, check_same_campaign, check_shapes, check_sizes
+from lightning_al.checks import check_budget, check_parameters, check_same_campaign, check_shapes, check_sizes
 from lightning_al.distributed import end_process_group_at_exit, on_rank_zero
-from lightning_al.fitting import RepeatedFit, cpu_copy
+from lightning_al.fitting import RepeatedFit
 from lightning_al.gradients.scoring_mode import batch_size_of
 from lightning_al.initial import choose_initial
 from lightning_al.options import first_line
@@ -24,6 +24,7 @@ from lightning_al.pool import Pool
 from lightning_al.querying import pick_initial, score
 from lightning_al.randomness import generator
 from lightning_al.redrawing import check_redrawable
+from lightning_al.weights import load_weights, whole, whole_copy
 
 if TYPE_CHECKING:
     from lightning_al.loop import ActiveLearningLoop
@@ -45,21 +46,26 @@ def open_campaign(
         resume: Whether an existing campaign may be gone on with.
 
     Returns:
-        The campaign, and whether it is new. Its initial set is asked for, not answered.
+        The campaign, and whether its initial set was asked for just now; it is not answered.
     """
     strategy = trainer.strategy
     _compat.connect(trainer, loop.model)
     strategy.setup_environment()
     end_process_group_at_exit()
+    loop.datamodule.seed = loop.seed
+    loop.datamodule.begin(trainer)
+    # As at the start of a fit: layers that are made here may depend on the data.
+    _compat.attach(trainer, loop.datamodule)
+    loop.model.setup("fit")
     _compat.configure_model(trainer)
     check_shapes(loop.model)
+    loop.datamodule.open(trainer, loop.model, loop.evaluate)
     if loop.reset == "fresh":
         check_redrawable(loop.model)
-    loop.datamodule.seed = loop.seed
-    loop.datamodule.open(trainer, loop.model, loop.evaluate)
     size = len(loop.datamodule.train_set)  # type: ignore[arg-type]
     if loop.oracle is None:
-        loop.oracle = DatasetOracle(loop.datamodule.train_set, loop.task)
+        loop.oracle = DatasetOracle()
+    loop.oracle.bind(loop.datamodule.train_set, loop.task)
     acquisition.bind(loop.task, loop.oracle)
     acquisition.check_pool(size)
     options = _describe(loop.options, acquisition)
@@ -73,6 +79,7 @@ def open_campaign(
     if events is None or len(events) == 1:  # a kill may come between the first two events
         initial = _choose(loop, trainer, size)
         loop.datamodule.check_training(len(initial))
+        check_budget(loop.budget, loop.oracle, initial)
         if loop.oracle.simulated:
             labels = on_rank_zero(strategy, lambda: _initial_labels(loop, initial))
     count_classes = "classes" in acquisition.requires and loop.task.num_classes is None
@@ -92,7 +99,7 @@ def open_campaign(
             ".num_classes` does not say. Define it, or give `clusters=`."
         )
     if events is None:
-        weights = loop.model.state_dict()
+        weights = whole(loop.model.state_dict())
         dirpath, events = on_rank_zero(
             strategy, lambda: _create(loop.dirpath or _new_folder(trainer), size, options, weights)
         )
@@ -105,7 +112,7 @@ def open_campaign(
         keys = [loop.datamodule.key(i) for i in initial]
         question = {"round": INITIAL_ROUND, "indices": initial, "keys": keys, "scores": [], "seconds": {}}
         campaign.apply(on_rank_zero(strategy, lambda: campaign.write("asked", **question)))
-    return campaign, new
+    return campaign, bool(initial)
 
 
 def begin_fits(
@@ -136,6 +143,7 @@ def begin_fits(
     def load(name: str) -> dict[str, Any] | None:
         return on_rank_zero(trainer.strategy, lambda: campaign.load_state(name))
 
+    on_rank_zero(trainer.strategy, campaign.remove_old_states)
     initial = load(INITIAL_WEIGHTS)
     if initial is None:
         raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")
@@ -158,11 +166,11 @@ def begin_fits(
 
 
 def _put_weights(model: pl.LightningModule, state: dict[str, Any], file: Path) -> None:
-    before = cpu_copy(model.state_dict())
+    before = whole_copy(model.state_dict())
     try:
-        model.load_state_dict(state["state_dict"])
+        load_weights(model, state["state_dict"])
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        model.load_state_dict(before)  # some of it may have been loaded
+        load_weights(model, before)  # some of it may have been loaded
         raise ValueError(
             f"{file} holds the weights of another model than this {type(model).__name__}. Go on with the model that "
             "the "

@@ -1,12 +1,16 @@
 """Where labels come from."""
 
 import json
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_al.randomness import generator
 from lightning_al.task import Task
 
 DATASET = "dataset"
@@ -40,6 +44,16 @@ class Oracle(ABC):
     simulated: bool = False
     """Whether answers come from labels that the data set has anyway, so that methods may read them all."""
 
+    def bind(self, dataset: Dataset, task: Task) -> None:  # noqa: B027 - most need neither
+        """Take note of the training data set and the task; called once they are known, before any question."""
+
+    def cost(self, index: int) -> float:
+        """What the label of a sample costs of the loop's ``budget``; 1 by default. What is declined costs nothing.
+
+        The same whenever it is asked.
+        """
+        return 1.0
+
     @abstractmethod
     def request(self, indices: Sequence[int]) -> None:
         """Ask for the labels of dataset ``indices``."""
@@ -63,7 +77,13 @@ class Answers(NamedTuple):
             TypeError: Naming each index and what is wrong with its label.
         """
         if self.refused:
-            said = " ".join(f"Dataset index {index}: {reason}" for index, reason in list(self.refused.items())[:5])
+            of_reason: dict[str, list[int]] = {}
+            for index, reason in self.refused.items():
+                of_reason.setdefault(reason, []).append(index)
+            said = " ".join(
+                f"Dataset index {', '.join(map(str, indices[:5]))}{', ...' * (len(indices) > 5)}: {reason}"
+                for reason, indices in list(of_reason.items())[:5]
+            )
             raise TypeError(f"{len(self.refused)} label(s) cannot be taken. {said}")
 
 
@@ -83,21 +103,44 @@ def sort_answers(answers: dict[int, Any], task: Task) -> Answers:
     return sorted_answers
 
 
+def costs(oracle: Oracle, indices: Sequence[int]) -> Tensor:
+    """What labels of dataset ``indices`` cost, (N,) float64.
+
+    Raises:
+        ValueError: If a cost is negative or not finite; the index is named.
+    """
+    if type(oracle).cost is Oracle.cost:
+        return torch.ones(len(indices), dtype=torch.float64)
+    found = [float(oracle.cost(i)) for i in indices]
+    wrong = [(i, cost) for i, cost in zip(indices, found, strict=True) if not (cost >= 0 and math.isfinite(cost))]
+    if wrong:
+        raise ValueError(
+            f"`{type(oracle).__name__}.cost` must give a number of at least 0, got {wrong[0][1]} for dataset index "
+            f"{wrong[0][0]}."
+        )
+    return torch.tensor(found, dtype=torch.float64)
+
+
 class DatasetOracle(Oracle):
     """Reveals the data set's own labels: a simulated campaign, as the papers run.
 
     Args:
-        dataset: A map-style data set with labels.
-        task: Finds the label in a sample.
+        dataset: A map-style data set with labels; default the loop's.
+        task: Finds the label in a sample; default the loop's.
     """
 
     annotator = DATASET
     simulated = True
 
-    def __init__(self, dataset: Dataset, task: Task) -> None:
+    def __init__(self, dataset: Dataset | None = None, task: Task | None = None) -> None:
         self.dataset = dataset
         self.task = task
         self._asked: list[int] = []
+
+    def bind(self, dataset: Dataset, task: Task) -> None:
+        """See :meth:`Oracle.bind`."""
+        self.dataset = dataset if self.dataset is None else self.dataset
+        self.task = task if self.task is None else self.task
 
     def request(self, indices: Sequence[int]) -> None:
         """See :meth:`Oracle.request`."""
@@ -105,6 +148,8 @@ class DatasetOracle(Oracle):
 
     def poll(self) -> dict[int, Any]:
         """Answer everything asked, at once."""
+        if self.dataset is None or self.task is None:
+            raise RuntimeError("`DatasetOracle` has no data set yet: give it one, or have the loop `bind` it.")
         answers = {i: self.task.targets(self.dataset[i]) for i in self._asked}
         self._asked.clear()
         return answers
@@ -119,3 +164,103 @@ class AwaitTell(Oracle):
     def poll(self) -> dict[int, Any]:
         """Know nothing yet."""
         return {}
+
+
+class NoisyOracle(Oracle):
+    """Another oracle with an annotator's faults, for experiments: wrong labels, none, late ones, at a price.
+
+    What happens to a sample follows from ``seed`` and its dataset index alone: it gets the same answer whenever it is
+    asked for, in whatever order, on resume too. Class labels only (integers).
+
+    Args:
+        oracle: Who really answers. Default: the data set's own labels.
+        flip: Share of labels that are replaced by another class, each other one as likely, 0 to 1.
+        classes: How many classes there are; needed to flip.
+        abstain: Share of samples that are declined, 0 to 1.
+        delay: How often :meth:`poll` is asked in vain before the answer to a request is there. The loop polls once a
+            run while it waits, and ``run`` then returns; a process that starts anew begins to count anew.
+        price: What a label costs: a number for all, or numbers by dataset index (a list with one for each sample, or a
+            mapping; what is not in it costs 1).
+        seed: Of flips and abstentions.
+
+    Raises:
+        TypeError: If ``oracle`` is none.
+        ValueError: If an option is out of range.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> from lightning_al import ClassificationTask
+        >>> data = TensorDataset(torch.zeros(6, 2), torch.arange(6) % 3)
+        >>> oracle = NoisyOracle(DatasetOracle(data, ClassificationTask()), flip=1.0, classes=3)
+        >>> oracle.request([0, 4])
+        >>> [int(label) == index % 3 for index, label in oracle.poll().items()]
+        [False, False]
+    """
+
+    annotator = "noisy"
+
+    def __init__(
+        self,
+        oracle: Oracle | None = None,
+        *,
+        flip: float = 0.0,
+        classes: int | None = None,
+        abstain: float = 0.0,
+        delay: int = 0,
+        price: float | list[float] | dict[int, float] = 1.0,
+        seed: int = 0,
+    ) -> None:
+        if oracle is not None and not isinstance(oracle, Oracle):
+            raise TypeError(f"`oracle` must be an `Oracle`, got {type(oracle).__name__}.")
+        for name, share in (("flip", flip), ("abstain", abstain)):
+            if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+                raise ValueError(f"`{name}` must be a share between 0 and 1, got {share!r}.")
+        for name, count, least in (("delay", delay, 0), ("classes", classes, 2)):
+            if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < least):
+                raise ValueError(f"`{name}` must be an integer of at least {least}, got {count!r}.")
+        if flip > 0 and classes is None:
+            raise ValueError(f"`flip={flip}` needs to know how many classes there are: give `classes=`.")
+        self.oracle = DatasetOracle() if oracle is None else oracle
+        self.flip = flip
+        self.classes = classes
+        self.abstain = abstain
+        self.delay = delay
+        self.price = price
+        self.seed = seed
+        self.simulated = self.oracle.simulated
+        self._waiting: dict[int, int] = {}
+        self._answers: dict[int, Any] = {}
+
+    def bind(self, dataset: Dataset, task: Task) -> None:
+        """See :meth:`Oracle.bind`."""
+        self.oracle.bind(dataset, task)
+
+    def cost(self, index: int) -> float:
+        """See :meth:`Oracle.cost`."""
+        if isinstance(self.price, Mapping):
+            return float(self.price.get(index, 1.0))
+        return float(self.price[index] if isinstance(self.price, Sequence) else self.price)
+
+    def request(self, indices: Sequence[int]) -> None:
+        """See :meth:`Oracle.request`."""
+        new = [i for i in indices if i not in self._waiting and i not in self._answers]
+        self._waiting.update(dict.fromkeys(new, self.delay))
+        self.oracle.request(new)
+
+    def poll(self) -> dict[int, Any]:
+        """Return what the other oracle answered and is not late, with its faults."""
+        self._answers.update(self.oracle.poll())
+        due = [i for i in self._answers if self._waiting.get(i, 0) <= 0]
+        self._waiting = {i: left - 1 for i, left in self._waiting.items() if i not in due}
+        return {i: self._faulty(i, self._answers.pop(i)) for i in due}
+
+    def _faulty(self, index: int, label: Any) -> Any:
+        draws = generator(self.seed, "noise", index)
+        declined, flipped = torch.rand(2, generator=draws, dtype=torch.float64).tolist()
+        if label is SKIP or declined < self.abstain:
+            return SKIP
+        if flipped >= self.flip:
+            return label
+        assert self.classes is not None
+        shift = 1 + int(torch.randint(self.classes - 1, (), generator=draws))
+        return (int(label) + shift) % self.classes

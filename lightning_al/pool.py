@@ -1,6 +1,7 @@
 """Which units of the data set are unlabelled, pending, labelled or skipped."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -54,6 +55,7 @@ class Pool:
         self._state = torch.zeros(size, dtype=torch.uint8)
         self._labelled: list[int] = []  # in the order in which the labels arrived
         self._pending: dict[int, None] = {}  # in the order asked
+        self._costs: dict[int, float] = {}  # of labels that did not cost 1
 
     def __len__(self) -> int:
         return len(self._state)
@@ -91,8 +93,13 @@ class Pool:
         return torch.tensor(self._labelled, dtype=torch.long)
 
     def cost(self, unit: int) -> float:
-        """What labelling ``unit`` costs of the budget. 1 unless a subclass says otherwise."""
-        return 1.0
+        """What the label of ``unit`` cost of the budget; 1 unless something else was said."""
+        return self._costs.get(unit, 1.0)
+
+    @property
+    def spent(self) -> float:
+        """What all labels cost."""
+        return len(self._labelled) - len(self._costs) + math.fsum(self._costs.values())
 
     def is_labelled(self, unit: int) -> bool:
         """Whether ``unit`` has a label."""
@@ -130,9 +137,16 @@ class Pool:
         self._state[values] = PENDING
         self._pending.update(dict.fromkeys(values))
 
-    def label(self, units: Indices) -> None:
-        """Mark ``units`` as labelled, whatever they were; those already labelled keep their place."""
+    def label(self, units: Indices, costs: Sequence[float] | None = None) -> None:
+        """Mark ``units`` as labelled, whatever they were; those already labelled keep their place.
+
+        ``costs``: what each label cost, if not 1.
+        """
         values = self.check(units)
+        for unit, cost in zip(values, costs if costs is not None else [1.0] * len(values), strict=True):
+            self._costs.pop(unit, None)
+            if cost != 1:
+                self._costs[unit] = cost
         self._labelled.extend(u for u in values if int(self._state[u]) != LABELLED)
         self._resolve(values, LABELLED)
 

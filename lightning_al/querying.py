@@ -18,6 +18,7 @@ from lightning_al.pool import Pool
 from lightning_al.randomness import derive_seed, generator
 from lightning_al.refitting import refit
 from lightning_al.scoring import score_pool
+from lightning_al.spending import affordable, count_affordable, within_budget
 
 NOT_OF_THE_PASS = {"classes", "labels"}
 """What an acquisition may require that does not come from a pass over samples."""
@@ -33,7 +34,9 @@ def query(loop: ActiveLearningLoop, trainer: pl.Trainer, acquisition: Acquisitio
     candidates = loop.pool.candidates(loop.subpool_size, generator=generator(loop.seed, number, "candidates"))
     if loop.subpool_size is not None and len(candidates) < loop.subpool_size:
         rank_zero_info(f"Only {len(candidates)} of subpool_size={loop.subpool_size} candidates are left.")
-    picked = pick(loop, trainer, acquisition, candidates, min(k, len(candidates)), number, "select")
+    candidates = affordable(loop, candidates)
+    k = min(k, count_affordable(loop, candidates))
+    picked = within_budget(loop, pick(loop, trainer, acquisition, candidates, k, number, "select"))
     event = loop.campaign.record(trainer.strategy, "asked", lambda: {"round": number, **picked})
     call_round_hook(trainer, "on_query_end", loop)
     return list(event["indices"])
@@ -164,20 +167,20 @@ def score(
     scored = [acquisition] if acquisition.requires - NOT_OF_THE_PASS else []
     if not scored and not check and (gather or acquisition.gathers):
         return {"index": indices}
-    sharded, local = loop.datamodule.pool_pass(indices, acquisition.batch_multiple)
+    sampler = loop.datamodule.pool_pass(indices, acquisition.batch_multiple)
     if not scored and not check:  # what comes from a file is dealt out too
-        if not sharded:
+        if sampler.num_replicas == 1:
             return {"index": indices}
-        shard = Shard.of_blocks(local, len(indices), trainer.strategy.root_device)
-        return LocalRows({"index": indices[local.start : local.stop]}, shard)
+        block = sampler.block
+        shard = Shard.of_blocks(block, len(indices), trainer.strategy.root_device)
+        return LocalRows({"index": indices[block.start : block.stop]}, shard)
     found = score_pool(
         trainer,
         loop.model,
         loop.datamodule,
         indices,
         scored,
-        sharded=sharded,
-        local=local,
+        sampler=sampler,
         seed=derive_seed(loop.seed, loop.campaign.next_round if loop.campaign is not None else 0, "score"),
         gather=gather,
         check=loop.task.check if check else None,

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from lightning_al.weights import in_pieces
+
 
 def _redraw_of(module: nn.Module) -> Callable[[], None] | None:
     for name in ("reset_parameters", "_reset_parameters"):  # attention and transformers have the second
@@ -31,8 +33,13 @@ def check_redrawable(model: nn.Module) -> None:
     """Refuse a model with parameters that :func:`redraw_parameters` does not draw.
 
     Raises:
-        ValueError: Naming the trainable parameters that keep their values.
+        ValueError: Naming the trainable parameters that keep their values; or if they are spread over processes.
     """
+    if in_pieces(model):
+        raise ValueError(
+            '`reset="fresh"` cannot draw weights that are sharded over processes: each would draw its own piece. Use '
+            '`reset="initial"`, or pass `reset=` a function of the model.'
+        )
     missing = not_redrawn(model)
     if missing:
         raise ValueError(

@@ -14,10 +14,12 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.fitting import RepeatedFit, cpu_copy
+from lightning_al.fitting import RepeatedFit
 from lightning_al.gradients.scoring_mode import tensors_of
 from lightning_al.randomness import seed_global
 from lightning_al.redrawing import not_redrawn, redraw_parameters
+from lightning_al.setting_up import set_flags
+from lightning_al.weights import whole_copy
 
 
 def refit(fits: RepeatedFit, round_number: int, member: int, *, weights: str, redraw: bool) -> dict[str, Tensor]:
@@ -53,6 +55,7 @@ def refit(fits: RepeatedFit, round_number: int, member: int, *, weights: str, re
 
 def _begin(fits: RepeatedFit, round_number: int, member: int, redraw: bool) -> None:
     model, reset = fits.model, fits.reset
+    set_flags(model, fits.flags)
     model.load_state_dict(fits.initial)
     if not redraw:
         return
@@ -106,7 +109,7 @@ def _checkpoints_in(scratch: Path, model: pl.LightningModule, *, keep: bool) -> 
 @contextlib.contextmanager
 def _as_it_was(model: pl.LightningModule) -> Iterator[None]:
     """Give the model its weights, buffers, gradients and flags back at the end."""
-    state = cpu_copy(model.state_dict())
+    state = whole_copy(model.state_dict())
     buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}  # also those not in the state
     flags = [(module, module.training) for module in model.modules()]
     parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]

@@ -1,6 +1,7 @@
 """The pool pass: what acquisitions need of each sample, in a known order, the same on every rank."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import lightning.pytorch as pl
@@ -24,7 +25,9 @@ class BlockSampler(DistributedSampler):
     """Deals a list out to ranks in contiguous blocks, cut only at multiples of ``multiple``.
 
     Lightning leaves a ``DistributedSampler`` alone, while its default deals rows out one by one, which would tear
-    groups apart and needs re-ordering. Every position goes to exactly one rank.
+    groups apart and needs re-ordering. Every position belongs to one rank. Shorter blocks are filled up by repeating
+    their last position, since models whose weights are spread over the ranks wait for each other in every batch; not
+    where groups would be torn (``multiple`` > 1), which such models cannot be scored by anyway.
 
     Args:
         dataset: Anything with a length.
@@ -35,6 +38,8 @@ class BlockSampler(DistributedSampler):
     Example:
         >>> [list(BlockSampler(range(7), multiple=2, num_replicas=2, rank=r)) for r in (0, 1)]
         [[0, 1, 2, 3], [4, 5, 6]]
+        >>> [list(BlockSampler(range(5), multiple=1, num_replicas=2, rank=r)) for r in (0, 1)]
+        [[0, 1, 2], [3, 4, 4]]
     """
 
     def __init__(self, dataset: Dataset | Sequence, *, multiple: int, num_replicas: int, rank: int) -> None:
@@ -43,12 +48,14 @@ class BlockSampler(DistributedSampler):
         groups = -(-n // multiple)
         cuts = [min(-(-groups * r // num_replicas) * multiple, n) for r in (rank, rank + 1)]
         self.block = range(*cuts)
+        longest = -(-groups // num_replicas)
+        self.repeated = longest - len(self.block) if multiple == 1 and len(self.block) else 0
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.block)
+        return chain(self.block, repeat(self.block.stop - 1, self.repeated))
 
     def __len__(self) -> int:
-        return len(self.block)
+        return len(self.block) + self.repeated
 
 
 def score_pool(
@@ -58,8 +65,7 @@ def score_pool(
     indices: Tensor,
     acquisitions: Sequence[Acquisition],
     *,
-    sharded: bool,
-    local: range,
+    sampler: BlockSampler,
     seed: int,
     gather: bool = True,
     check: Callable[[pl.LightningModule, Any], None] | None = None,
@@ -73,11 +79,10 @@ def score_pool(
     Args:
         trainer: The user's Trainer.
         model: The user's module.
-        datamodule: Its ``predict_dataloader`` yields the samples ``indices[local]``, in that order.
+        datamodule: Its ``predict_dataloader`` yields the samples of the sampler.
         indices: Dataset indices, the same on every rank.
         acquisitions: Those that share the pass.
-        sharded: Whether each rank sees a part; else every rank sees all.
-        local: The positions this rank sees.
+        sampler: Which of them this rank sees.
         seed: Of whatever draws random numbers in the pass: augmentation, stochastic models.
         gather: Whether every rank gets all rows of acquisitions whose rows stay where they are (not ``gathers``).
         check: Called with the model and each batch first, to refuse what cannot work.
@@ -91,6 +96,7 @@ def score_pool(
         ValueError: If rows are missing or surplus, or a score is NaN or infinite; the dataset indices are named.
     """
     collected: list[dict[str, RowStore]] = [{} for _ in acquisitions]
+    local = sampler.block
 
     def predict_step(batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
         if check is not None:
@@ -106,7 +112,7 @@ def score_pool(
                     who = type(acquisition).__name__
                     got = "a single number" if isinstance(values, Tensor) else f"a {type(values).__name__}"
                     raise TypeError(f"`{who}` must give tensors with one row per sample, got {got} as {name!r}.")
-                store.setdefault(name, RowStore(len(local))).add(values)
+                store.setdefault(name, RowStore(len(sampler))).add(values)
         return torch.empty(0)  # None would make Lightning warn
 
     shadowed = model.__dict__.get("predict_step")
@@ -136,16 +142,16 @@ def score_pool(
             if key in ("index", POSITION):
                 what = ", for the dataset indices" if key == "index" else ""
                 raise ValueError(f'`{name}.rows` returned the key "{key}", which is reserved{what}.')
-            if store.filled != len(local):
+            if store.filled != len(sampler):
                 raise ValueError(
-                    f"`{name}.rows` returned {store.filled} values of {key!r} for {len(local)} samples; it must return "
-                    "one per sample of the batch, first dimension first."
+                    f"`{name}.rows` returned {store.filled} values of {key!r} for {len(sampler)} samples; it must "
+                    "return one per sample of the batch, first dimension first."
                 )
-        rows = {key: store.rows() for key, store in stores.items()}
+        rows = {key: store.rows()[: len(local)] for key, store in stores.items()}
         if "score" in rows and rows["score"].ndim != 1:
             raise ValueError(f"`{name}` must give one score per sample, (B,), got shape {tuple(rows['score'].shape)}.")
         _check_finite(rows, indices[local.start : local.stop], len(indices), name)
-        if sharded and (gather or acquisition.gathers):
+        if sampler.num_replicas > 1 and (gather or acquisition.gathers):
             rows[POSITION] = torch.tensor(local, dtype=torch.long)
             keep = trainer.is_global_zero or not acquisition.gathers
             rows = gather_rows(rows, trainer.strategy.root_device, keep=keep)

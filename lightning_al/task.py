@@ -9,7 +9,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
-from lightning_al.functional.probabilities import check_logits
+from lightning_al.entries import BatchEntries, Entries, Forward
+from lightning_al.functional.probabilities import check_logits, residuals
 from lightning_al.functional.saal import mean_cross_entropy, pseudo_labels
 
 
@@ -43,6 +44,19 @@ class Task(ABC):
     def loss(self, logits: Tensor, targets: Any) -> Tensor:
         """Return the loss of each sample, (B,), averaged over its pixels or boxes."""
         return mean_cross_entropy(logits, targets)
+
+    def residuals(self, logits: Tensor) -> Tensor:
+        """Return the gradient of the loss under the model's own targets towards the last layer's outputs, (B, C).
+
+        Raises:
+            ValueError: If there is not one row of outputs for each sample.
+        """
+        if logits.ndim != 2:
+            raise ValueError(
+                f"Gradients of the last layer need logits of shape (B, C), got {tuple(logits.shape)}. Use an "
+                'acquisition with a score and `selection="top"`, or give the task `residuals(logits)`.'
+            )
+        return residuals(logits)
 
     def features(self, model: nn.Module, inputs: Any, layer: str | None = None) -> Tensor:
         """Return what the model makes of a sample before its last layer, (B, d).
@@ -151,23 +165,40 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     return layers[name]
 
 
-class ClassificationTask(Task):
-    """One class index per sample: batches ``(inputs, targets, ...)``, outputs (B, C).
+class ClassificationTask(BatchEntries, Task):
+    """One class index per sample: outputs (B, C) of batches ``(inputs, target, ...)``, or of dicts.
 
     Args:
-        outputs: What the model's forward gives: ``"logits"`` (also log-probabilities), or ``"probabilities"``, whose
-            logarithm is then taken.
+        outputs: What the model gives: ``"logits"`` (also log-probabilities), or ``"probabilities"``, whose logarithm is
+            then taken.
+        inputs: The entry of a batch that the model is called with: a position, or a name in a dict. Of a list of names
+            the entries are keyword arguments of the model (``["input_ids", "attention_mask"]``), of a list of positions
+            positional ones.
+        target: The entry with the class index.
+        forward: ``forward(model, inputs) -> outputs``, where outputs do not come from ``model(inputs)``.
 
     Raises:
-        ValueError: If ``outputs`` is neither.
+        ValueError: If ``outputs`` is neither, or ``inputs`` an empty list.
+        TypeError: If an entry is neither a position nor a name, or ``forward`` is no function.
 
     Example:
         >>> task = ClassificationTask()
         >>> task.with_label((torch.zeros(2), -1), 7)
         (tensor([0., 0.]), 7)
+        >>> task = ClassificationTask(inputs=["tokens", "mask"], target="label")
+        >>> sorted(task.inputs({"tokens": torch.ones(1, 3), "mask": torch.ones(1, 3), "label": torch.zeros(1)}))
+        ['mask', 'tokens']
     """
 
-    def __init__(self, outputs: str = "logits") -> None:
+    def __init__(
+        self,
+        outputs: str = "logits",
+        *,
+        inputs: Entries = 0,
+        target: int | str = 1,
+        forward: Forward | None = None,
+    ) -> None:
+        super().__init__(inputs=inputs, target=target, forward=forward)
         if outputs not in ("logits", "probabilities"):
             raise ValueError(f'`outputs` must be "logits" or "probabilities", got {outputs!r}.')
         self.outputs = outputs
@@ -178,53 +209,18 @@ class ClassificationTask(Task):
         """C of the model's outputs, once it was seen."""
         return self._classes
 
-    def _pair(self, batch: Any) -> Any:
-        if not isinstance(batch, (tuple, list)) or len(batch) < 2:
-            what = f"{type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, (tuple, list)) else "")
-            raise TypeError(
-                f"`ClassificationTask` expects batches and samples (inputs, target, ...), got a {what}. Give the loop "
-                "a `task=` whose `inputs`, `targets` and `with_label` know yours."
-            )
-        return batch
-
-    def inputs(self, batch: Any) -> Any:
-        """Return the first entry."""
-        if isinstance(batch, Tensor):  # a pool without targets
-            return batch
-        return batch[0] if isinstance(batch, (tuple, list)) and len(batch) == 1 else self._pair(batch)[0]
-
-    def targets(self, batch: Any) -> Any:
-        """Return the second entry."""
-        return self._pair(batch)[1]
-
     def logits(self, model: nn.Module, inputs: Any) -> Tensor:
-        """Return ``model(inputs)``, or its logarithm where the model gives probabilities."""
-        outputs = model(inputs)
+        """Return the outputs, or their logarithm where they are probabilities."""
+        outputs = self.outputs_of(model, inputs)
         if self.outputs == "probabilities":
             outputs = outputs.clamp(min=torch.finfo(outputs.dtype).tiny).log()
         return outputs
 
-    def with_label(self, sample: Any, label: Any) -> Any:
-        """Return ``sample`` with its second entry replaced, in the type that it had."""
-        if isinstance(sample, Tensor):
-            return (sample, label)
-        if isinstance(sample, (tuple, list)) and len(sample) == 1:
-            return (sample[0], label)
-        old = self._pair(sample)[1]
-        if isinstance(old, Tensor):
-            label = torch.as_tensor(label, dtype=old.dtype).reshape(old.shape)
-        elif type(old).__module__ == "numpy":
-            import numpy as np
-
-            label = np.full_like(old, label) if isinstance(old, np.ndarray) else type(old)(label)
-        if hasattr(sample, "_replace"):  # a named tuple
-            return sample._replace(**{sample._fields[1]: label})
-        return type(sample)((sample[0], label, *sample[2:]))
-
     def check(self, model: nn.Module, batch: Any) -> None:
         """Refuse logits of another shape than (B, C); warn where they look like probabilities."""
         inputs = self.inputs(batch)
-        logits = self.logits(model, inputs)
+        with self.explaining(inputs):
+            logits = self.logits(model, inputs)
         check_logits(logits)
         if isinstance(inputs, Tensor) and len(logits) != len(inputs):
             raise ValueError(
@@ -264,6 +260,8 @@ class ClassificationTask(Task):
         else:
             what = f"{label!r} ({type(label).__name__})"
         raise TypeError(
-            f"`ClassificationTask` needs class indices (integers) as labels, got {what}. For multi-hot, soft or "
-            "regression targets give the loop a `task=` with its own `loss`, `encode_label` and `decode_label`."
+            f"`ClassificationTask` needs class indices (integers) as labels, got {what}. If the class is another "
+            "entry of the samples, say which: `task=ClassificationTask(inputs=..., target=...)`. For multi-hot targets "
+            "there is `task=MultiLabelTask()`; for soft ones give the loop a `task=` with its own `loss`, "
+            "`encode_label` and `decode_label`."
         )

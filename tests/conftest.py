@@ -1,6 +1,7 @@
 """What every test gets: one thread per process, and nothing left behind of distributed runs."""
 
 import os
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -10,6 +11,16 @@ import torch
 from lightning_al.distributed import end_process_group
 
 _LEAKS = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _temporary_files_beside_the_tests_own(tmp_path_factory):
+    """Lightning leaves a folder for each `fit` on forked processes, torch a file for each error in one."""
+    folder = str(tmp_path_factory.mktemp("temporary"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture(autouse=True)

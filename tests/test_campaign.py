@@ -129,8 +129,45 @@ def test_state_is_plain_and_cannot_run_code(tmp_path):
             return (os.system, ("touch /tmp/never",))
 
     torch.save({"a": Hostile()}, tmp_path / "hostile.ckpt")
-    with pytest.raises(Exception, match=r"[Ww]eights"):
-        campaign.load_state("hostile.ckpt")
+    (tmp_path / "half.ckpt").write_bytes((tmp_path / "w" / "x.ckpt").read_bytes()[:200])
+    for name in ("hostile.ckpt", "half.ckpt"):
+        with pytest.raises(ValueError, match=f"{tmp_path / name} is damaged, or not of this campaign .*Restore it"):
+            campaign.load_state(name)
+
+
+def test_only_what_goes_with_the_last_fit_is_kept(tmp_path):
+    campaign = begin(tmp_path)
+    asked(campaign, -1, [3, 1])
+    answered(campaign, [3, 1], [0, 2])
+
+    def learn(number, *others):
+        """What is on disk when a fit has just been recorded, as at a kill."""
+        names = [campaign.round_file(name) for name in ("weights", "member_1")]
+        for name in [*names, f"round_{number}/resume.ckpt", *others]:
+            campaign.save_state(name, {})
+        fitted(campaign, number, 0.5)
+        return set(names)
+
+    def there():
+        campaign.remove_old_states()
+        paths = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+        return {str(path) for path in paths if path.parts[0] != "ledger"}
+
+    first = learn(0, "round_0/checkpoints/mine.ckpt", "returned.ckpt", "round_0/x.ckpt.tmp", "initial.ckpt")
+    kept = {"initial.ckpt", "round_0/checkpoints/mine.ckpt"}
+    assert there() == first | kept
+    answered(campaign, [5], [1])  # so that the fit begins again, and is killed
+    campaign.save_state("round_0/resume.ckpt", {})
+    assert there() == first | kept | {"round_0/resume.ckpt"}
+    again = learn(0)
+    assert not again & first
+    assert there() == again | kept
+    asked(campaign, 0, [7])
+    second = learn(1, "round_0/epoch=3.ckpt")  # the last is the user's
+    campaign.writes = False  # another rank
+    assert there() > again | second | kept
+    campaign.writes = True
+    assert there() == second | kept | {"round_0/epoch=3.ckpt"}
 
 
 def test_ranks_that_do_not_write_still_take_note(tmp_path):

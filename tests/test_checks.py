@@ -38,6 +38,12 @@ def test_objects_of_pytorch_lightning(tmp_path):
     refused(tmp_path, TypeError, words, trainer=pl.Trainer(accelerator="cpu", logger=False))
 
 
+def test_validation_after_as_many_batches_as_there_are_or_over_epochs(tmp_path):
+    start(tmp_path, model=Net(), trainer=make_trainer(tmp_path, val_check_interval=2))
+    trainer = make_trainer(tmp_path, val_check_interval=3, check_val_every_n_epoch=None)
+    start(tmp_path, model=Net(), trainer=trainer, dirpath=tmp_path / "d")
+
+
 def test_which_scores_are_not_finite(tmp_path):
     x, _ = make_data()
     poison = tuple(x[17].tolist())

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from lightning_al import Campaign
-from lightning_al.cli import ActiveLearningCLI, main
+from lightning_al.cli import ActiveLearningCLI, _is_ours, main
 
 ROOT = Path(__file__).parent.parent
 RECIPE = """
@@ -259,3 +259,30 @@ def test_python_dash_m():
         [sys.executable, "-m", "lightning_al", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == version("lightning_al")
+
+
+def test_a_cli_of_ones_own_classes(recipe, tmp_path):
+    """`LightningCLI(Net, Data)` with another name: the classes were taken for other arguments."""
+    from tests.projects import Data, Net
+
+    text = RECIPE.replace("model:\n  class_path: tests.projects.Net\n", "model:\n  lr: 0.1\n")
+    path = tmp_path / "own.yaml"
+    path.write_text(text.replace("data:\n  class_path: tests.projects.Data\n", "data:\n  n: 40\n"))
+    for given, named in [((Net, Data), {}), ((Net,), {"datamodule_class": Data})]:
+        cli = ActiveLearningCLI(*given, **named, args=["run", "-c", str(path)])
+        assert (cli.model.lr, cli.datamodule.n) == (0.1, 40)
+        assert [r.labelled for r in cli.loop.history] == [6, 10, 14]
+
+
+def test_an_error_of_the_users_own_keeps_its_traceback(recipe, tmp_path):
+    from tests.projects import Net
+
+    class Fails(Net):
+        def forward(self, x):
+            raise KeyError("mine")
+
+    path = tmp_path / "fails.yaml"
+    path.write_text(RECIPE.replace("model:\n  class_path: tests.projects.Net\n", ""))
+    with pytest.raises(ValueError, match="KeyError: 'mine'") as caught:
+        ActiveLearningCLI(Fails, args=["run", "-c", str(path)])
+    assert not _is_ours(caught.value)

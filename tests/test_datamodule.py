@@ -71,7 +71,7 @@ def test_pool_predict_takes_the_predict_set(tmp_path):
 
     active = opened(tmp_path, Predicts(), pool_source="predict")
     assert active.pool_set is not active.train_set
-    assert active.datamodule.calls == ["prepare", "setup fit", "setup predict", "setup validate"]
+    assert active.datamodule.calls == ["prepare", "setup fit", "setup validate", "setup predict"]
 
 
 def test_labels_are_the_told_ones_in_the_type_they_had(tmp_path):

@@ -149,15 +149,15 @@ SCRIPT = textwrap.dedent(
     import json, sys
     from datetime import timedelta
     from lightning.pytorch.strategies import DDPStrategy
-    from lightning_al import ActiveLearningLoop
-    from lightning_al.acquisition import SAAL
+    from lightning_al import ActiveLearningLoop, acquisition
     from tests.projects import Data, make_trainer
     from tests.test_processes import Frozen
 
-    folder, start, devices = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    folder, start, devices, name, options = *sys.argv[1:3], int(sys.argv[3]), sys.argv[4], json.loads(sys.argv[5])
     if __name__ == "__main__":
         strategy = DDPStrategy(start_method=start, timeout=timedelta(seconds=60)) if devices > 1 else "auto"
-        trainer = make_trainer(folder, acquisition=SAAL(), strategy=strategy, devices=devices, max_epochs=1)
+        made = getattr(acquisition, name)(**options)
+        trainer = make_trainer(folder, acquisition=made, strategy=strategy, devices=devices, max_epochs=1)
         loop = ActiveLearningLoop(Frozen(), Data(), initial=6, query_size=5, rounds=2, subpool_size=37)
         history = loop.run(trainer)
         json.dump([r.picked for r in history], open(f"{folder}/{start}-{devices}-{trainer.global_rank}.json", "w"))
@@ -165,13 +165,13 @@ SCRIPT = textwrap.dedent(
 )
 
 
-def script(tmp_path, start, devices, *launcher):
+def script(tmp_path, start, devices, *launcher, acquisition="SAAL", **given):
     root = Path(__file__).parent.parent
     path = tmp_path / "script.py"
     path.write_text(SCRIPT)
     env = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE")}
     env |= {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    command = [*launcher, str(path), str(tmp_path), start, str(devices)]
+    command = [*launcher, str(path), str(tmp_path), start, str(devices), acquisition, json.dumps(given)]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads(p.read_text()) for p in sorted(tmp_path.glob(f"{start}-{devices}-*.json"))]
@@ -190,6 +190,16 @@ def test_popen_and_torchrun_pick_what_one_process_picks(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"), [("VAAL", {"steps": 5, "width": 4}), ("QueryByCommittee", {"members": 2})]
+)
+def test_what_trains_beside_the_model_does_so_under_torchrun(tmp_path, name, options):
+    """A Trainer of its own, or the user's again, inside the processes of the user's."""
+    [one] = script(tmp_path, "popen", 1, sys.executable, acquisition=name, **options)
+    assert script(tmp_path, "popen", 2, *TORCHRUN, acquisition=name, **options) == [one, one]
+
+
+@pytest.mark.slow
 def test_spawn_picks_what_one_process_picks(tmp_path):
     [one] = script(tmp_path, "popen", 1, sys.executable)
     assert script(tmp_path, "spawn", 2, sys.executable) == [one]
@@ -200,6 +210,7 @@ SHARDED = textwrap.dedent(
     import json, sys
     from lightning.pytorch.strategies import ModelParallelStrategy
     from lightning_al import ActiveLearningLoop
+    from lightning_al.fitting import RepeatedFit
     from tests.projects import Data, make_trainer
     from tests.test_processes import Frozen
 
@@ -211,6 +222,7 @@ SHARDED = textwrap.dedent(
             self.log("val_acc", 1.0)
 
     folder, data, tensor = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    RepeatedFit.checkpoint_every_seconds = 0.0  # none: they would be folders
     if __name__ == "__main__":
         strategy = ModelParallelStrategy(data_parallel_size=data, tensor_parallel_size=tensor)
         options = {"strategy": strategy, "devices": data * tensor} if data * tensor > 1 else {}
@@ -236,3 +248,58 @@ def test_sharded_weights_pick_what_one_process_picks(tmp_path, data, tensor):
         assert done.returncode == 0, done.stderr[-3000:]
         picked.append(json.loads((tmp_path / f"{sizes[0]}-{sizes[1]}.json").read_text()))
     assert picked[0] == picked[1]
+
+
+RESUMED = textwrap.dedent(
+    """
+    import sys
+    import torch
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.strategies import ModelParallelStrategy
+    from torch.distributed.fsdp import fully_shard
+    from lightning_al import ActiveLearningLoop
+    from lightning_al.weights import in_pieces, whole
+    from tests.projects import Data, Net, make_trainer, picks
+
+    class Sharded(Net):
+        def configure_model(self):
+            if not in_pieces(self):
+                fully_shard(self.net, mesh=self.device_mesh["data_parallel"])
+
+    def campaign(name, rounds, reset, weights, one_file):
+        strategy = ModelParallelStrategy(2, 1, save_distributed_checkpoint=not one_file)
+        keep = [ModelCheckpoint(monitor="val_acc", mode="max")] if weights == "best" else []
+        of_all = {"strategy": strategy, "devices": 2, "max_epochs": 2, "enable_checkpointing": True}
+        trainer = make_trainer(sys.argv[1], *keep, **of_all)
+        model = Sharded()
+        options = {"reset": reset, "weights": weights, "dirpath": f"{sys.argv[1]}/{name}"}
+        loop = ActiveLearningLoop(model, Data(), initial=8, query_size=4, rounds=rounds, **options)
+        history = loop.run(trainer, resume=True)
+        assert in_pieces(model)
+        return picks(history), [r.metrics for r in history], whole(model.state_dict())
+
+    if __name__ == "__main__":
+        for i, options in enumerate([("continue", "last", True), ("warm", "best", False), ("initial", "best", True)]):
+            wanted = campaign(f"whole_{i}", 3, *options)
+            campaign(f"part_{i}", 1, *options)
+            got = campaign(f"part_{i}", 3, *options)
+            assert got[:2] == wanted[:2], (options, got[:2], wanted[:2])
+            for name, value in wanted[2].items():
+                assert torch.equal(value, got[2][name]), (options, name)
+        try:
+            campaign("fresh", 1, "fresh", "last", True)
+        except ValueError as error:
+            assert "sharded over processes" in str(error)
+        else:
+            raise AssertionError("not refused")
+    """
+)
+
+
+def test_sharded_weights_go_on_after_a_resume(tmp_path):
+    """With momentum, the best weights of a round, checkpoints in pieces or in one file; they really train."""
+    (tmp_path / "resumed.py").write_text(RESUMED)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "resumed.py", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -18,11 +18,17 @@ from tests.test_processes import fork
 
 @given(n=st.integers(0, 60), multiple=st.integers(1, 9), world=st.integers(1, 5))
 def test_blocks_are_contiguous_whole_and_cut_at_multiples(n, multiple, world):
-    blocks = [list(BlockSampler(range(n), multiple=multiple, num_replicas=world, rank=r)) for r in range(world)]
+    samplers = [BlockSampler(range(n), multiple=multiple, num_replicas=world, rank=r) for r in range(world)]
+    blocks = [list(sampler.block) for sampler in samplers]
     assert [i for block in blocks for i in block] == list(range(n))
     assert all(block[0] % multiple == 0 for block in blocks if block)
     groups = [-(-len(block) // multiple) for block in blocks]
     assert max(groups) - min(groups) <= 1
+    for sampler in samplers:
+        assert len(sampler) == len(list(sampler))
+        assert list(sampler) == [*sampler.block, *list(sampler.block)[-1:] * sampler.repeated]
+    if multiple == 1 and n >= world:
+        assert len({len(sampler) for sampler in samplers}) == 1
 
 
 class Probe(L.Callback):

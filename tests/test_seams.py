@@ -63,11 +63,11 @@ def test_several_acquisitions_share_one_pass(tmp_path):
     trainer, model = make_trainer(tmp_path), Counting()
     loop.datamodule.trainer = trainer
     indices = torch.tensor([9, 3, 40, 7, 12])
-    sharded, local = loop.datamodule.pool_pass(indices, 1)
+    sampler = loop.datamodule.pool_pass(indices, 1)
     both = [Entropy(), FarFromLabelled()]
     for acquisition in both:
         acquisition.bind(ClassificationTask(), loop.oracle)
-    one, two = score_pool(trainer, model, loop.datamodule, indices, both, sharded=sharded, local=local, seed=0)
+    one, two = score_pool(trainer, model, loop.datamodule, indices, both, sampler=sampler, seed=0)
     assert len(passes) == 1
     x = make_data()[0][indices]
     torch.testing.assert_close(two["logits"], model.eval()(x).detach())

@@ -4,7 +4,13 @@ import lightning as L
 import pytest
 import torch
 import torchmetrics
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
@@ -12,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import SAAL, Entropy, Margin
+from tests.projects import Data, Net, make_trainer
 
 
 class Shapes(Dataset):
@@ -207,3 +214,31 @@ def test_a_boring_project(tmp_path, acquisition):
         history = ActiveLearningLoop(model, BoringData(), initial=8, query_size=8, rounds=2).run(trainer)
     assert [r.labelled for r in history] == [8, 16, 24]
     assert len({float(w.norm()) for w in [start, *watch]}) == 4
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [
+        lambda: [StochasticWeightAveraging(0.05), EarlyStopping("val_acc", mode="max", min_delta=2.0, patience=1)],
+        lambda: [GradientAccumulationScheduler({0: 1, 2: 2})],
+    ],
+    ids=["averaging that is stopped early", "accumulation"],
+)
+def test_callbacks_that_change_the_trainer_s_schedule(tmp_path, callbacks):
+    """Each round is as long as the first, whatever the fit before left in the Trainer."""
+
+    steps = []
+
+    class Counted(Net):
+        def on_train_start(self):
+            steps.append(-self.trainer.global_step)
+
+        def on_train_end(self):
+            steps[-1] += self.trainer.global_step
+
+    model = Counted(batch_norm=True)
+    trainer = make_trainer(tmp_path, *callbacks(), max_epochs=4)
+    loop = ActiveLearningLoop(model, Data(batch_size=2), initial=8, query_size=8, rounds=2)
+    loop.run(trainer)
+    assert steps == [steps[0] * n for n in (1, 2, 3)]
+    assert (trainer.max_epochs, trainer.accumulate_grad_batches) == (4, 1)

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_al.distributed import Shard
-from lightning_al.functional.probabilities import residuals
 from lightning_al.functional.selection import badge, kmeans_plusplus, top_k
 from lightning_al.gradients import plain_outputs
 from lightning_al.options import check_choice
@@ -199,7 +198,7 @@ class Acquisition(Callback):
         """
         inputs = self.task.inputs(batch)
         logits, features = plain_outputs(model, inputs, partial(self.task.logits_and_features, layer=layer))
-        return {"residuals": residuals(logits), "features": features}
+        return {"residuals": self.task.residuals(logits), "features": features}
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the score of each sample of a batch, (B,). Larger = more wanted."""

@@ -127,8 +127,7 @@ class QueryByCommittee(Acquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the disagreement of the members about each sample, (B,)."""
-        if self._states == [None]:  # the rehearsal
-            check_whole(model)
+        check_whole(model)
         inputs = self.task.inputs(batch)
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._states = _moved(self._states, device)

@@ -21,7 +21,7 @@ from lightning_al.options import check_count, check_number
 from lightning_al.oracle import Oracle
 from lightning_al.randomness import derive_seed, generator
 from lightning_al.task import Task
-from lightning_al.training.adversarial import AdversarialOptions, AdversarialTraining, EndlessBatches
+from lightning_al.training.adversarial import AdversarialOptions, AdversarialTraining, EndlessBatches, Together
 from lightning_al.training.apart import fit_apart
 
 SEEN_FOR_SCALE = 2048
@@ -188,8 +188,8 @@ class VAAL(Acquisition):
             seconds=self.seconds,
             seed=derive_seed(query.seed, "vae"),
         )
-        loaders = {kind: query.loader(order) for kind, order in batches.items()}
-        fit_apart(query.trainer, training, loaders, steps=self.steps, seed=query.seed)
+        together = Together({kind: query.loader(order) for kind, order in batches.items()})
+        fit_apart(query.trainer, training, together, steps=self.steps, seed=query.seed)
         state = {name: value.detach().clone() for name, value in networks.state_dict().items()}
         if not all(bool(value.isfinite().all()) for value in state.values()):
             raise ValueError(

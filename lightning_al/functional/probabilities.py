@@ -99,7 +99,8 @@ def check_logits(logits: Tensor) -> None:
     if not isinstance(logits, Tensor):
         raise TypeError(
             f"Logits must be a tensor of shape (B, C), got {type(logits).__name__}. If the model returns something "
-            "else (a dict, a tuple), give the loop a `task=` whose `logits(model, inputs)` picks the tensor out."
+            "else (a dict, a tuple), say where they are: `task=ClassificationTask(forward=lambda model, inputs: "
+            "model(inputs)[0])`, or a `task=` of your own with `logits(model, inputs)`."
         )
     if not logits.is_floating_point():
         raise TypeError(

@@ -18,6 +18,7 @@ from lightning_al.gradients.scoring_mode import (
     ForwardOf,
     as_parameter,
     batch_size_of,
+    check_whole,
     copies_for_model,
     scoring_mode,
     unwrapped,
@@ -84,6 +85,7 @@ def sharpness_bound(
         The terms, (B,) each, at least float32.
 
     Raises:
+        TypeError: If weights are sharded over processes.
         ValueError: If an option is out of range, or the model has no trainable parameter.
 
     Example:
@@ -97,6 +99,7 @@ def sharpness_bound(
     losses_of = loss_fn if loss_fn is not None else mean_cross_entropy
     root = ForwardOf(unwrapped(model), forward)
     terms: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    check_whole(model)
     with scoring_mode(model), _differentiable_attention():
         weights = {n: at_least_float32(p.detach()).clone() for n, p in root.named_parameters() if p.requires_grad}
         if not weights:

@@ -32,6 +32,7 @@ from lightning_al.gradients.scoring_mode import (
     attributes_kept,
     batch_size_of,
     call_with,
+    check_whole,
     copy_for_model,
     is_half,
     plain_layers,
@@ -84,6 +85,7 @@ class _Model(NamedTuple):
 
 
 def _prepare(model: nn.Module, forward: Forward | None) -> _Model:
+    check_whole(model)
     root = ForwardOf(unwrapped(model), forward)
     if any(map(nn.parameter.is_lazy, (*root.parameters(), *root.buffers()))):
         raise ValueError(
@@ -493,6 +495,7 @@ def score_groups(
         The scores in order, (B,), detached, in the weights' precision, at least float32.
 
     Raises:
+        TypeError: If weights are sharded over processes.
         ValueError: If the model has no trainable parameter, or the inputs have no common batch dimension.
     """
     n = batch_size_of(inputs)

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.precision import at_least_float32
+from lightning_al.weights import in_pieces
 
 Forward = Callable[[nn.Module, Any], Any]
 
@@ -195,16 +196,16 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def check_whole(model: nn.Module) -> None:
-    """Refuse a model that :func:`plain_outputs` cannot run with other tensors than its own.
+    """Refuse a model that cannot be run with other weights than its own, each sample's or another fit's.
 
     Raises:
         TypeError: If weights are sharded over processes.
     """
-    sharded = [name for name, p in model.named_parameters() if hasattr(p, "full_tensor")]
-    if sharded:
+    if in_pieces(model):
         raise TypeError(
-            f"Weights of {type(model).__name__} are sharded over processes (`{sharded[0]}`), so that no second set of "
-            'weights can be run in it. Use `strategy="ddp"`.'
+            f"Weights of {type(model).__name__} are sharded over processes, so that samples have no gradients of their "
+            'own and no other weights can be run in it. Use `strategy="ddp"`, or an acquisition of logits or features: '
+            "`BADGE`, say, takes the gradients of the last layer in closed form."
         )
 
 

@@ -1,7 +1,7 @@
 """Training of a VAE and a discriminator against each other, on labelled and unlabelled samples."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,20 @@ class EndlessBatches:
                 ahead += self.indices[torch.randperm(len(self.indices), generator=draws)].tolist()
             yield ahead[: self.size]
             del ahead[: self.size]
+
+
+class Together:
+    """Batches of several loaders side by side, by name.
+
+    Not a loader itself: Lightning would warn of those with few workers, before each query.
+    """
+
+    def __init__(self, loaders: Mapping[str, Iterable[Any]]) -> None:
+        self.loaders = loaders
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for parts in zip(*self.loaders.values(), strict=True):
+            yield dict(zip(self.loaders, parts, strict=True))
 
 
 class AdversarialTraining(pl.LightningModule):

@@ -1,6 +1,6 @@
 """Fits beside the user's: a module of one's own, on the user's device, that leaves nothing behind."""
 
-import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,7 +14,9 @@ from lightning_al.randomness import seed_global
 PRECISIONS = ("64-true", "32-true", "16-mixed", "bf16-mixed")
 
 
-def fit_apart(trainer: pl.Trainer, module: pl.LightningModule, batches: Any, *, steps: int | None, seed: int) -> None:
+def fit_apart(
+    trainer: pl.Trainer, module: pl.LightningModule, batches: Iterable[Any], *, steps: int | None, seed: int
+) -> None:
     """Fit ``module`` for one endless epoch with a Trainer of its own, in this process alone.
 
     The Trainer works on this process's device and in the precision of the user's, shows its progress if that one does,
@@ -24,15 +26,14 @@ def fit_apart(trainer: pl.Trainer, module: pl.LightningModule, batches: Any, *, 
     Args:
         trainer: The user's.
         module: What is fitted. May end the fit by ``self.trainer.should_stop``.
-        batches: Its train loader or loaders.
+        batches: What it is trained on, in order.
         steps: The number of batches; None: until the module ends the fit.
         seed: Of what is drawn from the global generators.
     """
     precision = str(trainer.precision)
     if precision in ("16-true", "bf16-true"):
         precision = precision.replace("true", "mixed")
-    with isolate_rng(), _compat.quiet_infos(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    with isolate_rng(), _compat.quiet_infos():
         seed_global(seed)
         apart = pl.Trainer(
             accelerator=trainer.accelerator.name(),

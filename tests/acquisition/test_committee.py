@@ -200,6 +200,24 @@ def test_snapshots_survive_a_kill_in_the_middle_of_the_fit(tmp_path, monkeypatch
     killed_and_resumed(tmp_path, make, lambda folder: run(folder, make(), Killer(batches)))
 
 
+def test_snapshots_of_a_killed_fit_go_when_its_labels_have_changed(tmp_path):
+    def begin(*callbacks):
+        trainer = make_trainer(tmp_path, *callbacks, acquisition=QueryByCommittee(3, source="snapshots"), max_epochs=3)
+        return ActiveLearningLoop(Net(), Data(), initial=8, query_size=3, dirpath=tmp_path / "c"), trainer
+
+    loop, trainer = begin(Killer(4))
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        loop.ask(trainer)
+    killed = list((tmp_path / "c").rglob("snapshot_*.ckpt"))
+    assert len(killed) == 2
+    loop, trainer = begin()
+    loop.tell([3], [1])
+    loop.ask(trainer)
+    left = [path for path in (tmp_path / "c").rglob("*.ckpt") if path.name != "initial.ckpt"]
+    assert len(left) == 4  # three snapshots and the weights
+    assert not set(left) & set(killed)
+
+
 # ------------------------------------------------------------------------------------------------------------ snapshots
 
 

@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import lightning as L
 import pytest
@@ -55,6 +56,17 @@ def campaign(tmp_path, acquisition, data=None, model=None, resume=False, **optio
     loop = ActiveLearningLoop(model or Averages(), data or Pictures(), **options)
     loop.run(make_trainer(tmp_path, acquisition=acquisition, max_epochs=1), resume=resume)
     return loop
+
+
+@BOTH
+def test_nobody_is_warned_of_loaders_that_are_not_theirs(tmp_path, monkeypatch, cls):
+    where = "lightning.pytorch.trainer.connectors.data_connector.suggested_max_num_workers"
+    monkeypatch.setattr(where, lambda *_: 16)  # as on a larger machine
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        campaign(tmp_path, cls(**SMALL), rounds=1)
+    told = [str(w.message) for w in seen if "does not have many workers" in str(w.message)]
+    assert sum("train_dataloader" in message for message in told) == 2  # one for each of the user's fits
 
 
 # ------------------------------------------------------------------------------------------------------------- options

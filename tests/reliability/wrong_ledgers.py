@@ -370,7 +370,7 @@ ASKED = [
         "ask: nothing is labelled",
         lambda p: p.loop(oracle=AwaitTell()).ask(p.trainer()),
         RuntimeError,
-        r"Nothing is labelled yet: `tell` the labels.*\(6 in all\)",
+        r"Nothing is labelled yet: `tell` the labels.*\(6 in all",
     ),
     *(
         (

@@ -23,8 +23,8 @@ from tests.reliability.wrong import Row
 # ----------------------------------------------------------------------------------------------------- of the loop
 
 NAN = math.nan
-COUNTS = ["query_size", "rounds", "budget", "subpool_size", "pool_batch_size", "seed", "initial"]
-LEAST = {"query_size": 1, "rounds": 0, "budget": 1, "subpool_size": 1, "pool_batch_size": 1, "seed": 0, "initial": 1}
+COUNTS = ["query_size", "rounds", "subpool_size", "pool_batch_size", "seed", "initial"]
+LEAST = {"query_size": 1, "rounds": 0, "subpool_size": 1, "pool_batch_size": 1, "seed": 0, "initial": 1}
 NO_COUNTS = [1.5, NAN, True, "5"]
 
 LOOP: list[tuple[dict[str, Any], type[Exception], str]] = [
@@ -33,6 +33,11 @@ LOOP: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({name: least - 1}, ValueError, rf"`{name}` must be at least {least}, got {least - 1}")
         for name, least in LEAST.items()
     ),
+    *(
+        ({"budget": value}, (TypeError, ValueError), rf"`budget` must be .*above 0 and finite.*got {value!r}")
+        for value in (0, -1.5, NAN, math.inf, True, "5")
+    ),
+    ({"stop": "accuracy"}, TypeError, "`stop` must be a `StopRule` or a function of the history, got 'accuracy'"),
     ({"query_size": None}, TypeError, "`query_size` must be an integer of at least 1, got None"),
     ({"query_size": 55}, ValueError, "`query_size=55` is larger than the pool: 60 samples less 6 .* at most 54"),
     ({"query_size": 9, "subpool_size": 8}, ValueError, "`query_size=9` is larger .*`subpool_size=8`. Make"),

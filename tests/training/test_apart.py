@@ -1,4 +1,5 @@
 import random
+import warnings
 
 import lightning as L
 import numpy as np
@@ -88,6 +89,16 @@ def test_nothing_is_left_behind(tmp_path):
     assert not module.seen[0][3].loggers
     assert not module.seen[0][3].checkpoint_callbacks
     assert flags == (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark)
+
+
+def test_warnings_that_were_shown_are_not_shown_again(tmp_path):
+    """A change of the filters, which is global, has Python forget what it showed."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            warnings.warn("shown once", stacklevel=1)
+            fit_apart(make_trainer(tmp_path), Counting(), loader(), steps=1, seed=0)
+    assert [str(w.message) for w in seen].count("shown once") == 1
 
 
 def test_the_environment_of_several_processes_is_not_its_own(tmp_path, monkeypatch):

@@ -1,0 +1,153 @@
+"""Where inputs and target are in a batch: at positions of a tuple, or under names of a dict."""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+Entries = int | str | list[int] | list[str]
+"""Where something is in a batch: a position, or a name in a dict; several for what goes to the model side by side."""
+
+Forward = Callable[[nn.Module, Any], Any]
+"""``forward(model, inputs) -> outputs``."""
+
+
+class BatchEntries:
+    """Finds inputs and target in tuples by position, in dicts by name: what most tasks are made of.
+
+    Args:
+        inputs: The entry that the model is called with: a position, or a name in a dict. Of a list of names the entries
+            are keyword arguments of the model, of a list of positions positional ones.
+        target: The entry with the target.
+        forward: ``forward(model, inputs) -> outputs``, where outputs do not come from ``model(inputs)``: of a GAN's
+            module with ``forward`` for its generator, ``lambda gan, images: gan.discriminator(images)``.
+
+    Raises:
+        TypeError: If an entry is neither a position nor a name, or ``forward`` is no function.
+        ValueError: If ``inputs`` is an empty list.
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs: Entries = 0,
+        target: int | str = 1,
+        forward: Forward | None = None,
+    ) -> None:
+        several = isinstance(inputs, (list, tuple))
+        entries: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        if not entries:
+            raise ValueError("`inputs` is an empty list; the model is called with at least one entry of a batch.")
+        kinds = {type(entry) for entry in [*entries, target]}
+        if kinds not in ({int}, {str}):
+            raise TypeError(
+                "`inputs` and `target` must all be positions (integers), or all names (strings), got "
+                f"inputs={inputs!r}, target={target!r}."
+            )
+        if forward is not None and not callable(forward):
+            raise TypeError(f"`forward` must be a function of the model and its inputs, got {forward!r}.")
+        self._entries = entries if several else entries[0]
+        self._target = target
+        self._forward = forward
+
+    def _entry(self, batch: Any, entry: Any) -> Any:
+        try:
+            known = entry in batch.keys() if isinstance(entry, str) else -len(batch) <= entry < len(batch)  # noqa: SIM118
+        except (AttributeError, TypeError):
+            known = False
+        if not known or (isinstance(entry, int) and not isinstance(batch, (tuple, list))):
+            raise TypeError(self._unknown(batch, entry))
+        return batch[entry]
+
+    def _unknown(self, batch: Any, entry: Any) -> str:
+        name = type(self).__name__
+        what, names = type(batch).__name__, ""
+        if hasattr(batch, "keys"):
+            what, names = f"{what} of {', '.join(map(repr, batch.keys()))}", "names"
+        elif isinstance(batch, (tuple, list)):
+            what, names = f"{what} of {len(batch)}", "positions"
+        way = f"Say the {names} of its entries (`task={name}(inputs=..., target=...)`), or g" if names else "G"
+        return (
+            f"`{name}` looks for entry {entry!r} in batches and samples, got a {what}. {way}ive the loop a `task=` of "
+            "your own, whose `inputs`, `targets` and `with_label` know them."
+        )
+
+    def inputs(self, batch: Any) -> Any:
+        """Return the entry that is the input; of several a dict or tuple of them."""
+        if isinstance(batch, Tensor) and self._entries == 0:  # a pool without targets
+            return batch
+        if not isinstance(self._entries, list):
+            return self._entry(batch, self._entries)
+        found = [self._entry(batch, entry) for entry in self._entries]
+        return dict(zip(self._entries, found, strict=True)) if isinstance(self._target, str) else tuple(found)
+
+    def targets(self, batch: Any) -> Any:
+        """Return the entry that is the target."""
+        return self._entry(batch, self._target)
+
+    def outputs_of(self, model: nn.Module, inputs: Any) -> Any:
+        """Return what the model, or ``forward``, makes of what :meth:`inputs` gave; of a dict its entry "logits"."""
+        if self._forward is not None:
+            outputs = self._forward(model, inputs)
+        elif not isinstance(self._entries, list):
+            outputs = model(inputs)
+        else:
+            outputs = model(**inputs) if isinstance(inputs, dict) else model(*inputs)
+        if isinstance(outputs, Mapping) and "logits" in outputs:
+            return outputs["logits"]
+        return outputs
+
+    @contextlib.contextmanager
+    def explaining(self, inputs: Any) -> Iterator[None]:
+        """Inside, errors of a model that is called with ``inputs`` are told with what may be meant instead.
+
+        Raises:
+            ValueError: For any error, which is its cause.
+        """
+        try:
+            yield
+        except Exception as error:
+            name = type(self).__name__
+            leaves = [tuple(leaf.shape) for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+            raise ValueError(
+                f"The model failed on what `{name}` takes for its inputs, tensors of shapes {leaves}: "
+                f"{type(error).__name__}: {error}. If other entries of a batch are meant, say which: "
+                f"`task={name}(inputs=[0, 1], target=2)`, or names in a dict. If `forward` is for something else: "
+                f"`task={name}(forward=lambda model, inputs: ...)`."
+            ) from error
+
+    def with_label(self, sample: Any, label: Any) -> Any:
+        """Return ``sample`` with its target replaced, in the type that it had."""
+        where = self._target
+        if isinstance(where, str) and hasattr(sample, "keys"):
+            labelled = copy.copy(sample)
+            labelled[where] = _like(sample[where], label) if where in list(sample.keys()) else label
+            return labelled
+        if isinstance(sample, Tensor):  # a sample without a target
+            return (sample, label)
+        if isinstance(sample, (tuple, list)) and len(sample) == 1:
+            return (sample[0], label)
+        label = _like(self._entry(sample, where), label)
+        assert isinstance(where, int)
+        if hasattr(sample, "_replace"):  # a named tuple
+            return sample._replace(**{sample._fields[where]: label})
+        entries = list(sample)
+        entries[where] = label
+        return type(sample)(entries)
+
+
+def _like(old: Any, label: Any) -> Any:
+    """Return ``label`` in the type and shape of ``old``."""
+    if isinstance(old, Tensor):
+        return torch.as_tensor(label, dtype=old.dtype).reshape(old.shape)
+    if type(old).__module__ == "numpy":
+        import numpy as np
+
+        return np.asarray(label, old.dtype).reshape(old.shape) if isinstance(old, np.ndarray) else type(old)(label)
+    if isinstance(old, (list, tuple)) and isinstance(label, Tensor):
+        return type(old)(type(before)(new) for before, new in zip(old, label.tolist(), strict=True))
+    return label

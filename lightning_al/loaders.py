@@ -1,0 +1,85 @@
+"""Projects without a datamodule: loaders that are handed over, or that the module defines, as a datamodule."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import lightning.pytorch as pl
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_al._compat import is_overridden
+
+Evaluated = DataLoader | Sequence[DataLoader]
+
+
+def owner_of(datamodule: pl.LightningDataModule) -> str:
+    """Return the name of the class whose loaders these are."""
+    return type(datamodule.model if isinstance(datamodule, ModuleLoaders) else datamodule).__name__
+
+
+_HOOKS = ("train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader")
+
+
+class Loaders(pl.LightningDataModule):
+    """A datamodule of loaders that are there already, as one hands them to ``trainer.fit``.
+
+    Args:
+        train: Over the samples that may be labelled.
+        val: One loader, or several.
+        test: One loader, or several.
+        pool: The samples of ``train`` in the same order, without augmentation.
+
+    Example:
+        >>> import torch
+        >>> data = torch.utils.data.TensorDataset(torch.arange(4.0), torch.tensor([0, 1, 0, 1]))
+        >>> loaders = Loaders(DataLoader(data, batch_size=2), DataLoader(data), pool=data)
+        >>> len(loaders.train_dataloader()), len(loaders.val_dataloader())
+        (2, 4)
+    """
+
+    def __init__(
+        self,
+        train: DataLoader,
+        val: Evaluated | None = None,
+        test: Evaluated | None = None,
+        *,
+        pool: Dataset | None = None,
+    ) -> None:
+        super().__init__()
+        self.train_dataloader = partial(_given, train)
+        # Lightning, and the loop, ask which of these are there.
+        if val is not None:
+            self.val_dataloader = partial(_given, val)
+        if test is not None:
+            self.test_dataloader = partial(_given, test)
+        if pool is not None:
+            self.pool_dataset = partial(_given, pool)
+
+
+def _given(thing: Any) -> Any:
+    return thing
+
+
+class ModuleLoaders(pl.LightningDataModule):
+    """The loaders that a module defines itself, as a datamodule.
+
+    Args:
+        model: With a ``train_dataloader``; its ``prepare_data`` and ``setup`` make the data.
+    """
+
+    def __init__(self, model: pl.LightningModule) -> None:
+        super().__init__()
+        self.model = model
+        for hook in _HOOKS:
+            if is_overridden(hook, model):
+                setattr(self, hook, getattr(model, hook))
+        if hasattr(model, "pool_dataset"):
+            self.pool_dataset: Any = model.pool_dataset
+
+    def prepare_data(self) -> None:
+        """Run the module's hook."""
+        self.model.prepare_data()
+
+    def setup(self, stage: str) -> None:
+        """Run the module's hook."""
+        self.model.setup(stage)

@@ -1,0 +1,64 @@
+"""What a module makes of itself before and while it is fitted, and has to be put back for the next time."""
+
+import contextlib
+from collections.abc import Iterator
+
+import lightning.pytorch as pl
+import torch
+from torch import nn
+
+from lightning_al._compat import is_overridden
+
+
+@contextlib.contextmanager
+def weights_kept_in_setup(model: pl.LightningModule) -> Iterator[None]:
+    """Inside, ``model.setup`` changes no weights once it was called for a first time.
+
+    A module may make or draw its layers there. Called for ``validate`` or ``predict`` it would have the weights that
+    were just fitted replaced by new ones, which then were evaluated and scored.
+    """
+    if not is_overridden("setup", model):
+        yield
+        return
+    own = model.__dict__.get("setup")
+    original = model.setup
+    called = False
+
+    def setup(stage: str) -> None:
+        nonlocal called
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        original(stage)
+        after = model.state_dict()
+        if called and any(name not in after or not _same(value, after[name]) for name, value in before.items()):
+            model.load_state_dict(before)
+        called = True
+
+    model.setup = setup  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del model.setup
+        if own is not None:
+            model.setup = own  # type: ignore[method-assign]
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other.to(one.device))
+
+
+Flags = dict[str, bool]
+
+
+def flags_of(model: nn.Module) -> tuple[Flags, Flags]:
+    """Return which parameters are trained, and which modules are in training mode, by name."""
+    trained = {name: p.requires_grad for name, p in model.named_parameters()}
+    return trained, {name: module.training for name, module in model.named_modules()}
+
+
+def set_flags(model: nn.Module, flags: tuple[Flags, Flags]) -> None:
+    """Put back what :func:`flags_of` returned; parameters and modules that came since are left alone."""
+    trained, training = flags
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(trained.get(name, parameter.requires_grad))
+    for name, module in model.named_modules():
+        module.training = training.get(name, module.training)

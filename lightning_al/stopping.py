@@ -1,0 +1,117 @@
+"""When a campaign has learnt enough: rules for the loop's ``stop=``."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from lightning_al.campaign import RoundResult
+
+
+class StopRule(ABC):
+    """Looks at the results so far, the newest fit's last, and says whether the campaign is over.
+
+    Asked after every fit and evaluation; the last round then has ``picked=[]``. It must follow from the results alone,
+    so that a resumed campaign and every process say the same. Any function of the list will do as well.
+
+    Args:
+        monitor: A metric that the evaluation logs.
+        mode: ``"max"`` if larger is better, or ``"min"``.
+
+    Raises:
+        ValueError: If ``mode`` is neither.
+    """
+
+    def __init__(self, monitor: str, mode: str = "max") -> None:
+        if mode not in ("max", "min"):
+            raise ValueError(f'`mode` must be "max" or "min", got {mode!r}.')
+        self.monitor = monitor
+        self.mode = mode
+
+    @abstractmethod
+    def __call__(self, history: Sequence[RoundResult]) -> bool:
+        """Whether the campaign is over."""
+
+    def values(self, history: Sequence[RoundResult]) -> list[float]:
+        """Return the metric round by round, of such a sign that larger is better; NaN counts as the worst.
+
+        Raises:
+            ValueError: If it was not logged in a round.
+        """
+        for result in history:
+            if self.monitor not in result.metrics:
+                logged = ", ".join(map(repr, result.metrics)) or "nothing"
+                raise ValueError(
+                    f"`{type(self).__name__}(monitor={self.monitor!r})`: round {result.round} logged no such metric, "
+                    f"only {logged}."
+                )
+        sign = 1 if self.mode == "max" else -1
+        found = [sign * result.metrics[self.monitor] for result in history]
+        return [-math.inf if math.isnan(value) else value for value in found]
+
+
+class MetricReached(StopRule):
+    """Stop once a metric is as good as wanted.
+
+    Args:
+        monitor: A metric that the evaluation logs.
+        value: How good.
+        mode: ``"max"`` if larger is better, or ``"min"``.
+
+    Raises:
+        ValueError: If ``mode`` is neither, or ``value`` is not finite.
+
+    Example:
+        >>> result = RoundResult(0, 20, [3], [], {"val_acc": 0.93}, {})
+        >>> MetricReached("val_acc", 0.9)([result]), MetricReached("val_acc", 0.95)([result])
+        (True, False)
+    """
+
+    def __init__(self, monitor: str, value: float, mode: str = "max") -> None:
+        super().__init__(monitor, mode)
+        if not math.isfinite(value):
+            raise ValueError(f"`value` must be finite, got {value}.")
+        self.value = value
+
+    def __call__(self, history: Sequence[RoundResult]) -> bool:
+        """See :class:`StopRule`."""
+        wanted = self.value if self.mode == "max" else -self.value
+        return any(value >= wanted for value in self.values(history))
+
+
+class MetricPlateau(StopRule):
+    """Stop once a metric has not become better for some rounds.
+
+    Args:
+        monitor: A metric that the evaluation logs.
+        patience: How many rounds in a row may be no better than the best before them.
+        min_delta: What counts as better: by more than this.
+        mode: ``"max"`` if larger is better, or ``"min"``.
+
+    Raises:
+        ValueError: If ``mode`` is neither, ``patience`` less than 1, or ``min_delta`` negative.
+
+    Example:
+        >>> rounds = [RoundResult(i, 20, [], [], {"loss": x}, {}) for i, x in enumerate([0.9, 0.5, 0.6, 0.5])]
+        >>> MetricPlateau("loss", patience=2, mode="min")(rounds)
+        True
+        >>> MetricPlateau("loss", patience=3, mode="min")(rounds)
+        False
+    """
+
+    def __init__(self, monitor: str, patience: int = 3, min_delta: float = 0.0, mode: str = "max") -> None:
+        super().__init__(monitor, mode)
+        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
+            raise ValueError(f"`patience` must be an integer of at least 1, got {patience!r}.")
+        if not min_delta >= 0:
+            raise ValueError(f"`min_delta` must be at least 0, got {min_delta}.")
+        self.patience = patience
+        self.min_delta = min_delta
+
+    def __call__(self, history: Sequence[RoundResult]) -> bool:
+        """See :class:`StopRule`."""
+        best, since = -math.inf, 0
+        for value in self.values(history):
+            better = value > best + self.min_delta
+            since = 0 if better else since + 1
+            best = max(best, value) if better else best
+        return since >= self.patience

@@ -1,0 +1,24 @@
+"""Some of what `make kills` does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+KINDS = ["QueryByCommittee", "VAAL", "Entropy, 2 processes"]  # together they have every stage
+
+
+def strike(*arguments):
+    """In an interpreter that has run nothing yet, since it is forked."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.reliability.kills", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
+
+
+def test_killed_campaigns_go_on_as_if_they_had_not_been():
+    done = strike("12", "--kinds", *KINDS)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert done.stdout.split()[-4:] == ["all", "12", "/", "12"]
+    stages = [line.split("  ")[0] for line in done.stdout.split("\n\n")[0].splitlines()[1:]]
+    assert len(stages) == 12  # one of each

@@ -1,0 +1,3 @@
+"""The projects are scripts, not tests: they are run, never imported."""
+
+collect_ignore = ["projects"]
