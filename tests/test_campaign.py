@@ -131,7 +131,7 @@ def test_state_is_plain_and_cannot_run_code(tmp_path):
     torch.save({"a": Hostile()}, tmp_path / "hostile.ckpt")
     (tmp_path / "half.ckpt").write_bytes((tmp_path / "w" / "x.ckpt").read_bytes()[:200])
     for name in ("hostile.ckpt", "half.ckpt"):
-        with pytest.raises(ValueError, match=f"{tmp_path / name} is damaged, or not of this campaign .*Restore it"):
+        with pytest.raises(ValueError, match=f"{tmp_path / name} is damaged, or holds more .*Restore it"):
             campaign.load_state(name)
 
 
