@@ -16,12 +16,16 @@ import torch
 from lightning.pytorch.strategies import Strategy
 
 from lightning_al.distributed import on_rank_zero
+from lightning_al.options import first_line
 from lightning_al.oracle import DATASET
 from lightning_al.pool import Pool
 
 SCHEMA = 1
 INITIAL_ROUND = -1
 """The "round" in which the initial set is asked for, before anything is trained."""
+
+INITIAL_WEIGHTS = "initial.ckpt"
+"""The weights that a campaign begins with, beside its ledger."""
 
 RESUME = "resume.ckpt"
 """In a round's folder, what a killed fit goes on from."""
@@ -30,6 +34,15 @@ RETURNED = "returned.ckpt"
 """What processes that are copies of the one that launched them hand back, until it is read."""
 
 Event = dict[str, Any]
+
+_FIELDS: dict[str, dict[str, type]] = {
+    "started": {"size": int, "options": dict},
+    "asked": {"round": int, "indices": list, "keys": list, "scores": list, "seconds": dict},
+    "answered": {"indices": list, "keys": list, "labels": list, "annotator": str},
+    "skipped": {"indices": list},
+    "fitted": {"round": int, "labelled": int, "digest": str, "metrics": dict, "seconds": dict, "steps": dict},
+    "reported": {"round": int},
+}
 
 
 @dataclass(frozen=True)
@@ -149,8 +162,15 @@ class Campaign:
         self._fitted: list[Event] = []
         if not events or events[0].get("kind") != "started":
             raise ValueError(f"The ledger in {self.dirpath} does not begin with a `started` event.")
-        for event in events:
-            self.apply(event)
+        for number, event in enumerate(events):
+            try:
+                _check_fields(event, number)
+                self.apply(event)
+            except (TypeError, ValueError, IndexError) as error:
+                raise ValueError(
+                    f"Event {number:06d} (`{event.get('kind')}`) of the ledger in {self.dirpath} cannot be: {error} It "
+                    "was edited or damaged: restore it from a copy."
+                ) from None
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -159,6 +179,28 @@ class Campaign:
         """Whether ``dirpath`` holds a campaign."""
         ledger = Path(dirpath) / "ledger"
         return ledger.is_dir() and any(ledger.glob("[0-9]*.json"))
+
+    @staticmethod
+    def check_free(dirpath: str | Path) -> None:
+        """Refuse a folder in which no campaign can begin, or not without overwriting something.
+
+        Raises:
+            NotADirectoryError: If it, or a part of its path, is a file.
+            FileExistsError: If weights of a campaign are there, but not its ledger.
+        """
+        path = Path(dirpath)
+        ledger = path / "ledger"
+        for part in (ledger, path, *path.parents):
+            if part.exists() and not part.is_dir():
+                raise NotADirectoryError(f"`dirpath={str(path)!r}`: {part} is a file. Name another folder.")
+        rounds = sorted(path.glob("round_*"))
+        if not ledger.is_dir():  # a campaign makes it first
+            rounds += [file for file in [path / INITIAL_WEIGHTS] if file.exists()]
+        if rounds:
+            raise FileExistsError(
+                f"{path} holds {rounds[0].name}, but its ledger is empty or missing, and starting over would "
+                "overwrite it. Restore `ledger/` from a copy, or name another `dirpath`; nothing was changed."
+            )
 
     @staticmethod
     def read_events(dirpath: str | Path) -> list[Event]:
@@ -172,13 +214,22 @@ class Campaign:
             raise FileNotFoundError(f"There is no campaign in {Path(dirpath)} (no `ledger/` folder with events).")
         events = []
         for number, path in enumerate(sorted((Path(dirpath) / "ledger").glob("[0-9]*.json"))):
-            if path.name.split("-")[0] != f"{number:06d}":
+            found = path.name.split("-")[0]
+            if found == f"{number - 1:06d}":
+                raise ValueError(
+                    f"The ledger has event {found} twice, the second time as {path}. Remove the wrong one."
+                )
+            if found != f"{number:06d}":
                 raise ValueError(f"The ledger lacks event {number:06d} before {path}. Restore it from a copy.")
             try:
                 event = json.loads(path.read_text())
                 kind, schema = event["kind"], event["schema"]
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"The ledger file {path} is damaged ({error}). Restore it from a copy.") from None
+            if not isinstance(schema, int) or not isinstance(kind, str):
+                raise ValueError(
+                    f"The ledger file {path} is damaged (schema {schema!r}, kind {kind!r}). Restore it from a copy."
+                )
             if schema > SCHEMA:
                 raise ValueError(f"{path} was written by a newer lightning_al (schema {schema}, this one: {SCHEMA}).")
             if kind not in _APPLY:
@@ -354,19 +405,22 @@ class Campaign:
         """Load what :meth:`save_state` saved, or None.
 
         Raises:
-            ValueError: If the file is damaged, or holds more than plain state.
+            ValueError: If the file is damaged or holds anything but plain state.
         """
         path = self.dirpath / name
         if not path.is_file():
             return None
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            reason = next(iter(str(error).splitlines()), "")
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # of many kinds, and torch advises to load such a file unsafely
             raise ValueError(
-                f"{path} is damaged, or not of this campaign ({type(error).__name__}: {reason}). Restore it from a "
-                "copy, or remove it: what can be learnt again will be, and what cannot will be named."
-            ) from error
+                f"{path} is damaged, or holds more than tensors and plain values ({first_line(error)}). Nothing in it "
+                "was run. Restore it from a copy, or remove it: what can be learnt again will be, and what cannot "
+                "will be named."
+            ) from None
+        if not isinstance(state, dict):
+            raise ValueError(f"{path} is damaged: it holds a {type(state).__name__}. Restore it from a copy.")
+        return state
 
     def remove_old_states(self) -> None:
         """Remove what belongs to other fits than the last one, and what a kill kept from being finished or removed.
@@ -401,6 +455,22 @@ _OF_A_FIT = re.compile(r"_[0-9a-f]{8}\.ckpt$")
 def state_file(name: str, fit: Event) -> str:
     """Return the file of a state that goes with a fit: a later fit of the same round has its own."""
     return f"round_{fit['round']}/{name}_{fit['digest'][:8]}.ckpt"
+
+
+def _check_fields(event: Event, number: int) -> None:
+    """Refuse an event that this package does not write: what is read may have been edited."""
+    kind = event["kind"]
+    if (kind == "started") != (number == 0):
+        raise ValueError("A campaign has one `started` event, its first.")
+    for name, wanted in _FIELDS.get(kind, {}).items():
+        value = event.get(name)
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise ValueError(f"`{name}` must be a {wanted.__name__}, got {value!r}.")
+    lengths = {name: len(event[name]) for name in ("indices", "keys", "labels") if name in event}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"There must be as many of each, got {lengths}.")
+    if kind == "fitted" and not re.fullmatch("[0-9a-f]{16}", event["digest"]):  # it is part of file names
+        raise ValueError(f"`digest` must be 16 hexadecimal digits, got {event['digest']!r}.")
 
 
 def _stamp(kind: str, fields: dict[str, Any]) -> Event:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
-import math
+from pathlib import Path
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
+from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
@@ -23,7 +24,9 @@ from lightning_al.datamodule import ActiveDataModule
 from lightning_al.fitting import RESETS
 from lightning_al.initial import METHODS
 from lightning_al.loaders import owner_of
+from lightning_al.options import check_choice, check_count, check_number, kind_of
 from lightning_al.oracle import Oracle, costs
+from lightning_al.pool import integers
 from lightning_al.task import Task
 
 if TYPE_CHECKING:
@@ -41,29 +44,6 @@ def check_package(thing: Any, name: str) -> None:
             f"`{name}` is a {type(thing).__name__} of the `pytorch_lightning` package, whose classes are not those of "
             "`lightning`. Change `import pytorch_lightning as pl` to `import lightning.pytorch as pl` in your project."
         )
-
-
-def _check_count(name: str, value: Any, least: int, *, optional: bool = False) -> None:
-    if optional and value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"`{name}` must be an integer{' or None' if optional else ''}, got {value!r}.")
-    if value < least:
-        raise ValueError(f"`{name}` must be at least {least}, got {value}.")
-
-
-def _check_budget(value: Any) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"`budget` must be a number or None, got {value!r}.")
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"`budget` must be more than 0 and finite, got {value}.")
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
 def _check_initial_by(initial_by: Any, initial: Any) -> None:
@@ -111,10 +91,10 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
             "one: `Loaders(train_loader, val_loader)` of `lightning_al`."
         )
     if not isinstance(model, pl.LightningModule):
-        raise TypeError(f"`model` must be a `lightning.LightningModule`, got {type(model).__name__}.")
+        raise TypeError(f"`model` must be a `lightning.LightningModule`, got {kind_of(model)}.")
     initial, query_size = options["initial"], options["query_size"]
     if isinstance(initial, int):
-        _check_count("initial", initial, 1)
+        check_count("initial", initial, 1)
         count = initial
     else:
         if isinstance(initial, str) or not hasattr(initial, "__len__"):
@@ -122,27 +102,32 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
         count = len(initial)
         if count == 0:
             raise ValueError("`initial` is an empty list; the first fit needs at least one labelled sample.")
-        initial = [int(i) for i in initial]
-    _check_count("query_size", query_size, 1)
-    _check_count("rounds", options["rounds"], 0, optional=True)
-    _check_budget(options["budget"])
+        initial = integers(initial)
+    oracle, task = options["oracle"], options["task"]
+    if oracle is not None and not isinstance(oracle, Oracle):
+        raise TypeError(f"`oracle` must be an `Oracle` (`request` and `poll`), got {kind_of(oracle)}.")
+    if task is not None and not isinstance(task, Task):
+        raise TypeError(f"`task` must be a `Task`, got {kind_of(task)}.")
+    check_count("query_size", query_size, 1)
+    check_count("rounds", options["rounds"], 0, optional=True)
+    check_number("budget", options["budget"], above=0, optional=True)
     if options["stop"] is not None and not callable(options["stop"]):
         raise TypeError(f"`stop` must be a `StopRule` or a function of the history, got {options['stop']!r}.")
-    _check_count("subpool_size", options["subpool_size"], 1, optional=True)
-    _check_count("seed", options["seed"], 0)
+    check_count("subpool_size", options["subpool_size"], 1, optional=True)
+    check_count("seed", options["seed"], 0)
     if options["subpool_size"] is not None and query_size > options["subpool_size"]:
         raise ValueError(
             f"`query_size={query_size}` is larger than the sub-pool it is picked from, "
             f"`subpool_size={options['subpool_size']}`. Make the sub-pool at least as large."
         )
-    free = options["oracle"] is not None and type(options["oracle"]).cost is not Oracle.cost  # its prices come later
+    free = oracle is not None and type(oracle).cost is not Oracle.cost  # its prices come later
     if options["budget"] is not None and options["budget"] < count and not free:
         raise ValueError(
             f"`budget={options['budget']}` counts the initial labels too and does not cover the {count} of `initial`."
         )
     _check_initial_by(options["initial_by"], initial)
-    _check_choice("evaluate", options["evaluate"], ("validate", "test"))
-    _check_choice("weights", options["weights"], ("last", "best"))
+    check_choice("evaluate", options["evaluate"], ("validate", "test"))
+    check_choice("weights", options["weights"], ("last", "best"))
     reset = options["reset"]
     if not callable(reset) and reset not in RESETS:
         raise ValueError(
@@ -154,16 +139,16 @@ def check_options(model: Any, datamodule: Any, **options: Any) -> dict[str, Any]
             '`reset="continue"` keeps the optimizer state, which belongs to the last weights, and cannot go with '
             '`weights="best"`. Use `reset="warm"`, or `weights="last"`.'
         )
-    oracle, task = options["oracle"], options["task"]
-    if oracle is not None and not isinstance(oracle, Oracle):
-        raise TypeError(f"`oracle` must be an `Oracle` (`request` and `poll`), got {type(oracle).__name__}.")
-    if task is not None and not isinstance(task, Task):
-        raise TypeError(f"`task` must be a `Task`, got {type(task).__name__}.")
     if options["initial_by"] == "balanced" and oracle is not None and not oracle.simulated:
         raise ValueError(
             f'`initial_by="balanced"` reads every label of the data set, which a {type(oracle).__name__} is there to '
             'give. Use `initial_by="random"`, or name the indices in `initial`.'
         )
+    dirpath = options.pop("dirpath")
+    if dirpath is not None and not isinstance(dirpath, (str, Path)):
+        raise TypeError(f"`dirpath` must be a path or None, got {dirpath!r}.")
+    if dirpath == "":
+        raise ValueError("`dirpath` is empty. Name a folder, or leave it out for a new one.")
     named = getattr(reset, "__qualname__", type(reset).__name__)
     stop = options["stop"]
     described = {
@@ -235,7 +220,7 @@ def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
     """
     check_package(trainer, "trainer")
     if not isinstance(trainer, pl.Trainer):
-        raise TypeError(f"`trainer` must be a `lightning.Trainer`, got {type(trainer).__name__}.")
+        raise TypeError(f"`trainer` must be a `lightning.Trainer`, got {kind_of(trainer)}.")
     for callback in trainer.callbacks:
         if isinstance(callback, type) and issubclass(callback, Acquisition):
             raise TypeError(f"{callback.__name__} among the callbacks is a class; write `{callback.__name__}()`.")
@@ -269,11 +254,26 @@ def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
             f"Nothing would train: max_epochs={trainer.max_epochs}, max_steps={trainer.max_steps}, "
             f"limit_train_batches={trainer.limit_train_batches}."
         )
+    if trainer.barebones:
+        raise ValueError(
+            "`barebones=True` switches validation and logging off: no round would have metrics. Remove it."
+        )
+    if trainer.max_epochs == -1 and trainer.max_steps == -1 and not _may_stop(trainer):
+        rank_zero_warn(
+            "`max_epochs=-1` without `max_steps`, `max_time` or an `EarlyStopping`: a round ends only if the model or "
+            "one of your callbacks stops it. Give `max_epochs`."
+        )
     _check_evaluation(loop, trainer)
     _check_optimizers(loop.model)
     if not is_overridden("training_step", loop.model):
         raise ValueError(f"{type(loop.model).__name__} has no `training_step`, so nothing would train.")
+    if loop.model.automatic_optimization and not is_overridden("configure_optimizers", loop.model):
+        raise ValueError(f"{type(loop.model).__name__} has no `configure_optimizers`, so nothing would train.")
     return found[0]
+
+
+def _may_stop(trainer: pl.Trainer) -> bool:
+    return any(isinstance(c, (EarlyStopping, Timer)) for c in trainer.callbacks)
 
 
 def _check_evaluation(loop: ActiveLearningLoop, trainer: pl.Trainer) -> None:
@@ -324,6 +324,34 @@ def _check_optimizers(model: pl.LightningModule) -> None:
         )
 
 
+def check_shapes(model: pl.LightningModule) -> None:
+    """Refuse lazy layers that have not seen a batch: their weights could neither be kept nor reset.
+
+    Raises:
+        ValueError: Naming one.
+    """
+    lazy = [name for name, p in model.named_parameters() if isinstance(p, UninitializedParameter)]
+    if lazy:
+        raise ValueError(
+            f"`{lazy[0]}` is of a lazy layer, which has no shape before it sees a batch. Call the model on one before "
+            "it is given to the loop."
+        )
+
+
+def check_parameters(model: pl.LightningModule) -> None:
+    """Refuse a model in which nothing can train.
+
+    Raises:
+        ValueError: With the number of parameters.
+    """
+    parameters = list(model.parameters())
+    if not any(p.requires_grad for p in parameters):
+        raise ValueError(
+            f"{type(model).__name__} has no trainable parameter (of {len(parameters)}), so nothing would train. "
+            "Unfreeze some (`requires_grad=True`), and make layers in `__init__` or `configure_model`."
+        )
+
+
 def check_same_campaign(campaign: Campaign, options: dict[str, Any], size: int, datamodule: ActiveDataModule) -> None:
     """Refuse to go on with the campaign of another data set or seed; warn about other options that changed.
 
@@ -354,6 +382,15 @@ def check_same_campaign(campaign: Campaign, options: dict[str, Any], size: int, 
                 f"Sample {index} of the training set had label {label!r} when the campaign in {campaign.dirpath} asked "
                 f"for it and has {present!r} now: the data set is another, or in another order."
             )
+    for index, value in campaign.labels.items():
+        try:
+            datamodule.task.encode_label(datamodule.task.decode_label(value))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"The campaign in {campaign.dirpath} has a label for dataset index {index} that cannot be taken. "
+                f"{error} "
+                "If another one was meant, `tell` it."
+            ) from None
     changed = {
         name: (before.get(name), value)
         for name, value in options.items()

@@ -128,12 +128,14 @@ class ActiveLearningCLI(LightningCLI):
 
 def _is_ours(error: BaseException) -> bool:
     """Whether this package raised an error on purpose: its text says all, and a traceback would bury it."""
-    if error.__cause__ is not None:
-        return False  # somebody else's, whose traceback tells where
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("lightning_al.")
+    where = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    if error.__cause__ is None:
+        return where.startswith("lightning_al.")
+    # With a cause it is somebody else's, whose traceback tells where, unless it only passes on what we raised.
+    return where.startswith("jsonargparse.") and _is_ours(error.__cause__)
 
 
 HELP = """usage: lightning-al [-h] {run,compare} ...

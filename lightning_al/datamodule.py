@@ -19,6 +19,7 @@ from lightning_al._compat import infinite_barrier, is_overridden, share_hyperpar
 from lightning_al.collating import check_collate
 from lightning_al.labelled import EpochSampler, LabelledView, check_train_loader, check_validation
 from lightning_al.loaders import owner_of
+from lightning_al.options import check_count, kind_of
 from lightning_al.pool import Pool
 from lightning_al.randomness import derive_seed
 from lightning_al.scoring import BlockSampler
@@ -32,6 +33,23 @@ _DELEGATED_HOOKS = (
     "on_after_batch_transfer",
     "on_exception",
 )
+
+
+def _check_last_sample(dataset: Any) -> None:
+    size = len(dataset)
+    if size == 0:
+        raise ValueError("The training set is empty: `train_dataloader()` has 0 samples.")
+    try:
+        dataset[size - 1]
+    except (IndexError, KeyError) as error:
+        raise IndexError(
+            f"The training set ({type(dataset).__name__}) says that it has {size} samples and gives no sample "
+            f"{size - 1} ({error}). Mend its `__len__`."
+        ) from None
+
+
+def _is_empty(loader: DataLoader) -> bool:
+    return hasattr(loader.dataset, "__len__") and not isinstance(loader.dataset, IterableDataset) and len(loader) == 0
 
 
 class ActiveDataModule(pl.LightningDataModule):
@@ -77,14 +95,10 @@ class ActiveDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         if not isinstance(datamodule, pl.LightningDataModule):
-            raise TypeError(f"`datamodule` must be a `lightning.LightningDataModule`, got {type(datamodule).__name__}.")
+            raise TypeError(f"`datamodule` must be a `lightning.LightningDataModule`, got {kind_of(datamodule)}.")
         if pool_source not in ("auto", "predict"):
             raise ValueError(f'`pool` must be "auto" or "predict", got {pool_source!r}.')
-        if pool_batch_size is not None:
-            if isinstance(pool_batch_size, bool) or not isinstance(pool_batch_size, int):
-                raise TypeError(f"`pool_batch_size` must be an integer or None, got {pool_batch_size!r}.")
-            if pool_batch_size < 1:
-                raise ValueError(f"`pool_batch_size` must be at least 1, got {pool_batch_size}.")
+        check_count("pool_batch_size", pool_batch_size, optional=True)
         self.datamodule = datamodule
         self.task = task
         self.pool_source = pool_source
@@ -161,6 +175,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self.setup("fit")
         self._template = check_train_loader(self.datamodule.train_dataloader())
         self.train_set: Dataset = self._template.dataset
+        _check_last_sample(self.train_set)
 
     def open(self, trainer: pl.Trainer, model: nn.Module, evaluate: str = "validate") -> None:
         """Find and check the data sets, before anything trains; after :meth:`begin`, which is run if it was not.
@@ -179,6 +194,7 @@ class ActiveDataModule(pl.LightningDataModule):
             self.begin(trainer)
         self.setup(evaluate)
         self._check_split_is_fixed(evaluate)
+        self._check_evaluated("val" if evaluate == "validate" else "test")
         self.pool_set = self._find_pool_set()
         samples = [self.pool_set[i] for i in _spread(len(self.pool_set))[::2]]  # type: ignore[arg-type]
         check_collate(self._template.collate_fn, samples, self.task)
@@ -267,6 +283,17 @@ class ActiveDataModule(pl.LightningDataModule):
     def _target(self, dataset: Dataset, index: int) -> Any:
         return self.task.encode_label(self.task.targets(dataset[index]))
 
+    def _check_evaluated(self, short: str) -> None:
+        if not is_overridden(f"{short}_dataloader", self.datamodule):
+            return
+        loaders = getattr(self.datamodule, f"{short}_dataloader")()
+        some = loaders if isinstance(loaders, (list, tuple)) else [loaders]
+        if not some or any(each is None or (isinstance(each, DataLoader) and _is_empty(each)) for each in some):
+            raise ValueError(
+                f"`{short}_dataloader()` of {type(self.datamodule).__name__} gives no batch, so no round would have "
+                "metrics. Give it samples, or evaluate on the other set (`evaluate=`)."
+            )
+
     @property
     def round(self) -> int:
         """Which round is fitted."""
@@ -292,12 +319,28 @@ class ActiveDataModule(pl.LightningDataModule):
                 f"{count} labels give {local} per process: not one batch, so nothing would train. Start with at least "
                 f"{self.batch_size * self._replicas()['num_replicas']} labels, or set `drop_last=False`."
             )
-        check_validation(self.trainer, -(-local // self.batch_size), count)
+        batches = local // self.batch_size if self._template.drop_last else -(-local // self.batch_size)
+        self._check_limit(count, batches)
+        check_validation(self.trainer, batches, count)
         if self._has_batch_norm and local == 1:
             raise ValueError(
                 f"{count} labelled sample(s) give one per process: a batch of one, which BatchNorm cannot train "
                 "on. Start with at least 2 per process."
             )
+
+    def _check_limit(self, count: int, batches: int) -> None:
+        if self.trainer is None:
+            return
+        limit = self.trainer.limit_train_batches
+        if isinstance(limit, float) and int(batches * limit) == 0:
+            raise ValueError(
+                f"`limit_train_batches={limit}` of the {batches} batches that {count} labels give is none: nothing "
+                "would train. Remove it."
+            )
+
+    def collate(self, samples: list[Any]) -> Any:
+        """Return a batch of samples, as the train loader makes it."""
+        return self._template.collate_fn(samples)
 
     def _replicas(self) -> dict[str, int]:
         kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None

@@ -66,16 +66,28 @@ class _RoundCallback(Checkpoint):
         self.mark: dict[str, Any] = {}
         self.optimizer_states: list[dict[str, Any]] | None = None
         self.last_save = 0.0
+        self.lossless: bool | None = None  # whether no batch of this fit gave a loss, once there was one
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for optimizer, state in zip(trainer.optimizers, self.optimizer_states or [], strict=False):
             load_momentum(optimizer, state)  # the schedule, hence the learning rate, starts afresh
         self.last_save = time.monotonic()
+        self.lossless = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         seed_global(self.fits.seed, *self.key, "epoch", trainer.current_epoch, trainer.global_rank)
 
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.lossless = self.lossless is not False and pl_module.automatic_optimization and not outputs
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.lossless:
+            raise RuntimeError(
+                f"`training_step` of {type(pl_module).__name__} returned None for every batch of the epoch, so nothing "
+                "trained. Return the loss."
+            )
         due = time.monotonic() - self.last_save >= self.fits.checkpoint_every_seconds
         if self.path is None or not trainer.strategy.broadcast(due, 0) or trainer.should_stop:
             return
@@ -249,8 +261,8 @@ class RepeatedFit:
         if resume_from is None and _compat.steps(trainer)["optimizer"] == before:
             raise RuntimeError(
                 f"Round {key[0]} trained 0 optimizer steps on {len(self.datamodule.pool.labelled)} labelled "
-                "samples. Check `max_epochs`, `max_steps`, `limit_train_batches`, `drop_last`, and in manual "
-                "optimization that `training_step` calls `optimizer.step()`."
+                "samples. Check `max_epochs`, `max_steps`, `max_time`, `limit_train_batches`, `drop_last`, and in "
+                "manual optimization that `training_step` calls `optimizer.step()`."
             )
         return seconds
 
@@ -262,8 +274,7 @@ class RepeatedFit:
         """
         for callback in self._checkpoints:
             if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and callback.best_model_path:
-                # Of a file that this very fit wrote, hyperparameters may be anything the user's module took. A resumed
-                # fit may have been told of any file, by its own checkpoint, which has the same hyperparameters.
+                # A resumed fit may have been told of any folder by its own checkpoint.
                 load_checkpoint(self.model, Path(callback.best_model_path), trusted=not self._resumed)
                 return
         raise RuntimeError(
@@ -388,6 +399,11 @@ class _GuardedOptimizers:
 
         def configure_optimizers() -> Any:
             configured = original()
+            if configured is None and model.automatic_optimization:
+                raise RuntimeError(
+                    f"`configure_optimizers` of {type(model).__name__} returned None, so nothing would train. Return "
+                    "an optimizer."
+                )
             self.fits.check_optimizers(_optimizers_in(configured))
             self.raise_limits()
             return configured

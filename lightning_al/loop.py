@@ -127,6 +127,7 @@ class ActiveLearningLoop:
             seed=seed,
             pool=pool,
             pool_batch_size=pool_batch_size,
+            dirpath=dirpath,
         )
         assert datamodule is not None
         self.model = model
@@ -235,6 +236,8 @@ class ActiveLearningLoop:
             self._take(Campaign(self.dirpath, Campaign.read_events(self.dirpath), writes=writes))
         assert self.campaign is not None
         values = self.pool.check(indices)
+        if not isinstance(labels, Iterable):
+            raise TypeError(f"Expected a list of labels, one for each index, got {labels!r}.")
         told = list(labels)
         if len(values) != len(told):
             raise ValueError(f"`tell` got {len(values)} indices and {len(told)} labels.")

@@ -12,23 +12,22 @@ from torch.utils import _pytree as pytree
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign import INITIAL_ROUND, Campaign, Event, state_file
-from lightning_al.checks import check_budget, check_same_campaign, check_sizes
+from lightning_al.campaign import INITIAL_ROUND, INITIAL_WEIGHTS, Campaign, Event, state_file
+from lightning_al.checks import check_budget, check_parameters, check_same_campaign, check_shapes, check_sizes
 from lightning_al.distributed import end_process_group_at_exit, on_rank_zero
 from lightning_al.fitting import RepeatedFit
 from lightning_al.gradients.scoring_mode import batch_size_of
 from lightning_al.initial import choose_initial
+from lightning_al.options import first_line
 from lightning_al.oracle import DatasetOracle, sort_answers
 from lightning_al.pool import Pool
 from lightning_al.querying import pick_initial, score
 from lightning_al.randomness import generator
 from lightning_al.redrawing import check_redrawable
-from lightning_al.weights import load_weights, whole
+from lightning_al.weights import load_weights, whole, whole_copy
 
 if TYPE_CHECKING:
     from lightning_al.loop import ActiveLearningLoop
-
-INITIAL_WEIGHTS = "initial.ckpt"
 
 
 def open_campaign(
@@ -59,6 +58,7 @@ def open_campaign(
     _compat.attach(trainer, loop.datamodule)
     loop.model.setup("fit")
     _compat.configure_model(trainer)
+    check_shapes(loop.model)
     loop.datamodule.open(trainer, loop.model, loop.evaluate)
     if loop.reset == "fresh":
         check_redrawable(loop.model)
@@ -75,12 +75,13 @@ def open_campaign(
     if new:
         check_sizes(loop.options, size)
     initial: list[int] = []
+    labels: dict[int, Any] = {}
     if events is None or len(events) == 1:  # a kill may come between the first two events
         initial = _choose(loop, trainer, size)
         loop.datamodule.check_training(len(initial))
         check_budget(loop.budget, loop.oracle, initial)
         if loop.oracle.simulated:
-            on_rank_zero(strategy, lambda: _check_labels(loop, initial))
+            labels = on_rank_zero(strategy, lambda: _initial_labels(loop, initial))
     count_classes = "classes" in acquisition.requires and loop.task.num_classes is None
     rehearsed: list[Acquisition] = [acquisition] if (acquisition.requires if new else count_classes) else []
     if new and hasattr(loop.model, "on_first_inputs"):
@@ -90,6 +91,8 @@ def open_campaign(
         count = min(size, max(2, 2 * each.batch_multiple) * max(trainer.world_size, 1))
         some = Pool(size).candidates(count, generator=generator(loop.seed, "rehearsal"))
         score(loop, trainer, each, some, check=not isinstance(each, _FirstInputs))
+    check_parameters(loop.model)
+    on_rank_zero(strategy, lambda: sort_answers(labels, loop.task).check())  # now that the classes are known
     if "classes" in acquisition.requires and loop.task.num_classes is None:
         raise ValueError(
             f"`{type(acquisition).__name__}` needs the number of classes, which `{type(loop.task).__name__}"
@@ -144,8 +147,8 @@ def begin_fits(
     initial = load(INITIAL_WEIGHTS)
     if initial is None:
         raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")
+    _put_weights(loop.model, initial, campaign.dirpath / INITIAL_WEIGHTS)
     fits.initial = initial["state_dict"]
-    load_weights(loop.model, fits.initial)
     if campaign.last_fit is None:
         return fits, False
     name = state_file("weights", campaign.last_fit)
@@ -156,10 +159,23 @@ def begin_fits(
                 f"{campaign.dirpath / name} is missing, and `reset={loop.reset!r}` goes on from these weights."
             )
         return fits, False
-    load_weights(loop.model, last["state_dict"])
-    fits.optimizer_states = last["optimizer_states"]
-    fits.scaler_state = last["scaler_state"]
+    _put_weights(loop.model, last, campaign.dirpath / name)
+    fits.optimizer_states = last.get("optimizer_states")
+    fits.scaler_state = last.get("scaler_state")
     return fits, True
+
+
+def _put_weights(model: pl.LightningModule, state: dict[str, Any], file: Path) -> None:
+    before = whole_copy(model.state_dict())
+    try:
+        load_weights(model, state["state_dict"])
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        load_weights(model, before)  # some of it may have been loaded
+        raise ValueError(
+            f"{file} holds the weights of another model than this {type(model).__name__}. Go on with the model that "
+            "the "
+            f"campaign began with, or begin another in another `dirpath`. ({first_line(error)})"
+        ) from None
 
 
 def _describe(options: dict[str, Any], acquisition: Acquisition) -> dict[str, Any]:
@@ -194,7 +210,10 @@ class _FirstInputs(Acquisition):
 
 
 def _read(dirpath: Path | None, resume: bool) -> list[Event] | None:
-    if dirpath is None or not Campaign.exists(dirpath):
+    if dirpath is None:
+        return None
+    if not Campaign.exists(dirpath):
+        Campaign.check_free(dirpath)
         return None
     if not resume:
         Campaign.refuse_to_start_over(dirpath)
@@ -214,7 +233,7 @@ def _choose(loop: ActiveLearningLoop, trainer: pl.Trainer, size: int) -> list[in
     return list(pick_initial(loop, trainer, Pool(size), loop.initial, "initial")["indices"])
 
 
-def _check_labels(loop: ActiveLearningLoop, initial: list[int]) -> None:
+def _initial_labels(loop: ActiveLearningLoop, initial: list[int]) -> dict[int, Any]:
     """Take the initial labels on trial, before there is a campaign that starting over would be refused for."""
     dataset, task = loop.datamodule.train_set, loop.task
     samples = {i: dataset[i] for i in initial}
@@ -222,6 +241,15 @@ def _check_labels(loop: ActiveLearningLoop, initial: list[int]) -> None:
     answers.check()
     for index, value in list(answers.told.items())[:1]:
         task.with_label(samples[index], task.decode_label(value))
+    batch = loop.datamodule.collate([samples[i] for i in initial[:2]])
+    try:
+        task.inputs(batch), task.targets(batch)
+    except (TypeError, KeyError, IndexError) as error:
+        raise TypeError(
+            f"The train loader's `collate_fn` makes batches in which the {type(task).__name__} finds no inputs or no "
+            f"targets: {error}"
+        ) from None
+    return {index: task.decode_label(value) for index, value in answers.told.items()}
 
 
 def _new_folder(trainer: pl.Trainer) -> Path:

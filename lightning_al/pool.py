@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +11,22 @@ UNLABELLED, PENDING, LABELLED, SKIPPED = range(4)
 _NAMES = ("unlabelled", "pending", "labelled", "skipped")
 
 Indices = Sequence[int] | Tensor
+
+
+def integers(units: Indices) -> list[int]:
+    """Return dataset indices as a list of ints.
+
+    Raises:
+        TypeError: If it is no list of integers.
+    """
+    values = units.tolist() if isinstance(units, Tensor) else units
+    if not isinstance(values, Iterable):
+        raise TypeError(f"Expected a list of dataset indices, got {units!r}.")
+    values = list(values)
+    wrong = [u for u in values if isinstance(u, bool) or not hasattr(u, "__index__") or getattr(u, "ndim", 0) != 0]
+    if wrong:
+        raise TypeError(f"Dataset indices must be integers, got {wrong[0]!r} ({type(wrong[0]).__name__}).")
+    return [u.__index__() for u in values]
 
 
 class Pool:
@@ -97,11 +113,7 @@ class Pool:
             IndexError: If an entry is outside the pool.
             ValueError: If an entry is repeated.
         """
-        values = units.tolist() if isinstance(units, Tensor) else list(units)
-        wrong = [u for u in values if isinstance(u, bool) or not hasattr(u, "__index__")]
-        if wrong:
-            raise TypeError(f"Dataset indices must be integers, got {wrong[0]!r} ({type(wrong[0]).__name__}).")
-        values = [u.__index__() for u in values]
+        values = integers(units)
         outside = [u for u in values if not 0 <= u < len(self)]
         if outside:
             raise IndexError(f"Dataset indices must be between 0 and {len(self) - 1}, got {outside[:10]}.")

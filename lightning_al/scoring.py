@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, DistributedSampler
 from lightning_al.acquisition.base import Acquisition, LocalRows
 from lightning_al.distributed import Shard, gather_objects, gather_rows
 from lightning_al.functional.points import rows_not_finite
+from lightning_al.options import kind_of
 from lightning_al.randomness import seed_global
 from lightning_al.storage import RowStore
 
@@ -101,7 +102,12 @@ def score_pool(
         if check is not None:
             check(model, batch)
         for acquisition, store in zip(acquisitions, collected, strict=True):
-            for name, values in acquisition.rows(model, batch).items():
+            rows = acquisition.rows(model, batch)
+            if not isinstance(rows, dict):
+                raise TypeError(
+                    f"`{type(acquisition).__name__}.rows` must return a dict of tensors, got {kind_of(rows)}."
+                )
+            for name, values in rows.items():
                 if not isinstance(values, Tensor) or values.ndim == 0:
                     who = type(acquisition).__name__
                     got = "a single number" if isinstance(values, Tensor) else f"a {type(values).__name__}"
@@ -112,6 +118,7 @@ def score_pool(
     shadowed = model.__dict__.get("predict_step")
     callbacks = trainer.callbacks
     grads = [(p, p.grad) for p in model.parameters()]
+    flags = [(module, module.training) for module in model.modules()]
     model.predict_step = predict_step  # type: ignore[method-assign]
     trainer.callbacks = [c for c in callbacks if isinstance(c, ProgressBar)]
     try:
@@ -122,6 +129,8 @@ def score_pool(
         trainer.callbacks = callbacks
         for p, grad in grads:  # Lightning clears them when it moves the module
             p.grad = grad
+        for module, training in flags:  # Lightning leaves them in `eval()` after an error
+            module.training = training
         del model.predict_step
         if shadowed is not None:
             model.predict_step = shadowed

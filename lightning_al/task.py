@@ -222,6 +222,10 @@ class ClassificationTask(BatchEntries, Task):
         with self.explaining(inputs):
             logits = self.logits(model, inputs)
         check_logits(logits)
+        if isinstance(inputs, Tensor) and len(logits) != len(inputs):
+            raise ValueError(
+                f"The model gave {len(logits)} rows of logits for {len(inputs)} samples; it must give one for each."
+            )
         if logits.ndim != 2:
             raise ValueError(
                 f"`ClassificationTask` expects logits of shape (B, C), got {tuple(logits.shape)}. For dense outputs "

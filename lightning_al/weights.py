@@ -11,6 +11,8 @@ from torch.distributed.tensor import DTensor, Replicate
 from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
+from lightning_al.checkpoints import weights_of
+
 
 def in_pieces(model: nn.Module) -> bool:
     """Whether weights of the model are spread over processes, even if they are together for now, as in a forward."""
@@ -39,14 +41,14 @@ def load_weights(model: nn.Module, state: dict[str, Any]) -> None:
 def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
     """Give the model the weights of a checkpoint, a file or a folder with pieces.
 
-    ``trusted``: the file may run code, as hyperparameters in it may be anything that the user's module took.
+    ``trusted``: a folder may be read, which can run code; a file cannot.
     """
     if trusted and path.is_dir():
         state = {"state_dict": model.state_dict()}
         load(state, checkpoint_id=path)  # into these very tensors
         model.load_state_dict(state["state_dict"])
     else:
-        load_weights(model, torch.load(path, map_location="cpu", weights_only=not trusted)["state_dict"])
+        load_weights(model, weights_of(path))
 
 
 def load_momentum(optimizer: Optimizer, state: dict[str, Any]) -> None:

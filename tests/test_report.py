@@ -19,6 +19,10 @@ from lightning_al.report import (
 )
 
 
+def fitted(campaign, **fields):
+    return campaign.write("fitted", digest=campaign.label_digest, steps={}, **fields)
+
+
 def write_campaign(folder, values, initial=20, query=10, metric="test_acc", extra=(), fit=2.0, score=1.0):
     """A real ledger of len(values) trainings."""
     folder.mkdir(parents=True)
@@ -27,7 +31,7 @@ def write_campaign(folder, values, initial=20, query=10, metric="test_acc", extr
         metrics = {metric: value, **dict.fromkeys(extra, 0.5)}
         seconds = {"fit": fit + number, "evaluate": 0.1}
         labelled = initial + query * number
-        campaign.apply(campaign.write("fitted", round=number, labelled=labelled, metrics=metrics, seconds=seconds))
+        campaign.apply(fitted(campaign, round=number, labelled=labelled, metrics=metrics, seconds=seconds))
         if number < len(values) - 1:
             indices = list(range(number * query, (number + 1) * query))
             campaign.apply(
@@ -125,7 +129,7 @@ class TestMetric:
     def test_a_round_without_it(self, tmp_path):
         folder = write_campaign(tmp_path / "m", [0.5])
         campaign = Campaign.load(folder)
-        campaign.write("fitted", round=1, labelled=30, metrics={}, seconds={"fit": 1.0, "evaluate": 0.0})
+        fitted(campaign, round=1, labelled=30, metrics={}, seconds={"fit": 1.0, "evaluate": 0.0})
         with pytest.raises(ValueError, match=r"m has no metric 'test_acc' in the rounds \[1\]"):
             load_curves(tmp_path)
 

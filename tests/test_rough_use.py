@@ -7,12 +7,12 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset, random_split
+from torch.utils.data import TensorDataset
 
 from lightning_al import ActiveLearningLoop, Campaign
 from lightning_al.acquisition import Acquisition
 from lightning_al.fitting import RepeatedFit
-from lightning_al.oracle import SKIP, AwaitTell, Oracle
+from lightning_al.oracle import SKIP, Oracle
 from tests.projects import Data, Net, make_data, make_trainer, picks
 
 
@@ -77,11 +77,6 @@ def test_an_initial_set_that_is_declined_is_replaced(tmp_path):
     assert set(loop.pool.skipped.tolist()) == declined
 
 
-def test_all_declined(tmp_path):
-    with pytest.raises(RuntimeError, match="All 60 samples were declined"):
-        loop_in(tmp_path, oracle=Answering(lambda i: SKIP)).run(make_trainer(tmp_path))
-
-
 def test_told_before_the_data_are_set_up(tmp_path):
     class Files(Data):
         def setup(self, stage):
@@ -94,22 +89,6 @@ def test_told_before_the_data_are_set_up(tmp_path):
     later.tell([free], [1])
     assert Campaign.load(tmp_path / "c").labels[free] == 1
     assert free not in loop_in(tmp_path, data=Files()).ask(make_trainer(tmp_path))
-
-
-def test_bad_labels_of_the_data_set_are_found_before_there_is_a_campaign(tmp_path):
-    class Floats(Data):
-        def setup(self, stage):
-            super().setup(stage)
-            self.train = TensorDataset(self.train.tensors[0], self.train.tensors[1].double())
-
-    with pytest.raises(TypeError, match=r"8 label\(s\) cannot be taken"):
-        loop_in(tmp_path, data=Floats()).run(make_trainer(tmp_path))
-    assert not (tmp_path / "c").exists()
-
-
-def test_a_balanced_initial_set_reads_labels_and_needs_them(tmp_path):
-    with pytest.raises(ValueError, match='`initial_by="balanced"` reads every label'):
-        loop_in(tmp_path, oracle=AwaitTell(), initial_by="balanced")
 
 
 # ------------------------------------------------------------------------------------------------------ ask and limits
@@ -143,11 +122,6 @@ def test_ask_again_after_an_oracle_that_failed(tmp_path):
         loop_in(tmp_path, oracle=Answering(broken)).ask(make_trainer(tmp_path))
     y = make_data()[1].tolist()
     assert len(loop_in(tmp_path, oracle=Answering(lambda i: y[i])).ask(make_trainer(tmp_path))) == 4
-
-
-def test_resume_needs_a_folder(tmp_path):
-    with pytest.raises(ValueError, match="`resume=True` needs `dirpath="):
-        loop_in(tmp_path, dirpath=None).run(make_trainer(tmp_path), resume=True)
 
 
 # -------------------------------------------------------------------------------------------- what a fit starts from
@@ -242,17 +216,6 @@ def test_the_order_of_batches_is_another_in_each_round_and_seed(tmp_path):
 # -------------------------------------------------------------------------------------------------- the user's own
 
 
-def test_a_split_that_setup_draws_anew_is_refused(tmp_path):
-    class Resplit(Data):
-        def setup(self, stage):
-            super().setup(stage)
-            self.train, self.held_out = random_split(self.train, [40, 20])
-
-    with pytest.raises(ValueError, match="drew another training set"):
-        loop_in(tmp_path, data=Resplit()).run(make_trainer(tmp_path))
-    assert not (tmp_path / "c").exists()
-
-
 def test_a_predict_setup_that_needs_other_files_is_left_alone(tmp_path):
     class Predicts(Data):
         def setup(self, stage):
@@ -289,16 +252,6 @@ def test_best_is_of_the_checkpoint_that_monitors(tmp_path):
     assert any(not torch.equal(now[k], last[k]) for k in last)
 
 
-def test_best_with_hyperparameters_of_any_kind(tmp_path):
-    class Curious(Net):
-        def __init__(self, function=len, path=None):
-            super().__init__()
-            self.save_hyperparameters()
-
-    trainer = make_trainer(tmp_path, ModelCheckpoint(monitor="val_acc"), enable_checkpointing=True)
-    loop_in(tmp_path, model=Curious(path=tmp_path), weights="best", rounds=1).run(trainer)
-
-
 def test_checkpoints_of_configure_callbacks(tmp_path):
     class Configures(Net):
         def configure_callbacks(self):
@@ -308,53 +261,7 @@ def test_checkpoints_of_configure_callbacks(tmp_path):
     loop_in(tmp_path, model=Configures(), weights="best", rounds=1).run(trainer)
 
 
-@pytest.mark.parametrize(
-    ("trainer", "message"),
-    [
-        ({"limit_predict_batches": 1}, "limit_predict_batches=1"),
-        ({"limit_val_batches": 0}, "`limit_val_batches=0`: no round would have metrics"),
-    ],
-)
-def test_limits_that_would_hide_something(tmp_path, trainer, message):
-    with pytest.raises(ValueError, match=message):
-        loop_in(tmp_path).run(make_trainer(tmp_path, **trainer))
-    assert not (tmp_path / "c").exists()
-
-
-def test_a_sampler_that_only_looks_like_lightnings(tmp_path):
-    from torch.utils.data import DistributedSampler
-
-    class Weighted(DistributedSampler):
-        pass
-
-    class Sampled(Data):
-        def train_dataloader(self):
-            return DataLoader(self.train, batch_size=4, sampler=Weighted(self.train, num_replicas=1, rank=0))
-
-    with pytest.raises(TypeError, match="sampler of its own"):
-        loop_in(tmp_path, data=Sampled()).run(make_trainer(tmp_path))
-
-
-@pytest.mark.parametrize("size", [2.5, True, "16"])
-def test_pool_batch_size_is_an_integer(tmp_path, size):
-    with pytest.raises(TypeError, match="`pool_batch_size` must be an integer"):
-        loop_in(tmp_path, pool_batch_size=size)
-
-
 # --------------------------------------------------------------------------------------------- other data, other uses
-
-
-class Relabelled(Data):
-    def setup(self, stage):
-        super().setup(stage)
-        x, y = self.train.tensors
-        self.train = TensorDataset(x, (y + 1) % 3)
-
-
-def test_going_on_with_other_labels_is_refused(tmp_path):
-    loop_in(tmp_path).run(make_trainer(tmp_path))
-    with pytest.raises(ValueError, match=r"had label . when the campaign"):
-        loop_in(tmp_path, data=Relabelled(), rounds=4).run(make_trainer(tmp_path), resume=True)
 
 
 def test_corrected_labels_are_not_other_data(tmp_path):
@@ -400,34 +307,6 @@ def test_labels_that_no_class_has(tmp_path, label):
         loop.tell(asked[:1], [label])
 
 
-def test_skip_cannot_take_a_label_back(tmp_path):
-    loop = loop_in(tmp_path)
-    loop.ask(make_trainer(tmp_path))
-    with pytest.raises(ValueError, match="`SKIP` cannot take back a label"):
-        loop.tell(loop.pool.labelled[:1], [SKIP])
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (lambda x: torch.tensor(1.0), "one row per sample, got a single number"),
-        (lambda x: [1.0] * len(x), "one row per sample, got a list"),
-        (lambda x: torch.ones(len(x), 4), r"one score per sample, \(B,\), got shape \(\d+, 4\)"),
-    ],
-)
-def test_scores_of_the_wrong_form(tmp_path, rows, message):
-    class Own(Acquisition):
-        def __init__(self):
-            pass  # forgets super().__init__()
-
-        def score_batch(self, model, batch):
-            return rows(batch[0])
-
-    with pytest.raises((TypeError, ValueError), match=message):
-        loop_in(tmp_path).run(make_trainer(tmp_path, acquisition=Own()))
-    assert not (tmp_path / "c").exists()
-
-
 def test_an_acquisition_that_forgets_to_call_its_base(tmp_path):
     class Own(Acquisition):
         def __init__(self):
@@ -437,22 +316,6 @@ def test_an_acquisition_that_forgets_to_call_its_base(tmp_path):
             return batch[0].sum(1)
 
     assert len(loop_in(tmp_path).run(make_trainer(tmp_path, acquisition=Own()))) == 3
-
-
-def test_a_class_in_place_of_an_acquisition(tmp_path):
-    trainer = make_trainer(tmp_path)
-    trainer.callbacks = [Acquisition]
-    with pytest.raises(TypeError, match=r"is a class; write `Acquisition\(\)`"):
-        loop_in(tmp_path).run(trainer)
-
-
-def test_polls_that_are_no_dict(tmp_path):
-    class Silent(Answering):
-        def poll(self):
-            return None
-
-    with pytest.raises(TypeError, match=r"`Silent.poll` must return a dict"):
-        loop_in(tmp_path, oracle=Silent(None)).run(make_trainer(tmp_path))
 
 
 # ----------------------------------------------------------------------------------------------------------- reports

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from lightning_al.distributed import Shard
 from lightning_al.functional.selection import badge, kmeans_plusplus, top_k
 from lightning_al.gradients import plain_outputs
+from lightning_al.options import check_choice
 from lightning_al.oracle import Oracle
 from lightning_al.task import Task
 
@@ -128,8 +129,7 @@ class Acquisition(Callback):
     _warned_equal = False
 
     def __init__(self, *, selection: str = "top") -> None:
-        if selection not in SELECTIONS:
-            raise ValueError(f"`selection` must be one of {', '.join(map(repr, SELECTIONS))}, got {selection!r}.")
+        check_choice("selection", selection, SELECTIONS)
         if selection == "badge" and not self.never_negative:
             raise ValueError(
                 f'`selection="badge"` makes gradients longer by the score, and `{type(self).__name__}`\'s is negative. '

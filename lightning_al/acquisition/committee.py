@@ -13,6 +13,7 @@ from torch import Tensor
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition, Query, State
 from lightning_al.gradients import check_whole, plain_outputs, tensors_of
+from lightning_al.options import check_choice, check_count, check_flag
 from lightning_al.training.cycles import Cycles, batches_done, batches_of_fit, scale_rates
 
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {"vote_entropy": F_al.vote_entropy, "kl": F_al.consensus_kl}
@@ -71,11 +72,10 @@ class QueryByCommittee(Acquisition):
         selection: str = "top",
     ) -> None:
         super().__init__(selection=selection)
-        if isinstance(members, bool) or not isinstance(members, int) or members < 2:
-            raise ValueError(f"`members` must be an integer of at least 2, got {members!r}.")
-        for name, value, known in (("source", source, SOURCES), ("score", score, tuple(SCORES))):
-            if value not in known:
-                raise ValueError(f"`{name}` must be one of {', '.join(map(repr, known))}, got {value!r}.")
+        check_count("members", members, 2)
+        check_choice("source", source, SOURCES)
+        check_choice("score", score, SCORES)
+        check_flag("redraw", redraw)
         self.members = members
         self.source = source
         self.score = score

@@ -11,6 +11,7 @@ from lightning_al import functional as F_al
 from lightning_al.acquisition.base import LocalRows, Rows
 from lightning_al.acquisition.features import FeatureAcquisition
 from lightning_al.functional.typiclust import check_variant
+from lightning_al.options import check_count, check_number
 
 
 class CoreSet(FeatureAcquisition):
@@ -83,12 +84,10 @@ class ProbCover(FeatureAcquisition):
     ) -> None:
         if isinstance(delta, str) and delta != "auto":
             raise ValueError(f'`delta` must be a number above 0 or "auto", got {delta!r}.')
-        if not isinstance(delta, str) and not delta > 0:
-            raise ValueError(f'`delta` must be above 0, or "auto", got {delta}.')
-        if not 0 < purity <= 1:
-            raise ValueError(f"`purity` must be above 0 and at most 1, got {purity}.")
-        if clusters is not None and clusters < 1:
-            raise ValueError(f"`clusters` must be at least 1, or None, got {clusters}.")
+        if not isinstance(delta, str):
+            check_number("delta", delta, above=0)
+        check_number("purity", purity, above=0, most=1)
+        check_count("clusters", clusters, optional=True)
         super().__init__(features=features, encoder=encoder)
         self.delta = delta
         self.purity = purity
@@ -142,9 +141,8 @@ class TypiClust(FeatureAcquisition):
         features: str | None = None,
         encoder: nn.Module | str | Path | None = None,
     ) -> None:
-        for name, value in {"max_clusters": max_clusters, "neighbours": neighbours}.items():
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        check_count("max_clusters", max_clusters)
+        check_count("neighbours", neighbours)
         check_variant(variant)
         super().__init__(features=features, encoder=encoder)
         self.max_clusters = max_clusters

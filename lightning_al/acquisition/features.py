@@ -12,6 +12,7 @@ from lightning_al.acquisition.base import Acquisition, Rows
 from lightning_al.functional.points import rows_not_finite
 from lightning_al.gradients import plain_outputs
 from lightning_al.gradients.scoring_mode import batch_size_of
+from lightning_al.options import first_line
 from lightning_al.storage import take_rows
 
 
@@ -44,6 +45,8 @@ class FeatureAcquisition(Acquisition):
             )
         if encoder is not None and not isinstance(encoder, (nn.Module, str, Path)):
             raise TypeError(f"`encoder` must be a module or a file of features, got a {type(encoder).__name__}.")
+        if features is not None and not isinstance(features, str):
+            raise TypeError(f"`features` must be the name of a layer or None, got {features!r}.")
         self.features = features
         self.encoder = encoder
         self._table = None if encoder is None or isinstance(encoder, nn.Module) else _read(Path(encoder))
@@ -103,20 +106,28 @@ class FeatureAcquisition(Acquisition):
 def _read(path: Path) -> Tensor:
     if not path.is_file():
         raise FileNotFoundError(f"`encoder={str(path)!r}`: there is no such file of features.")
-    if path.suffix == ".npy":
-        import numpy as np
-
-        array = np.load(path, mmap_mode="c", allow_pickle=False)  # pages are read as they are used
-        if not array.dtype.isnative:
-            raise TypeError(
-                f"`encoder={str(path)!r}` has another machine's byte order: save `table.astype('float32')`."
-            )
-        table = torch.from_numpy(array)
-    elif path.suffix in (".pt", ".pth"):
-        table = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    else:
+    if path.suffix not in (".npy", ".pt", ".pth"):
         raise TypeError(f"`encoder={str(path)!r}`: features are read from `.npy` and `.pt` files.")
+    try:
+        table = _mapped(path)
+    except Exception as error:  # of many kinds
+        raise TypeError(
+            f"`encoder={str(path)!r}` cannot be read as numbers alone ({first_line(error)}). Save it with `numpy.save` "
+            "or `torch.save`, one floating array."
+        ) from None
     if not isinstance(table, Tensor) or table.ndim != 2 or not table.is_floating_point():
         what = f"{table.dtype} of shape {tuple(table.shape)}" if isinstance(table, Tensor) else type(table).__name__
         raise TypeError(f"`encoder={str(path)!r}` must hold floating features (N, d), one row a sample, got {what}.")
     return table
+
+
+def _mapped(path: Path) -> Any:
+    """Pages are read as they are used, and no code is run."""
+    if path.suffix != ".npy":
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    import numpy as np
+
+    array = np.load(path, mmap_mode="c", allow_pickle=False)
+    if not array.dtype.isnative:
+        raise TypeError("it has another machine's byte order: save `table.astype('float32')`")
+    return torch.from_numpy(array)

@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition, Query, Rows
 from lightning_al.functional.mc_dropout import check_mc_dropout
+from lightning_al.options import check_choice
 
 SCORES = {"entropy": F_al.mean_entropy, "variation_ratio": F_al.variation_ratio}
 
@@ -78,8 +79,7 @@ class MCDropout(DropoutAcquisition):
         selection: str = "top",
     ) -> None:
         super().__init__(passes=passes, add_dropout=add_dropout, selection=selection)
-        if score not in SCORES:
-            raise ValueError(f"`score` must be one of {', '.join(map(repr, SCORES))}, got {score!r}.")
+        check_choice("score", score, SCORES)
         self.score = score
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:

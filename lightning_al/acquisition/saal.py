@@ -8,6 +8,7 @@ from torch import Tensor
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.functional.perturbation import check_perturbation
+from lightning_al.options import check_count, check_flag
 from lightning_al.oracle import Oracle
 from lightning_al.task import Task
 
@@ -55,8 +56,8 @@ class SAAL(Acquisition):
     ) -> None:
         super().__init__(selection=selection)
         check_perturbation(rho, perturbation, p)
-        if isinstance(group_size, bool) or not isinstance(group_size, int) or group_size < 1:
-            raise ValueError(f"`group_size` must be an integer of at least 1, got {group_size!r}.")
+        check_count("group_size", group_size)
+        check_flag("lowest", lowest)
         if score not in ("max", "difference"):
             raise ValueError(f'`score` must be "max" or "difference", got {score!r}.')
         if labels not in ("pseudo", "true"):

@@ -17,6 +17,7 @@ from lightning_al.distributed import on_rank_zero
 from lightning_al.functional.adversarial import check_reduction
 from lightning_al.gradients import plain_outputs
 from lightning_al.nn import Adversaries
+from lightning_al.options import check_count, check_number
 from lightning_al.oracle import Oracle
 from lightning_al.randomness import derive_seed, generator
 from lightning_al.task import Task
@@ -86,15 +87,13 @@ class VAAL(Acquisition):
         if steps is None and seconds is None:
             raise ValueError("Training needs a budget: `steps=`, `seconds=` or both, got neither.")
         counts = {"batch_size": batch_size, "latent": latent, "width": width, "vae_steps": vae_steps}
-        for name, count in {**counts, **({} if steps is None else {"steps": steps})}.items():
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise ValueError(f"`{name}` must be an integer of at least 1, got {count!r}.")
-        for name, value in {"lr": lr, **({} if seconds is None else {"seconds": seconds})}.items():
-            if not value > 0:
-                raise ValueError(f"`{name}` must be above 0, got {value!r}.")
-        for name, value in {"beta": beta, "adversarial": adversarial}.items():
-            if not value >= 0:
-                raise ValueError(f"`{name}` must be at least 0, got {value!r}.")
+        for name, count in counts.items():
+            check_count(name, count)
+        check_count("steps", steps, optional=True)
+        check_number("seconds", seconds, above=0, optional=True)
+        check_number("lr", lr, above=0)
+        check_number("beta", beta, least=0)
+        check_number("adversarial", adversarial, least=0)
         check_reduction(reduction)
         self.steps = steps
         self.seconds = seconds
@@ -322,9 +321,8 @@ class SRAAL(VAAL):
         )
         if latent % 2:
             raise ValueError(f"`latent` must be even, half of it is supervised, got {latent}.")
-        for name, value in {"reconstruction": reconstruction, "supervision": supervision}.items():
-            if not value >= 0:
-                raise ValueError(f"`{name}` must be at least 0, got {value!r}.")
+        check_number("reconstruction", reconstruction, least=0)
+        check_number("supervision", supervision, least=0)
         self.reconstruction = reconstruction
         self.supervision = supervision
         self._model_logits = _Logits()

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_al.gradients.precision import at_least_float32
+from lightning_al.options import check_choice
 
 REDUCTIONS = ("sample", "batch")
 
@@ -15,8 +16,7 @@ def check_reduction(reduction: str) -> None:
     Raises:
         ValueError: With the value seen and the values allowed.
     """
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"`reduction` must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduction!r}.")
+    check_choice("reduction", reduction, REDUCTIONS)
 
 
 def vae_loss(

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from lightning_al.distributed import Shard
 from lightning_al.functional.bald import entropy_of, in_double
-from lightning_al.functional.points import check_count, check_finite
+from lightning_al.functional.points import check_finite, check_k
+from lightning_al.options import check_count
 from lightning_al.randomness import generator as generator_of
 
 _TIE = 1e-12  # nats; rounding is about 1e-15
@@ -55,12 +56,11 @@ def batch_bald(log_probabilities: Tensor, k: int, *, generator: torch.Generator,
         >>> batch_bald(log_p, 2, generator=torch.Generator().manual_seed(0))
         tensor([0, 2])
     """
-    if isinstance(configurations, bool) or not isinstance(configurations, int) or configurations < 1:
-        raise ValueError(f"`configurations` must be an integer of at least 1, got {configurations!r}.")
+    check_count("configurations", configurations)
     log_p = in_double(log_probabilities).cpu()
     if log_p.ndim != 3:
         raise ValueError(f"`log_probabilities` must have shape (N, T, C), got {tuple(log_p.shape)}.")
-    check_count(k, len(log_p))
+    check_k(k, len(log_p))
     p = log_p.exp()
     check_finite(p.flatten(1), "log_probabilities", Shard.whole(len(p)))
     seed = int(torch.randint(-(2**63), 2**63 - 1, (), generator=generator))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.functional.distances import Points, on_sphere
+from lightning_al.options import check_count
 
 _MOST_FOR_KMEANS = 50
 
@@ -35,8 +36,7 @@ def cluster_labels(features: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
         >>> bool(labels[0] == labels[1]), bool(labels[1] == labels[2]), bool((labels[2:] == labels[2]).all())
         (True, False, True)
     """
-    if clusters < 1:
-        raise ValueError(f"`clusters` must be at least 1, got {clusters}.")
+    check_count("clusters", clusters)
     return kmeans(on_sphere(features), clusters, seed)
 
 

@@ -1,6 +1,5 @@
 """CoreGCN and UncertainGCN: a graph network learns what is labelled, and its view of the pool decides."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from lightning_al.functional.distances import full_precision, on_sphere
 from lightning_al.functional.graph import Graph
 from lightning_al.functional.selection import k_center_greedy
 from lightning_al.nn.gcn import GCN
+from lightning_al.options import check_count, check_number
 
 Progress = Callable[[int, Tensor], None]
 
@@ -45,6 +45,7 @@ def gcn_loss(labelled: Tensor, unlabelled: Tensor, *, weight: float = 1.2) -> Te
         The loss, ().
 
     Example:
+        >>> import math
         >>> gcn_loss(torch.zeros(2), torch.zeros(3)) / math.log(2)
         tensor(2.2000)
         >>> gcn_loss(torch.tensor([-1000.0]), torch.tensor([1000.0]))
@@ -196,19 +197,14 @@ def check_gcn_options(
     steps: int, hidden: int, dropout: float, lr: float, weight_decay: float, unlabelled_weight: float
 ) -> None:
     """Refuse options of :func:`train_gcn` that are out of range."""
-    for name, count in {"steps": steps, "hidden": hidden}.items():
-        if count < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {count}.")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"`dropout` must be at least 0 and below 1, got {dropout}.")
-    for name, value in {"lr": lr, "unlabelled_weight": unlabelled_weight}.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise ValueError(f"`{name}` must be above 0 and finite, got {value}.")
-    if not (weight_decay >= 0 and math.isfinite(weight_decay)):
-        raise ValueError(f"`weight_decay` must be at least 0 and finite, got {weight_decay}.")
+    check_count("steps", steps)
+    check_count("hidden", hidden)
+    check_number("dropout", dropout, least=0, below=1)
+    check_number("lr", lr, above=0)
+    check_number("unlabelled_weight", unlabelled_weight, above=0)
+    check_number("weight_decay", weight_decay, least=0)
 
 
 def check_margin(margin: float) -> None:
     """Refuse a margin that is no probability."""
-    if not 0 <= margin <= 1:
-        raise ValueError(f"`margin` must be between 0 and 1, got {margin}.")
+    check_number("margin", margin, least=0, most=1)

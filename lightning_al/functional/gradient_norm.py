@@ -16,6 +16,7 @@ from lightning_al.gradients.engine import Tape
 from lightning_al.gradients.passes import Loss
 from lightning_al.gradients.per_sample import Call, one_per_sample, score_groups
 from lightning_al.gradients.scoring_mode import Forward, copies_for_model
+from lightning_al.options import check_choice
 
 LOSSES = ("entropy", "expected_loss", "expected_norm", "pseudo_label")
 
@@ -35,8 +36,7 @@ def check_gradient_norm(loss: str | Callable[[Any], Tensor], norm: str) -> None:
     """
     if not callable(loss) and loss not in LOSSES:
         raise ValueError(f"`loss` must be a callable or one of {', '.join(map(repr, LOSSES))}, got {loss!r}.")
-    if not isinstance(norm, str) or norm not in NORMS:
-        raise ValueError(f"`norm` must be one of {', '.join(map(repr, NORMS))}, got {norm!r}.")
+    check_choice("norm", norm, NORMS)
 
 
 def gradient_norm(

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.gradients.precision import at_least_float32
+from lightning_al.options import check_choice, check_number
 
 VARIANTS = ("pairs", "paper")
 
@@ -14,10 +15,8 @@ def check_loss_prediction(margin: float, variant: str) -> None:
     Raises:
         ValueError: With the value seen and the values allowed.
     """
-    if not margin > 0:
-        raise ValueError(f"`margin` must be above 0, got {margin!r}.")
-    if variant not in VARIANTS:
-        raise ValueError(f"`variant` must be one of {', '.join(map(repr, VARIANTS))}, got {variant!r}.")
+    check_number("margin", margin, above=0)
+    check_choice("variant", variant, VARIANTS)
 
 
 def loss_prediction_loss(predicted: Tensor, losses: Tensor, *, margin: float = 1.0, variant: str = "pairs") -> Tensor:

@@ -20,6 +20,7 @@ from lightning_al.functional.dropout import (
 from lightning_al.functional.probabilities import check_logits, log_probabilities
 from lightning_al.gradients.memory import default_max_bytes, is_out_of_memory
 from lightning_al.gradients.scoring_mode import Forward, batch_size_of, plain_layers, plain_outputs
+from lightning_al.options import check_count, check_number
 
 _HELD = 4  # results of the largest size at once: inputs and outputs of a layer, and those of a branch beside it
 _CPU_BYTES = 2**26  # larger results are slower than several passes, since they come from memory
@@ -29,12 +30,11 @@ def check_mc_dropout(passes: int, add_dropout: float | None) -> None:
     """Refuse options of :func:`mc_dropout` that are out of range.
 
     Raises:
+        TypeError: If one is no number.
         ValueError: With the value seen.
     """
-    if isinstance(passes, bool) or not isinstance(passes, int) or passes < 2:
-        raise ValueError(f"`passes` must be an integer of at least 2, got {passes!r}.")
-    if add_dropout is not None and not 0 < add_dropout < 1:
-        raise ValueError(f"`add_dropout` must be a probability between 0 and 1, got {add_dropout!r}.")
+    check_count("passes", passes, 2)
+    check_number("add_dropout", add_dropout, above=0, below=1, optional=True)
 
 
 def mc_dropout(

@@ -15,7 +15,7 @@ def check_perturbation(rho: float, perturbation: str, p: float, eta: float = 0.0
     Raises:
         ValueError: With the option, the value seen and the values allowed.
     """
-    if not (isinstance(rho, (int, float)) and math.isfinite(rho) and rho > 0):
+    if isinstance(rho, bool) or not (isinstance(rho, (int, float)) and math.isfinite(rho) and rho > 0):
         raise ValueError(f"`rho`, the radius of the weight perturbation, must be a finite number > 0, got {rho!r}.")
     if perturbation not in ("sam", "asam"):
         raise ValueError(f'`perturbation` must be "sam" or "asam", got {perturbation!r}.')

@@ -12,10 +12,18 @@ _BLOCK = 2**20  # numbers at a time: a few MB, however many rows there are
 _CACHED = 2**22  # numbers; larger tensors come from memory on every pass
 
 
-def check_count(k: int, n: int) -> None:
+def check_k(k: int, n: int) -> None:
     """Refuse to pick more candidates than there are, or fewer than none."""
+    if isinstance(k, bool) or not hasattr(k, "__index__"):
+        raise TypeError(f"Cannot pick k = {k!r} of {n} candidates: k must be an integer.")
     if not 0 <= k <= n:
         raise ValueError(f"Cannot pick k = {k} of {n} candidates: k must be between 0 and {n}.")
+
+
+def check_tensor(name: str, value: object) -> None:
+    """Refuse what is no tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"`{name}` must be a tensor, got {type(value).__name__}.")
 
 
 def rows_not_finite(x: Tensor) -> Tensor:

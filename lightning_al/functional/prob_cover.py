@@ -19,7 +19,8 @@ from lightning_al.functional.distances import (
     tiles,
     within,
 )
-from lightning_al.functional.points import check_count
+from lightning_al.functional.points import check_k
+from lightning_al.options import check_number
 
 _SIDE = 256
 
@@ -64,11 +65,11 @@ def prob_cover(features: Tensor, k: int, *, delta: float, labelled: Tensor | Non
         >>> prob_cover(features, 2, delta=0.15, labelled=features[:2])
         tensor([3, 5])
     """
-    if not delta > 0:
-        raise ValueError(f"`delta` must be above 0, got {delta}.")
+    if delta != torch.inf:
+        check_number("delta", delta, above=0)
     pool, centres = on_both_spheres(features, labelled)
     n = len(pool)
-    check_count(k, n)
+    check_k(k, n)
     covered = torch.zeros(n, dtype=torch.bool)
     for some, part in tiles(len(centres), n):
         covered[part] |= within(centres.at(some), pool.at(part), delta).any(0)
@@ -129,8 +130,7 @@ def coverage_delta(features: Tensor, pseudo_labels: Tensor, *, purity: float = 0
         >>> round(coverage_delta(features, labels, purity=0.5), 4)  # half of the samples have this much room
         1.2884
     """
-    if not 0 < purity <= 1:
-        raise ValueError(f"`purity` must be above 0 and at most 1, got {purity}.")
+    check_number("purity", purity, above=0, most=1)
     points = on_sphere(features)
     n = len(points)
     if pseudo_labels.shape != features.shape[:1] or pseudo_labels.is_floating_point():

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_al.distributed import Shard
 from lightning_al.functional.nearest import Nearest
-from lightning_al.functional.points import Products, Scalars, check_count, check_finite
+from lightning_al.functional.points import Products, Scalars, check_finite, check_k, check_tensor
 from lightning_al.randomness import Race
 
 
@@ -35,9 +35,10 @@ def top_k(scores: Tensor, k: int) -> Tensor:
         >>> top_k(torch.tensor([1.0, 3.0, 3.0, 2.0]), 3)
         tensor([1, 2, 3])
     """
+    check_tensor("scores", scores)
     if scores.ndim != 1:
         raise ValueError(f"`scores` must be one-dimensional, (N,), got shape {tuple(scores.shape)}.")
-    check_count(k, len(scores))
+    check_k(k, len(scores))
     scores = scores.detach().cpu()
     check_finite(scores, "scores", Shard.whole(len(scores)))
     return torch.sort(scores, descending=True, stable=True).indices[:k]
@@ -87,6 +88,7 @@ def kmeans_plusplus(
         >>> kmeans_plusplus(scores, 3, generator=torch.Generator().manual_seed(0))
         tensor([3, 2, 1])
     """
+    check_tensor("points", points)
     shard = _checked_shard(shard, k, points=points.unsqueeze(1) if points.ndim == 1 else points)
     if first is not None and not 0 <= first < shard.total:
         raise ValueError(f"`first` must be a position between 0 and {shard.total - 1}, got {first}.")
@@ -271,6 +273,7 @@ def _draw(race: Race, nearest: Nearest) -> Callable[[int], tuple[float, int]]:
 
 def _checked_shard(shard: Shard | None, k: int, **tensors: Tensor) -> Shard:
     for name, x in tensors.items():
+        check_tensor(name, x)
         if x.ndim != 2 or x.shape[1] == 0:
             raise ValueError(f"`{name}` must have shape (N, d), d >= 1, got {tuple(x.shape)}.")
     lengths = {name: len(x) for name, x in tensors.items()}
@@ -280,5 +283,5 @@ def _checked_shard(shard: Shard | None, k: int, **tensors: Tensor) -> Shard:
     shard = Shard.whole(n) if shard is None else shard
     if n != len(shard.block):
         raise ValueError(f"The shard has {len(shard.block)} rows here, the tensors {lengths}.")
-    check_count(k, shard.total)
+    check_k(k, shard.total)
     return shard

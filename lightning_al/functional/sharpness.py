@@ -23,6 +23,7 @@ from lightning_al.gradients.scoring_mode import (
     scoring_mode,
     unwrapped,
 )
+from lightning_al.options import check_count
 
 Vector = list[Tensor]
 
@@ -93,8 +94,7 @@ def sharpness_bound(
         (torch.Size([4]), True)
     """
     check_perturbation(rho, perturbation, 2.0)
-    if steps < 1:
-        raise ValueError(f"`steps` must be at least 1, got {steps}.")
+    check_count("steps", steps)
     find_targets = target_fn if target_fn is not None else pseudo_labels
     losses_of = loss_fn if loss_fn is not None else mean_cross_entropy
     root = ForwardOf(unwrapped(model), forward)

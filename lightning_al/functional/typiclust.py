@@ -8,7 +8,8 @@ from torch import Tensor
 
 from lightning_al.functional.clusters import kmeans
 from lightning_al.functional.distances import Points, full_precision, join, nearest, on_both_spheres, slices
-from lightning_al.functional.points import check_count
+from lightning_al.functional.points import check_k
+from lightning_al.options import check_count
 
 _SMALL = 5
 
@@ -72,13 +73,12 @@ def typiclust(
         >>> typiclust(features, 1, generator=torch.Generator().manual_seed(0), labelled=features[5:6])
         tensor([2])
     """
-    for name, value in {"max_clusters": max_clusters, "neighbours": neighbours}.items():
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    check_count("max_clusters", max_clusters)
+    check_count("neighbours", neighbours)
     check_variant(variant)
     pool, known = on_both_spheres(features, labelled)
     n = len(pool)
-    check_count(k, n)
+    check_k(k, n)
     if k == 0:
         return torch.empty(0, dtype=torch.long)
     points = join(pool, known)

@@ -427,22 +427,6 @@ def test_early_stopping_stops_a_member_too(tmp_path):
     assert max(epochs.epochs) < 12
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"members": 1}, "`members` must be an integer of at least 2, got 1"),
-        ({"members": 2.0}, "got 2.0"),
-        ({"members": True}, "got True"),
-        ({"source": "bagging"}, "`source` must be one of 'fits', 'snapshots', got 'bagging'"),
-        ({"score": "jensen_shannon"}, "`score` must be one of 'vote_entropy', 'kl', got 'jensen_shannon'"),
-        ({"selection": "bottom"}, "`selection` must be one of"),
-    ],
-)
-def test_refuses(options, said):
-    with pytest.raises(ValueError, match=said):
-        QueryByCommittee(**options)
-
-
 def test_before_anything_is_learnt_the_model_votes_alone(bound):
     acquisition = QueryByCommittee()
     assert bound.scores(acquisition).tolist() == [0.0] * len(bound.batch[0])

@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -50,24 +48,6 @@ def test_clusters_start_from_the_generator(make):
     with pytest.raises(ValueError, match="needs a `generator`"):
         make().select(ROWS, 2, labelled_rows={}, generator=None)
     assert len({tuple(make().select(ROWS, 5, labelled_rows={}, generator=seeded(s)).tolist()) for s in range(6)}) > 1
-
-
-@pytest.mark.parametrize(
-    ("cls", "options", "message"),
-    [
-        (ProbCover, {"delta": "best"}, "`delta` must be a number above 0 or \"auto\", got 'best'"),
-        (ProbCover, {"delta": 0.0}, r"`delta` must be above 0, or \"auto\", got 0\.0"),
-        (ProbCover, {"delta": math.nan}, "got nan"),
-        (ProbCover, {"purity": 0.0}, r"`purity`.*got 0\.0"),
-        (ProbCover, {"purity": 1.5}, r"`purity`.*got 1\.5"),
-        (ProbCover, {"clusters": 0}, "`clusters` must be at least 1, or None, got 0"),
-        (TypiClust, {"max_clusters": 0}, "`max_clusters` must be at least 1, got 0"),
-        (TypiClust, {"neighbours": 0}, "`neighbours` must be at least 1, got 0"),
-    ],
-)
-def test_refuses(cls, options, message):
-    with pytest.raises(ValueError, match=message):
-        cls(**options)
 
 
 # ----------------------------------------------------------------------------------------------- the number of classes

@@ -85,7 +85,7 @@ def test_refuses(cls, options, message):
 
 
 def test_refuses_a_margin_that_is_no_probability():
-    with pytest.raises(ValueError, match=r"`margin` must be between 0 and 1, got 1\.5"):
+    with pytest.raises(ValueError, match=r"`margin` must be at least 0 and at most 1, got 1\.5"):
         UncertainGCN(margin=1.5)
 
 

@@ -138,16 +138,6 @@ def test_dense_outputs_are_for_bald_alone():
         rows_of(BatchBALD(passes=6), net, x)
 
 
-@pytest.mark.parametrize("cls", ALL)
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"passes": 1}, "`passes`"), ({"add_dropout": 1.0}, "`add_dropout`"), ({"passes": True}, "`passes`")],
-)
-def test_options_out_of_range(cls, options, message):
-    with pytest.raises(ValueError, match=message):
-        cls(**options)
-
-
 def test_further_options_out_of_range():
     with pytest.raises(ValueError, match="'entropy', 'variation_ratio', got 'mean'"):
         MCDropout(score="mean")

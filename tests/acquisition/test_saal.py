@@ -98,24 +98,3 @@ def test_the_task_decides_labels_and_loss(bound):
         loss_fn=lambda z, y: 3 * reference.loss(z, y),
     )
     torch.testing.assert_close(got, want, **EXACT)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"rho": 0}, r"`rho`.*got 0\."),
-        ({"perturbation": "lamb"}, "got 'lamb'"),
-        ({"p": 1.0}, r"`p`.*got 1\.0"),
-        ({"perturbation": "asam", "p": 3.0}, r"got p = 3\.0"),
-        ({"group_size": 0}, "`group_size` must be an integer of at least 1, got 0"),
-        ({"group_size": 2.0}, r"got 2\.0"),
-        ({"group_size": True}, "got True"),
-        ({"score": "mean"}, '`score` must be "max" or "difference", got \'mean\''),
-        ({"labels": "both"}, '`labels` must be "pseudo" or "true", got \'both\''),
-        ({"lowest": True}, r"`lowest=True`.*got 'kmeans\+\+'"),
-        ({"lowest": True, "selection": "kmeans++"}, r"needs `selection=\"top\"`"),
-    ],
-)
-def test_refuses(options, message):
-    with pytest.raises(ValueError, match=message):
-        SAAL(**options)

@@ -72,37 +72,6 @@ def test_nobody_is_warned_of_loaders_that_are_not_theirs(tmp_path, monkeypatch, 
 # ------------------------------------------------------------------------------------------------------------- options
 
 
-@BOTH
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"steps": None}, "budget: `steps=`, `seconds=` or both"),
-        ({"steps": 0}, "`steps` must be an integer of at least 1, got 0"),
-        ({"batch_size": True}, "`batch_size` must be an integer of at least 1, got True"),
-        ({"latent": 0}, "`latent` must be an integer"),
-        ({"width": 2.0}, "`width` must be an integer"),
-        ({"vae_steps": 0}, "`vae_steps` must be an integer"),
-        ({"seconds": 0.0}, "`seconds` must be above 0, got 0.0"),
-        ({"lr": -1.0}, "`lr` must be above 0, got -1.0"),
-        ({"beta": float("nan")}, "`beta` must be at least 0, got nan"),
-        ({"adversarial": -0.1}, "`adversarial` must be at least 0, got -0.1"),
-        ({"reduction": "mean"}, "`reduction` must be one of 'sample', 'batch', got 'mean'"),
-        ({"selection": "best"}, "`selection` must be one of"),
-    ],
-)
-def test_options_are_checked(cls, options, message):
-    with pytest.raises(ValueError, match=message):
-        cls(**options)
-
-
-def test_options_of_sraal_are_checked():
-    with pytest.raises(ValueError, match="`latent` must be even, half of it is supervised, got 7"):
-        SRAAL(latent=7)
-    for name in ("reconstruction", "supervision"):
-        with pytest.raises(ValueError, match=f"`{name}` must be at least 0, got -1.0"):
-            SRAAL(**{name: -1.0})
-
-
 # -------------------------------------------------------------------------------------------------------------- shapes
 
 

@@ -188,7 +188,7 @@ def test_refuses(options, message):
 
 @pytest.mark.parametrize("margin", [-0.1, 1.1, math.nan])
 def test_refuses_a_margin_that_is_no_probability(margin):
-    with pytest.raises(ValueError, match="`margin` must be between 0 and 1"):
+    with pytest.raises(ValueError, match="`margin` must be at least 0 and at most 1"):
         uncertain_gcn(SETS["signed"][0], labelled=SETS["signed"][1], generator=seeded(), margin=margin)
 
 

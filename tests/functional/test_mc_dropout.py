@@ -726,7 +726,6 @@ def test_dropout_layers_that_do_not_run_are_warned_of():
     ("options", "message"),
     [
         ({"passes": 1}, "`passes`.*1"),
-        ({"passes": 2.0}, "`passes`"),
         ({"add_dropout": 0.0}, "`add_dropout`"),
         ({"add_dropout": 1.0}, "`add_dropout`"),
     ],
