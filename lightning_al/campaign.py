@@ -4,11 +4,9 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,11 +14,12 @@ import torch
 from lightning.pytorch.strategies import Strategy
 
 from lightning_al.distributed import on_rank_zero
+from lightning_al.events import Event, append_event, check_event, read_events, stamped
 from lightning_al.options import first_line
 from lightning_al.oracle import DATASET
 from lightning_al.pool import Pool
+from lightning_al.writing import atomic_write, written_or_told
 
-SCHEMA = 1
 INITIAL_ROUND = -1
 """The "round" in which the initial set is asked for, before anything is trained."""
 
@@ -32,17 +31,6 @@ RESUME = "resume.ckpt"
 
 RETURNED = "returned.ckpt"
 """What processes that are copies of the one that launched them hand back, until it is read."""
-
-Event = dict[str, Any]
-
-_FIELDS: dict[str, dict[str, type]] = {
-    "started": {"size": int, "options": dict},
-    "asked": {"round": int, "indices": list, "keys": list, "scores": list, "seconds": dict},
-    "answered": {"indices": list, "keys": list, "labels": list, "annotator": str},
-    "skipped": {"indices": list},
-    "fitted": {"round": int, "labelled": int, "digest": str, "metrics": dict, "seconds": dict, "steps": dict},
-    "reported": {"round": int},
-}
 
 
 @dataclass(frozen=True)
@@ -72,63 +60,6 @@ class RoundResult:
         metrics = " ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
         seconds = " ".join(f"{stage} {value:.1f}s" for stage, value in self.seconds.items())
         return f"round {self.round}: {self.labelled} labels | {metrics} | {seconds}"
-
-
-@contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Any]:
-    """Open a file for binary writing that appears under its name whole or not at all, and survives a power cut.
-
-    Written beside, fsync, rename, fsync of the folder.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "x"
-        >>> with atomic_write(path) as file:
-        ...     _ = file.write(b"all")
-        >>> path.read_bytes()
-        b'all'
-    """
-    beside = path.with_name(path.name + ".tmp")
-    with written_or_told(path, beside):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        publish(beside, path)
-
-
-@contextlib.contextmanager
-def written_or_told(path: Path, beside: Path) -> Iterator[None]:
-    """Inside, ``path`` is written by way of ``beside``; where that fails nothing is left, and what to do is said.
-
-    Raises:
-        OSError: Of the kind and number that the system gave, as for a full disk or a read-only folder.
-    """
-    try:
-        yield
-    except BaseException as error:
-        with contextlib.suppress(OSError):  # there may be no folder, or a read-only one
-            beside.unlink()
-        # On a full disk `torch.save` goes on to a complaint of its own.
-        cause = error.__context__ if isinstance(error, RuntimeError) else error
-        if not isinstance(cause, OSError):
-            raise
-        raise OSError(
-            cause.errno,
-            f"{path} could not be written ({cause.strerror or cause}). What was on disk before is intact: make room, "
-            "or make the folder writable, then run again with `resume=True` (`--resume`), or `tell` again.",
-        ) from error
-
-
-def publish(beside: Path, path: Path) -> None:
-    """Rename a file that is already on disk to its final name, and make the rename durable."""
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 class Campaign:
@@ -164,7 +95,7 @@ class Campaign:
             raise ValueError(f"The ledger in {self.dirpath} does not begin with a `started` event.")
         for number, event in enumerate(events):
             try:
-                _check_fields(event, number)
+                check_event(event, number)
                 self.apply(event)
             except (TypeError, ValueError, IndexError) as error:
                 raise ValueError(
@@ -212,30 +143,7 @@ class Campaign:
         """
         if not Campaign.exists(dirpath):
             raise FileNotFoundError(f"There is no campaign in {Path(dirpath)} (no `ledger/` folder with events).")
-        events = []
-        for number, path in enumerate(sorted((Path(dirpath) / "ledger").glob("[0-9]*.json"))):
-            found = path.name.split("-")[0]
-            if found == f"{number - 1:06d}":
-                raise ValueError(
-                    f"The ledger has event {found} twice, the second time as {path}. Remove the wrong one."
-                )
-            if found != f"{number:06d}":
-                raise ValueError(f"The ledger lacks event {number:06d} before {path}. Restore it from a copy.")
-            try:
-                event = json.loads(path.read_text())
-                kind, schema = event["kind"], event["schema"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"The ledger file {path} is damaged ({error}). Restore it from a copy.") from None
-            if not isinstance(schema, int) or not isinstance(kind, str):
-                raise ValueError(
-                    f"The ledger file {path} is damaged (schema {schema!r}, kind {kind!r}). Restore it from a copy."
-                )
-            if schema > SCHEMA:
-                raise ValueError(f"{path} was written by a newer lightning_al (schema {schema}, this one: {SCHEMA}).")
-            if kind not in _APPLY:
-                raise ValueError(f"{path} holds an event of unknown kind {kind!r}.")
-            events.append(event)
-        return events
+        return read_events(Path(dirpath) / "ledger")
 
     @classmethod
     def load(cls, dirpath: str | Path) -> "Campaign":
@@ -316,8 +224,8 @@ class Campaign:
             cls.refuse_to_start_over(path)
         for name, state in (states or {}).items():
             _save(path / name, state)
-        event = _stamp("started", {"size": size, "options": options})
-        _append(path, 0, event)
+        event = stamped("started", {"size": size, "options": options})
+        append_event(path / "ledger", 0, event)
         return [event]
 
     @staticmethod
@@ -334,9 +242,9 @@ class Campaign:
         Raises:
             OSError: If it cannot be written; the ledger is as before.
         """
-        event = _stamp(kind, fields)
+        event = stamped(kind, fields)
         if self.writes:
-            _append(self.dirpath, self.events, event)
+            append_event(self.dirpath / "ledger", self.events, event)
         return event
 
     def record(self, strategy: Strategy, kind: str, make: Callable[[], dict[str, Any]]) -> Event:
@@ -457,39 +365,9 @@ def state_file(name: str, fit: Event) -> str:
     return f"round_{fit['round']}/{name}_{fit['digest'][:8]}.ckpt"
 
 
-def _check_fields(event: Event, number: int) -> None:
-    """Refuse an event that this package does not write: what is read may have been edited."""
-    kind = event["kind"]
-    if (kind == "started") != (number == 0):
-        raise ValueError("A campaign has one `started` event, its first.")
-    for name, wanted in _FIELDS.get(kind, {}).items():
-        value = event.get(name)
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            raise ValueError(f"`{name}` must be a {wanted.__name__}, got {value!r}.")
-    lengths = {name: len(event[name]) for name in ("indices", "keys", "labels") if name in event}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"There must be as many of each, got {lengths}.")
-    if kind == "fitted" and not re.fullmatch("[0-9a-f]{16}", event["digest"]):  # it is part of file names
-        raise ValueError(f"`digest` must be 16 hexadecimal digits, got {event['digest']!r}.")
-
-
-def _stamp(kind: str, fields: dict[str, Any]) -> Event:
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return {"schema": SCHEMA, "kind": kind, "time": now, **fields}
-
-
 def _save(path: Path, state: dict[str, Any]) -> None:
     with atomic_write(path) as file:
         torch.save(state, file)
-
-
-def _append(dirpath: Path, number: int, event: Event) -> None:
-    path = dirpath / "ledger" / f"{number:06d}-{event['kind']}.json"
-    taken = next((dirpath / "ledger").glob(f"{number:06d}-*.json"), None)
-    if taken is not None:
-        raise FileExistsError(f"{taken} was written meanwhile: another process runs the campaign in {dirpath}.")
-    with atomic_write(path) as file:
-        file.write((json.dumps(event) + "\n").encode())
 
 
 _APPLY: dict[str, Callable[[Campaign, Event], None]] = {

@@ -18,9 +18,10 @@ except ImportError as error:  # pragma: no cover
 
 import lightning_al.acquisition
 import lightning_al.zoo  # noqa: F401 - imported classes can be named without their module
-from lightning_al.campaign import Campaign, atomic_write
+from lightning_al.campaign import Campaign
 from lightning_al.loop import ActiveLearningLoop
 from lightning_al.report import compare
+from lightning_al.writing import atomic_write
 
 
 class ActiveTrainer(pl.Trainer):

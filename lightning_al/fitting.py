@@ -18,11 +18,12 @@ from torch.optim import Optimizer
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign import RESUME, publish, written_or_told
+from lightning_al.campaign import RESUME
 from lightning_al.randomness import seed_global
 from lightning_al.redrawing import redraw_parameters
 from lightning_al.setting_up import flags_of, set_flags
 from lightning_al.weights import load_checkpoint, load_momentum, load_weights, whole_copy
+from lightning_al.writing import publish, written_or_told
 
 ROUND_HOOKS = ("on_round_start", "on_round_end", "on_query_start", "on_query_end")
 MARK = "lightning_al_round"

@@ -9,8 +9,9 @@ import lightning.pytorch as pl
 from lightning.pytorch.strategies import Strategy
 
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign import INITIAL_ROUND, Campaign, Event
+from lightning_al.campaign import INITIAL_ROUND, Campaign
 from lightning_al.distributed import on_rank_zero
+from lightning_al.events import Event
 from lightning_al.oracle import Answers, Oracle, costs, sort_answers
 from lightning_al.querying import pick_initial
 from lightning_al.randomness import generator

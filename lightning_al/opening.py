@@ -12,9 +12,10 @@ from torch.utils import _pytree as pytree
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign import INITIAL_ROUND, INITIAL_WEIGHTS, Campaign, Event, state_file
+from lightning_al.campaign import INITIAL_ROUND, INITIAL_WEIGHTS, Campaign, state_file
 from lightning_al.checks import check_budget, check_parameters, check_same_campaign, check_shapes, check_sizes
 from lightning_al.distributed import end_process_group_at_exit, on_rank_zero
+from lightning_al.events import Event
 from lightning_al.fitting import RepeatedFit
 from lightning_al.gradients.scoring_mode import batch_size_of
 from lightning_al.initial import choose_initial

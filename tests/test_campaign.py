@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from lightning_al import Campaign
-from lightning_al.campaign import atomic_write
 
 
 def begin(path, size=10, **options):
@@ -96,21 +95,6 @@ def test_two_writers_do_not_overwrite_each_other(tmp_path):
     with pytest.raises(FileExistsError, match="another process"):
         two.write("fitted", round=2)
     assert Campaign.load(tmp_path).labels[0] == 0
-
-
-def test_nothing_appears_when_writing_fails(tmp_path):
-    path = tmp_path / "x"
-    path.write_bytes(b"old")
-
-    def half():
-        with atomic_write(path) as file:
-            file.write(b"half")
-            raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        half()
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["x"]
 
 
 def test_a_ledger_must_begin_at_the_beginning(tmp_path):

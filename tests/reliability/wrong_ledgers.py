@@ -163,6 +163,8 @@ LEDGERS: list[tuple[str, Callable[[Project], None], type[Exception], str]] = [
     ("fewer labels", edited(2, labels=[0]), ValueError, "000002"),
     ("asked again", damaged(lambda p: _asked_again(p)), ValueError, "000004.*is labelled"),
     ("a digest that is a path", edited(3, digest="../../xx"), ValueError, "000003.*`digest` must be .*'../../xx'"),
+    ("a price that is none", edited(2, costs=["free"]), ValueError, "000002.*`costs` must be numbers .*free"),
+    ("a sum that is none", edited(3, spent="all"), ValueError, "000003.*`spent` must be a number, got 'all'"),
     ("a round that is no number", edited(4, round="0"), ValueError, "000004.*round.*'0'"),
     ("metrics that are none", edited(3, metrics=[0.5]), ValueError, r"000003.*metrics.*\[0.5\]"),
     (

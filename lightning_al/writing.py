@@ -1,0 +1,64 @@
+"""Files that appear whole or not at all, and survive a power cut."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Any]:
+    """Open a file for binary writing that appears under its name whole or not at all, and survives a power cut.
+
+    Written beside, fsync, rename, fsync of the folder.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "x"
+        >>> with atomic_write(path) as file:
+        ...     _ = file.write(b"all")
+        >>> path.read_bytes()
+        b'all'
+    """
+    beside = path.with_name(path.name + ".tmp")
+    with written_or_told(path, beside):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        publish(beside, path)
+
+
+@contextlib.contextmanager
+def written_or_told(path: Path, beside: Path) -> Iterator[None]:
+    """Inside, ``path`` is written by way of ``beside``; where that fails nothing is left, and what to do is said.
+
+    Raises:
+        OSError: Of the kind and number that the system gave, as for a full disk or a read-only folder.
+    """
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # there may be no folder, or a read-only one
+            beside.unlink()
+        # On a full disk `torch.save` goes on to a complaint of its own.
+        cause = error.__context__ if isinstance(error, RuntimeError) else error
+        if not isinstance(cause, OSError):
+            raise
+        raise OSError(
+            cause.errno,
+            f"{path} could not be written ({cause.strerror or cause}). What was on disk before is intact: make room, "
+            "or make the folder writable, then run again with `resume=True` (`--resume`), or `tell` again.",
+        ) from error
+
+
+def publish(beside: Path, path: Path) -> None:
+    """Rename a file that is already on disk to its final name, and make the rename durable."""
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
