@@ -38,7 +38,7 @@ class DigitsModule(L.LightningDataModule):
         return DataLoader(DigitDicts("val"), batch_size=60)
 
 
-class Classifier(L.LightningModule):
+class PhotoClassifier(L.LightningModule):
     def __init__(self, hidden=32, lr=0.02):
         super().__init__()
         self.save_hyperparameters()
@@ -67,7 +67,7 @@ class Classifier(L.LightningModule):
 def main():
     L.seed_everything(7, workers=True)
     data = DigitsModule()
-    model = Classifier()
+    model = PhotoClassifier()
     checkpoint = ModelCheckpoint(monitor="val_loss", filename="{epoch}-{val_loss:.2f}", save_last=True)
     stopping = EarlyStopping("val_loss", patience=3)
     callbacks = [checkpoint, stopping, LearningRateMonitor("step")]
