@@ -222,10 +222,13 @@ class Campaign:
         path = Path(dirpath)
         if cls.exists(path):
             cls.refuse_to_start_over(path)
+        ledger = path / "ledger"
+        with written_or_told(ledger, ledger / ".tmp"):
+            ledger.mkdir(parents=True, exist_ok=True)  # first: weights without it are another's, see `check_free`
         for name, state in (states or {}).items():
             _save(path / name, state)
         event = stamped("started", {"size": size, "options": options})
-        append_event(path / "ledger", 0, event)
+        append_event(ledger, 0, event)
         return [event]
 
     @staticmethod

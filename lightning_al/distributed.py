@@ -111,7 +111,7 @@ def gather_rows(rows: dict[str, Tensor], device: torch.device, *, keep: bool = T
     return gathered
 
 
-def check_same_on_every_rank(value: int, what: str) -> None:
+def check_same_on_every_rank(value: int | str, what: str) -> None:
     """Compare ``value`` over all ranks.
 
     Raises:

@@ -31,6 +31,8 @@ from lightning_al.task import ClassificationTask, Task
 
 log = logging.getLogger(__name__)
 
+LABELS = "the labels (here a hash of them)"
+
 
 class ActiveLearningLoop:
     """Runs an active-learning campaign on an existing Lightning project.
@@ -329,10 +331,10 @@ class ActiveLearningLoop:
                 )
                 return
             self._report(trainer)  # what a killed process had no time to
+            check_same_on_every_rank(campaign.label_digest, LABELS)
             if self._is_over() and self._is_fitted():
                 break
             number = campaign.next_round
-            check_same_on_every_rank(self.pool.digest(), "the labelled samples")
             call_round_hook(trainer, "on_round_start", self)
             self._fit(trainer, number)
             if not self._is_over():
@@ -344,6 +346,7 @@ class ActiveLearningLoop:
     def _ask(self, trainer: pl.Trainer, acquisition: Acquisition, k: int | None) -> list[int]:
         assert self.campaign is not None
         campaign = self.campaign
+        check_same_on_every_rank(campaign.label_digest, LABELS)
         already_asked = not self._asked_now and len(self.pool.pending) > 0
         if len(self.pool.labelled) == 0:  # only an initial set can be pending; later ones wait for `tell`
             self._collect(trainer)

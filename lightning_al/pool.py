@@ -1,6 +1,5 @@
 """Which units of the data set are unlabelled, pending, labelled or skipped."""
 
-import hashlib
 import math
 from collections.abc import Iterable, Sequence
 
@@ -175,8 +174,3 @@ class Pool:
         left = self.unlabelled
         order = torch.randperm(len(left), generator=generator)
         return left[order if size is None else order[:size]]
-
-    def digest(self) -> int:
-        """Return a 63-bit hash of the labelled units and their order, to compare across processes."""
-        digest = hashlib.sha256(self.labelled.numpy().tobytes()).digest()
-        return int.from_bytes(digest[:8], "big") >> 1

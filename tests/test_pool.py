@@ -73,14 +73,6 @@ def test_candidates_do_not_follow_the_data_set():
     assert Pool(100).candidates(generator=generator(0)).tolist() != list(range(100))
 
 
-def test_digest_tells_members_and_order():
-    a, b, c = Pool(9), Pool(9), Pool(9)
-    a.label([1, 2])
-    b.label([2, 1])
-    c.label([1, 2])
-    assert a.digest() == c.digest() != b.digest()
-
-
 def test_cost_is_one_and_can_be_overridden():
     class Priced(Pool):
         def cost(self, unit):

@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
+from datetime import timedelta
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 
-from lightning_al import ActiveLearningLoop, AwaitTell, Campaign
+from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, DatasetOracle
 from lightning_al.acquisition import SAAL, CoreSet, Entropy, Random
 from tests.projects import Data, Net, make_trainer, picks
 
@@ -32,8 +35,6 @@ class Frozen(Net):
 
 
 def fork(processes):
-    from datetime import timedelta
-
     return DDPStrategy(start_method="fork", timeout=timedelta(seconds=60)), processes
 
 
@@ -303,3 +304,74 @@ def test_sharded_weights_go_on_after_a_resume(tmp_path):
     command = [sys.executable, "resumed.py", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_a_slow_oracle_and_a_slow_selection_do_not_time_the_others_out(tmp_path):
+    """The process group gives up after three seconds, rank 0 takes four."""
+
+    class Slow(DatasetOracle):
+        def poll(self):
+            time.sleep(4)
+            return super().poll()
+
+    class SlowEntropy(Entropy):
+        def select(self, rows, k, *, labelled_rows, generator):
+            time.sleep(4)
+            return super().select(rows, k, labelled_rows=labelled_rows, generator=generator)
+
+    strategy = DDPStrategy(start_method="fork", timeout=timedelta(seconds=3))
+    trainer = make_trainer(tmp_path, acquisition=SlowEntropy(), strategy=strategy, devices=2, max_epochs=1)
+    loop = ActiveLearningLoop(Frozen(), Data(), initial=6, query_size=5, rounds=1, oracle=Slow(), dirpath=tmp_path)
+    assert [r.labelled for r in loop.run(trainer)] == [6, 11]
+
+
+class ForgetsOnOne(L.Callback):
+    def on_round_end(self, trainer, pl_module, loop):
+        if trainer.global_rank == 1:
+            loop.campaign.labels[loop.pool.labelled.tolist()[0]] += 1
+
+
+def test_labels_that_differ_between_processes_are_refused(tmp_path):
+    """Before the next fit, on every rank."""
+    strategy, devices = fork(2)
+    trainer = make_trainer(tmp_path, ForgetsOnOne(), strategy=strategy, devices=devices, max_epochs=1)
+    loop = ActiveLearningLoop(Frozen(), Data(), initial=6, query_size=5, rounds=3, dirpath=tmp_path / "c")
+    with pytest.raises(
+        Exception, match=r"The processes disagree about the labels .*Every rank must run"
+    ):
+        loop.run(trainer)
+    assert len(Campaign.load(tmp_path / "c").rounds) == 1
+
+
+def test_every_process_takes_the_labels_of_the_ledger(tmp_path):
+    """Where each was told others, between launches, those of rank 0 are on disk and count."""
+    (tmp_path / "told.py").write_text(TOLD_APART)
+    env = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE")}
+    env |= {"PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+    command = [*TORCHRUN, "told.py", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    labels = {str(i): label for i, label in Campaign.load(tmp_path / "campaign").labels.items()}
+    assert [json.loads((tmp_path / f"labels_{rank}.json").read_text()) for rank in (0, 1)] == [labels] * 2
+
+
+TOLD_APART = textwrap.dedent(
+    """
+    import json, sys
+    from datetime import timedelta
+    from lightning.pytorch.strategies import DDPStrategy
+    from lightning_al import ActiveLearningLoop, AwaitTell
+    from tests.projects import Data, make_trainer
+    from tests.test_processes import Frozen
+
+    strategy = DDPStrategy(timeout=timedelta(seconds=60))
+    trainer = make_trainer(sys.argv[1], strategy=strategy, devices=2, max_epochs=1)
+    loop = ActiveLearningLoop(
+        Frozen(), Data(), initial=6, query_size=5, oracle=AwaitTell(), dirpath=f"{sys.argv[1]}/campaign"
+    )
+    asked = loop.ask(trainer)
+    loop.tell(asked, [(i + trainer.global_rank) % 3 for i in asked])
+    loop.ask(trainer)
+    json.dump(loop.campaign.labels, open(f"{sys.argv[1]}/labels_{trainer.global_rank}.json", "w"))
+    """
+)

@@ -221,7 +221,7 @@ class Acquisition(Callback):
             self._warned_equal = True
             rank_zero_warn(
                 f"{type(self).__name__} gave all {len(scores)} candidates the same score, {float(scores[0]):.4g}; they "
-                "are taken in their random order. A zero-initialised last layer does this."
+                "are taken in their random order. A zero-initialised last layer does this, or a score of few values."
             )
         if self.selection == "top":
             return top_k(scores, k)
