@@ -124,13 +124,13 @@ class Campaign:
         for part in (ledger, path, *path.parents):
             if part.exists() and not part.is_dir():
                 raise NotADirectoryError(f"`dirpath={str(path)!r}`: {part} is a file. Name another folder.")
-        rounds = sorted(path.glob("round_*"))
+        weights = sorted(path.glob("round_*/**/*.ckpt"))
         if not ledger.is_dir():  # a campaign makes it first
-            rounds += [file for file in [path / INITIAL_WEIGHTS] if file.exists()]
-        if rounds:
+            weights += path.glob(INITIAL_WEIGHTS)
+        if weights:
             raise FileExistsError(
-                f"{path} holds {rounds[0].name}, but its ledger is empty or missing, and starting over would "
-                "overwrite it. Restore `ledger/` from a copy, or name another `dirpath`; nothing was changed."
+                f"{path} holds {weights[0].relative_to(path)}, but its ledger is empty or missing, and starting over "
+                "would overwrite it. Restore `ledger/` from a copy, or name another `dirpath`; nothing was changed."
             )
 
     @staticmethod

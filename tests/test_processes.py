@@ -336,9 +336,7 @@ def test_labels_that_differ_between_processes_are_refused(tmp_path):
     strategy, devices = fork(2)
     trainer = make_trainer(tmp_path, ForgetsOnOne(), strategy=strategy, devices=devices, max_epochs=1)
     loop = ActiveLearningLoop(Frozen(), Data(), initial=6, query_size=5, rounds=3, dirpath=tmp_path / "c")
-    with pytest.raises(
-        Exception, match=r"The processes disagree about the labels .*Every rank must run"
-    ):
+    with pytest.raises(Exception, match=r"The processes disagree about the labels .*Every rank must run"):
         loop.run(trainer)
     assert len(Campaign.load(tmp_path / "c").rounds) == 1
 

@@ -130,7 +130,7 @@ LEDGERS: list[tuple[str, Callable[[Project], None], type[Exception], str]] = [
         "all are missing",
         damaged(lambda p: [f.unlink() for f in (p.dirpath / "ledger").iterdir()]),
         FileExistsError,
-        "holds round_1, but its ledger is empty .*Restore",
+        "holds round_1.*, but its ledger is empty .*Restore",
     ),
     (
         "the folder of events is missing",
