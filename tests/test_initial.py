@@ -196,17 +196,17 @@ def test_refuses_features_of_another_data_set_and_nan(tmp_path, processes):
 SCRIPT = textwrap.dedent(
     """
     import os, signal, sys
-    import lightning_al.campaign as campaign
+    import lightning_al.writing as writing
     from pathlib import Path
     from lightning_al.acquisition import TypiClust
     from tests.test_initial import run
 
-    original = campaign.publish
+    original = writing.publish
     def publish(beside, path):
         if "asked" in path.name:
             os.kill(os.getpid(), signal.SIGKILL)
         original(beside, path)
-    campaign.publish = publish
+    writing.publish = publish
     run(Path(sys.argv[1]), TypiClust(encoder=sys.argv[2]))
     """
 )
