@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_al.options import check_number
+from lightning_al.pool import integers
 from lightning_al.randomness import generator
 from lightning_al.task import Task
 
@@ -185,7 +187,7 @@ class NoisyOracle(Oracle):
         seed: Of flips and abstentions.
 
     Raises:
-        TypeError: If ``oracle`` is none.
+        TypeError: If ``oracle`` is none, or ``price`` holds what is no number.
         ValueError: If an option is out of range.
 
     Example:
@@ -221,6 +223,12 @@ class NoisyOracle(Oracle):
                 raise ValueError(f"`{name}` must be an integer of at least {least}, got {count!r}.")
         if flip > 0 and classes is None:
             raise ValueError(f"`flip={flip}` needs to know how many classes there are: give `classes=`.")
+        of_each = isinstance(price, Sequence) and not isinstance(price, str)
+        of_some = price.values() if isinstance(price, Mapping) else [price]
+        for one in price if of_each else of_some:  # type: ignore[union-attr]
+            check_number("price", one, least=0)
+        if isinstance(price, Mapping):
+            integers(list(price))
         self.oracle = DatasetOracle() if oracle is None else oracle
         self.flip = flip
         self.classes = classes
@@ -233,7 +241,14 @@ class NoisyOracle(Oracle):
         self._answers: dict[int, Any] = {}
 
     def bind(self, dataset: Dataset, task: Task) -> None:
-        """See :meth:`Oracle.bind`."""
+        """See :meth:`Oracle.bind`.
+
+        Raises:
+            ValueError: If ``price`` is a list that does not have one for each sample.
+        """
+        size = len(dataset)  # type: ignore[arg-type]
+        if isinstance(self.price, Sequence) and len(self.price) != size:
+            raise ValueError(f"`price` lists {len(self.price)} prices, but the training set has {size} samples.")
         self.oracle.bind(dataset, task)
 
     def cost(self, index: int) -> float:
