@@ -181,7 +181,8 @@ class NoisyOracle(Oracle):
         classes: How many classes there are; needed to flip.
         abstain: Share of samples that are declined, 0 to 1.
         delay: How often :meth:`poll` is asked in vain before the answer to a request is there. The loop polls once a
-            run while it waits, and ``run`` then returns; a process that starts anew begins to count anew.
+            run while it waits, and ``run`` then returns; a process that starts anew begins to count anew, hence not
+            for strategies that spawn or fork.
         price: What a label costs: a number for all, or numbers by dataset index (a list with one for each sample, or a
             mapping; what is not in it costs 1).
         seed: Of flips and abstentions.

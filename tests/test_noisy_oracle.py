@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import TensorDataset
 
 from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, ClassificationTask, DatasetOracle, NoisyOracle
@@ -212,7 +213,7 @@ def test_the_sub_pool_is_drawn_from_what_can_be_paid(tmp_path):
     options = {"initial": [0, 10], "query_size": 2, "subpool_size": 4, "budget": 9}
     loop = ActiveLearningLoop(Net(), Data(), oracle=oracle, dirpath=tmp_path, **options)
     history = loop.run(make_trainer(tmp_path, max_epochs=1))
-    assert sorted(sum(picks(history), [])) == cheap
+    assert sorted(i for picked in picks(history) for i in picked) == cheap
     assert [len(p) for p in picks(history)] == [2, 2, 0]
 
 
@@ -222,3 +223,11 @@ def test_the_sub_pool_is_drawn_from_what_can_be_paid(tmp_path):
 def test_budgets_that_are_none(budget, error):
     with pytest.raises(error, match="`budget` must be"):
         ActiveLearningLoop(Net(), Data(), initial=6, query_size=5, budget=budget)
+
+
+def test_late_answers_would_never_come_from_copies(tmp_path):
+    loop = ActiveLearningLoop(
+        Net(), Data(), initial=6, query_size=4, oracle=NoisyOracle(delay=1), dirpath=tmp_path / "campaign"
+    )
+    with pytest.raises(ValueError, match=r"`NoisyOracle\(delay=1\)` counts in memory"):
+        loop.run(make_trainer(tmp_path, devices=2, strategy=DDPStrategy(start_method="fork")))
