@@ -17,7 +17,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from lightning_al._compat import is_overridden
+from lightning_al._compat import is_overridden, launches_copies
 from lightning_al.acquisition.base import Acquisition, learns
 from lightning_al.campaign import Campaign
 from lightning_al.datamodule import ActiveDataModule
@@ -25,7 +25,7 @@ from lightning_al.fitting import RESETS
 from lightning_al.initial import METHODS
 from lightning_al.loaders import owner_of
 from lightning_al.options import check_choice, check_count, check_number, kind_of
-from lightning_al.oracle import Oracle, costs
+from lightning_al.oracle import NoisyOracle, Oracle, costs
 from lightning_al.pool import integers
 from lightning_al.task import Task
 
@@ -240,6 +240,11 @@ def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
         raise ValueError(
             "`fast_dev_run` trains in the first round only and hides most of the pool. For a quick trial use "
             "`limit_train_batches=2, max_epochs=1` and `ActiveLearningLoop(..., rounds=1, subpool_size=...)`."
+        )
+    if launches_copies(trainer) and isinstance(loop.oracle, NoisyOracle) and loop.oracle.delay > 0:
+        raise ValueError(
+            f"`NoisyOracle(delay={loop.oracle.delay})` counts in memory, and under a strategy that spawns or forks "
+            'every run asks a new copy of it: its answers would never come. Use `strategy="ddp"`.'
         )
     limit = trainer.limit_predict_batches
     if not (isinstance(limit, float) and limit == 1.0):  # an integer 1 is one batch

@@ -202,7 +202,8 @@ class ActiveLearningLoop:
             k: How many; default ``query_size``.
 
         Returns:
-            Distinct, unlabelled indices of the training data set, never handed out before.
+            Distinct, unlabelled indices of the training data set, never handed out before: fewer than ``k`` where the
+            budget does not cover the best ``k`` together, none once the campaign is over.
 
         Raises:
             RuntimeError: If nothing is labelled yet and the initial set was handed out already.
@@ -367,10 +368,11 @@ class ActiveLearningLoop:
         number = campaign.next_round
         call_round_hook(trainer, "on_round_start", self)
         self._fit(trainer, number)
-        picked = query(self, trainer, acquisition, number, k if k is not None else self.query_size)
+        over = self._is_over()  # `stop` may say so only now
+        picked = [] if over else query(self, trainer, acquisition, number, k if k is not None else self.query_size)
         self._report(trainer)
         call_round_hook(trainer, "on_round_end", self)
-        self.status = "waiting"
+        self.status = "finished" if over else "waiting"
         return picked
 
     def _is_over(self) -> bool:

@@ -25,7 +25,7 @@ from lightning_al.pool import Pool
 from lightning_al.querying import pick_initial, score
 from lightning_al.randomness import generator
 from lightning_al.redrawing import check_redrawable
-from lightning_al.weights import load_weights, whole, whole_copy
+from lightning_al.weights import check_plain, load_weights, whole, whole_copy
 
 if TYPE_CHECKING:
     from lightning_al.loop import ActiveLearningLoop
@@ -101,6 +101,7 @@ def open_campaign(
         )
     if events is None:
         weights = whole(loop.model.state_dict())
+        check_plain(weights)
         dirpath, events = on_rank_zero(
             strategy, lambda: _create(loop.dirpath or _new_folder(trainer), size, options, weights)
         )

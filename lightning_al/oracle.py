@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_al.options import check_number
+from lightning_al.pool import integers
 from lightning_al.randomness import generator
 from lightning_al.task import Task
 
@@ -179,13 +181,14 @@ class NoisyOracle(Oracle):
         classes: How many classes there are; needed to flip.
         abstain: Share of samples that are declined, 0 to 1.
         delay: How often :meth:`poll` is asked in vain before the answer to a request is there. The loop polls once a
-            run while it waits, and ``run`` then returns; a process that starts anew begins to count anew.
+            run while it waits, and ``run`` then returns; a process that starts anew begins to count anew, hence not
+            for strategies that spawn or fork.
         price: What a label costs: a number for all, or numbers by dataset index (a list with one for each sample, or a
             mapping; what is not in it costs 1).
         seed: Of flips and abstentions.
 
     Raises:
-        TypeError: If ``oracle`` is none.
+        TypeError: If ``oracle`` is none, or ``price`` holds what is no number.
         ValueError: If an option is out of range.
 
     Example:
@@ -221,6 +224,12 @@ class NoisyOracle(Oracle):
                 raise ValueError(f"`{name}` must be an integer of at least {least}, got {count!r}.")
         if flip > 0 and classes is None:
             raise ValueError(f"`flip={flip}` needs to know how many classes there are: give `classes=`.")
+        of_each = isinstance(price, Sequence) and not isinstance(price, str)
+        of_some = price.values() if isinstance(price, Mapping) else [price]
+        for one in price if of_each else of_some:  # type: ignore[union-attr]
+            check_number("price", one, least=0)
+        if isinstance(price, Mapping):
+            integers(list(price))
         self.oracle = DatasetOracle() if oracle is None else oracle
         self.flip = flip
         self.classes = classes
@@ -233,7 +242,14 @@ class NoisyOracle(Oracle):
         self._answers: dict[int, Any] = {}
 
     def bind(self, dataset: Dataset, task: Task) -> None:
-        """See :meth:`Oracle.bind`."""
+        """See :meth:`Oracle.bind`.
+
+        Raises:
+            ValueError: If ``price`` is a list that does not have one for each sample.
+        """
+        size = len(dataset)  # type: ignore[arg-type]
+        if isinstance(self.price, Sequence) and len(self.price) != size:
+            raise ValueError(f"`price` lists {len(self.price)} prices, but the training set has {size} samples.")
         self.oracle.bind(dataset, task)
 
     def cost(self, index: int) -> float:

@@ -31,10 +31,10 @@ def query(loop: ActiveLearningLoop, trainer: pl.Trainer, acquisition: Acquisitio
     """Score candidates, select ``k`` of them and put the question on disk; return their dataset indices."""
     assert loop.campaign is not None
     call_round_hook(trainer, "on_query_start", loop)
-    candidates = loop.pool.candidates(loop.subpool_size, generator=generator(loop.seed, number, "candidates"))
+    left = loop.pool.candidates(generator=generator(loop.seed, number, "candidates"))
+    candidates = affordable(loop, left)[: loop.subpool_size]
     if loop.subpool_size is not None and len(candidates) < loop.subpool_size:
         rank_zero_info(f"Only {len(candidates)} of subpool_size={loop.subpool_size} candidates are left.")
-    candidates = affordable(loop, candidates)
     k = min(k, count_affordable(loop, candidates))
     picked = within_budget(loop, pick(loop, trainer, acquisition, candidates, k, number, "select"))
     event = loop.campaign.record(trainer.strategy, "asked", lambda: {"round": number, **picked})

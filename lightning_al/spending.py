@@ -1,4 +1,4 @@
-"""What the budget still covers, where labels have prices."""
+"""What the budget still covers, where labels have prices. What is asked for and not yet answered counts as spent."""
 
 from __future__ import annotations
 
@@ -39,5 +39,7 @@ def _costs(loop: ActiveLearningLoop, indices: list[int] | Tensor) -> Tensor:
 
 
 def _covered(loop: ActiveLearningLoop, spent: Tensor) -> Tensor:
-    budget = math.inf if loop.budget is None else loop.budget
-    return spent <= budget * (1 + _ROUNDING) - loop.pool.spent
+    if loop.budget is None:
+        return spent < math.inf
+    promised = float(_costs(loop, loop.pool.pending).sum())  # `ask` may come before all answers
+    return spent <= loop.budget * (1 + _ROUNDING) - loop.pool.spent - promised

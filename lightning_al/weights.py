@@ -1,5 +1,9 @@
 """Weights as whole tensors, also where they lie in pieces on several processes (FSDP2, tensor parallelism)."""
 
+import copy
+import io
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,9 @@ from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
 from lightning_al.checkpoints import weights_of
+from lightning_al.options import first_line
+
+_EXTRA = "_extra_state"  # how torch names what `get_extra_state` of a module returns
 
 
 def in_pieces(model: nn.Module) -> bool:
@@ -22,20 +29,44 @@ def in_pieces(model: nn.Module) -> bool:
 
 def whole(state: Any) -> dict[str, Any]:
     """Return a state with its tensors put together. Every process must call it."""
-    return pytree.tree_map_only(DTensor, lambda t: t.detach().full_tensor(), dict(state))  # type: ignore[no-any-return]
+    return _mapped(DTensor, lambda t: t.detach().full_tensor(), state)
 
 
 def whole_copy(state: Any) -> dict[str, Any]:
     """Return :func:`whole` with copies of the tensors, on the CPU."""
-    return pytree.tree_map_only(Tensor, lambda t: t.detach().to("cpu", copy=True), whole(state))  # type: ignore[no-any-return]
+    return _mapped(Tensor, lambda t: t.detach().to("cpu", copy=True), whole(state))
+
+
+def check_plain(state: dict[str, Any]) -> None:
+    """Refuse extra state that could be written but, without running code, never read back.
+
+    Raises:
+        TypeError: Naming it.
+    """
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            continue
+        file = io.BytesIO()
+        try:
+            torch.save(value, file)
+            file.seek(0)
+            torch.load(file, weights_only=True)
+        except Exception as error:  # pickle and torch raise many kinds
+            raise TypeError(
+                f"`{name}` of the model's `state_dict` is a {type(value).__name__}, and a campaign keeps tensors and "
+                f"plain values only ({first_line(error)}). Have `get_extra_state` return those."
+            ) from None
 
 
 def load_weights(model: nn.Module, state: dict[str, Any]) -> None:
     """Give the model weights and buffers that are whole; each process takes its pieces."""
     if in_pieces(model):
         own = model.state_dict()
-        state = {name: _as_pieces(value, own.get(name)) for name, value in state.items()}
-    model.load_state_dict(state)
+        pieces = {name: _as_pieces(value, own.get(name)) for name, value in state.items()}
+        state = _with_versions(pieces, state)
+    # A module may keep the extra state that it is given, and go on writing to it.
+    extra = {name: copy.deepcopy(value) for name, value in state.items() if name.endswith(_EXTRA)}
+    model.load_state_dict(_with_versions({**state, **extra}, state))
 
 
 def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
@@ -58,6 +89,19 @@ def load_momentum(optimizer: Optimizer, state: dict[str, Any]) -> None:
         for name, value in gathered.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 gathered[name] = _as_pieces(value, parameter)
+
+
+def _mapped(kind: type, function: Callable[[Any], Any], state: Any) -> dict[str, Any]:
+    return _with_versions(pytree.tree_map_only(kind, function, dict(state)), state)
+
+
+def _with_versions(made: dict[str, Any], state: Any) -> dict[str, Any]:
+    """Keep the versions of the modules, without which some take their weights for those of an old release."""
+    if not hasattr(state, "_metadata"):
+        return made
+    versioned = OrderedDict(made)
+    versioned._metadata = copy.deepcopy(state._metadata)  # type: ignore[attr-defined]
+    return versioned
 
 
 def _as_pieces(value: Any, like: Any) -> Any:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import TensorDataset
 
 from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, ClassificationTask, DatasetOracle, NoisyOracle
@@ -70,6 +71,9 @@ def test_late_answers():
         ({"delay": -1}, ValueError, "`delay` must be an integer of at least 0, got -1"),
         ({"flip": 0.1}, ValueError, r"`flip=0\.1` needs to know how many classes"),
         ({"flip": 0.1, "classes": 1}, ValueError, "`classes` must be an integer of at least 2, got 1"),
+        ({"price": "2"}, TypeError, "`price` must be a number, .* got '2'"),
+        ({"price": [1.0, None]}, TypeError, "`price` must be a number, .* got None"),
+        ({"price": {"3": 5.0}}, TypeError, "Dataset indices must be integers, got '3'"),
         ({"oracle": "people"}, TypeError, "`oracle` must be an `Oracle`, got str"),
     ],
 )
@@ -177,10 +181,40 @@ def test_the_budget_must_cover_the_initial_set(tmp_path):
 
 @pytest.mark.parametrize("price", [-1.0, float("nan"), float("inf")])
 def test_prices_that_are_none(tmp_path, price):
-    with pytest.raises(
-        ValueError, match=r"`NoisyOracle.cost` must give a number of at least 0, got .* for dataset index"
-    ):
-        campaign(tmp_path, NoisyOracle(price=price), budget=50)
+    class Priced(DatasetOracle):
+        def cost(self, index):
+            return price
+
+    with pytest.raises(ValueError, match=r"`Priced.cost` must give a number of at least 0, got .* for dataset index"):
+        campaign(tmp_path, Priced(), budget=50)
+    with pytest.raises(ValueError, match="`price` must be at least 0 and finite"):
+        NoisyOracle(price=price)
+
+
+def test_a_list_of_prices_has_one_for_each_sample(tmp_path):
+    with pytest.raises(ValueError, match="`price` lists 20 prices, but the training set has 60 samples"):
+        campaign(tmp_path, NoisyOracle(price=[1.0] * 20))
+    assert not Campaign.exists(tmp_path)
+
+
+def test_a_question_that_is_not_answered_yet_counts_in_the_budget(tmp_path):
+    loop = ActiveLearningLoop(Net(), Data(), initial=4, query_size=3, budget=8, oracle=AwaitTell(), dirpath=tmp_path)
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    loop.tell(loop.ask(trainer), [0, 1, 2, 0])
+    first, second = loop.ask(trainer), loop.ask(trainer)
+    assert (len(first), len(second), loop.ask(trainer)) == (3, 1, [])
+    loop.tell(first[:1], [SKIP])  # costs nothing, so there is one more
+    assert len(loop.ask(trainer)) == 1
+
+
+def test_the_sub_pool_is_drawn_from_what_can_be_paid(tmp_path):
+    cheap = [20, 30, 40, 50]
+    oracle = NoisyOracle(price=[0.5 if i in [0, 10, *cheap] else 50.0 for i in range(60)])
+    options = {"initial": [0, 10], "query_size": 2, "subpool_size": 4, "budget": 9}
+    loop = ActiveLearningLoop(Net(), Data(), oracle=oracle, dirpath=tmp_path, **options)
+    history = loop.run(make_trainer(tmp_path, max_epochs=1))
+    assert sorted(i for picked in picks(history) for i in picked) == cheap
+    assert [len(p) for p in picks(history)] == [2, 2, 0]
 
 
 @pytest.mark.parametrize(
@@ -189,3 +223,11 @@ def test_prices_that_are_none(tmp_path, price):
 def test_budgets_that_are_none(budget, error):
     with pytest.raises(error, match="`budget` must be"):
         ActiveLearningLoop(Net(), Data(), initial=6, query_size=5, budget=budget)
+
+
+def test_late_answers_would_never_come_from_copies(tmp_path):
+    loop = ActiveLearningLoop(
+        Net(), Data(), initial=6, query_size=4, oracle=NoisyOracle(delay=1), dirpath=tmp_path / "campaign"
+    )
+    with pytest.raises(ValueError, match=r"`NoisyOracle\(delay=1\)` counts in memory"):
+        loop.run(make_trainer(tmp_path, devices=2, strategy=DDPStrategy(start_method="fork")))

@@ -91,3 +91,16 @@ def test_ask_is_over_too(tmp_path):
 def test_what_is_no_rule_is_refused():
     with pytest.raises(TypeError, match="`stop` must be a `StopRule` or a function of the history, got 'plateau'"):
         ActiveLearningLoop(Net(), Data(), initial=6, query_size=5, stop="plateau")
+
+
+def test_ask_asks_nothing_more_once_the_new_fit_is_good_enough(tmp_path):
+    options = {"initial": 6, "query_size": 4, "dirpath": tmp_path}
+    loop = ActiveLearningLoop(Net(), Data(), **options, stop=lambda history: len(history) == 2)
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    asked = loop.ask(trainer)
+    loop.tell(asked, [0, 1, 2, 0])
+    assert loop.ask(trainer) == []
+    assert loop.status == "finished"
+    assert [(r.labelled, r.picked) for r in loop.history] == [(6, asked), (10, [])]
+    assert loop.campaign.reported == {0, 1}
+    assert loop.run(trainer) == loop.history
