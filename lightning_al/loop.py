@@ -363,7 +363,8 @@ class ActiveLearningLoop:
         self._check_question(k)
         if self._is_over():
             rank_zero_info("The campaign is over: the rounds, the budget or the pool are used up, or `stop` says so.")
-            self.status = "finished"
+            # What is declined still frees its part of the budget.
+            self.status = "waiting" if len(self.pool.pending) > 0 else "finished"
             return []
         number = campaign.next_round
         call_round_hook(trainer, "on_round_start", self)

@@ -231,3 +231,14 @@ def test_late_answers_would_never_come_from_copies(tmp_path):
     )
     with pytest.raises(ValueError, match=r"`NoisyOracle\(delay=1\)` counts in memory"):
         loop.run(make_trainer(tmp_path, devices=2, strategy=DDPStrategy(start_method="fork")))
+
+
+def test_a_budget_that_is_all_asked_for_waits_for_the_answers(tmp_path):
+    loop = ActiveLearningLoop(Net(), Data(), initial=4, query_size=3, budget=7, oracle=AwaitTell(), dirpath=tmp_path)
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    loop.tell(loop.ask(trainer), [0, 1, 2, 0])
+    asked = loop.ask(trainer)
+    assert loop.ask(trainer) == []
+    assert loop.status == "waiting"
+    loop.tell(asked, [SKIP, 0, 1])
+    assert len(loop.ask(trainer)) == 1
