@@ -28,6 +28,7 @@ from lightning_al.querying import query
 from lightning_al.setting_up import weights_kept_in_setup
 from lightning_al.spending import affordable, count_affordable
 from lightning_al.task import ClassificationTask, Task
+from lightning_al.weights import load_weights
 
 log = logging.getLogger(__name__)
 
@@ -267,7 +268,7 @@ class ActiveLearningLoop:
         returned = campaign.load_state(RETURNED)
         assert returned is not None
         (campaign.dirpath / RETURNED).unlink()
-        self.model.load_state_dict(returned["state_dict"])
+        load_weights(self.model, returned["state_dict"])
         self._take(campaign)
         self.status = returned["status"]
         return returned["result"]

@@ -175,8 +175,7 @@ def _put_weights(model: pl.LightningModule, state: dict[str, Any], file: Path) -
         load_weights(model, before)  # some of it may have been loaded
         raise ValueError(
             f"{file} holds the weights of another model than this {type(model).__name__}. Go on with the model that "
-            "the "
-            f"campaign began with, or begin another in another `dirpath`. ({first_line(error)})"
+            f"the campaign began with, or begin another in another `dirpath`. ({first_line(error)})"
         ) from None
 
 

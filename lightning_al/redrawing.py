@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from lightning_al.weights import in_pieces
+from lightning_al.weights import in_pieces, load_weights, whole_copy
 
 
 def _redraw_of(module: nn.Module) -> Callable[[], None] | None:
@@ -18,7 +18,7 @@ def _redraw_of(module: nn.Module) -> Callable[[], None] | None:
 
 def not_redrawn(model: nn.Module) -> list[str]:
     """Return the names of the trainable parameters that :func:`redraw_parameters` does not draw, by trying it."""
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+    before = whole_copy(model.state_dict())
     try:
         with torch.no_grad(), torch.random.fork_rng():
             for parameter in _trainable_floats(model).values():
@@ -26,7 +26,7 @@ def not_redrawn(model: nn.Module) -> list[str]:
             redraw_parameters(model)
         return [name for name, p in _trainable_floats(model).items() if bool(p.isnan().any())]
     finally:
-        model.load_state_dict(before)
+        load_weights(model, before)
 
 
 def check_redrawable(model: nn.Module) -> None:

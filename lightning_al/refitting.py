@@ -19,7 +19,7 @@ from lightning_al.gradients.scoring_mode import tensors_of
 from lightning_al.randomness import seed_global
 from lightning_al.redrawing import not_redrawn, redraw_parameters
 from lightning_al.setting_up import set_flags
-from lightning_al.weights import whole_copy
+from lightning_al.weights import load_weights, whole_copy
 
 
 def refit(fits: RepeatedFit, round_number: int, member: int, *, weights: str, redraw: bool) -> dict[str, Tensor]:
@@ -56,7 +56,7 @@ def refit(fits: RepeatedFit, round_number: int, member: int, *, weights: str, re
 def _begin(fits: RepeatedFit, round_number: int, member: int, redraw: bool) -> None:
     model, reset = fits.model, fits.reset
     set_flags(model, fits.flags)
-    model.load_state_dict(fits.initial)
+    load_weights(model, fits.initial)
     if not redraw:
         return
     if callable(reset):
@@ -118,7 +118,7 @@ def _as_it_was(model: pl.LightningModule) -> Iterator[None]:
     try:
         yield
     finally:
-        model.load_state_dict(state)
+        load_weights(model, state)
         with torch.no_grad():
             for name, buffer in model.named_buffers():
                 if name in buffers and buffer.shape == buffers[name].shape:

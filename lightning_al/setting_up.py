@@ -2,12 +2,14 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import nn
 
 from lightning_al._compat import is_overridden
+from lightning_al.weights import load_weights, whole_copy
 
 
 @contextlib.contextmanager
@@ -26,11 +28,11 @@ def weights_kept_in_setup(model: pl.LightningModule) -> Iterator[None]:
 
     def setup(stage: str) -> None:
         nonlocal called
-        before = {name: value.clone() for name, value in model.state_dict().items()}
+        before = whole_copy(model.state_dict())
         original(stage)
-        after = model.state_dict()
+        after = whole_copy(model.state_dict())
         if called and any(name not in after or not _same(value, after[name]) for name, value in before.items()):
-            model.load_state_dict(before)
+            load_weights(model, before)
         called = True
 
     model.setup = setup  # type: ignore[method-assign]
@@ -42,8 +44,10 @@ def weights_kept_in_setup(model: pl.LightningModule) -> Iterator[None]:
             model.setup = own  # type: ignore[method-assign]
 
 
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.shape == other.shape and torch.equal(one, other.to(one.device))
+def _same(one: Any, other: Any) -> bool:
+    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
+        return True  # extra state, which need not compare; weights say whether layers were made anew
+    return one.shape == other.shape and torch.equal(one, other)
 
 
 Flags = dict[str, bool]

@@ -33,8 +33,8 @@ def whole(state: Any) -> dict[str, Any]:
 
 
 def whole_copy(state: Any) -> dict[str, Any]:
-    """Return :func:`whole` with copies of the tensors, on the CPU."""
-    return _mapped(Tensor, lambda t: t.detach().to("cpu", copy=True), whole(state))
+    """Return a copy of :func:`whole`, tensors on the CPU."""
+    return _mapped(Tensor, lambda t: t.detach().to("cpu", copy=True), _with_own_extra(whole(state)))
 
 
 def check_plain(state: dict[str, Any]) -> None:
@@ -64,9 +64,7 @@ def load_weights(model: nn.Module, state: dict[str, Any]) -> None:
         own = model.state_dict()
         pieces = {name: _as_pieces(value, own.get(name)) for name, value in state.items()}
         state = _with_versions(pieces, state)
-    # A module may keep the extra state that it is given, and go on writing to it.
-    extra = {name: copy.deepcopy(value) for name, value in state.items() if name.endswith(_EXTRA)}
-    model.load_state_dict(_with_versions({**state, **extra}, state))
+    model.load_state_dict(_with_own_extra(state))
 
 
 def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
@@ -93,6 +91,12 @@ def load_momentum(optimizer: Optimizer, state: dict[str, Any]) -> None:
 
 def _mapped(kind: type, function: Callable[[Any], Any], state: Any) -> dict[str, Any]:
     return _with_versions(pytree.tree_map_only(kind, function, dict(state)), state)
+
+
+def _with_own_extra(state: dict[str, Any]) -> dict[str, Any]:
+    """Copy the extra state of modules, which they hand out and keep as it is, and go on writing to."""
+    extra = {name: copy.deepcopy(value) for name, value in state.items() if str(name).endswith(_EXTRA)}
+    return _with_versions({**state, **extra}, state)
 
 
 def _with_versions(made: dict[str, Any], state: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from lightning_al import ActiveLearningLoop, Campaign
+from lightning_al.acquisition import Entropy, QueryByCommittee
 from tests.projects import Data, Net, make_trainer
 
 
@@ -71,3 +72,37 @@ def test_extra_state_that_could_not_be_read_back_is_refused_at_once(tmp_path):
     with pytest.raises(TypeError, match=r"`net\.1\._extra_state` of the model's `state_dict` is a Counts"):
         run(model, tmp_path)
     assert not Campaign.exists(tmp_path)
+
+
+class Counting(Net):
+    """Has extra state that is no tensor, and writes to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.net.insert(0, Extra({"batches": 0}))
+
+    def on_fit_start(self):
+        self.starts = [*getattr(self, "starts", []), self.net[0].extra["batches"]]
+
+
+class WithSetup(Counting):
+    def setup(self, stage):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("model", "acquisition"),
+    [(WithSetup, Entropy), (Counting, lambda: QueryByCommittee(members=2))],
+    ids=["setup", "committee"],
+)
+def test_extra_state_that_is_no_tensor_begins_anew_in_every_fit(tmp_path, model, acquisition):
+    net = model()
+    loop = ActiveLearningLoop(net, Data(), initial=6, query_size=4, rounds=2, dirpath=tmp_path)
+    loop.run(make_trainer(tmp_path, acquisition=acquisition(), max_epochs=1))
+    assert len(net.starts) >= 3
+    assert set(net.starts) == {net.starts[0]}
+
+
+def test_extra_state_that_is_no_tensor_goes_with_fresh_weights(tmp_path):
+    loop = ActiveLearningLoop(Counting(), Data(), initial=6, query_size=4, rounds=1, reset="fresh", dirpath=tmp_path)
+    assert [r.labelled for r in loop.run(make_trainer(tmp_path, max_epochs=1))] == [6, 10]
