@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from lightning.pytorch.strategies import Strategy
 
-from lightning_al.distributed import on_rank_zero
+from lightning_al.distributed import Ranks
 from lightning_al.events import Event, append_event, check_event, read_events, stamped
 from lightning_al.options import first_line
 from lightning_al.oracle import DATASET
@@ -71,15 +70,19 @@ class Campaign:
     Args:
         dirpath: The campaign's folder.
         events: Its events so far, oldest first, the first one ``started``.
-        writes: Whether :meth:`write` touches the disk (rank 0) or not.
+        ranks: Of the launch: the first one reads and writes, and all know.
+        writes: Whether :meth:`write` touches the disk; default on the first rank.
 
     Raises:
         ValueError: If the events are not a campaign this version understands.
     """
 
-    def __init__(self, dirpath: str | Path, events: list[Event], *, writes: bool = True) -> None:
+    def __init__(
+        self, dirpath: str | Path, events: list[Event], *, ranks: Ranks | None = None, writes: bool | None = None
+    ) -> None:
         self.dirpath = Path(dirpath)
-        self.writes = writes
+        self.ranks = Ranks() if ranks is None else ranks
+        self.writes = self.ranks.is_first if writes is None else writes
         self.events = 0
         self.options: dict[str, Any] = {}
         self.pool = Pool(0)
@@ -250,9 +253,9 @@ class Campaign:
             append_event(self.dirpath / "ledger", self.events, event)
         return event
 
-    def record(self, strategy: Strategy, kind: str, make: Callable[[], dict[str, Any]]) -> Event:
+    def record(self, kind: str, make: Callable[[], dict[str, Any]]) -> Event:
         """Put an event on disk on rank 0, where ``make`` gives its fields, then take note of it on every rank."""
-        event: Event = on_rank_zero(strategy, lambda: self.write(kind, **make()))
+        event: Event = self.ranks.first(lambda: self.write(kind, **make()))
         self.apply(event)
         return event
 
@@ -311,6 +314,23 @@ class Campaign:
         """Save plain state (ints, strings, lists, dicts, tensors) beside the ledger, atomically."""
         if self.writes:
             _save(self.dirpath / name, state)
+
+    def keep(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What ``make()`` gives on the first rank, on every rank; made once, also over a kill."""
+        kept = self.shared_state(name)
+        if kept is not None:
+            return kept
+        made = make()
+
+        def put() -> dict[str, Any]:
+            self.save_state(name, made)
+            return made
+
+        return self.ranks.first(put)
+
+    def shared_state(self, name: str) -> dict[str, Any] | None:
+        """:meth:`load_state` on the first rank, the same on all."""
+        return self.ranks.first(lambda: self.load_state(name))
 
     def load_state(self, name: str) -> dict[str, Any] | None:
         """Load what :meth:`save_state` saved, or None.

@@ -1,11 +1,9 @@
 """What is refused before anything trains or is written, with the value seen and the way out."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -27,10 +25,8 @@ from lightning_al.loaders import owner_of
 from lightning_al.options import check_choice, check_count, check_number, kind_of
 from lightning_al.oracle import NoisyOracle, Oracle, costs
 from lightning_al.pool import integers
+from lightning_al.session import Settings
 from lightning_al.task import Task
-
-if TYPE_CHECKING:
-    from lightning_al.loop import ActiveLearningLoop
 
 
 def check_package(thing: Any, name: str) -> None:
@@ -211,7 +207,9 @@ def check_positions(positions: Any, k: int, n: int, acquisition: Acquisition) ->
     return chosen.long()
 
 
-def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
+def check_project(
+    trainer: Any, model: pl.LightningModule, data: ActiveDataModule, oracle: Oracle, settings: Settings
+) -> Acquisition:
     """Refuse a Trainer or module with which the loop would silently do the wrong thing; return the acquisition.
 
     Raises:
@@ -241,9 +239,9 @@ def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
             "`fast_dev_run` trains in the first round only and hides most of the pool. For a quick trial use "
             "`limit_train_batches=2, max_epochs=1` and `ActiveLearningLoop(..., rounds=1, subpool_size=...)`."
         )
-    if launches_copies(trainer) and isinstance(loop.oracle, NoisyOracle) and loop.oracle.delay > 0:
+    if launches_copies(trainer) and isinstance(oracle, NoisyOracle) and oracle.delay > 0:
         raise ValueError(
-            f"`NoisyOracle(delay={loop.oracle.delay})` counts in memory, and under a strategy that spawns or forks "
+            f"`NoisyOracle(delay={oracle.delay})` counts in memory, and under a strategy that spawns or forks "
             'every run asks a new copy of it: its answers would never come. Use `strategy="ddp"`.'
         )
     limit = trainer.limit_predict_batches
@@ -268,12 +266,12 @@ def check_project(loop: ActiveLearningLoop, trainer: Any) -> Acquisition:
             "`max_epochs=-1` without `max_steps`, `max_time` or an `EarlyStopping`: a round ends only if the model or "
             "one of your callbacks stops it. Give `max_epochs`."
         )
-    _check_evaluation(loop, trainer)
-    _check_optimizers(loop.model)
-    if not is_overridden("training_step", loop.model):
-        raise ValueError(f"{type(loop.model).__name__} has no `training_step`, so nothing would train.")
-    if loop.model.automatic_optimization and not is_overridden("configure_optimizers", loop.model):
-        raise ValueError(f"{type(loop.model).__name__} has no `configure_optimizers`, so nothing would train.")
+    _check_evaluation(trainer, model, data, settings)
+    _check_optimizers(model)
+    if not is_overridden("training_step", model):
+        raise ValueError(f"{type(model).__name__} has no `training_step`, so nothing would train.")
+    if model.automatic_optimization and not is_overridden("configure_optimizers", model):
+        raise ValueError(f"{type(model).__name__} has no `configure_optimizers`, so nothing would train.")
     return found[0]
 
 
@@ -281,9 +279,11 @@ def _may_stop(trainer: pl.Trainer) -> bool:
     return any(isinstance(c, (EarlyStopping, Timer)) for c in trainer.callbacks)
 
 
-def _check_evaluation(loop: ActiveLearningLoop, trainer: pl.Trainer) -> None:
-    short = "val" if loop.evaluate == "validate" else "test"
-    inner = loop.datamodule.datamodule
+def _check_evaluation(
+    trainer: pl.Trainer, model: pl.LightningModule, data: ActiveDataModule, settings: Settings
+) -> None:
+    short = "val" if settings.evaluate == "validate" else "test"
+    inner = data.datamodule
     if not is_overridden("train_dataloader", inner):
         raise ValueError(
             f"{owner_of(inner)} has no `train_dataloader()`, so there is nothing to label. Give the loop a datamodule "
@@ -292,19 +292,19 @@ def _check_evaluation(loop: ActiveLearningLoop, trainer: pl.Trainer) -> None:
     if not is_overridden(f"{short}_dataloader", inner):
         other = "test" if short == "val" else "validate"
         raise ValueError(
-            f'`evaluate="{loop.evaluate}"` needs a `{short}_dataloader()`, which {owner_of(inner)} does not have. '
+            f'`evaluate="{settings.evaluate}"` needs a `{short}_dataloader()`, which {owner_of(inner)} does not have. '
             f'Define it, or use `evaluate="{other}"`.'
         )
     step = "validation_step" if short == "val" else "test_step"
-    if not is_overridden(step, loop.model):
-        raise ValueError(f'`evaluate="{loop.evaluate}"` needs a `{step}`, which {type(loop.model).__name__} lacks.')
+    if not is_overridden(step, model):
+        raise ValueError(f'`evaluate="{settings.evaluate}"` needs a `{step}`, which {type(model).__name__} lacks.')
     if getattr(trainer, f"limit_{short}_batches") == 0:
         raise ValueError(
-            f'`evaluate="{loop.evaluate}"` and `limit_{short}_batches=0`: no round would have metrics. Remove the '
+            f'`evaluate="{settings.evaluate}"` and `limit_{short}_batches=0`: no round would have metrics. Remove the '
             "limit, or evaluate on the other set."
         )
     monitored = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor is not None]
-    if loop.weights == "best" and len(monitored) != 1 and not is_overridden("configure_callbacks", loop.model):
+    if settings.weights == "best" and len(monitored) != 1 and not is_overridden("configure_callbacks", model):
         raise ValueError(
             '`weights="best"` needs one `ModelCheckpoint(monitor=...)` among the callbacks, saying what best means; '
             f"found {len(monitored)}."

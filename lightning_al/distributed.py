@@ -62,6 +62,26 @@ def on_rank_zero(strategy: Strategy, function: Callable[[], T]) -> T:
     return result if strategy.is_global_zero else value
 
 
+class Ranks:
+    """The processes of one launch, where something is done by the first of them and known to all.
+
+    Args:
+        strategy: The Trainer's, its process group already set up; None: this process alone.
+    """
+
+    def __init__(self, strategy: Strategy | None = None) -> None:
+        self._strategy = strategy
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self._strategy is None or self._strategy.is_global_zero
+
+    def first(self, function: Callable[[], T]) -> T:
+        """:func:`on_rank_zero`."""
+        return function() if self._strategy is None else on_rank_zero(self._strategy, function)
+
+
 def gather_objects(value: T) -> list[T]:
     """Return ``value`` of every rank, in rank order."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:

@@ -1,24 +1,16 @@
 """From answers to labels: what an oracle or a person says goes to the ledger first."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-import lightning.pytorch as pl
-from lightning.pytorch.strategies import Strategy
+from typing import Any
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign import INITIAL_ROUND, Campaign
-from lightning_al.distributed import on_rank_zero
 from lightning_al.events import Event
 from lightning_al.oracle import Answers, Oracle, costs, sort_answers
 from lightning_al.querying import pick_initial
 from lightning_al.randomness import generator
+from lightning_al.session import Session
 from lightning_al.task import Task
-
-if TYPE_CHECKING:
-    from lightning_al.loop import ActiveLearningLoop
 
 KeyOf = Callable[[int], str | None]
 
@@ -54,7 +46,7 @@ def write_answers(
     return events
 
 
-def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, strategy: Strategy, key_of: KeyOf) -> None:
+def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, key_of: KeyOf) -> None:
     """Ask the oracle, on rank 0, for all that is pending, and take what answers there are on every rank.
 
     Raises:
@@ -77,13 +69,13 @@ def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, strategy: St
         answers.check()
         return events
 
-    events = on_rank_zero(strategy, collect)
-    if not strategy.is_global_zero:
+    events = campaign.ranks.first(collect)
+    if not campaign.ranks.is_first:
         for event in events:
             campaign.apply(event)
 
 
-def another_initial_set(loop: ActiveLearningLoop, trainer: pl.Trainer) -> dict[str, Any]:
+def another_initial_set(session: Session) -> dict[str, Any]:
     """Return the question for as many other samples, where all of the initial ones were declined.
 
     Chosen by ``initial_by`` if that is an acquisition, else drawn at random. The same on every rank.
@@ -91,13 +83,13 @@ def another_initial_set(loop: ActiveLearningLoop, trainer: pl.Trainer) -> dict[s
     Raises:
         RuntimeError: If there are no others.
     """
-    pool = loop.pool
+    pool, settings = session.pool, session.settings
     purpose = ("initial", len(pool.skipped))
-    count = loop.initial if isinstance(loop.initial, int) else len(loop.initial)
-    indices = pool.candidates(count, generator=generator(loop.seed, *purpose)).tolist()
+    count = settings.initial if isinstance(settings.initial, int) else len(settings.initial)
+    indices = pool.candidates(count, generator=generator(settings.seed, *purpose)).tolist()
     if not indices:
         raise RuntimeError(f"All {len(pool)} samples were declined, so there is nothing to train on.")
-    if isinstance(loop.initial_by, Acquisition):
-        return {"round": INITIAL_ROUND, **pick_initial(loop, trainer, pool, count, *purpose)}
-    keys = [loop.datamodule.key(i) for i in indices]
+    if isinstance(settings.initial_by, Acquisition):
+        return {"round": INITIAL_ROUND, **pick_initial(session.project, settings, pool, count, *purpose)}
+    keys = [session.project.data.key(i) for i in indices]
     return {"round": INITIAL_ROUND, "indices": indices, "keys": keys, "scores": [], "seconds": {}}

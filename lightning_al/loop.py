@@ -2,37 +2,29 @@
 
 import contextlib
 import functools
-import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
-from torch import Tensor
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from lightning_al import _compat
+from lightning_al import _compat, algorithm
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign import RETURNED, Campaign, RoundResult
 from lightning_al.checks import check_options, check_project
 from lightning_al.datamodule import ActiveDataModule
-from lightning_al.distributed import check_same_on_every_rank, end_process_group
-from lightning_al.fitting import RepeatedFit, Reset, call_round_hook
-from lightning_al.labelling import another_initial_set, collect_answers, write_answers
-from lightning_al.learning import fit_round
+from lightning_al.distributed import end_process_group
+from lightning_al.fitting import Reset, call_round_hook
+from lightning_al.labelling import write_answers
 from lightning_al.loaders import ModuleLoaders
 from lightning_al.opening import begin_fits, open_campaign
-from lightning_al.oracle import Oracle, sort_answers
+from lightning_al.oracle import DatasetOracle, Oracle, sort_answers
 from lightning_al.pool import Indices, Pool
-from lightning_al.querying import query
+from lightning_al.session import Project, Session, Settings
 from lightning_al.setting_up import weights_kept_in_setup
-from lightning_al.spending import affordable, count_affordable
 from lightning_al.task import ClassificationTask, Task
 from lightning_al.weights import load_weights
-
-log = logging.getLogger(__name__)
-
-LABELS = "the labels (here a hash of them)"
 
 
 class ActiveLearningLoop:
@@ -143,7 +135,7 @@ class ActiveLearningLoop:
         self.subpool_size = subpool_size
         self.reset = reset
         self.task = task if task is not None else ClassificationTask()
-        self.oracle = oracle
+        self.oracle = oracle if oracle is not None else DatasetOracle()
         self.evaluate = evaluate
         self.weights = weights
         self.seed = seed
@@ -153,9 +145,7 @@ class ActiveLearningLoop:
         )
         self.campaign: Campaign | None = None
         self.status = "new"
-        self._fits: RepeatedFit | None = None
-        self._fitted_now = False
-        self._asked_now = False
+        self.session: Session | None = None
 
     # -- public ----------------------------------------------------------------------------------------------------
 
@@ -252,11 +242,29 @@ class ActiveLearningLoop:
             raise ValueError(f"`SKIP` cannot take back a label that was told: {labelled[:10]}. Tell another label.")
         write_answers(self.campaign, answers, "tell", self.datamodule.key, self.oracle)
 
+    @property
+    def settings(self) -> Settings:
+        """The options, as the steps of Algorithm 1 take them."""
+        return Settings(
+            query_size=self.query_size,
+            initial=self.initial,
+            initial_by=self.initial_by,
+            rounds=self.rounds,
+            budget=self.budget,
+            stop=self.stop,
+            subpool_size=self.subpool_size,
+            reset=self.reset,
+            evaluate=self.evaluate,
+            weights=self.weights,
+            seed=self.seed,
+            described=self.options,
+        )
+
     # -- processes -------------------------------------------------------------------------------------------------
 
     def _launch(self, trainer: pl.Trainer, what: str, resume: bool, k: int | None) -> Any:
         """Run the whole campaign inside one launch of the Trainer's processes, and copy back from copies."""
-        acquisition = check_project(self, trainer)
+        acquisition = check_project(trainer, self.model, self.datamodule, self.oracle, self.settings)
         copies = _compat.launches_copies(trainer)
         launched = _compat.launch(
             trainer, self._run_launched, self.model, trainer, acquisition, what, resume, k, copies
@@ -286,21 +294,28 @@ class ActiveLearningLoop:
         """Return what was asked for; from a copy of this process, the campaign's folder, with the rest in a file."""
         self.model = model
         _compat.run_in_place(trainer)
+        settings = self.settings
+        project = Project(trainer, model, self.datamodule, self.task, self.oracle, acquisition)
+        kept = self.session.fits if self.session is not None else None
+        result = None
         stack = contextlib.ExitStack()
         try:
             stack.enter_context(weights_kept_in_setup(model))
-            campaign, self._asked_now = open_campaign(self, trainer, acquisition, resume=resume)
+            campaign, asked_now = open_campaign(project, settings, self.dirpath, resume=resume)
             self._take(campaign)
-            self._fits, self._fitted_now = begin_fits(self, trainer, campaign, self._fits)
-            result = self._ask(trainer, acquisition, k) if what == "ask" else None
-            if what == "run":
-                self._run(trainer, acquisition)
+            fits, fitted_now = begin_fits(project, settings, campaign, kept)
+            hooks = functools.partial(call_round_hook, trainer, loop=self)
+            self.session = Session(project, settings, campaign, fits, hooks, fitted_now, asked_now)
+            if what == "ask":
+                result, self.status = algorithm.ask(self.session, k)
+            else:
+                self.status = algorithm.run(self.session)
         finally:
             stack.close()
             acquisition.unbind()
             self.datamodule.close()
-            if self._fits is not None:
-                self._fits.release()
+            if self.session is not None:
+                self.session.fits.release()
         for logger in trainer.loggers:
             logger.save()
         if not copies:
@@ -317,127 +332,3 @@ class ActiveLearningLoop:
         self.dirpath = campaign.dirpath
         self.datamodule.pool = campaign.pool
         self.datamodule.labels = campaign.labels
-
-    # -- Algorithm 1 -----------------------------------------------------------------------------------------------
-
-    def _run(self, trainer: pl.Trainer, acquisition: Acquisition) -> None:
-        assert self.campaign is not None
-        campaign = self.campaign
-        while True:
-            if not self._collect(trainer):
-                self.status = "waiting"
-                rank_zero_info(
-                    f"Waiting for {len(self.pool.pending)} label(s), of dataset indices "
-                    f"{_few(self.pool.pending)}: `tell` them, or let the oracle answer, and run again with "
-                    f"`resume=True`. The campaign is in {campaign.dirpath}."
-                )
-                return
-            self._report(trainer)  # what a killed process had no time to
-            check_same_on_every_rank(campaign.label_digest, LABELS)
-            if self._is_over() and self._is_fitted():
-                break
-            number = campaign.next_round
-            call_round_hook(trainer, "on_round_start", self)
-            self._fit(trainer, number)
-            if not self._is_over():
-                query(self, trainer, acquisition, number, self.query_size)
-            self._report(trainer)
-            call_round_hook(trainer, "on_round_end", self)
-        self.status = "finished"
-
-    def _ask(self, trainer: pl.Trainer, acquisition: Acquisition, k: int | None) -> list[int]:
-        assert self.campaign is not None
-        campaign = self.campaign
-        check_same_on_every_rank(campaign.label_digest, LABELS)
-        already_asked = not self._asked_now and len(self.pool.pending) > 0
-        if len(self.pool.labelled) == 0:  # only an initial set can be pending; later ones wait for `tell`
-            self._collect(trainer)
-        self._report(trainer)
-        if len(self.pool.labelled) == 0:
-            if already_asked:
-                raise RuntimeError(
-                    "Nothing is labelled yet: `tell` the labels of the initial samples first. Pending: "
-                    f"{_few(self.pool.pending)} ({len(self.pool.pending)} in all, in `loop.pool.pending`)."
-                )
-            self.status = "waiting"
-            return self.pool.pending.tolist()
-        self._check_question(k)
-        if self._is_over():
-            rank_zero_info("The campaign is over: the rounds, the budget or the pool are used up, or `stop` says so.")
-            # What is declined still frees its part of the budget.
-            self.status = "waiting" if len(self.pool.pending) > 0 else "finished"
-            return []
-        number = campaign.next_round
-        call_round_hook(trainer, "on_round_start", self)
-        self._fit(trainer, number)
-        over = self._is_over()  # `stop` may say so only now
-        picked = [] if over else query(self, trainer, acquisition, number, k if k is not None else self.query_size)
-        self._report(trainer)
-        call_round_hook(trainer, "on_round_end", self)
-        self.status = "finished" if over else "waiting"
-        return picked
-
-    def _is_over(self) -> bool:
-        assert self.campaign is not None
-        return (
-            (self.rounds is not None and self.campaign.next_round >= self.rounds)
-            or len(affordable(self, self.pool.unlabelled)) == 0
-            or (self.stop is not None and len(self.history) > 0 and bool(self.stop(self.history)))
-        )
-
-    def _check_question(self, k: int | None) -> None:
-        left = len(self.pool.unlabelled)
-        covered = count_affordable(self, self.pool.unlabelled)
-        limits = {"pool": left, "sub-pool": min(self.subpool_size or left, left), "budget": covered}
-        for name, limit in limits.items():
-            if k is not None and k > limit:
-                raise ValueError(f"`ask(k={k})` is more than the {name} has left, {limit}: ask for fewer.")
-
-    def _is_fitted(self) -> bool:
-        """Whether the last recorded fit saw exactly the present labels."""
-        assert self.campaign is not None
-        fit = self.campaign.last_fit
-        return fit is not None and fit["digest"] == self.campaign.label_digest
-
-    def _fit(self, trainer: pl.Trainer, number: int) -> None:
-        """Fit and evaluate, unless the present weights were fitted on the present labels."""
-        assert self._fits is not None
-        if not (self._is_fitted() and self._fitted_now):
-            fit_round(self, trainer, self._fits, number, resume=not self._fitted_now)
-            self._fitted_now = True
-
-    def _collect(self, trainer: pl.Trainer) -> bool:
-        """Ask the oracle for what is pending and put its answers on disk. Whether nothing is pending any more."""
-        assert self.campaign is not None
-        assert self.oracle is not None
-        while True:
-            if len(self.pool.pending) == 0:
-                if len(self.pool.labelled) > 0:
-                    return True
-                # The annotator declined all of the initial set.
-                others = another_initial_set(self, trainer)
-                self.campaign.record(trainer.strategy, "asked", functools.partial(dict, others))
-            collect_answers(self.campaign, self.oracle, self.task, trainer.strategy, self.datamodule.key)
-            if len(self.pool.pending) > 0:
-                return False
-
-    def _report(self, trainer: pl.Trainer) -> None:
-        """For each finished round one line on the console and one row in every logger, the labelled count as step."""
-        assert self.campaign is not None
-        campaign = self.campaign
-        for result in self.history:
-            if result.round in campaign.reported or (result.round == campaign.next_round and not self._is_over()):
-                continue  # the second is not finished: its question comes
-            rank_zero_info(str(result))
-            row: dict[str, float] = {f"al/{name}": value for name, value in result.metrics.items()}
-            row |= {f"al/{stage}_seconds": value for stage, value in result.seconds.items()}
-            row |= {"al/labelled": float(result.labelled), "al/round": float(result.round), "al/spent": result.spent}
-            for logger in trainer.loggers:
-                logger.log_metrics(row, step=result.labelled)
-                logger.save()  # before it is taken as reported
-            self.campaign.record(trainer.strategy, "reported", functools.partial(dict, round=result.round))
-
-
-def _few(indices: Tensor) -> str:
-    shown = ", ".join(map(str, indices[:10].tolist()))
-    return shown if len(indices) <= 10 else f"{shown}, ..."

@@ -1,9 +1,7 @@
 """How a campaign begins or is read back: everything is checked before anything trains or is written."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -14,117 +12,119 @@ from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign import INITIAL_ROUND, INITIAL_WEIGHTS, Campaign, state_file
 from lightning_al.checks import check_budget, check_parameters, check_same_campaign, check_shapes, check_sizes
-from lightning_al.distributed import end_process_group_at_exit, on_rank_zero
+from lightning_al.distributed import Ranks, end_process_group_at_exit
 from lightning_al.events import Event
 from lightning_al.fitting import RepeatedFit
 from lightning_al.gradients.scoring_mode import batch_size_of
 from lightning_al.initial import choose_initial
 from lightning_al.options import first_line
-from lightning_al.oracle import DatasetOracle, sort_answers
+from lightning_al.oracle import sort_answers
 from lightning_al.pool import Pool
 from lightning_al.querying import pick_initial, score
-from lightning_al.randomness import generator
+from lightning_al.randomness import derive_seed, generator
 from lightning_al.redrawing import check_redrawable
+from lightning_al.session import Project, Settings
 from lightning_al.weights import check_plain, load_weights, whole, whole_copy
 
-if TYPE_CHECKING:
-    from lightning_al.loop import ActiveLearningLoop
 
-
-def open_campaign(
-    loop: ActiveLearningLoop,
-    trainer: pl.Trainer,
-    acquisition: Acquisition,
-    *,
-    resume: bool,
-) -> tuple[Campaign, bool]:
-    """Check the project, then begin the campaign in ``loop.dirpath`` or read it back.
+def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *, resume: bool) -> tuple[Campaign, bool]:
+    """Check the project, then begin the campaign in ``dirpath`` or read it back.
 
     Args:
-        loop: Its options, model and datamodule.
-        trainer: The user's Trainer.
-        acquisition: Is bound to the loop's task and oracle.
+        project: Its acquisition is bound to task and oracle.
+        settings: The loop's.
+        dirpath: The campaign's folder; None: a new one.
         resume: Whether an existing campaign may be gone on with.
 
     Returns:
         The campaign, and whether its initial set was asked for just now; it is not answered.
     """
+    trainer, model, data, task = project.trainer, project.model, project.data, project.task
+    oracle, acquisition = project.oracle, project.acquisition
     strategy = trainer.strategy
-    _compat.connect(trainer, loop.model)
+    _compat.connect(trainer, model)
     strategy.setup_environment()
     end_process_group_at_exit()
-    loop.datamodule.seed = loop.seed
-    loop.datamodule.begin(trainer)
+    data.seed = settings.seed
+    data.begin(trainer)
     # As at the start of a fit: layers that are made here may depend on the data.
-    _compat.attach(trainer, loop.datamodule)
-    loop.model.setup("fit")
+    _compat.attach(trainer, data)
+    model.setup("fit")
     _compat.configure_model(trainer)
-    check_shapes(loop.model)
-    loop.datamodule.open(trainer, loop.model, loop.evaluate)
-    if loop.reset == "fresh":
-        check_redrawable(loop.model)
-    size = len(loop.datamodule.train_set)  # type: ignore[arg-type]
-    if loop.oracle is None:
-        loop.oracle = DatasetOracle()
-    loop.oracle.bind(loop.datamodule.train_set, loop.task)
-    acquisition.bind(loop.task, loop.oracle)
+    check_shapes(model)
+    data.open(trainer, model, settings.evaluate)
+    if settings.reset == "fresh":
+        check_redrawable(model)
+    size = len(data.train_set)  # type: ignore[arg-type]
+    oracle.bind(data.train_set, task)
+    acquisition.bind(task, oracle)
     acquisition.check_pool(size)
-    options = _describe(loop.options, acquisition)
+    options = _describe(settings.described, acquisition)
 
-    events = on_rank_zero(strategy, lambda: _read(loop.dirpath, resume))
+    ranks = Ranks(strategy)
+    events = ranks.first(lambda: _read(dirpath, resume))
     new = events is None
     if new:
-        check_sizes(loop.options, size)
+        check_sizes(settings.described, size)
     initial: list[int] = []
     labels: dict[int, Any] = {}
     if events is None or len(events) == 1:  # a kill may come between the first two events
-        initial = _choose(loop, trainer, size)
-        loop.datamodule.check_training(len(initial))
-        check_budget(loop.budget, loop.oracle, initial)
-        if loop.oracle.simulated:
-            labels = on_rank_zero(strategy, lambda: _initial_labels(loop, initial))
-    count_classes = "classes" in acquisition.requires and loop.task.num_classes is None
-    rehearsed: list[Acquisition] = [acquisition] if (acquisition.requires if new else count_classes) else []
-    if new and hasattr(loop.model, "on_first_inputs"):
-        rehearsed = [_FirstInputs(), *rehearsed]
-        rehearsed[0].bind(loop.task, loop.oracle)
-    for each in rehearsed:
-        count = min(size, max(2, 2 * each.batch_multiple) * max(trainer.world_size, 1))
-        some = Pool(size).candidates(count, generator=generator(loop.seed, "rehearsal"))
-        score(loop, trainer, each, some, check=not isinstance(each, _FirstInputs))
-    check_parameters(loop.model)
-    on_rank_zero(strategy, lambda: sort_answers(labels, loop.task).check())  # now that the classes are known
-    if "classes" in acquisition.requires and loop.task.num_classes is None:
+        initial = _choose(project, settings, ranks, size)
+        data.check_training(len(initial))
+        check_budget(settings.budget, oracle, initial)
+        if oracle.simulated:
+            labels = ranks.first(lambda: _initial_labels(project, initial))
+    _rehearse(project, settings, new=new, size=size)
+    check_parameters(model)
+    if "classes" in acquisition.requires and task.num_classes is None:
         raise ValueError(
-            f"`{type(acquisition).__name__}` needs the number of classes, which `{type(loop.task).__name__}"
+            f"`{type(acquisition).__name__}` needs the number of classes, which `{type(task).__name__}"
             ".num_classes` does not say. Define it, or give `clusters=`."
         )
-    if events is None:
-        weights = whole(loop.model.state_dict())
-        check_plain(weights)
-        dirpath, events = on_rank_zero(
-            strategy, lambda: _create(loop.dirpath or _new_folder(trainer), size, options, weights)
-        )
-        loop.dirpath = Path(dirpath)
-    assert loop.dirpath is not None
-    campaign = Campaign(loop.dirpath, events, writes=trainer.is_global_zero)
+    weights = whole(model.state_dict()) if new else {}
+    check_plain(weights)
+
+    def begin() -> tuple[str, list[Event]]:
+        sort_answers(labels, task).check()  # now that the classes are known
+        if events is not None:
+            assert dirpath is not None
+            return str(dirpath), events
+        return _create(dirpath or _new_folder(trainer), size, options, weights)
+
+    folder, events = ranks.first(begin)
+    campaign = Campaign(folder, events, ranks=ranks)
     if not new:
-        check_same_campaign(campaign, options, size, loop.datamodule)
+        check_same_campaign(campaign, options, size, data)
     if initial:
-        keys = [loop.datamodule.key(i) for i in initial]
+        keys = [data.key(i) for i in initial]
         question = {"round": INITIAL_ROUND, "indices": initial, "keys": keys, "scores": [], "seconds": {}}
-        campaign.apply(on_rank_zero(strategy, lambda: campaign.write("asked", **question)))
+        campaign.record("asked", lambda: question)
     return campaign, bool(initial)
 
 
+def _rehearse(project: Project, settings: Settings, *, new: bool, size: int) -> None:
+    """Score a few samples, so that what cannot work is refused before anything trains."""
+    trainer, acquisition, task = project.trainer, project.acquisition, project.task
+    count_classes = "classes" in acquisition.requires and task.num_classes is None
+    rehearsed: list[Acquisition] = [acquisition] if (acquisition.requires if new else count_classes) else []
+    if new and hasattr(project.model, "on_first_inputs"):
+        rehearsed = [_FirstInputs(), *rehearsed]
+        rehearsed[0].bind(task, project.oracle)
+    for each in rehearsed:
+        count = min(size, max(2, 2 * each.batch_multiple) * max(trainer.world_size, 1))
+        some = Pool(size).candidates(count, generator=generator(settings.seed, "rehearsal"))
+        seed = derive_seed(settings.seed, 0, "score")
+        score(project, each, some, seed=seed, check=not isinstance(each, _FirstInputs))
+
+
 def begin_fits(
-    loop: ActiveLearningLoop, trainer: pl.Trainer, campaign: Campaign, fits: RepeatedFit | None
+    project: Project, settings: Settings, campaign: Campaign, fits: RepeatedFit | None
 ) -> tuple[RepeatedFit, bool]:
     """Prepare the repeated fits, and give a resumed campaign the weights and counters it had.
 
     Args:
-        loop: Its model, datamodule and options.
-        trainer: The user's Trainer.
+        project: Its model, datamodule and Trainer.
+        settings: The loop's.
         campaign: The open campaign.
         fits: Those of an earlier call, if any; kept if they are of the same Trainer and model.
 
@@ -134,34 +134,30 @@ def begin_fits(
     Raises:
         FileNotFoundError: If the weights are gone that the next round must start from.
     """
-    if fits is None or fits.trainer is not trainer or fits.model is not loop.model:
-        fits = RepeatedFit(
-            trainer, loop.model, loop.datamodule, reset=loop.reset, seed=loop.seed, dirpath=campaign.dirpath
-        )
+    trainer, model, data = project.trainer, project.model, project.data
+    if fits is None or fits.trainer is not trainer or fits.model is not model:
+        fits = RepeatedFit(trainer, model, data, reset=settings.reset, seed=settings.seed, dirpath=campaign.dirpath)
         counters = (campaign.last_fit or {}).get("steps")
         if counters is not None and _compat.steps(trainer)["optimizer"] == 0:
-            _compat.restore_steps(trainer, counters, automatic=loop.model.automatic_optimization)
+            _compat.restore_steps(trainer, counters, automatic=model.automatic_optimization)
 
-    def load(name: str) -> dict[str, Any] | None:
-        return on_rank_zero(trainer.strategy, lambda: campaign.load_state(name))
-
-    on_rank_zero(trainer.strategy, campaign.remove_old_states)
-    initial = load(INITIAL_WEIGHTS)
+    campaign.ranks.first(campaign.remove_old_states)
+    initial = campaign.shared_state(INITIAL_WEIGHTS)
     if initial is None:
         raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")
-    _put_weights(loop.model, initial, campaign.dirpath / INITIAL_WEIGHTS)
+    _put_weights(model, initial, campaign.dirpath / INITIAL_WEIGHTS)
     fits.initial = initial["state_dict"]
     if campaign.last_fit is None:
         return fits, False
     name = state_file("weights", campaign.last_fit)
-    last = load(name)
+    last = campaign.shared_state(name)
     if last is None:
-        if loop.reset in ("warm", "continue"):
+        if settings.reset in ("warm", "continue"):
             raise FileNotFoundError(
-                f"{campaign.dirpath / name} is missing, and `reset={loop.reset!r}` goes on from these weights."
+                f"{campaign.dirpath / name} is missing, and `reset={settings.reset!r}` goes on from these weights."
             )
         return fits, False
-    _put_weights(loop.model, last, campaign.dirpath / name)
+    _put_weights(model, last, campaign.dirpath / name)
     fits.optimizer_states = last.get("optimizer_states")
     fits.scaler_state = last.get("scaler_state")
     return fits, True
@@ -221,28 +217,28 @@ def _read(dirpath: Path | None, resume: bool) -> list[Event] | None:
     return Campaign.read_events(dirpath)
 
 
-def _choose(loop: ActiveLearningLoop, trainer: pl.Trainer, size: int) -> list[int]:
+def _choose(project: Project, settings: Settings, ranks: Ranks, size: int) -> list[int]:
     """Return the initial set, the same on every rank."""
-    chooser = loop.initial_by
+    data, task = project.data, project.task
+    chooser = settings.initial_by
     if not isinstance(chooser, Acquisition):
-        dataset = loop.datamodule.train_set
-        return on_rank_zero(
-            trainer.strategy,
-            lambda: choose_initial(loop.initial, chooser, Pool(size), dataset, loop.task, seed=loop.seed),
+        dataset = data.train_set
+        return ranks.first(
+            lambda: choose_initial(settings.initial, chooser, Pool(size), dataset, task, seed=settings.seed),
         )
-    assert isinstance(loop.initial, int)
-    return list(pick_initial(loop, trainer, Pool(size), loop.initial, "initial")["indices"])
+    assert isinstance(settings.initial, int)
+    return list(pick_initial(project, settings, Pool(size), settings.initial, "initial")["indices"])
 
 
-def _initial_labels(loop: ActiveLearningLoop, initial: list[int]) -> dict[int, Any]:
+def _initial_labels(project: Project, initial: list[int]) -> dict[int, Any]:
     """Take the initial labels on trial, before there is a campaign that starting over would be refused for."""
-    dataset, task = loop.datamodule.train_set, loop.task
+    dataset, task = project.data.train_set, project.task
     samples = {i: dataset[i] for i in initial}
     answers = sort_answers({i: task.targets(sample) for i, sample in samples.items()}, task)
     answers.check()
     for index, value in list(answers.told.items())[:1]:
         task.with_label(samples[index], task.decode_label(value))
-    batch = loop.datamodule.collate([samples[i] for i in initial[:2]])
+    batch = project.data.collate([samples[i] for i in initial[:2]])
     try:
         task.inputs(batch), task.targets(batch)
     except (TypeError, KeyError, IndexError) as error:

@@ -1,162 +1,160 @@
 """One query: score the candidates, select a batch of them, put the question on disk."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import lightning.pytorch as pl
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
-from lightning_al.acquisition.base import Acquisition, LocalRows, Query, State, learns
+from lightning_al.acquisition.base import Acquisition, LocalRows, Query, learns
 from lightning_al.checks import check_positions
 from lightning_al.distributed import Shard, on_rank_zero
-from lightning_al.fitting import call_round_hook
 from lightning_al.pool import Pool
 from lightning_al.randomness import derive_seed, generator
 from lightning_al.refitting import refit
 from lightning_al.scoring import score_pool
-from lightning_al.spending import affordable, count_affordable, within_budget
+from lightning_al.session import Project, Session, Settings
 
 NOT_OF_THE_PASS = {"classes", "labels"}
 """What an acquisition may require that does not come from a pass over samples."""
 
-if TYPE_CHECKING:
-    from lightning_al.loop import ActiveLearningLoop
 
-
-def query(loop: ActiveLearningLoop, trainer: pl.Trainer, acquisition: Acquisition, number: int, k: int) -> list[int]:
+def query(session: Session, k: int) -> list[int]:
     """Score candidates, select ``k`` of them and put the question on disk; return their dataset indices."""
-    assert loop.campaign is not None
-    call_round_hook(trainer, "on_query_start", loop)
-    left = loop.pool.candidates(generator=generator(loop.seed, number, "candidates"))
-    candidates = affordable(loop, left)[: loop.subpool_size]
-    if loop.subpool_size is not None and len(candidates) < loop.subpool_size:
-        rank_zero_info(f"Only {len(candidates)} of subpool_size={loop.subpool_size} candidates are left.")
-    k = min(k, count_affordable(loop, candidates))
-    picked = within_budget(loop, pick(loop, trainer, acquisition, candidates, k, number, "select"))
-    event = loop.campaign.record(trainer.strategy, "asked", lambda: {"round": number, **picked})
-    call_round_hook(trainer, "on_query_end", loop)
+    settings, campaign, budget = session.settings, session.campaign, session.budget
+    number = campaign.next_round
+    session.call_hooks("on_query_start")
+    left = session.pool.candidates(generator=generator(settings.seed, number, "candidates"))
+    candidates = budget.affordable(left)[: settings.subpool_size]
+    if settings.subpool_size is not None and len(candidates) < settings.subpool_size:
+        rank_zero_info(f"Only {len(candidates)} of subpool_size={settings.subpool_size} candidates are left.")
+    k = min(k, budget.count(candidates))
+    picked = budget.first(pick(session, session.project.acquisition, candidates, k, number, "select"))
+    event = campaign.record("asked", lambda: {"round": number, **picked})
+    session.call_hooks("on_query_end")
     return list(event["indices"])
 
 
-def pick_initial(
-    loop: ActiveLearningLoop, trainer: pl.Trainer, pool: Pool, k: int, *purpose: int | str
-) -> dict[str, Any]:
+def pick_initial(project: Project, settings: Settings, pool: Pool, k: int, *purpose: int | str) -> dict[str, Any]:
     """Let ``initial_by``, an acquisition, choose ``k`` samples that are unlabelled in ``pool``; see :func:`pick`."""
-    chooser = loop.initial_by
+    chooser = settings.initial_by
     assert isinstance(chooser, Acquisition)
-    assert loop.oracle is not None
-    chooser.bind(loop.task, loop.oracle)
+    chooser.bind(project.task, project.oracle)
     try:
         chooser.check_pool(len(pool))
-        candidates = pool.candidates(generator=generator(loop.seed, *purpose))
-        return pick(loop, trainer, chooser, candidates, min(k, len(candidates)), *purpose, "select")
+        candidates = pool.candidates(generator=generator(settings.seed, *purpose))
+        k = min(k, len(candidates))
+        return _pick(project, chooser, candidates, k, seed=settings.seed, purpose=(*purpose, "select"))
     finally:
-        if chooser not in trainer.callbacks:  # one may do both
+        if chooser not in project.trainer.callbacks:  # one may do both
             chooser.unbind()
 
 
-def pick(
-    loop: ActiveLearningLoop,
-    trainer: pl.Trainer,
-    acquisition: Acquisition,
-    candidates: Tensor,
-    k: int,
-    *purpose: int | str,
-) -> dict[str, Any]:
+def pick(session: Session, acquisition: Acquisition, candidates: Tensor, k: int, *purpose: int | str) -> dict[str, Any]:
     """Let the acquisition learn what it needs, score candidates and select ``k`` of them.
 
     Args:
-        loop: Its model, datamodule, pool and seed.
-        trainer: The user's Trainer.
-        acquisition: Bound to the loop's task.
+        session: Of the campaign.
+        acquisition: Bound to its task.
         candidates: Dataset indices.
         k: How many, at most as many as there are.
-        *purpose: What the draws are for; with the loop's seed it decides them.
+        *purpose: What the draws are for; with the campaign's seed it decides them.
 
     Returns:
         Their dataset indices, keys and scores, and the seconds it took; the same on every rank.
     """
+    return _pick(
+        session.project,
+        acquisition,
+        candidates,
+        k,
+        seed=session.settings.seed,
+        purpose=purpose,
+        number=session.campaign.next_round,
+        labelled=session.pool.labelled,
+        query_of=lambda seed: _query(session, candidates, seed),
+    )
+
+
+def _pick(
+    project: Project,
+    acquisition: Acquisition,
+    candidates: Tensor,
+    k: int,
+    *,
+    seed: int,
+    purpose: tuple[int | str, ...],
+    number: int = 0,
+    labelled: Tensor | None = None,
+    query_of: Callable[[int], Query] | None = None,
+) -> dict[str, Any]:
     seconds: dict[str, float] = {}
+    scoring = derive_seed(seed, number, "score")
     start = time.perf_counter()
     if learns(acquisition):
-        acquisition.learn(_query(loop, trainer, candidates, derive_seed(loop.seed, *purpose, "learn")))
+        assert query_of is not None
+        acquisition.learn(query_of(derive_seed(seed, *purpose, "learn")))
         seconds["learn"] = time.perf_counter() - start
         start = time.perf_counter()
-    rows = score(loop, trainer, acquisition, candidates)
+    rows = score(project, acquisition, candidates, seed=scoring)
     labelled_rows: dict[str, Tensor] = {}
-    if acquisition.uses_labelled and len(loop.pool.labelled) > 0:
+    if acquisition.uses_labelled and labelled is not None and len(labelled) > 0:
         # Either both stay where they are, or every process has all of both.
         gather = not isinstance(rows, LocalRows)
-        labelled_rows = score(loop, trainer, acquisition, loop.pool.labelled, gather=gather)
+        labelled_rows = score(project, acquisition, labelled, seed=scoring, gather=gather)
     seconds["score"] = time.perf_counter() - start
 
     def select() -> dict[str, Any]:
         start = time.perf_counter()
-        draws = generator(loop.seed, *purpose)
+        draws = generator(seed, *purpose)
         positions = acquisition.select(rows, k, labelled_rows=labelled_rows, generator=draws)
         chosen = check_positions(positions, k, len(candidates), acquisition)
         indices = candidates[chosen].tolist()
         return {
             "indices": indices,
-            "keys": [loop.datamodule.key(i) for i in indices],
+            "keys": [project.data.key(i) for i in indices],
             "scores": rows["score"][chosen].tolist() if "score" in rows and acquisition.gathers else [],
             "seconds": {**seconds, "select": time.perf_counter() - start},
         }
 
+    strategy = project.trainer.strategy
     if acquisition.gathers:
-        return on_rank_zero(trainer.strategy, select)
+        return on_rank_zero(strategy, select)
     found = select()
-    return on_rank_zero(trainer.strategy, lambda: found)
+    return on_rank_zero(strategy, lambda: found)
 
 
-def _query(loop: ActiveLearningLoop, trainer: pl.Trainer, candidates: Tensor, seed: int) -> Query:
+def _query(session: Session, candidates: Tensor, seed: int) -> Query:
     """Return what an acquisition may learn from."""
-    campaign = loop.campaign
-    assert campaign is not None
+    project, campaign, settings = session.project, session.campaign, session.settings
     number = campaign.next_round
 
-    def keep(name: str, make: Callable[[], State]) -> State:
-        file = campaign.round_file(name)
-        kept = on_rank_zero(trainer.strategy, lambda: campaign.load_state(file))
-        if kept is not None:
-            return kept
-        made = make()
-
-        def put() -> State:
-            campaign.save_state(file, made)
-            return made
-
-        return on_rank_zero(trainer.strategy, put)
-
-    def refit_model(member: int, redraw: bool) -> State:
-        assert loop._fits is not None
-        return refit(loop._fits, number, member, weights=loop.weights, redraw=redraw)
+    def score_all(acquisition: Acquisition, indices: Tensor) -> dict[str, Tensor]:
+        seed = derive_seed(settings.seed, number, "score")
+        return score(project, acquisition, indices, seed=seed, gather=True)
 
     return Query(
-        trainer=trainer,
-        model=loop.model,
+        trainer=project.trainer,
+        model=project.model,
         round=number,
         seed=seed,
         candidates=candidates,
-        labelled=loop.pool.labelled,
-        loader=loop.datamodule.plain_dataloader,
-        to_device=lambda batch, device: loop.datamodule.to_device(batch, loop.model, device),
-        score=lambda acquisition, indices: score(loop, trainer, acquisition, indices, gather=True),
-        keep=keep,
-        refit=refit_model,
+        labelled=session.pool.labelled,
+        loader=project.data.plain_dataloader,
+        to_device=lambda batch, device: project.data.to_device(batch, project.model, device),
+        score=score_all,
+        keep=lambda name, make: campaign.keep(campaign.round_file(name), make),
+        refit=lambda member, redraw: refit(session.fits, number, member, weights=settings.weights, redraw=redraw),
     )
 
 
 def score(
-    loop: ActiveLearningLoop,
-    trainer: pl.Trainer,
+    project: Project,
     acquisition: Acquisition,
     indices: Tensor,
     *,
+    seed: int,
     gather: bool = False,
     check: bool = False,
 ) -> dict[str, Tensor]:
@@ -164,10 +162,11 @@ def score(
 
     ``gather`` puts the rows of all processes together in any case; ``check`` refuses what cannot work.
     """
+    trainer, data = project.trainer, project.data
     scored = [acquisition] if acquisition.requires - NOT_OF_THE_PASS else []
     if not scored and not check and (gather or acquisition.gathers):
         return {"index": indices}
-    sampler = loop.datamodule.pool_pass(indices, acquisition.batch_multiple)
+    sampler = data.pool_pass(indices, acquisition.batch_multiple)
     if not scored and not check:  # what comes from a file is dealt out too
         if sampler.num_replicas == 1:
             return {"index": indices}
@@ -176,13 +175,13 @@ def score(
         return LocalRows({"index": indices[block.start : block.stop]}, shard)
     found = score_pool(
         trainer,
-        loop.model,
-        loop.datamodule,
+        project.model,
+        data,
         indices,
         scored,
         sampler=sampler,
-        seed=derive_seed(loop.seed, loop.campaign.next_round if loop.campaign is not None else 0, "score"),
+        seed=seed,
         gather=gather,
-        check=loop.task.check if check else None,
+        check=project.task.check if check else None,
     )
     return found[0] if scored else {"index": indices}
