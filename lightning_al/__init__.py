@@ -5,13 +5,10 @@ Keep your LightningModule, your LightningDataModule and your Trainer; add an acq
 """
 
 from lightning_al.campaign import Campaign, RoundResult
-from lightning_al.datamodule import ActiveDataModule
-from lightning_al.loaders import Loaders
+from lightning_al.data import ActiveDataModule, Loaders, Pool
 from lightning_al.loop import ActiveLearningLoop
-from lightning_al.multi_label import MultiLabelTask
 from lightning_al.oracle import SKIP, AwaitTell, DatasetOracle, NoisyOracle, Oracle
-from lightning_al.pool import Pool
-from lightning_al.task import ClassificationTask, Task
+from lightning_al.tasks import ClassificationTask, MultiLabelTask, Task
 
 __version__ = "0.1.0.dev0"
 

@@ -10,18 +10,18 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+import lightning_al.acquisition
+import lightning_al.zoo  # noqa: F401 - imported classes can be named without their module
+from lightning_al.campaign.campaign import Campaign
+from lightning_al.loop.loop import ActiveLearningLoop
+from lightning_al.report.compare import compare
+from lightning_al.storage.files import atomic_write
+
 try:
     from jsonargparse import auto_cli
     from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 except ImportError as error:  # pragma: no cover
     raise ImportError(f"The command line needs an extra: `pip install 'lightning-al[cli]'` ({error}).") from error
-
-import lightning_al.acquisition
-import lightning_al.zoo  # noqa: F401 - imported classes can be named without their module
-from lightning_al.campaign import Campaign
-from lightning_al.loop import ActiveLearningLoop
-from lightning_al.report import compare
-from lightning_al.writing import atomic_write
 
 
 class ActiveTrainer(pl.Trainer):

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from lightning_al.campaign import RoundResult
+from lightning_al.campaign.results import RoundResult
 
 
 class StopRule(ABC):

@@ -1,105 +1,73 @@
-"""What is refused once something trained; what is refused before is in ``reliability/test_bad_input.py``."""
+"""What every option's check says; which options have one is in ``reliability/test_bad_input.py``."""
 
+import math
+from fractions import Fraction
+
+import numpy as np
 import pytest
-import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lightning_al import ActiveLearningLoop, ClassificationTask
-from lightning_al.acquisition import Entropy
-from tests.projects import Data, Net, make_data, make_trainer
+from lightning_al.checks import check_choice, check_count, check_flag, check_number, first_line, kind_of
 
-
-class NeverTrains(Net):
-    def training_step(self, batch, batch_idx):
-        raise AssertionError("trained before the error")
-
-
-def start(tmp_path, *, model=None, data=None, trainer=None, acquisition=None, **options):
-    options = {"initial": 6, "query_size": 4, "rounds": 2, "dirpath": tmp_path / "c", **options}
-    loop = ActiveLearningLoop(model or NeverTrains(), data or Data(), **options)
-    loop.run(trainer or make_trainer(tmp_path, acquisition=acquisition))
+BOUNDS = {
+    "above": lambda value, bound: value > bound,
+    "least": lambda value, bound: value >= bound,
+    "below": lambda value, bound: value < bound,
+    "most": lambda value, bound: value <= bound,
+}
 
 
-def refused(tmp_path, error, words, **what):
-    with pytest.raises(error, match=words):
-        start(tmp_path, **what)
-    assert not (tmp_path / "c").exists()
+@given(st.integers(-5, 5), st.integers(-5, 5))
+def test_counts(value, least):
+    if value >= least:
+        check_count("n", value, least)
+    else:
+        with pytest.raises(ValueError, match=f"`n` must be at least {least}, got {value}"):
+            check_count("n", value, least)
 
 
-def test_objects_of_pytorch_lightning(tmp_path):
-    pl = pytest.importorskip("pytorch_lightning")
-
-    class Old(pl.LightningModule):
-        pass
-
-    words = "of the `pytorch_lightning` package.*import lightning.pytorch as pl"
-    refused(tmp_path, TypeError, words, model=Old())
-    refused(tmp_path, TypeError, words, data=pl.LightningDataModule())
-    refused(tmp_path, TypeError, words, trainer=pl.Trainer(accelerator="cpu", logger=False))
+@given(st.one_of(st.integers(-2, 2), st.floats()), st.dictionaries(st.sampled_from(sorted(BOUNDS)), st.integers(-2, 2)))
+def test_numbers(value, bounds):
+    if math.isfinite(value) and all(BOUNDS[name](value, bound) for name, bound in bounds.items()):
+        check_number("x", value, **bounds)
+    else:
+        with pytest.raises(ValueError, match=r"`x` must be .*got "):
+            check_number("x", value, **bounds)
 
 
-def test_validation_after_as_many_batches_as_there_are_or_over_epochs(tmp_path):
-    start(tmp_path, model=Net(), trainer=make_trainer(tmp_path, val_check_interval=2))
-    trainer = make_trainer(tmp_path, val_check_interval=3, check_val_every_n_epoch=None)
-    start(tmp_path, model=Net(), trainer=trainer, dirpath=tmp_path / "d")
+@pytest.mark.parametrize("value", [np.float32(0.5), np.float64(0.5), Fraction(1, 2)])
+def test_numbers_of_other_libraries(value):
+    check_number("x", value, above=0, below=1)
 
 
-def test_which_scores_are_not_finite(tmp_path):
-    x, _ = make_data()
-    poison = tuple(x[17].tolist())
-
-    class Net2(Net):
-        def forward(self, x):
-            bad = torch.tensor([tuple(row.tolist()) == poison for row in x])
-            return torch.where(bad[:, None], torch.nan, super().forward(x))
-
-    with pytest.raises(ValueError, match=r"for 1 of 54 samples, dataset indices \[17\]"):
-        start(tmp_path, model=Net2(), initial=[i for i in range(7) if i != 17][:6])
+@pytest.mark.parametrize("value", [True, "1", None, [1], 1j])
+def test_no_numbers(value):
+    with pytest.raises(TypeError, match=r"`x` must be a number, above 0 and finite, got "):
+        check_number("x", value, above=0)
+    with pytest.raises(TypeError, match=r"`n` must be an integer of at least 1, got "):
+        check_count("n", value)
 
 
-def test_probabilities_warn_with_the_task_that_fits(tmp_path):
-    class Net2(Net):
-        def forward(self, x):
-            return super().forward(x).softmax(1)
-
-    with pytest.warns(UserWarning, match=r"look like probabilities.*ClassificationTask\(outputs='probabilities'\)"):
-        start(tmp_path, model=Net2())
-    start(tmp_path, model=Net2(), task=ClassificationTask(outputs="probabilities"), dirpath=tmp_path / "d")
+def test_none_where_it_is_an_option():
+    check_number("x", None, above=0, optional=True)
+    check_count("n", None, optional=True)
+    with pytest.raises(TypeError, match="or None, got '1'"):
+        check_number("x", "1", above=0, optional=True)
 
 
-def test_an_optimizer_that_is_returned_again(tmp_path):
-    made = []
-
-    class Cached(Net):
-        def configure_optimizers(self):
-            made.append(made[0] if made else super().configure_optimizers())
-            return made[0]
-
-    with pytest.raises(RuntimeError, match="returned the same SGD object again"):
-        start(tmp_path, model=Cached())
-
-
-def test_weights_best_without_a_best(tmp_path):
-    checkpoint = ModelCheckpoint(monitor="val_acc", every_n_epochs=99)
-    trainer = make_trainer(tmp_path, checkpoint, enable_checkpointing=True)
-    with pytest.raises(RuntimeError, match="no `ModelCheckpoint` saved a best checkpoint"):
-        start(tmp_path, model=Net(), trainer=trainer, weights="best")
+def test_choices_and_flags():
+    check_choice("c", "a", {"a": 1})
+    for value in ("b", ["a"], None, 1):
+        with pytest.raises(ValueError, match="`c` must be one of 'a', got "):
+            check_choice("c", value, {"a": 1})
+    check_flag("f", False)
+    for value in (0, "yes", None):
+        with pytest.raises(TypeError, match="`f` must be True or False, got "):
+            check_flag("f", value)
 
 
-class Selects(Entropy):
-    def __init__(self, answer):
-        super().__init__()
-        self.answer = answer
-
-    def select(self, rows, k, *, labelled_rows, generator):
-        return self.answer
-
-
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [([0, 1, 2], ValueError), ([0, 0, 1, 2], ValueError), ([0, 1, 2, 54], ValueError), ([-1, 0, 1, 2], ValueError),
-     ([0.0, 1.0, 2.0, 3.0], TypeError)],
-)  # fmt: skip
-def test_selections_that_are_none(tmp_path, answer, error):
-    with pytest.raises(error, match=r"`Selects\.select` must return"):
-        start(tmp_path, model=Net(), acquisition=Selects(answer))
+def test_words():
+    assert (kind_of(3), kind_of(dict)) == ("int", "the class dict")
+    assert first_line(ValueError("This. And that.\nAnd more.")) == "ValueError: This"
+    assert first_line(KeyError()) == "KeyError()"

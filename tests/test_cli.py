@@ -12,6 +12,7 @@ import yaml
 
 from lightning_al import Campaign
 from lightning_al.cli import ActiveLearningCLI, _is_ours, main
+from tests.helpers.projects import Data, make_data
 
 ROOT = Path(__file__).parent.parent
 RECIPE = """
@@ -25,9 +26,9 @@ trainer:
   callbacks:
     - class_path: Margin
 model:
-  class_path: tests.projects.Net
+  class_path: tests.helpers.projects.Net
 data:
-  class_path: tests.projects.Data
+  class_path: tests.helpers.projects.Data
 loop:
   initial: 6
   query_size: 4
@@ -114,9 +115,6 @@ def test_the_loops_seed_is_the_one_seed(recipe, tmp_path):
     assert torch.equal(one, initial_weights("f", "--loop.seed=2", "--seed_everything=1"))
 
 
-from tests.projects import Data, make_data  # noqa: E402
-
-
 class FloatData(Data):
     def setup(self, stage):
         x, y = make_data()
@@ -129,7 +127,7 @@ def test_optimizers_of_the_optimizer_section_are_built_afresh_each_round(recipe,
     def record(self):
         seen.append((id(self.optimizers()), len(self.optimizers().state), self.optimizers().param_groups[0]["lr"]))
 
-    from tests.projects import Net
+    from tests.helpers.projects import Net
 
     monkeypatch.setattr(Net, "on_train_start", record, raising=False)
     run(
@@ -210,7 +208,7 @@ def test_the_cli_can_be_subclassed(recipe, tmp_path):
 
 @pytest.mark.parametrize("named", ["TypiClust", "lightning_al.acquisition.TypiClust"])
 def test_the_initial_set_by_an_acquisition(recipe, tmp_path, named):
-    from tests.projects import make_data
+    from tests.helpers.projects import make_data
 
     torch.save(make_data()[0], tmp_path / "features.pt")
     more = {"initial_by": {"class_path": named, "init_args": {"encoder": "features.pt", "neighbours": 9}}}
@@ -263,11 +261,11 @@ def test_python_dash_m():
 
 def test_a_cli_of_ones_own_classes(recipe, tmp_path):
     """`LightningCLI(Net, Data)` with another name: the classes were taken for other arguments."""
-    from tests.projects import Data, Net
+    from tests.helpers.projects import Data, Net
 
-    text = RECIPE.replace("model:\n  class_path: tests.projects.Net\n", "model:\n  lr: 0.1\n")
+    text = RECIPE.replace("model:\n  class_path: tests.helpers.projects.Net\n", "model:\n  lr: 0.1\n")
     path = tmp_path / "own.yaml"
-    path.write_text(text.replace("data:\n  class_path: tests.projects.Data\n", "data:\n  n: 40\n"))
+    path.write_text(text.replace("data:\n  class_path: tests.helpers.projects.Data\n", "data:\n  n: 40\n"))
     for given, named in [((Net, Data), {}), ((Net,), {"datamodule_class": Data})]:
         cli = ActiveLearningCLI(*given, **named, args=["run", "-c", str(path)])
         assert (cli.model.lr, cli.datamodule.n) == (0.1, 40)
@@ -275,14 +273,14 @@ def test_a_cli_of_ones_own_classes(recipe, tmp_path):
 
 
 def test_an_error_of_the_users_own_keeps_its_traceback(recipe, tmp_path):
-    from tests.projects import Net
+    from tests.helpers.projects import Net
 
     class Fails(Net):
         def forward(self, x):
             raise KeyError("mine")
 
     path = tmp_path / "fails.yaml"
-    path.write_text(RECIPE.replace("model:\n  class_path: tests.projects.Net\n", ""))
+    path.write_text(RECIPE.replace("model:\n  class_path: tests.helpers.projects.Net\n", ""))
     with pytest.raises(ValueError, match="KeyError: 'mine'") as caught:
         ActiveLearningCLI(Fails, args=["run", "-c", str(path)])
     assert not _is_ours(caught.value)

@@ -9,7 +9,7 @@ from lightning.pytorch.demos.boring_classes import BoringModel, ManualOptimBorin
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_al import _compat
-from tests.projects import Data, Net, make_trainer
+from tests.helpers.projects import Data, Net, make_trainer
 
 
 def fit(trainer, model):

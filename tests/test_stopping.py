@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lightning_al import ActiveLearningLoop, RoundResult
 from lightning_al.stopping import MetricPlateau, MetricReached
-from tests.projects import Data, Net, make_trainer, picks
+from tests.helpers.projects import Data, Net, make_trainer, picks
 
 
 def history(*values):

@@ -1,5 +1,7 @@
 """Acquisitions: which samples to label next. Each is a Lightning callback."""
 
+from lightning_al.acquisition.adversarial.sraal import SRAAL
+from lightning_al.acquisition.adversarial.vaal import VAAL
 from lightning_al.acquisition.badge import BADGE
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.committee import QueryByCommittee
@@ -11,7 +13,6 @@ from lightning_al.acquisition.mc_dropout import BALD, BatchBALD, MCDropout
 from lightning_al.acquisition.random import Random
 from lightning_al.acquisition.saal import SAAL
 from lightning_al.acquisition.uncertainty import Entropy, LeastConfidence, Margin
-from lightning_al.acquisition.vaal import SRAAL, VAAL
 
 __all__ = [
     "BADGE",

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al import functional as F_al
-from lightning_al.acquisition.base import LocalRows, Rows
 from lightning_al.acquisition.features import FeatureAcquisition
+from lightning_al.acquisition.query import LocalRows, Rows
 
 
 class BADGE(FeatureAcquisition):

@@ -1,7 +1,5 @@
 """The base of all acquisitions: a Lightning callback that scores samples and selects a batch of them."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -10,77 +8,16 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from lightning_al.distributed import Shard
-from lightning_al.functional.selection import badge, kmeans_plusplus, top_k
-from lightning_al.gradients import plain_outputs
-from lightning_al.options import check_choice
-from lightning_al.oracle import Oracle
-from lightning_al.task import Task
-
-Rows = Mapping[str, Tensor]
-"""What an acquisition made of samples, by name, one row each; their dataset indices are ``"index"``."""
-
+from lightning_al.acquisition.query import Query, Rows
+from lightning_al.checks import check_choice
+from lightning_al.functional.selection.greedy import badge, kmeans_plusplus
+from lightning_al.functional.selection.top_k import top_k
+from lightning_al.inference.outputs import plain_outputs
+from lightning_al.oracle.base import Oracle
+from lightning_al.tasks.base import Task
 
 SELECTIONS = ("top", "kmeans++", "badge")
-
-
-class LocalRows(dict[str, Tensor]):
-    """The rows of those samples that one process scored.
-
-    Args:
-        rows: By name.
-        shard: Which of all rows they are.
-    """
-
-    def __init__(self, rows: Rows, shard: Shard) -> None:
-        super().__init__(rows)
-        self.shard = shard
-
-
-State = dict[str, Any]
-"""Tensors, numbers, strings, and lists and dicts of them: what loads with ``weights_only=True``."""
-
-
-@dataclass(frozen=True)
-class Query:
-    """What an acquisition may learn from in :meth:`Acquisition.learn`; the same on every rank.
-
-    Attributes:
-        trainer: The user's. Networks of one's own get a Trainer of their own, with this one's accelerator, devices and
-            precision.
-        model: The user's, as it was fitted.
-        round: Which round.
-        seed: For every draw; follows from the campaign's seed and the round.
-        candidates: Dataset indices that are to be scored, in order.
-        labelled: Dataset indices of the labelled samples.
-        loader: ``loader(batches)``: the samples of these batches of dataset indices, of which there may be infinitely
-            many, as the pool pass sees them, without augmentation. The same on every rank that asks. Labelled ones come
-            with the labels that were told.
-        to_device: ``to_device(batch, device)``: a batch of the loader there, moved by the project's own hooks.
-        score: ``score(acquisition, indices)``: an acquisition's rows of the samples of these dataset indices, from a
-            pass over them on all processes; they are on rank zero, and all ranks must ask.
-        keep: ``keep(name, make)``: what ``make()`` returns on rank zero, on every rank. It is put in the campaign's
-            folder, and a killed campaign that goes on finds it there and does not make it again.
-        refit: ``refit(member, redraw)``: the parameters and buffers of a further fit of the model on what is labelled,
-            number ``member`` from 1, with an order of the samples and other draws of its own; with ``redraw`` from
-            random initial weights of its own too. Afterwards model and Trainer are as they were. Every rank must call
-            it. Callbacks that look after themselves between rounds can tell such a fit by its coming between
-            ``on_query_start`` and ``on_query_end``.
-    """
-
-    trainer: pl.Trainer
-    model: pl.LightningModule
-    round: int
-    seed: int
-    candidates: Tensor
-    labelled: Tensor
-    loader: Callable[[Iterable[list[int]]], DataLoader]
-    to_device: Callable[[Any, torch.device], Any]
-    score: Callable[["Acquisition", Tensor], Rows]
-    keep: Callable[[str, Callable[[], State]], State]
-    refit: Callable[[int, bool], State]
 
 
 class Acquisition(Callback):

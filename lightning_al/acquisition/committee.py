@@ -11,10 +11,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_al import functional as F_al
-from lightning_al.acquisition.base import Acquisition, Query, State
-from lightning_al.gradients import check_whole, plain_outputs, tensors_of
-from lightning_al.options import check_choice, check_count, check_flag
-from lightning_al.training.cycles import Cycles, batches_done, batches_of_fit, scale_rates
+from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.cycles import Cycles, batches_done, batches_of_fit, scale_rates
+from lightning_al.acquisition.query import Query, State
+from lightning_al.checks import check_choice, check_count, check_flag
+from lightning_al.inference.calling import check_whole, tensors_of
+from lightning_al.inference.outputs import plain_outputs
 
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {"vote_entropy": F_al.vote_entropy, "kl": F_al.consensus_kl}
 SOURCES = ("fits", "snapshots")

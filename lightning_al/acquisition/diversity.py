@@ -8,10 +8,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 
 from lightning_al import functional as F_al
-from lightning_al.acquisition.base import LocalRows, Rows
 from lightning_al.acquisition.features import FeatureAcquisition
-from lightning_al.functional.typiclust import check_variant
-from lightning_al.options import check_count, check_number
+from lightning_al.acquisition.query import LocalRows, Rows
+from lightning_al.checks import check_count, check_number
+from lightning_al.functional.selection.typiclust import check_variant
 
 
 class CoreSet(FeatureAcquisition):

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lightning_al.acquisition.base import Acquisition, Rows
-from lightning_al.functional.points import rows_not_finite
-from lightning_al.gradients import plain_outputs
-from lightning_al.gradients.scoring_mode import batch_size_of
-from lightning_al.options import first_line
-from lightning_al.storage import take_rows
+from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.query import Rows
+from lightning_al.checks import first_line, rows_not_finite
+from lightning_al.inference.outputs import batch_size_of, plain_outputs
+from lightning_al.storage.rows import take_rows
 
 
 class FeatureAcquisition(Acquisition):

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightning_al import functional as F_al
-from lightning_al.acquisition.base import Rows
 from lightning_al.acquisition.features import FeatureAcquisition
-from lightning_al.functional.gcn import check_gcn_options, check_margin
-from lightning_al.gradients.scoring_mode import batch_size_of
+from lightning_al.acquisition.query import Rows
+from lightning_al.functional.selection.gcn import check_gcn_options, check_margin
+from lightning_al.inference.outputs import batch_size_of
 
 _CHUNK = 32  # samples at a time
 _SECONDS = 10.0  # between two lines that say how far the training is

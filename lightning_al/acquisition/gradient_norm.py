@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.functional.gradient_norm import check_gradient_norm
+from lightning_al.functional.scores.gradient_norm import check_gradient_norm
 
 
 class EntropyGradNorm(Acquisition):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.gradient_norm import EntropyGradNorm
-from lightning_al.training.loss_prediction import LossPredictionMixin
+from lightning_al.training.loss_prediction.mixin import LossPredictionMixin
 
 
 class LearningLoss(Acquisition):

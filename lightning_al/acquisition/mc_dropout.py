@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from lightning_al import functional as F_al
-from lightning_al.acquisition.base import Acquisition, Query, Rows
-from lightning_al.functional.mc_dropout import check_mc_dropout
-from lightning_al.options import check_choice
+from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.query import Query, Rows
+from lightning_al.checks import check_choice
+from lightning_al.functional.scores.mc_dropout import check_mc_dropout
 
 SCORES = {"entropy": F_al.mean_entropy, "variation_ratio": F_al.variation_ratio}
 

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from lightning_al.acquisition.base import Acquisition, Rows
-from lightning_al.functional.selection import top_k
+from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.query import Rows
+from lightning_al.functional.selection.top_k import top_k
 
 
 class Random(Acquisition):

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.functional.perturbation import check_perturbation
-from lightning_al.options import check_count, check_flag
-from lightning_al.oracle import Oracle
-from lightning_al.task import Task
+from lightning_al.checks import check_count, check_flag
+from lightning_al.functional.scores.perturbation import check_perturbation
+from lightning_al.oracle.base import Oracle
+from lightning_al.tasks.base import Task
 
 
 class SAAL(Acquisition):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.gradients import plain_outputs
+from lightning_al.inference.outputs import plain_outputs
 
 
 def _logits(acquisition: Acquisition, model: pl.LightningModule, batch: Any) -> Tensor:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-import lightning_al.gradients.convolution  # registers its rules, as the others do
-import lightning_al.gradients.embedding
-import lightning_al.gradients.linear
-import lightning_al.gradients.normalization  # noqa: F401
-from lightning_al.gradients.attention import Names
-from lightning_al.gradients.loose import Functions, LooseParameter, NoRule, OwnedParameter
-from lightning_al.gradients.rule import Rule, find_rule
-from lightning_al.gradients.scoring_mode import Around, call_with
+import lightning_al.gradients.rules.convolution  # registers its rules, as the others do
+import lightning_al.gradients.rules.embedding
+import lightning_al.gradients.rules.linear
+import lightning_al.gradients.rules.normalization  # noqa: F401
+from lightning_al.gradients.rules.attention import Names
+from lightning_al.gradients.rules.base import Rule, find_rule
+from lightning_al.gradients.stand_ins import Functions, LooseParameter, NoRule, OwnedParameter
+from lightning_al.inference.calling import Around, call_with
 
 _HOLDERS = (nn.ParameterList, nn.ParameterDict, parametrize.ParametrizationList)
 """Modules that keep parameters for the layer they are in."""

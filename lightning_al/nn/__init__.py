@@ -5,5 +5,4 @@ from lightning_al.nn.gcn import GCN
 from lightning_al.nn.loss_prediction import LossPrediction
 from lightning_al.nn.vae import VAE
 
-__all__ = ["VAE", "Adversaries", "Discriminator", "LossPrediction"]
-__all__ = ["GCN", "LossPrediction"]
+__all__ = ["GCN", "VAE", "Adversaries", "Discriminator", "LossPrediction"]

@@ -1,6 +1,6 @@
 """The zoo's classifier, trained together with a network that predicts its loss."""
 
-from lightning_al.training import LossPredictionMixin
+from lightning_al.training.loss_prediction.mixin import LossPredictionMixin
 from lightning_al.zoo.classifier import Classifier
 
 

@@ -1,6 +1,6 @@
 """The zoo's classifier, trained with sharpness-aware minimization."""
 
-from lightning_al.training import SAMMixin
+from lightning_al.training.sam.manual import SAMMixin
 from lightning_al.zoo.classifier import Classifier
 
 

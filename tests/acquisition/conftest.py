@@ -1,8 +1,8 @@
 import pytest
-from functional.models import B, C, case, randn
 from torch.utils.data import TensorDataset
 
-from acquisition.bound import Bound
+from tests.helpers.bound import Bound
+from tests.helpers.models import B, C, case, randn
 
 
 @pytest.fixture(params=["batch norm", "branch"])

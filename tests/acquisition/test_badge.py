@@ -1,15 +1,14 @@
 import pytest
 import torch
-from functional.models import randn
-from functional.test_greedy import materialised
 from torch import nn
 
-from acquisition.bound import seeded
+from lightning_al import AwaitTell, ClassificationTask
 from lightning_al.acquisition import BADGE, SAAL, Acquisition, Entropy, EntropyGradNorm, LeastConfidence, Margin
 from lightning_al.functional import badge
-from lightning_al.oracle import AwaitTell
-from lightning_al.task import ClassificationTask
-from tests.projects import SIZE, Net, make_data
+from tests.functional.selection.test_greedy_picks import materialised
+from tests.helpers.bound import seeded
+from tests.helpers.models import randn
+from tests.helpers.projects import SIZE, Net, make_data
 
 X = make_data()[0]
 

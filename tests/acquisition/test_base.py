@@ -3,9 +3,7 @@ import warnings
 
 import pytest
 import torch
-from functional.test_selection import brute_force
 
-from acquisition.bound import pick, seeded
 from lightning_al.acquisition import (
     SAAL,
     Acquisition,
@@ -16,6 +14,8 @@ from lightning_al.acquisition import (
     Margin,
     Random,
 )
+from tests.functional.selection.test_greedy import brute_force
+from tests.helpers.bound import pick, seeded
 
 SCORED = [Acquisition, Entropy, LeastConfidence, Margin, EntropyGradNorm, ExpectedGradNorm, SAAL]
 SPREAD = [0.1, 5.0, 4.9, 0.2, 2.5, 5.0]

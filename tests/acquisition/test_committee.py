@@ -8,17 +8,18 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from functional import reference
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from lightning_al import ActiveLearningLoop, Campaign
 from lightning_al.acquisition import Entropy, QueryByCommittee
 from lightning_al.acquisition.committee import _moved
 from lightning_al.fitting import RepeatedFit
-from lightning_al.gradients import plain_outputs, tensors_of
+from lightning_al.inference.calling import tensors_of
+from lightning_al.inference.outputs import plain_outputs
 from lightning_al.training import AutoSAMMixin, SAMMixin
-from tests.projects import Data, Net, make_data, make_trainer, picks
-from tests.test_processes import Frozen, fork
+from tests.campaigns.test_processes import Frozen, fork
+from tests.helpers import reference
+from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
 NORM = partial(Net, batch_norm=True, dropout=0.2)
 

@@ -8,14 +8,14 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from functional import reference
 
-from acquisition.registry import CASES, KEPT, LABELLED, POOL, REGISTRY, SIZE, Learner, Scene, prepare, write_tables
 from lightning_al import ActiveLearningLoop, acquisition
 from lightning_al.acquisition import Acquisition, Random
-from lightning_al.querying import pick
-from tests.projects import Data, Net, make_trainer
-from tests.test_processes import fork
+from lightning_al.loop.query import pick
+from tests.campaigns.test_processes import fork
+from tests.helpers import reference
+from tests.helpers.projects import Data, Net, make_trainer
+from tests.helpers.registry import CASES, KEPT, LABELLED, POOL, REGISTRY, SIZE, Learner, Scene, prepare, write_tables
 
 SCENES = {
     "some": Scene(POOL[:25], 9),  # not divisible by the number of processes

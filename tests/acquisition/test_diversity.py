@@ -2,12 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from acquisition.bound import seeded
-from lightning_al import ActiveLearningLoop
+from lightning_al import ActiveLearningLoop, ClassificationTask
 from lightning_al.acquisition import CoreSet, ProbCover, TypiClust
 from lightning_al.functional import cluster_labels, coverage_delta, prob_cover
-from lightning_al.task import ClassificationTask
-from tests.projects import Data, Net, make_data, make_trainer, picks
+from tests.helpers.bound import seeded
+from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
 X = make_data()[0]
 ROWS = {"index": torch.arange(50), "features": X[:50]}

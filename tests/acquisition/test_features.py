@@ -5,19 +5,19 @@ import tempfile
 import numpy as np
 import pytest
 import torch
-from functional import reference
-from functional.models import Notes
 from torch import nn
 
-from acquisition.bound import seeded
-from lightning_al import ActiveLearningLoop, querying, storage
+from lightning_al import ActiveLearningLoop, AwaitTell, ClassificationTask
 from lightning_al.acquisition import BADGE, CoreSet, Entropy, ProbCover, TypiClust
-from lightning_al.oracle import AwaitTell
-from lightning_al.querying import score
-from lightning_al.scoring import score_pool
-from lightning_al.task import ClassificationTask
-from tests.projects import SIZE, Data, Net, make_data, make_trainer, picks
-from tests.test_processes import Frozen, fork
+from lightning_al.loop import query
+from lightning_al.loop import score as score_module
+from lightning_al.loop.score import score, score_pool
+from lightning_al.storage import rows as storage
+from tests.campaigns.test_processes import Frozen, fork
+from tests.helpers import reference
+from tests.helpers.bound import seeded
+from tests.helpers.models import Notes
+from tests.helpers.projects import SIZE, Data, Net, make_data, make_trainer, picks
 
 FEATURED = [CoreSet, ProbCover, TypiClust, BADGE]
 X = make_data()[0]
@@ -315,7 +315,7 @@ def test_rows_are_where_they_were_made_or_on_one_process(tmp_path, monkeypatch, 
                 (tmp_path / f"{name} {len(indices)} {trainer.global_rank}").write_text(json.dumps(made))
             return rows
 
-        monkeypatch.setattr(querying, "score", noted)
+        monkeypatch.setattr(query, "score", noted)
         strategy, devices = fork(2)
         loop = ActiveLearningLoop(Frozen(), Data(), initial=9, query_size=5, rounds=1, dirpath=tmp_path / name)
         trainer = make_trainer(
@@ -352,7 +352,7 @@ def test_nan_features_are_refused_by_dataset_index_on_every_rank(tmp_path, monke
             (tmp_path / f"{trainer.global_rank}").write_text(str(error))
             raise
 
-    monkeypatch.setattr(querying, "score_pool", told)
+    monkeypatch.setattr(score_module, "score_pool", told)
     strategy, devices = fork(processes) if processes > 1 else ("auto", 1)
     loop = ActiveLearningLoop(Broken(), Data(), initial=9, query_size=5, dirpath=tmp_path / "c")
     trainer = make_trainer(tmp_path, acquisition=cls(), strategy=strategy, devices=devices, max_epochs=1)

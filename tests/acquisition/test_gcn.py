@@ -3,18 +3,17 @@ import math
 
 import pytest
 import torch
-from functional.models import Notes
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from acquisition.bound import seeded
-from lightning_al import ActiveLearningLoop
+from lightning_al import ActiveLearningLoop, ClassificationTask
 from lightning_al import functional as F_al
 from lightning_al.acquisition import CoreGCN, UncertainGCN
 from lightning_al.acquisition.gcn import _Progress
-from lightning_al.task import ClassificationTask
-from tests.projects import Data, Net, make_data, make_trainer, picks
-from tests.test_processes import fork
+from tests.campaigns.test_processes import fork
+from tests.helpers.bound import seeded
+from tests.helpers.models import Notes
+from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
 X = make_data()[0]
 ROWS = {"index": torch.arange(50), "features": X[:50]}

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from functional import reference
 
-from acquisition.bound import EXACT
 from lightning_al.acquisition import EntropyGradNorm, ExpectedGradNorm
+from tests.helpers import reference
+from tests.helpers.bound import EXACT
 
 
 @pytest.mark.parametrize("norm", ["global", "tensor_sum"])

@@ -2,16 +2,16 @@ import copy
 
 import pytest
 import torch
-from functional import reference
-from functional.models import B, C, randn
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from acquisition.bound import EXACT, Bound, pick
 from lightning_al import functional as F_al
 from lightning_al.acquisition import SAAL, EntropyGradNorm, LearningLoss, LPLGrad
 from lightning_al.training import LossPredictionMixin
+from tests.helpers import reference
+from tests.helpers.bound import EXACT, Bound, pick
+from tests.helpers.models import B, C, randn
 
 
 class Plain(LightningModule):

@@ -2,16 +2,14 @@
 
 import pytest
 import torch
-from functional.models import C, randn
 from torch import nn
 
-from acquisition.bound import EXACT, seeded
-from lightning_al import ActiveLearningLoop, Campaign
+from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, ClassificationTask
 from lightning_al import functional as F_al
 from lightning_al.acquisition import BALD, BatchBALD, MCDropout, Random
-from lightning_al.oracle import AwaitTell
-from lightning_al.task import ClassificationTask
-from tests.projects import Data, Net, make_data, make_trainer, picks
+from tests.helpers.bound import EXACT, seeded
+from tests.helpers.models import C, randn
+from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
 X = make_data()[0]
 ALL = [MCDropout, BALD, BatchBALD]

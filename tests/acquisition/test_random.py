@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from acquisition.bound import seeded
 from lightning_al.acquisition import Random
+from tests.helpers.bound import seeded
 
 
 def draw(n, k, seed):

@@ -3,12 +3,11 @@ import math
 
 import pytest
 import torch
-from functional import reference
 
-from acquisition.bound import EXACT, pick
+from lightning_al import AwaitTell, ClassificationTask
 from lightning_al.acquisition import SAAL
-from lightning_al.oracle import AwaitTell
-from lightning_al.task import ClassificationTask
+from tests.helpers import reference
+from tests.helpers.bound import EXACT, pick
 
 
 def check(bound, **options):

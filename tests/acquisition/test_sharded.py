@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from acquisition.registry import CASES, write_tables
-from acquisition.test_contract import DEFAULTS, SCENES
+from tests.acquisition.test_contract import DEFAULTS, SCENES
+from tests.helpers.registry import CASES, write_tables
 
 WHOLE_WEIGHTS = {"SAAL", "EntropyGradNorm", "ExpectedGradNorm", "LPLGrad", "QueryByCommittee"}
 """Those that run other weights than the model's own in it."""
@@ -24,14 +24,14 @@ import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.distributed.fsdp import fully_shard
 
-from acquisition.registry import KEPT, LABELLED, SIZE, weights
-from acquisition.test_sharded import MINE
-from acquisition.test_contract import SCENES
+from tests.helpers.registry import KEPT, LABELLED, SIZE, weights
+from tests.acquisition.test_sharded import MINE
+from tests.acquisition.test_contract import SCENES
 from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import Random
-from lightning_al.querying import pick
-from lightning_al.weights import load_weights
-from tests.projects import Data, Net, make_trainer
+from lightning_al.loop.query import pick
+from lightning_al.storage.weights import load_weights
+from tests.helpers.projects import Data, Net, make_trainer
 
 
 class Sharded(Net):
@@ -80,8 +80,8 @@ def told(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sharded")
     write_tables(folder)
     (folder / "sharded.py").write_text(SCRIPT)
-    tests = Path(__file__).parent.parent
-    env = {**os.environ, "PYTHONPATH": f"{tests.parent}:{tests}", "OMP_NUM_THREADS": "1"}
+    root = Path(__file__).parents[2]
+    env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "sharded.py", str(folder)]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,13 +1,12 @@
 import pytest
 import torch
-from functional import reference
-from functional.models import case
 from torch import nn
 
-from acquisition.bound import EXACT
+from lightning_al import AwaitTell, ClassificationTask
 from lightning_al.acquisition import Entropy, LeastConfidence, Margin
-from lightning_al.oracle import AwaitTell
-from lightning_al.task import ClassificationTask
+from tests.helpers import reference
+from tests.helpers.bound import EXACT
+from tests.helpers.models import case
 
 METHODS = {Entropy: reference.entropy, LeastConfidence: reference.least_confidence, Margin: reference.margin}
 

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_al import functional as F_al
-from lightning_al.functional.perturbation import worst_case_perturbation
-from lightning_al.gradients.per_sample import score_groups
+from lightning_al.functional import worst_case_perturbation
+from lightning_al.gradients import score_groups
 from lightning_al.zoo import ResNet18, ViT
 from lightning_al.zoo.resnet import BasicBlock
 

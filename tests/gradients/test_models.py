@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from functional import reference
-from functional.models import B, randn, seeded
 from torch import nn
 
-from gradients.exact import SCORES, assert_exact, layers_as_written, messages
 from lightning_al import functional as F_al
 from lightning_al.zoo import ResNet18, SmallCNN, TextClassifier, ViT
+from tests.helpers import reference
+from tests.helpers.exact import SCORES, assert_exact, layers_as_written, messages
+from tests.helpers.models import B, randn, seeded
 
 WORDS = torch.tensor([[4, 5, 6, 7, 0], [1, 2, 0, 0, 0], [3, 4, 5, 6, 7], [9, 9, 9, 0, 0], [0, 0, 0, 0, 0]])
 

@@ -2,14 +2,15 @@
 
 import pytest
 import torch
-from functional.models import B, C, randn, seeded
 from torch import nn
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 
-from gradients.exact import FEW, SCORES, Probe, assert_exact, assert_exact_otherwise, messages, probe
-from gradients.ways import WAYS, only
+from lightning_al.gradients import Rule, register_rule
 from lightning_al.gradients.network import Network
-from lightning_al.gradients.rule import Rule, find_rule, register_rule
+from lightning_al.gradients.rules.base import find_rule
+from tests.helpers.exact import FEW, SCORES, Probe, assert_exact, assert_exact_otherwise, messages, probe
+from tests.helpers.models import B, C, randn, seeded
+from tests.helpers.ways import WAYS, only
 
 
 class Model(nn.Module):

@@ -5,18 +5,19 @@ from functools import partial
 
 import pytest
 import torch
-from functional import reference
-from functional.models import NAMES, B, C, case, randn, seeded
 from torch import nn
 
-from gradients.exact import SCORES as EXACT_SCORES
-from gradients.exact import messages
-from gradients.ways import WAYS, only
 from lightning_al import functional as F_al
-from lightning_al.gradients import memory, per_sample, score_groups
-from lightning_al.gradients.engine import Tape
-from lightning_al.gradients.per_sample import MAX_GROUPS
-from lightning_al.gradients.scoring_mode import batch_size_of
+from lightning_al.gradients import per_sample, score_groups
+from lightning_al.gradients.scorers import MAX_GROUPS
+from lightning_al.gradients.tape import Tape
+from lightning_al.inference import memory
+from lightning_al.inference.outputs import batch_size_of
+from tests.helpers import reference
+from tests.helpers.exact import SCORES as EXACT_SCORES
+from tests.helpers.exact import messages
+from tests.helpers.models import NAMES, B, C, case, randn, seeded
+from tests.helpers.ways import WAYS, only
 
 SCORES = {
     "saal": F_al.saal,

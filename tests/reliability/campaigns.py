@@ -25,7 +25,7 @@ from lightning_al.acquisition import (
 )
 from lightning_al.fitting import RepeatedFit
 from lightning_al.training import LossPredictionMixin, SAMMixin
-from tests.projects import Data, Net, make_data, make_trainer
+from tests.helpers.projects import Data, Net, make_data, make_trainer
 
 LABELS = [int(y) for y in make_data()[1]]
 

@@ -12,9 +12,9 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from lightning_al import querying
-from lightning_al.storage import RowStore
-from tests.projects import Net
+from lightning_al.loop import query
+from lightning_al.storage.rows import RowStore
+from tests.helpers.projects import Net
 from tests.reliability.campaigns import Bureau
 
 STAGES = {
@@ -74,11 +74,11 @@ class Faults:
         register_optimizer_step_post_hook(self._stepped)
         after(Net, "validation_step", lambda *_: self.reach("evaluation"))
         after(RowStore, "add", lambda *_: self.reach("pool pass"))
-        after(querying, "check_positions", lambda *_: self.reach("selection"))
+        after(query, "check_positions", lambda *_: self.reach("selection"))
         after(Bureau, "request", lambda *_: self.reach("the oracle was asked"))
         after(Bureau, "poll", lambda *_: self.reach("the oracle answered"))
         self._install_writes()
-        refit = querying.refit
+        refit = query.refit
 
         def member(*args: Any, **kwargs: Any) -> Any:
             self.in_member = True
@@ -87,7 +87,7 @@ class Faults:
             finally:
                 self.in_member = False
 
-        querying.refit = member
+        query.refit = member
 
     def _stepped(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         if isinstance(optimizer, torch.optim.Adam):

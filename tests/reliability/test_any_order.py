@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign
 from lightning_al.acquisition import Entropy, Random
 from lightning_al.campaign import INITIAL_ROUND
-from tests.projects import Data, Net, make_trainer
+from tests.helpers.projects import Data, Net, make_trainer
 
 
 class Killed(BaseException):

@@ -7,7 +7,7 @@ import warnings
 import pytest
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from lightning_al import querying
+from lightning_al.loop import score
 from tests.reliability import wrong_ledgers, wrong_options, wrong_projects
 from tests.reliability.wrong import Project, Row, bytes_of, weights_and_hooks
 
@@ -28,9 +28,9 @@ def watched(monkeypatch):
         seen["passes"] += len(args[3]) > REHEARSED
         return score_pool(*args, **kwargs)
 
-    score_pool = querying.score_pool
+    score_pool = score.score_pool
     handle = register_optimizer_step_post_hook(stepped)
-    monkeypatch.setattr(querying, "score_pool", passed)
+    monkeypatch.setattr(score, "score_pool", passed)
     try:
         yield seen
     finally:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from tests.projects import Net
+from tests.helpers.projects import Net
 from tests.reliability.wrong import Project
 from tests.reliability.wrong_ledgers import Hostile
 

@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from lightning_al import ActiveLearningLoop, AwaitTell, Campaign
 from lightning_al.fitting import RepeatedFit
-from tests.projects import Data, Net, make_trainer
+from tests.helpers.projects import Data, Net, make_trainer
 from tests.reliability.campaigns import Bureau, outcome
 
 ADVICE = r"could not be written \(.*\)\. What was on disk before is intact: make room.*`resume=True`"

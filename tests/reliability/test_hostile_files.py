@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning_al import ActiveLearningLoop, Campaign
 from lightning_al.acquisition import CoreSet, QueryByCommittee
 from lightning_al.fitting import RepeatedFit
-from tests.projects import Data, Net, make_trainer
+from tests.helpers.projects import Data, Net, make_trainer
 
 
 class Hostile:

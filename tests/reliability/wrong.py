@@ -9,11 +9,11 @@ from typing import Any
 
 import lightning as L
 import torch
-from functional.reference import snapshot
 
 from lightning_al import ActiveLearningLoop
 from lightning_al.cli import main
-from tests.projects import Data, Net, make_trainer
+from tests.helpers.projects import Data, Net, make_trainer
+from tests.helpers.reference import snapshot
 
 RECIPE = """
 trainer:
@@ -26,9 +26,9 @@ trainer:
   callbacks:
     - class_path: Margin
 model:
-  class_path: tests.projects.Net
+  class_path: tests.helpers.projects.Net
 data:
-  class_path: tests.projects.Data
+  class_path: tests.helpers.projects.Data
 loop:
   initial: 6
   query_size: 4

@@ -12,10 +12,9 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from lightning_al import Campaign
+from lightning_al import SKIP, AwaitTell, Campaign, Oracle
 from lightning_al.acquisition import CoreSet, Margin
-from lightning_al.oracle import SKIP, AwaitTell, Oracle
-from tests.projects import Data, Net
+from tests.helpers.projects import Data, Net
 from tests.reliability.wrong import RECIPE, CommandError, Project, Row
 
 # -------------------------------------------------------------------------------------------------------- ledgers
@@ -485,9 +484,9 @@ COMMANDS = [
     ("a fraction for a count", ["--loop.rounds=1.5"], RECIPE, "rounds.*1.5"),
     ("a negative count", ["--loop.query_size=-4"], RECIPE, "`query_size` must be at least 1, got -4"),
     ("too many", ["--loop.query_size=99"], RECIPE, "`query_size=99` is larger than the pool"),
-    ("no model", [], RECIPE.replace("model:\n  class_path: tests.projects.Net\n", ""), "model"),
-    ("no data", [], RECIPE.replace("data:\n  class_path: tests.projects.Data\n", ""), "data"),
-    ("a misspelt model", ["--model=tests.projects.Nett"], RECIPE, "Nett"),
+    ("no model", [], RECIPE.replace("model:\n  class_path: tests.helpers.projects.Net\n", ""), "model"),
+    ("no data", [], RECIPE.replace("data:\n  class_path: tests.helpers.projects.Data\n", ""), "data"),
+    ("a misspelt model", ["--model=tests.helpers.projects.Nett"], RECIPE, "Nett"),
     ("no acquisition", ["--trainer.callbacks=null"], RECIPE, "exactly one acquisition .*found 0"),
     ("no initial set", [], RECIPE.replace("  initial: 6\n", ""), "initial"),
     ("broken YAML", [], RECIPE + "  - x: [\n", "Problems parsing config.*line 16"),

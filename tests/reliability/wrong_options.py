@@ -11,13 +11,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_al import ClassificationTask, acquisition
+from lightning_al import AwaitTell, ClassificationTask, DatasetOracle, acquisition
 from lightning_al import functional as F_al
 from lightning_al.acquisition import SAAL, Entropy, ProbCover, Random, TypiClust
-from lightning_al.options import kind_of
-from lightning_al.oracle import AwaitTell, DatasetOracle
+from lightning_al.checks import kind_of
 from lightning_al.training import AutoSAMMixin, LossPredictionMixin, SAMMixin, sam_step
-from tests.projects import Data, Net, make_data
+from tests.helpers.projects import Data, Net, make_data
 from tests.reliability.wrong import Row
 
 # ----------------------------------------------------------------------------------------------------- of the loop

@@ -24,7 +24,7 @@ from torch.utils.data import (
 )
 
 from lightning_al.acquisition import SAAL, Acquisition, Entropy, Random
-from tests.projects import SIZE, Data, Net, make_data
+from tests.helpers.projects import SIZE, Data, Net, make_data
 from tests.reliability.wrong import Project, Row
 
 # ------------------------------------------------------------------------------------------------------ data sets

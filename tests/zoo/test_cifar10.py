@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lightning_al.task import ClassificationTask
+from lightning_al import ClassificationTask
 from lightning_al.zoo import CIFAR10DataModule
 from lightning_al.zoo.cifar10 import MEAN, STD
 from lightning_al.zoo.images import crop_and_flip

@@ -6,8 +6,8 @@ import pytest
 import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from lightning_al.zoo import FashionMNISTDataModule, fashion_mnist
-from lightning_al.zoo.fashion_mnist import DEBIAN_FOLDER, FILES, MEAN, STD, read_idx
+from lightning_al.zoo import fashion_mnist
+from lightning_al.zoo.fashion_mnist import DEBIAN_FOLDER, FILES, MEAN, STD, FashionMNISTDataModule, read_idx
 
 
 def idx(tensor):

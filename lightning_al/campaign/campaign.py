@@ -1,0 +1,351 @@
+"""The ledger of a campaign on disk: one immutable file per event, enough to go on after a kill at any point."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from lightning_al.campaign.events import Event, append_event, check_event, read_events, stamped
+from lightning_al.campaign.results import RoundResult
+from lightning_al.campaign.states import INITIAL_WEIGHTS, OF_A_FIT, RESUME, RETURNED, state_file, write_state
+from lightning_al.checks import first_line
+from lightning_al.data.pool import Pool
+from lightning_al.distributed.ranks import Ranks
+from lightning_al.oracle.base import DATASET
+from lightning_al.storage.files import written_or_told
+
+INITIAL_ROUND = -1
+"""The "round" in which the initial set is asked for, before anything is trained."""
+
+
+class Campaign:
+    """A campaign's ledger: which questions were asked and answered, and what each round yielded.
+
+    Everything is derived from the events: ``started``, ``asked``, ``answered``, ``skipped``, ``fitted``, ``reported``.
+    Files are JSON and ``weights_only`` tensors, never pickle: reading one cannot run code.
+
+    Args:
+        dirpath: The campaign's folder.
+        events: Its events so far, oldest first, the first one ``started``.
+        ranks: Of the launch: the first one reads and writes, and all know.
+        writes: Whether :meth:`write` touches the disk; default on the first rank.
+
+    Raises:
+        ValueError: If the events are not a campaign this version understands.
+    """
+
+    def __init__(
+        self, dirpath: str | Path, events: list[Event], *, ranks: Ranks | None = None, writes: bool | None = None
+    ) -> None:
+        self.dirpath = Path(dirpath)
+        self.ranks = Ranks() if ranks is None else ranks
+        self.writes = self.ranks.is_first if writes is None else writes
+        self.events = 0
+        self.options: dict[str, Any] = {}
+        self.pool = Pool(0)
+        self.labels: dict[int, Any] = {}
+        self.keys: dict[int, str] = {}
+        self.own_labels: dict[int, Any] = {}
+        """Labels that are the data set's own, of a simulated campaign."""
+        self.reported: set[int] = set()
+        """Rounds whose results the loggers have."""
+        self._asked: list[Event] = []
+        self._fitted: list[Event] = []
+        if not events or events[0].get("kind") != "started":
+            raise ValueError(f"The ledger in {self.dirpath} does not begin with a `started` event.")
+        for number, event in enumerate(events):
+            try:
+                check_event(event, number)
+                self.apply(event)
+            except (TypeError, ValueError, IndexError) as error:
+                raise ValueError(
+                    f"Event {number:06d} (`{event.get('kind')}`) of the ledger in {self.dirpath} cannot be: {error} It "
+                    "was edited or damaged: restore it from a copy."
+                ) from None
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def exists(dirpath: str | Path) -> bool:
+        """Whether ``dirpath`` holds a campaign."""
+        ledger = Path(dirpath) / "ledger"
+        return ledger.is_dir() and any(ledger.glob("[0-9]*.json"))
+
+    @staticmethod
+    def check_free(dirpath: str | Path) -> None:
+        """Refuse a folder in which no campaign can begin, or not without overwriting something.
+
+        Raises:
+            NotADirectoryError: If it, or a part of its path, is a file.
+            FileExistsError: If weights of a campaign are there, but not its ledger.
+        """
+        path = Path(dirpath)
+        ledger = path / "ledger"
+        for part in (ledger, path, *path.parents):
+            if part.exists() and not part.is_dir():
+                raise NotADirectoryError(f"`dirpath={str(path)!r}`: {part} is a file. Name another folder.")
+        weights = sorted(path.glob("round_*/**/*.ckpt"))
+        if not ledger.is_dir():  # a campaign makes it first
+            weights += path.glob(INITIAL_WEIGHTS)
+        if weights:
+            raise FileExistsError(
+                f"{path} holds {weights[0].relative_to(path)}, but its ledger is empty or missing, and starting over "
+                "would overwrite it. Restore `ledger/` from a copy, or name another `dirpath`; nothing was changed."
+            )
+
+    @staticmethod
+    def read_events(dirpath: str | Path) -> list[Event]:
+        """Read the events of the campaign in ``dirpath``.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If a file is missing or damaged, or of a newer version; the file is named.
+        """
+        if not Campaign.exists(dirpath):
+            raise FileNotFoundError(f"There is no campaign in {Path(dirpath)} (no `ledger/` folder with events).")
+        return read_events(Path(dirpath) / "ledger")
+
+    @classmethod
+    def load(cls, dirpath: str | Path) -> "Campaign":
+        """Read a campaign back without running it.
+
+        Raises:
+            FileNotFoundError: If there is none in ``dirpath``.
+            ValueError: If the ledger is damaged.
+        """
+        return cls(dirpath, cls.read_events(dirpath))
+
+    @property
+    def rounds(self) -> list[RoundResult]:
+        """What each round yielded so far, oldest first."""
+        fits = {e["round"]: e for e in self._fitted}
+        asks = {e["round"]: e for e in self._asked if e["round"] != INITIAL_ROUND}
+        results = []
+        latest: Event = {"labelled": 0, "metrics": {}}
+        for number in sorted(fits.keys() | asks.keys()):
+            fit, ask = fits.get(number), asks.get(number)
+            latest = fit or latest
+            seconds = {"fit": 0.0, "evaluate": 0.0, "score": 0.0, "select": 0.0}
+            seconds |= (fit["seconds"] if fit else {}) | (ask["seconds"] if ask else {})
+            results.append(
+                RoundResult(
+                    round=number,
+                    labelled=latest["labelled"],
+                    picked=list(ask["indices"]) if ask else [],
+                    scores=list(ask["scores"]) if ask else [],
+                    metrics=dict(latest["metrics"]),
+                    seconds=seconds,
+                    spent=float(latest["spent" if "spent" in latest else "labelled"]),
+                )
+            )
+        return results
+
+    @property
+    def last_fit(self) -> Event | None:
+        """The newest ``fitted`` event."""
+        return self._fitted[-1] if self._fitted else None
+
+    @property
+    def next_round(self) -> int:
+        """The round whose question has not been asked yet; the initial set comes before round 0."""
+        return max((e["round"] for e in self._asked), default=INITIAL_ROUND - 1) + 1
+
+    @property
+    def label_digest(self) -> str:
+        """A hash of all labels in the order they came, to tell whether a fit saw them."""
+        told = [(i, self.labels[i]) for i in self.pool.labelled.tolist()]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        dirpath: str | Path,
+        *,
+        size: int,
+        options: dict[str, Any],
+        states: dict[str, dict[str, Any]] | None = None,
+    ) -> list[Event]:
+        """Begin a campaign in ``dirpath`` and return its events, the first one.
+
+        Args:
+            dirpath: The folder; made where it is not there.
+            size: Number of units of the data set.
+            options: The loop's, as JSON values.
+            states: What :meth:`load_state` must find from the first event on, by file name.
+
+        Raises:
+            FileExistsError: If there is one already.
+            OSError: If the folder cannot be written to.
+        """
+        path = Path(dirpath)
+        if cls.exists(path):
+            cls.refuse_to_start_over(path)
+        ledger = path / "ledger"
+        with written_or_told(ledger, ledger / ".tmp"):
+            ledger.mkdir(parents=True, exist_ok=True)  # first: weights without it are another's, see `check_free`
+        for name, state in (states or {}).items():
+            write_state(path / name, state)
+        event = stamped("started", {"size": size, "options": options})
+        append_event(ledger, 0, event)
+        return [event]
+
+    @staticmethod
+    def refuse_to_start_over(dirpath: str | Path) -> NoReturn:
+        """Raise the error of a campaign that is there already."""
+        raise FileExistsError(
+            f"{dirpath} holds a campaign already. Pass `resume=True` (`--resume`) to go on with it, or another "
+            "`dirpath`; nothing was changed."
+        )
+
+    def write(self, kind: str, **fields: Any) -> Event:
+        """Put an event on disk and return it; :meth:`apply` takes note of it.
+
+        Raises:
+            OSError: If it cannot be written; the ledger is as before.
+        """
+        event = stamped(kind, fields)
+        if self.writes:
+            append_event(self.dirpath / "ledger", self.events, event)
+        return event
+
+    def record(self, kind: str, make: Callable[[], dict[str, Any]]) -> Event:
+        """Put an event on disk on rank 0, where ``make`` gives its fields, then take note of it on every rank."""
+        event: Event = self.ranks.first(lambda: self.write(kind, **make()))
+        self.apply(event)
+        return event
+
+    def check_writable(self) -> None:
+        """Refuse a folder that cannot be written to, before anything is trained or asked for.
+
+        Raises:
+            OSError: As the system says why.
+        """
+        probe = self.dirpath / "ledger" / "writable.tmp"
+        with written_or_told(probe, probe):
+            probe.touch()
+            probe.unlink()
+
+    def apply(self, event: Event) -> None:
+        """Take note of an event that is on disk."""
+        _APPLY[event["kind"]](self, event)
+        self.events += 1
+
+    def _apply_started(self, event: Event) -> None:
+        self.pool = Pool(event["size"])
+        self.options = event["options"]
+
+    def _apply_asked(self, event: Event) -> None:
+        self.pool.ask(event["indices"])
+        self.keys.update(zip(event["indices"], event["keys"], strict=True))
+        self._asked.append(event)
+
+    def _apply_answered(self, event: Event) -> None:
+        self.pool.label(event["indices"], event.get("costs"))
+        known = zip(event["indices"], event["keys"], strict=True)
+        self.keys.update((index, key) for index, key in known if key is not None)  # None: told before data were set up
+        for index, label in zip(event["indices"], event["labels"], strict=True):
+            self.labels[index] = label
+            if event["annotator"] == DATASET:
+                self.own_labels[index] = label
+            else:
+                self.own_labels.pop(index, None)
+
+    def _apply_skipped(self, event: Event) -> None:
+        self.pool.skip(event["indices"])
+
+    def _apply_fitted(self, event: Event) -> None:
+        self._fitted.append(event)
+
+    def _apply_reported(self, event: Event) -> None:
+        self.reported.add(event["round"])
+
+    # -- weights ---------------------------------------------------------------------------------------------------
+
+    def round_file(self, name: str) -> str:
+        """Return the file of a state that is learnt in this round from the present labels."""
+        return state_file(name, {"round": self.next_round, "digest": self.label_digest})
+
+    def save_state(self, name: str, state: dict[str, Any]) -> None:
+        """Save plain state (ints, strings, lists, dicts, tensors) beside the ledger, atomically."""
+        if self.writes:
+            write_state(self.dirpath / name, state)
+
+    def keep(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What ``make()`` gives on the first rank, on every rank; made once, also over a kill."""
+        kept = self.shared_state(name)
+        if kept is not None:
+            return kept
+        made = make()
+
+        def put() -> dict[str, Any]:
+            self.save_state(name, made)
+            return made
+
+        return self.ranks.first(put)
+
+    def shared_state(self, name: str) -> dict[str, Any] | None:
+        """:meth:`load_state` on the first rank, the same on all."""
+        return self.ranks.first(lambda: self.load_state(name))
+
+    def load_state(self, name: str) -> dict[str, Any] | None:
+        """Load what :meth:`save_state` saved, or None.
+
+        Raises:
+            ValueError: If the file is damaged or holds anything but plain state.
+        """
+        path = self.dirpath / name
+        if not path.is_file():
+            return None
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # of many kinds, and torch advises to load such a file unsafely
+            raise ValueError(
+                f"{path} is damaged, or holds more than tensors and plain values ({first_line(error)}). Nothing in it "
+                "was run. Restore it from a copy, or remove it: what can be learnt again will be, and what cannot "
+                "will be named."
+            ) from None
+        if not isinstance(state, dict):
+            raise ValueError(f"{path} is damaged: it holds a {type(state).__name__}. Restore it from a copy.")
+        return state
+
+    def remove_old_states(self) -> None:
+        """Remove what belongs to other fits than the last one, and what a kill kept from being finished or removed.
+
+        What is learnt from the present labels stays, fitted or not yet.
+        """
+        if not self.writes:
+            return
+        last = self._fitted[-1:]
+        kept = {self.round_file(""), *(state_file("", fit) for fit in last)}
+        old = [
+            path for pattern in (RETURNED, "*.ckpt.tmp", "round_*/*.ckpt.tmp") for path in self.dirpath.glob(pattern)
+        ]
+        for path in self.dirpath.glob("round_*/*.ckpt"):
+            of_fit = OF_A_FIT.search(path.name)  # the user's own checkpoints may be beside them
+            if of_fit and f"{path.parent.name}/{of_fit.group()}" not in kept:
+                old.append(path)
+        for fit in self._fitted:
+            # The last fit may have begun again, with labels that came since.
+            if fit["round"] != last[0]["round"] or last[0]["digest"] == self.label_digest:
+                old += self.dirpath.glob(f"round_{fit['round']}/{RESUME}")
+        for path in old:
+            path.unlink(missing_ok=True)
+        for folder in self.dirpath.glob("round_*"):
+            with contextlib.suppress(OSError):  # the user's checkpoints may be in it
+                folder.rmdir()
+
+
+_APPLY: dict[str, Callable[[Campaign, Event], None]] = {
+    "started": Campaign._apply_started,
+    "asked": Campaign._apply_asked,
+    "answered": Campaign._apply_answered,
+    "skipped": Campaign._apply_skipped,
+    "fitted": Campaign._apply_fitted,
+    "reported": Campaign._apply_reported,
+}

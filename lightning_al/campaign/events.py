@@ -1,0 +1,95 @@
+"""The events of a ledger: one immutable JSON file each, numbered without a gap."""
+
+import json
+import math
+import re
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from lightning_al.storage.files import atomic_write
+
+SCHEMA = 1
+
+Event = dict[str, Any]
+
+_FIELDS: dict[str, dict[str, type]] = {
+    "started": {"size": int, "options": dict},
+    "asked": {"round": int, "indices": list, "keys": list, "scores": list, "seconds": dict},
+    "answered": {"indices": list, "keys": list, "labels": list, "annotator": str},
+    "skipped": {"indices": list},
+    "fitted": {"round": int, "labelled": int, "digest": str, "metrics": dict, "seconds": dict, "steps": dict},
+    "reported": {"round": int},
+}
+
+
+def read_events(folder: Path) -> list[Event]:
+    """Read the events in ``folder``, oldest first.
+
+    Raises:
+        ValueError: If a file is missing or damaged, or of a newer version; the file is named.
+    """
+    events = []
+    for number, path in enumerate(sorted(folder.glob("[0-9]*.json"))):
+        found = path.name.split("-")[0]
+        if found == f"{number - 1:06d}":
+            raise ValueError(f"The ledger has event {found} twice, the second time as {path}. Remove the wrong one.")
+        if found != f"{number:06d}":
+            raise ValueError(f"The ledger lacks event {number:06d} before {path}. Restore it from a copy.")
+        try:
+            event = json.loads(path.read_text())
+            kind, schema = event["kind"], event["schema"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"The ledger file {path} is damaged ({error}). Restore it from a copy.") from None
+        if not isinstance(schema, int) or not isinstance(kind, str):
+            raise ValueError(
+                f"The ledger file {path} is damaged (schema {schema!r}, kind {kind!r}). Restore it from a copy."
+            )
+        if schema > SCHEMA:
+            raise ValueError(f"{path} was written by a newer lightning_al (schema {schema}, this one: {SCHEMA}).")
+        if kind not in _FIELDS:
+            raise ValueError(f"{path} holds an event of unknown kind {kind!r}.")
+        events.append(event)
+    return events
+
+
+def check_event(event: Event, number: int) -> None:
+    """Refuse an event that this package does not write: what is read may have been edited."""
+    kind = event["kind"]
+    if (kind == "started") != (number == 0):
+        raise ValueError("A campaign has one `started` event, its first.")
+    for name, wanted in _FIELDS.get(kind, {}).items():
+        value = event.get(name)
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise ValueError(f"`{name}` must be a {wanted.__name__}, got {value!r}.")
+    lengths = {name: len(event[name]) for name in ("indices", "keys", "labels") if name in event}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"There must be as many of each, got {lengths}.")
+    prices = event.get("costs", [])
+    if not isinstance(prices, list) or not all(type(p) in (int, float) and 0 <= p < math.inf for p in prices):
+        raise ValueError(f"`costs` must be numbers of at least 0, got {prices!r}.")
+    if type(event.get("spent", 0)) not in (int, float):
+        raise ValueError(f"`spent` must be a number, got {event['spent']!r}.")
+    if kind == "fitted" and not re.fullmatch("[0-9a-f]{16}", event["digest"]):  # it is part of file names
+        raise ValueError(f"`digest` must be 16 hexadecimal digits, got {event['digest']!r}.")
+
+
+def stamped(kind: str, fields: dict[str, Any]) -> Event:
+    """Return an event as it goes to disk."""
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"schema": SCHEMA, "kind": kind, "time": now, **fields}
+
+
+def append_event(folder: Path, number: int, event: Event) -> None:
+    """Put an event on disk.
+
+    Raises:
+        FileExistsError: If there is one of this number.
+        OSError: If it cannot be written; the ledger is as before.
+    """
+    path = folder / f"{number:06d}-{event['kind']}.json"
+    taken = next(folder.glob(f"{number:06d}-*.json"), None)
+    if taken is not None:
+        raise FileExistsError(f"{taken} was written meanwhile: another process runs the campaign in {folder.parent}.")
+    with atomic_write(path) as file:
+        file.write((json.dumps(event) + "\n").encode())

@@ -1,0 +1,1 @@
+"""What several processes must agree on: ranks, shards, randomness."""

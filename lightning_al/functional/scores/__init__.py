@@ -1,0 +1,29 @@
+"""A value for each sample: how much its label is wanted."""
+
+from lightning_al.functional.scores.disagreement import bald, consensus_kl, mean_entropy, variation_ratio, vote_entropy
+from lightning_al.functional.scores.gradient_norm import gradient_norm
+from lightning_al.functional.scores.mc_dropout import mc_dropout
+from lightning_al.functional.scores.perturbation import worst_case_perturbation
+from lightning_al.functional.scores.probabilities import cross_entropy, log_probabilities
+from lightning_al.functional.scores.saal import saal
+from lightning_al.functional.scores.sharpness import SharpnessBound, sharpness_bound
+from lightning_al.functional.scores.uncertainty import entropy, least_confidence, margin
+
+__all__ = [
+    "SharpnessBound",
+    "bald",
+    "consensus_kl",
+    "cross_entropy",
+    "entropy",
+    "gradient_norm",
+    "least_confidence",
+    "log_probabilities",
+    "margin",
+    "mc_dropout",
+    "mean_entropy",
+    "saal",
+    "sharpness_bound",
+    "variation_ratio",
+    "vote_entropy",
+    "worst_case_perturbation",
+]

@@ -1,0 +1,169 @@
+"""Norms of per-sample gradients: of the entropy, of the expected loss, of the pseudo-label's loss."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_al.checks import check_choice
+from lightning_al.functional.scores.perturbation import global_norm
+from lightning_al.functional.scores.probabilities import (
+    check_logits,
+    count_classes,
+    log_probabilities,
+    mean_cross_entropy,
+    pseudo_labels,
+)
+from lightning_al.functional.scores.uncertainty import entropy
+from lightning_al.gradients.differentiators import Differentiator, Params
+from lightning_al.gradients.norms import gradient_norms
+from lightning_al.gradients.passes import Loss
+from lightning_al.gradients.per_sample import one_per_sample, score_groups
+from lightning_al.gradients.scorers import Call
+from lightning_al.gradients.tape import Tape
+from lightning_al.inference.calling import Forward, copies_for_model
+
+LOSSES = ("entropy", "expected_loss", "expected_norm", "pseudo_label")
+
+
+def _tensor_sum(grads: Sequence[Tensor]) -> Tensor:
+    return torch.stack([global_norm([g]) for g in grads if g.numel()]).sum()
+
+
+NORMS: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {"global": global_norm, "tensor_sum": _tensor_sum}
+
+
+def check_gradient_norm(loss: str | Callable[[Any], Tensor], norm: str) -> None:
+    """Refuse a ``loss`` or ``norm`` that :func:`gradient_norm` does not know.
+
+    Raises:
+        ValueError: With the value seen and the values allowed.
+    """
+    if not callable(loss) and loss not in LOSSES:
+        raise ValueError(f"`loss` must be a callable or one of {', '.join(map(repr, LOSSES))}, got {loss!r}.")
+    check_choice("norm", norm, NORMS)
+
+
+def gradient_norm(
+    model: nn.Module,
+    inputs: Any,
+    *,
+    loss: str | Callable[[Any], Tensor] = "entropy",
+    norm: str = "global",
+    forward: Forward | None = None,
+    max_bytes: int | None = None,
+) -> Tensor:
+    r"""Norm of each sample's gradient with respect to all trainable parameters.
+
+    - ``"entropy"``: :math:`\|\nabla_\theta H(p(x))\|` (Wang et al., AAAI 2022, Eq. 7; LPLgrad's query). It is 0 at
+      one-hot predictions, and also at uniform ones and exact two-way ties: it does not pick the most undecided.
+    - ``"expected_norm"``: :math:`\sum_c p_c \|\nabla_\theta \ell(x, c)\|`, the expected gradient length of Settles
+      (2008), the quantity the name "expected gradient norm" promises.
+    - ``"expected_loss"``: :math:`\|\nabla_\theta \sum_c p_c\, \ell(x, c)\|` (Wang et al., Eq. 6) with ``p`` inside
+      the graph, as the authors' code has it. Since :math:`\ell(x, c) = -\log p_c`, the sum *is* the entropy and the
+      score equals ``"entropy"``; with ``p`` detached the gradient would be exactly 0.
+    - ``"pseudo_label"``: :math:`\|\nabla_\theta \ell(x, \hat y)\|`, the middle term of SAAL's Theorem 3.3.
+    - a callable ``loss(outputs) -> (B,)`` of your own.
+
+    Dense outputs (B, C, ...) are averaged over positions first: one gradient per sample.
+
+    Args:
+        model: Scored in ``eval()`` whatever mode it came in, and left exactly as it was.
+        inputs: Any pytree of tensors with the batch as first dimension.
+        loss: Which scalar of each sample is differentiated.
+        norm: ``"global"``, one L2 norm over all parameters (the papers' text); ``"tensor_sum"``, the sum over
+            parameter tensors of their L2 norms (what both papers' code computes).
+        forward: ``forward(model, inputs) -> outputs``. Default: ``model(inputs)``.
+        max_bytes: Bound on the bytes of per-sample gradients held at once.
+
+    Returns:
+        Norms (B,), at least float32.
+
+    Raises:
+        TypeError: If the outputs are not floating logits (built-in losses only).
+        ValueError: If an option is unknown, or the logits do not have the shape (B, C, ...).
+
+    Example:
+        >>> model = torch.nn.Linear(2, 3)
+        >>> _ = torch.nn.init.zeros_(model.weight), torch.nn.init.zeros_(model.bias)
+        >>> bool(gradient_norm(model, torch.ones(1, 2)) < 1e-6)  # uniform: the entropy is flat
+        True
+        >>> gradient_norm(model, torch.ones(1, 2), loss="expected_norm")
+        tensor([1.4142])
+    """
+    check_gradient_norm(loss, norm)
+    reduce = NORMS[norm]
+    copies = 2
+
+    if loss == "expected_norm":
+        copies = 1 + count_classes(model, inputs, forward)
+
+        def group_score(diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
+            def class_losses(weights: Params) -> Tensor:
+                logits = call(weights, group)
+                check_logits(logits)
+                return -_mean_over_positions(log_probabilities(logits))[0]
+
+            def probabilities() -> Tensor:
+                return _mean_over_positions(log_probabilities(call(params, group)).exp())[0]
+
+            norms = diff.row_norms(class_losses, params, reduce)
+            return (probabilities().detach() * norms).sum().unsqueeze(0)
+
+        def batch_score(tape: Tape, batch: Any) -> Tensor:
+            logits = tape.record(copies_for_model(batch))
+            check_logits(logits)
+            with torch.no_grad():
+                p = _mean_over_positions(log_probabilities(logits).exp())
+            total = torch.zeros_like(p[:, 0])
+            for c in range(p.shape[1]):  # one backward pass each, through the same graph
+
+                def class_loss(z: Tensor, c: int = c) -> Tensor:
+                    return -_mean_over_positions(log_probabilities(z))[:, c]
+
+                keep = c + 1 < p.shape[1]
+                total += p[:, c] * gradient_norms(tape, Loss(tape, logits, class_loss), norm, keep=keep)
+            return total
+
+    else:
+        losses = loss if callable(loss) else _BUILT_IN[loss]
+
+        def group_score(diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
+            def total(weights: Params) -> tuple[Tensor, None]:
+                return one_per_sample(losses(call(weights, group)), 1).sum(), None
+
+            grads, _ = diff.gradient(total, params)
+            return reduce(list(grads.values())).unsqueeze(0)
+
+        def batch_score(tape: Tape, batch: Any) -> Tensor:
+            outputs = tape.record(copies_for_model(batch))
+            return gradient_norms(tape, Loss(tape, outputs, losses), norm)
+
+    return score_groups(
+        model,
+        group_score,
+        inputs,
+        fast=batch_score,
+        kind=("gradient_norm", loss, norm),
+        forward=forward,
+        copies=copies,
+        max_bytes=max_bytes,
+    )
+
+
+def _pseudo_label_loss(logits: Tensor) -> Tensor:
+    return mean_cross_entropy(logits, pseudo_labels(logits))
+
+
+# "expected_loss" is the entropy by identity; the tests check it against the published sum.
+_BUILT_IN: dict[str, Callable[[Any], Tensor]] = {
+    "entropy": entropy,
+    "expected_loss": entropy,
+    "pseudo_label": _pseudo_label_loss,
+}
+
+
+def _mean_over_positions(values: Tensor) -> Tensor:
+    """(B, C, ...) -> (B, C)."""
+    return values.flatten(2).mean(2) if values.ndim > 2 else values

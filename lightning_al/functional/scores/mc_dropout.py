@@ -1,0 +1,258 @@
+"""Monte-Carlo dropout: what a model says of every sample under the same few sets of masks."""
+
+import warnings
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from lightning_al.checks import check_count, check_number
+from lightning_al.functional.scores.probabilities import check_logits, log_probabilities
+from lightning_al.inference.calling import Forward
+from lightning_al.inference.dropout import (
+    BEFORE,
+    Call,
+    DropoutCalls,
+    Layout,
+    MaskedDropout,
+    SeenShapes,
+    find_layout,
+    idle_dropout,
+)
+from lightning_al.inference.memory import default_max_bytes, is_out_of_memory
+from lightning_al.inference.mode import plain_layers
+from lightning_al.inference.outputs import batch_size_of, plain_outputs
+
+_HELD = 4  # results of the largest size at once: inputs and outputs of a layer, and those of a branch beside it
+_CPU_BYTES = 2**26  # larger results are slower than several passes, since they come from memory
+
+
+def check_mc_dropout(passes: int, add_dropout: float | None) -> None:
+    """Refuse options of :func:`mc_dropout` that are out of range.
+
+    Raises:
+        TypeError: If one is no number.
+        ValueError: With the value seen.
+    """
+    check_count("passes", passes, 2)
+    check_number("add_dropout", add_dropout, above=0, below=1, optional=True)
+
+
+def mc_dropout(
+    model: nn.Module,
+    inputs: Any,
+    *,
+    passes: int = 20,
+    seed: int = 0,
+    add_dropout: float | None = None,
+    forward: Forward | None = None,
+    max_bytes: int | None = None,
+) -> Tensor:
+    r"""Log-probabilities of each sample in several passes with dropout switched on (Gal & Ghahramani, ICML 2016).
+
+    Only dropout is: the model stays in ``eval()``, BatchNorm on its running statistics. In each pass every sample gets
+    the same masks, as if they were another model's weights, so that passes may be compared between samples (BatchBALD
+    needs it) and nothing depends on the batch that a sample comes in. A mask follows from the seed, the layer's name,
+    how often the layer dropped before in this forward, the number of the pass and the shape of one sample, alone.
+
+    Switched on is whatever calls torch's dropout functions with a probability above 0: dropout layers of every kind,
+    ``nn.MultiheadAttention`` and the transformer layers, recurrent layers that drop between their layers, and
+    ``F.dropout(x, p, self.training)`` in code of one's own. What looks at ``self.training`` itself (``if
+    self.training: ...``) stays off, as stochastic depth does; a dropout *layer* that does not run is warned of. Where
+    samples are padded to the longest of their batch, their shape is the padded one.
+
+    What comes before the first dropout is computed once; so is all of the model but the last layer where dropout is
+    added. The rest runs as many passes at once as fit ``max_bytes``. The first samples go through the model a few
+    times more, which shows in which dimension each call has the batch, and that a sample's place in it plays no role.
+
+    Args:
+        model: Scored in ``eval()`` whatever mode it came in, without autocast, and left exactly as it was. The random
+            state is not touched.
+        inputs: Any pytree of tensors with the batch as first dimension.
+        passes: T, at least 2.
+        seed: Of the masks.
+        add_dropout: Probability of a dropout put before the last ``nn.Linear`` that runs, beside what the model has.
+        forward: ``forward(model, inputs) -> logits``. Default: ``model(inputs)``.
+        max_bytes: Bound on the bytes of what the model computes at once, as far as it can be told (one pass is always
+            taken); default: a quarter of what is free, on a CPU 64 MiB, past which it is slower. Fewer passes are
+            taken at once where memory runs out.
+
+    Returns:
+        (B, T, C), or (B, T, C, ...) for dense outputs, in the weights' precision, at least float32.
+
+    Raises:
+        TypeError: If the outputs are not floating logits.
+        ValueError: If an option is out of range; if nothing in the model drops; or if samples cannot be given the same
+            masks: a loop over the samples, packed sequences, or something else that draws at random.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3))
+        >>> x = torch.ones(2, 4)
+        >>> log_p = mc_dropout(model, x, passes=5)
+        >>> log_p.shape
+        torch.Size([2, 5, 3])
+        >>> bool((log_p[0] == log_p[1]).all())
+        True
+    """
+    check_mc_dropout(passes, add_dropout)
+    size = batch_size_of(inputs)
+    if size == 0:
+        raise ValueError("`inputs` must hold at least one sample.")
+
+    def all_passes(model: nn.Module, inputs: Any) -> Tensor:
+        with plain_layers():
+            return _Passes(model, forward, inputs, seed, add_dropout).run(passes, max_bytes)
+
+    result: Tensor = plain_outputs(model, inputs, all_passes)
+    return result
+
+
+class _Plan(NamedTuple):
+    """How a model drops.
+
+    Attributes:
+        layouts: Of every call that drops.
+        added: The call of the last linear layer and the probability to drop before it, if asked for.
+        repeated: Whether the inputs must be repeated, because the first dropout cannot do it.
+        bytes_per_row: What the largest result takes that is computed for every pass.
+    """
+
+    layouts: dict[Call, Layout]
+    added: tuple[Call, float] | None
+    repeated: bool
+    bytes_per_row: int
+
+
+class _Passes:
+    """The passes of one batch; the model is in the state in which it is scored."""
+
+    def __init__(
+        self, model: nn.Module, forward: Forward | None, inputs: Any, seed: int, add_dropout: float | None
+    ) -> None:
+        self.model = model
+        self.forward = forward
+        self.inputs = inputs
+        self.size = batch_size_of(inputs)
+        self.seed = seed
+        self.add_dropout = add_dropout
+
+    def run(self, passes: int, max_bytes: int | None) -> Tensor:
+        """Return the log-probabilities, (B, T, C, ...)."""
+        plan = self._plan()
+        device = next(leaf.device for leaf in pytree.tree_leaves(self.inputs) if isinstance(leaf, Tensor))
+        budget = max_bytes
+        if budget is None:
+            budget = min(default_max_bytes(device), _CPU_BYTES) if device.type == "cpu" else default_max_bytes(device)
+        at_once = min(max(budget // max(_HELD * plan.bytes_per_row * self.size, 1), 1), passes)
+        done: list[Tensor] = []
+        start = 0
+        while start < passes:
+            numbers = range(start, min(start + at_once, passes))
+            try:
+                done.append(self._log_probabilities(plan, self.inputs, numbers))
+            except Exception as error:
+                if at_once == 1 or not is_out_of_memory(error):
+                    raise
+                at_once = max(len(numbers) // 2, 1)
+                continue
+            start = numbers.stop
+        return torch.cat(done).transpose(0, 1).contiguous()
+
+    def _log_probabilities(self, plan: _Plan, inputs: Any, passes: range) -> Tensor:
+        """Return those of some passes, (T, B, C, ...)."""
+        masks = MaskedDropout(plan.layouts, self.seed, passes, repeated=plan.repeated, added=plan.added)
+        index = torch.arange(batch_size_of(inputs)).repeat(len(passes) if plan.repeated else 1)
+        logits = self._call(masks, _rows(inputs, index))
+        rows = len(passes) * batch_size_of(inputs)
+        check_logits(logits)
+        if len(logits) != rows:
+            raise ValueError(f"The model gave logits of shape {tuple(logits.shape)} for {rows} rows, one row each.")
+        return log_probabilities(logits).unflatten(0, (len(passes), -1))
+
+    def _call(self, seen: DropoutCalls, inputs: Any) -> Any:
+        with seen.watching(self.model):
+            return self.model(inputs) if self.forward is None else self.forward(self.model, inputs)
+
+    def _plan(self) -> _Plan:
+        """Find out how the model drops, by a few of its samples."""
+        two, three = SeenShapes(), SeenShapes()
+        first = torch.tensor([0, 1 % self.size, 0])
+        self._call(two, _rows(self.inputs, first[:2]))
+        self._call(three, _rows(self.inputs, first))
+        shapes, added = dict(two.dropped), None
+        if self.add_dropout is not None:
+            call = self._last_linear(two, three)
+            added = call, self.add_dropout
+            shapes[call] = two.linear[call]
+        elif not shapes:
+            raise ValueError(self._nothing_drops())
+        idle = idle_dropout(self.model, shapes)
+        if idle:
+            warnings.warn(
+                f"Dropout layers that the model does not run in `eval()` stay switched off: {', '.join(idle[:5])}"
+                f"{', ...' if len(idle) > 5 else ''}.",
+                stacklevel=2,
+            )
+        others = {**three.dropped, **three.linear}
+        layouts = {call: find_layout(call, shape, others.get(call, ())) for call, shape in shapes.items()}
+        samples = _rows(self.inputs, first)
+        whole = _Plan(layouts, added, True, _growth(two, three, 0))
+        wanted = self._log_probabilities(whole, samples, range(2))
+        if not _close(wanted[:, 0], wanted[:, 2]):
+            raise ValueError(
+                f"Under the same dropout masks, the same sample twice in a batch gives different outputs of "
+                f"`{type(self.model).__name__}` in `eval()`, {wanted[0, 0].flatten()[:3].tolist()} and "
+                f"{wanted[0, 2].flatten()[:3].tolist()}: something besides dropout draws at random there, mixes "
+                "samples, or puts them into one dimension with others in another order than sample by sample."
+            )
+        begun = min(two.before[call] for call in shapes)
+        later = _Plan(layouts, added, False, _growth(two, three, begun))
+        try:
+            found = self._log_probabilities(later, samples, range(2))
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return whole  # what comes before the first dropout meets what comes after it, as in a residual block
+        return later if _close(found, wanted) else whole
+
+    def _last_linear(self, two: SeenShapes, three: SeenShapes) -> Call:
+        if not two.linear:
+            raise ValueError(
+                f"`add_dropout={self.add_dropout}` puts dropout before the last `nn.Linear` that runs, and none runs "
+                f"in the forward of `{type(self.model).__name__}`. Put an `nn.Dropout` into the model."
+            )
+        call, same = list(two.linear)[-1], list(three.linear)[-1]
+        if call != same:
+            raise ValueError(
+                f"`add_dropout={self.add_dropout}` puts dropout before the last `nn.Linear` that runs, which is "
+                f"another one in a batch of 2, {call[0].removesuffix(BEFORE)!r}, than in one of 3, "
+                f"{same[0].removesuffix(BEFORE)!r}."
+            )
+        return call
+
+    def _nothing_drops(self) -> str:
+        return (
+            f"Nothing in `{type(self.model).__name__}` drops in its forward in `eval()`, neither `nn.Dropout` nor "
+            "`F.dropout(x, p, self.training)` of a probability above 0, so that all passes would give the same. Put "
+            "dropout into the model and train with it, or have one put before the last linear layer while scoring: "
+            "`add_dropout=0.5`."
+        )
+
+
+def _rows(inputs: Any, index: Tensor) -> Any:
+    """Return copies of these samples, for the model to use as it likes."""
+    return pytree.tree_map_only(Tensor, lambda t: t[index.to(t.device)], inputs)
+
+
+def _growth(two: SeenShapes, three: SeenShapes, start: int) -> int:
+    """Bytes by which the largest result from this one on grows with a sample."""
+    pairs = zip(two.sizes[start:], three.sizes[start:], strict=False)
+    return max((larger - smaller for smaller, larger in pairs), default=0)
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    tolerance = torch.finfo(a.dtype).eps ** 0.5
+    finite = b[b.isfinite()].abs()
+    scale = float(finite.max()) if len(finite) else 0.0
+    return torch.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True)

@@ -1,0 +1,156 @@
+"""Losses and probabilities that keep their relative precision where float32's softmax does not.
+
+Once one logit leads by about 17, ``p_max - 1`` rounds to exactly 0 in float32 while the other residuals survive. The
+gradient of the usual cross-entropy then has the wrong *direction*, not only the wrong length. Everything here is
+written in the lead ``z_y - logsumexp_{j != y} z_j``, which does not saturate.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils import _pytree as pytree
+
+from lightning_al.inference.calling import Forward
+from lightning_al.inference.outputs import plain_outputs
+from lightning_al.inference.precision import at_least_float32
+
+
+def _deficit(logits: Tensor, target: Tensor) -> Tensor:
+    """``logsumexp_{j != y} z_j - z_y`` over the class dimension 1; ``target`` is (B, ...)."""
+    index = target.unsqueeze(1)
+    # A masked class (-inf) must not make the gradient of logsumexp NaN, so it is very small instead.
+    floor = torch.finfo(logits.dtype).min / 4
+    finite = torch.where(logits < floor, floor, logits)  # not clamp, whose gradient at NaN is 0
+    others = finite.scatter(1, index, floor).logsumexp(1)
+    # Where the largest logit is NaN or infinite there are no probabilities: NaN, never a number that looks like one.
+    largest = logits.detach().amax(1)
+    return others - finite.gather(1, index).squeeze(1) + (largest - largest)
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    r"""Cross-entropy of each sample, exact where float32's usual form saturates.
+
+    .. math:: \ell = \mathrm{softplus}\Bigl(\log\sum_{j \ne y} e^{z_j} - z_y\Bigr)
+
+    Args:
+        logits: Floating (B, C) or (B, C, ...), C of at least 2.
+        target: Class indices (B) or (B, ...).
+
+    Returns:
+        The loss of each sample (and pixel), (B) or (B, ...), in nats.
+
+    Example:
+        >>> z = torch.tensor([[40.0, 0.0], [0.0, 0.0]])
+        >>> cross_entropy(z, torch.tensor([0, 0]))
+        tensor([4.2484e-18, 6.9315e-01])
+    """
+    logits = at_least_float32(logits)
+    return -F.logsigmoid(-_deficit(logits, target))
+
+
+def log_probabilities(logits: Tensor) -> Tensor:
+    """``log_softmax`` over dimension 1, with full relative precision at the leading class too.
+
+    Args:
+        logits: Floating (B, C) or (B, C, ...), C of at least 2.
+
+    Returns:
+        Log-probabilities of the same shape.
+
+    Example:
+        >>> log_probabilities(torch.tensor([[40.0, 0.0]]))
+        tensor([[-4.2484e-18, -4.0000e+01]])
+    """
+    logits = at_least_float32(logits)
+    top = logits.detach().argmax(1)
+    leading = F.logsigmoid(-_deficit(logits, top)).unsqueeze(1)
+    return logits.log_softmax(1).scatter(1, top.unsqueeze(1), leading)
+
+
+def residuals(logits: Tensor) -> Tensor:
+    """Gradient of the cross-entropy under the pseudo-label towards the logits, ``p - onehot(argmax p)``.
+
+    Its entry at the pseudo-label is minus the sum of the others, which keeps its precision where ``p - 1`` does not.
+
+    Args:
+        logits: Floating (B, C) or (B, C, ...), C of at least 2.
+
+    Returns:
+        The same shape, summing to 0 over dimension 1.
+
+    Example:
+        >>> residuals(torch.tensor([[40.0, 0.0]]))
+        tensor([[-4.2484e-18,  4.2484e-18]])
+    """
+    logits = at_least_float32(logits)
+    top = logits.argmax(1, keepdim=True)
+    others = log_probabilities(logits).exp().scatter(1, top, 0.0)
+    return others.scatter(1, top, -others.sum(1, keepdim=True))
+
+
+def check_logits(logits: Tensor) -> None:
+    """Refuse what is not a floating (B, C, ...) tensor with at least two classes.
+
+    Raises:
+        TypeError: If ``logits`` is not a floating tensor.
+        ValueError: If it has fewer than two dimensions or classes.
+    """
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f"Logits must be a tensor of shape (B, C), got {type(logits).__name__}. If the model returns something "
+            "else (a dict, a tuple), say where they are: `task=ClassificationTask(forward=lambda model, inputs: "
+            "model(inputs)[0])`, or a `task=` of your own with `logits(model, inputs)`."
+        )
+    if not logits.is_floating_point():
+        raise TypeError(
+            f"Logits must be floating point, got {logits.dtype}. Return the raw outputs of the last layer, not class "
+            "indices, or give the loop a `task=` whose `logits(model, inputs)` does."
+        )
+    if logits.ndim < 2 or logits.shape[1] < 2:
+        raise ValueError(
+            f"Logits must have shape (B, C) with C >= 2 classes, got {tuple(logits.shape)}. A single sigmoid output "
+            "or a regression needs a `task=` of its own: stack a binary logit z as (0, z) in its `logits`."
+        )
+
+
+def count_classes(model: nn.Module, inputs: Any, forward: Forward | None = None) -> int:
+    """Return how many classes the model tells apart, by its logits for the first sample."""
+    one = pytree.tree_map_only(Tensor, lambda t: t[:1], inputs)
+    logits = plain_outputs(model, one, forward)
+    check_logits(logits)
+    return int(logits.shape[1])
+
+
+def pseudo_labels(logits: Tensor) -> Tensor:
+    """Return the most likely class, (B, C, ...) -> (B, ...); the lowest index among ties."""
+    check_logits(logits)
+    return logits.argmax(1)
+
+
+def mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the cross-entropy of each sample, (B, C, ...), (B, ...) -> (B,), averaged over positions."""
+    check_logits(logits)
+    losses = cross_entropy(logits, target)
+    return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
+
+
+def check_class_indices(targets: Any, classes: int) -> None:
+    """Refuse targets that cannot be classes.
+
+    Raises:
+        TypeError: If they are no tensor of integers.
+        ValueError: If some are negative, or as many as ``classes`` or more.
+    """
+    if not isinstance(targets, Tensor) or targets.is_floating_point() or targets.is_complex():
+        got = targets.dtype if isinstance(targets, Tensor) else type(targets).__name__
+        raise TypeError(f"`targets` must be a tensor of class indices, got {got}. Other targets need a `loss_fn`.")
+    wrong = targets[(targets < 0) | (targets >= classes)]
+    if len(wrong):
+        raise ValueError(f"`targets` must be class indices from 0 to {classes - 1}, got {int(wrong[0])}.")
+
+
+def mean_over_positions(scores: Tensor) -> Tensor:
+    """Average scores (B, ...) over all dimensions but the first."""
+    return scores.flatten(1).mean(1) if scores.ndim > 1 else scores

@@ -1,0 +1,160 @@
+"""Sharpness-aware active learning: the loss of each sample under its own worst-case weight perturbation."""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from lightning_al.functional.scores.perturbation import check_perturbation, worst_case_perturbation
+from lightning_al.functional.scores.probabilities import (
+    check_class_indices,
+    count_classes,
+    mean_cross_entropy,
+    pseudo_labels,
+)
+from lightning_al.gradients.differentiators import Differentiator, Params
+from lightning_al.gradients.passes import Loss
+from lightning_al.gradients.per_sample import one_per_sample, score_groups
+from lightning_al.gradients.perturbed_losses import perturbed_losses
+from lightning_al.gradients.scorers import Call
+from lightning_al.gradients.tape import Tape
+from lightning_al.inference.calling import Forward, copies_for_model
+from lightning_al.inference.outputs import batch_size_of
+
+TargetFn = Callable[[Any], Any]
+LossFn = Callable[[Any, Any], Tensor]
+
+
+def saal(
+    model: nn.Module,
+    inputs: Any,
+    *,
+    rho: float = 0.05,
+    perturbation: str = "sam",
+    p: float = 2.0,
+    group_size: int = 1,
+    score: str = "max",
+    targets: Any = None,
+    forward: Forward | None = None,
+    target_fn: TargetFn | None = None,
+    loss_fn: LossFn | None = None,
+    max_bytes: int | None = None,
+) -> Tensor:
+    r"""Maximally perturbed loss of each sample (Kim et al., SAAL, ICML 2023, Eq. 8-12, Algorithm 1).
+
+    .. math::
+        s_i = \ell(x_i, \hat y_i; \theta + \epsilon_i), \qquad
+        \epsilon_i = \arg\max_{\|\epsilon\| \le \rho} \ell(x_i, \hat y_i; \theta + \epsilon)
+        \ \text{to first order}, \qquad \hat y_i = \arg\max f_\theta(x_i)
+
+    The pseudo-label is taken at θ and stays fixed. Each sample has its own perturbation; with ``group_size`` B > 1
+    (the paper's Table 2) consecutive groups of B samples share the perturbation of the group's mean loss, and each
+    keeps its own loss under it.
+
+    The paper's text defines ``perturbation="sam"``; its authors' code computes ``"asam"`` over all parameters, which
+    moves the loss far less at the same ``rho``.
+
+    Args:
+        model: Scored in ``eval()`` whatever mode it came in, and left exactly as it was.
+        inputs: Any pytree of tensors with the batch as first dimension.
+        rho: Radius of the perturbation, > 0.
+        perturbation: ``"sam"`` or ``"asam"``, see
+            :func:`~lightning_al.functional.worst_case_perturbation`.
+        p: Norm of the ball for ``"sam"``, > 1. ``inf`` moves a large model very far in L2 and warns.
+        group_size: Samples that share a perturbation.
+        score: ``"max"`` for the perturbed loss, ``"difference"`` for the perturbed minus the plain loss.
+        targets: Labels to use in place of the pseudo-labels, a pytree with the batch first.
+        forward: ``forward(model, inputs) -> outputs``. Default: ``model(inputs)``.
+        target_fn: ``target_fn(outputs) -> targets``. Default: the argmax over dimension 1.
+        loss_fn: ``loss_fn(outputs, targets) -> (B,)``. Default: cross-entropy in nats, averaged over positions.
+        max_bytes: Bound on the bytes of per-sample weights held at once.
+
+    Returns:
+        Scores (B,), at least float32. Larger = sharper = more wanted.
+
+    Raises:
+        TypeError: If the outputs are not floating logits, or targets for the default loss no class indices.
+        ValueError: If an option is out of range, a target is no class, or the logits do not have the shape
+            (B, C, ...).
+
+    Example:
+        >>> model = torch.nn.Linear(2, 3)
+        >>> x = torch.randn(5, 2)
+        >>> bool((saal(model, x) > saal(model, x, rho=1e-6)).all())
+        True
+    """
+    check_perturbation(rho, perturbation, p)
+    if score not in ("max", "difference"):
+        raise ValueError(f'`score` must be "max" or "difference", got {score!r}.')
+    if math.isinf(p):
+        size = sum(w.numel() for w in model.parameters() if w.requires_grad)
+        if size > 10_000:
+            warnings.warn(
+                f"`p=inf` moves each of the {size:,} weights by rho={rho}, {rho * math.sqrt(size):.3g} in L2. "
+                "Scores may say little; a much smaller `rho` is usual with p=inf.",
+                stacklevel=2,
+            )
+    if loss_fn is None and targets is not None:
+        check_class_indices(targets, count_classes(model, inputs, forward))
+    find_targets = target_fn if target_fn is not None else pseudo_labels
+    losses_of = loss_fn if loss_fn is not None else mean_cross_entropy
+
+    def fixed_targets(outputs: Any) -> Any:
+        return pytree.tree_map_only(Tensor, Tensor.detach, find_targets(outputs))
+
+    def group_score(diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
+        x, given = group
+
+        def mean_loss(weights: Params) -> tuple[Tensor, tuple[Tensor, Any]]:
+            outputs = call(weights, x)
+            wanted = given if targets is not None else fixed_targets(outputs)
+            losses = one_per_sample(losses_of(outputs, wanted), batch_size_of(x))
+            return losses.mean(), (losses, wanted)
+
+        grads, (plain, wanted) = diff.gradient(mean_loss, params)
+        with torch.no_grad():
+            names = list(params)
+            eps = worst_case_perturbation(
+                [params[k] for k in names], [grads[k] for k in names], rho=rho, perturbation=perturbation, p=p
+            )
+            moved = {k: params[k] + e for k, e in zip(names, eps, strict=True)}
+            perturbed = losses_of(call(moved, x), wanted)
+        return perturbed - plain if score == "difference" else perturbed
+
+    def batch_score(tape: Tape, batch: Any) -> Tensor:
+        given = copies_for_model(batch[1])
+        outputs = tape.record(copies_for_model(batch[0]))
+        wanted: list[Any] = []
+
+        def plain_losses(z: Any) -> Tensor:
+            wanted.append(given if targets is not None else fixed_targets(z))
+            return losses_of(z, wanted[0]) / (tape.rows // tape.units)
+
+        plain = Loss(tape, outputs, plain_losses)
+        perturbed = perturbed_losses(
+            tape,
+            lambda: copies_for_model(batch[0]),
+            plain,
+            lambda z: losses_of(z, wanted[0]),
+            rho=rho,
+            perturbation=perturbation,
+            p=p,
+        )
+        return perturbed - plain.losses.detach() * (tape.rows // tape.units) if score == "difference" else perturbed
+
+    return score_groups(
+        model,
+        group_score,
+        (inputs, targets),
+        fast=batch_score,
+        kind=("saal", perturbation, p, score, targets is None, target_fn, loss_fn),
+        model_inputs=lambda batch: batch[0],
+        forward=forward,
+        group_size=group_size,
+        copies=3,  # gradient, perturbation, moved weights
+        max_bytes=max_bytes,
+    )

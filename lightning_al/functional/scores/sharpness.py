@@ -1,0 +1,196 @@
+"""The terms of SAAL's upper bound of the maximally perturbed loss."""
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils import _pytree as pytree
+
+from lightning_al.checks import check_count
+from lightning_al.functional.scores.perturbation import check_perturbation
+from lightning_al.functional.scores.probabilities import mean_cross_entropy, pseudo_labels
+from lightning_al.functional.scores.saal import LossFn, TargetFn
+from lightning_al.inference.calling import Forward, ForwardOf, as_parameter, check_whole, copies_for_model, unwrapped
+from lightning_al.inference.mode import scoring_mode
+from lightning_al.inference.outputs import batch_size_of
+from lightning_al.inference.precision import at_least_float32
+
+Vector = list[Tensor]
+
+
+class SharpnessBound(NamedTuple):
+    """The three terms of each sample, (B,) each, and the eigenvalue that the third is made of."""
+
+    loss: Tensor
+    slope: Tensor
+    curvature: Tensor
+    eigenvalue: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """The sum of the three terms, (B,)."""
+        return self.loss + self.slope + self.curvature
+
+
+def sharpness_bound(
+    model: nn.Module,
+    inputs: Any,
+    rho: float = 0.05,
+    *,
+    perturbation: str = "sam",
+    steps: int = 30,
+    tolerance: float = 1e-4,
+    targets: Any = None,
+    forward: Forward | None = None,
+    target_fn: TargetFn | None = None,
+    loss_fn: LossFn | None = None,
+) -> SharpnessBound:
+    r"""The terms that bound each sample's maximally perturbed loss (Kim et al., SAAL, ICML 2023, Theorem 3.3).
+
+    .. math::
+        \max_{\|\epsilon\| \le \rho} \ell(\theta + \epsilon) \lesssim
+        \ell(\theta) + \rho\,\|\nabla \ell\| + \tfrac12 \rho^2 \max(\lambda_{\max}(\nabla^2 \ell), 0)
+
+    of the loss of each sample's pseudo-label. For ``"asam"`` the ball is that of :math:`\epsilon / |\theta|`, so that
+    gradient and Hessian are taken in the coordinates :math:`\theta / |\theta|`.
+
+    The largest eigenvalue comes from a Lanczos iteration on Hessian-vector products with full reorthogonalisation,
+    where a power iteration would find the largest *magnitude*, which may be the negative end. It is a lower bound that
+    rises with ``steps``, and exact once they reach the rank. One sample at a time: this is for diagnosis, on hundreds
+    of samples, and costs a second backward pass a step, and the memory of ``steps`` copies of the weights.
+
+    Args:
+        model: Scored in ``eval()`` whatever mode it came in, and left exactly as it was.
+        inputs: Any pytree of tensors with the batch as first dimension.
+        rho: Radius of the perturbation, > 0.
+        perturbation: ``"sam"`` or ``"asam"``.
+        steps: At most how many Lanczos steps.
+        tolerance: Stop once the eigenvalue's error estimate is below this share of it.
+        targets: Labels in place of the pseudo-labels.
+        forward: ``forward(model, inputs) -> outputs``. Default: ``model(inputs)``.
+        target_fn: ``target_fn(outputs) -> targets``. Default: the argmax over dimension 1.
+        loss_fn: ``loss_fn(outputs, targets) -> (B,)``. Default: cross-entropy in nats.
+
+    Returns:
+        The terms, (B,) each, at least float32.
+
+    Raises:
+        TypeError: If weights are sharded over processes.
+        ValueError: If an option is out of range, or the model has no trainable parameter.
+
+    Example:
+        >>> bound = sharpness_bound(nn.Linear(2, 3), torch.randn(4, 2))
+        >>> bound.total.shape, bool((bound.slope >= 0).all())
+        (torch.Size([4]), True)
+    """
+    check_perturbation(rho, perturbation, 2.0)
+    check_count("steps", steps)
+    find_targets = target_fn if target_fn is not None else pseudo_labels
+    losses_of = loss_fn if loss_fn is not None else mean_cross_entropy
+    root = ForwardOf(unwrapped(model), forward)
+    terms: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    check_whole(model)
+    with scoring_mode(model), _differentiable_attention():
+        weights = {n: at_least_float32(p.detach()).clone() for n, p in root.named_parameters() if p.requires_grad}
+        if not weights:
+            raise ValueError("The model has no trainable parameter (`requires_grad=True`). Unfreeze some.")
+        scales = [w.abs() if perturbation == "asam" else torch.ones_like(w) for w in weights.values()]
+        leaves = {name: as_parameter(w.requires_grad_()) for name, w in weights.items()}
+        for i in range(batch_size_of((inputs, targets))):
+            x, y = pytree.tree_map_only(Tensor, operator.itemgetter(slice(i, i + 1)), (inputs, targets))
+            outputs = functional_call(root, leaves, (copies_for_model(x),))
+            wanted = y if targets is not None else pytree.tree_map_only(Tensor, Tensor.detach, find_targets(outputs))
+            loss = losses_of(outputs, wanted).sum()
+            grads = _derivative(loss, list(leaves.values()), create_graph=True)
+            slope = _norm([s * g.detach() for s, g in zip(scales, grads, strict=True)])
+
+            def product(v: Vector, grads: Vector = grads) -> Vector:
+                inner = [(g * s * u).sum() for g, s, u in zip(grads, scales, v, strict=True)]
+                rows = _derivative(torch.stack(inner).sum(), list(leaves.values()), retain_graph=True)
+                return [s * r for s, r in zip(scales, rows, strict=True)]
+
+            eigenvalue = largest_eigenvalue(product, list(weights.values()), steps=steps, tolerance=tolerance)
+            curvature = 0.5 * rho**2 * eigenvalue.clamp(min=0)
+            terms.append((loss.detach(), rho * slope, curvature, eigenvalue))
+    return SharpnessBound(
+        *(torch.stack([t.to(terms[0][0].dtype) for t in column]) for column in zip(*terms, strict=True))
+    )
+
+
+def largest_eigenvalue(product: Callable[[Vector], Vector], like: Vector, *, steps: int, tolerance: float) -> Tensor:
+    """Return the largest (not the largest in magnitude) eigenvalue of a symmetric operator, by Lanczos.
+
+    Args:
+        product: The operator, on lists of tensors shaped as ``like``.
+        like: Shapes, dtype and device.
+        steps: At most how many products.
+        tolerance: Stop once the residual is below this share of the eigenvalue.
+
+    Returns:
+        A scalar.
+
+    Example:
+        >>> matrix = torch.diag(torch.tensor([-9.0, 1.0, 4.0]))
+        >>> round(float(largest_eigenvalue(lambda v: [matrix @ v[0]], [torch.ones(3)], steps=3, tolerance=0.0)), 4)
+        4.0
+    """
+    draw = torch.Generator().manual_seed(0)
+    start = [torch.randn(w.shape, generator=draw, dtype=torch.float64).to(w) for w in like]
+    basis = [_divided(start, _norm(start))]
+    diagonal: list[float] = []
+    beside: list[float] = []
+    found = math.nan
+    for step in range(min(steps, sum(w.numel() for w in like))):
+        new = product(basis[-1])
+        diagonal.append(float(_dot(new, basis[-1])))
+        for _ in range(2):  # twice is enough for full orthogonality
+            for old in basis:
+                share = _dot(new, old)
+                new = [n - share * o for n, o in zip(new, old, strict=True)]
+        size = float(_norm(new))
+        tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
+        if beside:
+            off = torch.tensor(beside, dtype=torch.float64)
+            tridiagonal = tridiagonal + torch.diag(off, 1) + torch.diag(off, -1)
+        if not math.isfinite(size):
+            return like[0].new_tensor(math.nan)
+        values, vectors = torch.linalg.eigh(tridiagonal)
+        found = float(values[-1])
+        largest = float(values.abs().max())
+        if (
+            size <= 1e-7 * largest
+            or size == 0
+            or (step and size * abs(float(vectors[-1, -1])) <= tolerance * abs(found))
+        ):
+            break
+        beside.append(size)
+        basis.append(_divided(new, _norm(new)))
+    return like[0].new_tensor(found)
+
+
+def _derivative(value: Tensor, wrt: Vector, **options: Any) -> Vector:
+    if not value.requires_grad:
+        return [torch.zeros_like(w) for w in wrt]
+    grads = torch.autograd.grad(value, wrt, allow_unused=True, **options)
+    return [torch.zeros_like(w) if g is None else g for w, g in zip(wrt, grads, strict=True)]
+
+
+def _dot(a: Vector, b: Vector) -> Tensor:
+    return torch.stack([(x * y).sum() for x, y in zip(a, b, strict=True)]).sum()
+
+
+def _norm(a: Vector) -> Tensor:
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in a]))
+
+
+def _divided(a: Vector, by: Tensor) -> Vector:
+    return [x / by for x in a]
+
+
+def _differentiable_attention() -> Any:
+    """Attention kernels that can be differentiated twice."""
+    return torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)

@@ -1,0 +1,80 @@
+"""Uncertainty scores from one forward pass. Larger = more uncertain = more wanted."""
+
+import torch
+from torch import Tensor
+
+from lightning_al.functional.scores.probabilities import _deficit, check_logits, log_probabilities, mean_over_positions
+from lightning_al.inference.precision import at_least_float32
+
+
+def entropy(logits: Tensor) -> Tensor:
+    r"""Predictive entropy :math:`-\sum_c p_c \log p_c`.
+
+    Args:
+        logits: Floating (B, C), or (B, C, ...) for dense outputs, whose positions are averaged. A class masked out
+            with ``-inf`` counts as probability 0. Half precision is raised to float32.
+
+    Returns:
+        Entropy in nats, (B,), between 0 and log C.
+
+    Raises:
+        TypeError: If ``logits`` is not a floating tensor.
+        ValueError: If it does not have the shape (B, C, ...), C >= 2.
+
+    Example:
+        >>> entropy(torch.tensor([[0.0, 0.0], [9.0, 0.0]]))
+        tensor([0.6931, 0.0012])
+    """
+    check_logits(logits)
+    log_p = log_probabilities(logits)
+    p = log_p.exp()
+    # Both factors are guarded: 0 * -inf is NaN, and so is its gradient. NaN logits stay NaN (hence not `p > 0`).
+    impossible = p == 0
+    plogp = torch.where(impossible, 0.0, p) * torch.where(impossible, 0.0, log_p)
+    return mean_over_positions(-plogp.sum(1))
+
+
+def least_confidence(logits: Tensor) -> Tensor:
+    r"""One minus the largest probability, :math:`1 - \max_c p_c` (SAAL's "variation ratio").
+
+    Computed as a sum over the other classes, so that it does not round to 0 for confident samples.
+
+    Args:
+        logits: Floating (B, C) or (B, C, ...), whose positions are averaged.
+
+    Returns:
+        (B,), between 0 and 1 - 1/C.
+
+    Raises:
+        TypeError: If ``logits`` is not a floating tensor.
+        ValueError: If it does not have the shape (B, C, ...), C >= 2.
+
+    Example:
+        >>> least_confidence(torch.tensor([[0.0, 0.0], [100.0, 0.0]]))
+        tensor([0.5000, 0.0000])
+    """
+    check_logits(logits)
+    logits = at_least_float32(logits)
+    return mean_over_positions(_deficit(logits, logits.argmax(1)).sigmoid())
+
+
+def margin(logits: Tensor) -> Tensor:
+    r"""Minus the gap of the two largest probabilities, :math:`-(p_{(1)} - p_{(2)})`.
+
+    Args:
+        logits: Floating (B, C) or (B, C, ...), whose positions are averaged.
+
+    Returns:
+        (B,), between -1 (certain) and 0 (an exact tie).
+
+    Raises:
+        TypeError: If ``logits`` is not a floating tensor.
+        ValueError: If it does not have the shape (B, C, ...), C >= 2.
+
+    Example:
+        >>> margin(torch.tensor([[0.0, 0.0, -50.0], [100.0, 0.0, 0.0]]))
+        tensor([ 0., -1.])
+    """
+    check_logits(logits)
+    two = at_least_float32(logits).softmax(1).topk(2, dim=1).values
+    return mean_over_positions(two[:, 1] - two[:, 0])

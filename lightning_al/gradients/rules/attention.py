@@ -1,0 +1,97 @@
+"""Multi-head attention: three projections and one output layer, all linear, around a core without weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_al.gradients.stand_ins import NoRule
+
+Names = dict[str, tuple[str, slice]]
+"""Which rows of which parameter a layer's own names stand for."""
+Apply = Callable[[nn.Module, Names, Tensor], Tensor]
+
+
+class Projection(nn.Module):
+    """A stretch of rows of an attention layer's weights, as a linear layer."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.weight: Any = weight
+        self.bias: Any = bias
+
+
+def attention(apply: Apply, m: Any, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> tuple[Tensor, Any]:
+    """Return what ``nn.MultiheadAttention`` does, its linear parts through ``apply(layer, names, x)``.
+
+    Args:
+        apply: Takes a linear layer, the names of its parameters in the attention layer with the rows that are meant,
+            and the input.
+        m: The attention layer.
+        query: As of the layer's forward.
+        key: As of the layer's forward.
+        value: As of the layer's forward.
+        options: As of the layer's forward.
+
+    Raises:
+        NoRule: For options without a rule.
+    """
+    if m.bias_k is not None or m.add_zero_attn or query.ndim != 3:
+        raise NoRule("attention with bias_k, with zero attention or without a batch")
+    d, one = m.embed_dim, m._qkv_same_embed_dim
+    alike = query is key and key is value
+    if not m.batch_first:
+        query, key, value = (t.transpose(0, 1) for t in (query, key, value))
+
+    def project(x: Tensor, part: int, count: int = 1) -> Tensor:
+        rows = slice(part * d, (part + count) * d)
+        name = "in_proj_weight" if one else ("q_proj_weight", "k_proj_weight", "v_proj_weight")[part]
+        weight = m.in_proj_weight[rows] if one else getattr(m, name)
+        bias = None if m.in_proj_bias is None else m.in_proj_bias[rows]
+        names = {"weight": (name, rows if one else slice(None)), "bias": ("in_proj_bias", rows)}
+        return apply(Projection(weight, bias), names, x)
+
+    if alike and one:
+        q, k, v = project(query, 0, 3).chunk(3, -1)
+    else:
+        q, k, v = (project(x, part) for part, x in enumerate((query, key, value)))
+    heads = [t.unflatten(2, (m.num_heads, -1)).transpose(1, 2) for t in (q, k, v)]
+    mask = _mask(m, query, key, **options)
+    if options.get("need_weights", True):
+        scores = heads[0] @ heads[1].transpose(2, 3) / heads[0].shape[-1] ** 0.5
+        weights = (scores if mask is None else scores + mask).softmax(-1)
+        mixed = weights @ heads[2]
+        shown = weights.mean(1) if options.get("average_attn_weights", True) else weights
+    else:
+        mixed, shown = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=mask), None
+    mixed = mixed.transpose(1, 2).flatten(2)
+    names = {"weight": ("out_proj.weight", slice(None)), "bias": ("out_proj.bias", slice(None))}
+    y = apply(Projection(m.out_proj.weight, m.out_proj.bias), names, mixed)
+    return (y if m.batch_first else y.transpose(0, 1)), shown
+
+
+def _mask(
+    m: Any,
+    query: Tensor,
+    key: Tensor,
+    attn_mask: Tensor | None = None,
+    key_padding_mask: Tensor | None = None,
+    **_: Any,
+) -> Tensor | None:
+    """Return both masks as one to add, broadcasting over (N, heads, T, S)."""
+    total: Tensor | None = None
+    if attn_mask is not None:
+        total = _additive(attn_mask, query)
+        total = total.unflatten(0, (len(query), m.num_heads)) if total.ndim == 3 else total
+    if key_padding_mask is not None:
+        padding = _additive(key_padding_mask, query)[:, None, None, :]
+        total = padding if total is None else total + padding
+    return total
+
+
+def _additive(mask: Tensor, like: Tensor) -> Tensor:
+    if mask.dtype != torch.bool:
+        return mask.to(like.dtype)
+    return torch.zeros_like(mask, dtype=like.dtype).masked_fill_(mask, float("-inf"))

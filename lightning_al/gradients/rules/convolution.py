@@ -1,0 +1,296 @@
+"""Convolutions of one to three dimensions, with stride, padding, dilation and groups."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn import grad as conv_grad
+
+from lightning_al.gradients.rules.base import Gradients, Move, Rule, register_rule, sum_of_products
+from lightning_al.gradients.rules.costs import CACHED_WEIGHTS, costs_of_alike, inner_products_are_cheaper
+from lightning_al.gradients.rules.product import product
+
+_CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_WEIGHT_GRAD = {1: conv_grad.conv1d_weight, 2: conv_grad.conv2d_weight, 3: conv_grad.conv3d_weight}
+
+
+@register_rule(nn.Conv1d, nn.Conv2d, nn.Conv3d)
+class ConvolutionRule(Rule):
+    """``y = w * x + b``.
+
+    The gradient of a unit's own weights is one group of a grouped convolution over all units, and so is the output
+    under its own perturbed weights.
+    """
+
+    low_rank = True
+    features_dim = 1
+    takes_images = True
+
+    @classmethod
+    def accepts(cls, module: nn.Module) -> bool:
+        """See :class:`Rule`. Weights that other weights parametrize are not the layer's own."""
+        convolve = getattr(type(module), "_conv_forward", None)  # `forward` is only a call of it
+        inherited = convolve in (nn.Conv1d._conv_forward, nn.Conv2d._conv_forward, nn.Conv3d._conv_forward)
+        return "weight" in module._parameters and inherited
+
+    def __init__(self, module: nn.Module, names: tuple[str, ...], units: int) -> None:
+        super().__init__(module, names, units)
+        self.nd = len(module.kernel_size)  # type: ignore[arg-type]
+        self.stride: tuple[int, ...] = module.stride  # type: ignore[assignment]
+        self.dilation: tuple[int, ...] = module.dilation  # type: ignore[assignment]
+        self.kernel: tuple[int, ...] = module.kernel_size  # type: ignore[assignment]
+        self.groups: int = module.groups  # type: ignore[assignment]
+
+    @property
+    def weight(self) -> Tensor:
+        """(out, in / groups, *kernel)."""
+        return self.module.weight  # type: ignore[return-value]
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(out,) or None."""
+        return self.module.bias  # type: ignore[return-value]
+
+    def _padded(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """Return the input and the zero padding that is left for the kernel to do."""
+        padding: Any = self.module.padding
+        sides: Any = self.module._reversed_padding_repeated_twice
+        if self.module.padding_mode != "zeros":
+            return F.pad(x, sides, mode=self.module.padding_mode), (0,) * self.nd  # type: ignore[arg-type]
+        if not isinstance(padding, str):
+            return x, padding
+        if list(sides[0::2]) == list(sides[1::2]):
+            return x, tuple(reversed(sides[0::2]))
+        return F.pad(x, sides), (0,) * self.nd
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Any, groups: int) -> Tensor:
+        return _CONVOLVE[self.nd](x, weight, bias, self.stride, padding, self.dilation, groups)
+
+    def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
+        """See :class:`Rule`."""
+        return inner_products_are_cheaper(
+            self.positions(e),
+            self.weight[0].numel(),
+            len(self.weight),
+            alike=min(self._alike_costs(x, self.positions(e))),
+            device=x.device,
+            perturb=perturb,
+            convolves=True,
+        )
+
+    def units_at_once(self, weights: int, e: Tensor) -> int:
+        """See :class:`Rule`. Merged into one call, volumes gain, and many groups lose."""
+        if e.device.type == "cpu" and not self._is_product():
+            if self.nd == 3:
+                return self.units
+            if self.groups > 1 and weights * self.positions(e) >= 2**16:
+                return 1
+        return super().units_at_once(weights, e)
+
+    # -- gradients -------------------------------------------------------------------------------------------------
+
+    def gradients(self, x: Tensor, e: Tensor) -> Gradients:
+        """See :class:`Rule`."""
+        found: Gradients = {}
+        if "weight" in self.names:
+            found["weight"] = self._weight_gradients(*self._padded(x), e)
+        if "bias" in self.names:
+            found["bias"] = self.sum_rows(e.flatten(2).sum(2))
+        return found
+
+    def _weight_gradients(self, x: Tensor, padding: tuple[int, ...], e: Tensor) -> Tensor:
+        shape, units = self.weight.shape, self.units
+        if units == 1 and self._is_product():
+            return product(self._by_group(e)[0], self._unfold(x, padding)[0]).view(1, *shape)
+        # Grouped kernels are slow on accelerators, batched products are fast.
+        if x.device.type != "cpu" or self._is_pointwise():
+            return torch.bmm(self._by_group(e), self._unfold(x, padding).transpose(1, 2)).view(units, *shape)
+        merged = torch.Size([units * shape[0], *shape[1:]])
+        options = (self.stride, padding, self.dilation)
+        grads = _WEIGHT_GRAD[self.nd](self._merge(x), merged, self._merge(e), *options, self.groups * units)
+        return grads.view(units, *shape)
+
+    def _is_pointwise(self) -> bool:
+        """Whether an output position sees one pixel, so that nothing need be unfolded for a product."""
+        return math.prod(self.kernel) == 1 and self.groups == 1
+
+    def _is_product(self) -> bool:
+        """Whether one unit's weights are so many that convolution kernels, which copy them first, lose to a product."""
+        weight = self.weight
+        return (
+            self.groups == 1
+            and weight.device.type == "cpu"
+            and weight.numel() > CACHED_WEIGHTS
+            and weight.is_contiguous()
+        )
+
+    def blocks(self, x: Tensor, e: Tensor) -> Iterator[tuple[slice, Gradients]]:
+        """See :class:`Rule`: large products some output channels at a time, which stay in the cache."""
+        if self.units > 1 or "weight" not in self.names or not self._is_product():
+            yield from super().blocks(x, e)
+            return
+        weight = self.weight
+        unfolded, folded = self._unfold(*self._padded(x))[0], self._by_group(e)[0]
+        size = max(1, CACHED_WEIGHTS // len(unfolded))
+        for start in range(0, len(weight), size):
+            some = slice(start, min(start + size, len(weight)))
+            found = {"weight": product(folded[some], unfolded).view(1, -1, *weight.shape[1:])}
+            if "bias" in self.names:
+                found["bias"] = folded[some].sum(1).unsqueeze(0)
+            yield some, found
+
+    def perturbed_along(self, x: Tensor, then: Tensor, e: Tensor, move: Move) -> Tensor:
+        """See :class:`Rule`."""
+        if self.units > 1 or "weight" not in self.names or not self._is_product() or len(x) > 1:
+            return super().perturbed_along(x, then, e, move)
+        x, padding = self._padded(x)
+        unfolded = self._unfold(x, padding)[0].t().contiguous()
+        y = x.new_empty(len(self.weight), len(unfolded))
+        for some, found in self.blocks(then, e):
+            weights = move(some, found)
+            y[some] = product(weights["weight"].flatten(2)[0], unfolded)
+            bias = weights["bias"][0] if "bias" in weights else None if self.bias is None else self.bias[some]
+            if bias is not None:
+                y[some] += bias.unsqueeze(1)
+        return y.view(1, -1, *self._sizes(x, padding))
+
+    def _sizes(self, x: Tensor, padding: tuple[int, ...]) -> list[int]:
+        """Height and the like of the output."""
+        each = zip(x.shape[2:], padding, self.dilation, self.kernel, self.stride, strict=True)
+        return [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in each]
+
+    def _merge(self, x: Tensor) -> Tensor:
+        """Make the units groups of channels, (N, C, ...) -> (N / U, U * C, ...)."""
+        return x.unflatten(0, (self.units, -1)).transpose(0, 1).flatten(1, 2)
+
+    def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
+        """See :class:`Rule`."""
+        x, padding = self._padded(x)
+        own, bias = weights.get("weight"), weights.get("bias")
+        if own is None:
+            y = self._convolve(x, self.weight, None, padding, self.groups)
+        else:
+            y = self._with_weights(x, own, padding)
+        if bias is not None:
+            return y + self.per_row(bias, y, 1)
+        return y if self.bias is None else y + self.bias.view(-1, *[1] * self.nd)
+
+    def _with_weights(self, x: Tensor, weight: Tensor, padding: tuple[int, ...]) -> Tensor:
+        """Return the output under each unit's own weights, (U, *shape)."""
+        units = self.units
+        if len(x) == units and (self._is_pointwise() or (units == 1 and self._is_product())):
+            unfolded, flat = self._unfold(x, padding), weight.flatten(2)
+            y = torch.bmm(flat, unfolded) if units > 1 else product(flat[0], unfolded[0].t().contiguous())
+            return y.view(units, -1, *self._sizes(x, padding))
+        y = self._convolve(self._merge(x), weight.flatten(0, 1), None, padding, self.groups * units)
+        return y.unflatten(1, (units, -1)).transpose(0, 1).flatten(0, 1)
+
+    # -- inner products --------------------------------------------------------------------------------------------
+
+    def _alike_costs(self, x: Tensor, positions: int) -> tuple[float, float]:
+        """Return what :meth:`_alike` costs for one unit by pixels, and by unfolding."""
+        kernel = math.prod(self.kernel)
+        return costs_of_alike(
+            self._pixels(x), positions, x.shape[1], kernel=kernel, groups=self.groups, device=x.device
+        )
+
+    def _pixels(self, x: Tensor) -> int:
+        """Return how many pixels one unit has, padding included."""
+        sides = list(self.module._reversed_padding_repeated_twice)[::-1]  # type: ignore[operator,arg-type]
+        return len(x) // self.units * math.prod(n + sum(sides[2 * i : 2 * i + 2]) for i, n in enumerate(x.shape[2:]))
+
+    def inner_product_bytes(self, x: Tensor, e: Tensor) -> int:
+        """See :class:`Rule`."""
+        positions = self.positions(e)
+        by_pixels, by_unfolding = self._alike_costs(x, positions)
+        if by_pixels <= by_unfolding:
+            inputs = self.groups * self._pixels(x) ** 2
+        else:
+            inputs = 2 * x.shape[1] * math.prod(self.kernel) * positions
+        return self.units * (inputs + 3 * self.groups * positions**2) * e.element_size()
+
+    def _alike(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return the inner products of what the output positions of ``a`` and of ``b`` see, (U * groups, T, T).
+
+        They are sums of inner products of pixels, one for each weight of the kernel, ``Σ_o ⟨a[t + o], b[t' + o]⟩``, so
+        that nothing need be unfolded.
+        """
+        given = a
+        (a, padding), (b, _) = self._padded(a), self._padded(b)
+        sizes = self._sizes(a, padding)
+        rows = len(a) // self.units
+        by_pixels, by_unfolding = self._alike_costs(given, rows * math.prod(sizes))
+        if by_unfolding < by_pixels:
+            return torch.bmm(self._unfold(a, padding).transpose(1, 2), self._unfold(b, padding))
+        sides = [side for p in reversed(padding) for side in (p, p)]
+        a, b = F.pad(a, sides), F.pad(b, sides)
+        pixels = torch.bmm(self._by_group(a).transpose(1, 2), self._by_group(b))
+        grid = pixels.view(-1, rows, *a.shape[2:], rows, *b.shape[2:])
+        total: Tensor | None = None
+        for offsets in itertools.product(*map(range, self.kernel)):
+            starts = [o * d for o, d in zip(offsets, self.dilation, strict=True)]
+            at = tuple(slice(o, o + s * (n - 1) + 1, s) for o, s, n in zip(starts, self.stride, sizes, strict=True))
+            everything = slice(None)
+            here = (everything, everything, *at, everything, *at)
+            seen = grid[here]
+            total = seen.clone(memory_format=torch.contiguous_format) if total is None else total.add_(seen)
+        assert total is not None
+        return total.view(len(pixels), rows * math.prod(sizes), -1)
+
+    def _unfold(self, x: Tensor, padding: tuple[int, ...]) -> Tensor:
+        """Return what each output position sees, (N, C, ...) -> (U * groups, in / groups * kernel, T)."""
+        if all(k == 1 for k in self.kernel) and not any(padding):
+            everything = slice(None)
+            index = (everything, everything, *(slice(None, None, s) for s in self.stride))
+            patches = x[index].flatten(2)
+        elif self.nd == 2:
+            patches = F.unfold(x, self.kernel, self.dilation, padding, self.stride)
+        else:
+            sides = [side for p in reversed(padding) for side in (p, p)]
+            view = F.pad(x, sides)
+            for axis, (k, d, s) in enumerate(zip(self.kernel, self.dilation, self.stride, strict=True)):
+                view = view.unfold(2 + axis, (k - 1) * d + 1, s)[..., ::d]
+            patches = view.permute(0, 1, *range(2 + self.nd, 2 + 2 * self.nd), *range(2, 2 + self.nd))
+            patches = patches.reshape(len(x), x.shape[1] * self.weight[0, 0].numel(), -1)
+        return self._by_group(patches)
+
+    def _by_group(self, values: Tensor) -> Tensor:
+        """(N, C, ...) -> (U * groups, C / groups, T)."""
+        values = values.flatten(2)
+        if len(values) != self.units:
+            values = values.unflatten(0, (self.units, -1)).transpose(1, 2).flatten(2)
+        return values.reshape(self.units * self.groups, -1, values.shape[-1])
+
+    def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients | None:
+        """See :class:`Rule`."""
+        found: Gradients = {}
+        if "weight" in self.names:
+            if "gram" not in cache:
+                cache["gram"] = self._alike(x, x)
+            folded = self._by_group(e)
+            squares = sum_of_products(torch.bmm(folded.transpose(1, 2), folded), cache["gram"], self.units)
+            if squares is None:
+                return None
+            found["weight"] = squares
+        if "bias" in self.names:
+            found["bias"] = self.sum_rows(e.flatten(2).sum(2)).square().sum(1)
+        return found
+
+    def moved_along(self, x: Tensor, then: Tensor, e: Tensor, step: Tensor, cache: dict[str, Any]) -> Tensor:
+        """See :class:`Rule`."""
+        y = self.forward(x)
+        if "weight" in self.names:
+            products = self._alike(then, x)
+            steps = step.repeat_interleave(self.groups).view(-1, 1, 1)
+            update = torch.bmm(self._by_group(e) * steps, products).view(self.units, e.shape[1], -1)
+            rows = len(y) // self.units
+            if rows > 1:
+                update = update.unflatten(2, (rows, -1)).transpose(1, 2).flatten(0, 1)
+            y = y + update.view(y.shape)
+        if "bias" in self.names:
+            y = y + self.per_row(self.sum_rows(e.flatten(2).sum(2)) * step.view(-1, 1), y, 1)
+        return y

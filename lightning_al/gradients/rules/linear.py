@@ -1,0 +1,98 @@
+"""Linear layers: the gradient of a weight is ``Σ_t e_t x_tᵀ`` over the positions of a sample."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_al.gradients.rules.base import Gradients, Rule, register_rule, sum_of_products
+from lightning_al.gradients.rules.costs import inner_products_are_cheaper
+
+
+@register_rule(nn.Linear)
+class LinearRule(Rule):
+    """``y = x Wᵀ + b``, with any number of position dimensions between batch and features."""
+
+    low_rank = True
+
+    @classmethod
+    def accepts(cls, module: nn.Module) -> bool:
+        """See :class:`Rule`. Weights that other weights parametrize are not the layer's own."""
+        return "weight" in module._parameters
+
+    @property
+    def weight(self) -> Tensor:
+        """(out, in)."""
+        return self.module.weight  # type: ignore[return-value]
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(out,) or None."""
+        return self.module.bias  # type: ignore[return-value]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See :class:`Rule`."""
+        return F.linear(x, self.weight, self.bias)
+
+    def _positions(self, values: Tensor) -> Tensor:
+        """(N, ..., d) -> (U, T, d)."""
+        return values.reshape(self.units, -1, values.shape[-1])
+
+    def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
+        """See :class:`Rule`."""
+        positions, fan_in, fan_out = self.positions(e), x.shape[-1], e.shape[-1]
+        return inner_products_are_cheaper(
+            positions, fan_in, fan_out, alike=positions**2 * fan_in, device=x.device, perturb=perturb
+        )
+
+    def gradients(self, x: Tensor, e: Tensor) -> Gradients:
+        """See :class:`Rule`."""
+        x, e = self._positions(x), self._positions(e)
+        found: Gradients = {}
+        if "weight" in self.names:
+            found["weight"] = torch.bmm(e.transpose(1, 2), x)
+        if "bias" in self.names:
+            found["bias"] = e.sum(1)
+        return found
+
+    def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
+        """See :class:`Rule`."""
+        own, bias = weights.get("weight"), weights.get("bias")
+        shared = self.bias if bias is None else None
+        if own is None:
+            y = F.linear(x, self.weight, shared)
+        else:
+            flat = torch.bmm(self._positions(x), own.transpose(1, 2))
+            y = (flat if shared is None else flat + shared).view(*x.shape[:-1], -1)
+        return y if bias is None else (self._positions(y) + bias.unsqueeze(1)).view(y.shape)
+
+    def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients | None:
+        """See :class:`Rule`."""
+        x, e = self._positions(x), self._positions(e)
+        found: Gradients = {}
+        if "weight" in self.names:
+            if "gram" not in cache:
+                cache["gram"] = torch.bmm(x, x.transpose(1, 2))
+            squares = sum_of_products(torch.bmm(e, e.transpose(1, 2)), cache["gram"], self.units)
+            if squares is None:
+                return None
+            found["weight"] = squares
+        if "bias" in self.names:
+            found["bias"] = e.sum(1).square().sum(1)
+        return found
+
+    def moved_along(self, x: Tensor, then: Tensor, e: Tensor, step: Tensor, cache: dict[str, Any]) -> Tensor:
+        """See :class:`Rule`."""
+        y = F.linear(x, self.weight, self.bias)
+        e = self._positions(e) * step.view(-1, 1, 1)
+        moved = self._positions(y)
+        if "weight" in self.names:
+            moved = torch.baddbmm(moved, torch.bmm(self._positions(x), self._positions(then).transpose(1, 2)), e)
+        if "bias" in self.names:
+            moved = moved + e.sum(1, keepdim=True)
+        return moved.view(y.shape)
+
+    def inner_product_bytes(self, x: Tensor, e: Tensor) -> int:
+        """See :class:`Rule`."""
+        return 4 * self.units * self.positions(e) ** 2 * e.element_size()

@@ -1,0 +1,155 @@
+"""Normalisation layers: an affine map of inputs that are normalised without the weights."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_al.gradients.rules.base import Gradients, Rule, register_rule
+
+
+class AffineRule(Rule):
+    """``y = w · n(x) + b`` with ``n`` free of parameters."""
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Return ``n(x)``."""
+        raise NotImplementedError
+
+    def _reduced(self, x: Tensor, values: Tensor) -> Tensor:
+        """Sum over positions, (N, ...) -> (U, *shape of the weight)."""
+        raise NotImplementedError
+
+    def _spread(self, values: Tensor, x: Tensor) -> Tensor:
+        """Shape (U, *shape of the weight) so that it broadcasts over ``x``."""
+        raise NotImplementedError
+
+    def gradients(self, x: Tensor, e: Tensor) -> Gradients:
+        """See :class:`Rule`."""
+        found: Gradients = {}
+        if "weight" in self.names:
+            found["weight"] = self._reduced(x, e * self.normalised(x))
+        if "bias" in self.names:
+            found["bias"] = self._reduced(x, e)
+        return found
+
+    def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
+        """See :class:`Rule`."""
+        weight, bias = (self._of_units(name, weights) for name in ("weight", "bias"))
+        y = self.normalised(x)
+        if weight is not None:
+            y = y * self._spread(weight, x)
+        return y if bias is None else y + self._spread(bias, x)
+
+    def _of_units(self, name: str, weights: Gradients) -> Tensor | None:
+        own: Tensor | None = getattr(self.module, name, None)
+        if own is None:
+            return None
+        return weights[name] if name in weights else own.expand(self.units, *own.shape)
+
+
+class _OverLastDimensions(AffineRule):
+    def _reduced(self, x: Tensor, values: Tensor) -> Tensor:
+        shape = self.module.normalized_shape
+        middle = values.ndim - len(shape)  # type: ignore[arg-type]
+        values = values.flatten(1, middle - 1).sum(1) if middle > 1 else values
+        return self.sum_rows(values)
+
+    def _spread(self, values: Tensor, x: Tensor) -> Tensor:
+        missing = x.ndim - values.ndim
+        return self.rows(values, len(x)).view(len(x), *[1] * missing, *values.shape[1:])
+
+
+@register_rule(nn.LayerNorm)
+class LayerNormRule(_OverLastDimensions):
+    """Layer normalisation."""
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """See :class:`AffineRule`."""
+        return F.layer_norm(x, self.module.normalized_shape, None, None, self.module.eps)  # type: ignore[arg-type]
+
+
+@register_rule(nn.RMSNorm)
+class RMSNormRule(_OverLastDimensions):
+    """Root-mean-square normalisation."""
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """See :class:`AffineRule`."""
+        return F.rms_norm(x, self.module.normalized_shape, None, self.module.eps)  # type: ignore[arg-type]
+
+
+class _OverChannels(AffineRule):
+    def _reduced(self, x: Tensor, values: Tensor) -> Tensor:
+        return self.sum_rows(values.flatten(2).sum(2) if values.ndim > 2 else values)
+
+    def _spread(self, values: Tensor, x: Tensor) -> Tensor:
+        return self.per_row(values, x, 1)
+
+
+@register_rule(nn.GroupNorm)
+class GroupNormRule(_OverChannels):
+    """Group normalisation."""
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """See :class:`AffineRule`."""
+        return F.group_norm(x, self.module.num_groups, None, None, self.module.eps)  # type: ignore[arg-type]
+
+
+@register_rule(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+class InstanceNormRule(_OverChannels):
+    """Instance normalisation, by each sample's own statistics or by running ones."""
+
+    @classmethod
+    def accepts(cls, module: nn.Module) -> bool:
+        """See :class:`Rule`."""
+        return "weight" in module._parameters
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """See :class:`AffineRule`."""
+        m: Any = self.module
+        return F.instance_norm(x, m.running_mean, m.running_var, None, None, not m.track_running_stats, 0.0, m.eps)
+
+
+@register_rule(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+class BatchNormRule(_OverChannels):
+    """Batch normalisation by running statistics: a fixed affine map of each sample alone."""
+
+    @classmethod
+    def accepts(cls, module: nn.Module) -> bool:
+        """See :class:`Rule`. Without running statistics samples would depend on each other."""
+        return module.running_mean is not None and module.running_var is not None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See :class:`Rule`."""
+        m: Any = self.module
+        return F.batch_norm(x, m.running_mean, m.running_var, m.weight, m.bias, False, 0.0, m.eps)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """See :class:`AffineRule`."""
+        m: Any = self.module
+        return F.batch_norm(x, m.running_mean, m.running_var, None, None, False, 0.0, m.eps)
+
+    def gradients(self, x: Tensor, e: Tensor) -> Gradients:
+        """See :class:`Rule`; ``Σ e n(x) = (Σ e x - μ Σ e) / σ`` saves forming ``n(x)``."""
+        m: Any = self.module
+        sums = e.flatten(2).sum(2) if e.ndim > 2 else e
+        found: Gradients = {}
+        if "weight" in self.names:
+            products = (e * x).flatten(2).sum(2) if e.ndim > 2 else e * x
+            scale = torch.rsqrt(m.running_var + m.eps)
+            found["weight"] = self.sum_rows((products - m.running_mean * sums) * scale)
+        if "bias" in self.names:
+            found["bias"] = self.sum_rows(sums)
+        return found
+
+    def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
+        """See :class:`Rule`; one scale and one shift per sample and channel."""
+        m: Any = self.module
+        weight, bias = self._of_units("weight", weights), self._of_units("bias", weights)
+        scale = torch.rsqrt(m.running_var + m.eps).expand(self.units, -1)
+        if weight is not None:
+            scale = scale * weight
+        shift = -m.running_mean * scale
+        if bias is not None:
+            shift = shift + bias
+        return torch.addcmul(self.per_row(shift, x, 1), x, self.per_row(scale, x, 1))

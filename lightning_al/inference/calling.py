@@ -1,0 +1,117 @@
+"""The state in which models are scored: ``eval()``, full precision, and nothing left behind."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils import _pytree as pytree
+
+from lightning_al.inference.precision import at_least_float32
+from lightning_al.storage.weights import in_pieces
+
+Forward = Callable[[nn.Module, Any], Any]
+
+
+def call_with(root: nn.Module, tensors: dict[str, Tensor], *args: Any) -> Any:
+    """Call a module with these tensors, by name, in the place of its parameters and buffers.
+
+    Wherever a module has one of its tensors, the new one is put, also under its other names. (``functional_call`` by
+    itself does not put things back in a module that has two names.)
+    """
+    first: dict[int, str] = {}
+    places: dict[str, Tensor] = {}
+    for path, module in root.named_modules():
+        for attribute, tensor in (*module._parameters.items(), *module._buffers.items()):
+            place = f"{path}.{attribute}" if path else attribute
+            name = first.setdefault(id(tensor), place)
+            if tensor is not None and name in tensors:
+                places[place] = as_parameter(tensors[name]) if attribute in module._parameters else tensors[name]
+    return functional_call(root, places, args, tie_weights=False)
+
+
+def as_parameter(tensor: Tensor) -> Tensor:
+    """Let a tensor pass for an ``nn.Parameter``, whose place it takes: models may ask."""
+    tensor._is_param = True  # type: ignore[attr-defined]
+    return tensor
+
+
+class Around(nn.Module):
+    """Runs anything while a model's tensors are replaced by :func:`call_with`, where their names get ``"model."``."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, action: Callable[[], Any]) -> Any:
+        """Call ``action``."""
+        return action()
+
+
+class ForwardOf(nn.Module):
+    """``forward(model, inputs)`` as a module, so that ``functional_call`` reaches the model's weights."""
+
+    def __init__(self, model: nn.Module, forward: Forward | None) -> None:
+        super().__init__()
+        self.model = model
+        self._call = forward
+
+    def forward(self, inputs: Any) -> Any:
+        """Call the model."""
+        return self.model(inputs) if self._call is None else self._call(self.model, inputs)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the module inside ``DistributedDataParallel`` and ``torch.compile``, whose hooks would be in the way."""
+    while True:
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif "torch._dynamo" in sys.modules and isinstance(model, torch._dynamo.OptimizedModule):
+            model = model._orig_mod
+        else:
+            return model
+
+
+def is_half(model: nn.Module) -> bool:
+    """Whether some weights are in half precision."""
+    return any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters())
+
+
+def copy_for_model(tensor: Tensor) -> Tensor:
+    """A copy for the model to use as it likes: a forward may work in place, or be run twice.
+
+    Inference tensors, which predict loops hand out, could not be saved for backward; half precision is raised.
+    """
+    return at_least_float32(tensor.detach().clone())
+
+
+def copies_for_model(inputs: Any) -> Any:
+    """:func:`copy_for_model` of every tensor in a pytree."""
+    return pytree.tree_map_only(Tensor, copy_for_model, inputs)
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies, on the CPU, of all parameters and buffers by name: a model as :func:`plain_outputs` runs it.
+
+    Raises:
+        TypeError: If they are sharded over processes (FSDP2, tensor parallelism).
+    """
+    check_whole(model)
+    named = [*model.named_parameters(), *model.named_buffers()]
+    return {name: t.detach().to("cpu", copy=True) for name, t in named}
+
+
+def check_whole(model: nn.Module) -> None:
+    """Refuse a model that cannot be run with other weights than its own, each sample's or another fit's.
+
+    Raises:
+        TypeError: If weights are sharded over processes.
+    """
+    if in_pieces(model):
+        raise TypeError(
+            f"Weights of {type(model).__name__} are sharded over processes, so that samples have no gradients of their "
+            'own and no other weights can be run in it. Use `strategy="ddp"`, or an acquisition of logits or features: '
+            "`BADGE`, say, takes the gradients of the last layer in closed form."
+        )

@@ -1,0 +1,112 @@
+"""Algorithm 1: fit, evaluate, score, select, label, record."""
+
+import functools
+from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import Tensor
+
+from lightning_al.distributed.ranks import check_same_on_every_rank
+from lightning_al.loop.fit import fit_round
+from lightning_al.loop.initial import another_initial_set
+from lightning_al.loop.label import collect_answers
+from lightning_al.loop.query import query
+from lightning_al.loop.session import Session
+
+LABELS = "the labels (here a hash of them)"
+
+
+def run(session: Session) -> str:
+    """Go on, round after round, to the campaign's end or until labels are missing; return the loop's status."""
+    campaign, pool = session.campaign, session.pool
+    while True:
+        if not _collect(session):
+            rank_zero_info(
+                f"Waiting for {len(pool.pending)} label(s), of dataset indices {_few(pool.pending)}: `tell` them, or "
+                "let the oracle answer, and run again with `resume=True`. The campaign is in "
+                f"{campaign.dirpath}."
+            )
+            return "waiting"
+        _report(session)  # what a killed process had no time to
+        check_same_on_every_rank(campaign.label_digest, LABELS)
+        if session.is_over and session.is_fitted:
+            return "finished"
+        session.call_hooks("on_round_start")
+        fit_round(session)
+        if not session.is_over:
+            query(session, session.settings.query_size)
+        _report(session)
+        session.call_hooks("on_round_end")
+
+
+def ask(session: Session, k: int | None) -> tuple[list[int], str]:
+    """Return what to label next, and the loop's status."""
+    pool = session.pool
+    check_same_on_every_rank(session.campaign.label_digest, LABELS)
+    already_asked = not session.asked_now and len(pool.pending) > 0
+    if len(pool.labelled) == 0:  # only an initial set can be pending; later ones wait for `tell`
+        _collect(session)
+    _report(session)
+    if len(pool.labelled) == 0:
+        if already_asked:
+            raise RuntimeError(
+                "Nothing is labelled yet: `tell` the labels of the initial samples first. Pending: "
+                f"{_few(pool.pending)} ({len(pool.pending)} in all, in `loop.pool.pending`)."
+            )
+        return pool.pending.tolist(), "waiting"
+    _check_question(session, k)
+    if session.is_over:
+        rank_zero_info("The campaign is over: the rounds, the budget or the pool are used up, or `stop` says so.")
+        # What is declined still frees its part of the budget.
+        return [], "waiting" if len(pool.pending) > 0 else "finished"
+    session.call_hooks("on_round_start")
+    fit_round(session)
+    over = session.is_over  # `stop` may say so only now
+    picked = [] if over else query(session, session.settings.query_size if k is None else k)
+    _report(session)
+    session.call_hooks("on_round_end")
+    return picked, "finished" if over else "waiting"
+
+
+def _check_question(session: Session, k: int | None) -> None:
+    left = len(session.pool.unlabelled)
+    covered = session.budget.count(session.pool.unlabelled)
+    limits = {"pool": left, "sub-pool": min(session.settings.subpool_size or left, left), "budget": covered}
+    for name, limit in limits.items():
+        if k is not None and k > limit:
+            raise ValueError(f"`ask(k={k})` is more than the {name} has left, {limit}: ask for fewer.")
+
+
+def _collect(session: Session) -> bool:
+    """Ask the oracle for what is pending and put its answers on disk. Whether nothing is pending any more."""
+    project, campaign, pool = session.project, session.campaign, session.pool
+    while True:
+        if len(pool.pending) == 0:
+            if len(pool.labelled) > 0:
+                return True
+            # The annotator declined all of the initial set.
+            campaign.record("asked", functools.partial(dict, another_initial_set(session)))
+        collect_answers(campaign, project.oracle, project.task, project.data.key)
+        if len(pool.pending) > 0:
+            return False
+
+
+def _report(session: Session) -> None:
+    """For each finished round one line on the console and one row in every logger, the labelled count as step."""
+    campaign, trainer = session.campaign, session.project.trainer
+    for result in campaign.rounds:
+        if result.round in campaign.reported or (result.round == campaign.next_round and not session.is_over):
+            continue  # the second is not finished: its question comes
+        rank_zero_info(str(result))
+        row: dict[str, Any] = {f"al/{name}": value for name, value in result.metrics.items()}
+        row |= {f"al/{stage}_seconds": value for stage, value in result.seconds.items()}
+        row |= {"al/labelled": float(result.labelled), "al/round": float(result.round), "al/spent": result.spent}
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=result.labelled)
+            logger.save()  # before it is taken as reported
+        campaign.record("reported", functools.partial(dict, round=result.round))
+
+
+def _few(indices: Tensor) -> str:
+    shown = ", ".join(map(str, indices[:10].tolist()))
+    return shown if len(indices) <= 10 else f"{shown}, ..."

@@ -1,0 +1,50 @@
+"""What one launch of a campaign works with. The steps of Algorithm 1 take a session, and never the loop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lightning_al.campaign.campaign import Campaign
+from lightning_al.data.pool import Pool
+from lightning_al.fitting.repeated import RepeatedFit
+from lightning_al.loop.budget import Budget
+from lightning_al.loop.project import Project
+from lightning_al.loop.settings import Settings
+
+
+@dataclass
+class Session:
+    """One launch of an open campaign: the project, its settings, its ledger and its fits."""
+
+    project: Project
+    settings: Settings
+    campaign: Campaign
+    fits: RepeatedFit
+    call_hooks: Callable[[str], None]
+    fitted_now: bool
+    asked_now: bool
+
+    @property
+    def pool(self) -> Pool:
+        """Which dataset indices are labelled, pending, skipped or unlabelled."""
+        return self.campaign.pool
+
+    @property
+    def budget(self) -> Budget:
+        """What can still be paid."""
+        return Budget(self.settings.budget, self.project.oracle, self.pool)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the rounds, the budget or the pool are used up, or ``stop`` says so."""
+        settings, history = self.settings, self.campaign.rounds
+        return (
+            (settings.rounds is not None and self.campaign.next_round >= settings.rounds)
+            or len(self.budget.affordable(self.pool.unlabelled)) == 0
+            or (settings.stop is not None and len(history) > 0 and bool(settings.stop(history)))
+        )
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the last recorded fit saw exactly the present labels."""
+        fit = self.campaign.last_fit
+        return fit is not None and fit["digest"] == self.campaign.label_digest

@@ -1,0 +1,47 @@
+"""What an oracle said, sorted into labels, skips and what cannot be taken."""
+
+import json
+from typing import Any, NamedTuple
+
+from lightning_al.oracle.base import SKIP
+from lightning_al.tasks.base import Task
+
+
+class Answers(NamedTuple):
+    """Answers by dataset index: labels as JSON values, what was declined, and why a label cannot be taken."""
+
+    told: dict[int, Any]
+    skipped: list[int]
+    refused: dict[int, str]
+
+    def check(self) -> None:
+        """Refuse labels that are not of the task's kind.
+
+        Raises:
+            TypeError: Naming each index and what is wrong with its label.
+        """
+        if self.refused:
+            of_reason: dict[str, list[int]] = {}
+            for index, reason in self.refused.items():
+                of_reason.setdefault(reason, []).append(index)
+            said = " ".join(
+                f"Dataset index {', '.join(map(str, indices[:5]))}{', ...' * (len(indices) > 5)}: {reason}"
+                for reason, indices in list(of_reason.items())[:5]
+            )
+            raise TypeError(f"{len(self.refused)} label(s) cannot be taken. {said}")
+
+
+def sort_answers(answers: dict[int, Any], task: Task) -> Answers:
+    """Split an oracle's answers into labels, declined indices and labels that cannot be taken."""
+    sorted_answers = Answers({}, [], {})
+    for index, label in answers.items():
+        if label is SKIP:
+            sorted_answers.skipped.append(index)
+            continue
+        try:
+            value = task.encode_label(label)
+            json.dumps(value)
+            sorted_answers.told[index] = value
+        except (TypeError, ValueError) as error:
+            sorted_answers.refused[index] = str(error)
+    return sorted_answers

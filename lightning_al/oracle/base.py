@@ -1,0 +1,80 @@
+"""Where labels come from."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lightning_al.tasks.base import Task
+
+DATASET = "dataset"
+"""The annotator who reveals the data set's own labels."""
+
+
+class _Skip:
+    def __repr__(self) -> str:
+        return "SKIP"
+
+    def __reduce__(self) -> str:
+        return "SKIP"
+
+
+SKIP: Final = _Skip()
+"""The answer of an annotator who declines; the sample is never asked for again."""
+
+
+class Oracle(ABC):
+    """Answers questions for labels, at once or days later, wholly or in part.
+
+    Only rank 0 asks. What :meth:`poll` returned is on disk before anything else happens; until then a kill may lose
+    it, so a request is repeated after a resume and **must be idempotent**: asking again for an index that is already
+    with the annotators must not ask them twice. Under a strategy that starts processes of its own (spawn, fork) it is a
+    copy that is asked; state belongs in a file or a service.
+    """
+
+    annotator: str = ""
+    """Who answers; recorded in the ledger."""
+
+    simulated: bool = False
+    """Whether answers come from labels that the data set has anyway, so that methods may read them all."""
+
+    def bind(self, dataset: Dataset, task: Task) -> None:  # noqa: B027 - most need neither
+        """Take note of the training data set and the task; called once they are known, before any question."""
+
+    def cost(self, index: int) -> float:
+        """What the label of a sample costs of the loop's ``budget``; 1 by default. What is declined costs nothing.
+
+        The same whenever it is asked.
+        """
+        return 1.0
+
+    @abstractmethod
+    def request(self, indices: Sequence[int]) -> None:
+        """Ask for the labels of dataset ``indices``."""
+
+    @abstractmethod
+    def poll(self) -> dict[int, Any]:
+        """Return the answers that are there, ``{dataset index: label or SKIP}``, possibly none. Never blocks long."""
+
+
+def costs(oracle: Oracle, indices: Sequence[int] | Tensor) -> Tensor:
+    """What labels of dataset ``indices`` cost, (N,) float64.
+
+    Raises:
+        ValueError: If a cost is negative or not finite; the index is named.
+    """
+    if type(oracle).cost is Oracle.cost:
+        return torch.ones(len(indices), dtype=torch.float64)
+    indices = indices.tolist() if isinstance(indices, Tensor) else indices
+    found = [float(oracle.cost(i)) for i in indices]
+    wrong = [(i, cost) for i, cost in zip(indices, found, strict=True) if not (cost >= 0 and math.isfinite(cost))]
+    if wrong:
+        raise ValueError(
+            f"`{type(oracle).__name__}.cost` must give a number of at least 0, got {wrong[0][1]} for dataset index "
+            f"{wrong[0][0]}."
+        )
+    return torch.tensor(found, dtype=torch.float64)

@@ -1,0 +1,151 @@
+"""Learning curves: campaigns read back from disk, summarised over repeats, as a table and a picture.
+
+A campaign is a folder that holds a ``ledger`` folder. Repeats of one method stand side by side in one folder, which
+names the method:
+
+    runs/demo/saal/seed_0    runs/demo/saal/seed_1    runs/demo/random/seed_0    ...
+
+``lightning-al compare runs/demo`` then compares ``saal`` with ``random``.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lightning_al.campaign.campaign import Campaign
+
+# The name of a folder that only counts repeats: "seed_0", "run3", "version_12", "7".
+_REPEAT = re.compile(r"(seed|run|repeat|rep|trial|version)?[-_]?\d+", re.IGNORECASE)
+
+Curves = dict[str, list["Curve"]]
+
+
+@dataclass
+class Curve:
+    """One campaign's metric against its number of labels.
+
+    Attributes:
+        path: The campaign's folder.
+        metric: Name of the metric.
+        labels: Number of labels at each training, ascending. Where one count was measured twice, the later one counts.
+        values: The metric after each training, one per entry of ``labels``.
+        fit_seconds: Seconds of each training, where recorded.
+        query_seconds: Seconds of each query (learn, score and select together); the last round has none.
+    """
+
+    path: str
+    metric: str
+    labels: list[int]
+    values: list[float]
+    fit_seconds: list[float] = field(default_factory=list)
+    query_seconds: list[float] = field(default_factory=list)
+
+
+def load_curves(root: str | Path, metric: str | None = None) -> Curves:
+    """Read every campaign below ``root`` and group the repeats of each method.
+
+    The method is the campaign's parent folder relative to ``root``. A campaign directly below ``root`` is a method of
+    its own, unless its name only counts repeats (``seed_0``): those are repeats of the method ``root`` is named after.
+
+    Args:
+        root: Folder to search, itself included.
+        metric: Which metric. Default: the only one with "acc" in its name, else the only one.
+
+    Returns:
+        Method name -> its curves, both in the order of their names.
+
+    Raises:
+        FileNotFoundError: If there is no campaign at or below ``root``, or none has finished a round.
+        ValueError: If the campaigns record different metrics, or which one is meant cannot be told; lists them.
+    """
+    root = Path(root)
+    folders = sorted((p.parent for p in root.rglob("ledger") if Campaign.exists(p.parent)), key=_natural_order)
+    if not folders:
+        raise FileNotFoundError(
+            f"No campaign at or below {str(root)!r}: none of its folders holds a `ledger` folder. Give the folder that "
+            "the runs' `dirpath` lie in."
+        )
+    # A campaign that has not finished its first round has no point to draw yet.
+    rounds = {folder: finished for folder in folders if (finished := Campaign.load(folder).rounds)}
+    if not rounds:
+        raise FileNotFoundError(f"No campaign below {str(root)!r} has finished a round yet: {_names(folders)}.")
+
+    metric = _choose_metric({folder: set(finished[0].metrics) for folder, finished in rounds.items()}, metric)
+    curves: Curves = {}
+    for folder, finished in rounds.items():
+        missing = [r.round for r in finished if metric not in r.metrics]
+        if missing:
+            raise ValueError(f"{folder} has no metric {metric!r} in the rounds {missing}.")
+        curve = Curve(
+            path=str(folder),
+            metric=metric,
+            labels=[r.labelled for r in finished],
+            values=[float(r.metrics[metric]) for r in finished],
+            # 0 is a stage that did not run.
+            fit_seconds=[r.seconds["fit"] for r in finished if r.seconds.get("fit", 0.0) > 0],
+            query_seconds=[
+                sum(r.seconds.get(stage, 0.0) for stage in ("learn", "score", "select")) for r in finished if r.picked
+            ],
+        )
+        curves.setdefault(_method(folder, root), []).append(curve)
+    return curves
+
+
+def _method(folder: Path, root: Path) -> str:
+    # The resolved name, so that `compare .` names the method too.
+    if folder == root:
+        return root.resolve().name
+    parent = folder.parent.relative_to(root).as_posix()
+    if parent != ".":
+        return parent
+    return root.resolve().name if _REPEAT.fullmatch(folder.name) else folder.name
+
+
+def _natural_order(path: Path) -> list[tuple[int, str]]:
+    """Sort key under which "seed_2" comes before "seed_10"."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+
+
+def _choose_metric(metrics: dict[Path, set[str]], metric: str | None) -> str:
+    found = sorted(set().union(*metrics.values()))
+    if metric is None:
+        if len({frozenset(names) for names in metrics.values()}) > 1:
+            lines = "; ".join(f"{folder}: {', '.join(sorted(names))}" for folder, names in metrics.items())
+            raise ValueError(f"The campaigns record different metrics, give `metric=` one they share. {lines}")
+        accuracies = [name for name in found if "acc" in name.lower()]
+        candidates = accuracies or found
+        if len(candidates) != 1:
+            raise ValueError(f"Which metric? Give `metric=` one of {found}.")
+        return candidates[0]
+    without = [folder for folder, names in metrics.items() if metric not in names]
+    if without:
+        raise ValueError(f"No metric {metric!r} in {_names(without)}; found: {found}.")
+    return metric
+
+
+def _names(folders: Sequence[Path]) -> str:
+    shown = ", ".join(str(folder) for folder in folders[:5])
+    return shown if len(folders) <= 5 else f"{shown} and {len(folders) - 5} more"
+
+
+def shared_labels(repeats: Sequence[Curve]) -> list[int]:
+    """The label counts at which every one of ``repeats`` was measured.
+
+    Nothing is interpolated: a repeat that is still running shortens the curve of its method.
+
+    Raises:
+        ValueError: If they share none, with the folders.
+
+    Example:
+        >>> shared_labels([Curve("a", "acc", [20, 30, 40], [0, 0, 0]), Curve("b", "acc", [20, 40], [0, 0])])
+        [20, 40]
+    """
+    shared = sorted(set.intersection(*(set(curve.labels) for curve in repeats)))
+    if not shared:
+        counts = "; ".join(f"{curve.path}: {curve.labels[0]} to {curve.labels[-1]}" for curve in repeats)
+        raise ValueError(
+            f"These repeats have no label count in common, so no mean can be taken: {counts}. Keep runs with different "
+            "`initial` or `query_size` in different folders."
+        )
+    return shared

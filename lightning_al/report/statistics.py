@@ -1,0 +1,64 @@
+"""Numbers over repeats of a campaign: means, intervals, areas under curves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from lightning_al.report.curves import Curve, shared_labels
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over repeats and the sample standard deviation (ddof = 1); no deviation for a single repeat."""
+
+    mean: float
+    std: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Summarise ``values``, one per repeat.
+
+        Example:
+            >>> print(Spread.of([0.5, 0.7]), "|", Spread.of([0.5]))
+            0.6000 ± 0.1414 | 0.5000
+        """
+        return cls(fmean(values), stdev(values) if len(values) > 1 else None)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f}" if self.std is None else f"{self.mean:.4f} ± {self.std:.4f}"
+
+
+def summarise(repeats: Sequence[Curve]) -> dict[int, Spread]:
+    """Mean and spread of the metric over ``repeats`` at each label count they share.
+
+    Raises:
+        ValueError: If they share no label count.
+
+    Example:
+        >>> curves = [Curve("a", "acc", [20, 30], [0.4, 0.5]), Curve("b", "acc", [20, 30], [0.6, 0.7])]
+        >>> {labels: str(spread) for labels, spread in summarise(curves).items()}
+        {20: '0.5000 ± 0.1414', 30: '0.6000 ± 0.1414'}
+    """
+    kept = shared_labels(repeats)
+    points = [dict(zip(curve.labels, curve.values, strict=True)) for curve in repeats]
+    return {labels: Spread.of([point[labels] for point in points]) for labels in kept}
+
+
+def mean_over_curve(repeats: Sequence[Curve]) -> Spread:
+    """Each repeat's mean over the shared label counts; then mean and spread over repeats."""
+    return Spread.of([fmean(values) for values in shared_values(repeats)])
+
+
+def max_over_rounds(repeats: Sequence[Curve]) -> Spread:
+    """Each repeat's largest value over the shared label counts; then mean and spread over repeats.
+
+    This is the figure the SAAL paper's tables print. It is taken on the test set, hence optimistic: read it beside the
+    last round's.
+    """
+    return Spread.of([max(values) for values in shared_values(repeats)])
+
+
+def shared_values(repeats: Sequence[Curve]) -> list[list[float]]:
+    """Return each curve's values at the label counts that all of them have."""
+    kept = set(shared_labels(repeats))
+    return [[v for labels, v in zip(c.labels, c.values, strict=True) if labels in kept] for c in repeats]

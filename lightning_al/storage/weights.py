@@ -1,0 +1,118 @@
+"""Weights as whole tensors, also where they lie in pieces on several processes (FSDP2, tensor parallelism)."""
+
+import copy
+import io
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor, Replicate
+from torch.optim import Optimizer
+from torch.utils import _pytree as pytree
+
+from lightning_al.checks import first_line
+from lightning_al.storage.checkpoints import weights_of
+
+_EXTRA = "_extra_state"  # how torch names what `get_extra_state` of a module returns
+
+
+def in_pieces(model: nn.Module) -> bool:
+    """Whether weights of the model are spread over processes, even if they are together for now, as in a forward."""
+    sharded = any(isinstance(module, FSDPModule) for module in model.modules())
+    return sharded or any(isinstance(p, DTensor) for p in model.parameters())
+
+
+def whole(state: Any) -> dict[str, Any]:
+    """Return a state with its tensors put together. Every process must call it."""
+    return _mapped(DTensor, lambda t: t.detach().full_tensor(), state)
+
+
+def whole_copy(state: Any) -> dict[str, Any]:
+    """Return a copy of :func:`whole`, tensors on the CPU."""
+    return _mapped(Tensor, lambda t: t.detach().to("cpu", copy=True), _with_own_extra(whole(state)))
+
+
+def check_plain(state: dict[str, Any]) -> None:
+    """Refuse extra state that could be written but, without running code, never read back.
+
+    Raises:
+        TypeError: Naming it.
+    """
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            continue
+        file = io.BytesIO()
+        try:
+            torch.save(value, file)
+            file.seek(0)
+            torch.load(file, weights_only=True)
+        except Exception as error:  # pickle and torch raise many kinds
+            raise TypeError(
+                f"`{name}` of the model's `state_dict` is a {type(value).__name__}, and a campaign keeps tensors and "
+                f"plain values only ({first_line(error)}). Have `get_extra_state` return those."
+            ) from None
+
+
+def load_weights(model: nn.Module, state: dict[str, Any]) -> None:
+    """Give the model weights and buffers that are whole; each process takes its pieces."""
+    if in_pieces(model):
+        own = model.state_dict()
+        pieces = {name: _as_pieces(value, own.get(name)) for name, value in state.items()}
+        state = _with_versions(pieces, state)
+    model.load_state_dict(_with_own_extra(state))
+
+
+def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
+    """Give the model the weights of a checkpoint, a file or a folder with pieces.
+
+    ``trusted``: a folder may be read, which can run code; a file cannot.
+    """
+    if trusted and path.is_dir():
+        state = {"state_dict": model.state_dict()}
+        load(state, checkpoint_id=path)  # into these very tensors
+        model.load_state_dict(state["state_dict"])
+    else:
+        load_weights(model, weights_of(path))
+
+
+def load_momentum(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Give the optimizer what another one gathered step by step, whole; learning rates and the like stay its own."""
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
+    for parameter, gathered in optimizer.state.items():
+        for name, value in gathered.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                gathered[name] = _as_pieces(value, parameter)
+
+
+def _mapped(kind: type, function: Callable[[Any], Any], state: Any) -> dict[str, Any]:
+    return _with_versions(pytree.tree_map_only(kind, function, dict(state)), state)
+
+
+def _with_own_extra(state: dict[str, Any]) -> dict[str, Any]:
+    """Copy the extra state of modules, which they hand out and keep as it is, and go on writing to."""
+    extra = {name: copy.deepcopy(value) for name, value in state.items() if str(name).endswith(_EXTRA)}
+    return _with_versions({**state, **extra}, state)
+
+
+def _with_versions(made: dict[str, Any], state: Any) -> dict[str, Any]:
+    """Keep the versions of the modules, without which some take their weights for those of an old release."""
+    if not hasattr(state, "_metadata"):
+        return made
+    versioned = OrderedDict(made)
+    versioned._metadata = copy.deepcopy(state._metadata)  # type: ignore[attr-defined]
+    return versioned
+
+
+def _as_pieces(value: Any, like: Any) -> Any:
+    if not isinstance(like, DTensor) or not isinstance(value, Tensor):
+        return value
+    mesh = like.device_mesh
+    everywhere = [Replicate()] * mesh.ndim
+    with torch.no_grad():
+        copies = DTensor.from_local(value.to(like.device), mesh, everywhere, run_check=False)
+        return copies.redistribute(placements=like.placements)

@@ -1,0 +1,113 @@
+"""One class per sample, or per position of it."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor, nn
+
+from lightning_al.functional.scores.probabilities import check_logits
+from lightning_al.tasks.base import Task
+from lightning_al.tasks.entries import BatchEntries, Entries, Forward
+
+
+class ClassificationTask(BatchEntries, Task):
+    """One class index per sample: outputs (B, C) of batches ``(inputs, target, ...)``, or of dicts.
+
+    Args:
+        outputs: What the model gives: ``"logits"`` (also log-probabilities), or ``"probabilities"``, whose logarithm is
+            then taken.
+        inputs: The entry of a batch that the model is called with: a position, or a name in a dict. Of a list of names
+            the entries are keyword arguments of the model (``["input_ids", "attention_mask"]``), of a list of positions
+            positional ones.
+        target: The entry with the class index.
+        forward: ``forward(model, inputs) -> outputs``, where outputs do not come from ``model(inputs)``.
+
+    Raises:
+        ValueError: If ``outputs`` is neither, or ``inputs`` an empty list.
+        TypeError: If an entry is neither a position nor a name, or ``forward`` is no function.
+
+    Example:
+        >>> task = ClassificationTask()
+        >>> task.with_label((torch.zeros(2), -1), 7)
+        (tensor([0., 0.]), 7)
+        >>> task = ClassificationTask(inputs=["tokens", "mask"], target="label")
+        >>> sorted(task.inputs({"tokens": torch.ones(1, 3), "mask": torch.ones(1, 3), "label": torch.zeros(1)}))
+        ['mask', 'tokens']
+    """
+
+    def __init__(
+        self,
+        outputs: str = "logits",
+        *,
+        inputs: Entries = 0,
+        target: int | str = 1,
+        forward: Forward | None = None,
+    ) -> None:
+        super().__init__(inputs=inputs, target=target, forward=forward)
+        if outputs not in ("logits", "probabilities"):
+            raise ValueError(f'`outputs` must be "logits" or "probabilities", got {outputs!r}.')
+        self.outputs = outputs
+        self._classes: int | None = None  # of the model, once it was seen
+
+    @property
+    def num_classes(self) -> int | None:
+        """C of the model's outputs, once it was seen."""
+        return self._classes
+
+    def logits(self, model: nn.Module, inputs: Any) -> Tensor:
+        """Return the outputs, or their logarithm where they are probabilities."""
+        outputs = self.outputs_of(model, inputs)
+        if self.outputs == "probabilities":
+            outputs = outputs.clamp(min=torch.finfo(outputs.dtype).tiny).log()
+        return outputs
+
+    def check(self, model: nn.Module, batch: Any) -> None:
+        """Refuse logits of another shape than (B, C); warn where they look like probabilities."""
+        inputs = self.inputs(batch)
+        with self.explaining(inputs):
+            logits = self.logits(model, inputs)
+        check_logits(logits)
+        if isinstance(inputs, Tensor) and len(logits) != len(inputs):
+            raise ValueError(
+                f"The model gave {len(logits)} rows of logits for {len(inputs)} samples; it must give one for each."
+            )
+        if logits.ndim != 2:
+            raise ValueError(
+                f"`ClassificationTask` expects logits of shape (B, C), got {tuple(logits.shape)}. For dense outputs "
+                "give the loop a `task=` of their own."
+            )
+        self._classes = logits.shape[1]
+        sums = logits.float().sum(1)
+        if self.outputs == "logits" and bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums)):
+            rank_zero_warn(
+                "Every row of the model's outputs is non-negative and sums to 1: they look like probabilities, while "
+                "scores are computed from logits. If so, pass `task=ClassificationTask(outputs='probabilities')`, or "
+                "return the logits from `forward`."
+            )
+
+    def _class_index(self, label: int) -> int:
+        if label < 0 or (self._classes is not None and label >= self._classes):
+            known = "" if self._classes is None else f" and below {self._classes}, the model's number of classes"
+            raise ValueError(f"Class indices must be at least 0{known}; got {label}.")
+        return label
+
+    def encode_label(self, label: Any) -> int:
+        """Return the class index as an int.
+
+        Raises:
+            TypeError: If it is not a single integer.
+            ValueError: If it is negative, or the model is known to have fewer classes.
+        """
+        if isinstance(label, Tensor) and (label.is_floating_point() or label.numel() != 1):
+            what = f"a {label.dtype} tensor of shape {tuple(label.shape)}"
+        elif isinstance(label, Tensor) or (hasattr(label, "__index__") and getattr(label, "ndim", 0) == 0):
+            return self._class_index(int(label))
+        else:
+            what = f"{label!r} ({type(label).__name__})"
+        raise TypeError(
+            f"`ClassificationTask` needs class indices (integers) as labels, got {what}. If the class is another "
+            "entry of the samples, say which: `task=ClassificationTask(inputs=..., target=...)`. For multi-hot targets "
+            "there is `task=MultiLabelTask()`; for soft ones give the loop a `task=` with its own `loss`, "
+            "`encode_label` and `decode_label`."
+        )

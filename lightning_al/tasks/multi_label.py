@@ -1,0 +1,100 @@
+"""Several labels per sample: multi-hot targets, each label a question of its own."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor, nn
+
+from lightning_al.functional.scores.probabilities import residuals
+from lightning_al.tasks.base import Task
+from lightning_al.tasks.entries import BatchEntries, Entries, Forward
+
+
+class MultiLabelTask(BatchEntries, Task):
+    """Any number of L labels per sample: multi-hot targets (L,), outputs (B, L) that a sigmoid makes probabilities.
+
+    Each label counts as a question of its own with two answers: :meth:`logits` stacks the output z as (0, z), and
+    scores are means over the labels. So ``Entropy`` asks where the mean binary entropy is largest. Acquisitions that
+    need one distribution over classes (``BatchBALD``, ``SRAAL``) refuse it.
+
+    Args:
+        inputs: The entry of a batch that the model is called with, as in :class:`ClassificationTask`.
+        target: The entry with the multi-hot target.
+        forward: ``forward(model, inputs) -> outputs``, where outputs do not come from ``model(inputs)``.
+
+    Raises:
+        TypeError: If an entry is neither a position nor a name, or ``forward`` is no function.
+        ValueError: If ``inputs`` is an empty list.
+
+    Example:
+        >>> task = MultiLabelTask()
+        >>> task.encode_label(torch.tensor([0.0, 1.0, 1.0]))
+        [0, 1, 1]
+        >>> task.logits(torch.nn.Identity(), torch.tensor([[-2.0, 3.0]])).softmax(1)[0, 1]
+        tensor([0.1192, 0.9526])
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs: Entries = 0,
+        target: int | str = 1,
+        forward: Forward | None = None,
+    ) -> None:
+        super().__init__(inputs=inputs, target=target, forward=forward)
+        self._labels: int | None = None  # of the model, once it was seen
+
+    def logits(self, model: nn.Module, inputs: Any) -> Tensor:
+        """Return (B, 2, L): for every label a zero, and the model's output."""
+        outputs = self.outputs_of(model, inputs)
+        return torch.stack([torch.zeros_like(outputs), outputs], 1)
+
+    def loss(self, logits: Tensor, targets: Any) -> Tensor:
+        """Return the binary cross-entropy of each sample, (B,), the mean over its labels."""
+        return super().loss(logits, targets.long())
+
+    def residuals(self, logits: Tensor) -> Tensor:
+        """Return sigmoid less pseudo-label, (B, L)."""
+        return residuals(logits)[:, 1]
+
+    def check(self, model: nn.Module, batch: Any) -> None:
+        """Refuse outputs of another shape than (B, L)."""
+        inputs = self.inputs(batch)
+        with self.explaining(inputs):
+            outputs = self.outputs_of(model, inputs)
+        if not isinstance(outputs, Tensor) or not outputs.is_floating_point() or outputs.ndim != 2:
+            what = type(outputs).__name__
+            if isinstance(outputs, Tensor):
+                what = f"{outputs.dtype} of shape {tuple(outputs.shape)}"
+            raise ValueError(
+                f"`MultiLabelTask` expects one floating output for each label, (B, L), before the sigmoid; got {what}. "
+                "Say with `forward=` where they are."
+            )
+        self._labels = outputs.shape[1]
+        if bool(((outputs >= 0) & (outputs <= 1)).all()):
+            rank_zero_warn(
+                "Every output of the model is between 0 and 1: they look like probabilities, while scores are computed "
+                "from what comes before the sigmoid. Return that from `forward`, or say with `forward=` where it is."
+            )
+
+    def encode_label(self, label: Any) -> list[int]:
+        """Return the multi-hot label as a list of 0 and 1.
+
+        Raises:
+            TypeError: If it is not a list, array or tensor of zeros and ones.
+            ValueError: If the model is known to have another number of labels.
+        """
+        values = label.tolist() if hasattr(label, "tolist") else label
+        if not isinstance(values, (list, tuple)) or any(value not in (0, 1) for value in values):
+            raise TypeError(
+                f"`MultiLabelTask` needs multi-hot labels, one 0 or 1 for each label, got {label!r} "
+                f"({type(label).__name__})."
+            )
+        if self._labels is not None and len(values) != self._labels:
+            raise ValueError(f"The model has {self._labels} labels, and {values} has {len(values)}.")
+        return [int(value) for value in values]
+
+    def decode_label(self, value: Any) -> Tensor:
+        """Return the label as a float tensor (L,)."""
+        return torch.tensor(value, dtype=torch.float32)

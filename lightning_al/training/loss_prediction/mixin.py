@@ -1,0 +1,433 @@
+"""Training a model together with a small network that predicts its loss."""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from lightning_al import _compat
+from lightning_al.functional.losses.loss_prediction import loss_prediction_loss
+from lightning_al.inference.calling import Forward
+from lightning_al.nn.loss_prediction import LossPrediction
+from lightning_al.training.loss_prediction.features import find_features, pooled_outputs, predict_losses
+from lightning_al.training.loss_prediction.options import LossPredictionOptions
+from lightning_al.training.loss_prediction.own_group import own_group
+from lightning_al.training.loss_prediction.sample_losses import SampleLosses
+from lightning_al.training.mixing_in import (
+    check_module,
+    check_order,
+    class_attributes,
+    fitting_trainer,
+    init_parameters,
+    training_trainer,
+    wrap_hook,
+)
+from lightning_al.training.sam.base import SAMBase
+
+_Base: type = LightningModule if TYPE_CHECKING else object
+_NAME = "loss_prediction"
+
+
+_NAMES = tuple(f.name for f in fields(LossPredictionOptions))
+
+
+@dataclass
+class _State:
+    options: LossPredictionOptions
+    running: set[str] = field(default_factory=set)
+    rate: float | None = None
+    """The learning rate that the module's group began with."""
+    trained: bool = False
+    """Whether the module's parameters were seen in an optimizer of this fit."""
+
+
+class LossPredictionMixin(_Base):
+    r"""Trains a LightningModule together with a network that predicts its loss: ``class Net(LossPredictionMixin, M)``.
+
+    The training half of learning loss (Yoo & Kweon, CVPR 2019) and of LPLgrad (Gul et al., 2024); the query half is
+    :class:`~lightning_al.acquisition.LearningLoss` or :class:`~lightning_al.acquisition.LPLGrad`. ``M`` stays as
+    written. What its ``training_step`` returns (the loss :math:`L`, or a dict with it) becomes
+    :math:`L + \lambda\, L_\mathrm{pred}(\hat\ell, \ell)`, with the losses :math:`\hat\ell_i` that
+    :class:`~lightning_al.nn.LossPrediction` predicts from feature maps, the real ones :math:`\ell_i` as constants, and
+    :func:`~lightning_al.functional.loss_prediction_loss`. From some epoch on the maps are detached, so that only the
+    module goes on learning from it.
+
+    The real losses are caught where ``training_step`` calls one of torch's loss functions, directly or as
+    ``nn.CrossEntropyLoss`` and the like. For a loss written by hand, override :meth:`losses_per_sample`.
+
+    The module is ``self.loss_prediction``. It is made once, before optimizers are, from one run of the model on two
+    samples (in a loop on samples of the pool, else on ``example_input_array`` or the first entry of a training batch),
+    or from the weights that are loaded. A module that you make yourself under this name, in ``__init__`` or
+    ``configure_model``, is taken as it is. Its parameters are the last group of the first optimizer that
+    ``configure_optimizers`` makes. Options that are lists over groups, in that optimizer's schedules, count this one.
+
+    With :class:`SAMMixin` or :class:`AutoSAMMixin`, in any order, both passes have both losses, and the module's
+    weights take part in the perturbation. Every option may also be a class attribute; a keyword that ``M``'s own
+    ``__init__`` takes goes to ``M``.
+
+    On several processes, pairs are made within each one's batch. Compiled layers hide what is inside of them: name the
+    compiled module itself, or layers outside of it.
+
+    Where this differs: the authors pair even batches only, and keep a second optimizer with its own schedule for the
+    module. The LPLgrad paper prints another loss and does not mention detaching; its code pairs and detaches, and never
+    steps the module's schedule: ``loss_lr=0.1, loss_weight_decay=5e-4, loss_scheduled=False``.
+
+    Args:
+        *args: Go to the module's own ``__init__``.
+        loss_layers: Names of the layers whose outputs the loss is predicted from, (B, C, ...) or (B, T, C); as
+            ``["net.layer1", "net.layer2"]``. Default: the last output of each of the last four resolutions, which are
+            ``layer1`` to ``layer4`` of a ResNet. They are averaged over positions. Padding is passed over where one of
+            torch's transformer layers is told of it (``src_key_padding_mask``); of other layers whose sequences are
+            padded, as long as the longest in the batch, the prediction would depend on the batch: name one that comes
+            after the model's own pooling.
+        loss_weight: :math:`\lambda`. Default 1.
+        loss_margin: Margin of the comparison. Default 1.
+        loss_variant: ``"pairs"`` (default), or ``"paper"``, our reading of the one printed in the LPLgrad paper.
+        loss_width: Outputs of the module's linear layers. Default 128.
+        loss_detach_after: Maps are detached in epochs whose index is above the whole part of this share of the epochs.
+            Default 0.6 (of 200 epochs, counted from 0: from 121 on). 1: never.
+        loss_lr: Learning rate of the module's group. Default: the optimizer's.
+        loss_weight_decay: Weight decay of the module's group. Default: the optimizer's.
+        loss_scheduled: Whether schedules change the learning rate of the module's group. Default ``True``.
+        **kwargs: Go to the module's own ``__init__``.
+
+    Raises:
+        TypeError: If the module stands before the mixin in the class statement.
+        ValueError: If an option is out of range; when the module is made, if a layer does not exist or does not run.
+
+    Example:
+        >>> from lightning_al.zoo import Classifier, SmallCNN
+        >>> class Net(LossPredictionMixin, Classifier):
+        ...     loss_width = 16
+        >>> model = Net(net=SmallCNN(width=4), num_classes=10, loss_weight=0.5)
+        >>> images = torch.zeros(2, 1, 12, 12)
+        >>> model.predict_losses(images).shape
+        torch.Size([2])
+        >>> model.loss_prediction.layers
+        ['net.features.2', 'net.features.6', 'net.features.10']
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        loss_layers: Sequence[str] | None = None,
+        loss_weight: float | None = None,
+        loss_margin: float | None = None,
+        loss_variant: Literal["pairs", "paper"] | None = None,
+        loss_width: int | None = None,
+        loss_detach_after: float | None = None,
+        loss_lr: float | None = None,
+        loss_weight_decay: float | None = None,
+        loss_scheduled: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        local = locals()
+        kwargs.update(self._loss_prediction_configure({name: local[name] for name in _NAMES}))
+        super().__init__(*args, **kwargs)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # Before other mixins wrap the hooks, so that SAM's two passes are around this.
+        if issubclass(cls, LightningModule):
+            check_order(cls, LossPredictionMixin)
+            for name, around in _HOOKS.items():
+                wrap_hook(cls, name, around, mark="_loss_prediction_around", running="_loss_prediction_running")
+            if "configure_model" in vars(cls):  # which Lightning calls only where it sees that a class has its own
+                vars(cls)["configure_model"].__dict__.pop("__wrapped__", None)
+        super().__init_subclass__(**kwargs)
+
+    # ---- what the user may call or override
+
+    @property
+    def loss_prediction_module(self) -> LossPrediction | None:
+        """The module, ``self.loss_prediction``, once it is made."""
+        module = getattr(self, _NAME, None)
+        if module is not None and not isinstance(module, LossPrediction):
+            raise TypeError(
+                f"{type(self).__name__}.{_NAME} is a {type(module).__name__}, and the mixin keeps its "
+                "`lightning_al.nn.LossPrediction` there. Rename yours."
+            )
+        return module
+
+    def losses_per_sample(self, caught: Tensor | None, output: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the loss of each sample in a training batch, (B,). Override it where the loss is written by hand.
+
+        Args:
+            caught: What torch's loss functions, called in ``training_step``, gave for each sample; ``None`` where none
+                of them counts in the loss.
+            output: What ``training_step`` returned. A dict may have come with anything, such as the losses.
+            *args: What ``training_step`` was called with: the batch first.
+            **kwargs: The same by keyword.
+
+        Raises:
+            MisconfigurationException: If none were caught.
+        """
+        if caught is None:
+            raise MisconfigurationException(
+                f"{type(self).__name__}.training_step calls no loss function of torch that counts in the loss it "
+                "returns, so the loss of each sample is not known. Override `losses_per_sample(self, caught, output, "
+                'batch, batch_idx)`; it may take them out of the dict that training_step returns: `output["losses"]`.'
+            )
+        return caught
+
+    def predict_losses(self, inputs: Any, forward: Forward | None = None) -> Tensor:
+        """Return the predicted loss of each sample, (B,), in ``eval()``; make the module first where there is none.
+
+        Args:
+            inputs: What the model is called with, samples first.
+            forward: ``forward(model, inputs) -> outputs``. Default: ``model(inputs)``.
+
+        Raises:
+            ValueError: If there is no module yet, and a layer does not exist, does not run, or gives no feature map.
+        """
+        if self.loss_prediction_module is None:
+            self._loss_prediction_make(inputs, forward)
+        module = self.loss_prediction_module
+        assert module is not None
+        return predict_losses(self, module, inputs, forward)
+
+    def on_first_inputs(self, inputs: Any, forward: Forward) -> None:
+        """Make the module, and see that it works. The loop calls it before the first fit, on samples of the pool.
+
+        Any model may have this hook, for what it makes of the data that it is to see; it must then be able to load the
+        weights of what was made.
+        """
+        self.predict_losses(inputs, forward)
+
+    # ---- options and the module
+
+    def _loss_prediction_configure(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Resolve the options, and return the given keywords that belong to the user's own ``__init__``."""
+        check_module(self, LossPredictionMixin)
+        given = {k: v for k, v in given.items() if v is not None}
+        theirs = {k: v for k, v in given.items() if k in init_parameters(type(self), LossPredictionMixin)}
+        found = class_attributes(type(self), LossPredictionMixin, _NAMES)
+        chosen = {name: value for name, (_, value) in found.items()}
+        chosen.update((k, v) for k, v in given.items() if k not in theirs)
+        self._loss_prediction_state = _State(LossPredictionOptions(**chosen))
+        return theirs
+
+    @property
+    def _loss_prediction(self) -> _State:
+        if "_loss_prediction_state" not in self.__dict__:  # an `__init__` may go past the mixin's
+            self._loss_prediction_configure({})
+        return self._loss_prediction_state
+
+    @property
+    def _loss_prediction_running(self) -> set[str]:
+        return self._loss_prediction.running
+
+    def _loss_prediction_make(self, inputs: Any, forward: Forward | None) -> None:
+        options = self._loss_prediction.options
+        features = find_features(self, inputs, forward, options.loss_layers)
+        example = features.example
+        # Parameters made in a predict pass would be of no use to training; others' draws must not change.
+        with torch.inference_mode(False), torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            module = LossPrediction(features.maps, features.sequences, width=options.loss_width)
+            module.to(example.device, example.dtype)
+        setattr(self, _NAME, module)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        inside = f"{prefix}{_NAME}."
+        own = {name.removeprefix(inside): value for name, value in state_dict.items() if name.startswith(inside)}
+        if own and self.loss_prediction_module is None:
+            with torch.random.fork_rng(devices=[]):
+                setattr(self, _NAME, LossPrediction.like(own).to(self.device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+# ---- hooks: each runs around the user's own, `call`
+
+
+def _configure_callbacks(self: LossPredictionMixin, call: Callable[..., Any]) -> Any:
+    """The first hook of a fit: refuse what would train wrongly, and be there when the optimizer is made."""
+    trainer = fitting_trainer(self)
+    if trainer is not None:
+        _check_fit(self, trainer)
+        _join_optimizer(self)
+    return call()
+
+
+def _check_fit(self: LossPredictionMixin, trainer: Trainer) -> None:
+    name, options = type(self).__name__, self._loss_prediction.options
+    if not self.automatic_optimization and not isinstance(self, SAMBase):
+        raise MisconfigurationException(
+            f"{name} drives its optimizer itself (`automatic_optimization = False`), so a loss added to what its "
+            "training_step returns would train nothing. Use automatic optimization, or SAMMixin."
+        )
+    if not hasattr(self.training_step, "_loss_prediction_around"):
+        raise MisconfigurationException(
+            f"`training_step` was replaced on the instance or on the class, past LossPredictionMixin. Define it in the "
+            f"body of {name} or of a class before it."
+        )
+    if options.loss_detach_after < 1 and (trainer.max_epochs is None or trainer.max_epochs < 0):
+        raise MisconfigurationException(
+            f"Features are detached after a share of the epochs (loss_detach_after={options.loss_detach_after}), and "
+            f"Trainer(max_epochs={trainer.max_epochs}) does not say how many there are. Set `max_epochs`, beside "
+            f"`max_steps` if need be, or `{name}(loss_detach_after=1.0)`, which never detaches."
+        )
+
+
+def _join_optimizer(self: LossPredictionMixin) -> None:
+    """Have the next call of ``configure_optimizers``, wherever it is defined, make the module's group.
+
+    On the instance, since the command line and the loop put theirs there.
+    """
+    before = vars(self).get("configure_optimizers")
+    original = self.configure_optimizers
+
+    @functools.wraps(original)
+    def configure_optimizers() -> Any:
+        if before is None:
+            self.__dict__.pop("configure_optimizers", None)
+        else:
+            self.__dict__["configure_optimizers"] = before
+        state, module = self._loss_prediction, self.loss_prediction_module
+        assert module is not None
+        named = {f"{_NAME}.{name}": p for name, p in module.named_parameters()}
+        options = state.options
+        own = {"lr": options.loss_lr, "weight_decay": options.loss_weight_decay}
+        with own_group(named, {k: v for k, v in own.items() if v is not None}) as made:
+            configured = original()
+        if not made:
+            raise MisconfigurationException(
+                f"{type(self).__name__}.configure_optimizers made no optimizer, which the parameters of the loss "
+                "prediction could join. Make it there, and not before."
+            )
+        state.rate, state.trained = made[0]["lr"], False
+        return configured
+
+    self.__dict__["configure_optimizers"] = configure_optimizers
+
+
+def _configure_model(self: LossPredictionMixin, call: Callable[..., Any]) -> None:
+    call()
+    trainer = fitting_trainer(self)
+    if trainer is None or self.loss_prediction_module is not None:
+        return
+    if isinstance(trainer.strategy, (FSDPStrategy, ModelParallelStrategy)):
+        raise MisconfigurationException(
+            f"{type(trainer.strategy).__name__} shards what `configure_model` prepares: make `self.loss_prediction = "
+            "lightning_al.nn.LossPrediction(...)` there, and shard it with the rest."
+        )
+    try:
+        with isolate_rng():
+            self._loss_prediction_make(*_example(self, trainer))
+    except (ValueError, MisconfigurationException):
+        raise
+    except Exception as error:
+        raise MisconfigurationException(
+            f"{type(self).__name__} could not be run once to find its feature maps ({error}). Set "
+            "`self.example_input_array` to what `forward` takes, or make `self.loss_prediction` yourself."
+        ) from error
+
+
+def _example(self: LossPredictionMixin, trainer: Trainer) -> tuple[Any, Forward | None]:
+    """Return inputs of the model and how it takes them."""
+    example = self.example_input_array
+    if example is None:
+        batch = _compat.first_samples(trainer)
+        if not isinstance(batch, (tuple, list)) or not batch:
+            raise MisconfigurationException(
+                f"What is in a training batch ({type(batch).__name__}) goes into {type(self).__name__}.forward? Set "
+                "`self.example_input_array`, or run a loop, which has a `task=`."
+            )
+        return _like_weights(self, batch[0]), None
+
+    def forward(model: Any, inputs: Any) -> Any:
+        if isinstance(inputs, dict):
+            return model(**inputs)
+        return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+
+    return _like_weights(self, example), forward
+
+
+def _like_weights(self: LossPredictionMixin, inputs: Any) -> Any:
+    """Move inputs to the model's device, and floats to its precision: the Trainer has converted neither yet."""
+    dtypes = [p.dtype for p in self.parameters() if p.is_floating_point()]
+
+    def convert(t: Tensor) -> Tensor:
+        return t.to(self.device, dtypes[0]) if dtypes and t.is_floating_point() else t.to(self.device)
+
+    return pytree.tree_map_only(Tensor, convert, inputs)
+
+
+def _training_step(self: LossPredictionMixin, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    trainer, state = training_trainer(self), self._loss_prediction
+    if trainer is None:
+        return call(*args, **kwargs)
+    module, options = self.loss_prediction_module, state.options
+    assert module is not None
+    if not state.trained:
+        _check_trained(self, trainer, module)
+        state.trained = True
+    if not options.loss_scheduled:
+        _hold_rate(trainer, module, state.rate)
+    with pooled_outputs(self, module) as features, SampleLosses() as watched:
+        output = call(*args, **kwargs)
+    loss = output.get("loss") if isinstance(output, Mapping) else output
+    if not isinstance(loss, Tensor):
+        raise MisconfigurationException(
+            f"{type(self).__name__}.training_step returned {_kind(output)}, so there is no loss to add the predicted"
+            ' one\'s to. Return a Tensor, or a dict with it under "loss"; to pass over a batch, 0 times the loss.'
+        )
+    losses = self.losses_per_sample(watched.of(loss), output, *args, **kwargs)
+    maps = features()
+    if _detaches(trainer, options.loss_detach_after):
+        maps = {name: pooled.detach() for name, pooled in maps.items()}
+    predicted = module(maps)
+    if losses.shape != predicted.shape:
+        raise MisconfigurationException(
+            f"The features are of {len(predicted)} samples and there are losses of shape {tuple(losses.shape)}."
+            " Override `losses_per_sample` to return one for each sample of the last forward pass."
+        )
+    auxiliary = loss_prediction_loss(predicted, losses, margin=options.loss_margin, variant=options.loss_variant)
+    total = loss + options.loss_weight * auxiliary
+    return {**output, "loss": total} if isinstance(output, Mapping) else total
+
+
+def _check_trained(self: LossPredictionMixin, trainer: Trainer, module: LossPrediction) -> None:
+    stepped = {id(p) for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"]}
+    ours = {id(p) for p in module.parameters()}
+    # Under strategies that shard, an optimizer may have other tensors for all of them.
+    if not ours & stepped and any(id(p) in stepped for p in self.parameters()):
+        raise MisconfigurationException(
+            f"The optimizer that {type(self).__name__}.configure_optimizers returned does not have the parameters of "
+            "the loss prediction, which joined the first one that it made. Make the returned one first, or on the "
+            "groups of the other (`other.param_groups`)."
+        )
+
+
+def _detaches(trainer: Trainer, after: float) -> bool:
+    # 0.57 of 100 epochs are 56.99999999999999 of them.
+    return after < 1 and trainer.current_epoch > math.floor(after * (trainer.max_epochs or 0) + 1e-9)
+
+
+def _kind(output: Any) -> str:
+    if isinstance(output, Mapping):
+        return f"a dict with the keys {sorted(output)}"
+    return "None" if output is None else f"a {type(output).__name__}"
+
+
+def _hold_rate(trainer: Trainer, module: LossPrediction, rate: float | None) -> None:
+    """Set the learning rate of the module's group back, whatever schedules made of it since the last step."""
+    first = next(module.parameters())
+    for optimizer in trainer.optimizers:
+        for group in optimizer.param_groups:
+            if any(p is first for p in group["params"]):
+                group["lr"] = rate
+
+
+_HOOKS: dict[str, Callable[..., Any]] = {
+    "training_step": _training_step,
+    "configure_model": _configure_model,
+    "configure_callbacks": _configure_callbacks,
+}

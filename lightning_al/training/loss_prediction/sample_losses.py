@@ -1,0 +1,108 @@
+"""The loss of each sample in a ``training_step`` that returns one number for the batch."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from lightning_al.inference.precision import at_least_float32
+
+
+def _with_reduction() -> dict[Callable[..., Any], inspect.Signature]:
+    """The loss functions of torch: those that reduce over a batch, and can be told not to."""
+    found: dict[Callable[..., Any], inspect.Signature] = {}
+    for name, function in vars(F).items():
+        if inspect.isfunction(function) and not name.startswith("_"):
+            signature = inspect.signature(function)
+            if "reduction" in signature.parameters:
+                found[function] = signature
+    return found
+
+
+_LOSSES = _with_reduction()
+
+
+class _Call(NamedTuple):
+    value: Tensor
+    """What the call returned, with its graph."""
+    each: Tensor
+    """The same without reduction, (B, ...), detached."""
+    reduction: str
+
+
+class SampleLosses(TorchFunctionMode):
+    """Watches the calls of torch's loss functions (``cross_entropy``, ``mse_loss`` ..., and the modules of them).
+
+    What the calls gave is made out per sample, and weighted by how much each counts in the loss of the batch, so that
+    class weights, label smoothing, ``reduction="sum"``, mixed labels and sums of several losses are as they are meant;
+    what does not count, such as a metric, is left out.
+
+    Example:
+        >>> logits, y = torch.tensor([[2.0, 0.0], [0.0, 0.0]], requires_grad=True), torch.tensor([0, 1])
+        >>> with SampleLosses() as watched:
+        ...     loss = 2 * F.cross_entropy(logits, y) + logits.square().sum()
+        >>> watched.of(loss)
+        tensor([0.2539, 1.3863])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[_Call] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        value = func(*args, **kwargs)
+        if func in _LOSSES and isinstance(value, Tensor) and value.requires_grad:
+            given = _LOSSES[func].bind(*args, **kwargs)
+            given.apply_defaults()
+            options = given.arguments
+            reduction = _reduction(options)
+            options.update({k: v for k, v in _UNREDUCED.items() if k in options})
+            with torch.no_grad():
+                each = value.detach() if reduction == "none" else func(*given.args, **given.kwargs)
+            if each.ndim:
+                self.calls.append(_Call(value, at_least_float32(each), reduction))
+        return value
+
+    def of(self, loss: Tensor) -> Tensor | None:
+        """Return the loss of each sample, (B,), such that their mean is what the calls make of ``loss``.
+
+        Averaged over pixels or tokens as the call itself does, but for weights among them. ``None`` where no call
+        counts in ``loss``.
+        """
+        calls = self.calls
+        if not calls or not loss.requires_grad:
+            return None
+        shares = torch.autograd.grad(loss, [c.value for c in calls], retain_graph=True, allow_unused=True)
+        total: Tensor | None = None
+        for call, share in zip(calls, shares, strict=True):
+            if share is None:
+                continue
+            per_sample = _per_sample(call, share.to(call.each.dtype))
+            if total is not None and len(total) != len(per_sample):
+                return None
+            total = per_sample if total is None else total + per_sample
+        return total
+
+
+_UNREDUCED = {"reduction": "none", "size_average": None, "reduce": None}
+
+
+def _reduction(options: dict[str, Any]) -> str:
+    old = options.get("size_average"), options.get("reduce")  # deprecated, still taken
+    if old == (None, None):
+        return str(options["reduction"])
+    return "none" if old[1] is False else "sum" if old[0] is False else "mean"
+
+
+def _per_sample(call: _Call, share: Tensor) -> Tensor:
+    """The part of each sample in the batch's loss, times the size of the batch."""
+    each, size = call.each, len(call.each)
+    if call.reduction == "mean":
+        return share * each.reshape(size, -1).mean(1)
+    total = (share * each).reshape(size, -1).sum(1)
+    return total if call.reduction == "batchmean" else size * total

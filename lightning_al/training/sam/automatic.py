@@ -1,0 +1,106 @@
+"""Sharpness-aware minimization inside automatic optimization."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Literal
+
+from lightning_al.training.mixing_in import training_trainer
+from lightning_al.training.sam.base import MicroBatch, SAMBase, loss_of, unsynced
+from lightning_al.training.sam.manual import _MANUAL_ONLY
+from lightning_al.training.sam.options import SAMOptions
+
+
+class AutoSAMMixin(SAMBase):
+    r"""Trains a LightningModule with SAM inside automatic optimization: ``class Net(AutoSAMMixin, MyModule)``.
+
+    As :class:`SAMMixin`, but accumulation and clipping are the Trainer's
+    (``Trainer(accumulate_grad_batches=4, gradient_clip_val=1.0)``), and so are the schedulers. The closure that
+    Lightning hands to ``optimizer_step`` gives the gradient at :math:`\theta`; all batches of the window are then run
+    again at :math:`\theta + \epsilon`. An ``optimizer_step`` of the user's keeps working if it passes its
+    ``optimizer_closure`` on, or calls it.
+
+    Args:
+        *args: Go to the module's own ``__init__``.
+        rho: As in :class:`SAMMixin`, like all that follow.
+        perturbation: ``"sam"`` or ``"asam"``.
+        p: Norm of the ball for ``"sam"``.
+        eta: Added to ``|θ|`` for ``"asam"``.
+        scope: ``"all"`` or ``"weights"``, for ``"asam"``.
+        ascent: ``"global"`` or ``"per_rank"``.
+        running_stats: ``"first"`` or ``"both"``.
+        same_noise: Draw the same dropout masks in both passes.
+        **kwargs: Go to the module's own ``__init__``.
+
+    Raises:
+        TypeError: If the module drives its optimizer itself, or stands before the mixin in the class statement.
+        ValueError: If an option is out of range.
+
+    Example:
+        >>> from lightning.pytorch.demos.boring_classes import BoringModel
+        >>> class Net(AutoSAMMixin, BoringModel):
+        ...     perturbation = "asam"
+        >>> Net(rho=0.5).automatic_optimization
+        True
+    """
+
+    _sam_hooks = ("training_step", "configure_callbacks", "optimizer_step")
+    _sam_automatic = True
+    _sam_names = tuple(f.name for f in fields(SAMOptions) if f.name not in _MANUAL_ONLY)
+
+    def __init__(
+        self,
+        *args: Any,
+        rho: float | None = None,
+        perturbation: Literal["sam", "asam"] | None = None,
+        p: float | None = None,
+        eta: float | None = None,
+        scope: Literal["all", "weights"] | None = None,
+        ascent: Literal["global", "per_rank"] | None = None,
+        running_stats: Literal["first", "both"] | None = None,
+        same_noise: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        local = locals()
+        kwargs.update(self._sam_configure({name: local[name] for name in self._sam_names}))
+        super().__init__(*args, **kwargs)
+
+    def _around_training_step(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Remember the batch for the second pass."""
+        trainer, state = training_trainer(self), self._sam
+        if trainer is None or state.sam_pass == 1:
+            return call(*args, **kwargs)
+        if trainer.fit_loop.batch_idx % trainer.accumulate_grad_batches == 0:
+            state.window.clear()  # of an epoch that was cut short
+        noise = self._sam_noise()
+        output = call(*args, **kwargs)
+        if loss_of(output, trainer) is not None:
+            state.window.append(MicroBatch(args, kwargs, noise))
+        return output
+
+    def _around_optimizer_step(
+        self,
+        call: Callable[..., Any],
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> Any:
+        trainer, state = training_trainer(self), self._sam
+        if trainer is None or optimizer_closure is None:
+            return call(epoch, batch_idx, optimizer, optimizer_closure)
+        strategy, raw_optimizer = trainer.strategy, trainer.optimizers[0]
+
+        def closure() -> Any:
+            with unsynced(strategy, block=state.options.ascent == "per_rank"):
+                loss = optimizer_closure()
+            if state.window:
+                with self._sam_second():
+                    self.optimizer_zero_grad(epoch, batch_idx, raw_optimizer)
+                    self._sam_replay(
+                        strategy.training_step,
+                        lambda loss: strategy.backward(loss, raw_optimizer),
+                        trainer.accumulate_grad_batches,
+                    )
+            return loss
+
+        return call(epoch, batch_idx, optimizer, closure)

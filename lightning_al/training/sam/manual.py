@@ -1,0 +1,166 @@
+"""Sharpness-aware minimization for a LightningModule: by manual optimization, or inside automatic optimization."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Literal
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+
+from lightning_al.training.mixing_in import training_trainer
+from lightning_al.training.sam.base import MicroBatch, SAMBase, is_last_batch, loss_of, unsynced
+from lightning_al.training.sam.options import SAMOptions
+from lightning_al.training.sam.schedules import is_one_optimizer, step_schedules, take_monitors
+
+_MANUAL_ONLY = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
+
+
+class SAMMixin(SAMBase):
+    r"""Trains a LightningModule with SAM by manual optimization: ``class Net(SAMMixin, MyModule)``.
+
+    ``MyModule`` stays as written for automatic optimization, with one optimizer. Its ``training_step`` runs at
+    :math:`\theta` and again at :math:`\theta + \epsilon`; the optimizer steps from exactly :math:`\theta` with the
+    second gradient, once per batch (or window of batches), so ``global_step`` and ``max_steps`` mean what they
+    always mean. Schedulers are stepped as automatic optimization would. The second pass logs nothing and leaves
+    torchmetrics, and by default all buffers (BatchNorm's running statistics), as the first left them; what else
+    should not happen twice, guard with ``if self.sam_pass == 0``. ``on_after_backward`` runs in both passes. A window
+    in which every ``training_step`` returned ``None`` makes no step.
+
+    Every option may also be a class attribute: ``class Net(SAMMixin, MyModule): rho = 0.1``. A keyword that
+    ``MyModule``'s own ``__init__`` takes too goes to ``MyModule``; set SAM's as a class attribute then.
+
+    Args:
+        *args: Go to the module's own ``__init__``.
+        rho: Radius of the perturbation, > 0. Default 0.05.
+        perturbation: ``"sam"`` (Foret 2020, default) or ``"asam"`` (Kwon 2021).
+        p: Norm of the ball for ``"sam"``, > 1. Default 2.
+        eta: Added to ``|θ|`` for ``"asam"``. Default 0.
+        scope: For ``"asam"``: ``"all"`` (default) scales every parameter by ``T = |θ| + η``; ``"weights"`` takes
+            ``T = 1`` where the name does not contain "weight", as the ASAM authors' code.
+        ascent: ``"global"`` (default): one direction from the gradient of all ranks; ``"per_rank"``: each rank its own
+            (m-sharpness), under DDP.
+        running_stats: ``"first"`` (default): only the first pass updates BatchNorm's statistics and other buffers;
+            ``"both"``: both do.
+        same_noise: Draw the same dropout masks in both passes. Default ``False``.
+        accumulate_grad_batches: Batches per step; both passes see the whole window. Default 1. The Trainer does not
+            know of it: divide ``trainer.estimated_stepping_batches`` by it where a schedule counts steps.
+        gradient_clip_val: Clips the second gradient; ``None`` (default) or 0: not.
+        gradient_clip_algorithm: ``"norm"`` (default) or ``"value"``.
+        **kwargs: Go to the module's own ``__init__``.
+
+    Raises:
+        TypeError: If the module drives its optimizer itself, or stands before the mixin in the class statement.
+        ValueError: If an option is out of range.
+
+    Example:
+        >>> from lightning.pytorch.demos.boring_classes import BoringModel
+        >>> class Net(SAMMixin, BoringModel):
+        ...     rho = 0.1
+        >>> Net().automatic_optimization, Net(perturbation="asam", gradient_clip_val=1.0).sam_pass
+        (False, 0)
+    """
+
+    _sam_hooks = (
+        "training_step",
+        "configure_callbacks",
+        "configure_optimizers",
+        "on_before_optimizer_step",
+        "on_train_epoch_end",
+        "on_validation_model_zero_grad",
+    )
+    _sam_automatic = False
+    _sam_names = tuple(f.name for f in fields(SAMOptions))
+
+    def __init__(
+        self,
+        *args: Any,
+        rho: float | None = None,
+        perturbation: Literal["sam", "asam"] | None = None,
+        p: float | None = None,
+        eta: float | None = None,
+        scope: Literal["all", "weights"] | None = None,
+        ascent: Literal["global", "per_rank"] | None = None,
+        running_stats: Literal["first", "both"] | None = None,
+        same_noise: bool | None = None,
+        accumulate_grad_batches: int | None = None,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: Literal["norm", "value"] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        local = locals()
+        kwargs.update(self._sam_configure({name: local[name] for name in self._sam_names}))
+        super().__init__(*args, **kwargs)
+
+    def _around_training_step(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        trainer, state = training_trainer(self), self._sam
+        if trainer is None:
+            return call(*args, **kwargs)
+        self._sam_step_plateaus()
+        n, batch_idx = state.options.accumulate_grad_batches, trainer.fit_loop.batch_idx
+        if batch_idx % n == 0:
+            state.window.clear()  # of an epoch that was cut short
+        steps = (batch_idx + 1) % n == 0 or is_last_batch(trainer)
+        optimizer: Any = self.optimizers()
+        if not is_one_optimizer(optimizer):
+            raise MisconfigurationException(f"SAM needs exactly one optimizer, got {len(optimizer)}.")
+
+        noise = self._sam_noise()
+        with unsynced(trainer.strategy, block=not steps or state.options.ascent == "per_rank"):
+            output = call(*args, **kwargs)
+            loss = loss_of(output, trainer)
+            if loss is not None:
+                if not state.window:
+                    optimizer.zero_grad()
+                self.manual_backward(loss / n)
+                state.window.append(MicroBatch(args, kwargs, noise))
+        if steps and state.window:
+            with self._sam_second():
+                optimizer.zero_grad()
+                self._sam_replay(call, self.manual_backward, n)
+            optimizer.step()
+            step_schedules(self, state.monitors, "step", plateau=False, count=batch_idx + 1)
+            state.plateau_due = batch_idx + 1
+        if is_last_batch(trainer):
+            step_schedules(self, state.monitors, "epoch", plateau=False, count=trainer.current_epoch + 1)
+        return output
+
+    def _around_configure_optimizers(self, call: Callable[..., Any]) -> Any:
+        state = self._sam
+        configured, state.monitors = take_monitors(call())
+        state.plateau_due = 0
+        return configured
+
+    def _around_on_before_optimizer_step(self, call: Callable[..., Any], optimizer: Any) -> None:
+        """Clip after the user's hook and after the scaler has unscaled, as automatic optimization does."""
+        call(optimizer)
+        options = self._sam.options
+        if options.gradient_clip_val:
+            self.clip_gradients(optimizer, options.gradient_clip_val, options.gradient_clip_algorithm)
+
+    def _around_on_validation_model_zero_grad(self, call: Callable[..., Any]) -> None:
+        """Keep what a window has gathered when a validation comes in between; Lightning does not know our window."""
+        if not self._sam.window:
+            call()
+
+    def _around_on_train_epoch_end(self, call: Callable[..., Any]) -> None:
+        call()
+        self._sam_step_plateaus()
+        trainer = self.trainer
+        if is_last_batch(trainer) and not trainer.fit_loop.restarting:
+            step_schedules(self, self._sam.monitors, "epoch", plateau=True, count=trainer.current_epoch + 1)
+
+    def _sam_step_plateaus(self) -> None:
+        """Step the schedulers that watch a metric at steps: before the next batch, after a validation in between."""
+        state = self._sam
+        if state.plateau_due:
+            count, state.plateau_due = state.plateau_due, 0
+            step_schedules(self, state.monitors, "step", plateau=True, count=count)
+
+    def _sam_check_trainer(self, trainer: Trainer) -> None:
+        for name, off in (("gradient_clip_val", (None, 0)), ("accumulate_grad_batches", (1,))):
+            value = getattr(trainer, name)
+            if value not in off:
+                raise MisconfigurationException(
+                    f"SAMMixin optimizes manually, where Lightning does not support Trainer({name}={value}). Write"
+                    f" `{type(self).__name__}({name}={value})` instead, or use AutoSAMMixin."
+                )

@@ -1,0 +1,82 @@
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given
+
+from lightning_al import Pool
+from lightning_al.distributed.randomness import generator
+
+
+def test_states_move_as_asked_and_told():
+    pool = Pool(6)
+    pool.ask([4, 2])
+    assert pool.counts() == (4, 2, 0, 0)
+    pool.label([2, 0])  # 0 was never asked for: welcome
+    pool.skip([4])
+    assert pool.labelled.tolist() == [2, 0]
+    assert pool.skipped.tolist() == [4]
+    assert pool.unlabelled.tolist() == [1, 3, 5]
+    assert pool.pending.tolist() == []
+    pool.label([2])  # told again: keeps its place
+    assert pool.labelled.tolist() == [2, 0]
+    pool.skip([2])  # a label is never lost to a late "skip"
+    assert pool.is_labelled(2)
+    pool.label([4])  # a declined sample may be told later
+    assert pool.labelled.tolist() == [2, 0, 4]
+    assert "3 labelled" in repr(pool)
+
+
+@pytest.mark.parametrize("state", ["pending", "labelled", "skipped"])
+def test_only_unlabelled_can_be_asked(state):
+    pool = Pool(3)
+    {"pending": pool.ask, "labelled": pool.label, "skipped": pool.skip}[state]([1])
+    with pytest.raises(ValueError, match=f"1 is {state}"):
+        pool.ask([0, 1])
+    assert 0 in pool.unlabelled.tolist()  # nothing changed
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "words"),
+    [
+        ([0, 0], ValueError, r"\[0\] more than once"),
+        ([5], IndexError, r"between 0 and 4, got \[5\]"),
+        ([-1], IndexError, "between 0 and 4"),
+        ([1.0], TypeError, "must be integers, got 1.0"),
+        ([True], TypeError, "must be integers, got True"),
+        (["1"], TypeError, "must be integers"),
+    ],
+)
+def test_bad_indices_are_refused(bad, error, words):
+    for method in ("ask", "label", "skip"):
+        with pytest.raises(error, match=words):
+            getattr(Pool(5), method)(bad)
+
+
+def test_negative_size_is_refused():
+    with pytest.raises(ValueError, match="got -1"):
+        Pool(-1)
+
+
+@given(n=st.integers(0, 40), taken=st.sets(st.integers(0, 39)), size=st.none() | st.integers(0, 50))
+def test_candidates_are_distinct_unlabelled_and_seeded(n, taken, size):
+    pool = Pool(n)
+    pool.label([i for i in taken if i < n])
+    drawn = pool.candidates(size, generator=generator(0, "t"))
+    again = pool.candidates(size, generator=generator(0, "t"))
+    assert torch.equal(drawn, again)
+    left = set(range(n)) - taken
+    assert len(set(drawn.tolist())) == len(drawn) == min(len(left), len(left) if size is None else size)
+    assert set(drawn.tolist()) <= left
+
+
+def test_candidates_do_not_follow_the_data_set():
+    assert Pool(100).candidates(generator=generator(0)).tolist() != list(range(100))
+
+
+def test_cost_is_one_and_can_be_overridden():
+    class Priced(Pool):
+        def cost(self, unit):
+            return 0.5 * unit
+
+    assert Pool(3).cost(2) == 1.0
+    assert Priced(3).cost(2) == 1.0 * 0.5 * 2

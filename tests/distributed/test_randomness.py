@@ -1,0 +1,99 @@
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_al.distributed.randomness import Race, derive_seed, generator, seed_global
+
+
+def test_every_part_of_the_key_matters():
+    keys = [(0, 1, "a"), (1, 1, "a"), (0, 2, "a"), (0, 1, "b"), (0, "1", "a"), (0, 1, "a", 0)]
+    seeds = [derive_seed(*k) for k in keys]
+    assert len(set(seeds)) == len(keys)
+    assert all(0 <= s < 2**63 for s in seeds)
+
+
+def test_seeds_are_the_same_in_every_process_and_version():
+    assert (
+        derive_seed(0, 1, "select")
+        == int.from_bytes(__import__("hashlib").sha256(b"(0, 1, 'select')").digest()[:8], "big") // 2
+    )
+
+
+def test_generator_leaves_the_global_state_alone():
+    before = torch.get_rng_state()
+    torch.rand(3, generator=generator(1, "x"))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_seed_global_seeds_all_three():
+    def draw():
+        return random.random(), np.random.rand(), float(torch.rand(()))
+
+    seed_global(3, "x")
+    first = draw()
+    draw()
+    seed_global(3, "x")
+    assert draw() == first
+    seed_global(4, "x")
+    assert draw() != first
+
+
+def splitmix(z):
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % 2**64
+    return z ^ (z >> 31)
+
+
+def test_the_race_is_splitmix64_by_the_book():
+    """Over more than one block of ids, small, large and negative."""
+    gamma = 0x9E3779B97F4A7C15
+    ids = torch.cat([torch.arange(70_000), torch.tensor([2**62, 2**63 - 1, -5])])
+    race = Race(torch.Generator().manual_seed(3), ids)
+    seed = int(torch.randint(-(2**63), 2**63 - 1, (), generator=torch.Generator().manual_seed(3)))
+    for draw in (0, 1, 999):
+        times = race.exponentials(draw)
+        for i in (0, 1, 32_767, 32_768, 69_999, 70_000, 70_001, 70_002):
+            state = splitmix((int(ids[i]) * gamma + seed) % 2**64)
+            u = ((splitmix((state + (draw + 1) * gamma) % 2**64) >> 12) + 0.5) / 2**52
+            assert float(times[i]) == pytest.approx(-math.log(u), rel=1e-14)
+
+
+def test_race_times_are_independent_and_exponential():
+    n = 200_000
+    race = Race(torch.Generator().manual_seed(0), torch.arange(n))
+    draws = [race.exponentials(d).clone() for d in range(4)]
+    for times in draws:
+        assert times.min() > 0
+        edges = -(1 - torch.arange(101, dtype=torch.float64) / 100).log()  # a hundred equally likely bins
+        counts = torch.histogram(times, edges.clamp(max=1e9)).hist
+        assert float((counts - n / 100).square().sum() / (n / 100)) < 149  # chi-square, 99 degrees, p = 0.001
+        assert abs(float(torch.corrcoef(torch.stack([times[1:], times[:-1]]))[0, 1])) < 4 / n**0.5  # id by id
+    between = torch.corrcoef(torch.stack(draws)) - torch.eye(4)
+    other = Race(torch.Generator().manual_seed(1), torch.arange(n)).exponentials(0)
+    assert float(between.abs().max()) < 4 / n**0.5  # draw by draw
+    assert abs(float(torch.corrcoef(torch.stack([draws[0], other]))[0, 1])) < 4 / n**0.5  # seed by seed
+    bits = (-draws[0]).exp()  # the uniforms: their leading bits, each fair
+    for bit in range(1, 20):
+        assert abs(float((bits * 2**bit).floor().remainder(2).mean()) - 0.5) < 4 * 0.5 / n**0.5
+
+
+def test_race_winners_follow_the_weights():
+    weights = torch.tensor([0.0, 1.0, 2.0, 5.0, 12.0], dtype=torch.float64)
+    n = 4000
+    race = Race(torch.Generator().manual_seed(2), torch.tensor([3, 14, 15, 92, 65]))
+    counts = torch.bincount(
+        torch.tensor([int((weights / race.exponentials(draw)).argmax()) for draw in range(n)]), minlength=5
+    )
+    expected = n * weights[1:] / weights.sum()
+    assert counts[0] == 0
+    assert float(((counts[1:] - expected).square() / expected).sum()) < 16.3  # chi-square, 3 degrees, p = 0.001
+
+
+def test_a_race_takes_one_number_from_its_generator():
+    a, b = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    Race(a, torch.arange(3)), Race(b, torch.arange(500))
+    assert torch.equal(torch.rand(3, generator=a), torch.rand(3, generator=b))
+    assert Race(a, torch.arange(0)).exponentials(0).shape == (0,)

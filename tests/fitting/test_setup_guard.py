@@ -1,0 +1,133 @@
+"""A module whose `setup` makes or draws its layers, at every stage."""
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+
+from lightning_al import ActiveLearningLoop
+from lightning_al.acquisition import QueryByCommittee, Random
+from lightning_al.fitting.setup_guard import weights_kept_in_setup
+from tests.helpers.projects import Data, Net, make_trainer, picks
+
+
+class Makes(Net):
+    """Makes its layers anew whenever it is set up."""
+
+    def setup(self, stage):
+        self.net = nn.Linear(4, 3).double()
+
+
+class Draws(Net):
+    """Draws its weights anew whenever it is set up, in the tensors that it has."""
+
+    def setup(self, stage):
+        for layer in self.net:
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+
+
+class Watch(L.Callback):
+    def __init__(self):
+        self.starts, self.ends = [], []
+
+    def on_round_start(self, trainer, pl_module, loop):
+        pass
+
+    def on_train_start(self, trainer, pl_module):
+        self.starts.append(torch.cat([p.detach().flatten() for p in pl_module.parameters()]))
+
+    def on_train_end(self, trainer, pl_module):
+        self.ends.append(torch.cat([p.detach().flatten() for p in pl_module.parameters()]))
+
+
+@pytest.mark.parametrize("acquisition", [None, Random()])
+@pytest.mark.parametrize("model", [Makes, Draws])
+@pytest.mark.parametrize("reset", ["initial", "warm"])
+def test_what_was_fitted_is_evaluated_and_scored(tmp_path, model, reset, acquisition):
+    """Layers made for `validate` and `predict` had other weights, and picks came from those."""
+    watch, net = Watch(), model()
+    loop = ActiveLearningLoop(net, Data(), initial=8, query_size=4, rounds=2, reset=reset, dirpath=tmp_path / "c")
+    history = loop.run(make_trainer(tmp_path, watch, acquisition=acquisition))
+    assert len(watch.ends) == 3
+    for number in (1, 2):
+        assert torch.equal(watch.starts[number], watch.starts[0] if reset == "initial" else watch.ends[number - 1])
+    assert torch.equal(torch.cat([p.flatten() for p in net.parameters()]), watch.ends[-1])
+    x, y = loop.datamodule.held_out.tensors
+    assert history[-1].metrics["val_acc"] == pytest.approx(float((net.eval()(x).argmax(1) == y).double().mean()))
+    assert "setup" not in vars(net)
+
+
+def test_a_setup_of_its_own_is_no_other_campaign(tmp_path):
+    class Counts(Net):
+        stages = []
+
+        def setup(self, stage):
+            self.stages.append(getattr(stage, "value", stage))
+
+    def run(folder, model):
+        loop = ActiveLearningLoop(model, Data(), initial=8, query_size=4, rounds=1, dirpath=tmp_path / folder)
+        return picks(loop.run(make_trainer(tmp_path)))
+
+    assert run("a", Counts()) == run("b", Net())
+    assert Counts.stages.count("fit") == 3  # at the start, and in each round
+
+
+def test_the_first_call_may_change_weights():
+    model = Draws()
+    before = model.net[0].weight.clone()
+    with weights_kept_in_setup(model):
+        model.setup("fit")
+        first = model.net[0].weight.clone()
+        model.setup("validate")
+        assert torch.equal(model.net[0].weight, first)
+    assert not torch.equal(first, before)
+    model.setup("validate")
+    assert not torch.equal(model.net[0].weight, first)
+
+
+def test_layers_that_change_their_shape_are_an_error():
+    class Grows(Net):
+        def setup(self, stage):
+            self.net = nn.Linear(4, 4 if stage == "fit" else 3)
+
+    model = Grows()
+    with weights_kept_in_setup(model), pytest.raises(RuntimeError, match="size mismatch"):
+        model.setup("fit")
+        model.setup("validate")
+
+
+class Thaws(Net):
+    """Trains its head first, and its body, in training mode, from epoch 1."""
+
+    def __init__(self):
+        super().__init__(dropout=0.5)
+        self.net[0].requires_grad_(False)
+        self.net[3].eval()
+        self.seen = []
+
+    def on_train_epoch_start(self):
+        if self.current_epoch == 1:
+            self.net[0].requires_grad_(True)
+            self.net[3].train()
+        self.seen.append((self.current_epoch, self.net[0].weight.requires_grad, self.net[3].training))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.05)
+
+
+@pytest.mark.parametrize("reset", ["initial", "warm", "continue", "fresh"])
+def test_what_was_frozen_is_frozen_again_in_the_next_round(tmp_path, reset):
+    """Later rounds began with what the first had thawed."""
+    model = Thaws()
+    loop = ActiveLearningLoop(model, Data(), initial=8, query_size=4, rounds=2, reset=reset, dirpath=tmp_path / "c")
+    loop.run(make_trainer(tmp_path))
+    assert model.seen == [(0, False, False), (1, True, True)] * 3
+
+
+def test_members_of_a_committee_begin_frozen_too(tmp_path):
+    model = Thaws()
+    loop = ActiveLearningLoop(model, Data(), initial=8, query_size=4, rounds=1, dirpath=tmp_path / "c")
+    loop.run(make_trainer(tmp_path, acquisition=QueryByCommittee(members=2)))
+    assert len(model.seen) > 4
+    assert model.seen == [(0, False, False), (1, True, True)] * (len(model.seen) // 2)

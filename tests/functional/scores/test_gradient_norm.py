@@ -1,0 +1,186 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_al import functional as F_al
+from lightning_al.functional.scores.gradient_norm import LOSSES, NORMS, check_gradient_norm
+from tests.helpers import reference
+from tests.helpers.models import NAMES, B, C, case, randn, seeded, take
+from tests.helpers.ways import WAYS, only
+
+EXACT = {"rtol": 1e-9, "atol": 1e-9}
+
+
+def own_loss(z):
+    return z.flatten(1).square().sum(1).sqrt()
+
+
+EVERY_LOSS = [*LOSSES, own_loss]
+
+
+@pytest.mark.parametrize("mode", WAYS)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("loss", EVERY_LOSS)
+@pytest.mark.parametrize("name", ["batch norm", "dense", "pytree inputs"])
+def test_every_option_equals_the_loop(name, loss, norm, mode, monkeypatch):
+    net, x, forward, _ = case(name)
+    got = F_al.gradient_norm(net, x, loss=loss, norm=norm, forward=forward, max_bytes=only(mode, monkeypatch))
+    assert got.shape == (B,)
+    assert got.dtype == torch.float64
+    assert not got.requires_grad
+    torch.testing.assert_close(got, reference.gradient_norm(net, x, loss, norm, forward), **EXACT)
+
+
+@pytest.mark.parametrize("mode", WAYS)
+@pytest.mark.parametrize("loss", ["entropy", "expected_norm"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_model_equals_the_loop(name, loss, mode, monkeypatch):
+    net, x, forward, _ = case(name)
+    got = F_al.gradient_norm(net, x, loss=loss, norm="tensor_sum", forward=forward, max_bytes=only(mode, monkeypatch))
+    torch.testing.assert_close(got, reference.gradient_norm(net, x, loss, "tensor_sum", forward), **EXACT)
+    assert got.max() - got.min() > 1e-4
+
+
+def test_the_options_differ():
+    net, x, *_ = case("batch norm")
+    scores = {(a, n): F_al.gradient_norm(net, x, loss=a, norm=n) for a in EVERY_LOSS for n in NORMS}
+    for norm in NORMS:
+        torch.testing.assert_close(scores["entropy", norm], scores["expected_loss", norm], rtol=0, atol=0)
+        del scores["expected_loss", norm]
+    values = list(scores.values())
+    for i, a in enumerate(values):
+        assert all((a - b).abs().max() > 1e-3 for b in values[:i])
+
+
+def test_entropy_and_the_global_norm_are_the_defaults():
+    net, x, *_ = case("layer norm")
+    assert torch.equal(F_al.gradient_norm(net, x), F_al.gradient_norm(net, x, loss="entropy", norm="global"))
+
+
+def test_expected_loss_with_p_detached_has_no_gradient():
+    """Why the published sum needs p inside the graph: METHODS §3."""
+    net, x, *_ = case("layer norm")
+
+    def detached(z):
+        return -(z.softmax(1).detach() * z.log_softmax(1)).sum(1)
+
+    torch.testing.assert_close(
+        F_al.gradient_norm(net, x, loss=detached), torch.zeros(B, dtype=torch.float64), atol=1e-14, rtol=0
+    )
+
+
+@pytest.mark.parametrize("logits", [[0.0, 0.0, 0.0], [2.0, 2.0, -800.0]], ids=["uniform", "two-way tie"])
+def test_the_entropy_norm_is_zero_at_ties_and_the_expected_norm_is_not(logits):
+    net = seeded(lambda: nn.Linear(4, C))
+    nn.init.zeros_(net.weight)
+    with torch.no_grad():
+        net.bias.copy_(torch.tensor(logits))
+    x = randn(B, 4)
+    assert F_al.gradient_norm(net, x, loss="entropy").max() < 1e-12
+    expected = F_al.gradient_norm(net, x, loss="expected_norm")
+    residual = math.sqrt(2 / 3) if logits[1] == 0 else math.sqrt(0.5)
+    torch.testing.assert_close(expected, residual * (1 + x.square().sum(1)).sqrt(), **EXACT)
+
+
+def test_a_parameter_without_gradient_counts_for_nothing():
+    net, x, *_ = case("parameter without gradient")
+    for loss in LOSSES:
+        for norm in NORMS:
+            torch.testing.assert_close(
+                F_al.gradient_norm(net, x, loss=loss, norm=norm),
+                F_al.gradient_norm(net.used, x, loss=loss, norm=norm),
+                **EXACT,
+            )
+
+
+@pytest.mark.parametrize("loss", EVERY_LOSS)
+@pytest.mark.parametrize("name", ["batch norm", "attention", "branch"])
+def test_a_score_does_not_depend_on_its_batch(name, loss):
+    net, x, *_ = case(name)
+    together = F_al.gradient_norm(net, x, loss=loss)
+    alone = torch.cat([F_al.gradient_norm(net, take(x, slice(i, i + 1)), loss=loss) for i in range(B)])
+    torch.testing.assert_close(alone, together, **EXACT)
+    order = torch.tensor([3, 0, 4, 2, 1])
+    torch.testing.assert_close(F_al.gradient_norm(net, x[order], loss=loss), together[order], **EXACT)
+
+
+def test_chunks_of_the_byte_budget_do_not_show():
+    net = seeded(lambda: nn.Linear(4, C))
+    x = randn(17, 4)
+    size = 8 * sum(w.numel() for w in net.parameters())
+    for loss in ("entropy", "expected_norm"):
+        want = reference.gradient_norm(net, x, loss)
+        for copies in (1, 4, 9, 20, 10_000):
+            got = F_al.gradient_norm(net, x, loss=loss, max_bytes=copies * size)
+            torch.testing.assert_close(got, want, **EXACT)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("lead", [20, 35, 50, 80])
+def test_float32_equals_float64_on_saturated_samples(lead, norm, loss):
+    """The squares of these gradients are below what float32 holds, from a lead of 45 on."""
+    net = nn.Linear(3, 4)
+    with torch.no_grad():
+        net.weight.copy_(randn(4, 3).float())
+        net.bias.copy_(torch.tensor([0.25, float(lead), -0.5, 0.75]))
+    x = randn(6, 3).float()
+    narrow = F_al.gradient_norm(net, x, loss=loss, norm=norm)
+    wide = F_al.gradient_norm(net.double(), x.double(), loss=loss, norm=norm)
+    assert narrow.dtype == torch.float32
+    torch.testing.assert_close(narrow.double(), wide, rtol=2e-4, atol=0)
+    assert len(narrow.unique()) == 6
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_masked_logits_score_as_if_the_class_were_not_there(loss):
+    net = seeded(lambda: nn.Linear(4, C))
+    mask = torch.tensor([0.0, -torch.inf, 0.0], dtype=torch.float64)
+    x = randn(B, 4)
+    for max_bytes in (None, 1):
+        got = F_al.gradient_norm(net, x, loss=loss, forward=lambda m, v: m(v) + mask, max_bytes=max_bytes)
+        want = reference.gradient_norm(net, x, loss, forward=lambda m, v: m(v)[:, [0, 2]])
+        torch.testing.assert_close(got, want, **EXACT)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_nan_weights_give_nan_scores(loss):
+    net, x, *_ = case("layer norm")
+    nn.init.constant_(net[-1].bias, math.nan)
+    for max_bytes in (None, 1):
+        assert F_al.gradient_norm(net, x, loss=loss, max_bytes=max_bytes).isnan().all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_an_empty_batch(loss):
+    assert F_al.gradient_norm(nn.Linear(4, C), torch.zeros(0, 4), loss=loss).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": "egl"}, "`loss` must be a callable or one of 'entropy', .*got 'egl'"),
+        ({"norm": "l1"}, "`norm` must be one of 'global', 'tensor_sum', got 'l1'"),
+        ({"norm": ["global"]}, r"`norm` must be one of 'global', 'tensor_sum', got \['global'\]"),
+    ],
+)
+def test_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        check_gradient_norm(**{"loss": "entropy", "norm": "global", **options})
+    with pytest.raises(ValueError, match=message):
+        F_al.gradient_norm(nn.Linear(4, C), torch.zeros(2, 4), **options)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_refuses_outputs_that_are_no_logits(loss):
+    net, x, *_ = case("layer norm")
+    for bad, error, message in [
+        (lambda m, v: (m(v),), TypeError, "got tuple"),
+        (lambda m, v: m(v).argmax(1), TypeError, r"torch\.int64"),
+        (lambda m, v: m(v)[:, 0], ValueError, r"got \(1,\)"),
+        (lambda m, v: m(v)[:, :1], ValueError, r"got \(1, 1\)"),
+    ]:
+        with pytest.raises(error, match=message):
+            F_al.gradient_norm(net, x, loss=loss, forward=bad)

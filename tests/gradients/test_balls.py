@@ -1,0 +1,106 @@
+"""The balls of many units against the formula of one, by which the training step goes, too."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_al.functional import worst_case_perturbation
+from lightning_al.gradients import balls
+from lightning_al.gradients.balls import EPSILON, ball
+from tests.helpers.exact import examples
+from tests.helpers.models import randn
+
+UNITS = 3
+KINDS = {
+    "sam": {},
+    "asam": {"perturbation": "asam"},
+    "p=1.5": {"p": 1.5},
+    "p=3": {"p": 3.0},
+    "p=50": {"p": 50.0},
+    "p=inf": {"p": math.inf},
+}
+
+
+def perturbations(weights, gradients, scale, rho, perturbation="sam", p=2.0, alone=False):
+    """By the ball: layer after layer, and unit after unit if alone."""
+    space = ball(rho, perturbation, p, UNITS, scale)
+    stretches = [slice(u, u + 1) for u in range(UNITS)] if alone else [slice(None)]
+    for w, g in zip(weights, gradients):
+        for at in stretches:
+            space.add(w, g[at].clone(), at)
+    return [torch.cat([space.moved(w, g[at].clone(), at) - w for at in stretches]) for w, g in zip(weights, gradients)]
+
+
+def assert_agree(weights, gradients, scale, rho, alone=False, tolerance=1e-12, **options):
+    got = perturbations(weights, gradients, scale, rho, alone=alone, **options)
+    for u in range(UNITS):
+        true = [g[u] * scale[u] for g in gradients]
+        want = worst_case_perturbation(weights, true, rho=rho, **options)
+        for a, b in zip(got, want):
+            torch.testing.assert_close(a[u], b, rtol=tolerance, atol=tolerance)
+
+
+def test_the_same_epsilon():
+    assert balls.EPSILON == EPSILON == 1e-12
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+@examples(15)
+@given(
+    shapes=st.lists(st.lists(st.integers(0, 3), max_size=3), min_size=1, max_size=3),
+    rho=st.floats(1e-3, 10),
+    power=st.integers(-14, 3),
+    seed=st.integers(0, 99),
+)
+def test_any_shapes_and_sizes_agree_with_the_formula(kind, alone, shapes, rho, power, seed):
+    weights = [randn(*shape, seed=seed + i) for i, shape in enumerate(shapes)]
+    if not any(w.numel() for w in weights):
+        return
+    gradients = [randn(UNITS, *shape, seed=100 + seed + i) for i, shape in enumerate(shapes)]
+    scale = torch.tensor([1.0, 0.5, 3.0], dtype=torch.float64) * 10.0**power  # down to beside the epsilon
+    assert_agree(weights, gradients, scale, rho, alone, **KINDS[kind])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_gradient_gives_no_perturbation(kind):
+    weights = [randn(2, 2), randn(3)]
+    gradients = [torch.zeros(UNITS, *w.shape, dtype=w.dtype) for w in weights]
+    for got in perturbations(weights, gradients, torch.zeros(UNITS), 1.0, **KINDS[kind]):
+        assert not got.any()
+
+
+@pytest.mark.parametrize("kind", ["p=1.5", "p=3", "p=50"])
+def test_float32_gradients_of_any_size(kind):
+    weights = [randn(4).float(), randn(2, 3).float()]
+    gradients = [1e-25 * randn(UNITS, 4).float(), 1e-22 * randn(UNITS, 2, 3).float()]
+    scale = torch.full((UNITS,), 1e-12)
+    wide = [w.double() for w in weights], [g.double() for g in gradients], scale.double()
+    want = perturbations(*wide, 1.0, **KINDS[kind])
+    for got, expected in zip(perturbations(weights, gradients, scale, 1.0, **KINDS[kind]), want):
+        torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_squares_may_come_without_gradients():
+    gradients = [randn(UNITS, 4), randn(UNITS, 2)]
+    space, same = (ball(0.3, "sam", 2.0, UNITS, torch.ones(UNITS, dtype=torch.float64)) for _ in range(2))
+    for g in gradients:
+        space.add(g[0], g, slice(None))
+        same.add_squares(g.square().sum(1))
+    torch.testing.assert_close(space.step, same.step)
+    assert space.linear
+    assert not ball(0.3, "asam", 2.0, UNITS, torch.ones(UNITS)).linear
+
+
+def test_layers_of_one_shape_and_two_precisions():
+    weights = [randn(3, 2), randn(3, 2, seed=1).float()]
+    gradients = [randn(UNITS, 3, 2, seed=2), randn(UNITS, 3, 2, seed=3).float()]
+    space = ball(0.5, "asam", 2.0, UNITS, torch.ones(UNITS).double())
+    for w, g in zip(weights, gradients):
+        space.add(w, g, slice(None))
+    squares = [(w * g).double().square().flatten(1).sum(1) for w, g in zip(weights, gradients)]
+    want = squares[0] + squares[1]
+    torch.testing.assert_close(space.squares, want, rtol=1e-6, atol=0)

@@ -1,0 +1,224 @@
+"""The initial set, chosen by an acquisition before anything trained."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, Oracle, Pool
+from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ProbCover, Random, TypiClust
+from lightning_al.distributed.randomness import generator
+from tests.campaigns.test_processes import Frozen, fork
+from tests.functional.selection.test_greedy_picks import by_hand
+from tests.helpers.projects import SIZE, Data, Net, make_data, make_trainer, picks
+
+X = make_data()[0]
+CHOOSERS = {
+    "Random": lambda encoder: Random(),
+    "CoreSet": lambda encoder: CoreSet(encoder=encoder),
+    "BADGE": lambda encoder: BADGE(encoder=encoder),
+    "ProbCover": lambda encoder: ProbCover(clusters=3, encoder=encoder),
+    "TypiClust": lambda encoder: TypiClust(encoder=encoder),
+}
+
+
+def loop_in(folder, initial_by, **options):
+    options = {"initial": 7, "query_size": 4, "rounds": 1, "dirpath": folder, **options}
+    return ActiveLearningLoop(options.pop("model", None) or Frozen(), Data(), initial_by=initial_by, **options)
+
+
+def run(folder, initial_by, processes=1, acquisition=None, resume=False, **options):
+    strategy, devices = fork(processes) if processes > 1 else ("auto", 1)
+    trainer = make_trainer(
+        folder.parent, acquisition=acquisition, strategy=strategy, devices=devices, max_epochs=1
+    )  # fmt: skip
+    loop = loop_in(folder, initial_by, **options)
+    return picks(loop.run(trainer, resume=resume)), asked(folder)
+
+
+class Declining(Oracle):
+    """Labels all samples but these."""
+
+    def __init__(self, declined):
+        self.declined = declined
+
+    def request(self, indices):
+        self.asked = indices
+
+    def poll(self):
+        return {i: SKIP if i in self.declined else int(make_data()[1][i]) for i in self.asked}
+
+
+def asked(folder):
+    return next(e["indices"] for e in Campaign.read_events(folder) if e["kind"] == "asked")
+
+
+@pytest.fixture(params=["a module", "a file"])
+def encoder(request, tmp_path):
+    """Gives the inputs themselves; wrong of any other samples than it is asked for."""
+    if request.param == "a module":
+        return nn.Identity()
+    np.save(tmp_path / "features.npy", X.numpy())
+    return tmp_path / "features.npy"
+
+
+@pytest.mark.parametrize("name", CHOOSERS)
+def test_on_one_and_two_processes_after_a_kill_and_through_ask(tmp_path, encoder, name):
+    make = CHOOSERS[name]
+    picked, initial = run(tmp_path / "one", make(encoder))
+    assert len(set(initial)) == 7
+    assert set(initial) <= set(range(SIZE))
+    assert run(tmp_path / "two", make(encoder), 2) == (picked, initial)
+
+    candidates = Pool(SIZE).candidates(generator=generator(0, "initial"))
+    rows = {"index": candidates, "features": X[candidates]}
+    draws = generator(0, "initial", "select")
+    want = make(nn.Identity()).select(rows, 7, labelled_rows={}, generator=draws)
+    assert initial == candidates[want].tolist()
+
+    events = sorted((tmp_path / "one" / "ledger").iterdir())
+    for path in events[1:]:  # a kill between the first event and the second
+        path.unlink()
+    assert run(tmp_path / "one", make(encoder), resume=True) == (picked, initial)
+
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    loop = loop_in(tmp_path / "asked", make(encoder), oracle=AwaitTell())
+    assert loop.ask(trainer) == initial
+    loop.tell(initial, make_data()[1][initial].tolist())
+    assert loop.ask(trainer) == picked[0]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_chooses_again_where_all_of_it_is_declined(tmp_path, processes):
+    _, initial = run(tmp_path / "c", CoreSet(encoder=nn.Identity()), rounds=0)
+    run(tmp_path / "d", CoreSet(encoder=nn.Identity()), processes, rounds=0, oracle=Declining(initial))
+    first, second = [e["indices"] for e in Campaign.read_events(tmp_path / "d") if e["kind"] == "asked"]
+    assert first == initial
+    left = [i for i in Pool(SIZE).candidates(generator=generator(0, "initial")).tolist() if i not in initial]
+    everyone = Pool(SIZE)
+    everyone.ask(initial)
+    everyone.skip(initial)
+    candidates = everyone.candidates(generator=generator(0, "initial", len(initial)))
+    assert sorted(candidates.tolist()) == sorted(left)
+    assert second == candidates[by_hand(X[candidates], 7, None)].tolist()
+
+
+def test_the_initial_set_of_core_set_is_that_of_the_definition(tmp_path):
+    _, initial = run(tmp_path / "c", CoreSet(encoder=nn.Identity()))
+    candidates = Pool(SIZE).candidates(generator=generator(0, "initial"))
+    assert initial == candidates[by_hand(X[candidates], 7, None)].tolist()
+
+
+def test_the_seed_decides(tmp_path):
+    sets = [tuple(run(tmp_path / f"{seed}", BADGE(encoder=nn.Identity()), seed=seed)[1]) for seed in (0, 1, 2)]
+    assert len(set(sets)) == 3
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_one_acquisition_may_do_both(tmp_path, processes):
+    both = ProbCover(clusters=3, encoder=nn.Identity())
+    got = run(tmp_path / "one", both, processes, acquisition=both, rounds=2)
+    two = ProbCover(clusters=3, encoder=nn.Identity())
+    assert got == run(tmp_path / "two", both, processes, acquisition=two, rounds=2)
+    with pytest.raises(RuntimeError, match="bound to no loop"):
+        both.task
+
+
+def test_the_model_is_left_untrained_and_the_chooser_unbound(tmp_path):
+    model, chooser = Net(batch_norm=True, dropout=0.3), TypiClust(encoder=nn.Identity())
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    run(tmp_path / "c", chooser, model=model)
+    initial = torch.load(tmp_path / "c" / "initial.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(initial[name], t) for name, t in before.items())
+    with pytest.raises(RuntimeError, match="bound to no loop"):
+        chooser.task
+
+
+def test_the_ledger_says_how(tmp_path, encoder):
+    run(tmp_path / "c", TypiClust(max_clusters=9, encoder=encoder), acquisition=CoreSet(encoder=encoder))
+    options = Campaign.load(tmp_path / "c").options
+    named = "Identity" if isinstance(encoder, nn.Module) else str(encoder)
+    assert options["initial_by"] == {
+        "class": "TypiClust", "selection": "top", "encoder": named, "max_clusters": 9, "neighbours": 20,
+        "variant": "paper",
+    }  # fmt: skip
+    assert options["acquisition"]["encoder"] == named
+    for path in (tmp_path / "c" / "ledger").iterdir():
+        json.loads(path.read_text())
+
+
+# -- refusals ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [CoreSet, BADGE, TypiClust, Entropy, SAAL, lambda: ProbCover(clusters=3)])
+def test_refuses_what_needs_a_trained_model(tmp_path, make):
+    with pytest.raises(ValueError, match=r"`initial_by=\w+\(...\)` needs .* of the model, which is not trained yet"):
+        loop_in(tmp_path / "c", make())
+
+
+def test_refuses_other_misuse(tmp_path):
+    with pytest.raises(ValueError, match=r"`initial_by=CoreSet\(...\)` chooses the initial set, which `initial` names"):
+        loop_in(tmp_path / "c", CoreSet(encoder=nn.Identity()), initial=[1, 2, 3])
+    with pytest.raises(ValueError, match=r"`initial_by=ProbCover\(...\)` needs the number of classes.*`clusters=`"):
+        loop_in(tmp_path / "c", ProbCover(encoder=nn.Identity()))
+    loop_in(tmp_path / "c", ProbCover(delta=0.3, encoder=nn.Identity()))
+    with pytest.raises(ValueError, match="or an acquisition, got <class"):
+        loop_in(tmp_path / "c", TypiClust)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_refuses_features_of_another_data_set_and_nan(tmp_path, processes):
+    np.save(tmp_path / "features.npy", X[:59].numpy())
+    with pytest.raises(Exception, match="features of 59 samples and the training data set has 60"):
+        run(tmp_path / "c", TypiClust(encoder=tmp_path / "features.npy"), processes)
+
+    class Infinite(nn.Module):
+        def forward(self, x):
+            return torch.where((x == X[13]).all(1, keepdim=True), math.inf, x)
+
+    with pytest.raises(Exception, match=r"gave NaN or infinite features for 1 of 60 samples, dataset indices \[13\]"):
+        run(tmp_path / "c", CoreSet(encoder=Infinite()), processes)
+    assert not (tmp_path / "c").exists()
+
+
+# -- a kill --------------------------------------------------------------------------------------------------------
+
+SCRIPT = textwrap.dedent(
+    """
+    import os, signal, sys
+    import lightning_al.storage.files as writing
+    from pathlib import Path
+    from lightning_al.acquisition import TypiClust
+    from tests.loop.test_initial import run
+
+    original = writing.publish
+    def publish(beside, path):
+        if "asked" in path.name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        original(beside, path)
+    writing.publish = publish
+    run(Path(sys.argv[1]), TypiClust(encoder=sys.argv[2]))
+    """
+)
+
+
+def test_killed_between_the_first_two_events(tmp_path):
+    np.save(tmp_path / "features.npy", X.numpy())
+    chooser = TypiClust(encoder=tmp_path / "features.npy")
+    root = Path(__file__).parents[2]
+    env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "script.py", str(tmp_path / "killed"), str(tmp_path / "features.npy")]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert len(Campaign.read_events(tmp_path / "killed")) == 1
+    assert run(tmp_path / "killed", chooser, resume=True) == run(tmp_path / "whole", chooser)

@@ -1,0 +1,66 @@
+import collections
+import functools
+import pickle
+from enum import Enum
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_al.storage.checkpoints import weights_of
+
+
+class Colour(Enum):
+    RED = 1
+
+
+class Bag(dict):
+    def __init__(self, **values):
+        super().__init__(values)
+        self.more = 3
+
+
+class Several(list):
+    pass
+
+
+def saved(folder, **more):
+    net = nn.Sequential(nn.Linear(3, 2).bfloat16(), nn.BatchNorm1d(2))
+    state = net.state_dict() | {"tied": net[0].weight, "parameter": nn.Parameter(torch.ones(2).double())}
+    torch.save({"state_dict": collections.OrderedDict(state), **more}, folder / "x.ckpt")
+    return state
+
+
+def test_weights_beside_objects_of_any_kind(tmp_path):
+    anything = {
+        "class": nn.Linear,
+        "function": len,
+        "path": Path("x"),
+        "partial": functools.partial(torch.optim.SGD, lr=0.1),
+        "enum": Colour.RED,
+        "bag": Bag(a=1),
+        "several": Several([1, Bag(b=2)]),
+        "set": {Colour.RED},
+        "dtype": torch.half,
+        "net": nn.Linear(2, 2),
+        "method": Path("x").joinpath,
+        "counter": collections.Counter("aab"),
+        "size": torch.Size([2]),
+        "generator": torch.device("cpu"),
+        "default": collections.defaultdict(list, {1: [2]}),
+        "deque": collections.deque([1]),
+    }
+    state = saved(tmp_path, hyper_parameters=anything)
+    found = weights_of(tmp_path / "x.ckpt")
+    assert found.keys() == state.keys()
+    for name, value in state.items():
+        assert found[name].dtype == value.dtype
+        assert torch.equal(found[name], value)
+
+
+@pytest.mark.parametrize("data", [b"", b"text", pickle.dumps({"state_dict": {}})])
+def test_no_checkpoint(tmp_path, data):
+    (tmp_path / "x.ckpt").write_bytes(data)
+    with pytest.raises(ValueError, match=r"x.ckpt is no checkpoint, or is damaged"):
+        weights_of(tmp_path / "x.ckpt")

@@ -1,0 +1,117 @@
+"""Where inputs and target are in a batch."""
+
+from collections import OrderedDict, UserDict, namedtuple
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from lightning_al import ClassificationTask
+from lightning_al.tasks.entries import BatchEntries
+
+X, MASK = torch.arange(6.0).view(3, 2), torch.ones(3, 2)
+
+
+class Both(nn.Module):
+    def forward(self, x, mask):
+        return x * mask + 1
+
+
+@pytest.mark.parametrize("make", [dict, OrderedDict, UserDict])
+def test_names(make):
+    batch = make(x=X, mask=2 * MASK, label=torch.tensor([0, 1, 0]), name=["a", "b", "c"])
+    one = BatchEntries(inputs="x", target="label")
+    assert one.inputs(batch) is X
+    assert one.targets(batch).tolist() == [0, 1, 0]
+    assert torch.equal(one.outputs_of(nn.Identity(), one.inputs(batch)), X)
+    several = BatchEntries(inputs=["mask", "x"], target="label")  # by name, so the order is no matter
+    assert torch.equal(several.outputs_of(Both(), several.inputs(batch)), 2 * X + 1)
+    told = one.with_label(make(x=X[0], label=1), 5)
+    assert type(told) is make
+    assert told["label"] == 5
+
+
+def test_a_sample_without_a_target_gets_one():
+    assert BatchEntries(inputs="x", target="label").with_label({"x": 1}, 2) == {"x": 1, "label": 2}
+    assert BatchEntries().with_label((1,), 2) == (1, 2)
+    with pytest.raises(TypeError, match=r"entry 'label' .* got a tuple of 2"):
+        BatchEntries(inputs="x", target="label").with_label((1, 2), 2)
+
+
+def test_a_sample_keeps_its_old_label_and_gets_the_new_one_in_a_copy():
+    sample = {"x": X[0], "label": torch.tensor(1, dtype=torch.int32)}
+    told = BatchEntries(inputs="x", target="label").with_label(sample, 0)
+    assert (told["label"].tolist(), told["label"].dtype, sample["label"].tolist()) == (0, torch.int32, 1)
+
+
+@given(st.permutations(range(4)))
+def test_positions(order):
+    entries = ["numbers", "categories", "weight", "label"]
+    sample = tuple(entries[i] for i in order)
+    where = {entries[i]: position for position, i in enumerate(order)}
+    task = BatchEntries(inputs=[where["numbers"], where["categories"]], target=where["label"])
+    assert task.inputs(sample) == ("numbers", "categories")
+    assert task.targets(sample) == "label"
+    told = task.with_label(sample, "new")
+    assert told == tuple("new" if entry == "label" else entry for entry in sample)
+    assert task.outputs_of(lambda *given: given, task.inputs(sample)) == ("numbers", "categories")
+
+
+def test_a_target_at_the_end():
+    Row = namedtuple("Row", "left right label")
+    task = BatchEntries(inputs=[0, 1], target=-1)
+    assert task.with_label(Row(1, 2, 3), 9) == Row(1, 2, 9)
+    assert task.with_label([1, 2, 3], 9) == [1, 2, 9]
+
+
+def test_forward_says_where_outputs_come_from():
+    task = ClassificationTask(forward=lambda model, x: model(x, MASK))
+    assert torch.equal(task.logits(Both(), X), X + 1)
+
+
+def test_logits_in_a_dict_of_outputs():
+    class Output(OrderedDict):
+        pass
+
+    assert torch.equal(ClassificationTask().logits(lambda x: Output(loss=None, logits=x + 1), X), X + 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"inputs": []}, ValueError, "`inputs` is an empty list"),
+        ({"inputs": "x"}, TypeError, "all be positions .* or all names .* got inputs='x', target=1"),
+        ({"inputs": ["x", 1], "target": "y"}, TypeError, "all be positions"),
+        ({"inputs": True}, TypeError, "all be positions"),
+        ({"forward": "net"}, TypeError, "`forward` must be a function .* got 'net'"),
+    ],
+)
+def test_bad_options(options, error, words):
+    with pytest.raises(error, match=words):
+        ClassificationTask(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "batch", "words"),
+    [
+        ({}, {"x": X, "y": X}, r"entry 1 .* got a dict of 'x', 'y'. Say the names .*`task=ClassificationTask\(inputs="),
+        ({"target": 2}, (X, X), r"entry 2 in .* got a tuple of 2. Say the positions"),
+        ({"inputs": "x", "target": "label"}, {"x": X}, r"entry 'label' .* got a dict of 'x'. Say the names"),
+        ({"inputs": "x", "target": "label"}, [X, X], r"entry 'label' .* got a list of 2. Say the positions"),
+        ({}, 3, r"got a int. Give the loop a `task=` of your own"),
+        ({}, "xy", r"got a str. Give"),
+    ],
+)
+def test_batches_that_are_otherwise(options, batch, words):
+    with pytest.raises(TypeError, match=words):
+        ClassificationTask(**options).targets(batch)
+
+
+def test_a_model_that_is_called_wrongly_is_explained():
+    with pytest.raises(
+        ValueError, match=r"shapes \[\(3, 2\)\]: TypeError: .*'mask'.*inputs=\[0, 1\].*forward="
+    ) as caught:
+        ClassificationTask().check(Both(), (X, torch.zeros(3)))
+    assert isinstance(caught.value.__cause__, TypeError)
