@@ -6,7 +6,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import default_collate
 
 from lightning_al import ActiveLearningLoop, ClassificationTask
-from lightning_al.data.validation import check_collate
+from lightning_al.data.collate import check_collate
 from tests.helpers.projects import Data, Net, make_trainer
 
 SAMPLES = [(torch.full((length,), float(length)), label) for length, label in ((2, 0), (5, 1), (3, 1), (4, 0))]
