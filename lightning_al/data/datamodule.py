@@ -224,10 +224,8 @@ class ActiveDataModule(pl.LightningDataModule):
     def _train_loader(self) -> LoaderTemplate:
         """Return the user's train loader, which is there from :meth:`begin` on."""
         if self._template is None:
-            # Of this kind, so that `batch_size`, a property, is the user's attribute until then.
-            raise AttributeError(
-                "The loop's datamodule has no loaders before the campaign runs. Call `loop.run` first."
-            )
+            # An AttributeError, so that `batch_size`, a property, is the user's own attribute until then.
+            raise AttributeError("This datamodule has no loaders before the campaign is opened. Call `loop.run` first.")
         return self._template
 
     @property
