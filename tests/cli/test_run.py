@@ -147,6 +147,7 @@ def command(*flags):
     return {"args": [sys.executable, "-m", "lightning_al.cli", "run", *flags], "env": env}
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_resume(recipe, tmp_path):
     flags = ["-c", str(recipe), "--loop.rounds=4", f"--loop.dirpath={tmp_path}/killed", "--resume"]
     slow = ["--trainer.max_epochs=300"]
@@ -156,9 +157,9 @@ def test_a_killed_run_goes_on_with_resume(recipe, tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    done = subprocess.run(**command(*flags, *slow), cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(**command(*flags, *slow), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    done = subprocess.run(**command(*whole, *slow), cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(**command(*whole, *slow), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     a, b = Campaign.load(tmp_path / "killed").rounds, Campaign.load(tmp_path / "whole").rounds
     assert [(r.picked, r.scores, r.metrics) for r in a] == [(r.picked, r.scores, r.metrics) for r in b]
@@ -166,7 +167,7 @@ def test_a_killed_run_goes_on_with_resume(recipe, tmp_path):
 
 def test_a_recipe_on_two_processes(recipe, tmp_path):
     flags = ["-c", str(recipe), "--trainer.strategy=ddp", "--trainer.devices=2"]
-    done = subprocess.run(**command(*flags), cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(**command(*flags), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert [r.labelled for r in Campaign.load(tmp_path / "c").rounds] == [6, 10, 14]
 
