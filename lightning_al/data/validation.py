@@ -80,7 +80,7 @@ def check_last_sample(dataset: Any) -> None:
     except (IndexError, KeyError) as error:
         raise IndexError(
             f"The training set ({type(dataset).__name__}) says that it has {size} samples and gives no sample "
-            f"{size - 1} ({error}). Mend its `__len__`."
+            f"{size - 1} ({error}). Correct its `__len__`."
         ) from None
 
 
