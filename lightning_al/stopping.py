@@ -1,4 +1,4 @@
-"""When a campaign has learnt enough: rules for the loop's ``stop=``."""
+"""Rules that end a campaign once it has learnt enough, for the loop's ``stop=``."""
 
 import math
 from abc import ABC, abstractmethod
@@ -8,10 +8,11 @@ from lightning_al.campaign.results import RoundResult
 
 
 class StopRule(ABC):
-    """Looks at the results so far, the newest fit's last, and says whether the campaign is over.
+    """Says from the results so far, the newest fit's last, whether the campaign is over.
 
-    Asked after every fit and evaluation; the last round then has ``picked=[]``. It must follow from the results alone,
-    so that a resumed campaign and every process say the same. Any function of the list will do as well.
+    The loop calls it after every fit and evaluation; the last round then has ``picked=[]``. The answer must follow from
+    the results alone, so that a resumed campaign and every process give the same one. Any function of the list will do
+    as well.
 
     Args:
         monitor: A metric that the evaluation logs.
@@ -45,16 +46,16 @@ class StopRule(ABC):
                     f"only {logged}."
                 )
         sign = 1 if self.mode == "max" else -1
-        found = [sign * result.metrics[self.monitor] for result in history]
-        return [-math.inf if math.isnan(value) else value for value in found]
+        signed = [sign * result.metrics[self.monitor] for result in history]
+        return [-math.inf if math.isnan(value) else value for value in signed]
 
 
 class MetricReached(StopRule):
-    """Stop once a metric is as good as wanted.
+    """Stops a campaign once a metric is good enough.
 
     Args:
         monitor: A metric that the evaluation logs.
-        value: How good.
+        value: What is good enough.
         mode: ``"max"`` if larger is better, or ``"min"``.
 
     Raises:
@@ -73,13 +74,13 @@ class MetricReached(StopRule):
         self.value = value
 
     def __call__(self, history: Sequence[RoundResult]) -> bool:
-        """See :class:`StopRule`."""
-        wanted = self.value if self.mode == "max" else -self.value
-        return any(value >= wanted for value in self.values(history))
+        """Whether the metric was good enough in any round."""
+        threshold = self.value if self.mode == "max" else -self.value
+        return any(value >= threshold for value in self.values(history))
 
 
 class MetricPlateau(StopRule):
-    """Stop once a metric has not become better for some rounds.
+    """Stops a campaign once a metric has not become better for some rounds.
 
     Args:
         monitor: A metric that the evaluation logs.
@@ -108,7 +109,7 @@ class MetricPlateau(StopRule):
         self.min_delta = min_delta
 
     def __call__(self, history: Sequence[RoundResult]) -> bool:
-        """See :class:`StopRule`."""
+        """Whether the last ``patience`` rounds were no better than the best before them."""
         best, since = -math.inf, 0
         for value in self.values(history):
             better = value > best + self.min_delta

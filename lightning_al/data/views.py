@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -20,6 +19,7 @@ class LabelledView(Dataset):
         task: Puts a label into a sample.
 
     Example:
+        >>> import torch
         >>> from lightning_al.tasks import ClassificationTask
         >>> samples = [("a", 0), ("b", 0), ("c", 0)]
         >>> view = LabelledView(samples, torch.tensor([2, 1]), {2: 7}, ClassificationTask())

@@ -1,4 +1,4 @@
-"""Random numbers derived from what they are for, never from a running generator.
+"""Seeds and random draws that follow from what they are for, never from a running generator.
 
 A campaign that was killed and resumed, or that runs on another number of processes, must draw the same
 initial set, sub-pools and ties. So every draw comes from ``(seed, round, purpose, ...)`` alone.
@@ -69,7 +69,7 @@ def _splitmix(z: Tensor, spare: Tensor) -> Tensor:
 
 
 class Race:
-    """Weighted random draws that do not depend on how the candidates are dealt out to processes.
+    """Weighted random draws that do not depend on how the candidates are divided among processes.
 
     Candidate ``i`` of weight ``w_i`` arrives at the time ``E_i / w_i`` with independent ``E_i ~ Exp(1)``; the first to
     arrive, ``argmax w_i / E_i``, is ``i`` with probability ``w_i / Σ w``. A cumulative sum draws the same, but rounds

@@ -1,4 +1,4 @@
-"""What several processes do together: the same value on every rank, unequal rows put together, a slow rank 0."""
+"""Functions that all ranks call together: work of rank 0, values and rows of every rank gathered and compared."""
 
 import atexit
 import traceback
@@ -23,7 +23,7 @@ def end_process_group() -> None:
 
 
 def end_process_group_at_exit() -> None:
-    """Leave a gloo process group when the interpreter ends; Lightning sees to NCCL's."""
+    """Leave a gloo process group when the interpreter ends; Lightning leaves NCCL's itself."""
     if dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo":
         atexit.unregister(end_process_group)
         atexit.register(end_process_group)
@@ -44,16 +44,16 @@ def on_rank_zero(strategy: Strategy, function: Callable[[], T]) -> T:
     """
     result: Any = None
     error: Exception | None = None
-    told: tuple[bool, Any] = (False, None)
+    outcome: tuple[bool, Any] = (False, None)
     with infinite_barrier():
         if strategy.is_global_zero:
             try:
                 result = function()
-                told = (True, result)
+                outcome = (True, result)
             except Exception as e:
                 error = e
-                told = (False, "".join(traceback.format_exception_only(e)).strip())
-    ok, value = strategy.broadcast(told, 0)
+                outcome = (False, "".join(traceback.format_exception_only(e)).strip())
+    ok, value = strategy.broadcast(outcome, 0)
     if error is not None:
         raise error
     if not ok:
@@ -62,7 +62,7 @@ def on_rank_zero(strategy: Strategy, function: Callable[[], T]) -> T:
 
 
 class Ranks:
-    """The processes of one launch, where something is done by the first of them and known to all.
+    """The processes of one launch, of which the first does the work that must be done once.
 
     Args:
         strategy: The Trainer's, its process group already set up; None: this process alone.
@@ -77,12 +77,12 @@ class Ranks:
         return self._strategy is None or self._strategy.is_global_zero
 
     def first(self, function: Callable[[], T]) -> T:
-        """:func:`on_rank_zero`."""
+        """Run ``function`` in the first process alone and return its result in every one, as :func:`on_rank_zero`."""
         return function() if self._strategy is None else on_rank_zero(self._strategy, function)
 
 
 def gather_objects(value: T) -> list[T]:
-    """Return ``value`` of every rank, in rank order."""
+    """Return the ``value`` of every rank, in rank order."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return [value]
     gathered: list[Any] = [None] * dist.get_world_size()
@@ -93,16 +93,16 @@ def gather_objects(value: T) -> list[T]:
 def gather_rows(rows: dict[str, Tensor], device: torch.device, *, keep: bool = True) -> dict[str, Tensor]:
     """Concatenate the rows of all ranks in rank order; ranks may hold different numbers of rows, or none.
 
-    ``all_gather`` on unequal lengths aborts the process, hence lengths first, then padding, then a cut. Goes block by
-    block: on the device there are never more than a few MiB of each rank's.
+    ``all_gather`` on unequal lengths aborts the process, so lengths are exchanged first, and rows are padded and cut.
+    Rows travel block by block: on the device there are never more than a few MiB of each rank's.
 
     Args:
         rows: Tensors with equal first dimension; a rank without rows gives an empty dict.
         device: Where the process group's backend can reach tensors.
-        keep: Whether this rank wants them; else it takes part, and gets none.
+        keep: Whether this rank gets the rows; a rank that does not must take part all the same.
 
     Returns:
-        The same keys, on the CPU; in a file past :data:`lightning_al.storage.rows.LIMIT`.
+        The same keys, on the CPU; tensors beyond :data:`lightning_al.storage.rows.LIMIT` are backed by a file.
     """
     # Names, shapes and dtypes travel too: a rank without rows does not know them.
     shapes = gather_objects({name: (tuple(t.shape), t.dtype) for name, t in sorted(rows.items())})
@@ -131,10 +131,14 @@ def gather_rows(rows: dict[str, Tensor], device: torch.device, *, keep: bool = T
 
 
 def check_same_on_every_rank(value: int | str, what: str) -> None:
-    """Compare ``value`` over all ranks.
+    """Refuse a ``value`` that is not the same on all ranks.
+
+    Args:
+        value: This rank's.
+        what: What it is, for the error.
 
     Raises:
-        RuntimeError: Naming ``what`` differs, and between which ranks.
+        RuntimeError: On every rank, with the value of each.
     """
     values = gather_objects(value)
     if len(set(values)) > 1:

@@ -1,4 +1,4 @@
-"""A part of the rows, in the process that made them."""
+"""Rows that stay in the process that made them, and what all processes must know of them together."""
 
 import math
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class Shard:
 
     @classmethod
     def of_blocks(cls, block: range, total: int, device: torch.device) -> "Shard":
-        """This process's ``block`` of the positions 0 to ``total - 1``, dealt out over the process group.
+        """This process's ``block`` of the positions 0 to ``total - 1``, divided among the processes of the group.
 
         Args:
             block: The positions held here.
@@ -51,45 +51,46 @@ class Shard:
         return cls(block, total, owners if len(blocks) > 1 else None, device)
 
     def gather(self, value: T) -> list[T]:
-        """``value`` of each block that has rows, in the order of the blocks."""
+        """Return the ``value`` of each block that has rows, in the order of the blocks."""
         return [value] if self._owners is None else [gather_objects(value)[rank] for rank in self._owners.values()]
 
     def concatenate(self, rows: Tensor) -> Tensor:
-        """Further rows, of which every process has some or none, put together in rank order."""
+        """Return further rows, of which every process has some or none, put together in rank order."""
         return rows if self._owners is None else gather_rows({"rows": rows}, self._device)["rows"]
 
     def largest(
-        self, values: "Tensor | Ordered", slack: Callable[[int, float], float] | None = None
+        self, values: "Tensor | MaximumSearch", slack: Callable[[int, float], float] | None = None
     ) -> tuple[float, int]:
-        """The largest of all values and its position, the lowest one on ties. One small all-gather.
+        """Return the largest of all values and its position, the lowest one on ties. One small all-gather.
 
         Args:
-            values: (N,), one per row of this block; no NaN. Or what finds the largest of them.
+            values: (N,), one per row of this block; no NaN. Or a search that finds the largest of them.
             slack: From an index and its value, how far that may be off by rounding. Values less than that below the
                 largest count as equal to it.
 
         Returns:
             The largest value, and the lowest position over all processes that has it.
         """
-        ordered = _Values(values) if isinstance(values, Tensor) else values
+        search = _TensorSearch(values) if isinstance(values, Tensor) else values
         mine = [-math.inf, -math.inf, float(self.total)]
-        if (found := ordered.top()) is not None:
-            index, top = found
+        largest_here = search.top()
+        if largest_here is not None:
+            index, top = largest_here
             bound = top - slack(index, top) if slack is not None and top > -math.inf else top
-            mine = [top, bound, self._first(ordered, bound)]
-        told = self._all_gather(mine)
-        top, bound, _ = max(told)
-        if any(own != bound and largest >= bound for largest, own, _ in told):
+            mine = [top, bound, self._first(search, bound)]
+        of_ranks = self._all_gather(mine)
+        top, bound, _ = max(of_ranks)
+        if any(rank_bound != bound and largest >= bound for largest, rank_bound, _ in of_ranks):
             # What ties with its own process's largest need not tie with the largest of all: look again from there.
-            told = [[top, bound, position] for [position] in self._all_gather([self._first(ordered, bound)])]
-        return top, min(int(position) for _, own, position in told if own == bound)
+            of_ranks = [[top, bound, position] for [position] in self._all_gather([self._first(search, bound)])]
+        return top, min(int(position) for _, rank_bound, position in of_ranks if rank_bound == bound)
 
-    def _first(self, ordered: "Ordered", bound: float) -> float:
-        index = ordered.first(bound)
+    def _first(self, search: "MaximumSearch", bound: float) -> float:
+        index = search.first(bound)
         return float(self.total if index is None else self.block.start + index)
 
     def row(self, position: int, *tensors: Tensor) -> list[Tensor]:
-        """The row at ``position`` of each tensor (N, ...), which travels as float64. One broadcast."""
+        """Return the row at ``position`` of each tensor (N, ...), which travels as float64. One broadcast."""
         if self._owners is None:
             return [values[position] for values in tensors]
         rank = next(rank for held, rank in self._owners.items() if position in held)
@@ -112,8 +113,8 @@ class Shard:
         return torch.stack(gathered).tolist()
 
 
-class Ordered(Protocol):
-    """What finds the largest of a number of values."""
+class MaximumSearch(Protocol):
+    """A search for the largest of a number of values."""
 
     def top(self) -> tuple[int, float] | None:
         """An index of the largest, and its value; None if there are none."""
@@ -122,7 +123,9 @@ class Ordered(Protocol):
         """The lowest index of a value of at least ``bound``; None if there is none."""
 
 
-class _Values:
+class _TensorSearch:
+    """The search through values that are all computed."""
+
     def __init__(self, values: Tensor) -> None:
         self.values = values
 
@@ -155,8 +158,8 @@ def check_finite(x: Tensor, name: str, shard: Shard) -> float:
             wrong = rows_not_finite(part)
             count += len(wrong)
             bad += (wrong[: 10 - len(bad)] + shard.block.start + start).tolist()
-    told = shard.gather((largest, count, bad))
-    if count := sum(n for _, n, _ in told):
-        positions = [position for *_, some in told for position in some][:10]
+    of_blocks = shard.gather((largest, count, bad))
+    if count := sum(n for _, n, _ in of_blocks):
+        positions = [position for *_, some in of_blocks for position in some][:10]
         raise ValueError(f"`{name}` has NaN or infinite values at positions {positions} ({count} in all).")
-    return max((size for size, *_ in told), default=0.0)
+    return max((size for size, *_ in of_blocks), default=0.0)

@@ -1,4 +1,4 @@
-"""The networks of variational adversarial active learning."""
+"""The networks that VAAL and SRAAL train: a discriminator, and an autoencoder together with it."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Image data sets that live in memory as one uint8 tensor, and the datamodule that the zoo's own ones share."""
+"""Image datasets held in memory as one uint8 tensor, and the base class of the zoo's datamodules."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -118,7 +118,7 @@ class Splits(NamedTuple):
 
 
 class ImageDataModule(LightningDataModule):
-    """A datamodule over image data sets held in memory; a subclass says how to :meth:`read` them.
+    """A datamodule over image datasets held in memory; a subclass says how to :meth:`read` them.
 
     Args:
         batch_size: Images per training batch.
@@ -134,19 +134,21 @@ class ImageDataModule(LightningDataModule):
         self._splits: Splits | None = None
 
     def read(self) -> Splits:
-        """Read the data set from disk. Called once."""
+        """Read the dataset from disk. Called once."""
         raise NotImplementedError(f"{type(self).__name__} must define read().")
 
     def setup(self, stage: str | None = None) -> None:
         """Read every split at the first call, whatever the stage; later calls do nothing."""
-        if self._splits is None:
-            self._splits = self.read()
+        self._read_once()
 
     @property
     def splits(self) -> Splits:
-        """The data sets, read now if `setup` has not run."""
-        self.setup()
-        assert self._splits is not None
+        """The datasets, read now if `setup` has not run."""
+        return self._read_once()
+
+    def _read_once(self) -> Splits:
+        if self._splits is None:
+            self._splits = self.read()
         return self._splits
 
     def pool_dataset(self) -> ImageDataset:
@@ -154,7 +156,7 @@ class ImageDataModule(LightningDataModule):
         return self.splits.train.without_augmentation()
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """Shuffled, augmented where the data set is."""
+        """Shuffled, augmented where the dataset is."""
         return DataLoader(self.splits.train, self.batch_size, shuffle=True, num_workers=self.num_workers)
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
