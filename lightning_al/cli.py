@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 import lightning_al.acquisition
 import lightning_al.zoo  # noqa: F401 - imported classes can be named without their module
 from lightning_al.campaign.campaign import Campaign
+from lightning_al.inference.replaced import replaced
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.report.compare import compare
 from lightning_al.storage.files import atomic_write
@@ -98,14 +99,11 @@ class ActiveLearningCLI(LightningCLI):
             return  # none was given; the model has its own
 
         def configure_optimizers() -> Any:
-            ours = model.configure_optimizers
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # "will be overridden", said once already
-                build(subcommand)
-            try:
+            with replaced(model, "configure_optimizers", model.configure_optimizers):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # "will be overridden", said once already
+                    build(subcommand)
                 return model.configure_optimizers()
-            finally:
-                model.configure_optimizers = ours
 
         model.configure_optimizers = configure_optimizers
 

@@ -25,7 +25,7 @@ from lightning_al.gradients.scorers import (
 from lightning_al.gradients.stand_ins import NoRule, UsedElsewhere
 from lightning_al.gradients.tape import Tape
 from lightning_al.inference.memory import is_out_of_memory
-from lightning_al.inference.mode import attributes_kept
+from lightning_al.inference.module_state import attributes_kept
 from lightning_al.inference.outputs import batch_size_of
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from lightning_al.gradients.rules.attention import Names
 from lightning_al.gradients.rules.base import Rule, find_rule
 from lightning_al.gradients.stand_ins import Functions, LooseParameter, NoRule, OwnedParameter
 from lightning_al.inference.calling import Around, call_with
+from lightning_al.inference.replaced import replaced
 
 _HOLDERS = (nn.ParameterList, nn.ParameterDict, parametrize.ParametrizationList)
 """Modules that keep parameters for the layer they are in."""
@@ -146,23 +147,10 @@ class Network:
         owned = {name: OwnedParameter(self.params[name], name, functions) for name in self._own}
         loose = {name: LooseParameter(copies[name], functions) for name in self.loose}
         weights = {f"model.{n}": t for n, t in {**self._fixed, **owned, **loose}.items()}
-        with _patched(forwards):
+        with contextlib.ExitStack() as stack:
+            for module, forward in forwards.items():
+                stack.enter_context(replaced(module, "forward", forward))
             return call_with(self._around, weights, action)
-
-
-@contextlib.contextmanager
-def _patched(forwards: Forwards) -> Iterator[None]:
-    before = [(module, vars(module).get("forward")) for module in forwards]
-    try:
-        for module, forward in forwards.items():
-            vars(module)["forward"] = forward
-        yield
-    finally:
-        for module, own in before:
-            if own is None:
-                vars(module).pop("forward", None)
-            else:
-                vars(module)["forward"] = own
 
 
 def _is_plain_attention(module: nn.Module) -> bool:

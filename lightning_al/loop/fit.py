@@ -10,10 +10,10 @@ import torch
 
 from lightning_al import _compat
 from lightning_al.campaign.campaign import Campaign
-from lightning_al.campaign.states import INITIAL_WEIGHTS, state_file
+from lightning_al.campaign.states import INITIAL_WEIGHTS, RESUME, state_file
 from lightning_al.checks import first_line
-from lightning_al.fitting.hooks import MARK
 from lightning_al.fitting.repeated import RepeatedFit
+from lightning_al.fitting.round_callback import MARK
 from lightning_al.loop.project import Project
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
@@ -30,13 +30,13 @@ def fit_round(session: Session) -> None:
     trainer, model = project.trainer, project.model
     number, digest = campaign.next_round, campaign.label_digest
     project.data.check_training(len(session.pool.labelled))
-    started = fits.round_checkpoint(number)
-    mark = fits.mark(number, digest)
+    started = fits.round_folder(number) / RESUME
+    mark = {"round": number, "labels": digest}
     campaign.ranks.first(campaign.check_writable)
-    resume_from = None
+    resume_from: Path | None = None
     if not session.fitted_now:  # a killed fit of this round may be gone on with
         resume_from = campaign.ranks.first(lambda: _usable(started, mark))
-    fit_seconds = fits.fit(number, digest=digest, resume_from=None if resume_from is None else Path(resume_from))
+    fit_seconds = fits.fit(number, checkpoint=started, mark=mark, resume_from=resume_from)
     if settings.weights == "best":
         fits.load_best()
     start = time.perf_counter()
@@ -64,7 +64,7 @@ def fit_round(session: Session) -> None:
     session.fitted_now = True
 
 
-def _usable(checkpoint: Path, mark: dict[str, Any]) -> str | None:
+def _usable(checkpoint: Path, mark: dict[str, Any]) -> Path | None:
     """Return the checkpoint of a killed round if it is of these labels and loads without running code."""
     if not checkpoint.is_file():
         return None
@@ -75,7 +75,7 @@ def _usable(checkpoint: Path, mark: dict[str, Any]) -> str | None:
     except Exception as error:
         log.warning("%s cannot be used (%s); round %d starts over.", checkpoint, error, mark["round"])
         return None
-    return str(checkpoint)
+    return checkpoint
 
 
 def begin_fits(

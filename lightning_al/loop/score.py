@@ -16,6 +16,8 @@ from lightning_al.data.samplers import BlockSampler
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
+from lightning_al.inference.module_state import flags_kept, gradients_kept
+from lightning_al.inference.replaced import replaced
 from lightning_al.loop.project import Project
 from lightning_al.storage.rows import RowStore
 
@@ -82,25 +84,15 @@ def score_pool(
                 store.setdefault(name, RowStore(len(sampler))).add(values)
         return torch.empty(0)  # None would make Lightning warn
 
-    shadowed = model.__dict__.get("predict_step")
-    callbacks = trainer.callbacks
-    grads = [(p, p.grad) for p in model.parameters()]
-    flags = [(module, module.training) for module in model.modules()]
-    model.predict_step = predict_step  # type: ignore[method-assign]
-    trainer.callbacks = [c for c in callbacks if isinstance(c, ProgressBar)]
-    try:
-        with isolate_rng():
-            seed_global(seed, trainer.global_rank)
-            trainer.predict(model, datamodule=datamodule, return_predictions=False)
-    finally:
-        trainer.callbacks = callbacks
-        for p, grad in grads:  # Lightning clears them when it moves the module
-            p.grad = grad
-        for module, training in flags:  # Lightning leaves them in `eval()` after an error
-            module.training = training
-        del model.predict_step
-        if shadowed is not None:
-            model.predict_step = shadowed
+    with (
+        gradients_kept(model),  # Lightning clears them when it moves the module
+        flags_kept(model),  # Lightning leaves them in `eval()` after an error
+        replaced(model, "predict_step", predict_step),
+        replaced(trainer, "callbacks", [c for c in trainer.callbacks if isinstance(c, ProgressBar)]),
+        isolate_rng(),
+    ):
+        seed_global(seed, trainer.global_rank)
+        trainer.predict(model, datamodule=datamodule, return_predictions=False)
 
     results: list[dict[str, Tensor]] = []
     for acquisition, stores in zip(acquisitions, collected, strict=True):

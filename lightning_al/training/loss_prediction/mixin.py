@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from lightning_al import _compat
 from lightning_al.functional.losses.loss_prediction import loss_prediction_loss
 from lightning_al.inference.calling import Forward
+from lightning_al.inference.replaced import replaced
 from lightning_al.nn.loss_prediction import LossPrediction
 from lightning_al.training.loss_prediction.features import find_features, pooled_outputs, predict_losses
 from lightning_al.training.loss_prediction.options import LossPredictionOptions
@@ -281,15 +282,11 @@ def _join_optimizer(self: LossPredictionMixin) -> None:
 
     On the instance, since the command line and the loop put theirs there.
     """
-    before = vars(self).get("configure_optimizers")
     original = self.configure_optimizers
 
     @functools.wraps(original)
     def configure_optimizers() -> Any:
-        if before is None:
-            self.__dict__.pop("configure_optimizers", None)
-        else:
-            self.__dict__["configure_optimizers"] = before
+        joining.close()
         state, module = self._loss_prediction, self.loss_prediction_module
         assert module is not None
         named = {f"{_NAME}.{name}": p for name, p in module.named_parameters()}
@@ -305,7 +302,7 @@ def _join_optimizer(self: LossPredictionMixin) -> None:
         state.rate, state.trained = made[0]["lr"], False
         return configured
 
-    self.__dict__["configure_optimizers"] = configure_optimizers
+    joining = replaced(self, "configure_optimizers", configure_optimizers)
 
 
 def _configure_model(self: LossPredictionMixin, call: Callable[..., Any]) -> None:

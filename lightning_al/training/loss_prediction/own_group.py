@@ -7,6 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_al.inference.replaced import replaced
+
 
 @contextmanager
 def own_group(parameters: Mapping[str, nn.Parameter], options: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
@@ -58,8 +60,5 @@ def own_group(parameters: Mapping[str, nn.Parameter], options: dict[str, Any]) -
         if not made:
             made.append(self.param_groups[-1])
 
-    Optimizer.__init__ = init  # type: ignore[method-assign]
-    try:
+    with replaced(Optimizer, "__init__", init):
         yield made
-    finally:
-        Optimizer.__init__ = original  # type: ignore[method-assign]
