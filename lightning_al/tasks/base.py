@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
 from lightning_al.functional.scores.probabilities import check_logits, mean_cross_entropy, pseudo_labels, residuals
-from lightning_al.inference.layers import find_layer
+from lightning_al.inference.layers import logits_and_features_of
 
 
 class Task(ABC):
@@ -74,42 +74,7 @@ class Task(ABC):
         if type(self).features is not Task.features:  # a task's own, which may take only two arguments
             where = {} if layer is None else {"layer": layer}
             return self.logits(model, inputs), self.features(model, inputs, **where)
-        seen: list[Any] = []
-
-        def keep_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen[:] = [args[0] if args else kwargs["input"]]  # of several, the last
-
-        def keep_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            first = output[0] if isinstance(output, (tuple, list)) and output else output
-            seen[:] = [first.clone() if isinstance(first, Tensor) else first]  # what follows may work in place
-
-        if layer is None:
-            linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-            hooks = [module.register_forward_pre_hook(keep_input, with_kwargs=True) for module in linear]
-        else:
-            hooks = [find_layer(model, layer).register_forward_hook(keep_output)]
-        try:
-            logits = self.logits(model, inputs)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        if not seen and layer is None:
-            raise ValueError(
-                "No `nn.Linear` runs in the model's forward, so there are no penultimate features. Name a layer "
-                '(`features="backbone.avgpool"`), or give the loop a `task=` whose `features(model, inputs)` returns '
-                "them."
-            )
-        if not seen:
-            raise ValueError(f"The layer {layer!r} does not run in the model's forward, so it has no features.")
-        [found] = seen
-        if not isinstance(found, Tensor) or len(found) != len(logits):
-            what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
-            raise ValueError(
-                f"Features must be a tensor with one row for each of the {len(logits)} samples, got {what} "
-                f"{'from the last linear layer' if layer is None else f'from {layer!r}'}. Name another layer "
-                '(`features="..."`).'
-            )
-        return logits, found.flatten(1)
+        return logits_and_features_of(model, lambda: self.logits(model, inputs), layer)
 
     @property
     def num_classes(self) -> int | None:
