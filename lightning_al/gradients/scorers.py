@@ -20,12 +20,11 @@ from lightning_al.inference.calling import (
     call_with,
     check_whole,
     copy_for_model,
-    is_half,
     unwrapped,
 )
 from lightning_al.inference.memory import default_max_bytes, saved_bytes
 from lightning_al.inference.outputs import batch_size_of
-from lightning_al.inference.precision import at_least_float32
+from lightning_al.inference.precision import at_least_float32, is_half
 
 Call = Callable[[Params, Any], Any]
 """The model as a function of its trainable weights: ``call(params, inputs) -> outputs``."""
