@@ -13,7 +13,7 @@ def only(way, monkeypatch):
         raise NoRule("switched off")
 
     if way in ("torch.func", "one by one"):
-        monkeypatch.setattr(per_sample._ByRules, "_find_plan", refuse)
+        monkeypatch.setattr(per_sample.ByRules, "_find_plan", refuse)
     if way == "one by one":
-        monkeypatch.setattr(per_sample._ByTorchFunc, "__call__", refuse)
+        monkeypatch.setattr(per_sample.ByTorchFunc, "__call__", refuse)
     return 1 if way == "rules, one at a time" else None

@@ -10,16 +10,8 @@ from torch.utils import _pytree as pytree
 from lightning_al.checks import check_count, check_number
 from lightning_al.functional.scores.probabilities import check_logits, log_probabilities
 from lightning_al.inference.calling import Forward
-from lightning_al.inference.dropout import (
-    BEFORE,
-    Call,
-    DropoutCalls,
-    Layout,
-    MaskedDropout,
-    SeenShapes,
-    find_layout,
-    idle_dropout,
-)
+from lightning_al.inference.dropout_calls import BEFORE, DropoutCall, DropoutCalls, idle_dropout
+from lightning_al.inference.dropout_masks import BatchAxis, MaskedDropout, SeenShapes, find_batch_axis
 from lightning_al.inference.memory import default_max_bytes, is_out_of_memory
 from lightning_al.inference.mode import plain_layers
 from lightning_al.inference.outputs import batch_size_of, plain_outputs
@@ -112,14 +104,14 @@ class _Plan(NamedTuple):
     """How a model drops.
 
     Attributes:
-        layouts: Of every call that drops.
+        axes: Of every call that drops.
         added: The call of the last linear layer and the probability to drop before it, if asked for.
         repeated: Whether the inputs must be repeated, because the first dropout cannot do it.
         bytes_per_row: What the largest result takes that is computed for every pass.
     """
 
-    layouts: dict[Call, Layout]
-    added: tuple[Call, float] | None
+    axes: dict[DropoutCall, BatchAxis]
+    added: tuple[DropoutCall, float] | None
     repeated: bool
     bytes_per_row: int
 
@@ -161,7 +153,7 @@ class _Passes:
 
     def _log_probabilities(self, plan: _Plan, inputs: Any, passes: range) -> Tensor:
         """Return those of some passes, (T, B, C, ...)."""
-        masks = MaskedDropout(plan.layouts, self.seed, passes, repeated=plan.repeated, added=plan.added)
+        masks = MaskedDropout(plan.axes, self.seed, passes, repeated=plan.repeated, added=plan.added)
         index = torch.arange(batch_size_of(inputs)).repeat(len(passes) if plan.repeated else 1)
         logits = self._call(masks, _rows(inputs, index))
         rows = len(passes) * batch_size_of(inputs)
@@ -195,9 +187,9 @@ class _Passes:
                 stacklevel=2,
             )
         others = {**three.dropped, **three.linear}
-        layouts = {call: find_layout(call, shape, others.get(call, ())) for call, shape in shapes.items()}
+        axes = {call: find_batch_axis(call, shape, others.get(call, ())) for call, shape in shapes.items()}
         samples = _rows(self.inputs, first)
-        whole = _Plan(layouts, added, True, _growth(two, three, 0))
+        whole = _Plan(axes, added, True, _growth(two, three, 0))
         wanted = self._log_probabilities(whole, samples, range(2))
         if not _close(wanted[:, 0], wanted[:, 2]):
             raise ValueError(
@@ -207,7 +199,7 @@ class _Passes:
                 "samples, or puts them into one dimension with others in another order than sample by sample."
             )
         begun = min(two.before[call] for call in shapes)
-        later = _Plan(layouts, added, False, _growth(two, three, begun))
+        later = _Plan(axes, added, False, _growth(two, three, begun))
         try:
             found = self._log_probabilities(later, samples, range(2))
         except Exception as error:
@@ -216,7 +208,7 @@ class _Passes:
             return whole  # what comes before the first dropout meets what comes after it, as in a residual block
         return later if _close(found, wanted) else whole
 
-    def _last_linear(self, two: SeenShapes, three: SeenShapes) -> Call:
+    def _last_linear(self, two: SeenShapes, three: SeenShapes) -> DropoutCall:
         if not two.linear:
             raise ValueError(
                 f"`add_dropout={self.add_dropout}` puts dropout before the last `nn.Linear` that runs, and none runs "
