@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from lightning_al import functional as F_al
-from lightning_al.gradients import per_sample, score_groups
-from lightning_al.gradients.scorers import MAX_GROUPS
+from lightning_al.gradients import score_groups
+from lightning_al.gradients.scored_model import ScoredModel
+from lightning_al.gradients.scorers import MAX_GROUPS, ByTorchFunc
 from lightning_al.gradients.tape import Tape
 from lightning_al.inference import memory
 from lightning_al.inference.outputs import batch_size_of
@@ -181,13 +182,13 @@ def test_what_a_sample_keeps_for_its_gradient_counts(monkeypatch):
     plain = 2 * 8 * sum(p.numel() for p in net.parameters())  # copies of the weights
     kept = 8 * (4 + 64)  # at least: the input and the hidden layer
     batches = []
-    scored = per_sample._ByTorchFunc.__call__
+    scored = ByTorchFunc.__call__
 
     def counted(scorer, inputs, group_size):
         batches.append(batch_size_of(inputs))
         return scored(scorer, inputs, group_size)
 
-    monkeypatch.setattr(per_sample._ByTorchFunc, "__call__", counted)
+    monkeypatch.setattr(ByTorchFunc, "__call__", counted)
     F_al.gradient_norm(net, randn(6, 4), max_bytes=6 * plain + kept)
     assert max(batches) < 6
 
@@ -200,7 +201,7 @@ def test_nothing_is_left_for_the_collector(monkeypatch):
 
     def recorded(tape, given):
         outputs = record(tape, given)
-        seen.extend(weakref.ref(use.x) for use in tape.uses)
+        seen.extend(weakref.ref(call.x) for call in tape.calls)
         return outputs
 
     monkeypatch.setattr(Tape, "record", recorded)
@@ -219,8 +220,8 @@ def test_nothing_is_left_for_the_collector(monkeypatch):
 def test_a_small_budget_is_kept_when_a_model_is_looked_at(monkeypatch):
     """The comparison with the plain loop in float64 takes more than scoring does."""
     compared = []
-    in_double = per_sample._Model.in_double
-    monkeypatch.setattr(per_sample._Model, "in_double", lambda model: compared.append(1) or in_double(model))
+    in_double = ScoredModel.in_double
+    monkeypatch.setattr(ScoredModel, "in_double", lambda model: compared.append(1) or in_double(model))
     for max_bytes, wanted in ((None, [1]), (100, [])):
         net, x, *_ = case("batch norm")
         want = F_al.saal(net, x)
@@ -317,7 +318,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(score, error):
 def test_out_of_memory_in_torch_func_halves_as_well(monkeypatch):
     only("torch.func", monkeypatch)
     batches = []
-    real = per_sample._ByTorchFunc.__call__
+    real = ByTorchFunc.__call__
 
     def call(self, inputs, group_size):
         batches.append(len(inputs[0]))
@@ -325,7 +326,7 @@ def test_out_of_memory_in_torch_func_halves_as_well(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(self, inputs, group_size)
 
-    monkeypatch.setattr(per_sample._ByTorchFunc, "__call__", call)
+    monkeypatch.setattr(ByTorchFunc, "__call__", call)
     net, x, *_ = case("layer norm")
     torch.testing.assert_close(F_al.saal(net, x), reference.saal(net, x), rtol=1e-9, atol=1e-9)
     assert batches == [5, 2, 2, 1]

@@ -1,7 +1,8 @@
 """The ways a score can come, each by itself."""
 
-from lightning_al.gradients import per_sample
-from lightning_al.gradients.stand_ins import NoRule
+from lightning_al.gradients.by_rules import ByRules
+from lightning_al.gradients.errors import NoRule
+from lightning_al.gradients.scorers import ByTorchFunc
 
 WAYS = ("rules", "rules, one at a time", "torch.func", "one by one")
 
@@ -13,7 +14,7 @@ def only(way, monkeypatch):
         raise NoRule("switched off")
 
     if way in ("torch.func", "one by one"):
-        monkeypatch.setattr(per_sample._ByRules, "_find_plan", refuse)
+        monkeypatch.setattr(ByRules, "groups_at_once", refuse)
     if way == "one by one":
-        monkeypatch.setattr(per_sample._ByTorchFunc, "__call__", refuse)
+        monkeypatch.setattr(ByTorchFunc, "__call__", refuse)
     return 1 if way == "rules, one at a time" else None

@@ -3,21 +3,23 @@
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lightning_al.functional.scores.perturbation import check_perturbation, worst_case_perturbation
+from lightning_al.functional.scores.perturbation import check_perturbation
 from lightning_al.functional.scores.probabilities import (
     check_class_indices,
     count_classes,
     mean_cross_entropy,
     pseudo_labels,
 )
+from lightning_al.gradients.balls import BALLS, Ball
 from lightning_al.gradients.differentiators import Differentiator, Params
-from lightning_al.gradients.passes import Loss
+from lightning_al.gradients.loss import Loss
 from lightning_al.gradients.per_sample import one_per_sample, score_groups
 from lightning_al.gradients.perturbed_losses import perturbed_losses
 from lightning_al.gradients.scorers import Call
@@ -91,66 +93,21 @@ def saal(
     if score not in ("max", "difference"):
         raise ValueError(f'`score` must be "max" or "difference", got {score!r}.')
     if math.isinf(p):
-        size = sum(w.numel() for w in model.parameters() if w.requires_grad)
-        if size > 10_000:
-            warnings.warn(
-                f"`p=inf` moves each of the {size:,} weights by rho={rho}, {rho * math.sqrt(size):.3g} in L2. "
-                "Scores may say little; a much smaller `rho` is usual with p=inf.",
-                stacklevel=2,
-            )
+        _warn_of_large_steps(model, rho)
     if loss_fn is None and targets is not None:
         check_class_indices(targets, count_classes(model, inputs, forward))
-    find_targets = target_fn if target_fn is not None else pseudo_labels
-    losses_of = loss_fn if loss_fn is not None else mean_cross_entropy
-
-    def fixed_targets(outputs: Any) -> Any:
-        return pytree.tree_map_only(Tensor, Tensor.detach, find_targets(outputs))
-
-    def group_score(diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
-        x, given = group
-
-        def mean_loss(weights: Params) -> tuple[Tensor, tuple[Tensor, Any]]:
-            outputs = call(weights, x)
-            wanted = given if targets is not None else fixed_targets(outputs)
-            losses = one_per_sample(losses_of(outputs, wanted), batch_size_of(x))
-            return losses.mean(), (losses, wanted)
-
-        grads, (plain, wanted) = diff.gradient(mean_loss, params)
-        with torch.no_grad():
-            names = list(params)
-            eps = worst_case_perturbation(
-                [params[k] for k in names], [grads[k] for k in names], rho=rho, perturbation=perturbation, p=p
-            )
-            moved = {k: params[k] + e for k, e in zip(names, eps, strict=True)}
-            perturbed = losses_of(call(moved, x), wanted)
-        return perturbed - plain if score == "difference" else perturbed
-
-    def batch_score(tape: Tape, batch: Any) -> Tensor:
-        given = copies_for_model(batch[1])
-        outputs = tape.record(copies_for_model(batch[0]))
-        wanted: list[Any] = []
-
-        def plain_losses(z: Any) -> Tensor:
-            wanted.append(given if targets is not None else fixed_targets(z))
-            return losses_of(z, wanted[0]) / (tape.rows // tape.units)
-
-        plain = Loss(tape, outputs, plain_losses)
-        perturbed = perturbed_losses(
-            tape,
-            lambda: copies_for_model(batch[0]),
-            plain,
-            lambda z: losses_of(z, wanted[0]),
-            rho=rho,
-            perturbation=perturbation,
-            p=p,
-        )
-        return perturbed - plain.losses.detach() * (tape.rows // tape.units) if score == "difference" else perturbed
-
+    one_score = _SharpnessScore(
+        ball=BALLS[perturbation](rho, p),
+        is_difference=score == "difference",
+        has_targets=targets is not None,
+        find_targets=target_fn if target_fn is not None else pseudo_labels,
+        losses_of=loss_fn if loss_fn is not None else mean_cross_entropy,
+    )
     return score_groups(
         model,
-        group_score,
+        one_score.of_group,
         (inputs, targets),
-        fast=batch_score,
+        fast=one_score.of_batch,
         kind=("saal", perturbation, p, score, targets is None, target_fn, loss_fn),
         model_inputs=lambda batch: batch[0],
         forward=forward,
@@ -158,3 +115,76 @@ def saal(
         copies=3,  # gradient, perturbation, moved weights
         max_bytes=max_bytes,
     )
+
+
+def _warn_of_large_steps(model: nn.Module, rho: float) -> None:
+    size = sum(w.numel() for w in model.parameters() if w.requires_grad)
+    if size > 10_000:
+        warnings.warn(
+            f"`p=inf` moves each of the {size:,} weights by rho={rho}, {rho * math.sqrt(size):.3g} in L2. "
+            "Scores may say little; a much smaller `rho` is usual with p=inf.",
+            stacklevel=3,
+        )
+
+
+@dataclass(frozen=True)
+class _SharpnessScore:
+    """The score of :func:`saal` under its options, of one group and of the groups of a recorded batch.
+
+    Attributes:
+        ball: What perturbations stay in.
+        is_difference: Whether the plain loss is taken off.
+        has_targets: Whether inputs come with targets.
+        find_targets: What makes targets of outputs, if not.
+        losses_of: One loss for each sample, from outputs and targets.
+    """
+
+    ball: Ball
+    is_difference: bool
+    has_targets: bool
+    find_targets: TargetFn
+    losses_of: LossFn
+
+    def targets_of(self, outputs: Any, targets: Any) -> Any:
+        """Return the targets that came with the samples, or those that follow from the outputs and stay fixed."""
+        if self.has_targets:
+            return targets
+        return pytree.tree_map_only(Tensor, Tensor.detach, self.find_targets(outputs))
+
+    def of_group(self, diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
+        """Return the scores of one group, (b,)."""
+        x, given_targets = group
+
+        def mean_loss(weights: Params) -> tuple[Tensor, tuple[Tensor, Any]]:
+            outputs = call(weights, x)
+            targets = self.targets_of(outputs, given_targets)
+            losses = one_per_sample(self.losses_of(outputs, targets), batch_size_of(x))
+            return losses.mean(), (losses, targets)
+
+        grads, (plain, targets) = diff.gradient(mean_loss, params)
+        with torch.no_grad():
+            names = list(params)
+            epsilons = self.ball.perturbation([params[k] for k in names], [grads[k] for k in names])
+            moved = {k: params[k] + e for k, e in zip(names, epsilons, strict=True)}
+            perturbed = self.losses_of(call(moved, x), targets)
+        return perturbed - plain if self.is_difference else perturbed
+
+    def of_batch(self, tape: Tape, batch: Any) -> Tensor:
+        """Return the scores of all samples of a batch, (B,)."""
+        inputs, given_targets = batch[0], copies_for_model(batch[1])
+        group_size = tape.rows // tape.units
+        fixed: list[Any] = []
+
+        def plain_losses(outputs: Any) -> Tensor:
+            fixed.append(self.targets_of(outputs, given_targets))
+            return self.losses_of(outputs, fixed[0]) / group_size
+
+        plain = Loss(tape, tape.record(copies_for_model(inputs)), plain_losses)
+        perturbed = perturbed_losses(
+            tape,
+            lambda: copies_for_model(inputs),
+            plain,
+            lambda outputs: self.losses_of(outputs, fixed[0]),
+            self.ball,
+        )
+        return perturbed - plain.losses.detach() * group_size if self.is_difference else perturbed
