@@ -1,4 +1,4 @@
-"""When a model's plan is made anew, and that no model that needs another way is taken for one that goes by the rules."""
+"""When a plan is made anew, and that no model that needs another way is taken for one that goes by the rules."""
 
 import gc
 import weakref

@@ -64,8 +64,8 @@ def saal(
         model: Scored in ``eval()`` whatever mode it came in, and left exactly as it was.
         inputs: Any pytree of tensors with the batch as first dimension.
         rho: Radius of the perturbation, > 0.
-        perturbation: ``"sam"`` or ``"asam"``, see
-            :func:`~lightning_al.functional.worst_case_perturbation`.
+        perturbation: ``"sam"``, a ball in the weights, or ``"asam"``, a ball in the weights divided by their size; the
+            formulas are at :func:`~lightning_al.functional.worst_case_perturbation`.
         p: Norm of the ball for ``"sam"``, > 1. ``inf`` moves a large model very far in L2 and warns.
         group_size: Samples that share a perturbation.
         score: ``"max"`` for the perturbed loss, ``"difference"`` for the perturbed minus the plain loss.
@@ -93,21 +93,27 @@ def saal(
     if score not in ("max", "difference"):
         raise ValueError(f'`score` must be "max" or "difference", got {score!r}.')
     if math.isinf(p):
-        _warn_of_large_steps(model, rho)
+        size = sum(w.numel() for w in model.parameters() if w.requires_grad)
+        if size > 10_000:
+            warnings.warn(
+                f"`p=inf` moves each of the {size:,} weights by rho={rho}, {rho * math.sqrt(size):.3g} in L2. "
+                "Scores may say little; a much smaller `rho` is usual with p=inf.",
+                stacklevel=2,
+            )
     if loss_fn is None and targets is not None:
         check_class_indices(targets, count_classes(model, inputs, forward))
-    one_score = _SharpnessScore(
+    loss = _PerturbedLoss(
         ball=BALLS[perturbation](rho, p),
-        is_difference=score == "difference",
-        has_targets=targets is not None,
+        difference=score == "difference",
+        labelled=targets is not None,
         find_targets=target_fn if target_fn is not None else pseudo_labels,
-        losses_of=loss_fn if loss_fn is not None else mean_cross_entropy,
+        losses=loss_fn if loss_fn is not None else mean_cross_entropy,
     )
     return score_groups(
         model,
-        one_score.of_group,
+        loss.of_group,
         (inputs, targets),
-        fast=one_score.of_batch,
+        fast=loss.of_batch,
         kind=("saal", perturbation, p, score, targets is None, target_fn, loss_fn),
         model_inputs=lambda batch: batch[0],
         forward=forward,
@@ -117,74 +123,66 @@ def saal(
     )
 
 
-def _warn_of_large_steps(model: nn.Module, rho: float) -> None:
-    size = sum(w.numel() for w in model.parameters() if w.requires_grad)
-    if size > 10_000:
-        warnings.warn(
-            f"`p=inf` moves each of the {size:,} weights by rho={rho}, {rho * math.sqrt(size):.3g} in L2. "
-            "Scores may say little; a much smaller `rho` is usual with p=inf.",
-            stacklevel=3,
-        )
-
-
 @dataclass(frozen=True)
-class _SharpnessScore:
-    """The score of :func:`saal` under its options, of one group and of the groups of a recorded batch.
+class _PerturbedLoss:
+    """The loss of each sample under the perturbation of its group.
 
     Attributes:
-        ball: What perturbations stay in.
-        is_difference: Whether the plain loss is taken off.
-        has_targets: Whether inputs come with targets.
-        find_targets: What makes targets of outputs, if not.
-        losses_of: One loss for each sample, from outputs and targets.
+        ball: What the perturbation stays in.
+        difference: Whether the plain loss is taken off.
+        labelled: Whether the samples come with targets of their own.
+        find_targets: ``find_targets(outputs) -> targets``, where they do not.
+        losses: ``losses(outputs, targets) -> (B,)``.
     """
 
     ball: Ball
-    is_difference: bool
-    has_targets: bool
+    difference: bool
+    labelled: bool
     find_targets: TargetFn
-    losses_of: LossFn
-
-    def targets_of(self, outputs: Any, targets: Any) -> Any:
-        """Return the targets that came with the samples, or those that follow from the outputs and stay fixed."""
-        if self.has_targets:
-            return targets
-        return pytree.tree_map_only(Tensor, Tensor.detach, self.find_targets(outputs))
+    losses: LossFn
 
     def of_group(self, diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
-        """Return the scores of one group, (b,)."""
-        x, given_targets = group
+        """Return the losses of one group, (b,)."""
+        inputs, labels = group
 
         def mean_loss(weights: Params) -> tuple[Tensor, tuple[Tensor, Any]]:
-            outputs = call(weights, x)
-            targets = self.targets_of(outputs, given_targets)
-            losses = one_per_sample(self.losses_of(outputs, targets), batch_size_of(x))
+            outputs = call(weights, inputs)
+            targets = self._fixed_targets(outputs, labels)
+            losses = one_per_sample(self.losses(outputs, targets), batch_size_of(inputs))
             return losses.mean(), (losses, targets)
 
         grads, (plain, targets) = diff.gradient(mean_loss, params)
         with torch.no_grad():
             names = list(params)
-            epsilons = self.ball.perturbation([params[k] for k in names], [grads[k] for k in names])
-            moved = {k: params[k] + e for k, e in zip(names, epsilons, strict=True)}
-            perturbed = self.losses_of(call(moved, x), targets)
-        return perturbed - plain if self.is_difference else perturbed
+            eps = self.ball.perturbation([params[k] for k in names], [grads[k] for k in names])
+            moved = {k: params[k] + e for k, e in zip(names, eps, strict=True)}
+            perturbed = self.losses(call(moved, inputs), targets)
+        return perturbed - plain if self.difference else perturbed
 
     def of_batch(self, tape: Tape, batch: Any) -> Tensor:
-        """Return the scores of all samples of a batch, (B,)."""
-        inputs, given_targets = batch[0], copies_for_model(batch[1])
+        """Return the losses of all groups of a batch by the layers' rules, (B,)."""
+        inputs, labels = batch
+        labels = copies_for_model(labels)
+        outputs = tape.record(copies_for_model(inputs))
         group_size = tape.rows // tape.units
         fixed: list[Any] = []
 
-        def plain_losses(outputs: Any) -> Tensor:
-            fixed.append(self.targets_of(outputs, given_targets))
-            return self.losses_of(outputs, fixed[0]) / group_size
+        def mean_losses(outputs: Any) -> Tensor:
+            fixed.append(self._fixed_targets(outputs, labels))
+            return self.losses(outputs, fixed[0]) / group_size
 
-        plain = Loss(tape, tape.record(copies_for_model(inputs)), plain_losses)
+        plain = Loss(tape, outputs, mean_losses)
         perturbed = perturbed_losses(
             tape,
             lambda: copies_for_model(inputs),
             plain,
-            lambda outputs: self.losses_of(outputs, fixed[0]),
+            lambda outputs: self.losses(outputs, fixed[0]),
             self.ball,
         )
-        return perturbed - plain.losses.detach() * group_size if self.is_difference else perturbed
+        return perturbed - plain.losses.detach() * group_size if self.difference else perturbed
+
+    def _fixed_targets(self, outputs: Any, labels: Any) -> Any:
+        """Return the labels the samples come with, or those that the model gives at the unperturbed weights."""
+        if self.labelled:
+            return labels
+        return pytree.tree_map_only(Tensor, Tensor.detach, self.find_targets(outputs))

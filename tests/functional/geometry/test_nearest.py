@@ -17,8 +17,8 @@ QUESTIONS = ["farthest", "drawn", "leave out", "nothing"]
 @pytest.fixture(autouse=True, scope="module")
 def _small_blocks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_BLOCK", 12)
-        patch.setattr(module, "_PAIRS", 7)
+        patch.setattr(module, "BLOCK_NUMBERS", 12)
+        patch.setattr(module, "PAIRS_AT_ONCE", 7)
         yield
 
 

@@ -51,12 +51,22 @@ def test_zeros_and_equal_rows_go_by_position(select):
 
 
 @pytest.mark.parametrize("select", ALL.values(), ids=ALL)
-@pytest.mark.parametrize("shape", [(67, 8), (1001, 700), (2503, 2048)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((67, 8), torch.float32),
+        ((1001, 700), torch.float32),
+        ((1001, 700), torch.float64),
+        ((1001, 700), torch.bfloat16),
+        pytest.param((67, 8), torch.float64, marks=pytest.mark.slow),
+        pytest.param((67, 8), torch.bfloat16, marks=pytest.mark.slow),
+        pytest.param((2503, 2048), torch.float32, marks=pytest.mark.slow),
+        pytest.param((2503, 512), torch.float64, marks=pytest.mark.slow),
+        pytest.param((2503, 2048), torch.bfloat16, marks=pytest.mark.slow),
+    ],
+)
 def test_of_equal_rows_the_first_is_picked_and_never_two(select, shape, dtype):
     """Whatever kernel a row's place in the block gives it to; all values positive, as after a ReLU."""
-    if shape[0] > 2000 and dtype == torch.float64:
-        shape = (2503, 512)
     base = randn(12, shape[1]).relu() + 0.5
     where = torch.arange(shape[0]) % 12
     x = base[where].to(dtype)
@@ -155,8 +165,15 @@ BLOCKS = [
 
 
 @pytest.mark.usefixtures("size_of_blocks")
-@pytest.mark.parametrize("distinct", [35, 20])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("dtype", "distinct"),
+    [
+        (torch.float32, 20),
+        pytest.param(torch.float32, 35, marks=pytest.mark.slow),
+        pytest.param(torch.float64, 20, marks=pytest.mark.slow),
+        pytest.param(torch.float64, 35, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("blocks", BLOCKS, ids=str)
 def test_any_number_of_processes_picks_the_same(blocks, dtype, distinct):
     rows = torch.randperm(41, generator=generator(4)) % distinct  # with 20, all are covered before 25 are picked

@@ -41,7 +41,7 @@ def convolutions(draw, nd):
     return channels, kernel, options, size, draw(st.booleans())
 
 
-@pytest.mark.parametrize("nd", KINDS)
+@pytest.mark.parametrize("nd", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)])
 @examples(15)
 @given(data=st.data())
 def test_any_shape_equals_the_loop(way, nd, data):
