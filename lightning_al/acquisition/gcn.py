@@ -12,7 +12,8 @@ from torch.utils import _pytree as pytree
 from lightning_al import functional as F_al
 from lightning_al.acquisition.features import FeatureAcquisition
 from lightning_al.acquisition.query import Rows
-from lightning_al.functional.selection.gcn import check_gcn_options, check_margin
+from lightning_al.checks import needed_generator
+from lightning_al.functional.selection.gcn import GCNOptions, check_margin
 from lightning_al.inference.outputs import batch_size_of
 
 _CHUNK = 32  # samples at a time
@@ -54,7 +55,14 @@ class GraphAcquisition(FeatureAcquisition):
         features: str | None = None,
         encoder: nn.Module | str | Path | None = None,
     ) -> None:
-        check_gcn_options(steps, hidden, dropout, lr, weight_decay, unlabelled_weight)
+        GCNOptions(
+            steps=steps,
+            hidden=hidden,
+            dropout=dropout,
+            lr=lr,
+            weight_decay=weight_decay,
+            unlabelled_weight=unlabelled_weight,
+        )  # refuses what is out of range
         super().__init__(features=features, encoder=encoder)
         self.requires |= {"labels"}
         self.steps = steps
@@ -80,8 +88,7 @@ class GraphAcquisition(FeatureAcquisition):
     def _training(self, rows: Rows, labelled_rows: Rows, generator: torch.Generator | None) -> dict[str, Any]:
         """What :func:`lightning_al.functional.train_gcn` takes, by name."""
         name = type(self).__name__
-        if generator is None:
-            raise ValueError(f"`{name}` trains a network from a random start and needs a `generator`.")
+        generator = needed_generator(generator, name, "trains a network from a random start")
         labelled = self.centres_of(labelled_rows)
         if labelled is None:
             raise ValueError(f"`{name}` learns from what is labelled, and no sample is.")

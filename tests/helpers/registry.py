@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from lightning_al import acquisition
 from lightning_al.distributed.randomness import Race, derive_seed, generator
 from lightning_al.training import LossPredictionMixin
-from tests.functional.selection.test_greedy import brute_force
 from tests.helpers import adversarial_reference, gcn_reference, reference
+from tests.helpers.greedy import brute_force
 from tests.helpers.projects import Net, make_data
 
 SIZE = 36
