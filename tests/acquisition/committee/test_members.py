@@ -31,7 +31,10 @@ def test_a_kill_loses_at_most_one_member_s_fit(tmp_path, reset, after, refitted)
     assert again._fits == refitted
 
 
-@pytest.mark.parametrize(("batches", "refitted"), [(6 + 3, 4), (6 + 6 + 3, 3), (6 + 6 + 6 + 9 + 9 + 1, 1)])
+@pytest.mark.parametrize(
+    ("batches", "refitted"),
+    [(6 + 6 + 3, 3), *(pytest.param(*n, marks=pytest.mark.slow) for n in ((6 + 3, 4), (6 + 6 + 6 + 9 + 9 + 1, 1)))],
+)
 def test_killed_in_a_member_s_fit(tmp_path, batches, refitted):
     again = killed_and_resumed(
         tmp_path, partial(Kept, 3), lambda folder: run(folder, QueryByCommittee(3), Killer(batches))

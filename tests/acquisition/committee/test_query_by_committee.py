@@ -28,8 +28,14 @@ def brute_force(members, indices, score):
         ]
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("score", ["vote_entropy", "kl"])
+@pytest.mark.parametrize(
+    ("source", "score"),
+    [
+        ("fits", "vote_entropy"),
+        ("snapshots", "kl"),
+        *(pytest.param(*n, marks=pytest.mark.slow) for n in (("fits", "kl"), ("snapshots", "vote_entropy"))),
+    ],
+)
 def test_picks_where_its_members_disagree(tmp_path, source, score):
     acquisition = Kept(4, source=source, score=score)
     loop = run(tmp_path, acquisition)
@@ -88,7 +94,7 @@ def test_the_user_s_checkpoints_hold_nothing_of_it(tmp_path):
             assert state["state_dict"].keys() == NORM().state_dict().keys()
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("source", SOURCES)
 def test_picks_of_several_processes_are_those_of_one(tmp_path, processes, source):
     """From weights that do not learn, since batches differ by process otherwise."""
@@ -105,7 +111,7 @@ def test_picks_of_several_processes_are_those_of_one(tmp_path, processes, source
     assert [s for r in scores for s in r] == pytest.approx([s for r in scores_of_many for s in r], abs=1e-12)
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", ["fits", pytest.param("snapshots", marks=pytest.mark.slow)])
 def test_two_processes_learn_together(tmp_path, source):
     strategy, devices = fork(2)
     loop = run(tmp_path, QueryByCommittee(3, source=source), strategy=strategy, devices=devices)

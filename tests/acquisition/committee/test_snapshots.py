@@ -42,8 +42,17 @@ def test_snapshots_of_a_killed_fit_go_when_its_labels_have_changed(tmp_path):
     assert not set(left) & set(killed)
 
 
-@pytest.mark.parametrize("base", [None, AutoSAMMixin, SAMMixin])
-@pytest.mark.parametrize("reset", ["initial", "continue"])
+@pytest.mark.parametrize(
+    ("base", "reset"),
+    [
+        (None, "initial"),
+        (SAMMixin, "continue"),
+        pytest.param(None, "continue", marks=pytest.mark.slow),
+        pytest.param(SAMMixin, "initial", marks=pytest.mark.slow),
+        pytest.param(AutoSAMMixin, "initial", marks=pytest.mark.slow),
+        pytest.param(AutoSAMMixin, "continue", marks=pytest.mark.slow),
+    ],
+)
 def test_a_snapshot_at_the_end_of_each_cycle(tmp_path, base, reset):
     """Also in manual optimization."""
     model = NORM if base is None else type("Sharp", (base, Net), {})
@@ -61,8 +70,8 @@ def test_a_snapshot_at_the_end_of_each_cycle(tmp_path, base, reset):
     [
         ({"max_steps": 6, "max_epochs": -1}, [2, 2, 2]),
         ({"max_steps": 4, "max_epochs": 9}, [1, 1, 2]),
-        ({"max_steps": 99, "max_epochs": 3}, [2, 2, 2]),
-        ({"limit_train_batches": 1}, [1, 1, 1]),
+        pytest.param({"max_steps": 99, "max_epochs": 3}, [2, 2, 2], marks=pytest.mark.slow),
+        pytest.param({"limit_train_batches": 1}, [1, 1, 1], marks=pytest.mark.slow),
     ],
 )
 def test_cycles_make_up_the_round(tmp_path, limits, lengths):
