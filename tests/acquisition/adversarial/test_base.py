@@ -188,7 +188,7 @@ def test_a_campaign_that_is_killed_in_training_goes_on(tmp_path, cls, monkeypatc
     whole = campaign(tmp_path / "whole", cls(**SMALL), rounds=3)
     with monkeypatch.context() as patched, pytest.raises((KeyboardInterrupt, SystemExit)):
         patched.setattr(Killed, "fits", 0)
-        patched.setattr("lightning_al.acquisition.adversarial.vaal.AdversarialTraining", Killed)
+        patched.setattr("lightning_al.acquisition.adversarial.base.AdversarialTraining", Killed)
         campaign(tmp_path / "part", cls(**SMALL), rounds=3)
     resumed = campaign(tmp_path / "part", cls(**SMALL), rounds=3, resume=True)
     assert picks(resumed.history) == picks(whole.history)
@@ -206,7 +206,7 @@ def test_a_campaign_that_is_killed_after_training_does_not_train_again(tmp_path,
         campaign(tmp_path / "part", Tired(**SMALL), rounds=1)
     [file] = (tmp_path / "part").rglob(f"{cls.__name__.lower()}_*.ckpt")
     torch.load(file, weights_only=True)
-    monkeypatch.delattr("lightning_al.acquisition.adversarial.vaal.fit_apart")
+    monkeypatch.delattr("lightning_al.acquisition.adversarial.base.fit_apart")
     resumed = campaign(tmp_path / "part", cls(**SMALL), rounds=1, resume=True)
     assert picks(resumed.history) == picks(whole.history)
 
