@@ -98,11 +98,11 @@ def step_schedules(
             continue
         value = None
         if taken.reduce_on_plateau:
-            assert taken.monitor is not None
-            value = trainer.callback_metrics.get(taken.monitor)
+            watched = str(taken.monitor)  # never None: `_split` refuses a plateau that watches nothing
+            value = trainer.callback_metrics.get(watched)
             if value is None:
                 message = (
-                    f"ReduceLROnPlateau watches {taken.monitor!r}, which was not logged."
+                    f"ReduceLROnPlateau watches {watched!r}, which was not logged."
                     f" Logged are: {sorted(trainer.callback_metrics)}."
                 )
                 if taken.strict:
