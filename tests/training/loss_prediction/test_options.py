@@ -19,6 +19,7 @@ from tests.helpers.loss_reference import (
     sgd,
     trained,
 )
+from tests.helpers.marks import slow
 from tests.helpers.sam_reference import distance
 
 CASES = {
@@ -32,8 +33,14 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("as_attribute", [False, True])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "as_attribute"),
+    [
+        *((name, False) for name in CASES),
+        ("loss_margin", True),
+        *(slow(name, True) for name in CASES if name != "loss_margin"),
+    ],
+)
 def test_options_reach_the_training(name, as_attribute):
     options, by_hand = CASES[name]
     form, options = (type("Net", (Front,), dict(options)), {}) if as_attribute else (Front, options)

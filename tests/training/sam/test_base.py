@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.nn import functional as F
 
 from lightning_al.training import AutoSAMMixin, SAMMixin
+from tests.helpers.marks import slow
 from tests.helpers.sam_reference import (
     AUTO,
     BATCHES,
@@ -34,8 +35,10 @@ from tests.helpers.sam_reference import (
 )
 
 
-@pytest.mark.parametrize("make_optimizer", [sgd, adam])
-@pytest.mark.parametrize("form", MANUAL + AUTO)
+@pytest.mark.parametrize(
+    ("form", "make_optimizer"),
+    [*((form, sgd) for form in MANUAL + AUTO), *(slow(form, adam) for form in MANUAL + AUTO)],
+)
 def test_every_form_is_the_loop_written_by_hand(form, make_optimizer):
     model = form(optimizer=make_optimizer)
     fit = trainer()
@@ -63,8 +66,14 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("form", [ManualFront, AutoFront])
-@pytest.mark.parametrize("as_attribute", [False, True])
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize(
+    ("name", "as_attribute"),
+    [
+        *((name, False) for name in OPTIONS),
+        ("rho", True),
+        *(slow(name, True) for name in OPTIONS if name != "rho"),
+    ],
+)
 def test_options_reach_the_perturbation(form, as_attribute, name):
     options, epsilon = OPTIONS[name]
     model = type("Net", (form,), dict(options))() if as_attribute else form(**options)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.helpers.marks import slow
 from tests.helpers.sam_reference import (
     AutoFront,
     ManualFront,
@@ -26,8 +27,7 @@ class Noisy(nn.Module):
 
 
 @pytest.mark.parametrize("form", [ManualFront, AutoFront])
-@pytest.mark.parametrize("n", [1, 2])
-@pytest.mark.parametrize("same", [False, True])
+@pytest.mark.parametrize(("n", "same"), [(2, True), (2, False), slow(1, True), slow(1, False)])
 def test_same_noise(form, n, same):
     manual = form is ManualFront
     model = form(net=Noisy(), same_noise=same, **({"accumulate_grad_batches": n} if manual else {}))
