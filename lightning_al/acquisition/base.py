@@ -118,7 +118,7 @@ class Acquisition(Callback):
         self._task = task
 
     def check_pool(self, size: int) -> None:
-        """Refuse, before anything trains, a data set of ``size`` samples that the acquisition cannot work with."""
+        """Refuse, before anything trains, a dataset of ``size`` samples that the acquisition cannot work with."""
 
     def unbind(self) -> None:
         """Leave the loop."""

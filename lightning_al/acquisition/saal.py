@@ -33,7 +33,7 @@ class SAAL(Acquisition):
         group_size: Consecutive candidates that share the perturbation of their mean loss (Table 2). 1: none do.
         score: ``"max"``, the perturbed loss, or ``"difference"``, how much it exceeds the plain one.
         lowest: Pick the *least* sharp (SAAL-Reverse, Table 10); needs ``selection="top"``. Scores are then negated.
-        labels: ``"pseudo"``, or ``"true"`` to score with the data set's own labels: an oracle bound for simulated
+        labels: ``"pseudo"``, or ``"true"`` to score with the dataset's own labels: an oracle bound for simulated
             campaigns.
         selection: ``"kmeans++"`` (the authors' own, and the published best), ``"top"``, or ``"badge"``, which draws by
             the gradients of the last layer, each made longer by its sample's score; see :class:`Acquisition`.
@@ -80,10 +80,10 @@ class SAAL(Acquisition):
         return self.group_size
 
     def bind(self, task: Task, oracle: Oracle) -> None:
-        """Refuse ``labels="true"`` where the labels are not in the data set."""
+        """Refuse ``labels="true"`` where the labels are not in the dataset."""
         if self.labels == "true" and not oracle.simulated:
             raise ValueError(
-                '`SAAL(labels="true")` scores with the data set\'s own labels, which only a simulated campaign has, '
+                '`SAAL(labels="true")` scores with the dataset\'s own labels, which only a simulated campaign has, '
                 f'but the loop\'s oracle is a {type(oracle).__name__}. Use `labels="pseudo"`.'
             )
         super().bind(task, oracle)

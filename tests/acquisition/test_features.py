@@ -250,7 +250,7 @@ def refuses(tmp_path, path, error, message):
 
 def test_refuses_a_file_of_something_else(tmp_path, write):
     numbers = X.numpy()
-    refuses(tmp_path, write(numbers[:59]), ValueError, "features of 59 samples and the training data set has 60")
+    refuses(tmp_path, write(numbers[:59]), ValueError, "features of 59 samples and the training dataset has 60")
     refuses(tmp_path, write(numbers.astype("int64")), TypeError, r"must hold floating features.*torch.int64 of shape")
     refuses(tmp_path, write(numbers[:, 0]), TypeError, r"features \(N, d\).*torch.float64 of shape \(60,\)")
     broken = numbers.copy()

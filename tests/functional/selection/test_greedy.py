@@ -1,13 +1,12 @@
 import math
-from fractions import Fraction
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_al.distributed.randomness import Race
 from lightning_al.functional import kmeans_plusplus, top_k
+from tests.helpers.kmeans_reference import brute_force
 from tests.helpers.models import randn
 
 SEEDS = st.integers(0, 2**31)
@@ -42,28 +41,6 @@ def test_top_k_takes_any_precision(dtype):
 
 def test_top_k_takes_scores_that_carry_a_graph():
     assert top_k(torch.tensor([1.0, 2.0], requires_grad=True), 1).tolist() == [1]
-
-
-def brute_force(points, k, generator, first=None, ids=None):
-    """The definition, in exact rational arithmetic; the same race."""
-    points = [[Fraction(v) for v in (p if isinstance(p, list) else [p])] for p in points]
-    race = Race(generator, torch.tensor(range(len(points)) if ids is None else ids))
-
-    def squared(a, b):
-        return sum((u - v) ** 2 for u, v in zip(a, b, strict=True))
-
-    zero = [Fraction(0)] * len(points[0])
-    norms = [squared(p, zero) for p in points]
-    picks = [max(range(len(points)), key=lambda i: (norms[i], -i)) if first is None else first]
-    while len(picks) < k:
-        weights = [min(squared(p, points[c]) for c in picks) for p in points]
-        if not any(weights):  # the rest by value, or by norm
-            value = norms if len(points[0]) > 1 else [p[0] for p in points]
-            rest = sorted((i for i in range(len(points)) if i not in picks), key=lambda i: (-value[i], i))
-            return picks + rest[: k - len(picks)]
-        arrivals = race.exponentials(len(picks)).tolist()
-        picks.append(max(range(len(points)), key=lambda i: (weights[i] / Fraction(arrivals[i]), -i)))
-    return picks
 
 
 @settings(max_examples=80, deadline=None)
