@@ -1,4 +1,4 @@
-"""Sharpness-aware active learning."""
+"""SAAL: samples whose loss is largest under a worst-case perturbation of the weights."""
 
 from typing import Any
 
