@@ -10,20 +10,7 @@ from lightning_al.functional.losses.adversarial import check_reduction
 class AdversarialOptions:
     """How a VAE and a discriminator are made and trained, checked.
 
-    Attributes:
-        steps: Pairs of a labelled and an unlabelled batch to train on; None: until ``seconds`` are over.
-        seconds: Time after which training ends, at the latest; picks then depend on how fast the machine is.
-        batch_size: Samples per batch of either kind; at most as many as there are.
-        latent: Length of the codes.
-        width: Channels of the VAE's first layer.
-        beta: Weight of the divergence in the VAE's loss.
-        adversarial: Weight of the discriminator in the VAE's loss.
-        reduction: ``"sample"``: the VAE's loss is a sum over the values of a sample; or ``"batch"``, as in the code of
-            VAAL's authors. See :func:`lightning_al.functional.vae_loss`.
-        vae_steps: Steps of the VAE, each on batches of its own, for one of the discriminator.
-        lr: Learning rate of Adam, for both.
-        reconstruction: Weight of the squared error in the VAE's loss.
-        supervision: Weight of the cross-entropy in the VAE's loss, where half of the code is classified.
+    :class:`~lightning_al.acquisition.VAAL` and :class:`~lightning_al.acquisition.SRAAL` say what each option does.
 
     Raises:
         ValueError: If an option is out of range.
