@@ -1,4 +1,4 @@
-"""Batches that are uncertain and diverse at once."""
+"""BADGE: batches that are uncertain and diverse at once."""
 
 from pathlib import Path
 from typing import Any, ClassVar
