@@ -10,8 +10,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_al.acquisition.query import Query, Rows
-from lightning_al.checks import check_choice
-from lightning_al.functional.selection.greedy import badge, kmeans_plusplus
+from lightning_al.checks import check_choice, needed_generator
+from lightning_al.functional.selection.badge import badge
+from lightning_al.functional.selection.kmeans_plusplus import kmeans_plusplus
 from lightning_al.functional.selection.top_k import top_k
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.oracle.base import Oracle
@@ -182,8 +183,7 @@ class Acquisition(Callback):
             )
         if self.selection == "top":
             return top_k(scores, k)
-        if generator is None:
-            raise ValueError(f"`selection={self.selection!r}` draws at random and needs a `generator`.")
+        generator = needed_generator(generator, f"selection={self.selection!r}", "draws at random")
         if self.selection == "badge":
             if bool((scores < 0).any()):
                 raise ValueError(f'`selection="badge"` needs scores of at least 0, got {float(scores.min()):.4g}.')

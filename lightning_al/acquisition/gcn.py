@@ -1,6 +1,7 @@
 """Acquisitions by a graph network that learns to tell labelled samples from candidates."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from torch.utils import _pytree as pytree
 from lightning_al import functional as F_al
 from lightning_al.acquisition.features import FeatureAcquisition
 from lightning_al.acquisition.query import Rows
-from lightning_al.functional.selection.gcn import check_gcn_options, check_margin
+from lightning_al.checks import needed_generator
+from lightning_al.functional.selection.gcn import GCNOptions, check_margin
 from lightning_al.inference.outputs import batch_size_of
 
 _CHUNK = 32  # samples at a time
@@ -45,27 +47,18 @@ class GraphAcquisition(FeatureAcquisition):
         features: str | None = None,
         encoder: nn.Module | str | Path | None = None,
     ) -> None:
+        options = GCNOptions(
+            steps=steps,
+            hidden=hidden,
+            dropout=dropout,
+            lr=lr,
+            weight_decay=weight_decay,
+            unlabelled_weight=unlabelled_weight,
+        )
         super().__init__(features=features, encoder=encoder)
         self.requires |= {"labels"}
-        self.steps = steps
-        self.hidden = hidden
-        self.dropout = dropout
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.unlabelled_weight = unlabelled_weight
-        check_gcn_options(**self._options)
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        """The options of the training, by name."""
-        return {
-            "steps": self.steps,
-            "hidden": self.hidden,
-            "dropout": self.dropout,
-            "lr": self.lr,
-            "weight_decay": self.weight_decay,
-            "unlabelled_weight": self.unlabelled_weight,
-        }
+        self._options = options
+        self.__dict__.update(asdict(options))
 
     def make_features(self, model: nn.Module, inputs: Any) -> Tensor:
         """Return the features (B, d) of a batch's inputs, the same to the last bit in whatever batches they come.
@@ -83,8 +76,7 @@ class GraphAcquisition(FeatureAcquisition):
     def _training(self, rows: Rows, labelled_rows: Rows, generator: torch.Generator | None) -> dict[str, Any]:
         """What :func:`lightning_al.functional.train_gcn` takes, by name."""
         name = type(self).__name__
-        if generator is None:
-            raise ValueError(f"`{name}` trains a network from a random start and needs a `generator`.")
+        generator = needed_generator(generator, name, "trains a network from a random start")
         labelled = self.centres_of(labelled_rows)
         if labelled is None:
             raise ValueError(f"`{name}` learns from what is labelled, and no sample is.")
@@ -93,8 +85,8 @@ class GraphAcquisition(FeatureAcquisition):
             "features": features.to(self._device),
             "labelled": labelled,
             "generator": generator,
-            **self._options,
-            "progress": _Progress(name, len(features) + len(labelled), self.steps).say,
+            **asdict(self._options),
+            "progress": _Progress(name, len(features) + len(labelled), self._options.steps).say,
         }
 
 

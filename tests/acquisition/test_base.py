@@ -16,7 +16,7 @@ from lightning_al.acquisition import (
 )
 from lightning_al.acquisition.base import REQUIREMENTS
 from tests.helpers.bound import pick, seeded
-from tests.helpers.kmeans_reference import brute_force
+from tests.helpers.greedy import brute_force
 
 SCORED = [Acquisition, Entropy, LeastConfidence, Margin, EntropyGradNorm, ExpectedGradNorm, SAAL]
 SPREAD = [0.1, 5.0, 4.9, 0.2, 2.5, 5.0]

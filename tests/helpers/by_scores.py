@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_al.distributed.randomness import Race, derive_seed, generator
 from tests.helpers import adversarial_reference, reference
-from tests.helpers.kmeans_reference import brute_force
+from tests.helpers.greedy import brute_force
 from tests.helpers.projects import Net, make_data
 from tests.helpers.scene import KEPT, LABELLED, MEMBERS, SIZE, SNAPSHOT, Scene, features_of, learner, model_features
 

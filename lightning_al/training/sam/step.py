@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_al.functional.scores.perturbation import check_perturbation, global_norm, worst_case_perturbation
+from lightning_al.functional.scores.perturbation import check_perturbation, worst_case_perturbation
+from lightning_al.gradients.norms import global_norm
 
 
 @contextmanager

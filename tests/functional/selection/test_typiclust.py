@@ -193,7 +193,7 @@ def test_no_n_by_n_tensor():
     x = randn(3000, 4).float()
     with Largest() as seen:
         typiclust(x, 2, generator=seeded())
-    assert seen.entries <= 2 * distances._BLOCK < 3000 * 3000 / 8
+    assert seen.entries <= 2 * distances.TILE_ENTRIES < 3000 * 3000 / 8
 
 
 @pytest.mark.parametrize("k", [-1, 4])
