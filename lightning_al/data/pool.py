@@ -33,7 +33,8 @@ class Pool:
     """The state of every unit of a dataset, as plain index arrays.
 
     A unit is a dataset index unless the task says otherwise. Each is *unlabelled*, *pending* (asked, not yet
-    answered), *labelled* or *skipped* (the annotator gave no label). The pool knows no Lightning, no labels and no disk.
+    answered), *labelled* or *skipped* (the annotator gave no label). The pool knows no Lightning, no labels and no
+    disk.
 
     Args:
         size: Number of units.
