@@ -10,15 +10,15 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.cycles import Cycles, batches_done, batches_of_fit, scale_rates
 from lightning_al.acquisition.query import Query, State
 from lightning_al.checks import check_choice, check_count, check_flag
+from lightning_al.functional.scores.disagreement import consensus_divergences, vote_entropies
 from lightning_al.inference.calling import check_whole, tensors_of
 from lightning_al.inference.outputs import plain_outputs
 
-SCORES: dict[str, Callable[[Tensor], Tensor]] = {"vote_entropy": F_al.vote_entropy, "kl": F_al.consensus_kl}
+SCORES: dict[str, Callable[[Tensor], Tensor]] = {"vote_entropy": vote_entropies, "kl": consensus_divergences}
 SOURCES = ("fits", "snapshots")
 
 
@@ -134,7 +134,7 @@ class QueryByCommittee(Acquisition):
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._states = _moved(self._states, device)
         votes = [plain_outputs(model, inputs, self.task.logits, state) for state in self._states]
-        return SCORES[self.score](torch.stack(votes, 1))
+        return self.task.reduce(SCORES[self.score](torch.stack(votes, 1)))
 
     def on_query_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loop: Any) -> None:
         """Make room for the next fit."""
