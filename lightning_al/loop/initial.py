@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign.campaign import INITIAL_ROUND
+from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.randomness import generator
 from lightning_al.distributed.ranks import Ranks
