@@ -29,9 +29,9 @@ def test_with_label_keeps_the_kind_of_sample(sample, expected):
 
 
 def test_with_label_keeps_the_type_of_the_label():
-    told = TASK.with_label((0, torch.tensor([0], dtype=torch.int32)), 5)[1]
-    assert told.tolist() == [5]
-    assert told.dtype == torch.int32
+    labelled = TASK.with_label((0, torch.tensor([0], dtype=torch.int32)), 5)[1]
+    assert labelled.tolist() == [5]
+    assert labelled.dtype == torch.int32
     assert isinstance(TASK.with_label((0, np.int16(0)), 5)[1], np.int16)
     x, y = TASK.with_label(torch.zeros(2), 5)
     assert (x.tolist(), y) == ([0, 0], 5)
