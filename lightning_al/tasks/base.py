@@ -115,16 +115,16 @@ class Task(ABC):
     def logits_and_features(self, model: nn.Module, inputs: Any, layer: str | None = None) -> tuple[Tensor, Tensor]:
         """Return :meth:`logits` and :meth:`features` from one forward pass."""
         if type(self).features is not Task.features:  # a task's own, which may take only two arguments
-            options = {} if layer is None else {"layer": layer}
-            return self.logits(model, inputs), self.features(model, inputs, **options)
-        last: list[Any] = []
+            where = {} if layer is None else {"layer": layer}
+            return self.logits(model, inputs), self.features(model, inputs, **where)
+        seen: list[Any] = []
 
         def keep_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            last[:] = [args[0] if args else kwargs["input"]]  # of several, the last
+            seen[:] = [args[0] if args else kwargs["input"]]  # of several, the last
 
         def keep_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             first = output[0] if isinstance(output, (tuple, list)) and output else output
-            last[:] = [first.clone() if isinstance(first, Tensor) else first]  # what follows may work in place
+            seen[:] = [first.clone() if isinstance(first, Tensor) else first]  # what follows may work in place
 
         if layer is None:
             linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
@@ -136,23 +136,23 @@ class Task(ABC):
         finally:
             for hook in hooks:
                 hook.remove()
-        if not last and layer is None:
+        if not seen and layer is None:
             raise ValueError(
                 "No `nn.Linear` runs in the model's forward, so there are no penultimate features. Name a layer "
                 '(`features="backbone.avgpool"`), or give the loop a `task=` whose `features(model, inputs)` returns '
                 "them."
             )
-        if not last:
+        if not seen:
             raise ValueError(f"The layer {layer!r} does not run in the model's forward, so it has no features.")
-        [features] = last
-        if not isinstance(features, Tensor) or len(features) != len(logits):
-            what = f"shape {tuple(features.shape)}" if isinstance(features, Tensor) else f"a {type(features).__name__}"
+        [found] = seen
+        if not isinstance(found, Tensor) or len(found) != len(logits):
+            what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
             raise ValueError(
                 f"Features must be a tensor with one row for each of the {len(logits)} samples, got {what} "
                 f"{'from the last linear layer' if layer is None else f'from {layer!r}'}. Name another layer "
                 '(`features="..."`).'
             )
-        return logits, features.flatten(1)
+        return logits, found.flatten(1)
 
     @property
     def num_classes(self) -> int | None:
