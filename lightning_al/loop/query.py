@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition, learns
-from lightning_al.acquisition.query import LocalRows, Query
+from lightning_al.acquisition.query import LocalRows, Query, Scorer
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import on_rank_zero
 from lightning_al.fitting.members import refit
@@ -113,7 +113,7 @@ def _query(session: Session, candidates: Tensor, seed: int) -> Query:
     project, campaign, settings = session.project, session.campaign, session.settings
     number = campaign.next_round
 
-    def score_all(acquisition: Acquisition, indices: Tensor) -> dict[str, Tensor]:
+    def score_all(acquisition: Scorer, indices: Tensor) -> dict[str, Tensor]:
         seed = derive_seed(settings.seed, number, "score")
         return score(project, acquisition, indices, seed=seed, gather=True)
 

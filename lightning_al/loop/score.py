@@ -9,8 +9,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from lightning_al.acquisition.base import Acquisition
-from lightning_al.acquisition.query import LocalRows
+from lightning_al.acquisition.query import LocalRows, Scorer
 from lightning_al.checks import kind_of, rows_not_finite
 from lightning_al.data.samplers import BlockSampler
 from lightning_al.distributed.randomness import seed_global
@@ -30,7 +29,7 @@ def score_pool(
     model: pl.LightningModule,
     datamodule: pl.LightningDataModule,
     indices: Tensor,
-    acquisitions: Sequence[Acquisition],
+    acquisitions: Sequence[Scorer],
     *,
     sampler: BlockSampler,
     seed: int,
@@ -164,7 +163,7 @@ def _in_order(rows: dict[str, Tensor], n: int) -> dict[str, Tensor]:
 
 def score(
     project: Project,
-    acquisition: Acquisition,
+    acquisition: Scorer,
     indices: Tensor,
     *,
     seed: int,

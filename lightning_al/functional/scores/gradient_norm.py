@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.checks import check_choice
-from lightning_al.functional.scores.perturbation import global_norm
 from lightning_al.functional.scores.positions import Reduce, mean_over_positions
 from lightning_al.functional.scores.probabilities import (
     check_logits,
@@ -20,8 +19,9 @@ from lightning_al.functional.scores.probabilities import (
 )
 from lightning_al.functional.scores.uncertainty import entropies
 from lightning_al.gradients.differentiators import Differentiator, Params
-from lightning_al.gradients.norms import gradient_norms
-from lightning_al.gradients.passes import Loss
+from lightning_al.gradients.gradient_norms import gradient_norms
+from lightning_al.gradients.loss import Loss
+from lightning_al.gradients.norms import global_norm
 from lightning_al.gradients.per_sample import one_per_sample, score_groups
 from lightning_al.gradients.scorers import Call
 from lightning_al.gradients.tape import Tape

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_al.gradients.rules import product as module
-from lightning_al.gradients.rules.product import product
+from lightning_al.gradients import product as module
+from lightning_al.gradients.product import product
 
 sizes = st.integers(1, 70)
 
@@ -31,14 +31,14 @@ def test_nothing_to_multiply():
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
 def test_torch_still_has_the_fast_kernel(monkeypatch):
     """If this fails, torch moved it: scores stay right, and large layers cost twice as much."""
-    assert module._ONEDNN is not None
+    assert module.ONEDNN_PRODUCT is not None
     calls = []
-    monkeypatch.setattr(module, "_ONEDNN", lambda *a: calls.append(a) or torch.zeros(()))
+    monkeypatch.setattr(module, "ONEDNN_PRODUCT", lambda *a: calls.append(a) or torch.zeros(()))
     product(torch.ones(2, 3), torch.ones(4, 3))
     assert len(calls) == 1
 
 
 def test_does_without_it(monkeypatch):
-    monkeypatch.setattr(module, "_ONEDNN", None)
+    monkeypatch.setattr(module, "ONEDNN_PRODUCT", None)
     a, b = torch.randn(6, 4), torch.randn(3, 4)
     assert torch.equal(product(a, b), a @ b.T)

@@ -11,6 +11,7 @@ from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import SRAAL, VAAL
 from lightning_al.acquisition.adversarial.training import AdversarialTraining
 from tests.campaigns.test_processes import run
+from tests.helpers.marks import slow
 from tests.helpers.projects import Net, make_trainer, picks
 
 # What is picked by definition, on any number of processes: tests/acquisition/test_contract.py.
@@ -75,8 +76,15 @@ def test_nobody_is_warned_of_loaders_that_are_not_theirs(tmp_path, monkeypatch, 
 # -------------------------------------------------------------------------------------------------------------- shapes
 
 
-@BOTH
-@pytest.mark.parametrize("shape", [(3,), (1, 8, 8), (3, 9, 14), (5, 11), (1, 4, 9, 5)])
+@pytest.mark.parametrize(
+    ("cls", "shape"),
+    [
+        *((VAAL, shape) for shape in ((3,), (3, 9, 14))),
+        *(slow(VAAL, shape) for shape in ((1, 8, 8), (5, 11), (1, 4, 9, 5))),
+        (SRAAL, (5, 11)),
+        *(slow(SRAAL, shape) for shape in ((3,), (1, 8, 8), (3, 9, 14), (1, 4, 9, 5))),
+    ],
+)
 def test_inputs_of_many_shapes(tmp_path, cls, shape):
     loop = campaign(tmp_path, cls(**SMALL), Pictures(shape))
     assert [len(r.picked) for r in loop.history] == [3, 3, 0]
@@ -135,8 +143,7 @@ def test_inputs_of_several_tensors_take_a_method(tmp_path):
 # ------------------------------------------------------------------------------------------------- budgets and batches
 
 
-@BOTH
-@pytest.mark.parametrize("labelled", [[5], [5, 8]])
+@pytest.mark.parametrize(("cls", "labelled"), [(VAAL, [5]), (SRAAL, [5, 8]), slow(VAAL, [5, 8]), slow(SRAAL, [5])])
 def test_fewer_labels_than_a_batch(tmp_path, cls, labelled):
     loop = campaign(tmp_path, cls(**SMALL, batch_size=64), initial=labelled, rounds=1)
     assert len(loop.history[0].picked) == 3
@@ -160,8 +167,15 @@ def test_a_budget_of_seconds_ends(tmp_path, cls, monkeypatch):
     assert len(steps) >= 1
 
 
-@BOTH
-@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+@pytest.mark.parametrize(
+    ("cls", "precision"),
+    [
+        *((VAAL, precision) for precision in ("bf16-mixed", "64-true")),
+        (SRAAL, "bf16-true"),
+        slow(VAAL, "bf16-true"),
+        *(slow(SRAAL, precision) for precision in ("bf16-mixed", "64-true")),
+    ],
+)
 def test_precisions(tmp_path, cls, precision):
     loop = ActiveLearningLoop(Averages(), Pictures((1, 9, 8)), initial=4, query_size=3, rounds=1)
     history = loop.run(make_trainer(tmp_path, acquisition=cls(**SMALL), max_epochs=1, precision=precision))
@@ -188,7 +202,7 @@ def test_a_campaign_that_is_killed_in_training_goes_on(tmp_path, cls, monkeypatc
     whole = campaign(tmp_path / "whole", cls(**SMALL), rounds=3)
     with monkeypatch.context() as patched, pytest.raises((KeyboardInterrupt, SystemExit)):
         patched.setattr(Killed, "fits", 0)
-        patched.setattr("lightning_al.acquisition.adversarial.vaal.AdversarialTraining", Killed)
+        patched.setattr("lightning_al.acquisition.adversarial.base.AdversarialTraining", Killed)
         campaign(tmp_path / "part", cls(**SMALL), rounds=3)
     resumed = campaign(tmp_path / "part", cls(**SMALL), rounds=3, resume=True)
     assert picks(resumed.history) == picks(whole.history)
@@ -206,7 +220,7 @@ def test_a_campaign_that_is_killed_after_training_does_not_train_again(tmp_path,
         campaign(tmp_path / "part", Tired(**SMALL), rounds=1)
     [file] = (tmp_path / "part").rglob(f"{cls.__name__.lower()}_*.ckpt")
     torch.load(file, weights_only=True)
-    monkeypatch.delattr("lightning_al.acquisition.adversarial.vaal.fit_apart")
+    monkeypatch.delattr("lightning_al.acquisition.adversarial.base.fit_apart")
     resumed = campaign(tmp_path / "part", cls(**SMALL), rounds=1, resume=True)
     assert picks(resumed.history) == picks(whole.history)
 

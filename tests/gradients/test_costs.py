@@ -1,12 +1,12 @@
 import torch
 
-from lightning_al.gradients.rules.costs import costs_of_alike, inner_products_are_cheaper, units_at_once
+from lightning_al.gradients.costs import costs_of_inner_products, inner_products_are_cheaper, units_at_once
 
 CPU = torch.device("cpu")
 
 
 def cheaper(positions, fan_in, fan_out, **options):
-    return inner_products_are_cheaper(positions, fan_in, fan_out, alike=positions**2 * fan_in, **options)
+    return inner_products_are_cheaper(positions, fan_in, fan_out, gram=positions**2 * fan_in, **options)
 
 
 def test_few_positions_go_by_inner_products_and_many_by_gradients():
@@ -29,9 +29,9 @@ def test_a_device_without_figures_counts_plainly():
 
 
 def test_pixels_are_cheaper_than_unfolding_unless_most_of_them_are_skipped():
-    by_pixels, by_unfolding = costs_of_alike(100, 64, 256, kernel=9, groups=1, device=CPU)
+    by_pixels, by_unfolding = costs_of_inner_products(100, 64, 256, kernel=9, groups=1, device=CPU)
     assert by_pixels < by_unfolding
-    by_pixels, by_unfolding = costs_of_alike(1024, 16, 8, kernel=4, groups=1, device=CPU)  # a patch embedding
+    by_pixels, by_unfolding = costs_of_inner_products(1024, 16, 8, kernel=4, groups=1, device=CPU)  # a patch embedding
     assert by_pixels > by_unfolding
 
 

@@ -39,7 +39,7 @@ def inner_products_are_cheaper(
     fan_in: int,
     fan_out: int,
     *,
-    alike: float,
+    gram: float,
     device: torch.device,
     perturb: bool,
     convolves: bool = False,
@@ -50,7 +50,7 @@ def inner_products_are_cheaper(
         positions: T, how often the weights are applied to one unit.
         fan_in: Inputs of an output.
         fan_out: Outputs of a position.
-        alike: What the Gram matrix of the inputs costs.
+        gram: What the Gram matrix of the inputs costs.
         device: Where.
         perturb: Whether a second pass with the perturbed weights follows.
         convolves: Whether gradients come from a convolution kernel, else from a matrix product.
@@ -61,7 +61,7 @@ def inner_products_are_cheaper(
     if convolves:
         work *= KERNEL.get(kind, 1.0) * (UNCACHED.get(kind, 1.0) if weights > CACHED_WEIGHTS else 1.0)
     direct = work + FORM * weights
-    grams = alike + positions**2 * fan_out
+    grams = gram + positions**2 * fan_out
     if perturb:
         # Per-sample weights take the place of the shared ones; products come on top of the shared layer.
         direct += work + FORM * weights
@@ -69,7 +69,7 @@ def inner_products_are_cheaper(
     return grams < direct
 
 
-def costs_of_alike(
+def costs_of_inner_products(
     pixels: int, positions: int, channels: int, *, kernel: int, groups: int, device: torch.device
 ) -> tuple[float, float]:
     """Return what the inner products of a convolution's inputs cost: by those of pixels, and by unfolding.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-_ONEDNN = getattr(getattr(torch.ops, "mkldnn", None), "_linear_pointwise", None)
+ONEDNN_PRODUCT = getattr(getattr(torch.ops, "mkldnn", None), "_linear_pointwise", None)
 """oneDNN's matrix product, which torch itself takes for compiled models only; there since torch 2.0, where torch was
 built with oneDNN. On CPUs that the library behind ``torch.mm`` has no vector instructions for it is twice as fast."""
 
@@ -11,12 +11,12 @@ built with oneDNN. On CPUs that the library behind ``torch.mm`` has no vector in
 def product(a: Tensor, b: Tensor) -> Tensor:
     """Return ``a bᵀ`` of contiguous matrices (R, K) and (J, K), (R, J)."""
     if (
-        _ONEDNN is not None
+        ONEDNN_PRODUCT is not None
         and a.device.type == "cpu"
         and a.dtype == b.dtype == torch.float32
         and a.numel() > 0
         and torch.backends.mkldnn.enabled  # type: ignore[attr-defined]
     ):
-        found: Tensor = _ONEDNN(a, b, None, "none", [], "")
-        return found
+        result: Tensor = ONEDNN_PRODUCT(a, b, None, "none", [], "")
+        return result
     return a @ b.t()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_al.acquisition.cycles import Cycles, scale_rates
+from lightning_al.acquisition.committee.cycles import Cycles, scale_rates
 
 
 @given(count=st.integers(1, 7), more=st.integers(0, 40))
