@@ -57,6 +57,15 @@ class Findings:
             check(*args, **kwargs)
         return len(self.errors) == before
 
+    def refuse(self, message: str) -> None:
+        """Take note of what is wrong, with the value seen and what to do about it."""
+        self.errors.append(ValueError(message))
+
+    def refuse_if(self, is_wrong: bool, message: str) -> None:
+        """Take note of what is wrong, if it is."""
+        if is_wrong:
+            self.refuse(message)
+
     @contextlib.contextmanager
     def of_block(self) -> Iterator[None]:
         """Take note of what the block refuses, and go on after it."""

@@ -145,7 +145,7 @@ class QueryByCommittee(Acquisition):
     def on_round_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loop: Any) -> None:
         """Know where snapshots go to."""
         campaign = loop.campaign
-        self._save = lambda name, state: campaign.save_state(campaign.round_file(name), state)
+        self._save = lambda name, state: campaign.states.save(campaign.round_file(name), state)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse schedules that would be overruled."""

@@ -90,7 +90,7 @@ class Picker(L.Callback):
     def on_query_start(self, trainer, pl_module, loop):
         loop.task._classes = 3
         for name, state in KEPT.items():
-            loop.campaign.save_state(loop.campaign.round_file(name), state)
+            loop.campaign.states.save(loop.campaign.round_file(name), state)
         for case in self.cases:
             prepare(pl_module)
             made = case.make(self.folder)
@@ -103,7 +103,7 @@ class Picker(L.Callback):
                     got = pick(loop.session, made, candidates, scene.k, "contract", scene.seed)
                     if everything(trainer, pl_module, made) != before:
                         self.changed.append(case.id)
-                    self.picked.setdefault(case.id, {})[f"{name}, {size}"] = got["indices"]
+                    self.picked.setdefault(case.id, {})[f"{name}, {size}"] = got.indices
         pl_module.requires_grad_(True)
         if trainer.is_global_zero:
             (self.folder / "picked.json").write_text(json.dumps([self.picked, self.changed]))

@@ -511,7 +511,11 @@ def test_tell_before_there_is_a_campaign(tmp_path):
         loop.tell([1], [0])
 
 
-def test_bad_k(tmp_path):
+@pytest.mark.parametrize(
+    ("k", "error", "words"),
+    [(0, ValueError, "at least 1, got 0"), (1.5, TypeError, "an integer of at least 1 or None, got 1.5")],
+)
+def test_bad_k(tmp_path, k, error, words):
     loop, trainer, _ = ask_loop(tmp_path)
-    with pytest.raises(ValueError, match="`k` must be an integer of at least 1, got 0"):
-        loop.ask(trainer, k=0)
+    with pytest.raises(error, match=f"`k` must be {words}"):
+        loop.ask(trainer, k=k)
