@@ -98,8 +98,8 @@ def kind_of(value: Any) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
-def check_type(name: str, value: Any, types: type | tuple[type, ...], wanted: str) -> None:
-    """Refuse what is not of these types; ``wanted`` says in words what is.
+def check_type(name: str, value: Any, types: type | tuple[type, ...], must_be: str) -> None:
+    """Refuse what is not of these types; ``must_be`` says in words what is.
 
     Raises:
         TypeError: With the type of the value.
@@ -111,17 +111,17 @@ def check_type(name: str, value: Any, types: type | tuple[type, ...], wanted: st
         TypeError: `trainer` must be a `lightning.Trainer`, got int.
     """
     if not isinstance(value, types):
-        raise TypeError(f"`{name}` must be {wanted}, got {kind_of(value)}.")
+        raise TypeError(f"`{name}` must be {must_be}, got {kind_of(value)}.")
 
 
-def check_that(is_right: bool, name: str, value: Any, wanted: str) -> None:
-    """Refuse a value that is not of the right kind; ``wanted`` says in words what is.
+def check_that(is_right: bool, name: str, value: Any, must_be: str) -> None:
+    """Refuse a value that is not of the right kind; ``must_be`` says in words what is.
 
     Raises:
         TypeError: With the value.
     """
     if not is_right:
-        raise TypeError(f"`{name}` must be {wanted}, got {value!r}.")
+        raise TypeError(f"`{name}` must be {must_be}, got {value!r}.")
 
 
 def check_count(name: str, value: Any, least: int = 1, *, optional: bool = False) -> None:

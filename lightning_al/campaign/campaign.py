@@ -43,7 +43,7 @@ class Campaign:
         self.labels: dict[int, Any] = {}
         self.keys: dict[int, str] = {}
         self.own_labels: dict[int, Any] = {}
-        """Labels that are the data set's own, of a simulated campaign."""
+        """Labels that are the dataset's own, of a simulated campaign."""
         self.reported: set[int] = set()
         """Rounds whose results the loggers have."""
         self.fits: list[Event] = []
@@ -178,7 +178,7 @@ class Campaign:
 
         Args:
             dirpath: The folder; made where it is not there.
-            size: Number of units of the data set.
+            size: Number of units of the dataset.
             options: The loop's, as JSON values.
             states: What :attr:`states` must have from the first event on, by file name.
 

@@ -98,14 +98,14 @@ class States:
 
     def keep(self, name: str, make: Callable[[], State]) -> State:
         """Return on every rank what ``make()`` gave on the first; all call it, once, also over a kill."""
-        kept = self.shared(name)
-        if kept is not None:
-            return kept
-        made = make()
+        state = self.shared(name)
+        if state is not None:
+            return state
+        new_state = make()
 
         def put() -> State:
-            self.save(name, made)
-            return made
+            self.save(name, new_state)
+            return new_state
 
         return self.ranks.first(put)
 

@@ -60,7 +60,7 @@ class ActiveLearningLoop:
         reset: What rounds after the first start from: ``"initial"``, the same initial weights; ``"warm"``, the
             weights as they are, with a fresh optimizer; ``"continue"``, weights and optimizer state; ``"fresh"``, new
             random weights through ``reset_parameters``; or a function of the model.
-        oracle: Where labels come from. Default: the data set's own hidden labels.
+        oracle: Where labels come from. Default: the dataset's own hidden labels.
         task: What a batch means. Default: :class:`~lightning_al.tasks.ClassificationTask`.
         evaluate: Where ``metrics`` come from: ``"validate"`` or ``"test"``.
         weights: Which weights of a fit are scored and reported: ``"last"``, or ``"best"`` of its ``ModelCheckpoint``.
@@ -208,7 +208,7 @@ class ActiveLearningLoop:
             k: How many; default ``query_size``.
 
         Returns:
-            Distinct, unlabelled indices of the training data set, never handed out before: fewer than ``k`` where the
+            Distinct, unlabelled indices of the training dataset, never handed out before: fewer than ``k`` where the
             budget does not cover the best ``k`` together, none once the campaign is over.
 
         Raises:
@@ -222,7 +222,7 @@ class ActiveLearningLoop:
     def tell(self, indices: Indices, labels: Iterable[Any]) -> None:
         """Take labels for dataset indices; they are on disk when this returns.
 
-        Labels that nobody asked for are welcome; a repeated one replaces the old. ``SKIP`` declines a sample.
+        Labels that nobody asked for are welcome; a repeated one replaces the old. ``SKIP``: it is not to be labelled.
 
         Args:
             indices: Distinct dataset indices.
@@ -232,7 +232,7 @@ class ActiveLearningLoop:
             RuntimeError: Before the campaign was opened, where its folder is not known yet.
             TypeError: If a label is not of the task's kind; none is taken then.
             ValueError: If the lengths differ, an index is repeated, or ``SKIP`` is told of a labelled sample.
-            IndexError: If an index is outside the data set.
+            IndexError: If an index is outside the dataset.
         """
         campaign = self._campaign_to_tell()
         units = campaign.pool.check(indices)

@@ -58,7 +58,7 @@ def _options_of(acquisition: Acquisition) -> dict[str, Any]:
 
 
 def check_same_campaign(campaign: Campaign, options: dict[str, Any], data: ActiveDataModule) -> None:
-    """Refuse to go on with the campaign of another data set or seed; warn about other options that changed.
+    """Refuse to go on with the campaign of another dataset or seed; warn about other options that changed.
 
     Args:
         campaign: As it was read back.
@@ -71,7 +71,7 @@ def check_same_campaign(campaign: Campaign, options: dict[str, Any], data: Activ
     size = len(data.train_set)  # type: ignore[arg-type]
     if len(campaign.pool) != size:
         raise ValueError(
-            f"The campaign in {campaign.dirpath} is of a data set of {len(campaign.pool)} samples; this one has {size}."
+            f"The campaign in {campaign.dirpath} is of a dataset of {len(campaign.pool)} samples; this one has {size}."
         )
     before = campaign.options
     if before.get("seed") != options["seed"]:
@@ -91,21 +91,21 @@ def check_same_campaign(campaign: Campaign, options: dict[str, Any], data: Activ
 
 
 def _check_samples(campaign: Campaign, data: ActiveDataModule) -> None:
-    """Look at some of the samples that were asked for: their keys, and the labels that the data set itself has."""
+    """Look at some of the samples that were asked for: their keys, and the labels that the dataset itself has."""
     task, dataset, folder = data.task, data.train_set, campaign.dirpath
     for index, key in _some(campaign.keys):
         key_now = task.key(dataset, index)
         if key_now != key:
             raise ValueError(
                 f"Sample {index} of the training set was {key!r} when the campaign in {folder} began and is "
-                f"{key_now!r} now: the data set is another, or in another order."
+                f"{key_now!r} now: the dataset is another, or in another order."
             )
     for index, label in _some(campaign.own_labels):
         label_now = task.encode_label(task.targets(dataset[index]))
         if label_now != label:
             raise ValueError(
                 f"Sample {index} of the training set had label {label!r} when the campaign in {folder} asked for it "
-                f"and has {label_now!r} now: the data set is another, or in another order."
+                f"and has {label_now!r} now: the dataset is another, or in another order."
             )
 
 

@@ -127,7 +127,7 @@ class Settings:
             )
         if self.initial_by == "balanced" and not self.oracle.simulated:
             raise ValueError(
-                f'`initial_by="balanced"` reads every label of the data set, which a {type(self.oracle).__name__} is '
+                f'`initial_by="balanced"` reads every label of the dataset, which a {type(self.oracle).__name__} is '
                 'there to give. Use `initial_by="random"`, or name the indices in `initial`.'
             )
 
