@@ -4,27 +4,10 @@ Keep your LightningModule, your LightningDataModule and your Trainer; add an acq
 ``ActiveLearningLoop(model, datamodule, ...).run(trainer)`` where ``trainer.fit(model, datamodule)`` stood.
 """
 
-from lightning_al.campaign import Campaign, RoundResult
-from lightning_al.data import ActiveDataModule, Loaders, Pool
-from lightning_al.loop import ActiveLearningLoop
-from lightning_al.oracle import SKIP, AwaitTell, DatasetOracle, NoisyOracle, Oracle
-from lightning_al.tasks import ClassificationTask, MultiLabelTask, Task
+import lazy_loader
 
 __version__ = "0.1.0.dev0"
 
-__all__ = [
-    "SKIP",
-    "ActiveDataModule",
-    "ActiveLearningLoop",
-    "AwaitTell",
-    "Campaign",
-    "ClassificationTask",
-    "DatasetOracle",
-    "Loaders",
-    "MultiLabelTask",
-    "NoisyOracle",
-    "Oracle",
-    "Pool",
-    "RoundResult",
-    "Task",
-]
+# Names are listed in `__init__.pyi` and imported when they are first used, so that `lightning-al --help` need not
+# wait for torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

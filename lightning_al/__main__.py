@@ -1,6 +1,6 @@
 """``python -m lightning_al`` is ``lightning-al``."""
 
-from lightning_al.cli import main
+from lightning_al.cli.commands import main
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
 """The ledger on disk: events, labels, and states beside it."""
 
-from lightning_al.campaign.campaign import INITIAL_ROUND, Campaign
-from lightning_al.campaign.results import RoundResult
+import lazy_loader
 
-__all__ = ["INITIAL_ROUND", "Campaign", "RoundResult"]
+# Tables and curves read results alone, without waiting for torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,16 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lightning_al.campaign.events import Event, append_event, check_event, read_events, stamped
-from lightning_al.campaign.results import RoundResult
+from lightning_al.campaign.events import Event, append_event, check_events, has_ledger, read_ledger, stamped
+from lightning_al.campaign.results import INITIAL_ROUND, RoundResult, rounds_of
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State, States, state_file, write_state
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.oracle.base import DATASET
 from lightning_al.storage.files import written_or_told
-
-INITIAL_ROUND = -1
-"""The "round" in which the initial set is asked for, before anything is trained."""
 
 
 class Campaign:
@@ -49,25 +46,14 @@ class Campaign:
         self.fits: list[Event] = []
         """The ``fitted`` events, oldest first."""
         self._asked: list[Event] = []
-        if not events or events[0].get("kind") != "started":
-            raise ValueError(f"The ledger in {self.dirpath} does not begin with a `started` event.")
-        for number, event in enumerate(events):
-            try:
-                check_event(event, number)
-                self.apply(event)
-            except (TypeError, ValueError, IndexError) as error:
-                raise ValueError(
-                    f"Event {number:06d} (`{event.get('kind')}`) of the ledger in {self.dirpath} cannot be: {error} It "
-                    "was edited or damaged: restore it from a copy."
-                ) from None
+        check_events(events, self.dirpath, self.apply)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
     @staticmethod
     def exists(dirpath: str | Path) -> bool:
         """Whether ``dirpath`` holds a campaign."""
-        ledger = Path(dirpath) / "ledger"
-        return ledger.is_dir() and any(ledger.glob("[0-9]*.json"))
+        return has_ledger(dirpath)
 
     @staticmethod
     def check_free(dirpath: str | Path) -> None:
@@ -99,9 +85,7 @@ class Campaign:
             FileNotFoundError: If there is none.
             ValueError: If a file is missing or damaged, or of a newer version; the file is named.
         """
-        if not Campaign.exists(dirpath):
-            raise FileNotFoundError(f"There is no campaign in {Path(dirpath)} (no `ledger/` folder with events).")
-        return read_events(Path(dirpath) / "ledger")
+        return read_ledger(dirpath)
 
     @classmethod
     def load(cls, dirpath: str | Path) -> "Campaign":
@@ -116,27 +100,7 @@ class Campaign:
     @property
     def rounds(self) -> list[RoundResult]:
         """What each round yielded so far, oldest first."""
-        fits = {e["round"]: e for e in self.fits}
-        asks = {e["round"]: e for e in self._asked if e["round"] != INITIAL_ROUND}
-        results = []
-        latest: Event = {"labelled": 0, "metrics": {}}
-        for number in sorted(fits.keys() | asks.keys()):
-            fit, ask = fits.get(number), asks.get(number)
-            latest = fit or latest
-            seconds = {"fit": 0.0, "evaluate": 0.0, "score": 0.0, "select": 0.0}
-            seconds |= (fit["seconds"] if fit else {}) | (ask["seconds"] if ask else {})
-            results.append(
-                RoundResult(
-                    round=number,
-                    labelled=latest["labelled"],
-                    picked=list(ask["indices"]) if ask else [],
-                    scores=list(ask["scores"]) if ask else [],
-                    metrics=dict(latest["metrics"]),
-                    seconds=seconds,
-                    spent=float(latest["spent" if "spent" in latest else "labelled"]),
-                )
-            )
-        return results
+        return rounds_of([*self.fits, *self._asked])
 
     @property
     def last_fit(self) -> Event | None:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,24 @@ _FIELDS: dict[str, dict[str, type]] = {
 }
 
 
+def has_ledger(dirpath: str | Path) -> bool:
+    """Whether ``dirpath`` holds a campaign."""
+    ledger = Path(dirpath) / "ledger"
+    return ledger.is_dir() and any(ledger.glob("[0-9]*.json"))
+
+
+def read_ledger(dirpath: str | Path) -> list[Event]:
+    """Read the events of the campaign in ``dirpath``.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If a file is missing or damaged, or of a newer version; the file is named.
+    """
+    if not has_ledger(dirpath):
+        raise FileNotFoundError(f"There is no campaign in {Path(dirpath)} (no `ledger/` folder with events).")
+    return read_events(Path(dirpath) / "ledger")
+
+
 def read_events(folder: Path) -> list[Event]:
     """Read the events in ``folder``, oldest first.
 
@@ -31,10 +50,10 @@ def read_events(folder: Path) -> list[Event]:
     """
     events = []
     for number, path in enumerate(sorted(folder.glob("[0-9]*.json"))):
-        found = path.name.split("-")[0]
-        if found == f"{number - 1:06d}":
-            raise ValueError(f"The ledger has event {found} twice, the second time as {path}. Remove the wrong one.")
-        if found != f"{number:06d}":
+        name = path.name.split("-")[0]
+        if name == f"{number - 1:06d}":
+            raise ValueError(f"The ledger has event {name} twice, the second time as {path}. Remove the wrong one.")
+        if name != f"{number:06d}":
             raise ValueError(f"The ledger lacks event {number:06d} before {path}. Restore it from a copy.")
         try:
             event = json.loads(path.read_text())
@@ -58,10 +77,10 @@ def check_event(event: Event, number: int) -> None:
     kind = event["kind"]
     if (kind == "started") != (number == 0):
         raise ValueError("A campaign has one `started` event, its first.")
-    for name, wanted in _FIELDS.get(kind, {}).items():
+    for name, type_ in _FIELDS.get(kind, {}).items():
         value = event.get(name)
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            raise ValueError(f"`{name}` must be a {wanted.__name__}, got {value!r}.")
+        if not isinstance(value, type_) or isinstance(value, bool):
+            raise ValueError(f"`{name}` must be a {type_.__name__}, got {value!r}.")
     lengths = {name: len(event[name]) for name in ("indices", "keys", "labels") if name in event}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"There must be as many of each, got {lengths}.")
@@ -72,6 +91,32 @@ def check_event(event: Event, number: int) -> None:
         raise ValueError(f"`spent` must be a number, got {event['spent']!r}.")
     if kind == "fitted" and not re.fullmatch("[0-9a-f]{16}", event["digest"]):  # it is part of file names
         raise ValueError(f"`digest` must be 16 hexadecimal digits, got {event['digest']!r}.")
+
+
+def check_events(
+    events: Sequence[Event], dirpath: str | Path, apply: Callable[[Event], None] = lambda event: None
+) -> None:
+    """Refuse events that are no campaign which this package wrote.
+
+    Args:
+        events: Oldest first.
+        dirpath: The campaign's folder, named in errors.
+        apply: Is given each event once it is checked, and may refuse it too.
+
+    Raises:
+        ValueError: Naming the event.
+    """
+    if not events or events[0].get("kind") != "started":
+        raise ValueError(f"The ledger in {Path(dirpath)} does not begin with a `started` event.")
+    for number, event in enumerate(events):
+        try:
+            check_event(event, number)
+            apply(event)
+        except (TypeError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"Event {number:06d} (`{event.get('kind')}`) of the ledger in {Path(dirpath)} cannot be: {error} It "
+                "was edited or damaged: restore it from a copy."
+            ) from None
 
 
 def stamped(kind: str, fields: dict[str, Any]) -> Event:

@@ -1,7 +1,14 @@
-"""What a round yielded."""
+"""What the rounds of a campaign yielded, read from its events without torch."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_al.campaign.events import Event, check_events, read_ledger
+
+INITIAL_ROUND = -1
+"""The round of the question for the initial set, which comes before round 0."""
 
 
 @dataclass(frozen=True)
@@ -31,3 +38,49 @@ class RoundResult:
         metrics = " ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
         seconds = " ".join(f"{stage} {value:.1f}s" for stage, value in self.seconds.items())
         return f"round {self.round}: {self.labelled} labels | {metrics} | {seconds}"
+
+
+def rounds_of(events: Iterable[Event]) -> list[RoundResult]:
+    """Return what each round yielded so far, oldest first.
+
+    Args:
+        events: A campaign's, oldest first. Of several fits of one round the last counts.
+    """
+    fits: dict[int, Event] = {}
+    questions: dict[int, Event] = {}
+    for event in events:
+        if event["kind"] == "fitted":
+            fits[event["round"]] = event
+        elif event["kind"] == "asked" and event["round"] != INITIAL_ROUND:
+            questions[event["round"]] = event
+    results = []
+    latest: Event = {"labelled": 0, "metrics": {}}
+    for number in sorted(fits.keys() | questions.keys()):
+        fit, question = fits.get(number), questions.get(number)
+        latest = fit or latest
+        seconds = {"fit": 0.0, "evaluate": 0.0, "score": 0.0, "select": 0.0}
+        seconds |= (fit["seconds"] if fit else {}) | (question["seconds"] if question else {})
+        results.append(
+            RoundResult(
+                round=number,
+                labelled=latest["labelled"],
+                picked=list(question["indices"]) if question else [],
+                scores=list(question["scores"]) if question else [],
+                metrics=dict(latest["metrics"]),
+                seconds=seconds,
+                spent=float(latest["spent" if "spent" in latest else "labelled"]),
+            )
+        )
+    return results
+
+
+def read_rounds(dirpath: str | Path) -> list[RoundResult]:
+    """Read what each round of the campaign in ``dirpath`` yielded so far.
+
+    Raises:
+        FileNotFoundError: If there is no campaign.
+        ValueError: If its ledger is damaged, or of a newer version.
+    """
+    events = read_ledger(dirpath)
+    check_events(events, dirpath)
+    return rounds_of(events)

@@ -56,7 +56,7 @@ class ActiveDataModule(pl.LightningDataModule):
         ValueError: If an option is out of range.
 
     Example:
-        >>> from lightning_al.tasks.base import ClassificationTask
+        >>> from lightning_al.tasks import ClassificationTask
         >>> data = torch.utils.data.TensorDataset(torch.arange(5.0), torch.tensor([0, 1, 0, 1, 0]))
         >>> active = ActiveDataModule(
         ...     pl.LightningDataModule.from_datasets(data, batch_size=2), task=ClassificationTask()

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
-from lightning_al.campaign.campaign import INITIAL_ROUND
+from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.distributed.ranks import check_same_on_every_rank
 from lightning_al.loop.fit import fit_round
 from lightning_al.loop.initial import another_initial_set

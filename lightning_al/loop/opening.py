@@ -10,8 +10,9 @@ from torch.utils import _pytree as pytree
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign.campaign import INITIAL_ROUND, Campaign
+from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
+from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State
 from lightning_al.checks import Findings
 from lightning_al.data.pool import Pool

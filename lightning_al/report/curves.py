@@ -1,4 +1,4 @@
-"""Learning curves: campaigns read back from disk, summarised over repeats, as a table and a picture.
+"""Learning curves, read from the ledgers of campaigns below a folder.
 
 A campaign is a folder that holds a ``ledger`` folder. Repeats of one method stand side by side in one folder, which
 names the method:
@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lightning_al.campaign.campaign import Campaign
+from lightning_al.campaign.events import has_ledger
+from lightning_al.campaign.results import read_rounds
 
 # The name of a folder that only counts repeats: "seed_0", "run3", "version_12", "7".
 _REPEAT = re.compile(r"(seed|run|repeat|rep|trial|version)?[-_]?\d+", re.IGNORECASE)
@@ -60,14 +61,14 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
         ValueError: If the campaigns record different metrics, or which one is meant cannot be told; lists them.
     """
     root = Path(root)
-    folders = sorted((p.parent for p in root.rglob("ledger") if Campaign.exists(p.parent)), key=_natural_order)
+    folders = sorted((p.parent for p in root.rglob("ledger") if has_ledger(p.parent)), key=_natural_order)
     if not folders:
         raise FileNotFoundError(
             f"No campaign at or below {str(root)!r}: none of its folders holds a `ledger` folder. Give the folder that "
             "the runs' `dirpath` lie in."
         )
     # A campaign that has not finished its first round has no point to draw yet.
-    rounds = {folder: finished for folder in folders if (finished := Campaign.load(folder).rounds)}
+    rounds = {folder: finished for folder in folders if (finished := read_rounds(folder))}
     if not rounds:
         raise FileNotFoundError(f"No campaign below {str(root)!r} has finished a round yet: {_names(folders)}.")
 
@@ -108,19 +109,19 @@ def _natural_order(path: Path) -> list[tuple[int, str]]:
 
 
 def _choose_metric(metrics: dict[Path, set[str]], metric: str | None) -> str:
-    found = sorted(set().union(*metrics.values()))
+    recorded = sorted(set().union(*metrics.values()))
     if metric is None:
         if len({frozenset(names) for names in metrics.values()}) > 1:
             lines = "; ".join(f"{folder}: {', '.join(sorted(names))}" for folder, names in metrics.items())
             raise ValueError(f"The campaigns record different metrics, give `metric=` one they share. {lines}")
-        accuracies = [name for name in found if "acc" in name.lower()]
-        candidates = accuracies or found
+        accuracies = [name for name in recorded if "acc" in name.lower()]
+        candidates = accuracies or recorded
         if len(candidates) != 1:
-            raise ValueError(f"Which metric? Give `metric=` one of {found}.")
+            raise ValueError(f"Which metric? Give `metric=` one of {recorded}.")
         return candidates[0]
     without = [folder for folder, names in metrics.items() if metric not in names]
     if without:
-        raise ValueError(f"No metric {metric!r} in {_names(without)}; found: {found}.")
+        raise ValueError(f"No metric {metric!r} in {_names(without)}; found: {recorded}.")
     return metric
 
 

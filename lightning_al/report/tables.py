@@ -25,6 +25,7 @@ def table(curves: Curves, max_rows: int = 12) -> str:
         ValueError: If there are no curves, or repeats of one method share no label count.
 
     Example:
+        >>> from lightning_al.report import Curve
         >>> print(table({"saal": [Curve("a", "test_acc", [20, 30], [0.25, 0.75])]}))
         | labels (test_acc) | saal (n=1) |
         |-------------------|------------|
@@ -73,6 +74,7 @@ def seconds_table(curves: Curves) -> str:
     """Median seconds per round and method: of training, and of the query (learning what scores, scoring, selecting).
 
     Example:
+        >>> from lightning_al.report import Curve
         >>> curve = Curve("a", "acc", [20, 30], [0.5, 0.6], fit_seconds=[2.0, 4.0], query_seconds=[1.0])
         >>> print(seconds_table({"saal": [curve]}))
         | median seconds | fit  | query |

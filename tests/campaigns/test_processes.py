@@ -35,7 +35,7 @@ class Frozen(Net):
 
 
 def fork(processes):
-    return DDPStrategy(start_method="fork", timeout=timedelta(seconds=60)), processes
+    return DDPStrategy(start_method="fork"), processes
 
 
 def run(tmp_path, processes, *, model=None, acquisition=None, data=None, **options):
@@ -156,7 +156,7 @@ SCRIPT = textwrap.dedent(
 
     folder, start, devices, name, options = *sys.argv[1:3], int(sys.argv[3]), sys.argv[4], json.loads(sys.argv[5])
     if __name__ == "__main__":
-        strategy = DDPStrategy(start_method=start, timeout=timedelta(seconds=60)) if devices > 1 else "auto"
+        strategy = DDPStrategy(start_method=start) if devices > 1 else "auto"
         made = getattr(acquisition, name)(**options)
         trainer = make_trainer(folder, acquisition=made, strategy=strategy, devices=devices, max_epochs=1)
         loop = ActiveLearningLoop(Frozen(), Data(), initial=6, query_size=5, rounds=2, subpool_size=37)
@@ -173,7 +173,7 @@ def script(tmp_path, start, devices, *launcher, acquisition="SAAL", **given):
     env = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE")}
     env |= {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     command = [*launcher, str(path), str(tmp_path), start, str(devices), acquisition, json.dumps(given)]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads(p.read_text()) for p in sorted(tmp_path.glob(f"{start}-{devices}-*.json"))]
 
@@ -181,6 +181,7 @@ def script(tmp_path, start, devices, *launcher, acquisition="SAAL", **given):
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
 
 
+@pytest.mark.slow
 def test_popen_and_torchrun_pick_what_one_process_picks(tmp_path):
     [one] = script(tmp_path, "popen", 1, sys.executable)
     popen = script(tmp_path, "popen", 2, sys.executable)
@@ -245,7 +246,7 @@ def test_sharded_weights_pick_what_one_process_picks(tmp_path, data, tensor):
         path.write_text(SHARDED)
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, str(path), str(tmp_path), *map(str, sizes)]
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200)
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         picked.append(json.loads((tmp_path / f"{sizes[0]}-{sizes[1]}.json").read_text()))
     assert picked[0] == picked[1]
@@ -297,29 +298,31 @@ RESUMED = textwrap.dedent(
 )
 
 
+@pytest.mark.slow
 def test_sharded_weights_go_on_after_a_resume(tmp_path):
     """With momentum, the best weights of a round, checkpoints in pieces or in one file; they really train."""
     (tmp_path / "resumed.py").write_text(RESUMED)
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "resumed.py", str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=250)
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_a_slow_oracle_and_a_slow_selection_do_not_time_the_others_out(tmp_path):
-    """The process group gives up after three seconds, rank 0 takes four."""
+    """The process group gives up after half a minute, rank 0 takes longer."""
 
     class Slow(DatasetOracle):
         def poll(self):
-            time.sleep(4)
+            time.sleep(33)
             return super().poll()
 
     class SlowEntropy(Entropy):
         def select(self, rows, k, *, labelled_rows, generator):
-            time.sleep(4)
+            time.sleep(33)
             return super().select(rows, k, labelled_rows=labelled_rows, generator=generator)
 
-    strategy = DDPStrategy(start_method="fork", timeout=timedelta(seconds=3))
+    strategy = DDPStrategy(start_method="fork", timeout=timedelta(seconds=30))
     trainer = make_trainer(tmp_path, acquisition=SlowEntropy(), strategy=strategy, devices=2, max_epochs=1)
     loop = ActiveLearningLoop(Frozen(), Data(), initial=6, query_size=5, rounds=1, oracle=Slow(), dirpath=tmp_path)
     assert [r.labelled for r in loop.run(trainer)] == [6, 11]
@@ -347,7 +350,7 @@ def test_every_process_takes_the_labels_of_the_ledger(tmp_path):
     env = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE")}
     env |= {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     command = [*TORCHRUN, "told.py", str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     labels = {str(i): label for i, label in Campaign.load(tmp_path / "campaign").labels.items()}
     assert [json.loads((tmp_path / f"labels_{rank}.json").read_text()) for rank in (0, 1)] == [labels] * 2
@@ -362,7 +365,7 @@ TOLD_APART = textwrap.dedent(
     from tests.helpers.projects import Data, make_trainer
     from tests.campaigns.test_processes import Frozen
 
-    strategy = DDPStrategy(timeout=timedelta(seconds=60))
+    strategy = DDPStrategy()
     trainer = make_trainer(sys.argv[1], strategy=strategy, devices=2, max_epochs=1)
     loop = ActiveLearningLoop(
         Frozen(), Data(), initial=6, query_size=5, oracle=AwaitTell(), dirpath=f"{sys.argv[1]}/campaign"

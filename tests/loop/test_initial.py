@@ -218,7 +218,7 @@ def test_killed_between_the_first_two_events(tmp_path):
     env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "script.py", str(tmp_path / "killed"), str(tmp_path / "features.npy")]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert len(Campaign.read_events(tmp_path / "killed")) == 1
     assert run(tmp_path / "killed", chooser, resume=True) == run(tmp_path / "whole", chooser)

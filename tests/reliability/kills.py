@@ -30,7 +30,7 @@ from tests.reliability import campaigns
 from tests.reliability.faults import STAGES, Faults, Point
 
 OUTSIDE = "any instant, from outside"
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds after which a process that should have ended is given up."""
 
 

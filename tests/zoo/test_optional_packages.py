@@ -19,4 +19,4 @@ ResNet18(), ViT(), TextClassifier()
 
 
 def test_importing_needs_no_optional_package():
-    subprocess.run([sys.executable, "-c", CODE], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", CODE], check=True)

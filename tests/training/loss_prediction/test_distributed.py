@@ -1,7 +1,6 @@
 """Two processes on the CPU, against the loop written by hand on the concatenated batch."""
 
 import os
-from datetime import timedelta
 
 import pytest
 import torch
@@ -32,7 +31,7 @@ class PairsTogether(Sampler):
 
 def fit(model, sampler=None, **kwargs):
     # No `find_unused_parameters`: every parameter of the module has a gradient in every step.
-    strategy = DDPStrategy(start_method="fork", process_group_backend="gloo", timeout=timedelta(seconds=60))
+    strategy = DDPStrategy(start_method="fork", process_group_backend="gloo")
     data = DataLoader(rows(ROWS), batch_sampler=sampler or PairsTogether())
     t = trainer(max_epochs=EPOCHS, devices=2, strategy=strategy, callbacks=[Leave()], use_distributed_sampler=False)
     t.fit(model, data)

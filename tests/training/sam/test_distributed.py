@@ -2,7 +2,6 @@
 
 import os
 import socket
-from datetime import timedelta
 
 import pytest
 import torch
@@ -55,9 +54,7 @@ class Leave(Callback):
 
 
 def fit(model, **kwargs):
-    strategy = DDPStrategy(
-        start_method="fork", process_group_backend="gloo", timeout=timedelta(seconds=60), **kwargs.pop("ddp", {})
-    )
+    strategy = DDPStrategy(start_method="fork", process_group_backend="gloo", **kwargs.pop("ddp", {}))
     callbacks = [*kwargs.pop("extra", []), Leave()]
     t = trainer(devices=2, strategy=strategy, callbacks=callbacks, use_distributed_sampler=False, **kwargs)
     t.fit(model, DataLoader(rows(ROWS), batch_sampler=OwnHalf()))
@@ -202,7 +199,6 @@ def fsdp2_worker(rank, port, path, manual, options):
         data_parallel_size=2,
         tensor_parallel_size=1,
         process_group_backend="gloo",
-        timeout=timedelta(seconds=60),
         save_distributed_checkpoint=False,
     )
     t = trainer(devices=2, strategy=strategy, use_distributed_sampler=False, **({} if manual else own))

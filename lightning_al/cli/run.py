@@ -1,9 +1,8 @@
-"""The command line: ``lightning-al run`` for a campaign from YAML, ``lightning-al compare`` for learning curves."""
+"""``lightning-al run``: a campaign from YAML and flags, by a LightningCLI with a ``loop:`` section."""
 
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,9 @@ import lightning_al.acquisition
 import lightning_al.zoo  # noqa: F401 - imported classes can be named without their module
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.loop.loop import ActiveLearningLoop
-from lightning_al.report.compare import compare
 from lightning_al.storage.files import atomic_write
 
 try:
-    from jsonargparse import auto_cli
     from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 except ImportError as error:  # pragma: no cover
     raise ImportError(f"The command line needs an extra: `pip install 'lightning-al[cli]'` ({error}).") from error
@@ -127,7 +124,7 @@ class ActiveLearningCLI(LightningCLI):
             print(f"{self.loop.status}: {len(self.loop.pool.labelled)} labels, {self.loop.campaign.dirpath}")
 
 
-def _is_ours(error: BaseException) -> bool:
+def is_ours(error: BaseException) -> bool:
     """Whether this package raised an error on purpose: its text says all, and a traceback would bury it."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -136,40 +133,22 @@ def _is_ours(error: BaseException) -> bool:
     if error.__cause__ is None:
         return where.startswith("lightning_al.")
     # With a cause it is somebody else's, whose traceback tells where, unless it only passes on what we raised.
-    return where.startswith("jsonargparse.") and _is_ours(error.__cause__)
+    return where.startswith("jsonargparse.") and is_ours(error.__cause__)
 
 
-HELP = """usage: lightning-al [-h] {run,compare} ...
+def run(args: Sequence[str] | None) -> None:
+    """Run ``lightning-al run``.
 
-Active learning for PyTorch Lightning.
+    Args:
+        args: The command line from ``run`` on; None: that of this process.
 
-  run      Run a campaign from YAML and flags: lightning-al run -c recipe.yaml [--resume] [--loop.seed 1]
-  compare  Table and picture of the learning curves below a folder: lightning-al compare runs/
-
-`lightning-al run --help` and `lightning-al compare --help` list the options of each.
-"""
-
-
-def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line ``lightning-al``."""
-    argv = list(sys.argv[1:] if args is None else args)
-    if argv[:1] == ["compare"]:
-        auto_cli(compare, args=argv[1:], prog="lightning-al compare")
-    elif argv[:1] == ["run"]:
-        sys.path.insert(0, str(Path.cwd()))  # the user's own modules, as `python -m` would find them
-        try:
-            ActiveLearningCLI(args=None if args is None else argv)
-        except (ValueError, TypeError, OSError, RuntimeError) as error:
-            if not _is_ours(error):
-                raise
-            sys.exit(f"error: {error}")
-    elif argv[:1] == ["--version"]:
-        print(version("lightning-al"))
-    elif not argv or argv[0] in ("-h", "--help"):
-        print(HELP)
-    else:
-        sys.exit(f"lightning-al: unknown command {argv[0]!r}; it is `run` or `compare`.")
-
-
-if __name__ == "__main__":
-    main()
+    Raises:
+        SystemExit: With one line of what is wrong, where this package found it; the user's own errors pass.
+    """
+    sys.path.insert(0, str(Path.cwd()))  # the user's own modules, as `python -m` would find them
+    try:
+        ActiveLearningCLI(args=None if args is None else list(args))
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        if not is_ours(error):
+            raise
+        sys.exit(f"error: {error}")

@@ -1,0 +1,88 @@
+import pytest
+
+from lightning_al import Campaign
+from lightning_al.report import load_curves
+from tests.helpers.curves import fitted, write_campaign
+
+
+class TestLoad:
+    def test_groups_repeats_by_their_parent_folder(self, tmp_path):
+        for method, values in {"saal": [0.5, 0.6], "nested/random": [0.4, 0.5]}.items():
+            for seed in (0, 1):
+                write_campaign(tmp_path / method / f"seed_{seed}", values, extra=["test_loss"])
+        curves = load_curves(tmp_path)
+        assert {method: len(repeats) for method, repeats in curves.items()} == {"saal": 2, "nested/random": 2}
+        first = curves["saal"][0]
+        assert first.path == str(tmp_path / "saal" / "seed_0")
+        assert (first.metric, first.labels, first.values) == ("test_acc", [20, 30], [0.5, 0.6])
+        assert first.fit_seconds == [2.0, 3.0]
+        assert first.query_seconds == [1.5]  # the last round asks nothing
+
+    def test_repeats_are_in_the_order_of_their_numbers(self, tmp_path):
+        for seed in (10, 2, 1):
+            write_campaign(tmp_path / "m" / f"seed_{seed}", [0.1])
+        assert [c.path.rsplit("_")[-1] for c in load_curves(tmp_path)["m"]] == ["1", "2", "10"]
+
+    def test_campaigns_directly_below_root_are_methods_of_their_own(self, tmp_path):
+        write_campaign(tmp_path / "saal", [0.5])
+        write_campaign(tmp_path / "random", [0.4])
+        assert list(load_curves(tmp_path)) == ["random", "saal"]
+
+    @pytest.mark.parametrize("names", [("seed_0", "seed_1"), ("version_0", "version_12"), ("0", "1"), ("run1", "run2")])
+    def test_unless_their_names_only_count_repeats(self, tmp_path, names):
+        for name in names:
+            write_campaign(tmp_path / "saal" / name, [0.5])
+        [(method, repeats)] = load_curves(tmp_path / "saal").items()
+        assert (method, len(repeats)) == ("saal", 2)
+
+    def test_root_may_be_a_campaign(self, tmp_path):
+        assert list(load_curves(write_campaign(tmp_path / "one", [0.5]))) == ["one"]
+
+    def test_a_campaign_before_its_first_training_is_left_out(self, tmp_path):
+        write_campaign(tmp_path / "m" / "seed_0", [0.5])
+        write_campaign(tmp_path / "m" / "seed_1", [])
+        (tmp_path / "other" / "ledger").mkdir(parents=True)  # made, and then killed
+        assert {method: len(repeats) for method, repeats in load_curves(tmp_path).items()} == {"m": 1}
+
+    def test_no_campaign(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=f"No campaign at or below '{tmp_path}'.*dirpath"):
+            load_curves(tmp_path)
+        write_campaign(tmp_path / "m", [])
+        with pytest.raises(FileNotFoundError, match="has finished a round"):
+            load_curves(tmp_path)
+
+
+class TestMetric:
+    def test_the_accuracy_is_preferred(self, tmp_path):
+        write_campaign(tmp_path / "m", [0.5], metric="val_acc", extra=["val_loss", "other"])
+        assert load_curves(tmp_path)["m"][0].metric == "val_acc"
+
+    def test_else_the_only_one(self, tmp_path):
+        write_campaign(tmp_path / "m", [0.5], metric="mAP")
+        assert load_curves(tmp_path)["m"][0].metric == "mAP"
+
+    @pytest.mark.parametrize(("metric", "extra"), [("a_acc", ["b_acc", "loss"]), ("loss", ["mAP"])])
+    def test_else_an_error_that_lists_them(self, tmp_path, metric, extra):
+        write_campaign(tmp_path / "m", [0.5], metric=metric, extra=extra)
+        with pytest.raises(ValueError, match="Which metric.*" + ".*".join(sorted([metric, *extra]))):
+            load_curves(tmp_path)
+        assert load_curves(tmp_path, extra[-1])["m"][0].values == [0.5]
+
+    def test_an_unknown_one(self, tmp_path):
+        write_campaign(tmp_path / "m", [0.5])
+        with pytest.raises(ValueError, match=r"No metric 'f1' in .*found: \['test_acc'\]"):
+            load_curves(tmp_path, "f1")
+
+    def test_campaigns_with_different_metrics(self, tmp_path):
+        write_campaign(tmp_path / "m", [0.5], extra=["test_loss"])
+        write_campaign(tmp_path / "n", [0.5], metric="val_acc", extra=["test_loss"])
+        with pytest.raises(ValueError, match=r"different metrics.*m: test_acc, test_loss.*n: test_loss, val_acc"):
+            load_curves(tmp_path)
+        assert len(load_curves(tmp_path, "test_loss")) == 2
+
+    def test_a_round_without_it(self, tmp_path):
+        folder = write_campaign(tmp_path / "m", [0.5])
+        campaign = Campaign.load(folder)
+        fitted(campaign, round=1, labelled=30, metrics={}, seconds={"fit": 1.0, "evaluate": 0.0})
+        with pytest.raises(ValueError, match=r"m has no metric 'test_acc' in the rounds \[1\]"):
+            load_curves(tmp_path)

@@ -1,0 +1,42 @@
+import pytest
+
+from lightning_al.report import seconds_table, table
+from tests.helpers.curves import curve
+
+
+class TestTable:
+    def test_text(self):
+        text = table({"saal": [curve([0.5, 0.7]), curve([0.6, 0.8])], "random": [curve([0.4, 0.45])]})
+        assert text.splitlines() == [
+            "| labels (test_acc) | saal (n=2)      | random (n=1) |",
+            "|-------------------|-----------------|--------------|",
+            "| 20                | 0.5500 ± 0.0707 | 0.4000       |",
+            "| 30                | 0.7500 ± 0.0707 | 0.4500       |",
+            "| mean over curve   | 0.6500 ± 0.0707 | 0.4250       |",
+            "| max over rounds   | 0.7500 ± 0.0707 | 0.4500       |",
+        ]
+
+    def test_long_curves_are_thinned_and_keep_both_ends(self):
+        text = table({"m": [curve([i / 101 for i in range(101)])]}, max_rows=6)
+        shown = [line.split()[1] for line in text.splitlines()[2:-2]]
+        assert shown == ["20", "220", "420", "620", "820", "1020"]
+
+    def test_different_label_counts_are_said(self):
+        text = table({"a": [curve([0.1, 0.2, 0.3])], "b": [curve([0.1, 0.2])]})
+        assert "| 40                | 0.3000  | -       |" in text
+        assert "do not compare" in text
+        assert "a 20 to 40 (3), b 20 to 30 (2)" in text
+
+    def test_nothing(self):
+        with pytest.raises(ValueError, match="no curves"):
+            table({})
+
+    def test_seconds(self):
+        one, two = curve([0.1]), curve([0.1])
+        one.fit_seconds, two.fit_seconds = [1.0, 2.0], [30.0]
+        one.query_seconds = [0.25]
+        text = seconds_table({"a": [one, two], "b": [curve([0.1])]})
+        assert text.splitlines()[2:] == [
+            "| a              | 2.00 | 0.25  |",
+            "| b              | -    | -     |",
+        ]
