@@ -51,9 +51,9 @@ class Project:
             findings.of(_check_strategy, trainer, settings.oracle)
             _find_in_limits(findings, trainer)
             _find_in_evaluation(findings, trainer, model, data, settings)
-            findings.of(check_optimizers, model)
-            for hook in ("training_step", "configure_optimizers"):
-                findings.of(_check_trains, model, hook)
+            findings.of(_check_trains, model, "training_step")
+            if findings.of(check_optimizers, model):
+                findings.of(_check_trains, model, "configure_optimizers")
         _warn_of_endless_rounds(trainer)
         return cls(trainer, model, data, data.task, settings.oracle, acquisitions[0])
 
