@@ -1,4 +1,4 @@
-"""The active-learning loop: fit, evaluate, score, select, label, record."""
+"""The public face of the package: a loop that runs a campaign, asks, and is told."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
@@ -286,7 +286,6 @@ class ActiveLearningLoop:
             with weights_kept_in_setup(model):
                 session = self._open(project, resume=resume)
                 outcome = steps(session)
-                self.status = outcome.status
         finally:
             project.acquisition.unbind()
             self.datamodule.close()
@@ -297,16 +296,17 @@ class ActiveLearningLoop:
         return hand_back(session, outcome) if copies else outcome
 
     def _open(self, project: Project, *, resume: bool) -> Session:
+        """Begin the campaign or read it back, and give the model the weights to go on from."""
         settings = self.settings
         campaign, asked_initial_set = open_campaign(project, settings, self.dirpath, resume=resume)
         self._take(campaign)
         earlier = None if self.session is None else self.session.fits
         fits = begin_fits(project, settings, campaign, earlier=earlier)
         self.session = Session(
-            project,
-            settings,
-            campaign,
-            fits,
+            project=project,
+            settings=settings,
+            campaign=campaign,
+            fits=fits,
             call_hooks=functools.partial(call_round_hook, project.trainer, loop=self),
             asked_initial_set=asked_initial_set,
             has_fitted_weights=restore_weights(campaign, fits),
@@ -314,6 +314,7 @@ class ActiveLearningLoop:
         return self.session
 
     def _take(self, campaign: Campaign) -> None:
+        """Have the datamodule train on what is labelled in this campaign."""
         self.campaign = campaign
         self.dirpath = campaign.dirpath
         self.datamodule.pool = campaign.pool

@@ -55,7 +55,14 @@ class Project:
             if findings.of(check_optimizers, model):
                 findings.of(_check_trains, model, "configure_optimizers")
         _warn_of_endless_rounds(trainer)
-        return cls(trainer, model, data, data.task, settings.oracle, acquisitions[0])
+        return cls(
+            trainer=trainer,
+            model=model,
+            data=data,
+            task=data.task,
+            oracle=settings.oracle,
+            acquisition=acquisitions[0],
+        )
 
 
 # -- before a launch -----------------------------------------------------------------------------------------------
