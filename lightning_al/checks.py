@@ -203,6 +203,28 @@ def check_flag(name: str, value: Any) -> None:
     check_that(isinstance(value, bool), name, value, "True or False")
 
 
+def needed_generator(generator: torch.Generator | None, who: str, why: str) -> torch.Generator:
+    """Return the generator, or refuse to do without one.
+
+    Args:
+        generator: What was given.
+        who: The name of the method, or the option, that needs it.
+        why: What it does at random, as a verb and its object.
+
+    Raises:
+        ValueError: If there is none.
+
+    Example:
+        >>> needed_generator(None, "BADGE", "draws at random")
+        Traceback (most recent call last):
+        ...
+        ValueError: `BADGE` draws at random and needs a `generator`.
+    """
+    if generator is None:
+        raise ValueError(f"`{who}` {why} and needs a `generator`.")
+    return generator
+
+
 def first_line(error: BaseException) -> str:
     """The kind of an error and the first sentence of its text, which may go on for pages."""
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0].split('. ')[0]}" if str(error) else repr(error)

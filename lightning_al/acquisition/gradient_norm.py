@@ -19,7 +19,8 @@ class EntropyGradNorm(Acquisition):
     Args:
         norm: ``"global"``, one L2 norm over all parameters (the papers' text), or ``"tensor_sum"``, the sum over
             parameter tensors (both papers' code; what reproduction recipes use).
-        selection: ``"top"`` or ``"kmeans++"``.
+        selection: ``"top"``, ``"kmeans++"``, or ``"badge"``, which draws by the gradients of the last layer, each made
+            longer by its sample's score; see :class:`Acquisition`.
 
     Raises:
         ValueError: If an option is unknown.
@@ -49,7 +50,7 @@ class ExpectedGradNorm(Acquisition):
     Args:
         loss: ``"expected_norm"`` or ``"expected_loss"``.
         norm: ``"global"`` or ``"tensor_sum"``, see :class:`EntropyGradNorm`.
-        selection: ``"top"`` or ``"kmeans++"``.
+        selection: ``"top"``, ``"kmeans++"`` or ``"badge"``, see :class:`EntropyGradNorm`.
 
     Raises:
         ValueError: If an option is unknown.

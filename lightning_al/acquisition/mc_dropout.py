@@ -9,8 +9,9 @@ from torch import Tensor
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Query, Rows
-from lightning_al.checks import check_choice
+from lightning_al.checks import check_choice, needed_generator
 from lightning_al.functional.scores.mc_dropout import check_mc_dropout
+from lightning_al.functional.selection.batch_bald import check_configurations
 
 SCORES = {"entropy": F_al.mean_entropy, "variation_ratio": F_al.variation_ratio}
 
@@ -134,7 +135,7 @@ class BatchBALD(DropoutAcquisition):
 
     def __init__(self, passes: int = 100, configurations: int = 1000, add_dropout: float | None = None) -> None:
         super().__init__(passes=passes, add_dropout=add_dropout)
-        F_al.batch_bald(torch.zeros(0, 1, 2), 0, generator=torch.Generator(), configurations=configurations)
+        check_configurations(configurations)
         self.configurations = configurations
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
@@ -150,6 +151,5 @@ class BatchBALD(DropoutAcquisition):
 
     def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
         """Take the candidates that add the most to what their labels say together, one after the other."""
-        if generator is None:
-            raise ValueError("`BatchBALD` draws configurations of labels and needs a `generator`.")
+        generator = needed_generator(generator, "BatchBALD", "draws configurations of labels")
         return F_al.batch_bald(rows["log_probabilities"], k, generator=generator, configurations=self.configurations)

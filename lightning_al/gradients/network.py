@@ -13,14 +13,16 @@ import lightning_al.gradients.rules.convolution  # registers its rules, as the o
 import lightning_al.gradients.rules.embedding
 import lightning_al.gradients.rules.linear
 import lightning_al.gradients.rules.normalization  # noqa: F401
-from lightning_al.gradients.rules.attention import Names
+from lightning_al.gradients.errors import NoRule
+from lightning_al.gradients.parameters import Names, ParameterRows
 from lightning_al.gradients.rules.base import Rule, find_rule
-from lightning_al.gradients.stand_ins import Functions, LooseParameter, NoRule, OwnedParameter
+from lightning_al.gradients.stand_ins import Functions, LooseParameter, OwnedParameter
 from lightning_al.inference.calling import Around, call_with
 
 _HOLDERS = (nn.ParameterList, nn.ParameterDict, parametrize.ParametrizationList)
 """Modules that keep parameters for the layer they are in."""
 Forwards = dict[nn.Module, Callable[..., Any]]
+"""What takes the place of each module's forward."""
 
 
 class Layer(NamedTuple):
@@ -74,7 +76,7 @@ class Network:
         self.layers: dict[nn.Module, Layer] = {}
         self.attentions: dict[nn.Module, tuple[nn.Module, dict[str, str]]] = {}
         self._find_layers()
-        covered = {name for layer in self.layers.values() for name, _ in layer.names.values()}
+        covered = {rows.name for layer in self.layers.values() for rows in layer.names.values()}
         covered.update(name for _, names in self.attentions.values() for name in names.values())
         self.traced = self._find_traced(covered)  # layers without a rule
         own = covered.union(*(names.values() for names in self.traced.values()))
@@ -101,7 +103,7 @@ class Network:
                     twin._modules = {"out_proj": self._twin(output)}
                     self.attentions[module] = twin, names
             elif names and (rule := find_rule(module)) is not None:
-                rows = {a: (n, slice(None)) for a, n in names.items()}
+                rows = {a: ParameterRows(n) for a, n in names.items()}
                 self.layers[module] = Layer(rule, self._twin(module), rows)
 
     def _find_traced(self, covered: set[str]) -> dict[nn.Module, dict[str, str]]:

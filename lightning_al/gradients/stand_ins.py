@@ -12,22 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-
-class NoRule(Exception):
-    """The fast engine does not know how to go on; the slow one must."""
-
-
-class UsedElsewhere(NoRule):
-    """Parameters that were taken for layers' own have a part in something else.
-
-    Args:
-        what: The operation.
-        names: Of the parameters.
-    """
-
-    def __init__(self, what: str, names: frozenset[str]) -> None:
-        super().__init__(f"`{what}` of {', '.join(sorted(names))} outside of a layer's call")
-        self.names = names
+from lightning_al.gradients.errors import NoRule, UsedElsewhere
 
 
 class Functions(Protocol):

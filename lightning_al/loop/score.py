@@ -10,8 +10,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from lightning_al.acquisition.base import Acquisition
-from lightning_al.acquisition.query import LocalRows
+from lightning_al.acquisition.query import LocalRows, Scorer
 from lightning_al.checks import kind_of, rows_not_finite
 from lightning_al.data.samplers import BlockSampler
 from lightning_al.distributed.randomness import seed_global
@@ -30,7 +29,7 @@ Check = Callable[[pl.LightningModule, Any], None]
 
 def score(
     project: Project,
-    acquisition: Acquisition,
+    acquisition: Scorer,
     indices: Tensor,
     *,
     seed: int,
@@ -77,7 +76,7 @@ def score_pool(
     model: pl.LightningModule,
     datamodule: pl.LightningDataModule,
     indices: Tensor,
-    acquisitions: Sequence[Acquisition],
+    acquisitions: Sequence[Scorer],
     *,
     sampler: BlockSampler,
     seed: int,
@@ -135,7 +134,7 @@ class _Collector:
         count: How many samples this rank sees.
     """
 
-    def __init__(self, acquisition: Acquisition, count: int) -> None:
+    def __init__(self, acquisition: Scorer, count: int) -> None:
         self.acquisition = acquisition
         self.count = count
         self.name = type(acquisition).__name__
@@ -202,7 +201,7 @@ def _pass_of_its_own(
 
 def _put_together(
     rows: dict[str, Tensor],
-    acquisition: Acquisition,
+    acquisition: Scorer,
     indices: Tensor,
     trainer: pl.Trainer,
     sampler: BlockSampler,

@@ -18,7 +18,7 @@ from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, Oracle, 
 from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ProbCover, Random, TypiClust
 from lightning_al.distributed.randomness import generator
 from tests.campaigns.test_processes import Frozen, fork
-from tests.functional.selection.test_greedy_picks import by_hand
+from tests.helpers.greedy import farthest_first
 from tests.helpers.projects import SIZE, Data, Net, make_data, make_trainer, picks
 
 X = make_data()[0]
@@ -109,13 +109,13 @@ def test_chooses_again_where_all_of_it_is_declined(tmp_path, processes):
     everyone.skip(initial)
     candidates = everyone.candidates(generator=generator(0, "initial", len(initial)))
     assert sorted(candidates.tolist()) == sorted(left)
-    assert second == candidates[by_hand(X[candidates], 7, None)].tolist()
+    assert second == candidates[farthest_first(X[candidates], 7, None)].tolist()
 
 
 def test_the_initial_set_of_core_set_is_that_of_the_definition(tmp_path):
     _, initial = run(tmp_path / "c", CoreSet(encoder=nn.Identity()))
     candidates = Pool(SIZE).candidates(generator=generator(0, "initial"))
-    assert initial == candidates[by_hand(X[candidates], 7, None)].tolist()
+    assert initial == candidates[farthest_first(X[candidates], 7, None)].tolist()
 
 
 def test_the_seed_decides(tmp_path):

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.checks import check_choice
-from lightning_al.functional.scores.perturbation import global_norm
 from lightning_al.functional.scores.probabilities import (
     check_logits,
     count_classes,
@@ -17,8 +16,9 @@ from lightning_al.functional.scores.probabilities import (
 )
 from lightning_al.functional.scores.uncertainty import entropy
 from lightning_al.gradients.differentiators import Differentiator, Params
-from lightning_al.gradients.norms import gradient_norms
-from lightning_al.gradients.passes import Loss
+from lightning_al.gradients.gradient_norms import gradient_norms
+from lightning_al.gradients.loss import Loss
+from lightning_al.gradients.norms import global_norm
 from lightning_al.gradients.per_sample import one_per_sample, score_groups
 from lightning_al.gradients.scorers import Call
 from lightning_al.gradients.tape import Tape

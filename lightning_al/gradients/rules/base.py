@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_al.gradients.rules.costs import units_at_once
+from lightning_al.gradients.costs import units_at_once
 
 _LOST = 1e-5  # of a squared norm, to rounding
 
@@ -186,13 +186,3 @@ def sum_of_products(a: Tensor, b: Tensor, units: int) -> Tensor | None:
     total = both.sum(1).clamp(min=0)
     lost = both.abs_().sum(1) * torch.finfo(both.dtype).eps
     return None if bool((lost > _LOST * total).any()) else total
-
-
-def square_norm(gradient: Tensor) -> Tensor:
-    """Squared L2 norm of each unit's gradient, (U, *shape) -> (U,)."""
-    return torch.linalg.vector_norm(gradient.unsqueeze(-1).flatten(1), dim=1).square()
-
-
-def square_norms_of(gradients: Gradients) -> Gradients:
-    """:func:`square_norm` of each entry."""
-    return {name: square_norm(g) for name, g in gradients.items()}

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn import grad as conv_grad
 
+from lightning_al.gradients.costs import CACHED_WEIGHTS, costs_of_inner_products, inner_products_are_cheaper
+from lightning_al.gradients.product import product
 from lightning_al.gradients.rules.base import Gradients, Move, Rule, register_rule, sum_of_products
-from lightning_al.gradients.rules.costs import CACHED_WEIGHTS, costs_of_alike, inner_products_are_cheaper
-from lightning_al.gradients.rules.product import product
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _WEIGHT_GRAD = {1: conv_grad.conv1d_weight, 2: conv_grad.conv2d_weight, 3: conv_grad.conv3d_weight}
@@ -76,7 +76,7 @@ class ConvolutionRule(Rule):
             self.positions(e),
             self.weight[0].numel(),
             len(self.weight),
-            alike=min(self._alike_costs(x, self.positions(e))),
+            gram=min(self.inner_product_costs(x, self.positions(e))),
             device=x.device,
             perturb=perturb,
             convolves=True,
@@ -191,10 +191,10 @@ class ConvolutionRule(Rule):
 
     # -- inner products --------------------------------------------------------------------------------------------
 
-    def _alike_costs(self, x: Tensor, positions: int) -> tuple[float, float]:
+    def inner_product_costs(self, x: Tensor, positions: int) -> tuple[float, float]:
         """Return what :meth:`_alike` costs for one unit by pixels, and by unfolding."""
         kernel = math.prod(self.kernel)
-        return costs_of_alike(
+        return costs_of_inner_products(
             self._pixels(x), positions, x.shape[1], kernel=kernel, groups=self.groups, device=x.device
         )
 
@@ -206,7 +206,7 @@ class ConvolutionRule(Rule):
     def inner_product_bytes(self, x: Tensor, e: Tensor) -> int:
         """See :class:`Rule`."""
         positions = self.positions(e)
-        by_pixels, by_unfolding = self._alike_costs(x, positions)
+        by_pixels, by_unfolding = self.inner_product_costs(x, positions)
         if by_pixels <= by_unfolding:
             inputs = self.groups * self._pixels(x) ** 2
         else:
@@ -223,7 +223,7 @@ class ConvolutionRule(Rule):
         (a, padding), (b, _) = self._padded(a), self._padded(b)
         sizes = self._sizes(a, padding)
         rows = len(a) // self.units
-        by_pixels, by_unfolding = self._alike_costs(given, rows * math.prod(sizes))
+        by_pixels, by_unfolding = self.inner_product_costs(given, rows * math.prod(sizes))
         if by_unfolding < by_pixels:
             return torch.bmm(self._unfold(a, padding).transpose(1, 2), self._unfold(b, padding))
         sides = [side for p in reversed(padding) for side in (p, p)]

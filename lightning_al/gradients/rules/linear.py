@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_al.gradients.costs import inner_products_are_cheaper
 from lightning_al.gradients.rules.base import Gradients, Rule, register_rule, sum_of_products
-from lightning_al.gradients.rules.costs import inner_products_are_cheaper
 
 
 @register_rule(nn.Linear)
@@ -43,7 +43,7 @@ class LinearRule(Rule):
         """See :class:`Rule`."""
         positions, fan_in, fan_out = self.positions(e), x.shape[-1], e.shape[-1]
         return inner_products_are_cheaper(
-            positions, fan_in, fan_out, alike=positions**2 * fan_in, device=x.device, perturb=perturb
+            positions, fan_in, fan_out, gram=positions**2 * fan_in, device=x.device, perturb=perturb
         )
 
     def gradients(self, x: Tensor, e: Tensor) -> Gradients:

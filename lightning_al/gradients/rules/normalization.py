@@ -20,7 +20,7 @@ class AffineRule(Rule):
         """Sum over positions, (N, ...) -> (U, *shape of the weight)."""
         raise NotImplementedError
 
-    def _spread(self, values: Tensor, x: Tensor) -> Tensor:
+    def _broadcast(self, values: Tensor, x: Tensor) -> Tensor:
         """Shape (U, *shape of the weight) so that it broadcasts over ``x``."""
         raise NotImplementedError
 
@@ -38,8 +38,8 @@ class AffineRule(Rule):
         weight, bias = (self._of_units(name, weights) for name in ("weight", "bias"))
         y = self.normalised(x)
         if weight is not None:
-            y = y * self._spread(weight, x)
-        return y if bias is None else y + self._spread(bias, x)
+            y = y * self._broadcast(weight, x)
+        return y if bias is None else y + self._broadcast(bias, x)
 
     def _of_units(self, name: str, weights: Gradients) -> Tensor | None:
         own: Tensor | None = getattr(self.module, name, None)
@@ -55,7 +55,7 @@ class _OverLastDimensions(AffineRule):
         values = values.flatten(1, middle - 1).sum(1) if middle > 1 else values
         return self.sum_rows(values)
 
-    def _spread(self, values: Tensor, x: Tensor) -> Tensor:
+    def _broadcast(self, values: Tensor, x: Tensor) -> Tensor:
         missing = x.ndim - values.ndim
         return self.rows(values, len(x)).view(len(x), *[1] * missing, *values.shape[1:])
 
@@ -82,7 +82,7 @@ class _OverChannels(AffineRule):
     def _reduced(self, x: Tensor, values: Tensor) -> Tensor:
         return self.sum_rows(values.flatten(2).sum(2) if values.ndim > 2 else values)
 
-    def _spread(self, values: Tensor, x: Tensor) -> Tensor:
+    def _broadcast(self, values: Tensor, x: Tensor) -> Tensor:
         return self.per_row(values, x, 1)
 
 
