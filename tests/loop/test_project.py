@@ -149,10 +149,14 @@ def test_all_that_is_wrong_with_the_parts_is_said_at_once(tmp_path):
         def pool_dataset(self):
             return torch.utils.data.TensorDataset(*make_data(59))
 
+        def val_dataloader(self):
+            return []
+
     with pytest.raises(ValueError) as caught:
         start(tmp_path, model=Lazy(), data=Pooled(), acquisition=SAAL(labels="true"), oracle=AwaitTell())
-    first, lazy, pool, labels = str(caught.value).splitlines()
-    assert first == "3 things cannot be as they are:"
+    first, lazy, evaluated, pool, labels = str(caught.value).splitlines()
+    assert first == "4 things cannot be as they are:"
+    assert "`val_dataloader()` of Pooled gives no batch" in evaluated
     assert "of a lazy layer" in lazy
     assert "has 59 samples and the training set 60" in pool
     assert "the loop's oracle is a AwaitTell" in labels

@@ -43,9 +43,11 @@ def test_what_is_the_datamodule_s_is_in_the_list():
     refused(
         ValueError,
         "`weights` must be one of 'last', 'best', got 'mean'.",
-        "`pool` must be",
+        "`pool` must be one of 'auto', 'predict', got 'train'.",
+        "`pool_batch_size` must be at least 1, got 0.",
         weights="mean",
         pool="train",
+        pool_batch_size=0,
     )
 
 
