@@ -178,7 +178,7 @@ def test_refuses_other_misuse(tmp_path):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_refuses_features_of_another_data_set_and_nan(tmp_path, processes):
     np.save(tmp_path / "features.npy", X[:59].numpy())
-    with pytest.raises(Exception, match="features of 59 samples and the training data set has 60"):
+    with pytest.raises(Exception, match="features of 59 samples and the training dataset has 60"):
         run(tmp_path / "c", TypiClust(encoder=tmp_path / "features.npy"), processes)
 
     class Infinite(nn.Module):

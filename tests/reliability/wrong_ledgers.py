@@ -377,10 +377,14 @@ ASKED = [
         (
             f"ask: k={k!r}",
             lambda p, k=k: p.loop(oracle=AwaitTell()).ask(p.trainer(), k=k),
-            ValueError,
-            rf"at least 1, got {k!r}",
+            error,
+            words + rf", got {k!r}",
         )
-        for k in (0, -1, 1.5, True, "4")
+        for error, words, ks in (
+            (ValueError, "`k` must be at least 1", (0, -1)),
+            (TypeError, "`k` must be an integer of at least 1 or None", (1.5, True, "4")),
+        )
+        for k in ks
     ),
     (
         "ask: no Trainer",
