@@ -19,6 +19,7 @@ class LabelledView(Dataset):
         task: Puts a label into a sample.
 
     Example:
+        >>> import torch
         >>> from lightning_al.tasks import ClassificationTask
         >>> samples = [("a", 0), ("b", 0), ("c", 0)]
         >>> view = LabelledView(samples, torch.tensor([2, 1]), {2: 7}, ClassificationTask())

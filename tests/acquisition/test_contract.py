@@ -99,7 +99,7 @@ class Picker(L.Callback):
         with torch.no_grad():
             loop.task.check(pl_module.eval(), make_data(2))  # the number of classes
         for name, state in KEPT.items():
-            loop.campaign.save_state(loop.campaign.round_file(name), state)
+            loop.campaign.states.save(loop.campaign.round_file(name), state)
         for case in self.cases:
             prepare(pl_module)
             made = case.make(self.folder)
@@ -112,7 +112,7 @@ class Picker(L.Callback):
                     got = pick(loop.session, made, candidates, scene.k, "contract", scene.seed)
                     if everything(trainer, pl_module, made) != before:
                         self.changed.append(case.id)
-                    self.picked.setdefault(case.id, {})[f"{name}, {size}"] = got["indices"]
+                    self.picked.setdefault(case.id, {})[f"{name}, {size}"] = got.indices
         pl_module.requires_grad_(True)
         if trainer.is_global_zero:
             (self.folder / "picked.json").write_text(json.dumps([self.picked, self.changed]))

@@ -55,7 +55,7 @@ class Picker(L.Callback):
         with torch.no_grad():
             loop.task.check(pl_module.eval(), make_data(2))  # the number of classes
         for name, state in KEPT.items():
-            loop.campaign.save_state(loop.campaign.round_file(name), state)
+            loop.campaign.states.save(loop.campaign.round_file(name), state)
         told, scene = {}, SCENES["some"]
         for case in MINE:
             load_weights(pl_module, weights(5))
@@ -63,7 +63,7 @@ class Picker(L.Callback):
             made.bind(loop.task, loop.oracle)
             try:
                 candidates = torch.tensor(scene.candidates)
-                told[case.id] = pick(loop.session, made, candidates, scene.k, "contract", scene.seed)["indices"]
+                told[case.id] = pick(loop.session, made, candidates, scene.k, "contract", scene.seed).indices
             except Exception as error:
                 told[case.id] = f"{type(error).__name__}: {error}"
         if trainer.is_global_zero:

@@ -76,11 +76,11 @@ def test_late_answers():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"flip": 1.5}, ValueError, r"`flip` must be a share between 0 and 1, got 1\.5"),
-        ({"abstain": -1}, ValueError, "`abstain` must be a share .* got -1"),
-        ({"delay": -1}, ValueError, "`delay` must be an integer of at least 0, got -1"),
+        ({"flip": 1.5}, ValueError, r"`flip` must be at least 0 and at most 1, got 1\.5"),
+        ({"abstain": -1}, ValueError, "`abstain` must be at least 0 and at most 1, got -1"),
+        ({"delay": -1}, ValueError, "`delay` must be at least 0, got -1"),
         ({"flip": 0.1}, ValueError, r"`flip=0\.1` needs to know how many classes"),
-        ({"flip": 0.1, "classes": 1}, ValueError, "`classes` must be an integer of at least 2, got 1"),
+        ({"flip": 0.1, "classes": 1}, ValueError, "`classes` must be at least 2, got 1"),
         ({"price": "2"}, TypeError, "`price` must be a number, .* got '2'"),
         ({"price": [1.0, None]}, TypeError, "`price` must be a number, .* got None"),
         ({"price": {"3": 5.0}}, TypeError, "Dataset indices must be integers, got '3'"),

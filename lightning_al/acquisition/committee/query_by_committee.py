@@ -113,7 +113,7 @@ class QueryByCommittee(Acquisition):
     def on_round_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loop: Any) -> None:
         """Tell the source of members where to keep what it takes from the fit."""
         campaign = loop.campaign
-        self._source.begin_round(lambda name, state: campaign.save_state(campaign.round_file(name), state))
+        self._source.begin_round(lambda name, state: campaign.states.save(campaign.round_file(name), state))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuse a fit that gives no members."""
