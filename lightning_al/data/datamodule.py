@@ -7,21 +7,16 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, Subset
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
-from lightning_al.checks import check_count, kind_of
+from lightning_al.checks import Findings, check_choice, check_count, check_type
+from lightning_al.data import validation
+from lightning_al.data.collate import check_collate
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.pool import Pool
-from lightning_al.data.samplers import BlockSampler, EpochSampler
-from lightning_al.data.validation import (
-    check_collate,
-    check_last_sample,
-    check_train_loader,
-    check_validation,
-    is_empty,
-    spread_over,
-)
+from lightning_al.data.samplers import BlockSampler, EpochSampler, PoolPass
+from lightning_al.data.template import LoaderTemplate
 from lightning_al.data.views import LabelledView
 from lightning_al.distributed.randomness import derive_seed
 from lightning_al.tasks.base import Task
@@ -48,7 +43,7 @@ class ActiveDataModule(pl.LightningDataModule):
         datamodule: The user's.
         task: What a batch means.
         pool_source: ``"auto"``: the datamodule's ``pool_dataset()`` if it has one, else the training set with a
-            warning. ``"predict"``: the data set of ``predict_dataloader()``.
+            warning. ``"predict"``: the dataset of ``predict_dataloader()``.
         pool_batch_size: Batch size for scoring; default the train loader's.
 
     Raises:
@@ -64,7 +59,7 @@ class ActiveDataModule(pl.LightningDataModule):
         >>> active.open(pl.Trainer(logger=False, barebones=True), torch.nn.Linear(1, 2))
         >>> active.pool = Pool(5)
         >>> active.pool.label([4, 2])
-        >>> active.labels = {4: 1, 2: 1}  # as told, not as in the data set
+        >>> active.labels = {4: 1, 2: 1}  # as told, not as in the dataset
         >>> sorted(pair for x, y in active.train_dataloader() for pair in zip(x.tolist(), y.tolist()))
         [(2.0, 1), (4.0, 1)]
     """
@@ -78,11 +73,12 @@ class ActiveDataModule(pl.LightningDataModule):
         pool_batch_size: int | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(datamodule, pl.LightningDataModule):
-            raise TypeError(f"`datamodule` must be a `lightning.LightningDataModule`, got {kind_of(datamodule)}.")
-        if pool_source not in ("auto", "predict"):
-            raise ValueError(f'`pool` must be "auto" or "predict", got {pool_source!r}.')
-        check_count("pool_batch_size", pool_batch_size, optional=True)
+        with Findings() as findings:
+            findings.of(
+                check_type, "datamodule", datamodule, pl.LightningDataModule, "a `lightning.LightningDataModule`"
+            )
+            findings.of(check_choice, "pool", pool_source, ("auto", "predict"))
+            findings.of(check_count, "pool_batch_size", pool_batch_size, optional=True)
         self.datamodule = datamodule
         self.task = task
         self.pool_source = pool_source
@@ -94,9 +90,10 @@ class ActiveDataModule(pl.LightningDataModule):
         self.prepare_data_per_node = datamodule.prepare_data_per_node
         self._prepared = False
         self._stages: list[str] = []
-        self._candidates = torch.empty(0, dtype=torch.long)
-        self._multiple = 1
-        self._warned_single = self._has_batch_norm = False
+        self._template: LoaderTemplate | None = None  # there from `begin` on
+        self._pool_pass = PoolPass(torch.empty(0, dtype=torch.long), multiple=1)
+        self._has_batch_norm = False
+        self._warned_of_single = False
         # Only what the user overrides may look overridden here: Lightning asks before it calls.
         for hook in _DELEGATED_HOOKS:
             if is_overridden(hook, datamodule):
@@ -149,7 +146,9 @@ class ActiveDataModule(pl.LightningDataModule):
             trainer: The user's.
 
         Raises:
-            TypeError: If the train loader is not one ``DataLoader`` over a map-style data set with a plain sampler.
+            TypeError: If the train loader is not one ``DataLoader`` over a map-style dataset with a plain sampler.
+            ValueError: If the training set is empty.
+            IndexError: If the training set is shorter than it says.
         """
         self.trainer = trainer
         self.datamodule.trainer = trainer
@@ -157,12 +156,12 @@ class ActiveDataModule(pl.LightningDataModule):
             if trainer.local_rank == 0 and (self.prepare_data_per_node or trainer.is_global_zero):
                 self.prepare_data()
         self.setup("fit")
-        self._template = check_train_loader(self.datamodule.train_dataloader())
+        self._template = LoaderTemplate(validation.check_train_loader(self.datamodule.train_dataloader()))
         self.train_set: Dataset = self._template.dataset
-        check_last_sample(self.train_set)
+        validation.check_last_sample(self.train_set)
 
     def open(self, trainer: pl.Trainer, model: nn.Module, evaluate: str = "validate") -> None:
-        """Find and check the data sets, before anything trains; after :meth:`begin`, which is run if it was not.
+        """Find and check the datasets, before anything trains; runs :meth:`begin` first if it has not run yet.
 
         Args:
             trainer: The user's.
@@ -170,33 +169,43 @@ class ActiveDataModule(pl.LightningDataModule):
             evaluate: The stage that is evaluated.
 
         Raises:
-            TypeError: If the train loader is not one ``DataLoader`` over a map-style data set with a plain sampler.
-            ValueError: If the pool's data set is not the training set without augmentation, or the split is drawn
+            TypeError: If the train loader is not one ``DataLoader`` over a map-style dataset with a plain sampler.
+            ValueError: If the pool's dataset is not the training set without augmentation, or the split is drawn
                 anew in every ``setup``.
         """
         if not self._stages:
             self.begin(trainer)
         self.setup(evaluate)
-        self._check_split_is_fixed(evaluate)
-        self._check_evaluated("val" if evaluate == "validate" else "test")
-        self.pool_set = self._find_pool_set()
-        samples = [self.pool_set[i] for i in spread_over(len(self.pool_set))[::2]]  # type: ignore[arg-type]
-        check_collate(self._template.collate_fn, samples, self.task)
+        owner = owner_of(self.datamodule)
+        train_set_now = self.datamodule.train_dataloader().dataset
+        hook = "val_dataloader" if evaluate == "validate" else "test_dataloader"
+        with Findings() as findings:
+            with findings.of_block():
+                validation.check_split_is_fixed(self.train_set, train_set_now, self.task, stage=evaluate, owner=owner)
+            if is_overridden(hook, self.datamodule):
+                with findings.of_block():
+                    validation.check_evaluated(getattr(self.datamodule, hook)(), hook=hook, owner=owner)
+            with findings.of_block():
+                self.pool_set = self._find_pool_set()
+                rows = validation.spread_over(len(self.pool_set))[::2]  # type: ignore[arg-type]
+                check_collate(self._train_loader().collate_fn, [self.pool_set[i] for i in rows], self.task)
         self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
 
     def _find_pool_set(self) -> Dataset:
-        n = len(self.train_set)  # type: ignore[arg-type]
-        if self.pool_source == "predict":
+        """Return the training samples as they are scored, from where ``pool_source`` says."""
+        predict = self.pool_source == "predict"
+        pool_set: Any
+        if predict:
             if not is_overridden("predict_dataloader", self.datamodule):
                 raise ValueError(
                     '`pool="predict"` needs a `predict_dataloader()` over the training set without augmentation, but '
-                    f'{type(self.datamodule).__name__} has none. Define it, or `pool_dataset()` with `pool="auto"`.'
+                    f'{owner_of(self.datamodule)} has none. Define it, or `pool_dataset()` with `pool="auto"`.'
                 )
             self.setup("predict")
-            loader = self.datamodule.predict_dataloader()
-            dataset: Any = getattr(loader, "dataset", None)
             where = "predict_dataloader()"
+            pool_set = getattr(self.datamodule.predict_dataloader(), "dataset", None)
         else:
+            where = "pool_dataset()"
             make = getattr(self.datamodule, "pool_dataset", None)
             if make is None:
                 rank_zero_warn(
@@ -205,78 +214,10 @@ class ActiveDataModule(pl.LightningDataModule):
                     "augmentation, from a method `pool_dataset()`."
                 )
                 return self.train_set
-            dataset, where = make(), "pool_dataset()"
-        if not isinstance(dataset, Dataset) and not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")):
-            raise TypeError(f"`{where}` must give one map-style data set, got {type(dataset).__name__}.")
-        if isinstance(dataset, IterableDataset):
-            raise TypeError(f"`{where}` gave an iterable data set; samples need stable indices: use a map-style one.")
-        if len(dataset) != n:
-            raise ValueError(
-                f"The pool of `{where}` has {len(dataset)} samples and the training set {n}. Both must hold the same "
-                "samples in the same order."
-            )
-        self._compare_targets(dataset, n, where)
-        return dataset
-
-    def _compare_targets(self, dataset: Dataset, n: int, where: str) -> None:
-        """A pool of other data, or in another order, would silently have wrong rows picked."""
-        rows = spread_over(n)
-        try:
-            ours, theirs = ([self._target(data, i) for i in rows] for data in (self.train_set, dataset))
-        except (TypeError, ValueError):
-            if self.pool_source != "predict":
-                return  # without targets there is nothing to compare
-            raise ValueError(
-                '`pool="predict"`: the predict set has no targets that could be compared with those of the training '
-                "set, so it may be other data. Define `pool_dataset()` on the datamodule instead."
-            ) from None
-        masked = self.pool_source != "predict" and len(set(map(str, theirs))) == 1
-        for i, mine, other in zip(rows, ours, theirs, strict=True):
-            if mine != other and not masked:
-                raise ValueError(
-                    f"`{where}`: sample {i} has target {mine!r} in the training set and {other!r} in the pool: they "
-                    "are other data, or in another order. Return the training samples in their order from "
-                    "`pool_dataset()`."
-                )
-
-    def _check_split_is_fixed(self, stage: str) -> None:
-        """A split drawn anew in every ``setup`` would put training samples among those that are evaluated."""
-        before, now = self.train_set, self.datamodule.train_dataloader().dataset
-        same = True
-        while same and isinstance(before, Subset) and isinstance(now, Subset):
-            same = list(before.indices) == list(now.indices)
-            before, now = before.dataset, now.dataset
-        if not same or not (before is now or self._same_samples(before, now)):
-            raise ValueError(
-                f"`setup({stage!r})` of {owner_of(self.datamodule)} drew another training set than "
-                '`setup("fit")`, so that training samples would be among those that are evaluated. Split once (`if '
-                'not hasattr(self, "train_set")`), or with a generator of fixed seed.'
-            )
-
-    def _same_samples(self, one: Dataset, other: Dataset) -> bool:
-        """Whether two data sets look alike: their lengths, and the names and targets of a few samples."""
-        n = len(one)  # type: ignore[arg-type]
-        if len(other) != n:  # type: ignore[arg-type]
-            return False
-        try:
-            looks = [[(self.task.key(data, i), self._target(data, i)) for i in spread_over(n)] for data in (one, other)]
-        except (TypeError, ValueError):
-            return True  # without targets there is nothing to compare
-        return looks[0] == looks[1]
-
-    def _target(self, dataset: Dataset, index: int) -> Any:
-        return self.task.encode_label(self.task.targets(dataset[index]))
-
-    def _check_evaluated(self, short: str) -> None:
-        if not is_overridden(f"{short}_dataloader", self.datamodule):
-            return
-        loaders = getattr(self.datamodule, f"{short}_dataloader")()
-        some = loaders if isinstance(loaders, (list, tuple)) else [loaders]
-        if not some or any(each is None or (isinstance(each, DataLoader) and is_empty(each)) for each in some):
-            raise ValueError(
-                f"`{short}_dataloader()` of {type(self.datamodule).__name__} gives no batch, so no round would have "
-                "metrics. Give it samples, or evaluate on the other set (`evaluate=`)."
-            )
+            pool_set = make()
+        validation.check_pool_set(pool_set, self.train_set, where=where)
+        validation.check_same_targets(pool_set, self.train_set, self.task, where=where, may_be_hidden=not predict)
+        return pool_set
 
     @property
     def round(self) -> int:
@@ -285,10 +226,17 @@ class ActiveDataModule(pl.LightningDataModule):
 
     # -- loaders ---------------------------------------------------------------------------------------------------
 
+    def _train_loader(self) -> LoaderTemplate:
+        """Return the user's train loader, which is there from :meth:`begin` on."""
+        if self._template is None:
+            # An AttributeError, so that `batch_size`, a property, is the user's own attribute until then.
+            raise AttributeError("This datamodule has no loaders before the campaign is opened. Call `loop.run` first.")
+        return self._template
+
     @property
     def batch_size(self) -> int:
         """Batch size of the user's train loader."""
-        return int(self._template.batch_size or 1)
+        return self._train_loader().batch_size
 
     def check_training(self, count: int) -> None:
         """Refuse a labelled set from which no training batch can be made.
@@ -296,94 +244,54 @@ class ActiveDataModule(pl.LightningDataModule):
         Raises:
             ValueError: If ``count`` labels give no batch.
         """
-        local = -(-count // self._replicas()["num_replicas"])
-        if self._template.drop_last and local < self.batch_size:
-            raise ValueError(
-                f"The train loader drops its last batch (`drop_last=True`, batch size {self.batch_size}), and "
-                f"{count} labels give {local} per process: not one batch, so nothing would train. Start with at least "
-                f"{self.batch_size * self._replicas()['num_replicas']} labels, or set `drop_last=False`."
-            )
-        batches = local // self.batch_size if self._template.drop_last else -(-local // self.batch_size)
-        self._check_limit(count, batches)
-        check_validation(self.trainer, batches, count)
-        if self._has_batch_norm and local == 1:
-            raise ValueError(
-                f"{count} labelled sample(s) give one per process: a batch of one, which BatchNorm cannot train "
-                "on. Start with at least 2 per process."
-            )
-
-    def _check_limit(self, count: int, batches: int) -> None:
-        if self.trainer is None:
-            return
-        limit = self.trainer.limit_train_batches
-        if isinstance(limit, float) and int(batches * limit) == 0:
-            raise ValueError(
-                f"`limit_train_batches={limit}` of the {batches} batches that {count} labels give is none: nothing "
-                "would train. Remove it."
-            )
+        epoch = self._train_loader().epoch(labels=count, num_replicas=self._replicas()["num_replicas"])
+        validation.check_drop_last(epoch)  # first: the others ask about the batches
+        with Findings() as findings:
+            findings.of(validation.check_train_limit, self.trainer, epoch)
+            findings.of(validation.check_validation_interval, self.trainer, epoch)
+            if self._has_batch_norm:
+                findings.of(validation.check_batch_norm, epoch)
 
     def collate(self, samples: list[Any]) -> Any:
         """Return a batch of samples, as the train loader makes it."""
-        return self._template.collate_fn(samples)
-
-    def _replicas(self) -> dict[str, int]:
-        kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
-        return {"num_replicas": 1, "rank": 0, **(kwargs or {})}  # type: ignore[dict-item]
+        return self._train_loader().collate_fn(samples)
 
     def key(self, index: int) -> str | None:
         """Return a name for a dataset index that outlives a reordering; None while the data are not set up."""
-        return self.task.key(self.train_set, index) if "train_set" in vars(self) else None
+        return None if self._template is None else self.task.key(self.train_set, index)
+
+    def _replicas(self) -> dict[str, int]:
+        """Return the number of processes that divide the data among themselves, and which of them this is."""
+        kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
+        return {"num_replicas": 1, "rank": 0, **(kwargs or {})}  # type: ignore[dict-item]
 
     def train_dataloader(self) -> DataLoader:
         """Return the user's loader over the labelled samples, in an order that follows from seed and epoch."""
+        template = self._train_loader()
         view = LabelledView(self.train_set, self.pool.labelled, self.labels, self.task)
-        template = self._template
-        shuffle = isinstance(template.sampler, RandomSampler) or bool(getattr(template.sampler, "shuffle", False))
         seed = derive_seed(self.seed, *self.fit_key, "order")
-        sampler = EpochSampler(view, shuffle=shuffle, seed=seed, **self._replicas())
+        sampler = EpochSampler(view, shuffle=template.shuffle, seed=seed, **self._replicas())
         # A resumed round begins at a later epoch, and workers fetch as soon as the loader is iterated.
         if self.trainer is not None:
             sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
-        drop_last = bool(template.drop_last)
-        if self._has_batch_norm and not drop_last and len(sampler) % self.batch_size == 1 < self.batch_size:
-            drop_last = len(sampler) > 1
-            if drop_last and not self._warned_single:
-                self._warned_single = True
-                rank_zero_warn(
-                    f"{len(sampler)} labelled samples in batches of {self.batch_size} leave a last batch of one, which "
-                    "BatchNorm cannot train on. Such a batch is dropped; each epoch drops another sample."
-                )
-        return self._loader(
-            view, sampler=sampler, batch_size=self.batch_size, drop_last=drop_last, generator=sampler.generator
+        return template.loader(
+            view,
+            sampler=sampler,
+            batch_size=template.batch_size,
+            drop_last=template.drop_last or self._drops_single(len(sampler), template.batch_size),
+            generator=sampler.generator,
         )
 
-    def predict_dataloader(self) -> DataLoader:
-        """Return a loader over the candidates of :meth:`pool_pass`, in their order."""
-        sampler = self._block_sampler()
-        size = self.pool_batch_size or self.batch_size
-        size = -(-size // self._multiple) * self._multiple
-        view = LabelledView(self.pool_set, self._candidates, {}, self.task)
-        return self._loader(view, sampler=sampler, batch_size=size, drop_last=False, persistent_workers=False)
-
-    def plain_dataloader(self, batches: Iterable[list[int]]) -> DataLoader:
-        """Return a loader over batches of dataset indices, as the pool pass sees their samples; the same on every rank.
-
-        Those that are labelled come with the labels that were told. There may be infinitely many batches.
-        """
-        view = LabelledView(self.pool_set, torch.arange(len(self.pool_set)), self.labels, self.task)  # type: ignore[arg-type]
-        return self._loader(
-            view, batch_sampler=batches, persistent_workers=False, generator=torch.Generator(), in_order=True
-        )
-
-    def to_device(self, batch: Any, model: pl.LightningModule, device: torch.device) -> Any:
-        """Move a batch through the transfer hooks, the user's datamodule's or else their model's, as Lightning does."""
-
-        def hook(name: str, *args: Any) -> Any:
-            owner = self if is_overridden(name, self) else model
-            return getattr(owner, name)(*args, 0)  # the loader's number
-
-        batch = hook("on_before_batch_transfer", batch)
-        return hook("on_after_batch_transfer", hook("transfer_batch_to_device", batch, device))
+    def _drops_single(self, samples: int, batch_size: int) -> bool:
+        """Whether a last batch of one sample is left out, on which BatchNorm cannot be trained."""
+        single = self._has_batch_norm and samples > 1 and samples % batch_size == 1 < batch_size
+        if single and not self._warned_of_single:
+            self._warned_of_single = True
+            rank_zero_warn(
+                f"{samples} labelled samples in batches of {batch_size} leave a last batch of one, which "
+                "BatchNorm cannot train on. Such a batch is dropped; each epoch drops another sample."
+            )
+        return single
 
     def pool_pass(self, indices: Tensor, multiple: int) -> BlockSampler:
         """Point :meth:`predict_dataloader` at dataset ``indices``.
@@ -396,30 +304,46 @@ class ActiveDataModule(pl.LightningDataModule):
             What says which of them this rank sees. With fewer groups than ranks every rank sees all, since Lightning
             cannot predict over an empty shard.
         """
-        self._candidates, self._multiple = indices, multiple
-        return self._block_sampler()
+        self._pool_pass = PoolPass(indices, multiple)
+        return self._pool_pass.sampler(**self._replicas())
 
-    def _block_sampler(self) -> BlockSampler:
-        where = self._replicas()
-        if -(-len(self._candidates) // self._multiple) < where["num_replicas"]:
-            where = {"num_replicas": 1, "rank": 0}
-        return BlockSampler(range(len(self._candidates)), multiple=self._multiple, **where)
+    def predict_dataloader(self) -> DataLoader:
+        """Return a loader over the candidates of :meth:`pool_pass`, in their order."""
+        template = self._train_loader()
+        return template.loader(
+            LabelledView(self.pool_set, self._pool_pass.indices, {}, self.task),
+            sampler=self._pool_pass.sampler(**self._replicas()),
+            batch_size=self._pool_pass.whole_groups(self.pool_batch_size or template.batch_size),
+            drop_last=False,
+            persistent_workers=False,
+        )
 
-    def _loader(self, dataset: Dataset, **changed: Any) -> DataLoader:
-        t = self._template
-        kept: dict[str, Any] = {
-            "num_workers": t.num_workers,
-            "collate_fn": t.collate_fn,
-            "pin_memory": t.pin_memory,
-            "timeout": t.timeout,
-            "worker_init_fn": t.worker_init_fn,
-            "multiprocessing_context": t.multiprocessing_context,
-            "prefetch_factor": t.prefetch_factor,
-            "persistent_workers": t.persistent_workers,
+    def plain_dataloader(self, batches: Iterable[list[int]]) -> DataLoader:
+        """Return a loader over batches of dataset indices, as the pool pass sees their samples; the same on every rank.
+
+        Those that are labelled come with the labels that were told. There may be infinitely many batches.
+        """
+        everything = torch.arange(len(self.pool_set))  # type: ignore[arg-type]
+        return self._train_loader().loader(
+            LabelledView(self.pool_set, everything, self.labels, self.task),
+            batch_sampler=batches,
+            persistent_workers=False,
+            generator=torch.Generator(),
+            in_order=True,
+        )
+
+    def to_device(self, batch: Any, model: pl.LightningModule, device: torch.device) -> Any:
+        """Move a batch through the transfer hooks, the user's datamodule's or else their model's, as Lightning does."""
+        hooks: dict[str, tuple[Any, ...]] = {
+            "on_before_batch_transfer": (),
+            "transfer_batch_to_device": (device,),
+            "on_after_batch_transfer": (),
         }
-        if hasattr(t, "in_order"):
-            kept["in_order"] = t.in_order
-        return DataLoader(dataset, **{**kept, **changed})
+        loader_number = 0
+        for hook, arguments in hooks.items():
+            owner = self if is_overridden(hook, self) else model
+            batch = getattr(owner, hook)(batch, *arguments, loader_number)
+        return batch
 
     def __iter__(self) -> Iterator[Any]:  # a wrapper with __getattr__ must not pass for iterable
         raise TypeError("ActiveDataModule is not iterable.")

@@ -1,4 +1,4 @@
-"""Projects without a datamodule: loaders that are handed over, or that the module defines, as a datamodule."""
+"""Datamodules made of loaders: of those that the user hands over, or that the module defines."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,12 +10,6 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_al._compat import is_overridden
 
 Evaluated = DataLoader | Sequence[DataLoader]
-
-
-def owner_of(datamodule: pl.LightningDataModule) -> str:
-    """Return the name of the class whose loaders these are."""
-    return type(datamodule.model if isinstance(datamodule, ModuleLoaders) else datamodule).__name__
-
 
 _HOOKS = ("train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader")
 
@@ -46,18 +40,19 @@ class Loaders(pl.LightningDataModule):
         pool: Dataset | None = None,
     ) -> None:
         super().__init__()
-        self.train_dataloader = partial(_given, train)
-        # Lightning, and the loop, ask which of these are there.
+        self.train_dataloader = partial(_same, train)
+        # Lightning and the loop ask which hooks there are, so a loader that is missing must have none.
         if val is not None:
-            self.val_dataloader = partial(_given, val)
+            self.val_dataloader = partial(_same, val)
         if test is not None:
-            self.test_dataloader = partial(_given, test)
+            self.test_dataloader = partial(_same, test)
         if pool is not None:
-            self.pool_dataset = partial(_given, pool)
+            self.pool_dataset = partial(_same, pool)
 
 
-def _given(thing: Any) -> Any:
-    return thing
+def _same(value: Any) -> Any:
+    """Return the value; unlike a lambda, it can be sent to another process."""
+    return value
 
 
 class ModuleLoaders(pl.LightningDataModule):
@@ -83,3 +78,8 @@ class ModuleLoaders(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Run the module's hook."""
         self.model.setup(stage)
+
+
+def owner_of(datamodule: pl.LightningDataModule) -> str:
+    """Return the name of the class that the user wrote these loaders in, for an error."""
+    return type(datamodule.model if isinstance(datamodule, ModuleLoaders) else datamodule).__name__

@@ -1,6 +1,7 @@
-"""Which units of the data set are unlabelled, pending, labelled or skipped."""
+"""The pool: which units of a dataset are unlabelled, pending, labelled or skipped."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -29,10 +30,11 @@ def integers(units: Indices) -> list[int]:
 
 
 class Pool:
-    """The state of every unit of a data set, as plain index arrays.
+    """The state of every unit of a dataset, as plain index arrays.
 
     A unit is a dataset index unless the task says otherwise. Each is *unlabelled*, *pending* (asked, not yet
-    answered), *labelled* or *skipped* (the annotator declined). The pool knows no Lightning, no labels and no disk.
+    answered), *labelled* or *skipped* (the annotator gave no label). The pool knows no Lightning, no labels and no
+    disk.
 
     Args:
         size: Number of units.
@@ -65,16 +67,16 @@ class Pool:
 
     def counts(self) -> tuple[int, int, int, int]:
         """Return how many units are unlabelled, pending, labelled and skipped."""
-        a, b, c, d = torch.bincount(self._state.long(), minlength=4).tolist()
-        return a, b, c, d
+        unlabelled, pending, labelled, skipped = torch.bincount(self._state.long(), minlength=len(_NAMES)).tolist()
+        return unlabelled, pending, labelled, skipped
 
-    def _where(self, state: int) -> Tensor:
+    def _units_in(self, state: int) -> Tensor:
         return torch.nonzero(self._state == state).flatten()
 
     @property
     def unlabelled(self) -> Tensor:
         """Units that may be asked for, ascending."""
-        return self._where(UNLABELLED)
+        return self._units_in(UNLABELLED)
 
     @property
     def pending(self) -> Tensor:
@@ -83,8 +85,8 @@ class Pool:
 
     @property
     def skipped(self) -> Tensor:
-        """Units the annotator declined, ascending."""
-        return self._where(SKIPPED)
+        """Units that the annotator skipped, ascending."""
+        return self._units_in(SKIPPED)
 
     @property
     def labelled(self) -> Tensor:
@@ -92,7 +94,7 @@ class Pool:
         return torch.tensor(self._labelled, dtype=torch.long)
 
     def cost(self, unit: int) -> float:
-        """What the label of ``unit`` cost of the budget; 1 unless something else was said."""
+        """What the label of ``unit`` cost of the budget; 1 unless :meth:`label` was given another cost."""
         return self._costs.get(unit, 1.0)
 
     @property
@@ -117,8 +119,7 @@ class Pool:
         if outside:
             raise IndexError(f"Dataset indices must be between 0 and {len(self) - 1}, got {outside[:10]}.")
         if len(set(values)) != len(values):
-            seen: set[int] = set()
-            repeated = sorted({u for u in values if u in seen or seen.add(u)})  # type: ignore[func-returns-value]
+            repeated = sorted(unit for unit, times in Counter(values).items() if times > 1)
             raise ValueError(f"Dataset indices must be distinct, got {repeated[:10]} more than once.")
         return values
 
@@ -139,7 +140,9 @@ class Pool:
     def label(self, units: Indices, costs: Sequence[float] | None = None) -> None:
         """Mark ``units`` as labelled, whatever they were; those already labelled keep their place.
 
-        ``costs``: what each label cost, if not 1.
+        Args:
+            units: Distinct units, in any state.
+            costs: What the label of each cost; default 1.
         """
         values = self.check(units)
         for unit, cost in zip(values, costs if costs is not None else [1.0] * len(values), strict=True):
@@ -150,7 +153,11 @@ class Pool:
         self._resolve(values, LABELLED)
 
     def skip(self, units: Indices) -> None:
-        """Mark ``units`` as declined, never to be asked for again. Labelled ones stay labelled."""
+        """Mark ``units`` as skipped, never to be asked for again. Labelled ones stay labelled.
+
+        Args:
+            units: Distinct units, in any state.
+        """
         values = [u for u in self.check(units) if int(self._state[u]) != LABELLED]
         self._resolve(values, SKIPPED)
 
@@ -162,7 +169,7 @@ class Pool:
     def candidates(self, size: int | None = None, *, generator: torch.Generator) -> Tensor:
         """Draw a random sub-pool of the unlabelled units, in random order.
 
-        The order is random so that ties and groups do not follow the order of the data set.
+        The order is random so that ties and groups do not follow the order of the dataset.
 
         Args:
             size: How many; clamped to what is left. None: all.

@@ -1,9 +1,11 @@
-"""The order of samples: of training batches over epochs, and of the pool over processes."""
+"""Samplers: the order of training samples in each epoch, and how the pool is divided among processes."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, repeat
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
 from lightning_al.distributed.randomness import derive_seed
@@ -13,6 +15,13 @@ class EpochSampler(DistributedSampler):
     """A sampler whose order, and the seeds of the loader's workers, follow from (seed, epoch) alone.
 
     So a round that was killed and resumed sees the same batches.
+
+    Args:
+        dataset: Anything with a length.
+        num_replicas: Number of ranks.
+        rank: This rank.
+        shuffle: Whether each epoch has another order.
+        seed: Any non-negative integer.
     """
 
     def __init__(self, dataset: Dataset, *, num_replicas: int, rank: int, shuffle: bool, seed: int) -> None:
@@ -27,12 +36,12 @@ class EpochSampler(DistributedSampler):
 
 
 class BlockSampler(DistributedSampler):
-    """Deals a list out to ranks in contiguous blocks, cut only at multiples of ``multiple``.
+    """A sampler that gives each rank one contiguous block of a list, cut only at multiples of ``multiple``.
 
-    Lightning leaves a ``DistributedSampler`` alone, while its default deals rows out one by one, which would tear
-    groups apart and needs re-ordering. Every position belongs to one rank. Shorter blocks are filled up by repeating
-    their last position, since models whose weights are spread over the ranks wait for each other in every batch; not
-    where groups would be torn (``multiple`` > 1), which such models cannot be scored by anyway.
+    Lightning leaves a ``DistributedSampler`` alone. The sampler that it would put in place gives ranks every n-th row,
+    which would tear groups apart and need re-ordering. Every position belongs to one rank. Shorter blocks are filled up
+    by repeating their last position, since models whose weights are spread over the ranks wait for each other in every
+    batch; not where groups would be torn (``multiple`` > 1), which such models cannot be scored by anyway.
 
     Args:
         dataset: Anything with a length.
@@ -61,3 +70,35 @@ class BlockSampler(DistributedSampler):
 
     def __len__(self) -> int:
         return len(self.block) + self.repeated
+
+
+@dataclass(frozen=True)
+class PoolPass:
+    """The samples that are scored in one pass over the pool.
+
+    Args:
+        indices: Dataset indices, in order; the same on every rank.
+        multiple: Batches and blocks are cut only at multiples of this.
+    """
+
+    indices: Tensor
+    multiple: int
+
+    def sampler(self, *, num_replicas: int, rank: int) -> BlockSampler:
+        """Return what says which samples this rank sees.
+
+        With fewer groups than ranks every rank sees all, since Lightning cannot predict over an empty shard.
+        """
+        groups = -(-len(self.indices) // self.multiple)
+        if groups < num_replicas:
+            num_replicas, rank = 1, 0
+        return BlockSampler(range(len(self.indices)), multiple=self.multiple, num_replicas=num_replicas, rank=rank)
+
+    def whole_groups(self, batch_size: int) -> int:
+        """Return ``batch_size``, rounded up to a multiple of :attr:`multiple`.
+
+        Example:
+            >>> PoolPass(torch.arange(20), multiple=3).whole_groups(7)
+            9
+        """
+        return -(-batch_size // self.multiple) * self.multiple

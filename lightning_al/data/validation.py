@@ -1,104 +1,41 @@
-"""What a collate function must keep: one row for each sample, in their order, for itself."""
+"""Checks of the user's data: the train loader, the pool beside the training set, the split, the size of an epoch."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
-from torch import Tensor
-from torch.utils import _pytree as pytree
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    Dataset,
     DistributedSampler,
     IterableDataset,
     RandomSampler,
     SequentialSampler,
+    Subset,
 )
 
+from lightning_al.data.template import Epoch
 from lightning_al.tasks.base import Task
-
-Collate = Callable[[list[Any]], Any]
-
-
-def check_collate(collate: Collate, samples: Sequence[Any], task: Task) -> None:
-    """Refuse a collate function under which a row of a batch is not the sample at its place.
-
-    Scores would go to other samples than those that they are of. Samples are collated forwards and backwards: rows in
-    an order of their own, or mixed with each other, differ.
-
-    Args:
-        collate: Of the train loader, which the pool is scored with too.
-        samples: A few.
-        task: Finds inputs and targets.
-
-    Raises:
-        ValueError: If rows are in another order, or mixed.
-    """
-    try:
-        forwards, again, backwards = collate([*samples]), collate([*samples]), collate([*samples][::-1])
-    except TypeError:
-        return  # what is wrong with such samples, their labels are asked for
-    n = len(samples)
-    try:
-        kept = _same_rows(task.targets(forwards), _flipped(task.targets(backwards)), n)
-    except TypeError:
-        kept = True  # no targets
-    one, two, flipped = task.inputs(forwards), task.inputs(again), _flipped(task.inputs(backwards))
-    # Inputs that are others each time are augmented here.
-    if kept and (_same_rows(one, flipped, n) or not _same_rows(one, two, n)):
-        return
-    name = getattr(collate, "__qualname__", type(collate).__name__)
-    raise ValueError(
-        f"The train loader's collate function ({name}) sorts or mixes samples: rows of its batches are not "
-        "the samples at their places, and scores would go to the wrong ones. Keep the order (`pack_padded_sequence` "
-        "takes `enforce_sorted=False`), and mix samples (MixUp, CutMix) in `training_step`."
-    )
-
-
-def _flipped(batch: Any) -> Any:
-    return pytree.tree_map(lambda leaf: leaf.flip(0) if isinstance(leaf, Tensor) and leaf.ndim else leaf, batch)
-
-
-def _same_rows(one: Any, other: Any, n: int) -> bool:
-    """Whether the tensors with ``n`` rows in two batches are the same."""
-    pairs = zip(pytree.tree_leaves(one), pytree.tree_leaves(other), strict=False)
-    return all(
-        a.shape == b.shape and torch.equal(a, b)
-        for a, b in pairs
-        if isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim and len(a) == n
-    )
-
-
-def check_last_sample(dataset: Any) -> None:
-    """Refuse a training set that is empty, or whose last sample cannot be read."""
-    size = len(dataset)
-    if size == 0:
-        raise ValueError("The training set is empty: `train_dataloader()` has 0 samples.")
-    try:
-        dataset[size - 1]
-    except (IndexError, KeyError) as error:
-        raise IndexError(
-            f"The training set ({type(dataset).__name__}) says that it has {size} samples and gives no sample "
-            f"{size - 1} ({error}). Mend its `__len__`."
-        ) from None
-
-
-def is_empty(loader: DataLoader) -> bool:
-    """Whether a loader is known to have no batch."""
-    return hasattr(loader.dataset, "__len__") and not isinstance(loader.dataset, IterableDataset) and len(loader) == 0
 
 
 def spread_over(n: int) -> list[int]:
-    """Return up to 16 indices from all over a data set of ``n`` samples."""
+    """Return up to 16 indices from all over a dataset of ``n`` samples.
+
+    Example:
+        >>> spread_over(46)
+        [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39, 42, 45]
+    """
     return sorted({round(k * (n - 1) / 15) for k in range(16)}) if n else []
+
+
+# -- the train loader --------------------------------------------------------------------------------------------------
 
 
 def check_train_loader(loader: Any) -> DataLoader:
     """Return the user's train loader if it can be carried over to the labelled part.
 
     Raises:
-        TypeError: If it is not one ``DataLoader`` over a map-style data set with a plain sampler.
+        TypeError: If it is not one ``DataLoader`` over a map-style dataset with a plain sampler.
     """
     if not isinstance(loader, DataLoader):
         raise TypeError(
@@ -109,7 +46,7 @@ def check_train_loader(loader: Any) -> DataLoader:
     if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
         raise TypeError(
             f"The training set is iterable ({type(loader.dataset).__name__}); active learning needs stable indices. "
-            "Use a map-style data set, with `__getitem__` and `__len__`."
+            "Use a map-style dataset, with `__getitem__` and `__len__`."
         )
     if loader.batch_size is None or type(loader.batch_sampler) is not BatchSampler:
         raise TypeError(
@@ -128,16 +65,214 @@ def check_train_loader(loader: Any) -> DataLoader:
     return loader
 
 
-def check_validation(trainer: pl.Trainer | None, batches: int, count: int) -> None:
-    """Refuse an interval of validation that an epoch never reaches.
+def check_last_sample(dataset: Any) -> None:
+    """Refuse a training set that is empty, or whose last sample cannot be read.
 
     Raises:
-        ValueError: With the interval, and the batches that ``count`` labels give.
+        ValueError: If it is empty.
+        IndexError: If it has fewer samples than its length says.
     """
-    every = getattr(trainer, "val_check_interval", 1.0)
-    if isinstance(every, int) and every > batches and getattr(trainer, "check_val_every_n_epoch", None) is not None:
+    size = len(dataset)
+    if size == 0:
+        raise ValueError("The training set is empty: `train_dataloader()` has 0 samples.")
+    try:
+        dataset[size - 1]
+    except (IndexError, KeyError) as error:
+        raise IndexError(
+            f"The training set ({type(dataset).__name__}) says that it has {size} samples and gives no sample "
+            f"{size - 1} ({error}). Correct its `__len__`."
+        ) from None
+
+
+# -- the pool, beside the training set ---------------------------------------------------------------------------------
+
+
+def check_pool_set(pool_set: Any, train_set: Dataset, *, where: str) -> None:
+    """Refuse a pool that cannot hold the samples of the training set, index for index.
+
+    Args:
+        pool_set: What the user's datamodule gave.
+        train_set: What is trained on.
+        where: The hook that gave the pool, for the error.
+
+    Raises:
+        TypeError: If the pool is no map-style dataset.
+        ValueError: If its length is not that of the training set.
+    """
+    has_both = hasattr(pool_set, "__getitem__") and hasattr(pool_set, "__len__")
+    if not isinstance(pool_set, Dataset) and not has_both:
+        raise TypeError(f"`{where}` must give one map-style dataset, got {type(pool_set).__name__}.")
+    if isinstance(pool_set, IterableDataset):
+        raise TypeError(f"`{where}` gave an iterable dataset; samples need stable indices: use a map-style one.")
+    n = len(train_set)  # type: ignore[arg-type]
+    if len(pool_set) != n:  # type: ignore[arg-type]
         raise ValueError(
-            f"`val_check_interval={every}` is more than the {batches} batch(es) that {count} labels give each process "
-            "in an epoch. Give it as a share of the epoch (`val_check_interval=1.0`), or let it count on over epochs: "
-            "`check_val_every_n_epoch=None`."
+            f"The pool of `{where}` has {len(pool_set)} samples and the training set {n}. Both must hold the same "  # type: ignore[arg-type]
+            "samples in the same order."
+        )
+
+
+def check_same_targets(
+    pool_set: Dataset, train_set: Dataset, task: Task, *, where: str, may_be_hidden: bool = True
+) -> None:
+    """Refuse a pool of other data, or in another order, which would silently have wrong samples picked.
+
+    Args:
+        pool_set: As long as the training set.
+        train_set: What is trained on.
+        task: Reads targets.
+        where: The hook that gave the pool, for the error.
+        may_be_hidden: Whether the pool may have no targets, or one and the same for all samples.
+
+    Raises:
+        ValueError: If targets of a few samples differ, or are missing and may not be.
+    """
+    rows = spread_over(len(train_set))  # type: ignore[arg-type]
+    try:
+        train_targets, pool_targets = ([_target(data, i, task) for i in rows] for data in (train_set, pool_set))
+    except (TypeError, ValueError):
+        if may_be_hidden:
+            return
+        raise ValueError(
+            '`pool="predict"`: the predict set has no targets that could be compared with those of the training '
+            "set, so it may be other data. Define `pool_dataset()` on the datamodule instead."
+        ) from None
+    if may_be_hidden and len(set(map(str, pool_targets))) == 1:
+        return
+    for i, in_train, in_pool in zip(rows, train_targets, pool_targets, strict=True):
+        if in_train != in_pool:
+            raise ValueError(
+                f"`{where}`: sample {i} has target {in_train!r} in the training set and {in_pool!r} in the pool: they "
+                "are other data, or in another order. Return the training samples in their order from "
+                "`pool_dataset()`."
+            )
+
+
+def _target(dataset: Dataset, index: int, task: Task) -> Any:
+    return task.encode_label(task.targets(dataset[index]))
+
+
+# -- what is evaluated -------------------------------------------------------------------------------------------------
+
+
+def check_split_is_fixed(before: Dataset, now: Dataset, task: Task, *, stage: str, owner: str) -> None:
+    """Refuse a split drawn anew in every ``setup``, which would evaluate samples that are trained on.
+
+    Args:
+        before: The training set after ``setup("fit")``.
+        now: The training set after the ``setup`` of ``stage``.
+        task: Names samples and reads targets.
+        stage: The stage that is evaluated.
+        owner: Whose ``setup`` it is, for the error.
+
+    Raises:
+        ValueError: If the two hold other samples.
+    """
+    same_indices = True
+    while same_indices and isinstance(before, Subset) and isinstance(now, Subset):
+        same_indices = list(before.indices) == list(now.indices)
+        before, now = before.dataset, now.dataset
+    if not same_indices or not (before is now or _look_alike(before, now, task)):
+        raise ValueError(
+            f"`setup({stage!r})` of {owner} drew another training set than "
+            '`setup("fit")`, so that training samples would be among those that are evaluated. Split once (`if '
+            'not hasattr(self, "train_set")`), or with a generator of fixed seed.'
+        )
+
+
+def _look_alike(one: Dataset, other: Dataset, task: Task) -> bool:
+    """Whether two datasets have the same length, and the same names and targets of a few samples."""
+    n = len(one)  # type: ignore[arg-type]
+    if len(other) != n:  # type: ignore[arg-type]
+        return False
+    rows = spread_over(n)
+    try:
+        looks = [[(task.key(data, i), _target(data, i, task)) for i in rows] for data in (one, other)]
+    except (TypeError, ValueError):
+        return True  # Without targets there is nothing to compare.
+    return looks[0] == looks[1]
+
+
+def check_evaluated(loaders: Any, *, hook: str, owner: str) -> None:
+    """Refuse loaders from which no metrics would come.
+
+    Args:
+        loaders: One loader or several, as the hook returned them.
+        hook: Its name, for the error.
+        owner: Whose it is, for the error.
+
+    Raises:
+        ValueError: If there is no loader, or one is known to have no batch.
+    """
+    several = loaders if isinstance(loaders, (list, tuple)) else [loaders]
+    if not several or any(loader is None or _is_empty(loader) for loader in several):
+        raise ValueError(
+            f"`{hook}()` of {owner} gives no batch, so no round would have "
+            "metrics. Give it samples, or evaluate on the other set (`evaluate=`)."
+        )
+
+
+def _is_empty(loader: Any) -> bool:
+    """Whether a loader is known to have no batch."""
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return False
+    return hasattr(loader.dataset, "__len__") and len(loader) == 0
+
+
+# -- the size of an epoch ----------------------------------------------------------------------------------------------
+
+
+def check_drop_last(epoch: Epoch) -> None:
+    """Refuse labels that are all in the last batch, where that is dropped.
+
+    Raises:
+        ValueError: With the number of labels that is enough.
+    """
+    if epoch.drop_last and epoch.samples < epoch.batch_size:
+        raise ValueError(
+            f"The train loader drops its last batch (`drop_last=True`, batch size {epoch.batch_size}), and "
+            f"{epoch.labels} labels give {epoch.samples} per process: not one batch, so nothing would train. Start "
+            f"with at least {epoch.batch_size * epoch.num_replicas} labels, or set `drop_last=False`."
+        )
+
+
+def check_train_limit(trainer: pl.Trainer, epoch: Epoch) -> None:
+    """Refuse a share of the batches, ``limit_train_batches``, that is none of them.
+
+    Raises:
+        ValueError: With the limit and the number of batches.
+    """
+    limit = trainer.limit_train_batches
+    if isinstance(limit, float) and int(epoch.batches * limit) == 0:
+        raise ValueError(
+            f"`limit_train_batches={limit}` of the {epoch.batches} batches that {epoch.labels} labels give is none: "
+            "nothing would train. Remove it."
+        )
+
+
+def check_validation_interval(trainer: pl.Trainer, epoch: Epoch) -> None:
+    """Refuse an interval of validation, ``val_check_interval``, that an epoch never reaches.
+
+    Raises:
+        ValueError: With the interval and the number of batches.
+    """
+    every = trainer.val_check_interval
+    if isinstance(every, int) and every > epoch.batches and trainer.check_val_every_n_epoch is not None:
+        raise ValueError(
+            f"`val_check_interval={every}` is more than the {epoch.batches} batch(es) that {epoch.labels} labels give "
+            "each process in an epoch. Give it as a share of the epoch (`val_check_interval=1.0`), or let it count on "
+            "over epochs: `check_val_every_n_epoch=None`."
+        )
+
+
+def check_batch_norm(epoch: Epoch) -> None:
+    """Refuse an epoch of one sample in each process, on which BatchNorm cannot be trained.
+
+    Raises:
+        ValueError: With the number of labels.
+    """
+    if epoch.samples == 1:
+        raise ValueError(
+            f"{epoch.labels} labelled sample(s) give one per process: a batch of one, which BatchNorm cannot train "
+            "on. Start with at least 2 per process."
         )

@@ -1,4 +1,4 @@
-"""The labelled part of a data set: samples with the labels that were told, in an order that can be resumed."""
+"""A view of some samples of a dataset, with the labels that were told."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +10,21 @@ from lightning_al.tasks.base import Task
 
 
 class LabelledView(Dataset):
-    """Some samples of a data set, with the labels that were told in place of the data set's own.
+    """Some samples of a dataset, with the labels that were told in place of the dataset's.
 
     Args:
         dataset: Map-style.
         indices: (N,) which samples, in order.
-        labels: What was told, encoded, by dataset index; other samples stay as they are.
+        labels: The labels that were told, encoded, by dataset index; other samples stay as they are.
         task: Puts a label into a sample.
+
+    Example:
+        >>> import torch
+        >>> from lightning_al.tasks import ClassificationTask
+        >>> samples = [("a", 0), ("b", 0), ("c", 0)]
+        >>> view = LabelledView(samples, torch.tensor([2, 1]), {2: 7}, ClassificationTask())
+        >>> [view[i] for i in range(len(view))]
+        [('c', 7), ('b', 0)]
     """
 
     def __init__(self, dataset: Dataset, indices: Tensor, labels: Mapping[int, Any], task: Task) -> None:
@@ -28,14 +36,15 @@ class LabelledView(Dataset):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def _told(self, index: int, sample: Any) -> Any:
+    def _labelled(self, index: int, sample: Any) -> Any:
+        """Return a sample with the label that was told of it, if one was."""
         if index not in self.labels:
             return sample
         return self.task.with_label(sample, self.task.decode_label(self.labels[index]))
 
     def __getitem__(self, position: int) -> Any:
         index = int(self.indices[position])
-        return self._told(index, self.dataset[index])
+        return self._labelled(index, self.dataset[index])
 
     def __getitems__(self, positions: list[int]) -> list[Any]:
         indices = self.indices[positions].tolist()
@@ -43,4 +52,4 @@ class LabelledView(Dataset):
             samples = self.dataset.__getitems__(indices)  # type: ignore[attr-defined]
         else:
             samples = [self.dataset[i] for i in indices]
-        return [self._told(i, s) for i, s in zip(indices, samples, strict=True)]
+        return [self._labelled(i, s) for i, s in zip(indices, samples, strict=True)]

@@ -58,11 +58,11 @@ class ForwardOf(nn.Module):
     def __init__(self, model: nn.Module, forward: Forward | None) -> None:
         super().__init__()
         self.model = model
-        self._call = forward
+        self.call = forward
 
     def forward(self, inputs: Any) -> Any:
         """Call the model."""
-        return self.model(inputs) if self._call is None else self._call(self.model, inputs)
+        return self.model(inputs) if self.call is None else self.call(self.model, inputs)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -63,8 +63,8 @@ def find_batch_axis(call: DropoutCall, two: tuple[int, ...], three: tuple[int, .
     if len(grown) == 1 and 3 * two[grown[0]] == 2 * three[grown[0]]:
         return BatchAxis(grown[0], two[grown[0]] // 2)
     raise ValueError(
-        f"{dropout_of([call[0]])} drops from a tensor of shape {two} in a batch of 2 and {three} in one of 3, {NO_MASKS} "
-        "dimension, which no loop takes apart."
+        f"{dropout_of([call[0]])} drops from a tensor of shape {two} in a batch of 2 and {three} in one of 3, "
+        f"{NO_MASKS} dimension, which no loop takes apart."
     )
 
 
@@ -105,8 +105,8 @@ class MaskedDropout(DropoutCalls):
         """Return ``x`` times the masks, for all passes."""
         if call not in self.axes:
             raise ValueError(
-                f"{dropout_of([call[0]])} ran {call[1] + 1} times in a batch and fewer times in the first two samples of "
-                f"it, {NO_MASKS} dimension, which no loop takes apart."
+                f"{dropout_of([call[0]])} ran {call[1] + 1} times in a batch and fewer times in the first two samples "
+                f"of it, {NO_MASKS} dimension, which no loop takes apart."
             )
         d, each = self.axes[call]
         if kind.channels and d != 0:

@@ -3,6 +3,7 @@ import os
 
 import pytest
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lightning_al import Campaign
 
@@ -104,9 +105,9 @@ def test_a_ledger_must_begin_at_the_beginning(tmp_path):
 
 def test_state_is_plain_and_cannot_run_code(tmp_path):
     campaign = begin(tmp_path)
-    campaign.save_state("w/x.ckpt", {"a": torch.ones(2), "b": [1, "c"]})
-    assert campaign.load_state("w/x.ckpt")["b"] == [1, "c"]
-    assert campaign.load_state("w/none.ckpt") is None
+    campaign.states.save("w/x.ckpt", {"a": torch.ones(2), "b": [1, "c"]})
+    assert campaign.states.load("w/x.ckpt")["b"] == [1, "c"]
+    assert campaign.states.load("w/none.ckpt") is None
 
     class Hostile:
         def __reduce__(self):
@@ -116,10 +117,10 @@ def test_state_is_plain_and_cannot_run_code(tmp_path):
     (tmp_path / "half.ckpt").write_bytes((tmp_path / "w" / "x.ckpt").read_bytes()[:200])
     for name in ("hostile.ckpt", "half.ckpt"):
         with pytest.raises(ValueError, match=f"{tmp_path / name} is damaged, or holds more .*Restore it"):
-            campaign.load_state(name)
+            campaign.states.load(name)
 
 
-def test_only_what_goes_with_the_last_fit_is_kept(tmp_path):
+def test_only_what_goes_with_the_last_fit_is_kept(tmp_path, monkeypatch):
     campaign = begin(tmp_path)
     asked(campaign, -1, [3, 1])
     answered(campaign, [3, 1], [0, 2])
@@ -128,12 +129,12 @@ def test_only_what_goes_with_the_last_fit_is_kept(tmp_path):
         """What is on disk when a fit has just been recorded, as at a kill."""
         names = [campaign.round_file(name) for name in ("weights", "member_1")]
         for name in [*names, f"round_{number}/resume.ckpt", *others]:
-            campaign.save_state(name, {})
+            campaign.states.save(name, {})
         fitted(campaign, number, 0.5)
         return set(names)
 
     def there():
-        campaign.remove_old_states()
+        campaign.states.remove_old(campaign.fits, campaign.next_fit)
         paths = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
         return {str(path) for path in paths if path.parts[0] != "ledger"}
 
@@ -141,22 +142,23 @@ def test_only_what_goes_with_the_last_fit_is_kept(tmp_path):
     kept = {"initial.ckpt", "round_0/checkpoints/mine.ckpt"}
     assert there() == first | kept
     answered(campaign, [5], [1])  # so that the fit begins again, and is killed
-    campaign.save_state("round_0/resume.ckpt", {})
+    campaign.states.save("round_0/resume.ckpt", {})
     assert there() == first | kept | {"round_0/resume.ckpt"}
     again = learn(0)
     assert not again & first
     assert there() == again | kept
     asked(campaign, 0, [7])
     second = learn(1, "round_0/epoch=3.ckpt")  # the last is the user's
-    campaign.writes = False  # another rank
-    assert there() > again | second | kept
-    campaign.writes = True
+    with monkeypatch.context() as another_rank:
+        another_rank.setattr(rank_zero_only, "rank", 1)
+        assert there() > again | second | kept
     assert there() == second | kept | {"round_0/epoch=3.ckpt"}
 
 
-def test_ranks_that_do_not_write_still_take_note(tmp_path):
+def test_ranks_that_do_not_write_still_take_note(tmp_path, monkeypatch):
     campaign = begin(tmp_path)
-    other = Campaign(tmp_path, Campaign.read_events(tmp_path), writes=False)
+    other = Campaign.load(tmp_path)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
     files = len(list((tmp_path / "ledger").iterdir()))
     record(other, "asked", round=-1, indices=[1], keys=["1"], scores=[], seconds={})
     assert len(list((tmp_path / "ledger").iterdir())) == files

@@ -1,11 +1,12 @@
+"""The user's datamodule seen through a pool."""
+
 import lightning as L
 import pytest
 import torch
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from lightning_al import ActiveDataModule, ActiveLearningLoop, ClassificationTask, Pool
-from lightning_al.data.samplers import EpochSampler
-from lightning_al.data.views import LabelledView
+from lightning_al._compat import is_overridden
 from tests.helpers.projects import Data, Net, make_data, make_trainer
 
 
@@ -111,15 +112,6 @@ def test_a_distributed_sampler_of_the_users_is_understood(tmp_path):
     assert torch.equal(x, make_data()[0][[9, 2, 5]])
 
 
-def test_workers_are_seeded_by_epoch():
-    sampler = EpochSampler(TensorDataset(torch.zeros(4)), num_replicas=1, rank=0, shuffle=True, seed=5)
-    first = torch.rand(1, generator=sampler.generator)
-    sampler.set_epoch(1)
-    second = torch.rand(1, generator=sampler.generator)
-    sampler.set_epoch(0)
-    assert first == torch.rand(1, generator=sampler.generator) != second
-
-
 @pytest.mark.parametrize(
     ("count", "batch_size", "batch_norm", "sizes"),
     [
@@ -198,26 +190,15 @@ def test_a_datamodule_without_a_test_loader_does_not_look_as_if_it_had_one():
         def train_dataloader(self):
             return None
 
-    from lightning_al._compat import is_overridden
-
     active = ActiveDataModule(Small(), task=ClassificationTask())
     assert not is_overridden("test_dataloader", active)
     assert not is_overridden("on_after_batch_transfer", active)
     assert is_overridden("val_dataloader", ActiveDataModule(Data(), task=ClassificationTask()))
 
 
-def test_batched_reads_go_through():
-    class Batched(TensorDataset):
-        def __getitems__(self, indices):
-            reads.append(indices)
-            return [self[i] for i in indices]
-
-    reads = []
-    view = LabelledView(
-        Batched(*make_data()), torch.tensor([5, 9, 2]), {i: i % 3 for i in (5, 9, 2)}, ClassificationTask()
-    )
-    samples = view.__getitems__([2, 0])
-    assert reads == [[2, 5]]
-    assert [int(y) for _, y in samples] == [2, 2]
-    assert len(view) == 3
-    assert int(view[1][1]) == 0
+def test_before_the_campaign_is_opened_attributes_are_the_users():
+    active = ActiveDataModule(Data(batch_size=9), task=ClassificationTask())
+    assert active.batch_size == 9
+    assert active.key(3) is None
+    with pytest.raises(AttributeError, match=r"no loaders before the campaign is opened.*`loop.run` first"):
+        active.train_dataloader()

@@ -21,7 +21,7 @@ def test_states_move_as_asked_and_told():
     assert pool.labelled.tolist() == [2, 0]
     pool.skip([2])  # a label is never lost to a late "skip"
     assert pool.is_labelled(2)
-    pool.label([4])  # a declined sample may be told later
+    pool.label([4])  # a skipped sample may be told later
     assert pool.labelled.tolist() == [2, 0, 4]
     assert "3 labelled" in repr(pool)
 
@@ -69,7 +69,7 @@ def test_candidates_are_distinct_unlabelled_and_seeded(n, taken, size):
     assert set(drawn.tolist()) <= left
 
 
-def test_candidates_do_not_follow_the_data_set():
+def test_candidates_do_not_follow_the_dataset():
     assert Pool(100).candidates(generator=generator(0)).tolist() != list(range(100))
 
 

@@ -1,84 +1,114 @@
-"""Collate functions under which rows are not the samples at their places."""
+"""Checks of the user's data, each by itself."""
 
 import pytest
 import torch
-from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import default_collate
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from lightning_al import ActiveLearningLoop, ClassificationTask
-from lightning_al.data.validation import check_collate
-from tests.helpers.projects import Data, Net, make_trainer
+from lightning_al import ClassificationTask
+from lightning_al.data import validation
+from lightning_al.data.template import Epoch
+from tests.helpers.projects import make_data, make_trainer
 
-SAMPLES = [(torch.full((length,), float(length)), label) for length, label in ((2, 0), (5, 1), (3, 1), (4, 0))]
-
-
-def padded(samples):
-    return pad_sequence([x for x, _ in samples], batch_first=True), torch.tensor([y for _, y in samples])
-
-
-def longest_first(samples):
-    return padded(sorted(samples, key=lambda sample: -len(sample[0])))
+TASK = ClassificationTask()
+X, Y = make_data(40)
+TRAIN = TensorDataset(X, Y)
+INPUTS = list(X)
 
 
-def mixed_up(samples):
-    x, y = padded(samples)
-    share = torch.rand(())
-    y = torch.nn.functional.one_hot(y, 2).float()
-    return share * x + (1 - share) * x.roll(1, 0), share * y + (1 - share) * y.roll(1, 0)
+@pytest.mark.parametrize("n", [0, 1, 2, 15, 16, 17, 1000])
+def test_a_few_indices_from_all_over(n):
+    rows = validation.spread_over(n)
+    assert rows == sorted(set(rows))
+    assert len(rows) == min(n, 16)
+    assert set(rows) >= ({0, n - 1} if n else set())
 
 
-def mean_taken_off(samples):
-    x, y = padded(samples)
-    return x - x[0], y
+def same_targets(pool_set, **options):
+    validation.check_same_targets(pool_set, TRAIN, TASK, where="pool_dataset()", **options)
 
 
-def noisy(samples):
-    x, y = padded(samples)
-    return x + torch.randn(()), y
+@pytest.mark.parametrize("pool_set", [TRAIN, TensorDataset(X + 1, Y)])
+@pytest.mark.parametrize("may_be_hidden", [True, False])
+def test_a_pool_with_the_targets_of_the_training_set(pool_set, may_be_hidden):
+    same_targets(pool_set, may_be_hidden=may_be_hidden)
 
 
-def one_hot(samples):
-    x, y = noisy(samples)
-    return {"x": x, "y": torch.nn.functional.one_hot(y, 2).float(), "lengths": [len(x) for x, _ in samples]}
+@pytest.mark.parametrize("may_be_hidden", [True, False])
+def test_a_pool_in_another_order(may_be_hidden):
+    with pytest.raises(ValueError, match=r"`pool_dataset\(\)`: sample .* in another order"):
+        same_targets(TensorDataset(X.flip(0), Y.flip(0)), may_be_hidden=may_be_hidden)
 
 
-def test_targets_in_another_form_are_as_good():
-    check_collate(one_hot, SAMPLES, ClassificationTask(inputs="x", target="y"))
+@pytest.mark.parametrize(
+    ("pool_set", "words"),
+    [(TensorDataset(X, torch.zeros_like(Y)), "in another order"), (INPUTS, "no targets that could be compared")],
+)
+def test_hidden_targets_are_refused_of_a_predict_set_alone(pool_set, words):
+    same_targets(pool_set)
+    with pytest.raises(ValueError, match=words):
+        same_targets(pool_set, may_be_hidden=False)
 
 
-@pytest.mark.parametrize("collate", [padded, noisy])
-def test_rows_that_are_the_samples(collate):
-    check_collate(collate, SAMPLES, ClassificationTask())
-    check_collate(default_collate, [(torch.ones(2), torch.tensor(0))] * 3, ClassificationTask())
+@pytest.mark.parametrize(
+    ("now", "fixed"),
+    [
+        (TRAIN, True),
+        (TensorDataset(X.clone(), Y.clone()), True),
+        (TensorDataset(X[:30], Y[:30]), False),
+        (TensorDataset(X.flip(0), Y.flip(0)), False),
+    ],
+)
+def test_a_split_by_rows(now, fixed):
+    check_split(TRAIN, now, fixed)
 
 
-def without_targets(collate):
-    return lambda samples: collate([(sample, 0) for sample in samples])[0]
+@pytest.mark.parametrize(("indices", "fixed"), [([1, 5, 7], True), ([1, 7, 5], False), ([1, 5], False)])
+def test_a_split_by_indices_in_nested_subsets(indices, fixed):
+    outer = Subset(TRAIN, list(range(20)))
+    check_split(Subset(outer, [1, 5, 7]), Subset(Subset(TRAIN, list(range(20))), indices), fixed)
 
 
-@pytest.mark.parametrize("collate", [longest_first, mixed_up, mean_taken_off])
-def test_rows_that_are_not(collate):
-    with pytest.raises(
-        ValueError, match=rf"collate function \({collate.__name__}\).*sorts or mixes.*enforce_sorted=False"
-    ):
-        check_collate(collate, SAMPLES, ClassificationTask())
+def check_split(before, now, fixed):
+    if fixed:
+        validation.check_split_is_fixed(before, now, TASK, stage="validate", owner="Mine")
+        return
+    with pytest.raises(ValueError, match=r"`setup\('validate'\)` of Mine drew another training set"):
+        validation.check_split_is_fixed(before, now, TASK, stage="validate", owner="Mine")
 
 
-def test_without_targets_the_order_of_inputs_tells():
-    inputs = [x for x, _ in SAMPLES]
-    check_collate(without_targets(padded), inputs, ClassificationTask())
-    with pytest.raises(ValueError, match="sorts or mixes"):
-        check_collate(without_targets(longest_first), inputs, ClassificationTask())
+@pytest.mark.parametrize("loaders", [None, [], [DataLoader(TRAIN), None], DataLoader(TensorDataset(X[:0]))])
+def test_nothing_to_evaluate(loaders):
+    with pytest.raises(ValueError, match=r"`val_dataloader\(\)` of Mine gives no batch.*`evaluate=`"):
+        validation.check_evaluated(loaders, hook="val_dataloader", owner="Mine")
 
 
-def test_sorted_batches_are_refused_before_there_is_a_campaign(tmp_path):
-    """They were scored, and the scores went to other samples."""
+@pytest.mark.parametrize("loaders", [DataLoader(TRAIN), [DataLoader(TRAIN), DataLoader(INPUTS)], [[X, Y]]])
+def test_something_to_evaluate(loaders):
+    validation.check_evaluated(loaders, hook="val_dataloader", owner="Mine")
 
-    def by_value(samples):
-        return default_collate(sorted(samples, key=lambda sample: -float(sample[0][0])))
 
-    data = Data(collate_fn=by_value)
-    loop = ActiveLearningLoop(Net(), data, initial=6, query_size=3, rounds=1, dirpath=tmp_path / "c")
-    with pytest.raises(ValueError, match="sorts or mixes"):
-        loop.run(make_trainer(tmp_path))
-    assert not (tmp_path / "c").exists()
+def epoch(labels, num_replicas=1, batch_size=4, drop_last=False):
+    return Epoch(labels, num_replicas, batch_size, drop_last)
+
+
+def test_all_labels_in_a_batch_that_is_dropped():
+    validation.check_drop_last(epoch(8, num_replicas=2, drop_last=True))
+    validation.check_drop_last(epoch(3))
+    with pytest.raises(ValueError, match=r"batch size 4.*6 labels give 3 per process.*at least 8 labels"):
+        validation.check_drop_last(epoch(6, num_replicas=2, drop_last=True))
+
+
+def test_limits_and_intervals_beside_the_batches_of_an_epoch(tmp_path):
+    trainer = make_trainer(tmp_path, limit_train_batches=0.4, val_check_interval=3)
+    validation.check_train_limit(trainer, epoch(12))
+    validation.check_validation_interval(trainer, epoch(12))
+    with pytest.raises(ValueError, match=r"limit_train_batches=0.4` of the 2 batches that 8 labels give is none"):
+        validation.check_train_limit(trainer, epoch(8))
+    with pytest.raises(ValueError, match=r"val_check_interval=3` is more than the 2 batch.* that 8 labels give"):
+        validation.check_validation_interval(trainer, epoch(8))
+
+
+def test_one_sample_and_batch_norm():
+    validation.check_batch_norm(epoch(2))
+    with pytest.raises(ValueError, match=r"2 labelled sample\(s\) give one per process"):
+        validation.check_batch_norm(epoch(2, num_replicas=2))

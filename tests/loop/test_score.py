@@ -1,35 +1,17 @@
 import random
 import tempfile
 
-import hypothesis.strategies as st
 import lightning as L
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ExpectedGradNorm, TypiClust
-from lightning_al.data.samplers import BlockSampler
 from lightning_al.storage import rows as storage
 from tests.campaigns.test_processes import fork
 from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
-
-
-@given(n=st.integers(0, 60), multiple=st.integers(1, 9), world=st.integers(1, 5))
-def test_blocks_are_contiguous_whole_and_cut_at_multiples(n, multiple, world):
-    samplers = [BlockSampler(range(n), multiple=multiple, num_replicas=world, rank=r) for r in range(world)]
-    blocks = [list(sampler.block) for sampler in samplers]
-    assert [i for block in blocks for i in block] == list(range(n))
-    assert all(block[0] % multiple == 0 for block in blocks if block)
-    groups = [-(-len(block) // multiple) for block in blocks]
-    assert max(groups) - min(groups) <= 1
-    for sampler in samplers:
-        assert len(sampler) == len(list(sampler))
-        assert list(sampler) == [*sampler.block, *list(sampler.block)[-1:] * sampler.repeated]
-    if multiple == 1 and n >= world:
-        assert len({len(sampler) for sampler in samplers}) == 1
 
 
 class Probe(L.Callback):

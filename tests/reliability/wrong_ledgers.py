@@ -186,7 +186,7 @@ LEDGERS: list[tuple[str, Callable[[Project], None], type[Exception], str]] = [
         ValueError,
         "has seed 1, and cannot go on with seed 0",
     ),
-    ("the size changed", edited(0, size=61), ValueError, "of a data set of 61 samples; this one has 60"),
+    ("the size changed", edited(0, size=61), ValueError, "of a dataset of 61 samples; this one has 60"),
 ]
 
 CHECKPOINTS = [
@@ -253,7 +253,7 @@ RESUMED: list[tuple[str, Callable[[Project], Any], type[Exception], str]] = [
     ),
     ("without a folder", lambda p: p.run(dirpath=None, resume=True), ValueError, "`resume=True` needs `dirpath=`"),
     ("another seed", resumed(seed=1), ValueError, "has seed 0, and cannot go on with seed 1"),
-    ("a smaller data set", resumed(data=Data(50)), ValueError, "of a data set of 60 samples; this one has 50"),
+    ("a smaller data set", resumed(data=Data(50)), ValueError, "of a dataset of 60 samples; this one has 50"),
     ("other labels", lambda p: resumed(data=_relabelled())(p), ValueError, "had label . when the campaign.*another"),
     ("other names", lambda p: resumed(data=_renamed())(p), ValueError, "was '.*' when the campaign.*'.*png' now"),
     ("another model", lambda p: resumed(model=Wider())(p), ValueError, "another model"),
@@ -377,10 +377,14 @@ ASKED = [
         (
             f"ask: k={k!r}",
             lambda p, k=k: p.loop(oracle=AwaitTell()).ask(p.trainer(), k=k),
-            ValueError,
-            rf"at least 1, got {k!r}",
+            error,
+            words + rf", got {k!r}",
         )
-        for k in (0, -1, 1.5, True, "4")
+        for error, words, ks in (
+            (ValueError, "`k` must be at least 1", (0, -1)),
+            (TypeError, "`k` must be an integer of at least 1 or None", (1.5, True, "4")),
+        )
+        for k in ks
     ),
     (
         "ask: no Trainer",
@@ -467,7 +471,7 @@ NEW = [
         "oracle: declines all",
         lambda p: p.run(oracle=User(lambda asked: dict.fromkeys(asked, SKIP))),
         RuntimeError,
-        "All 60 samples were declined",
+        "All 60 samples were skipped",
     ),
 ]
 

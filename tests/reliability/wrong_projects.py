@@ -72,7 +72,7 @@ def labelled_with(make: Any) -> TrainsOn:
 
 
 DATASETS = [
-    ("iterable", lambda: TrainsOn(Stream(), shuffle=False), TypeError, "iterable .Stream.*Use a map-style data set"),
+    ("iterable", lambda: TrainsOn(Stream(), shuffle=False), TypeError, "iterable .Stream.*Use a map-style dataset"),
     ("no length", lambda: TrainsOn(NoLength(), shuffle=False), TypeError, "NoLength.*`__len__`"),
     ("no length, shuffled", lambda: TrainsOn(NoLength()), TypeError, "NoLength.*`__len__`|has no len"),
     ("says it is longer", lambda: TrainsOn(Rows(said=70)), IndexError, "70 samples.*sample 69"),
@@ -247,8 +247,8 @@ DATAMODULES: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
         ValueError,
         r"`pool_dataset\(\)`: sample .* in another order. Return",
     ),
-    ("pool that is no data set", lambda: Pooled(3), {}, TypeError, "must give one map-style data set, got int"),
-    ("pool that is iterable", lambda: Pooled(Stream()), {}, TypeError, "iterable data set; .*use a map-style one"),
+    ("pool that is no data set", lambda: Pooled(3), {}, TypeError, "must give one map-style dataset, got int"),
+    ("pool that is iterable", lambda: Pooled(Stream()), {}, TypeError, "iterable dataset; .*use a map-style one"),
     ("pool that is a loader", lambda: Pooled(DataLoader(TensorDataset(X, Y))), {}, TypeError, "got DataLoader"),
     (
         "predict set of other data",
