@@ -13,7 +13,6 @@ from lightning_al.inference.calling import (
     call_with,
     check_whole,
     copy_for_model,
-    is_half,
     unwrapped,
 )
 from lightning_al.inference.memory import default_max_bytes
