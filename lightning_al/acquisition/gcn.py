@@ -1,6 +1,7 @@
 """Acquisitions by a graph network that learns to tell labelled samples from candidates."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,27 +47,18 @@ class GraphAcquisition(FeatureAcquisition):
         features: str | None = None,
         encoder: nn.Module | str | Path | None = None,
     ) -> None:
+        options = GCNOptions(
+            steps=steps,
+            hidden=hidden,
+            dropout=dropout,
+            lr=lr,
+            weight_decay=weight_decay,
+            unlabelled_weight=unlabelled_weight,
+        )
         super().__init__(features=features, encoder=encoder)
         self.requires |= {"labels"}
-        self.steps = steps
-        self.hidden = hidden
-        self.dropout = dropout
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.unlabelled_weight = unlabelled_weight
-        GCNOptions(**self._options)  # refuses what is out of range
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        """The options of the training, by name."""
-        return {
-            "steps": self.steps,
-            "hidden": self.hidden,
-            "dropout": self.dropout,
-            "lr": self.lr,
-            "weight_decay": self.weight_decay,
-            "unlabelled_weight": self.unlabelled_weight,
-        }
+        self._options = options
+        self.__dict__.update(asdict(options))
 
     def make_features(self, model: nn.Module, inputs: Any) -> Tensor:
         """Return the features (B, d) of a batch's inputs, the same to the last bit in whatever batches they come.
@@ -93,8 +85,8 @@ class GraphAcquisition(FeatureAcquisition):
             "features": features.to(self._device),
             "labelled": labelled,
             "generator": generator,
-            **self._options,
-            "progress": _Progress(name, len(features) + len(labelled), self.steps).say,
+            **asdict(self._options),
+            "progress": _Progress(name, len(features) + len(labelled), self._options.steps).say,
         }
 
 

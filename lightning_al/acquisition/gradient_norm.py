@@ -36,7 +36,12 @@ class EntropyGradNorm(Acquisition):
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the norm of each sample's entropy gradient, (B,)."""
         return F_al.gradient_norm(
-            model, self.task.inputs(batch), loss="entropy", norm=self.norm, forward=self.task.logits
+            model,
+            self.task.inputs(batch),
+            loss="entropy",
+            norm=self.norm,
+            reduce=self.task.reduce,
+            forward=self.task.logits,
         )
 
 
@@ -69,5 +74,10 @@ class ExpectedGradNorm(Acquisition):
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the expected gradient length of each sample, (B,)."""
         return F_al.gradient_norm(
-            model, self.task.inputs(batch), loss=self.loss, norm=self.norm, forward=self.task.logits
+            model,
+            self.task.inputs(batch),
+            loss=self.loss,
+            norm=self.norm,
+            reduce=self.task.reduce,
+            forward=self.task.logits,
         )

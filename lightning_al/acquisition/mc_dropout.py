@@ -10,10 +10,11 @@ from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Query, Rows
 from lightning_al.checks import check_choice, needed_generator
+from lightning_al.functional.scores.disagreement import mean_entropies, mutual_informations, variation_ratios
 from lightning_al.functional.scores.mc_dropout import check_mc_dropout
 from lightning_al.functional.selection.batch_bald import check_configurations
 
-SCORES = {"entropy": F_al.mean_entropy, "variation_ratio": F_al.variation_ratio}
+SCORES = {"entropy": mean_entropies, "variation_ratio": variation_ratios}
 
 
 class DropoutAcquisition(Acquisition):
@@ -86,7 +87,7 @@ class MCDropout(DropoutAcquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the uncertainty of each sample, (B,)."""
-        return SCORES[self.score](self.log_probabilities(model, batch))
+        return self.task.reduce(SCORES[self.score](self.log_probabilities(model, batch)))
 
 
 class BALD(DropoutAcquisition):
@@ -111,7 +112,7 @@ class BALD(DropoutAcquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the mutual information of each sample, (B,)."""
-        return F_al.bald(self.log_probabilities(model, batch))
+        return self.task.reduce(mutual_informations(self.log_probabilities(model, batch)))
 
 
 class BatchBALD(DropoutAcquisition):

@@ -107,7 +107,7 @@ class Network:
                 self.layers[module] = Layer(rule, self._twin(module), rows)
 
     def _find_traced(self, covered: set[str]) -> dict[nn.Module, dict[str, str]]:
-        found: dict[nn.Module, dict[str, str]] = {}
+        traced: dict[nn.Module, dict[str, str]] = {}
         inside: set[int] = set()
         for module in self.root.modules():
             if module is self.root or id(module) in inside or isinstance(module, _HOLDERS) or not _is_leaf(module):
@@ -120,8 +120,8 @@ class Network:
                 if n not in covered
             }
             if names and self.elsewhere.isdisjoint(names.values()):
-                found[module] = names
-        return found
+                traced[module] = names
+        return traced
 
     def _trainable(self, module: nn.Module) -> dict[str, str]:
         """Names of a module's own parameters that are differentiated, by attribute."""
@@ -177,6 +177,6 @@ def _is_plain_attention(module: nn.Module) -> bool:
 
 def _is_leaf(module: nn.Module) -> bool:
     """Whether no layers are in a module, only lists of parameters and what its own parameters are computed from."""
-    kept = {id(part) for holder in module.modules() if isinstance(holder, _HOLDERS) for part in holder.modules()}
+    in_holders = {id(part) for holder in module.modules() if isinstance(holder, _HOLDERS) for part in holder.modules()}
     layers = [m for m in module.modules() if m._parameters or parametrize.is_parametrized(m)]
-    return bool(layers) and all(m is module or id(m) in kept for m in layers)
+    return bool(layers) and all(m is module or id(m) in in_holders for m in layers)

@@ -12,6 +12,9 @@ from tests.acquisition.test_contract import ONE_OF_EACH, SCENES
 from tests.helpers.registry import CASES
 from tests.helpers.scene import write_tables
 
+# One acquisition from sharded weights is in tests/campaigns/test_processes.py, quickly.
+pytestmark = pytest.mark.slow
+
 WHOLE_WEIGHTS = {"SAAL", "EntropyGradNorm", "ExpectedGradNorm", "LPLGrad", "QueryByCommittee"}
 """Those that run other weights than the model's own in it."""
 MINE = [case for case in ONE_OF_EACH if case.model.__name__ == "Net"]

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
-from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, Oracle, Pool
+from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, ClassificationTask, Oracle, Pool
 from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ProbCover, Random, TypiClust
 from lightning_al.distributed.randomness import generator
+from lightning_al.loop.initial import choose_initial
 from tests.campaigns.test_processes import Frozen, fork
 from tests.helpers.greedy import farthest_first
 from tests.helpers.projects import SIZE, Data, Net, make_data, make_trainer, picks
@@ -222,3 +224,39 @@ def test_killed_between_the_first_two_events(tmp_path):
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert len(Campaign.read_events(tmp_path / "killed")) == 1
     assert run(tmp_path / "killed", chooser, resume=True) == run(tmp_path / "whole", chooser)
+
+
+# -- counts, at random or balanced over the classes ---------------------------------------------------------------
+
+
+def chosen_of(count, method="random", n=60, seed=0):
+    return choose_initial(count, method, Pool(n), TensorDataset(*make_data(n)), ClassificationTask(), seed=seed)
+
+
+def test_random_initial_is_seeded():
+    assert chosen_of(7) == chosen_of(7) != chosen_of(7, seed=1)
+    assert chosen_of(5) == chosen_of(9)[:5]
+
+
+@pytest.mark.parametrize("count", [1, 3, 6, 10, 47])
+def test_balanced_initial(count):
+    chosen = chosen_of(count, "balanced")
+    labels = [int(make_data()[1][i]) for i in chosen]
+    available = make_data()[1].bincount(minlength=3).tolist()
+    counts = [labels.count(c) for c in range(3)]
+    assert len(set(chosen)) == len(chosen) == count
+    full = [c for c in range(3) if counts[c] < available[c]]
+    assert max(counts[c] for c in full) - min(counts[c] for c in full) <= 1 if full else True
+    assert all(counts[c] >= min(count // 3, available[c]) for c in range(3))
+    assert chosen == chosen_of(count, "balanced")
+
+
+def test_balanced_reads_the_targets_where_the_data_set_keeps_them():
+    class Targets(TensorDataset):
+        targets = make_data()[1].tolist()
+
+        def __getitem__(self, i):
+            raise AssertionError("read a sample")
+
+    chosen = choose_initial(9, "balanced", Pool(60), Targets(*make_data()), ClassificationTask(), seed=0)
+    assert chosen == chosen_of(9, "balanced")

@@ -23,6 +23,16 @@ def answers(oracle, indices=range(N)):
     return oracle.poll()
 
 
+def test_the_default_oracle_answers_what_it_was_asked_once():
+    _, y = make_data()
+    oracle = DatasetOracle(TensorDataset(*make_data()), ClassificationTask())
+    oracle.request([3, 5])
+    oracle.request([5])
+    assert {i: int(a) for i, a in oracle.poll().items()} == {3: int(y[3]), 5: int(y[5])}
+    assert oracle.poll() == {}
+    assert AwaitTell().poll() == {}
+
+
 def test_without_faults_it_is_the_other_oracle():
     assert answers(NoisyOracle(own())) == answers(own())
 

@@ -7,16 +7,16 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.committee.members import FurtherFits, Member, Members, moved_to
 from lightning_al.acquisition.committee.snapshots import Snapshots
 from lightning_al.acquisition.query import Query
 from lightning_al.checks import check_choice, check_count, check_flag
+from lightning_al.functional.scores.disagreement import consensus_divergences, vote_entropies
 from lightning_al.inference.calling import check_whole
 from lightning_al.inference.outputs import plain_outputs
 
-SCORES: dict[str, Callable[[Tensor], Tensor]] = {"vote_entropy": F_al.vote_entropy, "kl": F_al.consensus_kl}
+SCORES: dict[str, Callable[[Tensor], Tensor]] = {"vote_entropy": vote_entropies, "kl": consensus_divergences}
 SOURCES = ("fits", "snapshots")
 
 
@@ -102,7 +102,7 @@ class QueryByCommittee(Acquisition):
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._members = moved_to(device, self._members)
         votes = [plain_outputs(model, inputs, self.task.logits, member) for member in self._members]
-        return SCORES[self.score](torch.stack(votes, 1))
+        return self.task.reduce(SCORES[self.score](torch.stack(votes, 1)))
 
     def on_query_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loop: Any) -> None:
         """Make room for the next fit."""

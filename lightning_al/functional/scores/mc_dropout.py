@@ -74,7 +74,7 @@ def mc_dropout(
         seed: Of the masks.
         add_dropout: Probability of a dropout put before the last ``nn.Linear`` that runs, beside what the model has.
         forward: ``forward(model, inputs) -> logits``. Default: ``model(inputs)``.
-        max_bytes: Bound on the bytes of what the model computes at once, as far as it can be told (one pass is always
+        max_bytes: Bound on the bytes of what the model computes at once, as far as can be counted (one pass is always
             taken); default: a quarter of what is free, on a CPU 64 MiB, past which it is slower. Fewer passes are
             taken at once where memory runs out.
 
@@ -102,14 +102,14 @@ def mc_dropout(
 
     def all_passes(model: nn.Module, inputs: Any) -> Tensor:
         with plain_layers():
-            return _Passes(model, forward, inputs, seed, add_dropout).run(passes, max_bytes)
+            return _Passes(model, inputs, forward=forward, seed=seed, add_dropout=add_dropout).run(passes, max_bytes)
 
     result: Tensor = plain_outputs(model, inputs, all_passes)
     return result
 
 
 class _Plan(NamedTuple):
-    """How a model drops.
+    """How a model drops, and so how its passes are run.
 
     Attributes:
         layouts: Of every call that drops.
@@ -128,7 +128,7 @@ class _Passes:
     """The passes of one batch; the model is in the state in which it is scored."""
 
     def __init__(
-        self, model: nn.Module, forward: Forward | None, inputs: Any, seed: int, add_dropout: float | None
+        self, model: nn.Module, inputs: Any, *, forward: Forward | None, seed: int, add_dropout: float | None
     ) -> None:
         self.model = model
         self.forward = forward
@@ -198,25 +198,26 @@ class _Passes:
         layouts = {call: find_layout(call, shape, others.get(call, ())) for call, shape in shapes.items()}
         samples = _rows(self.inputs, first)
         whole = _Plan(layouts, added, True, _growth(two, three, 0))
-        wanted = self._log_probabilities(whole, samples, range(2))
-        if not _close(wanted[:, 0], wanted[:, 2]):
+        expected = self._log_probabilities(whole, samples, range(2))
+        if not _close(expected[:, 0], expected[:, 2]):
             raise ValueError(
                 f"Under the same dropout masks, the same sample twice in a batch gives different outputs of "
-                f"`{type(self.model).__name__}` in `eval()`, {wanted[0, 0].flatten()[:3].tolist()} and "
-                f"{wanted[0, 2].flatten()[:3].tolist()}: something besides dropout draws at random there, mixes "
+                f"`{type(self.model).__name__}` in `eval()`, {expected[0, 0].flatten()[:3].tolist()} and "
+                f"{expected[0, 2].flatten()[:3].tolist()}: something besides dropout draws at random there, mixes "
                 "samples, or puts them into one dimension with others in another order than sample by sample."
             )
         begun = min(two.before[call] for call in shapes)
         later = _Plan(layouts, added, False, _growth(two, three, begun))
         try:
-            found = self._log_probabilities(later, samples, range(2))
+            result = self._log_probabilities(later, samples, range(2))
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             return whole  # what comes before the first dropout meets what comes after it, as in a residual block
-        return later if _close(found, wanted) else whole
+        return later if _close(result, expected) else whole
 
     def _last_linear(self, two: SeenShapes, three: SeenShapes) -> Call:
+        """Return the call of the last linear layer, which must be the same for two samples and for three."""
         if not two.linear:
             raise ValueError(
                 f"`add_dropout={self.add_dropout}` puts dropout before the last `nn.Linear` that runs, and none runs "
@@ -252,6 +253,7 @@ def _growth(two: SeenShapes, three: SeenShapes, start: int) -> int:
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
+    """Whether they differ by rounding only."""
     tolerance = torch.finfo(a.dtype).eps ** 0.5
     finite = b[b.isfinite()].abs()
     scale = float(finite.max()) if len(finite) else 0.0

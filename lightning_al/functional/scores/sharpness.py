@@ -164,7 +164,7 @@ def largest_eigenvalue(product: Callable[[Vector], Vector], like: Vector, *, ste
     basis = [_divided(start, _norm(start))]
     diagonal: list[float] = []
     beside: list[float] = []
-    found = math.nan
+    eigenvalue = math.nan
     for step in range(min(steps, sum(w.numel() for w in like))):
         new = product(basis[-1])
         diagonal.append(float(_dot(new, basis[-1])))
@@ -180,17 +180,17 @@ def largest_eigenvalue(product: Callable[[Vector], Vector], like: Vector, *, ste
         if not math.isfinite(size):
             return like[0].new_tensor(math.nan)
         values, vectors = torch.linalg.eigh(tridiagonal)
-        found = float(values[-1])
+        eigenvalue = float(values[-1])
         largest = float(values.abs().max())
         if (
             size <= 1e-7 * largest
             or size == 0
-            or (step and size * abs(float(vectors[-1, -1])) <= tolerance * abs(found))
+            or (step and size * abs(float(vectors[-1, -1])) <= tolerance * abs(eigenvalue))
         ):
             break
         beside.append(size)
         basis.append(_divided(new, _norm(new)))
-    return like[0].new_tensor(found)
+    return like[0].new_tensor(eigenvalue)
 
 
 def _derivative(value: Tensor, wrt: Vector, **options: Any) -> Vector:

@@ -96,7 +96,10 @@ class Rule(ABC):
     # -- inner products instead of gradients, where that is cheaper ------------------------------------------------
 
     def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
-        """Whether inner products cost less than gradients for these sizes. ``perturb``: a second pass follows."""
+        """Whether inner products cost less than gradients for these sizes.
+
+        ``perturb``: a second pass follows.
+        """
         return False
 
     def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients | None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_al import functional as F_al
-from tests.functional.scores.test_disagreement import bald, entropy
+from tests.helpers.disagreement_reference import bald, entropy
 from tests.helpers.models import randn
 
 module = importlib.import_module("lightning_al.functional.selection.batch_bald")
