@@ -21,6 +21,7 @@ from lightning_al.distributed.randomness import generator
 from lightning_al.loop.initial import choose_initial
 from tests.campaigns.test_processes import Frozen, fork
 from tests.helpers.greedy import farthest_first
+from tests.helpers.marks import slow
 from tests.helpers.projects import SIZE, Data, Net, make_data, make_trainer, picks
 
 X = make_data()[0]
@@ -73,7 +74,7 @@ def encoder(request, tmp_path):
     return tmp_path / "features.npy"
 
 
-@pytest.mark.parametrize("name", CHOOSERS)
+@pytest.mark.parametrize("name", ["Random", slow("CoreSet"), slow("BADGE"), slow("ProbCover"), "TypiClust"])
 def test_on_one_and_two_processes_after_a_kill_and_through_ask(tmp_path, encoder, name):
     make = CHOOSERS[name]
     picked, initial = run(tmp_path / "one", make(encoder))
