@@ -10,8 +10,10 @@ export OMP_NUM_THREADS ?= 1
 JOBS ?= 2
 SEEDS := 0 1 2
 KILLS ?= 100
-METHODS := random entropy coreset badge prob_cover typiclust saal saal_kmeans saal_badge saal_sam learning_loss lplgrad \
-  mc_dropout bald batch_bald query_by_committee core_gcn uncertain_gcn vaal sraal
+METHODS := random entropy coreset badge prob_cover typiclust saal saal_kmeans saal_badge learning_loss lplgrad \
+  mc_dropout bald batch_bald query_by_committee core_gcn uncertain_gcn vaal_small sraal_small
+# Those of the methods that are run with SAM training too.
+SAM := saal
 
 .PHONY: help demo test test-slow kills lint bench fashion clean
 help:
@@ -20,7 +22,7 @@ help:
 	@echo "make kills      small campaigns killed at KILLS=$(KILLS) points all over, resumed and compared bit by bit (minutes)"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make bench      exact per-sample scores, and selectors, beside other ways to them"
-	@echo "make fashion    the Fashion-MNIST small recipes, 3 seeds (hours on 2 cores; METHODS='saal random')"
+	@echo "make fashion    the small Fashion-MNIST recipe by every method, 3 seeds (hours on 2 cores; METHODS='saal random' SAM=)"
 
 $(BIN)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -41,7 +43,9 @@ demo: $(BIN)/installed
 	$(call campaigns,SAAL Random,runs/demo,-c recipes/quickstart.yaml --trainer.callbacks=$$0)
 
 fashion: $(BIN)/installed
-	$(call campaigns,$(METHODS),runs/fashion_mnist_small,-c recipes/fashion_mnist/small/$$0.yaml)
+	$(call campaigns,$(METHODS),runs/fashion_mnist/small,-c recipes/fashion_mnist/small.yaml -c recipes/acquisitions/$$0.yaml)
+	$(if $(SAM),$(call campaigns,$(SAM:=_sam_small),runs/fashion_mnist/small,-c recipes/fashion_mnist/small.yaml \
+	  -c recipes/acquisitions/$${0%_sam_small}.yaml -c recipes/training/sam_small.yaml))
 
 test: $(BIN)/installed
 	$(BIN)/python -m pytest -n $(JOBS)

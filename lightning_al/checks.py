@@ -1,14 +1,91 @@
-"""What is said of an option that cannot be honoured: its name, what it may be, and the value seen."""
+"""Options and tensors refused in one voice: the name, what it may be, and the value seen; several in one error."""
 
+import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from numbers import Real
-from typing import Any
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
 
+P = ParamSpec("P")
+
 _BLOCK = 2**20  # numbers at a time: a few MB, however many rows there are
+
+
+class SeveralFindings(Exception):
+    """Several things are wrong; each is one of :attr:`args`, and has a line of its own in the text."""
+
+    def __str__(self) -> str:
+        lines = (f"\n  {number}. {error}" for number, error in enumerate(self.args, 1))
+        return f"{len(self.args)} things cannot be as they are:{''.join(lines)}"
+
+
+class SeveralTypeErrors(SeveralFindings, TypeError):
+    """Several things are wrong, all of them of the wrong type."""
+
+
+class SeveralValueErrors(SeveralFindings, ValueError):
+    """Several things are wrong."""
+
+
+class Findings:
+    """What independent checks refuse, raised together at the end of a ``with`` block.
+
+    One finding is raised as it is; several as one ``TypeError``, if all of them are, or else ``ValueError``. Only these
+    two are collected: anything else that a check raises ends the block at once.
+
+    Example:
+        >>> with Findings() as findings:
+        ...     findings.of(check_count, "rounds", -1, 0)
+        ...     findings.of(check_flag, "redraw", "no")
+        Traceback (most recent call last):
+        ...
+        lightning_al.checks.SeveralValueErrors: 2 things cannot be as they are:
+          1. `rounds` must be at least 0, got -1.
+          2. `redraw` must be True or False, got 'no'.
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[Exception] = []
+
+    def of(self, check: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Call a check and take note of what it refuses; return whether it refused nothing."""
+        before = len(self.errors)
+        with self.of_block():
+            check(*args, **kwargs)
+        return len(self.errors) == before
+
+    def refuse(self, message: str) -> None:
+        """Take note of what is wrong, with the value seen and what to do about it."""
+        self.errors.append(ValueError(message))
+
+    def refuse_if(self, is_wrong: bool, message: str) -> None:
+        """Take note of what is wrong, if it is."""
+        if is_wrong:
+            self.refuse(message)
+
+    @contextlib.contextmanager
+    def of_block(self) -> Iterator[None]:
+        """Take note of what the block refuses, and go on after it."""
+        try:
+            yield
+        except SeveralFindings as error:
+            self.errors += error.args
+        except (TypeError, ValueError) as error:
+            self.errors.append(error)
+
+    def __enter__(self) -> "Findings":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None or not self.errors:
+            return
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        several = SeveralTypeErrors if all(isinstance(e, TypeError) for e in self.errors) else SeveralValueErrors
+        raise several(*self.errors)
 
 
 def kind_of(value: Any) -> str:
@@ -21,6 +98,32 @@ def kind_of(value: Any) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
+def check_type(name: str, value: Any, types: type | tuple[type, ...], must_be: str) -> None:
+    """Refuse what is not of these types; ``must_be`` says in words what is.
+
+    Raises:
+        TypeError: With the type of the value.
+
+    Example:
+        >>> check_type("trainer", 3, float, "a `lightning.Trainer`")
+        Traceback (most recent call last):
+        ...
+        TypeError: `trainer` must be a `lightning.Trainer`, got int.
+    """
+    if not isinstance(value, types):
+        raise TypeError(f"`{name}` must be {must_be}, got {kind_of(value)}.")
+
+
+def check_that(is_right: bool, name: str, value: Any, must_be: str) -> None:
+    """Refuse a value that is not of the right kind; ``must_be`` says in words what is.
+
+    Raises:
+        TypeError: With the value.
+    """
+    if not is_right:
+        raise TypeError(f"`{name}` must be {must_be}, got {value!r}.")
+
+
 def check_count(name: str, value: Any, least: int = 1, *, optional: bool = False) -> None:
     """Refuse what is no integer of at least ``least``; ``optional``: None is one too.
 
@@ -30,10 +133,8 @@ def check_count(name: str, value: Any, least: int = 1, *, optional: bool = False
     """
     if optional and value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(
-            f"`{name}` must be an integer of at least {least}{' or None' if optional else ''}, got {value!r}."
-        )
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    check_that(is_integer, name, value, f"an integer of at least {least}{' or None' if optional else ''}")
     if value < least:
         raise ValueError(f"`{name}` must be at least {least}, got {value}.")
 
@@ -67,8 +168,8 @@ def check_number(
     if below is None and most is None:
         said.append("finite")
     limits = " and ".join(said)
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"`{name}` must be a number, {limits}{', or None' if optional else ''}, got {value!r}.")
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    check_that(is_number, name, value, f"a number, {limits}{', or None' if optional else ''}")
     number = float(value)
     inside = (
         math.isfinite(number)
@@ -81,15 +182,16 @@ def check_number(
         raise ValueError(f"`{name}` must be {limits}, got {value!r}.")
 
 
-def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
-    """Refuse what is none of these names.
+def check_choice(name: str, value: Any, choices: Iterable[str], *, or_else: str = "") -> None:
+    """Refuse what is none of these names; ``or_else`` says what else may be given, which the caller has looked for.
 
     Raises:
         ValueError: With the names.
     """
     known = list(choices)
     if not isinstance(value, str) or value not in known:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, known))}, got {value!r}.")
+        or_else = f" or {or_else}" if or_else else ""
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, known))}{or_else}, got {value!r}.")
 
 
 def check_flag(name: str, value: Any) -> None:
@@ -98,8 +200,29 @@ def check_flag(name: str, value: Any) -> None:
     Raises:
         TypeError: With the value.
     """
-    if not isinstance(value, bool):
-        raise TypeError(f"`{name}` must be True or False, got {value!r}.")
+    check_that(isinstance(value, bool), name, value, "True or False")
+
+
+def needed_generator(generator: torch.Generator | None, who: str, why: str) -> torch.Generator:
+    """Return the generator, or refuse to do without one.
+
+    Args:
+        generator: What was given.
+        who: The name of the method, or the option, that needs it.
+        why: What it does at random, as a verb and its object.
+
+    Raises:
+        ValueError: If there is none.
+
+    Example:
+        >>> needed_generator(None, "BADGE", "draws at random")
+        Traceback (most recent call last):
+        ...
+        ValueError: `BADGE` draws at random and needs a `generator`.
+    """
+    if generator is None:
+        raise ValueError(f"`{who}` {why} and needs a `generator`.")
+    return generator
 
 
 def first_line(error: BaseException) -> str:
@@ -117,8 +240,7 @@ def check_k(k: int, n: int) -> None:
 
 def check_tensor(name: str, value: object) -> None:
     """Refuse what is no tensor."""
-    if not isinstance(value, Tensor):
-        raise TypeError(f"`{name}` must be a tensor, got {type(value).__name__}.")
+    check_type(name, value, Tensor, "a tensor")
 
 
 def rows_not_finite(x: Tensor) -> Tensor:

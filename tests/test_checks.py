@@ -1,6 +1,7 @@
 """What every option's check says; which options have one is in ``reliability/test_bad_input.py``."""
 
 import math
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_al.checks import check_choice, check_count, check_flag, check_number, first_line, kind_of
+from lightning_al.checks import Findings, check_choice, check_count, check_flag, check_number, first_line, kind_of
 
 BOUNDS = {
     "above": lambda value, bound: value > bound,
@@ -71,3 +72,46 @@ def test_words():
     assert (kind_of(3), kind_of(dict)) == ("int", "the class dict")
     assert first_line(ValueError("This. And that.\nAnd more.")) == "ValueError: This"
     assert first_line(KeyError()) == "KeyError()"
+
+
+def fails(error):
+    raise error
+
+
+def test_one_finding_is_raised_as_it_is():
+    error = TypeError("one")
+    with pytest.raises(TypeError) as caught, Findings() as findings:
+        assert findings.of(check_count, "n", 3)
+        assert not findings.of(fails, error)
+    assert caught.value is error
+    with Findings() as findings:
+        findings.of(check_count, "n", 3)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "kind"),
+    [((TypeError, TypeError), TypeError), ((TypeError, ValueError), ValueError), ((ValueError,) * 3, ValueError)],
+)
+def test_several_findings_are_one_error_with_a_line_each(kinds, kind):
+    with pytest.raises(kind) as caught, Findings() as findings:
+        for number, each in enumerate(kinds):
+            findings.of(fails, each(f"finding {number}"))
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"{len(kinds)} things cannot be as they are:"
+    assert lines == [f"  {number + 1}. finding {number}" for number in range(len(kinds))]
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # between processes
+
+
+def test_findings_of_findings_are_in_one_list():
+    with pytest.raises(ValueError) as caught, Findings() as findings:
+        with findings.of_block(), Findings() as inner:
+            inner.of(fails, TypeError("a"))
+            inner.of(fails, ValueError("b"))
+        findings.of(fails, TypeError("c"))
+    assert [str(error) for error in caught.value.args] == ["a", "b", "c"]
+
+
+def test_what_is_no_finding_ends_the_checks():
+    with pytest.raises(OSError, match="disk"), Findings() as findings:
+        findings.of(fails, TypeError("a"))
+        findings.of(fails, OSError("disk"))

@@ -1,4 +1,4 @@
-"""Batches that are uncertain and diverse at once."""
+"""BADGE: batches that are uncertain and diverse at once."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_al import functional as F_al
 from lightning_al.acquisition.features import FeatureAcquisition
 from lightning_al.acquisition.query import LocalRows, Rows
+from lightning_al.checks import needed_generator
 
 
 class BADGE(FeatureAcquisition):
@@ -51,8 +52,7 @@ class BADGE(FeatureAcquisition):
 
     def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
         """Draw candidates whose gradients are long and far from each other."""
-        if generator is None:
-            raise ValueError("`BADGE` draws at random and needs a `generator`.")
+        generator = needed_generator(generator, "BADGE", "draws at random")
         features = self.features_of(rows)
         residuals = rows["residuals"] if "residuals" in rows else features.new_ones(len(features), 1)
         shard = rows.shard if isinstance(rows, LocalRows) else None

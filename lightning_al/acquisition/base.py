@@ -10,14 +10,18 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_al.acquisition.query import Query, Rows
-from lightning_al.checks import check_choice
-from lightning_al.functional.selection.greedy import badge, kmeans_plusplus
+from lightning_al.checks import check_choice, needed_generator
+from lightning_al.functional.selection.badge import badge
+from lightning_al.functional.selection.kmeans_plusplus import kmeans_plusplus
 from lightning_al.functional.selection.top_k import top_k
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.oracle.base import Oracle
 from lightning_al.tasks.base import Task
 
 SELECTIONS = ("top", "kmeans++", "badge")
+
+REQUIREMENTS = ("logits", "features", "gradients", "encoder", "classes", "labels")
+"""The words of :attr:`Acquisition.requires`."""
 
 
 class Acquisition(Callback):
@@ -27,6 +31,18 @@ class Acquisition(Callback):
     :class:`~lightning_al.ActiveLearningLoop`. To write one's own, override :meth:`score_batch`; or :meth:`rows` and
     :meth:`select` for methods that need more than a score.
 
+    The attribute ``requires`` tells the loop what the acquisition works with, so that the loop spares a pass over the
+    samples that nothing needs, and refuses early what could not work. It is a frozenset of these words:
+
+    - ``"logits"``, ``"features"``, ``"gradients"``: :meth:`rows` takes these of the user's model. The acquisition
+      cannot choose the initial set then, since no model is trained yet.
+    - ``"encoder"``: :meth:`rows` runs a network of the acquisition's own.
+    - ``"classes"``: the task must know the number of classes.
+    - ``"labels"``: some samples must be labelled, so the acquisition cannot choose the initial set.
+
+    Without one of the first four there is no pass over the samples, and :meth:`select` gets their dataset indices
+    alone. The default is ``frozenset({"logits"})``.
+
     Args:
         selection: How a batch follows from the scores: ``"top"``, the largest; ``"kmeans++"``, spread out over the
             values of the scores (first the largest, then ∝ squared distance to the nearest score picked); or
@@ -35,6 +51,7 @@ class Acquisition(Callback):
 
     Raises:
         ValueError: If ``selection`` is none of these, or ``"badge"`` for scores that are negative.
+        TypeError: When a subclass is written whose ``requires`` holds another word.
 
     Example:
         >>> class Certain(Acquisition):
@@ -45,9 +62,7 @@ class Acquisition(Callback):
     """
 
     requires: frozenset[str] = frozenset({"logits"})
-    """What :meth:`rows` takes: "logits", "features" or "gradients" of the model, or an "encoder" of its own. Without
-    any of them there is no pass over the samples, and :meth:`select` gets their dataset indices alone. "classes": the
-    task must know their number. "labels": some samples must be labelled, so it cannot choose the initial set."""
+    """What the acquisition works with, in the words that the docstring of the class lists."""
 
     uses_labelled: ClassVar[bool] = False
     """Whether :meth:`select` needs the rows of the labelled samples too."""
@@ -64,6 +79,11 @@ class Acquisition(Callback):
     selection = "top"
     _task: Task | None = None
     _warned_equal = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not isinstance(cls.requires, property):  # whose words are checked when an instance takes part in a loop
+            check_requirements(cls, cls.requires)
 
     def __init__(self, *, selection: str = "top") -> None:
         check_choice("selection", selection, SELECTIONS)
@@ -95,10 +115,11 @@ class Acquisition(Callback):
 
     def bind(self, task: Task, oracle: Oracle) -> None:
         """Take part in a loop. Override to refuse what the acquisition cannot work with, before anything trains."""
+        check_requirements(type(self), self.requires)
         self._task = task
 
     def check_pool(self, size: int) -> None:
-        """Refuse, before anything trains, a data set of ``size`` samples that the acquisition cannot work with."""
+        """Refuse, before anything trains, a dataset of ``size`` samples that the acquisition cannot work with."""
 
     def unbind(self) -> None:
         """Leave the loop."""
@@ -162,8 +183,7 @@ class Acquisition(Callback):
             )
         if self.selection == "top":
             return top_k(scores, k)
-        if generator is None:
-            raise ValueError(f"`selection={self.selection!r}` draws at random and needs a `generator`.")
+        generator = needed_generator(generator, f"selection={self.selection!r}", "draws at random")
         if self.selection == "badge":
             if bool((scores < 0).any()):
                 raise ValueError(f'`selection="badge"` needs scores of at least 0, got {float(scores.min()):.4g}.')
@@ -171,6 +191,26 @@ class Acquisition(Callback):
             return badge(weighted, rows["features"], k, generator=generator, ids=rows.get("index"))
         first = int(top_k(scores, 1)) if k else None
         return kmeans_plusplus(scores, k, generator=generator, first=first, ids=rows.get("index"))
+
+
+def check_requirements(cls: type, requires: Any) -> None:
+    """Refuse a ``requires`` that is no set of the words in ``REQUIREMENTS``.
+
+    Raises:
+        TypeError: With the class, what is wrong and the words that are allowed.
+    """
+    allowed = ", ".join(f'"{word}"' for word in REQUIREMENTS)
+    if not isinstance(requires, (frozenset, set)):
+        raise TypeError(
+            f"`{cls.__name__}.requires` must be a frozenset of some of the words {allowed}, got {requires!r}. Write "
+            '`requires = frozenset({"logits"})`.'
+        )
+    unknown = sorted(map(repr, requires - set(REQUIREMENTS)))
+    if unknown:
+        raise TypeError(
+            f"`{cls.__name__}.requires` has the unknown {'word' if len(unknown) == 1 else 'words'} "
+            f"{', '.join(unknown)}. Use some of {allowed}."
+        )
 
 
 def learns(acquisition: Acquisition) -> bool:

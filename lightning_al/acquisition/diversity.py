@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lightning_al import functional as F_al
 from lightning_al.acquisition.features import FeatureAcquisition
 from lightning_al.acquisition.query import LocalRows, Rows
-from lightning_al.checks import check_count, check_number
+from lightning_al.checks import check_count, check_number, needed_generator
 from lightning_al.functional.selection.typiclust import check_variant
 
 
@@ -108,8 +108,7 @@ class ProbCover(FeatureAcquisition):
         clusters = self.clusters if self.clusters is not None else self.task.num_classes
         if clusters is None:
             raise ValueError('`ProbCover(delta="auto")` needs the number of classes, which is not known: `clusters=`.')
-        if generator is None:
-            raise ValueError('`ProbCover(delta="auto")` clusters from a random start and needs a `generator`.')
+        generator = needed_generator(generator, 'ProbCover(delta="auto")', "clusters from a random start")
         seed = int(torch.randint(2**31, (), generator=generator))
         return F_al.coverage_delta(features, F_al.cluster_labels(features, clusters, seed=seed), purity=self.purity)
 
@@ -151,8 +150,7 @@ class TypiClust(FeatureAcquisition):
 
     def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
         """Take the most typical candidates of clusters that have the fewest labels."""
-        if generator is None:
-            raise ValueError("`TypiClust` clusters from a random start and needs a `generator`.")
+        generator = needed_generator(generator, "TypiClust", "clusters from a random start")
         return F_al.typiclust(
             self.features_of(rows),
             k,

@@ -23,7 +23,7 @@ class FeatureAcquisition(Acquisition):
             linear layer gets.
         encoder: Where they come from instead: a module that is called with a batch's inputs, trained elsewhere
             (self-supervised, say), which stays as it is; or a file of features computed before, ``.npy`` or ``.pt``,
-            one row for each sample of the training data set, in its order, complete before the campaign begins (it
+            one row for each sample of the training dataset, in its order, complete before the campaign begins (it
             is mapped into memory). With one of these the acquisition can
             choose the initial set too, before any training: ``initial_by=``.
 
@@ -55,11 +55,11 @@ class FeatureAcquisition(Acquisition):
             self.requires = frozenset({"encoder"}) if self._table is None else frozenset()
 
     def check_pool(self, size: int) -> None:
-        """Refuse a file of features of another data set, or of numbers that cannot be compared."""
+        """Refuse a file of features of another dataset, or of numbers that cannot be compared."""
         if self._table is not None and len(self._table) != size:
             raise ValueError(
-                f"`encoder={str(self.encoder)!r}` holds features of {len(self._table)} samples and the training data "
-                f"set has {size}: it needs one row for each, in the order of the data set."
+                f"`encoder={str(self.encoder)!r}` holds features of {len(self._table)} samples and the training "
+                f"dataset has {size}: it needs one row for each, in the order of the dataset."
             )
         if self._table is not None:
             bad = rows_not_finite(self._table).tolist()

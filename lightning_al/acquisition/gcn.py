@@ -1,6 +1,7 @@
 """Acquisitions by a graph network that learns to tell labelled samples from candidates."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from torch.utils import _pytree as pytree
 from lightning_al import functional as F_al
 from lightning_al.acquisition.features import FeatureAcquisition
 from lightning_al.acquisition.query import Rows
-from lightning_al.functional.selection.gcn import check_gcn_options, check_margin
+from lightning_al.checks import needed_generator
+from lightning_al.functional.selection.gcn import GCNOptions, check_margin
 from lightning_al.inference.outputs import batch_size_of
 
 _CHUNK = 32  # samples at a time
-_SECONDS = 10.0  # between two lines that say how far the training is
+_SECONDS = 10.0  # between two lines that say how far the training has come
 
 
 class GraphAcquisition(FeatureAcquisition):
@@ -26,16 +28,7 @@ class GraphAcquisition(FeatureAcquisition):
     they were made (those of a file: on the CPU). Its graph is that query's, so it is of no use to another and is not
     kept: a campaign that was killed trains it again from the same seed, to the same picks.
 
-    Args:
-        steps: Of Adam, each on the whole graph.
-        hidden: Width of the network's hidden layer.
-        dropout: Of the hidden layer, in training.
-        lr: Learning rate.
-        weight_decay: As Adam has it, added to the gradient.
-        unlabelled_weight: Weight of the unlabelled samples' part of the loss.
-        features: Name of the model's layer to take features from; default what the last linear layer gets, as in the
-            paper.
-        encoder: A module or a file that gives features in the model's place; see :class:`FeatureAcquisition`.
+    The options of its constructor are those of :class:`~lightning_al.acquisition.CoreGCN`, which has no others.
 
     Raises:
         ValueError: If an option is out of range.
@@ -54,15 +47,18 @@ class GraphAcquisition(FeatureAcquisition):
         features: str | None = None,
         encoder: nn.Module | str | Path | None = None,
     ) -> None:
-        check_gcn_options(steps, hidden, dropout, lr, weight_decay, unlabelled_weight)
+        options = GCNOptions(
+            steps=steps,
+            hidden=hidden,
+            dropout=dropout,
+            lr=lr,
+            weight_decay=weight_decay,
+            unlabelled_weight=unlabelled_weight,
+        )
         super().__init__(features=features, encoder=encoder)
         self.requires |= {"labels"}
-        self.steps = steps
-        self.hidden = hidden
-        self.dropout = dropout
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.unlabelled_weight = unlabelled_weight
+        self._options = options
+        self.__dict__.update(asdict(options))
 
     def make_features(self, model: nn.Module, inputs: Any) -> Tensor:
         """Return the features (B, d) of a batch's inputs, the same to the last bit in whatever batches they come.
@@ -80,8 +76,7 @@ class GraphAcquisition(FeatureAcquisition):
     def _training(self, rows: Rows, labelled_rows: Rows, generator: torch.Generator | None) -> dict[str, Any]:
         """What :func:`lightning_al.functional.train_gcn` takes, by name."""
         name = type(self).__name__
-        if generator is None:
-            raise ValueError(f"`{name}` trains a network from a random start and needs a `generator`.")
+        generator = needed_generator(generator, name, "trains a network from a random start")
         labelled = self.centres_of(labelled_rows)
         if labelled is None:
             raise ValueError(f"`{name}` learns from what is labelled, and no sample is.")
@@ -90,13 +85,8 @@ class GraphAcquisition(FeatureAcquisition):
             "features": features.to(self._device),
             "labelled": labelled,
             "generator": generator,
-            "steps": self.steps,
-            "hidden": self.hidden,
-            "dropout": self.dropout,
-            "lr": self.lr,
-            "weight_decay": self.weight_decay,
-            "unlabelled_weight": self.unlabelled_weight,
-            "progress": _Progress(name, len(features) + len(labelled), self.steps).say,
+            **asdict(self._options),
+            "progress": _Progress(name, len(features) + len(labelled), self._options.steps).say,
         }
 
 
@@ -115,15 +105,14 @@ class UncertainGCN(GraphAcquisition):
 
     Args:
         margin: :math:`s_\mathrm{margin}`, from 0, samples most unlike the labelled, to 1.
-        steps: Of Adam, each on the whole graph.
-        hidden: Width of the network's hidden layer.
-        dropout: Of the hidden layer, in training.
-        lr: Learning rate.
-        weight_decay: As Adam has it, added to the gradient.
-        unlabelled_weight: Weight of the unlabelled samples' part of the loss.
-        features: Name of the model's layer to take features from; default what the last linear layer gets, as in the
-            paper.
-        encoder: A module or a file that gives features in the model's place; see :class:`FeatureAcquisition`.
+        steps: As in :class:`CoreGCN`, like all that follow.
+        hidden: As in CoreGCN.
+        dropout: As in CoreGCN.
+        lr: As in CoreGCN.
+        weight_decay: As in CoreGCN.
+        unlabelled_weight: As in CoreGCN.
+        features: As in CoreGCN.
+        encoder: As in CoreGCN.
 
     Raises:
         ValueError: If an option is out of range.
@@ -149,7 +138,16 @@ class UncertainGCN(GraphAcquisition):
         encoder: nn.Module | str | Path | None = None,
     ) -> None:
         check_margin(margin)
-        super().__init__(steps, hidden, dropout, lr, weight_decay, unlabelled_weight, features, encoder)
+        super().__init__(
+            steps=steps,
+            hidden=hidden,
+            dropout=dropout,
+            lr=lr,
+            weight_decay=weight_decay,
+            unlabelled_weight=unlabelled_weight,
+            features=features,
+            encoder=encoder,
+        )
         self.margin = margin
 
     def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
@@ -192,7 +190,7 @@ class CoreGCN(GraphAcquisition):
 
 
 class _Progress:
-    """Says how far a training is that takes long, and how it went.
+    """Says how far a long training has come, and how it went.
 
     Args:
         name: Whose.

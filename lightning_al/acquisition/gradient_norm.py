@@ -19,7 +19,8 @@ class EntropyGradNorm(Acquisition):
     Args:
         norm: ``"global"``, one L2 norm over all parameters (the papers' text), or ``"tensor_sum"``, the sum over
             parameter tensors (both papers' code; what reproduction recipes use).
-        selection: ``"top"`` or ``"kmeans++"``.
+        selection: ``"top"``, ``"kmeans++"``, or ``"badge"``, which draws by the gradients of the last layer, each made
+            longer by its sample's score; see :class:`Acquisition`.
 
     Raises:
         ValueError: If an option is unknown.
@@ -35,7 +36,12 @@ class EntropyGradNorm(Acquisition):
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the norm of each sample's entropy gradient, (B,)."""
         return F_al.gradient_norm(
-            model, self.task.inputs(batch), loss="entropy", norm=self.norm, forward=self.task.logits
+            model,
+            self.task.inputs(batch),
+            loss="entropy",
+            norm=self.norm,
+            reduce=self.task.reduce,
+            forward=self.task.logits,
         )
 
 
@@ -49,7 +55,7 @@ class ExpectedGradNorm(Acquisition):
     Args:
         loss: ``"expected_norm"`` or ``"expected_loss"``.
         norm: ``"global"`` or ``"tensor_sum"``, see :class:`EntropyGradNorm`.
-        selection: ``"top"`` or ``"kmeans++"``.
+        selection: ``"top"``, ``"kmeans++"`` or ``"badge"``, see :class:`EntropyGradNorm`.
 
     Raises:
         ValueError: If an option is unknown.
@@ -68,5 +74,10 @@ class ExpectedGradNorm(Acquisition):
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the expected gradient length of each sample, (B,)."""
         return F_al.gradient_norm(
-            model, self.task.inputs(batch), loss=self.loss, norm=self.norm, forward=self.task.logits
+            model,
+            self.task.inputs(batch),
+            loss=self.loss,
+            norm=self.norm,
+            reduce=self.task.reduce,
+            forward=self.task.logits,
         )

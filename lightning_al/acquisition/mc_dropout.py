@@ -9,10 +9,12 @@ from torch import Tensor
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Query, Rows
-from lightning_al.checks import check_choice
+from lightning_al.checks import check_choice, needed_generator
+from lightning_al.functional.scores.disagreement import mean_entropies, mutual_informations, variation_ratios
 from lightning_al.functional.scores.mc_dropout import check_mc_dropout
+from lightning_al.functional.selection.batch_bald import check_configurations
 
-SCORES = {"entropy": F_al.mean_entropy, "variation_ratio": F_al.variation_ratio}
+SCORES = {"entropy": mean_entropies, "variation_ratio": variation_ratios}
 
 
 class DropoutAcquisition(Acquisition):
@@ -85,7 +87,7 @@ class MCDropout(DropoutAcquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the uncertainty of each sample, (B,)."""
-        return SCORES[self.score](self.log_probabilities(model, batch))
+        return self.task.reduce(SCORES[self.score](self.log_probabilities(model, batch)))
 
 
 class BALD(DropoutAcquisition):
@@ -110,7 +112,7 @@ class BALD(DropoutAcquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the mutual information of each sample, (B,)."""
-        return F_al.bald(self.log_probabilities(model, batch))
+        return self.task.reduce(mutual_informations(self.log_probabilities(model, batch)))
 
 
 class BatchBALD(DropoutAcquisition):
@@ -134,7 +136,7 @@ class BatchBALD(DropoutAcquisition):
 
     def __init__(self, passes: int = 100, configurations: int = 1000, add_dropout: float | None = None) -> None:
         super().__init__(passes=passes, add_dropout=add_dropout)
-        F_al.batch_bald(torch.zeros(0, 1, 2), 0, generator=torch.Generator(), configurations=configurations)
+        check_configurations(configurations)
         self.configurations = configurations
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
@@ -150,6 +152,5 @@ class BatchBALD(DropoutAcquisition):
 
     def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
         """Take the candidates that add the most to what their labels say together, one after the other."""
-        if generator is None:
-            raise ValueError("`BatchBALD` draws configurations of labels and needs a `generator`.")
+        generator = needed_generator(generator, "BatchBALD", "draws configurations of labels")
         return F_al.batch_bald(rows["log_probabilities"], k, generator=generator, configurations=self.configurations)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import lightning.pytorch as pl
 import torch
@@ -16,6 +16,20 @@ Rows = Mapping[str, Tensor]
 
 State = dict[str, Any]
 """Tensors, numbers, strings, and lists and dicts of them: what loads with ``weights_only=True``."""
+
+
+class Scorer(Protocol):
+    """What a pass over samples needs of an acquisition: each attribute is that of ``Acquisition``."""
+
+    requires: frozenset[str]
+    gathers: ClassVar[bool]
+
+    @property
+    def batch_multiple(self) -> int:
+        """Batches are cut only at multiples of this."""
+
+    def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
+        """Return what is to be known of each sample of a batch."""
 
 
 class LocalRows(dict[str, Tensor]):
@@ -66,6 +80,6 @@ class Query:
     labelled: Tensor
     loader: Callable[[Iterable[list[int]]], DataLoader]
     to_device: Callable[[Any, torch.device], Any]
-    score: Callable[[Any, Tensor], Rows]
+    score: Callable[[Scorer, Tensor], Rows]
     keep: Callable[[str, Callable[[], State]], State]
     refit: Callable[[int, bool], State]

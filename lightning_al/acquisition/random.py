@@ -1,4 +1,4 @@
-"""The baseline that every method must beat."""
+"""Random: the baseline that every method must beat."""
 
 import torch
 from torch import Tensor

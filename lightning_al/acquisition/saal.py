@@ -1,4 +1,4 @@
-"""Sharpness-aware active learning."""
+"""SAAL: samples whose loss is largest under a worst-case perturbation of the weights."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.checks import check_count, check_flag
+from lightning_al.checks import check_choice, check_count, check_flag
 from lightning_al.functional.scores.perturbation import check_perturbation
 from lightning_al.oracle.base import Oracle
 from lightning_al.tasks.base import Task
@@ -33,12 +33,13 @@ class SAAL(Acquisition):
         group_size: Consecutive candidates that share the perturbation of their mean loss (Table 2). 1: none do.
         score: ``"max"``, the perturbed loss, or ``"difference"``, how much it exceeds the plain one.
         lowest: Pick the *least* sharp (SAAL-Reverse, Table 10); needs ``selection="top"``. Scores are then negated.
-        labels: ``"pseudo"``, or ``"true"`` to score with the data set's own labels: an oracle bound for simulated
+        labels: ``"pseudo"``, or ``"true"`` to score with the dataset's own labels: an oracle bound for simulated
             campaigns.
-        selection: ``"kmeans++"`` (the authors' own, and the published best) or ``"top"``.
+        selection: ``"kmeans++"`` (the authors' own, and the published best), ``"top"``, or ``"badge"``, which draws by
+            the gradients of the last layer, each made longer by its sample's score; see :class:`Acquisition`.
 
     Raises:
-        ValueError: If an option is out of range, or ``lowest`` is combined with ``"kmeans++"``.
+        ValueError: If an option is out of range, or ``lowest`` is combined with another selection than ``"top"``.
     """
 
     requires = frozenset({"logits", "gradients"})
@@ -58,10 +59,8 @@ class SAAL(Acquisition):
         check_perturbation(rho, perturbation, p)
         check_count("group_size", group_size)
         check_flag("lowest", lowest)
-        if score not in ("max", "difference"):
-            raise ValueError(f'`score` must be "max" or "difference", got {score!r}.')
-        if labels not in ("pseudo", "true"):
-            raise ValueError(f'`labels` must be "pseudo" or "true", got {labels!r}.')
+        check_choice("score", score, ("max", "difference"))
+        check_choice("labels", labels, ("pseudo", "true"))
         if lowest and selection != "top":
             raise ValueError(
                 f'`lowest=True` picks the least sharp samples and needs `selection="top"`, got {selection!r}: '
@@ -81,10 +80,10 @@ class SAAL(Acquisition):
         return self.group_size
 
     def bind(self, task: Task, oracle: Oracle) -> None:
-        """Refuse ``labels="true"`` where the labels are not in the data set."""
+        """Refuse ``labels="true"`` where the labels are not in the dataset."""
         if self.labels == "true" and not oracle.simulated:
             raise ValueError(
-                '`SAAL(labels="true")` scores with the data set\'s own labels, which only a simulated campaign has, '
+                '`SAAL(labels="true")` scores with the dataset\'s own labels, which only a simulated campaign has, '
                 f'but the loop\'s oracle is a {type(oracle).__name__}. Use `labels="pseudo"`.'
             )
         super().bind(task, oracle)

@@ -1,18 +1,22 @@
-"""Uncertainty sampling: one forward pass."""
+"""Uncertainty sampling: the scores of one forward pass."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
 from torch import Tensor
 
-from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
+from lightning_al.functional.scores.uncertainty import entropies, least_confidences, margins
 from lightning_al.inference.outputs import plain_outputs
+from lightning_al.tasks.base import Task
 
 
-def _logits(acquisition: Acquisition, model: pl.LightningModule, batch: Any) -> Tensor:
-    """Logits in full precision even under autocast: rounded to bfloat16's 8 bits, scores would tie by the hundred."""
-    return plain_outputs(model, acquisition.task.inputs(batch), acquisition.task.logits)
+def _scores(task: Task, model: pl.LightningModule, batch: Any, score: Callable[[Tensor], Tensor]) -> Tensor:
+    """Score in full precision even under autocast: rounded to bfloat16's 8 bits, logits would tie by the hundred."""
+    scores: Tensor = plain_outputs(model, task.inputs(batch), partial(task.score, score=score))
+    return scores
 
 
 class Entropy(Acquisition):
@@ -27,7 +31,7 @@ class Entropy(Acquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the entropy of each sample in nats, (B,)."""
-        return F_al.entropy(_logits(self, model, batch))
+        return _scores(self.task, model, batch, entropies)
 
 
 class LeastConfidence(Acquisition):
@@ -42,7 +46,7 @@ class LeastConfidence(Acquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return one minus the largest probability of each sample, (B,)."""
-        return F_al.least_confidence(_logits(self, model, batch))
+        return _scores(self.task, model, batch, least_confidences)
 
 
 class Margin(Acquisition):
@@ -59,4 +63,4 @@ class Margin(Acquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return minus the margin of each sample, (B,)."""
-        return F_al.margin(_logits(self, model, batch))
+        return _scores(self.task, model, batch, margins)

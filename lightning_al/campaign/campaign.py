@@ -1,18 +1,14 @@
 """The ledger of a campaign on disk: one immutable file per event, enough to go on after a kill at any point."""
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
-
 from lightning_al.campaign.events import Event, append_event, check_events, has_ledger, read_ledger, stamped
 from lightning_al.campaign.results import INITIAL_ROUND, RoundResult, rounds_of
-from lightning_al.campaign.states import INITIAL_WEIGHTS, OF_A_FIT, RESUME, RETURNED, state_file, write_state
-from lightning_al.checks import first_line
+from lightning_al.campaign.states import INITIAL_WEIGHTS, State, States, state_file, write_state
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.oracle.base import DATASET
@@ -23,35 +19,33 @@ class Campaign:
     """A campaign's ledger: which questions were asked and answered, and what each round yielded.
 
     Everything is derived from the events: ``started``, ``asked``, ``answered``, ``skipped``, ``fitted``, ``reported``.
-    Files are JSON and ``weights_only`` tensors, never pickle: reading one cannot run code.
+    Files are JSON, never pickle: reading one cannot run code. What is too large for JSON is in :attr:`states`.
 
     Args:
         dirpath: The campaign's folder.
         events: Its events so far, oldest first, the first one ``started``.
-        ranks: Of the launch: the first one reads and writes, and all know.
-        writes: Whether :meth:`write` touches the disk; default on the first rank.
+        ranks: Of the launch: the first one reads and writes, and all know. Default: outside of a launch.
 
     Raises:
         ValueError: If the events are not a campaign this version understands.
     """
 
-    def __init__(
-        self, dirpath: str | Path, events: list[Event], *, ranks: Ranks | None = None, writes: bool | None = None
-    ) -> None:
+    def __init__(self, dirpath: str | Path, events: list[Event], ranks: Ranks | None = None) -> None:
         self.dirpath = Path(dirpath)
         self.ranks = Ranks() if ranks is None else ranks
-        self.writes = self.ranks.is_first if writes is None else writes
+        self.states = States(self.dirpath, self.ranks)
         self.events = 0
         self.options: dict[str, Any] = {}
         self.pool = Pool(0)
         self.labels: dict[int, Any] = {}
         self.keys: dict[int, str] = {}
         self.own_labels: dict[int, Any] = {}
-        """Labels that are the data set's own, of a simulated campaign."""
+        """Labels that are the dataset's own, of a simulated campaign."""
         self.reported: set[int] = set()
         """Rounds whose results the loggers have."""
+        self.fits: list[Event] = []
+        """The ``fitted`` events, oldest first."""
         self._asked: list[Event] = []
-        self._fitted: list[Event] = []
         check_events(events, self.dirpath, self.apply)
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -106,12 +100,21 @@ class Campaign:
     @property
     def rounds(self) -> list[RoundResult]:
         """What each round yielded so far, oldest first."""
-        return rounds_of([*self._fitted, *self._asked])
+        return rounds_of([*self.fits, *self._asked])
 
     @property
     def last_fit(self) -> Event | None:
         """The newest ``fitted`` event."""
-        return self._fitted[-1] if self._fitted else None
+        return self.fits[-1] if self.fits else None
+
+    @property
+    def next_fit(self) -> Event:
+        """Round and digest of the fit that the present labels ask for."""
+        return {"round": self.next_round, "digest": self.label_digest}
+
+    def round_file(self, name: str) -> str:
+        """Return the file of a state that is learnt in this round from the present labels."""
+        return state_file(name, self.next_fit)
 
     @property
     def next_round(self) -> int:
@@ -121,8 +124,8 @@ class Campaign:
     @property
     def label_digest(self) -> str:
         """A hash of all labels in the order they came, to tell whether a fit saw them."""
-        told = [(i, self.labels[i]) for i in self.pool.labelled.tolist()]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        labels = [(i, self.labels[i]) for i in self.pool.labelled.tolist()]
+        return hashlib.sha256(json.dumps(labels).encode()).hexdigest()[:16]
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -133,15 +136,15 @@ class Campaign:
         *,
         size: int,
         options: dict[str, Any],
-        states: dict[str, dict[str, Any]] | None = None,
+        states: dict[str, State] | None = None,
     ) -> list[Event]:
         """Begin a campaign in ``dirpath`` and return its events, the first one.
 
         Args:
             dirpath: The folder; made where it is not there.
-            size: Number of units of the data set.
+            size: Number of units of the dataset.
             options: The loop's, as JSON values.
-            states: What :meth:`load_state` must find from the first event on, by file name.
+            states: What :attr:`states` must have from the first event on, by file name.
 
         Raises:
             FileExistsError: If there is one already.
@@ -174,7 +177,7 @@ class Campaign:
             OSError: If it cannot be written; the ledger is as before.
         """
         event = stamped(kind, fields)
-        if self.writes:
+        if self.ranks.is_first:
             append_event(self.dirpath / "ledger", self.events, event)
         return event
 
@@ -224,85 +227,10 @@ class Campaign:
         self.pool.skip(event["indices"])
 
     def _apply_fitted(self, event: Event) -> None:
-        self._fitted.append(event)
+        self.fits.append(event)
 
     def _apply_reported(self, event: Event) -> None:
         self.reported.add(event["round"])
-
-    # -- weights ---------------------------------------------------------------------------------------------------
-
-    def round_file(self, name: str) -> str:
-        """Return the file of a state that is learnt in this round from the present labels."""
-        return state_file(name, {"round": self.next_round, "digest": self.label_digest})
-
-    def save_state(self, name: str, state: dict[str, Any]) -> None:
-        """Save plain state (ints, strings, lists, dicts, tensors) beside the ledger, atomically."""
-        if self.writes:
-            write_state(self.dirpath / name, state)
-
-    def keep(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What ``make()`` gives on the first rank, on every rank; made once, also over a kill."""
-        kept = self.shared_state(name)
-        if kept is not None:
-            return kept
-        made = make()
-
-        def put() -> dict[str, Any]:
-            self.save_state(name, made)
-            return made
-
-        return self.ranks.first(put)
-
-    def shared_state(self, name: str) -> dict[str, Any] | None:
-        """:meth:`load_state` on the first rank, the same on all."""
-        return self.ranks.first(lambda: self.load_state(name))
-
-    def load_state(self, name: str) -> dict[str, Any] | None:
-        """Load what :meth:`save_state` saved, or None.
-
-        Raises:
-            ValueError: If the file is damaged or holds anything but plain state.
-        """
-        path = self.dirpath / name
-        if not path.is_file():
-            return None
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # of many kinds, and torch advises to load such a file unsafely
-            raise ValueError(
-                f"{path} is damaged, or holds more than tensors and plain values ({first_line(error)}). Nothing in it "
-                "was run. Restore it from a copy, or remove it: what can be learnt again will be, and what cannot "
-                "will be named."
-            ) from None
-        if not isinstance(state, dict):
-            raise ValueError(f"{path} is damaged: it holds a {type(state).__name__}. Restore it from a copy.")
-        return state
-
-    def remove_old_states(self) -> None:
-        """Remove what belongs to other fits than the last one, and what a kill kept from being finished or removed.
-
-        What is learnt from the present labels stays, fitted or not yet.
-        """
-        if not self.writes:
-            return
-        last = self._fitted[-1:]
-        kept = {self.round_file(""), *(state_file("", fit) for fit in last)}
-        old = [
-            path for pattern in (RETURNED, "*.ckpt.tmp", "round_*/*.ckpt.tmp") for path in self.dirpath.glob(pattern)
-        ]
-        for path in self.dirpath.glob("round_*/*.ckpt"):
-            of_fit = OF_A_FIT.search(path.name)  # the user's own checkpoints may be beside them
-            if of_fit and f"{path.parent.name}/{of_fit.group()}" not in kept:
-                old.append(path)
-        for fit in self._fitted:
-            # The last fit may have begun again, with labels that came since.
-            if fit["round"] != last[0]["round"] or last[0]["digest"] == self.label_digest:
-                old += self.dirpath.glob(f"round_{fit['round']}/{RESUME}")
-        for path in old:
-            path.unlink(missing_ok=True)
-        for folder in self.dirpath.glob("round_*"):
-            with contextlib.suppress(OSError):  # the user's checkpoints may be in it
-                folder.rmdir()
 
 
 _APPLY: dict[str, Callable[[Campaign, Event], None]] = {

@@ -9,9 +9,10 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-import lightning_al.acquisition
 import lightning_al.zoo  # noqa: F401 - imported classes can be named without their module
+from lightning_al.acquisition import Acquisition
 from lightning_al.campaign.campaign import Campaign
+from lightning_al.inference.replaced import replaced
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.storage.files import atomic_write
 
@@ -27,6 +28,19 @@ class ActiveTrainer(pl.Trainer):
     def run(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
         """Run an active-learning campaign: fit, evaluate, score, ask for labels, round after round."""
         raise NotImplementedError("Run the campaign with `ActiveLearningLoop(...).run(trainer)`.")
+
+
+class ActiveParser(LightningArgumentParser):
+    """Lightning's parser, which says where missing sections may come from."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """End with the message, and a way out where something is missing."""
+        if "arguments are required" in message:
+            message += (
+                "\nIs a file missing? The first has the protocol (`model:`, `data:`, `loop:`), another the method: "
+                "`-c recipes/saal/cifar10_low_budget.yaml -c recipes/acquisitions/badge.yaml`."
+            )
+        super().error(message, ex)
 
 
 class SaveCampaignConfig(SaveConfigCallback):
@@ -50,7 +64,9 @@ class ActiveLearningCLI(LightningCLI):
 
     Optimizers and schedulers of the ``optimizer:`` and ``lr_scheduler:`` sections are built afresh in every round,
     while the stock CLI builds them once. ``--loop.seed`` also seeds the model's initial weights, unless
-    ``--seed_everything`` is given.
+    ``--seed_everything`` is given. In ``loop.dirpath``, ``{seed}`` stands for the loop's seed and ``{method}`` for the
+    names of the configuration files after the first (or of the only one): ``badge`` of ``-c protocol.yaml -c
+    badge.yaml``.
 
     Args:
         model_class: The module's class, or None for any: the configuration names it.
@@ -61,6 +77,7 @@ class ActiveLearningCLI(LightningCLI):
     def __init__(self, model_class: Any = None, datamodule_class: Any = None, **kwargs: Any) -> None:
         kwargs.setdefault("trainer_class", ActiveTrainer)
         kwargs.setdefault("save_config_callback", SaveCampaignConfig)
+        kwargs.setdefault("parser_class", ActiveParser)
         if datamodule_class is None:
             datamodule_class = pl.LightningDataModule
             kwargs.setdefault("subclass_mode_data", True)
@@ -81,11 +98,14 @@ class ActiveLearningCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Let the loop's seed be the one seed, unless ``seed_everything`` is given."""
+        """Let the loop's seed be the one seed, unless ``seed_everything`` is given; name the campaign's folder."""
         super().parse_arguments(parser, args)
         config = self.config[self.config["subcommand"]] if "subcommand" in self.config else self.config
+        loop = config["loop"]
         if config["seed_everything"] is True:
-            config["seed_everything"] = config["loop"]["seed"]
+            config["seed_everything"] = loop["seed"]
+        if isinstance(loop["dirpath"], str):
+            loop["dirpath"] = _fill_in(loop["dirpath"], config.get("config"), loop["seed"])
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
         build = super()._add_configure_optimizers_method_to_model
@@ -95,19 +115,22 @@ class ActiveLearningCLI(LightningCLI):
             return  # none was given; the model has its own
 
         def configure_optimizers() -> Any:
-            ours = model.configure_optimizers
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # "will be overridden", said once already
-                build(subcommand)
-            try:
+            with replaced(model, "configure_optimizers", model.configure_optimizers):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # "will be overridden", said once already
+                    build(subcommand)
                 return model.configure_optimizers()
-            finally:
-                model.configure_optimizers = ours
 
         model.configure_optimizers = configure_optimizers
 
     def run(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
         """Run the campaign and say where it is."""
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        if not any(isinstance(callback, Acquisition) for callback in callbacks):
+            raise ValueError(
+                "The loop needs exactly one acquisition among the Trainer's callbacks, found 0. Add the file of a "
+                "method, as `-c recipes/acquisitions/saal.yaml`, or the flag `--trainer.callbacks=SAAL`."
+            )
         options = dict(self._get(self.config_init, "loop"))
         resume = bool(self._get(self.config, "resume"))
         if resume and options["dirpath"] is None:
@@ -122,6 +145,14 @@ class ActiveLearningCLI(LightningCLI):
         if self.trainer.is_global_zero:
             assert self.loop.campaign is not None
             print(f"{self.loop.status}: {len(self.loop.pool.labelled)} labels, {self.loop.campaign.dirpath}")
+
+
+def _fill_in(dirpath: str, files: Sequence[Any] | None, seed: int) -> str:
+    """``dirpath`` with the method's name and the seed in the places kept for them."""
+    names = [Path(str(file)).stem for file in files or [] if file is not None]  # None: not a file but its text
+    if names:
+        dirpath = dirpath.replace("{method}", "_".join(names[1:] or names))
+    return dirpath.replace("{seed}", str(seed))
 
 
 def is_ours(error: BaseException) -> bool:

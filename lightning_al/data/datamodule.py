@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
-from lightning_al.checks import check_count, kind_of
+from lightning_al.checks import Findings, check_choice, check_count, check_type
 from lightning_al.data import validation
 from lightning_al.data.collate import check_collate
 from lightning_al.data.loaders import owner_of
@@ -73,11 +73,12 @@ class ActiveDataModule(pl.LightningDataModule):
         pool_batch_size: int | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(datamodule, pl.LightningDataModule):
-            raise TypeError(f"`datamodule` must be a `lightning.LightningDataModule`, got {kind_of(datamodule)}.")
-        if pool_source not in ("auto", "predict"):
-            raise ValueError(f'`pool` must be "auto" or "predict", got {pool_source!r}.')
-        check_count("pool_batch_size", pool_batch_size, optional=True)
+        with Findings() as findings:
+            findings.of(
+                check_type, "datamodule", datamodule, pl.LightningDataModule, "a `lightning.LightningDataModule`"
+            )
+            findings.of(check_choice, "pool", pool_source, ("auto", "predict"))
+            findings.of(check_count, "pool_batch_size", pool_batch_size, optional=True)
         self.datamodule = datamodule
         self.task = task
         self.pool_source = pool_source
@@ -177,13 +178,17 @@ class ActiveDataModule(pl.LightningDataModule):
         self.setup(evaluate)
         owner = owner_of(self.datamodule)
         train_set_now = self.datamodule.train_dataloader().dataset
-        validation.check_split_is_fixed(self.train_set, train_set_now, self.task, stage=evaluate, owner=owner)
         hook = "val_dataloader" if evaluate == "validate" else "test_dataloader"
-        if is_overridden(hook, self.datamodule):
-            validation.check_evaluated(getattr(self.datamodule, hook)(), hook=hook, owner=owner)
-        self.pool_set = self._find_pool_set()
-        rows = validation.spread_over(len(self.pool_set))[::2]  # type: ignore[arg-type]
-        check_collate(self._train_loader().collate_fn, [self.pool_set[i] for i in rows], self.task)
+        with Findings() as findings:
+            with findings.of_block():
+                validation.check_split_is_fixed(self.train_set, train_set_now, self.task, stage=evaluate, owner=owner)
+            if is_overridden(hook, self.datamodule):
+                with findings.of_block():
+                    validation.check_evaluated(getattr(self.datamodule, hook)(), hook=hook, owner=owner)
+            with findings.of_block():
+                self.pool_set = self._find_pool_set()
+                rows = validation.spread_over(len(self.pool_set))[::2]  # type: ignore[arg-type]
+                check_collate(self._train_loader().collate_fn, [self.pool_set[i] for i in rows], self.task)
         self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
 
     def _find_pool_set(self) -> Dataset:
@@ -240,11 +245,12 @@ class ActiveDataModule(pl.LightningDataModule):
             ValueError: If ``count`` labels give no batch.
         """
         epoch = self._train_loader().epoch(labels=count, num_replicas=self._replicas()["num_replicas"])
-        validation.check_drop_last(epoch)
-        validation.check_train_limit(self.trainer, epoch)
-        validation.check_validation_interval(self.trainer, epoch)
-        if self._has_batch_norm:
-            validation.check_batch_norm(epoch)
+        validation.check_drop_last(epoch)  # first: the others ask about the batches
+        with Findings() as findings:
+            findings.of(validation.check_train_limit, self.trainer, epoch)
+            findings.of(validation.check_validation_interval, self.trainer, epoch)
+            if self._has_batch_norm:
+                findings.of(validation.check_batch_norm, epoch)
 
     def collate(self, samples: list[Any]) -> Any:
         """Return a batch of samples, as the train loader makes it."""

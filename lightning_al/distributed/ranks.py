@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from lightning_al._compat import infinite_barrier
@@ -65,7 +66,8 @@ class Ranks:
     """The processes of one launch, of which the first does the work that must be done once.
 
     Args:
-        strategy: The Trainer's, its process group already set up; None: this process alone.
+        strategy: The Trainer's, its process group already set up. None: outside of a launch, where processes cannot
+            tell each other anything, so that each does what is asked of the first.
     """
 
     def __init__(self, strategy: Strategy | None = None) -> None:
@@ -74,10 +76,10 @@ class Ranks:
     @property
     def is_first(self) -> bool:
         """Whether this is the process that writes."""
-        return self._strategy is None or self._strategy.is_global_zero
+        return rank_zero_only.rank == 0 if self._strategy is None else self._strategy.is_global_zero
 
     def first(self, function: Callable[[], T]) -> T:
-        """Run ``function`` in the first process alone and return its result in every one, as :func:`on_rank_zero`."""
+        """Run ``function`` on the first rank alone and return its result on every rank; see :func:`on_rank_zero`."""
         return function() if self._strategy is None else on_rank_zero(self._strategy, function)
 
 

@@ -8,7 +8,6 @@ from lightning.pytorch.callbacks import Callback, ModelSummary, ProgressBar
 from lightning_al.acquisition.base import Acquisition
 
 ROUND_HOOKS = ("on_round_start", "on_round_end", "on_query_start", "on_query_end")
-MARK = "lightning_al_round"
 
 
 def call_round_hook(trainer: pl.Trainer, name: str, loop: Any) -> None:

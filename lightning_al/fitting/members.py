@@ -1,13 +1,10 @@
-"""Further fits of a round, beside its own: the same project trained again, and no trace left of it."""
+"""Further fits of a round, the members of a committee: the same project trained again, and no trace left of it."""
 
-import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ModelSummary
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -17,9 +14,11 @@ from lightning_al.acquisition.base import Acquisition
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.fitting.repeated import RepeatedFit
 from lightning_al.fitting.reset import not_redrawn, redraw_parameters
+from lightning_al.fitting.round_callback import RoundCallback
 from lightning_al.inference.calling import tensors_of
-from lightning_al.inference.module_state import set_flags
-from lightning_al.storage.weights import load_weights, whole_copy
+from lightning_al.inference.module_state import flags_kept, gradients_kept, set_flags, weights_kept
+from lightning_al.inference.replaced import replaced
+from lightning_al.storage.weights import load_weights
 
 
 def refit(fits: RepeatedFit, round_number: int, member: int, *, weights: str, redraw: bool) -> dict[str, Tensor]:
@@ -29,7 +28,7 @@ def refit(fits: RepeatedFit, round_number: int, member: int, *, weights: str, re
     no checkpoint. Afterwards model, Trainer and callbacks are as they were before. Runs on every rank.
 
     Args:
-        fits: Those of the campaign.
+        fits: The rounds' own fits.
         round_number: Which round.
         member: Which of its further fits, from 1. The order of the samples and all other draws follow from both.
         weights: Which weights of the fit: ``"last"``, or ``"best"`` of its ``ModelCheckpoint``.
@@ -37,23 +36,27 @@ def refit(fits: RepeatedFit, round_number: int, member: int, *, weights: str, re
             is a function. The same in every round, unless ``reset="fresh"``. If False, begin with the campaign's
             initial weights.
     """
-    scratch = fits.round_folder(round_number) / f"member_{member}"
     trainer, model = fits.trainer, fits.model
-    with isolate_rng(), _as_it_was(model), fits.aside():
-        _begin(fits, round_number, member, redraw)
-        fits.reset_trainer(scratch, scaler=True)
-        with _checkpoints_in(scratch, model, keep=weights == "best") as take_part:
-            callbacks = take_part(trainer.callbacks)
-            fits.train((round_number, "member", member), callbacks, quiet=True)
+    folder = fits.round_folder(round_number) / f"member_{member}"
+    choose = partial(_taking_part, folder=folder if weights == "best" else None)
+    with isolate_rng(), weights_kept(model), flags_kept(model), gradients_kept(model), fits.aside():
+        for parameter in model.parameters():
+            parameter.grad = None
+        _set_first_weights(fits, round_number, member, redraw)
+        fits.reset_trainer(folder, scaler=True)
+        configured = model.configure_callbacks
+        with replaced(model, "configure_callbacks", lambda: choose(configured())):
+            round_callback = RoundCallback(seed=fits.seed, key=(round_number, "member", member))
+            fits.train(round_callback, choose(trainer.callbacks), quiet=True)
         if weights == "best":
             fits.load_best()
             trainer.strategy.barrier("best of a member")  # others may be reading it
             if trainer.is_global_zero:
-                shutil.rmtree(scratch)
+                shutil.rmtree(folder)
         return tensors_of(model)
 
 
-def _begin(fits: RepeatedFit, round_number: int, member: int, redraw: bool) -> None:
+def _set_first_weights(fits: RepeatedFit, round_number: int, member: int, redraw: bool) -> None:
     model, reset = fits.model, fits.reset
     set_flags(model, fits.flags)
     load_weights(model, fits.initial)
@@ -76,55 +79,18 @@ def _begin(fits: RepeatedFit, round_number: int, member: int, redraw: bool) -> N
     redraw_parameters(model)
 
 
-@contextlib.contextmanager
-def _checkpoints_in(scratch: Path, model: pl.LightningModule, *, keep: bool) -> Iterator[Any]:
-    """Leave checkpoint callbacks out, also those of the model's ``configure_callbacks``; or have them save elsewhere.
+def _taking_part(callbacks: Callback | Sequence[Callback], folder: Path | None) -> list[Callback]:
+    """Return the callbacks that take part in a further fit.
 
-    Yields a function that picks the callbacks that take part.
+    Of those that save checkpoints only the ones that find the best do, and save in ``folder``; without one, none does.
     """
-
-    def take_part(callbacks: Any) -> list[Callback]:
-        found = []
-        for callback in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
-            if isinstance(callback, Checkpoint):
-                if not keep or not isinstance(callback, ModelCheckpoint) or callback.monitor is None:
-                    continue
-                callback.dirpath = str(scratch)
-            elif isinstance(callback, (Acquisition, ModelSummary)):
+    taking_part = []
+    for callback in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
+        if isinstance(callback, Checkpoint):
+            if folder is None or not isinstance(callback, ModelCheckpoint) or callback.monitor is None:
                 continue
-            found.append(callback)
-        return found
-
-    shadowed = model.__dict__.get("configure_callbacks")
-    original = model.configure_callbacks
-    model.configure_callbacks = lambda: take_part(original())  # type: ignore[method-assign]
-    try:
-        yield take_part
-    finally:
-        del model.configure_callbacks
-        if shadowed is not None:
-            model.configure_callbacks = shadowed
-
-
-@contextlib.contextmanager
-def _as_it_was(model: pl.LightningModule) -> Iterator[None]:
-    """Give the model its weights, buffers, gradients and flags back at the end."""
-    state = whole_copy(model.state_dict())
-    buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}  # also those not in the state
-    flags = [(module, module.training) for module in model.modules()]
-    parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
-    for p in model.parameters():
-        p.grad = None
-    try:
-        yield
-    finally:
-        load_weights(model, state)
-        with torch.no_grad():
-            for name, buffer in model.named_buffers():
-                if name in buffers and buffer.shape == buffers[name].shape:
-                    buffer.copy_(buffers[name])
-        for module, training in flags:
-            module.training = training
-        for p, requires_grad, grad in parameters:
-            p.requires_grad_(requires_grad)
-            p.grad = grad
+            callback.dirpath = str(folder)
+        elif isinstance(callback, (Acquisition, ModelSummary)):
+            continue
+        taking_part.append(callback)
+    return taking_part

@@ -1,4 +1,4 @@
-"""A `setup` hook that makes layers anew does not undo what a round starts from."""
+"""A guard around ``setup``, so that layers which it makes anew do not undo what a round starts from."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,20 +8,20 @@ import lightning.pytorch as pl
 import torch
 
 from lightning_al._compat import is_overridden
+from lightning_al.inference.replaced import replaced
 from lightning_al.storage.weights import load_weights, whole_copy
 
 
 @contextlib.contextmanager
 def weights_kept_in_setup(model: pl.LightningModule) -> Iterator[None]:
-    """Inside, ``model.setup`` changes no weights once it was called for a first time.
+    """Let ``model.setup`` change no weights, inside the block, once it was called for a first time.
 
-    A module may make or draw its layers there. Called for ``validate`` or ``predict`` it would have the weights that
-    were just fitted replaced by new ones, which then were evaluated and scored.
+    A module may make or draw its layers there. Called for ``validate`` or ``predict`` it would replace the weights that
+    were just fitted by new ones, which then were evaluated and scored.
     """
     if not is_overridden("setup", model):
         yield
         return
-    own = model.__dict__.get("setup")
     original = model.setup
     called = False
 
@@ -34,13 +34,8 @@ def weights_kept_in_setup(model: pl.LightningModule) -> Iterator[None]:
             load_weights(model, before)
         called = True
 
-    model.setup = setup  # type: ignore[method-assign]
-    try:
+    with replaced(model, "setup", setup):
         yield
-    finally:
-        del model.setup
-        if own is not None:
-            model.setup = own  # type: ignore[method-assign]
 
 
 def _same(one: Any, other: Any) -> bool:

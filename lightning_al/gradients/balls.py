@@ -1,36 +1,122 @@
-"""Worst-case perturbations of many units at once, from statistics that layers contribute one after another.
+"""The balls around the weights in which worst-case perturbations stay: the one register, by name.
 
-The formulas are those of :func:`lightning_al.functional.worst_case_perturbation`, which takes all
-gradients of one unit together; here no more than one layer's gradients need exist at a time.
+A ball gives the perturbation of largest loss inside it, to first order, in two ways: of one unit, from all of its
+gradients together (:meth:`Ball.perturbation`), and of many units, from gradients that layers contribute one after
+another (:class:`Balls`), so that no more than one layer's need exist at a time.
 """
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lightning_al.gradients.rules.base import square_norm
+from lightning_al.gradients.norms import global_norm, largest_entry, square_norm
 
 EPSILON = 1e-12  # the papers' own; no other epsilon is added anywhere
 
 
-def _per_unit(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.ndim - 1))
-
-
 class Ball(ABC):
-    """The perturbation of largest loss, to first order, inside a ball around the weights.
+    """A ball around the weights.
 
     Args:
         rho: Radius.
+        p: Of the norm that it is measured in.
+        eta: Added to the size of the weights, where that is the scale.
     """
 
-    linear = False
-    """Whether the perturbation is a multiple of the gradient, so that no gradient need be formed."""
+    any_norm: ClassVar[bool] = True
+    """Whether ``p`` may be another than 2."""
 
-    def __init__(self, rho: float) -> None:
+    def __init__(self, rho: float, p: float = 2.0, eta: float = 0.0) -> None:
         self.rho = rho
+        self.p = p
+        self.eta = eta
+
+    def scales(self, weights: Sequence[Tensor], adaptive: Sequence[bool] | None = None) -> list[Tensor]:
+        """Return T, in whose multiples each weight is moved; 1 where all move alike.
+
+        Args:
+            weights: Any shapes.
+            adaptive: Which of them have a scale other than 1, if the ball has any. Default: all.
+        """
+        return [torch.ones_like(w) for w in weights]
+
+    @abstractmethod
+    def perturbation(
+        self, weights: Sequence[Tensor], gradients: Sequence[Tensor], adaptive: Sequence[bool] | None = None
+    ) -> list[Tensor]:
+        """Return the perturbation of one unit, shaped as its gradients; it also runs under ``torch.func.vmap``."""
+
+    @abstractmethod
+    def of_units(self, units: int, scale: Tensor) -> "Balls":
+        """Return such a ball for each unit, for gradients that were divided by ``scale`` (U,)."""
+
+
+class LpBall(Ball):
+    """``‖ε‖_p <= ρ``, SAM's ball."""
+
+    def perturbation(
+        self, weights: Sequence[Tensor], gradients: Sequence[Tensor], adaptive: Sequence[bool] | None = None
+    ) -> list[Tensor]:
+        """Return ``ρ sign(g) |g|^(q-1) / (‖g‖_q^q)^(1/p)``, with ``1/p + 1/q = 1``."""
+        if self.p == 2:
+            step = self.rho / (global_norm(gradients) + EPSILON)
+            return [g * step for g in gradients]
+        if math.isinf(self.p):
+            return [self.rho * g.sign() for g in gradients]
+        # The formula has degree 0 in g, so g may be divided by its largest entry first, which keeps powers in range.
+        largest = largest_entry(gradients)
+        unit = [g / torch.where(largest > 0, largest, 1.0) for g in gradients]
+        q = self.p / (self.p - 1)
+        total = torch.stack([u.abs().pow(q).sum() for u in unit]).sum()
+        step = self.rho / torch.where(total > 0, total, 1.0).pow(1 / self.p)
+        return [u.sign() * u.abs().pow(q - 1) * step for u in unit]
+
+    def of_units(self, units: int, scale: Tensor) -> "Balls":
+        """Return a ball for each unit, by its norm."""
+        if self.p == 2:
+            return EuclideanBalls(self.rho, units, scale)
+        return SignBalls(self.rho) if math.isinf(self.p) else PowerBalls(self.rho, self.p, units, scale)
+
+
+class AdaptiveBall(Ball):
+    """``‖ε / T‖_2 <= ρ`` with ``T = |θ| + η``, ASAM's ball."""
+
+    any_norm = False
+
+    def scales(self, weights: Sequence[Tensor], adaptive: Sequence[bool] | None = None) -> list[Tensor]:
+        """Return ``|θ| + η``."""
+        scaled = [True] * len(weights) if adaptive is None else adaptive
+        return [w.abs() + self.eta if a else torch.ones_like(w) for w, a in zip(weights, scaled, strict=True)]
+
+    def perturbation(
+        self, weights: Sequence[Tensor], gradients: Sequence[Tensor], adaptive: Sequence[bool] | None = None
+    ) -> list[Tensor]:
+        """Return ``ρ T² g / ‖T g‖``."""
+        scales = self.scales(weights, adaptive)
+        step = self.rho / (global_norm([t * g for t, g in zip(scales, gradients, strict=True)]) + EPSILON)
+        return [t * t * g * step for t, g in zip(scales, gradients, strict=True)]
+
+    def of_units(self, units: int, scale: Tensor) -> "Balls":
+        """Return a ball for each unit; its scale is ``|θ|``.
+
+        Raises:
+            ValueError: If ``eta`` is not 0.
+        """
+        if self.eta:
+            raise ValueError(f"The perturbations of many samples at once know `eta=0` only, got {self.eta!r}.")
+        return AdaptiveBalls(self.rho, units, scale)
+
+
+BALLS: dict[str, type[Ball]] = {"sam": LpBall, "asam": AdaptiveBall}
+"""The balls by the names that options have for them."""
+
+
+class Balls(ABC):
+    """A ball for each of many units."""
 
     @abstractmethod
     def add(self, weight: Tensor, gradient: Tensor, at: slice) -> None:
@@ -41,89 +127,91 @@ class Ball(ABC):
         """Return ``weight`` as each unit's perturbation moves it, (u, *shape). The gradients are overwritten."""
 
 
-class EuclideanBall(Ball):
-    """``ε = ρ g / (‖g‖ + 1e-12)``, where the true gradient is ``scale · g``."""
-
-    linear = True
+class QuadraticBalls(Balls):
+    """Balls of the L2 norm of some direction v, whose true value is ``scale · v``: ``ρ v / (‖v‖ + 1e-12)``."""
 
     def __init__(self, rho: float, units: int, scale: Tensor) -> None:
-        super().__init__(rho)
-        self.squares = scale.new_zeros(units)
+        self.rho = rho
         self.scale = scale
-        self._steps: list[float] | None = None  # of all units, once nothing more is added
+        self.squares = scale.new_zeros(units)
+
+    @property
+    def step(self) -> Tensor:
+        """The multiple of each unit's direction, (U,)."""
+        return self.rho * self.scale / (self.scale * self.squares.sqrt() + EPSILON)
+
+    def stepped(self, weight: Tensor, direction: Tensor, at: slice) -> Tensor:
+        """Return ``weight`` moved along each unit's direction, which is overwritten."""
+        return direction.mul_(_per_unit(self.step[at], direction)).add_(weight)
+
+
+class EuclideanBalls(QuadraticBalls):
+    """``ε = ρ g / (‖g‖ + 1e-12)``: of the gradients, only their norms need be known."""
 
     def add_squares(self, squares: Tensor) -> None:
         """Take note of squared norms (U,)."""
         self.squares = self.squares + squares
-        self._steps = None
 
     def add(self, weight: Tensor, gradient: Tensor, at: slice) -> None:
-        """See :class:`Ball`."""
+        """Add to ``‖g‖²``."""
         self.squares[at] += square_norm(gradient)
-        self._steps = None
-
-    @property
-    def step(self) -> Tensor:
-        """The multiple of each unit's gradient, (U,)."""
-        return self.rho * self.scale / (self.scale * self.squares.sqrt() + EPSILON)
 
     def moved(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
-        """See :class:`Ball`."""
-        return gradient.mul_(_per_unit(self.step[at], gradient)).add_(weight)
+        """Return ``θ + ε``."""
+        return self.stepped(weight, gradient, at)
 
 
-class AdaptiveBall(EuclideanBall):
-    """``ε = ρ T² g / (‖T g‖ + 1e-12)`` with ``T = |θ|``."""
-
-    linear = False
+class AdaptiveBalls(QuadraticBalls):
+    """``ε = ρ T² g / (‖T g‖ + 1e-12)`` with ``T = |θ|``; signs of θ cancel, so it stands for T."""
 
     def __init__(self, rho: float, units: int, scale: Tensor) -> None:
         super().__init__(rho, units, scale)
         self._scratch = scale.new_empty(0)
+        self._steps: list[float] | None = None  # of all units, once nothing more is added
 
     def add(self, weight: Tensor, gradient: Tensor, at: slice) -> None:
-        """See :class:`Ball`."""
-        if _look_of(self._scratch) != _look_of(gradient):
+        """Add to ``‖T g‖²``."""
+        if _memory_of(self._scratch) != _memory_of(gradient):
             self._scratch = torch.empty_like(gradient)  # new memory for each unit would cost more than the product
-        super().add(weight, torch.mul(gradient, weight, out=self._scratch), at)
+        self.squares[at] += square_norm(torch.mul(gradient, weight, out=self._scratch))
+        self._steps = None
 
     def moved(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
-        """See :class:`Ball`."""
+        """Return ``θ + ε``."""
         gradient.mul_(weight)
         if len(gradient) > 1:
-            return super().moved(weight, gradient.mul_(weight), at)
+            return self.stepped(weight, gradient.mul_(weight), at)
         if self._steps is None:
             self._steps = self.step.tolist()
         return torch.addcmul(weight, weight, gradient, value=self._steps[at][0], out=gradient)
 
 
-def _look_of(tensor: Tensor) -> tuple[object, ...]:
-    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device
+class SignBalls(Balls):
+    """``ε = ρ sign(g)``, of ``p = inf``."""
 
-
-class SignBall(Ball):
-    """``ε = ρ sign(g)``, the ball of ``p = inf``."""
+    def __init__(self, rho: float) -> None:
+        self.rho = rho
 
     def add(self, weight: Tensor, gradient: Tensor, at: slice) -> None:
-        """See :class:`Ball`."""
+        """Do nothing: signs need no norm."""
 
     def moved(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
-        """See :class:`Ball`."""
+        """Return ``θ + ε``."""
         return gradient.sign_().mul_(self.rho).add_(weight)
 
 
-class PowerBall(Ball):
+class PowerBalls(Balls):
     """``ε = ρ sign(g) |g|^(q-1) / (‖g‖_q^q)^(1/p)``; of degree 0 in g, so g is divided by its largest entry."""
 
     def __init__(self, rho: float, p: float, units: int, like: Tensor) -> None:
-        super().__init__(rho)
+        self.rho = rho
         self.p = p
         self.q = p / (p - 1)
         self.largest = like.new_zeros(units)
         self.total = like.new_zeros(units)
 
     def add(self, weight: Tensor, gradient: Tensor, at: slice) -> None:
-        """See :class:`Ball`."""
+        """Add to ``‖g‖_q^q``, and to the largest entry."""
         if gradient.numel() == 0:
             return
         before = self.largest[at]
@@ -134,19 +222,16 @@ class PowerBall(Ball):
         self.largest[at] = largest
 
     def moved(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
-        """See :class:`Ball`."""
+        """Return ``θ + ε``."""
         largest, total = self.largest[at], self.total[at]
         unit = gradient / _per_unit(torch.where(largest > 0, largest, 1.0), gradient)
         step = self.rho / torch.where(total > 0, total, 1.0).pow(1 / self.p)
         return unit.sign().mul_(unit.abs().pow_(self.q - 1)).mul_(_per_unit(step, unit)).add_(weight)
 
 
-def ball(rho: float, perturbation: str, p: float, units: int, scale: Tensor) -> Ball:
-    """Return the ball of ``worst_case_perturbation``'s options, for gradients that were divided by ``scale`` (U,)."""
-    if perturbation == "asam":
-        return AdaptiveBall(rho, units, scale)
-    if p == 2:
-        return EuclideanBall(rho, units, scale)
-    if math.isinf(p):
-        return SignBall(rho)
-    return PowerBall(rho, p, units, scale)
+def _per_unit(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def _memory_of(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device

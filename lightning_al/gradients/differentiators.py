@@ -27,7 +27,7 @@ class Vectorized:
     """Derivatives by ``torch.func``: runs under ``vmap``."""
 
     def gradient(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
-        """See :class:`Differentiator`."""
+        """Return the gradient of a scalar loss, and what came with the loss."""
         aside: list[Any] = []
 
         def tensors_only(weights: Params) -> tuple[Tensor, list[Tensor]]:  # torch.func takes no other auxiliary output
@@ -42,7 +42,7 @@ class Vectorized:
     def row_norms(
         self, outputs: Callable[[Params], Tensor], params: Params, norm: Callable[[list[Tensor]], Tensor]
     ) -> Tensor:
-        """See :class:`Differentiator`."""
+        """Return the norm of the gradient of each output, (C,)."""
         rows = jacrev(outputs)(params)
         return vmap(lambda row: norm(list(row.values())))(rows)
 
@@ -51,7 +51,7 @@ class OneByOne:
     """Derivatives by plain autograd: for what ``vmap`` cannot trace, and for weights too large to copy."""
 
     def gradient(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
-        """See :class:`Differentiator`."""
+        """Return the gradient of a scalar loss, and what came with the loss."""
         leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
         value, aux = loss(leaves)
         return self._autograd(value, leaves), pytree.tree_map_only(Tensor, Tensor.detach, aux)
@@ -59,7 +59,7 @@ class OneByOne:
     def row_norms(
         self, outputs: Callable[[Params], Tensor], params: Params, norm: Callable[[list[Tensor]], Tensor]
     ) -> Tensor:
-        """See :class:`Differentiator`."""
+        """Return the norm of the gradient of each output, (C,)."""
         leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
         values = outputs(leaves)
         last = len(values) - 1

@@ -1,24 +1,113 @@
-"""Where the samples are in a layer's inputs and outputs."""
+"""Where the samples' rows are in the tensors that layers take and give."""
 
-from collections.abc import Hashable
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lightning_al.gradients.stand_ins import NoRule
+from lightning_al.gradients.errors import NoRule
+from lightning_al.gradients.stand_ins import LooseParameter
 
 Place = tuple[Hashable, int]
 """Who took or gave a tensor, and the how many-th time."""
+Shape = tuple[int, ...]
 
 PICK_BY_INDEX = ("Gather", "IndexAdd", "IndexCopy", "IndexSelect", "Scatter", "ScatterAdd", "Sort", "Topk")
 
 
-class Layout(NamedTuple):
+class RowLayout(NamedTuple):
     """Where a tensor has its rows: along ``dim``, ``each`` of them for every sample; or nowhere (-1): all share it."""
 
     dim: int
     each: int
+
+
+class RowFinder:
+    """Tells where each tensor of a layer's call has its rows, by whose it is and the how many-th of its owner's.
+
+    Args:
+        layouts: What is known of each place; None: rows come first everywhere, and the shapes are noted.
+        samples: How many rows the model's inputs have.
+    """
+
+    def __init__(self, layouts: Mapping[Place, RowLayout] | None, samples: int) -> None:
+        self.layouts = layouts
+        self.samples = samples
+        self.shapes: dict[Place, Shape] = {}
+        self._by_shape: dict[tuple[Hashable, Shape], RowLayout] = {}
+        self._seen: Counter[Hashable] = Counter()  # tensors, by whose they are
+        self._between_passes = False
+
+    def begin_pass(self) -> None:
+        """Count the tensors of each owner from the first again."""
+        self._seen.clear()
+        self._between_passes = False
+
+    def end_pass(self) -> None:
+        """Go by shapes until the next pass: a checkpointed block runs again in the backward pass, in any order."""
+        self._between_passes = True
+
+    def layout_of(self, shape: Sequence[int], owner: Hashable) -> RowLayout:
+        """Return where the next tensor that its owner takes or gives has its rows."""
+        shape = tuple(shape)
+        if self._between_passes:
+            return self._by_shape[owner, shape]
+        place = owner, self._seen[owner]
+        self._seen[owner] += 1
+        if self.layouts is None:
+            self.shapes[place] = shape
+            return RowLayout(0, 0)
+        if place not in self.layouts:
+            raise NoRule("the calls of layers depend on the data")
+        layout = self._by_shape[owner, shape] = self.layouts[place]
+        return layout
+
+    def check_rows(self, rows: int, layout: RowLayout) -> None:
+        """Refuse another number of rows than the layout has for so many samples."""
+        if self.layouts is not None and rows != layout.each * self.samples:
+            raise NoRule(f"a layer was called on {rows} rows, not on {layout.each} for each of {self.samples} samples")
+
+    def rows_first(self, x: Tensor, layout: RowLayout) -> Tensor:
+        """Return a layer's input with its rows first."""
+        if isinstance(x, LooseParameter) or layout.dim >= x.ndim:
+            raise NoRule(f"a layer was called on {tuple(x.shape)} without rows")
+        rows = x.transpose(0, layout.dim) if layout.dim else x
+        self.check_rows(len(rows), layout)
+        return rows
+
+
+def rows_back(y: Tensor, layout: RowLayout | None) -> Tensor:
+    """Return rows to the dimension they came from."""
+    return y.transpose(0, layout.dim) if layout is not None and layout.dim > 0 else y
+
+
+def layouts_from_shapes(
+    few: Mapping[Place, Shape], many: Mapping[Place, Shape], *, sizes: tuple[int, int]
+) -> dict[Place, RowLayout]:
+    """Tell the dimension of the rows by what differs between two passes of different numbers of samples.
+
+    Args:
+        few: Shapes of the tensors at each place in the smaller pass.
+        many: The same of the larger pass.
+        sizes: How many samples each pass had.
+
+    Raises:
+        NoRule: If calls depend on the number of samples, or anything but one dimension grows with it.
+    """
+    if few.keys() != many.keys():
+        raise NoRule("the number of layer calls depends on the number of samples")
+    return {place: _layout_from_shapes(shape, many[place], sizes) for place, shape in few.items()}
+
+
+def _layout_from_shapes(a: Shape, b: Shape, sizes: tuple[int, int]) -> RowLayout:
+    differ = [d for d, (m, n) in enumerate(zip(a, b, strict=True)) if m != n] if len(a) == len(b) else [-2, -2]
+    if len(differ) > 1:
+        raise NoRule(f"a layer's input has more than one dimension that grows with the batch: {a}, {b}")
+    if differ and (a[differ[0]] * sizes[1] != b[differ[0]] * sizes[0]):
+        raise NoRule(f"a layer's input does not grow with the batch: {a}, {b}")
+    return RowLayout(differ[0], a[differ[0]] // sizes[0]) if differ else RowLayout(-1, 0)
 
 
 def check_rows_keep_their_order(outputs: Any) -> None:
@@ -43,8 +132,3 @@ def check_rows_keep_their_order(outputs: Any) -> None:
             if before is not None and before not in seen:
                 seen.add(before)
                 waiting.append(before)
-
-
-def rows_back(y: Tensor, layout: Layout | None) -> Tensor:
-    """Return rows to the dimension they came from."""
-    return y.transpose(0, layout.dim) if layout is not None and layout.dim > 0 else y

@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import torch
@@ -13,14 +13,17 @@ import lightning_al.gradients.rules.convolution  # registers its rules, as the o
 import lightning_al.gradients.rules.embedding
 import lightning_al.gradients.rules.linear
 import lightning_al.gradients.rules.normalization  # noqa: F401
-from lightning_al.gradients.rules.attention import Names
+from lightning_al.gradients.errors import NoRule
+from lightning_al.gradients.parameters import Names, ParameterRows
 from lightning_al.gradients.rules.base import Rule, find_rule
-from lightning_al.gradients.stand_ins import Functions, LooseParameter, NoRule, OwnedParameter
+from lightning_al.gradients.stand_ins import Functions, LooseParameter, OwnedParameter
 from lightning_al.inference.calling import Around, call_with
+from lightning_al.inference.replaced import replaced
 
 _HOLDERS = (nn.ParameterList, nn.ParameterDict, parametrize.ParametrizationList)
 """Modules that keep parameters for the layer they are in."""
 Forwards = dict[nn.Module, Callable[..., Any]]
+"""What takes the place of each module's forward."""
 
 
 class Layer(NamedTuple):
@@ -74,7 +77,7 @@ class Network:
         self.layers: dict[nn.Module, Layer] = {}
         self.attentions: dict[nn.Module, tuple[nn.Module, dict[str, str]]] = {}
         self._find_layers()
-        covered = {name for layer in self.layers.values() for name, _ in layer.names.values()}
+        covered = {rows.name for layer in self.layers.values() for rows in layer.names.values()}
         covered.update(name for _, names in self.attentions.values() for name in names.values())
         self.traced = self._find_traced(covered)  # layers without a rule
         own = covered.union(*(names.values() for names in self.traced.values()))
@@ -101,11 +104,11 @@ class Network:
                     twin._modules = {"out_proj": self._twin(output)}
                     self.attentions[module] = twin, names
             elif names and (rule := find_rule(module)) is not None:
-                rows = {a: (n, slice(None)) for a, n in names.items()}
+                rows = {a: ParameterRows(n) for a, n in names.items()}
                 self.layers[module] = Layer(rule, self._twin(module), rows)
 
     def _find_traced(self, covered: set[str]) -> dict[nn.Module, dict[str, str]]:
-        found: dict[nn.Module, dict[str, str]] = {}
+        traced: dict[nn.Module, dict[str, str]] = {}
         inside: set[int] = set()
         for module in self.root.modules():
             if module is self.root or id(module) in inside or isinstance(module, _HOLDERS) or not _is_leaf(module):
@@ -118,8 +121,8 @@ class Network:
                 if n not in covered
             }
             if names and self.elsewhere.isdisjoint(names.values()):
-                found[module] = names
-        return found
+                traced[module] = names
+        return traced
 
     def _trainable(self, module: nn.Module) -> dict[str, str]:
         """Names of a module's own parameters that are differentiated, by attribute."""
@@ -146,23 +149,10 @@ class Network:
         owned = {name: OwnedParameter(self.params[name], name, functions) for name in self._own}
         loose = {name: LooseParameter(copies[name], functions) for name in self.loose}
         weights = {f"model.{n}": t for n, t in {**self._fixed, **owned, **loose}.items()}
-        with _patched(forwards):
+        with contextlib.ExitStack() as stack:
+            for module, forward in forwards.items():
+                stack.enter_context(replaced(module, "forward", forward))
             return call_with(self._around, weights, action)
-
-
-@contextlib.contextmanager
-def _patched(forwards: Forwards) -> Iterator[None]:
-    before = [(module, vars(module).get("forward")) for module in forwards]
-    try:
-        for module, forward in forwards.items():
-            vars(module)["forward"] = forward
-        yield
-    finally:
-        for module, own in before:
-            if own is None:
-                vars(module).pop("forward", None)
-            else:
-                vars(module)["forward"] = own
 
 
 def _is_plain_attention(module: nn.Module) -> bool:
@@ -175,6 +165,6 @@ def _is_plain_attention(module: nn.Module) -> bool:
 
 def _is_leaf(module: nn.Module) -> bool:
     """Whether no layers are in a module, only lists of parameters and what its own parameters are computed from."""
-    kept = {id(part) for holder in module.modules() if isinstance(holder, _HOLDERS) for part in holder.modules()}
+    in_holders = {id(part) for holder in module.modules() if isinstance(holder, _HOLDERS) for part in holder.modules()}
     layers = [m for m in module.modules() if m._parameters or parametrize.is_parametrized(m)]
-    return bool(layers) and all(m is module or id(m) in kept for m in layers)
+    return bool(layers) and all(m is module or id(m) in in_holders for m in layers)

@@ -1,61 +1,33 @@
-"""Norms of the gradients of many samples."""
+"""L2 norms of gradients: of each unit's gradient of one tensor, and of one unit's over all tensors."""
+
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from lightning_al.gradients.passes import (
-    Loss,
-    Slot,
-    _accumulate,
-    _gradients,
-    _note_held,
-    _shared,
-    _shared_slots,
-    _square_norms,
-)
-from lightning_al.gradients.perturbed_losses import _pieces
-from lightning_al.gradients.rules.base import square_norm, square_norms_of
-from lightning_al.gradients.tape import Tape
-from lightning_al.gradients.uses import Use
+
+def square_norm(gradient: Tensor) -> Tensor:
+    """Squared L2 norm of each unit's gradient, (U, *shape) -> (U,)."""
+    return torch.linalg.vector_norm(gradient.unsqueeze(-1).flatten(1), dim=1).square()
 
 
-def gradient_norms(tape: Tape, loss: Loss, norm: str, keep: bool = False) -> Tensor:
-    """Return the norm of the gradient of each unit's loss, (U,).
+def square_norms_of(gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """:func:`square_norm` of each entry."""
+    return {name: square_norm(g) for name, g in gradients.items()}
 
-    Args:
-        tape: A recorded pass.
-        loss: Of its outputs.
-        norm: ``"global"`` or ``"tensor_sum"``.
-        keep: Whether another backward pass follows.
+
+def global_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """The L2 norm over all ``tensors`` together, as a scalar tensor.
+
+    Entries are divided by the largest first: the squares of float32 gradients below about 1e-19, which a lead of 45
+    already gives, are 0.
     """
-    squares: dict[str, Tensor] = {}
-    summed: dict[Slot, Tensor] = {}
-    shared = _shared_slots(tape)
-    cotangents, scale = loss.cotangents()
+    largest = largest_entry(tensors)
+    unit = torch.where(largest > 0, largest, 1.0)
+    return unit * torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(t / unit) for t in tensors]))
 
-    def note(name: str, values: Tensor) -> None:
-        squares[name] = squares[name] + values if name in squares else values
 
-    def receive(use: Use, e: Tensor) -> None:
-        if _shared(use, shared):
-            _accumulate(summed, use, _gradients(tape, use.rule, use.x, e))
-            return
-        found = _square_norms(tape, use, e, perturb=False)
-        if found is None:
-            parts = [square_norms_of(_gradients(tape, part, use.x[rows], e[rows])) for _, rows, part in _pieces(use, e)]
-            found = {short: torch.cat([part[short] for part in parts]) for short in parts[0]}
-        if not keep:
-            use.cache.clear()
-        for short, values in found.items():
-            note(use.names[short][0], values)
-
-    loose = tape.backward(loss.ends, cotangents, receive, keep=keep)
-    _note_held(tape, summed)
-    for (name, _, _), gradient in summed.items():
-        note(name, square_norm(gradient))
-    for name, gradient in loose.items():
-        note(name, square_norm(gradient))
-    if not squares:  # no trainable parameter has a part in it
-        return torch.zeros_like(scale)
-    each = torch.stack([v.to(scale.dtype) for v in squares.values()])
-    return scale * (each.sum(0).sqrt() if norm == "global" else each.sqrt().sum(0))
+def largest_entry(tensors: Sequence[Tensor]) -> Tensor:
+    """The largest absolute value in all ``tensors`` together, as a scalar tensor."""
+    return torch.stack([torch.linalg.vector_norm(t, ord=math.inf) for t in tensors if t.numel()]).amax()

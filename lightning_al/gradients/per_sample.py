@@ -14,15 +14,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.by_rules import ByRules
-from lightning_al.gradients.scorers import (
-    BatchScore,
-    ByTorchFunc,
-    GroupScore,
-    OneAfterAnother,
-    Scorer,
-    prepare,
-    slice_of,
-)
+from lightning_al.gradients.scored_model import prepare
+from lightning_al.gradients.scorers import BatchScore, ByTorchFunc, GroupScore, OneAfterAnother, Scorer, slice_of
 from lightning_al.inference.calling import Forward, copy_for_model
 from lightning_al.inference.memory import is_out_of_memory
 from lightning_al.inference.mode import plain_layers, scoring_mode

@@ -1,4 +1,4 @@
-"""Losses of many samples, each under its own perturbation of the weights."""
+"""The losses of many samples, each under its own perturbation of the weights: a backward pass and a second forward."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,35 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_al.gradients.balls import EuclideanBall, ball
-from lightning_al.gradients.passes import (
-    Loss,
-    Slot,
-    _accumulate,
-    _apart,
-    _bytes,
-    _gradients,
-    _note_held,
-    _shared,
-    _shared_slots,
-    _slot,
-    _square_norms,
-)
-from lightning_al.gradients.rules.base import Gradients, Rule
-from lightning_al.gradients.rules.costs import CACHED_WEIGHTS
+from lightning_al.gradients.balls import Ball, Balls, EuclideanBalls
+from lightning_al.gradients.costs import CACHED_WEIGHTS
+from lightning_al.gradients.loss import Loss
+from lightning_al.gradients.recorded_calls import Part, RecordedCall, in_own_memory
+from lightning_al.gradients.rules.base import Gradients
+from lightning_al.gradients.shared_gradients import SharedGradients
 from lightning_al.gradients.tape import Tape
-from lightning_al.gradients.uses import Piece, Use
+
+_ALL = slice(None)
 
 
 def perturbed_losses(
-    tape: Tape,
-    inputs: Callable[[], Any],
-    loss: Loss,
-    losses: Callable[[Any], Tensor],
-    *,
-    rho: float,
-    perturbation: str,
-    p: float,
+    tape: Tape, inputs: Callable[[], Any], loss: Loss, losses: Callable[[Any], Tensor], ball: Ball
 ) -> Tensor:
     """Return each row's loss under its unit's own worst-case perturbation, (N,).
 
@@ -43,137 +27,147 @@ def perturbed_losses(
         inputs: Gives the pass's inputs anew.
         loss: Of its outputs; a unit's perturbation is that of the sum over its rows.
         losses: One for each row, from the perturbed outputs.
-        rho: See :func:`~lightning_al.functional.worst_case_perturbation`.
-        perturbation: See there.
-        p: See there.
+        ball: What the perturbations stay in.
     """
-    params = tape.network.params
-    shared = _shared_slots(tape)
-    summed: dict[Slot, Tensor] = {}
-    everything = slice(None)
+    shared = SharedGradients(tape.calls)
     cotangents, scale = loss.cotangents()
-    space = ball(rho, perturbation, p, tape.units, scale)
+    weights = PerturbedWeights(tape, shared, ball.of_units(tape.units, scale))
+    of_loose_parameters = tape.backward(loss.ends, cotangents, weights.receive, keep=False)
+    copies = weights.finish(of_loose_parameters)
+    with torch.no_grad():
+        return losses(tape.replay(inputs(), weights.output, copies))
 
-    weights: dict[Slot, Tensor] = {}
 
-    def weight_of(slot: Slot) -> Tensor:
-        name, start, stop = slot
-        return weights.setdefault(slot, params[name] if start is None else params[name][start:stop])
+class PerturbedWeights:
+    """Each unit's own weights, perturbed: what the balls need of each gradient, and the layers' outputs under them.
 
-    def receive(use: Use, e: Tensor) -> None:
-        rule = use.rule
-        if _shared(use, shared):
-            _accumulate(summed, use, _gradients(tape, rule, use.x, e))
-        elif isinstance(space, EuclideanBall) and space.linear:
-            found = _square_norms(tape, use, e, perturb=True)
-            if found is not None:
-                for squares in found.values():
-                    space.add_squares(squares)
-                use.e = e
-            else:
-                use.pieces = [
-                    Piece(at, rows, part, _gradients(tape, part, use.x[rows], e[rows]))
-                    for at, rows, part in _pieces(use, e)
-                ]
-                for piece in use.pieces:
-                    for short, gradient in piece.gradients.items():
-                        space.add(weight_of(_slot(use, short)), gradient, piece.at)
-        else:
-            keep = sum(weight_of(_slot(use, short)).numel() for short in use.names) <= CACHED_WEIGHTS
-            use.e = None if keep else e  # large ones are formed again, which costs less than keeping them
-            for at, rows, part in _pieces(use, e):
-                if keep:
-                    gradients = _gradients(tape, part, use.x[rows], e[rows])
-                    use.pieces.append(Piece(at, rows, part, gradients))
-                    blocks = iter([(everything, gradients)])
-                else:
-                    blocks = part.blocks(use.x[rows], e[rows])
-                for some, gradients in blocks:
-                    tape.formed_bytes = max(tape.formed_bytes, _bytes(gradients))
-                    for short, gradient in gradients.items():
-                        space.add(weight_of(_slot(use, short))[some], gradient, at)
+    A gradient is kept from the backward pass to the second forward pass only where that costs less than forming it
+    again from what its layer was called on.
 
-    loose = tape.backward(loss.ends, cotangents, receive, keep=False)
-    _note_held(tape, summed)
-    for slot, gradient in summed.items():
-        space.add(weight_of(slot), gradient.clone(), everything)
-    for name, gradient in loose.items():
-        space.add(params[name], gradient.clone(), everything)
+    Args:
+        tape: A recorded pass.
+        shared: For the gradients that more than one call adds to.
+        balls: A ball for each unit.
+    """
 
-    def moved(use: Use, gradients: Gradients, at: slice, units: int, some: slice = everything) -> Gradients:
-        """Each unit's own weights, ``some`` of their rows; those that no gradient reaches stay."""
-        found = {}
-        for short in use.names:
-            weight = weight_of(_slot(use, short))[some]
-            gradient = gradients.get(short)
-            if gradient is None:
-                found[short] = weight.expand(units, *weight.shape)
-            else:
-                found[short] = space.moved(weight, gradient, at)
-        return found
+    def __init__(self, tape: Tape, shared: SharedGradients, balls: Balls) -> None:
+        self.tape = tape
+        self.shared = shared
+        self.balls = balls
+        self._parameters = tape.network.params
+        self._euclidean = balls if isinstance(balls, EuclideanBalls) else None
+        self._kept: dict[RecordedCall, list[tuple[Part, Gradients]]] = {}
+        self._formed_again: dict[RecordedCall, Tensor] = {}  # from the gradient towards the call's output
 
-    def run(use: Use, x: Tensor) -> Tensor:
-        rule = use.rule
-        if _shared(use, shared):
-            total = {k: summed[_slot(use, k)].clone() for k in use.names if _slot(use, k) in summed}
-            return rule.perturbed(x, moved(use, total, everything, tape.units)) if total else rule.forward(x)
-        if use.pieces:
-            return whole(
-                piece.rule.perturbed(x[piece.rows], moved(use, piece.gradients, piece.at, piece.rule.units))
-                for piece in emptied(use.pieces)
+    # -- the backward pass -------------------------------------------------------------------------------------------
+
+    def receive(self, call: RecordedCall, e: Tensor) -> None:
+        """Take note of a call's gradient ``e`` towards its output."""
+        if self.shared.concern(call):
+            self.shared.add(call, e)
+        elif self._euclidean is not None:
+            squares = call.square_norms(e, perturb=True)
+            if squares is None:
+                self._keep(call, e)
+                return
+            self._formed_again[call] = e
+            for values in squares.values():
+                self._euclidean.add_squares(values)
+        elif sum(rows.of(self._parameters).numel() for rows in call.names.values()) <= CACHED_WEIGHTS:
+            self._keep(call, e)
+        else:  # large ones are formed again, which costs less than keeping them
+            self._formed_again[call] = e
+            for part in call.parts(e):
+                for some, gradients in part.rule.blocks(call.x[part.rows], e[part.rows]):
+                    self.tape.bytes_held.note_formed(gradients)
+                    self._add(call, gradients, part.units, some)
+
+    def finish(self, of_loose_parameters: Gradients) -> dict[str, Tensor]:
+        """Take note of all other gradients, and return each unit's copies of the parameters of no call, (U, *shape)."""
+        caches = [call.cache for call in self.tape.calls]
+        kept = [[gradients for _, gradients in parts] for parts in self._kept.values()]
+        self.tape.bytes_held.note_held([self.shared.sums, kept, list(self._formed_again.values()), caches])
+        for rows, gradient in self.shared.sums.items():
+            self.balls.add(rows.of(self._parameters), gradient.clone(), _ALL)
+        for name, gradient in of_loose_parameters.items():
+            self.balls.add(self._parameters[name], gradient.clone(), _ALL)
+        return {
+            name: self._moved(self._parameters[name], of_loose_parameters.get(name), _ALL, self.tape.units)
+            for name in self.tape.leaves
+        }
+
+    def _keep(self, call: RecordedCall, e: Tensor) -> None:
+        self._kept[call] = []
+        for part in call.parts(e):
+            gradients = call.gradients(part, e)
+            self._kept[call].append((part, gradients))
+            self._add(call, gradients, part.units)
+
+    def _add(self, call: RecordedCall, gradients: Gradients, units: slice, some: slice = _ALL) -> None:
+        for short, gradient in gradients.items():
+            self.balls.add(call.names[short].of(self._parameters)[some], gradient, units)
+
+    # -- the second pass ---------------------------------------------------------------------------------------------
+
+    def output(self, call: RecordedCall, x: Tensor) -> Tensor:
+        """Return what a layer gives for ``x`` with each unit's own weights; it gives that once."""
+        if self.shared.concern(call):
+            return self._with_shared(call, x)
+        if call in self._kept:
+            return joined(
+                part.rule.perturbed(x[part.rows], self._weights(call, gradients, part.units, part.rule.units))
+                for part, gradients in emptied(self._kept.pop(call))
             )
-        if use.e is None:  # no gradient reaches this call
-            return rule.forward(x)
-        if isinstance(space, EuclideanBall) and space.linear:
-            y = rule.moved_along(x, use.x, use.e, space.step.to(use.e.dtype), use.cache)
+        if call not in self._formed_again:  # no gradient reaches this call
+            return call.rule.forward(x)
+        e = self._formed_again.pop(call)
+        if self._euclidean is not None:
+            step = self._euclidean.step.to(e.dtype)
+            y = call.rule.moved_along(x, call.x, e, step, call.cache)
         else:
-            then, e = use.x, use.e
-
-            def along(at: slice, rows: slice, part: Rule) -> Tensor:
-                def move(some: slice, found: Gradients) -> Gradients:
-                    return moved(use, _apart(found, e), at, part.units, some)
-
-                return part.perturbed_along(x[rows], then[rows], e[rows], move)
-
-            y = whole(along(*piece) for piece in _pieces(use, e))
-        use.e = None
-        use.cache.clear()
+            y = joined(self._along(call, part, x, e) for part in call.parts(e))
+        call.cache.clear()
         return y
 
-    copies = {
-        name: space.moved(params[name], loose[name], everything)
-        if name in loose
-        else params[name].expand(tape.units, *params[name].shape)
-        for name in tape.leaves
-    }
-    with torch.no_grad():
-        return losses(tape.replay(inputs(), run, copies))
+    def _with_shared(self, call: RecordedCall, x: Tensor) -> Tensor:
+        sums = self.shared.sums
+        total = {short: sums[rows].clone() for short, rows in call.names.items() if rows in sums}
+        if not total:
+            return call.rule.forward(x)
+        return call.rule.perturbed(x, self._weights(call, total, _ALL, self.tape.units))
+
+    def _along(self, call: RecordedCall, part: Part, x: Tensor, e: Tensor) -> Tensor:
+        """Return a part's output, its gradients formed again a block at a time."""
+
+        def move(some: slice, gradients: Gradients) -> Gradients:
+            return self._weights(call, in_own_memory(gradients, e), part.units, part.rule.units, some)
+
+        return part.rule.perturbed_along(x[part.rows], call.x[part.rows], e[part.rows], move)
+
+    def _weights(
+        self, call: RecordedCall, gradients: Gradients, units: slice, count: int, some: slice = _ALL
+    ) -> Gradients:
+        """Return each unit's own weights of a call, ``some`` of their rows."""
+        return {
+            short: self._moved(rows.of(self._parameters)[some], gradients.get(short), units, count)
+            for short, rows in call.names.items()
+        }
+
+    def _moved(self, weight: Tensor, gradient: Tensor | None, units: slice, count: int) -> Tensor:
+        """Return ``count`` units' own weights; those that no gradient reaches stay."""
+        if gradient is None:
+            return weight.expand(count, *weight.shape)
+        return self.balls.moved(weight, gradient, units)
 
 
-def _pieces(use: Use, e: Tensor) -> Iterator[tuple[slice, slice, Rule]]:
-    """Split a call into what is worked on at once: units, their rows, and the rule for them."""
-    rule = use.rule
-    weights = sum(getattr(rule.module, short).numel() for short in use.names)
-    size = rule.units_at_once(weights, e)
-    if size >= rule.units:
-        yield slice(None), slice(None), rule
-        return
-    rows = len(use.x) // rule.units
-    for start in range(0, rule.units, size):
-        stop = min(start + size, rule.units)
-        if start == 0 or stop - start < size:
-            part = rule.for_units(stop - start)
-        yield slice(start, stop), slice(start * rows, stop * rows), part
+def emptied(parts: list[tuple[Part, Gradients]]) -> Iterator[tuple[Part, Gradients]]:
+    """Hand out parts in order, each let go of once it is used."""
+    parts.reverse()
+    while parts:
+        yield parts.pop()
 
 
-def emptied(pieces: list[Piece]) -> Iterator[Piece]:
-    """Hand out pieces in order, each let go of once it is used."""
-    pieces.reverse()
-    while pieces:
-        yield pieces.pop()
-
-
-def whole(parts: Iterator[Tensor]) -> Tensor:
+def joined(parts: Iterator[Tensor]) -> Tensor:
     """Join the parts of a tensor; the only one is not copied."""
-    found = list(parts)
-    return found[0] if len(found) == 1 else torch.cat(found)
+    tensors = list(parts)
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)

@@ -1,8 +1,8 @@
-"""The ways to score groups of samples that need no rules: one after another, or by ``torch.func``."""
+"""The ways to score groups of samples: their base, and the two without rules, by autograd and by ``torch.func``."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -11,21 +11,12 @@ from torch.func import vmap
 from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.differentiators import Differentiator, OneByOne, Params, Vectorized, tensors_apart
-from lightning_al.gradients.identity import look_of
+from lightning_al.gradients.keys import input_key
+from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.tape import Tape
-from lightning_al.inference.calling import (
-    Around,
-    Forward,
-    ForwardOf,
-    call_with,
-    check_whole,
-    copy_for_model,
-    is_half,
-    unwrapped,
-)
-from lightning_al.inference.memory import default_max_bytes, saved_bytes
+from lightning_al.inference.calling import Around, call_with
+from lightning_al.inference.memory import saved_bytes
 from lightning_al.inference.outputs import batch_size_of
-from lightning_al.inference.precision import at_least_float32
 
 Call = Callable[[Params, Any], Any]
 """The model as a function of its trainable weights: ``call(params, inputs) -> outputs``."""
@@ -37,57 +28,6 @@ BatchScore = Callable[[Tape, Any], Tensor]
 MAX_GROUPS = 128  # more at once brings no speed
 
 _ACTIVATIONS: WeakKeyDictionary[nn.Module, dict[Hashable, int]] = WeakKeyDictionary()
-
-
-class ScoredModel(NamedTuple):
-    """A model prepared for scoring, its weights detached and raised to float32."""
-
-    root: nn.Module
-    params: Params
-    fixed: dict[str, Tensor]
-
-    def in_double(self) -> "ScoredModel":
-        """The same in float64, to check by."""
-        named = [*self.root.named_parameters(), *self.root.named_buffers()]
-        values = {**dict(named), **self.params, **self.fixed}
-        double = {name: in_double(t.detach()) for name, t in values.items()}
-        return ScoredModel(self.root, {name: double.pop(name) for name in self.params}, double)
-
-    @property
-    def bytes(self) -> int:
-        """Of the weights."""
-        return sum(p.numel() * p.element_size() for p in self.params.values())
-
-    def budget(self, max_bytes: int | None) -> int:
-        """Return the byte budget, the default one if none is given."""
-        return default_max_bytes(next(iter(self.params.values())).device) if max_bytes is None else max_bytes
-
-    def call(self, weights: Params, group: Any) -> Any:
-        """Run the model on one group under other weights."""
-        group = pytree.tree_map_only(Tensor, copy_for_model, group)
-        return call_with(self.root, {**weights, **self.fixed}, group)
-
-
-def prepare(model: nn.Module, forward: Forward | None) -> ScoredModel:
-    """Check a model and take it apart into what scorers need."""
-    check_whole(model)
-    root = ForwardOf(unwrapped(model), forward)
-    if any(map(nn.parameter.is_lazy, (*root.parameters(), *root.buffers()))):
-        raise ValueError(
-            "The model has lazy layers that have seen no input yet, so that their weights have no shape. Run one batch "
-            "through it before it is scored."
-        )
-    with torch.inference_mode(False):  # float32 copies of half-precision weights must not be inference tensors
-        named, buffers = list(root.named_parameters()), list(root.named_buffers())
-        params = {name: at_least_float32(p.detach()) for name, p in named if p.requires_grad}
-        others = [*((name, p) for name, p in named if not p.requires_grad), *buffers]
-        fixed = {name: at_least_float32(t) for name, t in others} if is_half(root) else {}
-    if not params:
-        raise ValueError(
-            "The model has no trainable parameter (`requires_grad=True`), so there is no gradient to score by. "
-            "Unfreeze some, or use an acquisition that needs logits only."
-        )
-    return ScoredModel(root, params, fixed)
 
 
 class Scorer(ABC):
@@ -150,7 +90,7 @@ class ByTorchFunc(Scorer):
     def _activations(self, inputs: Any, group_size: int) -> int:
         """Return about how many bytes one group keeps for its gradient beside the weights; looked at once a model."""
         known = _ACTIVATIONS.setdefault(self.model.root.model, {})  # type: ignore[arg-type]
-        key = group_size, tuple(map(look_of, pytree.tree_leaves(inputs)))
+        key = group_size, tuple(map(input_key, pytree.tree_leaves(inputs)))
         if key not in known:
             with torch.random.fork_rng(), saved_bytes(self.model.params.values()) as saved:
                 OneAfterAnother(self.model, self.score)(slice_of(inputs, 0, group_size), group_size)
@@ -172,11 +112,6 @@ class ByTorchFunc(Scorer):
     def instead(self, error: Exception) -> str:
         """Say what is done where ``torch.func`` fails."""
         return f"torch.func cannot vectorize this model ({error}); scoring one group at a time."
-
-
-def in_double(tensor: Tensor) -> Tensor:
-    """Return floating-point numbers in float64, anything else as it is."""
-    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def slice_of(inputs: Any, start: int, stop: int, shape: tuple[int, ...] = (-1,)) -> Any:

@@ -12,22 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-
-class NoRule(Exception):
-    """The fast engine does not know how to go on; the slow one must."""
-
-
-class UsedElsewhere(NoRule):
-    """Parameters that were taken for layers' own have a part in something else.
-
-    Args:
-        what: The operation.
-        names: Of the parameters.
-    """
-
-    def __init__(self, what: str, names: frozenset[str]) -> None:
-        super().__init__(f"`{what}` of {', '.join(sorted(names))} outside of a layer's call")
-        self.names = names
+from lightning_al.gradients.errors import NoRule, UsedElsewhere
 
 
 class Functions(Protocol):
@@ -165,8 +150,8 @@ def _on_copies(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return func(*own_args, **own_kwargs)
 
     loose = [a for a in leaves if isinstance(a, LooseParameter)]
-    found = torch.vmap(one)(*[a.copies for a in loose])
-    return pytree.tree_map_only(Tensor, lambda t: LooseParameter(t, loose[0].functions), found)
+    outputs = torch.vmap(one)(*[a.copies for a in loose])
+    return pytree.tree_map_only(Tensor, lambda t: LooseParameter(t, loose[0].functions), outputs)
 
 
 def _elementwise(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -192,19 +177,19 @@ def aligned(loose: LooseParameter, x: Tensor) -> Tensor:
 
 def _to_rows(func: Callable[..., Any], loose: LooseParameter, *sizes: Any) -> Tensor:
     """``expand`` and ``repeat`` over the batch: of a leading dimension of 1, or a new one."""
-    wanted = list(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else list(sizes)
+    shape = list(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else list(sizes)
     if isinstance(sizes[0], Tensor):
-        wanted = list(sizes[0].shape)
+        shape = list(sizes[0].shape)
     copies, units = loose.copies, len(loose.copies)
-    if len(wanted) == loose.ndim and loose.shape[0] == 1:
+    if len(shape) == loose.ndim and loose.shape[0] == 1:
         copies = copies.squeeze(1)
-    elif len(wanted) != loose.ndim + 1:
-        raise NoRule(f"{tuple(loose.shape)} expanded to {tuple(wanted)}")
-    if wanted[0] < 1 or wanted[0] % units:
-        raise NoRule(f"{tuple(loose.shape)} expanded to {wanted[0]} rows for {units} units")
+    elif len(shape) != loose.ndim + 1:
+        raise NoRule(f"{tuple(loose.shape)} expanded to {tuple(shape)}")
+    if shape[0] < 1 or shape[0] % units:
+        raise NoRule(f"{tuple(loose.shape)} expanded to {shape[0]} rows for {units} units")
     repeats = _name_of(func) in ("repeat", "tile")
-    rest = copies.repeat(1, *wanted[1:]) if repeats else copies.expand(units, *wanted[1:])
-    return rest.repeat_interleave(wanted[0] // units, 0)
+    rest = copies.repeat(1, *shape[1:]) if repeats else copies.expand(units, *shape[1:])
+    return rest.repeat_interleave(shape[0] // units, 0)
 
 
 def _matmul(func: Callable[..., Any], x: Tensor, loose: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The state in which models are scored: ``eval()``, full precision, and nothing left behind."""
+"""Calling a model with other weights than its own, and with copies of its inputs."""
 
 import sys
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from lightning_al.inference.precision import at_least_float32
 from lightning_al.storage.weights import in_pieces
 
 Forward = Callable[[nn.Module, Any], Any]
+"""``forward(model, inputs)``: how a model is called, where that is not ``model(inputs)``."""
 
 
 def call_with(root: nn.Module, tensors: dict[str, Tensor], *args: Any) -> Any:
@@ -21,15 +22,16 @@ def call_with(root: nn.Module, tensors: dict[str, Tensor], *args: Any) -> Any:
     Wherever a module has one of its tensors, the new one is put, also under its other names. (``functional_call`` by
     itself does not put things back in a module that has two names.)
     """
-    first: dict[int, str] = {}
-    places: dict[str, Tensor] = {}
+    first_names: dict[int, str] = {}
+    replacements: dict[str, Tensor] = {}
     for path, module in root.named_modules():
         for attribute, tensor in (*module._parameters.items(), *module._buffers.items()):
             place = f"{path}.{attribute}" if path else attribute
-            name = first.setdefault(id(tensor), place)
+            name = first_names.setdefault(id(tensor), place)
             if tensor is not None and name in tensors:
-                places[place] = as_parameter(tensors[name]) if attribute in module._parameters else tensors[name]
-    return functional_call(root, places, args, tie_weights=False)
+                is_parameter = attribute in module._parameters
+                replacements[place] = as_parameter(tensors[name]) if is_parameter else tensors[name]
+    return functional_call(root, replacements, args, tie_weights=False)
 
 
 def as_parameter(tensor: Tensor) -> Tensor:
@@ -56,11 +58,11 @@ class ForwardOf(nn.Module):
     def __init__(self, model: nn.Module, forward: Forward | None) -> None:
         super().__init__()
         self.model = model
-        self._call = forward
+        self.call = forward
 
     def forward(self, inputs: Any) -> Any:
         """Call the model."""
-        return self.model(inputs) if self._call is None else self._call(self.model, inputs)
+        return self.model(inputs) if self.call is None else self.call(self.model, inputs)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -74,13 +76,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def is_half(model: nn.Module) -> bool:
-    """Whether some weights are in half precision."""
-    return any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters())
-
-
 def copy_for_model(tensor: Tensor) -> Tensor:
-    """A copy for the model to use as it likes: a forward may work in place, or be run twice.
+    """Return a copy for the model to use as it likes: a forward may work in place, or be run twice.
 
     Inference tensors, which predict loops hand out, could not be saved for backward; half precision is raised.
     """
@@ -88,12 +85,12 @@ def copy_for_model(tensor: Tensor) -> Tensor:
 
 
 def copies_for_model(inputs: Any) -> Any:
-    """:func:`copy_for_model` of every tensor in a pytree."""
+    """Return a pytree with every tensor in it replaced by its :func:`copy_for_model`."""
     return pytree.tree_map_only(Tensor, copy_for_model, inputs)
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """Return copies, on the CPU, of all parameters and buffers by name: a model as :func:`plain_outputs` runs it.
+    """Return copies, on the CPU, of all parameters and buffers by name, for a model to be called with later.
 
     Raises:
         TypeError: If they are sharded over processes (FSDP2, tensor parallelism).

@@ -1,6 +1,10 @@
-"""Layers of a model, by name."""
+"""Layers of a model by name, and the features that are seen at them in a forward pass."""
 
-from torch import nn
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
@@ -11,8 +15,55 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     """
     layers = dict(model.named_modules())
     if not name or name not in layers:
-        import difflib
-
         near = difflib.get_close_matches(name, layers, n=5, cutoff=0.3) or list(layers)[1:6]
         raise ValueError(f"The model has no layer {name!r}. It has, among others: {', '.join(map(repr, near))}.")
     return layers[name]
+
+
+def logits_and_features_of(model: nn.Module, run: Callable[[], Tensor], layer: str | None) -> tuple[Tensor, Tensor]:
+    """Return the logits that ``run`` gives, and what is seen at a layer meanwhile, as (B, D).
+
+    Args:
+        model: The model that ``run`` calls.
+        run: One forward pass, which returns the logits, one row for each sample.
+        layer: The name of a layer, whose output is taken; None: the input of the last ``nn.Linear`` that runs.
+
+    Raises:
+        ValueError: If no such layer runs, or what is seen there has not one row for each sample.
+    """
+    seen: list[Any] = []
+
+    def see_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen[:] = [args[0] if args else kwargs["input"]]  # of several, the last
+
+    def see_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        first = output[0] if isinstance(output, (tuple, list)) and output else output
+        seen[:] = [first.clone() if isinstance(first, Tensor) else first]  # what follows may work in place
+
+    if layer is None:
+        linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+        hooks = [module.register_forward_pre_hook(see_input, with_kwargs=True) for module in linear]
+    else:
+        hooks = [find_layer(model, layer).register_forward_hook(see_output)]
+    try:
+        logits = run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not seen and layer is None:
+        raise ValueError(
+            "No `nn.Linear` runs in the model's forward, so there are no penultimate features. Name a layer "
+            '(`features="backbone.avgpool"`), or give the loop a `task=` whose `features(model, inputs)` returns '
+            "them."
+        )
+    if not seen:
+        raise ValueError(f"The layer {layer!r} does not run in the model's forward, so it has no features.")
+    [features] = seen
+    if not isinstance(features, Tensor) or len(features) != len(logits):
+        what = f"shape {tuple(features.shape)}" if isinstance(features, Tensor) else f"a {type(features).__name__}"
+        raise ValueError(
+            f"Features must be a tensor with one row for each of the {len(logits)} samples, got {what} "
+            f"{'from the last linear layer' if layer is None else f'from {layer!r}'}. Name another layer "
+            '(`features="..."`).'
+        )
+    return logits, features.flatten(1)

@@ -1,4 +1,4 @@
-"""How much memory scoring may take, and what it looks like when there is none left."""
+"""How much memory scoring may take, how much it takes, and which errors say that none is left."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ def default_max_bytes(device: torch.device) -> int:
 
 
 def _available_bytes() -> int | None:
-    """What a process could still get without swapping, where the system says."""
+    """Return what a process could still get without swapping; None where the system does not say."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -40,12 +40,23 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 class SavedBytes:
-    """Counts the memory of tensors that were saved for a backward pass."""
+    """Counts the memory of tensors that are saved for a backward pass.
+
+    Args:
+        apart: Tensors whose memory is not counted.
+
+    Attributes:
+        total: Bytes.
+    """
 
     def __init__(self, apart: Iterable[Tensor]) -> None:
         self.total = 0
         # Kept alive, so that no memory is taken for another's.
         self._seen = {t.untyped_storage().data_ptr(): t for t in apart}
+
+    def forget(self) -> None:
+        """Let go of the tensors that were counted; the total stays."""
+        self._seen.clear()
 
     def add(self, tensor: Tensor) -> Tensor:
         """Count a tensor once, and return it."""
@@ -58,8 +69,8 @@ class SavedBytes:
 
 @contextlib.contextmanager
 def saved_bytes(apart: Iterable[Tensor]) -> Iterator[SavedBytes]:
-    """Count what is saved for backward passes inside, but for the tensors ``apart``."""
+    """Count what is saved for backward passes inside the block, but for the tensors ``apart``."""
     saved = SavedBytes(apart)
     with torch.autograd.graph.saved_tensors_hooks(saved.add, lambda tensor: tensor):
         yield saved
-    saved._seen.clear()
+    saved.forget()

@@ -1,9 +1,16 @@
 """The least precision in which scores, norms and perturbations are computed."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+_HALF = (torch.float16, torch.bfloat16)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Return half-precision tensors as float32, and everything else as it is."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    return tensor.float() if tensor.dtype in _HALF else tensor
+
+
+def is_half(model: nn.Module) -> bool:
+    """Whether some weights are in half precision."""
+    return any(p.dtype in _HALF for p in model.parameters())

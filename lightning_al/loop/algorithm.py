@@ -1,11 +1,12 @@
 """Algorithm 1: fit, evaluate, score, select, label, record."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.distributed.ranks import check_same_on_every_rank
 from lightning_al.loop.fit import fit_round
 from lightning_al.loop.initial import another_initial_set
@@ -16,8 +17,15 @@ from lightning_al.loop.session import Session
 LABELS = "the labels (here a hash of them)"
 
 
-def run(session: Session) -> str:
-    """Go on, round after round, to the campaign's end or until labels are missing; return the loop's status."""
+class Outcome(NamedTuple):
+    """What a launch came to: the loop's status, and what :func:`ask` picked."""
+
+    status: str
+    picked: list[int]
+
+
+def run(session: Session) -> Outcome:
+    """Go on, round after round, to the campaign's end or until labels are missing."""
     campaign, pool = session.campaign, session.pool
     while True:
         if not _collect(session):
@@ -26,11 +34,11 @@ def run(session: Session) -> str:
                 "let the oracle answer, and run again with `resume=True`. The campaign is in "
                 f"{campaign.dirpath}."
             )
-            return "waiting"
+            return Outcome("waiting", [])
         _report(session)  # what a killed process had no time to
         check_same_on_every_rank(campaign.label_digest, LABELS)
         if session.is_over and session.is_fitted:
-            return "finished"
+            return Outcome("finished", [])
         session.call_hooks("on_round_start")
         fit_round(session)
         if not session.is_over:
@@ -39,11 +47,11 @@ def run(session: Session) -> str:
         session.call_hooks("on_round_end")
 
 
-def ask(session: Session, k: int | None) -> tuple[list[int], str]:
-    """Return what to label next, and the loop's status."""
+def ask(session: Session, k: int | None) -> Outcome:
+    """Pick what to label next."""
     pool = session.pool
     check_same_on_every_rank(session.campaign.label_digest, LABELS)
-    already_asked = not session.asked_now and len(pool.pending) > 0
+    already_asked = not session.asked_initial_set and len(pool.pending) > 0
     if len(pool.labelled) == 0:  # only an initial set can be pending; later ones wait for `tell`
         _collect(session)
     _report(session)
@@ -53,22 +61,22 @@ def ask(session: Session, k: int | None) -> tuple[list[int], str]:
                 "Nothing is labelled yet: `tell` the labels of the initial samples first. Pending: "
                 f"{_few(pool.pending)} ({len(pool.pending)} in all, in `loop.pool.pending`)."
             )
-        return pool.pending.tolist(), "waiting"
-    _check_question(session, k)
+        return Outcome("waiting", pool.pending.tolist())
+    _check_k(session, k)
     if session.is_over:
         rank_zero_info("The campaign is over: the rounds, the budget or the pool are used up, or `stop` says so.")
-        # What is declined still frees its part of the budget.
-        return [], "waiting" if len(pool.pending) > 0 else "finished"
+        # What is skipped still frees its part of the budget.
+        return Outcome("waiting" if len(pool.pending) > 0 else "finished", [])
     session.call_hooks("on_round_start")
     fit_round(session)
     over = session.is_over  # `stop` may say so only now
     picked = [] if over else query(session, session.settings.query_size if k is None else k)
     _report(session)
     session.call_hooks("on_round_end")
-    return picked, "finished" if over else "waiting"
+    return Outcome("finished" if over else "waiting", picked)
 
 
-def _check_question(session: Session, k: int | None) -> None:
+def _check_k(session: Session, k: int | None) -> None:
     left = len(session.pool.unlabelled)
     covered = session.budget.count(session.pool.unlabelled)
     limits = {"pool": left, "sub-pool": min(session.settings.subpool_size or left, left), "budget": covered}
@@ -78,14 +86,14 @@ def _check_question(session: Session, k: int | None) -> None:
 
 
 def _collect(session: Session) -> bool:
-    """Ask the oracle for what is pending and put its answers on disk. Whether nothing is pending any more."""
+    """Ask the oracle for what is pending and put its answers on disk; return whether nothing is pending any more."""
     project, campaign, pool = session.project, session.campaign, session.pool
     while True:
         if len(pool.pending) == 0:
             if len(pool.labelled) > 0:
                 return True
-            # The annotator declined all of the initial set.
-            campaign.record("asked", functools.partial(dict, another_initial_set(session)))
+            question = another_initial_set(session)  # the annotator skipped all of it
+            campaign.record("asked", functools.partial(question.event, INITIAL_ROUND))
         collect_answers(campaign, project.oracle, project.task, project.data.key)
         if len(pool.pending) > 0:
             return False

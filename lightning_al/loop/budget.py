@@ -1,7 +1,7 @@
 """What the budget still covers, where labels have prices. What is asked for and not yet answered counts as spent."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -35,10 +35,9 @@ class Budget:
             return len(indices)
         return int(self._covered(costs(self.oracle, indices).sort().values.cumsum(0)).sum())
 
-    def first(self, picked: dict[str, Any]) -> dict[str, Any]:
-        """Return the first of what was picked, best first, as many as are covered together."""
-        count = int(self._covered(costs(self.oracle, picked["indices"]).cumsum(0)).sum())
-        return {**picked, **{name: picked[name][:count] for name in ("indices", "keys", "scores")}}
+    def count_in_order(self, indices: Sequence[int]) -> int:
+        """Return how many of dataset ``indices``, from the first on, are covered together."""
+        return int(self._covered(costs(self.oracle, indices).cumsum(0)).sum())
 
     def _covered(self, spent: Tensor) -> Tensor:
         if self.limit is None:

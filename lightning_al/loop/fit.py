@@ -10,10 +10,11 @@ import torch
 
 from lightning_al import _compat
 from lightning_al.campaign.campaign import Campaign
-from lightning_al.campaign.states import INITIAL_WEIGHTS, state_file
+from lightning_al.campaign.events import Event
+from lightning_al.campaign.states import INITIAL_WEIGHTS, RESUME, State, state_file
 from lightning_al.checks import first_line
-from lightning_al.fitting.hooks import MARK
 from lightning_al.fitting.repeated import RepeatedFit
+from lightning_al.fitting.round_callback import MARK
 from lightning_al.loop.project import Project
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
@@ -24,31 +25,14 @@ log = logging.getLogger(__name__)
 
 def fit_round(session: Session) -> None:
     """Fit on what is labelled and evaluate, unless that is done; then weights and metrics are on disk."""
-    if session.is_fitted and session.fitted_now:
+    if session.is_fitted and session.has_fitted_weights:
         return
-    project, campaign, settings, fits = session.project, session.campaign, session.settings, session.fits
-    trainer, model = project.trainer, project.model
-    number, digest = campaign.next_round, campaign.label_digest
-    project.data.check_training(len(session.pool.labelled))
-    started = fits.round_checkpoint(number)
-    mark = fits.mark(number, digest)
+    campaign, fit = session.campaign, session.campaign.next_fit
+    session.project.data.check_training(len(session.pool.labelled))
     campaign.ranks.first(campaign.check_writable)
-    resume_from = None
-    if not session.fitted_now:  # a killed fit of this round may be gone on with
-        resume_from = campaign.ranks.first(lambda: _usable(started, mark))
-    fit_seconds = fits.fit(number, digest=digest, resume_from=None if resume_from is None else Path(resume_from))
-    if settings.weights == "best":
-        fits.load_best()
-    start = time.perf_counter()
-    evaluate = getattr(trainer, settings.evaluate)
-    results = evaluate(model, datamodule=project.data, verbose=False)
-    metrics = {name: float(value) for result in results for name, value in result.items()}
-    seconds = {"fit": fit_seconds, "evaluate": time.perf_counter() - start}
-    # Weights first: the event says that they are there.
-    state = {"state_dict": whole(model.state_dict()), "optimizer_states": fits.optimizer_states}
-    state["scaler_state"] = fits.scaler_state
-    fit = {"round": number, "digest": digest}
-    campaign.ranks.first(lambda: campaign.save_state(state_file("weights", fit), state))
+    fit_seconds = _fit(session, fit)
+    metrics, evaluate_seconds = _evaluate(session)
+    _save_weights(session, fit)  # first: the event says that they are there
     campaign.record(
         "fitted",
         lambda: {
@@ -56,15 +40,48 @@ def fit_round(session: Session) -> None:
             "labelled": len(session.pool.labelled),
             "spent": session.pool.spent,
             "metrics": metrics,
-            "seconds": seconds,
-            "steps": _compat.steps(trainer),
+            "seconds": {"fit": fit_seconds, "evaluate": evaluate_seconds},
+            "steps": _compat.steps(session.project.trainer),
         },
     )
-    campaign.remove_old_states()
-    session.fitted_now = True
+    campaign.states.remove_old(campaign.fits, campaign.next_fit)
+    session.has_fitted_weights = True
 
 
-def _usable(checkpoint: Path, mark: dict[str, Any]) -> str | None:
+def _fit(session: Session, fit: Event) -> float:
+    """Train, going on with a fit of these labels that was killed; return the seconds it took."""
+    fits, number, digest = session.fits, fit["round"], fit["digest"]
+    checkpoint, mark = fits.round_folder(number) / RESUME, {"round": number, "labels": digest}
+    resume_from: Path | None = None
+    if not session.has_fitted_weights:
+        resume_from = session.campaign.ranks.first(lambda: _usable(checkpoint, mark))
+    seconds = fits.fit(number, checkpoint=checkpoint, mark=mark, resume_from=resume_from)
+    if session.settings.weights == "best":
+        fits.load_best()
+    return seconds
+
+
+def _evaluate(session: Session) -> tuple[dict[str, float], float]:
+    """Return the metrics of the model as it is, and the seconds it took."""
+    project = session.project
+    evaluate = getattr(project.trainer, session.settings.evaluate)
+    start = time.perf_counter()
+    results = evaluate(project.model, datamodule=project.data, verbose=False)
+    metrics = {name: float(value) for result in results for name, value in result.items()}
+    return metrics, time.perf_counter() - start
+
+
+def _save_weights(session: Session, fit: Event) -> None:
+    fits, states = session.fits, session.campaign.states
+    state = {
+        "state_dict": whole(session.project.model.state_dict()),
+        "optimizer_states": fits.optimizer_states,
+        "scaler_state": fits.scaler_state,
+    }
+    session.campaign.ranks.first(lambda: states.save(state_file("weights", fit), state))
+
+
+def _usable(checkpoint: Path, mark: dict[str, Any]) -> Path | None:
     """Return the checkpoint of a killed round if it is of these labels and loads without running code."""
     if not checkpoint.is_file():
         return None
@@ -75,56 +92,63 @@ def _usable(checkpoint: Path, mark: dict[str, Any]) -> str | None:
     except Exception as error:
         log.warning("%s cannot be used (%s); round %d starts over.", checkpoint, error, mark["round"])
         return None
-    return str(checkpoint)
+    return checkpoint
 
 
 def begin_fits(
-    project: Project, settings: Settings, campaign: Campaign, fits: RepeatedFit | None
-) -> tuple[RepeatedFit, bool]:
-    """Prepare the repeated fits, and give a resumed campaign the weights and counters it had.
+    project: Project, settings: Settings, campaign: Campaign, *, earlier: RepeatedFit | None = None
+) -> RepeatedFit:
+    """Prepare the repeated fits, and give the Trainer of a resumed campaign the counters it had.
 
     Args:
         project: Its model, datamodule and Trainer.
         settings: The loop's.
         campaign: The open campaign.
-        fits: Those of an earlier call, if any; kept if they are of the same Trainer and model.
+        earlier: Those of an earlier launch; kept if they are of the same Trainer and model.
+    """
+    trainer, model = project.trainer, project.model
+    if earlier is not None and earlier.trainer is trainer and earlier.model is model:
+        return earlier
+    counters = (campaign.last_fit or {}).get("steps")
+    fits = RepeatedFit(trainer, model, project.data, reset=settings.reset, seed=settings.seed, dirpath=campaign.dirpath)
+    if counters is not None and _compat.steps(trainer)["optimizer"] == 0:
+        _compat.restore_steps(trainer, counters, automatic=model.automatic_optimization)
+    return fits
+
+
+def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
+    """Give the model the weights that the campaign's next round starts from.
 
     Returns:
-        The fits, and whether the model has the weights of the campaign's last fit.
+        Whether they are those of its last fit.
 
     Raises:
         FileNotFoundError: If the weights are gone that the next round must start from.
     """
-    trainer, model, data = project.trainer, project.model, project.data
-    if fits is None or fits.trainer is not trainer or fits.model is not model:
-        fits = RepeatedFit(trainer, model, data, reset=settings.reset, seed=settings.seed, dirpath=campaign.dirpath)
-        counters = (campaign.last_fit or {}).get("steps")
-        if counters is not None and _compat.steps(trainer)["optimizer"] == 0:
-            _compat.restore_steps(trainer, counters, automatic=model.automatic_optimization)
-
-    campaign.ranks.first(campaign.remove_old_states)
-    initial = campaign.shared_state(INITIAL_WEIGHTS)
+    states = campaign.states
+    campaign.ranks.first(lambda: states.remove_old(campaign.fits, campaign.next_fit))
+    initial = states.shared(INITIAL_WEIGHTS)
     if initial is None:
         raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")
-    put_weights(model, initial, campaign.dirpath / INITIAL_WEIGHTS)
+    put_weights(fits.model, initial, campaign.dirpath / INITIAL_WEIGHTS)
     fits.initial = initial["state_dict"]
     if campaign.last_fit is None:
-        return fits, False
+        return False
     name = state_file("weights", campaign.last_fit)
-    last = campaign.shared_state(name)
+    last = states.shared(name)
     if last is None:
-        if settings.reset in ("warm", "continue"):
+        if fits.reset in ("warm", "continue"):
             raise FileNotFoundError(
-                f"{campaign.dirpath / name} is missing, and `reset={settings.reset!r}` goes on from these weights."
+                f"{campaign.dirpath / name} is missing, and `reset={fits.reset!r}` goes on from these weights."
             )
-        return fits, False
-    put_weights(model, last, campaign.dirpath / name)
+        return False
+    put_weights(fits.model, last, campaign.dirpath / name)
     fits.optimizer_states = last.get("optimizer_states")
     fits.scaler_state = last.get("scaler_state")
-    return fits, True
+    return True
 
 
-def put_weights(model: pl.LightningModule, state: dict[str, Any], file: Path) -> None:
+def put_weights(model: pl.LightningModule, state: State, file: Path) -> None:
     """Load weights of the campaign, or say that they are another model's and leave the model as it was."""
     before = whole_copy(model.state_dict())
     try:

@@ -8,12 +8,11 @@ import torch
 from torch.utils.data import Dataset
 
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.data.pool import Pool
-from lightning_al.distributed.randomness import generator
+from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.loop.project import Project
-from lightning_al.loop.query import _pick
+from lightning_al.loop.query import Question, pick_scored
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
 from lightning_al.oracle.answers import sort_answers
@@ -35,7 +34,7 @@ def choose_initial(
         seed: The campaign's seed.
 
     Raises:
-        IndexError: If a given index is outside the data set.
+        IndexError: If a given index is outside the dataset.
         ValueError: If a given index is repeated.
     """
     if not isinstance(initial, int):
@@ -58,7 +57,7 @@ def choose_initial(
 
 
 def _all_labels(dataset: Dataset, task: Task) -> list[object]:
-    """Read every label, through the list that torchvision's data sets keep where there is one."""
+    """Read every label, through the list that torchvision's datasets keep where there is one."""
     n = len(dataset)  # type: ignore[arg-type]
     targets = getattr(dataset, "targets", None)
     if targets is not None and len(targets) == n:
@@ -66,37 +65,59 @@ def _all_labels(dataset: Dataset, task: Task) -> list[object]:
     return [task.encode_label(task.targets(dataset[i])) for i in range(n)]
 
 
-def another_initial_set(session: Session) -> dict[str, Any]:
-    """Return the question for as many other samples, where all of the initial ones were declined.
+def choose(project: Project, settings: Settings, ranks: Ranks) -> list[int]:
+    """Return the initial set, the same on every rank."""
+    task, dataset, method = project.task, project.data.train_set, settings.initial_by
+    pool = Pool(len(dataset))  # type: ignore[arg-type]
+    if isinstance(method, Acquisition):
+        return _pick_initial(method, project, settings, ranks, pool, ("initial",)).indices
+    return ranks.first(lambda: choose_initial(settings.initial, method, pool, dataset, task, seed=settings.seed))
+
+
+def question_of(project: Project, indices: list[int]) -> Question:
+    """Return the question for an initial set that was not scored."""
+    return Question(indices, keys=[project.data.key(i) for i in indices], scores=[], seconds={})
+
+
+def another_initial_set(session: Session) -> Question:
+    """Return the question for as many other samples, where all of the initial ones were skipped.
 
     Chosen by ``initial_by`` if that is an acquisition, else drawn at random. The same on every rank.
 
     Raises:
         RuntimeError: If there are no others.
     """
-    pool, settings = session.pool, session.settings
+    pool, project, settings = session.pool, session.project, session.settings
     purpose = ("initial", len(pool.skipped))
-    count = settings.initial if isinstance(settings.initial, int) else len(settings.initial)
-    indices = pool.candidates(count, generator=generator(settings.seed, *purpose)).tolist()
-    if not indices:
-        raise RuntimeError(f"All {len(pool)} samples were declined, so there is nothing to train on.")
+    if len(pool.unlabelled) == 0:
+        raise RuntimeError(f"All {len(pool)} samples were skipped, so there is nothing to train on.")
     if isinstance(settings.initial_by, Acquisition):
-        return {"round": INITIAL_ROUND, **pick_initial(session.project, settings, pool, count, *purpose)}
-    keys = [session.project.data.key(i) for i in indices]
-    return {"round": INITIAL_ROUND, "indices": indices, "keys": keys, "scores": [], "seconds": {}}
+        return _pick_initial(settings.initial_by, project, settings, session.campaign.ranks, pool, purpose)
+    indices = pool.candidates(settings.initial_count, generator=generator(settings.seed, *purpose)).tolist()
+    return question_of(project, indices)
 
 
-def choose(project: Project, settings: Settings, ranks: Ranks, size: int) -> list[int]:
-    """Return the initial set, the same on every rank."""
-    data, task = project.data, project.task
-    chooser = settings.initial_by
-    if not isinstance(chooser, Acquisition):
-        dataset = data.train_set
-        return ranks.first(
-            lambda: choose_initial(settings.initial, chooser, Pool(size), dataset, task, seed=settings.seed),
+def _pick_initial(
+    chooser: Acquisition, project: Project, settings: Settings, ranks: Ranks, pool: Pool, purpose: tuple[int | str, ...]
+) -> Question:
+    """Let an acquisition choose from what is unlabelled in ``pool``; ``purpose`` says what it draws for."""
+    chooser.bind(project.task, project.oracle)
+    try:
+        chooser.check_pool(len(pool))
+        candidates = pool.candidates(generator=generator(settings.seed, *purpose))
+        return pick_scored(
+            project,
+            ranks,
+            chooser,
+            candidates,
+            min(settings.initial_count, len(candidates)),
+            labelled=pool.labelled,
+            seed=derive_seed(settings.seed, 0, "score"),
+            draws=generator(settings.seed, *purpose, "select"),
         )
-    assert isinstance(settings.initial, int)
-    return list(pick_initial(project, settings, Pool(size), settings.initial, "initial")["indices"])
+    finally:
+        if chooser not in project.trainer.callbacks:  # one may do both
+            chooser.unbind()
 
 
 def initial_labels(project: Project, initial: list[int]) -> dict[int, Any]:
@@ -105,7 +126,7 @@ def initial_labels(project: Project, initial: list[int]) -> dict[int, Any]:
     samples = {i: dataset[i] for i in initial}
     answers = sort_answers({i: task.targets(sample) for i, sample in samples.items()}, task)
     answers.check()
-    for index, value in list(answers.told.items())[:1]:
+    for index, value in list(answers.labels.items())[:1]:
         task.with_label(samples[index], task.decode_label(value))
     batch = project.data.collate([samples[i] for i in initial[:2]])
     try:
@@ -115,19 +136,4 @@ def initial_labels(project: Project, initial: list[int]) -> dict[int, Any]:
             f"The train loader's `collate_fn` makes batches in which the {type(task).__name__} finds no inputs or no "
             f"targets: {error}"
         ) from None
-    return {index: task.decode_label(value) for index, value in answers.told.items()}
-
-
-def pick_initial(project: Project, settings: Settings, pool: Pool, k: int, *purpose: int | str) -> dict[str, Any]:
-    """Let ``initial_by``, an acquisition, choose ``k`` samples that are unlabelled in ``pool``; see :func:`pick`."""
-    chooser = settings.initial_by
-    assert isinstance(chooser, Acquisition)
-    chooser.bind(project.task, project.oracle)
-    try:
-        chooser.check_pool(len(pool))
-        candidates = pool.candidates(generator=generator(settings.seed, *purpose))
-        k = min(k, len(candidates))
-        return _pick(project, chooser, candidates, k, seed=settings.seed, purpose=(*purpose, "select"))
-    finally:
-        if chooser not in project.trainer.callbacks:  # one may do both
-            chooser.unbind()
+    return {index: task.decode_label(value) for index, value in answers.labels.items()}

@@ -9,29 +9,27 @@ from lightning_al.oracle.base import Oracle, costs
 from lightning_al.tasks.base import Task
 
 KeyOf = Callable[[int], str | None]
+"""Gives the key of a dataset index, or None where it is not known."""
 
 
 def write_answers(
-    campaign: Campaign, answers: Answers, annotator: str, key_of: KeyOf, oracle: Oracle | None = None
+    campaign: Campaign, answers: Answers, *, annotator: str, key_of: KeyOf, oracle: Oracle
 ) -> list[Event]:
-    """Put answers on disk, then take note of them.
+    """Put answers on disk, then take note of them, and return their events.
 
     Args:
         campaign: The open campaign.
         answers: What was said.
         annotator: By whom.
-        key_of: The key of a dataset index, or None where it is not known.
-        oracle: Has the prices of labels; default 1 each.
-
-    Returns:
-        The events.
+        key_of: For samples that were never asked for.
+        oracle: Has the prices of labels.
     """
     events = []
-    if answers.told:
-        keys = [campaign.keys.get(i) or key_of(i) for i in answers.told]
-        labels = list(answers.told.values())
-        fields = {"indices": list(answers.told), "keys": keys, "labels": labels, "annotator": annotator}
-        prices = [1.0] * len(labels) if oracle is None else costs(oracle, list(answers.told)).tolist()
+    if answers.labels:
+        indices, labels = list(answers.labels), list(answers.labels.values())
+        keys = [campaign.keys.get(i) or key_of(i) for i in indices]
+        fields = {"indices": indices, "keys": keys, "labels": labels, "annotator": annotator}
+        prices = costs(oracle, indices).tolist()
         if any(price != 1 for price in prices):
             fields["costs"] = prices
         events.append(campaign.write("answered", **fields))
@@ -50,22 +48,26 @@ def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, key_of: KeyO
         OSError: If the campaign's folder cannot be written to; nobody is asked then.
     """
 
-    def collect() -> list[Event]:
+    def ask_and_write() -> list[Event]:
         campaign.check_writable()
-        oracle.request(campaign.pool.pending.tolist())
-        found = oracle.poll()
-        if not isinstance(found, dict):
-            raise TypeError(
-                f"`{type(oracle).__name__}.poll` must return a dict of labels by dataset index (empty while there are "
-                f"none), got {type(found).__name__}."
-            )
-        indices = campaign.pool.check(list(found))
-        answers = sort_answers(dict(zip(indices, found.values(), strict=True)), task)
-        events = write_answers(campaign, answers, oracle.annotator, key_of, oracle)
+        answers = _answers(campaign, oracle, task)
+        events = write_answers(campaign, answers, annotator=oracle.annotator, key_of=key_of, oracle=oracle)
         answers.check()
         return events
 
-    events = campaign.ranks.first(collect)
+    events = campaign.ranks.first(ask_and_write)
     if not campaign.ranks.is_first:
         for event in events:
             campaign.apply(event)
+
+
+def _answers(campaign: Campaign, oracle: Oracle, task: Task) -> Answers:
+    oracle.request(campaign.pool.pending.tolist())
+    answers = oracle.poll()
+    if not isinstance(answers, dict):
+        raise TypeError(
+            f"`{type(oracle).__name__}.poll` must return a dict of labels by dataset index (empty while there are "
+            f"none), got {type(answers).__name__}."
+        )
+    indices = campaign.pool.check(list(answers))
+    return sort_answers(dict(zip(indices, answers.values(), strict=True)), task)

@@ -1,39 +1,38 @@
-"""The active-learning loop: fit, evaluate, score, select, label, record."""
+"""The public face of the package: a loop that runs a campaign, asks, and is told."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.results import RoundResult
-from lightning_al.campaign.states import RETURNED
+from lightning_al.checks import Findings, check_count
 from lightning_al.data.datamodule import ActiveDataModule
-from lightning_al.data.loaders import ModuleLoaders
 from lightning_al.data.pool import Indices, Pool
-from lightning_al.distributed.ranks import end_process_group
 from lightning_al.fitting.hooks import call_round_hook
 from lightning_al.fitting.reset import Reset
 from lightning_al.fitting.setup_guard import weights_kept_in_setup
 from lightning_al.loop import algorithm
-from lightning_al.loop.fit import begin_fits
+from lightning_al.loop.copies import hand_back, take_back
+from lightning_al.loop.fit import begin_fits, restore_weights
 from lightning_al.loop.label import write_answers
 from lightning_al.loop.opening import open_campaign
-from lightning_al.loop.project import Project, check_project
+from lightning_al.loop.project import Project, check_model, datamodule_of
 from lightning_al.loop.session import Session
-from lightning_al.loop.settings import Settings, check_options
+from lightning_al.loop.settings import Option, Settings, Stop, check_dirpath
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import DatasetOracle
-from lightning_al.storage.weights import load_weights
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.classification import ClassificationTask
+
+Steps = Callable[[Session], algorithm.Outcome]
 
 
 class ActiveLearningLoop:
@@ -61,7 +60,7 @@ class ActiveLearningLoop:
         reset: What rounds after the first start from: ``"initial"``, the same initial weights; ``"warm"``, the
             weights as they are, with a fresh optimizer; ``"continue"``, weights and optimizer state; ``"fresh"``, new
             random weights through ``reset_parameters``; or a function of the model.
-        oracle: Where labels come from. Default: the data set's own hidden labels.
+        oracle: Where labels come from. Default: the dataset's own hidden labels.
         task: What a batch means. Default: :class:`~lightning_al.tasks.ClassificationTask`.
         evaluate: Where ``metrics`` come from: ``"validate"`` or ``"test"``.
         weights: Which weights of a fit are scored and reported: ``"last"``, or ``"best"`` of its ``ModelCheckpoint``.
@@ -89,6 +88,19 @@ class ActiveLearningLoop:
         [6, 9, 12]
     """
 
+    query_size = Option[int]()
+    initial = Option[int | Sequence[int]]()
+    initial_by = Option[str | Acquisition]()
+    rounds = Option[int | None]()
+    budget = Option[float | None]()
+    stop = Option[Stop | None]()
+    subpool_size = Option[int | None]()
+    reset = Option[Reset]()
+    oracle = Option[Oracle]()
+    evaluate = Option[str]()
+    weights = Option[str]()
+    seed = Option[int]()
+
     def __init__(
         self,
         model: pl.LightningModule,
@@ -99,7 +111,7 @@ class ActiveLearningLoop:
         initial_by: str | Acquisition = "random",
         rounds: int | None = None,
         budget: float | None = None,
-        stop: Callable[[list[RoundResult]], bool] | None = None,
+        stop: Stop | None = None,
         subpool_size: int | None = None,
         reset: Reset = "initial",
         oracle: Oracle | None = None,
@@ -111,49 +123,38 @@ class ActiveLearningLoop:
         seed: int = 0,
         dirpath: str | Path | None = None,
     ) -> None:
-        if datamodule is None and isinstance(model, pl.LightningModule):
-            datamodule = ModuleLoaders(model)
-        self.options = check_options(
-            model,
-            datamodule,
-            query_size=query_size,
-            initial=initial,
-            initial_by=initial_by,
-            rounds=rounds,
-            budget=budget,
-            stop=stop,
-            subpool_size=subpool_size,
-            reset=reset,
-            oracle=oracle,
-            task=task,
-            evaluate=evaluate,
-            weights=weights,
-            seed=seed,
-            pool=pool,
-            pool_batch_size=pool_batch_size,
-            dirpath=dirpath,
-        )
-        assert datamodule is not None
+        task = ClassificationTask() if task is None else task
+        with Findings() as findings:
+            model_is_right = findings.of(check_model, model)
+            findings.of(check_dirpath, dirpath)
+            with findings.of_block():
+                self.settings = Settings(
+                    query_size=query_size,
+                    initial=initial,
+                    initial_by=initial_by,
+                    rounds=rounds,
+                    budget=budget,
+                    stop=stop,
+                    subpool_size=subpool_size,
+                    reset=reset,
+                    oracle=DatasetOracle() if oracle is None else oracle,
+                    task=task,
+                    evaluate=evaluate,
+                    weights=weights,
+                    seed=seed,
+                )
+            if model_is_right or datamodule is not None:
+                with findings.of_block():
+                    self.datamodule = ActiveDataModule(
+                        datamodule_of(model, datamodule),
+                        task=task,
+                        pool_source=pool,
+                        pool_batch_size=pool_batch_size,
+                    )
         self.model = model
-        self.query_size = query_size
-        self.initial = initial
-        self.initial_by = initial_by
-        self.rounds = rounds
-        self.budget = budget
-        self.stop = stop
-        self.subpool_size = subpool_size
-        self.reset = reset
-        self.task = task if task is not None else ClassificationTask()
-        self.oracle = oracle if oracle is not None else DatasetOracle()
-        self.evaluate = evaluate
-        self.weights = weights
-        self.seed = seed
         self.dirpath = None if dirpath is None else Path(dirpath)
-        self.datamodule = ActiveDataModule(
-            datamodule, task=self.task, pool_source=pool, pool_batch_size=pool_batch_size
-        )
-        self.campaign: Campaign | None = None
         self.status = "new"
+        self.campaign: Campaign | None = None
         self.session: Session | None = None
 
     # -- public ----------------------------------------------------------------------------------------------------
@@ -162,6 +163,11 @@ class ActiveLearningLoop:
     def history(self) -> list[RoundResult]:
         """What each round yielded so far."""
         return self.campaign.rounds if self.campaign is not None else []
+
+    @property
+    def task(self) -> Task:
+        """What a batch means."""
+        return self.settings.task
 
     @property
     def pool(self) -> Pool:
@@ -188,7 +194,7 @@ class ActiveLearningLoop:
         """
         if resume and self.dirpath is None:
             raise ValueError("`resume=True` needs `dirpath=`: without it every run begins a folder of its own.")
-        self._launch(trainer, "run", resume or self.campaign is not None, None)
+        self._launch(trainer, algorithm.run, resume=resume or self.campaign is not None)
         return self.history
 
     def ask(self, trainer: pl.Trainer, k: int | None = None) -> list[int]:
@@ -202,22 +208,21 @@ class ActiveLearningLoop:
             k: How many; default ``query_size``.
 
         Returns:
-            Distinct, unlabelled indices of the training data set, never handed out before: fewer than ``k`` where the
+            Distinct, unlabelled indices of the training dataset, never handed out before: fewer than ``k`` where the
             budget does not cover the best ``k`` together, none once the campaign is over.
 
         Raises:
             RuntimeError: If nothing is labelled yet and the initial set was handed out already.
-            ValueError: If ``k`` is more than the pool, the sub-pool or the budget has left.
+            TypeError: If ``k`` is no integer.
+            ValueError: If ``k`` is less than 1, or more than the pool, the sub-pool or the budget has left.
         """
-        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
-            raise ValueError(f"`k` must be an integer of at least 1, got {k!r}.")
-        picked: list[int] = self._launch(trainer, "ask", True, k)
-        return picked
+        check_count("k", k, optional=True)
+        return self._launch(trainer, functools.partial(algorithm.ask, k=k), resume=True).picked
 
     def tell(self, indices: Indices, labels: Iterable[Any]) -> None:
         """Take labels for dataset indices; they are on disk when this returns.
 
-        Labels that nobody asked for are welcome; a repeated one replaces the old. ``SKIP`` declines a sample.
+        Labels that nobody asked for are welcome; a repeated one replaces the old. ``SKIP``: it is not to be labelled.
 
         Args:
             indices: Distinct dataset indices.
@@ -227,116 +232,89 @@ class ActiveLearningLoop:
             RuntimeError: Before the campaign was opened, where its folder is not known yet.
             TypeError: If a label is not of the task's kind; none is taken then.
             ValueError: If the lengths differ, an index is repeated, or ``SKIP`` is told of a labelled sample.
-            IndexError: If an index is outside the data set.
+            IndexError: If an index is outside the dataset.
         """
-        if self.campaign is None:
-            if self.dirpath is None or not Campaign.exists(self.dirpath):
-                raise RuntimeError(
-                    "`tell` needs a campaign that was opened by `ask` or `run`, or a `dirpath=` that holds one, got "
-                    f"dirpath={str(self.dirpath)!r}."
-                )
-            writes = rank_zero_only.rank == 0
-            self._take(Campaign(self.dirpath, Campaign.read_events(self.dirpath), writes=writes))
-        assert self.campaign is not None
-        values = self.pool.check(indices)
+        campaign = self._campaign_to_tell()
+        units = campaign.pool.check(indices)
         if not isinstance(labels, Iterable):
             raise TypeError(f"Expected a list of labels, one for each index, got {labels!r}.")
-        told = list(labels)
-        if len(values) != len(told):
-            raise ValueError(f"`tell` got {len(values)} indices and {len(told)} labels.")
-        answers = sort_answers(dict(zip(values, told, strict=True)), self.task)
+        values = list(labels)
+        if len(units) != len(values):
+            raise ValueError(f"`tell` got {len(units)} indices and {len(values)} labels.")
+        answers = sort_answers(dict(zip(units, values, strict=True)), self.task)
         answers.check()
-        labelled = [i for i in answers.skipped if self.pool.is_labelled(i)]
+        labelled = [i for i in answers.skipped if campaign.pool.is_labelled(i)]
         if labelled:
             raise ValueError(f"`SKIP` cannot take back a label that was told: {labelled[:10]}. Tell another label.")
-        write_answers(self.campaign, answers, "tell", self.datamodule.key, self.oracle)
+        write_answers(campaign, answers, annotator="tell", key_of=self.datamodule.key, oracle=self.oracle)
 
-    @property
-    def settings(self) -> Settings:
-        """The options, as the steps of Algorithm 1 take them."""
-        return Settings(
-            query_size=self.query_size,
-            initial=self.initial,
-            initial_by=self.initial_by,
-            rounds=self.rounds,
-            budget=self.budget,
-            stop=self.stop,
-            subpool_size=self.subpool_size,
-            reset=self.reset,
-            evaluate=self.evaluate,
-            weights=self.weights,
-            seed=self.seed,
-            described=self.options,
-        )
+    def _campaign_to_tell(self) -> Campaign:
+        if self.campaign is not None:
+            return self.campaign
+        if self.dirpath is None or not Campaign.exists(self.dirpath):
+            raise RuntimeError(
+                "`tell` needs a campaign that was opened by `ask` or `run`, or a `dirpath=` that holds one, got "
+                f"dirpath={str(self.dirpath)!r}."
+            )
+        campaign = Campaign.load(self.dirpath)
+        self._take(campaign)
+        return campaign
 
     # -- processes -------------------------------------------------------------------------------------------------
 
-    def _launch(self, trainer: pl.Trainer, what: str, resume: bool, k: int | None) -> Any:
-        """Run the whole campaign inside one launch of the Trainer's processes, and copy back from copies."""
-        acquisition = check_project(trainer, self.model, self.datamodule, self.oracle, self.settings)
+    def _launch(self, trainer: pl.Trainer, steps: Steps, *, resume: bool) -> algorithm.Outcome:
+        """Open the campaign and go some steps inside one launch of the Trainer's processes; copy back from copies."""
+        project = Project.checked(trainer, self.model, self.datamodule, self.settings)
         copies = _compat.launches_copies(trainer)
-        launched = _compat.launch(
-            trainer, self._run_launched, self.model, trainer, acquisition, what, resume, k, copies
-        )
-        if not copies:
-            return launched
-        # A pipe takes 64 KiB at most before the parent reads, and it reads once its children have ended.
-        campaign = Campaign.load(launched)
-        returned = campaign.load_state(RETURNED)
-        assert returned is not None
-        (campaign.dirpath / RETURNED).unlink()
-        load_weights(self.model, returned["state_dict"])
-        self._take(campaign)
-        self.status = returned["status"]
-        return returned["result"]
-
-    def _run_launched(
-        self,
-        model: pl.LightningModule,
-        trainer: pl.Trainer,
-        acquisition: Acquisition,
-        what: str,
-        resume: bool,
-        k: int | None,
-        copies: bool,
-    ) -> Any:
-        """Return what was asked for; from a copy of this process, the campaign's folder, with the rest in a file."""
-        self.model = model
-        _compat.run_in_place(trainer)
-        settings = self.settings
-        project = Project(trainer, model, self.datamodule, self.task, self.oracle, acquisition)
-        kept = self.session.fits if self.session is not None else None
-        result = None
-        stack = contextlib.ExitStack()
-        try:
-            stack.enter_context(weights_kept_in_setup(model))
-            campaign, asked_now = open_campaign(project, settings, self.dirpath, resume=resume)
+        launched = functools.partial(self._go, project, steps, resume=resume, copies=copies)
+        outcome: algorithm.Outcome | str = _compat.launch(trainer, launched, self.model)
+        if isinstance(outcome, str):
+            campaign, outcome = take_back(outcome, self.model)
             self._take(campaign)
-            fits, fitted_now = begin_fits(project, settings, campaign, kept)
-            hooks = functools.partial(call_round_hook, trainer, loop=self)
-            self.session = Session(project, settings, campaign, fits, hooks, fitted_now, asked_now)
-            if what == "ask":
-                result, self.status = algorithm.ask(self.session, k)
-            else:
-                self.status = algorithm.run(self.session)
+        self.status = outcome.status
+        return outcome
+
+    def _go(
+        self, project: Project, steps: Steps, model: pl.LightningModule, *, resume: bool, copies: bool
+    ) -> algorithm.Outcome | str:
+        """Return what the steps came to; from a copy of this process, where that lies."""
+        self.model = model
+        project = replace(project, model=model)
+        trainer = project.trainer
+        _compat.run_in_place(trainer)
+        try:
+            with weights_kept_in_setup(model):
+                session = self._open(project, resume=resume)
+                outcome = steps(session)
         finally:
-            stack.close()
-            acquisition.unbind()
+            project.acquisition.unbind()
             self.datamodule.close()
             if self.session is not None:
                 self.session.fits.release()
         for logger in trainer.loggers:
             logger.save()
-        if not copies:
-            return result
-        state = {"state_dict": model.state_dict(), "status": self.status, "result": result}
-        campaign.save_state(RETURNED, state)
-        # A worker process ends without running what is registered for its exit.
-        trainer.strategy.barrier("end of campaign")
-        end_process_group()
-        return str(campaign.dirpath)
+        return hand_back(session, outcome) if copies else outcome
+
+    def _open(self, project: Project, *, resume: bool) -> Session:
+        """Begin the campaign or read it back, and give the model the weights to go on from."""
+        settings = self.settings
+        campaign, asked_initial_set = open_campaign(project, settings, self.dirpath, resume=resume)
+        self._take(campaign)
+        earlier = None if self.session is None else self.session.fits
+        fits = begin_fits(project, settings, campaign, earlier=earlier)
+        self.session = Session(
+            project=project,
+            settings=settings,
+            campaign=campaign,
+            fits=fits,
+            call_hooks=functools.partial(call_round_hook, project.trainer, loop=self),
+            asked_initial_set=asked_initial_set,
+            has_fitted_weights=restore_weights(campaign, fits),
+        )
+        return self.session
 
     def _take(self, campaign: Campaign) -> None:
+        """Have the datamodule train on what is labelled in this campaign."""
         self.campaign = campaign
         self.dirpath = campaign.dirpath
         self.datamodule.pool = campaign.pool

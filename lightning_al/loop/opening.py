@@ -5,7 +5,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -14,17 +13,18 @@ from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.campaign.results import INITIAL_ROUND
-from lightning_al.campaign.states import INITIAL_WEIGHTS
-from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.campaign.states import INITIAL_WEIGHTS, State
+from lightning_al.checks import Findings
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit
 from lightning_al.fitting.reset import check_redrawable
 from lightning_al.inference.outputs import batch_size_of
-from lightning_al.loop.initial import choose, initial_labels
+from lightning_al.loop.initial import choose, initial_labels, question_of
 from lightning_al.loop.project import Project, check_parameters, check_shapes
+from lightning_al.loop.record import check_same_campaign, describe
 from lightning_al.loop.score import score
-from lightning_al.loop.settings import Settings, check_budget, check_sizes, describe
+from lightning_al.loop.settings import Settings
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.storage.weights import check_plain, whole
 
@@ -41,11 +41,38 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
     Returns:
         The campaign, and whether its initial set was asked for just now; it is not answered.
     """
-    trainer, model, data, task = project.trainer, project.model, project.data, project.task
-    oracle, acquisition = project.oracle, project.acquisition
-    strategy = trainer.strategy
+    _set_up(project, settings)
+    _check_parts(project, settings)
+    options = describe(project, settings)
+    ranks = Ranks(project.trainer.strategy)
+    events = ranks.first(lambda: _read(dirpath, resume=resume))
+    if events is None:
+        settings.check_size(len(project.data.train_set))  # type: ignore[arg-type]
+    initial: list[int] = []
+    labels: dict[int, Any] = {}
+    if events is None or len(events) == 1:  # a kill may come between the first two events
+        initial = choose(project, settings, ranks)
+        labels = _check_initial_set(project, settings, ranks, initial)
+    _rehearse(project, settings, new=events is None)
+    _check_learnt(project)
+    # On trial once more, now that the rehearsal may have counted the classes.
+    ranks.first(lambda: sort_answers(labels, project.task).check())
+    if dirpath is None or events is None:
+        campaign = _begin(project, ranks, dirpath, options)
+    else:
+        campaign = Campaign(dirpath, events, ranks)
+        check_same_campaign(campaign, options, project.data)
+    if initial:
+        question = question_of(project, initial)
+        campaign.record("asked", lambda: question.event(INITIAL_ROUND))
+    return campaign, bool(initial)
+
+
+def _set_up(project: Project, settings: Settings) -> None:
+    """Set processes, data and model up as at the start of a fit."""
+    trainer, model, data = project.trainer, project.model, project.data
     _compat.connect(trainer, model)
-    strategy.setup_environment()
+    trainer.strategy.setup_environment()
     end_process_group_at_exit()
     data.seed = settings.seed
     data.begin(trainer)
@@ -53,67 +80,52 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
     _compat.attach(trainer, data)
     model.setup("fit")
     _compat.configure_model(trainer)
-    check_shapes(model)
-    data.open(trainer, model, settings.evaluate)
-    if settings.reset == "fresh":
-        check_redrawable(model)
-    size = len(data.train_set)  # type: ignore[arg-type]
-    oracle.bind(data.train_set, task)
-    acquisition.bind(task, oracle)
-    acquisition.check_pool(size)
-    options = describe(settings.described, acquisition)
-
-    ranks = Ranks(strategy)
-    events = ranks.first(lambda: _read(dirpath, resume))
-    new = events is None
-    if new:
-        check_sizes(settings.described, size)
-    initial: list[int] = []
-    labels: dict[int, Any] = {}
-    if events is None or len(events) == 1:  # a kill may come between the first two events
-        initial = choose(project, settings, ranks, size)
-        data.check_training(len(initial))
-        check_budget(settings.budget, oracle, initial)
-        if oracle.simulated:
-            labels = ranks.first(lambda: initial_labels(project, initial))
-    _rehearse(project, settings, new=new, size=size)
-    check_parameters(model)
-    if "classes" in acquisition.requires and task.num_classes is None:
-        raise ValueError(
-            f"`{type(acquisition).__name__}` needs the number of classes, which `{type(task).__name__}"
-            ".num_classes` does not say. Define it, or give `clusters=`."
-        )
-    weights = whole(model.state_dict()) if new else {}
-    check_plain(weights)
-
-    def begin() -> tuple[str, list[Event]]:
-        sort_answers(labels, task).check()  # now that the classes are known
-        if events is not None:
-            assert dirpath is not None
-            return str(dirpath), events
-        return _create(dirpath or _new_folder(trainer), size, options, weights)
-
-    folder, events = ranks.first(begin)
-    campaign = Campaign(folder, events, ranks=ranks)
-    if not new:
-        check_same_campaign(campaign, options, size, data)
-    if initial:
-        keys = [data.key(i) for i in initial]
-        question = {"round": INITIAL_ROUND, "indices": initial, "keys": keys, "scores": [], "seconds": {}}
-        campaign.record("asked", lambda: question)
-    return campaign, bool(initial)
 
 
-def _rehearse(project: Project, settings: Settings, *, new: bool, size: int) -> None:
+def _check_parts(project: Project, settings: Settings) -> None:
+    """Open the data, bind oracle and acquisition, and refuse together what cannot work of each of them."""
+    trainer, model, data = project.trainer, project.model, project.data
+    oracle, acquisition, task = project.oracle, project.acquisition, project.task
+    with Findings() as findings:
+        has_shapes = findings.of(check_shapes, model)
+        findings.of(data.open, trainer, model, settings.evaluate)
+        if settings.reset == "fresh" and has_shapes:
+            findings.of(check_redrawable, model)
+        findings.of(oracle.bind, data.train_set, task)
+        if findings.of(acquisition.bind, task, oracle):
+            findings.of(acquisition.check_pool, len(data.train_set))  # type: ignore[arg-type]
+
+
+def _read(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
+    """Return the events of the campaign that is gone on with; None where one begins."""
+    if dirpath is None:
+        return None
+    if not Campaign.exists(dirpath):
+        Campaign.check_free(dirpath)
+        return None
+    if not resume:
+        Campaign.refuse_to_start_over(dirpath)
+    return Campaign.read_events(dirpath)
+
+
+def _check_initial_set(project: Project, settings: Settings, ranks: Ranks, initial: list[int]) -> dict[int, Any]:
+    """Refuse an initial set that cannot be trained on or paid; return its labels, where they are in the dataset."""
+    project.data.check_training(len(initial))
+    settings.check_prices(initial)
+    return ranks.first(lambda: initial_labels(project, initial)) if project.oracle.simulated else {}
+
+
+def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
     """Score a few samples, so that what cannot work is refused before anything trains."""
-    trainer, acquisition, task = project.trainer, project.acquisition, project.task
+    acquisition, task = project.acquisition, project.task
+    size = len(project.data.train_set)  # type: ignore[arg-type]
     count_classes = "classes" in acquisition.requires and task.num_classes is None
     rehearsed: list[Acquisition] = [acquisition] if (acquisition.requires if new else count_classes) else []
     if new and hasattr(project.model, "on_first_inputs"):
         rehearsed = [_FirstInputs(), *rehearsed]
         rehearsed[0].bind(task, project.oracle)
     for each in rehearsed:
-        count = min(size, max(2, 2 * each.batch_multiple) * max(trainer.world_size, 1))
+        count = min(size, max(2, 2 * each.batch_multiple) * max(project.trainer.world_size, 1))
         some = Pool(size).candidates(count, generator=generator(settings.seed, "rehearsal"))
         seed = derive_seed(settings.seed, 0, "score")
         score(project, each, some, seed=seed, check=not isinstance(each, _FirstInputs))
@@ -129,73 +141,34 @@ class _FirstInputs(Acquisition):
         return torch.zeros(batch_size_of(inputs))
 
 
-def _read(dirpath: Path | None, resume: bool) -> list[Event] | None:
-    if dirpath is None:
-        return None
-    if not Campaign.exists(dirpath):
-        Campaign.check_free(dirpath)
-        return None
-    if not resume:
-        Campaign.refuse_to_start_over(dirpath)
-    return Campaign.read_events(dirpath)
+def _check_learnt(project: Project) -> None:
+    """Refuse what is known only after the rehearsal: a model without parameters, a number of classes unknown."""
+    acquisition, task = project.acquisition, project.task
+    with Findings() as findings:
+        findings.of(check_parameters, project.model)
+        findings.refuse_if(
+            "classes" in acquisition.requires and task.num_classes is None,
+            f"`{type(acquisition).__name__}` needs the number of classes, which `{type(task).__name__}"
+            ".num_classes` does not say. Define it, or give `clusters=`.",
+        )
+
+
+def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[str, Any]) -> Campaign:
+    """Put the first event and the initial weights on disk."""
+    weights: State = whole(project.model.state_dict())
+    check_plain(weights)
+    size = len(project.data.train_set)  # type: ignore[arg-type]
+
+    def create() -> tuple[Path, list[Event]]:
+        folder = _new_folder(project.trainer) if dirpath is None else dirpath
+        states = {INITIAL_WEIGHTS: {"state_dict": weights}}
+        return folder, Campaign.create(folder, size=size, options=options, states=states)
+
+    folder, events = ranks.first(create)
+    return Campaign(folder, events, ranks)
 
 
 def _new_folder(trainer: pl.Trainer) -> Path:
     parent = Path(trainer.default_root_dir) / "al"
     taken = [int(p.name[8:]) for p in parent.glob("version_*") if p.name[8:].isdigit()]
     return parent / f"version_{max(taken, default=-1) + 1}"
-
-
-def _create(dirpath: Path, size: int, options: dict[str, Any], weights: dict[str, Any]) -> tuple[str, list[Event]]:
-    return str(dirpath), Campaign.create(
-        dirpath, size=size, options=options, states={INITIAL_WEIGHTS: {"state_dict": weights}}
-    )
-
-
-def check_same_campaign(campaign: Campaign, options: dict[str, Any], size: int, datamodule: ActiveDataModule) -> None:
-    """Refuse to go on with the campaign of another data set or seed; warn about other options that changed.
-
-    Raises:
-        ValueError: Naming what differs.
-    """
-    if len(campaign.pool) != size:
-        raise ValueError(
-            f"The campaign in {campaign.dirpath} is of a data set of {len(campaign.pool)} samples; this one has {size}."
-        )
-    before = campaign.options
-    if before.get("seed") != options["seed"]:
-        raise ValueError(
-            f"The campaign in {campaign.dirpath} has seed {before.get('seed')}, and cannot go on with seed "
-            f"{options['seed']}."
-        )
-    for index, key in list(campaign.keys.items())[:: max(1, len(campaign.keys) // 100)]:
-        now = datamodule.task.key(datamodule.train_set, index)
-        if now != key:
-            raise ValueError(
-                f"Sample {index} of the training set was {key!r} when the campaign in {campaign.dirpath} began and is "
-                f"{now!r} now: the data set is another, or in another order."
-            )
-    for index, label in list(campaign.own_labels.items())[:: max(1, len(campaign.own_labels) // 100)]:
-        present = datamodule.task.encode_label(datamodule.task.targets(datamodule.train_set[index]))
-        if present != label:
-            raise ValueError(
-                f"Sample {index} of the training set had label {label!r} when the campaign in {campaign.dirpath} asked "
-                f"for it and has {present!r} now: the data set is another, or in another order."
-            )
-    for index, value in campaign.labels.items():
-        try:
-            datamodule.task.encode_label(datamodule.task.decode_label(value))
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"The campaign in {campaign.dirpath} has a label for dataset index {index} that cannot be taken. "
-                f"{error} "
-                "If another one was meant, `tell` it."
-            ) from None
-    changed = {
-        name: (before.get(name), value)
-        for name, value in options.items()
-        if name not in ("rounds", "budget", "stop", "seed") and before.get(name) != value
-    }
-    if changed:
-        said = "; ".join(f"{name}: {old!r} -> {new!r}" for name, (old, new) in changed.items())
-        rank_zero_warn(f"The campaign in {campaign.dirpath} goes on with options that changed: {said}.")

@@ -1,4 +1,4 @@
-"""What is refused before anything trains or is written, with the value seen and the way out."""
+"""What the user brought, checked together before anything is launched."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,121 +8,209 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.nn.parameter import UninitializedParameter
+from torch.utils.data import DataLoader
 
 from lightning_al._compat import is_overridden, launches_copies
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.checks import kind_of
+from lightning_al.checks import Findings, check_type
 from lightning_al.data.datamodule import ActiveDataModule
-from lightning_al.data.loaders import owner_of
+from lightning_al.data.loaders import ModuleLoaders, owner_of
 from lightning_al.fitting.optimizers import check_optimizers
-from lightning_al.loop.settings import Settings, check_package
+from lightning_al.loop.settings import Settings
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import NoisyOracle
 from lightning_al.tasks.base import Task
 
 
-def check_project(
-    trainer: Any, model: pl.LightningModule, data: ActiveDataModule, oracle: Oracle, settings: Settings
-) -> Acquisition:
-    """Refuse a Trainer or module with which the loop would silently do the wrong thing; return the acquisition.
+@dataclass(frozen=True)
+class Project:
+    """What the user brought, for one launch."""
+
+    trainer: pl.Trainer
+    model: pl.LightningModule
+    data: ActiveDataModule
+    task: Task
+    oracle: Oracle
+    acquisition: Acquisition
+
+    @classmethod
+    def checked(
+        cls, trainer: pl.Trainer, model: pl.LightningModule, data: ActiveDataModule, settings: Settings
+    ) -> "Project":
+        """Put a project together, and refuse one with which the loop would silently do the wrong thing.
+
+        Raises:
+            TypeError: If an object is of the wrong kind or package.
+            ValueError: If an option of the Trainer cannot work, or the model or datamodule lacks something.
+        """
+        check_package("trainer", trainer)
+        check_type("trainer", trainer, pl.Trainer, "a `lightning.Trainer`")
+        acquisitions = [c for c in trainer.callbacks if isinstance(c, Acquisition)]
+        with Findings() as findings:
+            findings.of(_check_acquisition, trainer, acquisitions)
+            findings.of(_check_strategy, trainer, settings.oracle)
+            _find_in_limits(findings, trainer)
+            _find_in_evaluation(findings, trainer, model, data, settings)
+            findings.of(_check_trains, model, "training_step")
+            if findings.of(check_optimizers, model):
+                findings.of(_check_trains, model, "configure_optimizers")
+        _warn_of_endless_rounds(trainer)
+        return cls(
+            trainer=trainer,
+            model=model,
+            data=data,
+            task=data.task,
+            oracle=settings.oracle,
+            acquisition=acquisitions[0],
+        )
+
+
+# -- before a launch -----------------------------------------------------------------------------------------------
+
+
+def check_package(name: str, value: Any) -> None:
+    """Refuse objects of the ``pytorch_lightning`` package, whose classes are not those of ``lightning``.
 
     Raises:
-        TypeError: If an object is of the wrong kind or package.
-        ValueError: If an option of the Trainer cannot work.
+        TypeError: Naming the import to change.
     """
-    check_package(trainer, "trainer")
-    if not isinstance(trainer, pl.Trainer):
-        raise TypeError(f"`trainer` must be a `lightning.Trainer`, got {kind_of(trainer)}.")
+    if any(base.__module__.split(".")[0] == "pytorch_lightning" for base in type(value).__mro__):
+        raise TypeError(
+            f"`{name}` is a {type(value).__name__} of the `pytorch_lightning` package, whose classes are not those of "
+            "`lightning`. Change `import pytorch_lightning as pl` to `import lightning.pytorch as pl` in your project."
+        )
+
+
+def check_model(model: Any) -> None:
+    """Refuse what is no module of Lightning's.
+
+    Raises:
+        TypeError: With its type.
+    """
+    check_package("model", model)
+    check_type("model", model, pl.LightningModule, "a `lightning.LightningModule`")
+
+
+def datamodule_of(model: Any, datamodule: Any) -> pl.LightningDataModule:
+    """Return the user's datamodule, or else the loaders that the model defines, as one.
+
+    Raises:
+        TypeError: If it is no datamodule of Lightning's.
+    """
+    if datamodule is None and isinstance(model, pl.LightningModule):
+        return ModuleLoaders(model)
+    check_package("datamodule", datamodule)
+    if isinstance(datamodule, (DataLoader, list, tuple)):
+        raise TypeError(
+            f"`datamodule` must be a `lightning.LightningDataModule`, got {type(datamodule).__name__}. Of loaders make "
+            "one: `Loaders(train_loader, val_loader)` of `lightning_al`."
+        )
+    check_type("datamodule", datamodule, pl.LightningDataModule, "a `lightning.LightningDataModule`")
+    return datamodule
+
+
+def _check_acquisition(trainer: pl.Trainer, acquisitions: list[Acquisition]) -> None:
     for callback in trainer.callbacks:
         if isinstance(callback, type) and issubclass(callback, Acquisition):
             raise TypeError(f"{callback.__name__} among the callbacks is a class; write `{callback.__name__}()`.")
-    found = [c for c in trainer.callbacks if isinstance(c, Acquisition)]
-    if len(found) != 1:
-        names = ", ".join(type(c).__name__ for c in found) or "none"
+    if len(acquisitions) != 1:
+        names = ", ".join(type(c).__name__ for c in acquisitions) or "none"
         raise ValueError(
-            f"The loop needs exactly one acquisition among the Trainer's callbacks, found {len(found)}: {names}. "
-            "For example `Trainer(callbacks=[SAAL(rho=0.05)])`."
+            f"The loop needs exactly one acquisition among the Trainer's callbacks, found {len(acquisitions)}: {names}."
+            " For example `Trainer(callbacks=[SAAL(rho=0.05)])`."
         )
+
+
+def _check_strategy(trainer: pl.Trainer, oracle: Oracle) -> None:
     if isinstance(trainer.strategy, FSDPStrategy):
         raise ValueError(
             "`FSDPStrategy` keeps weights flat outside of forward, so samples cannot be scored. Use "
             '`strategy="ddp"`, or `ModelParallelStrategy` (FSDP2).'
-        )
-    if trainer.fast_dev_run:  # type: ignore[attr-defined]
-        raise ValueError(
-            "`fast_dev_run` trains in the first round only and hides most of the pool. For a quick trial use "
-            "`limit_train_batches=2, max_epochs=1` and `ActiveLearningLoop(..., rounds=1, subpool_size=...)`."
         )
     if launches_copies(trainer) and isinstance(oracle, NoisyOracle) and oracle.delay > 0:
         raise ValueError(
             f"`NoisyOracle(delay={oracle.delay})` counts in memory, and under a strategy that spawns or forks "
             'every run asks a new copy of it: its answers would never come. Use `strategy="ddp"`.'
         )
+
+
+def _find_in_limits(findings: Findings, trainer: pl.Trainer) -> None:
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        findings.refuse(
+            "`fast_dev_run` trains in the first round only and hides most of the pool. For a quick trial use "
+            "`limit_train_batches=2, max_epochs=1` and `ActiveLearningLoop(..., rounds=1, subpool_size=...)`.",
+        )
+        return  # it sets the other limits itself
     limit = trainer.limit_predict_batches
-    if not (isinstance(limit, float) and limit == 1.0):  # an integer 1 is one batch
-        raise ValueError(
-            f"`limit_predict_batches={trainer.limit_predict_batches}` would silently hide the rest of the pool. Remove "
-            "it; to score fewer samples use `ActiveLearningLoop(..., subpool_size=...)`."
-        )
-    if trainer.overfit_batches > 0:
-        raise ValueError(f"`overfit_batches={trainer.overfit_batches}` trains on a fixed few batches. Remove it.")
-    if trainer.limit_train_batches == 0 or trainer.max_epochs == 0 or trainer.max_steps == 0:
-        raise ValueError(
-            f"Nothing would train: max_epochs={trainer.max_epochs}, max_steps={trainer.max_steps}, "
-            f"limit_train_batches={trainer.limit_train_batches}."
-        )
-    if trainer.barebones:
-        raise ValueError(
-            "`barebones=True` switches validation and logging off: no round would have metrics. Remove it."
-        )
-    if trainer.max_epochs == -1 and trainer.max_steps == -1 and not _may_stop(trainer):
+    findings.refuse_if(
+        not (isinstance(limit, float) and limit == 1.0),  # an integer 1 is one batch
+        f"`limit_predict_batches={limit}` would silently hide the rest of the pool. Remove it; to score fewer "
+        "samples use `ActiveLearningLoop(..., subpool_size=...)`.",
+    )
+    findings.refuse_if(
+        trainer.overfit_batches > 0,
+        f"`overfit_batches={trainer.overfit_batches}` trains on a fixed few batches. Remove it.",
+    )
+    findings.refuse_if(
+        trainer.limit_train_batches == 0 or trainer.max_epochs == 0 or trainer.max_steps == 0,
+        f"Nothing would train: max_epochs={trainer.max_epochs}, max_steps={trainer.max_steps}, "
+        f"limit_train_batches={trainer.limit_train_batches}.",
+    )
+    findings.refuse_if(
+        trainer.barebones,
+        "`barebones=True` switches validation and logging off: no round would have metrics. Remove it.",
+    )
+
+
+def _find_in_evaluation(
+    findings: Findings, trainer: pl.Trainer, model: pl.LightningModule, data: ActiveDataModule, settings: Settings
+) -> None:
+    evaluate, owner = settings.evaluate, owner_of(data.datamodule)
+    short, other = ("val", "test") if evaluate == "validate" else ("test", "validate")
+    findings.refuse_if(
+        not is_overridden("train_dataloader", data.datamodule),
+        f"{owner} has no `train_dataloader()`, so there is nothing to label. Give the loop a datamodule that "
+        "has one, or `Loaders(train_loader, val_loader)` of `lightning_al`.",
+    )
+    findings.refuse_if(
+        not is_overridden(f"{short}_dataloader", data.datamodule),
+        f'`evaluate="{evaluate}"` needs a `{short}_dataloader()`, which {owner} does not have. Define it, or '
+        f'use `evaluate="{other}"`.',
+    )
+    step = "validation_step" if short == "val" else "test_step"
+    findings.refuse_if(
+        not is_overridden(step, model),
+        f'`evaluate="{evaluate}"` needs a `{step}`, which {type(model).__name__} lacks.',
+    )
+    findings.refuse_if(
+        getattr(trainer, f"limit_{short}_batches") == 0,
+        f'`evaluate="{evaluate}"` and `limit_{short}_batches=0`: no round would have metrics. Remove the '
+        "limit, or evaluate on the other set.",
+    )
+    monitored = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor is not None]
+    findings.refuse_if(
+        settings.weights == "best" and len(monitored) != 1 and not is_overridden("configure_callbacks", model),
+        '`weights="best"` needs one `ModelCheckpoint(monitor=...)` among the callbacks, saying what best '
+        f"means; found {len(monitored)}.",
+    )
+
+
+def _check_trains(model: pl.LightningModule, hook: str) -> None:
+    by_hand = hook == "configure_optimizers" and not model.automatic_optimization
+    if not by_hand and not is_overridden(hook, model):
+        raise ValueError(f"{type(model).__name__} has no `{hook}`, so nothing would train.")
+
+
+def _warn_of_endless_rounds(trainer: pl.Trainer) -> None:
+    may_stop = any(isinstance(c, (EarlyStopping, Timer)) for c in trainer.callbacks)
+    if trainer.max_epochs == -1 and trainer.max_steps == -1 and not may_stop:
         rank_zero_warn(
             "`max_epochs=-1` without `max_steps`, `max_time` or an `EarlyStopping`: a round ends only if the model or "
             "one of your callbacks stops it. Give `max_epochs`."
         )
-    _check_evaluation(trainer, model, data, settings)
-    check_optimizers(model)
-    if not is_overridden("training_step", model):
-        raise ValueError(f"{type(model).__name__} has no `training_step`, so nothing would train.")
-    if model.automatic_optimization and not is_overridden("configure_optimizers", model):
-        raise ValueError(f"{type(model).__name__} has no `configure_optimizers`, so nothing would train.")
-    return found[0]
 
 
-def _may_stop(trainer: pl.Trainer) -> bool:
-    return any(isinstance(c, (EarlyStopping, Timer)) for c in trainer.callbacks)
-
-
-def _check_evaluation(
-    trainer: pl.Trainer, model: pl.LightningModule, data: ActiveDataModule, settings: Settings
-) -> None:
-    short = "val" if settings.evaluate == "validate" else "test"
-    inner = data.datamodule
-    if not is_overridden("train_dataloader", inner):
-        raise ValueError(
-            f"{owner_of(inner)} has no `train_dataloader()`, so there is nothing to label. Give the loop a datamodule "
-            "that has one, or `Loaders(train_loader, val_loader)` of `lightning_al`."
-        )
-    if not is_overridden(f"{short}_dataloader", inner):
-        other = "test" if short == "val" else "validate"
-        raise ValueError(
-            f'`evaluate="{settings.evaluate}"` needs a `{short}_dataloader()`, which {owner_of(inner)} does not have. '
-            f'Define it, or use `evaluate="{other}"`.'
-        )
-    step = "validation_step" if short == "val" else "test_step"
-    if not is_overridden(step, model):
-        raise ValueError(f'`evaluate="{settings.evaluate}"` needs a `{step}`, which {type(model).__name__} lacks.')
-    if getattr(trainer, f"limit_{short}_batches") == 0:
-        raise ValueError(
-            f'`evaluate="{settings.evaluate}"` and `limit_{short}_batches=0`: no round would have metrics. Remove the '
-            "limit, or evaluate on the other set."
-        )
-    monitored = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor is not None]
-    if settings.weights == "best" and len(monitored) != 1 and not is_overridden("configure_callbacks", model):
-        raise ValueError(
-            '`weights="best"` needs one `ModelCheckpoint(monitor=...)` among the callbacks, saying what best means; '
-            f"found {len(monitored)}."
-        )
+# -- once its layers are made --------------------------------------------------------------------------------------
 
 
 def check_shapes(model: pl.LightningModule) -> None:
@@ -151,15 +239,3 @@ def check_parameters(model: pl.LightningModule) -> None:
             f"{type(model).__name__} has no trainable parameter (of {len(parameters)}), so nothing would train. "
             "Unfreeze some (`requires_grad=True`), and make layers in `__init__` or `configure_model`."
         )
-
-
-@dataclass(frozen=True)
-class Project:
-    """What the user brought, for one launch."""
-
-    trainer: pl.Trainer
-    model: pl.LightningModule
-    data: ActiveDataModule
-    task: Task
-    oracle: Oracle
-    acquisition: Acquisition

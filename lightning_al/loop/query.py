@@ -1,7 +1,8 @@
-"""One query: score the candidates, select a batch of them, put the question on disk."""
+"""One query: score the candidates, pick a batch of them, put the question on disk."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,17 +10,49 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition, learns
-from lightning_al.acquisition.query import LocalRows, Query
+from lightning_al.acquisition.query import LocalRows, Query, Rows, Scorer
+from lightning_al.campaign.events import Event
 from lightning_al.distributed.randomness import derive_seed, generator
-from lightning_al.distributed.ranks import on_rank_zero
+from lightning_al.distributed.ranks import Ranks
 from lightning_al.fitting.members import refit
 from lightning_al.loop.project import Project
 from lightning_al.loop.score import score
 from lightning_al.loop.session import Session
 
 
+@dataclass(frozen=True)
+class Question:
+    """What the oracle is asked next.
+
+    Args:
+        indices: Dataset indices, best first.
+        keys: Their samples' names, which outlive a reordering.
+        scores: Their scores; empty for acquisitions that score nothing.
+        seconds: What it took to ``learn``, ``score`` and ``select``.
+    """
+
+    indices: list[int]
+    keys: list[str | None]
+    scores: list[float]
+    seconds: Mapping[str, float]
+
+    def first(self, count: int) -> "Question":
+        """Return the question for the best ``count`` of these."""
+        return replace(self, indices=self.indices[:count], keys=self.keys[:count], scores=self.scores[:count])
+
+    def event(self, round_number: int) -> Event:
+        """Return the fields of the event that puts it on disk."""
+        return {
+            "round": round_number,
+            "indices": self.indices,
+            "keys": self.keys,
+            "scores": self.scores,
+            "seconds": dict(self.seconds),
+        }
+
+
 def query(session: Session, k: int) -> list[int]:
-    """Score candidates, select ``k`` of them and put the question on disk; return their dataset indices."""
+    """Score candidates, pick ``k`` of them and put the question on disk; return their dataset indices."""
     settings, campaign, budget = session.settings, session.campaign, session.budget
     number = campaign.next_round
     session.call_hooks("on_query_start")
@@ -28,13 +61,14 @@ def query(session: Session, k: int) -> list[int]:
     if settings.subpool_size is not None and len(candidates) < settings.subpool_size:
         rank_zero_info(f"Only {len(candidates)} of subpool_size={settings.subpool_size} candidates are left.")
     k = min(k, budget.count(candidates))
-    picked = budget.first(pick(session, session.project.acquisition, candidates, k, number, "select"))
-    event = campaign.record("asked", lambda: {"round": number, **picked})
+    question = pick(session, session.project.acquisition, candidates, k, number, "select")
+    question = question.first(budget.count_in_order(question.indices))
+    event = campaign.record("asked", lambda: question.event(number))
     session.call_hooks("on_query_end")
     return list(event["indices"])
 
 
-def pick(session: Session, acquisition: Acquisition, candidates: Tensor, k: int, *purpose: int | str) -> dict[str, Any]:
+def pick(session: Session, acquisition: Acquisition, candidates: Tensor, k: int, *purpose: int | str) -> Question:
     """Let the acquisition learn what it needs, score candidates and select ``k`` of them.
 
     Args:
@@ -45,75 +79,85 @@ def pick(session: Session, acquisition: Acquisition, candidates: Tensor, k: int,
         *purpose: What the draws are for; with the campaign's seed it decides them.
 
     Returns:
-        Their dataset indices, keys and scores, and the seconds it took; the same on every rank.
+        The question for them; the same on every rank.
     """
-    return _pick(
+    seed, number = session.settings.seed, session.campaign.next_round
+    start = time.perf_counter()
+    learnt: dict[str, float] = {}
+    if learns(acquisition):
+        acquisition.learn(_what_to_learn_from(session, candidates, derive_seed(seed, *purpose, "learn")))
+        learnt["learn"] = time.perf_counter() - start
+    question = pick_scored(
         session.project,
+        session.campaign.ranks,
         acquisition,
         candidates,
         k,
-        seed=session.settings.seed,
-        purpose=purpose,
-        number=session.campaign.next_round,
         labelled=session.pool.labelled,
-        query_of=lambda seed: _query(session, candidates, seed),
+        seed=derive_seed(seed, number, "score"),
+        draws=generator(seed, *purpose),
     )
+    return replace(question, seconds={**learnt, **question.seconds})
 
 
-def _pick(
+def pick_scored(
     project: Project,
+    ranks: Ranks,
     acquisition: Acquisition,
     candidates: Tensor,
     k: int,
     *,
+    labelled: Tensor,
     seed: int,
-    purpose: tuple[int | str, ...],
-    number: int = 0,
-    labelled: Tensor | None = None,
-    query_of: Callable[[int], Query] | None = None,
-) -> dict[str, Any]:
-    seconds: dict[str, float] = {}
-    scoring = derive_seed(seed, number, "score")
-    start = time.perf_counter()
-    if learns(acquisition):
-        assert query_of is not None
-        acquisition.learn(query_of(derive_seed(seed, *purpose, "learn")))
-        seconds["learn"] = time.perf_counter() - start
-        start = time.perf_counter()
-    rows = score(project, acquisition, candidates, seed=scoring)
-    labelled_rows: dict[str, Tensor] = {}
-    if acquisition.uses_labelled and labelled is not None and len(labelled) > 0:
-        # Either both stay where they are, or every process has all of both.
-        gather = not isinstance(rows, LocalRows)
-        labelled_rows = score(project, acquisition, labelled, seed=scoring, gather=gather)
-    seconds["score"] = time.perf_counter() - start
+    draws: torch.Generator,
+) -> Question:
+    """Score candidates and select ``k`` of them, where the acquisition has learnt what it needs.
 
-    def select() -> dict[str, Any]:
+    Args:
+        project: Of the launch.
+        ranks: Of the launch.
+        acquisition: Bound to its task.
+        candidates: Dataset indices.
+        k: How many, at most as many as there are.
+        labelled: Dataset indices of the labelled samples.
+        seed: Of what draws in the passes over samples.
+        draws: Of the selection.
+
+    Returns:
+        The question for them; the same on every rank.
+    """
+    start = time.perf_counter()
+    rows = score(project, acquisition, candidates, seed=seed)
+    labelled_rows: dict[str, Tensor] = {}
+    if acquisition.uses_labelled and len(labelled) > 0:
+        # Either both stay where they are, or every process has all of both.
+        labelled_rows = score(project, acquisition, labelled, seed=seed, gather=not isinstance(rows, LocalRows))
+    seconds = {"score": time.perf_counter() - start}
+
+    def select() -> Question:
         start = time.perf_counter()
-        draws = generator(seed, *purpose)
         positions = acquisition.select(rows, k, labelled_rows=labelled_rows, generator=draws)
         chosen = check_positions(positions, k, len(candidates), acquisition)
         indices = candidates[chosen].tolist()
-        return {
-            "indices": indices,
-            "keys": [project.data.key(i) for i in indices],
-            "scores": rows["score"][chosen].tolist() if "score" in rows and acquisition.gathers else [],
-            "seconds": {**seconds, "select": time.perf_counter() - start},
-        }
+        return Question(
+            indices=indices,
+            keys=[project.data.key(i) for i in indices],
+            scores=rows["score"][chosen].tolist() if "score" in rows and acquisition.gathers else [],
+            seconds={**seconds, "select": time.perf_counter() - start},
+        )
 
-    strategy = project.trainer.strategy
     if acquisition.gathers:
-        return on_rank_zero(strategy, select)
-    found = select()
-    return on_rank_zero(strategy, lambda: found)
+        return ranks.first(select)
+    question = select()  # rows stay in the process that made them, so that every process selects
+    return ranks.first(lambda: question)
 
 
-def _query(session: Session, candidates: Tensor, seed: int) -> Query:
+def _what_to_learn_from(session: Session, candidates: Tensor, seed: int) -> Query:
     """Return what an acquisition may learn from."""
     project, campaign, settings = session.project, session.campaign, session.settings
     number = campaign.next_round
 
-    def score_all(acquisition: Acquisition, indices: Tensor) -> dict[str, Tensor]:
+    def score_all(acquisition: Scorer, indices: Tensor) -> Rows:
         seed = derive_seed(settings.seed, number, "score")
         return score(project, acquisition, indices, seed=seed, gather=True)
 
@@ -127,7 +171,7 @@ def _query(session: Session, candidates: Tensor, seed: int) -> Query:
         loader=project.data.plain_dataloader,
         to_device=lambda batch, device: project.data.to_device(batch, project.model, device),
         score=score_all,
-        keep=lambda name, make: campaign.keep(campaign.round_file(name), make),
+        keep=lambda name, make: campaign.states.keep(campaign.round_file(name), make),
         refit=lambda member, redraw: refit(session.fits, number, member, weights=settings.weights, redraw=redraw),
     )
 

@@ -1,6 +1,7 @@
 """The pool pass: what acquisitions need of each sample, in a known order, the same on every rank."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,13 +10,14 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from lightning_al.acquisition.base import Acquisition
-from lightning_al.acquisition.query import LocalRows
+from lightning_al.acquisition.query import LocalRows, Scorer
 from lightning_al.checks import kind_of, rows_not_finite
 from lightning_al.data.samplers import BlockSampler
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
+from lightning_al.inference.module_state import flags_kept, gradients_kept
+from lightning_al.inference.replaced import replaced
 from lightning_al.loop.project import Project
 from lightning_al.storage.rows import RowStore
 
@@ -24,18 +26,64 @@ NOT_OF_THE_PASS = {"classes", "labels"}
 
 POSITION = "position"  # in the candidate list; travels with the rows of a rank
 
+Check = Callable[[pl.LightningModule, Any], None]
+
+
+def score(
+    project: Project,
+    acquisition: Scorer,
+    indices: Tensor,
+    *,
+    seed: int,
+    gather: bool = False,
+    check: bool = False,
+) -> dict[str, Tensor]:
+    """Return the acquisition's rows of the samples of dataset ``indices``, in that order, and ``"index"``.
+
+    Args:
+        project: Of the launch.
+        acquisition: Bound to its task. One that needs nothing of the samples gets their indices without a pass.
+        indices: Dataset indices, the same on every rank.
+        seed: Of whatever draws random numbers in the pass.
+        gather: Whether the rows of all processes are put together in any case.
+        check: Whether the task looks at each batch first and refuses what cannot work, for which there is a pass.
+    """
+    trainer, data = project.trainer, project.data
+    scored = [acquisition] if acquisition.requires - NOT_OF_THE_PASS else []
+    if not scored and not check and (gather or acquisition.gathers):
+        return {"index": indices}
+    sampler = data.pool_pass(indices, acquisition.batch_multiple)
+    if not scored and not check:  # what comes from a file is dealt out too
+        if sampler.num_replicas == 1:
+            return {"index": indices}
+        block = sampler.block
+        shard = Shard.of_blocks(block, len(indices), trainer.strategy.root_device)
+        return LocalRows({"index": indices[block.start : block.stop]}, shard)
+    of_each = score_pool(
+        trainer,
+        project.model,
+        data,
+        indices,
+        scored,
+        sampler=sampler,
+        seed=seed,
+        gather=gather,
+        check=project.task.check if check else None,
+    )
+    return of_each[0] if scored else {"index": indices}
+
 
 def score_pool(
     trainer: pl.Trainer,
     model: pl.LightningModule,
     datamodule: pl.LightningDataModule,
     indices: Tensor,
-    acquisitions: Sequence[Acquisition],
+    acquisitions: Sequence[Scorer],
     *,
     sampler: BlockSampler,
     seed: int,
     gather: bool = True,
-    check: Callable[[pl.LightningModule, Any], None] | None = None,
+    check: Check | None = None,
 ) -> list[dict[str, Tensor]]:
     """Run one predict pass and return each acquisition's rows.
 
@@ -62,76 +110,105 @@ def score_pool(
     Raises:
         ValueError: If rows are missing or surplus, or a score is NaN or infinite; the dataset indices are named.
     """
-    collected: list[dict[str, RowStore]] = [{} for _ in acquisitions]
-    local = sampler.block
+    collectors = [_Collector(acquisition, len(sampler)) for acquisition in acquisitions]
 
     def predict_step(batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
         if check is not None:
             check(model, batch)
-        for acquisition, store in zip(acquisitions, collected, strict=True):
-            rows = acquisition.rows(model, batch)
-            if not isinstance(rows, dict):
-                raise TypeError(
-                    f"`{type(acquisition).__name__}.rows` must return a dict of tensors, got {kind_of(rows)}."
-                )
-            for name, values in rows.items():
-                if not isinstance(values, Tensor) or values.ndim == 0:
-                    who = type(acquisition).__name__
-                    got = "a single number" if isinstance(values, Tensor) else f"a {type(values).__name__}"
-                    raise TypeError(f"`{who}` must give tensors with one row per sample, got {got} as {name!r}.")
-                store.setdefault(name, RowStore(len(sampler))).add(values)
+        for collector in collectors:
+            collector.add(model, batch)
         return torch.empty(0)  # None would make Lightning warn
 
-    shadowed = model.__dict__.get("predict_step")
-    callbacks = trainer.callbacks
-    grads = [(p, p.grad) for p in model.parameters()]
-    flags = [(module, module.training) for module in model.modules()]
-    model.predict_step = predict_step  # type: ignore[method-assign]
-    trainer.callbacks = [c for c in callbacks if isinstance(c, ProgressBar)]
-    try:
-        with isolate_rng():
-            seed_global(seed, trainer.global_rank)
-            trainer.predict(model, datamodule=datamodule, return_predictions=False)
-    finally:
-        trainer.callbacks = callbacks
-        for p, grad in grads:  # Lightning clears them when it moves the module
-            p.grad = grad
-        for module, training in flags:  # Lightning leaves them in `eval()` after an error
-            module.training = training
-        del model.predict_step
-        if shadowed is not None:
-            model.predict_step = shadowed
+    with _pass_of_its_own(trainer, model, predict_step), isolate_rng():
+        seed_global(seed, trainer.global_rank)
+        trainer.predict(model, datamodule=datamodule, return_predictions=False)
+    return [
+        _put_together(collector.rows(sampler.block, indices), collector.acquisition, indices, trainer, sampler, gather)
+        for collector in collectors
+    ]
 
-    results: list[dict[str, Tensor]] = []
-    for acquisition, stores in zip(acquisitions, collected, strict=True):
-        name = type(acquisition).__name__
-        for key, store in stores.items():
+
+class _Collector:
+    """The rows that one acquisition makes of the batches of a pass.
+
+    Args:
+        acquisition: Makes them.
+        count: How many samples this rank sees.
+    """
+
+    def __init__(self, acquisition: Scorer, count: int) -> None:
+        self.acquisition = acquisition
+        self.count = count
+        self.name = type(acquisition).__name__
+        self._stores: dict[str, RowStore] = {}
+
+    def add(self, model: pl.LightningModule, batch: Any) -> None:
+        """Take the rows of a batch."""
+        rows = self.acquisition.rows(model, batch)
+        if not isinstance(rows, dict):
+            raise TypeError(f"`{self.name}.rows` must return a dict of tensors, got {kind_of(rows)}.")
+        for name, values in rows.items():
+            if not isinstance(values, Tensor) or values.ndim == 0:
+                got = "a single number" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+                raise TypeError(f"`{self.name}` must give tensors with one row per sample, got {got} as {name!r}.")
+            self._stores.setdefault(name, RowStore(self.count)).add(values)
+
+    def rows(self, block: range, indices: Tensor) -> dict[str, Tensor]:
+        """Return the rows of this rank's samples by name, and refuse, on every rank, what cannot be theirs.
+
+        Args:
+            block: Their positions in ``indices``.
+            indices: Dataset indices, of all ranks.
+        """
+        for key, store in self._stores.items():
             if key in ("index", POSITION):
                 what = ", for the dataset indices" if key == "index" else ""
-                raise ValueError(f'`{name}.rows` returned the key "{key}", which is reserved{what}.')
-            if store.filled != len(sampler):
+                raise ValueError(f'`{self.name}.rows` returned the key "{key}", which is reserved{what}.')
+            if store.filled != self.count:
                 raise ValueError(
-                    f"`{name}.rows` returned {store.filled} values of {key!r} for {len(sampler)} samples; it must "
+                    f"`{self.name}.rows` returned {store.filled} values of {key!r} for {self.count} samples; it must "
                     "return one per sample of the batch, first dimension first."
                 )
-        rows = {key: store.rows()[: len(local)] for key, store in stores.items()}
+        rows = {key: store.rows()[: len(block)] for key, store in self._stores.items()}
         if "score" in rows and rows["score"].ndim != 1:
-            raise ValueError(f"`{name}` must give one score per sample, (B,), got shape {tuple(rows['score'].shape)}.")
-        _check_finite(rows, indices[local.start : local.stop], len(indices), name)
-        if sampler.num_replicas > 1 and (gather or acquisition.gathers):
-            rows[POSITION] = torch.tensor(local, dtype=torch.long)
-            keep = trainer.is_global_zero or not acquisition.gathers
-            rows = gather_rows(rows, trainer.strategy.root_device, keep=keep)
-            if not keep:
-                results.append({"index": indices[:0]})
-                continue
-            rows = _in_order(rows, len(indices))
-        if len(next(iter(rows.values()), indices)) == len(indices):
-            results.append({**rows, "index": indices})
-        else:
-            shard = Shard.of_blocks(local, len(indices), trainer.strategy.root_device)
-            results.append(LocalRows({**rows, "index": indices[local.start : local.stop]}, shard))
-    return results
+            shape = tuple(rows["score"].shape)
+            raise ValueError(f"`{self.name}` must give one score per sample, (B,), got shape {shape}.")
+        _check_finite(rows, indices[block.start : block.stop], len(indices), self.name)
+        return rows
+
+
+@contextlib.contextmanager
+def _pass_of_its_own(
+    trainer: pl.Trainer, model: pl.LightningModule, predict_step: Callable[..., Tensor]
+) -> Iterator[None]:
+    """Predict by this step inside, seen by progress bars alone; then model and Trainer are as they were."""
+    with (
+        gradients_kept(model),  # Lightning clears them when it moves the module
+        flags_kept(model),  # Lightning leaves them in `eval()` after an error
+        replaced(model, "predict_step", predict_step),
+        replaced(trainer, "callbacks", [c for c in trainer.callbacks if isinstance(c, ProgressBar)]),
+    ):
+        yield
+
+
+def _put_together(
+    rows: dict[str, Tensor],
+    acquisition: Scorer,
+    indices: Tensor,
+    trainer: pl.Trainer,
+    sampler: BlockSampler,
+    gather: bool,
+) -> dict[str, Tensor]:
+    """Return all processes' rows where they are wanted, or this one's as :class:`LocalRows`, each with its index."""
+    block, device = sampler.block, trainer.strategy.root_device
+    if sampler.num_replicas > 1 and (gather or acquisition.gathers):
+        keep = trainer.is_global_zero or not acquisition.gathers
+        gathered = gather_rows({**rows, POSITION: torch.tensor(block, dtype=torch.long)}, device, keep=keep)
+        return {**_in_order(gathered, len(indices)), "index": indices} if keep else {"index": indices[:0]}
+    if sampler.num_replicas == 1 or not rows:
+        return {**rows, "index": indices}
+    shard = Shard.of_blocks(block, len(indices), device)
+    return LocalRows({**rows, "index": indices[block.start : block.stop]}, shard)
 
 
 def _check_finite(rows: dict[str, Tensor], indices: Tensor, total: int, name: str) -> None:
@@ -139,13 +216,13 @@ def _check_finite(rows: dict[str, Tensor], indices: Tensor, total: int, name: st
     for key, values in sorted(rows.items()):
         if not values.is_floating_point():
             continue
-        told = gather_objects(indices[rows_not_finite(values)].tolist())
-        found = list(dict.fromkeys(i for some in told for i in some))
-        if found:
+        of_ranks = gather_objects(indices[rows_not_finite(values)].tolist())
+        bad = list(dict.fromkeys(i for of_rank in of_ranks for i in of_rank))
+        if bad:
             what = "scores" if key == "score" else key
             raise ValueError(
-                f"`{name}` gave NaN or infinite {what} for {len(found)} of {total} samples, dataset indices "
-                f"{found[:10]}. Check these samples, and whether training diverged (lower the learning rate, clip "
+                f"`{name}` gave NaN or infinite {what} for {len(bad)} of {total} samples, dataset indices "
+                f"{bad[:10]}. Check these samples, and whether training diverged (lower the learning rate, clip "
                 "gradients)."
             )
 
@@ -158,43 +235,9 @@ def _in_order(rows: dict[str, Tensor], n: int) -> dict[str, Tensor]:
     where = torch.full((n,), -1, dtype=torch.long)
     where[positions] = torch.arange(len(positions))
     if bool((where < 0).any()):
-        raise RuntimeError(f"The processes scored {len(positions.unique())} of {n} candidates. This is a defect.")
+        raise RuntimeError(
+            f"The processes scored {len(positions.unique())} of {n} candidates, although each had its part. Please "
+            "report this, with the Trainer's strategy and number of devices; on one device (`devices=1`) the campaign "
+            "goes on with `resume=True`."
+        )
     return {name: values[where] for name, values in rows.items()}
-
-
-def score(
-    project: Project,
-    acquisition: Acquisition,
-    indices: Tensor,
-    *,
-    seed: int,
-    gather: bool = False,
-    check: bool = False,
-) -> dict[str, Tensor]:
-    """Return the acquisition's rows of dataset ``indices``, in that order, as :func:`score_pool` does.
-
-    ``gather`` puts the rows of all processes together in any case; ``check`` refuses what cannot work.
-    """
-    trainer, data = project.trainer, project.data
-    scored = [acquisition] if acquisition.requires - NOT_OF_THE_PASS else []
-    if not scored and not check and (gather or acquisition.gathers):
-        return {"index": indices}
-    sampler = data.pool_pass(indices, acquisition.batch_multiple)
-    if not scored and not check:  # what comes from a file is dealt out too
-        if sampler.num_replicas == 1:
-            return {"index": indices}
-        block = sampler.block
-        shard = Shard.of_blocks(block, len(indices), trainer.strategy.root_device)
-        return LocalRows({"index": indices[block.start : block.stop]}, shard)
-    found = score_pool(
-        trainer,
-        project.model,
-        data,
-        indices,
-        scored,
-        sampler=sampler,
-        seed=seed,
-        gather=gather,
-        check=project.task.check if check else None,
-    )
-    return found[0] if scored else {"index": indices}

@@ -13,15 +13,25 @@ from lightning_al.loop.settings import Settings
 
 @dataclass
 class Session:
-    """One launch of an open campaign: the project, its settings, its ledger and its fits."""
+    """One launch of an open campaign: the project, its settings, its ledger and its fits.
+
+    Args:
+        project: What the user brought.
+        settings: The options.
+        campaign: The ledger.
+        fits: The Trainer's.
+        call_hooks: Calls a hook of the rounds, by its name, on every callback that has it.
+        asked_initial_set: Whether the initial set was asked for in this launch.
+        has_fitted_weights: Whether the model has the weights of the last recorded fit.
+    """
 
     project: Project
     settings: Settings
     campaign: Campaign
     fits: RepeatedFit
     call_hooks: Callable[[str], None]
-    fitted_now: bool
-    asked_now: bool
+    asked_initial_set: bool
+    has_fitted_weights: bool
 
     @property
     def pool(self) -> Pool:

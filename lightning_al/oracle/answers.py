@@ -8,9 +8,9 @@ from lightning_al.tasks.base import Task
 
 
 class Answers(NamedTuple):
-    """Answers by dataset index: labels as JSON values, what was declined, and why a label cannot be taken."""
+    """Answers by dataset index: labels as JSON values, what was skipped, and why a label cannot be taken."""
 
-    told: dict[int, Any]
+    labels: dict[int, Any]
     skipped: list[int]
     refused: dict[int, str]
 
@@ -24,15 +24,15 @@ class Answers(NamedTuple):
             of_reason: dict[str, list[int]] = {}
             for index, reason in self.refused.items():
                 of_reason.setdefault(reason, []).append(index)
-            said = " ".join(
+            reasons = " ".join(
                 f"Dataset index {', '.join(map(str, indices[:5]))}{', ...' * (len(indices) > 5)}: {reason}"
                 for reason, indices in list(of_reason.items())[:5]
             )
-            raise TypeError(f"{len(self.refused)} label(s) cannot be taken. {said}")
+            raise TypeError(f"{len(self.refused)} label(s) cannot be taken. {reasons}")
 
 
 def sort_answers(answers: dict[int, Any], task: Task) -> Answers:
-    """Split an oracle's answers into labels, declined indices and labels that cannot be taken."""
+    """Split an oracle's answers into labels, skipped indices and labels that cannot be taken."""
     sorted_answers = Answers({}, [], {})
     for index, label in answers.items():
         if label is SKIP:
@@ -41,7 +41,7 @@ def sort_answers(answers: dict[int, Any], task: Task) -> Answers:
         try:
             value = task.encode_label(label)
             json.dumps(value)
-            sorted_answers.told[index] = value
+            sorted_answers.labels[index] = value
         except (TypeError, ValueError) as error:
             sorted_answers.refused[index] = str(error)
     return sorted_answers

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from lightning_al.tasks.base import Task
 
 DATASET = "dataset"
-"""The annotator who reveals the data set's own labels."""
+"""The annotator who reveals the dataset's own labels."""
 
 
 class _Skip:
@@ -24,7 +24,7 @@ class _Skip:
 
 
 SKIP: Final = _Skip()
-"""The answer of an annotator who declines; the sample is never asked for again."""
+"""The answer of an annotator who will not label a sample; it is never asked for again."""
 
 
 class Oracle(ABC):
@@ -40,13 +40,13 @@ class Oracle(ABC):
     """Who answers; recorded in the ledger."""
 
     simulated: bool = False
-    """Whether answers come from labels that the data set has anyway, so that methods may read them all."""
+    """Whether answers come from labels that the dataset has anyway, so that methods may read them all."""
 
     def bind(self, dataset: Dataset, task: Task) -> None:  # noqa: B027 - most need neither
-        """Take note of the training data set and the task; called once they are known, before any question."""
+        """Take note of the training dataset and the task; called once they are known, before any question."""
 
     def cost(self, index: int) -> float:
-        """What the label of a sample costs of the loop's ``budget``; 1 by default. What is declined costs nothing.
+        """What the label of a sample costs of the loop's ``budget``; 1 by default. What is skipped costs nothing.
 
         The same whenever it is asked.
         """
@@ -70,11 +70,11 @@ def costs(oracle: Oracle, indices: Sequence[int] | Tensor) -> Tensor:
     if type(oracle).cost is Oracle.cost:
         return torch.ones(len(indices), dtype=torch.float64)
     indices = indices.tolist() if isinstance(indices, Tensor) else indices
-    found = [float(oracle.cost(i)) for i in indices]
-    wrong = [(i, cost) for i, cost in zip(indices, found, strict=True) if not (cost >= 0 and math.isfinite(cost))]
-    if wrong:
-        raise ValueError(
-            f"`{type(oracle).__name__}.cost` must give a number of at least 0, got {wrong[0][1]} for dataset index "
-            f"{wrong[0][0]}."
-        )
-    return torch.tensor(found, dtype=torch.float64)
+    prices = [float(oracle.cost(i)) for i in indices]
+    for index, price in zip(indices, prices, strict=True):
+        if not (price >= 0 and math.isfinite(price)):
+            raise ValueError(
+                f"`{type(oracle).__name__}.cost` must give a number of at least 0, got {price} for dataset index "
+                f"{index}."
+            )
+    return torch.tensor(prices, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Oracles that have the answers: a labelled data set, exact or with noise."""
+"""Oracles that have the answers: a labelled dataset, exact or with noise."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from lightning_al.checks import check_number
+from lightning_al.checks import Findings, check_count, check_number, check_type
 from lightning_al.data.pool import integers
 from lightning_al.distributed.randomness import generator
 from lightning_al.oracle.base import DATASET, SKIP, Oracle
@@ -14,10 +14,10 @@ from lightning_al.tasks.base import Task
 
 
 class DatasetOracle(Oracle):
-    """Reveals the data set's own labels: a simulated campaign, as the papers run.
+    """Reveals the dataset's own labels: a simulated campaign, as the papers run.
 
     Args:
-        dataset: A map-style data set with labels; default the loop's.
+        dataset: A map-style dataset with labels; default the loop's.
         task: Finds the label in a sample; default the loop's.
     """
 
@@ -30,18 +30,18 @@ class DatasetOracle(Oracle):
         self._asked: list[int] = []
 
     def bind(self, dataset: Dataset, task: Task) -> None:
-        """See :meth:`Oracle.bind`."""
+        """Take the loop's dataset and task, unless it was given its own."""
         self.dataset = dataset if self.dataset is None else self.dataset
         self.task = task if self.task is None else self.task
 
     def request(self, indices: Sequence[int]) -> None:
-        """See :meth:`Oracle.request`."""
+        """Take note of what is asked for, to be answered by the next :meth:`poll`."""
         self._asked.extend(i for i in indices if i not in self._asked)
 
     def poll(self) -> dict[int, Any]:
         """Answer everything asked, at once."""
         if self.dataset is None or self.task is None:
-            raise RuntimeError("`DatasetOracle` has no data set yet: give it one, or have the loop `bind` it.")
+            raise RuntimeError("`DatasetOracle` has no dataset yet: give it one, or have the loop `bind` it.")
         answers = {i: self.task.targets(self.dataset[i]) for i in self._asked}
         self._asked.clear()
         return answers
@@ -54,10 +54,10 @@ class NoisyOracle(Oracle):
     asked for, in whatever order, on resume too. Class labels only (integers).
 
     Args:
-        oracle: Who really answers. Default: the data set's own labels.
+        oracle: Who really answers. Default: the dataset's own labels.
         flip: Share of labels that are replaced by another class, each other one as likely, 0 to 1.
         classes: How many classes there are; needed to flip.
-        abstain: Share of samples that are declined, 0 to 1.
+        abstain: Share of samples that are skipped, 0 to 1.
         delay: How often :meth:`poll` is asked in vain before the answer to a request is there. The loop polls once a
             run while it waits, and ``run`` then returns; a process that starts anew begins to count anew, hence not
             for strategies that spawn or fork.
@@ -66,7 +66,7 @@ class NoisyOracle(Oracle):
         seed: Of flips and abstentions.
 
     Raises:
-        TypeError: If ``oracle`` is none, or ``price`` holds what is no number.
+        TypeError: If ``oracle`` is none, or another option, or a price, is no number.
         ValueError: If an option is out of range.
 
     Example:
@@ -92,23 +92,16 @@ class NoisyOracle(Oracle):
         price: float | list[float] | dict[int, float] = 1.0,
         seed: int = 0,
     ) -> None:
-        if oracle is not None and not isinstance(oracle, Oracle):
-            raise TypeError(f"`oracle` must be an `Oracle`, got {type(oracle).__name__}.")
-        for name, share in (("flip", flip), ("abstain", abstain)):
-            if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
-                raise ValueError(f"`{name}` must be a share between 0 and 1, got {share!r}.")
-        for name, count, least in (("delay", delay, 0), ("classes", classes, 2)):
-            if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < least):
-                raise ValueError(f"`{name}` must be an integer of at least {least}, got {count!r}.")
-        if flip > 0 and classes is None:
-            raise ValueError(f"`flip={flip}` needs to know how many classes there are: give `classes=`.")
-        of_each = isinstance(price, Sequence) and not isinstance(price, str)
-        of_some = price.values() if isinstance(price, Mapping) else [price]
-        for one in price if of_each else of_some:  # type: ignore[union-attr]
-            check_number("price", one, least=0)
-        if isinstance(price, Mapping):
-            integers(list(price))
         self.oracle = DatasetOracle() if oracle is None else oracle
+        with Findings() as findings:
+            findings.of(check_type, "oracle", self.oracle, Oracle, "an `Oracle`")
+            flip_is_right = findings.of(check_number, "flip", flip, least=0, most=1)
+            findings.of(check_number, "abstain", abstain, least=0, most=1)
+            findings.of(check_count, "delay", delay, 0)
+            findings.of(check_count, "classes", classes, 2, optional=True)
+            findings.of(_check_prices, price)
+            if flip_is_right and flip > 0 and classes is None:
+                findings.refuse(f"`flip={flip}` needs to know how many classes there are: give `classes=`.")
         self.flip = flip
         self.classes = classes
         self.abstain = abstain
@@ -120,7 +113,7 @@ class NoisyOracle(Oracle):
         self._answers: dict[int, Any] = {}
 
     def bind(self, dataset: Dataset, task: Task) -> None:
-        """See :meth:`Oracle.bind`.
+        """Compare the prices with the dataset, and bind the other oracle.
 
         Raises:
             ValueError: If ``price`` is a list that does not have one for each sample.
@@ -131,13 +124,13 @@ class NoisyOracle(Oracle):
         self.oracle.bind(dataset, task)
 
     def cost(self, index: int) -> float:
-        """See :meth:`Oracle.cost`."""
+        """Return the price of a sample's label."""
         if isinstance(self.price, Mapping):
             return float(self.price.get(index, 1.0))
         return float(self.price[index] if isinstance(self.price, Sequence) else self.price)
 
     def request(self, indices: Sequence[int]) -> None:
-        """See :meth:`Oracle.request`."""
+        """Ask the other oracle for what it was not asked for before."""
         new = [i for i in indices if i not in self._waiting and i not in self._answers]
         self._waiting.update(dict.fromkeys(new, self.delay))
         self.oracle.request(new)
@@ -151,11 +144,20 @@ class NoisyOracle(Oracle):
 
     def _faulty(self, index: int, label: Any) -> Any:
         draws = generator(self.seed, "noise", index)
-        declined, flipped = torch.rand(2, generator=draws, dtype=torch.float64).tolist()
-        if label is SKIP or declined < self.abstain:
+        abstains, flips = torch.rand(2, generator=draws, dtype=torch.float64).tolist()
+        if label is SKIP or abstains < self.abstain:
             return SKIP
-        if flipped >= self.flip:
+        if self.classes is None or flips >= self.flip:
             return label
-        assert self.classes is not None
         shift = 1 + int(torch.randint(self.classes - 1, (), generator=draws))
         return (int(label) + shift) % self.classes
+
+
+def _check_prices(price: Any) -> None:
+    if isinstance(price, Mapping):
+        integers(list(price))
+        prices = list(price.values())
+    else:
+        prices = list(price) if isinstance(price, Sequence) and not isinstance(price, str) else [price]
+    for each in prices:
+        check_number("price", each, least=0)

@@ -1,21 +1,35 @@
-"""What a batch means: where its inputs and targets are, what the model's outputs are, what its loss is."""
+"""The base of all tasks: all that differs between one kind of labels and another."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
-from lightning_al.functional.scores.probabilities import check_logits, mean_cross_entropy, pseudo_labels, residuals
-from lightning_al.inference.layers import find_layer
+from lightning_al.functional.scores.positions import mean_over_positions
+from lightning_al.functional.scores.probabilities import check_logits, cross_entropy, pseudo_labels, residuals
+from lightning_al.inference.layers import logits_and_features_of
 
 
 class Task(ABC):
     """Translates between a project's batches and what acquisitions and the ledger need.
 
     A task of one's own overrides three methods, :meth:`inputs`, :meth:`targets` and :meth:`with_label`, and the others
-    where classification's defaults do not fit.
+    where classification's defaults do not fit:
+
+    ======================================================  ======================================================
+    :meth:`inputs`, :meth:`targets`, :meth:`with_label`     what is where in a batch or sample
+    :meth:`logits`                                          what the model gives, as class scores
+    :meth:`reduce`, :meth:`score`                           how a sample of several decisions gets one score
+    :meth:`pseudo_targets`, :meth:`loss`                    the model's own labels, and the loss under labels
+    :meth:`residuals`, :meth:`features`                     the two factors of the last layer's gradient
+    :meth:`encode_label`, :meth:`decode_label`, :meth:`key` labels and samples in the ledger
+    :meth:`check`, :attr:`num_classes`                      what is refused before training, and what is learnt then
+    ======================================================  ======================================================
+
+    A *decision* is what the model chooses one class for: a sample, or each pixel, box or label of it.
     """
 
     @abstractmethod
@@ -24,23 +38,52 @@ class Task(ABC):
 
     @abstractmethod
     def targets(self, batch: Any) -> Any:
-        """Return the targets of a batch. Also called on a single, uncollated sample of the data set."""
+        """Return the targets of a batch. Also called on a single, uncollated sample of the dataset."""
 
     @abstractmethod
     def with_label(self, sample: Any, label: Any) -> Any:
-        """Return a data set's ``sample`` with its label replaced by ``label``."""
+        """Return a dataset's ``sample`` with its label replaced by ``label``."""
 
     def logits(self, model: nn.Module, inputs: Any) -> Tensor:
-        """Return the raw class scores, (B, C) or (B, C, ...)."""
+        """Return the raw class scores, (B, C), or (B, C, ...) for samples of several decisions.
+
+        A task that overrides :meth:`score`, :meth:`pseudo_targets` and :meth:`loss` may return any pytree of tensors
+        with the batch as first dimension; acquisitions that need more than these three then refuse it.
+        """
         return model(inputs)
+
+    def reduce(self, values: Tensor) -> Tensor:
+        """Return one value for each sample from those of its decisions, (B, ...) -> (B,). Default: their mean.
+
+        Scores and losses of every acquisition go through it. Override to look at the most uncertain pixels alone, say.
+        Each row must be reduced by itself, differentiably; values (B,) are of samples of a single decision.
+        """
+        return mean_over_positions(values)
+
+    def score(self, model: nn.Module, inputs: Any, score: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the score of each sample, (B,), by default ``reduce(score(logits))``.
+
+        Override where samples have different numbers of decisions, such as boxes: put the logits of all of them below
+        each other, (N, C), take ``score`` of these, (N,), and reduce what belongs to one sample. Say there what a
+        sample without any decision scores.
+
+        Gradient norms, dropout and committees score otherwise, by :meth:`logits` and :meth:`reduce`.
+
+        Args:
+            model: The user's, in ``eval()``.
+            inputs: What :meth:`inputs` gave.
+            score: Gives every decision's, (B, C, ...) -> (B, ...).
+        """
+        return self.reduce(score(self.logits(model, inputs)))
 
     def pseudo_targets(self, logits: Tensor) -> Any:
         """Return the targets the model itself would give."""
         return pseudo_labels(logits)
 
     def loss(self, logits: Tensor, targets: Any) -> Tensor:
-        """Return the loss of each sample, (B,), averaged over its pixels or boxes."""
-        return mean_cross_entropy(logits, targets)
+        """Return the loss of each sample, (B,), by default the cross-entropies of its decisions, reduced."""
+        check_logits(logits)
+        return self.reduce(cross_entropy(logits, targets))
 
     def residuals(self, logits: Tensor) -> Tensor:
         """Return the gradient of the loss under the model's own targets towards the last layer's outputs, (B, C).
@@ -56,7 +99,7 @@ class Task(ABC):
         return residuals(logits)
 
     def features(self, model: nn.Module, inputs: Any, layer: str | None = None) -> Tensor:
-        """Return what the model makes of a sample before its last layer, (B, d).
+        """Return what the last layer of the model gets of each sample, or what another layer gives, (B, d).
 
         Args:
             model: The user's.
@@ -74,42 +117,7 @@ class Task(ABC):
         if type(self).features is not Task.features:  # a task's own, which may take only two arguments
             where = {} if layer is None else {"layer": layer}
             return self.logits(model, inputs), self.features(model, inputs, **where)
-        seen: list[Any] = []
-
-        def keep_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen[:] = [args[0] if args else kwargs["input"]]  # of several, the last
-
-        def keep_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            first = output[0] if isinstance(output, (tuple, list)) and output else output
-            seen[:] = [first.clone() if isinstance(first, Tensor) else first]  # what follows may work in place
-
-        if layer is None:
-            linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-            hooks = [module.register_forward_pre_hook(keep_input, with_kwargs=True) for module in linear]
-        else:
-            hooks = [find_layer(model, layer).register_forward_hook(keep_output)]
-        try:
-            logits = self.logits(model, inputs)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        if not seen and layer is None:
-            raise ValueError(
-                "No `nn.Linear` runs in the model's forward, so there are no penultimate features. Name a layer "
-                '(`features="backbone.avgpool"`), or give the loop a `task=` whose `features(model, inputs)` returns '
-                "them."
-            )
-        if not seen:
-            raise ValueError(f"The layer {layer!r} does not run in the model's forward, so it has no features.")
-        [found] = seen
-        if not isinstance(found, Tensor) or len(found) != len(logits):
-            what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
-            raise ValueError(
-                f"Features must be a tensor with one row for each of the {len(logits)} samples, got {what} "
-                f"{'from the last linear layer' if layer is None else f'from {layer!r}'}. Name another layer "
-                '(`features="..."`).'
-            )
-        return logits, found.flatten(1)
+        return logits_and_features_of(model, lambda: self.logits(model, inputs), layer)
 
     @property
     def num_classes(self) -> int | None:
@@ -117,7 +125,15 @@ class Task(ABC):
         return None
 
     def check(self, model: nn.Module, batch: Any) -> None:
-        """Refuse, before anything trains, a model or batch this task cannot work with."""
+        """Refuse, before anything trains, a model or batch this task cannot work with.
+
+        Returns nothing. Called with a few samples, the model in ``eval()``; what the task learns of the model here,
+        such as :attr:`num_classes`, it may keep.
+
+        Raises:
+            TypeError: If the model's outputs are of a kind the task has no use for.
+            ValueError: If they are of the wrong shape, or the model fails.
+        """
         check_logits(self.logits(model, self.inputs(batch)))
 
     def key(self, dataset: Dataset, index: int) -> str:

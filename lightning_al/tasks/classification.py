@@ -1,4 +1,4 @@
-"""One class per sample, or per position of it."""
+"""The task of one class per sample."""
 
 from typing import Any
 
@@ -7,8 +7,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_al.functional.scores.probabilities import check_logits
+from lightning_al.inference.calling import Forward
 from lightning_al.tasks.base import Task
-from lightning_al.tasks.entries import BatchEntries, Entries, Forward
+from lightning_al.tasks.entries import BatchEntries, Entries
 
 
 class ClassificationTask(BatchEntries, Task):
@@ -75,7 +76,7 @@ class ClassificationTask(BatchEntries, Task):
         if logits.ndim != 2:
             raise ValueError(
                 f"`ClassificationTask` expects logits of shape (B, C), got {tuple(logits.shape)}. For dense outputs "
-                "give the loop a `task=` of their own."
+                "give the loop a `task=` of their own, whose `check` allows them."
             )
         self._classes = logits.shape[1]
         sums = logits.float().sum(1)
@@ -88,8 +89,8 @@ class ClassificationTask(BatchEntries, Task):
 
     def _class_index(self, label: int) -> int:
         if label < 0 or (self._classes is not None and label >= self._classes):
-            known = "" if self._classes is None else f" and below {self._classes}, the model's number of classes"
-            raise ValueError(f"Class indices must be at least 0{known}; got {label}.")
+            limit = "" if self._classes is None else f" and below {self._classes}, the model's number of classes"
+            raise ValueError(f"Class indices must be at least 0{limit}; got {label}.")
         return label
 
     def encode_label(self, label: Any) -> int:
@@ -100,13 +101,13 @@ class ClassificationTask(BatchEntries, Task):
             ValueError: If it is negative, or the model is known to have fewer classes.
         """
         if isinstance(label, Tensor) and (label.is_floating_point() or label.numel() != 1):
-            what = f"a {label.dtype} tensor of shape {tuple(label.shape)}"
+            kind = f"a {label.dtype} tensor of shape {tuple(label.shape)}"
         elif isinstance(label, Tensor) or (hasattr(label, "__index__") and getattr(label, "ndim", 0) == 0):
             return self._class_index(int(label))
         else:
-            what = f"{label!r} ({type(label).__name__})"
+            kind = f"{label!r} ({type(label).__name__})"
         raise TypeError(
-            f"`ClassificationTask` needs class indices (integers) as labels, got {what}. If the class is another "
+            f"`ClassificationTask` needs class indices (integers) as labels, got {kind}. If the class is another "
             "entry of the samples, say which: `task=ClassificationTask(inputs=..., target=...)`. For multi-hot targets "
             "there is `task=MultiLabelTask()`; for soft ones give the loop a `task=` with its own `loss`, "
             "`encode_label` and `decode_label`."

@@ -1,19 +1,18 @@
-"""Where inputs and target are in a batch: at positions of a tuple, or under names of a dict."""
+"""Where inputs and target are in a batch or sample: at positions of a tuple, or under names of a dict."""
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from lightning_al.inference.calling import Forward
+
 Entries = int | str | list[int] | list[str]
 """Where something is in a batch: a position, or a name in a dict; several for what goes to the model side by side."""
-
-Forward = Callable[[nn.Module, Any], Any]
-"""``forward(model, inputs) -> outputs``."""
 
 
 class BatchEntries:
@@ -38,8 +37,8 @@ class BatchEntries:
         target: int | str = 1,
         forward: Forward | None = None,
     ) -> None:
-        several = isinstance(inputs, (list, tuple))
-        entries: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        several = list(inputs) if isinstance(inputs, (list, tuple)) else None
+        entries: list[Any] = [inputs] if several is None else several
         if not entries:
             raise ValueError("`inputs` is an empty list; the model is called with at least one entry of a batch.")
         kinds = {type(entry) for entry in [*entries, target]}
@@ -50,16 +49,16 @@ class BatchEntries:
             )
         if forward is not None and not callable(forward):
             raise TypeError(f"`forward` must be a function of the model and its inputs, got {forward!r}.")
-        self._entries = entries if several else entries[0]
+        self._entries = inputs if several is None else several
         self._target = target
         self._forward = forward
 
     def _entry(self, batch: Any, entry: Any) -> Any:
         try:
-            known = entry in batch.keys() if isinstance(entry, str) else -len(batch) <= entry < len(batch)  # noqa: SIM118
+            present = entry in batch.keys() if isinstance(entry, str) else -len(batch) <= entry < len(batch)  # noqa: SIM118
         except (AttributeError, TypeError):
-            known = False
-        if not known or (isinstance(entry, int) and not isinstance(batch, (tuple, list))):
+            present = False
+        if not present or (isinstance(entry, int) and not isinstance(batch, (tuple, list))):
             raise TypeError(self._unknown(batch, entry))
         return batch[entry]
 
@@ -82,8 +81,8 @@ class BatchEntries:
             return batch
         if not isinstance(self._entries, list):
             return self._entry(batch, self._entries)
-        found = [self._entry(batch, entry) for entry in self._entries]
-        return dict(zip(self._entries, found, strict=True)) if isinstance(self._target, str) else tuple(found)
+        values = [self._entry(batch, entry) for entry in self._entries]
+        return dict(zip(self._entries, values, strict=True)) if isinstance(self._target, str) else tuple(values)
 
     def targets(self, batch: Any) -> Any:
         """Return the entry that is the target."""
@@ -103,7 +102,7 @@ class BatchEntries:
 
     @contextlib.contextmanager
     def explaining(self, inputs: Any) -> Iterator[None]:
-        """Inside, errors of a model that is called with ``inputs`` are told with what may be meant instead.
+        """Add to the errors of a model that is called with ``inputs`` what the user may have meant instead.
 
         Raises:
             ValueError: For any error, which is its cause.
@@ -122,26 +121,27 @@ class BatchEntries:
 
     def with_label(self, sample: Any, label: Any) -> Any:
         """Return ``sample`` with its target replaced, in the type that it had."""
-        where = self._target
-        if isinstance(where, str) and hasattr(sample, "keys"):
+        target = self._target
+        if isinstance(target, str) and hasattr(sample, "keys"):
             labelled = copy.copy(sample)
-            labelled[where] = _like(sample[where], label) if where in list(sample.keys()) else label
+            labelled[target] = _like(sample[target], label) if target in list(sample.keys()) else label
             return labelled
         if isinstance(sample, Tensor):  # a sample without a target
             return (sample, label)
         if isinstance(sample, (tuple, list)) and len(sample) == 1:
             return (sample[0], label)
-        label = _like(self._entry(sample, where), label)
-        assert isinstance(where, int)
+        if isinstance(target, str):  # a name, and the sample has none
+            raise TypeError(self._unknown(sample, target))
+        label = _like(self._entry(sample, target), label)
         if hasattr(sample, "_replace"):  # a named tuple
-            return sample._replace(**{sample._fields[where]: label})
-        entries = list(sample)
-        entries[where] = label
+            return sample._replace(**{sample._fields[target]: label})
+        entries: list[Any] = list(sample)
+        entries[target] = label
         return type(sample)(entries)
 
 
 def _like(old: Any, label: Any) -> Any:
-    """Return ``label`` in the type and shape of ``old``."""
+    """Return ``label`` in the type and shape of the label ``old``."""
     if isinstance(old, Tensor):
         return torch.as_tensor(label, dtype=old.dtype).reshape(old.shape)
     if type(old).__module__ == "numpy":

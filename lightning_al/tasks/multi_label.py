@@ -1,4 +1,4 @@
-"""Several labels per sample: multi-hot targets, each label a question of its own."""
+"""The task of several yes-or-no labels per sample: multi-hot targets, each label a decision of its own."""
 
 from typing import Any
 
@@ -7,16 +7,17 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_al.functional.scores.probabilities import residuals
+from lightning_al.inference.calling import Forward
 from lightning_al.tasks.base import Task
-from lightning_al.tasks.entries import BatchEntries, Entries, Forward
+from lightning_al.tasks.entries import BatchEntries, Entries
 
 
 class MultiLabelTask(BatchEntries, Task):
     """Any number of L labels per sample: multi-hot targets (L,), outputs (B, L) that a sigmoid makes probabilities.
 
-    Each label counts as a question of its own with two answers: :meth:`logits` stacks the output z as (0, z), and
-    scores are means over the labels. So ``Entropy`` asks where the mean binary entropy is largest. Acquisitions that
-    need one distribution over classes (``BatchBALD``, ``SRAAL``) refuse it.
+    Each label is a decision of its own between two classes: :meth:`logits` stacks the output z as (0, z), and scores
+    are means over the labels, unless :meth:`reduce` is overridden. So ``Entropy`` asks where the mean binary entropy
+    is largest. Acquisitions that need one distribution over classes (``BatchBALD``, ``SRAAL``) refuse it.
 
     Args:
         inputs: The entry of a batch that the model is called with, as in :class:`ClassificationTask`.
@@ -51,7 +52,7 @@ class MultiLabelTask(BatchEntries, Task):
         return torch.stack([torch.zeros_like(outputs), outputs], 1)
 
     def loss(self, logits: Tensor, targets: Any) -> Tensor:
-        """Return the binary cross-entropy of each sample, (B,), the mean over its labels."""
+        """Return the binary cross-entropies of each sample's labels, reduced to one, (B,)."""
         return super().loss(logits, targets.long())
 
     def residuals(self, logits: Tensor) -> Tensor:
@@ -64,11 +65,11 @@ class MultiLabelTask(BatchEntries, Task):
         with self.explaining(inputs):
             outputs = self.outputs_of(model, inputs)
         if not isinstance(outputs, Tensor) or not outputs.is_floating_point() or outputs.ndim != 2:
-            what = type(outputs).__name__
+            kind = type(outputs).__name__
             if isinstance(outputs, Tensor):
-                what = f"{outputs.dtype} of shape {tuple(outputs.shape)}"
+                kind = f"{outputs.dtype} of shape {tuple(outputs.shape)}"
             raise ValueError(
-                f"`MultiLabelTask` expects one floating output for each label, (B, L), before the sigmoid; got {what}. "
+                f"`MultiLabelTask` expects one floating output for each label, (B, L), before the sigmoid; got {kind}. "
                 "Say with `forward=` where they are."
             )
         self._labels = outputs.shape[1]

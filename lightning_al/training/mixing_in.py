@@ -2,47 +2,116 @@
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+Options = TypeVar("Options")
 
-def wrap_hook(cls: type, name: str, around: Callable[..., Any], *, mark: str, running: str) -> None:
-    """Put ``around(self, call, *args, **kwargs)`` around the hook ``name`` of ``cls``, unless an inherited one has it.
+_RUNNING = "_mixin_hooks_running"
+"""Attribute of a module with the set of the hooks that are on the stack, so that their ``super()`` is left alone."""
+
+
+def around(name: str) -> Callable[[Method], Method]:
+    """Mark a method of a mixin as one that runs around the hook ``name``: ``method(self, call, *args, **kwargs)``.
+
+    ``call`` is the hook itself. :func:`wrap_hooks` puts the method there.
+    """
+
+    def mark(method: Method) -> Method:
+        method.runs_around = name  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+def wrap_hooks(cls: type, mixin: type) -> None:
+    """Put the methods of ``mixin`` that are marked by :func:`around` around the hooks of ``cls``, a class being made.
 
     A hook of the user's class would hide a hook of the mixin; so each class gets the hook it has, its own or
-    inherited, wrapped. On one call ``around`` runs once, however many ``super()`` lead to other wrapped hooks.
-
-    Args:
-        cls: A class that is being made.
-        name: The hook.
-        around: Runs in its place; ``call`` is the hook itself.
-        mark: Attribute that wrapped hooks have.
-        running: Attribute of instances with the set of the hooks that are on the stack.
+    inherited, wrapped, unless an inherited one is. On one call a method runs once, however many ``super()`` lead to
+    other wrapped hooks.
     """
-    own = vars(cls).get(name)
+    for c in mixin.__mro__:
+        for method in list(vars(c).values()):
+            if hasattr(method, "runs_around"):
+                _wrap_hook(cls, mixin, method.runs_around, method)
+
+
+def _wrap_hook(cls: type, mixin: type, name: str, method: Callable[..., Any]) -> None:
+    written = vars(cls).get(name)  # in the body of this class
     target = getattr(cls, name)
-    if own is None and hasattr(target, mark):
+    if written is None and is_wrapped(target, mixin):
         return
+    key = f"{mixin.__name__}: {name}"
 
     @functools.wraps(target)
     def hook(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = own.__get__(self, type(self)) if own is not None else getattr(super(cls, self), name)
-        stack: set[str] = getattr(self, running)
-        if name in stack:
+        call = written.__get__(self, type(self)) if written is not None else getattr(super(cls, self), name)
+        running: set[str] = vars(self).setdefault(_RUNNING, set())
+        if key in running:
             return call(*args, **kwargs)
-        stack.add(name)
+        running.add(key)
         try:
-            return around(self, call, *args, **kwargs)
+            return method(self, call, *args, **kwargs)
         finally:
-            stack.discard(name)
+            running.discard(key)
 
     # Lightning looks at the parameters one level below: it must see what it would have seen without us.
     hook.__wrapped__ = getattr(target, "__wrapped__", target)  # type: ignore[attr-defined]
-    setattr(hook, mark, True)
+    hook.wrapped_by = (*getattr(target, "wrapped_by", ()), mixin)  # type: ignore[attr-defined]
     setattr(cls, name, hook)
+
+
+def is_wrapped(hook: Any, mixin: type) -> bool:
+    """Whether a method of ``mixin`` runs around a hook."""
+    return mixin in getattr(hook, "wrapped_by", ())
+
+
+def check_wrapped(module: LightningModule, mixin: type, names: Iterable[str]) -> None:
+    """Refuse hooks that were replaced after the class was made, so that nothing of ``mixin`` runs around them.
+
+    Raises:
+        MisconfigurationException: With the name of the hook, and where to define it.
+    """
+    for name in names:
+        if not is_wrapped(getattr(module, name), mixin):
+            raise MisconfigurationException(
+                f"`{name}` was replaced on the instance or on the class, past {mixin.__name__}. Define it in the body "
+                f"of {type(module).__name__} or of a class before it."
+            )
+
+
+def choose_options(
+    module: Any, mixin: type, options: Callable[..., Options], given: Mapping[str, Any]
+) -> tuple[Options, dict[str, Any]]:
+    """Return the options of a module, and those of the given keywords that belong to its own ``__init__``.
+
+    An option is the keyword that was given, else the class attribute, else the default.
+
+    Args:
+        module: What is made.
+        mixin: Whose options they are.
+        options: Their dataclass, which refuses what is out of range.
+        given: Keywords of the mixin's ``__init__``, None where they were not given. One that the user's own
+            ``__init__`` takes too goes there.
+
+    Raises:
+        TypeError: If ``module`` is no LightningModule.
+    """
+    check_module(module, mixin)
+    cls = type(module)
+    names = tuple(f.name for f in fields(options))  # type: ignore[arg-type]
+    present = {name: value for name, value in given.items() if value is not None}
+    theirs = {name: value for name, value in present.items() if name in init_parameters(cls, mixin)}
+    chosen = {name: value for name, (_, value) in class_attributes(cls, mixin, names).items()}
+    chosen.update((name, value) for name, value in present.items() if name not in theirs)
+    return options(**chosen), theirs
 
 
 def class_attributes(cls: type, mixin: type, names: tuple[str, ...]) -> dict[str, tuple[type, Any]]:

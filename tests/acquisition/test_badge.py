@@ -5,8 +5,8 @@ from torch import nn
 from lightning_al import AwaitTell, ClassificationTask
 from lightning_al.acquisition import BADGE, SAAL, Acquisition, Entropy, EntropyGradNorm, LeastConfidence, Margin
 from lightning_al.functional import badge
-from tests.functional.selection.test_greedy_picks import materialised
 from tests.helpers.bound import seeded
+from tests.helpers.greedy import materialised
 from tests.helpers.models import randn
 from tests.helpers.projects import SIZE, Net, make_data
 

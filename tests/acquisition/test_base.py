@@ -14,8 +14,9 @@ from lightning_al.acquisition import (
     Margin,
     Random,
 )
-from tests.functional.selection.test_greedy import brute_force
+from lightning_al.acquisition.base import REQUIREMENTS
 from tests.helpers.bound import pick, seeded
+from tests.helpers.greedy import brute_force
 
 SCORED = [Acquisition, Entropy, LeastConfidence, Margin, EntropyGradNorm, ExpectedGradNorm, SAAL]
 SPREAD = [0.1, 5.0, 4.9, 0.2, 2.5, 5.0]
@@ -82,6 +83,37 @@ def test_what_an_acquisition_says_of_itself():
     for cls in [*SCORED, Random]:
         assert cls().batch_multiple == 1
         assert not cls.uses_labelled
+
+
+def test_unknown_words_in_requires_are_refused_when_the_class_is_written():
+    with pytest.raises(TypeError, match=r"`Mine\.requires` has the unknown word 'logit'\. Use some of \"logits\", "):
+
+        class Mine(Acquisition):
+            requires = frozenset({"logit", "labels"})
+
+    with pytest.raises(TypeError, match=r"`Other\.requires` must be a frozenset .* got 'logits'"):
+
+        class Other(Entropy):
+            requires = "logits"
+
+    for word in REQUIREMENTS:
+        type("Allowed", (Acquisition,), {"requires": frozenset({word})})
+
+
+def test_unknown_words_in_requires_of_an_instance_are_refused_by_the_loop(bound):
+    class Late(Entropy):
+        def __init__(self):
+            super().__init__()
+            self.requires |= {"feature"}
+
+    class Computed(Entropy):
+        @property
+        def requires(self):
+            return frozenset({"classes", "clases"})
+
+    for cls, word in ((Late, "feature"), (Computed, "clases")):
+        with pytest.raises(TypeError, match=f"`{cls.__name__}.requires` has the unknown word '{word}'"):
+            bound.bind(cls())
 
 
 def test_binding(bound):

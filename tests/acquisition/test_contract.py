@@ -14,8 +14,9 @@ from lightning_al.acquisition import Acquisition, Random
 from lightning_al.loop.query import pick
 from tests.campaigns.test_processes import fork
 from tests.helpers import reference
-from tests.helpers.projects import Data, Net, make_trainer
-from tests.helpers.registry import CASES, KEPT, LABELLED, POOL, REGISTRY, SIZE, Learner, Scene, prepare, write_tables
+from tests.helpers.projects import Data, Net, make_data, make_trainer
+from tests.helpers.registry import CASES, REGISTRY
+from tests.helpers.scene import KEPT, LABELLED, POOL, SIZE, Learner, Scene, prepare, write_tables
 
 SCENES = {
     "some": Scene(POOL[:25], 9),  # not divisible by the number of processes
@@ -26,7 +27,6 @@ SCENES = {
     "the only one": Scene(POOL[5:6], 1),
 }
 NAMES = [name for name in acquisition.__all__ if name != "Acquisition"]
-IDS = [case.id for case in CASES]
 
 
 # ---------------------------------------------------------------------------------------------- the registry itself
@@ -41,11 +41,19 @@ def test_every_acquisition_has_a_case(name):
 OPTIONS = [(name, option) for name in NAMES for option in inspect.signature(getattr(acquisition, name)).parameters]
 
 
+def cases_of(name, option):
+    return [c for c in CASES if c.name == name and c.options.get(option, c.defaults[option]) != c.defaults[option]]
+
+
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
-def test_every_option_has_a_case_and_decides_what_is_picked(name, option):
-    mine = [c for c in CASES if c.name == name and c.options.get(option, c.defaults[option]) != c.defaults[option]]
-    assert mine, f"add a case with another `{option}` to the registry of {name}"
-    scene = SCENES["some"]
+def test_every_option_has_a_case(name, option):
+    assert cases_of(name, option), f"add a case with another `{option}` to the registry of {name}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+def test_every_option_decides_what_is_picked(name, option):
+    scene, mine = SCENES["some"], cases_of(name, option)
     assert any(case.picks(scene) != case.without(option).picks(scene) for case in mine), "no case needs the option"
 
 
@@ -88,9 +96,10 @@ class Picker(L.Callback):
         self.changed: list[str] = []
 
     def on_query_start(self, trainer, pl_module, loop):
-        loop.task._classes = 3
+        with torch.no_grad():
+            loop.task.check(pl_module.eval(), make_data(2))  # the number of classes
         for name, state in KEPT.items():
-            loop.campaign.save_state(loop.campaign.round_file(name), state)
+            loop.campaign.states.save(loop.campaign.round_file(name), state)
         for case in self.cases:
             prepare(pl_module)
             made = case.make(self.folder)
@@ -103,7 +112,7 @@ class Picker(L.Callback):
                     got = pick(loop.session, made, candidates, scene.k, "contract", scene.seed)
                     if everything(trainer, pl_module, made) != before:
                         self.changed.append(case.id)
-                    self.picked.setdefault(case.id, {})[f"{name}, {size}"] = got["indices"]
+                    self.picked.setdefault(case.id, {})[f"{name}, {size}"] = got.indices
         pl_module.requires_grad_(True)
         if trainer.is_global_zero:
             (self.folder / "picked.json").write_text(json.dumps([self.picked, self.changed]))
@@ -117,12 +126,14 @@ def launched(tmp_path_factory):
     known = {}
 
     def of(processes, scenes=tuple(SCENES), batch_sizes=(7,), cases=tuple(CASES), **loader):
-        key = (processes, scenes, batch_sizes, *loader.items())
+        key = (processes, scenes, batch_sizes, tuple(case.id for case in cases), *loader.items())
         if key not in known:
             known[key] = None
             picked, changed = {}, []
             for model in (Net, Learner):
                 mine = [case for case in cases if case.model is model]
+                if not mine:
+                    continue
                 strategy, devices = fork(processes) if processes > 1 else ("auto", 1)
                 picker = Picker(folder, {name: SCENES[name] for name in scenes}, batch_sizes, mine)
                 trainer = make_trainer(
@@ -152,10 +163,44 @@ def wanted():
     return of
 
 
+# ------------------------------------------------------------------ one case of each acquisition; then, slowly, all
+
+ONE_OF_EACH = tuple(next(case for case in CASES if case.name == name) for name in REGISTRY)  # defaults, or nearly
+QUICK = (*ONE_OF_EACH, *(case for case in CASES if case.id in ("Entropy(selection=badge)", "CoreSet(encoder=.npy)")))
+EACH = pytest.mark.parametrize("case", QUICK, ids=[case.id for case in QUICK])
+ALL = pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+FEW = ("some", "the only one")
+
+
+@EACH
+def test_each_picks_what_its_definition_says_in_batches_of_any_size(launched, wanted, case):
+    picked = launched(1, FEW, (7, 64), QUICK)[0][case.id]
+    for name in FEW:
+        assert picked[f"{name}, 7"] == picked[f"{name}, 64"] == wanted(case, name)
+
+
+@EACH
+def test_each_picks_the_same_on_two_processes(launched, wanted, case):
+    picked = launched(2, FEW, (7,), QUICK)[0][case.id]
+    assert [picked[f"{name}, 7"] for name in FEW] == [wanted(case, name) for name in FEW]
+
+
+@EACH
+def test_each_leaves_everything_as_it_was(launched, case):
+    assert case.id not in launched(1, FEW, (7, 64), QUICK)[1]
+
+
+def test_the_number_of_workers_does_not_matter(launched, wanted):
+    two = tuple(case for case in ONE_OF_EACH if case.name in ("Entropy", "CoreSet"))
+    picked = launched(1, ("some",), cases=two, num_workers=2)[0]
+    assert [picked[case.id]["some, 7"] for case in two] == [wanted(case, "some") for case in two]
+
+
 WHERE = {1: tuple(SCENES), 2: ("some", "all that is left"), 3: ("some", "one of fewer than there are processes")}
 
 
-@pytest.mark.parametrize("case", CASES, ids=IDS)
+@pytest.mark.slow
+@ALL
 @pytest.mark.parametrize("processes", WHERE)
 def test_picks_what_the_definition_says_on_any_number_of_processes(launched, wanted, case, processes):
     picked = launched(processes, WHERE[processes])[0][case.id]
@@ -166,20 +211,21 @@ def test_picks_what_the_definition_says_on_any_number_of_processes(launched, wan
         assert got == wanted(case, name)
 
 
-@pytest.mark.parametrize("case", CASES, ids=IDS)
+@pytest.mark.slow
+@ALL
 def test_the_size_of_scoring_batches_does_not_matter(launched, wanted, case):
     picked = launched(1, ("some",), (1, 64))[0][case.id]
     assert picked["some, 1"] == picked["some, 64"] == wanted(case, "some")
 
 
-DEFAULTS = tuple(next(case for case in CASES if case.name == name) for name in REGISTRY)  # or what comes nearest
+@pytest.mark.slow
+@EACH
+def test_the_number_of_workers_matters_to_none(launched, wanted, case):
+    picked = launched(1, ("some",), cases=QUICK, num_workers=2)[0][case.id]
+    assert picked["some, 7"] == wanted(case, "some")
 
 
-@pytest.mark.parametrize("case", DEFAULTS, ids=[case.id for case in DEFAULTS])
-def test_the_number_of_workers_does_not_matter(launched, wanted, case):
-    assert launched(1, ("some",), cases=DEFAULTS, num_workers=2)[0][case.id]["some, 7"] == wanted(case, "some")
-
-
-@pytest.mark.parametrize("case", CASES, ids=IDS)
+@pytest.mark.slow
+@ALL
 def test_leaves_everything_as_it_was(launched, case):
     assert case.id not in launched(1, WHERE[1])[1]

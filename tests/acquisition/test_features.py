@@ -16,6 +16,7 @@ from lightning_al.storage import rows as storage
 from tests.campaigns.test_processes import Frozen, fork
 from tests.helpers import reference
 from tests.helpers.bound import seeded
+from tests.helpers.marks import slow
 from tests.helpers.models import Notes
 from tests.helpers.projects import SIZE, Data, Net, make_data, make_trainer, picks
 
@@ -250,7 +251,7 @@ def refuses(tmp_path, path, error, message):
 
 def test_refuses_a_file_of_something_else(tmp_path, write):
     numbers = X.numpy()
-    refuses(tmp_path, write(numbers[:59]), ValueError, "features of 59 samples and the training data set has 60")
+    refuses(tmp_path, write(numbers[:59]), ValueError, "features of 59 samples and the training dataset has 60")
     refuses(tmp_path, write(numbers.astype("int64")), TypeError, r"must hold floating features.*torch.int64 of shape")
     refuses(tmp_path, write(numbers[:, 0]), TypeError, r"features \(N, d\).*torch.float64 of shape \(60,\)")
     broken = numbers.copy()
@@ -302,7 +303,9 @@ def test_many_features_of_a_file_are_not_brought_into_memory(write, tmp_path, mo
 # -------------------------------------------------------------------------------------------------- where rows are
 
 
-@pytest.mark.parametrize("cls", FEATURED)
+@pytest.mark.parametrize(
+    "cls", [CoreSet, TypiClust, *(slow(cls) for cls in FEATURED if cls not in (CoreSet, TypiClust))]
+)
 def test_rows_are_where_they_were_made_or_on_one_process(tmp_path, monkeypatch, cls):
     """Of a file too: each process reads its part, or one reads all."""
     np.save(tmp_path / "features.npy", X.numpy())
@@ -310,9 +313,8 @@ def test_rows_are_where_they_were_made_or_on_one_process(tmp_path, monkeypatch, 
     def rows_in(name, **options):
         def noted(project, acquisition, indices, **how):
             rows, trainer = score(project, acquisition, indices, **how), project.trainer
-            if True:
-                made = {key: len(rows.get(key, [])) for key in ("index", "features")}
-                (tmp_path / f"{name} {len(indices)} {trainer.global_rank}").write_text(json.dumps(made))
+            made = {key: len(rows.get(key, [])) for key in ("index", "features")}
+            (tmp_path / f"{name} {len(indices)} {trainer.global_rank}").write_text(json.dumps(made))
             return rows
 
         monkeypatch.setattr(query, "score", noted)
@@ -343,7 +345,7 @@ class Broken(Frozen):
         return torch.where(bad, 0.0, self.net[-1](torch.where(bad, torch.nan, self.net[:-1](x))))
 
 
-@pytest.mark.parametrize(("processes", "cls"), [(2, CoreSet), *[(1, cls) for cls in FEATURED], (2, TypiClust)])
+@pytest.mark.parametrize(("processes", "cls"), [(2, CoreSet), slow(2, TypiClust), *(slow(1, cls) for cls in FEATURED)])
 def test_nan_features_are_refused_by_dataset_index_on_every_rank(tmp_path, monkeypatch, cls, processes):
     def told(trainer, *args, **options):
         try:

@@ -6,12 +6,13 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from lightning_al import ActiveLearningLoop, ClassificationTask
+from lightning_al import ActiveLearningLoop, AwaitTell, ClassificationTask
 from lightning_al import functional as F_al
 from lightning_al.acquisition import CoreGCN, UncertainGCN
 from lightning_al.acquisition.gcn import _Progress
 from tests.campaigns.test_processes import fork
 from tests.helpers.bound import seeded
+from tests.helpers.marks import slow
 from tests.helpers.models import Notes
 from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
@@ -118,7 +119,7 @@ class Single(nn.Module):
 def test_features_do_not_depend_on_the_batch_to_the_last_bit(cls):
     x = torch.randn(90, 40, generator=seeded(5))
     acquisition = cls()
-    acquisition._task = ClassificationTask()
+    acquisition.bind(ClassificationTask(), AwaitTell())
     model = Single()
     whole = acquisition.rows(model, (x, None))["features"]
     assert set(model.seen) == {32}
@@ -140,7 +141,7 @@ def test_chunks_take_any_inputs(cls, count):
 
     a, b = X[:1].repeat(count, 1), torch.randn(count, 4, generator=seeded(), dtype=torch.float64)
     acquisition = cls()
-    acquisition._task = ClassificationTask()
+    acquisition.bind(ClassificationTask(), AwaitTell())
     got = acquisition.rows(Two(), ({"a": a, "more": [b]}, None))["features"]
     assert torch.equal(got, a + b)
 
@@ -148,7 +149,7 @@ def test_chunks_take_any_inputs(cls, count):
 # ------------------------------------------------------------------------------------------------------- in a campaign
 
 
-@BOTH
+@pytest.mark.parametrize("cls", [CoreGCN, slow(UncertainGCN)])
 def test_a_killed_campaign_goes_on_as_if_it_had_not_been(tmp_path, cls):
     class Killed(cls):
         _left = None
@@ -191,8 +192,15 @@ class Singles(Data):
         self.held_out = TensorDataset(make_data(20, seed=1)[0].float(), make_data(20, seed=1)[1])
 
 
-@BOTH
-@pytest.mark.parametrize(("size", "processes"), [(1, 1), (7, 1), (7, 2)])
+@pytest.mark.parametrize(
+    ("cls", "size", "processes"),
+    [
+        (CoreGCN, 7, 2),
+        (UncertainGCN, 1, 1),
+        *(slow(CoreGCN, size, 1) for size in (1, 7)),
+        *(slow(UncertainGCN, 7, processes) for processes in (1, 2)),
+    ],
+)
 def test_float32_campaigns_pick_the_same_in_whatever_batches_and_processes(tmp_path, cls, size, processes):
     def run(name, size, processes=1):
         strategy, devices = fork(processes) if processes > 1 else ("auto", 1)

@@ -8,6 +8,7 @@ from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, Classification
 from lightning_al import functional as F_al
 from lightning_al.acquisition import BALD, BatchBALD, MCDropout, Random
 from tests.helpers.bound import EXACT, seeded
+from tests.helpers.marks import slow
 from tests.helpers.models import C, randn
 from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
@@ -54,7 +55,7 @@ def test_a_model_that_gives_probabilities(cls):
     torch.testing.assert_close(acquisition.log_probabilities(both, [X]), log_p, **EXACT)
 
 
-@pytest.mark.parametrize("cls", ALL)
+@pytest.mark.parametrize("cls", [BatchBALD, *(slow(cls) for cls in ALL if cls is not BatchBALD)])
 def test_every_round_has_masks_of_its_own_that_follow_from_the_campaign_s_seed(tmp_path, cls):
     class Noting(cls):
         def __init__(self, fail_at=None):
@@ -92,14 +93,14 @@ class Untrained(Net):
         raise AssertionError("it trains")
 
 
-@pytest.mark.parametrize("cls", ALL)
+@pytest.mark.parametrize("cls", [BALD, *(slow(cls) for cls in ALL if cls is not BALD)])
 def test_a_model_without_dropout_is_refused_before_anything_trains(tmp_path, cls):
     with pytest.raises(ValueError, match=r"Nothing in `Untrained` drops.*`add_dropout=0\.5`"):
         run(tmp_path / "a", cls(), model=Untrained())
     assert not Campaign.exists(tmp_path / "a")
 
 
-@pytest.mark.parametrize("cls", ALL)
+@pytest.mark.parametrize("cls", [MCDropout, *(slow(cls) for cls in ALL if cls is not MCDropout)])
 def test_or_gets_one(tmp_path, cls):
     loop = run(tmp_path / "a", cls(add_dropout=0.5, passes=5), model=Net(batch_norm=True))
     assert [len(r.picked) for r in loop.history] == [3, 3, 3, 0]

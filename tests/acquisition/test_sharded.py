@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.acquisition.test_contract import DEFAULTS, SCENES
-from tests.helpers.registry import CASES, write_tables
+from tests.acquisition.test_contract import ONE_OF_EACH, SCENES
+from tests.helpers.registry import CASES
+from tests.helpers.scene import write_tables
+
+# One acquisition from sharded weights is in tests/campaigns/test_processes.py, quickly.
+pytestmark = pytest.mark.slow
 
 WHOLE_WEIGHTS = {"SAAL", "EntropyGradNorm", "ExpectedGradNorm", "LPLGrad", "QueryByCommittee"}
 """Those that run other weights than the model's own in it."""
-MINE = [case for case in DEFAULTS if case.model.__name__ == "Net"]
+MINE = [case for case in ONE_OF_EACH if case.model.__name__ == "Net"]
 
 SCRIPT = """
 import json, sys
@@ -24,14 +28,14 @@ import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.distributed.fsdp import fully_shard
 
-from tests.helpers.registry import KEPT, LABELLED, SIZE, weights
+from tests.helpers.scene import KEPT, LABELLED, SIZE, weights
 from tests.acquisition.test_sharded import MINE
 from tests.acquisition.test_contract import SCENES
 from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import Random
 from lightning_al.loop.query import pick
 from lightning_al.storage.weights import load_weights
-from tests.helpers.projects import Data, Net, make_trainer
+from tests.helpers.projects import Data, Net, make_data, make_trainer
 
 
 class Sharded(Net):
@@ -48,9 +52,10 @@ class Sharded(Net):
 class Picker(L.Callback):
     def on_query_start(self, trainer, pl_module, loop):
         assert all(hasattr(p, "full_tensor") for p in pl_module.parameters())
-        loop.task._classes = 3
+        with torch.no_grad():
+            loop.task.check(pl_module.eval(), make_data(2))  # the number of classes
         for name, state in KEPT.items():
-            loop.campaign.save_state(loop.campaign.round_file(name), state)
+            loop.campaign.states.save(loop.campaign.round_file(name), state)
         told, scene = {}, SCENES["some"]
         for case in MINE:
             load_weights(pl_module, weights(5))
@@ -58,7 +63,7 @@ class Picker(L.Callback):
             made.bind(loop.task, loop.oracle)
             try:
                 candidates = torch.tensor(scene.candidates)
-                told[case.id] = pick(loop.session, made, candidates, scene.k, "contract", scene.seed)["indices"]
+                told[case.id] = pick(loop.session, made, candidates, scene.k, "contract", scene.seed).indices
             except Exception as error:
                 told[case.id] = f"{type(error).__name__}: {error}"
         if trainer.is_global_zero:

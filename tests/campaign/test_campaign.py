@@ -1,48 +1,10 @@
 import json
-import os
 
 import pytest
-import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lightning_al import Campaign
-
-
-def begin(path, size=10, **options):
-    return Campaign(path, Campaign.create(path, size=size, options={"seed": 0, **options}))
-
-
-def record(campaign, kind, **fields):
-    campaign.apply(campaign.write(kind, **fields))
-
-
-def asked(campaign, number, indices, scores=()):
-    record(
-        campaign, "asked", round=number, indices=indices, keys=[f"k{i}" for i in indices], scores=list(scores),
-        seconds={"score": 1.0, "select": 0.5},
-    )  # fmt: skip
-
-
-def answered(campaign, indices, labels):
-    record(campaign, "answered", indices=indices, keys=[f"k{i}" for i in indices], labels=labels, annotator="x")
-
-
-def fitted(campaign, number, metric):
-    record(
-        campaign, "fitted", round=number, labelled=len(campaign.pool.labelled), digest=campaign.label_digest,
-        metrics={"acc": metric}, seconds={"fit": 2.0, "evaluate": 0.25}, steps={"optimizer": 5, "logged": 5},
-    )  # fmt: skip
-
-
-def a_campaign(path):
-    campaign = begin(path)
-    asked(campaign, -1, [3, 1])
-    answered(campaign, [3, 1], [0, 2])
-    fitted(campaign, 0, 0.5)
-    asked(campaign, 0, [7, 5], [0.9, 0.8])
-    answered(campaign, [5], [1])
-    record(campaign, "skipped", indices=[7], annotator="x")
-    fitted(campaign, 1, 0.75)
-    return campaign
+from tests.helpers.ledger import a_campaign, answered, asked, begin, record
 
 
 def test_reads_back_what_was_written(tmp_path):
@@ -102,61 +64,10 @@ def test_a_ledger_must_begin_at_the_beginning(tmp_path):
         Campaign(tmp_path, [])
 
 
-def test_state_is_plain_and_cannot_run_code(tmp_path):
+def test_ranks_that_do_not_write_still_take_note(tmp_path, monkeypatch):
     campaign = begin(tmp_path)
-    campaign.save_state("w/x.ckpt", {"a": torch.ones(2), "b": [1, "c"]})
-    assert campaign.load_state("w/x.ckpt")["b"] == [1, "c"]
-    assert campaign.load_state("w/none.ckpt") is None
-
-    class Hostile:
-        def __reduce__(self):
-            return (os.system, ("touch /tmp/never",))
-
-    torch.save({"a": Hostile()}, tmp_path / "hostile.ckpt")
-    (tmp_path / "half.ckpt").write_bytes((tmp_path / "w" / "x.ckpt").read_bytes()[:200])
-    for name in ("hostile.ckpt", "half.ckpt"):
-        with pytest.raises(ValueError, match=f"{tmp_path / name} is damaged, or holds more .*Restore it"):
-            campaign.load_state(name)
-
-
-def test_only_what_goes_with_the_last_fit_is_kept(tmp_path):
-    campaign = begin(tmp_path)
-    asked(campaign, -1, [3, 1])
-    answered(campaign, [3, 1], [0, 2])
-
-    def learn(number, *others):
-        """What is on disk when a fit has just been recorded, as at a kill."""
-        names = [campaign.round_file(name) for name in ("weights", "member_1")]
-        for name in [*names, f"round_{number}/resume.ckpt", *others]:
-            campaign.save_state(name, {})
-        fitted(campaign, number, 0.5)
-        return set(names)
-
-    def there():
-        campaign.remove_old_states()
-        paths = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
-        return {str(path) for path in paths if path.parts[0] != "ledger"}
-
-    first = learn(0, "round_0/checkpoints/mine.ckpt", "returned.ckpt", "round_0/x.ckpt.tmp", "initial.ckpt")
-    kept = {"initial.ckpt", "round_0/checkpoints/mine.ckpt"}
-    assert there() == first | kept
-    answered(campaign, [5], [1])  # so that the fit begins again, and is killed
-    campaign.save_state("round_0/resume.ckpt", {})
-    assert there() == first | kept | {"round_0/resume.ckpt"}
-    again = learn(0)
-    assert not again & first
-    assert there() == again | kept
-    asked(campaign, 0, [7])
-    second = learn(1, "round_0/epoch=3.ckpt")  # the last is the user's
-    campaign.writes = False  # another rank
-    assert there() > again | second | kept
-    campaign.writes = True
-    assert there() == second | kept | {"round_0/epoch=3.ckpt"}
-
-
-def test_ranks_that_do_not_write_still_take_note(tmp_path):
-    campaign = begin(tmp_path)
-    other = Campaign(tmp_path, Campaign.read_events(tmp_path), writes=False)
+    other = Campaign.load(tmp_path)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
     files = len(list((tmp_path / "ledger").iterdir()))
     record(other, "asked", round=-1, indices=[1], keys=["1"], scores=[], seconds={})
     assert len(list((tmp_path / "ledger").iterdir())) == files

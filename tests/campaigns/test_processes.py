@@ -16,6 +16,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, DatasetOracle
 from lightning_al.acquisition import SAAL, CoreSet, Entropy, Random
+from tests.helpers.marks import slow
 from tests.helpers.projects import Data, Net, make_trainer, picks
 
 # Every acquisition from the same weights: tests/acquisition/test_contract.py. Here whole campaigns.
@@ -59,7 +60,7 @@ def test_two_forked_processes_pick_what_one_picks(tmp_path, name):
     assert loop.status == "finished"
 
 
-@pytest.mark.parametrize("left", [0, 1, 2, 5])
+@pytest.mark.parametrize("left", [0, slow(1), 2, slow(5)])
 def test_three_processes_and_a_nearly_empty_pool(tmp_path, left):
     options = {"initial": 12 - left, "query_size": 2, "rounds": None, "data": None}
     one, _ = run(tmp_path, 1, **{**options, "data": Data(12)}) if left >= 2 else (None, None)
@@ -344,6 +345,7 @@ def test_labels_that_differ_between_processes_are_refused(tmp_path):
     assert len(Campaign.load(tmp_path / "c").rounds) == 1
 
 
+@pytest.mark.slow
 def test_every_process_takes_the_labels_of_the_ledger(tmp_path):
     """Where each was told others, between launches, those of rank 0 are on disk and count."""
     (tmp_path / "told.py").write_text(TOLD_APART)

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al.functional import worst_case_perturbation
-from lightning_al.gradients import balls
-from lightning_al.gradients.balls import EPSILON, ball
+from lightning_al.gradients.balls import BALLS, EPSILON, EuclideanBalls
 from tests.helpers.exact import examples
 from tests.helpers.models import randn
 
@@ -26,7 +25,7 @@ KINDS = {
 
 def perturbations(weights, gradients, scale, rho, perturbation="sam", p=2.0, alone=False):
     """By the ball: layer after layer, and unit after unit if alone."""
-    space = ball(rho, perturbation, p, UNITS, scale)
+    space = BALLS[perturbation](rho, p).of_units(UNITS, scale)
     stretches = [slice(u, u + 1) for u in range(UNITS)] if alone else [slice(None)]
     for w, g in zip(weights, gradients):
         for at in stretches:
@@ -43,8 +42,13 @@ def assert_agree(weights, gradients, scale, rho, alone=False, tolerance=1e-12, *
             torch.testing.assert_close(a[u], b, rtol=tolerance, atol=tolerance)
 
 
-def test_the_same_epsilon():
-    assert balls.EPSILON == EPSILON == 1e-12
+def test_the_papers_epsilon():
+    assert EPSILON == 1e-12
+
+
+def test_many_units_of_an_adaptive_ball_know_no_eta():
+    with pytest.raises(ValueError, match=r"`eta=0` only, got 0\.1"):
+        BALLS["asam"](0.5, eta=0.1).of_units(UNITS, torch.ones(UNITS))
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -86,19 +90,19 @@ def test_float32_gradients_of_any_size(kind):
 
 def test_squares_may_come_without_gradients():
     gradients = [randn(UNITS, 4), randn(UNITS, 2)]
-    space, same = (ball(0.3, "sam", 2.0, UNITS, torch.ones(UNITS, dtype=torch.float64)) for _ in range(2))
+    space, same = (BALLS["sam"](0.3).of_units(UNITS, torch.ones(UNITS, dtype=torch.float64)) for _ in range(2))
     for g in gradients:
         space.add(g[0], g, slice(None))
         same.add_squares(g.square().sum(1))
     torch.testing.assert_close(space.step, same.step)
-    assert space.linear
-    assert not ball(0.3, "asam", 2.0, UNITS, torch.ones(UNITS)).linear
+    assert isinstance(space, EuclideanBalls)
+    assert not isinstance(BALLS["asam"](0.3).of_units(UNITS, torch.ones(UNITS)), EuclideanBalls)
 
 
 def test_layers_of_one_shape_and_two_precisions():
     weights = [randn(3, 2), randn(3, 2, seed=1).float()]
     gradients = [randn(UNITS, 3, 2, seed=2), randn(UNITS, 3, 2, seed=3).float()]
-    space = ball(0.5, "asam", 2.0, UNITS, torch.ones(UNITS).double())
+    space = BALLS["asam"](0.5).of_units(UNITS, torch.ones(UNITS).double())
     for w, g in zip(weights, gradients):
         space.add(w, g, slice(None))
     squares = [(w * g).double().square().flatten(1).sum(1) for w, g in zip(weights, gradients)]

@@ -47,8 +47,19 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("score", SCORES)
-@pytest.mark.parametrize("name", MODELS)
+BRIEF = ("sam", "tensor_sum")
+"""The scores that variants of another model are held to without the slow tests."""
+VARIANTS = ("ResNet-18, 3-D", "ResNet-18, 1-D")
+
+
+@pytest.mark.parametrize(
+    ("name", "score"),
+    [
+        pytest.param(name, score, marks=pytest.mark.slow if name in VARIANTS and score not in BRIEF else ())
+        for name in MODELS
+        for score in SCORES
+    ],
+)
 def test_every_score_equals_the_loop(name, score):
     assert_exact(*MODELS[name](), (score,))
 
@@ -113,7 +124,7 @@ def test_inference_tensors(name):
             assert torch.equal(got, expected)
 
 
-@pytest.mark.parametrize("lead", [20, 45, 80])
+@pytest.mark.parametrize("lead", [pytest.param(20, marks=pytest.mark.slow), 45, 80])
 @pytest.mark.parametrize("name", ["small CNN", "ViT", "text"])
 def test_very_confident_samples(name, lead):
     """Gradients of about 1e-20 and 1e-35, whose squares float32 has no room for."""
@@ -142,7 +153,7 @@ def test_very_confident_samples(name, lead):
 
 
 def _exact_norms(net, x, loss):
-    """The loop in float64, with losses that keep what is small (METHODS §11.1)."""
+    """The loop in float64, with losses that keep what is small."""
 
     def pseudo(z):
         rest = z.clone().scatter_(1, z.argmax(1, keepdim=True), -torch.inf)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_al.gradients.stand_ins import LooseParameter, NoRule, OwnedParameter, UsedElsewhere, aligned
+from lightning_al.gradients.errors import NoRule, UsedElsewhere
+from lightning_al.gradients.stand_ins import LooseParameter, OwnedParameter, aligned
 from tests.helpers.exact import FEW, assert_exact, assert_exact_otherwise
 from tests.helpers.models import B, C, randn, seeded
 

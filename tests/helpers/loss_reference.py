@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule
 from torch.nn import functional as F
 
 from lightning_al.training import AutoSAMMixin, LossPredictionMixin, SAMMixin
-from tests.helpers.sam_reference import loader, network, sam_epsilon, sgd, trainer
+from tests.helpers.sam_reference import distance, loader, network, sam_epsilon, sgd, trainer
 
 EPOCHS, WIDTH = 5, 4  # the features are detached in epoch 4, the only one above 0.6 * 5
 
@@ -161,3 +161,22 @@ def fitted(model, data=None, **kwargs):
 
 
 __all__ = ["loader", "network", "sgd", "trainer"]
+
+
+EXACT = 1e-10  # SAM divides by a norm plus 1e-12
+
+
+def compare(model, by_hand):
+    net, module = by_hand
+    assert distance(model.net, net) < EXACT
+    assert distance(model.loss_prediction, module) < EXACT
+
+
+def trained(form, fit=(), by_hand=(), **options):
+    """A form fitted by Lightning, beside the loop written by hand."""
+    model = made(form(loss_width=WIDTH, **options))
+    net, module = copies(model)
+    fitted(model, **dict(fit))
+    hand(net, module, list(loader()), **dict(by_hand))
+    compare(model, (net, module))
+    return model, net

@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_al.training import AutoSAMMixin, SAMMixin
 
 torch.set_num_threads(1)
+
+
 ROWS, FEATURES, CLASSES = 22, 5, 3
 
 
@@ -75,6 +77,8 @@ class AutoFront(AutoSAMMixin, Plain):
 
 
 ManualOwn = written_on(SAMMixin, LightningModule)
+
+
 AutoOwn = written_on(AutoSAMMixin, LightningModule)
 
 
@@ -95,6 +99,8 @@ class AutoSuper(AutoOwn):
 
 
 MANUAL = [ManualFront, ManualOwn, ManualSuper]
+
+
 AUTO = [AutoFront, AutoOwn, AutoSuper]
 
 
@@ -196,3 +202,9 @@ def distance(net, other):
 
 def copy_of(net):
     return copy.deepcopy(net)
+
+
+BATCHES = 6
+
+
+EXACT = 1e-11  # the papers' 1e-12 beside a norm of about 0.1

@@ -1,8 +1,15 @@
-"""The ways a score can come, each by itself."""
+"""The ways a score can come, each by itself, and how often the model runs for it."""
 
-from lightning_al.gradients import per_sample
-from lightning_al.gradients.stand_ins import NoRule
+from lightning_al import functional as F_al
+from lightning_al.gradients.by_rules import ByRules
+from lightning_al.gradients.errors import NoRule
+from lightning_al.gradients.scorers import ByTorchFunc
 
+SCORES = {
+    "saal": F_al.saal,
+    "entropy": F_al.gradient_norm,
+    "expected_norm": lambda m, x, **o: F_al.gradient_norm(m, x, loss="expected_norm", **o),
+}
 WAYS = ("rules", "rules, one at a time", "torch.func", "one by one")
 
 
@@ -13,7 +20,18 @@ def only(way, monkeypatch):
         raise NoRule("switched off")
 
     if way in ("torch.func", "one by one"):
-        monkeypatch.setattr(per_sample._ByRules, "_find_plan", refuse)
+        monkeypatch.setattr(ByRules, "groups_at_once", refuse)
     if way == "one by one":
-        monkeypatch.setattr(per_sample._ByTorchFunc, "__call__", refuse)
+        monkeypatch.setattr(ByTorchFunc, "__call__", refuse)
     return 1 if way == "rules, one at a time" else None
+
+
+def counted(forward=None):
+    """A list that grows by one a call, and a forward that makes it grow."""
+    calls = []
+
+    def run(model, x):
+        calls.append(1)
+        return forward(model, x) if forward else model(x)
+
+    return calls, run

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from lightning_al import functional as F_al
+from lightning_al.gradients.perturbed_losses import PerturbedWeights
+from lightning_al.gradients.recorded_calls import RecordedCall
 from lightning_al.gradients.tape import Tape
 from lightning_al.inference.calling import Around, call_with
 from lightning_al.inference.mode import scoring_mode
@@ -165,7 +167,18 @@ def test_nothing_is_left_behind_by_an_error_in_the_model(score, name, after, err
 
 
 @pytest.mark.parametrize("error", [NoLuck, KeyboardInterrupt])
-@pytest.mark.parametrize("where", ["record", "backward", "replay", "_use", "_receive"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        (Tape, "record"),
+        (Tape, "backward"),
+        (Tape, "replay"),
+        (RecordedCall, "__init__"),
+        (PerturbedWeights, "receive"),
+        (PerturbedWeights, "output"),
+    ],
+    ids=lambda where: f"{where[0].__name__}.{where[1]}" if isinstance(where, tuple) else None,
+)
 def test_nothing_is_left_behind_by_an_error_inside_the_engine(where, error, monkeypatch):
     net, x, *_ = lived_in("encoder layer")
     want = F_al.saal(net, x)
@@ -174,7 +187,7 @@ def test_nothing_is_left_behind_by_an_error_inside_the_engine(where, error, monk
     def fails(*args, **kwargs):
         raise error("no luck")
 
-    monkeypatch.setattr(Tape, where, fails)
+    monkeypatch.setattr(*where, fails)
     if error is KeyboardInterrupt:
         with pytest.raises(KeyboardInterrupt, match="no luck"):
             F_al.saal(net, x)

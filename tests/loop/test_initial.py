@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
-from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, Oracle, Pool
+from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, ClassificationTask, Oracle, Pool
 from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ProbCover, Random, TypiClust
 from lightning_al.distributed.randomness import generator
+from lightning_al.loop.initial import choose_initial
 from tests.campaigns.test_processes import Frozen, fork
-from tests.functional.selection.test_greedy_picks import by_hand
+from tests.helpers.greedy import farthest_first
+from tests.helpers.marks import slow
 from tests.helpers.projects import SIZE, Data, Net, make_data, make_trainer, picks
 
 X = make_data()[0]
@@ -71,7 +74,7 @@ def encoder(request, tmp_path):
     return tmp_path / "features.npy"
 
 
-@pytest.mark.parametrize("name", CHOOSERS)
+@pytest.mark.parametrize("name", [name if name in ("Random", "TypiClust") else slow(name) for name in CHOOSERS])
 def test_on_one_and_two_processes_after_a_kill_and_through_ask(tmp_path, encoder, name):
     make = CHOOSERS[name]
     picked, initial = run(tmp_path / "one", make(encoder))
@@ -109,13 +112,13 @@ def test_chooses_again_where_all_of_it_is_declined(tmp_path, processes):
     everyone.skip(initial)
     candidates = everyone.candidates(generator=generator(0, "initial", len(initial)))
     assert sorted(candidates.tolist()) == sorted(left)
-    assert second == candidates[by_hand(X[candidates], 7, None)].tolist()
+    assert second == candidates[farthest_first(X[candidates], 7, None)].tolist()
 
 
 def test_the_initial_set_of_core_set_is_that_of_the_definition(tmp_path):
     _, initial = run(tmp_path / "c", CoreSet(encoder=nn.Identity()))
     candidates = Pool(SIZE).candidates(generator=generator(0, "initial"))
-    assert initial == candidates[by_hand(X[candidates], 7, None)].tolist()
+    assert initial == candidates[farthest_first(X[candidates], 7, None)].tolist()
 
 
 def test_the_seed_decides(tmp_path):
@@ -178,7 +181,7 @@ def test_refuses_other_misuse(tmp_path):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_refuses_features_of_another_data_set_and_nan(tmp_path, processes):
     np.save(tmp_path / "features.npy", X[:59].numpy())
-    with pytest.raises(Exception, match="features of 59 samples and the training data set has 60"):
+    with pytest.raises(Exception, match="features of 59 samples and the training dataset has 60"):
         run(tmp_path / "c", TypiClust(encoder=tmp_path / "features.npy"), processes)
 
     class Infinite(nn.Module):
@@ -222,3 +225,39 @@ def test_killed_between_the_first_two_events(tmp_path):
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
     assert len(Campaign.read_events(tmp_path / "killed")) == 1
     assert run(tmp_path / "killed", chooser, resume=True) == run(tmp_path / "whole", chooser)
+
+
+# -- counts, at random or balanced over the classes ---------------------------------------------------------------
+
+
+def chosen_of(count, method="random", n=60, seed=0):
+    return choose_initial(count, method, Pool(n), TensorDataset(*make_data(n)), ClassificationTask(), seed=seed)
+
+
+def test_random_initial_is_seeded():
+    assert chosen_of(7) == chosen_of(7) != chosen_of(7, seed=1)
+    assert chosen_of(5) == chosen_of(9)[:5]
+
+
+@pytest.mark.parametrize("count", [1, 3, 6, 10, 47])
+def test_balanced_initial(count):
+    chosen = chosen_of(count, "balanced")
+    labels = [int(make_data()[1][i]) for i in chosen]
+    available = make_data()[1].bincount(minlength=3).tolist()
+    counts = [labels.count(c) for c in range(3)]
+    assert len(set(chosen)) == len(chosen) == count
+    full = [c for c in range(3) if counts[c] < available[c]]
+    assert max(counts[c] for c in full) - min(counts[c] for c in full) <= 1 if full else True
+    assert all(counts[c] >= min(count // 3, available[c]) for c in range(3))
+    assert chosen == chosen_of(count, "balanced")
+
+
+def test_balanced_reads_the_targets_where_the_data_set_keeps_them():
+    class Targets(TensorDataset):
+        targets = make_data()[1].tolist()
+
+        def __getitem__(self, i):
+            raise AssertionError("read a sample")
+
+    chosen = choose_initial(9, "balanced", Pool(60), Targets(*make_data()), ClassificationTask(), seed=0)
+    assert chosen == chosen_of(9, "balanced")

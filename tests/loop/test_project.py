@@ -1,11 +1,12 @@
 """What is refused once something trained; what is refused before is in ``reliability/test_bad_input.py``."""
 
+import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_al import ActiveLearningLoop, ClassificationTask
-from lightning_al.acquisition import Entropy
+from lightning_al import ActiveLearningLoop, AwaitTell, ClassificationTask
+from lightning_al.acquisition import SAAL, Entropy, Random
 from tests.helpers.projects import Data, Net, make_data, make_trainer
 
 
@@ -103,3 +104,60 @@ class Selects(Entropy):
 def test_selections_that_are_none(tmp_path, answer, error):
     with pytest.raises(error, match=r"`Selects\.select` must return"):
         start(tmp_path, model=Net(), acquisition=Selects(answer))
+
+
+def test_all_that_is_wrong_with_trainer_and_model_is_said_at_once(tmp_path):
+    class Lacks(Net):
+        validation_step = L.LightningModule.validation_step
+        configure_optimizers = L.LightningModule.configure_optimizers
+
+    trainer = make_trainer(tmp_path, Random(), limit_predict_batches=3, max_epochs=0)
+    with pytest.raises(ValueError) as caught:
+        start(tmp_path, model=Lacks(), trainer=trainer)
+    first, *lines = str(caught.value).splitlines()
+    assert first == "5 things cannot be as they are:"
+    for number, (line, words) in enumerate(
+        zip(
+            lines,
+            [
+                "The loop needs exactly one acquisition among the Trainer's callbacks, found 2: Entropy, Random.",
+                "`limit_predict_batches=3` would silently hide the rest of the pool.",
+                "Nothing would train: max_epochs=0",
+                '`evaluate="validate"` needs a `validation_step`, which Lacks lacks.',
+                "Lacks has no `configure_optimizers`, so nothing would train.",
+            ],
+            strict=True,
+        ),
+        1,
+    ):
+        assert line.startswith(f"  {number}. {words}"), line
+    assert not (tmp_path / "c").exists()
+
+
+def test_what_follows_from_fast_dev_run_is_not_said_too(tmp_path):
+    with pytest.raises(ValueError, match=r"^`fast_dev_run` trains in the first round only"):
+        start(tmp_path, trainer=make_trainer(tmp_path, fast_dev_run=True))
+
+
+def test_all_that_is_wrong_with_the_parts_is_said_at_once(tmp_path):
+    class Lazy(Net):
+        def __init__(self):
+            super().__init__()
+            self.net = torch.nn.Sequential(torch.nn.LazyLinear(3)).double()
+
+    class Pooled(Data):
+        def pool_dataset(self):
+            return torch.utils.data.TensorDataset(*make_data(59))
+
+        def val_dataloader(self):
+            return []
+
+    with pytest.raises(ValueError) as caught:
+        start(tmp_path, model=Lazy(), data=Pooled(), acquisition=SAAL(labels="true"), oracle=AwaitTell())
+    first, lazy, evaluated, pool, labels = str(caught.value).splitlines()
+    assert first == "4 things cannot be as they are:"
+    assert "`val_dataloader()` of Pooled gives no batch" in evaluated
+    assert "of a lazy layer" in lazy
+    assert "has 59 samples and the training set 60" in pool
+    assert "the loop's oracle is a AwaitTell" in labels
+    assert not (tmp_path / "c").exists()

@@ -11,6 +11,7 @@ from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ExpectedGradNorm, TypiClust
 from lightning_al.storage import rows as storage
 from tests.campaigns.test_processes import fork
+from tests.helpers.marks import slow
 from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
 
@@ -120,8 +121,8 @@ def test_bf16_scores_are_float32(tmp_path):
 # -- where rows are kept -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("acquisition", [SAAL, BADGE, CoreSet, TypiClust])
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("acquisition", [slow(SAAL), slow(BADGE), CoreSet, TypiClust])
+@pytest.mark.parametrize("processes", [slow(1), 2])
 def test_rows_in_files_are_picked_from_alike(tmp_path, monkeypatch, acquisition, processes):
     def run(name):
         strategy, devices = fork(processes) if processes > 1 else ("auto", 1)

@@ -23,6 +23,16 @@ def answers(oracle, indices=range(N)):
     return oracle.poll()
 
 
+def test_the_default_oracle_answers_what_it_was_asked_once():
+    _, y = make_data()
+    oracle = DatasetOracle(TensorDataset(*make_data()), ClassificationTask())
+    oracle.request([3, 5])
+    oracle.request([5])
+    assert {i: int(a) for i, a in oracle.poll().items()} == {3: int(y[3]), 5: int(y[5])}
+    assert oracle.poll() == {}
+    assert AwaitTell().poll() == {}
+
+
 def test_without_faults_it_is_the_other_oracle():
     assert answers(NoisyOracle(own())) == answers(own())
 
@@ -66,11 +76,11 @@ def test_late_answers():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"flip": 1.5}, ValueError, r"`flip` must be a share between 0 and 1, got 1\.5"),
-        ({"abstain": -1}, ValueError, "`abstain` must be a share .* got -1"),
-        ({"delay": -1}, ValueError, "`delay` must be an integer of at least 0, got -1"),
+        ({"flip": 1.5}, ValueError, r"`flip` must be at least 0 and at most 1, got 1\.5"),
+        ({"abstain": -1}, ValueError, "`abstain` must be at least 0 and at most 1, got -1"),
+        ({"delay": -1}, ValueError, "`delay` must be at least 0, got -1"),
         ({"flip": 0.1}, ValueError, r"`flip=0\.1` needs to know how many classes"),
-        ({"flip": 0.1, "classes": 1}, ValueError, "`classes` must be an integer of at least 2, got 1"),
+        ({"flip": 0.1, "classes": 1}, ValueError, "`classes` must be at least 2, got 1"),
         ({"price": "2"}, TypeError, "`price` must be a number, .* got '2'"),
         ({"price": [1.0, None]}, TypeError, "`price` must be a number, .* got None"),
         ({"price": {"3": 5.0}}, TypeError, "Dataset indices must be integers, got '3'"),

@@ -205,7 +205,7 @@ class LoopMachine(RuleBasedStateMachine):
 
     @rule(k=st.integers(1, 4), kill=st.sampled_from([0, 0, 0, 1, 2, 3, 4, 5]), half=st.booleans())
     def ask(self, k, kill, half):
-        begins = not self.model.labels  # the initial set, or another where all of it was declined
+        begins = not self.model.labels  # the initial set, or another where all of it was skipped
         count = min(INITIAL if begins else k, len(self.model.unlabelled))
         try:
             with killed_at_rename(kill, half):
@@ -214,7 +214,7 @@ class LoopMachine(RuleBasedStateMachine):
             self.after_kill(count)
             return
         except RuntimeError as error:
-            known = ("Nothing is labelled yet", "were declined")
+            known = ("Nothing is labelled yet", "were skipped")
             assert begins and any(words in str(error) for words in known)  # noqa: PT017, PT018
             assert self.model.pending or not self.model.unlabelled
             return

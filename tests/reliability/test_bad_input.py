@@ -8,10 +8,11 @@ import pytest
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from lightning_al.loop import score
-from tests.reliability import wrong_ledgers, wrong_options, wrong_projects
+from tests.reliability import wrong_answers, wrong_data, wrong_files, wrong_ledgers, wrong_options, wrong_projects
 from tests.reliability.wrong import Project, Row, bytes_of, weights_and_hooks
 
-ROWS = [*wrong_options.ROWS, *wrong_projects.ROWS, *wrong_ledgers.ROWS]
+MODULES = [wrong_options, wrong_data, wrong_projects, wrong_ledgers, wrong_files, wrong_answers]
+ROWS = [row for module in MODULES for row in module.ROWS]
 REHEARSED = 8
 """Samples that the model and the acquisition may be tried on; a pool pass is over more."""
 

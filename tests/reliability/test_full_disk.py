@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from lightning_al import ActiveLearningLoop, AwaitTell, Campaign
 from lightning_al.fitting import RepeatedFit
+from tests.helpers.marks import slow
 from tests.helpers.projects import Data, Net, make_trainer
 from tests.reliability.campaigns import Bureau, outcome
 
@@ -227,7 +228,7 @@ def test_a_new_campaign_in_a_read_only_folder(tmp_path):
             loop.run(make_trainer(tmp_path))
 
 
-@pytest.mark.parametrize("fails", ["answered", "resume", "weights", "fitted"])
+@pytest.mark.parametrize("fails", ["answered", slow("resume"), slow("weights"), "fitted"])
 def test_a_full_disk_ends_both_of_two_processes(tmp_path, monkeypatch, fails):
     def both():
         run(tmp_path, strategy=DDPStrategy(start_method="fork"), devices=2)

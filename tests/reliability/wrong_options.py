@@ -64,7 +64,7 @@ LOOP: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"evaluate": True}, ValueError, "'validate', 'test', got True"),
     ({"weights": "mean"}, ValueError, "'last', 'best', got 'mean'"),
     ({"weights": "best"}, ValueError, r"ModelCheckpoint\(monitor=...\).*found 0"),
-    ({"pool": "train"}, ValueError, '`pool` must be "auto" or "predict", got \'train\''),
+    ({"pool": "train"}, ValueError, "`pool` must be one of 'auto', 'predict', got 'train'"),
     ({"pool": ["auto"]}, ValueError, r"`pool` must be .*got \['auto'\]"),
     ({"oracle": object()}, TypeError, "`oracle` must be an `Oracle`.*got object"),
     ({"oracle": DatasetOracle}, TypeError, "`oracle` must be an `Oracle`.*got the class DatasetOracle"),

@@ -28,9 +28,9 @@ def test_names(make):
     assert torch.equal(one.outputs_of(nn.Identity(), one.inputs(batch)), X)
     several = BatchEntries(inputs=["mask", "x"], target="label")  # by name, so the order is no matter
     assert torch.equal(several.outputs_of(Both(), several.inputs(batch)), 2 * X + 1)
-    told = one.with_label(make(x=X[0], label=1), 5)
-    assert type(told) is make
-    assert told["label"] == 5
+    labelled = one.with_label(make(x=X[0], label=1), 5)
+    assert type(labelled) is make
+    assert labelled["label"] == 5
 
 
 def test_a_sample_without_a_target_gets_one():
@@ -42,8 +42,8 @@ def test_a_sample_without_a_target_gets_one():
 
 def test_a_sample_keeps_its_old_label_and_gets_the_new_one_in_a_copy():
     sample = {"x": X[0], "label": torch.tensor(1, dtype=torch.int32)}
-    told = BatchEntries(inputs="x", target="label").with_label(sample, 0)
-    assert (told["label"].tolist(), told["label"].dtype, sample["label"].tolist()) == (0, torch.int32, 1)
+    labelled = BatchEntries(inputs="x", target="label").with_label(sample, 0)
+    assert (labelled["label"].tolist(), labelled["label"].dtype, sample["label"].tolist()) == (0, torch.int32, 1)
 
 
 @given(st.permutations(range(4)))
@@ -54,9 +54,9 @@ def test_positions(order):
     task = BatchEntries(inputs=[where["numbers"], where["categories"]], target=where["label"])
     assert task.inputs(sample) == ("numbers", "categories")
     assert task.targets(sample) == "label"
-    told = task.with_label(sample, "new")
-    assert told == tuple("new" if entry == "label" else entry for entry in sample)
-    assert task.outputs_of(lambda *given: given, task.inputs(sample)) == ("numbers", "categories")
+    labelled = task.with_label(sample, "new")
+    assert labelled == tuple("new" if entry == "label" else entry for entry in sample)
+    assert task.outputs_of(lambda *inputs: inputs, task.inputs(sample)) == ("numbers", "categories")
 
 
 def test_a_target_at_the_end():

@@ -74,12 +74,12 @@ def test_labels_survive_the_ledger(label, kind):
 
 
 def test_labels_in_the_type_they_had():
-    told = TASK.decode_label([0, 1])
-    assert TASK.with_label((0, [1, 1]), told)[1] == [0, 1]
-    array = TASK.with_label((0, np.ones(2, np.float32)), told)[1]
+    label = TASK.decode_label([0, 1])
+    assert TASK.with_label((0, [1, 1]), label)[1] == [0, 1]
+    array = TASK.with_label((0, np.ones(2, np.float32)), label)[1]
     assert array.dtype == np.float32
     assert array.tolist() == [0, 1]
-    assert TASK.with_label(torch.zeros(3), told)[1].tolist() == [0, 1]
+    assert TASK.with_label(torch.zeros(3), label)[1].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("label", [3, "cat", [0, 2], torch.tensor([0.5, 1.0]), torch.zeros(2, 2), None])

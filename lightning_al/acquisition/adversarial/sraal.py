@@ -1,25 +1,20 @@
-"""SRAAL: VAAL whose unlabelled states are relabelled by how uncertain the model is of them."""
+"""SRAAL: VAAL whose discriminator looks less for samples that the model is sure of."""
 
-from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 from torch import Tensor
 
-from lightning_al.acquisition.adversarial.training import AdversarialOptions
-from lightning_al.acquisition.adversarial.vaal import VAAL
-from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.adversarial.base import AdversarialAcquisition
 from lightning_al.acquisition.query import Query
-from lightning_al.checks import check_number
 from lightning_al.inference.outputs import plain_outputs
-from lightning_al.oracle.base import Oracle
 from lightning_al.tasks.base import Task
 
 
-class SRAAL(VAAL):
+class SRAAL(AdversarialAcquisition):
     r"""VAAL whose discriminator looks less for what the model is sure of (Zhang et al., CVPR 2020).
 
-    As :class:`VAAL`, whose options it has, and beside that:
+    As :class:`~lightning_al.acquisition.VAAL`, whose options it has, and beside that:
 
     - The discriminator's target for an unlabelled sample is :math:`1 - u` in place of 0, with the uncertainty
       :math:`u` of the model's probabilities (:func:`lightning_al.functional.state_uncertainty`), computed once per
@@ -31,19 +26,19 @@ class SRAAL(VAAL):
     The paper chooses its initial set by k-center clustering of an autoencoder's codes, which is left out.
 
     Args:
-        steps: Pairs of a labelled and an unlabelled batch to train on; None: until ``seconds`` are over.
-        seconds: Time after which training ends, at the latest; picks then depend on how fast the machine is.
-        batch_size: Samples per batch of either kind; at most as many as there are.
+        steps: As in :class:`~lightning_al.acquisition.VAAL`, like all that are not explained here.
+        seconds: As in VAAL.
+        batch_size: As in VAAL.
         latent: Length of the codes, both halves together; even.
-        width: Channels of the VAE's first layer.
-        beta: Weight of the divergence in the VAE's loss.
-        adversarial: Weight of the discriminator in the VAE's loss.
-        reduction: ``"sample"`` or ``"batch"``, see :class:`VAAL`.
-        vae_steps: Steps of the VAE, each on batches of its own, for one of the discriminator.
-        lr: Learning rate of Adam, for both.
+        width: As in VAAL.
+        beta: As in VAAL.
+        adversarial: As in VAAL.
+        reduction: As in VAAL.
+        vae_steps: As in VAAL.
+        lr: As in VAAL.
         reconstruction: Weight of the squared error in the VAE's loss.
         supervision: Weight of the cross-entropy in the VAE's loss.
-        selection: ``"top"``, as published, ``"kmeans++"`` or ``"badge"``.
+        selection: As in VAAL.
 
     Raises:
         ValueError: If an option is out of range.
@@ -69,43 +64,49 @@ class SRAAL(VAAL):
         selection: str = "top",
     ) -> None:
         super().__init__(
-            *(steps, seconds, batch_size, latent, width, beta, adversarial, reduction, vae_steps, lr, selection)
+            steps=steps,
+            seconds=seconds,
+            batch_size=batch_size,
+            latent=latent,
+            width=width,
+            beta=beta,
+            adversarial=adversarial,
+            reduction=reduction,
+            vae_steps=vae_steps,
+            lr=lr,
+            reconstruction=reconstruction,
+            supervision=supervision,
+            selection=selection,
         )
         if latent % 2:
             raise ValueError(f"`latent` must be even, half of it is supervised, got {latent}.")
-        check_number("reconstruction", reconstruction, least=0)
-        check_number("supervision", supervision, least=0)
-        self.reconstruction = reconstruction
-        self.supervision = supervision
-        self._model_logits = _Logits()
-
-    def bind(self, task: Task, oracle: Oracle) -> None:
-        """Take part in a loop."""
-        super().bind(task, oracle)
-        self._model_logits.bind(task, oracle)
-
-    def unbind(self) -> None:
-        """Leave the loop, and the networks of its last query."""
-        super().unbind()
-        self._model_logits.unbind()
 
     def _logits(self, query: Query) -> Tensor | None:
-        return query.score(self._model_logits, query.candidates).get("logits")  # on rank zero
-
-    def _options(self) -> AdversarialOptions:
-        return replace(super()._options(), reconstruction=self.reconstruction, supervision=self.supervision)
+        return query.score(ModelLogits(self.task), query.candidates).get("logits")  # on rank zero
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Return the score of each sample; before anything trains, see whether the model's outputs will do."""
         if self._networks is None:
-            self._model_logits.rows(model, batch)
+            ModelLogits(self.task).rows(model, batch)
         return super().rows(model, batch)
 
 
-class _Logits(Acquisition):
-    """What SRAAL's uncertainty comes from."""
+class ModelLogits:
+    """The logits of a classifier, from which SRAAL's uncertainty comes, as a pass over samples makes them.
+
+    Args:
+        task: What a batch means.
+    """
+
+    requires = frozenset({"logits"})
+    gathers: ClassVar[bool] = True
+    batch_multiple = 1
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
+        """Return the ``"logits"`` of each sample of a batch, (B, C)."""
         logits = plain_outputs(model, self.task.inputs(batch), self.task.logits)
         if logits.ndim != 2:
             raise ValueError(f"`SRAAL` needs logits of shape (B, C), got {tuple(logits.shape)}.")

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,22 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_al import functional as F_al
+from lightning_al.acquisition.adversarial.options import AdversarialOptions
 from lightning_al.distributed.randomness import generator
 from lightning_al.inference.precision import at_least_float32
 from lightning_al.nn.adversaries import Adversaries
-
-
-@dataclass(frozen=True)
-class AdversarialOptions:
-    """Weights of the losses, and the optimizers' settings; see :class:`~lightning_al.acquisition.VAAL` and SRAAL."""
-
-    beta: float = 1.0
-    adversarial: float = 1.0
-    reduction: str = "sample"
-    reconstruction: float = 1.0
-    supervision: float = 1.0
-    vae_steps: int = 2
-    lr: float = 5e-4
 
 
 class EndlessBatches:
@@ -95,7 +82,6 @@ class AdversarialTraining(pl.LightningModule):
         labels: From a batch to class indices; for a classifier.
         to_device: Moves a batch to a device.
         targets: The discriminator's targets for the unlabelled batches, one after the other; default 0 for all.
-        seconds: After how long the fit ends, if not before.
         seed: Of what the VAE draws, which is the same on every device.
     """
 
@@ -108,14 +94,12 @@ class AdversarialTraining(pl.LightningModule):
         labels: Callable[[Any], Tensor],
         to_device: Callable[[Any, torch.device], Any],
         targets: Iterator[Tensor] | None = None,
-        seconds: float | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.networks = networks
         self.options = options
-        self.seconds = seconds
         self._inputs = inputs
         self._labels = labels
         self._to_device = to_device
@@ -161,7 +145,7 @@ class AdversarialTraining(pl.LightningModule):
         told_apart = F_al.discriminator_loss(known, unknown, targets)
         self._step(theirs, told_apart)
         self.log_dict({"vae": loss.detach(), "discriminator": told_apart.detach()}, prog_bar=True, batch_size=1)
-        if self.seconds is not None and time.monotonic() - self._started >= self.seconds:
+        if self.options.seconds is not None and time.monotonic() - self._started >= self.options.seconds:
             self.trainer.should_stop = True
 
     def _step(self, optimizer: Any, loss: Tensor) -> None:
@@ -186,8 +170,7 @@ class AdversarialTraining(pl.LightningModule):
             weight=options.reconstruction,
             reduction=options.reduction,
         )
-        if labels is not None:
-            assert networks.classifier is not None
+        if labels is not None and networks.classifier is not None:
             loss = loss + options.supervision * F.cross_entropy(networks.classifier(drawn[:, decoded:]), labels)
         return loss, mean
 

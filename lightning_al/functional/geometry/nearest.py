@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from lightning_al.distributed.shard import Shard
-from lightning_al.functional.geometry.spaces import Products, Scalars
+from lightning_al.functional.geometry.spaces import Space
 
-_BLOCK = 2**16  # numbers of a block of rows: larger ones are asked more often, smaller ones cost more calls
-_ROWS = 2**12  # of a block at most
-_PAIRS = 2**18  # of rows and centres at a time
+BLOCK_NUMBERS = 2**16  # of a block of rows: larger ones are asked more often, smaller ones cost more calls
+BLOCK_ROWS = 2**12  # of a block at most
+PAIRS_AT_ONCE = 2**18  # of rows and centres
 
 
 class Nearest:
@@ -28,12 +28,12 @@ class Nearest:
         capacity: How many centres there may be.
     """
 
-    def __init__(self, space: Scalars | Products, shard: Shard, capacity: int) -> None:
+    def __init__(self, space: Space, shard: Shard, capacity: int) -> None:
         self.space = space
         self.shard = shard
         rows = len(shard.block)
         width = max(x[:1].numel() for x in space.tensors) or 1
-        self._size = max(min(_BLOCK // width, _ROWS), 1)
+        self._size = max(min(BLOCK_NUMBERS // width, BLOCK_ROWS), 1)
         self.blocks = [slice(start, min(start + self._size, rows)) for start in range(0, rows, self._size)]
         self.bounds = torch.full((rows,), math.inf, dtype=torch.float64)
         self._tops = torch.full((len(self.blocks),), math.inf, dtype=torch.float64)
@@ -78,7 +78,7 @@ class Nearest:
         seen, rows = self._seen[block], self.blocks[block]
         if seen == self._count:
             return False
-        step = max(_PAIRS // (rows.stop - rows.start), 1)
+        step = max(PAIRS_AT_ONCE // (rows.stop - rows.start), 1)
         bounds = self.bounds[rows]
         for start in range(seen, self._count, step):
             some = [c[start : min(start + step, self._count)] for c in self._centres]

@@ -1,12 +1,14 @@
-"""Points as the greedy selectors see them: how far each one is from a few of them, in one pass over the data."""
+"""SpherePoints as the greedy selectors see them: how far each one is from a few of them, in one pass over the data."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lightning_al.checks import _BLOCK, blocks_of_rows
+from lightning_al.checks import blocks_of_rows
 from lightning_al.distributed.shard import Shard, check_finite
 
 _CACHED = 2**22  # numbers; larger tensors come from memory on every pass
@@ -18,7 +20,29 @@ def _scale(largest: float, limit: int, most: int) -> float:
     return math.ldexp(1.0, -max(exponent, -most)) if abs(exponent) > limit else 1.0
 
 
-class Scalars:
+class Space(ABC):
+    """Points, and how far they are from others.
+
+    Attributes:
+        tensors: What the points are made of, each with a point in a row.
+        tolerance: The share of a length, or of its square, that rounding may make of it.
+    """
+
+    squared: ClassVar[bool]
+    """Whether distances are given squared."""
+    tensors: list[Tensor]
+    tolerance: float
+
+    @abstractmethod
+    def centres(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """What :meth:`distances` needs of M centres, rows of each tensor; each has them in its first dimension."""
+
+    @abstractmethod
+    def distances(self, rows: slice, centres: Sequence[Tensor]) -> Tensor:
+        """(n,): how far those rows are from the nearest of the centres."""
+
+
+class Scalars(Space):
     """Numbers on a line, in float64: differences are taken directly, so only equal numbers coincide."""
 
     squared = False  # squares of small differences underflow
@@ -39,7 +63,7 @@ class Scalars:
         return (self.values[rows].unsqueeze(1) - centres[0]).abs_().amin(1)
 
 
-class Products:
+class OuterProducts(Space):
     """The rows of a tensor, or the outer products of the rows of two, never made; and distances between them.
 
     ``⟨q ⊗ h, q' ⊗ h'⟩ = (q·q') (h·h')``, hence ``D² = ‖q‖²‖h‖² + ‖q'‖²‖h'‖² - 2 (q·q') (h·h')``: a matrix product per
@@ -71,10 +95,10 @@ class Products:
         self.lengths = self._squares()  # squared lengths of the points, from the origin
         self.squares = self.lengths  # and from the mean
         if centred:
-            held = torch.zeros(self.tensors[0].shape[1], dtype=torch.float64)
+            sum_here = torch.zeros(self.tensors[0].shape[1], dtype=torch.float64)
             for rows in self._blocks():
-                held += self._part(0, self.tensors[0][rows]).sum(0, dtype=torch.float64)
-            total = torch.stack([held * 0, *shard.gather(held)]).sum(0)
+                sum_here += self._part(0, self.tensors[0][rows]).sum(0, dtype=torch.float64)
+            total = torch.stack([sum_here * 0, *shard.gather(sum_here)]).sum(0)
             self.mean = (total / max(shard.total, 1)).to(self.dtype)
             self._offset = 2 * float(_length(self.mean))
             self.squares = self._squares()
@@ -109,8 +133,8 @@ class Products:
         square = float(self.squares[index])
         return self.tolerance * (squared + square + self._offset * math.sqrt(square))
 
-    def _blocks(self, numbers: int = _BLOCK, columns: int = 1) -> Iterator[slice]:
-        size = min(blocks_of_rows(x, numbers, columns) for x in self.tensors)
+    def _blocks(self) -> Iterator[slice]:
+        size = min(map(blocks_of_rows, self.tensors))
         return (slice(start, start + size) for start in range(0, len(self.tensors[0]), size))
 
     def _part(self, i: int, rows: Tensor) -> Tensor:

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from lightning_al.distributed.shard import Shard, check_finite
 
-_BLOCK = 2**18  # entries of a block of products: 1 or 2 MiB, so that it stays in the cache
-_COLUMNS = 2**10  # of a block of many rows
+TILE_ENTRIES = 2**18  # of a block of products: 1 or 2 MiB, so that it stays in the cache
+TILE_COLUMNS = 2**10  # of a block of many rows, at least
 
 
 @dataclass(frozen=True)
-class Points:
+class SpherePoints:
     """Features on the sphere.
 
     Attributes:
@@ -34,17 +34,17 @@ class Points:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def at(self, positions: Tensor | slice) -> "Points":
+    def at(self, positions: Tensor | slice) -> "SpherePoints":
         """Some of the points."""
-        return Points(self.rows[positions], self.half[positions])
+        return SpherePoints(self.rows[positions], self.half[positions])
 
 
-def join(first: Points, second: Points) -> Points:
+def join(first: SpherePoints, second: SpherePoints) -> SpherePoints:
     """The points of both, in this order."""
-    return Points(torch.cat([first.rows, second.rows]), torch.cat([first.half, second.half]))
+    return SpherePoints(torch.cat([first.rows, second.rows]), torch.cat([first.half, second.half]))
 
 
-def on_sphere(features: Tensor, name: str = "features", dtype: torch.dtype | None = None) -> Points:
+def on_sphere(features: Tensor, name: str = "features", dtype: torch.dtype | None = None) -> SpherePoints:
     """Divide each row by its L2 norm; zero rows stay zero. O(N d) time; one copy of the features.
 
     Norms neither under- nor overflow. float64 stays float64, all else becomes float32.
@@ -69,10 +69,10 @@ def on_sphere(features: Tensor, name: str = "features", dtype: torch.dtype | Non
         norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         rows[block] = x / torch.where(norms > 0, norms, 1.0)
     check_finite(largest, name, Shard.whole(len(largest)))
-    return Points(rows, (largest > 0).to(rows.dtype) / 2)
+    return SpherePoints(rows, (largest > 0).to(rows.dtype) / 2)
 
 
-def on_both_spheres(features: Tensor, labelled: Tensor | None) -> tuple[Points, Points]:
+def on_both_spheres(features: Tensor, labelled: Tensor | None) -> tuple[SpherePoints, SpherePoints]:
     """:func:`on_sphere` of candidates and labelled samples (default none), in the same precision."""
     dtype = _dtype(features) if labelled is None else _dtype(features, labelled)
     points = on_sphere(features, dtype=dtype)
@@ -88,15 +88,15 @@ def _dtype(*features: Tensor) -> torch.dtype:
 
 
 def slices(rows: int, columns: int) -> Iterator[slice]:
-    """Cut ``rows`` into blocks of at most ``_BLOCK`` entries (a row at least)."""
-    step = max(_BLOCK // max(columns, 1), 1)
+    """Cut ``rows`` into blocks of at most ``TILE_ENTRIES`` entries (a row at least)."""
+    step = max(TILE_ENTRIES // max(columns, 1), 1)
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 
 
 def tiles(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
-    """Cut (rows, columns) into blocks of at most ``_BLOCK`` entries."""
-    width = max(_COLUMNS, _BLOCK // max(rows, 1))
+    """Cut (rows, columns) into blocks of at most ``TILE_ENTRIES`` entries."""
+    width = max(TILE_COLUMNS, TILE_ENTRIES // max(rows, 1))
     for left in range(0, columns, width):
         across = slice(left, min(left + width, columns))
         for down in slices(rows, across.stop - left):
@@ -116,17 +116,17 @@ def full_precision() -> Iterator[None]:
         matmul.fp32_precision = before
 
 
-def closeness(a: Points, b: Points) -> Tensor:
+def closeness(a: SpherePoints, b: SpherePoints) -> Tensor:
     """(A, B): ``-½ ‖a - b‖²``, up to :func:`slack`."""
     return torch.addmm(b.half, a.rows, b.rows.T, beta=-1).sub_(a.half.unsqueeze(1))
 
 
-def slack(points: Points) -> float:
+def slack(points: SpherePoints) -> float:
     """A bound on the rounding of :func:`closeness`: d roundings of a sum of magnitude at most 1, with room to spare."""
     return (points.rows.shape[1] + 8) * torch.finfo(points.rows.dtype).eps
 
 
-def distances(a: Points, b: Points, i: Tensor, j: Tensor) -> Tensor:
+def distances(a: SpherePoints, b: SpherePoints, i: Tensor, j: Tensor) -> Tensor:
     """(P,) float64: ``‖a_i - b_j‖`` for each pair of positions, from differences."""
     out = torch.empty(len(i), dtype=torch.float64)
     for part in slices(len(i), a.rows.shape[1]):
@@ -135,7 +135,7 @@ def distances(a: Points, b: Points, i: Tensor, j: Tensor) -> Tensor:
     return out
 
 
-def within(a: Points, b: Points, bound: float) -> Tensor:
+def within(a: SpherePoints, b: SpherePoints, bound: float) -> Tensor:
     """(A, B) of 1.0 where ``‖a - b‖ < bound`` and 0.0 elsewhere."""
     close = closeness(a, b)
     least, room = -bound * bound / 2, slack(a)
@@ -150,11 +150,11 @@ def within(a: Points, b: Points, bound: float) -> Tensor:
     return sure
 
 
-def nearest(a: Points, b: Points, count: int = 1, allowed: Tensor | None = None) -> Tensor:
+def nearest(a: SpherePoints, b: SpherePoints, count: int = 1, allowed: Tensor | None = None) -> Tensor:
     """(A, count) float64: distances from each ``a`` to its ``count`` nearest ``b``, ascending; inf where there is none.
 
     Args:
-        a: Points.
+        a: SpherePoints.
         b: At least ``count`` points.
         count: How many.
         allowed: (A, B) bool: which ``b`` count for which ``a``; default all.

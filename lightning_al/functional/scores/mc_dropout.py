@@ -10,16 +10,8 @@ from torch.utils import _pytree as pytree
 from lightning_al.checks import check_count, check_number
 from lightning_al.functional.scores.probabilities import check_logits, log_probabilities
 from lightning_al.inference.calling import Forward
-from lightning_al.inference.dropout import (
-    BEFORE,
-    Call,
-    DropoutCalls,
-    Layout,
-    MaskedDropout,
-    SeenShapes,
-    find_layout,
-    idle_dropout,
-)
+from lightning_al.inference.dropout_calls import BEFORE, DropoutCall, DropoutCalls, idle_dropout
+from lightning_al.inference.dropout_masks import BatchAxis, MaskedDropout, SeenShapes, find_batch_axis
 from lightning_al.inference.memory import default_max_bytes, is_out_of_memory
 from lightning_al.inference.mode import plain_layers
 from lightning_al.inference.outputs import batch_size_of, plain_outputs
@@ -74,7 +66,7 @@ def mc_dropout(
         seed: Of the masks.
         add_dropout: Probability of a dropout put before the last ``nn.Linear`` that runs, beside what the model has.
         forward: ``forward(model, inputs) -> logits``. Default: ``model(inputs)``.
-        max_bytes: Bound on the bytes of what the model computes at once, as far as it can be told (one pass is always
+        max_bytes: Bound on the bytes of what the model computes at once, as far as can be counted (one pass is always
             taken); default: a quarter of what is free, on a CPU 64 MiB, past which it is slower. Fewer passes are
             taken at once where memory runs out.
 
@@ -102,24 +94,24 @@ def mc_dropout(
 
     def all_passes(model: nn.Module, inputs: Any) -> Tensor:
         with plain_layers():
-            return _Passes(model, forward, inputs, seed, add_dropout).run(passes, max_bytes)
+            return _Passes(model, inputs, forward=forward, seed=seed, add_dropout=add_dropout).run(passes, max_bytes)
 
     result: Tensor = plain_outputs(model, inputs, all_passes)
     return result
 
 
 class _Plan(NamedTuple):
-    """How a model drops.
+    """How a model drops, and so how its passes are run.
 
     Attributes:
-        layouts: Of every call that drops.
+        axes: Of every call that drops.
         added: The call of the last linear layer and the probability to drop before it, if asked for.
         repeated: Whether the inputs must be repeated, because the first dropout cannot do it.
         bytes_per_row: What the largest result takes that is computed for every pass.
     """
 
-    layouts: dict[Call, Layout]
-    added: tuple[Call, float] | None
+    axes: dict[DropoutCall, BatchAxis]
+    added: tuple[DropoutCall, float] | None
     repeated: bool
     bytes_per_row: int
 
@@ -128,7 +120,7 @@ class _Passes:
     """The passes of one batch; the model is in the state in which it is scored."""
 
     def __init__(
-        self, model: nn.Module, forward: Forward | None, inputs: Any, seed: int, add_dropout: float | None
+        self, model: nn.Module, inputs: Any, *, forward: Forward | None, seed: int, add_dropout: float | None
     ) -> None:
         self.model = model
         self.forward = forward
@@ -161,7 +153,7 @@ class _Passes:
 
     def _log_probabilities(self, plan: _Plan, inputs: Any, passes: range) -> Tensor:
         """Return those of some passes, (T, B, C, ...)."""
-        masks = MaskedDropout(plan.layouts, self.seed, passes, repeated=plan.repeated, added=plan.added)
+        masks = MaskedDropout(plan.axes, self.seed, passes, repeated=plan.repeated, added=plan.added)
         index = torch.arange(batch_size_of(inputs)).repeat(len(passes) if plan.repeated else 1)
         logits = self._call(masks, _rows(inputs, index))
         rows = len(passes) * batch_size_of(inputs)
@@ -195,28 +187,29 @@ class _Passes:
                 stacklevel=2,
             )
         others = {**three.dropped, **three.linear}
-        layouts = {call: find_layout(call, shape, others.get(call, ())) for call, shape in shapes.items()}
+        axes = {call: find_batch_axis(call, shape, others.get(call, ())) for call, shape in shapes.items()}
         samples = _rows(self.inputs, first)
-        whole = _Plan(layouts, added, True, _growth(two, three, 0))
-        wanted = self._log_probabilities(whole, samples, range(2))
-        if not _close(wanted[:, 0], wanted[:, 2]):
+        whole = _Plan(axes, added, True, _growth(two, three, 0))
+        expected = self._log_probabilities(whole, samples, range(2))
+        if not _close(expected[:, 0], expected[:, 2]):
             raise ValueError(
                 f"Under the same dropout masks, the same sample twice in a batch gives different outputs of "
-                f"`{type(self.model).__name__}` in `eval()`, {wanted[0, 0].flatten()[:3].tolist()} and "
-                f"{wanted[0, 2].flatten()[:3].tolist()}: something besides dropout draws at random there, mixes "
+                f"`{type(self.model).__name__}` in `eval()`, {expected[0, 0].flatten()[:3].tolist()} and "
+                f"{expected[0, 2].flatten()[:3].tolist()}: something besides dropout draws at random there, mixes "
                 "samples, or puts them into one dimension with others in another order than sample by sample."
             )
         begun = min(two.before[call] for call in shapes)
-        later = _Plan(layouts, added, False, _growth(two, three, begun))
+        later = _Plan(axes, added, False, _growth(two, three, begun))
         try:
-            found = self._log_probabilities(later, samples, range(2))
+            result = self._log_probabilities(later, samples, range(2))
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             return whole  # what comes before the first dropout meets what comes after it, as in a residual block
-        return later if _close(found, wanted) else whole
+        return later if _close(result, expected) else whole
 
-    def _last_linear(self, two: SeenShapes, three: SeenShapes) -> Call:
+    def _last_linear(self, two: SeenShapes, three: SeenShapes) -> DropoutCall:
+        """Return the call of the last linear layer, which must be the same for two samples and for three."""
         if not two.linear:
             raise ValueError(
                 f"`add_dropout={self.add_dropout}` puts dropout before the last `nn.Linear` that runs, and none runs "
@@ -252,6 +245,7 @@ def _growth(two: SeenShapes, three: SeenShapes, start: int) -> int:
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
+    """Whether they differ by rounding only."""
     tolerance = torch.finfo(a.dtype).eps ** 0.5
     finite = b[b.isfinite()].abs()
     scale = float(finite.max()) if len(finite) else 0.0

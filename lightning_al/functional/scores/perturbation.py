@@ -3,10 +3,9 @@
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from lightning_al.gradients.balls import EPSILON
+from lightning_al.gradients.balls import BALLS
 
 
 def check_perturbation(rho: float, perturbation: str, p: float, eta: float = 0.0) -> None:
@@ -17,25 +16,18 @@ def check_perturbation(rho: float, perturbation: str, p: float, eta: float = 0.0
     """
     if isinstance(rho, bool) or not (isinstance(rho, (int, float)) and math.isfinite(rho) and rho > 0):
         raise ValueError(f"`rho`, the radius of the weight perturbation, must be a finite number > 0, got {rho!r}.")
-    if perturbation not in ("sam", "asam"):
-        raise ValueError(f'`perturbation` must be "sam" or "asam", got {perturbation!r}.')
+    if not isinstance(perturbation, str) or perturbation not in BALLS:
+        names = " or ".join(f'"{name}"' for name in BALLS)
+        raise ValueError(f"`perturbation` must be {names}, got {perturbation!r}.")
     if not (isinstance(p, (int, float)) and p > 1):
         raise ValueError(f"`p`, the norm of the perturbation ball, must be > 1 (inf allowed), got {p!r}.")
-    if perturbation == "asam" and p != 2:
-        raise ValueError(f'`perturbation="asam"` is defined for p = 2 only, got p = {p!r}. Use "sam" for other norms.')
+    if p != 2 and not BALLS[perturbation].any_norm:
+        others = " or ".join(f'"{name}"' for name, ball in BALLS.items() if ball.any_norm)
+        raise ValueError(
+            f'`perturbation="{perturbation}"` is defined for p = 2 only, got p = {p!r}. Use {others} for other norms.'
+        )
     if not (isinstance(eta, (int, float)) and math.isfinite(eta) and eta >= 0):
         raise ValueError(f"`eta` must be a finite number >= 0, got {eta!r}.")
-
-
-def global_norm(tensors: Sequence[Tensor]) -> Tensor:
-    """The L2 norm over all ``tensors`` together, as a scalar tensor.
-
-    Entries are divided by the largest first: the squares of float32 gradients below about 1e-19, which a lead of 45
-    already gives, are 0.
-    """
-    largest = torch.stack([torch.linalg.vector_norm(t, ord=math.inf) for t in tensors if t.numel()]).amax()
-    unit = torch.where(largest > 0, largest, 1.0)
-    return unit * torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(t / unit) for t in tensors]))
 
 
 def worst_case_perturbation(
@@ -76,25 +68,10 @@ def worst_case_perturbation(
         ValueError: If an option is out of range.
 
     Example:
+        >>> import torch
         >>> [e] = worst_case_perturbation([torch.ones(2)], [torch.tensor([3.0, 4.0])], rho=1.0)
         >>> e
         tensor([0.6000, 0.8000])
     """
     check_perturbation(rho, perturbation, p, eta)
-    if perturbation == "asam":
-        scaled = [True] * len(grads) if adaptive is None else list(adaptive)
-        scales = [w.abs() + eta if a else torch.ones_like(w) for w, a in zip(params, scaled, strict=True)]
-        step = rho / (global_norm([t * g for t, g in zip(scales, grads, strict=True)]) + EPSILON)
-        return [t * t * g * step for t, g in zip(scales, grads, strict=True)]
-    if p == 2:
-        step = rho / (global_norm(grads) + EPSILON)
-        return [g * step for g in grads]
-    if math.isinf(p):
-        return [rho * g.sign() for g in grads]
-    # The formula has degree 0 in g, so g may be divided by its largest entry first, which keeps powers in range.
-    largest = torch.stack([torch.linalg.vector_norm(g, ord=math.inf) for g in grads if g.numel()]).amax()
-    unit = [g / torch.where(largest > 0, largest, 1.0) for g in grads]
-    q = p / (p - 1)
-    total = torch.stack([u.abs().pow(q).sum() for u in unit]).sum()
-    step = rho / torch.where(total > 0, total, 1.0).pow(1 / p)
-    return [u.sign() * u.abs().pow(q - 1) * step for u in unit]
+    return BALLS[perturbation](rho, p, eta).perturbation(params, grads, adaptive)

@@ -1,4 +1,4 @@
-"""Losses and probabilities that keep their relative precision where float32's softmax does not.
+"""Losses and probabilities that keep their relative precision where float32's softmax does not; checks of logits.
 
 Once one logit leads by about 17, ``p_max - 1`` rounds to exactly 0 in float32 while the other residuals survive. The
 gradient of the usual cross-entropy then has the wrong *direction*, not only the wrong length. Everything here is
@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
+from lightning_al.functional.scores.positions import mean_over_positions
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.inference.precision import at_least_float32
 
 
-def _deficit(logits: Tensor, target: Tensor) -> Tensor:
-    """``logsumexp_{j != y} z_j - z_y`` over the class dimension 1; ``target`` is (B, ...)."""
+def deficit(logits: Tensor, target: Tensor) -> Tensor:
+    """Return minus the lead of a class, ``logsumexp_{j != y} z_j - z_y`` over dimension 1; ``target`` is (B, ...)."""
     index = target.unsqueeze(1)
     # A masked class (-inf) must not make the gradient of logsumexp NaN, so it is very small instead.
     floor = torch.finfo(logits.dtype).min / 4
@@ -47,7 +48,7 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
         tensor([4.2484e-18, 6.9315e-01])
     """
     logits = at_least_float32(logits)
-    return -F.logsigmoid(-_deficit(logits, target))
+    return -F.logsigmoid(-deficit(logits, target))
 
 
 def log_probabilities(logits: Tensor) -> Tensor:
@@ -65,7 +66,7 @@ def log_probabilities(logits: Tensor) -> Tensor:
     """
     logits = at_least_float32(logits)
     top = logits.detach().argmax(1)
-    leading = F.logsigmoid(-_deficit(logits, top)).unsqueeze(1)
+    leading = F.logsigmoid(-deficit(logits, top)).unsqueeze(1)
     return logits.log_softmax(1).scatter(1, top.unsqueeze(1), leading)
 
 
@@ -132,8 +133,7 @@ def pseudo_labels(logits: Tensor) -> Tensor:
 def mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Return the cross-entropy of each sample, (B, C, ...), (B, ...) -> (B,), averaged over positions."""
     check_logits(logits)
-    losses = cross_entropy(logits, target)
-    return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
+    return mean_over_positions(cross_entropy(logits, target))
 
 
 def check_class_indices(targets: Any, classes: int) -> None:
@@ -144,13 +144,8 @@ def check_class_indices(targets: Any, classes: int) -> None:
         ValueError: If some are negative, or as many as ``classes`` or more.
     """
     if not isinstance(targets, Tensor) or targets.is_floating_point() or targets.is_complex():
-        got = targets.dtype if isinstance(targets, Tensor) else type(targets).__name__
-        raise TypeError(f"`targets` must be a tensor of class indices, got {got}. Other targets need a `loss_fn`.")
+        kind = targets.dtype if isinstance(targets, Tensor) else type(targets).__name__
+        raise TypeError(f"`targets` must be a tensor of class indices, got {kind}. Other targets need a `loss_fn`.")
     wrong = targets[(targets < 0) | (targets >= classes)]
     if len(wrong):
         raise ValueError(f"`targets` must be class indices from 0 to {classes - 1}, got {int(wrong[0])}.")
-
-
-def mean_over_positions(scores: Tensor) -> Tensor:
-    """Average scores (B, ...) over all dimensions but the first."""
-    return scores.flatten(1).mean(1) if scores.ndim > 1 else scores

@@ -3,21 +3,23 @@
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lightning_al.functional.scores.perturbation import check_perturbation, worst_case_perturbation
+from lightning_al.functional.scores.perturbation import check_perturbation
 from lightning_al.functional.scores.probabilities import (
     check_class_indices,
     count_classes,
     mean_cross_entropy,
     pseudo_labels,
 )
+from lightning_al.gradients.balls import BALLS, Ball
 from lightning_al.gradients.differentiators import Differentiator, Params
-from lightning_al.gradients.passes import Loss
+from lightning_al.gradients.loss import Loss
 from lightning_al.gradients.per_sample import one_per_sample, score_groups
 from lightning_al.gradients.perturbed_losses import perturbed_losses
 from lightning_al.gradients.scorers import Call
@@ -62,8 +64,8 @@ def saal(
         model: Scored in ``eval()`` whatever mode it came in, and left exactly as it was.
         inputs: Any pytree of tensors with the batch as first dimension.
         rho: Radius of the perturbation, > 0.
-        perturbation: ``"sam"`` or ``"asam"``, see
-            :func:`~lightning_al.functional.worst_case_perturbation`.
+        perturbation: ``"sam"``, a ball in the weights, or ``"asam"``, a ball in the weights divided by their size; the
+            formulas are at :func:`~lightning_al.functional.worst_case_perturbation`.
         p: Norm of the ball for ``"sam"``, > 1. ``inf`` moves a large model very far in L2 and warns.
         group_size: Samples that share a perturbation.
         score: ``"max"`` for the perturbed loss, ``"difference"`` for the perturbed minus the plain loss.
@@ -100,57 +102,18 @@ def saal(
             )
     if loss_fn is None and targets is not None:
         check_class_indices(targets, count_classes(model, inputs, forward))
-    find_targets = target_fn if target_fn is not None else pseudo_labels
-    losses_of = loss_fn if loss_fn is not None else mean_cross_entropy
-
-    def fixed_targets(outputs: Any) -> Any:
-        return pytree.tree_map_only(Tensor, Tensor.detach, find_targets(outputs))
-
-    def group_score(diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
-        x, given = group
-
-        def mean_loss(weights: Params) -> tuple[Tensor, tuple[Tensor, Any]]:
-            outputs = call(weights, x)
-            wanted = given if targets is not None else fixed_targets(outputs)
-            losses = one_per_sample(losses_of(outputs, wanted), batch_size_of(x))
-            return losses.mean(), (losses, wanted)
-
-        grads, (plain, wanted) = diff.gradient(mean_loss, params)
-        with torch.no_grad():
-            names = list(params)
-            eps = worst_case_perturbation(
-                [params[k] for k in names], [grads[k] for k in names], rho=rho, perturbation=perturbation, p=p
-            )
-            moved = {k: params[k] + e for k, e in zip(names, eps, strict=True)}
-            perturbed = losses_of(call(moved, x), wanted)
-        return perturbed - plain if score == "difference" else perturbed
-
-    def batch_score(tape: Tape, batch: Any) -> Tensor:
-        given = copies_for_model(batch[1])
-        outputs = tape.record(copies_for_model(batch[0]))
-        wanted: list[Any] = []
-
-        def plain_losses(z: Any) -> Tensor:
-            wanted.append(given if targets is not None else fixed_targets(z))
-            return losses_of(z, wanted[0]) / (tape.rows // tape.units)
-
-        plain = Loss(tape, outputs, plain_losses)
-        perturbed = perturbed_losses(
-            tape,
-            lambda: copies_for_model(batch[0]),
-            plain,
-            lambda z: losses_of(z, wanted[0]),
-            rho=rho,
-            perturbation=perturbation,
-            p=p,
-        )
-        return perturbed - plain.losses.detach() * (tape.rows // tape.units) if score == "difference" else perturbed
-
+    loss = _PerturbedLoss(
+        ball=BALLS[perturbation](rho, p),
+        difference=score == "difference",
+        labelled=targets is not None,
+        find_targets=target_fn if target_fn is not None else pseudo_labels,
+        losses=loss_fn if loss_fn is not None else mean_cross_entropy,
+    )
     return score_groups(
         model,
-        group_score,
+        loss.of_group,
         (inputs, targets),
-        fast=batch_score,
+        fast=loss.of_batch,
         kind=("saal", perturbation, p, score, targets is None, target_fn, loss_fn),
         model_inputs=lambda batch: batch[0],
         forward=forward,
@@ -158,3 +121,68 @@ def saal(
         copies=3,  # gradient, perturbation, moved weights
         max_bytes=max_bytes,
     )
+
+
+@dataclass(frozen=True)
+class _PerturbedLoss:
+    """The loss of each sample under the perturbation of its group.
+
+    Attributes:
+        ball: What the perturbation stays in.
+        difference: Whether the plain loss is taken off.
+        labelled: Whether the samples come with targets of their own.
+        find_targets: ``find_targets(outputs) -> targets``, where they do not.
+        losses: ``losses(outputs, targets) -> (B,)``.
+    """
+
+    ball: Ball
+    difference: bool
+    labelled: bool
+    find_targets: TargetFn
+    losses: LossFn
+
+    def of_group(self, diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
+        """Return the losses of one group, (b,)."""
+        inputs, labels = group
+
+        def mean_loss(weights: Params) -> tuple[Tensor, tuple[Tensor, Any]]:
+            outputs = call(weights, inputs)
+            targets = self._fixed_targets(outputs, labels)
+            losses = one_per_sample(self.losses(outputs, targets), batch_size_of(inputs))
+            return losses.mean(), (losses, targets)
+
+        grads, (plain, targets) = diff.gradient(mean_loss, params)
+        with torch.no_grad():
+            names = list(params)
+            eps = self.ball.perturbation([params[k] for k in names], [grads[k] for k in names])
+            moved = {k: params[k] + e for k, e in zip(names, eps, strict=True)}
+            perturbed = self.losses(call(moved, inputs), targets)
+        return perturbed - plain if self.difference else perturbed
+
+    def of_batch(self, tape: Tape, batch: Any) -> Tensor:
+        """Return the losses of all groups of a batch by the layers' rules, (B,)."""
+        inputs, labels = batch
+        labels = copies_for_model(labels)
+        outputs = tape.record(copies_for_model(inputs))
+        group_size = tape.rows // tape.units
+        fixed: list[Any] = []
+
+        def mean_losses(outputs: Any) -> Tensor:
+            fixed.append(self._fixed_targets(outputs, labels))
+            return self.losses(outputs, fixed[0]) / group_size
+
+        plain = Loss(tape, outputs, mean_losses)
+        perturbed = perturbed_losses(
+            tape,
+            lambda: copies_for_model(inputs),
+            plain,
+            lambda outputs: self.losses(outputs, fixed[0]),
+            self.ball,
+        )
+        return perturbed - plain.losses.detach() * group_size if self.difference else perturbed
+
+    def _fixed_targets(self, outputs: Any, labels: Any) -> Any:
+        """Return the labels the samples come with, or those that the model gives at the unperturbed weights."""
+        if self.labelled:
+            return labels
+        return pytree.tree_map_only(Tensor, Tensor.detach, self.find_targets(outputs))

@@ -14,6 +14,7 @@ from lightning_al.checks import check_count
 from lightning_al.functional.scores.perturbation import check_perturbation
 from lightning_al.functional.scores.probabilities import mean_cross_entropy, pseudo_labels
 from lightning_al.functional.scores.saal import LossFn, TargetFn
+from lightning_al.gradients.balls import BALLS
 from lightning_al.inference.calling import Forward, ForwardOf, as_parameter, check_whole, copies_for_model, unwrapped
 from lightning_al.inference.mode import scoring_mode
 from lightning_al.inference.outputs import batch_size_of
@@ -92,33 +93,53 @@ def sharpness_bound(
     find_targets = target_fn if target_fn is not None else pseudo_labels
     losses_of = loss_fn if loss_fn is not None else mean_cross_entropy
     root = ForwardOf(unwrapped(model), forward)
-    terms: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    terms: list[SharpnessBound] = []
     check_whole(model)
     with scoring_mode(model), _differentiable_attention():
         weights = {n: at_least_float32(p.detach()).clone() for n, p in root.named_parameters() if p.requires_grad}
         if not weights:
             raise ValueError("The model has no trainable parameter (`requires_grad=True`). Unfreeze some.")
-        scales = [w.abs() if perturbation == "asam" else torch.ones_like(w) for w in weights.values()]
+        scales = BALLS[perturbation](rho).scales(list(weights.values()))
         leaves = {name: as_parameter(w.requires_grad_()) for name, w in weights.items()}
         for i in range(batch_size_of((inputs, targets))):
             x, y = pytree.tree_map_only(Tensor, operator.itemgetter(slice(i, i + 1)), (inputs, targets))
             outputs = functional_call(root, leaves, (copies_for_model(x),))
-            wanted = y if targets is not None else pytree.tree_map_only(Tensor, Tensor.detach, find_targets(outputs))
-            loss = losses_of(outputs, wanted).sum()
-            grads = _derivative(loss, list(leaves.values()), create_graph=True)
-            slope = _norm([s * g.detach() for s, g in zip(scales, grads, strict=True)])
-
-            def product(v: Vector, grads: Vector = grads) -> Vector:
-                inner = [(g * s * u).sum() for g, s, u in zip(grads, scales, v, strict=True)]
-                rows = _derivative(torch.stack(inner).sum(), list(leaves.values()), retain_graph=True)
-                return [s * r for s, r in zip(scales, rows, strict=True)]
-
-            eigenvalue = largest_eigenvalue(product, list(weights.values()), steps=steps, tolerance=tolerance)
-            curvature = 0.5 * rho**2 * eigenvalue.clamp(min=0)
-            terms.append((loss.detach(), rho * slope, curvature, eigenvalue))
+            if targets is None:
+                y = pytree.tree_map_only(Tensor, Tensor.detach, find_targets(outputs))
+            surface = _Surface(losses_of(outputs, y).sum(), list(leaves.values()), scales)
+            terms.append(surface.bound(rho, steps=steps, tolerance=tolerance))
     return SharpnessBound(
-        *(torch.stack([t.to(terms[0][0].dtype) for t in column]) for column in zip(*terms, strict=True))
+        *(torch.stack([t.to(terms[0].loss.dtype) for t in column]) for column in zip(*terms, strict=True))
     )
+
+
+class _Surface:
+    """One sample's loss as a function of the weights: its slope and curvature, in the coordinates θ / scale.
+
+    Args:
+        loss: The loss, with its graph.
+        weights: What it is differentiated by.
+        scales: Shaped as the weights.
+    """
+
+    def __init__(self, loss: Tensor, weights: Vector, scales: Vector) -> None:
+        self.loss = loss
+        self.weights = weights
+        self.scales = scales
+        self.gradients = _derivative(loss, weights, create_graph=True)
+
+    def bound(self, rho: float, *, steps: int, tolerance: float) -> SharpnessBound:
+        """Return the terms of the bound, () each."""
+        slope = _norm([s * g.detach() for s, g in zip(self.scales, self.gradients, strict=True)])
+        eigenvalue = largest_eigenvalue(self.hessian_product, self.weights, steps=steps, tolerance=tolerance)
+        curvature = 0.5 * rho**2 * eigenvalue.clamp(min=0)
+        return SharpnessBound(self.loss.detach(), rho * slope, curvature, eigenvalue)
+
+    def hessian_product(self, v: Vector) -> Vector:
+        """Return the product of the Hessian with ``v``."""
+        inner = [(g * s * u).sum() for g, s, u in zip(self.gradients, self.scales, v, strict=True)]
+        rows = _derivative(torch.stack(inner).sum(), self.weights, retain_graph=True)
+        return [s * r for s, r in zip(self.scales, rows, strict=True)]
 
 
 def largest_eigenvalue(product: Callable[[Vector], Vector], like: Vector, *, steps: int, tolerance: float) -> Tensor:
@@ -143,7 +164,7 @@ def largest_eigenvalue(product: Callable[[Vector], Vector], like: Vector, *, ste
     basis = [_divided(start, _norm(start))]
     diagonal: list[float] = []
     beside: list[float] = []
-    found = math.nan
+    eigenvalue = math.nan
     for step in range(min(steps, sum(w.numel() for w in like))):
         new = product(basis[-1])
         diagonal.append(float(_dot(new, basis[-1])))
@@ -159,17 +180,17 @@ def largest_eigenvalue(product: Callable[[Vector], Vector], like: Vector, *, ste
         if not math.isfinite(size):
             return like[0].new_tensor(math.nan)
         values, vectors = torch.linalg.eigh(tridiagonal)
-        found = float(values[-1])
+        eigenvalue = float(values[-1])
         largest = float(values.abs().max())
         if (
             size <= 1e-7 * largest
             or size == 0
-            or (step and size * abs(float(vectors[-1, -1])) <= tolerance * abs(found))
+            or (step and size * abs(float(vectors[-1, -1])) <= tolerance * abs(eigenvalue))
         ):
             break
         beside.append(size)
         basis.append(_divided(new, _norm(new)))
-    return like[0].new_tensor(found)
+    return like[0].new_tensor(eigenvalue)
 
 
 def _derivative(value: Tensor, wrt: Vector, **options: Any) -> Vector:

@@ -1,9 +1,13 @@
-"""Uncertainty scores from one forward pass. Larger = more uncertain = more wanted."""
+"""Uncertainty scores from one forward pass. Larger = more uncertain = more wanted.
+
+The plural gives the value of every position, (B, ...); the singular their mean over a sample's positions, (B,).
+"""
 
 import torch
 from torch import Tensor
 
-from lightning_al.functional.scores.probabilities import _deficit, check_logits, log_probabilities, mean_over_positions
+from lightning_al.functional.scores.positions import mean_over_positions
+from lightning_al.functional.scores.probabilities import check_logits, deficit, log_probabilities
 from lightning_al.inference.precision import at_least_float32
 
 
@@ -25,13 +29,18 @@ def entropy(logits: Tensor) -> Tensor:
         >>> entropy(torch.tensor([[0.0, 0.0], [9.0, 0.0]]))
         tensor([0.6931, 0.0012])
     """
+    return mean_over_positions(entropies(logits))
+
+
+def entropies(logits: Tensor) -> Tensor:
+    """Return the entropy of every position, (B, C, ...) -> (B, ...), in nats."""
     check_logits(logits)
     log_p = log_probabilities(logits)
     p = log_p.exp()
     # Both factors are guarded: 0 * -inf is NaN, and so is its gradient. NaN logits stay NaN (hence not `p > 0`).
     impossible = p == 0
     plogp = torch.where(impossible, 0.0, p) * torch.where(impossible, 0.0, log_p)
-    return mean_over_positions(-plogp.sum(1))
+    return -plogp.sum(1)
 
 
 def least_confidence(logits: Tensor) -> Tensor:
@@ -53,9 +62,14 @@ def least_confidence(logits: Tensor) -> Tensor:
         >>> least_confidence(torch.tensor([[0.0, 0.0], [100.0, 0.0]]))
         tensor([0.5000, 0.0000])
     """
+    return mean_over_positions(least_confidences(logits))
+
+
+def least_confidences(logits: Tensor) -> Tensor:
+    """Return one minus the largest probability of every position, (B, C, ...) -> (B, ...)."""
     check_logits(logits)
     logits = at_least_float32(logits)
-    return mean_over_positions(_deficit(logits, logits.argmax(1)).sigmoid())
+    return deficit(logits, logits.argmax(1)).sigmoid()
 
 
 def margin(logits: Tensor) -> Tensor:
@@ -75,6 +89,11 @@ def margin(logits: Tensor) -> Tensor:
         >>> margin(torch.tensor([[0.0, 0.0, -50.0], [100.0, 0.0, 0.0]]))
         tensor([ 0., -1.])
     """
+    return mean_over_positions(margins(logits))
+
+
+def margins(logits: Tensor) -> Tensor:
+    """Return minus the gap of the two largest probabilities of every position, (B, C, ...) -> (B, ...)."""
     check_logits(logits)
     two = at_least_float32(logits).softmax(1).topk(2, dim=1).values
-    return mean_over_positions(two[:, 1] - two[:, 0])
+    return two[:, 1] - two[:, 0]

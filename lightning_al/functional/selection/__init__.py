@@ -1,9 +1,11 @@
 """From scores or features to a batch: which positions to take."""
 
+from lightning_al.functional.selection.badge import badge
 from lightning_al.functional.selection.batch_bald import batch_bald
 from lightning_al.functional.selection.clusters import cluster_labels
 from lightning_al.functional.selection.gcn import core_gcn, gcn_loss, train_gcn, uncertain_gcn
-from lightning_al.functional.selection.greedy import badge, k_center_greedy, kmeans_plusplus
+from lightning_al.functional.selection.k_center import k_center_greedy
+from lightning_al.functional.selection.kmeans_plusplus import kmeans_plusplus
 from lightning_al.functional.selection.prob_cover import coverage_delta, prob_cover
 from lightning_al.functional.selection.top_k import top_k
 from lightning_al.functional.selection.typiclust import typiclust

@@ -9,7 +9,7 @@ from lightning_al.distributed.shard import Shard, check_finite
 from lightning_al.functional.scores.disagreement import entropy_of, in_double
 
 _TIE = 1e-12  # nats; rounding is about 1e-15
-_BLOCK = 2**20  # numbers at a time
+MIXED_AT_ONCE = 2**20  # numbers of the mixed probabilities: a few MB
 
 
 def batch_bald(log_probabilities: Tensor, k: int, *, generator: torch.Generator, configurations: int = 1000) -> Tensor:
@@ -55,7 +55,7 @@ def batch_bald(log_probabilities: Tensor, k: int, *, generator: torch.Generator,
         >>> batch_bald(log_p, 2, generator=torch.Generator().manual_seed(0))
         tensor([0, 2])
     """
-    check_count("configurations", configurations)
+    check_configurations(configurations)
     log_p = in_double(log_probabilities).cpu()
     if log_p.ndim != 3:
         raise ValueError(f"`log_probabilities` must have shape (N, T, C), got {tuple(log_p.shape)}.")
@@ -77,6 +77,16 @@ def batch_bald(log_probabilities: Tensor, k: int, *, generator: torch.Generator,
                 labels.add(log_p[pick])
         labels.add(log_p[picks[-1]])
     return torch.tensor(picks, dtype=torch.long)
+
+
+def check_configurations(configurations: int) -> None:
+    """Refuse a number of configurations that :func:`batch_bald` cannot go by.
+
+    Raises:
+        TypeError: If it is no integer.
+        ValueError: If it is below 1.
+    """
+    check_count("configurations", configurations)
 
 
 class _Exact:
@@ -140,9 +150,9 @@ def _gains(labels: _Exact | _Drawn, p: Tensor, entropies: Tensor) -> Tensor:
     """What each sample adds, (N,), of probabilities (N, T, C) and their entropies (N, T)."""
     shares, weights = labels.weights()
     gains = -(entropies @ (shares @ weights))
-    size = max(_BLOCK // (len(weights) * p.shape[2]), 1)
-    for some, told in zip(p.split(size), gains.split(size), strict=True):
+    size = max(MIXED_AT_ONCE // (len(weights) * p.shape[2]), 1)
+    for some, some_gains in zip(p.split(size), gains.split(size), strict=True):
         mixed = weights @ some.transpose(0, 1).flatten(1)  # (M, n C)
         mixed = mixed.log().clamp_(min=torch.finfo(mixed.dtype).min).mul_(mixed)
-        told.sub_((shares @ mixed).view(len(some), -1).sum(1))
+        some_gains.sub_((shares @ mixed).view(len(some), -1).sum(1))
     return gains.clamp_(min=0)

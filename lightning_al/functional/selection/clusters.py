@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.checks import check_count
-from lightning_al.functional.geometry.sphere import Points, on_sphere
+from lightning_al.functional.geometry.sphere import SpherePoints, on_sphere
 
 _MOST_FOR_KMEANS = 50
 
@@ -40,7 +40,7 @@ def cluster_labels(features: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
     return kmeans(on_sphere(features), clusters, seed)
 
 
-def kmeans(points: Points, clusters: int, seed: int) -> Tensor:
+def kmeans(points: SpherePoints, clusters: int, seed: int) -> Tensor:
     """:func:`cluster_labels` of points that are on the sphere already."""
     try:
         from sklearn.cluster import KMeans, MiniBatchKMeans

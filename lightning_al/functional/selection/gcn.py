@@ -1,6 +1,7 @@
 """CoreGCN and UncertainGCN: a graph network learns what is labelled, and its view of the pool decides."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -10,10 +11,34 @@ from torch.nn import functional as F
 from lightning_al.checks import check_count, check_number
 from lightning_al.functional.geometry.graph import Graph
 from lightning_al.functional.geometry.sphere import full_precision, on_sphere
-from lightning_al.functional.selection.greedy import k_center_greedy
+from lightning_al.functional.selection.k_center import k_center_greedy
 from lightning_al.nn.gcn import GCN
 
 Progress = Callable[[int, Tensor], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GCNOptions:
+    """The options of :func:`train_gcn` that say how a network is made and trained; its docstring has each.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    steps: int = 200
+    hidden: int = 128
+    dropout: float = 0.3
+    lr: float = 1e-3
+    weight_decay: float = 5e-4
+    unlabelled_weight: float = 1.2
+
+    def __post_init__(self) -> None:
+        check_count("steps", self.steps)
+        check_count("hidden", self.hidden)
+        check_number("dropout", self.dropout, least=0, below=1)
+        check_number("lr", self.lr, above=0)
+        check_number("unlabelled_weight", self.unlabelled_weight, above=0)
+        check_number("weight_decay", self.weight_decay, least=0)
 
 
 class Nodes(NamedTuple):
@@ -102,26 +127,27 @@ def train_gcn(
         ValueError: If an option is out of range, no sample is labelled or a candidate, features have another shape or
             are not finite, or the training diverges.
     """
-    check_gcn_options(steps, hidden, dropout, lr, weight_decay, unlabelled_weight)
-    if not len(features) or not len(labelled):
-        raise ValueError(
-            "The network learns to tell labelled samples from candidates and needs some of each, got "
-            f"{len(labelled)} and {len(features)}."
-        )
-    if features.ndim == 2 and labelled.shape[1:] != features.shape[1:]:
-        raise ValueError(f"`labelled` must have shape (M, {features.shape[1]}), got {tuple(labelled.shape)}.")
+    options = GCNOptions(
+        steps=steps,
+        hidden=hidden,
+        dropout=dropout,
+        lr=lr,
+        weight_decay=weight_decay,
+        unlabelled_weight=unlabelled_weight,
+    )
+    _check_nodes(features, labelled)
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(features.device.type, enabled=False):
-        known = on_sphere(labelled, "labelled", torch.float64).rows
-        rows = torch.cat([on_sphere(features, dtype=torch.float64).rows, known]).to(features.device)
+        labelled_rows = on_sphere(labelled, "labelled", torch.float64).rows
+        rows = torch.cat([on_sphere(features, dtype=torch.float64).rows, labelled_rows]).to(features.device)
         graph = Graph(rows)
         aggregated = graph.aggregated()
         draws = torch.Generator().manual_seed(int(torch.randint(2**63 - 1, (), generator=generator)))
-        made = GCN(aggregated.shape[1], hidden=hidden, dropout=dropout, generator=draws)
+        made = GCN(aggregated.shape[1], hidden=options.hidden, dropout=options.dropout, generator=draws)
         network = made.to(rows)
-        optimizer = torch.optim.Adam(network.parameters(), lr=lr, weight_decay=weight_decay)
-        for step in range(1, steps + 1):
+        optimizer = torch.optim.Adam(network.parameters(), lr=options.lr, weight_decay=options.weight_decay)
+        for step in range(1, options.steps + 1):
             _, logits = network(aggregated, graph.product)
-            loss = gcn_loss(logits[len(features) :], logits[: len(features)], weight=unlabelled_weight)
+            loss = gcn_loss(logits[len(features) :], logits[: len(features)], weight=options.unlabelled_weight)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -131,6 +157,16 @@ def train_gcn(
     if not bool(torch.isfinite(nodes.logits).all()):
         raise ValueError(f"The graph network diverged in {steps} steps at `lr={lr}`: take a smaller one.")
     return nodes
+
+
+def _check_nodes(features: Tensor, labelled: Tensor) -> None:
+    if not len(features) or not len(labelled):
+        raise ValueError(
+            "The network learns to tell labelled samples from candidates and needs some of each, got "
+            f"{len(labelled)} and {len(features)}."
+        )
+    if features.ndim == 2 and labelled.shape[1:] != features.shape[1:]:
+        raise ValueError(f"`labelled` must have shape (M, {features.shape[1]}), got {tuple(labelled.shape)}.")
 
 
 def uncertain_gcn(
@@ -145,7 +181,7 @@ def uncertain_gcn(
         labelled: (M, d) of the labelled samples, M >= 1.
         generator: As in :func:`train_gcn`.
         margin: :math:`s_\mathrm{margin}`, from 0, the most certainly unlabelled, to 1.
-        **training: Options of :func:`train_gcn`.
+        **training: How the network is trained, by the names of :func:`train_gcn`'s options.
 
     Returns:
         (N,), at most 0, on the CPU.
@@ -175,7 +211,7 @@ def core_gcn(features: Tensor, k: int, *, labelled: Tensor, generator: torch.Gen
         k: How many, 0 to N.
         labelled: (M, d) of the labelled samples, the first centres, M >= 1.
         generator: As in :func:`train_gcn`.
-        **training: Options of :func:`train_gcn`.
+        **training: How the network is trained, by the names of :func:`train_gcn`'s options.
 
     Returns:
         LongTensor (k,) of distinct positions in the order of the picks, on the CPU.
@@ -191,18 +227,6 @@ def core_gcn(features: Tensor, k: int, *, labelled: Tensor, generator: torch.Gen
     hidden, logits = train_gcn(features, labelled, generator=generator, **training)
     nodes = torch.cat([hidden, logits.unsqueeze(1)], 1)
     return k_center_greedy(nodes[: len(features)], k, labelled=nodes[len(features) :])
-
-
-def check_gcn_options(
-    steps: int, hidden: int, dropout: float, lr: float, weight_decay: float, unlabelled_weight: float
-) -> None:
-    """Refuse options of :func:`train_gcn` that are out of range."""
-    check_count("steps", steps)
-    check_count("hidden", hidden)
-    check_number("dropout", dropout, least=0, below=1)
-    check_number("lr", lr, above=0)
-    check_number("unlabelled_weight", unlabelled_weight, above=0)
-    check_number("weight_decay", weight_decay, least=0)
 
 
 def check_margin(margin: float) -> None:

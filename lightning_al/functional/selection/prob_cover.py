@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_al.checks import check_k, check_number
 from lightning_al.functional.geometry.sphere import (
-    Points,
+    SpherePoints,
     closeness,
     distances,
     full_precision,
@@ -21,7 +21,7 @@ from lightning_al.functional.geometry.sphere import (
     within,
 )
 
-_SIDE = 256
+_SIDE = 256  # rows of a square of products
 
 
 @full_precision()
@@ -144,8 +144,8 @@ def coverage_delta(features: Tensor, pseudo_labels: Tensor, *, purity: float = 0
     with full_precision():
         for some, part in tiles(n, n):
             others = labels[some].unsqueeze(1) != labels[part]
-            found = nearest(points.at(some), points.at(part), allowed=others)[:, 0]
-            room[some] = torch.minimum(room[some], found)
+            to_nearest = nearest(points.at(some), points.at(part), allowed=others)[:, 0]
+            room[some] = torch.minimum(room[some], to_nearest)
     pure = math.ceil(purity * n)
     if (pure - 1) / n >= purity:  # the product was rounded up
         pure -= 1
@@ -158,7 +158,7 @@ def coverage_delta(features: Tensor, pseudo_labels: Tensor, *, purity: float = 0
     return min(delta, 2 + 2**-10)
 
 
-def _reach(pool: Points, targets: Tensor, delta: float) -> Tensor:
+def _reach(pool: SpherePoints, targets: Tensor, delta: float) -> Tensor:
     """(N,) float64: how many of the samples at positions ``targets`` each sample covers."""
     counts = torch.zeros(len(pool), dtype=torch.float64)
     for some, part in tiles(len(targets), len(pool)):
@@ -166,7 +166,7 @@ def _reach(pool: Points, targets: Tensor, delta: float) -> Tensor:
     return counts
 
 
-def _reach_of_all(pool: Points, delta: float) -> Tensor:
+def _reach_of_all(pool: SpherePoints, delta: float) -> Tensor:
     """:func:`_reach` with all samples as targets, for half the products: who covers whom goes both ways."""
     counts = torch.zeros(len(pool), dtype=torch.float64)
     for part in slices(len(pool), _SIDE):
@@ -179,7 +179,7 @@ def _reach_of_all(pool: Points, delta: float) -> Tensor:
     return counts
 
 
-def _farthest(pool: Points, picks: list[int], k: int, labelled: Points) -> list[int]:
+def _farthest(pool: SpherePoints, picks: list[int], k: int, labelled: SpherePoints) -> list[int]:
     """Go on to ``k`` picks, each the farthest from its nearest labelled or picked point."""
     centres = join(labelled, pool.at(torch.tensor(picks, dtype=torch.long)))
     gap = torch.full((len(pool),), torch.inf, dtype=torch.float64)

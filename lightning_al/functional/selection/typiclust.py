@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from lightning_al.checks import check_count, check_k
-from lightning_al.functional.geometry.sphere import Points, full_precision, join, nearest, on_both_spheres, slices
+from lightning_al.functional.geometry.sphere import SpherePoints, full_precision, join, nearest, on_both_spheres, slices
 from lightning_al.functional.selection.clusters import kmeans
 
-_SMALL = 5
+_SMALL = 5  # size of a cluster below which (or, in the authors' code, up to which) it waits
 
 
 @full_precision()
@@ -92,7 +92,7 @@ def check_variant(variant: str) -> None:
         raise ValueError(f'`variant` must be "paper" or "code", got {variant!r}.')
 
 
-def _by_labels(points: Points, labels: Tensor, n: int, k: int, neighbours: int) -> list[int]:
+def _by_labels(points: SpherePoints, labels: Tensor, n: int, k: int, neighbours: int) -> list[int]:
     """As in the paper: each pick from the cluster with the fewest labels."""
     sizes = labels.bincount().tolist()
     answered = labels[n:].bincount(minlength=len(sizes)).tolist()
@@ -105,15 +105,15 @@ def _by_labels(points: Points, labels: Tensor, n: int, k: int, neighbours: int) 
         if cluster not in ranked:
             members = (labels == cluster).nonzero().flatten()
             candidates = members[members < n]
-            spread = _spread(points.at(members), len(candidates), min(neighbours, len(members) - 1))
-            ranked[cluster] = candidates[spread.argsort(stable=True)].flip(0).tolist()
+            distances = _mean_nearest(points.at(members), len(candidates), min(neighbours, len(members) - 1))
+            ranked[cluster] = candidates[distances.argsort(stable=True)].flip(0).tolist()
         picks.append(ranked[cluster].pop())
         if ranked[cluster]:
             heapq.heappush(waiting, (small, labels_there + 1, size, cluster))
     return picks
 
 
-def _in_turn(points: Points, labels: Tensor, n: int, k: int, neighbours: int) -> list[int]:
+def _in_turn(points: SpherePoints, labels: Tensor, n: int, k: int, neighbours: int) -> list[int]:
     """As in the authors' code: clusters take turns, and those labelled or picked are no neighbours."""
     sizes = labels.bincount().tolist()
     answered = labels[n:].bincount(minlength=len(sizes)).tolist()
@@ -127,7 +127,7 @@ def _in_turn(points: Points, labels: Tensor, n: int, k: int, neighbours: int) ->
             turns, small = small, turns
         cluster = turns.popleft()
         members = left[cluster]
-        best = int(_spread(points.at(members), len(members), min(neighbours, len(members) // 2), 2).argmin())
+        best = int(_mean_nearest(points.at(members), len(members), min(neighbours, len(members) // 2), 2).argmin())
         picks.append(int(members[best]))
         left[cluster] = torch.cat([members[:best], members[best + 1 :]])
         if len(left[cluster]):
@@ -135,13 +135,13 @@ def _in_turn(points: Points, labels: Tensor, n: int, k: int, neighbours: int) ->
     return picks
 
 
-def _spread(cluster: Points, rows: int, count: int, power: int = 1) -> Tensor:
+def _mean_nearest(cluster: SpherePoints, rows: int, count: int, power: int = 1) -> Tensor:
     """(rows,) float64: mean distance, to this power, of the first rows to their ``count`` nearest in the cluster."""
-    spread = torch.zeros(rows, dtype=torch.float64)
+    means = torch.zeros(rows, dtype=torch.float64)
     if count == 0:
-        return spread
+        return means
     columns = torch.arange(len(cluster))
     for block in slices(rows, len(cluster)):
         others = columns[block].unsqueeze(1) != columns
-        spread[block] = nearest(cluster.at(block), cluster, count, allowed=others).pow(power).mean(1)
-    return spread
+        means[block] = nearest(cluster.at(block), cluster, count, allowed=others).pow(power).mean(1)
+    return means

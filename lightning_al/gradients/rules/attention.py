@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_al.gradients.stand_ins import NoRule
+from lightning_al.gradients.errors import NoRule
+from lightning_al.gradients.parameters import Names, ParameterRows
 
-Names = dict[str, tuple[str, slice]]
-"""Which rows of which parameter a layer's own names stand for."""
 Apply = Callable[[nn.Module, Names, Tensor], Tensor]
 
 
@@ -46,11 +45,14 @@ def attention(apply: Apply, m: Any, query: Tensor, key: Tensor, value: Tensor, *
         query, key, value = (t.transpose(0, 1) for t in (query, key, value))
 
     def project(x: Tensor, part: int, count: int = 1) -> Tensor:
-        rows = slice(part * d, (part + count) * d)
+        start, stop = part * d, (part + count) * d
         name = "in_proj_weight" if one else ("q_proj_weight", "k_proj_weight", "v_proj_weight")[part]
-        weight = m.in_proj_weight[rows] if one else getattr(m, name)
-        bias = None if m.in_proj_bias is None else m.in_proj_bias[rows]
-        names = {"weight": (name, rows if one else slice(None)), "bias": ("in_proj_bias", rows)}
+        weight = m.in_proj_weight[start:stop] if one else getattr(m, name)
+        bias = None if m.in_proj_bias is None else m.in_proj_bias[start:stop]
+        names = {
+            "weight": ParameterRows(name, start, stop) if one else ParameterRows(name),
+            "bias": ParameterRows("in_proj_bias", start, stop),
+        }
         return apply(Projection(weight, bias), names, x)
 
     if alike and one:
@@ -67,7 +69,7 @@ def attention(apply: Apply, m: Any, query: Tensor, key: Tensor, value: Tensor, *
     else:
         mixed, shown = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=mask), None
     mixed = mixed.transpose(1, 2).flatten(2)
-    names = {"weight": ("out_proj.weight", slice(None)), "bias": ("out_proj.bias", slice(None))}
+    names = {"weight": ParameterRows("out_proj.weight"), "bias": ParameterRows("out_proj.bias")}
     y = apply(Projection(m.out_proj.weight, m.out_proj.bias), names, mixed)
     return (y if m.batch_first else y.transpose(0, 1)), shown
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_al.gradients.rules.costs import units_at_once
+from lightning_al.gradients.costs import units_at_once
 
 _LOST = 1e-5  # of a squared norm, to rounding
 
@@ -96,7 +96,10 @@ class Rule(ABC):
     # -- inner products instead of gradients, where that is cheaper ------------------------------------------------
 
     def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
-        """Whether inner products cost less than gradients for these sizes. ``perturb``: a second pass follows."""
+        """Whether inner products cost less than gradients for these sizes.
+
+        ``perturb``: a second pass follows.
+        """
         return False
 
     def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients | None:
@@ -186,13 +189,3 @@ def sum_of_products(a: Tensor, b: Tensor, units: int) -> Tensor | None:
     total = both.sum(1).clamp(min=0)
     lost = both.abs_().sum(1) * torch.finfo(both.dtype).eps
     return None if bool((lost > _LOST * total).any()) else total
-
-
-def square_norm(gradient: Tensor) -> Tensor:
-    """Squared L2 norm of each unit's gradient, (U, *shape) -> (U,)."""
-    return torch.linalg.vector_norm(gradient.unsqueeze(-1).flatten(1), dim=1).square()
-
-
-def square_norms_of(gradients: Gradients) -> Gradients:
-    """:func:`square_norm` of each entry."""
-    return {name: square_norm(g) for name, g in gradients.items()}

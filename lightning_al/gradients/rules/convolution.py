@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn import grad as conv_grad
 
+from lightning_al.gradients.costs import CACHED_WEIGHTS, costs_of_inner_products, inner_products_are_cheaper
+from lightning_al.gradients.product import product
 from lightning_al.gradients.rules.base import Gradients, Move, Rule, register_rule, sum_of_products
-from lightning_al.gradients.rules.costs import CACHED_WEIGHTS, costs_of_alike, inner_products_are_cheaper
-from lightning_al.gradients.rules.product import product
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _WEIGHT_GRAD = {1: conv_grad.conv1d_weight, 2: conv_grad.conv2d_weight, 3: conv_grad.conv3d_weight}
@@ -32,7 +32,10 @@ class ConvolutionRule(Rule):
 
     @classmethod
     def accepts(cls, module: nn.Module) -> bool:
-        """See :class:`Rule`. Weights that other weights parametrize are not the layer's own."""
+        """Whether the rule holds for this very layer.
+
+        Weights that other weights parametrize are not the layer's own.
+        """
         convolve = getattr(type(module), "_conv_forward", None)  # `forward` is only a call of it
         inherited = convolve in (nn.Conv1d._conv_forward, nn.Conv2d._conv_forward, nn.Conv3d._conv_forward)
         return "weight" in module._parameters and inherited
@@ -71,19 +74,22 @@ class ConvolutionRule(Rule):
         return _CONVOLVE[self.nd](x, weight, bias, self.stride, padding, self.dilation, groups)
 
     def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
-        """See :class:`Rule`."""
+        """Whether inner products cost less than gradients for these sizes."""
         return inner_products_are_cheaper(
             self.positions(e),
             self.weight[0].numel(),
             len(self.weight),
-            alike=min(self._alike_costs(x, self.positions(e))),
+            gram=min(self.inner_product_costs(x, self.positions(e))),
             device=x.device,
             perturb=perturb,
             convolves=True,
         )
 
     def units_at_once(self, weights: int, e: Tensor) -> int:
-        """See :class:`Rule`. Merged into one call, volumes gain, and many groups lose."""
+        """Return how many units' gradients to form in one call.
+
+        Merged into one call, volumes gain, and many groups lose.
+        """
         if e.device.type == "cpu" and not self._is_product():
             if self.nd == 3:
                 return self.units
@@ -94,13 +100,13 @@ class ConvolutionRule(Rule):
     # -- gradients -------------------------------------------------------------------------------------------------
 
     def gradients(self, x: Tensor, e: Tensor) -> Gradients:
-        """See :class:`Rule`."""
-        found: Gradients = {}
+        """Return each unit's gradient of each parameter, (U, *shape)."""
+        result: Gradients = {}
         if "weight" in self.names:
-            found["weight"] = self._weight_gradients(*self._padded(x), e)
+            result["weight"] = self._weight_gradients(*self._padded(x), e)
         if "bias" in self.names:
-            found["bias"] = self.sum_rows(e.flatten(2).sum(2))
-        return found
+            result["bias"] = self.sum_rows(e.flatten(2).sum(2))
+        return result
 
     def _weight_gradients(self, x: Tensor, padding: tuple[int, ...], e: Tensor) -> Tensor:
         shape, units = self.weight.shape, self.units
@@ -129,7 +135,10 @@ class ConvolutionRule(Rule):
         )
 
     def blocks(self, x: Tensor, e: Tensor) -> Iterator[tuple[slice, Gradients]]:
-        """See :class:`Rule`: large products some output channels at a time, which stay in the cache."""
+        """Yield the gradients a part at a time.
+
+        Large products some output channels at a time, which stay in the cache.
+        """
         if self.units > 1 or "weight" not in self.names or not self._is_product():
             yield from super().blocks(x, e)
             return
@@ -138,20 +147,20 @@ class ConvolutionRule(Rule):
         size = max(1, CACHED_WEIGHTS // len(unfolded))
         for start in range(0, len(weight), size):
             some = slice(start, min(start + size, len(weight)))
-            found = {"weight": product(folded[some], unfolded).view(1, -1, *weight.shape[1:])}
+            result = {"weight": product(folded[some], unfolded).view(1, -1, *weight.shape[1:])}
             if "bias" in self.names:
-                found["bias"] = folded[some].sum(1).unsqueeze(0)
-            yield some, found
+                result["bias"] = folded[some].sum(1).unsqueeze(0)
+            yield some, result
 
     def perturbed_along(self, x: Tensor, then: Tensor, e: Tensor, move: Move) -> Tensor:
-        """See :class:`Rule`."""
+        """Return the output with the weights that ``move`` makes of the gradients."""
         if self.units > 1 or "weight" not in self.names or not self._is_product() or len(x) > 1:
             return super().perturbed_along(x, then, e, move)
         x, padding = self._padded(x)
         unfolded = self._unfold(x, padding)[0].t().contiguous()
         y = x.new_empty(len(self.weight), len(unfolded))
-        for some, found in self.blocks(then, e):
-            weights = move(some, found)
+        for some, gradients in self.blocks(then, e):
+            weights = move(some, gradients)
             y[some] = product(weights["weight"].flatten(2)[0], unfolded)
             bias = weights["bias"][0] if "bias" in weights else None if self.bias is None else self.bias[some]
             if bias is not None:
@@ -168,7 +177,7 @@ class ConvolutionRule(Rule):
         return x.unflatten(0, (self.units, -1)).transpose(0, 1).flatten(1, 2)
 
     def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
-        """See :class:`Rule`."""
+        """Return the output where each unit has its own weights."""
         x, padding = self._padded(x)
         own, bias = weights.get("weight"), weights.get("bias")
         if own is None:
@@ -191,10 +200,10 @@ class ConvolutionRule(Rule):
 
     # -- inner products --------------------------------------------------------------------------------------------
 
-    def _alike_costs(self, x: Tensor, positions: int) -> tuple[float, float]:
+    def inner_product_costs(self, x: Tensor, positions: int) -> tuple[float, float]:
         """Return what :meth:`_alike` costs for one unit by pixels, and by unfolding."""
         kernel = math.prod(self.kernel)
-        return costs_of_alike(
+        return costs_of_inner_products(
             self._pixels(x), positions, x.shape[1], kernel=kernel, groups=self.groups, device=x.device
         )
 
@@ -204,9 +213,9 @@ class ConvolutionRule(Rule):
         return len(x) // self.units * math.prod(n + sum(sides[2 * i : 2 * i + 2]) for i, n in enumerate(x.shape[2:]))
 
     def inner_product_bytes(self, x: Tensor, e: Tensor) -> int:
-        """See :class:`Rule`."""
+        """Return about what the inner products hold at once."""
         positions = self.positions(e)
-        by_pixels, by_unfolding = self._alike_costs(x, positions)
+        by_pixels, by_unfolding = self.inner_product_costs(x, positions)
         if by_pixels <= by_unfolding:
             inputs = self.groups * self._pixels(x) ** 2
         else:
@@ -219,27 +228,31 @@ class ConvolutionRule(Rule):
         They are sums of inner products of pixels, one for each weight of the kernel, ``Σ_o ⟨a[t + o], b[t' + o]⟩``, so
         that nothing need be unfolded.
         """
-        given = a
+        unpadded = a
         (a, padding), (b, _) = self._padded(a), self._padded(b)
         sizes = self._sizes(a, padding)
         rows = len(a) // self.units
-        by_pixels, by_unfolding = self._alike_costs(given, rows * math.prod(sizes))
+        positions = rows * math.prod(sizes)
+        by_pixels, by_unfolding = self.inner_product_costs(unpadded, positions)
         if by_unfolding < by_pixels:
             return torch.bmm(self._unfold(a, padding).transpose(1, 2), self._unfold(b, padding))
         sides = [side for p in reversed(padding) for side in (p, p)]
         a, b = F.pad(a, sides), F.pad(b, sides)
         pixels = torch.bmm(self._by_group(a).transpose(1, 2), self._by_group(b))
         grid = pixels.view(-1, rows, *a.shape[2:], rows, *b.shape[2:])
-        total: Tensor | None = None
+        first, *others = (grid[index] for index in self._offsets(sizes))
+        total = first.clone(memory_format=torch.contiguous_format)
+        for products in others:
+            total.add_(products)
+        return total.view(len(pixels), positions, -1)
+
+    def _offsets(self, sizes: list[int]) -> Iterator[tuple[slice, ...]]:
+        """Yield, for each weight of the kernel, where the pixels under it are in a grid of pixels by pixels."""
+        everything = slice(None)
         for offsets in itertools.product(*map(range, self.kernel)):
             starts = [o * d for o, d in zip(offsets, self.dilation, strict=True)]
             at = tuple(slice(o, o + s * (n - 1) + 1, s) for o, s, n in zip(starts, self.stride, sizes, strict=True))
-            everything = slice(None)
-            here = (everything, everything, *at, everything, *at)
-            seen = grid[here]
-            total = seen.clone(memory_format=torch.contiguous_format) if total is None else total.add_(seen)
-        assert total is not None
-        return total.view(len(pixels), rows * math.prod(sizes), -1)
+            yield everything, everything, *at, everything, *at
 
     def _unfold(self, x: Tensor, padding: tuple[int, ...]) -> Tensor:
         """Return what each output position sees, (N, C, ...) -> (U * groups, in / groups * kernel, T)."""
@@ -266,8 +279,8 @@ class ConvolutionRule(Rule):
         return values.reshape(self.units * self.groups, -1, values.shape[-1])
 
     def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients | None:
-        """See :class:`Rule`."""
-        found: Gradients = {}
+        """Return the squared L2 norm of each parameter's gradient from inner products, (U,)."""
+        result: Gradients = {}
         if "weight" in self.names:
             if "gram" not in cache:
                 cache["gram"] = self._alike(x, x)
@@ -275,13 +288,13 @@ class ConvolutionRule(Rule):
             squares = sum_of_products(torch.bmm(folded.transpose(1, 2), folded), cache["gram"], self.units)
             if squares is None:
                 return None
-            found["weight"] = squares
+            result["weight"] = squares
         if "bias" in self.names:
-            found["bias"] = self.sum_rows(e.flatten(2).sum(2)).square().sum(1)
-        return found
+            result["bias"] = self.sum_rows(e.flatten(2).sum(2)).square().sum(1)
+        return result
 
     def moved_along(self, x: Tensor, then: Tensor, e: Tensor, step: Tensor, cache: dict[str, Any]) -> Tensor:
-        """See :class:`Rule`."""
+        """Return the output with a multiple of each unit's gradient added to the weights."""
         y = self.forward(x)
         if "weight" in self.names:
             products = self._alike(then, x)

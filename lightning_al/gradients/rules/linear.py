@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_al.gradients.costs import inner_products_are_cheaper
 from lightning_al.gradients.rules.base import Gradients, Rule, register_rule, sum_of_products
-from lightning_al.gradients.rules.costs import inner_products_are_cheaper
 
 
 @register_rule(nn.Linear)
@@ -18,7 +18,10 @@ class LinearRule(Rule):
 
     @classmethod
     def accepts(cls, module: nn.Module) -> bool:
-        """See :class:`Rule`. Weights that other weights parametrize are not the layer's own."""
+        """Whether the rule holds for this very layer.
+
+        Weights that other weights parametrize are not the layer's own.
+        """
         return "weight" in module._parameters
 
     @property
@@ -32,7 +35,7 @@ class LinearRule(Rule):
         return self.module.bias  # type: ignore[return-value]
 
     def forward(self, x: Tensor) -> Tensor:
-        """See :class:`Rule`."""
+        """Return the layer's output."""
         return F.linear(x, self.weight, self.bias)
 
     def _positions(self, values: Tensor) -> Tensor:
@@ -40,24 +43,24 @@ class LinearRule(Rule):
         return values.reshape(self.units, -1, values.shape[-1])
 
     def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
-        """See :class:`Rule`."""
+        """Whether inner products cost less than gradients for these sizes."""
         positions, fan_in, fan_out = self.positions(e), x.shape[-1], e.shape[-1]
         return inner_products_are_cheaper(
-            positions, fan_in, fan_out, alike=positions**2 * fan_in, device=x.device, perturb=perturb
+            positions, fan_in, fan_out, gram=positions**2 * fan_in, device=x.device, perturb=perturb
         )
 
     def gradients(self, x: Tensor, e: Tensor) -> Gradients:
-        """See :class:`Rule`."""
+        """Return each unit's gradient of each parameter, (U, *shape)."""
         x, e = self._positions(x), self._positions(e)
-        found: Gradients = {}
+        result: Gradients = {}
         if "weight" in self.names:
-            found["weight"] = torch.bmm(e.transpose(1, 2), x)
+            result["weight"] = torch.bmm(e.transpose(1, 2), x)
         if "bias" in self.names:
-            found["bias"] = e.sum(1)
-        return found
+            result["bias"] = e.sum(1)
+        return result
 
     def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
-        """See :class:`Rule`."""
+        """Return the output where each unit has its own weights."""
         own, bias = weights.get("weight"), weights.get("bias")
         shared = self.bias if bias is None else None
         if own is None:
@@ -68,22 +71,22 @@ class LinearRule(Rule):
         return y if bias is None else (self._positions(y) + bias.unsqueeze(1)).view(y.shape)
 
     def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients | None:
-        """See :class:`Rule`."""
+        """Return the squared L2 norm of each parameter's gradient from inner products, (U,)."""
         x, e = self._positions(x), self._positions(e)
-        found: Gradients = {}
+        result: Gradients = {}
         if "weight" in self.names:
             if "gram" not in cache:
                 cache["gram"] = torch.bmm(x, x.transpose(1, 2))
             squares = sum_of_products(torch.bmm(e, e.transpose(1, 2)), cache["gram"], self.units)
             if squares is None:
                 return None
-            found["weight"] = squares
+            result["weight"] = squares
         if "bias" in self.names:
-            found["bias"] = e.sum(1).square().sum(1)
-        return found
+            result["bias"] = e.sum(1).square().sum(1)
+        return result
 
     def moved_along(self, x: Tensor, then: Tensor, e: Tensor, step: Tensor, cache: dict[str, Any]) -> Tensor:
-        """See :class:`Rule`."""
+        """Return the output with a multiple of each unit's gradient added to the weights."""
         y = F.linear(x, self.weight, self.bias)
         e = self._positions(e) * step.view(-1, 1, 1)
         moved = self._positions(y)
@@ -94,5 +97,5 @@ class LinearRule(Rule):
         return moved.view(y.shape)
 
     def inner_product_bytes(self, x: Tensor, e: Tensor) -> int:
-        """See :class:`Rule`."""
+        """Return about what the inner products hold at once."""
         return 4 * self.units * self.positions(e) ** 2 * e.element_size()

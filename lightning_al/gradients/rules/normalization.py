@@ -20,26 +20,26 @@ class AffineRule(Rule):
         """Sum over positions, (N, ...) -> (U, *shape of the weight)."""
         raise NotImplementedError
 
-    def _spread(self, values: Tensor, x: Tensor) -> Tensor:
+    def _broadcast(self, values: Tensor, x: Tensor) -> Tensor:
         """Shape (U, *shape of the weight) so that it broadcasts over ``x``."""
         raise NotImplementedError
 
     def gradients(self, x: Tensor, e: Tensor) -> Gradients:
-        """See :class:`Rule`."""
-        found: Gradients = {}
+        """Return each unit's gradient of each parameter, (U, *shape)."""
+        result: Gradients = {}
         if "weight" in self.names:
-            found["weight"] = self._reduced(x, e * self.normalised(x))
+            result["weight"] = self._reduced(x, e * self.normalised(x))
         if "bias" in self.names:
-            found["bias"] = self._reduced(x, e)
-        return found
+            result["bias"] = self._reduced(x, e)
+        return result
 
     def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
-        """See :class:`Rule`."""
+        """Return the output where each unit has its own weights."""
         weight, bias = (self._of_units(name, weights) for name in ("weight", "bias"))
         y = self.normalised(x)
         if weight is not None:
-            y = y * self._spread(weight, x)
-        return y if bias is None else y + self._spread(bias, x)
+            y = y * self._broadcast(weight, x)
+        return y if bias is None else y + self._broadcast(bias, x)
 
     def _of_units(self, name: str, weights: Gradients) -> Tensor | None:
         own: Tensor | None = getattr(self.module, name, None)
@@ -55,7 +55,7 @@ class _OverLastDimensions(AffineRule):
         values = values.flatten(1, middle - 1).sum(1) if middle > 1 else values
         return self.sum_rows(values)
 
-    def _spread(self, values: Tensor, x: Tensor) -> Tensor:
+    def _broadcast(self, values: Tensor, x: Tensor) -> Tensor:
         missing = x.ndim - values.ndim
         return self.rows(values, len(x)).view(len(x), *[1] * missing, *values.shape[1:])
 
@@ -65,7 +65,7 @@ class LayerNormRule(_OverLastDimensions):
     """Layer normalisation."""
 
     def normalised(self, x: Tensor) -> Tensor:
-        """See :class:`AffineRule`."""
+        """Return the input normalised without the weights."""
         return F.layer_norm(x, self.module.normalized_shape, None, None, self.module.eps)  # type: ignore[arg-type]
 
 
@@ -74,7 +74,7 @@ class RMSNormRule(_OverLastDimensions):
     """Root-mean-square normalisation."""
 
     def normalised(self, x: Tensor) -> Tensor:
-        """See :class:`AffineRule`."""
+        """Return the input normalised without the weights."""
         return F.rms_norm(x, self.module.normalized_shape, None, self.module.eps)  # type: ignore[arg-type]
 
 
@@ -82,7 +82,7 @@ class _OverChannels(AffineRule):
     def _reduced(self, x: Tensor, values: Tensor) -> Tensor:
         return self.sum_rows(values.flatten(2).sum(2) if values.ndim > 2 else values)
 
-    def _spread(self, values: Tensor, x: Tensor) -> Tensor:
+    def _broadcast(self, values: Tensor, x: Tensor) -> Tensor:
         return self.per_row(values, x, 1)
 
 
@@ -91,7 +91,7 @@ class GroupNormRule(_OverChannels):
     """Group normalisation."""
 
     def normalised(self, x: Tensor) -> Tensor:
-        """See :class:`AffineRule`."""
+        """Return the input normalised without the weights."""
         return F.group_norm(x, self.module.num_groups, None, None, self.module.eps)  # type: ignore[arg-type]
 
 
@@ -101,11 +101,11 @@ class InstanceNormRule(_OverChannels):
 
     @classmethod
     def accepts(cls, module: nn.Module) -> bool:
-        """See :class:`Rule`."""
+        """Whether the rule holds for this very layer."""
         return "weight" in module._parameters
 
     def normalised(self, x: Tensor) -> Tensor:
-        """See :class:`AffineRule`."""
+        """Return the input normalised without the weights."""
         m: Any = self.module
         return F.instance_norm(x, m.running_mean, m.running_var, None, None, not m.track_running_stats, 0.0, m.eps)
 
@@ -116,34 +116,43 @@ class BatchNormRule(_OverChannels):
 
     @classmethod
     def accepts(cls, module: nn.Module) -> bool:
-        """See :class:`Rule`. Without running statistics samples would depend on each other."""
+        """Whether the rule holds for this very layer.
+
+        Without running statistics samples would depend on each other.
+        """
         return module.running_mean is not None and module.running_var is not None
 
     def forward(self, x: Tensor) -> Tensor:
-        """See :class:`Rule`."""
+        """Return the layer's output."""
         m: Any = self.module
         return F.batch_norm(x, m.running_mean, m.running_var, m.weight, m.bias, False, 0.0, m.eps)
 
     def normalised(self, x: Tensor) -> Tensor:
-        """See :class:`AffineRule`."""
+        """Return the input normalised without the weights."""
         m: Any = self.module
         return F.batch_norm(x, m.running_mean, m.running_var, None, None, False, 0.0, m.eps)
 
     def gradients(self, x: Tensor, e: Tensor) -> Gradients:
-        """See :class:`Rule`; ``Σ e n(x) = (Σ e x - μ Σ e) / σ`` saves forming ``n(x)``."""
+        """Return each unit's gradient of each parameter, (U, *shape).
+
+        ``Σ e n(x) = (Σ e x - μ Σ e) / σ`` saves forming ``n(x)``.
+        """
         m: Any = self.module
         sums = e.flatten(2).sum(2) if e.ndim > 2 else e
-        found: Gradients = {}
+        result: Gradients = {}
         if "weight" in self.names:
             products = (e * x).flatten(2).sum(2) if e.ndim > 2 else e * x
             scale = torch.rsqrt(m.running_var + m.eps)
-            found["weight"] = self.sum_rows((products - m.running_mean * sums) * scale)
+            result["weight"] = self.sum_rows((products - m.running_mean * sums) * scale)
         if "bias" in self.names:
-            found["bias"] = self.sum_rows(sums)
-        return found
+            result["bias"] = self.sum_rows(sums)
+        return result
 
     def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
-        """See :class:`Rule`; one scale and one shift per sample and channel."""
+        """Return the output where each unit has its own weights.
+
+        One scale and one shift per sample and channel.
+        """
         m: Any = self.module
         weight, bias = self._of_units("weight", weights), self._of_units("bias", weights)
         scale = torch.rsqrt(m.running_var + m.eps).expand(self.units, -1)

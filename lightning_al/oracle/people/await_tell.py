@@ -7,7 +7,7 @@ from lightning_al.oracle.base import Oracle
 
 
 class AwaitTell(Oracle):
-    """Leaves every answer to :meth:`ActiveLearningLoop.tell`: for people, and for data sets without labels."""
+    """Leaves every answer to :meth:`ActiveLearningLoop.tell`: for people, and for datasets without labels."""
 
     def request(self, indices: Sequence[int]) -> None:
         """Do nothing: the question is in the ledger and in what ``ask`` returned."""

@@ -47,10 +47,10 @@ def find_features(model: nn.Module, inputs: Any, forward: Forward | None, layers
 
     def see(name: str, module: nn.Module, output: Any) -> None:
         weighted.append(_channels_of(module) or weighted[-1])
-        found = output[0] if isinstance(output, (tuple, list)) and output else output
+        first = output[0] if isinstance(output, (tuple, list)) and output else output
         seen.pop(name, None)  # to its end: in the order of the last calls
-        if isinstance(found, Tensor) and found.is_floating_point():
-            seen[name] = _Seen(found.detach(), *weighted[-1])
+        if isinstance(first, Tensor) and first.is_floating_point():
+            seen[name] = _Seen(first.detach(), *weighted[-1])
 
     modules = [(n, m) for n, m in model.named_modules() if n]
     hooks = [m.register_forward_hook(lambda m, _, out, n=n: see(n, m, out)) for n, m in modules]
@@ -155,7 +155,7 @@ _MASKS = {
 
 
 def _padding(layer: nn.Module, args: Any, kwargs: Any) -> Tensor | None:
-    """(B, T), True at the tokens that one of torch's transformer layers was told to pass over."""
+    """(B, T), True at the tokens that one of torch's transformer layers was told to ignore."""
     name = next((name for kind, name in _MASKS.items() if isinstance(layer, kind)), None)
     if name is None:
         return None
@@ -169,7 +169,7 @@ def _padding(layer: nn.Module, args: Any, kwargs: Any) -> Tensor | None:
 def pooled_outputs(model: nn.Module, module: LossPrediction) -> Iterator[Callable[[], dict[str, Tensor]]]:
     """Keep what the last call of each of the module's layers gives inside the block, averaged over positions.
 
-    Averaged at once, since the layers that follow may write into it; without the tokens that it was told are padding.
+    They are averaged at once, since the layers that follow may write into them, and without tokens that are padding.
 
     Yields:
         A function that returns them by name.
@@ -180,9 +180,9 @@ def pooled_outputs(model: nn.Module, module: LossPrediction) -> Iterator[Callabl
     pooled: dict[str, Tensor] = {}
 
     def keep(name: str, layer: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        found = output[0] if isinstance(output, (tuple, list)) and output else output
-        if isinstance(found, Tensor):
-            pooled[name] = module.pool(name, found, _padding(layer, args, kwargs))
+        first = output[0] if isinstance(output, (tuple, list)) and output else output
+        if isinstance(first, Tensor):
+            pooled[name] = module.pool(name, first, _padding(layer, args, kwargs))
 
     def get() -> dict[str, Tensor]:
         missing = [name for name in module.layers if name not in pooled]

@@ -1,9 +1,7 @@
-"""Training a model together with a small network that predicts its loss."""
+"""A mixin that trains a model together with a small network that predicts its loss."""
 
-import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -11,25 +9,24 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor
-from torch.utils import _pytree as pytree
+from torch import Tensor, nn
 
-from lightning_al import _compat
-from lightning_al.functional.losses.loss_prediction import loss_prediction_loss
 from lightning_al.inference.calling import Forward
 from lightning_al.nn.loss_prediction import LossPrediction
+from lightning_al.training.loss_prediction.example import example_inputs
 from lightning_al.training.loss_prediction.features import find_features, pooled_outputs, predict_losses
 from lightning_al.training.loss_prediction.options import LossPredictionOptions
-from lightning_al.training.loss_prediction.own_group import own_group
+from lightning_al.training.loss_prediction.own_group import check_trained, hold_rate, join_optimizer
 from lightning_al.training.loss_prediction.sample_losses import SampleLosses
+from lightning_al.training.loss_prediction.total import detaches, main_loss, with_prediction
 from lightning_al.training.mixing_in import (
-    check_module,
+    around,
     check_order,
-    class_attributes,
+    check_wrapped,
+    choose_options,
     fitting_trainer,
-    init_parameters,
     training_trainer,
-    wrap_hook,
+    wrap_hooks,
 )
 from lightning_al.training.sam.base import SAMBase
 
@@ -37,17 +34,17 @@ _Base: type = LightningModule if TYPE_CHECKING else object
 _NAME = "loss_prediction"
 
 
-_NAMES = tuple(f.name for f in fields(LossPredictionOptions))
-
-
 @dataclass
 class _State:
     options: LossPredictionOptions
-    running: set[str] = field(default_factory=set)
     rate: float | None = None
     """The learning rate that the module's group began with."""
     trained: bool = False
     """Whether the module's parameters were seen in an optimizer of this fit."""
+
+    def begin(self, group: dict[str, Any]) -> None:
+        """Begin a fit, with the group of the optimizer that the parameters are."""
+        self.rate, self.trained = group["lr"], False
 
 
 class LossPredictionMixin(_Base):
@@ -85,7 +82,7 @@ class LossPredictionMixin(_Base):
         *args: Go to the module's own ``__init__``.
         loss_layers: Names of the layers whose outputs the loss is predicted from, (B, C, ...) or (B, T, C); as
             ``["net.layer1", "net.layer2"]``. Default: the last output of each of the last four resolutions, which are
-            ``layer1`` to ``layer4`` of a ResNet. They are averaged over positions. Padding is passed over where one of
+            ``layer1`` to ``layer4`` of a ResNet. They are averaged over positions. Padding is left out where one of
             torch's transformer layers is told of it (``src_key_padding_mask``); of other layers whose sequences are
             padded, as long as the longest in the batch, the prediction would depend on the batch: name one that comes
             after the model's own pooling.
@@ -131,15 +128,14 @@ class LossPredictionMixin(_Base):
         **kwargs: Any,
     ) -> None:
         local = locals()
-        kwargs.update(self._loss_prediction_configure({name: local[name] for name in _NAMES}))
+        kwargs.update(self._loss_prediction_configure({f.name: local[f.name] for f in fields(LossPredictionOptions)}))
         super().__init__(*args, **kwargs)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         # Before other mixins wrap the hooks, so that SAM's two passes are around this.
         if issubclass(cls, LightningModule):
             check_order(cls, LossPredictionMixin)
-            for name, around in _HOOKS.items():
-                wrap_hook(cls, name, around, mark="_loss_prediction_around", running="_loss_prediction_running")
+            wrap_hooks(cls, LossPredictionMixin)
             if "configure_model" in vars(cls):  # which Lightning calls only where it sees that a class has its own
                 vars(cls)["configure_model"].__dict__.pop("__wrapped__", None)
         super().__init_subclass__(**kwargs)
@@ -190,9 +186,7 @@ class LossPredictionMixin(_Base):
         """
         if self.loss_prediction_module is None:
             self._loss_prediction_make(inputs, forward)
-        module = self.loss_prediction_module
-        assert module is not None
-        return predict_losses(self, module, inputs, forward)
+        return predict_losses(self, self._loss_prediction_made(), inputs, forward)
 
     def on_first_inputs(self, inputs: Any, forward: Forward) -> None:
         """Make the module, and see that it works. The loop calls it before the first fit, on samples of the pool.
@@ -206,13 +200,8 @@ class LossPredictionMixin(_Base):
 
     def _loss_prediction_configure(self, given: dict[str, Any]) -> dict[str, Any]:
         """Resolve the options, and return the given keywords that belong to the user's own ``__init__``."""
-        check_module(self, LossPredictionMixin)
-        given = {k: v for k, v in given.items() if v is not None}
-        theirs = {k: v for k, v in given.items() if k in init_parameters(type(self), LossPredictionMixin)}
-        found = class_attributes(type(self), LossPredictionMixin, _NAMES)
-        chosen = {name: value for name, (_, value) in found.items()}
-        chosen.update((k, v) for k, v in given.items() if k not in theirs)
-        self._loss_prediction_state = _State(LossPredictionOptions(**chosen))
+        options, theirs = choose_options(self, LossPredictionMixin, LossPredictionOptions, given)
+        self._loss_prediction_state = _State(options)
         return theirs
 
     @property
@@ -220,10 +209,6 @@ class LossPredictionMixin(_Base):
         if "_loss_prediction_state" not in self.__dict__:  # an `__init__` may go past the mixin's
             self._loss_prediction_configure({})
         return self._loss_prediction_state
-
-    @property
-    def _loss_prediction_running(self) -> set[str]:
-        return self._loss_prediction.running
 
     def _loss_prediction_make(self, inputs: Any, forward: Forward | None) -> None:
         options = self._loss_prediction.options
@@ -235,199 +220,94 @@ class LossPredictionMixin(_Base):
             module.to(example.device, example.dtype)
         setattr(self, _NAME, module)
 
+    def _loss_prediction_made(self) -> LossPrediction:
+        module = self.loss_prediction_module
+        if module is None:
+            raise RuntimeError(
+                f"{type(self).__name__} has no `{_NAME}` yet, which `configure_model` makes in a fit. Call "
+                "`predict_losses(inputs)` once before."
+            )
+        return module
+
+    def _loss_prediction_parameters(self) -> dict[str, nn.Parameter]:
+        return {f"{_NAME}.{name}": p for name, p in self._loss_prediction_made().named_parameters()}
+
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         inside = f"{prefix}{_NAME}."
-        own = {name.removeprefix(inside): value for name, value in state_dict.items() if name.startswith(inside)}
-        if own and self.loss_prediction_module is None:
+        weights = {name.removeprefix(inside): value for name, value in state_dict.items() if name.startswith(inside)}
+        if weights and self.loss_prediction_module is None:
             with torch.random.fork_rng(devices=[]):
-                setattr(self, _NAME, LossPrediction.like(own).to(self.device))
+                setattr(self, _NAME, LossPrediction.like(weights).to(self.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    # ---- hooks: each runs around the user's own, `call`
 
-# ---- hooks: each runs around the user's own, `call`
+    @around("configure_callbacks")
+    def _loss_prediction_before_fit(self, call: Callable[..., Any]) -> Any:
+        """The first hook of a fit: refuse what would train wrongly, and be there when the optimizer is made."""
+        trainer, state = fitting_trainer(self), self._loss_prediction
+        if trainer is not None:
+            self._loss_prediction_check_fit(trainer)
+            group = {"lr": state.options.loss_lr, "weight_decay": state.options.loss_weight_decay}
+            options = {name: value for name, value in group.items() if value is not None}
+            join_optimizer(self, self._loss_prediction_parameters, options, state.begin)
+        return call()
 
-
-def _configure_callbacks(self: LossPredictionMixin, call: Callable[..., Any]) -> Any:
-    """The first hook of a fit: refuse what would train wrongly, and be there when the optimizer is made."""
-    trainer = fitting_trainer(self)
-    if trainer is not None:
-        _check_fit(self, trainer)
-        _join_optimizer(self)
-    return call()
-
-
-def _check_fit(self: LossPredictionMixin, trainer: Trainer) -> None:
-    name, options = type(self).__name__, self._loss_prediction.options
-    if not self.automatic_optimization and not isinstance(self, SAMBase):
-        raise MisconfigurationException(
-            f"{name} drives its optimizer itself (`automatic_optimization = False`), so a loss added to what its "
-            "training_step returns would train nothing. Use automatic optimization, or SAMMixin."
-        )
-    if not hasattr(self.training_step, "_loss_prediction_around"):
-        raise MisconfigurationException(
-            f"`training_step` was replaced on the instance or on the class, past LossPredictionMixin. Define it in the "
-            f"body of {name} or of a class before it."
-        )
-    if options.loss_detach_after < 1 and (trainer.max_epochs is None or trainer.max_epochs < 0):
-        raise MisconfigurationException(
-            f"Features are detached after a share of the epochs (loss_detach_after={options.loss_detach_after}), and "
-            f"Trainer(max_epochs={trainer.max_epochs}) does not say how many there are. Set `max_epochs`, beside "
-            f"`max_steps` if need be, or `{name}(loss_detach_after=1.0)`, which never detaches."
-        )
-
-
-def _join_optimizer(self: LossPredictionMixin) -> None:
-    """Have the next call of ``configure_optimizers``, wherever it is defined, make the module's group.
-
-    On the instance, since the command line and the loop put theirs there.
-    """
-    before = vars(self).get("configure_optimizers")
-    original = self.configure_optimizers
-
-    @functools.wraps(original)
-    def configure_optimizers() -> Any:
-        if before is None:
-            self.__dict__.pop("configure_optimizers", None)
-        else:
-            self.__dict__["configure_optimizers"] = before
-        state, module = self._loss_prediction, self.loss_prediction_module
-        assert module is not None
-        named = {f"{_NAME}.{name}": p for name, p in module.named_parameters()}
-        options = state.options
-        own = {"lr": options.loss_lr, "weight_decay": options.loss_weight_decay}
-        with own_group(named, {k: v for k, v in own.items() if v is not None}) as made:
-            configured = original()
-        if not made:
+    def _loss_prediction_check_fit(self, trainer: Trainer) -> None:
+        name, options = type(self).__name__, self._loss_prediction.options
+        if not self.automatic_optimization and not isinstance(self, SAMBase):
             raise MisconfigurationException(
-                f"{type(self).__name__}.configure_optimizers made no optimizer, which the parameters of the loss "
-                "prediction could join. Make it there, and not before."
+                f"{name} drives its optimizer itself (`automatic_optimization = False`), so a loss added to what its "
+                "training_step returns would train nothing. Use automatic optimization, or SAMMixin."
             )
-        state.rate, state.trained = made[0]["lr"], False
-        return configured
-
-    self.__dict__["configure_optimizers"] = configure_optimizers
-
-
-def _configure_model(self: LossPredictionMixin, call: Callable[..., Any]) -> None:
-    call()
-    trainer = fitting_trainer(self)
-    if trainer is None or self.loss_prediction_module is not None:
-        return
-    if isinstance(trainer.strategy, (FSDPStrategy, ModelParallelStrategy)):
-        raise MisconfigurationException(
-            f"{type(trainer.strategy).__name__} shards what `configure_model` prepares: make `self.loss_prediction = "
-            "lightning_al.nn.LossPrediction(...)` there, and shard it with the rest."
-        )
-    try:
-        with isolate_rng():
-            self._loss_prediction_make(*_example(self, trainer))
-    except (ValueError, MisconfigurationException):
-        raise
-    except Exception as error:
-        raise MisconfigurationException(
-            f"{type(self).__name__} could not be run once to find its feature maps ({error}). Set "
-            "`self.example_input_array` to what `forward` takes, or make `self.loss_prediction` yourself."
-        ) from error
-
-
-def _example(self: LossPredictionMixin, trainer: Trainer) -> tuple[Any, Forward | None]:
-    """Return inputs of the model and how it takes them."""
-    example = self.example_input_array
-    if example is None:
-        batch = _compat.first_samples(trainer)
-        if not isinstance(batch, (tuple, list)) or not batch:
+        check_wrapped(self, LossPredictionMixin, ["training_step"])
+        if options.loss_detach_after < 1 and (trainer.max_epochs is None or trainer.max_epochs < 0):
             raise MisconfigurationException(
-                f"What is in a training batch ({type(batch).__name__}) goes into {type(self).__name__}.forward? Set "
-                "`self.example_input_array`, or run a loop, which has a `task=`."
+                f"Features are detached after a share of the epochs (loss_detach_after={options.loss_detach_after}), "
+                f"and Trainer(max_epochs={trainer.max_epochs}) does not say how many there are. Set `max_epochs`, "
+                f"beside `max_steps` if need be, or `{name}(loss_detach_after=1.0)`, which never detaches."
             )
-        return _like_weights(self, batch[0]), None
 
-    def forward(model: Any, inputs: Any) -> Any:
-        if isinstance(inputs, dict):
-            return model(**inputs)
-        return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+    @around("configure_model")
+    def _loss_prediction_in_configure_model(self, call: Callable[..., Any]) -> None:
+        """Make the module where there is none yet, once the model has its layers."""
+        call()
+        trainer = fitting_trainer(self)
+        if trainer is None or self.loss_prediction_module is not None:
+            return
+        if isinstance(trainer.strategy, (FSDPStrategy, ModelParallelStrategy)):
+            raise MisconfigurationException(
+                f"{type(trainer.strategy).__name__} shards what `configure_model` prepares: make `self.loss_prediction "
+                "= lightning_al.nn.LossPrediction(...)` there, and shard it with the rest."
+            )
+        try:
+            with isolate_rng():
+                self._loss_prediction_make(*example_inputs(self, trainer))
+        except (ValueError, MisconfigurationException):
+            raise
+        except Exception as error:
+            raise MisconfigurationException(
+                f"{type(self).__name__} could not be run once to find its feature maps ({error}). Set "
+                "`self.example_input_array` to what `forward` takes, or make `self.loss_prediction` yourself."
+            ) from error
 
-    return _like_weights(self, example), forward
-
-
-def _like_weights(self: LossPredictionMixin, inputs: Any) -> Any:
-    """Move inputs to the model's device, and floats to its precision: the Trainer has converted neither yet."""
-    dtypes = [p.dtype for p in self.parameters() if p.is_floating_point()]
-
-    def convert(t: Tensor) -> Tensor:
-        return t.to(self.device, dtypes[0]) if dtypes and t.is_floating_point() else t.to(self.device)
-
-    return pytree.tree_map_only(Tensor, convert, inputs)
-
-
-def _training_step(self: LossPredictionMixin, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    trainer, state = training_trainer(self), self._loss_prediction
-    if trainer is None:
-        return call(*args, **kwargs)
-    module, options = self.loss_prediction_module, state.options
-    assert module is not None
-    if not state.trained:
-        _check_trained(self, trainer, module)
-        state.trained = True
-    if not options.loss_scheduled:
-        _hold_rate(trainer, module, state.rate)
-    with pooled_outputs(self, module) as features, SampleLosses() as watched:
-        output = call(*args, **kwargs)
-    loss = output.get("loss") if isinstance(output, Mapping) else output
-    if not isinstance(loss, Tensor):
-        raise MisconfigurationException(
-            f"{type(self).__name__}.training_step returned {_kind(output)}, so there is no loss to add the predicted"
-            ' one\'s to. Return a Tensor, or a dict with it under "loss"; to pass over a batch, 0 times the loss.'
-        )
-    losses = self.losses_per_sample(watched.of(loss), output, *args, **kwargs)
-    maps = features()
-    if _detaches(trainer, options.loss_detach_after):
-        maps = {name: pooled.detach() for name, pooled in maps.items()}
-    predicted = module(maps)
-    if losses.shape != predicted.shape:
-        raise MisconfigurationException(
-            f"The features are of {len(predicted)} samples and there are losses of shape {tuple(losses.shape)}."
-            " Override `losses_per_sample` to return one for each sample of the last forward pass."
-        )
-    auxiliary = loss_prediction_loss(predicted, losses, margin=options.loss_margin, variant=options.loss_variant)
-    total = loss + options.loss_weight * auxiliary
-    return {**output, "loss": total} if isinstance(output, Mapping) else total
-
-
-def _check_trained(self: LossPredictionMixin, trainer: Trainer, module: LossPrediction) -> None:
-    stepped = {id(p) for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"]}
-    ours = {id(p) for p in module.parameters()}
-    # Under strategies that shard, an optimizer may have other tensors for all of them.
-    if not ours & stepped and any(id(p) in stepped for p in self.parameters()):
-        raise MisconfigurationException(
-            f"The optimizer that {type(self).__name__}.configure_optimizers returned does not have the parameters of "
-            "the loss prediction, which joined the first one that it made. Make the returned one first, or on the "
-            "groups of the other (`other.param_groups`)."
-        )
-
-
-def _detaches(trainer: Trainer, after: float) -> bool:
-    # 0.57 of 100 epochs are 56.99999999999999 of them.
-    return after < 1 and trainer.current_epoch > math.floor(after * (trainer.max_epochs or 0) + 1e-9)
-
-
-def _kind(output: Any) -> str:
-    if isinstance(output, Mapping):
-        return f"a dict with the keys {sorted(output)}"
-    return "None" if output is None else f"a {type(output).__name__}"
-
-
-def _hold_rate(trainer: Trainer, module: LossPrediction, rate: float | None) -> None:
-    """Set the learning rate of the module's group back, whatever schedules made of it since the last step."""
-    first = next(module.parameters())
-    for optimizer in trainer.optimizers:
-        for group in optimizer.param_groups:
-            if any(p is first for p in group["params"]):
-                group["lr"] = rate
-
-
-_HOOKS: dict[str, Callable[..., Any]] = {
-    "training_step": _training_step,
-    "configure_model": _configure_model,
-    "configure_callbacks": _configure_callbacks,
-}
+    @around("training_step")
+    def _loss_prediction_in_training_step(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Add the loss of the predicted losses to the loss of a training batch."""
+        trainer, state = training_trainer(self), self._loss_prediction
+        if trainer is None:
+            return call(*args, **kwargs)
+        module, options = self._loss_prediction_made(), state.options
+        if not state.trained:
+            check_trained(self, module, trainer.optimizers)
+            state.trained = True
+        if not options.loss_scheduled:
+            hold_rate(trainer.optimizers, module, state.rate)
+        with pooled_outputs(self, module) as features, SampleLosses() as watched:
+            output = call(*args, **kwargs)
+        loss = main_loss(output, type(self).__name__)
+        losses = self.losses_per_sample(watched.of(loss), output, *args, **kwargs)
+        maps = features()
+        if detaches(trainer, options.loss_detach_after):
+            maps = {name: pooled.detach() for name, pooled in maps.items()}
+        return with_prediction(output, loss, losses, module(maps), options)

@@ -9,7 +9,7 @@ from lightning_al.functional.losses.loss_prediction import check_loss_prediction
 
 @dataclass(frozen=True)
 class LossPredictionOptions:
-    """The options of one module, resolved and validated."""
+    """The options of one module, resolved and validated; :class:`LossPredictionMixin` says what each does."""
 
     loss_layers: Sequence[str] | None = None
     loss_weight: float = 1.0

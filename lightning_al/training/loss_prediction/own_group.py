@@ -1,11 +1,16 @@
-"""Parameters that join whatever optimizer a user's module makes, as a group of their own."""
+"""Parameters that join whatever optimizer a user's module makes, as a group of their own, and stay trained by it."""
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from lightning_al.inference.replaced import replaced
 
 
 @contextmanager
@@ -42,24 +47,81 @@ def own_group(parameters: Mapping[str, nn.Parameter], options: dict[str, Any]) -
         groups = list(params)
         if not groups or not isinstance(groups[0], dict):
             groups = [{"params": groups}]
-        kept, named = [], False
+        remaining, named = [], False
         for group in groups:
             if any(group is g for g in made):
-                kept.append(group)
+                remaining.append(group)
                 continue
-            given = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
-            named = named or any(isinstance(p, tuple) for p in given)
-            rest = [p for p in given if id(p[1] if isinstance(p, tuple) else p) not in ours]
-            if rest or not given:
-                kept.append({**group, "params": rest})
+            members = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+            named = named or any(isinstance(p, tuple) for p in members)
+            rest = [p for p in members if id(p[1] if isinstance(p, tuple) else p) not in ours]
+            if rest or not members:
+                remaining.append({**group, "params": rest})
         if not made:
-            kept.append({"params": list(parameters.items() if named else parameters.values()), **options})
-        original(self, kept, defaults)
+            remaining.append({"params": list(parameters.items() if named else parameters.values()), **options})
+        original(self, remaining, defaults)
         if not made:
             made.append(self.param_groups[-1])
 
-    Optimizer.__init__ = init  # type: ignore[method-assign]
-    try:
+    with replaced(Optimizer, "__init__", init):
         yield made
-    finally:
-        Optimizer.__init__ = original  # type: ignore[method-assign]
+
+
+def join_optimizer(
+    model: LightningModule,
+    parameters: Callable[[], Mapping[str, nn.Parameter]],
+    options: dict[str, Any],
+    joined: Callable[[dict[str, Any]], None],
+) -> None:
+    """Have the next call of ``model.configure_optimizers``, wherever it is defined, make a group of their own.
+
+    On the instance, since the command line and the loop put theirs there.
+
+    Args:
+        model: Whose optimizer is joined.
+        parameters: Gives them by name, once the optimizer is made.
+        options: The group's own.
+        joined: Called with the group.
+    """
+    original = model.configure_optimizers
+
+    @functools.wraps(original)
+    def configure_optimizers() -> Any:
+        joining.close()
+        with own_group(parameters(), options) as made:
+            configured = original()
+        if not made:
+            raise MisconfigurationException(
+                f"{type(model).__name__}.configure_optimizers made no optimizer, which the parameters of the loss "
+                "prediction could join. Make it there, and not before."
+            )
+        joined(made[0])
+        return configured
+
+    joining = replaced(model, "configure_optimizers", configure_optimizers)
+
+
+def check_trained(model: nn.Module, part: nn.Module, optimizers: Iterable[Optimizer]) -> None:
+    """Refuse a fit whose optimizers step the model and not the part of it that joined one of them.
+
+    Raises:
+        MisconfigurationException: With what to do.
+    """
+    stepped = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    ours = {id(p) for p in part.parameters()}
+    # Under strategies that shard, an optimizer may have other tensors for all of them.
+    if not ours & stepped and any(id(p) in stepped for p in model.parameters()):
+        raise MisconfigurationException(
+            f"The optimizer that {type(model).__name__}.configure_optimizers returned does not have the parameters of "
+            "the loss prediction, which joined the first one that it made. Make the returned one first, or on the "
+            "groups of the other (`other.param_groups`)."
+        )
+
+
+def hold_rate(optimizers: Iterable[Optimizer], part: nn.Module, rate: float | None) -> None:
+    """Set the learning rate of the part's group back, whatever schedules made of it since the last step."""
+    first = next(part.parameters())
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            if any(p is first for p in group["params"]):
+                group["lr"] = rate

@@ -14,13 +14,13 @@ from lightning_al.inference.precision import at_least_float32
 
 def _with_reduction() -> dict[Callable[..., Any], inspect.Signature]:
     """The loss functions of torch: those that reduce over a batch, and can be told not to."""
-    found: dict[Callable[..., Any], inspect.Signature] = {}
+    signatures: dict[Callable[..., Any], inspect.Signature] = {}
     for name, function in vars(F).items():
         if inspect.isfunction(function) and not name.startswith("_"):
             signature = inspect.signature(function)
             if "reduction" in signature.parameters:
-                found[function] = signature
-    return found
+                signatures[function] = signature
+    return signatures
 
 
 _LOSSES = _with_reduction()
@@ -37,7 +37,7 @@ class _Call(NamedTuple):
 class SampleLosses(TorchFunctionMode):
     """Watches the calls of torch's loss functions (``cross_entropy``, ``mse_loss`` ..., and the modules of them).
 
-    What the calls gave is made out per sample, and weighted by how much each counts in the loss of the batch, so that
+    What each call gave is split by sample, and weighted by how much each counts in the loss of the batch, so that
     class weights, label smoothing, ``reduction="sum"``, mixed labels and sums of several losses are as they are meant;
     what does not count, such as a metric, is left out.
 
@@ -57,13 +57,13 @@ class SampleLosses(TorchFunctionMode):
         kwargs = kwargs or {}
         value = func(*args, **kwargs)
         if func in _LOSSES and isinstance(value, Tensor) and value.requires_grad:
-            given = _LOSSES[func].bind(*args, **kwargs)
-            given.apply_defaults()
-            options = given.arguments
+            bound = _LOSSES[func].bind(*args, **kwargs)
+            bound.apply_defaults()
+            options = bound.arguments
             reduction = _reduction(options)
             options.update({k: v for k, v in _UNREDUCED.items() if k in options})
             with torch.no_grad():
-                each = value.detach() if reduction == "none" else func(*given.args, **given.kwargs)
+                each = value.detach() if reduction == "none" else func(*bound.args, **bound.kwargs)
             if each.ndim:
                 self.calls.append(_Call(value, at_least_float32(each), reduction))
         return value

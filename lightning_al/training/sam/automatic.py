@@ -1,13 +1,14 @@
-"""Sharpness-aware minimization inside automatic optimization."""
+"""Sharpness-aware minimization inside automatic optimization, with the Trainer's windows, clipping and schedules."""
 
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Literal
 
-from lightning_al.training.mixing_in import training_trainer
-from lightning_al.training.sam.base import MicroBatch, SAMBase, loss_of, unsynced
-from lightning_al.training.sam.manual import _MANUAL_ONLY
-from lightning_al.training.sam.options import SAMOptions
+from lightning_al.training.mixing_in import around, training_trainer
+from lightning_al.training.sam.base import SAMBase
+from lightning_al.training.sam.options import MANUAL_ONLY, SAMOptions
+from lightning_al.training.sam.strategies import unsynced
+from lightning_al.training.sam.window import MicroBatch, loss_of
 
 
 class AutoSAMMixin(SAMBase):
@@ -43,9 +44,9 @@ class AutoSAMMixin(SAMBase):
         True
     """
 
-    _sam_hooks = ("training_step", "configure_callbacks", "optimizer_step")
     _sam_automatic = True
-    _sam_names = tuple(f.name for f in fields(SAMOptions) if f.name not in _MANUAL_ONLY)
+    _sam_left_to_trainer = MANUAL_ONLY
+    _sam_must_be_wrapped = ("training_step", "configure_callbacks", "optimizer_step")
 
     def __init__(
         self,
@@ -61,9 +62,11 @@ class AutoSAMMixin(SAMBase):
         **kwargs: Any,
     ) -> None:
         local = locals()
-        kwargs.update(self._sam_configure({name: local[name] for name in self._sam_names}))
+        names = [f.name for f in fields(SAMOptions) if f.name not in MANUAL_ONLY]
+        kwargs.update(self._sam_configure({name: local[name] for name in names}))
         super().__init__(*args, **kwargs)
 
+    @around("training_step")
     def _around_training_step(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Remember the batch for the second pass."""
         trainer, state = training_trainer(self), self._sam
@@ -77,6 +80,7 @@ class AutoSAMMixin(SAMBase):
             state.window.append(MicroBatch(args, kwargs, noise))
         return output
 
+    @around("optimizer_step")
     def _around_optimizer_step(
         self,
         call: Callable[..., Any],

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimization for a LightningModule: by manual optimization, or inside automatic optimization."""
+"""Sharpness-aware minimization by manual optimization, with windows, clipping and schedules of its own."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -7,12 +7,12 @@ from typing import Any, Literal
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
-from lightning_al.training.mixing_in import training_trainer
-from lightning_al.training.sam.base import MicroBatch, SAMBase, is_last_batch, loss_of, unsynced
+from lightning_al.training.mixing_in import around, training_trainer
+from lightning_al.training.sam.base import SAMBase
 from lightning_al.training.sam.options import SAMOptions
 from lightning_al.training.sam.schedules import is_one_optimizer, step_schedules, take_monitors
-
-_MANUAL_ONLY = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
+from lightning_al.training.sam.strategies import unsynced
+from lightning_al.training.sam.window import MicroBatch, is_last_batch, loss_of
 
 
 class SAMMixin(SAMBase):
@@ -60,16 +60,15 @@ class SAMMixin(SAMBase):
         (False, 0)
     """
 
-    _sam_hooks = (
+    _sam_automatic = False
+    # `configure_optimizers` may be replaced, as the command line does.
+    _sam_must_be_wrapped = (
         "training_step",
         "configure_callbacks",
-        "configure_optimizers",
         "on_before_optimizer_step",
         "on_train_epoch_end",
         "on_validation_model_zero_grad",
     )
-    _sam_automatic = False
-    _sam_names = tuple(f.name for f in fields(SAMOptions))
 
     def __init__(
         self,
@@ -88,9 +87,10 @@ class SAMMixin(SAMBase):
         **kwargs: Any,
     ) -> None:
         local = locals()
-        kwargs.update(self._sam_configure({name: local[name] for name in self._sam_names}))
+        kwargs.update(self._sam_configure({f.name: local[f.name] for f in fields(SAMOptions)}))
         super().__init__(*args, **kwargs)
 
+    @around("training_step")
     def _around_training_step(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         trainer, state = training_trainer(self), self._sam
         if trainer is None:
@@ -124,12 +124,14 @@ class SAMMixin(SAMBase):
             step_schedules(self, state.monitors, "epoch", plateau=False, count=trainer.current_epoch + 1)
         return output
 
+    @around("configure_optimizers")
     def _around_configure_optimizers(self, call: Callable[..., Any]) -> Any:
         state = self._sam
         configured, state.monitors = take_monitors(call())
         state.plateau_due = 0
         return configured
 
+    @around("on_before_optimizer_step")
     def _around_on_before_optimizer_step(self, call: Callable[..., Any], optimizer: Any) -> None:
         """Clip after the user's hook and after the scaler has unscaled, as automatic optimization does."""
         call(optimizer)
@@ -137,11 +139,13 @@ class SAMMixin(SAMBase):
         if options.gradient_clip_val:
             self.clip_gradients(optimizer, options.gradient_clip_val, options.gradient_clip_algorithm)
 
+    @around("on_validation_model_zero_grad")
     def _around_on_validation_model_zero_grad(self, call: Callable[..., Any]) -> None:
         """Keep what a window has gathered when a validation comes in between; Lightning does not know our window."""
         if not self._sam.window:
             call()
 
+    @around("on_train_epoch_end")
     def _around_on_train_epoch_end(self, call: Callable[..., Any]) -> None:
         call()
         self._sam_step_plateaus()

@@ -1,15 +1,20 @@
-"""The options of SAM training: where they are looked up, and what is refused."""
+"""The options of SAM training, and what is refused."""
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from lightning_al.functional.scores.perturbation import check_perturbation
 from lightning_al.training.mixing_in import class_attributes
 
+MANUAL_ONLY = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
+"""Options that manual optimization needs, and that automatic optimization leaves to the Trainer."""
+
 
 @dataclass(frozen=True)
 class SAMOptions:
-    """The options of one module, resolved and validated; nothing the module assigns to itself can change them."""
+    """The options of one module, resolved and validated; nothing the module assigns to itself can change them.
+
+    :class:`~lightning_al.training.SAMMixin` says what each does.
+    """
 
     rho: float = 0.05
     perturbation: str = "sam"
@@ -41,13 +46,14 @@ class SAMOptions:
             raise ValueError(f"`gradient_clip_val` must be a number >= 0 (0: no clipping) or None, got {clip!r}.")
 
 
-def class_options(cls: type, mixin: type, names: tuple[str, ...]) -> dict[str, Any]:
-    """The options set as class attributes in front of ``mixin``; those it leaves to the Trainer are refused."""
-    found = class_attributes(cls, mixin, tuple(f.name for f in fields(SAMOptions)))
-    for name, (where, value) in found.items():
-        if name not in names:
-            raise TypeError(
-                f"{where.__name__}.{name}: {mixin.__name__} leaves this to the Trainer. Remove the attribute and write"
-                f" `Trainer({name}={value!r})`."
-            )
-    return {name: value for name, (_, value) in found.items()}
+def check_left_to_trainer(cls: type, mixin: type, names: tuple[str, ...]) -> None:
+    """Refuse class attributes in front of ``mixin`` with the names of options that it leaves to the Trainer.
+
+    Raises:
+        TypeError: With what to write instead.
+    """
+    for name, (where, value) in class_attributes(cls, mixin, names).items():
+        raise TypeError(
+            f"{where.__name__}.{name}: {mixin.__name__} leaves this to the Trainer. Remove the attribute and write"
+            f" `Trainer({name}={value!r})`."
+        )

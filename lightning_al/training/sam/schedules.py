@@ -47,20 +47,8 @@ def take_monitors(configured: Any) -> tuple[Any, list[Monitor]]:
         (['lr_scheduler', 'optimizer'], 'val_loss')
     """
     monitors: list[Monitor] = []
-
-    def split(entry: Any, monitor: str | None = None) -> Any:
-        kept, taken = _split(entry, monitor)
-        monitors.append(taken)
-        return kept
-
-    def split_dict(conf: Mapping[str, Any]) -> dict[str, Any]:
-        kept = {k: v for k, v in conf.items() if k != "monitor"}
-        if "lr_scheduler" in kept:
-            kept["lr_scheduler"] = split(kept["lr_scheduler"], conf.get("monitor"))
-        return kept
-
     if isinstance(configured, dict):
-        return split_dict(configured), monitors
+        return _split_dict(configured, monitors), monitors
     if not isinstance(configured, list | tuple):
         if configured is None:
             _refuse_count(0)
@@ -69,9 +57,19 @@ def take_monitors(configured: Any) -> tuple[Any, list[Monitor]]:
         optimizers, schedulers = configured
         _refuse_count(len(optimizers))
         schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
-        return (optimizers, [split(s) for s in schedulers]), monitors
+        pairs = [_split(scheduler, None) for scheduler in schedulers]
+        return (optimizers, [entry for entry, _ in pairs]), [monitor for _, monitor in pairs]
     _refuse_count(len(configured))
-    return [split_dict(c) if isinstance(c, dict) else c for c in configured], monitors
+    return [_split_dict(c, monitors) if isinstance(c, dict) else c for c in configured], monitors
+
+
+def _split_dict(configured: Mapping[str, Any], monitors: list[Monitor]) -> dict[str, Any]:
+    """Return an optimizer's dict as Lightning may see it, and put the rest of its scheduler among the monitors."""
+    accepted = {key: value for key, value in configured.items() if key != "monitor"}
+    if "lr_scheduler" in accepted:
+        accepted["lr_scheduler"], monitor = _split(accepted["lr_scheduler"], configured.get("monitor"))
+        monitors.append(monitor)
+    return accepted
 
 
 def step_schedules(
@@ -93,19 +91,19 @@ def step_schedules(
     trainer = module.trainer
     for config in trainer.lr_scheduler_configs:
         known = [m for m in monitors if m.scheduler is config.scheduler]
-        taken = known[0] if known else _split(config.scheduler, None)[1]
-        if taken.reduce_on_plateau != plateau or config.interval != interval or count % config.frequency:
+        monitor = known[0] if known else _split(config.scheduler, None)[1]
+        if monitor.reduce_on_plateau != plateau or config.interval != interval or count % config.frequency:
             continue
         value = None
-        if taken.reduce_on_plateau:
-            assert taken.monitor is not None
-            value = trainer.callback_metrics.get(taken.monitor)
+        if monitor.reduce_on_plateau:
+            watched = str(monitor.monitor)  # never None: `_split` refuses a plateau that watches nothing
+            value = trainer.callback_metrics.get(watched)
             if value is None:
                 message = (
-                    f"ReduceLROnPlateau watches {taken.monitor!r}, which was not logged."
+                    f"ReduceLROnPlateau watches {watched!r}, which was not logged."
                     f" Logged are: {sorted(trainer.callback_metrics)}."
                 )
-                if taken.strict:
+                if monitor.strict:
                     raise MisconfigurationException(f"{message} Log it, or name another one as `monitor`.")
                 rank_zero_warn(f"{message} The learning rate stays as it is.", category=RuntimeWarning)
                 continue
@@ -133,8 +131,8 @@ def _split(entry: Any, monitor: str | None) -> tuple[Any, Monitor]:
             "`configure_optimizers` returned a ReduceLROnPlateau and no metric for it. Return"
             ' {"optimizer": ..., "lr_scheduler": {"scheduler": ..., "monitor": "val_loss"}}.'
         )
-    kept = {k: v for k, v in options.items() if k in _KEPT_BY_LIGHTNING} if isinstance(entry, dict) else entry
-    return kept, Monitor(scheduler, watched, bool(options.get("strict", True)), plateau)
+    accepted = {k: v for k, v in options.items() if k in _KEPT_BY_LIGHTNING} if isinstance(entry, dict) else entry
+    return accepted, Monitor(scheduler, watched, bool(options.get("strict", True)), plateau)
 
 
 def _refuse_count(optimizers: int) -> None:

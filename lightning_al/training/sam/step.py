@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_al.functional.scores.perturbation import check_perturbation, global_norm, worst_case_perturbation
+from lightning_al.functional.scores.perturbation import check_perturbation, worst_case_perturbation
+from lightning_al.gradients.norms import global_norm
 
 
 @contextmanager
@@ -63,7 +64,7 @@ def ascended(
     # In half precision the squares overflow and θ + ε rounds back to θ, so the arithmetic is float32 or better.
     dtype = functools.reduce(torch.promote_types, [w.dtype for w in weights], torch.float32)
     with torch.no_grad():
-        grads = [_dense(w).to(dtype) for w in weights]
+        grads = [_dense(w.grad).to(dtype) for w in weights if w.grad is not None]
         if not _is_finite(global_norm(grads)):
             yield False
             return
@@ -142,11 +143,10 @@ def sam_step(
     return loss
 
 
-def _dense(weight: Tensor) -> Tensor:
-    """The gradient of ``weight``; that of a sparse embedding has no norm of its own."""
-    assert weight.grad is not None
-    grad = weight.grad.detach()
-    return grad.to_dense() if grad.is_sparse else grad
+def _dense(gradient: Tensor) -> Tensor:
+    """A gradient as it is, or, of a sparse embedding, which has no norm of its own, as a dense tensor."""
+    detached = gradient.detach()
+    return detached.to_dense() if detached.is_sparse else detached
 
 
 def _is_finite(norm: Tensor) -> bool:

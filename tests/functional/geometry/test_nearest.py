@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lightning_al.distributed.shard import Shard
 from lightning_al.functional.geometry import nearest as module
 from lightning_al.functional.geometry.nearest import Nearest
-from lightning_al.functional.geometry.spaces import Products, Scalars
+from lightning_al.functional.geometry.spaces import OuterProducts, Scalars
 from tests.helpers.models import randn
 
 QUESTIONS = ["farthest", "drawn", "leave out", "nothing"]
@@ -17,8 +17,8 @@ QUESTIONS = ["farthest", "drawn", "leave out", "nothing"]
 @pytest.fixture(autouse=True, scope="module")
 def _small_blocks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_BLOCK", 12)
-        patch.setattr(module, "_PAIRS", 7)
+        patch.setattr(module, "BLOCK_NUMBERS", 12)
+        patch.setattr(module, "PAIRS_AT_ONCE", 7)
         yield
 
 
@@ -28,7 +28,7 @@ def space_of(x):
     if x.ndim == 1:
         return Nearest(Scalars(x, "x", shard), shard, 100), (x.unsqueeze(1) - x).abs()
     squares = (x.unsqueeze(1) - x).square().sum(2)
-    return Nearest(Products({"x": x}, shard, centred=True), shard, 100), squares
+    return Nearest(OuterProducts({"x": x}, shard, centred=True), shard, 100), squares
 
 
 @settings(max_examples=150, deadline=None)

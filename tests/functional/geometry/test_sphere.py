@@ -25,8 +25,8 @@ class Largest(TorchDispatchMode):
 
 
 def small_blocks(monkeypatch, block=24, columns=5):
-    monkeypatch.setattr(D, "_BLOCK", block)
-    monkeypatch.setattr(D, "_COLUMNS", columns)
+    monkeypatch.setattr(D, "TILE_ENTRIES", block)
+    monkeypatch.setattr(D, "TILE_COLUMNS", columns)
 
 
 @pytest.mark.parametrize("scale", [5e-324, 1e-310, 1e-200, 1.0, 1e200, 1e307])

@@ -54,6 +54,28 @@ def test_the_options_differ():
         assert all((a - b).abs().max() > 1e-3 for b in values[:i])
 
 
+@pytest.mark.parametrize("mode", WAYS)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_largest_loss_of_a_sample_may_be_differentiated(loss, norm, mode, monkeypatch):
+    net, x, *_ = case("dense")
+    options = {"norm": norm, "max_bytes": only(mode, monkeypatch)}
+    got = F_al.gradient_norm(net, x, loss=loss, reduce=lambda values: values.flatten(1).amax(1), **options)
+
+    def norm_of(losses):
+        return F_al.gradient_norm(net, x, loss=lambda z: losses(z.log_softmax(1)).flatten(1).amax(1), norm=norm)
+
+    if loss == "expected_norm":
+        p = net.eval()(x).softmax(1).flatten(2).mean(2)
+        expected = sum(p[:, c].detach() * norm_of(lambda log_p, c=c: -log_p[:, c]) for c in range(C))
+    elif loss == "pseudo_label":
+        expected = norm_of(lambda log_p: -log_p.amax(1))
+    else:
+        expected = norm_of(lambda log_p: -(log_p.exp() * log_p).sum(1))
+    torch.testing.assert_close(got, expected, **EXACT)
+    assert (got - F_al.gradient_norm(net, x, loss=loss, norm=norm)).abs().max() > 1e-3
+
+
 def test_entropy_and_the_global_norm_are_the_defaults():
     net, x, *_ = case("layer norm")
     assert torch.equal(F_al.gradient_norm(net, x), F_al.gradient_norm(net, x, loss="entropy", norm="global"))
@@ -111,10 +133,10 @@ def test_chunks_of_the_byte_budget_do_not_show():
     x = randn(17, 4)
     size = 8 * sum(w.numel() for w in net.parameters())
     for loss in ("entropy", "expected_norm"):
-        want = reference.gradient_norm(net, x, loss)
+        expected = reference.gradient_norm(net, x, loss)
         for copies in (1, 4, 9, 20, 10_000):
             got = F_al.gradient_norm(net, x, loss=loss, max_bytes=copies * size)
-            torch.testing.assert_close(got, want, **EXACT)
+            torch.testing.assert_close(got, expected, **EXACT)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -141,8 +163,8 @@ def test_masked_logits_score_as_if_the_class_were_not_there(loss):
     x = randn(B, 4)
     for max_bytes in (None, 1):
         got = F_al.gradient_norm(net, x, loss=loss, forward=lambda m, v: m(v) + mask, max_bytes=max_bytes)
-        want = reference.gradient_norm(net, x, loss, forward=lambda m, v: m(v)[:, [0, 2]])
-        torch.testing.assert_close(got, want, **EXACT)
+        expected = reference.gradient_norm(net, x, loss, forward=lambda m, v: m(v)[:, [0, 2]])
+        torch.testing.assert_close(got, expected, **EXACT)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

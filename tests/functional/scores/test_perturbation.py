@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_al.functional import worst_case_perturbation
-from lightning_al.functional.scores.perturbation import check_perturbation, global_norm
+from lightning_al.functional.scores.perturbation import check_perturbation
+from lightning_al.gradients.norms import global_norm
 from tests.helpers import reference
 from tests.helpers.models import randn
 

@@ -6,16 +6,8 @@ from torch.nn import functional as F
 
 from lightning_al.functional import cross_entropy, log_probabilities
 from lightning_al.functional.scores.probabilities import check_logits
+from tests.helpers.logits import TINY, lead
 from tests.helpers.models import randn
-
-TINY = torch.finfo(torch.float32).tiny  # below it float32 keeps ever fewer bits
-
-
-def lead(by: float, dtype=torch.float32, top: int = 1):
-    """Logits that float32 holds exactly, class ``top`` ahead of the others by about ``by``."""
-    z = randn(4, 5).float()
-    z[:, top] = z.amax(1) + by
-    return z.to(dtype)
 
 
 def exact_loss(z, y):
@@ -69,11 +61,11 @@ def test_float32_gradient_direction_is_right_when_saturated(by):
     z = lead(by).requires_grad_()
     y = torch.full((4,), 1)
     [g] = torch.autograd.grad(cross_entropy(z, y).sum(), z)
-    want = exact_residuals(z.detach(), y)
-    torch.testing.assert_close(g.double(), want, rtol=2e-5, atol=0)
+    expected = exact_residuals(z.detach(), y)
+    torch.testing.assert_close(g.double(), expected, rtol=2e-5, atol=0)
     # The usual form loses the residual of the label: this is what the library is about.
     [usual] = torch.autograd.grad(F.cross_entropy(z, y, reduction="sum"), z)
-    assert F.cosine_similarity(usual.double() / usual.abs().amax(), want / want.abs().amax()).max() < 0.9
+    assert F.cosine_similarity(usual.double() / usual.abs().amax(), expected / expected.abs().amax()).max() < 0.9
 
 
 def test_float32_gradient_at_a_lead_of_100_keeps_its_signs():
@@ -100,8 +92,8 @@ def test_masked_classes_have_loss_and_gradient(dtype, classes):
     z.requires_grad_()
     y = torch.ones(2, dtype=torch.long)
     got = cross_entropy(z, y)
-    want = F.cross_entropy(z.detach()[:, 1:], y - 1, reduction="none")
-    torch.testing.assert_close(got.detach(), want)
+    expected = F.cross_entropy(z.detach()[:, 1:], y - 1, reduction="none")
+    torch.testing.assert_close(got.detach(), expected)
     [g] = torch.autograd.grad(got.sum(), z)
     assert torch.isfinite(g).all()
     assert (g[:, 0] == 0).all()

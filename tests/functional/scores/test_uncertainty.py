@@ -4,11 +4,17 @@ import pytest
 import torch
 
 from lightning_al import functional as F_al
-from tests.functional.scores.test_probabilities import TINY, lead
+from lightning_al.functional.scores import uncertainty
 from tests.helpers import reference
+from tests.helpers.logits import TINY, lead
 from tests.helpers.models import case, randn
 
 NAMES = ("entropy", "least_confidence", "margin")
+PLURALS = {
+    "entropy": uncertainty.entropies,
+    "least_confidence": uncertainty.least_confidences,
+    "margin": uncertainty.margins,
+}
 FUNCTIONS = {name: (getattr(F_al, name), getattr(reference, name)) for name in NAMES}
 
 
@@ -51,8 +57,8 @@ def test_float32_entropy_gradient_is_float64s_when_saturated(by):
     torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=0)
     # Analytically dH/dz_j = -p_j (log p_j + H); away from the leader nothing cancels.
     p, log_p = wide.detach().softmax(1), wide.detach().log_softmax(1)
-    want = -p * (log_p + F_al.entropy(wide.detach())[:, None])
-    torch.testing.assert_close(b[:, [0, 2, 3, 4]], want[:, [0, 2, 3, 4]], rtol=1e-9, atol=0)
+    expected = -p * (log_p + F_al.entropy(wide.detach())[:, None])
+    torch.testing.assert_close(b[:, [0, 2, 3, 4]], expected[:, [0, 2, 3, 4]], rtol=1e-9, atol=0)
 
 
 def test_two_classes_saturated_entropy_is_a_number_not_zero():
@@ -119,8 +125,19 @@ def test_larger_means_more_uncertain(name):
 def test_dense_outputs_are_averaged(name):
     net, x, *_ = case("dense")
     z = net(x).detach()
-    want = torch.stack([FUNCTIONS[name][1](s.flatten(1).T).mean() for s in z])
-    torch.testing.assert_close(FUNCTIONS[name][0](z), want, rtol=1e-10, atol=1e-12)
+    expected = torch.stack([FUNCTIONS[name][1](s.flatten(1).T).mean() for s in z])
+    torch.testing.assert_close(FUNCTIONS[name][0](z), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("single", "plural"), [*PLURALS.items()])
+def test_the_plural_gives_every_position(single, plural):
+    z = randn(3, 4, 2, 5)
+    each = plural(z)
+    assert each.shape == (3, 2, 5)
+    for i in range(2):
+        for j in range(5):
+            torch.testing.assert_close(each[:, i, j], FUNCTIONS[single][1](z[..., i, j]), rtol=1e-10, atol=1e-12)
+    assert torch.equal(each.flatten(1).mean(1), FUNCTIONS[single][0](z))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_al import functional as F_al
-from tests.functional.scores.test_disagreement import bald, entropy
+from tests.helpers.disagreement_reference import bald, entropy
 from tests.helpers.models import randn
 
 module = importlib.import_module("lightning_al.functional.selection.batch_bald")
@@ -129,7 +129,7 @@ def test_the_order_of_the_candidates_does_not_matter(order, configurations, seed
 def test_nor_do_the_blocks(monkeypatch):
     log_p = (randn(40, 4, 3) * 2).log_softmax(2)
     want = [pick(log_p, 8, configurations=c) for c in (50, 1000)]
-    monkeypatch.setattr(module, "_BLOCK", 700)
+    monkeypatch.setattr(module, "MIXED_AT_ONCE", 700)
     assert [pick(log_p, 8, configurations=c) for c in (50, 1000)] == want
 
 

@@ -1,252 +1,217 @@
+"""What all greedy selectors promise: ties, scale, errors, and the same picks on any number of processes."""
+
 import math
-from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from lightning_al.distributed.randomness import Race
-from lightning_al.functional import kmeans_plusplus, top_k
+from lightning_al.distributed.shard import Shard
+from lightning_al.functional import badge, k_center_greedy, kmeans_plusplus
+from tests.distributed.test_ranks import in_processes
+from tests.helpers.greedy import farthest_first, generator, materialised
 from tests.helpers.models import randn
 
-SEEDS = st.integers(0, 2**31)
-TIED = st.lists(st.sampled_from([-1.5, 0.0, -0.0, 1.0, 2.0, 1e-30]), max_size=20)
-ANY = st.lists(st.floats(-(2.0**60), 2.0**60), max_size=12)
+
+@pytest.mark.usefixtures("size_of_blocks")
+@pytest.mark.parametrize(("n", "classes", "width"), [(300, 10, 32), (257, 50, 65)])
+def test_random_rows(n, classes, width):
+    residuals = randn(n, classes).softmax(1) - torch.nn.functional.one_hot(torch.arange(n) % classes, classes)
+    features = randn(n, width, seed=2)
+    wanted = materialised(residuals, features, 20, generator(3))
+    assert badge(residuals, features, 20, generator=generator(3)).tolist() == wanted
+    assert k_center_greedy(features, 20).tolist() == farthest_first(features, 20, None)
+    wanted = farthest_first(features[50:], 20, features[:50])
+    assert k_center_greedy(features[50:], 20, labelled=features[:50]).tolist() == wanted
 
 
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+def test_more_than_one_block_of_rows():
+    features = randn(3000, 1500)
+    assert k_center_greedy(features, 5).tolist() == farthest_first(features, 5, None)
+    assert k_center_greedy(features.float(), 5).tolist() == farthest_first(features, 5, None)
+    ones = torch.ones(3000, 1, dtype=torch.float64)
+    wanted = materialised(ones, features, 5, generator(3))
+    assert badge(ones, features, 5, generator=generator(3)).tolist() == wanted
+    assert kmeans_plusplus(features, 5, generator=generator(3)).tolist() == wanted
 
 
-@settings(max_examples=80, deadline=None)
-@given(st.one_of(TIED, ANY), st.data())
-def test_top_k_is_the_sort_by_score_then_position(scores, data):
-    k = data.draw(st.integers(0, len(scores)))
-    want = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:k]
-    got = top_k(torch.tensor(scores, dtype=torch.float64), k)
-    assert got.dtype == torch.long
-    assert got.tolist() == want
+ALL = {
+    "kmeans_plusplus": lambda x, k, **o: kmeans_plusplus(x, k, generator=generator(), **o),
+    "badge": lambda x, k, **o: badge(x[:, :2], x, k, generator=generator(), **o),
+    "k_center": k_center_greedy,
+}
 
 
-def test_top_k_keeps_positions_in_order_among_thousands_of_ties():
-    """Where ``torch.topk`` and an unstable sort do not."""
-    scores = torch.arange(5000) % 3
-    assert top_k(scores.float(), 2000).tolist() == [*range(2, 5000, 3), *range(1, 5000, 3)][:2000]
+@pytest.mark.usefixtures("size_of_blocks")
+@pytest.mark.parametrize("select", ALL.values(), ids=ALL)
+def test_zeros_and_equal_rows_go_by_position(select):
+    for x in (torch.zeros(6, 3), torch.ones(6, 3), randn(1, 3).expand(6, 3)):
+        for k in (0, 1, 4, 6):
+            assert select(x, k).tolist() == list(range(k))
+    assert select(torch.zeros(0, 3), 0).shape == (0,)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64])
-def test_top_k_takes_any_precision(dtype):
-    assert top_k(torch.tensor([1, 3, 3, 2]).to(dtype), 3).tolist() == [1, 2, 3]
+@pytest.mark.parametrize("select", ALL.values(), ids=ALL)
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((67, 8), torch.float32),
+        ((1001, 700), torch.float32),
+        ((1001, 700), torch.float64),
+        ((1001, 700), torch.bfloat16),
+        pytest.param((67, 8), torch.float64, marks=pytest.mark.slow),
+        pytest.param((67, 8), torch.bfloat16, marks=pytest.mark.slow),
+        pytest.param((2503, 2048), torch.float32, marks=pytest.mark.slow),
+        pytest.param((2503, 512), torch.float64, marks=pytest.mark.slow),
+        pytest.param((2503, 2048), torch.bfloat16, marks=pytest.mark.slow),
+    ],
+)
+def test_of_equal_rows_the_first_is_picked_and_never_two(select, shape, dtype):
+    """Whatever kernel a row's place in the block gives it to; all values positive, as after a ReLU."""
+    base = randn(12, shape[1]).relu() + 0.5
+    where = torch.arange(shape[0]) % 12
+    x = base[where].to(dtype)
+    got = select(x, 40)
+    assert sorted(where[got[:12]].tolist()) == list(range(12))
+    assert len(set(got.tolist())) == 40
+    if select is k_center_greedy:
+        assert got[:12].max() < 12
+        assert got[12:].tolist() == list(range(12, 40))
 
 
-def test_top_k_takes_scores_that_carry_a_graph():
-    assert top_k(torch.tensor([1.0, 2.0], requires_grad=True), 1).tolist() == [1]
+@pytest.mark.parametrize("select", ALL.values(), ids=ALL)
+@pytest.mark.parametrize("scale", [2.0**-500, 1e-200, 1e-30, 1e30, 2.0**500])
+def test_scale_does_not_matter(select, scale):
+    x = randn(60, 4)
+    assert torch.equal(select(x * scale, 25), select(x, 25))
+    if 1e-31 < scale < 1e31:
+        assert torch.equal(select((x * scale).float(), 25), select(x, 25))
 
 
-def brute_force(points, k, generator, first=None, ids=None):
-    """The definition, in exact rational arithmetic; the same race."""
-    points = [[Fraction(v) for v in (p if isinstance(p, list) else [p])] for p in points]
-    race = Race(generator, torch.tensor(range(len(points)) if ids is None else ids))
-
-    def squared(a, b):
-        return sum((u - v) ** 2 for u, v in zip(a, b, strict=True))
-
-    zero = [Fraction(0)] * len(points[0])
-    norms = [squared(p, zero) for p in points]
-    picks = [max(range(len(points)), key=lambda i: (norms[i], -i)) if first is None else first]
-    while len(picks) < k:
-        weights = [min(squared(p, points[c]) for c in picks) for p in points]
-        if not any(weights):  # the rest by value, or by norm
-            value = norms if len(points[0]) > 1 else [p[0] for p in points]
-            rest = sorted((i for i in range(len(points)) if i not in picks), key=lambda i: (-value[i], i))
-            return picks + rest[: k - len(picks)]
-        arrivals = race.exponentials(len(picks)).tolist()
-        picks.append(max(range(len(points)), key=lambda i: (weights[i] / Fraction(arrivals[i]), -i)))
-    return picks
-
-
-@settings(max_examples=80, deadline=None)
-@given(st.one_of(TIED, st.lists(st.floats(-100, 100), max_size=12)).filter(len), SEEDS, st.data())
-def test_kmeans_plusplus_on_scores_is_the_definition(scores, seed, data):
-    k = data.draw(st.integers(1, len(scores)))
-    first = data.draw(st.one_of(st.none(), st.integers(0, len(scores) - 1)))
-    got = kmeans_plusplus(torch.tensor(scores, dtype=torch.float64), k, generator=seeded(seed), first=first)
-    assert got.tolist() == brute_force(scores, k, seeded(seed), first)
-    assert len(set(got.tolist())) == k
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.floats(-100, 100), min_size=1, max_size=12, unique=True), SEEDS, st.randoms())
-def test_draws_go_with_the_ids_not_with_the_order(scores, seed, random):
-    order = list(range(len(scores)))
-    random.shuffle(order)
-    ids = [1000 + 7 * i for i in order]
-    k = (len(scores) + 1) // 2
-    first = random.randrange(len(scores))
-    plain = kmeans_plusplus(
-        torch.tensor(scores).double(), k, generator=seeded(seed), first=first, ids=1000 + 7 * torch.arange(len(scores))
-    )
-    moved = kmeans_plusplus(
-        torch.tensor(scores).double()[order],
-        k,
-        generator=seeded(seed),
-        first=order.index(first),
-        ids=torch.tensor(ids),
-    )
-    assert [order[i] for i in moved.tolist()] == plain.tolist()
-
-
-VECTOR = st.tuples(*[st.sampled_from([-2.0, -0.5, 0.0, 1.0, 3.0])] * 2).map(list)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(VECTOR, min_size=1, max_size=10), SEEDS, st.data())
-def test_kmeans_plusplus_on_vectors_is_the_definition(points, seed, data):
-    k = data.draw(st.integers(1, len(points)))
-    first = data.draw(st.one_of(st.none(), st.integers(0, len(points) - 1)))
-    x = torch.tensor(points, dtype=torch.float64)
-    got = kmeans_plusplus(x, k, generator=seeded(seed), first=first).tolist()
-    assert len(set(got)) == k
-    assert got == brute_force(points, k, seeded(seed), first)
-
-
-def test_the_second_pick_follows_squared_distances():
-    points = torch.tensor([0.0, 1.0, 1.0, 3.0, 10.0])
-    generator = seeded(1)
-    n = 3000
-    seconds = torch.tensor([int(kmeans_plusplus(points, 2, generator=generator)[1]) for _ in range(n)])
-    share = torch.tensor([100.0, 81.0, 81.0, 49.0, 0.0]) / 311
-    counts = torch.bincount(seconds, minlength=5)
-    assert counts[4] == 0
-    assert ((counts - n * share).abs() < 4 * (n * share * (1 - share)).sqrt() + 1e-9).all()
-
-
-def test_the_third_pick_follows_the_distance_to_the_nearest():
-    points = torch.tensor([0.0, 2.0, 9.0, 10.0])
-    generator = seeded(2)
-    picks = [kmeans_plusplus(points, 3, generator=generator).tolist() for _ in range(1500)]
-    thirds = [third for _, second, third in picks if second == 0]
-    share = thirds.count(1) / len(thirds)  # nearest: 2 of 0, 1 of 10 -> 4 : 1
-    assert abs(share - 0.8) < 4 * math.sqrt(0.16 / len(thirds))
-
-
-@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e-30, 1.0, 1e30, 1e200, 1e300])
-@pytest.mark.parametrize("shape", [(30,), (30, 1), (30, 4)])
-def test_scale_does_not_matter(shape, scale):
-    points = randn(*shape)
-    for seed in range(3):
-        plain = kmeans_plusplus(points, 12, generator=seeded(seed))
-        assert torch.equal(kmeans_plusplus(points * scale, 12, generator=seeded(seed)), plain)
-
-
-def test_a_large_offset_leaves_small_differences():
-    small = torch.tensor([0.0, 1.0, 2.0, 4.0, 8.0, 16.0], dtype=torch.float64)
-    far = small * 2.0**-40 + 1
-    for seed in range(5):
-        a = kmeans_plusplus(small, 4, generator=seeded(seed), first=0)
-        assert torch.equal(kmeans_plusplus(far, 4, generator=seeded(seed), first=0), a)
-
-
-def test_tiny_differences_beside_a_large_one():
-    """After the outlier, only distances of 1e-200 are left: they still decide, not the fill."""
-    points = torch.tensor([1.0, 0.0, 1e-200, 3e-200], dtype=torch.float64)
-    fourth = [kmeans_plusplus(points, 3, generator=seeded(s))[2] for s in range(40)]
-    assert len(set(map(int, fourth))) > 1
-
-
-def test_the_largest_float64_differences_do_not_overflow():
-    top = torch.finfo(torch.float64).max
-    got = kmeans_plusplus(torch.tensor([top, -top, 0.0], dtype=torch.float64), 2, generator=seeded())
-    assert got[0] == 0
-    assert len(got) == 2
-
-
-@pytest.mark.parametrize("k", [1, 3, 5])
-def test_all_equal_points_go_by_position(k):
-    assert kmeans_plusplus(torch.full((5,), 2.0), k, generator=seeded()).tolist() == list(range(k))
-    assert kmeans_plusplus(torch.zeros(5), k, generator=seeded()).tolist() == list(range(k))
-    assert kmeans_plusplus(torch.ones(5, 3), k, generator=seeded()).tolist() == list(range(k))
-
-
-def test_too_few_distinct_points_fill_by_top_score():
-    scores = torch.tensor([1.0, 1.0, -5.0, 1.0, -5.0, 1.0])
-    got = kmeans_plusplus(scores, 5, generator=seeded()).tolist()
-    assert got[0] == 2  # the largest absolute value
-    assert set(got[:2]) & {0, 1, 3, 5}
-    rest = [i for i in (0, 1, 3, 5, 4) if i not in got[:2]]
-    assert got[2:] == rest[:3]
-    vectors = torch.tensor([[0.0, 1.0], [3.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 1.0]])
-    got = kmeans_plusplus(vectors, 4, generator=seeded()).tolist()
-    assert got[0] == 1
-    assert got[2] == 3  # the largest norm of those left
-    assert len(set(got)) == 4
-
-
-def test_first():
-    scores = torch.tensor([0.0, -7.0, 5.0])
-    assert kmeans_plusplus(scores, 1, generator=seeded()).tolist() == [1]
-    for first in range(3):
-        assert kmeans_plusplus(scores, 2, generator=seeded(), first=first)[0] == first
-
-
-def test_the_generator_is_the_only_source_of_randomness():
-    points = randn(50)
-    state = torch.get_rng_state()
-    a = kmeans_plusplus(points, 20, generator=seeded(3))
-    torch.rand(5)
-    b = kmeans_plusplus(points, 20, generator=seeded(3))
-    torch.set_rng_state(state)
-    assert torch.equal(a, b)
-    kmeans_plusplus(points, 20, generator=seeded(4))
-    assert torch.equal(torch.get_rng_state(), state)
-    assert not torch.equal(a, kmeans_plusplus(points, 20, generator=seeded(4)))
-
-
-@pytest.mark.parametrize("n", [0, 4])
-def test_none_or_all(n):
-    points = randn(n)
-    for pick in (top_k, lambda p, k: kmeans_plusplus(p, k, generator=seeded())):
-        none = pick(points, 0)
-        assert none.shape == (0,)
-        assert none.dtype == torch.long
-        assert sorted(pick(points, n).tolist()) == list(range(n))
-    assert kmeans_plusplus(torch.zeros(0, 3), 0, generator=seeded()).shape == (0,)
+@pytest.mark.parametrize("select", ALL.values(), ids=ALL)
+def test_takes_what_others_hand_over(select):
+    x = randn(50, 6).float()
+    plain = select(x, 10).tolist()
+    strided = torch.stack([x, x], 2)[:, :, 0]
+    assert not strided.is_contiguous()
+    assert select(strided, 10).tolist() == plain
+    assert select(x.clone().requires_grad_(), 10).tolist() == plain
+    before = x.clone()
+    select(x, 50)
+    assert torch.equal(x, before)
+    assert len(set(select((x * 10).long(), 30).tolist())) == 30
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_refuses_what_is_not_finite_and_says_where(bad):
-    scores = torch.zeros(30)
-    scores[[4, 7]] = bad
-    with pytest.raises(ValueError, match=r"`scores` has NaN or infinite values at positions \[4, 7\] \(2 in all\)"):
-        top_k(scores, 2)
-    with pytest.raises(ValueError, match=r"`points` has NaN or infinite values at positions \[4, 7\] \(2 in all\)"):
-        kmeans_plusplus(scores, 2, generator=seeded())
-    vectors = torch.zeros(30, 2)
-    vectors[:12, 1] = bad
-    with pytest.raises(ValueError, match=r"\[0, 1, 2, 3, 4, 5, 6, 7, 8, 9\] \(12 in all\)"):
-        kmeans_plusplus(vectors, 2, generator=seeded())
+    x, broken = torch.ones(30, 2), torch.ones(30, 2)
+    broken[[4, 7], 1] = bad
+    where = r"has NaN or infinite values at positions \[4, 7\] \(2 in all\)"
+    with pytest.raises(ValueError, match=f"`residuals` {where}"):
+        badge(broken, x, 2, generator=generator())
+    with pytest.raises(ValueError, match=f"`features` {where}"):
+        badge(x, broken, 2, generator=generator())
+    with pytest.raises(ValueError, match=f"`features` {where}"):
+        k_center_greedy(broken, 2)
+    with pytest.raises(ValueError, match=f"`labelled` {where}"):
+        k_center_greedy(x, 2, labelled=broken)
 
 
-@pytest.mark.parametrize("k", [-1, 4, 100])
-def test_refuses_k_out_of_range(k):
-    with pytest.raises(ValueError, match=rf"k = {k} of 3 candidates"):
-        top_k(torch.zeros(3), k)
-    with pytest.raises(ValueError, match=rf"k = {k} of 3 candidates"):
-        kmeans_plusplus(torch.zeros(3), k, generator=seeded())
+def test_refuses_what_does_not_fit():
+    x = torch.ones(3, 2)
+    for k in (-1, 4):
+        for select in ALL.values():
+            with pytest.raises(ValueError, match=f"k = {k} of 3 candidates"):
+                select(x, k)
+    with pytest.raises(ValueError, match=r"`features` must have shape \(N, d\), d >= 1, got \(3,\)"):
+        k_center_greedy(torch.ones(3), 1)
+    with pytest.raises(ValueError, match=r"`residuals` must have shape .* got \(3, 0\)"):
+        badge(torch.ones(3, 0), x, 1, generator=generator())
+    with pytest.raises(ValueError, match=r"as many rows of each, got \{'residuals': 2, 'features': 3\}"):
+        badge(x[:2], x, 1, generator=generator())
+    with pytest.raises(ValueError, match=r"as wide as `features`, got \(4, 3\) beside \(3, 2\)"):
+        k_center_greedy(x, 1, labelled=torch.ones(4, 3))
+    with pytest.raises(ValueError, match=r"`ids` must be 3 integers, got torch.int64 of shape \(2,\)"):
+        badge(x, x, 1, generator=generator(), ids=torch.arange(2))
+    with pytest.raises(ValueError, match=r"`ids` must be 3 integers, got torch\.float32"):
+        kmeans_plusplus(x, 1, generator=generator(), ids=torch.ones(3))
+    with pytest.raises(ValueError, match="The shard has 4 rows here"):
+        k_center_greedy(x, 1, shard=Shard.whole(4))
 
 
-def test_refuses_wrong_shapes():
-    with pytest.raises(ValueError, match=r"one-dimensional, \(N,\), got shape \(3, 1\)"):
-        top_k(torch.zeros(3, 1), 1)
-    with pytest.raises(ValueError, match=r"got shape \(\)"):
-        top_k(torch.tensor(1.0), 0)
-    for shape in [(), (3, 2, 2), (3, 0)]:
-        with pytest.raises(ValueError, match=rf"`points` must have shape .*got \({', '.join(map(str, shape))}\)"):
-            kmeans_plusplus(torch.zeros(shape), 1, generator=seeded())
+def everything(residuals, features, scores, labelled, shard=None):
+    """What each selector picks; distinct rows in a random order, some twice."""
+    ids = torch.arange(1000, 1000 + len(features)) if shard is None else 1000 + torch.tensor(list(shard.block)).long()
+    k = 25
+    options = {"ids": ids, "shard": shard}
+    return [
+        kmeans_plusplus(scores, k, generator=generator(), **options).tolist(),
+        kmeans_plusplus(features, k, generator=generator(), **options).tolist(),
+        kmeans_plusplus(features, k, generator=generator(), first=3, **options).tolist(),
+        badge(residuals, features, k, generator=generator(), **options).tolist(),
+        k_center_greedy(features, k, shard=shard).tolist(),
+        k_center_greedy(features, k, labelled=labelled, shard=shard).tolist(),
+    ]
 
 
-@pytest.mark.parametrize("first", [-1, 3])
-def test_refuses_first_out_of_range(first):
-    with pytest.raises(ValueError, match=f"`first` must be a position between 0 and 2, got {first}"):
-        kmeans_plusplus(torch.zeros(3), 1, generator=seeded(), first=first)
+BLOCKS = [
+    [(0, 41)],
+    [(0, 41), (41, 41)],
+    [(0, 0), (0, 41)],
+    [(0, 20), (20, 41)],
+    [(0, 40), (40, 41), (41, 41)],
+    [(0, 1), (1, 17), (17, 41)],
+    [(0, 30), (0, 30), (30, 41)],  # two tensor-parallel ranks with the same rows
+]
+
+
+@pytest.mark.usefixtures("size_of_blocks")
+@pytest.mark.parametrize(
+    ("dtype", "distinct"),
+    [
+        (torch.float32, 20),
+        pytest.param(torch.float32, 35, marks=pytest.mark.slow),
+        pytest.param(torch.float64, 20, marks=pytest.mark.slow),
+        pytest.param(torch.float64, 35, marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("blocks", BLOCKS, ids=str)
+def test_any_number_of_processes_picks_the_same(blocks, dtype, distinct):
+    rows = torch.randperm(41, generator=generator(4)) % distinct  # with 20, all are covered before 25 are picked
+    residuals, features = randn(41, 3)[rows].to(dtype), randn(41, 7, seed=2)[rows].to(dtype)
+    scores, labelled = randn(41, seed=3)[rows], randn(5, 7, seed=5).to(dtype)
+    labelled[1] = features[2]
+
+    def select(rank):
+        start, stop = blocks[rank]
+        shard = Shard.of_blocks(range(start, stop), 41, torch.device("cpu"))
+        some = labelled[rank :: len(blocks)] if rank else labelled[:: len(blocks)]
+        held = slice(start, stop)
+        return everything(residuals[held], features[held], scores[held], some, shard)
+
+    wanted = everything(residuals, features, scores, labelled)
+    assert all(len(set(picks)) == 25 for picks in wanted)
+    assert in_processes(select, len(blocks)) == [wanted] * len(blocks)
+
+
+def test_every_process_hears_of_a_nan_in_one():
+    def select(rank):
+        features = torch.ones(4, 2)
+        features[rank] = math.nan if rank else 1.0
+        shard = Shard.of_blocks(range(4 * rank, 4 * rank + 4), 8, torch.device("cpu"))
+        return k_center_greedy(features, 2, shard=shard)
+
+    for result in in_processes(select, 2):
+        assert "`features` has NaN or infinite values at positions [5] (1 in all)" in result
+
+
+@pytest.mark.usefixtures("size_of_blocks")
+def test_labelled_rows_on_one_process_only():
+    x = randn(20, 3)
+
+    def select(rank):
+        shard = Shard.of_blocks(range(10 * rank, 10 * rank + 10), 20, torch.device("cpu"))
+        return k_center_greedy(
+            x[10 * rank : 10 * rank + 10], 6, labelled=None if rank else x[4:9], shard=shard
+        ).tolist()
+
+    assert in_processes(select, 2) == [k_center_greedy(x, 6, labelled=x[4:9]).tolist()] * 2

@@ -86,7 +86,7 @@ def test_exactly_at_the_bound_is_not_covered(kinds, data):
         check(prob_cover(x.to(dtype), k, delta=delta).tolist(), x, k, delta, tolerance=0)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
 def test_block_sizes_do_not_matter_even_at_the_bound(monkeypatch, dtype):
     x = torch.cat([randn(50, 9), torch.zeros(2, 9)])[torch.arange(260) % 52].to(dtype)
     points = on_sphere(x)
@@ -102,7 +102,7 @@ def test_block_sizes_do_not_matter_even_at_the_bound(monkeypatch, dtype):
     assert all(int(p) < 52 for picks in whole for p in picks[:30])  # of those that coincide, the first
 
 
-@pytest.mark.parametrize("known", [0, 3, 600])
+@pytest.mark.parametrize("known", [0, pytest.param(3, marks=pytest.mark.slow), 600])
 def test_more_than_one_block_of_counts(known):
     """At sizes where the counts go both ways at once, and where many are covered from the start."""
     x = torch.randn(2500, 3, generator=torch.Generator().manual_seed(0)).double()
@@ -179,7 +179,7 @@ def test_no_n_by_n_tensor():
         with Largest() as seen:
             prob_cover(x, 20, delta=delta, labelled=x[:500])
             coverage_delta(x, labels)
-        assert seen.entries <= 2 * distances._BLOCK < 3000 * 3000 / 8
+        assert seen.entries <= 2 * distances.TILE_ENTRIES < 3000 * 3000 / 8
 
 
 @pytest.mark.parametrize("delta", [0.0, -1.0, math.nan])

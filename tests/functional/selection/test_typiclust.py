@@ -12,8 +12,8 @@ from lightning_al.functional.geometry import sphere as distances
 from tests.functional.geometry.test_sphere import Largest, small_blocks
 from tests.functional.selection.test_clusters import blobs
 from tests.functional.selection.test_prob_cover import units
+from tests.helpers.by_features import typiclust_code
 from tests.helpers.models import randn
-from tests.helpers.registry import typiclust_code
 
 SEEDS = st.integers(0, 2**31)
 GRID = st.tuples(*[st.sampled_from([-1.0, 0.0, 1.0, 2.0])] * 2)
@@ -193,7 +193,7 @@ def test_no_n_by_n_tensor():
     x = randn(3000, 4).float()
     with Largest() as seen:
         typiclust(x, 2, generator=seeded())
-    assert seen.entries <= 2 * distances._BLOCK < 3000 * 3000 / 8
+    assert seen.entries <= 2 * distances.TILE_ENTRIES < 3000 * 3000 / 8
 
 
 @pytest.mark.parametrize("k", [-1, 4])

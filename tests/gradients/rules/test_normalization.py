@@ -117,6 +117,6 @@ def test_a_small_net_with_every_norm():
 
 def test_a_gradient_that_two_layers_have_is_not_written_to(monkeypatch):
     """The bias's gradient may be the output's, which a sum hands to both of its terms."""
-    monkeypatch.setattr("lightning_al.gradients.passes.CACHED_WEIGHTS", 1)
+    monkeypatch.setattr("lightning_al.gradients.perturbed_losses.CACHED_WEIGHTS", 1)
     net = probe(lambda: nn.ModuleList([nn.BatchNorm1d(4), nn.BatchNorm1d(4)]), lambda two, x: two[0](x) + two[1](x))
     assert_exact(net, randn(B, 4), FEW)

@@ -1,8 +1,17 @@
 import pytest
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from lightning_al.training.loss_prediction.own_group import own_group
+from tests.helpers.loss_reference import (
+    WIDTH,
+    Front,
+    fitted,
+    made,
+    sgd,
+    trained,
+)
 
 
 def modules():
@@ -10,7 +19,7 @@ def modules():
     return nn.Linear(2, 3), nn.Linear(3, 1)
 
 
-def made(make, **options):
+def optimizer_of(make, **options):
     net, extra = modules()
     both = nn.ModuleDict({"net": net, "extra": extra})
     with own_group({f"extra.{n}": p for n, p in extra.named_parameters()}, options) as group:
@@ -24,17 +33,19 @@ def made(make, **options):
 
 def test_all_forms_of_parameters():
     sgd = torch.optim.SGD
-    assert len(made(lambda m: sgd(m.parameters(), lr=0.1)).param_groups) == 2
-    assert len(made(lambda m: sgd(m["net"].parameters(), lr=0.1)).param_groups) == 2
-    named = made(lambda m: sgd(m.named_parameters(), lr=0.1))
+    assert len(optimizer_of(lambda m: sgd(m.parameters(), lr=0.1)).param_groups) == 2
+    assert len(optimizer_of(lambda m: sgd(m["net"].parameters(), lr=0.1)).param_groups) == 2
+    named = optimizer_of(lambda m: sgd(m.named_parameters(), lr=0.1))
     assert named.param_groups[1]["param_names"] == ["extra.weight", "extra.bias"]
-    split = made(lambda m: sgd([{"params": m["net"].weight, "lr": 1.0}, {"params": list(m.parameters())[1:]}], lr=0.1))
+    split = optimizer_of(
+        lambda m: sgd([{"params": m["net"].weight, "lr": 1.0}, {"params": list(m.parameters())[1:]}], lr=0.1)
+    )
     assert [len(g["params"]) for g in split.param_groups] == [1, 1, 2]
     assert [g["lr"] for g in split.param_groups] == [1.0, 0.1, 0.1]
 
 
 def test_options_are_the_groups_own():
-    optimizer = made(lambda m: torch.optim.AdamW(m.parameters(), lr=0.1, weight_decay=0.2), lr=0.5)
+    optimizer = optimizer_of(lambda m: torch.optim.AdamW(m.parameters(), lr=0.1, weight_decay=0.2), lr=0.5)
     assert [(g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [(0.1, 0.2), (0.5, 0.2)]
 
 
@@ -64,7 +75,7 @@ class Around(torch.optim.Optimizer):
     "make", [lambda m: Around(m.parameters()), lambda m: Around(base=torch.optim.SGD(m.parameters(), lr=0.1))]
 )
 def test_an_optimizer_and_one_that_wraps_it_both_have_the_group(make):
-    optimizer = made(make, lr=0.5)
+    optimizer = optimizer_of(make, lr=0.5)
     assert [g["lr"] for g in optimizer.param_groups] == [0.1, 0.5]
     assert optimizer.base.param_groups[-1]["params"] == optimizer.param_groups[-1]["params"]
 
@@ -81,3 +92,45 @@ def test_only_the_first_optimizer_and_only_inside():
     with pytest.raises(TypeError, match="iterable of Tensors"), own_group(dict(extra.named_parameters()), {}):
         torch.optim.SGD(net.weight)
     assert torch.optim.Optimizer.__init__ is before
+
+
+def test_its_parameters_are_one_group_whatever_the_user_does():
+    model = made(Front(optimizer=lambda params: torch.optim.Adam(params, lr=0.1)))
+    fit = fitted(model, max_epochs=1)
+    [optimizer] = fit.optimizers
+    assert [len(g["params"]) for g in optimizer.param_groups] == [4, 4]
+    assert {id(p) for p in optimizer.param_groups[1]["params"]} == {id(p) for p in model.loss_prediction.parameters()}
+
+    class OnlyNet(Front):
+        def configure_optimizers(self):
+            return {"optimizer": sgd(self.net.parameters())}
+
+    trained(OnlyNet)
+    model = Front(loss_width=WIDTH)
+    model.configure_optimizers = lambda: sgd(model.parameters())  # as the command line does
+    fit = fitted(model, max_epochs=1)
+    assert len(fit.optimizers[0].param_groups) == 2
+    assert model.configure_optimizers.__name__ == "<lambda>"
+
+
+def test_another_optimizer_than_the_first_made_is_refused():
+    class Second(Front):
+        def configure_optimizers(self):
+            sgd(self.parameters())
+            return sgd(self.parameters())
+
+    with pytest.raises(MisconfigurationException, match=r"Second.configure_optimizers returned does not have"):
+        fitted(Second(), max_epochs=1)
+
+
+def test_an_optimizer_made_before_is_refused():
+    class Early(Front):
+        def __init__(self):
+            super().__init__()
+            self.made = sgd(self.parameters())
+
+        def configure_optimizers(self):
+            return self.made
+
+    with pytest.raises(MisconfigurationException, match="made no optimizer"):
+        fitted(Early())

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 
+from tests.helpers.marks import slow
 from tests.helpers.sam_reference import (
     AutoFront,
     ManualFront,
@@ -103,8 +104,10 @@ def hand_per_rank(n):
 
 
 @pytest.mark.parametrize("form", [ManualFront, AutoFront])
-@pytest.mark.parametrize("n", [1, 4])  # 6 batches: the last window of 4 has 2
-@pytest.mark.parametrize("ascent", ["global", "per_rank"])
+@pytest.mark.parametrize(
+    ("ascent", "n"),  # 6 batches: the last window of 4 has 2
+    [("global", 4), ("per_rank", 4), slow("global", 1), slow("per_rank", 1)],
+)
 def test_ddp(form, n, ascent):
     manual = form is ManualFront
     model = form(rho=RHO, ascent=ascent, **({"accumulate_grad_batches": n} if manual else {}))
@@ -140,8 +143,15 @@ class Synced(Callback):
         assert self.seen == self.expected, self.seen
 
 
-@pytest.mark.parametrize("form", [ManualFront, AutoFront])
-@pytest.mark.parametrize("ascent", ["global", "per_rank"])
+@pytest.mark.parametrize(
+    ("form", "ascent"),
+    [
+        (ManualFront, "global"),
+        (AutoFront, "per_rank"),
+        slow(ManualFront, "per_rank"),
+        slow(AutoFront, "global"),
+    ],
+)
 def test_ddp_averages_only_at_the_end_of_a_window(form, ascent):
     manual, once = form is ManualFront, ascent == "global"
     last, first = [False, False, False, True], [False, False, False, once]
@@ -215,11 +225,24 @@ def free_port():
         return s.getsockname()[1]
 
 
-@pytest.mark.parametrize("manual", [True, False])
+FSDP2 = {
+    "sam": (1, None, "sam", 2.0),
+    "accumulate": (4, None, "sam", 1.5),
+    "asam": (1, 0.1, "asam", 2.0),
+}
+"""Batches a step, where to clip, the perturbation and the norm of its ball."""
+
+
 @pytest.mark.parametrize(
-    "options", [(1, None, "sam", 2.0), (4, None, "sam", 1.5), (1, 0.1, "asam", 2.0)], ids=["sam", "accumulate", "asam"]
+    ("manual", "case"),
+    [
+        (True, "accumulate"),
+        (False, "asam"),
+        *(slow(*n) for n in ((True, "sam"), (True, "asam"), (False, "sam"), (False, "accumulate"))),
+    ],
 )
-def test_fsdp2(manual, options, tmp_path):
+def test_fsdp2(manual, case, tmp_path):
+    options = FSDP2[case]
     context = torch.multiprocessing.get_context("fork")
     port, path = free_port(), tmp_path / "weights.pt"
     workers = [context.Process(target=fsdp2_worker, args=(r, port, path, manual, options)) for r in range(2)]

@@ -8,6 +8,7 @@ from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_al.training.sam.schedules import take_monitors
+from tests.helpers.marks import slow
 from tests.helpers.sam_reference import AutoFront, ManualFront, Plain, distance, fitted, loader, network, sgd, trainer
 
 
@@ -61,8 +62,15 @@ CONFIGURED = {
 
 
 @pytest.mark.filterwarnings("ignore:.*ReduceLROnPlateau.*")
-@pytest.mark.parametrize("n", [1, 2])
-@pytest.mark.parametrize("case", CONFIGURED)
+@pytest.mark.parametrize(
+    ("case", "n"),
+    [
+        *((case, 2) for case in ("epoch", "step", "step frequency", "two", "plateau", "plateau step")),
+        *(slow(case, 1) for case in CONFIGURED),
+        *(slow(case, 2) for case in ("bare", "one scheduler, no list", "epoch frequency", "plateau dict")),
+        *(slow(case, 2) for case in ("plateau epoch metric", "plateau lax", "none", "list")),
+    ],
+)
 def test_learning_rates_are_those_of_automatic_optimization(case, n):
     seen = []
     for form in (ManualFront, AutoFront, Plain):
@@ -153,8 +161,14 @@ def test_the_users_lr_scheduler_step_is_called():
 
 
 @pytest.mark.filterwarnings("ignore:.*ckpt_path.*")
-@pytest.mark.parametrize("case", ["epoch", "step", "plateau dict"])
-@pytest.mark.parametrize("save_on_train_epoch_end", [True, False])
+@pytest.mark.parametrize(
+    ("case", "save_on_train_epoch_end"),
+    [
+        ("plateau dict", True),
+        ("step", False),
+        *(slow(*n) for n in (("epoch", True), ("epoch", False), ("step", True), ("plateau dict", False))),
+    ],
+)
 def test_schedules_resume(case, save_on_train_epoch_end, tmp_path):
     def run(form, epochs, ckpt_path=None):
         class Net(form):

@@ -1,0 +1,42 @@
+"""The options of adversarial acquisitions, and what is refused."""
+
+from dataclasses import dataclass
+
+from lightning_al.checks import check_count, check_number
+from lightning_al.functional.losses.adversarial import check_reduction
+
+
+@dataclass(frozen=True)
+class AdversarialOptions:
+    """How a VAE and a discriminator are made and trained, checked.
+
+    :class:`~lightning_al.acquisition.VAAL` and :class:`~lightning_al.acquisition.SRAAL` say what each option does.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    steps: int | None
+    seconds: float | None
+    batch_size: int
+    latent: int
+    width: int
+    beta: float
+    adversarial: float
+    reduction: str
+    vae_steps: int
+    lr: float
+    reconstruction: float = 1.0
+    supervision: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.seconds is None:
+            raise ValueError("Training needs a budget: `steps=`, `seconds=` or both, got neither.")
+        for name in ("batch_size", "latent", "width", "vae_steps"):
+            check_count(name, getattr(self, name))
+        check_count("steps", self.steps, optional=True)
+        check_number("seconds", self.seconds, above=0, optional=True)
+        check_number("lr", self.lr, above=0)
+        for name in ("beta", "adversarial", "reconstruction", "supervision"):
+            check_number(name, getattr(self, name), least=0)
+        check_reduction(self.reduction)

@@ -1,0 +1,118 @@
+"""The callback that takes part in every fit: it seeds the epochs, and saves from where a killed fit goes on."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint
+
+from lightning_al import _compat
+from lightning_al.distributed.randomness import seed_global
+from lightning_al.storage.files import publish, written_or_told
+from lightning_al.storage.weights import load_momentum
+
+MARK = "lightning_al_round"
+"""Under this name a checkpoint says of which round it is."""
+
+
+class RoundCallback(Checkpoint):
+    """Seeds each epoch of one fit, and saves a checkpoint from which the fit goes on after a kill.
+
+    A ``Checkpoint``, so that it runs after callbacks that may end the fit. A fit in which no batch gives a loss ends
+    with an error.
+
+    Args:
+        seed: The campaign's seed.
+        key: Which fit: with the seed it decides all draws of each epoch.
+        path: Where the checkpoint is saved; None: nowhere.
+        mark: What the checkpoint says of the round.
+        seconds_between_saves: The least time from one checkpoint to the next.
+        optimizer_states: What optimizers gathered in the fit before, if this one goes on with it.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        key: tuple[int | str, ...],
+        path: Path | None = None,
+        mark: dict[str, Any] | None = None,
+        seconds_between_saves: float = 0.0,
+        optimizer_states: list[dict[str, Any]] | None = None,
+    ) -> None:
+        self.seed = seed
+        self.key = key
+        self.path = path
+        self.mark = mark or {}
+        self.seconds_between_saves = seconds_between_saves
+        self.optimizer_states = optimizer_states or []
+        self.last_save = 0.0
+        self.lossless: bool | None = None  # whether no batch gave a loss, once there was a batch
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give the optimizers what those before gathered; the schedule, hence the learning rate, starts afresh."""
+        for optimizer, state in zip(trainer.optimizers, self.optimizer_states, strict=False):
+            load_momentum(optimizer, state)
+        self.last_save = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Seed the global generators."""
+        seed_global(self.seed, *self.key, "epoch", trainer.current_epoch, trainer.global_rank)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note whether there was a loss."""
+        self.lossless = self.lossless is not False and pl_module.automatic_optimization and not outputs
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save a checkpoint if it is time to.
+
+        Raises:
+            RuntimeError: If no batch of the fit gave a loss.
+        """
+        if self.lossless:
+            raise RuntimeError(
+                f"`training_step` of {type(pl_module).__name__} returned None for every batch of the epoch, so nothing "
+                "trained. Return the loss."
+            )
+        due = time.monotonic() - self.last_save >= self.seconds_between_saves
+        if self.path is None or not trainer.strategy.broadcast(due, 0) or not _goes_on_exactly(trainer):
+            return
+        _save(trainer, self.path)
+        self.last_save = time.monotonic()
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Write into the checkpoint of which round it is."""
+        checkpoint[MARK] = self.mark
+
+
+def _goes_on_exactly(trainer: pl.Trainer) -> bool:
+    """Whether a fit resumed from a checkpoint of now would be the same; where not, a killed round starts over."""
+    if trainer.should_stop:
+        return False
+    if any(config.reduce_on_plateau for config in trainer.lr_scheduler_configs):
+        return False  # Lightning steps these after `on_train_epoch_end`: a resumed round would miss one step
+    if trainer.max_steps != -1:
+        return False  # Lightning then counts the epochs of a resumed fit otherwise, and the order follows from them
+    if _compat.saves_folders(trainer):
+        return False  # which cannot appear whole or not at all
+    # The random state of persistent workers cannot be restored.
+    return not getattr(trainer.train_dataloader, "persistent_workers", False)
+
+
+def _save(trainer: pl.Trainer, path: Path) -> None:
+    beside = path.with_name(path.name + ".tmp")
+    with written_or_told(path, beside):
+        if trainer.is_global_zero:
+            beside.parent.mkdir(parents=True, exist_ok=True)
+        trainer.save_checkpoint(beside, weights_only=False)
+        if trainer.is_global_zero:
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
+            publish(beside, path)
+    trainer.strategy.barrier("round checkpoint")

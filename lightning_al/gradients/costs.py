@@ -1,0 +1,105 @@
+"""Which way to a layer's norms costs less, and how many samples to work on at once, by counting.
+
+Counts are in multiply-adds of a matrix product. The weights below are rough ratios of speeds, seen with single layers
+on one AMD EPYC core. Elsewhere they may be off; scores do not depend on them, only their speed.
+"""
+
+import torch
+
+CACHED_WEIGHTS = 2**18
+"""Weights of one unit up to which they stay in a core's cache."""
+
+FORM = 40.0
+"""Writing a weight's gradient and reading it again for its norm: bound by memory."""
+
+KERNEL = {"cpu": 0.6}
+"""A multiply-add of a convolution kernel, its weights cached."""
+
+UNCACHED = {"cpu": 2.2}
+"""How much more it costs where they are not."""
+
+UNFOLD = {"cpu": 80.0}
+"""Copying one number of what an output position sees."""
+
+ADD = {"cpu": 6.0}
+"""Adding one number of a strided view."""
+
+PIXELS = {"cpu": 1.5}
+"""A multiply-add of the products of all pixels: their matrices are small and of odd sizes."""
+
+WORTH_A_CALL = {"cpu": 2**22}
+"""Multiply-adds of one unit from which it is worth a kernel call of its own, which stays in the cache."""
+
+FORMED_AT_ONCE = {"cpu": 2**21}
+"""Weights formed in one call: larger blocks are given back to the system each time, and cost as fresh memory."""
+
+
+def inner_products_are_cheaper(
+    positions: int,
+    fan_in: int,
+    fan_out: int,
+    *,
+    gram: float,
+    device: torch.device,
+    perturb: bool,
+    convolves: bool = False,
+) -> bool:
+    """Whether a layer's two Gram matrices cost less than its per-sample weight gradient.
+
+    Args:
+        positions: T, how often the weights are applied to one unit.
+        fan_in: Inputs of an output.
+        fan_out: Outputs of a position.
+        gram: What the Gram matrix of the inputs costs.
+        device: Where.
+        perturb: Whether a second pass with the perturbed weights follows.
+        convolves: Whether gradients come from a convolution kernel, else from a matrix product.
+    """
+    kind = device.type
+    weights = fan_in * fan_out
+    work = float(positions * weights)
+    if convolves:
+        work *= KERNEL.get(kind, 1.0) * (UNCACHED.get(kind, 1.0) if weights > CACHED_WEIGHTS else 1.0)
+    direct = work + FORM * weights
+    grams = gram + positions**2 * fan_out
+    if perturb:
+        # Per-sample weights take the place of the shared ones; products come on top of the shared layer.
+        direct += work + FORM * weights
+        grams += grams + work
+    return grams < direct
+
+
+def costs_of_inner_products(
+    pixels: int, positions: int, channels: int, *, kernel: int, groups: int, device: torch.device
+) -> tuple[float, float]:
+    """Return what the inner products of a convolution's inputs cost: by those of pixels, and by unfolding.
+
+    Args:
+        pixels: Of one unit, padding included.
+        positions: Of one unit's output.
+        channels: Of the input.
+        kernel: Weights of an input channel.
+        groups: Of channels.
+        device: Where.
+    """
+    kind = device.type
+    by_pixels = PIXELS.get(kind, 1.0) * pixels**2 * channels + ADD.get(kind, 1.0) * kernel * groups * positions**2
+    by_unfolding = positions**2 * channels * kernel + UNFOLD.get(kind, 1.0) * channels * kernel * positions
+    return by_pixels, by_unfolding
+
+
+def units_at_once(units: int, weights: int, positions: int, device: torch.device) -> int:
+    """Return how many units' gradients to form in one call.
+
+    Args:
+        units: How many there are.
+        weights: Of the layer.
+        positions: How often they are applied to one unit.
+        device: Where.
+    """
+    kind = device.type
+    if kind not in WORTH_A_CALL:
+        return units
+    if weights * positions >= WORTH_A_CALL[kind]:
+        return 1
+    return min(units, max(1, FORMED_AT_ONCE[kind] // max(weights, 1)))

@@ -1,0 +1,146 @@
+"""What takes the place of layers' forwards while the engine runs a network."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from lightning_al.gradients.errors import NoRule
+from lightning_al.gradients.layouts import RowFinder, rows_back
+from lightning_al.gradients.network import Forwards, Layer, Network
+from lightning_al.gradients.parameters import Names, ParameterRows
+from lightning_al.gradients.rules.attention import Projection, attention
+from lightning_al.gradients.rules.base import Rule
+from lightning_al.gradients.rules.linear import LinearRule
+from lightning_al.gradients.stand_ins import LooseParameter, OwnedParameter, known_rule
+from lightning_al.gradients.unit_by_unit import Alone, UnitByUnit
+from lightning_al.inference.calling import as_parameter
+
+ApplyRule = Callable[[type[Rule], nn.Module, Names, Tensor], Tensor]
+"""``apply_rule(rule, layer, names, rows)``: a layer's output, rows first, as one pass has it."""
+
+
+class LayerForwards:
+    """Sends each call of a layer to its rule, in one pass through the network.
+
+    It is also what does functions of parameters outside of layers' calls
+    (:class:`~lightning_al.gradients.stand_ins.Functions`).
+
+    Args:
+        network: The network.
+        units: How many units there are.
+        finder: Where tensors have their rows.
+        apply_rule: What the pass does with a layer's call.
+    """
+
+    def __init__(self, network: Network, units: int, finder: RowFinder, apply_rule: ApplyRule) -> None:
+        self.network = network
+        self.units = units
+        self.finder = finder
+        self._apply_rule = apply_rule
+        self._unit_by_unit = UnitByUnit(finder, units, network.not_vectorized)
+
+    def of_modules(self, copies: dict[str, Tensor]) -> Forwards:
+        """Return what to call in place of each module's forward, with these copies of layers' without a rule."""
+        network = self.network
+        forwards: Forwards = {}
+        for module, layer in network.layers.items():
+            forwards[module] = self._of_layer(layer)
+        for module, (twin, names) in network.attentions.items():
+            forwards[module] = self._of_attention(twin, names)
+        for module, names in network.traced.items():
+            forwards[module] = self._of_traced(module, {a: copies[n] for a, n in names.items()})
+        return forwards
+
+    def _of_layer(self, layer: Layer) -> Callable[..., Any]:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if len(args) == 1 and not kwargs:
+                return self._by_rule(layer.rule, layer.twin, layer.names, args[0])
+            if not args and kwargs.keys() == {"input"}:
+                return self._by_rule(layer.rule, layer.twin, layer.names, kwargs["input"])
+            raise NoRule(f"{type(layer.twin).__name__} called with {len(args)} arguments and {sorted(kwargs)}")
+
+        return forward
+
+    def _of_attention(self, twin: nn.Module, trainable: dict[str, str]) -> Callable[..., Any]:
+        def apply(layer: nn.Module, names: Names, x: Tensor) -> Any:
+            own = {
+                short: rows._replace(name=trainable[rows.name])
+                for short, rows in names.items()
+                if rows.name in trainable
+            }
+            if not own:
+                return F.linear(x, layer.weight, layer.bias)  # type: ignore[arg-type]
+            return self._by_rule(LinearRule, layer, own, x)
+
+        def forward(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
+            if args:
+                raise NoRule("attention called with its options by position")
+            return attention(apply, twin, query, key, value, **kwargs)
+
+        return forward
+
+    def _of_traced(self, module: nn.Module, copies: dict[str, Tensor]) -> Callable[..., Any]:
+        """Call a layer without a rule on each unit's rows with its own copies of the parameters."""
+        alone = Alone(module)
+        weights = {f"layer.{a}": c for a, c in copies.items()}
+        owner = tuple(self.network.traced[module].values())
+
+        def call(own: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+            own = {name: as_parameter(tensor) for name, tensor in own.items()}
+            return functional_call(alone, own, args, kwargs, tie_weights=False)
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            return self._unit_by_unit(call, owner=owner, copies=weights, functions=self, args=args, kwargs=kwargs)
+
+        return forward
+
+    # -- functions of parameters -----------------------------------------------------------------------------------
+
+    def linear(self, x: Tensor, weight: OwnedParameter, bias: Tensor | None) -> Any:
+        """Do ``F.linear`` with a layer's weights, outside of that layer's call."""
+        params = self.network.params
+        names = {"weight": ParameterRows(weight.called)}
+        own_bias = bias
+        if isinstance(bias, OwnedParameter):
+            names["bias"] = ParameterRows(bias.called)
+            own_bias = params[bias.called]
+        elif isinstance(bias, LooseParameter):
+            own_bias = None
+        y = self._by_rule(LinearRule, Projection(params[weight.called], own_bias), names, x)
+        return y + bias if isinstance(bias, LooseParameter) else y
+
+    def beside_rows(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Do a function of parameters with a copy for each unit and of other tensors."""
+        try:
+            return known_rule(name, func, args, kwargs)
+        except NoRule:
+            if name.endswith("_") and not name.endswith("__"):  # what it writes to is not only the unit's
+                raise
+
+        def call(_: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+            return func(*args, **kwargs)
+
+        owner = ("function", name)
+        return self._unit_by_unit(call, owner=owner, copies={}, functions=self, args=args, kwargs=kwargs)
+
+    # -- one call --------------------------------------------------------------------------------------------------
+
+    def _by_rule(self, rule: type[Rule], layer: nn.Module, names: Names, x: Any) -> Any:
+        kind = type(layer).__name__
+        if not isinstance(x, Tensor):
+            raise NoRule(f"{kind} called on something else than a tensor")
+        layout = self.finder.layout_of(x.shape, tuple(rows.name for rows in names.values()))
+        if layout.dim < 0 or isinstance(x, LooseParameter):
+            # The same for all samples, such as positions: each unit gets its own.
+            if layout.dim >= 0 and self.finder.layouts is not None:
+                raise NoRule(f"{kind} called on a parameter with the batch first")
+            rows = x.copies if isinstance(x, LooseParameter) else x.expand(self.units, *x.shape)
+            return LooseParameter(self._apply_rule(rule, layer, names, rows), self)
+        rows = self.finder.rows_first(x, layout)
+        if self.network.channels_last and rule.takes_images and rows.ndim == 4:
+            rows = rows.contiguous(memory_format=torch.channels_last)
+        return rows_back(self._apply_rule(rule, layer, names, rows), layout)

@@ -1,0 +1,53 @@
+"""Keys that tell one model, option or kind of input from another: what was found out holds for equal keys only."""
+
+import functools
+import types
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_PLAIN = (bool, int, float, str, torch.dtype)
+
+
+def option_key(option: Any) -> Hashable:
+    """Tell functions apart by their code and what is bound to it: the same lambda may be made anew for every batch."""
+    if not callable(option):
+        return (type(option), option) if isinstance(option, Hashable) else (type(option), id(option))
+    if isinstance(option, functools.partial):
+        bound = (*option.args, *(value for _, value in sorted(option.keywords.items())))
+        return "partial", option_key(option.func), tuple(option.keywords), tuple(map(settings_key, bound))
+    code = getattr(option, "__code__", None)
+    if code is None:
+        return settings_key(option)
+    cells = [c.cell_contents for c in getattr(option, "__closure__", None) or () if c != types.CellType()]
+    bound = (*cells, *(getattr(option, "__defaults__", None) or ()), getattr(option, "__self__", None))
+    return option.__module__, option.__qualname__, code, tuple(map(settings_key, bound))
+
+
+def settings_key(thing: Any) -> Hashable:
+    """What a thing is, and its plain settings: what may decide how a model computes."""
+    if thing is None or isinstance(thing, _PLAIN):
+        return type(thing), thing
+    code = getattr(thing, "__code__", None)
+    attributes = vars(thing).items() if hasattr(thing, "__dict__") else ()
+    settings: list[Hashable] = [
+        (k, v) for k, v in attributes if k != "training" and (v is None or isinstance(v, _PLAIN))
+    ]
+    settings += [(k, v.__code__) for k, v in attributes if hasattr(v, "__code__")]
+    settings += [
+        (k, *map(_code_of, v.values())) for k, v in attributes if k in ("_forward_hooks", "_forward_pre_hooks")
+    ]
+    return type(thing), code, tuple(settings)
+
+
+def _code_of(function: Any) -> Any:
+    return getattr(function, "__code__", type(function))
+
+
+def input_key(leaf: Any) -> Hashable:
+    """What of an input decides how a model goes about it: names of files, for one, do not."""
+    if isinstance(leaf, Tensor):
+        return leaf.shape[1:], leaf.dtype, leaf.device
+    return repr(leaf) if leaf is None or isinstance(leaf, (bool, int, float)) else str(type(leaf))

@@ -1,0 +1,229 @@
+"""How a model goes by its layers' rules: found out by a few of its samples, and proved against the plain loop."""
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from lightning_al.gradients.errors import NoRule, UsedElsewhere
+from lightning_al.gradients.example_groups import groups_at, groups_that_differ, samples_at
+from lightning_al.gradients.layouts import Place, RowLayout, layouts_from_shapes
+from lightning_al.gradients.network import Network
+from lightning_al.gradients.scored_model import ScoredModel, in_double
+from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother, slice_of
+from lightning_al.gradients.tape import Tape
+from lightning_al.inference.memory import is_out_of_memory
+from lightning_al.inference.module_state import attributes_kept
+from lightning_al.inference.outputs import batch_size_of
+
+log = logging.getLogger(__name__)
+
+ROUNDING = 1e-12  # scores below may be made of rounding errors only, and say nothing
+
+
+class Plan(NamedTuple):
+    """What was found out about a model by a few of its samples.
+
+    Attributes:
+        layouts: Where the layers' tensors have their rows.
+        bytes_per_group: About what one group takes.
+        channels_last: Whether images go faster, and as well, with their channels last in memory.
+        elsewhere: Parameters that are used outside of their layers' calls.
+        from_two_groups: Whether there were two groups only, which shows less than three.
+    """
+
+    layouts: dict[Place, RowLayout]
+    bytes_per_group: int
+    channels_last: bool
+    elsewhere: frozenset[str]
+    from_two_groups: bool
+
+
+class NothingToCompare(Exception):
+    """The first samples cannot show whether the rules hold."""
+
+
+class RuleScore:
+    """A score of a model by its layers' rules, for networks and layouts that are given.
+
+    Args:
+        model: The model.
+        fast: The score of all groups of a recorded batch.
+    """
+
+    def __init__(self, model: ScoredModel, fast: BatchScore) -> None:
+        self.model = model
+        self.fast = fast
+        self._networks: dict[tuple[bool, frozenset[str]], Network] = {}
+
+    def network(self, elsewhere: frozenset[str], *, channels_last: bool = False) -> Network:
+        """Return the model's network, made once for the same options."""
+        key = channels_last, elsewhere
+        if key not in self._networks:
+            model = self.model
+            self._networks[key] = Network(
+                model.root, model.params, model.fixed, channels_last=channels_last, elsewhere=elsewhere
+            )
+        return self._networks[key]
+
+    def __call__(self, network: Network, layouts: dict[Place, RowLayout], inputs: Any, group_size: int) -> Tensor:
+        """Return the scores of the groups of ``inputs``."""
+        n = batch_size_of(inputs)
+        tape = Tape(network, n // group_size, n, layouts)
+        try:
+            return self.fast(tape, inputs)
+        finally:
+            tape.release()
+
+
+class PlanFinder:
+    """Finds the plan of a model for samples of one kind.
+
+    Args:
+        by_rules: The score by the rules.
+        score: The same score, of one group by the plain loop.
+        model_inputs: Which part of the inputs the model gets.
+    """
+
+    def __init__(self, by_rules: RuleScore, score: GroupScore, model_inputs: Callable[[Any], Any]) -> None:
+        self.by_rules = by_rules
+        self.model = by_rules.model
+        self.score = score
+        self.model_inputs = model_inputs
+
+    def find(self, inputs: Any, group_size: int, budget: int) -> Plan:
+        """Return the plan, proved by groups of the inputs, of which there are two at least.
+
+        Raises:
+            NoRule: If the rules do not hold for the model.
+            NothingToCompare: If these samples cannot tell.
+        """
+        elsewhere: frozenset[str] = frozenset()
+        while True:
+            try:
+                return self._find(self.by_rules.network(elsewhere), inputs, group_size, budget)
+            except UsedElsewhere as error:
+                if error.names <= elsewhere:
+                    raise
+                elsewhere |= error.names
+
+    def _find(self, network: Network, inputs: Any, group_size: int, budget: int) -> Plan:
+        layouts = self._layouts(network, inputs)
+        starts = groups_that_differ(inputs, group_size)
+        two = groups_at(inputs, group_size, starts[:2])
+        bytes_per_group, differentiated = self._costs(network, layouts, two, group_size)
+        samples = groups_at(inputs, group_size, starts[: max(budget // bytes_per_group, 2)])
+        used = batch_size_of(samples) // group_size * bytes_per_group
+        in_float64 = 2 * used + 6 * self.model.bytes <= budget
+        trial = _Trial(self.by_rules.fast, self.score, network.elsewhere, layouts, samples, group_size)
+        _check_same(*trial.scores(self.model, in_float64=in_float64), differentiated=differentiated)
+        _say_what_goes_through_torch_func(network)
+        return Plan(
+            layouts,
+            bytes_per_group,
+            channels_last=self._goes_with_channels_last(network, layouts, samples, group_size),
+            elsewhere=network.elsewhere,
+            from_two_groups=batch_size_of(inputs) // group_size == 2,
+        )
+
+    def _layouts(self, network: Network, inputs: Any) -> dict[Place, RowLayout]:
+        """Find along which dimension tensors have their rows, by passes of two and of three samples."""
+        sizes = (2, 3)
+        shapes = []
+        for size in sizes:
+            tape = Tape(network, 1, size, None)
+            with torch.no_grad():
+                tape.record(self.model_inputs(samples_at(inputs, torch.arange(size) % batch_size_of(inputs))))
+            shapes.append(tape.shapes)
+        few, many = shapes
+        return layouts_from_shapes(few, many, sizes=sizes)
+
+    def _costs(
+        self, network: Network, layouts: dict[Place, RowLayout], two_groups: Any, group_size: int
+    ) -> tuple[int, bool]:
+        """Return about how many bytes a group takes, and whether the score has a gradient at all."""
+        tape = Tape(network, 2, 2 * group_size, layouts)
+        self.by_rules.fast(tape, two_groups)
+        costs = max(tape.bytes_used // 2, 1), tape.differentiated
+        tape.release()
+        return costs
+
+    def _goes_with_channels_last(
+        self, network: Network, layouts: dict[Place, RowLayout], samples: Any, group_size: int
+    ) -> bool:
+        images = any(layer.rule.takes_images for layer in network.layers.values())
+        if not images or any(p.device.type != "cpu" for p in self.model.params.values()):
+            return False
+        try:  # a `view` of the model's may not go with it
+            channels_last = self.by_rules.network(network.elsewhere, channels_last=True)
+            self.by_rules(channels_last, layouts, samples, group_size)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+
+class _Trial(NamedTuple):
+    """A few groups that are scored by the rules and by the plain loop."""
+
+    fast: BatchScore
+    score: GroupScore
+    elsewhere: frozenset[str]
+    layouts: dict[Place, RowLayout]
+    samples: Any
+    group_size: int
+
+    def scores(self, model: ScoredModel, *, in_float64: bool) -> tuple[Tensor, Tensor, float]:
+        """Return both scores, in float64 where that fits the memory and the model, and how they may differ."""
+        if in_float64:
+            double = self._replace(samples=pytree.tree_map_only(Tensor, in_double, self.samples))
+            try:
+                with attributes_kept(model.root):  # what models cache would be of this precision
+                    return *double.both_ways(model.in_double()), 1e-7
+            except NoRule:
+                raise
+            except Exception as error:  # a model or device that insists on its own precision
+                log.debug("Not compared in float64: %s", error)
+        by_rules, plain = self.both_ways(model)
+        return by_rules, plain, 1e-7 if by_rules.dtype == torch.float64 else 2e-3
+
+    def both_ways(self, model: ScoredModel) -> tuple[Tensor, Tensor]:
+        """Return the scores by the rules and by the plain loop, of the groups in two orders."""
+        network = Network(model.root, model.params, model.fixed, elsewhere=self.elsewhere)
+        by_rules, alone = RuleScore(model, self.fast), OneAfterAnother(model, self.score)
+        size, count = self.group_size, batch_size_of(self.samples)
+        plain = [alone(slice_of(self.samples, i, i + size), size) for i in range(0, count, size)]
+        index = torch.arange(count).roll(-size)
+        turned = pytree.tree_map_only(Tensor, lambda t: t[index.to(t.device)], self.samples)
+        together = [by_rules(network, self.layouts, both, size) for both in (self.samples, turned)]
+        return torch.cat(together), torch.cat([*plain, *plain[1:], plain[0]])
+
+
+def _check_same(by_rules: Tensor, plain: Tensor, tolerance: float, *, differentiated: bool) -> None:
+    """Refuse scores by the rules that are not the plain loop's.
+
+    Raises:
+        NoRule: If they differ.
+        NothingToCompare: If they are no numbers, or nothing but rounding errors.
+    """
+    largest = float(plain.abs().max())
+    if not math.isfinite(largest) or (largest == 0 and differentiated):
+        raise NothingToCompare(f"the first samples score {plain.tolist()[:2]}")
+    if not torch.allclose(by_rules, plain, rtol=tolerance, atol=tolerance * largest):
+        kind = NoRule if largest > ROUNDING else NothingToCompare
+        raise kind(f"they would be {by_rules.tolist()[:2]} where the plain loop gives {plain.tolist()[:2]}")
+
+
+def _say_what_goes_through_torch_func(network: Network) -> None:
+    if network.traced:
+        names = ", ".join(sorted({type(m).__name__ for m in network.traced}))
+        log.info("No rule for %s: their parameters go through torch.func.", names)
+    if network.elsewhere:
+        names = ", ".join(sorted(network.elsewhere)[:3])
+        count = len(network.elsewhere)
+        log.info("%d parameter(s) used outside of layers' calls (%s): they go through torch.func.", count, names)

@@ -1,0 +1,75 @@
+"""A model taken apart for scoring: its trainable weights, and all else that they are used with."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from lightning_al.gradients.differentiators import Params
+from lightning_al.inference.calling import (
+    Forward,
+    ForwardOf,
+    call_with,
+    check_whole,
+    copy_for_model,
+    unwrapped,
+)
+from lightning_al.inference.memory import default_max_bytes
+from lightning_al.inference.precision import at_least_float32, is_half
+
+
+class ScoredModel(NamedTuple):
+    """A model prepared for scoring, its weights detached and raised to float32."""
+
+    root: ForwardOf
+    params: Params
+    fixed: dict[str, Tensor]
+
+    def in_double(self) -> "ScoredModel":
+        """The same in float64, to check by."""
+        named = [*self.root.named_parameters(), *self.root.named_buffers()]
+        values = {**dict(named), **self.params, **self.fixed}
+        double = {name: in_double(t.detach()) for name, t in values.items()}
+        return ScoredModel(self.root, {name: double.pop(name) for name in self.params}, double)
+
+    @property
+    def bytes(self) -> int:
+        """Of the weights."""
+        return sum(p.numel() * p.element_size() for p in self.params.values())
+
+    def budget(self, max_bytes: int | None) -> int:
+        """Return the byte budget, the default one if none is given."""
+        return default_max_bytes(next(iter(self.params.values())).device) if max_bytes is None else max_bytes
+
+    def call(self, weights: Params, group: Any) -> Any:
+        """Run the model on one group under other weights."""
+        group = pytree.tree_map_only(Tensor, copy_for_model, group)
+        return call_with(self.root, {**weights, **self.fixed}, group)
+
+
+def prepare(model: nn.Module, forward: Forward | None) -> ScoredModel:
+    """Check a model and take it apart into what scorers need."""
+    check_whole(model)
+    root = ForwardOf(unwrapped(model), forward)
+    if any(map(nn.parameter.is_lazy, (*root.parameters(), *root.buffers()))):
+        raise ValueError(
+            "The model has lazy layers that have seen no input yet, so that their weights have no shape. Run one batch "
+            "through it before it is scored."
+        )
+    with torch.inference_mode(False):  # float32 copies of half-precision weights must not be inference tensors
+        named, buffers = list(root.named_parameters()), list(root.named_buffers())
+        params = {name: at_least_float32(p.detach()) for name, p in named if p.requires_grad}
+        others = [*((name, p) for name, p in named if not p.requires_grad), *buffers]
+        fixed = {name: at_least_float32(t) for name, t in others} if is_half(root) else {}
+    if not params:
+        raise ValueError(
+            "The model has no trainable parameter (`requires_grad=True`), so there is no gradient to score by. "
+            "Unfreeze some, or use an acquisition that needs logits only."
+        )
+    return ScoredModel(root, params, fixed)
+
+
+def in_double(tensor: Tensor) -> Tensor:
+    """Return floating-point numbers in float64, anything else as it is."""
+    return tensor.double() if tensor.is_floating_point() else tensor

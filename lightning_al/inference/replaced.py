@@ -1,0 +1,41 @@
+"""An attribute of an object or class, such as a method, that is another for a while."""
+
+import contextlib
+from typing import Any
+
+
+def replaced(owner: Any, name: str, value: Any) -> contextlib.ExitStack:
+    """Set ``owner.name`` to ``value`` now, and take it back where the ``with`` block ends, or on ``close()``.
+
+    What the owner had of its own comes back; what it had only from its class shows again. Until it is taken back,
+    others may put their own in place of the value.
+
+    Args:
+        owner: An object, or a class.
+        name: A plain attribute or a method, no property.
+        value: What stands in its place. A method of an object gets no ``self``.
+
+    Example:
+        >>> class Model:
+        ...     def setup(self):
+        ...         return "its own"
+        >>> model = Model()
+        >>> with replaced(model, "setup", lambda: "another"):
+        ...     model.setup()
+        'another'
+        >>> model.setup(), vars(model)
+        ('its own', {})
+    """
+    has_own = name in vars(owner)
+    before = vars(owner).get(name)
+
+    def take_back() -> None:
+        if has_own:
+            setattr(owner, name, before)
+        elif name in vars(owner):
+            delattr(owner, name)
+
+    taking_back = contextlib.ExitStack()
+    taking_back.callback(take_back)
+    setattr(owner, name, value)
+    return taking_back

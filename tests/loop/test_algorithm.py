@@ -1,0 +1,104 @@
+"""Asking and telling: a campaign whose labels come from outside, in parts, and late."""
+
+import pytest
+
+from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign
+from tests.helpers.projects import SIZE, Data, Net, make_trainer
+from tests.helpers.recorder import Recorder
+
+
+def ask_loop(tmp_path, **options):
+    recorder = Recorder()
+    trainer = make_trainer(tmp_path, recorder)
+    options = {"initial": 6, "query_size": 4, "dirpath": tmp_path / "c", **options}
+    return ActiveLearningLoop(Net(), Data(), **options), trainer, recorder
+
+
+def test_ask_hands_nothing_out_twice_and_fits_only_when_labels_changed(tmp_path):
+    loop, trainer, recorder = ask_loop(tmp_path)
+    first = loop.ask(trainer)
+    second = loop.ask(trainer, k=3)
+    assert (len(first), len(second)) == (4, 3)
+    assert not set(first) & set(second)
+    assert len(recorder.weights) == 1  # nothing was told in between
+    loop.tell(first[:1], [0])
+    third = loop.ask(trainer)
+    assert len(recorder.weights) == 2
+    assert not set(third) & {*first, *second}
+    assert loop.pool.pending.tolist() == [*first[1:], *second, *third]
+    assert [r.picked for r in loop.history] == [first, second, third]
+
+
+def test_partial_late_and_repeated_tells(tmp_path):
+    loop, trainer, _ = ask_loop(tmp_path)
+    a = loop.ask(trainer)
+    b = loop.ask(trainer)
+    loop.tell(b, [0, 1, 2, 0])
+    loop.tell(a[:2], [1, 1])  # late, and only a part
+    loop.tell(a[:1], [2])  # a correction
+    loop.tell(a[2:3], [SKIP])
+    unasked = next(i for i in loop.pool.unlabelled.tolist())
+    loop.tell([unasked], [1])
+    told = Campaign.load(tmp_path / "c")
+    assert [told.labels[i] for i in a[:2]] == [2, 1]
+    assert told.pool.pending.tolist() == [a[3]]
+    assert told.pool.skipped.tolist() == [a[2]]
+    assert told.labels[unasked] == 1
+    assert set(loop.ask(trainer, k=40)).isdisjoint({*a, *b, unasked})
+
+
+def test_another_process_goes_on_where_the_ledger_is(tmp_path):
+    loop, trainer, _ = ask_loop(tmp_path)
+    first = loop.ask(trainer)
+    later, _, _ = ask_loop(tmp_path)
+    later.tell(first, [0, 1, 2, 0])
+    again, trainer, recorder = ask_loop(tmp_path)
+    assert set(again.ask(trainer)).isdisjoint(first)
+    assert again.history[-1].labelled == 10
+    assert len(recorder.weights) == 1
+
+
+def test_nothing_labelled_yet(tmp_path):
+    loop, trainer, recorder = ask_loop(tmp_path, oracle=AwaitTell())
+    initial = loop.ask(trainer)
+    assert len(initial) == 6
+    with pytest.raises(RuntimeError, match="Nothing is labelled yet"):
+        loop.ask(trainer)
+    assert recorder.weights == []
+    loop.tell(initial, [0, 1, 2, 0, 1, 2])
+    assert len(loop.ask(trainer)) == 4
+
+
+@pytest.mark.parametrize(
+    ("indices", "labels", "error", "words"),
+    [
+        ([1, 2], [0], ValueError, "2 indices and 1 labels"),
+        ([SIZE], [0], IndexError, f"between 0 and {SIZE - 1}"),
+        ([1, 1], [0, 0], ValueError, "more than once"),
+        ([1], [0.5], TypeError, r"cannot be taken. Dataset index 1: .*task="),
+        ([1], [[0, 1]], TypeError, r"cannot be taken. Dataset index 1: .*task="),
+    ],
+)
+def test_bad_tells_change_nothing(tmp_path, indices, labels, error, words):
+    loop, trainer, _ = ask_loop(tmp_path)
+    loop.ask(trainer)
+    files = sorted(p.name for p in (tmp_path / "c" / "ledger").iterdir())
+    with pytest.raises(error, match=words):
+        loop.tell(indices, labels)
+    assert sorted(p.name for p in (tmp_path / "c" / "ledger").iterdir()) == files
+
+
+def test_tell_before_there_is_a_campaign(tmp_path):
+    loop, _, _ = ask_loop(tmp_path, dirpath=None)
+    with pytest.raises(RuntimeError, match="dirpath='None'"):
+        loop.tell([1], [0])
+
+
+@pytest.mark.parametrize(
+    ("k", "error", "words"),
+    [(0, ValueError, "at least 1, got 0"), (1.5, TypeError, "an integer of at least 1 or None, got 1.5")],
+)
+def test_bad_k(tmp_path, k, error, words):
+    loop, trainer, _ = ask_loop(tmp_path)
+    with pytest.raises(error, match=f"`k` must be {words}"):
+        loop.ask(trainer, k=k)

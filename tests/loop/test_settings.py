@@ -1,0 +1,73 @@
+"""Several options that are wrong are refused at once; each by itself is in ``reliability/wrong_options.py``."""
+
+import pytest
+
+from lightning_al import ActiveLearningLoop
+from tests.helpers.projects import Data, Net
+
+
+def refused(error, *words, model=None, **options):
+    with pytest.raises(error) as caught:
+        ActiveLearningLoop(Net() if model is None else model, Data(), **{"initial": 6, "query_size": 4, **options})
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"{len(words)} things cannot be as they are:"
+    for number, (line, each) in enumerate(zip(lines, words, strict=True), 1):
+        assert line.startswith(f"  {number}. {each}"), line
+
+
+def test_three_options_at_once():
+    refused(
+        ValueError,
+        "`query_size` must be at least 1, got 0.",
+        "`rounds` must be an integer of at least 0 or None, got '3'.",
+        "`reset` must be one of 'initial', ",
+        query_size=0,
+        rounds="3",
+        reset="never",
+    )
+
+
+def test_three_of_the_wrong_type_are_a_type_error():
+    refused(
+        TypeError,
+        "`model` must be a `lightning.LightningModule`, got int.",
+        "`dirpath` must be a path or None, got 3.",
+        "`seed` must be an integer of at least 0, got 0.5.",
+        model=3,
+        dirpath=3,
+        seed=0.5,
+    )
+
+
+def test_what_is_the_datamodule_s_is_in_the_list():
+    refused(
+        ValueError,
+        "`weights` must be one of 'last', 'best', got 'mean'.",
+        "`pool` must be one of 'auto', 'predict', got 'train'.",
+        "`pool_batch_size` must be at least 1, got 0.",
+        weights="mean",
+        pool="train",
+        pool_batch_size=0,
+    )
+
+
+def test_what_cannot_go_together_is_in_the_list_and_what_is_wrong_by_itself_is_said_once():
+    refused(
+        ValueError,
+        "`query_size=9` is larger than the sub-pool it is picked from, `subpool_size=8`.",
+        "`budget=5` counts the initial labels too and does not cover the 6 of `initial`.",
+        '`reset="continue"` keeps the optimizer state',
+        query_size=9,
+        subpool_size=8,
+        budget=5,
+        reset="continue",
+        weights="best",
+    )
+    refused(
+        ValueError,
+        "`budget` must be above 0 and finite, got -1.",
+        "`subpool_size` must be at least 1, got 0.",
+        query_size=9,
+        subpool_size=0,
+        budget=-1,
+    )
