@@ -9,16 +9,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lightning_al.campaign.states import State
 from lightning_al.distributed.shard import Shard
 
 Rows = Mapping[str, Tensor]
 """What an acquisition made of samples, by name, one row each; their dataset indices are ``"index"``."""
 
-State = dict[str, Any]
-"""Tensors, numbers, strings, and lists and dicts of them: what loads with ``weights_only=True``."""
 
-
-class Scorer(Protocol):
+class RowSource(Protocol):
     """What a pass over samples needs of an acquisition: each attribute is that of ``Acquisition``."""
 
     requires: frozenset[str]
@@ -80,6 +78,6 @@ class Query:
     labelled: Tensor
     loader: Callable[[Iterable[list[int]]], DataLoader]
     to_device: Callable[[Any, torch.device], Any]
-    score: Callable[[Scorer, Tensor], Rows]
+    score: Callable[[RowSource, Tensor], Rows]
     keep: Callable[[str, Callable[[], State]], State]
     refit: Callable[[int, bool], State]

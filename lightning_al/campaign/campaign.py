@@ -12,7 +12,7 @@ from lightning_al.campaign.states import INITIAL_WEIGHTS, State, States, state_f
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.oracle.base import DATASET
-from lightning_al.storage.files import written_or_told
+from lightning_al.storage.files import write_errors_explained
 
 
 class Campaign:
@@ -34,7 +34,7 @@ class Campaign:
         self.dirpath = Path(dirpath)
         self.ranks = Ranks() if ranks is None else ranks
         self.states = States(self.dirpath, self.ranks)
-        self.events = 0
+        self._event_count = 0
         self.options: dict[str, Any] = {}
         self.pool = Pool(0)
         self.labels: dict[int, Any] = {}
@@ -154,7 +154,7 @@ class Campaign:
         if cls.exists(path):
             cls.refuse_to_start_over(path)
         ledger = path / "ledger"
-        with written_or_told(ledger, ledger / ".tmp"):
+        with write_errors_explained(ledger, ledger / ".tmp"):
             ledger.mkdir(parents=True, exist_ok=True)  # first: weights without it are another's, see `check_free`
         for name, state in (states or {}).items():
             write_state(path / name, state)
@@ -178,7 +178,7 @@ class Campaign:
         """
         event = stamped(kind, fields)
         if self.ranks.is_first:
-            append_event(self.dirpath / "ledger", self.events, event)
+            append_event(self.dirpath / "ledger", self._event_count, event)
         return event
 
     def record(self, kind: str, make: Callable[[], dict[str, Any]]) -> Event:
@@ -194,14 +194,14 @@ class Campaign:
             OSError: As the system says why.
         """
         probe = self.dirpath / "ledger" / "writable.tmp"
-        with written_or_told(probe, probe):
+        with write_errors_explained(probe, probe):
             probe.touch()
             probe.unlink()
 
     def apply(self, event: Event) -> None:
         """Take note of an event that is on disk."""
         _APPLY[event["kind"]](self, event)
-        self.events += 1
+        self._event_count += 1
 
     def _apply_started(self, event: Event) -> None:
         self.pool = Pool(event["size"])

@@ -97,7 +97,10 @@ class States:
         return self.ranks.first(lambda: self.load(name))
 
     def keep(self, name: str, make: Callable[[], State]) -> State:
-        """Return on every rank what ``make()`` gave on the first; all call it, once, also over a kill."""
+        """Return on every rank what ``make()`` gives on the first.
+
+        Every rank must call this, and all run ``make``. It is not run again after a kill if its result was saved.
+        """
         state = self.shared(name)
         if state is not None:
             return state

@@ -1,4 +1,4 @@
-"""Datamodules made of loaders: of those that the user hands over, or that the module defines."""
+"""Datamodules for projects that have none: made of loaders that are handed over, or that the module defines."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -94,7 +94,7 @@ class Pool:
         return torch.tensor(self._labelled, dtype=torch.long)
 
     def cost(self, unit: int) -> float:
-        """What the label of ``unit`` cost of the budget; 1 unless :meth:`label` was given another cost."""
+        """How much of the budget the label of ``unit`` took; 1 unless :meth:`label` was given another cost."""
         return self._costs.get(unit, 1.0)
 
     @property

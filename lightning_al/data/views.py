@@ -1,4 +1,4 @@
-"""A view of some samples of a dataset, with the labels that were told."""
+"""The labelled part of a dataset: its samples, with the labels that were told put in."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -15,7 +15,7 @@ from lightning_al.gradients.parameters import Names, ParameterRows
 from lightning_al.gradients.rules.attention import Projection, attention
 from lightning_al.gradients.rules.base import Rule
 from lightning_al.gradients.rules.linear import LinearRule
-from lightning_al.gradients.stand_ins import LooseParameter, OwnedParameter, known_rule
+from lightning_al.gradients.stand_ins import LooseParameter, OwnedParameter, known_operation
 from lightning_al.gradients.unit_by_unit import Alone, UnitByUnit
 from lightning_al.inference.calling import as_parameter
 
@@ -116,7 +116,7 @@ class LayerForwards:
     def beside_rows(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Do a function of parameters with a copy for each unit and of other tensors."""
         try:
-            return known_rule(name, func, args, kwargs)
+            return known_operation(name, func, args, kwargs)
         except NoRule:
             if name.endswith("_") and not name.endswith("__"):  # what it writes to is not only the unit's
                 raise

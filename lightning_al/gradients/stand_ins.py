@@ -117,10 +117,10 @@ def _operate(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs:
     loose = next(a for a in tensors if isinstance(a, LooseParameter))
     if any(a.ndim and not _is_loose(a) for a in tensors) and name not in ("__getitem__", "index_select"):
         return loose.functions.beside_rows(name, func, args, kwargs)
-    return known_rule(name, func, args, kwargs)
+    return known_operation(name, func, args, kwargs)
 
 
-def known_rule(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def known_operation(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Do ``func`` on parameters and, with rows in their first dimension, other tensors.
 
     Raises:

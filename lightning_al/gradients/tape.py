@@ -1,4 +1,4 @@
-"""Per-sample gradients at the price of a few forward passes.
+"""The tape: records the calls of layers in one pass, finds gradients towards their outputs, replays them.
 
 The first pass runs the batch as it is, keeps what goes into each layer, and takes gradients towards the layers'
 *outputs* only; the gradient of the batch's weights is never formed. From both, each layer's rule finds the norm of each

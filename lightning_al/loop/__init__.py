@@ -1,4 +1,4 @@
-"""One launch of a campaign: Algorithm 1 and its steps."""
+"""One launch of a campaign: the loop, its rounds, and each step of a round."""
 
 from lightning_al.loop.loop import ActiveLearningLoop
 

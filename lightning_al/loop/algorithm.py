@@ -1,4 +1,4 @@
-"""Algorithm 1: fit, evaluate, score, select, label, record."""
+"""The rounds of a campaign: fit, evaluate, score, select, label, record."""
 
 import functools
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ def run(session: Session) -> Outcome:
                 f"{campaign.dirpath}."
             )
             return Outcome("waiting", [])
-        _report(session)  # what a killed process had no time to
+        _report(session)  # rounds that a killed process did not get to report
         check_same_on_every_rank(campaign.label_digest, LABELS)
         if session.is_over and session.is_fitted:
             return Outcome("finished", [])
@@ -104,7 +104,7 @@ def _report(session: Session) -> None:
     campaign, trainer = session.campaign, session.project.trainer
     for result in campaign.rounds:
         if result.round in campaign.reported or (result.round == campaign.next_round and not session.is_over):
-            continue  # the second is not finished: its question comes
+            continue  # reported before; or not finished, with its question still to come
         rank_zero_info(str(result))
         row: dict[str, Any] = {f"al/{name}": value for name, value in result.metrics.items()}
         row |= {f"al/{stage}_seconds": value for stage, value in result.seconds.items()}

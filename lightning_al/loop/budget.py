@@ -1,4 +1,4 @@
-"""What the budget still covers, where labels have prices. What is asked for and not yet answered counts as spent."""
+"""How many labels can still be paid, what is pending counted as spent. ``settings.py`` refuses wrong budgets."""
 
 import math
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition, learns
-from lightning_al.acquisition.query import LocalRows, Query, Rows, Scorer
+from lightning_al.acquisition.query import LocalRows, Query, Rows, RowSource
 from lightning_al.campaign.events import Event
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks
@@ -157,7 +157,7 @@ def _what_to_learn_from(session: Session, candidates: Tensor, seed: int) -> Quer
     project, campaign, settings = session.project, session.campaign, session.settings
     number = campaign.next_round
 
-    def score_all(acquisition: Scorer, indices: Tensor) -> Rows:
+    def score_all(acquisition: RowSource, indices: Tensor) -> Rows:
         seed = derive_seed(settings.seed, number, "score")
         return score(project, acquisition, indices, seed=seed, gather=True)
 

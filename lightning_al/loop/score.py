@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from lightning_al.acquisition.query import LocalRows, Scorer
+from lightning_al.acquisition.query import LocalRows, RowSource
 from lightning_al.checks import kind_of, rows_not_finite
 from lightning_al.data.samplers import BlockSampler
 from lightning_al.distributed.randomness import seed_global
@@ -31,7 +31,7 @@ Check = Callable[[pl.LightningModule, Any], None]
 
 def score(
     project: Project,
-    acquisition: Scorer,
+    acquisition: RowSource,
     indices: Tensor,
     *,
     seed: int,
@@ -78,7 +78,7 @@ def score_pool(
     model: pl.LightningModule,
     datamodule: pl.LightningDataModule,
     indices: Tensor,
-    acquisitions: Sequence[Scorer],
+    acquisitions: Sequence[RowSource],
     *,
     sampler: BlockSampler,
     seed: int,
@@ -136,7 +136,7 @@ class _Collector:
         count: How many samples this rank sees.
     """
 
-    def __init__(self, acquisition: Scorer, count: int) -> None:
+    def __init__(self, acquisition: RowSource, count: int) -> None:
         self.acquisition = acquisition
         self.count = count
         self.name = type(acquisition).__name__
@@ -193,7 +193,7 @@ def _pass_of_its_own(
 
 def _put_together(
     rows: dict[str, Tensor],
-    acquisition: Scorer,
+    acquisition: RowSource,
     indices: Tensor,
     trainer: pl.Trainer,
     sampler: BlockSampler,

@@ -1,4 +1,4 @@
-"""What one launch of a campaign works with. The steps of Algorithm 1 take a session, and never the loop."""
+"""What one launch of a campaign works with. The steps of a round take a session, and never the loop."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -24,7 +24,7 @@ METHODS = ("random", "balanced")
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of a loop; see :class:`~lightning_al.ActiveLearningLoop`.
+    """The options of a loop, which cannot change; :class:`~lightning_al.ActiveLearningLoop` says what each means.
 
     Raises:
         TypeError: If something has the wrong type.
@@ -112,7 +112,7 @@ class Settings:
             )
 
     def _check_budget(self) -> None:
-        has_prices = type(self.oracle).cost is not Oracle.cost  # which are known only once the data are
+        has_prices = type(self.oracle).cost is not Oracle.cost  # which are known only once the data are set up
         if self.budget is not None and self.budget < self.initial_count and not has_prices:
             raise ValueError(
                 f"`budget={self.budget}` counts the initial labels too and does not cover the {self.initial_count} of "
@@ -127,8 +127,9 @@ class Settings:
             )
         if self.initial_by == "balanced" and not self.oracle.simulated:
             raise ValueError(
-                f'`initial_by="balanced"` reads every label of the dataset, which a {type(self.oracle).__name__} is '
-                'there to give. Use `initial_by="random"`, or name the indices in `initial`.'
+                f'`initial_by="balanced"` needs every label of the dataset in advance, and a '
+                f'{type(self.oracle).__name__} gives them only when asked. Use `initial_by="random"`, or name the '
+                "indices in `initial`."
             )
 
     def _check_reset(self) -> None:

@@ -1,4 +1,4 @@
-"""Where labels come from."""
+"""The base of all oracles, the answer ``SKIP``, and the prices of labels."""
 
 import math
 from abc import ABC, abstractmethod
@@ -46,7 +46,7 @@ class Oracle(ABC):
         """Take note of the training dataset and the task; called once they are known, before any question."""
 
     def cost(self, index: int) -> float:
-        """What the label of a sample costs of the loop's ``budget``; 1 by default. What is skipped costs nothing.
+        """How much of the loop's ``budget`` a label of this sample takes; 1 by default. A skipped one takes nothing.
 
         The same whenever it is asked.
         """

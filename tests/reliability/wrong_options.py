@@ -56,7 +56,7 @@ LOOP: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"initial_by": Entropy()}, ValueError, "needs logits of the model, which is not trained yet. Use"),
     ({"initial_by": ProbCover(encoder=nn.Identity())}, ValueError, "needs the number of classes.*`clusters=`"),
     ({"initial_by": TypiClust(encoder=nn.Identity()), "initial": [1]}, ValueError, "names already: give a count"),
-    ({"initial_by": "balanced", "oracle": AwaitTell()}, ValueError, '"balanced"` reads every label.*"random"'),
+    ({"initial_by": "balanced", "oracle": AwaitTell()}, ValueError, '"balanced"` needs every label.*"random"'),
     ({"reset": "never"}, ValueError, "'fresh' or a function of the model .*, got 'never'"),
     ({"reset": None}, ValueError, "'fresh' or a function of the model .*, got None"),
     ({"reset": "continue", "weights": "best"}, ValueError, 'Use `reset="warm"`'),

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_al.acquisition.adversarial.apart import fit_apart
 from lightning_al.acquisition.adversarial.options import AdversarialOptions
+from lightning_al.acquisition.adversarial.separate_fit import fit_separately
 from lightning_al.acquisition.adversarial.training import (
     AdversarialTraining,
     EndlessBatches,
@@ -19,7 +19,8 @@ from lightning_al.acquisition.adversarial.training import (
     targets_of,
 )
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.acquisition.query import Query, State
+from lightning_al.acquisition.query import Query
+from lightning_al.campaign.states import State
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import on_rank_zero
 from lightning_al.inference.outputs import plain_outputs
@@ -129,7 +130,7 @@ class AdversarialAcquisition(Acquisition):
             seed=derive_seed(query.seed, "vae"),
         )
         together = Together({kind: query.loader(order) for kind, order in batches.items()})
-        fit_apart(query.trainer, training, together, steps=self._options.steps, seed=query.seed)
+        fit_separately(query.trainer, training, together, steps=self._options.steps, seed=query.seed)
         state = {name: value.detach().clone() for name, value in networks.state_dict().items()}
         if not all(bool(value.isfinite().all()) for value in state.values()):
             raise ValueError(

@@ -7,7 +7,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from lightning_al.acquisition.query import Query, State
+from lightning_al.acquisition.query import Query
+from lightning_al.campaign.states import State
 
 Member = Mapping[str, Tensor] | None
 """The parameters and buffers of a member; None: the model as it is."""

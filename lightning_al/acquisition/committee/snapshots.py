@@ -8,7 +8,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lightning_al.acquisition.committee.cycles import Cycles, batches_done, batches_of_fit, scale_rates
 from lightning_al.acquisition.committee.members import Member, Members
-from lightning_al.acquisition.query import Query, State
+from lightning_al.acquisition.query import Query
+from lightning_al.campaign.states import State
 from lightning_al.inference.calling import tensors_of
 
 

@@ -1,4 +1,4 @@
-"""SpherePoints as the greedy selectors see them: how far each one is from a few of them, in one pass over the data."""
+"""Points as the greedy selectors see them: how far each one is from a few of them, in one pass over the data."""
 
 import math
 from abc import ABC, abstractmethod

@@ -220,7 +220,7 @@ def test_a_campaign_that_is_killed_after_training_does_not_train_again(tmp_path,
         campaign(tmp_path / "part", Tired(**SMALL), rounds=1)
     [file] = (tmp_path / "part").rglob(f"{cls.__name__.lower()}_*.ckpt")
     torch.load(file, weights_only=True)
-    monkeypatch.delattr("lightning_al.acquisition.adversarial.base.fit_apart")
+    monkeypatch.delattr("lightning_al.acquisition.adversarial.base.fit_separately")
     resumed = campaign(tmp_path / "part", cls(**SMALL), rounds=1, resume=True)
     assert picks(resumed.history) == picks(whole.history)
 

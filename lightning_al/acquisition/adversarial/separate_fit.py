@@ -14,14 +14,15 @@ from lightning_al.distributed.randomness import seed_global
 PRECISIONS = ("64-true", "32-true", "16-mixed", "bf16-mixed")
 
 
-def fit_apart(
+def fit_separately(
     trainer: pl.Trainer, module: pl.LightningModule, batches: Iterable[Any], *, steps: int | None, seed: int
 ) -> None:
     """Fit ``module`` for one endless epoch with a Trainer of its own, in this process alone.
 
     The Trainer works on this process's device and in the precision of the user's, shows its progress if that one does,
-    and logs and saves nothing. Where the user's weights are in half precision, these are whole and only computed with
-    so; other precisions of weights are not taken over. The random state is left as it was.
+    and logs and saves nothing. Where the user's weights are in half precision, this module keeps float32
+    weights and uses mixed precision; other precisions of weights are not taken over. The random state is left as it
+    was.
 
     Args:
         trainer: The user's.

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_al.acquisition.adversarial.apart import fit_apart
+from lightning_al.acquisition.adversarial.separate_fit import fit_separately
 from tests.helpers.projects import make_trainer
 
 
@@ -42,13 +42,13 @@ def loader():
 
 def test_goes_on_for_as_many_batches_as_it_is_told(tmp_path):
     module = Counting()
-    fit_apart(make_trainer(tmp_path), module, loader(), steps=7, seed=0)
+    fit_separately(make_trainer(tmp_path), module, loader(), steps=7, seed=0)
     assert [batch for batch, *_ in module.seen] == [[0.0, 1.0]] * 7
 
 
 def test_or_until_the_module_says_stop(tmp_path):
     module = Counting(stop_at=3)
-    fit_apart(make_trainer(tmp_path), module, loader(), steps=None, seed=0)
+    fit_separately(make_trainer(tmp_path), module, loader(), steps=None, seed=0)
     assert len(module.seen) == 3
 
 
@@ -58,13 +58,13 @@ def test_or_until_the_module_says_stop(tmp_path):
 )
 def test_precision_is_the_user_s(tmp_path, precision, computed):
     module = Counting()
-    fit_apart(make_trainer(tmp_path, precision=precision), module, loader(), steps=1, seed=0)
+    fit_separately(make_trainer(tmp_path, precision=precision), module, loader(), steps=1, seed=0)
     assert module.seen[0][1] == computed
 
 
 def test_weights_are_not_rounded_to_half_precision(tmp_path):
     module = Counting()
-    fit_apart(make_trainer(tmp_path, precision="bf16-true"), module, loader(), steps=1, seed=0)
+    fit_separately(make_trainer(tmp_path, precision="bf16-true"), module, loader(), steps=1, seed=0)
     assert module.seen[0][1] == torch.bfloat16
     assert module.layer.weight.dtype == torch.float32
 
@@ -72,7 +72,7 @@ def test_weights_are_not_rounded_to_half_precision(tmp_path):
 @pytest.mark.parametrize("shown", [True, False])
 def test_progress_is_shown_where_the_user_s_is(tmp_path, shown):
     module = Counting()
-    fit_apart(make_trainer(tmp_path, enable_progress_bar=shown), module, loader(), steps=1, seed=0)
+    fit_separately(make_trainer(tmp_path, enable_progress_bar=shown), module, loader(), steps=1, seed=0)
     assert (module.seen[0][3].progress_bar_callback is not None) == shown
 
 
@@ -81,7 +81,7 @@ def test_nothing_is_left_behind(tmp_path):
     module = Counting()
     torch.manual_seed(3), np.random.seed(3), random.seed(3)
     before = (torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate())
-    fit_apart(user, module, loader(), steps=2, seed=0)
+    fit_separately(user, module, loader(), steps=2, seed=0)
     assert (torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()) == before
     assert list(tmp_path.iterdir()) == []
     assert user.global_step == 0
@@ -97,7 +97,7 @@ def test_warnings_that_were_shown_are_not_shown_again(tmp_path):
         warnings.simplefilter("default")
         for _ in range(2):
             warnings.warn("shown once", stacklevel=1)
-            fit_apart(make_trainer(tmp_path), Counting(), loader(), steps=1, seed=0)
+            fit_separately(make_trainer(tmp_path), Counting(), loader(), steps=1, seed=0)
     assert [str(w.message) for w in seen].count("shown once") == 1
 
 
@@ -108,5 +108,5 @@ def test_the_environment_of_several_processes_is_not_its_own(tmp_path, monkeypat
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     module = Counting()
-    fit_apart(user, module, loader(), steps=1, seed=0)
+    fit_separately(user, module, loader(), steps=1, seed=0)
     assert module.seen[0][3].world_size == 1
