@@ -12,7 +12,7 @@ from lightning_al.campaign.states import INITIAL_WEIGHTS, State, States, state_f
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.oracle.base import DATASET
-from lightning_al.storage.files import written_or_told
+from lightning_al.storage.files import write_errors_explained
 
 
 class Campaign:
@@ -154,7 +154,7 @@ class Campaign:
         if cls.exists(path):
             cls.refuse_to_start_over(path)
         ledger = path / "ledger"
-        with written_or_told(ledger, ledger / ".tmp"):
+        with write_errors_explained(ledger, ledger / ".tmp"):
             ledger.mkdir(parents=True, exist_ok=True)  # first: weights without it are another's, see `check_free`
         for name, state in (states or {}).items():
             write_state(path / name, state)
@@ -194,7 +194,7 @@ class Campaign:
             OSError: As the system says why.
         """
         probe = self.dirpath / "ledger" / "writable.tmp"
-        with written_or_told(probe, probe):
+        with write_errors_explained(probe, probe):
             probe.touch()
             probe.unlink()
 

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from lightning_al import _compat
 from lightning_al.distributed.randomness import seed_global
-from lightning_al.storage.files import publish, written_or_told
+from lightning_al.storage.files import publish, write_errors_explained
 from lightning_al.storage.weights import load_momentum
 
 MARK = "lightning_al_round"
@@ -107,7 +107,7 @@ def _goes_on_exactly(trainer: pl.Trainer) -> bool:
 
 def _save(trainer: pl.Trainer, path: Path) -> None:
     beside = path.with_name(path.name + ".tmp")
-    with written_or_told(path, beside):
+    with write_errors_explained(path, beside):
         if trainer.is_global_zero:
             beside.parent.mkdir(parents=True, exist_ok=True)
         trainer.save_checkpoint(beside, weights_only=False)

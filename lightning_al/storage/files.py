@@ -11,7 +11,7 @@ from typing import Any
 def atomic_write(path: Path) -> Iterator[Any]:
     """Open a file for binary writing that appears under its name whole or not at all, and survives a power cut.
 
-    Written beside, fsync, rename, fsync of the folder.
+    It is written beside under another name, synced to the disk, and renamed; then its folder is synced.
 
     Example:
         >>> import tempfile
@@ -22,7 +22,7 @@ def atomic_write(path: Path) -> Iterator[Any]:
         b'all'
     """
     beside = path.with_name(path.name + ".tmp")
-    with written_or_told(path, beside):
+    with write_errors_explained(path, beside):
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
             yield file
@@ -32,8 +32,8 @@ def atomic_write(path: Path) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def written_or_told(path: Path, beside: Path) -> Iterator[None]:
-    """Inside, ``path`` is written by way of ``beside``; where that fails nothing is left, and what to do is said.
+def write_errors_explained(path: Path, beside: Path) -> Iterator[None]:
+    """Let an error in writing ``path`` by way of ``beside`` say what to do, and leave nothing beside.
 
     Raises:
         OSError: Of the kind and number that the system gave, as for a full disk or a read-only folder.
