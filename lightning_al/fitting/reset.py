@@ -1,4 +1,4 @@
-"""New random initial weights for a model, through its layers' own ``reset_parameters``."""
+"""What a round starts from, and new random weights through the layers' ``reset_parameters``."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -10,15 +10,16 @@ from torch import nn
 from lightning_al.storage.weights import in_pieces, load_weights, whole_copy
 
 RESETS = ("initial", "warm", "continue", "fresh")
+"""Names of what a round starts from."""
 
 Reset = Literal["initial", "warm", "continue", "fresh"] | Callable[[pl.LightningModule], None]
 
 
 def _redraw_of(module: nn.Module) -> Callable[[], None] | None:
     for name in ("reset_parameters", "_reset_parameters"):  # attention and transformers have the second
-        found = getattr(module, name, None)
-        if callable(found):
-            return found
+        redraw = getattr(module, name, None)
+        if callable(redraw):
+            return redraw
     return None
 
 

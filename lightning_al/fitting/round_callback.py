@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from lightning_al import _compat
 from lightning_al.distributed.randomness import seed_global
-from lightning_al.storage.files import write_errors_explained, publish
+from lightning_al.storage.files import publish, write_errors_explained
 from lightning_al.storage.weights import load_momentum
 
 MARK = "lightning_al_round"

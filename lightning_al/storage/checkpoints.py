@@ -1,4 +1,4 @@
-"""Reading the weights in a checkpoint that may hold objects of any kind, none of which is made."""
+"""The weights in a checkpoint, read without making any of the other objects that it may hold."""
 
 import pickle
 import zipfile
@@ -35,6 +35,8 @@ class _Foreign:
 
 
 class _TensorsOnly(pickle.Unpickler):
+    """Makes tensors, and a :class:`_Foreign` of everything else."""
+
     def find_class(self, module: str, name: str) -> Any:
         rebuilds = (module, name) == ("torch._tensor", "_rebuild_from_type_v2") or (
             module == "torch._utils" and name.startswith("_rebuild_")
@@ -49,16 +51,16 @@ class _TensorsOnly(pickle.Unpickler):
 def weights_of(checkpoint: str | Path) -> dict[str, Any]:
     """Return the ``state_dict`` in a checkpoint of Lightning's, on the CPU.
 
-    Hyperparameters in it may be anything that the user's module took; they are passed over, and no code of theirs runs.
+    Hyperparameters in it may be anything that the user's module took; they are skipped, and no code of theirs runs.
 
     Raises:
         ValueError: If it is no file that ``torch.save`` wrote, or holds no ``state_dict``.
     """
     if not zipfile.is_zipfile(checkpoint):
         raise ValueError(f"{checkpoint} is no checkpoint, or is damaged.")
-    reads = SimpleNamespace(Unpickler=_TensorsOnly, __name__=__name__)
-    found = torch.load(checkpoint, map_location="cpu", weights_only=False, pickle_module=reads)
-    weights = found.get("state_dict") if isinstance(found, dict) else None
+    tensors_only = SimpleNamespace(Unpickler=_TensorsOnly, __name__=__name__)
+    content = torch.load(checkpoint, map_location="cpu", weights_only=False, pickle_module=tensors_only)
+    weights = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(weights, dict):
-        raise ValueError(f"{checkpoint} holds no weights.")
+        raise ValueError(f"{checkpoint} holds no weights: no `state_dict`, as Lightning's checkpoints have it.")
     return weights

@@ -1,4 +1,4 @@
-"""Rows of many samples: in memory, or past a size in a file that is mapped into memory."""
+"""Rows of many samples, in memory or, past a size, in a file that is mapped into memory."""
 
 import math
 import tempfile
@@ -10,7 +10,7 @@ from torch import Tensor
 LIMIT = 2**30
 """Bytes up to which rows are kept in memory."""
 
-_BLOCK = 2**24  # bytes at a time
+_BLOCK_BYTES = 2**24
 
 
 def empty_rows(shape: Sequence[int], dtype: torch.dtype, limit: int | None = None) -> Tensor:
@@ -33,12 +33,12 @@ def empty_rows(shape: Sequence[int], dtype: torch.dtype, limit: int | None = Non
 
 
 def rows_at_a_time(shape: Sequence[int], dtype: torch.dtype) -> int:
-    """How many rows of a tensor like this make a block of a few MiB, at least 1."""
-    return max(1, _BLOCK // max(math.prod(shape[1:]) * dtype.itemsize, 1))
+    """Return how many rows of a tensor like this make a block of a few MiB, at least 1."""
+    return max(1, _BLOCK_BYTES // max(math.prod(shape[1:]) * dtype.itemsize, 1))
 
 
 def take_rows(table: Tensor, positions: Tensor) -> Tensor:
-    """``table[positions]``, in a file if it is large."""
+    """Return ``table[positions]``, in a file if it is large."""
     taken = RowStore(len(positions))
     for some in positions.split(rows_at_a_time(table.shape, table.dtype)):
         taken.add(table[some])
@@ -50,7 +50,7 @@ class RowStore:
 
     Args:
         count: How many rows will come.
-        limit: See :func:`empty_rows`.
+        limit: Bytes up to which they are kept in memory; default :data:`LIMIT`.
 
     Example:
         >>> store = RowStore(3)
@@ -77,6 +77,11 @@ class RowStore:
         self.filled = end
 
     def rows(self) -> Tensor:
-        """Return what came."""
-        assert self._rows is not None
+        """Return the rows that came.
+
+        Raises:
+            RuntimeError: If none came, so that nobody knows what a row is.
+        """
+        if self._rows is None:
+            raise RuntimeError(f"None of {self.count} rows came. Call `add` before `rows`, if only with no row in it.")
         return self._rows[: self.filled]

@@ -28,12 +28,12 @@ def in_pieces(model: nn.Module) -> bool:
 
 
 def whole(state: Any) -> dict[str, Any]:
-    """Return a state with its tensors put together. Every process must call it."""
+    """Return a state with each tensor put together from the pieces of all processes, which must all call this."""
     return _mapped(DTensor, lambda t: t.detach().full_tensor(), state)
 
 
 def whole_copy(state: Any) -> dict[str, Any]:
-    """Return a copy of :func:`whole`, tensors on the CPU."""
+    """Return a copy of a state with its tensors whole and on the CPU. Every process must call it."""
     return _mapped(Tensor, lambda t: t.detach().to("cpu", copy=True), _with_own_extra(whole(state)))
 
 
@@ -61,16 +61,19 @@ def check_plain(state: dict[str, Any]) -> None:
 def load_weights(model: nn.Module, state: dict[str, Any]) -> None:
     """Give the model weights and buffers that are whole; each process takes its pieces."""
     if in_pieces(model):
-        own = model.state_dict()
-        pieces = {name: _as_pieces(value, own.get(name)) for name, value in state.items()}
+        present = model.state_dict()
+        pieces = {name: _as_pieces(value, present.get(name)) for name, value in state.items()}
         state = _with_versions(pieces, state)
     model.load_state_dict(_with_own_extra(state))
 
 
 def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
-    """Give the model the weights of a checkpoint, a file or a folder with pieces.
+    """Give the model the weights of a checkpoint.
 
-    ``trusted``: a folder may be read, which can run code; a file cannot.
+    Args:
+        model: Gets the weights.
+        path: A file, or a folder with the pieces of each process.
+        trusted: Whether a folder may be read, which can run code in it. Reading a file cannot.
     """
     if trusted and path.is_dir():
         state = {"state_dict": model.state_dict()}
@@ -81,7 +84,7 @@ def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
 
 
 def load_momentum(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Give the optimizer what another one gathered step by step, whole; learning rates and the like stay its own."""
+    """Give the optimizer what another gathered step by step; its learning rate and other options stay its own."""
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
     for parameter, gathered in optimizer.state.items():
         for name, value in gathered.items():
@@ -99,16 +102,17 @@ def _with_own_extra(state: dict[str, Any]) -> dict[str, Any]:
     return _with_versions({**state, **extra}, state)
 
 
-def _with_versions(made: dict[str, Any], state: Any) -> dict[str, Any]:
-    """Keep the versions of the modules, without which some take their weights for those of an old release."""
+def _with_versions(changed: dict[str, Any], state: Any) -> dict[str, Any]:
+    """Give a changed state the versions of modules, without which some take it for that of an old release."""
     if not hasattr(state, "_metadata"):
-        return made
-    versioned = OrderedDict(made)
+        return changed
+    versioned = OrderedDict(changed)
     versioned._metadata = copy.deepcopy(state._metadata)  # type: ignore[attr-defined]
     return versioned
 
 
 def _as_pieces(value: Any, like: Any) -> Any:
+    """Return this process's piece of a whole tensor, cut as ``like`` is; other values as they are."""
     if not isinstance(like, DTensor) or not isinstance(value, Tensor):
         return value
     mesh = like.device_mesh

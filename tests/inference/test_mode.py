@@ -1,5 +1,6 @@
+"""The state in which models are scored, and that nothing of it is left behind, also after an error."""
+
 import copy
-from collections import deque
 
 import pytest
 import torch
@@ -9,42 +10,11 @@ from lightning_al import functional as F_al
 from lightning_al.gradients.perturbed_losses import PerturbedWeights
 from lightning_al.gradients.recorded_calls import RecordedCall
 from lightning_al.gradients.tape import Tape
-from lightning_al.inference.calling import Around, call_with
 from lightning_al.inference.mode import scoring_mode
-from lightning_al.inference.outputs import batch_size_of, plain_outputs
 from tests.helpers import reference
-from tests.helpers.exact import messages
-from tests.helpers.models import NAMES, B, C, case, randn, take
+from tests.helpers.models import B, case, take
+from tests.helpers.scores import SCORES
 from tests.helpers.ways import WAYS, only
-
-SCORES = {
-    "saal": F_al.saal,
-    "saal, groups": lambda m, x, **o: F_al.saal(m, x, perturbation="asam", group_size=2, **o),
-    "entropy": F_al.gradient_norm,
-    "expected_norm": lambda m, x, **o: F_al.gradient_norm(m, x, loss="expected_norm", **o),
-    "outputs": lambda m, x, forward=None, max_bytes=None: plain_outputs(m, x, forward),
-}
-
-
-# ------------------------------------------------------------------------------------------------------- plain_outputs
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_plain_outputs(name):
-    net, x, forward, _ = case(name)
-    net.train()
-    got = plain_outputs(net, x, forward)
-    assert not got.requires_grad
-    want = reference.outputs(reference.evaluated(net), take(x, slice(None)), forward).detach()
-    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
-
-
-def test_plain_outputs_of_a_model_without_weights():
-    x = randn(3, 2)
-    assert torch.equal(plain_outputs(nn.Identity(), x), x)
-
-
-# ------------------------------------------------------------------------------------------------- nothing left behind
 
 
 def lived_in(name):
@@ -92,51 +62,6 @@ def test_nothing_is_left_behind(name, score, context, way, monkeypatch):
         torch.testing.assert_close(take(given, slice(None)), kept, rtol=0, atol=0)
     assert torch.equal(got, want)
     assert "parameter hook" not in seen
-
-
-class Collecting(nn.Module):
-    """Caches and collects in attributes, as rotary embeddings and models that show their attention do."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.head = nn.Linear(4, 4), nn.Linear(4, C)
-        self.cache, self.last, self.shown, self.named, self.calls = None, None, [], {"by": "name"}, 0
-        self.few, self.names = deque(maxlen=2), {"a"}
-
-    def forward(self, x):
-        h = self.first(x)
-        if self.cache is None:
-            self.cache = torch.linspace(0, 1, 4, dtype=h.dtype).cos()
-        self.last = [h]
-        self.new = 1
-        self.shown.append(h)
-        self.few.append(h)
-        self.names.add(len(x))
-        self.named["h"] = h
-        self.calls += 1
-        return self.head((h * self.cache).tanh())
-
-
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("score", SCORES)
-def test_what_models_remember_is_left_as_it_was(score, way, monkeypatch):
-    mode = only(way, monkeypatch)
-    net = Collecting()  # in float32, where a cache of the comparison in float64 would not do
-    collected = net.shown, net.named, net.few, net.names
-    want = [[], {"by": "name"}, deque(), {"a"}]
-    for _ in range(2):
-        SCORES[score](net, torch.randn(B, 4), max_bytes=mode)
-        assert list(collected) == want
-        assert (net.cache, net.last, net.calls) == (None, None, 0)
-        assert not hasattr(net, "new")
-        assert all(now is then for now, then in zip((net.shown, net.named, net.few, net.names), collected, strict=True))
-
-
-def test_a_cache_of_the_comparison_in_float64_is_not_used_in_float32():
-    net = Collecting()
-    with messages() as engine:
-        F_al.saal(net, torch.randn(B, 4))
-    assert not engine.fell_back
 
 
 class NoLuck(Exception):
@@ -238,16 +163,6 @@ def test_the_model_still_trains_afterwards():
         assert torch.equal(a.grad, b.grad)
 
 
-def test_buffers_written_in_eval_mode_are_put_back():
-    net, x, *_ = case("counting")
-    calls, last = net.calls, net.last
-    for score in SCORES.values():
-        score(net, x)
-    assert net.calls is calls
-    assert net.last is last
-    assert float(calls) == float(last) == 0
-
-
 def test_scoring_mode_gives_and_takes_back():
     net, *_ = lived_in("batch norm")
     flags = [m.training for m in net.modules()]
@@ -260,82 +175,3 @@ def test_scoring_mode_gives_and_takes_back():
         assert torch.is_inference_mode_enabled()
         assert torch.is_autocast_enabled("cpu")
     assert [m.training for m in net.modules()] == flags
-
-
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="no torch.distributed")
-def test_a_ddp_wrapper_is_taken_off():
-    net, x, *_ = case("layer norm")
-    want = {k: s(net, x) for k, s in SCORES.items()}
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    try:
-        wrapped = nn.parallel.DistributedDataParallel(net)
-        for name, score in SCORES.items():
-            assert torch.equal(score(wrapped, x), want[name])
-            assert torch.equal(score(wrapped, x, forward=lambda m, v: m[3](m[:3](v))), want[name])
-    finally:
-        torch.distributed.destroy_process_group()
-
-
-class Remembering(nn.Module):
-    """Keeps tensors as plain attributes, one of them new."""
-
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(4, C)
-        self.last = torch.zeros(1)
-
-    def forward(self, x):
-        self.last = self.head(x)
-        self.new = self.last.exp()
-        return self.last
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_tensors_that_a_model_keeps_are_put_back(way, monkeypatch):
-    net = Remembering()
-    last = net.last
-    F_al.saal(net, torch.randn(B, 4), max_bytes=only(way, monkeypatch))
-    assert net.last is last
-    assert not hasattr(net, "new")
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_layer_with_two_names_keeps_its_weights(way, monkeypatch):
-    layer = nn.Linear(4, 4)
-    net, weight = nn.Sequential(layer, nn.Tanh(), layer), layer.weight
-    got = F_al.saal(net.double(), randn(B, 4), max_bytes=only(way, monkeypatch))
-    torch.testing.assert_close(got, reference.saal(net, randn(B, 4)), rtol=1e-9, atol=1e-9)
-    assert layer.weight is weight
-
-
-def test_call_with():
-    layer, other = nn.Linear(2, 2), nn.Linear(2, 2)
-    other.weight = layer.weight
-    net = nn.Sequential(layer, other, layer)
-    weight, bias = layer.weight, layer.bias
-    got = call_with(net, {"0.weight": torch.eye(2), "0.bias": torch.ones(2)}, torch.zeros(1, 2))
-    torch.testing.assert_close(got, (1 + other.bias + 1)[None])
-    assert layer.weight is other.weight is weight
-    assert layer.bias is bias
-    assert torch.equal(call_with(Around(layer), {"model.bias": torch.ones(2)}, lambda: layer.bias), torch.ones(2))
-
-
-def test_batch_size_of():
-    assert batch_size_of({"a": torch.zeros(4, 2), "b": [torch.zeros(4), None, "text", 3]}) == 4
-    assert batch_size_of(torch.zeros(0, 2)) == 0
-
-
-@pytest.mark.parametrize(
-    ("inputs", "seen"),
-    [
-        ({"a": torch.zeros(4, 2), "b": torch.zeros(3)}, r"\[3, 4\]"),
-        ([torch.zeros(4), torch.tensor(1.0)], r"\[-1, 4\] \(-1: a scalar\)"),
-        (torch.tensor(1.0), r"\[-1\]"),
-        ({"a": 1, "b": None}, "no tensor"),
-    ],
-)
-def test_refuses_inputs_without_a_common_batch(inputs, seen):
-    with pytest.raises(ValueError, match=f"same first dimension, the batch; seen: {seen}"):
-        batch_size_of(inputs)
-    with pytest.raises(ValueError, match=seen):
-        F_al.saal(nn.Linear(2, 2), inputs)

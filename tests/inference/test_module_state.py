@@ -1,0 +1,154 @@
+"""Attributes, buffers and tensors of a model that are as they were after it was scored."""
+
+from collections import deque
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_al import functional as F_al
+from lightning_al.inference.module_state import flags_kept, flags_of, gradients_kept, set_flags, weights_kept
+from tests.helpers.exact import messages
+from tests.helpers.models import B, C, case
+from tests.helpers.scores import SCORES
+from tests.helpers.ways import WAYS, only
+
+
+class Collecting(nn.Module):
+    """Caches and collects in attributes, as rotary embeddings and models that show their attention do."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = nn.Linear(4, 4), nn.Linear(4, C)
+        self.cache, self.last, self.shown, self.named, self.calls = None, None, [], {"by": "name"}, 0
+        self.few, self.names = deque(maxlen=2), {"a"}
+
+    def forward(self, x):
+        h = self.first(x)
+        if self.cache is None:
+            self.cache = torch.linspace(0, 1, 4, dtype=h.dtype).cos()
+        self.last = [h]
+        self.new = 1
+        self.shown.append(h)
+        self.few.append(h)
+        self.names.add(len(x))
+        self.named["h"] = h
+        self.calls += 1
+        return self.head((h * self.cache).tanh())
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("score", SCORES)
+def test_what_models_remember_is_left_as_it_was(score, way, monkeypatch):
+    mode = only(way, monkeypatch)
+    net = Collecting()  # in float32, where a cache of the comparison in float64 would not do
+    collected = net.shown, net.named, net.few, net.names
+    want = [[], {"by": "name"}, deque(), {"a"}]
+    for _ in range(2):
+        SCORES[score](net, torch.randn(B, 4), max_bytes=mode)
+        assert list(collected) == want
+        assert (net.cache, net.last, net.calls) == (None, None, 0)
+        assert not hasattr(net, "new")
+        assert all(now is then for now, then in zip((net.shown, net.named, net.few, net.names), collected, strict=True))
+
+
+def test_a_cache_of_the_comparison_in_float64_is_not_used_in_float32():
+    net = Collecting()
+    with messages() as engine:
+        F_al.saal(net, torch.randn(B, 4))
+    assert not engine.fell_back
+
+
+class Remembering(nn.Module):
+    """Keeps tensors as plain attributes, one of them new."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, C)
+        self.last = torch.zeros(1)
+
+    def forward(self, x):
+        self.last = self.head(x)
+        self.new = self.last.exp()
+        return self.last
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_tensors_that_a_model_keeps_are_put_back(way, monkeypatch):
+    net = Remembering()
+    last = net.last
+    F_al.saal(net, torch.randn(B, 4), max_bytes=only(way, monkeypatch))
+    assert net.last is last
+    assert not hasattr(net, "new")
+
+
+def test_buffers_written_in_eval_mode_are_put_back():
+    net, x, *_ = case("counting")
+    calls, last = net.calls, net.last
+    for score in SCORES.values():
+        score(net, x)
+    assert net.calls is calls
+    assert net.last is last
+    assert float(calls) == float(last) == 0
+
+
+class NoLuck(Exception):
+    pass
+
+
+def layers():
+    return nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+
+
+def test_flags_come_back_to_the_very_same_layers():
+    net = layers()
+    net[0].weight.requires_grad_(False)
+    net[1].eval()
+    before = flags_of(net)
+    with pytest.raises(NoLuck), flags_kept(net):
+        net.requires_grad_(True).eval()
+        raise NoLuck
+    assert flags_of(net) == before
+
+
+def test_flags_come_back_by_name_to_layers_made_anew():
+    net = layers()
+    net[0].weight.requires_grad_(False)
+    net[1].eval()
+    before = flags_of(net)
+    for i, layer in enumerate(layers()):
+        net[i] = layer
+    net.append(nn.Linear(1, 1).eval())
+    set_flags(net, before)
+    assert not net[0].weight.requires_grad
+    assert net[0].bias.requires_grad
+    assert [layer.training for layer in net] == [True, False, True, False]
+
+
+def test_gradients_come_back():
+    net = nn.Linear(2, 2)
+    gradient = net.weight.grad = torch.ones(2, 2)
+    with gradients_kept(net):
+        net.weight.grad, net.bias.grad = None, torch.ones(2)
+    assert net.weight.grad is gradient
+    assert net.bias.grad is None
+
+
+def test_weights_and_buffers_come_back_also_those_that_no_state_holds():
+    net = layers()
+    net.register_buffer("seen", torch.zeros(1), persistent=False)
+    before = [t.detach().clone() for t in (*net.parameters(), *net.buffers())]
+    with weights_kept(net):
+        net(torch.randn(4, 3))
+        with torch.no_grad():
+            net[0].weight.fill_(7)
+        net.seen += 1
+    assert all(torch.equal(a, b) for a, b in zip((*net.parameters(), *net.buffers()), before, strict=True))
+
+
+def test_weights_come_back_to_layers_made_anew():
+    net = layers()
+    before = net[0].weight.detach().clone()
+    with weights_kept(net):
+        net[0] = nn.Linear(3, 3)
+    assert torch.equal(net[0].weight, before)
