@@ -13,11 +13,11 @@ from lightning_al.loop import query
 from lightning_al.loop import score as score_module
 from lightning_al.loop.score import score, score_pool
 from lightning_al.storage import rows as storage
-from tests.campaigns.test_processes import Frozen, fork
 from tests.helpers import reference
 from tests.helpers.bound import seeded
 from tests.helpers.marks import slow
 from tests.helpers.models import Notes
+from tests.helpers.processes import Frozen, fork
 from tests.helpers.projects import SIZE, Data, Net, make_data, make_trainer, picks
 
 FEATURED = [CoreSet, ProbCover, TypiClust, BADGE]
