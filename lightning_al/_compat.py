@@ -68,7 +68,7 @@ def configure_model(trainer: pl.Trainer) -> None:
 def first_samples(trainer: pl.Trainer, count: int = 2) -> Any:
     """Return the first samples of the data that a fit is about to train on, as a batch; None for several loaders.
 
-    Where they can be had from the data set, no sampler draws and no worker starts for it.
+    Where they can be had from the dataset, no sampler draws and no worker starts for it.
     """
     loader = trainer.fit_loop._data_source.dataloader()
     if isinstance(loader, (list, tuple, dict)):

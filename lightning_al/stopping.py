@@ -45,8 +45,8 @@ class StopRule(ABC):
                     f"only {logged}."
                 )
         sign = 1 if self.mode == "max" else -1
-        found = [sign * result.metrics[self.monitor] for result in history]
-        return [-math.inf if math.isnan(value) else value for value in found]
+        values = [sign * result.metrics[self.monitor] for result in history]
+        return [-math.inf if math.isnan(value) else value for value in values]
 
 
 class MetricReached(StopRule):
@@ -73,9 +73,9 @@ class MetricReached(StopRule):
         self.value = value
 
     def __call__(self, history: Sequence[RoundResult]) -> bool:
-        """See :class:`StopRule`."""
-        wanted = self.value if self.mode == "max" else -self.value
-        return any(value >= wanted for value in self.values(history))
+        """Whether the metric was as good as ``value`` in some round."""
+        good_enough = self.value if self.mode == "max" else -self.value
+        return any(value >= good_enough for value in self.values(history))
 
 
 class MetricPlateau(StopRule):
@@ -108,7 +108,7 @@ class MetricPlateau(StopRule):
         self.min_delta = min_delta
 
     def __call__(self, history: Sequence[RoundResult]) -> bool:
-        """See :class:`StopRule`."""
+        """Whether the last ``patience`` rounds were no better than the best before them."""
         best, since = -math.inf, 0
         for value in self.values(history):
             better = value > best + self.min_delta

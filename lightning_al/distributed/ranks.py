@@ -45,16 +45,16 @@ def on_rank_zero(strategy: Strategy, function: Callable[[], T]) -> T:
     """
     result: Any = None
     error: Exception | None = None
-    told: tuple[bool, Any] = (False, None)
+    outcome: tuple[bool, Any] = (False, None)
     with infinite_barrier():
         if strategy.is_global_zero:
             try:
                 result = function()
-                told = (True, result)
+                outcome = (True, result)
             except Exception as e:
                 error = e
-                told = (False, "".join(traceback.format_exception_only(e)).strip())
-    ok, value = strategy.broadcast(told, 0)
+                outcome = (False, "".join(traceback.format_exception_only(e)).strip())
+    ok, value = strategy.broadcast(outcome, 0)
     if error is not None:
         raise error
     if not ok:

@@ -73,16 +73,16 @@ class Shard:
         """
         ordered = _Values(values) if isinstance(values, Tensor) else values
         mine = [-math.inf, -math.inf, float(self.total)]
-        if (found := ordered.top()) is not None:
-            index, top = found
+        if (first := ordered.top()) is not None:
+            index, top = first
             bound = top - slack(index, top) if slack is not None and top > -math.inf else top
             mine = [top, bound, self._first(ordered, bound)]
-        told = self._all_gather(mine)
-        top, bound, _ = max(told)
-        if any(own != bound and largest >= bound for largest, own, _ in told):
+        of_ranks = self._all_gather(mine)
+        top, bound, _ = max(of_ranks)
+        if any(its_bound != bound and largest >= bound for largest, its_bound, _ in of_ranks):
             # What ties with its own process's largest need not tie with the largest of all: look again from there.
-            told = [[top, bound, position] for [position] in self._all_gather([self._first(ordered, bound)])]
-        return top, min(int(position) for _, own, position in told if own == bound)
+            of_ranks = [[top, bound, position] for [position] in self._all_gather([self._first(ordered, bound)])]
+        return top, min(int(position) for _, its_bound, position in of_ranks if its_bound == bound)
 
     def _first(self, ordered: "Ordered", bound: float) -> float:
         index = ordered.first(bound)
@@ -155,8 +155,8 @@ def check_finite(x: Tensor, name: str, shard: Shard) -> float:
             wrong = rows_not_finite(part)
             count += len(wrong)
             bad += (wrong[: 10 - len(bad)] + shard.block.start + start).tolist()
-    told = shard.gather((largest, count, bad))
-    if count := sum(n for _, n, _ in told):
-        positions = [position for *_, some in told for position in some][:10]
+    of_ranks = shard.gather((largest, count, bad))
+    if count := sum(n for _, n, _ in of_ranks):
+        positions = [position for *_, some in of_ranks for position in some][:10]
         raise ValueError(f"`{name}` has NaN or infinite values at positions {positions} ({count} in all).")
-    return max((size for size, *_ in told), default=0.0)
+    return max((size for size, *_ in of_ranks), default=0.0)

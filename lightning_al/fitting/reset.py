@@ -16,9 +16,9 @@ Reset = Literal["initial", "warm", "continue", "fresh"] | Callable[[pl.Lightning
 
 def _redraw_of(module: nn.Module) -> Callable[[], None] | None:
     for name in ("reset_parameters", "_reset_parameters"):  # attention and transformers have the second
-        found = getattr(module, name, None)
-        if callable(found):
-            return found
+        redraw = getattr(module, name, None)
+        if callable(redraw):
+            return redraw
     return None
 
 

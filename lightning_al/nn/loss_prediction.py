@@ -67,8 +67,8 @@ class LossPrediction(nn.Module):
         if feature.ndim <= 2:
             return feature
         if padding is not None and feature.shape[:-1] == padding.shape and _key(name) in self.sequences:
-            kept = (~padding).sum(1, keepdim=True).clamp(min=1)
-            return feature.masked_fill(padding.unsqueeze(2), 0.0).sum(1) / kept
+            tokens = (~padding).sum(1, keepdim=True).clamp(min=1)
+            return feature.masked_fill(padding.unsqueeze(2), 0.0).sum(1) / tokens
         return feature.flatten(2).mean(2) if _key(name) in self.maps else feature.flatten(1, -2).mean(1)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:

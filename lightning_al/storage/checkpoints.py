@@ -57,8 +57,8 @@ def weights_of(checkpoint: str | Path) -> dict[str, Any]:
     if not zipfile.is_zipfile(checkpoint):
         raise ValueError(f"{checkpoint} is no checkpoint, or is damaged.")
     reads = SimpleNamespace(Unpickler=_TensorsOnly, __name__=__name__)
-    found = torch.load(checkpoint, map_location="cpu", weights_only=False, pickle_module=reads)
-    weights = found.get("state_dict") if isinstance(found, dict) else None
+    content = torch.load(checkpoint, map_location="cpu", weights_only=False, pickle_module=reads)
+    weights = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(weights, dict):
         raise ValueError(f"{checkpoint} holds no weights.")
     return weights

@@ -61,8 +61,8 @@ def check_plain(state: dict[str, Any]) -> None:
 def load_weights(model: nn.Module, state: dict[str, Any]) -> None:
     """Give the model weights and buffers that are whole; each process takes its pieces."""
     if in_pieces(model):
-        own = model.state_dict()
-        pieces = {name: _as_pieces(value, own.get(name)) for name, value in state.items()}
+        present = model.state_dict()
+        pieces = {name: _as_pieces(value, present.get(name)) for name, value in state.items()}
         state = _with_versions(pieces, state)
     model.load_state_dict(_with_own_extra(state))
 

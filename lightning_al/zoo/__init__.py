@@ -1,4 +1,4 @@
-"""Models and data sets that the recipes name. torchvision and scikit-learn are imported only where they are used."""
+"""Models and datasets that the recipes name. torchvision and scikit-learn are imported only where they are used."""
 
 from lightning_al.zoo.cifar10 import CIFAR10DataModule
 from lightning_al.zoo.classifier import Classifier

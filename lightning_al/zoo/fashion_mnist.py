@@ -88,8 +88,8 @@ class FashionMNISTDataModule(ImageDataModule):
 
     def _find(self) -> list[Path] | None:
         for place in self._places:
-            found = [p for name in FILES for p in (place / name, place / f"{name}.gz") if p.is_file()]
-            by_name = {p.name.removesuffix(".gz"): p for p in found}
+            files = [p for name in FILES for p in (place / name, place / f"{name}.gz") if p.is_file()]
+            by_name = {p.name.removesuffix(".gz"): p for p in files}
             if len(by_name) == len(FILES):
                 return [by_name[name] for name in FILES]
         return None

@@ -1,4 +1,4 @@
-"""Image data sets that live in memory as one uint8 tensor, and the datamodule that the zoo's own ones share."""
+"""Image datasets that live in memory as one uint8 tensor, and the datamodule that the zoo's own ones share."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -118,7 +118,7 @@ class Splits(NamedTuple):
 
 
 class ImageDataModule(LightningDataModule):
-    """A datamodule over image data sets held in memory; a subclass says how to :meth:`read` them.
+    """A datamodule over image datasets held in memory; a subclass says how to :meth:`read` them.
 
     Args:
         batch_size: Images per training batch.
@@ -134,7 +134,7 @@ class ImageDataModule(LightningDataModule):
         self._splits: Splits | None = None
 
     def read(self) -> Splits:
-        """Read the data set from disk. Called once."""
+        """Read the dataset from disk. Called once."""
         raise NotImplementedError(f"{type(self).__name__} must define read().")
 
     def setup(self, stage: str | None = None) -> None:
@@ -144,7 +144,7 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def splits(self) -> Splits:
-        """The data sets, read now if `setup` has not run."""
+        """The datasets, read now if `setup` has not run."""
         self.setup()
         assert self._splits is not None
         return self._splits
@@ -154,7 +154,7 @@ class ImageDataModule(LightningDataModule):
         return self.splits.train.without_augmentation()
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """Shuffled, augmented where the data set is."""
+        """Shuffled, augmented where the dataset is."""
         return DataLoader(self.splits.train, self.batch_size, shuffle=True, num_workers=self.num_workers)
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, int]]:

@@ -49,6 +49,6 @@ class TextClassifier(nn.Module):
         h = self.tokens(x) + self.positions(torch.arange(x.shape[1], device=x.device))
         for layer in self.layers:
             h = layer(h, src_key_padding_mask=padding)
-        kept = (~padding).unsqueeze(2).to(h.dtype)
-        logits: Tensor = self.head((h * kept).sum(1) / kept.sum(1))
+        tokens = (~padding).unsqueeze(2).to(h.dtype)
+        logits: Tensor = self.head((h * tokens).sum(1) / tokens.sum(1))
         return logits
