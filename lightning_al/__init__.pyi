@@ -1,3 +1,15 @@
+from . import acquisition as acquisition
+from . import campaign as campaign
+from . import data as data
+from . import functional as functional
+from . import gradients as gradients
+from . import nn as nn
+from . import oracle as oracle
+from . import report as report
+from . import stopping as stopping
+from . import tasks as tasks
+from . import training as training
+from . import zoo as zoo
 from .campaign import Campaign, RoundResult
 from .data import ActiveDataModule, Loaders, Pool
 from .loop import ActiveLearningLoop

@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Rows
-from lightning_al.checks import first_line, rows_not_finite
+from lightning_al.checks import check_that, check_type, first_line, rows_not_finite
 from lightning_al.inference.outputs import batch_size_of, plain_outputs
 from lightning_al.storage.rows import take_rows
 
@@ -42,10 +42,9 @@ class FeatureAcquisition(Acquisition):
                 f"`features={features!r}` names a layer of the model and `encoder=` takes features from elsewhere: "
                 "give one of them."
             )
-        if encoder is not None and not isinstance(encoder, (nn.Module, str, Path)):
-            raise TypeError(f"`encoder` must be a module or a file of features, got a {type(encoder).__name__}.")
-        if features is not None and not isinstance(features, str):
-            raise TypeError(f"`features` must be the name of a layer or None, got {features!r}.")
+        if encoder is not None:
+            check_type("encoder", encoder, (nn.Module, str, Path), "a module or a file of features")
+        check_that(features is None or isinstance(features, str), "features", features, "the name of a layer or None")
         self.features = features
         self.encoder = encoder
         self._table = None if encoder is None or isinstance(encoder, nn.Module) else _read(Path(encoder))

@@ -85,8 +85,8 @@ class PerturbedWeights:
     def finish(self, of_loose_parameters: Gradients) -> dict[str, Tensor]:
         """Take note of all other gradients, and return each unit's copies of the parameters of no call, (U, *shape)."""
         caches = [call.cache for call in self.tape.calls]
-        kept = [[gradients for _, gradients in parts] for parts in self._kept.values()]
-        self.tape.bytes_held.note_held([self.shared.sums, kept, list(self._formed_again.values()), caches])
+        waiting = [[gradients for _, gradients in parts] for parts in self._kept.values()]
+        self.tape.bytes_held.note_held([self.shared.sums, waiting, list(self._formed_again.values()), caches])
         for rows, gradient in self.shared.sums.items():
             self.balls.add(rows.of(self._parameters), gradient.clone(), _ALL)
         for name, gradient in of_loose_parameters.items():

@@ -26,8 +26,8 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.random.fork_rng(devices=cuda))
         for kind in kinds:
             stack.enter_context(torch.autocast(device_type=kind, enabled=False))
-        for kept in (attributes_kept, tensors_kept, flags_kept):
-            stack.enter_context(kept(model))
+        for put_back in (attributes_kept, tensors_kept, flags_kept):
+            stack.enter_context(put_back(model))
         model.eval()
         yield
 

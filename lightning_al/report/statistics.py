@@ -39,9 +39,9 @@ def summarise(repeats: Sequence[Curve]) -> dict[int, Spread]:
         >>> {labels: str(spread) for labels, spread in summarise(curves).items()}
         {20: '0.5000 ± 0.1414', 30: '0.6000 ± 0.1414'}
     """
-    kept = shared_labels(repeats)
+    shared = shared_labels(repeats)
     points = [dict(zip(curve.labels, curve.values, strict=True)) for curve in repeats]
-    return {labels: Spread.of([point[labels] for point in points]) for labels in kept}
+    return {labels: Spread.of([point[labels] for point in points]) for labels in shared}
 
 
 def mean_over_curve(repeats: Sequence[Curve]) -> Spread:
@@ -60,5 +60,5 @@ def max_over_rounds(repeats: Sequence[Curve]) -> Spread:
 
 def shared_values(repeats: Sequence[Curve]) -> list[list[float]]:
     """Return each curve's values at the label counts that all of them have."""
-    kept = set(shared_labels(repeats))
-    return [[v for labels, v in zip(c.labels, c.values, strict=True) if labels in kept] for c in repeats]
+    shared = set(shared_labels(repeats))
+    return [[v for labels, v in zip(c.labels, c.values, strict=True) if labels in shared] for c in repeats]

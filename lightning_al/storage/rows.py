@@ -10,7 +10,8 @@ from torch import Tensor
 LIMIT = 2**30
 """Bytes up to which rows are kept in memory."""
 
-_BLOCK_BYTES = 2**24
+BLOCK_BYTES = 2**24
+"""Bytes that are gathered or checked at a time."""
 
 
 def empty_rows(shape: Sequence[int], dtype: torch.dtype, limit: int | None = None) -> Tensor:
@@ -34,7 +35,7 @@ def empty_rows(shape: Sequence[int], dtype: torch.dtype, limit: int | None = Non
 
 def rows_at_a_time(shape: Sequence[int], dtype: torch.dtype) -> int:
     """Return how many rows of a tensor like this make a block of a few MiB, at least 1."""
-    return max(1, _BLOCK_BYTES // max(math.prod(shape[1:]) * dtype.itemsize, 1))
+    return max(1, BLOCK_BYTES // max(math.prod(shape[1:]) * dtype.itemsize, 1))
 
 
 def take_rows(table: Tensor, positions: Tensor) -> Tensor:

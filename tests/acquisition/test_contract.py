@@ -12,8 +12,8 @@ import torch
 from lightning_al import ActiveLearningLoop, acquisition
 from lightning_al.acquisition import Acquisition, Random
 from lightning_al.loop.query import pick
-from tests.campaigns.test_processes import fork
 from tests.helpers import reference
+from tests.helpers.processes import fork
 from tests.helpers.projects import Data, Net, make_data, make_trainer
 from tests.helpers.registry import CASES, REGISTRY
 from tests.helpers.scene import KEPT, LABELLED, POOL, SIZE, Learner, Scene, prepare, write_tables

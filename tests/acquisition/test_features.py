@@ -13,11 +13,11 @@ from lightning_al.loop import query
 from lightning_al.loop import score as score_module
 from lightning_al.loop.score import score, score_pool
 from lightning_al.storage import rows as storage
-from tests.campaigns.test_processes import Frozen, fork
 from tests.helpers import reference
 from tests.helpers.bound import seeded
 from tests.helpers.marks import slow
 from tests.helpers.models import Notes
+from tests.helpers.processes import Frozen, fork
 from tests.helpers.projects import SIZE, Data, Net, make_data, make_trainer, picks
 
 FEATURED = [CoreSet, ProbCover, TypiClust, BADGE]
@@ -183,7 +183,7 @@ def test_refuses_an_encoder_of_another_shape(cls):
         features(cls(encoder=nn.LSTM(4, 3).double()), None)
     with pytest.raises(ValueError, match=r"one row for each of the 60 samples, got shape \(\)"):
         features(cls(encoder=Only()), None)
-    with pytest.raises(TypeError, match="`encoder` must be a module or a file of features, got a Tensor"):
+    with pytest.raises(TypeError, match="`encoder` must be a module or a file of features, got Tensor"):
         cls(encoder=X)
     with pytest.raises(ValueError, match=r"`features='head'`.*give one of them"):
         cls(features="head", encoder=nn.Identity())
@@ -291,7 +291,7 @@ def test_many_features_of_a_file_are_not_brought_into_memory(write, tmp_path, mo
     acquisition = CoreSet(encoder=write(X.numpy()))
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setattr(storage, "_BLOCK", 100)
+    monkeypatch.setattr(storage, "BLOCK_BYTES", 100)
     monkeypatch.setattr(storage, "LIMIT", X.nbytes - 1)
     index = torch.randperm(SIZE, generator=seeded())
     got = acquisition.features_of({"index": index})

@@ -10,10 +10,10 @@ from lightning_al import ActiveLearningLoop, AwaitTell, ClassificationTask
 from lightning_al import functional as F_al
 from lightning_al.acquisition import CoreGCN, UncertainGCN
 from lightning_al.acquisition.gcn import _Progress
-from tests.campaigns.test_processes import fork
 from tests.helpers.bound import seeded
 from tests.helpers.marks import slow
 from tests.helpers.models import Notes
+from tests.helpers.processes import fork
 from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
 X = make_data()[0]

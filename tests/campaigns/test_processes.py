@@ -17,6 +17,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, DatasetOracle
 from lightning_al.acquisition import SAAL, CoreSet, Entropy, Random
 from tests.helpers.marks import slow
+from tests.helpers.processes import Frozen, fork, run
 from tests.helpers.projects import Data, Net, make_trainer, picks
 
 # Every acquisition from the same weights: tests/acquisition/test_contract.py. Here whole campaigns.
@@ -26,27 +27,6 @@ ACQUISITIONS = {
     "saal_groups": lambda: SAAL(group_size=4, selection="top"),
     "core_set": CoreSet,
 }
-
-
-class Frozen(Net):
-    """Does not learn, so that every number of processes scores the same weights."""
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.0)
-
-
-def fork(processes):
-    return DDPStrategy(start_method="fork"), processes
-
-
-def run(tmp_path, processes, *, model=None, acquisition=None, data=None, **options):
-    strategy, devices = fork(processes) if processes > 1 else ("auto", 1)
-    trainer = make_trainer(
-        tmp_path, acquisition=acquisition, strategy=strategy, devices=devices, max_epochs=1
-    )  # fmt: skip
-    options = {"initial": 6, "query_size": 5, "rounds": 2, "dirpath": tmp_path / f"{processes}", **options}
-    loop = ActiveLearningLoop(model or Frozen(), data or Data(), **options)
-    return loop.run(trainer), loop
 
 
 @pytest.mark.parametrize("name", ACQUISITIONS)
@@ -153,7 +133,7 @@ SCRIPT = textwrap.dedent(
     from lightning.pytorch.strategies import DDPStrategy
     from lightning_al import ActiveLearningLoop, acquisition
     from tests.helpers.projects import Data, make_trainer
-    from tests.campaigns.test_processes import Frozen
+    from tests.helpers.processes import Frozen
 
     folder, start, devices, name, options = *sys.argv[1:3], int(sys.argv[3]), sys.argv[4], json.loads(sys.argv[5])
     if __name__ == "__main__":
@@ -215,7 +195,7 @@ SHARDED = textwrap.dedent(
     from lightning_al import ActiveLearningLoop
     from lightning_al.fitting import RepeatedFit
     from tests.helpers.projects import Data, make_trainer
-    from tests.campaigns.test_processes import Frozen
+    from tests.helpers.processes import Frozen
 
     class Late(Frozen):
         def configure_model(self):
@@ -365,7 +345,7 @@ TOLD_APART = textwrap.dedent(
     from lightning.pytorch.strategies import DDPStrategy
     from lightning_al import ActiveLearningLoop, AwaitTell
     from tests.helpers.projects import Data, make_trainer
-    from tests.campaigns.test_processes import Frozen
+    from tests.helpers.processes import Frozen
 
     strategy = DDPStrategy()
     trainer = make_trainer(sys.argv[1], strategy=strategy, devices=2, max_epochs=1)

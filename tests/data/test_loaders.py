@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset, random_split
 
 from lightning_al import ActiveLearningLoop, Loaders
 from lightning_al.data.loaders import ModuleLoaders
-from tests.campaigns.test_processes import fork
+from tests.helpers.processes import fork
 from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
 

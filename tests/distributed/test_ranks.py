@@ -1,48 +1,12 @@
-import multiprocessing as mp
-import os
-import socket
 import tempfile
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from lightning_al.distributed.ranks import check_same_on_every_rank, gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
 from lightning_al.storage import rows as storage
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def in_processes(function, count):
-    """Run ``function(rank)`` in forked processes of one gloo group and return what each put in the queue."""
-    context = mp.get_context("fork")
-    queue = context.SimpleQueue()
-    port = str(free_port())
-
-    def main(rank):
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        try:
-            dist.init_process_group("gloo", rank=rank, world_size=count)
-            dist.barrier()  # one that has nothing to do must not go before the others have reached it
-            queue.put((rank, function(rank)))
-        except Exception as error:
-            queue.put((rank, repr(error)))
-        if dist.is_initialized():
-            dist.destroy_process_group()
-        os._exit(0)
-
-    workers = [context.Process(target=main, args=(rank,)) for rank in range(count)]
-    for worker in workers:
-        worker.start()
-    results = dict(queue.get() for _ in workers)
-    for worker in workers:
-        worker.join(30)
-    return [results[rank] for rank in range(count)]
+from tests.helpers.ranks import in_processes
 
 
 @pytest.mark.parametrize("lengths", [(3, 1), (0, 2), (2, 0, 1), (0, 0)])
@@ -65,7 +29,7 @@ def test_unequal_rows_come_together_in_rank_order(lengths):
 @pytest.mark.parametrize("lengths", [(3, 1), (0, 5), (2, 0, 4)])
 @pytest.mark.parametrize("block", [1, 40])
 def test_rows_travel_in_blocks_to_those_who_want_them(tmp_path, monkeypatch, lengths, block):
-    monkeypatch.setattr(storage, "_BLOCK", block)
+    monkeypatch.setattr(storage, "BLOCK_BYTES", block)
     monkeypatch.setattr(storage, "LIMIT", 7)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     whole = torch.arange(sum(lengths) * 2.0).view(-1, 2)

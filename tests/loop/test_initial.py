@@ -19,9 +19,9 @@ from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, Classifi
 from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ProbCover, Random, TypiClust
 from lightning_al.distributed.randomness import generator
 from lightning_al.loop.initial import choose_initial
-from tests.campaigns.test_processes import Frozen, fork
 from tests.helpers.greedy import farthest_first
 from tests.helpers.marks import slow
+from tests.helpers.processes import Frozen, fork
 from tests.helpers.projects import SIZE, Data, Net, make_data, make_trainer, picks
 
 X = make_data()[0]

@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ExpectedGradNorm, TypiClust
 from lightning_al.storage import rows as storage
-from tests.campaigns.test_processes import fork
 from tests.helpers.marks import slow
+from tests.helpers.processes import fork
 from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
 

@@ -150,7 +150,7 @@ OPTIONS = [
 def _acquisition_row(name: str, option: str, value: Any) -> Row:
     error, words = (TypeError, ValueError), rf"`{option}`.*got {re.escape(repr(value))}"
     if option == "encoder":
-        words = "`encoder` must be a module or a file of features, got a int"
+        words = "`encoder` must be a module or a file of features, got int"
     if value == "nowhere.npy":
         error, words = FileNotFoundError, "`encoder='nowhere.npy'`: there is no such file"
     made = getattr(acquisition, name)

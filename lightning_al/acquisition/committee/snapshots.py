@@ -36,8 +36,8 @@ class Snapshots(Members):
         Raises:
             RuntimeError: If there are fewer than two.
         """
-        kept = [query.keep(self._file(member), dict) for member in range(self.count)]
-        snapshots: list[Member] = [state for state in kept if state]  # a fit that was stopped early lacks some
+        states = [query.keep(self._file(member), dict) for member in range(self.count)]
+        snapshots: list[Member] = [state for state in states if state]  # a fit that was stopped early lacks some
         if len(snapshots) < 2:
             raise RuntimeError(
                 f'QueryByCommittee(source="snapshots", members={self.count}) found {len(snapshots)} snapshots of '

@@ -112,8 +112,8 @@ def discriminator_loss(labelled: Tensor, unlabelled: Tensor, targets: Tensor | N
         tensor(0.3466)
     """
     unlabelled = at_least_float32(unlabelled)
-    wanted = torch.zeros_like(unlabelled) if targets is None else targets.to(unlabelled)
-    return -F.logsigmoid(at_least_float32(labelled)).mean() + F.binary_cross_entropy_with_logits(unlabelled, wanted)
+    goals = torch.zeros_like(unlabelled) if targets is None else targets.to(unlabelled)
+    return -F.logsigmoid(at_least_float32(labelled)).mean() + F.binary_cross_entropy_with_logits(unlabelled, goals)
 
 
 def state_uncertainty(probabilities: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import SRAAL, VAAL
 from lightning_al.acquisition.adversarial.training import AdversarialTraining
-from tests.campaigns.test_processes import run
 from tests.helpers.marks import slow
+from tests.helpers.processes import run
 from tests.helpers.projects import Net, make_trainer, picks
 
 # What is picked by definition, on any number of processes: tests/acquisition/test_contract.py.

@@ -10,9 +10,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import Entropy, QueryByCommittee
 from lightning_al.inference.calling import tensors_of
-from tests.campaigns.test_processes import Frozen, fork
 from tests.helpers import reference
 from tests.helpers.committee import NORM, SOURCES, Kept, run, same
+from tests.helpers.processes import Frozen, fork
 from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
 

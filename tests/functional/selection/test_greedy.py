@@ -7,9 +7,9 @@ import torch
 
 from lightning_al.distributed.shard import Shard
 from lightning_al.functional import badge, k_center_greedy, kmeans_plusplus
-from tests.distributed.test_ranks import in_processes
 from tests.helpers.greedy import farthest_first, generator, materialised
 from tests.helpers.models import randn
+from tests.helpers.ranks import in_processes
 
 
 @pytest.mark.usefixtures("size_of_blocks")

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from lightning_al.functional import coverage_delta, prob_cover
 from lightning_al.functional.geometry import sphere as distances
 from lightning_al.functional.geometry.sphere import on_sphere
-from tests.functional.geometry.test_sphere import Largest, small_blocks
 from tests.helpers.models import randn
+from tests.helpers.tiles import Largest, small_blocks
 
 SEEDS = st.integers(0, 2**31)
 GRID = st.lists(st.tuples(*[st.sampled_from([-1.0, 0.0, 1.0, 2.0])] * 2), min_size=1, max_size=12)

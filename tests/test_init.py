@@ -1,0 +1,44 @@
+"""What `import lightning_al` gives, without waiting for torch."""
+
+import subprocess
+import sys
+
+import lightning_al
+
+ROOMS = [
+    "acquisition",
+    "campaign",
+    "data",
+    "functional",
+    "gradients",
+    "nn",
+    "oracle",
+    "report",
+    "stopping",
+    "tasks",
+    "training",
+    "zoo",
+]
+
+
+def test_public_rooms_are_there_without_an_import_of_their_own():
+    code = f"import lightning_al; print(*[getattr(lightning_al, room).__name__ for room in {ROOMS}])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [f"lightning_al.{room}" for room in ROOMS]
+    for room in ROOMS:  # each by itself: one brings others with it
+        assert room in dir(lightning_al)
+
+
+def test_a_star_brings_names_and_no_rooms():
+    names = {}
+    exec("from lightning_al import *", names)
+    assert set(lightning_al.__all__) <= set(names)
+    assert not set(ROOMS) & set(names)
+    assert set(ROOMS) < set(dir(lightning_al))
+
+
+def test_torch_is_imported_only_when_a_name_is_used():
+    code = (
+        "import sys, lightning_al; assert 'torch' not in sys.modules; lightning_al.Pool; assert 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
