@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from lightning_al.campaign.results import RoundResult
+from lightning_al.checks import check_choice, check_count, check_number
 
 
 class StopRule(ABC):
@@ -23,8 +24,7 @@ class StopRule(ABC):
     """
 
     def __init__(self, monitor: str, mode: str = "max") -> None:
-        if mode not in ("max", "min"):
-            raise ValueError(f'`mode` must be "max" or "min", got {mode!r}.')
+        check_choice("mode", mode, ("max", "min"))
         self.monitor = monitor
         self.mode = mode
 
@@ -59,6 +59,7 @@ class MetricReached(StopRule):
         mode: ``"max"`` if larger is better, or ``"min"``.
 
     Raises:
+        TypeError: If ``value`` is no number.
         ValueError: If ``mode`` is neither, or ``value`` is not finite.
 
     Example:
@@ -69,8 +70,7 @@ class MetricReached(StopRule):
 
     def __init__(self, monitor: str, value: float, mode: str = "max") -> None:
         super().__init__(monitor, mode)
-        if not math.isfinite(value):
-            raise ValueError(f"`value` must be finite, got {value}.")
+        check_number("value", value)
         self.value = value
 
     def __call__(self, history: Sequence[RoundResult]) -> bool:
@@ -89,7 +89,8 @@ class MetricPlateau(StopRule):
         mode: ``"max"`` if larger is better, or ``"min"``.
 
     Raises:
-        ValueError: If ``mode`` is neither, ``patience`` less than 1, or ``min_delta`` negative.
+        TypeError: If ``patience`` is no integer, or ``min_delta`` no number.
+        ValueError: If ``mode`` is neither, ``patience`` less than 1, or ``min_delta`` negative or not finite.
 
     Example:
         >>> rounds = [RoundResult(i, 20, [], [], {"loss": x}, {}) for i, x in enumerate([0.9, 0.5, 0.6, 0.5])]
@@ -101,10 +102,8 @@ class MetricPlateau(StopRule):
 
     def __init__(self, monitor: str, patience: int = 3, min_delta: float = 0.0, mode: str = "max") -> None:
         super().__init__(monitor, mode)
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-            raise ValueError(f"`patience` must be an integer of at least 1, got {patience!r}.")
-        if not min_delta >= 0:
-            raise ValueError(f"`min_delta` must be at least 0, got {min_delta}.")
+        check_count("patience", patience)
+        check_number("min_delta", min_delta, least=0)
         self.patience = patience
         self.min_delta = min_delta
 
