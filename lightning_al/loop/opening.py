@@ -42,15 +42,14 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
         The campaign, and whether its initial set was asked for just now; it is not answered.
     """
     _set_up(project, settings)
-    _check_parts(project, settings)
-    options = describe(project, settings)
     ranks = Ranks(project.trainer.strategy)
     events = ranks.first(lambda: _read(dirpath, resume=resume))
-    if events is None:
-        settings.check_size(len(project.data.train_set))  # type: ignore[arg-type]
+    begins = events is None or len(events) == 1  # a kill may come between the first two events
+    _check_parts(project, settings, new=events is None, begins=begins)
+    options = describe(project, settings)
     initial: list[int] = []
     labels: dict[int, Any] = {}
-    if events is None or len(events) == 1:  # a kill may come between the first two events
+    if begins:
         initial = choose(project, settings, ranks)
         labels = _check_initial_set(project, settings, ranks, initial)
     _rehearse(project, settings, new=events is None)
@@ -82,18 +81,28 @@ def _set_up(project: Project, settings: Settings) -> None:
     _compat.configure_model(trainer)
 
 
-def _check_parts(project: Project, settings: Settings) -> None:
-    """Open the data, bind oracle and acquisition, and refuse together what cannot work of each of them."""
+def _check_parts(project: Project, settings: Settings, *, new: bool, begins: bool) -> None:
+    """Open the data, bind oracle and acquisition, and refuse together what cannot work of each of them.
+
+    Args:
+        project: What the user brought.
+        settings: The loop's.
+        new: Whether there is no ledger yet.
+        begins: Whether the initial set is still to be chosen.
+    """
     trainer, model, data = project.trainer, project.model, project.data
     oracle, acquisition, task = project.oracle, project.acquisition, project.task
     with Findings() as findings:
         has_shapes = findings.of(check_shapes, model)
-        findings.of(data.open, trainer, model, settings.evaluate)
+        size = len(data.train_set)  # type: ignore[arg-type]
+        is_large_enough = not new or findings.of(settings.check_size, size)
+        if findings.of(data.open, trainer, model, settings.evaluate) and begins and is_large_enough:
+            findings.of(data.check_training, settings.initial_count)
         if settings.reset == "fresh" and has_shapes:
             findings.of(check_redrawable, model)
         findings.of(oracle.bind, data.train_set, task)
         if findings.of(acquisition.bind, task, oracle):
-            findings.of(acquisition.check_pool, len(data.train_set))  # type: ignore[arg-type]
+            findings.of(acquisition.check_pool, size)
 
 
 def _read(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
@@ -109,8 +118,7 @@ def _read(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
 
 
 def _check_initial_set(project: Project, settings: Settings, ranks: Ranks, initial: list[int]) -> dict[int, Any]:
-    """Refuse an initial set that cannot be trained on or paid; return its labels, where they are in the dataset."""
-    project.data.check_training(len(initial))
+    """Refuse an initial set that cannot be paid; return its labels, where they are in the dataset."""
     settings.check_prices(initial)
     return ranks.first(lambda: initial_labels(project, initial)) if project.oracle.simulated else {}
 

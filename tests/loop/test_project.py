@@ -161,3 +161,18 @@ def test_all_that_is_wrong_with_the_parts_is_said_at_once(tmp_path):
     assert "has 59 samples and the training set 60" in pool
     assert "the loop's oracle is a AwaitTell" in labels
     assert not (tmp_path / "c").exists()
+
+
+def test_a_query_that_is_too_large_is_said_with_what_is_wrong_with_the_data(tmp_path):
+    class EmptyVal(Data):
+        def val_dataloader(self):
+            return []
+
+    loop = ActiveLearningLoop(Net(), EmptyVal(), initial=6, query_size=300, dirpath=tmp_path / "c")
+    with pytest.raises(ValueError) as caught:
+        loop.run(make_trainer(tmp_path, acquisition=SAAL(labels="true")))
+    first, query, evaluated = str(caught.value).splitlines()
+    assert first == "2 things cannot be as they are:"
+    assert "`query_size=300` is larger than the pool: 60 samples less 6 initial ones leave 54" in query
+    assert "`val_dataloader()` of EmptyVal gives no batch" in evaluated
+    assert not (tmp_path / "c").exists()
