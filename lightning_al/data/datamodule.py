@@ -181,7 +181,9 @@ class ActiveDataModule(pl.LightningDataModule):
         hook = "val_dataloader" if evaluate == "validate" else "test_dataloader"
         with Findings() as findings:
             with findings.of_block():
-                validation.check_split_is_fixed(self.train_set, train_set_now, self.task, stage=evaluate, owner=owner)
+                validation.check_split_is_fixed(
+                    self.train_set, train_set_now, self.task, hook=f"setup({evaluate!r})", owner=owner
+                )
             if is_overridden(hook, self.datamodule):
                 with findings.of_block():
                     validation.check_evaluated(getattr(self.datamodule, hook)(), hook=hook, owner=owner)
@@ -229,14 +231,19 @@ class ActiveDataModule(pl.LightningDataModule):
     def _train_loader(self) -> LoaderTemplate:
         """Return the user's train loader, which is there from :meth:`begin` on."""
         if self._template is None:
-            # An AttributeError, so that `batch_size`, a property, is the user's own attribute until then.
-            raise AttributeError("This datamodule has no loaders before the campaign is opened. Call `loop.run` first.")
+            raise RuntimeError("This datamodule has no loaders before the campaign is opened. Call `loop.run` first.")
         return self._template
 
-    @property
-    def batch_size(self) -> int:
-        """Batch size of the user's train loader."""
-        return self._train_loader().batch_size
+    def _renew_template(self) -> LoaderTemplate:
+        """Ask for the user's train loader anew, which must hold the samples that the pool's indices mean."""
+        self._train_loader()
+        template = LoaderTemplate(validation.check_train_loader(self.datamodule.train_dataloader()))
+        owner = owner_of(self.datamodule)
+        validation.check_split_is_fixed(
+            self.train_set, template.dataset, self.task, hook="train_dataloader()", owner=owner
+        )
+        self._template, self.train_set = template, template.dataset
+        return template
 
     def check_training(self, count: int) -> None:
         """Refuse a labelled set from which no training batch can be made.
@@ -266,8 +273,15 @@ class ActiveDataModule(pl.LightningDataModule):
         return {"num_replicas": 1, "rank": 0, **(kwargs or {})}  # type: ignore[dict-item]
 
     def train_dataloader(self) -> DataLoader:
-        """Return the user's loader over the labelled samples, in an order that follows from seed and epoch."""
-        template = self._train_loader()
+        """Return the user's loader over the labelled samples, in an order that follows from seed and epoch.
+
+        The user's is asked for again, as at every fit of theirs: a tuner may have set another batch size.
+
+        Raises:
+            TypeError: If it is no longer one ``DataLoader`` over a map-style dataset with a plain sampler.
+            ValueError: If it holds other samples than at first.
+        """
+        template = self._renew_template()
         view = LabelledView(self.train_set, self.pool.labelled, self.labels, self.task)
         seed = derive_seed(self.seed, *self.fit_key, "order")
         sampler = EpochSampler(view, shuffle=template.shuffle, seed=seed, **self._replicas())

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 
 from lightning_al import _compat
 from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.fitting.callbacks import RenewedCallbacks
 from lightning_al.fitting.optimizers import OptimizerGuard
@@ -145,7 +146,9 @@ class RepeatedFit:
                     self._optimizers.watching(then=raise_limits),
                 ):
                     ckpt_path = None if resume_from is None else str(resume_from)
-                    trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True)
+                    trainer.fit(
+                        self.model, datamodule=ForTrainer(self.datamodule), ckpt_path=ckpt_path, weights_only=True
+                    )
             finally:
                 self._checkpoints = list(trainer.checkpoint_callbacks)  # also those of `configure_callbacks`
         seconds = time.perf_counter() - start

@@ -13,6 +13,7 @@ from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.campaign.states import INITIAL_WEIGHTS, RESUME, State, state_file
 from lightning_al.checks import first_line
+from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.fitting.repeated import RepeatedFit
 from lightning_al.fitting.round_callback import MARK
 from lightning_al.loop.project import Project
@@ -66,7 +67,7 @@ def _evaluate(session: Session) -> tuple[dict[str, float], float]:
     project = session.project
     evaluate = getattr(project.trainer, session.settings.evaluate)
     start = time.perf_counter()
-    results = evaluate(project.model, datamodule=project.data, verbose=False)
+    results = evaluate(project.model, datamodule=ForTrainer(project.data), verbose=False)
     metrics = {name: float(value) for result in results for name, value in result.items()}
     return metrics, time.perf_counter() - start
 

@@ -43,7 +43,7 @@ class ActiveLearningLoop:
     round starts afresh as ``reset`` says, while ``global_step`` and the loggers' step go on growing.
 
     Args:
-        model: The user's module.
+        model: The user's module, or what ``torch.compile`` made of it: it is trained compiled and scored as written.
         datamodule: The user's datamodule; :class:`~lightning_al.Loaders` of loaders that are there already; None: the
             loaders that the module defines itself.
         query_size: Labels asked for per round.
@@ -123,6 +123,7 @@ class ActiveLearningLoop:
         seed: int = 0,
         dirpath: str | Path | None = None,
     ) -> None:
+        model = _compat.lightning_module(model)
         task = ClassificationTask() if task is None else task
         with Findings() as findings:
             model_is_right = findings.of(check_model, model)

@@ -15,6 +15,7 @@ from lightning_al.campaign.events import Event
 from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State
 from lightning_al.checks import Findings
+from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit
@@ -76,7 +77,7 @@ def _set_up(project: Project, settings: Settings) -> None:
     data.seed = settings.seed
     data.begin(trainer)
     # As at the start of a fit: layers that are made here may depend on the data.
-    _compat.attach(trainer, data)
+    _compat.attach(trainer, ForTrainer(data))
     model.setup("fit")
     _compat.configure_model(trainer)
 

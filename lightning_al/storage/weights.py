@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict_loader import load
@@ -16,7 +17,7 @@ from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
 from lightning_al.checks import first_line
-from lightning_al.storage.checkpoints import weights_of
+from lightning_al.storage.checkpoints import read_checkpoint
 
 _EXTRA = "_extra_state"  # how torch names what `get_extra_state` of a module returns
 
@@ -59,12 +60,15 @@ def check_plain(state: dict[str, Any]) -> None:
 
 
 def load_weights(model: nn.Module, state: dict[str, Any]) -> None:
-    """Give the model weights and buffers that are whole; each process takes its pieces."""
+    """Give the model weights and buffers that are whole; each process takes its pieces.
+
+    Names may be missing or surplus where the module says so, with Lightning's ``strict_loading = False``.
+    """
     if in_pieces(model):
         present = model.state_dict()
         pieces = {name: _as_pieces(value, present.get(name)) for name, value in state.items()}
         state = _with_versions(pieces, state)
-    model.load_state_dict(_with_own_extra(state))
+    model.load_state_dict(_with_own_extra(state), strict=_is_strict(model))
 
 
 def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
@@ -78,9 +82,12 @@ def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
     if trusted and path.is_dir():
         state = {"state_dict": model.state_dict()}
         load(state, checkpoint_id=path)  # into these very tensors
-        model.load_state_dict(state["state_dict"])
+        model.load_state_dict(state["state_dict"], strict=_is_strict(model))
     else:
-        load_weights(model, weights_of(path))
+        checkpoint = read_checkpoint(path)
+        if isinstance(model, pl.LightningModule):
+            model.on_load_checkpoint(checkpoint)  # it may put back what its `on_save_checkpoint` left out
+        load_weights(model, checkpoint["state_dict"])
 
 
 def load_momentum(optimizer: Optimizer, state: dict[str, Any]) -> None:
@@ -90,6 +97,10 @@ def load_momentum(optimizer: Optimizer, state: dict[str, Any]) -> None:
         for name, value in gathered.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 gathered[name] = _as_pieces(value, parameter)
+
+
+def _is_strict(model: nn.Module) -> bool:
+    return getattr(model, "strict_loading", True)
 
 
 def _mapped(kind: type, function: Callable[[Any], Any], state: Any) -> dict[str, Any]:

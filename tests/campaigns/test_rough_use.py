@@ -202,9 +202,7 @@ def test_the_order_of_batches_is_another_in_each_round_and_seed(tmp_path):
 
         class Order(Net):
             def training_step(self, batch, batch_idx, key=seed):
-                orders.setdefault((key, self.trainer.datamodule.round, self.current_epoch), []).extend(
-                    batch[0][:, 0].tolist()
-                )
+                orders.setdefault((key, self.current_epoch), []).extend(batch[0][:, 0].tolist())
                 return super().training_step(batch, batch_idx)
 
         loop = loop_in(tmp_path / str(seed), model=Order(), seed=seed, initial=list(range(8)), rounds=0)

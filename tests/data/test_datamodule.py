@@ -200,5 +200,5 @@ def test_before_the_campaign_is_opened_attributes_are_the_users():
     active = ActiveDataModule(Data(batch_size=9), task=ClassificationTask())
     assert active.batch_size == 9
     assert active.key(3) is None
-    with pytest.raises(AttributeError, match=r"no loaders before the campaign is opened.*`loop.run` first"):
+    with pytest.raises(RuntimeError, match=r"no loaders before the campaign is opened.*`loop.run` first"):
         active.train_dataloader()
