@@ -1,12 +1,13 @@
 """What callbacks hold alone is put back before each fit; what others hold too is shared."""
 
 import functools
+import gc
 import types
 
 import lightning as L
 import torch
 import torchmetrics
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -28,6 +29,7 @@ class Slotted:
 NODES = 8
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     arrows=st.lists(st.tuples(st.integers(0, NODES), st.integers(0, NODES - 1)), max_size=24),
     held=st.sets(st.integers(0, NODES - 1)),
@@ -49,10 +51,11 @@ def test_any_graph_of_objects(arrows, held):
                 waiting += parts[i]
         return seen
 
-    expected = reachable(parts[NODES]) & reachable(reachable(parts[NODES]) & held)
+    expected = reachable(parts[NODES]) & reachable(held)
     numbers = {id(thing): i for i, thing in enumerate(things)}
     ours = [thing for i, thing in enumerate(things) if i in held]
-    del things[:]
+    things.clear()
+    gc.collect(1)  # the young: circles that nobody holds any more are holders until then
     others = held_by_others(owner, {})
     assert {numbers[number] for number in others if number in numbers} == expected, ours
 

@@ -46,6 +46,51 @@ class Probe(L.Callback):
 checked = []
 
 
+def refuse(*args, **kwargs):
+    raise AssertionError("the project's own prediction hook ran")
+
+
+def test_the_modules_own_hooks_around_predictions_do_not_run_while_scoring(tmp_path):
+    hooks = [name for name in dir(L.LightningModule) if name.startswith("on_predict_")]
+    assert len(hooks) == 7
+    silent = type("Hooked", (Net,), dict.fromkeys(hooks, refuse))()
+    plain = ActiveLearningLoop(Net(), Data(), initial=8, query_size=4, rounds=1).run(make_trainer(tmp_path))
+    trainer = make_trainer(tmp_path)
+    hooked = ActiveLearningLoop(silent, Data(), initial=8, query_size=4, rounds=1).run(trainer)
+    assert picks(hooked) == picks(plain)
+    with pytest.raises(AssertionError, match="prediction hook ran"):  # the user's own predictions have them
+        trainer.predict(silent, torch.utils.data.DataLoader(torch.zeros(4, 4).double()))
+
+
+def test_writers_that_the_module_brings_do_not_see_the_pass(tmp_path):
+    class Writer(BasePredictionWriter):
+        write_on_batch_end = write_on_epoch_end = on_predict_start = refuse
+
+    class Brings(Net):
+        def configure_callbacks(self):
+            return [Writer("batch_and_epoch")]
+
+    loop = ActiveLearningLoop(Brings(), Data(), initial=8, query_size=4, rounds=1)
+    assert len(loop.run(make_trainer(tmp_path))) == 2
+
+
+@pytest.mark.parametrize("acquisition", [SAAL, CoreSet])
+@pytest.mark.parametrize("part", ["module", "layers", "layers in place"])
+def test_compiled_modules_are_scored_as_they_were_written(tmp_path, acquisition, part):
+    def run(compiles):
+        model = Net()
+        if compiles and part == "layers":
+            model.net = torch.compile(model.net, backend="eager")
+        elif compiles and part == "layers in place":
+            model.net.compile(backend="eager")
+        elif compiles:
+            model = torch.compile(model, backend="eager")
+        loop = ActiveLearningLoop(model, Data(), initial=8, query_size=4, rounds=1)
+        return picks(loop.run(make_trainer(tmp_path, acquisition=acquisition(), max_epochs=1)))
+
+    assert run(True) == run(False)
+
+
 @pytest.mark.parametrize("acquisition", [Entropy, SAAL, ExpectedGradNorm])
 def test_nothing_is_left_behind(tmp_path, acquisition):
     class Noisy(Data):
