@@ -124,19 +124,20 @@ def check_that(is_right: bool, name: str, value: Any, must_be: str) -> None:
         raise TypeError(f"`{name}` must be {must_be}, got {value!r}.")
 
 
-def check_count(name: str, value: Any, least: int = 1, *, optional: bool = False) -> None:
-    """Refuse what is no integer of at least ``least``; ``optional``: None is one too.
+def check_count(name: str, value: Any, least: int = 1, *, most: int | None = None, optional: bool = False) -> None:
+    """Refuse what is no integer from ``least`` to ``most``; ``optional``: None is one too.
 
     Raises:
         TypeError: If it is no integer.
-        ValueError: If it is too small.
+        ValueError: If it is too small or too large.
     """
     if optional and value is None:
         return
     is_integer = isinstance(value, int) and not isinstance(value, bool)
-    check_that(is_integer, name, value, f"an integer of at least {least}{' or None' if optional else ''}")
-    if value < least:
-        raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    limits = f"at least {least}" if most is None else f"at least {least} and at most {most}"
+    check_that(is_integer, name, value, f"an integer of {limits}{' or None' if optional else ''}")
+    if value < least or (most is not None and value > most):
+        raise ValueError(f"`{name}` must be {limits}, got {value}.")
 
 
 def check_number(
@@ -148,12 +149,13 @@ def check_number(
     below: float | None = None,
     most: float | None = None,
     optional: bool = False,
+    may_be_infinite: bool = False,
 ) -> None:
-    """Refuse what is no number inside these bounds; it must be finite.
+    """Refuse what is no number inside these bounds; it must be finite, unless it ``may_be_infinite``.
 
     Raises:
         TypeError: If it is no number.
-        ValueError: If it is out of bounds, NaN or infinite.
+        ValueError: If it is out of bounds, NaN or, where it may not be, infinite.
 
     Example:
         >>> check_number("purity", 1.5, above=0, most=1)
@@ -165,14 +167,15 @@ def check_number(
         return
     bounds = {"above": above, "at least": least, "below": below, "at most": most}
     said = [f"{words} {bound:g}" for words, bound in bounds.items() if bound is not None]
-    if below is None and most is None:
+    if below is None and most is None and not may_be_infinite:
         said.append("finite")
-    limits = " and ".join(said)
+    limits = " and ".join(said) + (" (inf allowed)" if may_be_infinite else "")
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     check_that(is_number, name, value, f"a number, {limits}{', or None' if optional else ''}")
     number = float(value)
     inside = (
-        math.isfinite(number)
+        (may_be_infinite or math.isfinite(number))
+        and not math.isnan(number)
         and (above is None or number > above)
         and (least is None or number >= least)
         and (below is None or number < below)
