@@ -34,7 +34,8 @@ class Findings:
     """What independent checks refuse, raised together at the end of a ``with`` block.
 
     One finding is raised as it is; several as one ``TypeError``, if all of them are, or else ``ValueError``. Only these
-    two are collected: anything else that a check raises ends the block at once.
+    two and ``IndexError`` are collected: anything else that a check raises ends the block at once, and what was found
+    before is a note on it.
 
     Example:
         >>> with Findings() as findings:
@@ -73,14 +74,18 @@ class Findings:
             yield
         except SeveralFindings as error:
             self.errors += error.args
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, IndexError) as error:
             self.errors.append(error)
 
     def __enter__(self) -> "Findings":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None or not self.errors:
+    def __exit__(self, kind: type[BaseException] | None, raised: BaseException | None, trace: object) -> None:
+        if raised is not None:
+            if self.errors and hasattr(raised, "add_note"):  # Python 3.11
+                raised.add_note("Besides this: " + "; ".join(map(str, self.errors)))
+            return
+        if not self.errors:
             return
         if len(self.errors) == 1:
             raise self.errors[0]

@@ -74,15 +74,22 @@ class Settings:
         """How many samples are labelled before round 0."""
         return self.initial if isinstance(self.initial, int) else len(self.initial)
 
-    def check_size(self, size: int) -> None:
-        """Refuse an initial set or query that a training set of ``size`` samples is too small for.
+    def check_initial_size(self, size: int) -> None:
+        """Refuse an initial set that a training set of ``size`` samples is too small for.
+
+        Raises:
+            ValueError: With the sizes.
+        """
+        if self.initial_count > size:
+            raise ValueError(f"`initial` asks for {self.initial_count} samples, but the training set has {size}.")
+
+    def check_query_size(self, size: int) -> None:
+        """Refuse a query that is larger than what the initial set leaves of ``size`` samples.
 
         Raises:
             ValueError: With the sizes.
         """
         count = self.initial_count
-        if count > size:
-            raise ValueError(f"`initial` asks for {count} samples, but the training set has {size}.")
         left = size - count
         asks = self.rounds != 0 and (self.budget is None or self.budget > count)
         if asks and self.query_size > left:

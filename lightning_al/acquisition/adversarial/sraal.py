@@ -81,7 +81,7 @@ class SRAAL(AdversarialAcquisition):
                     supervision=supervision,
                     selection=selection,
                 )
-            if isinstance(latent, int) and latent > 0:
+            if type(latent) is int and latent > 0:
                 findings.refuse_if(latent % 2 == 1, f"`latent` must be even, half of it is supervised, got {latent}.")
 
     def _logits(self, query: Query) -> Tensor | None:
