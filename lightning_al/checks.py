@@ -90,7 +90,7 @@ class Findings:
         if len(self.errors) == 1:
             raise self.errors[0]
         several = SeveralTypeErrors if all(isinstance(e, TypeError) for e in self.errors) else SeveralValueErrors
-        raise several(*self.errors)
+        raise several(*self.errors) from next(filter(_of_other_code, self.errors), None)  # its traceback tells where
 
 
 def kind_of(value: Any) -> str:
@@ -231,6 +231,18 @@ def needed_generator(generator: torch.Generator | None, who: str, why: str) -> t
     if generator is None:
         raise ValueError(f"`{who}` {why} and needs a `generator`.")
     return generator
+
+
+def _of_other_code(error: BaseException) -> bool:
+    return error.__cause__ is not None or not where_raised(error).startswith(("lightning_al.", "nowhere"))
+
+
+def where_raised(error: BaseException) -> str:
+    """The name of the module that raised an error, ``"nowhere"`` if it was not raised yet."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "nowhere" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
 
 
 def first_line(error: BaseException) -> str:

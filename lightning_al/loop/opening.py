@@ -27,8 +27,9 @@ from lightning_al.loop.project import (
     check_frozen,
     check_parameters,
     check_shapes,
-    find_in_model,
+    find_in_evaluation,
     find_in_trainer,
+    find_in_training,
 )
 from lightning_al.loop.record import check_same_campaign, describe
 from lightning_al.loop.score import score
@@ -61,7 +62,8 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
     """
     with Findings() as findings:
         find_in_trainer(findings, project.trainer, project.model, settings)
-        find_in_model(findings, project.model, project.data.datamodule, settings.evaluate)
+        find_in_evaluation(findings, project.model, project.data.datamodule, settings.evaluate)
+        find_in_training(findings, project.model)
         if findings.of(_set_up, project, settings):
             ranks = Ranks(project.trainer.strategy)
             events = ranks.first(lambda: _read(dirpath, resume=resume))
@@ -183,12 +185,11 @@ def _of_first(findings: Findings, ranks: Ranks, function: Callable[[], T]) -> T 
 
 
 def _agree(findings: Findings, can_go_on: bool) -> bool:
-    """Whether all ranks can go on; a rank on which all was right takes what the others found."""
-    of_ranks = gather_objects((can_go_on, [str(error) for error in findings.errors]))
-    if not findings.errors:
-        for rank, (_, said) in enumerate(of_ranks):
-            for text in said:
-                findings.refuse(f"Rank {rank}: {text}")
+    """Whether all ranks can go on; each takes what the others found, so that all of them end with the same error."""
+    found = [str(error) for error in findings.errors]
+    of_ranks = gather_objects((can_go_on, found))
+    for text in dict.fromkeys(text for _, said in of_ranks for text in said):
+        findings.refuse_if(text not in found, text)
     return all(can for can, _ in of_ranks)
 
 

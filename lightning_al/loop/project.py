@@ -53,9 +53,10 @@ class Project:
             findings.of(_check_strategy, trainer, settings.oracle)
             _find_in_passes(findings, trainer)
             find_no_train_loader(findings, data.datamodule)
-            if findings.errors:
+            if findings.errors or launches_copies(trainer):  # from a copy an error comes back as one of another kind
                 find_in_trainer(findings, trainer, model, settings)
-                find_in_model(findings, model, data.datamodule, settings.evaluate)
+                find_in_evaluation(findings, model, data.datamodule, settings.evaluate)
+                find_in_training(findings, model)
         _warn_of_endless_rounds(trainer)
         return cls(
             trainer=trainer,
@@ -191,10 +192,10 @@ def find_in_trainer(findings: Findings, trainer: pl.Trainer, model: pl.Lightning
     )
 
 
-def find_in_model(
+def find_in_evaluation(
     findings: Findings, model: pl.LightningModule, datamodule: pl.LightningDataModule, evaluate: str
 ) -> None:
-    """Find what model and datamodule lack to be trained and evaluated."""
+    """Find what model and datamodule lack to be evaluated."""
     owner = owner_of(datamodule)
     short, other = ("val", "test") if evaluate == "validate" else ("test", "validate")
     findings.refuse_if(
@@ -207,6 +208,10 @@ def find_in_model(
         not is_overridden(step, model),
         f'`evaluate="{evaluate}"` needs a `{step}`, which {type(model).__name__} lacks.',
     )
+
+
+def find_in_training(findings: Findings, model: pl.LightningModule) -> None:
+    """Find what a model lacks to be trained."""
     findings.of(_check_trains, model, "training_step")
     if findings.of(check_optimizers, model):
         findings.of(_check_trains, model, "configure_optimizers")

@@ -18,6 +18,9 @@ T = TypeVar("T")
 Stop = Callable[[list[RoundResult]], bool]
 """Says by the results so far whether the campaign is over."""
 
+EVALUATED = ("validate", "test")
+"""Stages from which metrics come."""
+
 METHODS = ("random", "balanced")
 """Of choosing the initial set without an acquisition."""
 
@@ -65,7 +68,7 @@ class Settings:
                 findings.of(self._check_budget)
             if findings.of(_check_initial_by, self.initial_by) and initial_is_right and oracle_is_right:
                 findings.of(self._check_initial_set)
-            findings.of(check_choice, "evaluate", self.evaluate, ("validate", "test"))
+            findings.of(check_choice, "evaluate", self.evaluate, EVALUATED)
             findings.of(check_choice, "weights", self.weights, ("last", "best"))
             findings.of(self._check_reset)
 
