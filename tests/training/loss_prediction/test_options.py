@@ -173,7 +173,7 @@ def test_options_of_the_wrong_type_are_one_type_error():
     wrong = {
         "loss_layers": "net.1",
         "loss_weight": "1",
-        "loss_margin": None,
+        "loss_margin": "1",
         "loss_width": 1.5,
         "loss_detach_after": True,
         "loss_lr": "0.1",

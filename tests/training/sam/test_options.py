@@ -59,7 +59,7 @@ def test_bad_options_are_refused_at_construction(mixin, options, message):
     Net()
 
 
-NO_TYPE = {"rho": "a", "p": None, "eta": [0.0], "same_noise": "yes"}
+NO_TYPE = {"rho": "a", "p": "2", "eta": [0.0], "same_noise": "yes"}
 NO_TYPE_MANUAL = {"accumulate_grad_batches": 1.5, "gradient_clip_val": "1"}
 
 
