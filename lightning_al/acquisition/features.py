@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Rows
-from lightning_al.checks import check_that, check_type, first_line, rows_not_finite
+from lightning_al.checks import Findings, check_that, check_type, first_line, rows_not_finite
 from lightning_al.inference.outputs import batch_size_of, plain_outputs
 from lightning_al.storage.rows import take_rows
 
@@ -37,14 +37,16 @@ class FeatureAcquisition(Acquisition):
 
     def __init__(self, *, features: str | None = None, encoder: nn.Module | str | Path | None = None) -> None:
         super().__init__()
-        if features is not None and encoder is not None:
-            raise ValueError(
+        with Findings() as findings:
+            findings.refuse_if(
+                features is not None and encoder is not None,
                 f"`features={features!r}` names a layer of the model and `encoder=` takes features from elsewhere: "
-                "give one of them."
+                "give one of them.",
             )
-        if encoder is not None:
-            check_type("encoder", encoder, (nn.Module, str, Path), "a module or a file of features")
-        check_that(features is None or isinstance(features, str), "features", features, "the name of a layer or None")
+            if encoder is not None:
+                findings.of(check_type, "encoder", encoder, (nn.Module, str, Path), "a module or a file of features")
+            is_name = features is None or isinstance(features, str)
+            findings.of(check_that, is_name, "features", features, "the name of a layer or None")
         self.features = features
         self.encoder = encoder
         self._table = None if encoder is None or isinstance(encoder, nn.Module) else _read(Path(encoder))

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 import lightning_al.zoo  # noqa: F401 - imported classes can be named without their module
 from lightning_al.acquisition import Acquisition
 from lightning_al.campaign.campaign import Campaign
+from lightning_al.checks import where_raised
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.storage.files import atomic_write
@@ -157,10 +158,7 @@ def _fill_in(dirpath: str, files: Sequence[Any] | None, seed: int) -> str:
 
 def is_ours(error: BaseException) -> bool:
     """Whether this package raised an error on purpose: its text says all, and a traceback would bury it."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    where = where_raised(error)
     if error.__cause__ is None:
         return where.startswith("lightning_al.")
     # With a cause it is somebody else's, whose traceback tells where, unless it only passes on what we raised.

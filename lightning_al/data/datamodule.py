@@ -93,6 +93,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self._template: LoaderTemplate | None = None  # there from `begin` on
         self._pool_pass = PoolPass(torch.empty(0, dtype=torch.long), multiple=1)
         self._has_batch_norm = False
+        self.has_pool = False
         self._warned_of_single = False
         # Only what the user overrides may look overridden here: Lightning asks before it calls.
         for hook in _DELEGATED_HOOKS:
@@ -175,6 +176,8 @@ class ActiveDataModule(pl.LightningDataModule):
         """
         if not self._stages:
             self.begin(trainer)
+        self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+        self.has_pool = False
         self.setup(evaluate)
         owner = owner_of(self.datamodule)
         train_set_now = self.datamodule.train_dataloader().dataset
@@ -191,7 +194,7 @@ class ActiveDataModule(pl.LightningDataModule):
                 self.pool_set = self._find_pool_set()
                 rows = validation.spread_over(len(self.pool_set))[::2]  # type: ignore[arg-type]
                 check_collate(self._train_loader().collate_fn, [self.pool_set[i] for i in rows], self.task)
-        self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+                self.has_pool = True
 
     def _find_pool_set(self) -> Dataset:
         """Return the training samples as they are scored, from where ``pool_source`` says."""

@@ -243,7 +243,7 @@ def check_train_limit(trainer: pl.Trainer, epoch: Epoch) -> None:
         ValueError: With the limit and the number of batches.
     """
     limit = trainer.limit_train_batches
-    if isinstance(limit, float) and int(epoch.batches * limit) == 0:
+    if isinstance(limit, float) and limit > 0 and int(epoch.batches * limit) == 0:
         raise ValueError(
             f"`limit_train_batches={limit}` of the {epoch.batches} batches that {epoch.labels} labels give is none: "
             "nothing would train. Remove it."

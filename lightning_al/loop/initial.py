@@ -65,13 +65,17 @@ def _all_labels(dataset: Dataset, task: Task) -> list[object]:
     return [task.encode_label(task.targets(dataset[i])) for i in range(n)]
 
 
-def choose(project: Project, settings: Settings, ranks: Ranks) -> list[int]:
-    """Return the initial set, the same on every rank."""
-    task, dataset, method = project.task, project.data.train_set, settings.initial_by
+def choose_by_name(project: Project, settings: Settings, method: str) -> list[int]:
+    """Return the initial set that is given, drawn at random or balanced."""
+    dataset = project.data.train_set
     pool = Pool(len(dataset))  # type: ignore[arg-type]
-    if isinstance(method, Acquisition):
-        return _pick_initial(method, project, settings, ranks, pool, ("initial",)).indices
-    return ranks.first(lambda: choose_initial(settings.initial, method, pool, dataset, task, seed=settings.seed))
+    return choose_initial(settings.initial, method, pool, dataset, project.task, seed=settings.seed)
+
+
+def choose_by_scores(project: Project, settings: Settings, ranks: Ranks, chooser: Acquisition) -> list[int]:
+    """Return the initial set that an acquisition picks from all samples, the same on every rank."""
+    pool = Pool(len(project.data.train_set))  # type: ignore[arg-type]
+    return _pick_initial(chooser, project, settings, ranks, pool, ("initial",)).indices
 
 
 def question_of(project: Project, indices: list[int]) -> Question:

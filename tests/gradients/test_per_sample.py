@@ -69,12 +69,27 @@ def test_refuses_a_model_whose_lazy_layers_have_no_shape():
             score(nn.Sequential(nn.LazyLinear(4), nn.Linear(4, C)), torch.zeros(2, 4))
 
 
-@pytest.mark.parametrize("value", [0, -3, 1.5, "1GB"])
+def score_in_groups(**options):
+    score_groups(nn.Linear(1, 1), lambda *a: None, torch.zeros(2, 1), **options)
+
+
+@pytest.mark.parametrize("value", [0, -3])
 def test_refuses_sizes_below_one(value):
-    with pytest.raises(ValueError, match=f"`group_size` must be at least 1, got {value!r}"):
-        score_groups(nn.Linear(1, 1), lambda *a: None, torch.zeros(2, 1), group_size=value)
-    with pytest.raises(ValueError, match="`max_bytes` must be at least 1, got "):
-        F_al.gradient_norm(nn.Linear(4, C), torch.zeros(2, 4), max_bytes=0 if value == 1.5 else value)
+    with pytest.raises(ValueError, match=f"`group_size` must be at least 1, got {value}"):
+        score_in_groups(group_size=value)
+    with pytest.raises(ValueError, match=rf"`max_bytes` must be at least 1 \(inf allowed\), got {value}"):
+        F_al.gradient_norm(nn.Linear(4, C), torch.zeros(2, 4), max_bytes=value)
+
+
+@pytest.mark.parametrize("value", ["1GB", True])
+def test_refuses_sizes_that_are_no_numbers_in_one_error(value):
+    with pytest.raises(TypeError) as caught:
+        score_in_groups(group_size=value, max_bytes=value)
+    first, of_groups, of_bytes = str(caught.value).splitlines()
+    assert f"`group_size` must be an integer of at least 1, got {value!r}" in of_groups
+    assert f"`max_bytes` must be a number, at least 1 (inf allowed), or None, got {value!r}" in of_bytes
+    with pytest.raises(TypeError, match=r"`group_size` must be an integer of at least 1, got 1\.5"):
+        score_in_groups(group_size=1.5)
 
 
 @pytest.mark.parametrize("way", WAYS)

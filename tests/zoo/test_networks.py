@@ -83,7 +83,7 @@ def test_resnet18_of_other_dimensions(dimensions):
 
 
 def test_resnet18_refuses_other_dimensions():
-    with pytest.raises(ValueError, match="`dimensions` must be 1, 2 or 3, got 4"):
+    with pytest.raises(ValueError, match="`dimensions` must be at least 1 and at most 3, got 4"):
         ResNet18(dimensions=4)
 
 

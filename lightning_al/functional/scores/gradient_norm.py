@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_al.checks import check_choice
+from lightning_al.checks import Findings, check_choice
 from lightning_al.functional.scores.positions import Reduce, mean_over_positions
 from lightning_al.functional.scores.probabilities import (
     check_logits,
@@ -106,9 +106,10 @@ def check_gradient_norm(loss: str | Callable[[Any], Tensor], norm: str) -> None:
     Raises:
         ValueError: With the value seen and the values allowed.
     """
-    if not callable(loss) and loss not in LOSSES:
-        raise ValueError(f"`loss` must be a callable or one of {', '.join(map(repr, LOSSES))}, got {loss!r}.")
-    check_choice("norm", norm, NORMS)
+    with Findings() as findings:
+        if not callable(loss):
+            findings.of(check_choice, "loss", loss, LOSSES, or_else="a callable")
+        findings.of(check_choice, "norm", norm, NORMS)
 
 
 def _tensor_sum(grads: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -145,17 +146,14 @@ def test_global_norm_does_not_hide_what_is_not_finite(bad):
         ({"rho": -0.1}, r"`rho`.*got -0\.1"),
         ({"rho": math.inf}, "`rho`.*got inf"),
         ({"rho": math.nan}, "`rho`.*got nan"),
-        ({"rho": "big"}, "`rho`.*got 'big'"),
-        ({"perturbation": "SAM"}, '`perturbation` must be "sam" or "asam", got \'SAM\''),
-        ({"p": 1}, r"`p`.*> 1.*got 1\."),
+        ({"perturbation": "SAM"}, "`perturbation` must be one of 'sam', 'asam', got 'SAM'"),
+        ({"p": 1}, r"`p` must be above 1 \(inf allowed\), got 1\."),
         ({"p": 0.5}, r"`p`.*got 0\.5"),
         ({"p": math.nan}, "`p`.*got nan"),
-        ({"p": "2"}, "`p`.*got '2'"),
         ({"perturbation": "asam", "p": 3.0}, r"p = 2 only, got p = 3\.0"),
         ({"perturbation": "asam", "p": math.inf}, "got p = inf"),
         ({"eta": -1.0}, r"`eta`.*got -1\.0"),
         ({"eta": math.nan}, "`eta`.*got nan"),
-        ({"eta": None}, "`eta`.*got None"),
     ],
 )
 def test_refuses(options, message):
@@ -163,3 +161,22 @@ def test_refuses(options, message):
         worst_case_perturbation(PARAMS, GRADS, **options)
     with pytest.raises(ValueError, match=message):
         check_perturbation(**{"rho": 0.05, "perturbation": "sam", "p": 2.0, **options})
+
+
+@pytest.mark.parametrize("name", ["rho", "p", "eta"])
+@pytest.mark.parametrize("value", ["big", None, True, [0.5]])
+def test_what_is_no_number_is_a_type_error(name, value):
+    with pytest.raises(TypeError, match=rf"`{name}` must be a number, .*got {re.escape(repr(value))}"):
+        worst_case_perturbation(PARAMS, GRADS, **{name: value})
+
+
+def test_all_that_is_wrong_is_one_error():
+    with pytest.raises(ValueError) as caught:
+        check_perturbation(rho=-1, perturbation="SAM", p="2", eta=math.nan)
+    assert str(caught.value).splitlines() == [
+        "4 things cannot be as they are:",
+        "  1. `rho` must be above 0 and finite, got -1.",
+        "  2. `perturbation` must be one of 'sam', 'asam', got 'SAM'.",
+        "  3. `p` must be a number, above 1 (inf allowed), got '2'.",
+        "  4. `eta` must be at least 0 and finite, got nan.",
+    ]

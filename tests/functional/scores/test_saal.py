@@ -225,7 +225,7 @@ def test_an_infinite_norm_warns_on_large_models_only():
         ({"p": 1.0}, r"`p`.*got 1\.0"),
         ({"perturbation": "asam", "p": 3.0}, r"got p = 3\.0"),
         ({"group_size": 0}, "`group_size` must be at least 1, got 0"),
-        ({"max_bytes": 0}, "`max_bytes` must be at least 1, got 0"),
+        ({"max_bytes": 0}, r"`max_bytes` must be at least 1 \(inf allowed\), got 0"),
         ({"targets": torch.zeros(4, dtype=torch.long)}, r"same first dimension.*\[4, 5\]"),
         ({"forward": lambda m, x: m(x)[:, 0]}, r"\(B, C\).*got \(1,\)"),
         ({"forward": lambda m, x: m(x)[:, :1]}, r"got \(1, 1\)"),

@@ -213,7 +213,7 @@ def test_refuses_another_variant():
         lambda: typiclust(torch.ones(3, 2), 1, generator=seeded(), variant="best"),
         lambda: TypiClust(variant="best"),
     ):
-        with pytest.raises(ValueError, match='`variant` must be "paper" or "code", got \'best\''):
+        with pytest.raises(ValueError, match="`variant` must be one of 'paper', 'code', got 'best'"):
             refused()
 
 

@@ -38,13 +38,10 @@ SHARED = [
     ({"scope": "biases"}, "scope.*biases"),
     ({"ascent": "local"}, "ascent.*per_rank.*local"),
     ({"running_stats": "second"}, "running_stats.*second"),
-    ({"same_noise": "yes"}, "same_noise.*yes"),
 ]
 MANUAL_ONLY = [
     ({"accumulate_grad_batches": 0}, "accumulate_grad_batches.*0"),
-    ({"accumulate_grad_batches": 1.5}, "accumulate_grad_batches.*1.5"),
     ({"gradient_clip_val": -1.0}, "gradient_clip_val.*-1.0"),
-    ({"gradient_clip_val": "1"}, "gradient_clip_val.*'1'"),
     ({"gradient_clip_algorithm": "max"}, "gradient_clip_algorithm.*max"),
 ]
 REFUSED = [(m, o, s) for m in MIXINS for o, s in SHARED] + [(SAMMixin, o, s) for o, s in MANUAL_ONLY]
@@ -60,6 +57,23 @@ def test_bad_options_are_refused_at_construction(mixin, options, message):
     with pytest.raises(ValueError, match=message):
         type("Net", (mixin, Plain), dict(options))()
     Net()
+
+
+NO_TYPE = {"rho": "a", "p": "2", "eta": [0.0], "same_noise": "yes"}
+NO_TYPE_MANUAL = {"accumulate_grad_batches": 1.5, "gradient_clip_val": "1"}
+
+
+@pytest.mark.parametrize(
+    ("mixin", "wrong"), [(SAMMixin, NO_TYPE | NO_TYPE_MANUAL), (AutoSAMMixin, NO_TYPE)], ids=["manual", "automatic"]
+)
+def test_options_of_the_wrong_type_are_one_type_error(mixin, wrong):
+    with pytest.raises(TypeError) as caught:
+        type("Net", (mixin, Plain), {})(**wrong)
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"{len(wrong)} things cannot be as they are:"
+    for line, (name, value) in zip(lines, wrong.items(), strict=True):
+        assert f"`{name}` must be " in line
+        assert line.endswith(f"got {value!r}.")
 
 
 def options_of(model):
