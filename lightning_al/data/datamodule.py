@@ -1,6 +1,6 @@
 """The user's datamodule seen through a pool: training on what is labelled, scoring what is not."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -57,9 +57,9 @@ class ActiveDataModule(pl.LightningDataModule):
         ...     pl.LightningDataModule.from_datasets(data, batch_size=2), task=ClassificationTask()
         ... )
         >>> active.open(pl.Trainer(logger=False, barebones=True), torch.nn.Linear(1, 2))
-        >>> active.pool = Pool(5)
-        >>> active.pool.label([4, 2])
-        >>> active.labels = {4: 1, 2: 1}  # as told, not as in the dataset
+        >>> pool = Pool(5)
+        >>> pool.label([4, 2])
+        >>> active.follow(pool, labels={4: 1, 2: 1})  # as told, not as in the dataset
         >>> sorted(pair for x, y in active.train_dataloader() for pair in zip(x.tolist(), y.tolist()))
         [(2.0, 1), (4.0, 1)]
     """
@@ -84,7 +84,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self.pool_source = pool_source
         self.pool_batch_size = pool_batch_size
         self.pool = Pool(0)
-        self.labels: dict[int, Any] = {}
+        self.labels: Mapping[int, Any] = {}
         self.seed = 0
         self.fit_key: tuple[int | str, ...] = (0,)
         self.prepare_data_per_node = datamodule.prepare_data_per_node
@@ -139,17 +139,19 @@ class ActiveDataModule(pl.LightningDataModule):
         """Load the user's state."""
         self.datamodule.load_state_dict(state_dict)
 
-    def begin(self, trainer: pl.Trainer) -> None:
+    def begin(self, trainer: pl.Trainer, *, seed: int = 0) -> None:
         """Prepare the data and set them up to be trained on.
 
         Args:
             trainer: The user's.
+            seed: With each fit's key it decides the order of the samples.
 
         Raises:
             TypeError: If the train loader is not one ``DataLoader`` over a map-style dataset with a plain sampler.
             ValueError: If the training set is empty.
             IndexError: If the training set is shorter than it says.
         """
+        self.seed = seed
         self.trainer = trainer
         self.datamodule.trainer = trainer
         with infinite_barrier():
@@ -218,6 +220,15 @@ class ActiveDataModule(pl.LightningDataModule):
         validation.check_pool_set(pool_set, self.train_set, where=where)
         validation.check_same_targets(pool_set, self.train_set, self.task, where=where, may_be_hidden=not predict)
         return pool_set
+
+    def follow(self, pool: Pool, labels: Mapping[int, Any]) -> None:
+        """Train from now on on what is labelled in ``pool``, with the labels that were told, encoded, by index."""
+        self.pool = pool
+        self.labels = labels
+
+    def begin_fit(self, key: tuple[int | str, ...]) -> None:
+        """Begin a fit; with the seed its key, the round first, decides the order of the samples."""
+        self.fit_key = key
 
     @property
     def round(self) -> int:

@@ -73,8 +73,7 @@ def _set_up(project: Project, settings: Settings) -> None:
     _compat.connect(trainer, model)
     trainer.strategy.setup_environment()
     end_process_group_at_exit()
-    data.seed = settings.seed
-    data.begin(trainer)
+    data.begin(trainer, seed=settings.seed)
     # As at the start of a fit: layers that are made here may depend on the data.
     _compat.attach(trainer, data)
     model.setup("fit")
