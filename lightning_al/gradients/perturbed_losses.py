@@ -18,7 +18,7 @@ _ALL = slice(None)
 
 
 def perturbed_losses(
-    tape: Tape, inputs: Callable[[], Any], loss: Loss, losses: Callable[[Any], Tensor], ball: Ball
+    tape: Tape, inputs: Callable[[], Any], loss: Loss, *, losses: Callable[[Any], Tensor], ball: Ball
 ) -> Tensor:
     """Return each row's loss under its unit's own worst-case perturbation, (N,).
 
@@ -123,7 +123,7 @@ class PerturbedWeights:
         e = self._formed_again.pop(call)
         if self._euclidean is not None:
             step = self._euclidean.step.to(e.dtype)
-            y = call.rule.moved_along(x, call.x, e, step, call.cache)
+            y = call.rule.moved_along(x, call.x, e, step=step, cache=call.cache)
         else:
             y = joined(self._along(call, part, x, e) for part in call.parts(e))
         call.cache.clear()
@@ -140,12 +140,12 @@ class PerturbedWeights:
         """Return a part's output, its gradients formed again a block at a time."""
 
         def move(some: slice, gradients: Gradients) -> Gradients:
-            return self._weights(call, in_own_memory(gradients, e), part.units, part.rule.units, some)
+            return self._weights(call, in_own_memory(gradients, e), part.units, part.rule.units, some=some)
 
         return part.rule.perturbed_along(x[part.rows], call.x[part.rows], e[part.rows], move)
 
     def _weights(
-        self, call: RecordedCall, gradients: Gradients, units: slice, count: int, some: slice = _ALL
+        self, call: RecordedCall, gradients: Gradients, units: slice, count: int, *, some: slice = _ALL
     ) -> Gradients:
         """Return each unit's own weights of a call, ``some`` of their rows."""
         return {

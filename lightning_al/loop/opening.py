@@ -43,7 +43,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
     """
     _set_up(project, settings)
     ranks = Ranks(project.trainer.strategy)
-    events = ranks.first(lambda: _read(dirpath, resume=resume))
+    events = ranks.first(lambda: _read_events(dirpath, resume=resume))
     begins = events is None or len(events) == 1  # a kill may come between the first two events
     _check_parts(project, settings, new=events is None, begins=begins)
     options = describe(project, settings)
@@ -104,7 +104,7 @@ def _check_parts(project: Project, settings: Settings, *, new: bool, begins: boo
             findings.of(acquisition.check_pool, size)
 
 
-def _read(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
+def _read_events(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
     """Return the events of the campaign that is gone on with; None where one begins."""
     if dirpath is None:
         return None

@@ -50,7 +50,7 @@ class Project:
             findings.of(_check_acquisition, trainer, acquisitions)
             findings.of(_check_strategy, trainer, settings.oracle)
             _find_in_limits(findings, trainer)
-            _find_in_evaluation(findings, trainer, model, data, settings)
+            _find_in_evaluation(findings, trainer=trainer, model=model, data=data, settings=settings)
             findings.of(_check_trains, model, "training_step")
             if findings.of(check_optimizers, model):
                 findings.of(_check_trains, model, "configure_optimizers")
@@ -163,7 +163,7 @@ def _find_in_limits(findings: Findings, trainer: pl.Trainer) -> None:
 
 
 def _find_in_evaluation(
-    findings: Findings, trainer: pl.Trainer, model: pl.LightningModule, data: ActiveDataModule, settings: Settings
+    findings: Findings, *, trainer: pl.Trainer, model: pl.LightningModule, data: ActiveDataModule, settings: Settings
 ) -> None:
     evaluate, owner = settings.evaluate, owner_of(data.datamodule)
     short, other = ("val", "test") if evaluate == "validate" else ("test", "validate")

@@ -64,7 +64,7 @@ def score(
         project.model,
         data,
         indices,
-        scored,
+        acquisitions=scored,
         sampler=sampler,
         seed=seed,
         gather=gather,
@@ -78,8 +78,8 @@ def score_pool(
     model: pl.LightningModule,
     datamodule: pl.LightningDataModule,
     indices: Tensor,
-    acquisitions: Sequence[RowSource],
     *,
+    acquisitions: Sequence[RowSource],
     sampler: BlockSampler,
     seed: int,
     gather: bool = True,
@@ -123,7 +123,14 @@ def score_pool(
         seed_global(seed, trainer.global_rank)
         trainer.predict(model, datamodule=datamodule, return_predictions=False)
     return [
-        _put_together(collector.rows(sampler.block, indices), collector.acquisition, indices, trainer, sampler, gather)
+        _put_together(
+            collector.rows(sampler.block, indices),
+            collector.acquisition,
+            indices,
+            trainer=trainer,
+            sampler=sampler,
+            gather=gather,
+        )
         for collector in collectors
     ]
 
@@ -195,6 +202,7 @@ def _put_together(
     rows: dict[str, Tensor],
     acquisition: RowSource,
     indices: Tensor,
+    *,
     trainer: pl.Trainer,
     sampler: BlockSampler,
     gather: bool,
