@@ -15,6 +15,7 @@ from lightning_al.data import validation
 from lightning_al.data.collate import check_collate
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.pool import Pool
+from lightning_al.data.pool_set import find_pool_set
 from lightning_al.data.samplers import BlockSampler, EpochSampler, PoolPass
 from lightning_al.data.template import LoaderTemplate
 from lightning_al.data.views import LabelledView
@@ -188,38 +189,11 @@ class ActiveDataModule(pl.LightningDataModule):
                 with findings.of_block():
                     validation.check_evaluated(getattr(self.datamodule, hook)(), hook=hook, owner=owner)
             with findings.of_block():
-                self.pool_set = self._find_pool_set()
+                self.setup("predict")
+                self.pool_set = find_pool_set(self.datamodule, self.train_set, self.task, source=self.pool_source)
                 rows = validation.spread_over(len(self.pool_set))[::2]  # type: ignore[arg-type]
                 check_collate(self._train_loader().collate_fn, [self.pool_set[i] for i in rows], self.task)
         self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
-
-    def _find_pool_set(self) -> Dataset:
-        """Return the training samples as they are scored, from where ``pool_source`` says."""
-        predict = self.pool_source == "predict"
-        pool_set: Any
-        if predict:
-            if not is_overridden("predict_dataloader", self.datamodule):
-                raise ValueError(
-                    '`pool="predict"` needs a `predict_dataloader()` over the training set without augmentation, but '
-                    f'{owner_of(self.datamodule)} has none. Define it, or `pool_dataset()` with `pool="auto"`.'
-                )
-            self.setup("predict")
-            where = "predict_dataloader()"
-            pool_set = getattr(self.datamodule.predict_dataloader(), "dataset", None)
-        else:
-            where = "pool_dataset()"
-            make = getattr(self.datamodule, "pool_dataset", None)
-            if make is None:
-                rank_zero_warn(
-                    f"{owner_of(self.datamodule)} has no `pool_dataset()`, so the pool is scored on the training "
-                    "set as it is, random augmentation included. Return the same samples in the same order, without "
-                    "augmentation, from a method `pool_dataset()`."
-                )
-                return self.train_set
-            pool_set = make()
-        validation.check_pool_set(pool_set, self.train_set, where=where)
-        validation.check_same_targets(pool_set, self.train_set, self.task, where=where, may_be_hidden=not predict)
-        return pool_set
 
     def follow(self, pool: Pool, labels: Mapping[int, Any]) -> None:
         """Train from now on on what is labelled in ``pool``, with the labels that were told, encoded, by index."""
