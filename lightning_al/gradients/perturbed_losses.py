@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_al.gradients.balls import Ball, Balls, EuclideanBalls
 from lightning_al.gradients.costs import CACHED_WEIGHTS
 from lightning_al.gradients.loss import Loss
-from lightning_al.gradients.recorded_calls import Part, RecordedCall, in_own_memory
+from lightning_al.gradients.recorded_calls import Part, RecordedCall, bytes_of, in_own_memory
 from lightning_al.gradients.rules.base import Gradients
 from lightning_al.gradients.shared_gradients import SharedGradients
 from lightning_al.gradients.tape import Tape
@@ -79,7 +79,7 @@ class PerturbedWeights:
             self._formed_again[call] = e
             for part in call.parts(e):
                 for some, gradients in part.rule.blocks(call.x[part.rows], e[part.rows]):
-                    self.tape.bytes_held.note_formed(gradients)
+                    self.tape.bytes_held.note_formed(bytes_of(gradients))
                     self._add(call, gradients, part.units, some)
 
     def finish(self, of_loose_parameters: Gradients) -> dict[str, Tensor]:

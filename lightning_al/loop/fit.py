@@ -45,7 +45,7 @@ def fit_round(session: Session) -> None:
         },
     )
     campaign.states.remove_old(campaign.fits, campaign.next_fit)
-    session.has_fitted_weights = True
+    session.note_fitted()
 
 
 def _fit(session: Session, fit: Event) -> float:
