@@ -46,7 +46,7 @@ def fit_round(session: Session) -> None:
         },
     )
     campaign.states.remove_old(campaign.fits, campaign.next_fit)
-    session.has_fitted_weights = True
+    session.note_fitted()
 
 
 def _fit(session: Session, fit: Event) -> float:
@@ -132,7 +132,7 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
     if initial is None:
         raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")
     put_weights(fits.model, initial, campaign.dirpath / INITIAL_WEIGHTS)
-    fits.initial = initial["state_dict"]
+    fits.restore(initial=initial["state_dict"])
     if campaign.last_fit is None:
         return False
     name = state_file("weights", campaign.last_fit)
@@ -144,8 +144,11 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
             )
         return False
     put_weights(fits.model, last, campaign.dirpath / name)
-    fits.optimizer_states = last.get("optimizer_states")
-    fits.scaler_state = last.get("scaler_state")
+    fits.restore(
+        initial=initial["state_dict"],
+        optimizer_states=last.get("optimizer_states"),
+        scaler_state=last.get("scaler_state"),
+    )
     return True
 
 

@@ -329,5 +329,4 @@ class ActiveLearningLoop:
         """Have the datamodule train on what is labelled in this campaign."""
         self.campaign = campaign
         self.dirpath = campaign.dirpath
-        self.datamodule.pool = campaign.pool
-        self.datamodule.labels = campaign.labels
+        self.datamodule.follow(campaign.pool, campaign.labels)

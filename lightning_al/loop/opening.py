@@ -67,7 +67,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
         find_in_training(findings, project.model)
         if findings.of(_set_up, project, settings):
             ranks = Ranks(project.trainer.strategy)
-            events = ranks.first(lambda: _read(dirpath, resume=resume))
+            events = ranks.first(lambda: _read_events(dirpath, resume=resume))
             options, initial = _try(findings, project, settings, ranks, events)
             if dirpath is not None and events is not None:
                 with findings.of_block():
@@ -109,8 +109,7 @@ def _set_up(project: Project, settings: Settings) -> None:
     _compat.connect(trainer, model)
     trainer.strategy.setup_environment()
     end_process_group_at_exit()
-    data.seed = settings.seed
-    data.begin(trainer)
+    data.begin(trainer, seed=settings.seed)
     # As at the start of a fit: layers that are made here may depend on the data.
     _compat.attach(trainer, ForTrainer(data))
     model.setup("fit")
@@ -144,7 +143,7 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
     return Sound(initial=is_large_enough, prices=has_oracle, scores=is_bound and has_shapes and data.has_pool)
 
 
-def _read(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
+def _read_events(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
     """Return the events of the campaign that is gone on with; None where one begins."""
     if dirpath is None:
         return None

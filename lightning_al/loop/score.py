@@ -80,7 +80,7 @@ def score(
         project.model,
         data,
         indices,
-        scored,
+        acquisitions=scored,
         sampler=sampler,
         seed=seed,
         gather=gather,
@@ -94,8 +94,8 @@ def score_pool(
     model: pl.LightningModule,
     data: ActiveDataModule,
     indices: Tensor,
-    acquisitions: Sequence[RowSource],
     *,
+    acquisitions: Sequence[RowSource],
     sampler: BlockSampler,
     seed: int,
     gather: bool = True,
@@ -139,7 +139,14 @@ def score_pool(
         seed_global(seed, trainer.global_rank)
         trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
     return [
-        _put_together(collector.rows(sampler.block, indices), collector.acquisition, indices, trainer, sampler, gather)
+        _put_together(
+            collector.rows(sampler.block, indices),
+            collector.acquisition,
+            indices,
+            trainer=trainer,
+            sampler=sampler,
+            gather=gather,
+        )
         for collector in collectors
     ]
 
@@ -224,6 +231,7 @@ def _put_together(
     rows: dict[str, Tensor],
     acquisition: RowSource,
     indices: Tensor,
+    *,
     trainer: pl.Trainer,
     sampler: BlockSampler,
     gather: bool,

@@ -1,4 +1,7 @@
-"""Weights as whole tensors, also where they lie in pieces on several processes (FSDP2, tensor parallelism)."""
+"""Copies weights out of a model and loads them back as whole tensors.
+
+Also where each process has only a piece of them (FSDP2, tensor parallelism).
+"""
 
 import copy
 import io
@@ -30,12 +33,12 @@ def in_pieces(model: nn.Module) -> bool:
 
 def whole(state: Any) -> dict[str, Any]:
     """Return a state with each tensor put together from the pieces of all processes, which must all call this."""
-    return _mapped(DTensor, lambda t: t.detach().full_tensor(), state)
+    return _map_values(DTensor, lambda t: t.detach().full_tensor(), state)
 
 
 def whole_copy(state: Any) -> dict[str, Any]:
     """Return a copy of a state with its tensors whole and on the CPU. Every process must call it."""
-    return _mapped(Tensor, lambda t: t.detach().to("cpu", copy=True), _with_own_extra(whole(state)))
+    return _map_values(Tensor, lambda t: t.detach().to("cpu", copy=True), _with_own_extra(whole(state)))
 
 
 def check_plain(state: dict[str, Any]) -> None:
@@ -103,7 +106,7 @@ def _is_strict(model: nn.Module) -> bool:
     return getattr(model, "strict_loading", True)
 
 
-def _mapped(kind: type, function: Callable[[Any], Any], state: Any) -> dict[str, Any]:
+def _map_values(kind: type, function: Callable[[Any], Any], state: Any) -> dict[str, Any]:
     return _with_versions(pytree.tree_map_only(kind, function, dict(state)), state)
 
 

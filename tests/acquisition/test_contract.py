@@ -109,7 +109,7 @@ class Picker(L.Callback):
                 for name, scene in self.scenes.items():
                     before = everything(trainer, pl_module, made)
                     candidates = torch.tensor(scene.candidates)
-                    got = pick(loop.session, made, candidates, scene.k, "contract", scene.seed)
+                    got = pick(loop.session, made, candidates, scene.k, purpose=("contract", scene.seed))
                     if everything(trainer, pl_module, made) != before:
                         self.changed.append(case.id)
                     self.picked.setdefault(case.id, {})[f"{name}, {size}"] = got.indices

@@ -63,7 +63,7 @@ class Picker(L.Callback):
             made.bind(loop.task, loop.oracle)
             try:
                 candidates = torch.tensor(scene.candidates)
-                told[case.id] = pick(loop.session, made, candidates, scene.k, "contract", scene.seed).indices
+                told[case.id] = pick(loop.session, made, candidates, scene.k, purpose=("contract", scene.seed)).indices
             except Exception as error:
                 told[case.id] = f"{type(error).__name__}: {error}"
         if trainer.is_global_zero:

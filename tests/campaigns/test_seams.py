@@ -67,7 +67,7 @@ def test_several_acquisitions_share_one_pass(tmp_path):
     both = [Entropy(), FarFromLabelled()]
     for acquisition in both:
         acquisition.bind(ClassificationTask(), loop.oracle)
-    one, two = score_pool(trainer, model, loop.datamodule, indices, both, sampler=sampler, seed=0)
+    one, two = score_pool(trainer, model, loop.datamodule, indices, acquisitions=both, sampler=sampler, seed=0)
     assert len(passes) == 1
     x = make_data()[0][indices]
     torch.testing.assert_close(two["logits"], model.eval()(x).detach())

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 
 from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import QueryByCommittee
@@ -42,3 +43,35 @@ def test_members_of_a_committee_begin_frozen_too(tmp_path):
     loop.run(make_trainer(tmp_path, acquisition=QueryByCommittee(members=2)))
     assert len(model.seen) > 4
     assert model.seen == [(0, False, False), (1, True, True)] * (len(model.seen) // 2)
+
+
+class FailsOnce(Net):
+    """Its evaluation fails after the fit of one round, the first time."""
+
+    def __init__(self, round_number):
+        super().__init__()
+        self.fits_left = round_number + 1
+
+    def on_fit_end(self):
+        self.fits_left -= 1
+
+    def on_validation_epoch_end(self):
+        if self.fits_left == 0 and self.trainer.state.fn == TrainerFn.VALIDATING:
+            self.fits_left = -1
+            raise ConnectionError("the metrics' server is away")
+
+
+@pytest.mark.parametrize("round_number", [0, 1])
+def test_a_fit_that_was_not_recorded_leaves_no_momentum(tmp_path, round_number):
+    """Fitted again, in the same process too, a round begins with what the optimizers of the last one had gathered."""
+    options = {"initial": 8, "query_size": 4, "rounds": 2, "reset": "continue"}
+    smooth, fails = Net(), FailsOnce(round_number)
+    history = ActiveLearningLoop(smooth, Data(), dirpath=tmp_path / "smooth", **options).run(make_trainer(tmp_path))
+    loop = ActiveLearningLoop(fails, Data(), dirpath=tmp_path / "fails", **options)
+    trainer = make_trainer(tmp_path)
+    with pytest.raises(ConnectionError):
+        loop.run(trainer)
+    again = loop.run(trainer)
+    assert [(r.picked, r.metrics) for r in again] == [(r.picked, r.metrics) for r in history]
+    for name, weight in smooth.state_dict().items():
+        assert torch.equal(fails.state_dict()[name], weight), name

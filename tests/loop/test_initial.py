@@ -231,7 +231,9 @@ def test_killed_between_the_first_two_events(tmp_path):
 
 
 def chosen_of(count, method="random", n=60, seed=0):
-    return choose_initial(count, method, Pool(n), TensorDataset(*make_data(n)), ClassificationTask(), seed=seed)
+    return choose_initial(
+        count, method, Pool(n), dataset=TensorDataset(*make_data(n)), task=ClassificationTask(), seed=seed
+    )
 
 
 def test_random_initial_is_seeded():
@@ -259,5 +261,5 @@ def test_balanced_reads_the_targets_where_the_data_set_keeps_them():
         def __getitem__(self, i):
             raise AssertionError("read a sample")
 
-    chosen = choose_initial(9, "balanced", Pool(60), Targets(*make_data()), ClassificationTask(), seed=0)
+    chosen = choose_initial(9, "balanced", Pool(60), dataset=Targets(*make_data()), task=ClassificationTask(), seed=0)
     assert chosen == chosen_of(9, "balanced")
