@@ -11,7 +11,6 @@ from pathlib import Path
 
 import lightning as L
 import pytest
-import torch
 from lightning.pytorch.strategies import DDPStrategy
 
 from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, DatasetOracle
@@ -59,16 +58,6 @@ def test_groups_on_three_processes_with_fewer_groups(tmp_path):
     assert picks(one) == picks(three)
 
 
-def test_what_workers_did_is_copied_back(tmp_path):
-    model = Net()
-    before = model.net[0].weight.detach().clone()
-    history, loop = run(tmp_path, 2, model=model)
-    assert not torch.equal(before, model.net[0].weight)  # trained weights
-    assert len(loop.pool.labelled) == 16
-    assert Campaign.load(tmp_path / "2").rounds == history
-    assert loop.history == history
-
-
 def test_ask_and_tell_between_launches(tmp_path):
     strategy, devices = fork(2)
     loop = ActiveLearningLoop(
@@ -83,27 +72,6 @@ def test_ask_and_tell_between_launches(tmp_path):
     second = ask()
     third = ask()
     assert len({*first, *second, *third}) == 16
-
-
-@pytest.mark.parametrize("what", ["run", "ask"])
-def test_forked_processes_hand_back_more_than_a_pipe_takes(tmp_path, what):
-    class Large(Net):
-        def __init__(self):
-            super().__init__()
-            self.register_buffer("table", torch.arange(100_000.0))
-
-    model = Large()
-    model.table.zero_()
-    loop = ActiveLearningLoop(model, Data(), initial=6, query_size=5, rounds=1, dirpath=tmp_path / "c")
-    before = model.net[0].weight.clone()
-    with torch.no_grad():
-        model.table += 1
-    strategy, devices = fork(2)
-    found = getattr(loop, what)(make_trainer(tmp_path, strategy=strategy, devices=devices, max_epochs=1))
-    assert len(found) == (2 if what == "run" else 5)
-    assert not torch.equal(before, model.net[0].weight)
-    assert bool((model.table == 1).all())
-    assert not list((tmp_path / "c").glob("returned*"))
 
 
 def test_an_error_on_one_rank_reaches_the_others(tmp_path):

@@ -15,7 +15,7 @@ from torch import nn
 from lightning_al import ActiveLearningLoop, Campaign
 from lightning_al.acquisition import Acquisition
 from lightning_al.distributed.randomness import derive_seed
-from tests.campaigns.test_processes import fork
+from tests.helpers.processes import fork
 from tests.helpers.projects import Data, Net, make_trainer, picks
 
 

@@ -1,6 +1,5 @@
 """The initial set, chosen by an acquisition before anything trained."""
 
-import json
 import math
 import os
 import signal
@@ -144,19 +143,6 @@ def test_the_model_is_left_untrained_and_the_chooser_unbound(tmp_path):
     assert all(torch.equal(initial[name], t) for name, t in before.items())
     with pytest.raises(RuntimeError, match="bound to no loop"):
         chooser.task
-
-
-def test_the_ledger_says_how(tmp_path, encoder):
-    run(tmp_path / "c", TypiClust(max_clusters=9, encoder=encoder), acquisition=CoreSet(encoder=encoder))
-    options = Campaign.load(tmp_path / "c").options
-    named = "Identity" if isinstance(encoder, nn.Module) else str(encoder)
-    assert options["initial_by"] == {
-        "class": "TypiClust", "selection": "top", "encoder": named, "max_clusters": 9, "neighbours": 20,
-        "variant": "paper",
-    }  # fmt: skip
-    assert options["acquisition"]["encoder"] == named
-    for path in (tmp_path / "c" / "ledger").iterdir():
-        json.loads(path.read_text())
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------

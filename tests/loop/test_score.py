@@ -12,7 +12,7 @@ from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ExpectedGrad
 from lightning_al.storage import rows as storage
 from tests.helpers.marks import slow
 from tests.helpers.processes import fork
-from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
+from tests.helpers.projects import Data, Net, make_data, make_trainer, picks, start
 
 
 class Probe(L.Callback):
@@ -141,3 +141,16 @@ def test_rows_in_files_are_picked_from_alike(tmp_path, monkeypatch, acquisition,
     assert run("files") == memory
     assert made or processes > 1
     assert not [p for p in (tmp_path / "temporary").iterdir() if p.name.startswith("lightning_al")]
+
+
+def test_which_scores_are_not_finite(tmp_path):
+    x, _ = make_data()
+    poison = tuple(x[17].tolist())
+
+    class Net2(Net):
+        def forward(self, x):
+            bad = torch.tensor([tuple(row.tolist()) == poison for row in x])
+            return torch.where(bad[:, None], torch.nan, super().forward(x))
+
+    with pytest.raises(ValueError, match=r"for 1 of 54 samples, dataset indices \[17\]"):
+        start(tmp_path, model=Net2(), initial=[i for i in range(7) if i != 17][:6])
