@@ -1,12 +1,9 @@
 """The initial set, chosen by an acquisition before anything trained."""
 
 import math
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +15,7 @@ from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, Classifi
 from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ProbCover, Random, TypiClust
 from lightning_al.distributed.randomness import generator
 from lightning_al.loop.initial import choose_initial
+from lightning_al.storage import files
 from tests.helpers.greedy import farthest_first
 from tests.helpers.marks import slow
 from tests.helpers.processes import Frozen, fork
@@ -181,34 +179,22 @@ def test_refuses_features_of_another_data_set_and_nan(tmp_path, processes):
 
 # -- a kill --------------------------------------------------------------------------------------------------------
 
-SCRIPT = textwrap.dedent(
-    """
-    import os, signal, sys
-    import lightning_al.storage.files as writing
-    from pathlib import Path
-    from lightning_al.acquisition import TypiClust
-    from tests.loop.test_initial import run
 
-    original = writing.publish
-    def publish(beside, path):
+def test_killed_between_the_first_two_events(tmp_path, monkeypatch):
+    np.save(tmp_path / "features.npy", X.numpy())
+    chooser = TypiClust(encoder=tmp_path / "features.npy")
+
+    def publish(beside, path, original=files.publish):
         if "asked" in path.name:
             os.kill(os.getpid(), signal.SIGKILL)
         original(beside, path)
-    writing.publish = publish
-    run(Path(sys.argv[1]), TypiClust(encoder=sys.argv[2]))
-    """
-)
 
-
-def test_killed_between_the_first_two_events(tmp_path):
-    np.save(tmp_path / "features.npy", X.numpy())
-    chooser = TypiClust(encoder=tmp_path / "features.npy")
-    root = Path(__file__).parents[2]
-    env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "script.py", str(tmp_path / "killed"), str(tmp_path / "features.npy")]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    with monkeypatch.context() as killing:
+        killing.setattr(files, "publish", publish)
+        process = multiprocessing.get_context("fork").Process(target=run, args=(tmp_path / "killed", chooser))
+        process.start()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert len(Campaign.read_events(tmp_path / "killed")) == 1
     assert run(tmp_path / "killed", chooser, resume=True) == run(tmp_path / "whole", chooser)
 
