@@ -30,7 +30,7 @@ ACQUISITIONS = {
 }
 
 
-@pytest.mark.parametrize("name", ACQUISITIONS)
+@pytest.mark.parametrize("name", [slow("random"), "saal", slow("saal_groups"), "core_set"])
 def test_two_forked_processes_pick_what_one_picks(tmp_path, name):
     one, _ = run(tmp_path, 1, acquisition=ACQUISITIONS[name](), subpool_size=37)
     two, loop = run(tmp_path, 2, acquisition=ACQUISITIONS[name](), subpool_size=37)

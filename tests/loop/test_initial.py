@@ -1,5 +1,6 @@
 """The initial set, chosen by an acquisition before anything trained."""
 
+import itertools
 import math
 import multiprocessing
 import os
@@ -62,7 +63,10 @@ def asked(folder):
     return next(e["indices"] for e in Campaign.read_events(folder) if e["kind"] == "asked")
 
 
-@pytest.fixture(params=["a module", "a file"])
+ENCODERS = ("a module", "a file")
+
+
+@pytest.fixture(params=ENCODERS)
 def encoder(request, tmp_path):
     """Gives the inputs themselves; wrong of any other samples than it is asked for."""
     if request.param == "a module":
@@ -71,7 +75,14 @@ def encoder(request, tmp_path):
     return tmp_path / "features.npy"
 
 
-@pytest.mark.parametrize("name", [name if name in ("Random", "TypiClust") else slow(name) for name in CHOOSERS])
+QUICK = [("Random", "a module"), ("TypiClust", "a file")]
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder"),
+    [*QUICK, *(slow(*both) for both in itertools.product(CHOOSERS, ENCODERS) if both not in QUICK)],
+    indirect=["encoder"],
+)
 def test_on_one_and_two_processes_after_a_kill_and_through_ask(tmp_path, encoder, name):
     make = CHOOSERS[name]
     picked, initial = run(tmp_path / "one", make(encoder))
@@ -126,9 +137,9 @@ def test_the_seed_decides(tmp_path):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_one_acquisition_may_do_both(tmp_path, processes):
     both = ProbCover(clusters=3, encoder=nn.Identity())
-    got = run(tmp_path / "one", both, processes, acquisition=both, rounds=2)
+    got = run(tmp_path / "one", both, processes, acquisition=both)
     two = ProbCover(clusters=3, encoder=nn.Identity())
-    assert got == run(tmp_path / "two", both, processes, acquisition=two, rounds=2)
+    assert got == run(tmp_path / "two", both, processes, acquisition=two)
     with pytest.raises(RuntimeError, match="bound to no loop"):
         both.task
 

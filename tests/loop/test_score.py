@@ -129,7 +129,7 @@ def test_rows_in_files_are_picked_from_alike(tmp_path, monkeypatch, acquisition,
         trainer = make_trainer(
             tmp_path, acquisition=acquisition(), strategy=strategy, devices=devices, max_epochs=1
         )  # fmt: skip
-        loop = ActiveLearningLoop(Net(), Data(), initial=6, query_size=5, rounds=2, dirpath=tmp_path / name)
+        loop = ActiveLearningLoop(Net(), Data(), initial=6, query_size=5, rounds=1, dirpath=tmp_path / name)
         return picks(loop.run(trainer))
 
     memory = run("memory")
