@@ -38,13 +38,6 @@ def test_every_round_trains_from_epoch_0_and_steps_never_go_back(tmp_path):
         assert not torch.equal(before, after)
 
 
-def test_hooks_reach_every_callback_in_order(tmp_path):
-    recorder = Recorder()
-    run(tmp_path, recorder, rounds=1)
-    query = ["query_start", "query_end"]
-    assert recorder.events == ["round_start", "fit", *query, "round_end", "round_start", "fit", "round_end"]
-
-
 def test_initial_indices_are_taken_as_given(tmp_path):
     loop, _, _ = run(tmp_path, initial=[5, 50, 7], rounds=0)
     assert loop.pool.labelled.tolist() == [5, 50, 7]
