@@ -12,7 +12,7 @@ from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ExpectedGrad
 from lightning_al.storage import rows as storage
 from tests.helpers.marks import slow
 from tests.helpers.processes import fork
-from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
+from tests.helpers.projects import Data, Net, make_data, make_trainer, picks, start
 
 
 class Probe(L.Callback):
@@ -174,7 +174,7 @@ def test_rows_in_files_are_picked_from_alike(tmp_path, monkeypatch, acquisition,
         trainer = make_trainer(
             tmp_path, acquisition=acquisition(), strategy=strategy, devices=devices, max_epochs=1
         )  # fmt: skip
-        loop = ActiveLearningLoop(Net(), Data(), initial=6, query_size=5, rounds=2, dirpath=tmp_path / name)
+        loop = ActiveLearningLoop(Net(), Data(), initial=6, query_size=5, rounds=1, dirpath=tmp_path / name)
         return picks(loop.run(trainer))
 
     memory = run("memory")
@@ -186,3 +186,16 @@ def test_rows_in_files_are_picked_from_alike(tmp_path, monkeypatch, acquisition,
     assert run("files") == memory
     assert made or processes > 1
     assert not [p for p in (tmp_path / "temporary").iterdir() if p.name.startswith("lightning_al")]
+
+
+def test_which_scores_are_not_finite(tmp_path):
+    x, _ = make_data()
+    poison = tuple(x[17].tolist())
+
+    class Net2(Net):
+        def forward(self, x):
+            bad = torch.tensor([tuple(row.tolist()) == poison for row in x])
+            return torch.where(bad[:, None], torch.nan, super().forward(x))
+
+    with pytest.raises(ValueError, match=r"for 1 of 54 samples, dataset indices \[17\]"):
+        start(tmp_path, model=Net2(), initial=[i for i in range(7) if i != 17][:6])
