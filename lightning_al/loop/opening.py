@@ -68,7 +68,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
         if findings.of(_set_up, project, settings):
             ranks = Ranks(project.trainer.strategy)
             events = ranks.first(lambda: _read_events(dirpath, resume=resume))
-            options, initial = _try(findings, project, settings, ranks, events)
+            options, initial = _try(findings, project, settings, ranks=ranks, events=events)
             if dirpath is not None and events is not None:
                 with findings.of_block():
                     campaign = Campaign(dirpath, events, ranks)
@@ -82,7 +82,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
 
 
 def _try(
-    findings: Findings, project: Project, settings: Settings, ranks: Ranks, events: list[Event] | None
+    findings: Findings, project: Project, settings: Settings, *, ranks: Ranks, events: list[Event] | None
 ) -> tuple[dict[str, Any], list[int]]:
     """Try all parts of a project together; return its options for the ledger, and the initial set if one is needed."""
     begins = events is None or len(events) == 1  # a kill may come between the first two events
