@@ -9,6 +9,8 @@ from typing import Any, ParamSpec
 import torch
 from torch import Tensor
 
+from lightning_al.words import cut, shown
+
 P = ParamSpec("P")
 
 _BLOCK_OF_NUMBERS = 2**20  # numbers at a time: a few MB, however many rows there are
@@ -126,7 +128,7 @@ def check_that(is_right: bool, name: str, value: Any, must_be: str) -> None:
         TypeError: With the value.
     """
     if not is_right:
-        raise TypeError(f"`{name}` must be {must_be}, got {value!r}.")
+        raise TypeError(f"`{name}` must be {must_be}, got {shown(value)}.")
 
 
 def check_count(name: str, value: Any, least: int = 1, *, most: int | None = None, optional: bool = False) -> None:
@@ -142,7 +144,7 @@ def check_count(name: str, value: Any, least: int = 1, *, most: int | None = Non
     limits = f"at least {least}" if most is None else f"at least {least} and at most {most}"
     check_that(is_integer, name, value, f"an integer of {limits}{' or None' if optional else ''}")
     if value < least or (most is not None and value > most):
-        raise ValueError(f"`{name}` must be {limits}, got {value}.")
+        raise ValueError(f"`{name}` must be {limits}, got {shown(value)}.")
 
 
 def check_number(
@@ -187,7 +189,7 @@ def check_number(
         and (most is None or number <= most)
     )
     if not inside:
-        raise ValueError(f"`{name}` must be {limits}, got {value!r}.")
+        raise ValueError(f"`{name}` must be {limits}, got {shown(value)}.")
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str], *, or_else: str = "") -> None:
@@ -199,7 +201,7 @@ def check_choice(name: str, value: Any, choices: Iterable[str], *, or_else: str 
     known = list(choices)
     if not isinstance(value, str) or value not in known:
         or_else = f" or {or_else}" if or_else else ""
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, known))}{or_else}, got {value!r}.")
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, known))}{or_else}, got {shown(value)}.")
 
 
 def check_flag(name: str, value: Any) -> None:
@@ -247,13 +249,14 @@ def where_raised(error: BaseException) -> str:
 
 def first_line(error: BaseException) -> str:
     """The kind of an error and the first sentence of its text, which may go on for pages."""
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0].split('. ')[0]}" if str(error) else repr(error)
+    text = str(error).strip()
+    return f"{type(error).__name__}: {cut(text.splitlines()[0].split('. ')[0])}" if text else type(error).__name__
 
 
 def check_k(k: int, n: int) -> None:
     """Refuse to pick more candidates than there are, or fewer than none."""
     if isinstance(k, bool) or not hasattr(k, "__index__"):
-        raise TypeError(f"Cannot pick k = {k!r} of {n} candidates: k must be an integer.")
+        raise TypeError(f"Cannot pick k = {shown(k)} of {n} candidates: k must be an integer.")
     if not 0 <= k <= n:
         raise ValueError(f"Cannot pick k = {k} of {n} candidates: k must be between 0 and {n}.")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lightning_al.campaign.results import RoundResult
 from lightning_al.checks import Findings, check_choice, check_count, check_number
+from lightning_al.words import shown
 
 
 class StopRule(ABC):
@@ -40,10 +41,10 @@ class StopRule(ABC):
         """
         for result in history:
             if self.monitor not in result.metrics:
-                logged = ", ".join(map(repr, result.metrics)) or "nothing"
+                logged = f"only {', '.join(map(shown, result.metrics))}" if result.metrics else "nor any other"
                 raise ValueError(
-                    f"`{type(self).__name__}(monitor={self.monitor!r})`: round {result.round} logged no such metric, "
-                    f"only {logged}."
+                    f"`{type(self).__name__}(monitor={shown(self.monitor)})`: round {result.round} logged no such "
+                    f"metric, {logged}."
                 )
         sign = 1 if self.mode == "max" else -1
         signed = [sign * result.metrics[self.monitor] for result in history]

@@ -17,6 +17,7 @@ from lightning_al.functional.selection.top_k import top_k
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.oracle.base import Oracle
 from lightning_al.tasks.base import Task
+from lightning_al.words import cut, shown
 
 SELECTIONS = ("top", "kmeans++", "badge")
 
@@ -202,14 +203,14 @@ def check_requirements(cls: type, requires: Any) -> None:
     allowed = ", ".join(f'"{word}"' for word in REQUIREMENTS)
     if not isinstance(requires, (frozenset, set)):
         raise TypeError(
-            f"`{cls.__name__}.requires` must be a frozenset of some of the words {allowed}, got {requires!r}. Write "
-            '`requires = frozenset({"logits"})`.'
+            f"`{cls.__name__}.requires` must be a frozenset of some of the words {allowed}, got {shown(requires)}. "
+            'Write `requires = frozenset({"logits"})`.'
         )
-    unknown = sorted(map(repr, requires - set(REQUIREMENTS)))
+    unknown = sorted(map(shown, requires - set(REQUIREMENTS)))
     if unknown:
         raise TypeError(
             f"`{cls.__name__}.requires` has the unknown {'word' if len(unknown) == 1 else 'words'} "
-            f"{', '.join(unknown)}. Use some of {allowed}."
+            f"{cut(', '.join(unknown))}. Use some of {allowed}."
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_al.storage.files import atomic_write
+from lightning_al.words import shown
 
 SCHEMA = 1
 
@@ -62,12 +63,13 @@ def read_events(folder: Path) -> list[Event]:
             raise ValueError(f"The ledger file {path} is damaged ({error}). Restore it from a copy.") from None
         if not isinstance(schema, int) or not isinstance(kind, str):
             raise ValueError(
-                f"The ledger file {path} is damaged (schema {schema!r}, kind {kind!r}). Restore it from a copy."
+                f"The ledger file {path} is damaged (schema {shown(schema)}, kind {shown(kind)}). Restore it from a "
+                "copy."
             )
         if schema > SCHEMA:
             raise ValueError(f"{path} was written by a newer lightning_al (schema {schema}, this one: {SCHEMA}).")
         if kind not in _FIELDS:
-            raise ValueError(f"{path} holds an event of unknown kind {kind!r}.")
+            raise ValueError(f"{path} holds an event of unknown kind {shown(kind)}.")
         events.append(event)
     return events
 
@@ -80,17 +82,17 @@ def check_event(event: Event, number: int) -> None:
     for name, type_ in _FIELDS.get(kind, {}).items():
         value = event.get(name)
         if not isinstance(value, type_) or isinstance(value, bool):
-            raise ValueError(f"`{name}` must be a {type_.__name__}, got {value!r}.")
+            raise ValueError(f"`{name}` must be a {type_.__name__}, got {shown(value)}.")
     lengths = {name: len(event[name]) for name in ("indices", "keys", "labels") if name in event}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"There must be as many of each, got {lengths}.")
     prices = event.get("costs", [])
     if not isinstance(prices, list) or not all(type(p) in (int, float) and 0 <= p < math.inf for p in prices):
-        raise ValueError(f"`costs` must be numbers of at least 0, got {prices!r}.")
+        raise ValueError(f"`costs` must be numbers of at least 0, got {shown(prices)}.")
     if type(event.get("spent", 0)) not in (int, float):
-        raise ValueError(f"`spent` must be a number, got {event['spent']!r}.")
+        raise ValueError(f"`spent` must be a number, got {shown(event['spent'])}.")
     if kind == "fitted" and not re.fullmatch("[0-9a-f]{16}", event["digest"]):  # it is part of file names
-        raise ValueError(f"`digest` must be 16 hexadecimal digits, got {event['digest']!r}.")
+        raise ValueError(f"`digest` must be 16 hexadecimal digits, got {shown(event['digest'])}.")
 
 
 def check_events(

@@ -164,13 +164,13 @@ class ActiveDataModule(pl.LightningDataModule):
         self.train_set: Dataset = self._template.dataset
         validation.check_last_sample(self.train_set)
 
-    def open(self, trainer: pl.Trainer, model: nn.Module, evaluate: str = "validate") -> None:
+    def open(self, trainer: pl.Trainer, model: nn.Module, evaluate: str | None = "validate") -> None:
         """Find and check the datasets, before anything trains; runs :meth:`begin` first if it has not run yet.
 
         Args:
             trainer: The user's.
             model: The user's, with all of its layers.
-            evaluate: The stage that is evaluated.
+            evaluate: The stage that is evaluated; None: none is.
 
         Raises:
             TypeError: If the train loader is not one ``DataLoader`` over a map-style dataset with a plain sampler.
@@ -181,16 +181,16 @@ class ActiveDataModule(pl.LightningDataModule):
             self.begin(trainer)
         self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
         self.has_pool = False
-        self.setup(evaluate)
+        if evaluate is not None:
+            self.setup(evaluate)
         owner = owner_of(self.datamodule)
         train_set_now = self.datamodule.train_dataloader().dataset
-        hook = "val_dataloader" if evaluate == "validate" else "test_dataloader"
+        hook = "test_dataloader" if evaluate == "test" else "val_dataloader"
+        since = "train_dataloader()" if evaluate is None else f"setup({evaluate!r})"
         with Findings() as findings:
             with findings.of_block():
-                validation.check_split_is_fixed(
-                    self.train_set, train_set_now, self.task, hook=f"setup({evaluate!r})", owner=owner
-                )
-            if is_overridden(hook, self.datamodule):
+                validation.check_split_is_fixed(self.train_set, train_set_now, self.task, hook=since, owner=owner)
+            if evaluate is not None and is_overridden(hook, self.datamodule):
                 with findings.of_block():
                     validation.check_evaluated(getattr(self.datamodule, hook)(), hook=hook, owner=owner)
             with findings.of_block():

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from lightning_al.words import shown
+
 UNLABELLED, PENDING, LABELLED, SKIPPED = range(4)
 _NAMES = ("unlabelled", "pending", "labelled", "skipped")
 
@@ -21,11 +23,11 @@ def integers(units: Indices) -> list[int]:
     """
     values = units.tolist() if isinstance(units, Tensor) else units
     if not isinstance(values, Iterable):
-        raise TypeError(f"Expected a list of dataset indices, got {units!r}.")
+        raise TypeError(f"Expected a list of dataset indices, got {shown(units)}.")
     values = list(values)
     wrong = [u for u in values if isinstance(u, bool) or not hasattr(u, "__index__") or getattr(u, "ndim", 0) != 0]
     if wrong:
-        raise TypeError(f"Dataset indices must be integers, got {wrong[0]!r} ({type(wrong[0]).__name__}).")
+        raise TypeError(f"Dataset indices must be integers, got {shown(wrong[0])} ({type(wrong[0]).__name__}).")
     return [u.__index__() for u in values]
 
 

@@ -16,6 +16,7 @@ from torch.utils.data import (
 
 from lightning_al.data.template import Epoch
 from lightning_al.tasks.base import Task
+from lightning_al.words import cut, shown
 
 
 def spread_over(n: int) -> list[int]:
@@ -80,7 +81,7 @@ def check_last_sample(dataset: Any) -> None:
     except (IndexError, KeyError) as error:
         raise IndexError(
             f"The training set ({type(dataset).__name__}) says that it has {size} samples and gives no sample "
-            f"{size - 1} ({error}). Correct its `__len__`."
+            f"{size - 1} ({cut(error)}). Correct its `__len__`."
         ) from None
 
 
@@ -142,8 +143,8 @@ def check_same_targets(
     for i, in_train, in_pool in zip(rows, train_targets, pool_targets, strict=True):
         if in_train != in_pool:
             raise ValueError(
-                f"`{where}`: sample {i} has target {in_train!r} in the training set and {in_pool!r} in the pool: they "
-                "are other data, or in another order. Return the training samples in their order from "
+                f"`{where}`: sample {i} has target {shown(in_train)} in the training set and {shown(in_pool)} in the "
+                "pool: they are other data, or in another order. Return the training samples in their order from "
                 "`pool_dataset()`."
             )
 
@@ -208,7 +209,7 @@ def check_evaluated(loaders: Any, *, hook: str, owner: str) -> None:
     if not several or any(loader is None or _is_empty(loader) for loader in several):
         raise ValueError(
             f"`{hook}()` of {owner} gives no batch, so no round would have "
-            "metrics. Give it samples, or evaluate on the other set (`evaluate=`)."
+            "metrics. Give it samples, or do without them: `evaluate=None`."
         )
 
 

@@ -63,9 +63,11 @@ def _fit(session: Session, fit: Event) -> float:
 
 
 def _evaluate(session: Session) -> tuple[dict[str, float], float]:
-    """Return the metrics of the model as it is, and the seconds it took."""
-    project = session.project
-    evaluate = getattr(project.trainer, session.settings.evaluate)
+    """Return the metrics of the model as it is, if any are asked for, and the seconds it took."""
+    project, stage = session.project, session.settings.evaluate
+    if stage is None:
+        return {}, 0.0
+    evaluate = getattr(project.trainer, stage)
     start = time.perf_counter()
     results = evaluate(project.model, datamodule=ForTrainer(project.data), verbose=False)
     metrics = {name: float(value) for result in results for name, value in result.items()}

@@ -17,6 +17,7 @@ from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.tasks.base import Task
+from lightning_al.words import cut
 
 
 def choose_initial(
@@ -146,6 +147,6 @@ def initial_labels(project: Project, initial: list[int]) -> dict[int, Any]:
     except (TypeError, KeyError, IndexError) as error:
         raise TypeError(
             f"The train loader's `collate_fn` makes batches in which the {type(task).__name__} finds no inputs or no "
-            f"targets: {error}"
+            f"targets: {cut(error)}"
         ) from None
     return {index: task.decode_label(value) for index, value in answers.labels.items()}

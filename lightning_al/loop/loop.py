@@ -38,6 +38,7 @@ from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import DatasetOracle
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.classification import ClassificationTask
+from lightning_al.words import shown
 
 Steps = Callable[[Session], algorithm.Outcome]
 
@@ -69,7 +70,8 @@ class ActiveLearningLoop:
             random weights through ``reset_parameters``; or a function of the model.
         oracle: Where labels come from. Default: the dataset's own hidden labels.
         task: What a batch means. Default: :class:`~lightning_al.tasks.ClassificationTask`.
-        evaluate: Where ``metrics`` come from: ``"validate"`` or ``"test"``.
+        evaluate: Where ``metrics`` come from: ``"validate"`` or ``"test"``; None: rounds have none, and neither loaders
+            nor steps for them are needed.
         weights: Which weights of a fit are scored and reported: ``"last"``, or ``"best"`` of its ``ModelCheckpoint``.
         pool: Where un-augmented inputs come from, see :class:`~lightning_al.ActiveDataModule`.
         pool_batch_size: Batch size for scoring; default the train loader's.
@@ -104,7 +106,7 @@ class ActiveLearningLoop:
     subpool_size = Option[int | None]()
     reset = Option[Reset]()
     oracle = Option[Oracle]()
-    evaluate = Option[str]()
+    evaluate = Option[str | None]()
     weights = Option[str]()
     seed = Option[int]()
 
@@ -123,7 +125,7 @@ class ActiveLearningLoop:
         reset: Reset = "initial",
         oracle: Oracle | None = None,
         task: Task | None = None,
-        evaluate: str = "validate",
+        evaluate: str | None = "validate",
         weights: str = "last",
         pool: str = "auto",
         pool_batch_size: int | None = None,
@@ -249,7 +251,7 @@ class ActiveLearningLoop:
         campaign = self._campaign_to_tell()
         units = campaign.pool.check(indices)
         if not isinstance(labels, Iterable):
-            raise TypeError(f"Expected a list of labels, one for each index, got {labels!r}.")
+            raise TypeError(f"Expected a list of labels, one for each index, got {shown(labels)}.")
         values = list(labels)
         if len(units) != len(values):
             raise ValueError(f"`tell` got {len(units)} indices and {len(values)} labels.")

@@ -6,7 +6,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.strategies import FSDPStrategy
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch.nn.parameter import UninitializedParameter
 from torch.utils.data import DataLoader
 
@@ -20,6 +20,12 @@ from lightning_al.loop.settings import Settings
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import NoisyOracle
 from lightning_al.tasks.base import Task
+
+_SHORT = {"validate": "val", "test": "test"}
+_STEPS = {"validate": "validation_step", "test": "test_step"}
+
+NO_METRICS = "evaluate=None"
+"""How a campaign does without metrics, where there is nothing to evaluate on."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Project:
                 find_in_evaluation(findings, model, data.datamodule, settings.evaluate)
                 find_in_training(findings, model)
         _warn_of_endless_rounds(trainer)
+        if settings.evaluate is None:
+            rank_zero_info(f"`{NO_METRICS}`: nothing is evaluated after a round, and its `metrics` are empty.")
         return cls(
             trainer=trainer,
             model=model,
@@ -162,7 +170,7 @@ def find_no_train_loader(findings: Findings, datamodule: pl.LightningDataModule)
 
 
 def find_in_trainer(findings: Findings, trainer: pl.Trainer, model: pl.LightningModule, settings: Settings) -> None:
-    """Find options of the Trainer with which nothing would train, or no round have metrics."""
+    """Find options of the Trainer with which nothing would train, or no round have the metrics that are asked for."""
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return  # it sets the other limits itself
     findings.refuse_if(
@@ -174,16 +182,18 @@ def find_in_trainer(findings: Findings, trainer: pl.Trainer, model: pl.Lightning
         f"Nothing would train: max_epochs={trainer.max_epochs}, max_steps={trainer.max_steps}, "
         f"limit_train_batches={trainer.limit_train_batches}.",
     )
-    findings.refuse_if(
-        trainer.barebones,
-        "`barebones=True` switches validation and logging off: no round would have metrics. Remove it.",
-    )
-    short = "val" if settings.evaluate == "validate" else "test"
-    findings.refuse_if(
-        getattr(trainer, f"limit_{short}_batches") == 0,
-        f'`evaluate="{settings.evaluate}"` and `limit_{short}_batches=0`: no round would have metrics. Remove the '
-        "limit, or evaluate on the other set.",
-    )
+    if settings.evaluate is not None:
+        findings.refuse_if(
+            trainer.barebones,
+            "`barebones=True` switches validation and logging off: no round would have metrics. Remove it, or do "
+            f"without them: `{NO_METRICS}`.",
+        )
+        limit = f"limit_{_SHORT[settings.evaluate]}_batches"
+        findings.refuse_if(
+            getattr(trainer, limit) == 0,
+            f'`evaluate="{settings.evaluate}"` and `{limit}=0`: no round would have metrics. Remove the limit, or do '
+            f"without them: `{NO_METRICS}`.",
+        )
     monitored = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor is not None]
     findings.refuse_if(
         settings.weights == "best" and len(monitored) != 1 and not is_overridden("configure_callbacks", model),
@@ -193,21 +203,30 @@ def find_in_trainer(findings: Findings, trainer: pl.Trainer, model: pl.Lightning
 
 
 def find_in_evaluation(
-    findings: Findings, model: pl.LightningModule, datamodule: pl.LightningDataModule, evaluate: str
+    findings: Findings, model: pl.LightningModule, datamodule: pl.LightningDataModule, evaluate: str | None
 ) -> None:
     """Find what model and datamodule lack to be evaluated."""
-    owner = owner_of(datamodule)
-    short, other = ("val", "test") if evaluate == "validate" else ("test", "validate")
+    if evaluate is None:
+        return
+    has_loader, has_step = _has_parts(model, datamodule, evaluate)
+    [other] = set(_SHORT) - {evaluate}
+    ways = f"do without metrics: `{NO_METRICS}`"
+    if all(_has_parts(model, datamodule, other)):  # never a way that leads back here
+        ways = f'use `evaluate="{other}"`, or {ways}'
     findings.refuse_if(
-        not is_overridden(f"{short}_dataloader", datamodule),
-        f'`evaluate="{evaluate}"` needs a `{short}_dataloader()`, which {owner} does not have. Define it, or '
-        f'use `evaluate="{other}"`.',
+        not has_loader,
+        f'`evaluate="{evaluate}"` needs a `{_SHORT[evaluate]}_dataloader()`, which {owner_of(datamodule)} does not '
+        f"have. Define it, or {ways}.",
     )
-    step = "validation_step" if short == "val" else "test_step"
+    ways = f" Define it, or {ways}." if has_loader else ""  # said already
     findings.refuse_if(
-        not is_overridden(step, model),
-        f'`evaluate="{evaluate}"` needs a `{step}`, which {type(model).__name__} lacks.',
+        not has_step, f'`evaluate="{evaluate}"` needs a `{_STEPS[evaluate]}`, which {type(model).__name__} lacks.{ways}'
     )
+
+
+def _has_parts(model: pl.LightningModule, datamodule: pl.LightningDataModule, stage: str) -> tuple[bool, bool]:
+    """Whether there is a loader for a stage, and a step of the model's."""
+    return is_overridden(f"{_SHORT[stage]}_dataloader", datamodule), is_overridden(_STEPS[stage], model)
 
 
 def find_in_training(findings: Findings, model: pl.LightningModule) -> None:

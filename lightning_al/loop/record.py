@@ -12,6 +12,7 @@ from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import integers
 from lightning_al.loop.project import Project
 from lightning_al.loop.settings import Settings
+from lightning_al.words import shown
 
 _MAY_CHANGE = ("rounds", "budget", "stop", "seed")  # the last is refused by itself
 
@@ -82,7 +83,7 @@ def check_same_campaign(campaign: Campaign, options: dict[str, Any], data: Activ
     _check_samples(campaign, data)
     _check_labels(campaign, data)
     changes = [
-        f"{name}: {before.get(name)!r} -> {value!r}"
+        f"{name}: {shown(before.get(name))} -> {shown(value)}"
         for name, value in options.items()
         if name not in _MAY_CHANGE and before.get(name) != value
     ]
@@ -97,15 +98,15 @@ def _check_samples(campaign: Campaign, data: ActiveDataModule) -> None:
         key_now = task.key(dataset, index)
         if key_now != key:
             raise ValueError(
-                f"Sample {index} of the training set was {key!r} when the campaign in {folder} began and is "
-                f"{key_now!r} now: the dataset is another, or in another order."
+                f"Sample {index} of the training set was {shown(key)} when the campaign in {folder} began and is "
+                f"{shown(key_now)} now: the dataset is another, or in another order."
             )
     for index, label in _some(campaign.own_labels):
         label_now = task.encode_label(task.targets(dataset[index]))
         if label_now != label:
             raise ValueError(
-                f"Sample {index} of the training set had label {label!r} when the campaign in {folder} asked for it "
-                f"and has {label_now!r} now: the dataset is another, or in another order."
+                f"Sample {index} of the training set had label {shown(label)} when the campaign in {folder} asked for "
+                f"it and has {shown(label_now)} now: the dataset is another, or in another order."
             )
 
 

@@ -11,7 +11,9 @@ from lightning_al.checks import Findings, check_choice, check_count, check_numbe
 from lightning_al.data.pool import integers
 from lightning_al.fitting.reset import RESETS, Reset
 from lightning_al.oracle.base import Oracle, costs
+from lightning_al.stopping import StopRule
 from lightning_al.tasks.base import Task
+from lightning_al.words import shown
 
 T = TypeVar("T")
 
@@ -44,7 +46,7 @@ class Settings:
     reset: Reset
     oracle: Oracle
     task: Task
-    evaluate: str
+    evaluate: str | None
     weights: str
     seed: int
 
@@ -68,7 +70,13 @@ class Settings:
                 findings.of(self._check_budget)
             if findings.of(_check_initial_by, self.initial_by) and initial_is_right and oracle_is_right:
                 findings.of(self._check_initial_set)
-            findings.of(check_choice, "evaluate", self.evaluate, EVALUATED)
+            if self.evaluate is not None:
+                findings.of(check_choice, "evaluate", self.evaluate, EVALUATED, or_else="None")
+            elif isinstance(self.stop, StopRule):
+                findings.refuse(
+                    f"`stop={type(self.stop).__name__}(monitor={shown(self.stop.monitor)})` needs metrics, of which "
+                    "`evaluate=None` leaves rounds without. Evaluate, or give a function of the history without."
+                )
             findings.of(check_choice, "weights", self.weights, ("last", "best"))
             findings.of(self._check_reset)
 

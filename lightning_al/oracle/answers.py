@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 from lightning_al.oracle.base import SKIP
 from lightning_al.tasks.base import Task
+from lightning_al.words import cut, said_once
+
+_MOST_REASONS = 3
 
 
 class Answers(NamedTuple):
@@ -23,12 +26,14 @@ class Answers(NamedTuple):
         if self.refused:
             of_reason: dict[str, list[int]] = {}
             for index, reason in self.refused.items():
-                of_reason.setdefault(reason, []).append(index)
+                of_reason.setdefault(cut(reason), []).append(index)
+            several = list(of_reason.items())[:_MOST_REASONS]
             reasons = " ".join(
                 f"Dataset index {', '.join(map(str, indices[:5]))}{', ...' * (len(indices) > 5)}: {reason}"
-                for reason, indices in list(of_reason.items())[:5]
+                for reason, (_, indices) in zip(said_once(reason for reason, _ in several), several, strict=True)
             )
-            raise TypeError(f"{len(self.refused)} label(s) cannot be taken. {reasons}")
+            others = "" if len(of_reason) <= _MOST_REASONS else f" And so on for {len(of_reason) - _MOST_REASONS} more."
+            raise TypeError(f"{len(self.refused)} label(s) cannot be taken. {reasons}{others}")
 
 
 def sort_answers(answers: dict[int, Any], task: Task) -> Answers:

@@ -11,6 +11,7 @@ from lightning_al.functional.scores.probabilities import check_logits
 from lightning_al.inference.calling import Forward
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.entries import BatchEntries, Entries
+from lightning_al.words import shown
 
 
 class ClassificationTask(BatchEntries, Task):
@@ -92,7 +93,7 @@ class ClassificationTask(BatchEntries, Task):
     def _class_index(self, label: int) -> int:
         if label < 0 or (self._classes is not None and label >= self._classes):
             limit = "" if self._classes is None else f" and below {self._classes}, the model's number of classes"
-            raise ValueError(f"Class indices must be at least 0{limit}; got {label}.")
+            raise ValueError(f"Class indices must be at least 0{limit}; got {shown(label)}.")
         return label
 
     def encode_label(self, label: Any) -> int:
@@ -107,7 +108,7 @@ class ClassificationTask(BatchEntries, Task):
         elif isinstance(label, Tensor) or (hasattr(label, "__index__") and getattr(label, "ndim", 0) == 0):
             return self._class_index(int(label))
         else:
-            kind = f"{label!r} ({type(label).__name__})"
+            kind = f"{shown(label)} ({type(label).__name__})"
         raise TypeError(
             f"`ClassificationTask` needs class indices (integers) as labels, got {kind}. If the class is another "
             "entry of the samples, say which: `task=ClassificationTask(inputs=..., target=...)`. For multi-hot targets "

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.checks import Findings, check_that
 from lightning_al.inference.calling import Forward
+from lightning_al.words import cut, shown
 
 Entries = int | str | list[int] | list[str]
 """Where something is in a batch: a position, or a name in a dict; several for what goes to the model side by side."""
@@ -108,7 +109,7 @@ class BatchEntries:
             leaves = [tuple(leaf.shape) for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
             raise ValueError(
                 f"The model failed on what `{name}` takes for its inputs, tensors of shapes {leaves}: "
-                f"{type(error).__name__}: {error}. If other entries of a batch are meant, say which: "
+                f"{type(error).__name__}: {cut(error)}. If other entries of a batch are meant, say which: "
                 f"`task={name}(inputs=[0, 1], target=2)`, or names in a dict. If `forward` is for something else: "
                 f"`task={name}(forward=lambda model, inputs: ...)`."
             ) from error
@@ -142,7 +143,7 @@ def _check_entries(inputs: Any, target: Any) -> None:
     if kinds not in ({int}, {str}):
         raise TypeError(
             "`inputs` and `target` must all be positions (integers), or all names (strings), got "
-            f"inputs={inputs!r}, target={target!r}."
+            f"inputs={shown(inputs)}, target={shown(target)}."
         )
 
 

@@ -10,6 +10,7 @@ from lightning_al.functional.scores.probabilities import residuals
 from lightning_al.inference.calling import Forward
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.entries import BatchEntries, Entries
+from lightning_al.words import shown
 
 
 class MultiLabelTask(BatchEntries, Task):
@@ -89,11 +90,11 @@ class MultiLabelTask(BatchEntries, Task):
         values = label.tolist() if hasattr(label, "tolist") else label
         if not isinstance(values, (list, tuple)) or any(value not in (0, 1) for value in values):
             raise TypeError(
-                f"`MultiLabelTask` needs multi-hot labels, one 0 or 1 for each label, got {label!r} "
+                f"`MultiLabelTask` needs multi-hot labels, one 0 or 1 for each label, got {shown(label)} "
                 f"({type(label).__name__})."
             )
         if self._labels is not None and len(values) != self._labels:
-            raise ValueError(f"The model has {self._labels} labels, and {values} has {len(values)}.")
+            raise ValueError(f"The model has {self._labels} labels, and {shown(values)} has {len(values)}.")
         return [int(value) for value in values]
 
     def decode_label(self, value: Any) -> Tensor:

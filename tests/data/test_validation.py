@@ -78,7 +78,7 @@ def check_split(before, now, fixed):
 
 @pytest.mark.parametrize("loaders", [None, [], [DataLoader(TRAIN), None], DataLoader(TensorDataset(X[:0]))])
 def test_nothing_to_evaluate(loaders):
-    with pytest.raises(ValueError, match=r"`val_dataloader\(\)` of Mine gives no batch.*`evaluate=`"):
+    with pytest.raises(ValueError, match=r"`val_dataloader\(\)` of Mine gives no batch.*`evaluate=None`"):
         validation.check_evaluated(loaders, hook="val_dataloader", owner="Mine")
 
 

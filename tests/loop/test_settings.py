@@ -99,7 +99,7 @@ def test_what_a_launch_would_say_of_model_and_loaders_is_in_the_list():
     )
     refused(
         ValueError,
-        "`evaluate` must be one of 'validate', 'test', got 'train'.",
+        "`evaluate` must be one of 'validate', 'test' or None, got 'train'.",
         "Lacks has no `training_step`, so nothing would train.",
         "Lacks has no `configure_optimizers`, so nothing would train.",
         model=Lacks(),
