@@ -11,7 +11,7 @@ def compare(root: str, metric: str | None = None, output: str | None = None) -> 
     """Compare the campaigns below a folder: print tables, write a picture of the learning curves.
 
     Prints the metric by number of labels (see :func:`table`) and the median seconds per round, for each method, and
-    says where the picture is.
+    says where the picture is. Of campaigns without metrics there are the seconds alone.
 
     Args:
         root: Folder to search. `ROOT/saal/seed_0`, `ROOT/saal/seed_1`, ... are repeats of the method `saal`.
@@ -24,6 +24,10 @@ def compare(root: str, metric: str | None = None, output: str | None = None) -> 
         ImportError: If matplotlib is missing; the tables are printed before.
     """
     curves = load_curves(root, metric)
+    if next(iter(curves.values()))[0].metric is None:
+        print("No metrics were recorded (`evaluate=None`), so there are seconds alone.\n")
+        print(seconds_table(curves))
+        return
     print(table(curves))
     print()
     print(seconds_table(curves))

@@ -9,12 +9,14 @@ names the method:
 """
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_al.campaign.events import has_ledger
 from lightning_al.campaign.results import read_rounds
+from lightning_al.words import cut, shown
 
 # The name of a folder that only counts repeats: "seed_0", "run3", "version_12", "7".
 _REPEAT = re.compile(r"(seed|run|repeat|rep|trial|version)?[-_]?\d+", re.IGNORECASE)
@@ -28,7 +30,7 @@ class Curve:
 
     Attributes:
         path: The campaign's folder.
-        metric: Name of the metric.
+        metric: Name of the metric; None where none was recorded, and there are no ``values``.
         labels: Number of labels at each training, ascending. Where one count was measured twice, the later one counts.
         values: The metric after each training, one per entry of ``labels``.
         fit_seconds: Seconds of each training, where recorded.
@@ -36,7 +38,7 @@ class Curve:
     """
 
     path: str
-    metric: str
+    metric: str | None
     labels: list[int]
     values: list[float]
     fit_seconds: list[float] = field(default_factory=list)
@@ -54,7 +56,8 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
         metric: Which metric. Default: the only one with "acc" in its name, else the only one.
 
     Returns:
-        Method name -> its curves, both in the order of their names.
+        Method name -> its curves, both in the order of their names. Campaigns that recorded no metrics are left out
+        with a warning; where none has any, all are there without values, for their seconds.
 
     Raises:
         FileNotFoundError: If there is no campaign at or below ``root``, or none has finished a round.
@@ -72,17 +75,24 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
     if not rounds:
         raise FileNotFoundError(f"No campaign below {str(root)!r} has finished a round yet: {_names(folders)}.")
 
-    metric = _choose_metric({folder: set(finished[0].metrics) for folder, finished in rounds.items()}, metric)
+    bare = [folder for folder, finished in rounds.items() if not any(r.metrics for r in finished)]
+    if len(bare) < len(rounds):
+        if bare:
+            warnings.warn(f"Left out, since they recorded no metrics: {_names(bare)}.", stacklevel=2)
+        rounds = {folder: finished for folder, finished in rounds.items() if folder not in bare}
+        metric = _choose_metric({folder: set(finished[0].metrics) for folder, finished in rounds.items()}, metric)
+    elif metric is not None:
+        raise ValueError(f"No metric {shown(metric)} in {_names(bare)}: they recorded none (`evaluate=None`).")
     curves: Curves = {}
     for folder, finished in rounds.items():
-        missing = [r.round for r in finished if metric not in r.metrics]
+        missing = [r.round for r in finished if metric is not None and metric not in r.metrics]
         if missing:
             raise ValueError(f"{folder} has no metric {metric!r} in the rounds {missing}.")
         curve = Curve(
             path=str(folder),
             metric=metric,
             labels=[r.labelled for r in finished],
-            values=[float(r.metrics[metric]) for r in finished],
+            values=[] if metric is None else [float(r.metrics[metric]) for r in finished],
             # 0 is a stage that did not run.
             fit_seconds=[r.seconds["fit"] for r in finished if r.seconds.get("fit", 0.0) > 0],
             query_seconds=[
@@ -112,16 +122,30 @@ def _choose_metric(metrics: dict[Path, set[str]], metric: str | None) -> str:
     recorded = sorted(set().union(*metrics.values()))
     if metric is None:
         if len({frozenset(names) for names in metrics.values()}) > 1:
-            lines = "; ".join(f"{folder}: {', '.join(sorted(names))}" for folder, names in metrics.items())
-            raise ValueError(f"The campaigns record different metrics, give `metric=` one they share. {lines}")
+            lines = cut("; ".join(f"{folder}: {', '.join(sorted(names))}" for folder, names in metrics.items()))
+            shared = sorted(set.intersection(*metrics.values()))
+            way = f"give `metric=` one they share: {shown(shared)}" if shared else "and share none: compare them apart"
+            raise ValueError(f"The campaigns record different metrics, {way}. {lines}")
         accuracies = [name for name in recorded if "acc" in name.lower()]
         candidates = accuracies or recorded
         if len(candidates) != 1:
-            raise ValueError(f"Which metric? Give `metric=` one of {recorded}.")
+            raise ValueError(f"Which metric? Give `metric=` one of {cut(recorded)}.")
         return candidates[0]
     without = [folder for folder, names in metrics.items() if metric not in names]
     if without:
-        raise ValueError(f"No metric {metric!r} in {_names(without)}; found: {recorded}.")
+        raise ValueError(f"No metric {metric!r} in {_names(without)}; found: {cut(recorded)}.")
+    return metric
+
+
+def metric_of(curves: Curves) -> str:
+    """Return the name of the curves' metric.
+
+    Raises:
+        ValueError: If they have none.
+    """
+    metric = next(iter(curves.values()))[0].metric
+    if metric is None:
+        raise ValueError("These campaigns recorded no metrics (`evaluate=None`), so there are no curves.")
     return metric
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lightning_al.report.curves import Curves
+from lightning_al.report.curves import Curves, metric_of
 from lightning_al.report.statistics import summarise
 
 
@@ -15,10 +15,11 @@ def plot(curves: Curves, path: str | Path) -> None:
 
     Raises:
         ImportError: If matplotlib is missing.
-        ValueError: If there are no curves, or repeats of one method share no label count.
+        ValueError: If there are no curves, or no metric, or repeats of one method share no label count.
     """
     if not curves:
         raise ValueError("There are no curves to draw.")
+    metric = metric_of(curves)
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -43,7 +44,7 @@ def plot(curves: Curves, path: str | Path) -> None:
             high = [spread.mean + (spread.std or 0.0) for spread in spreads]
             axes.fill_between(labels, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set_xlabel("labelled samples")
-    axes.set_ylabel(next(iter(curves.values()))[0].metric)
+    axes.set_ylabel(metric)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.02)

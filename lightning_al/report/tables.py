@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from lightning_al.report.curves import Curves
+from lightning_al.report.curves import Curves, metric_of
 from lightning_al.report.statistics import max_over_rounds, mean_over_curve, summarise
 
 
@@ -22,7 +22,7 @@ def table(curves: Curves, max_rows: int = 12) -> str:
         compare.
 
     Raises:
-        ValueError: If there are no curves, or repeats of one method share no label count.
+        ValueError: If there are no curves, or no metric, or repeats of one method share no label count.
 
     Example:
         >>> from lightning_al.report import Curve
@@ -36,8 +36,8 @@ def table(curves: Curves, max_rows: int = 12) -> str:
     """
     if not curves:
         raise ValueError("There are no curves to show.")
+    metric = metric_of(curves)
     columns = {method: summarise(repeats) for method, repeats in curves.items()}
-    metric = next(iter(curves.values()))[0].metric
 
     rows = [[f"labels ({metric})", *(f"{method} (n={len(repeats)})" for method, repeats in curves.items())]]
     for labels in thinned(sorted(set().union(*columns.values())), max_rows):

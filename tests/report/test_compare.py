@@ -2,10 +2,9 @@ import sys
 
 import pytest
 
-from lightning_al.report import (
-    compare,
-)
+from lightning_al.report import compare, load_curves, plot, table
 from tests.helpers.curves import write_campaign
+from tests.helpers.ledger import answered, asked, begin, record
 
 
 class TestCompare:
@@ -35,3 +34,41 @@ class TestCompare:
         with pytest.raises(ImportError):
             compare(str(tmp_path))
         assert "max over rounds" in capsys.readouterr().out
+
+
+class TestWithoutMetrics:
+    def write(self, folder, **metrics):
+        campaign = begin(folder)
+        asked(campaign, -1, [3, 1])
+        answered(campaign, [3, 1], [0, 2])
+        record(
+            campaign, "fitted", round=0, labelled=2, digest=campaign.label_digest, metrics=metrics,
+            seconds={"fit": 2.0, "evaluate": 0.0}, steps={"optimizer": 5, "logged": 5},
+        )  # fmt: skip
+
+    def test_there_are_seconds_alone(self, tmp_path, capsys):
+        self.write(tmp_path / "m")
+        compare(str(tmp_path))
+        out = capsys.readouterr().out
+        assert "No metrics were recorded" in out
+        assert "| m              | 2.00 |" in out
+        assert not (tmp_path / "curves.png").exists()
+        curves = load_curves(tmp_path)
+        assert (curves["m"][0].labels, curves["m"][0].values) == ([2], [])
+        for draw in (table, lambda curves: plot(curves, tmp_path / "x.png")):
+            with pytest.raises(ValueError, match="recorded no metrics"):
+                draw(curves)
+        with pytest.raises(ValueError, match=r"No metric 'acc' in .*m: they recorded none"):
+            load_curves(tmp_path, "acc")
+
+    def test_among_others_they_are_left_out(self, tmp_path):
+        self.write(tmp_path / "m")
+        self.write(tmp_path / "n", acc=0.5)
+        with pytest.warns(UserWarning, match=r"no metrics: .*m\."):
+            assert list(load_curves(tmp_path)) == ["n"]
+
+    def test_campaigns_that_share_no_metric(self, tmp_path):
+        self.write(tmp_path / "m", acc=0.5)
+        self.write(tmp_path / "n", f1=0.5)
+        with pytest.raises(ValueError, match="share none: compare them apart"):
+            load_curves(tmp_path)

@@ -1,0 +1,70 @@
+"""Values and texts of any size in a few words, for messages; without torch."""
+
+import math
+import re
+import reprlib
+from collections.abc import Iterable
+from typing import Any
+
+_MOST_SHOWN = 120  # characters of a value
+_MOST_TOLD = 500  # characters of another error's text
+_SENTENCE_END = re.compile(r"(?<=\.) (?=[A-Z`])")
+
+
+class _Short(reprlib.Repr):
+    """Writes values of any size in a few words: of arrays with many numbers, and of images, what they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxdict, self.maxstring, self.maxother, self.maxlong = 3, 4, 60, 60, 40
+
+    def repr1(self, x: Any, level: int) -> str:
+        """Return what a value is, nested ``level`` deep."""
+        shape = getattr(x, "shape", None)
+        if isinstance(shape, tuple) and math.prod(shape, start=1) > 8:
+            return f"<{type(x).__name__} of {getattr(x, 'dtype', 'shape')}, {tuple(shape)}>"
+        text = super().repr1(x, level)
+        return " ".join(text.split()) if "\n" in text else text
+
+
+_short = _Short()
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages show it: its ``repr``, or the beginning of it, however large it is.
+
+    Example:
+        >>> shown("acc"), shown([1, 2])
+        ("'acc'", '[1, 2]')
+        >>> import torch
+        >>> shown({"boxes": torch.zeros(90, 4), "labels": list(range(90))})
+        "{'boxes': <Tensor of torch.float32, (90, 4)>, 'labels': [0, 1, 2, 3, 4, 5, ...]}"
+    """
+    return cut(_short.repr(value), _MOST_SHOWN)
+
+
+def cut(text: object, most: int = _MOST_TOLD) -> str:
+    """Return a text, such as another error's, or as much of its beginning as belongs in a message.
+
+    Example:
+        >>> cut("It does not fit.", 10)
+        'It does...'
+    """
+    whole = str(text)
+    return whole if len(whole) <= most else f"{whole[: most - 3].rstrip()}..."
+
+
+def said_once(texts: Iterable[str]) -> list[str]:
+    """Return texts without the sentences that one before them said already.
+
+    Example:
+        >>> said_once(["Got 1. Give a name.", "Got 2. Give a name."])
+        ['Got 1. Give a name.', 'Got 2.']
+    """
+    said: set[str] = set()
+    kept = []
+    for text in texts:
+        sentences = [s for s in _SENTENCE_END.split(text) if s not in said]
+        said.update(sentences)
+        kept.append(" ".join(sentences))
+    return kept
