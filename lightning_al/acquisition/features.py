@@ -6,12 +6,12 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Rows
 from lightning_al.checks import Findings, check_that, check_type, first_line, rows_not_finite
-from lightning_al.inference.outputs import batch_size_of, plain_outputs
+from lightning_al.inference.batches import as_samples, batch_size_of, device_of
+from lightning_al.inference.outputs import plain_outputs
 from lightning_al.storage.rows import take_rows
 
 
@@ -78,9 +78,9 @@ class FeatureAcquisition(Acquisition):
         """Return the features (B, d) of a batch's inputs, by the encoder or else by the model."""
         if not isinstance(self.encoder, nn.Module):
             return plain_outputs(model, inputs, self._model_features)
-        size = batch_size_of(inputs)
-        device = next(leaf.device for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor))
-        made = plain_outputs(self.encoder.to(device), inputs)
+        encoder = self.encoder.to(device_of(inputs))
+        size = batch_size_of(as_samples(encoder, inputs))
+        made = plain_outputs(encoder, inputs)
         if not isinstance(made, Tensor) or made.shape[:1] != (size,):
             what = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
             raise ValueError(

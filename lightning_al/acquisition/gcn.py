@@ -8,14 +8,13 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from lightning_al import functional as F_al
 from lightning_al.acquisition.features import FeatureAcquisition
 from lightning_al.acquisition.query import Rows
 from lightning_al.checks import Findings, needed_generator
 from lightning_al.functional.selection.gcn import GCNOptions, check_margin
-from lightning_al.inference.outputs import batch_size_of
+from lightning_al.inference.batches import as_samples, batch_size_of, samples_at
 
 _CHUNK = 32  # samples at a time
 _SECONDS = 10.0  # between two lines that say how far the training has come
@@ -69,6 +68,8 @@ class GraphAcquisition(FeatureAcquisition):
         The training does not forgive less. So they are made in chunks of one size, the last one padded with its first
         sample.
         """
+        encoder = self.encoder if isinstance(self.encoder, nn.Module) else None
+        inputs = as_samples(model, inputs, self.task.logits) if encoder is None else as_samples(encoder, inputs)
         count = batch_size_of(inputs)
         chunks = [_chunk(inputs, start, count) for start in range(0, count, _CHUNK)]
         features = torch.cat([FeatureAcquisition.make_features(self, model, chunk) for chunk in chunks])[:count]
@@ -96,7 +97,7 @@ class GraphAcquisition(FeatureAcquisition):
 def _chunk(inputs: Any, start: int, count: int) -> Any:
     places = torch.arange(start, start + _CHUNK)
     places[places >= count] = start
-    return pytree.tree_map_only(Tensor, lambda t: t[places.to(t.device)], inputs)
+    return samples_at(inputs, places)
 
 
 class UncertainGCN(GraphAcquisition):

@@ -12,8 +12,8 @@ from lightning_al.gradients.keys import input_key, option_key, settings_key
 from lightning_al.gradients.plans import NothingToCompare, Plan, PlanFinder, RuleScore
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother, Scorer
+from lightning_al.inference.batches import batch_size_of
 from lightning_al.inference.memory import is_out_of_memory
-from lightning_al.inference.outputs import batch_size_of
 
 _PLANS: WeakKeyDictionary[nn.Module, dict[Hashable, Plan | str]] = WeakKeyDictionary()
 """Of each model, its plans or why there is none, by what they depend on."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lightning_al.inference.outputs import batch_size_of
+from lightning_al.inference.batches import batch_size_of, samples_at
 
 MOST_GROUPS = 6  # groups at most that are scored by the plain loop, too, before others go without
 
@@ -45,8 +45,3 @@ def _more_zeros(a: Tensor, b: Tensor) -> Tensor:
 def groups_at(inputs: Any, group_size: int, starts: list[int]) -> Any:
     """Return copies of the groups that begin there, one after another."""
     return samples_at(inputs, torch.cat([torch.arange(start, start + group_size) for start in starts]))
-
-
-def samples_at(inputs: Any, index: Tensor) -> Any:
-    """Return copies of the samples at these positions."""
-    return pytree.tree_map_only(Tensor, lambda t: t[index.to(t.device)].clone(), inputs)

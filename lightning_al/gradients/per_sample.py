@@ -15,11 +15,11 @@ from torch.utils import _pytree as pytree
 from lightning_al.checks import Findings, check_count, check_number
 from lightning_al.gradients.by_rules import ByRules
 from lightning_al.gradients.scored_model import prepare
-from lightning_al.gradients.scorers import BatchScore, ByTorchFunc, GroupScore, OneAfterAnother, Scorer, slice_of
+from lightning_al.gradients.scorers import BatchScore, ByTorchFunc, GroupScore, OneAfterAnother, Scorer
+from lightning_al.inference.batches import batch_size_of, has_entries, slice_of
 from lightning_al.inference.calling import Forward, copy_for_model
 from lightning_al.inference.memory import is_out_of_memory
 from lightning_al.inference.mode import plain_layers, scoring_mode
-from lightning_al.inference.outputs import batch_size_of
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ def score_groups(
     Args:
         model: Any module; scored in ``eval()`` whatever mode it came in, and left as it was.
         score: ``score(differentiator, call, params, group)`` gives one number per sample of the group, (b,).
-        inputs: Any pytree; every tensor has the batch as its first dimension.
+        inputs: Any pytree; every tensor has the batch as its first dimension. What has one entry for each sample is
+            marked, by :func:`~lightning_al.inference.batches.as_samples`.
         fast: The same score of many groups at once, by the layers' rules. Compared with ``score`` on the first samples
             of a model; where it differs or has no rule, ``score`` is used.
         kind: Options that distinguish this ``fast`` from others of the same model.
@@ -69,7 +70,9 @@ def score_groups(
     with scoring_mode(model), plain_layers():
         inputs = pytree.tree_map_only(Tensor, copy_for_model, inputs)
         scorers: list[Scorer] = [ByTorchFunc(prepared, score, copies), OneAfterAnother(prepared, score)]
-        if fast is not None:
+        if has_entries(inputs):  # of shapes of their own: nothing to take together
+            del scorers[0]
+        elif fast is not None:
             scorers.insert(0, ByRules(prepared, score, fast, kind=kind, model_inputs=model_inputs))
         whole = n // group_size * group_size
         scores: list[Tensor] = []

@@ -10,15 +10,16 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.errors import NoRule, UsedElsewhere
-from lightning_al.gradients.example_groups import groups_at, groups_that_differ, samples_at
+from lightning_al.gradients.example_groups import groups_at, groups_that_differ
 from lightning_al.gradients.layouts import Place, RowLayout, layouts_from_shapes
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.scored_model import ScoredModel, floats_in_double
-from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother, slice_of
+from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother
 from lightning_al.gradients.tape import Tape
+from lightning_al.inference.batches import batch_size_of, samples_at, slice_of
+from lightning_al.inference.calling import copies_for_model
 from lightning_al.inference.memory import is_out_of_memory
 from lightning_al.inference.module_state import attributes_kept
-from lightning_al.inference.outputs import batch_size_of
 
 log = logging.getLogger(__name__)
 
@@ -143,8 +144,9 @@ class PlanFinder:
         shapes = []
         for size in sizes:
             tape = Tape(network, 1, size, None)
+            some = samples_at(inputs, torch.arange(size) % batch_size_of(inputs))
             with torch.no_grad():
-                tape.record(self.model_inputs(samples_at(inputs, torch.arange(size) % batch_size_of(inputs))))
+                tape.record(copies_for_model(self.model_inputs(some)))
             shapes.append(tape.shapes)
         few, many = shapes
         return layouts_from_shapes(few, many, sizes=sizes)
@@ -206,7 +208,7 @@ class _Trial(NamedTuple):
         size, count = self.group_size, batch_size_of(self.samples)
         plain = [alone(slice_of(self.samples, i, i + size), size) for i in range(0, count, size)]
         index = torch.arange(count).roll(-size)
-        turned = pytree.tree_map_only(Tensor, lambda t: t[index.to(t.device)], self.samples)
+        turned = samples_at(self.samples, index)
         together = [by_rules(network, self.layouts, both, size) for both in (self.samples, turned)]
         return torch.cat(together), torch.cat([*plain, *plain[1:], plain[0]])
 

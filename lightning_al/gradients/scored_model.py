@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.differentiators import Params
 from lightning_al.inference.calling import (
@@ -12,7 +11,7 @@ from lightning_al.inference.calling import (
     ForwardOf,
     call_with,
     check_whole,
-    copy_for_model,
+    copies_for_model,
     unwrapped,
 )
 from lightning_al.inference.memory import default_max_bytes
@@ -44,7 +43,7 @@ class ScoredModel(NamedTuple):
 
     def call(self, weights: Params, group: Any) -> Any:
         """Run the model on one group under other weights."""
-        group = pytree.tree_map_only(Tensor, copy_for_model, group)
+        group = copies_for_model(group)
         return call_with(self.root, {**weights, **self.fixed}, group)
 
 

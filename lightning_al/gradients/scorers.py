@@ -14,9 +14,9 @@ from lightning_al.gradients.differentiators import Differentiator, OneByOne, Par
 from lightning_al.gradients.keys import input_key
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.tape import Tape
+from lightning_al.inference.batches import batch_size_of, slice_of
 from lightning_al.inference.calling import Around, call_with
 from lightning_al.inference.memory import saved_bytes
-from lightning_al.inference.outputs import batch_size_of
 
 ModelFunction = Callable[[Params, Any], Any]
 """The model as a function of its trainable weights: ``call(params, inputs) -> outputs``."""
@@ -112,8 +112,3 @@ class ByTorchFunc(Scorer):
     def instead(self, error: Exception) -> str:
         """Say what is done where ``torch.func`` fails."""
         return f"torch.func cannot vectorize this model ({error}); scoring one group at a time."
-
-
-def slice_of(inputs: Any, start: int, stop: int, shape: tuple[int, ...] = (-1,)) -> Any:
-    """Samples ``start`` to ``stop`` of every tensor, their dimension unflattened to ``shape``."""
-    return pytree.tree_map_only(Tensor, lambda t: t[start:stop].unflatten(0, shape), inputs)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
+from lightning_al.inference.entries import whole
 from lightning_al.inference.precision import at_least_float32
 from lightning_al.storage.weights import in_pieces
 
@@ -85,8 +86,8 @@ def copy_for_model(tensor: Tensor) -> Tensor:
 
 
 def copies_for_model(inputs: Any) -> Any:
-    """Return a pytree with every tensor in it replaced by its :func:`copy_for_model`."""
-    return pytree.tree_map_only(Tensor, copy_for_model, inputs)
+    """Return inputs with every tensor in them replaced by its :func:`copy_for_model`, and no list marked."""
+    return whole(pytree.tree_map_only(Tensor, copy_for_model, inputs))
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

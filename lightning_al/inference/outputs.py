@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from lightning_al.inference.calling import Forward, ForwardOf, call_with, copies_for_model, unwrapped
 from lightning_al.inference.mode import scoring_mode
@@ -37,18 +36,3 @@ def plain_outputs(
             if name_in_root in state:
                 state[name_in_root] = tensor.to(state[name_in_root].device, copy=True)
         return call_with(root, {name: at_least_float32(t) for name, t in state.items()}, inputs)
-
-
-def batch_size_of(inputs: Any) -> int:
-    """Return the common first dimension of all tensors in ``inputs``.
-
-    Raises:
-        ValueError: If there is no tensor, or the tensors disagree.
-    """
-    sizes = {t.shape[0] if t.ndim else -1 for t in pytree.tree_leaves(inputs) if isinstance(t, Tensor)}
-    if len(sizes) != 1 or -1 in sizes:
-        raise ValueError(
-            "Every tensor in `inputs` must have the same first dimension, the batch; "
-            f"seen: {sorted(sizes) or 'no tensor'} (-1: a scalar)."
-        )
-    return sizes.pop()

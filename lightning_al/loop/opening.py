@@ -21,7 +21,6 @@ from lightning_al.data.pool import Pool
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit, gather_objects
 from lightning_al.fitting.reset import check_redrawable
-from lightning_al.inference.outputs import batch_size_of
 from lightning_al.loop.initial import choose_by_name, choose_by_scores, initial_labels, question_of
 from lightning_al.loop.project import (
     Project,
@@ -212,11 +211,11 @@ def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
 class _FirstInputs(Acquisition):
     """Shows the model some samples, so that what it makes of data is there before its weights are kept."""
 
-    def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
+    def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         with torch.inference_mode(False):  # in which a predict pass is, and parameters made in it are of no use
             inputs = pytree.tree_map_only(Tensor, torch.clone, self.task.inputs(batch))
             model.on_first_inputs(inputs, self.task.logits)
-        return torch.zeros(batch_size_of(inputs))
+        return {}
 
 
 def _check_learnt(findings: Findings, project: Project) -> None:

@@ -10,7 +10,7 @@ from lightning_al import functional as F_al
 from lightning_al.gradients import score_groups
 from lightning_al.gradients.scorers import MAX_GROUPS, ByTorchFunc
 from lightning_al.gradients.tape import Tape
-from lightning_al.inference.outputs import batch_size_of
+from lightning_al.inference.batches import batch_size_of
 from tests.helpers import reference
 from tests.helpers.models import case, randn, seeded
 from tests.helpers.ways import SCORES, only

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from lightning_al import functional as F_al
-from lightning_al.inference.outputs import batch_size_of, plain_outputs
+from lightning_al.inference.batches import batch_size_of
+from lightning_al.inference.outputs import plain_outputs
 from tests.helpers import reference
 from tests.helpers.models import NAMES, case, randn, take
 
@@ -40,7 +41,7 @@ def test_batch_size_of():
     ],
 )
 def test_refuses_inputs_without_a_common_batch(inputs, seen):
-    with pytest.raises(ValueError, match=f"same first dimension, the batch; seen: {seen}"):
+    with pytest.raises(ValueError, match=f"same first dimension, the batch, .*; seen: {seen}"):
         batch_size_of(inputs)
     with pytest.raises(ValueError, match=seen):
         F_al.saal(nn.Linear(2, 2), inputs)

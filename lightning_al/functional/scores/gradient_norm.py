@@ -25,6 +25,7 @@ from lightning_al.gradients.norms import global_norm
 from lightning_al.gradients.per_sample import one_per_sample, score_groups
 from lightning_al.gradients.scorers import ModelFunction
 from lightning_al.gradients.tape import Tape
+from lightning_al.inference.batches import as_samples
 from lightning_al.inference.calling import Forward, copies_for_model
 
 LOSSES = ("entropy", "expected_loss", "expected_norm", "pseudo_label")
@@ -57,7 +58,8 @@ def gradient_norm(
 
     Args:
         model: Scored in ``eval()`` whatever mode it came in, and left exactly as it was.
-        inputs: Any pytree of tensors with the batch as first dimension.
+        inputs: Any pytree of tensors with the batch as first dimension; or with a list or tuple of one entry for each
+            sample, such as images of different sizes, which are scored one after another.
         loss: Which scalar of each sample is differentiated.
         norm: ``"global"``, one L2 norm over all parameters (the papers' text); ``"tensor_sum"``, the sum over
             parameter tensors of their L2 norms (what both papers' code computes).
@@ -82,6 +84,7 @@ def gradient_norm(
         tensor([1.4142])
     """
     check_gradient_norm(loss, norm)
+    inputs = as_samples(model, inputs, forward)
     if loss == "expected_norm":
         scored: _ExpectedNorm | _LossNorm = _ExpectedNorm(norm, reduce)
         copies = 1 + count_classes(model, inputs, forward)

@@ -5,16 +5,17 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from lightning_al.checks import Findings, check_count, check_number
 from lightning_al.functional.scores.probabilities import check_logits, log_probabilities
+from lightning_al.inference.batches import as_samples, batch_size_of, device_of, has_entries, samples_at
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.dropout_calls import BEFORE, DropoutCall, DropoutCalls, idle_dropout
 from lightning_al.inference.dropout_masks import BatchAxis, MaskedDropout, SeenShapes, find_batch_axis
+from lightning_al.inference.entries import whole
 from lightning_al.inference.memory import default_max_bytes, is_out_of_memory
 from lightning_al.inference.mode import plain_layers
-from lightning_al.inference.outputs import batch_size_of, plain_outputs
+from lightning_al.inference.outputs import plain_outputs
 
 _HELD = 4  # results of the largest size at once: inputs and outputs of a layer, and those of a branch beside it
 _CPU_BYTES = 2**26  # larger results are slower than several passes, since they come from memory
@@ -62,7 +63,8 @@ def mc_dropout(
     Args:
         model: Scored in ``eval()`` whatever mode it came in, without autocast, and left exactly as it was. The random
             state is not touched.
-        inputs: Any pytree of tensors with the batch as first dimension.
+        inputs: Any pytree of tensors with the batch as first dimension; or with a list or tuple of one entry for each
+            sample, such as images of different sizes, which take one forward pass for each sample and pass.
         passes: T, at least 2.
         seed: Of the masks.
         add_dropout: Probability of a dropout put before the last ``nn.Linear`` that runs, beside what the model has.
@@ -89,13 +91,14 @@ def mc_dropout(
         True
     """
     check_mc_dropout(passes, add_dropout)
-    size = batch_size_of(inputs)
-    if size == 0:
-        raise ValueError("`inputs` must hold at least one sample.")
 
     def all_passes(model: nn.Module, inputs: Any) -> Tensor:
+        inputs = as_samples(model, inputs, forward)
+        if batch_size_of(inputs) == 0:
+            raise ValueError("`inputs` must hold at least one sample.")
+        run = _Passes(model, inputs, forward=forward, seed=seed, add_dropout=add_dropout)
         with plain_layers():
-            return _Passes(model, inputs, forward=forward, seed=seed, add_dropout=add_dropout).run(passes, max_bytes)
+            return run.alone(passes) if has_entries(inputs) else run.run(passes, max_bytes)
 
     result: Tensor = plain_outputs(model, inputs, all_passes)
     return result
@@ -133,7 +136,7 @@ class _Passes:
     def run(self, passes: int, max_bytes: int | None) -> Tensor:
         """Return the log-probabilities, (B, T, C, ...)."""
         plan = self._plan()
-        device = next(leaf.device for leaf in pytree.tree_leaves(self.inputs) if isinstance(leaf, Tensor))
+        device = device_of(self.inputs)
         budget = max_bytes
         if budget is None:
             budget = min(default_max_bytes(device), _CPU_BYTES) if device.type == "cpu" else default_max_bytes(device)
@@ -152,11 +155,45 @@ class _Passes:
             start = numbers.stop
         return torch.cat(done).transpose(0, 1).contiguous()
 
+    def alone(self, passes: int) -> Tensor:
+        """Return them of samples of shapes of their own, one at a time and one pass after another."""
+        samples = [samples_at(self.inputs, torch.tensor([i])) for i in range(self.size)]
+        self._check_alone(samples[0])
+        return torch.stack([torch.cat([self._alone(one, t) for t in range(passes)]) for one in samples])
+
+    def _alone(self, sample: Any, number: int) -> Tensor:
+        """Return those of one sample in one pass, (1, C, ...): its tensors have no rows of others to tell apart."""
+        seen = self._seen_alone(sample)
+        shapes, added = dict(seen.dropped), None
+        if self.add_dropout is not None:
+            call = self._last_linear(seen, seen)
+            added = call, self.add_dropout
+            shapes[call] = seen.linear[call]
+        elif not shapes:
+            raise ValueError(self._nothing_drops())
+        axes = {call: BatchAxis(0, shape[0]) for call, shape in shapes.items()}
+        return self._log_probabilities(_Plan(axes, added, True, 0), sample, range(number, number + 1))[0]
+
+    def _seen_alone(self, sample: Any) -> SeenShapes:
+        seen = SeenShapes()
+        self._call(seen, samples_at(sample, torch.tensor([0])))
+        return seen
+
+    def _check_alone(self, sample: Any) -> None:
+        self._warn_of_idle(self._seen_alone(sample).dropped)
+        once, again = self._alone(sample, 0), self._alone(sample, 0)
+        if not _close(once, again):
+            raise ValueError(
+                f"Under the same dropout masks, the same sample gives different outputs of `{type(self.model).__name__}"
+                f"` in `eval()`, {once[0].flatten()[:3].tolist()} and {again[0].flatten()[:3].tolist()}: something "
+                "besides dropout draws at random there."
+            )
+
     def _log_probabilities(self, plan: _Plan, inputs: Any, passes: range) -> Tensor:
         """Return those of some passes, (T, B, C, ...)."""
         masks = MaskedDropout(plan.axes, self.seed, passes, repeated=plan.repeated, added=plan.added)
         index = torch.arange(batch_size_of(inputs)).repeat(len(passes) if plan.repeated else 1)
-        logits = self._call(masks, _rows(inputs, index))
+        logits = self._call(masks, samples_at(inputs, index))
         rows = len(passes) * batch_size_of(inputs)
         check_logits(logits)
         if len(logits) != rows:
@@ -165,14 +202,15 @@ class _Passes:
 
     def _call(self, seen: DropoutCalls, inputs: Any) -> Any:
         with seen.watching(self.model):
+            inputs = whole(inputs)
             return self.model(inputs) if self.forward is None else self.forward(self.model, inputs)
 
     def _plan(self) -> _Plan:
         """Find out how the model drops, by a few of its samples."""
         two, three = SeenShapes(), SeenShapes()
         first = torch.tensor([0, 1 % self.size, 0])
-        self._call(two, _rows(self.inputs, first[:2]))
-        self._call(three, _rows(self.inputs, first))
+        self._call(two, samples_at(self.inputs, first[:2]))
+        self._call(three, samples_at(self.inputs, first))
         shapes, added = dict(two.dropped), None
         if self.add_dropout is not None:
             call = self._last_linear(two, three)
@@ -180,16 +218,10 @@ class _Passes:
             shapes[call] = two.linear[call]
         elif not shapes:
             raise ValueError(self._nothing_drops())
-        idle = idle_dropout(self.model, shapes)
-        if idle:
-            warnings.warn(
-                f"Dropout layers that the model does not run in `eval()` stay switched off: {', '.join(idle[:5])}"
-                f"{', ...' if len(idle) > 5 else ''}.",
-                stacklevel=2,
-            )
+        self._warn_of_idle(shapes)
         others = {**three.dropped, **three.linear}
         axes = {call: find_batch_axis(call, shape, others.get(call, ())) for call, shape in shapes.items()}
-        samples = _rows(self.inputs, first)
+        samples = samples_at(self.inputs, first)
         whole = _Plan(axes, added, True, _growth(two, three, 0))
         expected = self._log_probabilities(whole, samples, range(2))
         if not _close(expected[:, 0], expected[:, 2]):
@@ -208,6 +240,15 @@ class _Passes:
                 raise
             return whole  # what comes before the first dropout meets what comes after it, as in a residual block
         return later if _close(result, expected) else whole
+
+    def _warn_of_idle(self, shapes: dict[DropoutCall, tuple[int, ...]]) -> None:
+        idle = idle_dropout(self.model, shapes)
+        if idle:
+            warnings.warn(
+                f"Dropout layers that the model does not run in `eval()` stay switched off: {', '.join(idle[:5])}"
+                f"{', ...' if len(idle) > 5 else ''}.",
+                stacklevel=2,
+            )
 
     def _last_linear(self, two: SeenShapes, three: SeenShapes) -> DropoutCall:
         """Return the call of the last linear layer, which must be the same for two samples and for three."""
@@ -232,11 +273,6 @@ class _Passes:
             "dropout into the model and train with it, or have one put before the last linear layer while scoring: "
             "`add_dropout=0.5`."
         )
-
-
-def _rows(inputs: Any, index: Tensor) -> Any:
-    """Return copies of these samples, for the model to use as it likes."""
-    return pytree.tree_map_only(Tensor, lambda t: t[index.to(t.device)], inputs)
 
 
 def _growth(two: SeenShapes, three: SeenShapes, start: int) -> int:

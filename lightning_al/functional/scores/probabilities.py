@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils import _pytree as pytree
 
 from lightning_al.functional.scores.positions import mean_over_positions
+from lightning_al.inference.batches import slice_of
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.inference.precision import at_least_float32
@@ -117,9 +117,8 @@ def check_logits(logits: Tensor) -> None:
 
 
 def count_classes(model: nn.Module, inputs: Any, forward: Forward | None = None) -> int:
-    """Return how many classes the model tells apart, by its logits for the first sample."""
-    one = pytree.tree_map_only(Tensor, lambda t: t[:1], inputs)
-    logits = plain_outputs(model, one, forward)
+    """Return how many classes the model tells apart, by its logits for the first of samples that are told apart."""
+    logits = plain_outputs(model, slice_of(inputs, 0, 1), forward)
     check_logits(logits)
     return int(logits.shape[1])
 

@@ -25,8 +25,9 @@ from lightning_al.gradients.per_sample import one_per_sample, score_groups
 from lightning_al.gradients.perturbed_losses import perturbed_losses
 from lightning_al.gradients.scorers import ModelFunction
 from lightning_al.gradients.tape import Tape
+from lightning_al.inference.batches import as_samples, batch_size_of, targets_as_samples
 from lightning_al.inference.calling import Forward, copies_for_model
-from lightning_al.inference.outputs import batch_size_of
+from lightning_al.inference.entries import whole
 
 SCORES = ("max", "difference")
 
@@ -65,7 +66,8 @@ def saal(
 
     Args:
         model: Scored in ``eval()`` whatever mode it came in, and left exactly as it was.
-        inputs: Any pytree of tensors with the batch as first dimension.
+        inputs: Any pytree of tensors with the batch as first dimension; or with a list or tuple of one entry for each
+            sample, such as images of different sizes, which are scored one after another.
         rho: Radius of the perturbation, > 0.
         perturbation: ``"sam"``, a ball in the weights, or ``"asam"``, a ball in the weights divided by their size; the
             formulas are at :func:`~lightning_al.functional.worst_case_perturbation`.
@@ -103,6 +105,9 @@ def saal(
                 "Scores may say little; a much smaller `rho` is usual with p=inf.",
                 stacklevel=2,
             )
+    inputs = as_samples(model, inputs, forward)
+    if targets is not None:
+        targets = targets_as_samples(targets, batch_size_of(inputs))
     if loss_fn is None and targets is not None:
         check_class_indices(targets, count_classes(model, inputs, forward))
     loss = _PerturbedLoss(
@@ -187,5 +192,5 @@ class _PerturbedLoss:
     def _fixed_targets(self, outputs: Any, labels: Any) -> Any:
         """Return the labels the samples come with, or those that the model gives at the unperturbed weights."""
         if self.labelled:
-            return labels
+            return whole(labels)
         return pytree.tree_map_only(Tensor, Tensor.detach, self.find_targets(outputs))

@@ -1,7 +1,6 @@
 """The terms of SAAL's upper bound of the maximally perturbed loss."""
 
 import math
-import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,9 +14,10 @@ from lightning_al.functional.scores.perturbation import check_perturbation
 from lightning_al.functional.scores.probabilities import mean_cross_entropy, pseudo_labels
 from lightning_al.functional.scores.saal import LossFn, TargetFn
 from lightning_al.gradients.balls import BALLS
+from lightning_al.inference.batches import as_samples, batch_size_of, slice_of, targets_as_samples
 from lightning_al.inference.calling import Forward, ForwardOf, as_parameter, check_whole, copies_for_model, unwrapped
+from lightning_al.inference.entries import whole
 from lightning_al.inference.mode import scoring_mode
-from lightning_al.inference.outputs import batch_size_of
 from lightning_al.inference.precision import at_least_float32
 
 Vector = list[Tensor]
@@ -66,7 +66,7 @@ def sharpness_bound(
 
     Args:
         model: Scored in ``eval()`` whatever mode it came in, and left exactly as it was.
-        inputs: Any pytree of tensors with the batch as first dimension.
+        inputs: Any pytree of tensors with the batch as first dimension, or with a list of one entry for each sample.
         rho: Radius of the perturbation, > 0.
         perturbation: ``"sam"`` or ``"asam"``.
         steps: At most how many Lanczos steps.
@@ -102,8 +102,12 @@ def sharpness_bound(
             raise ValueError("The model has no trainable parameter (`requires_grad=True`). Unfreeze some.")
         scales = BALLS[perturbation](rho).scales(list(weights.values()))
         leaves = {name: as_parameter(w.requires_grad_()) for name, w in weights.items()}
-        for i in range(batch_size_of((inputs, targets))):
-            x, y = pytree.tree_map_only(Tensor, operator.itemgetter(slice(i, i + 1)), (inputs, targets))
+        inputs = as_samples(model, inputs, forward)
+        if targets is not None:
+            targets = targets_as_samples(targets, batch_size_of(inputs))
+        for i in range(batch_size_of(inputs)):
+            x, y = slice_of((inputs, targets), i, i + 1)
+            y = whole(y)
             outputs = functional_call(root, leaves, (copies_for_model(x),))
             if targets is None:
                 y = pytree.tree_map_only(Tensor, Tensor.detach, find_targets(outputs))

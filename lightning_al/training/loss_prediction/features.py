@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lightning_al.inference.batches import as_samples, batch_size_of
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.layers import find_layer
 from lightning_al.inference.mode import plain_layers
-from lightning_al.inference.outputs import batch_size_of, plain_outputs
+from lightning_al.inference.outputs import plain_outputs
 from lightning_al.nn.loss_prediction import LossPrediction
 
 MOST_RESOLUTIONS = 4  # distinct resolutions
@@ -60,7 +61,8 @@ def find_features(model: nn.Module, inputs: Any, forward: Forward | None, layers
     finally:
         for hook in hooks:
             hook.remove()
-    samples = len(outputs) if isinstance(outputs, Tensor) and outputs.ndim else batch_size_of(inputs)
+    is_rows = isinstance(outputs, Tensor) and outputs.ndim > 0
+    samples = len(outputs) if is_rows else batch_size_of(as_samples(model, inputs, forward))
     usable = {n: s for n, s in seen.items() if s.output.ndim >= 2 and len(s.output) == samples}
     for name in layers or ():
         if name not in usable:
