@@ -24,6 +24,9 @@ SELECTIONS = ("top", "kmeans++", "badge")
 REQUIREMENTS = ("logits", "features", "gradients", "encoder", "classes", "labels")
 """The words of :attr:`Acquisition.requires`."""
 
+OF_SAMPLES = frozenset({"logits", "features", "gradients", "encoder"})
+"""Those that come from a pass over samples."""
+
 
 class Acquisition(Callback):
     """Decides which samples to label next.
@@ -41,8 +44,9 @@ class Acquisition(Callback):
     - ``"classes"``: the task must know the number of classes.
     - ``"labels"``: some samples must be labelled, so the acquisition cannot choose the initial set.
 
-    Without one of the first four there is no pass over the samples, and :meth:`select` gets their dataset indices
-    alone. The default is ``frozenset({"logits"})``.
+    Without one of the first four, and without a :meth:`score_batch` or :meth:`rows` of its own, there is no pass over
+    the samples, and :meth:`select` gets their dataset indices alone. The model's logits are checked before anything
+    trains where ``"logits"`` or ``"classes"`` is among the words. The default is ``frozenset({"logits"})``.
 
     Args:
         selection: How a batch follows from the scores: ``"top"``, the largest; ``"kmeans++"``, spread out over the
@@ -113,6 +117,12 @@ class Acquisition(Callback):
                 ".run(trainer)`; for scores alone use `lightning_al.functional`."
             )
         return self._task
+
+    @property
+    def sees_samples(self) -> bool:
+        """Whether there is a pass over the samples, for :meth:`rows`."""
+        own = type(self).rows is not Acquisition.rows or type(self).score_batch is not Acquisition.score_batch
+        return own or bool(self.requires & OF_SAMPLES)
 
     def bind(self, task: Task, oracle: Oracle) -> None:
         """Take part in a loop. Override to refuse what the acquisition cannot work with, before anything trains."""

@@ -55,6 +55,11 @@ class FeatureAcquisition(Acquisition):
         else:
             self.requires = frozenset({"encoder"}) if self._table is None else frozenset()
 
+    @property
+    def sees_samples(self) -> bool:
+        """Whether there is a pass over the samples: not for features from a file."""
+        return self._table is None
+
     def check_pool(self, size: int) -> None:
         """Refuse a file of features of another dataset, or of numbers that cannot be compared."""
         if self._table is not None and len(self._table) != size:

@@ -19,8 +19,11 @@ Rows = Mapping[str, Tensor]
 class RowSource(Protocol):
     """What a pass over samples needs of an acquisition: each attribute is that of ``Acquisition``."""
 
-    requires: frozenset[str]
     gathers: ClassVar[bool]
+
+    @property
+    def sees_samples(self) -> bool:
+        """Whether there is a pass at all."""
 
     @property
     def batch_multiple(self) -> int:

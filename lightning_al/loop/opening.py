@@ -197,7 +197,8 @@ def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
     acquisition, task = project.acquisition, project.task
     size = len(project.data.train_set)  # type: ignore[arg-type]
     count_classes = "classes" in acquisition.requires and task.num_classes is None
-    rehearsed: list[Acquisition] = [acquisition] if (acquisition.requires if new else count_classes) else []
+    needed = acquisition.sees_samples or acquisition.requires
+    rehearsed: list[Acquisition] = [acquisition] if (needed if new else count_classes) else []
     if new and hasattr(project.model, "on_first_inputs"):
         rehearsed = [_FirstInputs(), *rehearsed]
         rehearsed[0].bind(task, project.oracle)
@@ -205,11 +206,13 @@ def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
         count = min(size, max(2, 2 * each.batch_multiple) * max(project.trainer.world_size, 1))
         some = Pool(size).candidates(count, generator=generator(settings.seed, "rehearsal"))
         seed = derive_seed(settings.seed, 0, "score")
-        score(project, each, some, seed=seed, check=not isinstance(each, _FirstInputs))
+        score(project, each, some, seed=seed, check=not each.requires.isdisjoint(("logits", "classes")))
 
 
 class _FirstInputs(Acquisition):
     """Shows the model some samples, so that what it makes of data is there before its weights are kept."""
+
+    requires = frozenset[str]()
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         with torch.inference_mode(False):  # in which a predict pass is, and parameters made in it are of no use

@@ -25,9 +25,6 @@ from lightning_al.inference.replaced import replaced
 from lightning_al.loop.project import Project
 from lightning_al.storage.rows import RowStore
 
-NOT_OF_THE_PASS = {"classes", "labels"}
-"""What an acquisition may require that does not come from a pass over samples."""
-
 PREDICT_HOOKS = (
     "configure_callbacks",
     "on_predict_model_eval",
@@ -65,7 +62,7 @@ def score(
         check: Whether the task looks at each batch first and refuses what cannot work, for which there is a pass.
     """
     trainer, data = project.trainer, project.data
-    scored = [acquisition] if acquisition.requires - NOT_OF_THE_PASS else []
+    scored = [acquisition] if acquisition.sees_samples else []
     if not scored and not check and (gather or acquisition.gathers):
         return {"index": indices}
     sampler = data.pool_pass(indices, acquisition.batch_multiple)

@@ -175,7 +175,7 @@ X, Y = make_data()
 
 DATAMODULES: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
     ("no train loader", NoTrain, {}, ValueError, "NoTrain has no `train_dataloader.*Give the loop"),
-    ("no val loader", NoVal, {}, ValueError, r"needs a `val_dataloader\(\)`, which NoVal .*`evaluate=\"test\"`"),
+    ("no val loader", NoVal, {}, ValueError, r"needs a `val_dataloader\(\)`, which NoVal .*`evaluate=None`"),
     ("an empty val loader", EmptyVal, {}, ValueError, r"`val_dataloader\(\)`.*no batch"),
     ("a list of train loaders", lambda: Loads(lambda d: [DataLoader(d)]), {}, TypeError, "must return one .*got list"),
     ("a dict of train loaders", lambda: Loads(lambda d: {"a": DataLoader(d)}), {}, TypeError, "one .*got dict"),

@@ -101,7 +101,7 @@ class ModelLogits:
         task: What a batch means.
     """
 
-    requires = frozenset({"logits"})
+    sees_samples = True
     gathers: ClassVar[bool] = True
     batch_multiple = 1
 
