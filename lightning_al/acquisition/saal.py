@@ -3,6 +3,7 @@
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from torch import Tensor
 
 from lightning_al import functional as F_al
@@ -102,9 +103,24 @@ class SAAL(Acquisition):
             p=self.p,
             group_size=self.group_size,
             score=self.score,
-            targets=self.task.targets(batch) if self.labels == "true" else None,
+            targets=self._own_targets(batch) if self.labels == "true" else None,
             forward=self.task.logits,
             target_fn=self.task.pseudo_targets,
             loss_fn=self.task.loss,
         )
         return -scores if self.lowest else scores
+
+    def _own_targets(self, batch: Any) -> Any:
+        """Return the targets that the dataset has, of every sample.
+
+        Raises:
+            ValueError: If some samples have none.
+        """
+        targets = self.task.targets(batch)
+        classes = targets if isinstance(targets, Tensor) and targets.ndim == 1 else torch.zeros(0)
+        if targets is None or (not classes.is_floating_point() and bool((classes < 0).any())):
+            raise ValueError(
+                '`SAAL(labels="true")` scores with the dataset\'s own labels, and some samples have none: their target '
+                f'is {"None" if targets is None else int(classes.min())}. Use `labels="pseudo"`.'
+            )
+        return targets

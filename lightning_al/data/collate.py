@@ -1,15 +1,57 @@
-"""The check that a collate function keeps one row for each sample, in their order, independent of the others."""
+"""What collate functions make of samples: one row each, in their order; also of samples without a target."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from lightning_al.inference.batches import has_entries, readings_of_size, samples_at
+from lightning_al.inference.entries import whole
 from lightning_al.tasks.base import Task
+from lightning_al.words import cut
 
 Collate = Callable[[list[Any]], Any]
+
+NO_TARGET = -1
+"""Stands in a batch where a sample has None."""
+
+
+class CollateWithoutTargets:
+    """The user's collate function, for samples of which some have None where others have a target.
+
+    Args:
+        collate: Gets samples as they are, and with -1 in the place of None where it cannot take that.
+
+    Example:
+        >>> from torch.utils.data import default_collate
+        >>> CollateWithoutTargets(default_collate)([(1.5, None), (2.5, None)])[1]
+        tensor([-1, -1])
+    """
+
+    def __init__(self, collate: Collate) -> None:
+        self.collate = collate
+
+    def __call__(self, samples: list[Any]) -> Any:
+        """Return a batch."""
+        try:
+            return self.collate(samples)
+        except TypeError:
+            filled = [_filled(sample) for sample in samples]
+            if all(new is old for new, old in zip(filled, samples, strict=True)):
+                raise
+        return self.collate(filled)
+
+
+def _filled(sample: Any) -> Any:
+    """Return a sample with -1 for each entry that is None, itself if none is."""
+    if isinstance(sample, Mapping):
+        missing = any(value is None for value in sample.values())
+        return {name: _or_none(value) for name, value in sample.items()} if missing else sample
+    if type(sample) in (list, tuple) and any(value is None for value in sample):
+        return type(sample)(map(_or_none, sample))
+    return sample
 
 
 def check_collate(collate: Collate, samples: Sequence[Any], task: Task) -> None:
@@ -25,22 +67,31 @@ def check_collate(collate: Collate, samples: Sequence[Any], task: Task) -> None:
 
     Raises:
         ValueError: If rows are in another order, or mixed.
+        TypeError: If the samples are of different kinds and cannot be put together.
     """
+    name = getattr(collate, "__qualname__", type(collate).__name__)
+    collate = CollateWithoutTargets(collate)
     try:
         forwards, again, backwards = collate([*samples]), collate([*samples]), collate([*samples][::-1])
-    except TypeError:
-        return  # Samples that cannot be collated are reported later, where their labels are read.
+    except (TypeError, RuntimeError, ValueError, KeyError) as error:
+        kinds = list(dict.fromkeys(map(_kind, samples)))
+        if len(kinds) == 1:
+            return  # Samples that cannot be collated are reported later, where their labels are read.
+        raise TypeError(
+            f"The train loader's collate function ({name}) cannot put samples of different kinds together: "
+            f"{' and '.join(cut(kind, 120) for kind in kinds[:3])} ({type(error).__name__}: {cut(error, 200)}). "
+            "Give all parts of the dataset samples of one kind, tensors of one type and shape."
+        ) from None
     n = len(samples)
     try:
-        same_targets = _same_rows(task.targets(forwards), _flipped(task.targets(backwards)), n)
+        same_targets = _are_rows(task.targets(forwards), task.targets(backwards), n)
     except TypeError:
         same_targets = True  # There are no targets.
     inputs, inputs_again = task.inputs(forwards), task.inputs(again)
-    same_inputs = _same_rows(inputs, _flipped(task.inputs(backwards)), n)
+    same_inputs = _are_rows(inputs, task.inputs(backwards), n)
     # Inputs that differ from call to call are augmented here, so their order cannot be seen.
     if same_targets and (same_inputs or not _same_rows(inputs, inputs_again, n)):
         return
-    name = getattr(collate, "__qualname__", type(collate).__name__)
     raise ValueError(
         f"The train loader's collate function ({name}) sorts or mixes samples: rows of its batches are not "
         "the samples at their places, and scores would go to the wrong ones. Keep the order (`pack_padded_sequence` "
@@ -48,8 +99,17 @@ def check_collate(collate: Collate, samples: Sequence[Any], task: Task) -> None:
     )
 
 
-def _flipped(batch: Any) -> Any:
-    return pytree.tree_map(lambda leaf: leaf.flip(0) if isinstance(leaf, Tensor) and leaf.ndim else leaf, batch)
+def _are_rows(forwards: Any, backwards: Any, n: int) -> bool:
+    """Whether batches of samples in an order, and in the opposite one, have the same samples."""
+    return any(_same_rows(forwards, turned, n) for turned in _turned(backwards, n))
+
+
+def _turned(batch: Any, n: int) -> Iterator[Any]:
+    """Return a batch with its ``n`` samples in the opposite order, in all ways in which it may have them."""
+    yield pytree.tree_map(lambda leaf: leaf.flip(0) if isinstance(leaf, Tensor) and leaf.ndim else leaf, batch)
+    for reading in readings_of_size(batch, n):
+        if has_entries(reading):
+            yield whole(samples_at(reading, torch.arange(n).flip(0)))
 
 
 def _same_rows(one: Any, other: Any, n: int) -> bool:
@@ -60,3 +120,16 @@ def _same_rows(one: Any, other: Any, n: int) -> bool:
         for a, b in pairs
         if isinstance(a, Tensor) and isinstance(b, Tensor) and a.ndim and len(a) == n
     )
+
+
+def _or_none(value: Any) -> Any:
+    return NO_TARGET if value is None else value
+
+
+def _kind(sample: Any) -> str:
+    """Return what a sample is made of, for a message."""
+    if isinstance(sample, Mapping):
+        return f"{{{', '.join(f'{name!r}: {_kind(value)}' for name, value in list(sample.items())[:8])}}}"
+    if isinstance(sample, (list, tuple)):
+        return f"({', '.join(map(_kind, sample[:8]))})"
+    return f"{type(sample).__name__}{tuple(sample.shape)}" if isinstance(sample, Tensor) else type(sample).__name__

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
 from lightning_al.checks import Findings, check_choice, check_count, check_type
 from lightning_al.data import validation
-from lightning_al.data.collate import check_collate
+from lightning_al.data.collate import CollateWithoutTargets, check_collate
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.pool import Pool
 from lightning_al.data.pool_set import find_pool_set
@@ -196,7 +196,7 @@ class ActiveDataModule(pl.LightningDataModule):
             with findings.of_block():
                 self.setup("predict")
                 self.pool_set = find_pool_set(self.datamodule, self.train_set, self.task, source=self.pool_source)
-                rows = validation.spread_over(len(self.pool_set))[::2]  # type: ignore[arg-type]
+                rows = validation.spread_over_parts(self.pool_set)
                 check_collate(self._train_loader().collate_fn, [self.pool_set[i] for i in rows], self.task)
                 self.has_pool = True
 
@@ -318,6 +318,7 @@ class ActiveDataModule(pl.LightningDataModule):
             batch_size=self._pool_pass.whole_groups(self.pool_batch_size or template.batch_size),
             drop_last=False,
             persistent_workers=False,
+            collate_fn=CollateWithoutTargets(template.collate_fn),
         )
 
     def plain_dataloader(self, batches: Iterable[list[int]]) -> DataLoader:
@@ -326,10 +327,12 @@ class ActiveDataModule(pl.LightningDataModule):
         Those that are labelled come with the labels that were told. There may be infinitely many batches.
         """
         everything = torch.arange(len(self.pool_set))  # type: ignore[arg-type]
-        return self._train_loader().loader(
+        template = self._train_loader()
+        return template.loader(
             LabelledView(self.pool_set, everything, self.labels, self.task),
             batch_sampler=batches,
             persistent_workers=False,
+            collate_fn=CollateWithoutTargets(template.collate_fn),
             generator=torch.Generator(),
             in_order=True,
         )

@@ -5,6 +5,7 @@ from typing import Any
 import lightning.pytorch as pl
 from torch.utils.data import (
     BatchSampler,
+    ConcatDataset,
     DataLoader,
     Dataset,
     DistributedSampler,
@@ -27,6 +28,14 @@ def spread_over(n: int) -> list[int]:
         [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39, 42, 45]
     """
     return sorted({round(k * (n - 1) / 15) for k in range(16)}) if n else []
+
+
+def spread_over_parts(dataset: Any) -> list[int]:
+    """Return a few indices from all over a dataset, one of each part of a ``ConcatDataset`` among them."""
+    few = spread_over(len(dataset))[::2]
+    if isinstance(dataset, ConcatDataset):
+        few += [end - 1 for end in dataset.cumulative_sizes[:16]]
+    return sorted(set(few))
 
 
 # -- the train loader --------------------------------------------------------------------------------------------------

@@ -108,12 +108,17 @@ def targets_as_samples(targets: Any, size: int) -> Any:
     Raises:
         ValueError: If they are not of as many.
     """
-    for entries_first in (False, True):
-        reading = _read(targets, size, entries_first)
-        if reading is not _NO_READING:
-            return reading
+    readings = readings_of_size(targets, size)
+    if readings:
+        return readings[0]
     sizes = {_size_of(leaf) for leaf in pytree.tree_leaves(targets) if isinstance(leaf, Tensor)}
     raise _no_batch(sizes | {size})
+
+
+def readings_of_size(inputs: Any, size: int) -> list[Any]:
+    """Return the ways in which inputs can be ``size`` samples, tensors along their first dimension first."""
+    readings = (_read(inputs, size, entries_first) for entries_first in (False, True))
+    return [reading for reading in readings if reading is not _NO_READING]
 
 
 # -- how inputs can be read ----------------------------------------------------------------------------------------

@@ -8,6 +8,10 @@ from lightning_al.tasks.base import Task
 from lightning_al.words import cut, said_once
 
 _MOST_REASONS = 3
+_NO_LABEL = (
+    "None is no label. Where the dataset has none they are told (`oracle=AwaitTell()`), and a sample that is not to be "
+    "labelled is `SKIP`."
+)
 
 
 class Answers(NamedTuple):
@@ -44,6 +48,8 @@ def sort_answers(answers: dict[int, Any], task: Task) -> Answers:
             sorted_answers.skipped.append(index)
             continue
         try:
+            if label is None:
+                raise TypeError(_NO_LABEL)
             value = task.encode_label(label)
             json.dumps(value)
             sorted_answers.labels[index] = value

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
 from lightning_al.functional.scores.positions import mean_over_positions
-from lightning_al.functional.scores.probabilities import check_logits, cross_entropy, pseudo_labels, residuals
+from lightning_al.functional.scores.probabilities import check_logits, pseudo_labels, residuals
 from lightning_al.inference.layers import logits_and_features_of
+from lightning_al.tasks.ignored import loss_of_decisions
 
 
 class Task(ABC):
@@ -81,9 +82,12 @@ class Task(ABC):
         return pseudo_labels(logits)
 
     def loss(self, logits: Tensor, targets: Any) -> Tensor:
-        """Return the loss of each sample, (B,), by default the cross-entropies of its decisions, reduced."""
+        """Return the loss of each sample, (B,), by default the cross-entropies of its decisions, reduced.
+
+        Decisions whose target is -100, -1 or 255, and no class, are left out; without any other a sample's loss is 0.
+        """
         check_logits(logits)
-        return self.reduce(cross_entropy(logits, targets))
+        return loss_of_decisions(logits, targets, self.reduce)
 
     def residuals(self, logits: Tensor) -> Tensor:
         """Return the gradient of the loss under the model's own targets towards the last layer's outputs, (B, C).

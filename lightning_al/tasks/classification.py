@@ -93,7 +93,8 @@ class ClassificationTask(BatchEntries, Task):
     def _class_index(self, label: int) -> int:
         if label < 0 or (self._classes is not None and label >= self._classes):
             limit = "" if self._classes is None else f" and below {self._classes}, the model's number of classes"
-            raise ValueError(f"Class indices must be at least 0{limit}; got {shown(label)}.")
+            hidden = " Where a dataset has no labels they are told: `oracle=AwaitTell()`." if label < 0 else ""
+            raise ValueError(f"Class indices must be at least 0{limit}; got {shown(label)}.{hidden}")
         return label
 
     def encode_label(self, label: Any) -> int:

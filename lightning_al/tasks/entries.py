@@ -17,13 +17,19 @@ Entries = int | str | list[int] | list[str]
 """Where something is in a batch: a position, or a name in a dict; several for what goes to the model side by side."""
 
 
+RENAMED_TO = "labels"
+RENAMED = ("label", "label_ids")
+"""What a target is called in samples, where Hugging Face's collators call it the other in batches."""
+
+
 class BatchEntries:
     """Finds inputs and target in tuples by position, in dicts by name: what most tasks are made of.
 
     Args:
         inputs: The entry that the model is called with: a position, or a name in a dict. Of a list of names the entries
             are keyword arguments of the model, of a list of positions positional ones.
-        target: The entry with the target.
+        target: The entry with the target. ``"labels"`` of batches may be ``"label"`` in samples, as Hugging Face's
+            collators have it.
         forward: ``forward(model, inputs) -> outputs``, where outputs do not come from ``model(inputs)``: of a GAN's
             module with ``forward`` for its generator, ``lambda gan, images: gan.discriminator(images)``.
 
@@ -49,6 +55,7 @@ class BatchEntries:
         self._forward = forward
 
     def _entry(self, batch: Any, entry: Any) -> Any:
+        entry = self._name_in(batch, entry)
         try:
             present = entry in batch.keys() if isinstance(entry, str) else -len(batch) <= entry < len(batch)  # noqa: SIM118
         except (AttributeError, TypeError):
@@ -57,13 +64,31 @@ class BatchEntries:
             raise TypeError(self._unknown(batch, entry))
         return batch[entry]
 
+    def _name_in(self, batch: Any, entry: Any) -> Any:
+        """Return the target's name in samples that have "label" where their collator makes "labels" of it."""
+        if entry == self._target == RENAMED_TO and hasattr(batch, "keys") and entry not in list(batch.keys()):
+            return next((name for name in RENAMED if name in list(batch.keys())), entry)
+        return entry
+
     def _unknown(self, batch: Any, entry: Any) -> str:
         name = type(self).__name__
         what, names = type(batch).__name__, ""
         if hasattr(batch, "keys"):
-            what, names = f"{what} of {', '.join(map(repr, batch.keys()))}", "names"
+            what, names = f"{what} of {cut(', '.join(map(shown, batch.keys())))}", "names"
+            if entry in RENAMED and RENAMED_TO in list(batch.keys()):
+                inputs = "..." if isinstance(self._entries, int) else repr(self._entries)
+                return (
+                    f"`{name}` looks for entry {entry!r} in batches, got a {what}: the collator renames {entry!r} to "
+                    f"{RENAMED_TO!r}. Say so: `task={name}(inputs={cut(inputs, 200)}, target={RENAMED_TO!r})`; in single "
+                    f"samples {entry!r} is found too."
+                )
         elif isinstance(batch, (tuple, list)):
             what, names = f"{what} of {len(batch)}", "positions"
+        if entry == self._target and (isinstance(batch, Tensor) or (names == "positions" and len(batch) == 1)):
+            return (
+                f"`{name}` looks for a target, entry {entry!r}, and got a {what} without one. Labels that are not in "
+                "the dataset are told: `oracle=AwaitTell()`."
+            )
         way = f"Say the {names} of its entries (`task={name}(inputs=..., target=...)`), or g" if names else "G"
         return (
             f"`{name}` looks for entry {entry!r} in batches and samples, got a {what}. {way}ive the loop a `task=` of "
@@ -116,7 +141,7 @@ class BatchEntries:
 
     def with_label(self, sample: Any, label: Any) -> Any:
         """Return ``sample`` with its target replaced, in the type that it had."""
-        target = self._target
+        target = self._name_in(sample, self._target)
         if isinstance(target, str) and hasattr(sample, "keys"):
             labelled = copy.copy(sample)
             labelled[target] = _like(sample[target], label) if target in list(sample.keys()) else label

@@ -12,6 +12,8 @@ from lightning_al.tasks.base import Task
 from lightning_al.tasks.entries import BatchEntries, Entries
 from lightning_al.words import shown
 
+_ENOUGH_TO_TELL = 32
+
 
 class MultiLabelTask(BatchEntries, Task):
     """Any number of L labels per sample: multi-hot targets (L,), outputs (B, L) that a sigmoid makes probabilities.
@@ -74,7 +76,8 @@ class MultiLabelTask(BatchEntries, Task):
                 "Say with `forward=` where they are."
             )
         self._labels = outputs.shape[1]
-        if bool(((outputs >= 0) & (outputs <= 1)).all()):
+        # Logits of few numbers may happen to lie there: of so many, once in a thousand million times.
+        if outputs.numel() >= _ENOUGH_TO_TELL and bool(((outputs >= 0) & (outputs <= 1)).all()):
             rank_zero_warn(
                 "Every output of the model is between 0 and 1: they look like probabilities, while scores are computed "
                 "from what comes before the sigmoid. Return that from `forward`, or say with `forward=` where it is."

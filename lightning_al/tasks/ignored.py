@@ -1,0 +1,42 @@
+"""Decisions without a target: pixels, boxes or labels that a loss leaves out."""
+
+import torch
+from torch import Tensor
+
+from lightning_al.functional.scores.positions import Reduce
+from lightning_al.functional.scores.probabilities import cross_entropy
+
+IGNORED = (-100, -1, 255)
+"""What stands for no target in masks and multi-hot labels: torch's own, and those of the usual data sets."""
+
+
+def is_ignored(targets: Tensor, classes: int) -> Tensor:
+    """Where targets stand for none: one of the usual values, and no class.
+
+    Example:
+        >>> is_ignored(torch.tensor([0, 2, 255, -100]), 3)
+        tensor([False, False,  True,  True])
+    """
+    values = [value for value in IGNORED if not 0 <= value < classes]
+    return torch.isin(targets, torch.tensor(values, dtype=targets.dtype, device=targets.device))
+
+
+def loss_of_decisions(logits: Tensor, targets: Tensor, reduce: Reduce) -> Tensor:
+    """Return the cross-entropies of each sample's decisions, reduced to one, (B,), without those that are ignored.
+
+    Args:
+        logits: (B, C), or (B, C, ...) for samples of several decisions.
+        targets: Class indices (B) or (B, ...).
+        reduce: ``reduce(values) -> (B,)``; gets the decisions that are left of a sample as a row, (1, N).
+    """
+    if targets.is_floating_point() or targets.ndim < 2:  # a sample's only decision is not left out
+        return reduce(cross_entropy(logits, targets))
+    ignored = is_ignored(targets, logits.shape[1])
+    if not bool(ignored.any()):
+        return reduce(cross_entropy(logits, targets))
+    values = cross_entropy(logits, targets.masked_fill(ignored, 0))
+    rows = [
+        reduce(row[~left_out].unsqueeze(0)) if not bool(left_out.all()) else 0 * row.flatten()[:1]
+        for row, left_out in zip(values, ignored, strict=True)
+    ]
+    return torch.cat(rows)
