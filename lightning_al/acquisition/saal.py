@@ -13,6 +13,7 @@ from lightning_al.functional.scores.perturbation import check_perturbation
 from lightning_al.functional.scores.saal import SCORES
 from lightning_al.oracle.base import Oracle
 from lightning_al.tasks.base import Task
+from lightning_al.tasks.ignored import may_be_ignored
 
 
 class SAAL(Acquisition):
@@ -95,6 +96,9 @@ class SAAL(Acquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the maximally perturbed loss of each sample, (B,)."""
+        targets = self._own_targets(batch) if self.labels == "true" else None
+        # Those that may leave something out look at the targets' values, which takes the slow way.
+        loss = self.task.loss_of_known if may_be_ignored(targets) else self.task.loss
         scores = F_al.saal(
             model,
             self.task.inputs(batch),
@@ -103,10 +107,10 @@ class SAAL(Acquisition):
             p=self.p,
             group_size=self.group_size,
             score=self.score,
-            targets=self._own_targets(batch) if self.labels == "true" else None,
+            targets=targets,
             forward=self.task.logits,
             target_fn=self.task.pseudo_targets,
-            loss_fn=self.task.loss,
+            loss_fn=loss,
         )
         return -scores if self.lowest else scores
 

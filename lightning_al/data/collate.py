@@ -19,15 +19,15 @@ NO_TARGET = -1
 
 
 class CollateWithoutTargets:
-    """The user's collate function, for samples of which some have None where others have a target.
+    """The user's collate function, for samples of which some have no target, or None, where others may have one.
 
     Args:
-        collate: Gets samples as they are, and with -1 in the place of None where it cannot take that.
+        collate: Gets samples as they are, and with -1 in the place of what is missing where it cannot take that.
 
     Example:
         >>> from torch.utils.data import default_collate
-        >>> CollateWithoutTargets(default_collate)([(1.5, None), (2.5, None)])[1]
-        tensor([-1, -1])
+        >>> CollateWithoutTargets(default_collate)([(1.5, None), (2.5,), (3.5, 2)])[1]
+        tensor([-1, -1,  2])
     """
 
     def __init__(self, collate: Collate) -> None:
@@ -37,21 +37,30 @@ class CollateWithoutTargets:
         """Return a batch."""
         try:
             return self.collate(samples)
-        except TypeError:
-            filled = [_filled(sample) for sample in samples]
+        except (TypeError, RuntimeError, KeyError):
+            filled = _filled(samples)
             if all(new is old for new, old in zip(filled, samples, strict=True)):
                 raise
         return self.collate(filled)
 
 
-def _filled(sample: Any) -> Any:
-    """Return a sample with -1 for each entry that is None, itself if none is."""
-    if isinstance(sample, Mapping):
-        missing = any(value is None for value in sample.values())
-        return {name: _or_none(value) for name, value in sample.items()} if missing else sample
-    if type(sample) in (list, tuple) and any(value is None for value in sample):
-        return type(sample)(map(_or_none, sample))
-    return sample
+def _filled(samples: list[Any]) -> list[Any]:
+    """Return samples with -1 for what they lack; those that lack nothing as they are."""
+    if all(isinstance(sample, Mapping) for sample in samples):
+        names = list(dict.fromkeys(name for sample in samples for name in sample))
+        lacks = [any(sample.get(name) is None for name in names) for sample in samples]
+        filled = [{name: _or_none(sample.get(name)) for name in names} for sample in samples]
+        return [new if lack else old for new, old, lack in zip(filled, samples, lacks, strict=True)]
+    longest = max((len(sample) for sample in samples if type(sample) in (list, tuple)), default=0)
+    return [_filled_to(sample, longest) for sample in samples]
+
+
+def _filled_to(sample: Any, length: int) -> Any:
+    if isinstance(sample, Tensor) and length == 2:  # an input alone, beside one with a target
+        return sample, NO_TARGET
+    if type(sample) not in (list, tuple) or (len(sample) == length and all(value is not None for value in sample)):
+        return sample
+    return type(sample)([*map(_or_none, sample), *[NO_TARGET] * (length - len(sample))])
 
 
 def check_collate(collate: Collate, samples: Sequence[Any], task: Task) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
 from lightning_al.functional.scores.positions import mean_over_positions
-from lightning_al.functional.scores.probabilities import check_logits, pseudo_labels, residuals
+from lightning_al.functional.scores.probabilities import check_logits, cross_entropy, pseudo_labels, residuals
 from lightning_al.inference.layers import logits_and_features_of
 from lightning_al.tasks.ignored import loss_of_decisions
 
@@ -82,10 +82,18 @@ class Task(ABC):
         return pseudo_labels(logits)
 
     def loss(self, logits: Tensor, targets: Any) -> Tensor:
-        """Return the loss of each sample, (B,), by default the cross-entropies of its decisions, reduced.
+        """Return the loss of each sample, (B,), by default the cross-entropies of its decisions, reduced."""
+        check_logits(logits)
+        return self.reduce(cross_entropy(logits, targets))
+
+    def loss_of_known(self, logits: Tensor, targets: Any) -> Tensor:
+        """Return the loss of each sample, (B,), under the dataset's own targets, of which some may stand for none.
 
         Decisions whose target is -100, -1 or 255, and no class, are left out; without any other a sample's loss is 0.
+        A task with a :meth:`loss` of its own says there what it leaves out.
         """
+        if type(self).loss is not Task.loss:
+            return self.loss(logits, targets)
         check_logits(logits)
         return loss_of_decisions(logits, targets, self.reduce)
 

@@ -79,8 +79,8 @@ class BatchEntries:
                 inputs = "..." if isinstance(self._entries, int) else repr(self._entries)
                 return (
                     f"`{name}` looks for entry {entry!r} in batches, got a {what}: the collator renames {entry!r} to "
-                    f"{RENAMED_TO!r}. Say so: `task={name}(inputs={cut(inputs, 200)}, target={RENAMED_TO!r})`; in single "
-                    f"samples {entry!r} is found too."
+                    f"{RENAMED_TO!r}. Say so: `task={name}(inputs={cut(inputs, 200)}, target={RENAMED_TO!r})`, which "
+                    f"finds {entry!r} in single samples too."
                 )
         elif isinstance(batch, (tuple, list)):
             what, names = f"{what} of {len(batch)}", "positions"

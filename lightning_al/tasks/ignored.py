@@ -21,6 +21,13 @@ def is_ignored(targets: Tensor, classes: int) -> Tensor:
     return torch.isin(targets, torch.tensor(values, dtype=targets.dtype, device=targets.device))
 
 
+def may_be_ignored(targets: object) -> bool:
+    """Whether targets of several decisions a sample hold a value that may stand for none."""
+    if not isinstance(targets, Tensor) or targets.ndim < 2:
+        return False
+    return bool(is_ignored(targets, 0).any())
+
+
 def loss_of_decisions(logits: Tensor, targets: Tensor, reduce: Reduce) -> Tensor:
     """Return the cross-entropies of each sample's decisions, reduced to one, (B,), without those that are ignored.
 
@@ -29,11 +36,7 @@ def loss_of_decisions(logits: Tensor, targets: Tensor, reduce: Reduce) -> Tensor
         targets: Class indices (B) or (B, ...).
         reduce: ``reduce(values) -> (B,)``; gets the decisions that are left of a sample as a row, (1, N).
     """
-    if targets.is_floating_point() or targets.ndim < 2:  # a sample's only decision is not left out
-        return reduce(cross_entropy(logits, targets))
     ignored = is_ignored(targets, logits.shape[1])
-    if not bool(ignored.any()):
-        return reduce(cross_entropy(logits, targets))
     values = cross_entropy(logits, targets.masked_fill(ignored, 0))
     rows = [
         reduce(row[~left_out].unsqueeze(0)) if not bool(left_out.all()) else 0 * row.flatten()[:1]

@@ -10,6 +10,7 @@ from lightning_al.functional.scores.probabilities import residuals
 from lightning_al.inference.calling import Forward
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.entries import BatchEntries, Entries
+from lightning_al.tasks.ignored import loss_of_decisions
 from lightning_al.words import shown
 
 _ENOUGH_TO_TELL = 32
@@ -57,6 +58,10 @@ class MultiLabelTask(BatchEntries, Task):
     def loss(self, logits: Tensor, targets: Any) -> Tensor:
         """Return the binary cross-entropies of each sample's labels, reduced to one, (B,)."""
         return super().loss(logits, targets.long())
+
+    def loss_of_known(self, logits: Tensor, targets: Any) -> Tensor:
+        """Return the same without the labels that are not known, -1 say; without any other a sample's loss is 0."""
+        return loss_of_decisions(logits, targets.long(), self.reduce)
 
     def residuals(self, logits: Tensor) -> Tensor:
         """Return sigmoid less pseudo-label, (B, L)."""
