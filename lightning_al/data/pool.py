@@ -119,7 +119,7 @@ class Pool:
         values = integers(units)
         outside = [u for u in values if not 0 <= u < len(self)]
         if outside:
-            raise IndexError(f"Dataset indices must be between 0 and {len(self) - 1}, got {outside[:10]}.")
+            raise IndexError(f"Dataset indices must be between 0 and {len(self) - 1}, got {shown(outside)}.")
         if len(set(values)) != len(values):
             repeated = sorted(unit for unit, times in Counter(values).items() if times > 1)
             raise ValueError(f"Dataset indices must be distinct, got {repeated[:10]} more than once.")

@@ -84,15 +84,11 @@ class BatchEntries:
                 )
         elif isinstance(batch, (tuple, list)):
             what, names = f"{what} of {len(batch)}", "positions"
-        if entry == self._target and (isinstance(batch, Tensor) or (names == "positions" and len(batch) == 1)):
-            return (
-                f"`{name}` looks for a target, entry {entry!r}, and got a {what} without one. Labels that are not in "
-                "the dataset are told: `oracle=AwaitTell()`."
-            )
+        told = " Labels that the dataset does not have are told: `oracle=AwaitTell()`." if entry == self._target else ""
         way = f"Say the {names} of its entries (`task={name}(inputs=..., target=...)`), or g" if names else "G"
         return (
             f"`{name}` looks for entry {entry!r} in batches and samples, got a {what}. {way}ive the loop a `task=` of "
-            "your own, whose `inputs`, `targets` and `with_label` know them."
+            f"your own, whose `inputs`, `targets` and `with_label` know them.{told}"
         )
 
     def inputs(self, batch: Any) -> Any:

@@ -36,8 +36,9 @@ def test_the_users_loader_settings_are_kept(tmp_path):
     }  # fmt: skip
     active = opened(tmp_path, Data(batch_size=3, **settings))
     train, pool = active.train_dataloader(), active.predict_dataloader()
-    for name in ("num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "prefetch_factor"):
+    for name in ("num_workers", "pin_memory", "timeout", "worker_init_fn", "prefetch_factor"):
         assert getattr(train, name) == getattr(pool, name) == settings[name]
+    assert train.collate_fn == pool.collate_fn.collate == collate
     assert train.persistent_workers
     assert train.multiprocessing_context.get_start_method() == "fork"
     assert train.batch_size == pool.batch_size == 3

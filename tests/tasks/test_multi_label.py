@@ -120,6 +120,17 @@ def test_outputs_it_cannot_be_for(tmp_path):
         MultiLabelTask().check(Probabilities(), data().tensors)
 
 
+def test_a_few_logits_may_happen_to_lie_between_0_and_1(recwarn):
+    class Positive(Tagger):
+        def forward(self, x):
+            return torch.full_like(super().forward(x), 0.4)
+
+    MultiLabelTask().check(Positive(), [t[:2] for t in data().tensors])
+    assert not [w for w in recwarn if "probabilities" in str(w.message)]
+    with pytest.warns(UserWarning, match="look like probabilities"):
+        MultiLabelTask().check(Positive(), data().tensors)
+
+
 @pytest.mark.parametrize("acquisition", [BatchBALD(add_dropout=0.5), SRAAL()])
 def test_acquisitions_over_classes_refuse_it(tmp_path, acquisition):
     with pytest.raises(ValueError, match=r"needs logits of shape \(B, C\)"):
