@@ -8,19 +8,26 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from lightning_al import _compat
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.campaign.states import INITIAL_WEIGHTS, RESUME, State, state_file
 from lightning_al.checks import first_line
+from lightning_al.fitting.beside_weights import put_changes
 from lightning_al.fitting.repeated import RepeatedFit
 from lightning_al.fitting.round_callback import MARK
+from lightning_al.inference.module_state import flags_kept
 from lightning_al.loop.project import Project
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
 from lightning_al.storage.weights import load_weights, whole, whole_copy
 
 log = logging.getLogger(__name__)
+
+
+def begin_round(session: Session) -> None:
+    """Let Trainer and module be as before the first fit, unless the round is fitted; hooks of the round come after."""
+    if not (session.is_fitted and session.has_fitted_weights):
+        session.fits.begin()
 
 
 def fit_round(session: Session) -> None:
@@ -41,7 +48,7 @@ def fit_round(session: Session) -> None:
             "spent": session.pool.spent,
             "metrics": metrics,
             "seconds": {"fit": fit_seconds, "evaluate": evaluate_seconds},
-            "steps": _compat.steps(session.project.trainer),
+            "steps": session.fits.steps,
         },
     )
     campaign.states.remove_old(campaign.fits, campaign.next_fit)
@@ -66,7 +73,8 @@ def _evaluate(session: Session) -> tuple[dict[str, float], float]:
     project = session.project
     evaluate = getattr(project.trainer, session.settings.evaluate)
     start = time.perf_counter()
-    results = evaluate(project.model, datamodule=project.data, verbose=False)
+    with flags_kept(project.model):  # callbacks that freeze layers do so for each stage, and samples are scored next
+        results = evaluate(project.model, datamodule=project.data, verbose=False)
     metrics = {name: float(value) for result in results for name, value in result.items()}
     return metrics, time.perf_counter() - start
 
@@ -77,6 +85,8 @@ def _save_weights(session: Session, fit: Event) -> None:
         "state_dict": whole(session.project.model.state_dict()),
         "optimizer_states": fits.optimizer_states,
         "scaler_state": fits.scaler_state,
+        "beside": fits.end(),
+        "frozen": [name for name, p in session.project.model.named_parameters() if not p.requires_grad],
     }
     session.campaign.ranks.first(lambda: states.save(state_file("weights", fit), state))
 
@@ -98,7 +108,7 @@ def _usable(checkpoint: Path, mark: dict[str, Any]) -> Path | None:
 def begin_fits(
     project: Project, settings: Settings, campaign: Campaign, *, earlier: RepeatedFit | None = None
 ) -> RepeatedFit:
-    """Prepare the repeated fits, and give the Trainer of a resumed campaign the counters it had.
+    """Prepare the repeated fits.
 
     Args:
         project: Its model, datamodule and Trainer.
@@ -109,11 +119,7 @@ def begin_fits(
     trainer, model = project.trainer, project.model
     if earlier is not None and earlier.trainer is trainer and earlier.model is model:
         return earlier
-    counters = (campaign.last_fit or {}).get("steps")
-    fits = RepeatedFit(trainer, model, project.data, reset=settings.reset, seed=settings.seed, dirpath=campaign.dirpath)
-    if counters is not None and _compat.steps(trainer)["optimizer"] == 0:
-        _compat.restore_steps(trainer, counters, automatic=model.automatic_optimization)
-    return fits
+    return RepeatedFit(trainer, model, project.data, reset=settings.reset, seed=settings.seed, dirpath=campaign.dirpath)
 
 
 def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
@@ -131,6 +137,7 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
     if initial is None:
         raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")
     put_weights(fits.model, initial, campaign.dirpath / INITIAL_WEIGHTS)
+    put_changes(fits.model, initial["buffers"])
     fits.initial = initial["state_dict"]
     if campaign.last_fit is None:
         return False
@@ -145,6 +152,7 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
     put_weights(fits.model, last, campaign.dirpath / name)
     fits.optimizer_states = last.get("optimizer_states")
     fits.scaler_state = last.get("scaler_state")
+    fits.go_on_after(last["beside"], frozen=last["frozen"], steps=campaign.last_fit["steps"])
     return True
 
 

@@ -18,6 +18,7 @@ from lightning_al.checks import Findings
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit
+from lightning_al.fitting.beside_weights import unsaved_buffers
 from lightning_al.fitting.reset import check_redrawable
 from lightning_al.inference.outputs import batch_size_of
 from lightning_al.loop.initial import choose, initial_labels, question_of
@@ -169,7 +170,7 @@ def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[s
 
     def create() -> tuple[Path, list[Event]]:
         folder = _new_folder(project.trainer) if dirpath is None else dirpath
-        states = {INITIAL_WEIGHTS: {"state_dict": weights}}
+        states = {INITIAL_WEIGHTS: {"state_dict": weights, "buffers": unsaved_buffers(project.model)}}
         return folder, Campaign.create(folder, size=size, options=options, states=states)
 
     folder, events = ranks.first(create)

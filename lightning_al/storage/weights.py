@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, Replicate
-from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
 from lightning_al.checks import first_line
@@ -62,7 +61,7 @@ def load_weights(model: nn.Module, state: dict[str, Any]) -> None:
     """Give the model weights and buffers that are whole; each process takes its pieces."""
     if in_pieces(model):
         present = model.state_dict()
-        pieces = {name: _as_pieces(value, present.get(name)) for name, value in state.items()}
+        pieces = {name: as_pieces(value, present.get(name)) for name, value in state.items()}
         state = _with_versions(pieces, state)
     model.load_state_dict(_with_own_extra(state))
 
@@ -81,15 +80,6 @@ def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
         model.load_state_dict(state["state_dict"])
     else:
         load_weights(model, weights_of(path))
-
-
-def load_momentum(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Give the optimizer what another gathered step by step; its learning rate and other options stay its own."""
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
-    for parameter, gathered in optimizer.state.items():
-        for name, value in gathered.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                gathered[name] = _as_pieces(value, parameter)
 
 
 def _mapped(kind: type, function: Callable[[Any], Any], state: Any) -> dict[str, Any]:
@@ -111,7 +101,7 @@ def _with_versions(changed: dict[str, Any], state: Any) -> dict[str, Any]:
     return versioned
 
 
-def _as_pieces(value: Any, like: Any) -> Any:
+def as_pieces(value: Any, like: Any) -> Any:
     """Return this process's piece of a whole tensor, cut as ``like`` is; other values as they are."""
     if not isinstance(like, DTensor) or not isinstance(value, Tensor):
         return value
