@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.distributed import _InfiniteBarrier
+from lightning.pytorch.callbacks import ModelPruning
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.strategies import DeepSpeedStrategy
@@ -43,6 +44,11 @@ def saves_folders(trainer: pl.Trainer) -> bool:
     """Whether the strategy makes of a checkpoint a folder, with a file for each process."""
     strategy = trainer.strategy
     return isinstance(strategy, DeepSpeedStrategy) or getattr(strategy, "_save_distributed_checkpoint", False)
+
+
+def prunes_for_good(callback: ModelPruning) -> bool:
+    """Whether the callback makes plain parameters of the pruned ones when a fit ends, so that another can begin."""
+    return bool(callback._make_pruning_permanent)
 
 
 def run_in_place(trainer: pl.Trainer) -> None:
@@ -210,6 +216,7 @@ __all__ = [
     "launch",
     "launches_copies",
     "logged_step",
+    "prunes_for_good",
     "quiet_infos",
     "quiet_repetitions",
     "renew_counters",

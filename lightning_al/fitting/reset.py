@@ -33,7 +33,7 @@ def not_redrawn(model: nn.Module) -> list[str]:
     """
     before = whole_copy(model.state_dict())
     try:
-        with torch.no_grad(), torch.random.fork_rng(), _computed_weights_apart(model):
+        with torch.no_grad(), torch.random.fork_rng():
             for parameter in _trainable(model).values():
                 parameter.fill_(torch.nan)
             try:
@@ -112,11 +112,12 @@ def redraw_parameters(model: nn.Module) -> None:
     Frozen parameters (``requires_grad=False``) stay as they are.
     """
     frozen = [(p, p.detach().clone()) for p in model.parameters() if not p.requires_grad]
-    for module in reversed(list(model.modules())):
-        inside = list(module.parameters())
-        redraw = _redraw_of(module)
-        if redraw is not None and (not inside or any(p.requires_grad for p in inside)):
-            redraw()
+    with _computed_weights_apart(model):
+        for module in reversed(list(model.modules())):
+            inside = list(module.parameters())
+            redraw = _redraw_of(module)
+            if redraw is not None and (not inside or any(p.requires_grad for p in inside)):
+                redraw()
     with torch.no_grad():
         for parameter, value in frozen:
             parameter.copy_(value)

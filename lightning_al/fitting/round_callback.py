@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelPruning
 
 from lightning_al import _compat
 from lightning_al.distributed.randomness import seed_global
@@ -122,6 +122,8 @@ def _goes_on_exactly(trainer: pl.Trainer) -> bool:
         return False  # Lightning steps these after `on_train_epoch_end`: a resumed round would miss one step
     if trainer.max_steps != -1:
         return False  # Lightning then counts the epochs of a resumed fit otherwise, and the order follows from them
+    if any(isinstance(callback, ModelPruning) for callback in trainer.callbacks):
+        return False  # checkpoints do not say what is pruned
     if _compat.saves_folders(trainer):
         return False  # which cannot appear whole or not at all
     # The random state of persistent workers cannot be restored.

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import ModelPruning, WeightAveraging
 
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
@@ -16,6 +17,7 @@ from lightning_al.fitting.beside_weights import put_changes
 from lightning_al.fitting.repeated import RepeatedFit
 from lightning_al.fitting.round_callback import MARK
 from lightning_al.inference.module_state import flags_kept
+from lightning_al.inference.replaced import replaced
 from lightning_al.loop.project import Project
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
@@ -69,11 +71,18 @@ def _fit(session: Session, fit: Event) -> float:
 
 
 def _evaluate(session: Session) -> tuple[dict[str, float], float]:
-    """Return the metrics of the model as it is, and the seconds it took."""
-    project = session.project
-    evaluate = getattr(project.trainer, session.settings.evaluate)
+    """Return the metrics of the model as it is, and the seconds it took.
+
+    Callbacks that would change its weights for it, or in it, take no part.
+    """
+    project, trainer = session.project, session.project.trainer
+    evaluate = getattr(trainer, session.settings.evaluate)
+    # Averages of the last weights would stand in for the best ones; the last ones are averages already.
+    changing = (ModelPruning, WeightAveraging) if session.settings.weights == "best" else (ModelPruning,)
+    callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, changing)]
     start = time.perf_counter()
-    with flags_kept(project.model):  # callbacks that freeze layers do so for each stage, and samples are scored next
+    # Callbacks that freeze layers do so for each stage, and samples are scored next.
+    with replaced(trainer, "callbacks", callbacks), flags_kept(project.model):
         results = evaluate(project.model, datamodule=project.data, verbose=False)
     metrics = {name: float(value) for result in results for name, value in result.items()}
     return metrics, time.perf_counter() - start

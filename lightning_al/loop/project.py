@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ModelPruning, Timer
+from lightning.pytorch.profilers import PyTorchProfiler
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.nn.parameter import UninitializedParameter
 from torch.utils.data import DataLoader
 
-from lightning_al._compat import is_overridden, launches_copies
+from lightning_al._compat import is_overridden, launches_copies, prunes_for_good
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.checks import Findings, check_type
 from lightning_al.data.datamodule import ActiveDataModule
@@ -49,6 +50,7 @@ class Project:
         with Findings() as findings:
             findings.of(_check_acquisition, trainer, acquisitions)
             findings.of(_check_strategy, trainer, settings.oracle)
+            findings.of(_check_callbacks_and_profiler, trainer)
             _find_in_limits(findings, trainer)
             _find_in_evaluation(findings, trainer, model, data, settings)
             findings.of(_check_trains, model, "training_step")
@@ -131,6 +133,19 @@ def _check_strategy(trainer: pl.Trainer, oracle: Oracle) -> None:
         raise ValueError(
             f"`NoisyOracle(delay={oracle.delay})` counts in memory, and under a strategy that spawns or forks "
             'every run asks a new copy of it: its answers would never come. Use `strategy="ddp"`.'
+        )
+
+
+def _check_callbacks_and_profiler(trainer: pl.Trainer) -> None:
+    if any(isinstance(c, ModelPruning) and not prunes_for_good(c) for c in trainer.callbacks):
+        raise ValueError(
+            "`ModelPruning(make_pruning_permanent=False)` leaves masks in place of the pruned weights, so the next "
+            "round could not start from weights of its own. Use `make_pruning_permanent=True`."
+        )
+    if isinstance(trainer.profiler, PyTorchProfiler):
+        raise ValueError(
+            "`PyTorchProfiler` fails when a Trainer that has it fits, validates and predicts again and again. Profile "
+            'one `trainer.fit` with it; `profiler="simple"` or `"advanced"` measure all rounds.'
         )
 
 
