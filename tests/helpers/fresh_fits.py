@@ -78,7 +78,8 @@ class Trace(L.Callback):
     def on_fit_end(self, trainer, pl_module):
         self._note(trainer, "observed", self.observe(trainer))
         rows = trainer.logger.rows[self.first_row :]
-        self.fits[-1] += [(step - self.first_step, row if self.values else sorted(row)) for step, row in rows]
+        # Of times come steps of their own too.
+        self.fits[-1] += [(step - self.first_step, row) if self.values else sorted(row) for step, row in rows]
 
     def _note(self, trainer, *what):
         self.fits[-1].append((trainer.global_step, trainer.current_epoch, *what))
