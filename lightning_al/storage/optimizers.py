@@ -1,5 +1,6 @@
 """What optimizers gathered step by step, by the names of the parameters."""
 
+import copy
 from typing import Any
 
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ def give_gathered(optimizer: Optimizer, state: OptimizerState, model: nn.Module)
     own = of_optimizer["state"]
     parameters = dict(enumerate(_parameters(optimizer)))
     given = {
-        position: dict(state[names[id(p)]])
+        position: copy.deepcopy(state[names[id(p)]])
         for position, p in parameters.items()
         if position not in own and names.get(id(p)) in state
     }
