@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from lightning_al.storage.weights import in_pieces, load_weights, whole_copy
+from lightning_al.inference.module_state import weights_kept
+from lightning_al.storage.weights import in_pieces
 
 RESETS = ("initial", "warm", "continue", "fresh")
 """Names of what a round starts from."""
@@ -31,20 +32,15 @@ def not_redrawn(model: nn.Module) -> list[str]:
     Where a parameter is the origin of a weight that is computed from it (``spectral_norm`` and the like), a
     ``reset_parameters`` that writes to the computed weight does not draw it.
     """
-    before = whole_copy(model.state_dict())
-    try:
-        with torch.no_grad(), torch.random.fork_rng():
-            for parameter in _trainable(model).values():
-                parameter.fill_(torch.nan)
-            try:
-                redraw_parameters(model)
-            except (RuntimeError, ValueError):  # of an orthogonal or a symmetric matrix, say, which nan cannot make
-                return [name for name in _trainable(model) if _reparametrisation(model, name)] or list(
-                    _trainable(model)
-                )
+    with weights_kept(model), torch.no_grad(), torch.random.fork_rng():
+        for parameter in _trainable(model).values():
+            parameter.fill_(torch.nan)
+        try:
+            redraw_parameters(model)
+        except (RuntimeError, ValueError):  # of an orthogonal or a symmetric matrix, say, which nan cannot make
+            names = list(_trainable(model))
+            return [name for name in names if _reparametrisation(model, name)] or names
         return [name for name, p in _trainable(model).items() if bool(p.isnan().any())]
-    finally:
-        load_weights(model, before)
 
 
 @contextlib.contextmanager

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Checkpoint, ModelPruning
+from lightning.pytorch.callbacks import BatchSizeFinder, Checkpoint, LearningRateFinder, ModelPruning
 
 from lightning_al import _compat
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.fitting.beside_weights import BesideWeights, put_changes
+from lightning_al.inference.module_state import Flags, flags_of, set_flags
 from lightning_al.storage.files import publish, write_errors_explained
 from lightning_al.storage.optimizers import OptimizerState, give_gathered
 
@@ -19,6 +20,9 @@ MARK = "lightning_al_round"
 
 BESIDE = "lightning_al_beside_weights"
 """Under this name a checkpoint has what the fit changed beside the weights."""
+
+FLAGS = "lightning_al_flags"
+"""Under this name a checkpoint says which parameters were trained, and which modules were in training mode."""
 
 
 class RoundCallback(Checkpoint):
@@ -105,6 +109,7 @@ class RoundCallback(Checkpoint):
         changes = self.beside.changes() if self.beside is not None else {}
         if changes:
             checkpoint[BESIDE] = changes
+        checkpoint[FLAGS] = flags_of(pl_module)._asdict()
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -112,6 +117,7 @@ class RoundCallback(Checkpoint):
         """Go on with what the fit had changed beside the weights; searches inside the fit load checkpoints too."""
         if not self.began:
             put_changes(pl_module, checkpoint.get(BESIDE, {}))
+            set_flags(pl_module, Flags(**checkpoint[FLAGS]))  # layers may have been thawed, and are frozen in `setup`
 
 
 def _goes_on_exactly(trainer: pl.Trainer) -> bool:
@@ -122,8 +128,9 @@ def _goes_on_exactly(trainer: pl.Trainer) -> bool:
         return False  # Lightning steps these after `on_train_epoch_end`: a resumed round would miss one step
     if trainer.max_steps != -1:
         return False  # Lightning then counts the epochs of a resumed fit otherwise, and the order follows from them
-    if any(isinstance(callback, ModelPruning) for callback in trainer.callbacks):
-        return False  # checkpoints do not say what is pruned
+    # Checkpoints do not say what is pruned, and a search would begin again.
+    if any(isinstance(c, (ModelPruning, LearningRateFinder, BatchSizeFinder)) for c in trainer.callbacks):
+        return False
     if _compat.saves_folders(trainer):
         return False  # which cannot appear whole or not at all
     # The random state of persistent workers cannot be restored.

@@ -13,6 +13,7 @@ from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.campaign.states import INITIAL_WEIGHTS, RESUME, State, state_file
 from lightning_al.checks import first_line
+from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.fitting.beside_weights import put_changes
 from lightning_al.fitting.repeated import RepeatedFit
 from lightning_al.fitting.round_callback import MARK
@@ -54,16 +55,14 @@ def fit_round(session: Session) -> None:
         },
     )
     campaign.states.remove_old(campaign.fits, campaign.next_fit)
-    session.has_fitted_weights = True
+    session.note_fitted()
 
 
 def _fit(session: Session, fit: Event) -> float:
     """Train, going on with a fit of these labels that was killed; return the seconds it took."""
     fits, number, digest = session.fits, fit["round"], fit["digest"]
     checkpoint, mark = fits.round_folder(number) / RESUME, {"round": number, "labels": digest}
-    resume_from: Path | None = None
-    if not session.has_fitted_weights:
-        resume_from = session.campaign.ranks.first(lambda: _usable(checkpoint, mark))
+    resume_from = session.campaign.ranks.first(lambda: _usable(checkpoint, mark))
     seconds = fits.fit(number, checkpoint=checkpoint, mark=mark, resume_from=resume_from)
     if session.settings.weights == "best":
         fits.load_best()
@@ -83,7 +82,7 @@ def _evaluate(session: Session) -> tuple[dict[str, float], float]:
     start = time.perf_counter()
     # Callbacks that freeze layers do so for each stage, and samples are scored next.
     with replaced(trainer, "callbacks", callbacks), flags_kept(project.model):
-        results = evaluate(project.model, datamodule=project.data, verbose=False)
+        results = evaluate(project.model, datamodule=ForTrainer(project.data), verbose=False)
     metrics = {name: float(value) for result in results for name, value in result.items()}
     return metrics, time.perf_counter() - start
 
@@ -147,7 +146,7 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
         raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")
     put_weights(fits.model, initial, campaign.dirpath / INITIAL_WEIGHTS)
     put_changes(fits.model, initial["buffers"])
-    fits.initial = initial["state_dict"]
+    fits.restore(initial=initial["state_dict"])
     if campaign.last_fit is None:
         return False
     name = state_file("weights", campaign.last_fit)
@@ -159,8 +158,11 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
             )
         return False
     put_weights(fits.model, last, campaign.dirpath / name)
-    fits.optimizer_states = last.get("optimizer_states")
-    fits.scaler_state = last.get("scaler_state")
+    fits.restore(
+        initial=initial["state_dict"],
+        optimizer_states=last.get("optimizer_states"),
+        scaler_state=last.get("scaler_state"),
+    )
     fits.go_on_after(last["beside"], frozen=last["frozen"], steps=campaign.last_fit["steps"])
     return True
 

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import (
     BackboneFinetuning,
     BaseFinetuning,
     BasePredictionWriter,
+    BatchSizeFinder,
     DeviceStatsMonitor,
     EarlyStopping,
     EMAWeightAveraging,
@@ -46,6 +47,12 @@ class Searches(Net):
     def __init__(self, lr=0.05):
         super().__init__(lr)
         self.save_hyperparameters()
+
+
+class Sized(Net):
+    """Its batch size is searched, and nobody takes it."""
+
+    batch_size = 1
 
 
 class Backbone(Net):
@@ -167,6 +174,10 @@ ROWS = {
         ],
         {"max_epochs": 3},
     ),
+    "BatchSizeFinder": (
+        lambda: [BatchSizeFinder(max_trials=2)],
+        {"model": Sized, "observe": lambda t: first(t, BatchSizeFinder).optimal_batch_size},
+    ),
     "ModelSummary": (lambda: [ModelSummary()], {"enable_model_summary": True}),
     "RichModelSummary": (lambda: [RichModelSummary()], {"enable_model_summary": True}),
     "TQDMProgressBar": (
@@ -203,7 +214,7 @@ def test_a_later_round_is_as_a_new_fit(tmp_path, row):
 
 def test_no_callback_of_lightning_is_forgotten():
     tried = {kind.__name__ for callbacks, _ in ROWS.values() for c in callbacks() for kind in type(c).__mro__}
-    apart = {"Timer", "DeviceStatsMonitor", "BasePredictionWriter", "BatchSizeFinder"}
+    apart = {"Timer", "DeviceStatsMonitor", "BasePredictionWriter"}
     bases = {"Callback", "Checkpoint", "ProgressBar"}
     assert set(shipped.__all__) <= tried | apart | bases
 

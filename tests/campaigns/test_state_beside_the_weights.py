@@ -5,12 +5,11 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import BackboneFinetuning
 from torch import nn
-from torch.utils.data import DataLoader, Subset
 
 from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import EntropyGradNorm, QueryByCommittee
 from lightning_al.fitting import RepeatedFit
-from tests.helpers.fresh_fits import Memory, Ordered, Trace
+from tests.helpers.fresh_fits import Labelled, Memory, Ordered, Trace
 from tests.helpers.projects import Data, Net, make_trainer, picks
 
 
@@ -102,14 +101,25 @@ def whole(tmp_path_factory):
     return run
 
 
+class Epochs(L.Callback):
+    """Takes down which epochs are trained, in a list of the caller's."""
+
+    def __init__(self, epochs):
+        self.epochs = epochs
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        self.epochs.append(trainer.current_epoch)
+
+
 @pytest.mark.parametrize("stage", ["fit", "query", "end"])
 @pytest.mark.parametrize("reset", ["initial", "continue"])
 def test_a_killed_campaign_goes_on_as_if_it_had_not_been(tmp_path, whole, reset, stage):
-    expected = whole(reset)
+    expected, epochs = whole(reset), []
     Drifts.made = 0
     with pytest.raises(Killed):
         campaign(tmp_path, KilledAt(stage), reset=reset)
-    assert campaign(tmp_path, resume=True, reset=reset) == expected
+    assert campaign(tmp_path, Epochs(epochs), resume=True, reset=reset) == expected
+    assert epochs == ([2] if stage == "fit" else []) + [0, 1, 2]  # round 1 where it was, and round 2
 
 
 @pytest.mark.parametrize("stage", ["fit", "query"])
@@ -121,12 +131,14 @@ def test_thawed_layers_are_scored_as_such_after_a_kill(tmp_path, reset, stage):
         thaws = BackboneFinetuning(unfreeze_backbone_at_epoch=1, backbone_initial_lr=0.01)
         return campaign(folder, thaws, *callbacks, resume=resume, reset=reset, acquisition=EntropyGradNorm())
 
+    epochs = []
     Drifts.made = 0
     expected = run(tmp_path / "whole")
     Drifts.made = 0
     with pytest.raises(Killed):
         run(tmp_path / "killed", KilledAt(stage))
-    assert run(tmp_path / "killed", resume=True) == expected
+    assert run(tmp_path / "killed", Epochs(epochs), resume=True) == expected
+    assert epochs == ([2] if stage == "fit" else []) + [0, 1, 2]
 
 
 def test_layers_are_as_the_fit_left_them_when_samples_are_scored(tmp_path):
@@ -187,11 +199,10 @@ def test_a_round_that_continues_is_a_new_fit_with_the_gathered_momentum(tmp_path
         def on_fit_start(self, trainer, pl_module):
             trainer.optimizers[0].load_state_dict(state)
 
-    data, one, net = Ordered(), Trace(), Net()
-    data.setup("fit")
+    data, one, net = Labelled(trace.labelled[1], 4), Trace(), Net()
     net.load_state_dict(trace.starts[1])
     fresh = make_trainer(tmp_path, Momentum(), one, acquisition=L.Callback(), logger=Memory())
-    fresh.fit(net, DataLoader(Subset(data.train, trace.labelled[1]), 4), data.val_dataloader())
+    fresh.fit(net, datamodule=data)
     assert trace.fits[1] == one.fits[0]
 
 

@@ -8,6 +8,8 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from lightning_al.fitting.reset import check_redrawable, not_redrawn, redraw_parameters
+from tests.helpers.projects import Net, Starts, loop_in, make_trainer
+from tests.helpers.recorder import run
 
 
 class Model(nn.Module):
@@ -92,3 +94,40 @@ def test_layers_that_draw_what_a_weight_is_computed_from():
     before = model.weight_hh_l0_v.clone()
     redraw_parameters(model)
     assert not torch.equal(model.weight_hh_l0_v, before)
+
+
+def test_reset_fresh_names_what_it_cannot_draw(tmp_path):
+    class Net2(Net):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones((), dtype=torch.double))
+
+        def forward(self, x):
+            return self.scale * super().forward(x)
+
+    with pytest.raises(ValueError, match=r"cannot re-draw scale.*reset_parameters"):
+        run(tmp_path, model=Net2(), reset="fresh")
+    assert not (tmp_path / "c").exists()  # nothing was trained or written
+
+
+def test_fresh_tries_whether_everything_is_drawn(tmp_path):
+    class Skips(nn.Linear):
+        def __init__(self):
+            super().__init__(8, 8)
+            self.scale = nn.Parameter(torch.ones(8))
+
+    model = Net()
+    model.net[1] = nn.Sequential(Skips(), nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))).double()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"cannot re-draw net.1.0.scale.*original"):
+        loop_in(tmp_path, model=model, reset="fresh").run(make_trainer(tmp_path))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_fresh_leaves_frozen_parameters_alone(tmp_path):
+    model = Starts()
+    model.net[0].requires_grad_(False)
+    before = model.net[0].weight.clone()
+    loop_in(tmp_path, model=model, reset="fresh").run(make_trainer(tmp_path))
+    assert torch.equal(model.net[0].weight, before)
+    assert len(set(model.starts)) == 3

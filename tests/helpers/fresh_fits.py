@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.loggers.logger import Logger
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 
 from lightning_al import ActiveLearningLoop
 from tests.helpers.projects import Data, Net, make_trainer
@@ -96,6 +96,18 @@ class Ordered(Data):
         super().__init__(batch_size=batch_size, shuffle=False)
 
 
+class Labelled(Ordered):
+    """Those of its samples that a round trained on."""
+
+    def __init__(self, labelled: list[int], batch_size: int) -> None:
+        super().__init__(batch_size)
+        self.labelled = labelled
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self.train = Subset(self.train, self.labelled)
+
+
 def check_rounds(
     tmp_path: Path,
     callbacks: Callable[[], list[L.Callback]],
@@ -116,16 +128,14 @@ def check_rounds(
     )
     loop.run(trainer)
     assert len(trace.fits) == 2
-    data = Ordered(batch_size)
-    data.setup("fit")
     for number, labelled in enumerate(trace.labelled):
-        one, net, loader = Trace(observe, values), model(), DataLoader(Subset(data.train, labelled), batch_size)
+        one, net, data = Trace(observe, values), model(), Labelled(labelled, batch_size)
         net.load_state_dict(trace.starts[number])
         together = [*callbacks(), one]
-        folder = tmp_path / f"fresh_{number}"
-        make_trainer(folder, *together, acquisition=L.Callback(), logger=Memory(), **options).fit(
-            net, loader, data.val_dataloader()
+        fresh = make_trainer(
+            tmp_path / f"fresh_{number}", *together, acquisition=L.Callback(), logger=Memory(), **options
         )
+        fresh.fit(net, datamodule=data)
         assert trace.fits[number] == one.fits[0]
     steps = [step for step, row in logger.rows if "train_loss" in row]
     assert steps == sorted(set(steps))  # x axes grow
