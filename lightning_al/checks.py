@@ -11,7 +11,7 @@ from torch import Tensor
 
 P = ParamSpec("P")
 
-_BLOCK = 2**20  # numbers at a time: a few MB, however many rows there are
+_BLOCK_OF_NUMBERS = 2**20  # numbers at a time: a few MB, however many rows there are
 
 
 class SeveralFindings(Exception):
@@ -280,6 +280,6 @@ def rows_not_finite(x: Tensor) -> Tensor:
     return torch.nonzero(torch.cat(bad)).flatten() if bad else torch.empty(0, dtype=torch.long)
 
 
-def blocks_of_rows(x: Tensor, numbers: int = _BLOCK, columns: int = 1) -> int:
+def blocks_of_rows(x: Tensor, numbers: int = _BLOCK_OF_NUMBERS, columns: int = 1) -> int:
     """Return how many rows of ``x``, or of products with ``columns`` others, are a block of ``numbers`` numbers."""
     return max(1, numbers // max(x.shape[1:].numel(), columns))

@@ -49,7 +49,7 @@ class FeatureAcquisition(Acquisition):
             findings.of(check_that, is_name, "features", features, "the name of a layer or None")
         self.features = features
         self.encoder = encoder
-        self._table = None if encoder is None or isinstance(encoder, nn.Module) else _read(Path(encoder))
+        self._table = None if encoder is None or isinstance(encoder, nn.Module) else _read_features(Path(encoder))
         if encoder is None:
             self.requires = frozenset({"features"})
         else:
@@ -103,13 +103,13 @@ class FeatureAcquisition(Acquisition):
         return self.features_of(labelled_rows) if labelled_rows else None
 
 
-def _read(path: Path) -> Tensor:
+def _read_features(path: Path) -> Tensor:
     if not path.is_file():
         raise FileNotFoundError(f"`encoder={str(path)!r}`: there is no such file of features.")
     if path.suffix not in (".npy", ".pt", ".pth"):
         raise TypeError(f"`encoder={str(path)!r}`: features are read from `.npy` and `.pt` files.")
     try:
-        table = _mapped(path)
+        table = _load_mapped(path)
     except Exception as error:  # of many kinds
         raise TypeError(
             f"`encoder={str(path)!r}` cannot be read as numbers alone ({first_line(error)}). Save it with `numpy.save` "
@@ -121,7 +121,7 @@ def _read(path: Path) -> Tensor:
     return table
 
 
-def _mapped(path: Path) -> Any:
+def _load_mapped(path: Path) -> Any:
     """Pages are read as they are used, and no code is run."""
     if path.suffix != ".npy":
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)

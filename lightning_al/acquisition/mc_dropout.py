@@ -14,7 +14,7 @@ from lightning_al.functional.scores.disagreement import mean_entropies, mutual_i
 from lightning_al.functional.scores.mc_dropout import check_mc_dropout
 from lightning_al.functional.selection.batch_bald import check_configurations
 
-SCORES = {"entropy": mean_entropies, "variation_ratio": variation_ratios}
+DROPOUT_SCORES = {"entropy": mean_entropies, "variation_ratio": variation_ratios}
 
 
 class DropoutAcquisition(Acquisition):
@@ -86,12 +86,12 @@ class MCDropout(DropoutAcquisition):
         with Findings() as findings:
             with findings.of_block():
                 super().__init__(passes=passes, add_dropout=add_dropout, selection=selection)
-            findings.of(check_choice, "score", score, SCORES)
+            findings.of(check_choice, "score", score, DROPOUT_SCORES)
         self.score = score
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the uncertainty of each sample, (B,)."""
-        return self.task.reduce(SCORES[self.score](self.log_probabilities(model, batch)))
+        return self.task.reduce(DROPOUT_SCORES[self.score](self.log_probabilities(model, batch)))
 
 
 class BALD(DropoutAcquisition):

@@ -52,9 +52,10 @@ class SaveCampaignConfig(SaveConfigCallback):
 
     def on_round_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loop: ActiveLearningLoop) -> None:
         """Write ``config.yaml`` where there is none."""
-        assert loop.campaign is not None
-        path = loop.campaign.dirpath / self.config_filename
-        if trainer.is_global_zero and not path.exists():
+        if loop.dirpath is None or not trainer.is_global_zero:
+            return
+        path = loop.dirpath / self.config_filename
+        if not path.exists():
             text = self.parser.dump(self.config, skip_none=False)
             with atomic_write(path) as file:
                 file.write(text.encode())
@@ -144,8 +145,7 @@ class ActiveLearningCLI(LightningCLI):
                     rank_zero_only(print)(result)
         self.loop.run(self.trainer, resume=resume)
         if self.trainer.is_global_zero:
-            assert self.loop.campaign is not None
-            print(f"{self.loop.status}: {len(self.loop.pool.labelled)} labels, {self.loop.campaign.dirpath}")
+            print(f"{self.loop.status}: {len(self.loop.pool.labelled)} labels, {self.loop.dirpath}")
 
 
 def _fill_in(dirpath: str, files: Sequence[Any] | None, seed: int) -> str:

@@ -70,18 +70,21 @@ def score_groups(
         inputs = pytree.tree_map_only(Tensor, copy_for_model, inputs)
         scorers: list[Scorer] = [ByTorchFunc(prepared, score, copies), OneAfterAnother(prepared, score)]
         if fast is not None:
-            scorers.insert(0, ByRules(prepared, score, fast, kind, model_inputs))
+            scorers.insert(0, ByRules(prepared, score, fast, kind=kind, model_inputs=model_inputs))
         whole = n // group_size * group_size
         scores: list[Tensor] = []
         for stop in (whole, n):  # the last group, if smaller, by itself
             start = sum(map(len, scores))
             if start < stop:
-                scores += _score_in_chunks(scorers, inputs, start, stop, min(group_size, stop - start), max_bytes)
+                size = min(group_size, stop - start)
+                scores += _score_in_chunks(
+                    scorers, inputs, start=start, stop=stop, group_size=size, max_bytes=max_bytes
+                )
     return torch.cat(scores) if scores else torch.empty(0)
 
 
 def _score_in_chunks(
-    scorers: list[Scorer], inputs: Any, start: int, stop: int, group_size: int, max_bytes: int | None
+    scorers: list[Scorer], inputs: Any, *, start: int, stop: int, group_size: int, max_bytes: int | None
 ) -> list[Tensor]:
     """Score samples ``start`` to ``stop`` by the first scorer that can, in chunks that it has the memory for."""
     scores = []

@@ -50,7 +50,7 @@ class ActiveLearningLoop:
     round starts afresh as ``reset`` says, while ``global_step`` and the loggers' step go on growing.
 
     Args:
-        model: The user's module.
+        model: The user's module, or what ``torch.compile`` made of it: it is trained compiled and scored as written.
         datamodule: The user's datamodule; :class:`~lightning_al.Loaders` of loaders that are there already; None: the
             loaders that the module defines itself.
         query_size: Labels asked for per round.
@@ -130,6 +130,7 @@ class ActiveLearningLoop:
         seed: int = 0,
         dirpath: str | Path | None = None,
     ) -> None:
+        model = _compat.lightning_module(model)
         task = ClassificationTask() if task is None else task
         users: pl.LightningDataModule | None = None
         with Findings() as findings:
@@ -328,5 +329,4 @@ class ActiveLearningLoop:
         """Have the datamodule train on what is labelled in this campaign."""
         self.campaign = campaign
         self.dirpath = campaign.dirpath
-        self.datamodule.pool = campaign.pool
-        self.datamodule.labels = campaign.labels
+        self.datamodule.follow(campaign.pool, campaign.labels)

@@ -16,6 +16,7 @@ from lightning_al.campaign.events import Event
 from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State
 from lightning_al.checks import Findings
+from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit, gather_objects
@@ -66,8 +67,8 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
         find_in_training(findings, project.model)
         if findings.of(_set_up, project, settings):
             ranks = Ranks(project.trainer.strategy)
-            events = ranks.first(lambda: _read(dirpath, resume=resume))
-            options, initial = _try(findings, project, settings, ranks, events)
+            events = ranks.first(lambda: _read_events(dirpath, resume=resume))
+            options, initial = _try(findings, project, settings, ranks=ranks, events=events)
             if dirpath is not None and events is not None:
                 with findings.of_block():
                     campaign = Campaign(dirpath, events, ranks)
@@ -81,7 +82,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
 
 
 def _try(
-    findings: Findings, project: Project, settings: Settings, ranks: Ranks, events: list[Event] | None
+    findings: Findings, project: Project, settings: Settings, *, ranks: Ranks, events: list[Event] | None
 ) -> tuple[dict[str, Any], list[int]]:
     """Try all parts of a project together; return its options for the ledger, and the initial set if one is needed."""
     begins = events is None or len(events) == 1  # a kill may come between the first two events
@@ -108,10 +109,9 @@ def _set_up(project: Project, settings: Settings) -> None:
     _compat.connect(trainer, model)
     trainer.strategy.setup_environment()
     end_process_group_at_exit()
-    data.seed = settings.seed
-    data.begin(trainer)
+    data.begin(trainer, seed=settings.seed)
     # As at the start of a fit: layers that are made here may depend on the data.
-    _compat.attach(trainer, data)
+    _compat.attach(trainer, ForTrainer(data))
     model.setup("fit")
     _compat.configure_model(trainer)
 
@@ -143,7 +143,7 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
     return Sound(initial=is_large_enough, prices=has_oracle, scores=is_bound and has_shapes and data.has_pool)
 
 
-def _read(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
+def _read_events(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
     """Return the events of the campaign that is gone on with; None where one begins."""
     if dirpath is None:
         return None

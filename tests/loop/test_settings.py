@@ -3,7 +3,8 @@
 import lightning as L
 import pytest
 
-from lightning_al import ActiveLearningLoop
+from lightning_al import ActiveLearningLoop, Campaign, NoisyOracle
+from tests.helpers.oracles import campaign
 from tests.helpers.projects import Data, Net
 
 
@@ -106,3 +107,17 @@ def test_what_a_launch_would_say_of_model_and_loaders_is_in_the_list():
     )
     loop = ActiveLearningLoop(Lacks(), Data(), query_size=4, initial=6)  # which may get what it lacks before a launch
     assert loop.status == "new"
+
+
+def test_the_budget_must_cover_the_initial_set(tmp_path):
+    with pytest.raises(ValueError, match=r"`budget=5` .* does not cover the 6 of `initial`: they cost 12"):
+        campaign(tmp_path, NoisyOracle(price=2.0), budget=5)
+    assert not Campaign.exists(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("budget", "error"), [("many", TypeError), (True, TypeError), (0, ValueError), (float("inf"), ValueError)]
+)
+def test_budgets_that_are_none(budget, error):
+    with pytest.raises(error, match="`budget` must be"):
+        ActiveLearningLoop(Net(), Data(), initial=6, query_size=5, budget=budget)

@@ -16,7 +16,7 @@ from lightning_al.functional.scores.disagreement import consensus_divergences, v
 from lightning_al.inference.calling import check_whole
 from lightning_al.inference.outputs import plain_outputs
 
-SCORES: dict[str, Callable[[Tensor], Tensor]] = {"vote_entropy": vote_entropies, "kl": consensus_divergences}
+COMMITTEE_SCORES: dict[str, Callable[[Tensor], Tensor]] = {"vote_entropy": vote_entropies, "kl": consensus_divergences}
 SOURCES = ("fits", "snapshots")
 
 
@@ -76,7 +76,7 @@ class QueryByCommittee(Acquisition):
                 super().__init__(selection=selection)
             findings.of(check_count, "members", members, 2)
             findings.of(check_choice, "source", source, SOURCES)
-            findings.of(check_choice, "score", score, SCORES)
+            findings.of(check_choice, "score", score, COMMITTEE_SCORES)
             findings.of(check_flag, "redraw", redraw)
         self.members = members
         self.source = source
@@ -104,7 +104,7 @@ class QueryByCommittee(Acquisition):
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._members = moved_to(device, self._members)
         votes = [plain_outputs(model, inputs, self.task.logits, member) for member in self._members]
-        return self.task.reduce(SCORES[self.score](torch.stack(votes, 1)))
+        return self.task.reduce(COMMITTEE_SCORES[self.score](torch.stack(votes, 1)))
 
     def on_query_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loop: Any) -> None:
         """Make room for the next fit."""

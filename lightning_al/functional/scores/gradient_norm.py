@@ -23,7 +23,7 @@ from lightning_al.gradients.gradient_norms import gradient_norms
 from lightning_al.gradients.loss import Loss
 from lightning_al.gradients.norms import global_norm
 from lightning_al.gradients.per_sample import one_per_sample, score_groups
-from lightning_al.gradients.scorers import Call
+from lightning_al.gradients.scorers import ModelFunction
 from lightning_al.gradients.tape import Tape
 from lightning_al.inference.calling import Forward, copies_for_model
 
@@ -147,7 +147,7 @@ class _LossNorm:
     norm: str
     losses: Callable[[Any], Tensor]
 
-    def of_group(self, diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
+    def of_group(self, diff: Differentiator, call: ModelFunction, params: Params, group: Any) -> Tensor:
         """Return it for one sample, (1,)."""
 
         def loss(weights: Params) -> tuple[Tensor, None]:
@@ -174,7 +174,7 @@ class _ExpectedNorm:
     norm: str
     reduce: Reduce
 
-    def of_group(self, diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
+    def of_group(self, diff: Differentiator, call: ModelFunction, params: Params, group: Any) -> Tensor:
         """Return their sum for one sample, (1,)."""
 
         def class_losses(weights: Params) -> Tensor:

@@ -23,7 +23,7 @@ from lightning_al.gradients.differentiators import Differentiator, Params
 from lightning_al.gradients.loss import Loss
 from lightning_al.gradients.per_sample import one_per_sample, score_groups
 from lightning_al.gradients.perturbed_losses import perturbed_losses
-from lightning_al.gradients.scorers import Call
+from lightning_al.gradients.scorers import ModelFunction
 from lightning_al.gradients.tape import Tape
 from lightning_al.inference.calling import Forward, copies_for_model
 from lightning_al.inference.outputs import batch_size_of
@@ -144,7 +144,7 @@ class _PerturbedLoss:
     find_targets: TargetFn
     losses: LossFn
 
-    def of_group(self, diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
+    def of_group(self, diff: Differentiator, call: ModelFunction, params: Params, group: Any) -> Tensor:
         """Return the losses of one group, (b,)."""
         inputs, labels = group
 
@@ -179,8 +179,8 @@ class _PerturbedLoss:
             tape,
             lambda: copies_for_model(inputs),
             plain,
-            lambda outputs: self.losses(outputs, fixed[0]),
-            self.ball,
+            losses=lambda outputs: self.losses(outputs, fixed[0]),
+            ball=self.ball,
         )
         return perturbed - plain.losses.detach() * group_size if self.difference else perturbed
 

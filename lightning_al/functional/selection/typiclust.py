@@ -81,7 +81,8 @@ def typiclust(
     points = join(pool, known)
     seed = int(torch.randint(2**31, (), generator=generator))
     labels = kmeans(points, min(len(known) + k, max_clusters), seed)
-    return torch.tensor((_by_labels if variant == "paper" else _in_turn)(points, labels, n, k, neighbours))
+    pick = _by_labels if variant == "paper" else _in_turn
+    return torch.tensor(pick(points, labels, n=n, k=k, neighbours=neighbours))
 
 
 def check_typiclust(max_clusters: int, neighbours: int, variant: str) -> None:
@@ -97,7 +98,7 @@ def check_typiclust(max_clusters: int, neighbours: int, variant: str) -> None:
         findings.of(check_choice, "variant", variant, ("paper", "code"))
 
 
-def _by_labels(points: SpherePoints, labels: Tensor, n: int, k: int, neighbours: int) -> list[int]:
+def _by_labels(points: SpherePoints, labels: Tensor, *, n: int, k: int, neighbours: int) -> list[int]:
     """As in the paper: each pick from the cluster with the fewest labels."""
     sizes = labels.bincount().tolist()
     answered = labels[n:].bincount(minlength=len(sizes)).tolist()
@@ -118,7 +119,7 @@ def _by_labels(points: SpherePoints, labels: Tensor, n: int, k: int, neighbours:
     return picks
 
 
-def _in_turn(points: SpherePoints, labels: Tensor, n: int, k: int, neighbours: int) -> list[int]:
+def _in_turn(points: SpherePoints, labels: Tensor, *, n: int, k: int, neighbours: int) -> list[int]:
     """As in the authors' code: clusters take turns, and those labelled or picked are no neighbours."""
     sizes = labels.bincount().tolist()
     answered = labels[n:].bincount(minlength=len(sizes)).tolist()

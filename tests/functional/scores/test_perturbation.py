@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from lightning_al.functional import worst_case_perturbation
 from lightning_al.functional.scores.perturbation import check_perturbation
-from lightning_al.gradients.norms import global_norm
 from tests.helpers import reference
 from tests.helpers.models import randn
 
@@ -124,19 +123,6 @@ def test_never_longer_than_rho_and_never_downhill(values, p):
     [e] = worst_case_perturbation([torch.ones_like(g)], [g], rho=0.5, p=p)
     assert float(torch.linalg.vector_norm(e.double(), ord=p)) <= 0.5 * (1 + 1e-5)
     assert (e * g.sign() >= 0).all()
-
-
-@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-20, 1.0, 1e25])
-def test_global_norm_in_float32_is_float64s(scale):
-    tensors = [g.float() * scale for g in GRADS]
-    got = global_norm(tensors)
-    assert got.dtype == torch.float32
-    assert float(got) == pytest.approx(float(flat(tensors).double().norm()), rel=1e-6)
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_global_norm_does_not_hide_what_is_not_finite(bad):
-    assert not bool(torch.isfinite(global_norm([torch.tensor([1.0, bad]), torch.ones(2)])))
 
 
 @pytest.mark.parametrize(
