@@ -93,7 +93,9 @@ class Findings:
             return
         if len(self.errors) == 1:
             raise self.errors[0]
-        raise _kind_of_all(self.errors)(*self.errors) from next(filter(_of_other_code, self.errors), None)  # its traceback tells where
+        raise _kind_of_all(self.errors)(*self.errors) from next(
+            filter(_of_other_code, self.errors), None
+        )  # its traceback tells where
 
 
 def kind_of(value: Any) -> str:
