@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_al.fitting.reset import not_redrawn, redraw_parameters
 from lightning_al.zoo import ResNet18, SmallCNN, TextClassifier, ViT
 
 
@@ -52,18 +53,21 @@ def test_resnet18_is_torchvisions():
     assert sum(p.numel() for p in ours.parameters()) == 11_689_512 - 990 * 513 - 64 * 3 * (49 - 9)
 
 
-def test_resnet18_begins_as_torchvisions_does():
-    """The same distribution for every tensor, seen by its moments."""
-    for (name, ours), theirs in zip(ResNet18().state_dict().items(), torchvision_resnet18().state_dict().values()):
-        if name == "conv1.weight":  # kaiming, fan out
-            assert float(ours.std()) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.1)
-        elif name == "fc.bias":  # ten numbers
-            assert ours.abs().max() <= 512**-0.5
-        elif theirs.numel() > 1 and theirs.float().std() > 0:
-            assert float(ours.std()) == pytest.approx(float(theirs.std()), rel=0.05)
-            assert abs(float(ours.mean() - theirs.mean())) < 0.1 * float(theirs.std())
-        else:
-            assert torch.equal(ours, theirs)
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_resnet18_begins_as_torchs_layers_do_and_is_drawn_anew_from_the_same(dimensions):
+    """Uniform within 1 / sqrt(fan-in), whoever draws: seen by the largest value and the deviation."""
+    net = ResNet18(width=16, dimensions=dimensions)
+    made = {name: w.detach().clone() for name, w in net.named_parameters()}
+    redraw_parameters(net)
+    for name, again in net.named_parameters():
+        if again.ndim == 1 and name != "fc.bias":  # BatchNorm
+            assert torch.equal(again, made[name])
+            continue
+        bound = (net.fc.in_features if name == "fc.bias" else again[0].numel()) ** -0.5
+        for drawn in (made[name], again):
+            assert drawn.abs().max() < 1.0001 * bound
+            assert name == "fc.bias" or float(drawn.std()) == pytest.approx(bound / 3**0.5, rel=0.1)
+        assert not torch.equal(made[name], again)
 
 
 @pytest.mark.parametrize("width", [4, 16])
@@ -97,6 +101,20 @@ def test_vit():
     assert sum(p.numel() for p in ViT().parameters()) == pytest.approx(5_360_000, rel=0.01)  # ViT-Tiny
     with pytest.raises(ValueError, match="Patches of 5 pixels do not tile an image of 12"):
         ViT(image_size=12, patch_size=5)
+
+
+def test_every_network_of_the_zoo_can_be_drawn_anew_from_the_distribution_it_was_made_with():
+    for net in (SmallCNN(width=8), ViT(dim=32, depth=1, heads=2), TextClassifier(3, 500, 40, dim=32, depth=1, heads=2)):
+        assert not not_redrawn(net)
+        made = {name: w.detach().clone() for name, w in net.named_parameters()}
+        redraw_parameters(net)
+        for name, again in net.named_parameters():
+            assert again.shape == made[name].shape
+            if made[name].std(correction=0) > 0 and made[name].numel() >= 256:
+                assert not torch.equal(again, made[name])
+                assert float(again.std()) == pytest.approx(float(made[name].std()), rel=0.2), name
+            elif made[name].std(correction=0) == 0:
+                torch.testing.assert_close(again, made[name], rtol=0, atol=0)
 
 
 def test_vit_sees_where_patches_are():

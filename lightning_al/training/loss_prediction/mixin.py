@@ -38,13 +38,13 @@ _NAME = "loss_prediction"
 class _State:
     options: LossPredictionOptions
     rate: float | None = None
-    """The learning rate that the module's group began with."""
+    """The learning rate that the module's group was made with."""
     trained: bool = False
     """Whether the module's parameters were seen in an optimizer of this fit."""
 
-    def begin(self, group: dict[str, Any]) -> None:
-        """Begin a fit, with the group of the optimizer that the parameters are."""
-        self.rate, self.trained = group["lr"], False
+    def begin(self, rate: float | None) -> None:
+        """Begin a fit whose optimizer was made with this learning rate for the parameters."""
+        self.rate, self.trained = rate, False
 
 
 class LossPredictionMixin(_Base):
@@ -88,13 +88,14 @@ class LossPredictionMixin(_Base):
             after the model's own pooling.
         loss_weight: :math:`\lambda`. Default 1.
         loss_margin: Margin of the comparison. Default 1.
-        loss_variant: ``"pairs"`` (default), or ``"paper"``, our reading of the one printed in the LPLgrad paper.
+        loss_variant: ``"pairs"`` (default), or ``"paper"``, the one printed in the LPLgrad paper (Eq. 2-3).
         loss_width: Outputs of the module's linear layers. Default 128.
         loss_detach_after: Maps are detached in epochs whose index is above the whole part of this share of the epochs.
             Default 0.6 (of 200 epochs, counted from 0: from 121 on). 1: never.
         loss_lr: Learning rate of the module's group. Default: the optimizer's.
         loss_weight_decay: Weight decay of the module's group. Default: the optimizer's.
-        loss_scheduled: Whether schedules change the learning rate of the module's group. Default ``True``.
+        loss_scheduled: Whether schedules change the learning rate of the module's group. Default ``True``. If not, it stays at
+            ``loss_lr``, or the one that the optimizer was made with, whatever a schedule begins with.
         **kwargs: Go to the module's own ``__init__``.
 
     Raises:
