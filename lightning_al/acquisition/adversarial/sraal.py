@@ -45,7 +45,7 @@ class SRAAL(AdversarialAcquisition):
         TypeError: In a loop, before anything trains, if the inputs are not one tensor of numbers.
     """
 
-    requires = frozenset({"logits", "labels"})
+    requires = frozenset({"logits", "encoder", "labels"})
 
     def __init__(
         self,
