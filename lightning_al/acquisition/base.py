@@ -72,6 +72,9 @@ class Acquisition(Callback):
     that made them, ``rows`` are :class:`LocalRows`, and every process calls :meth:`select`, which gives the same
     positions on each."""
 
+    selects_unlearnt: ClassVar[bool] = False
+    """Whether :meth:`select` does without :meth:`learn` where the initial set is chosen, for which there is none."""
+
     never_negative: ClassVar[bool] = True
     """Whether scores are at least 0, as ``selection="badge"`` needs."""
 

@@ -12,7 +12,7 @@ from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Rows
 from lightning_al.checks import check_that, check_type, first_line, rows_not_finite
 from lightning_al.inference.outputs import batch_size_of, plain_outputs
-from lightning_al.inference.pooling import Pooling
+from lightning_al.inference.pooling import Pooling, channel_dim
 from lightning_al.storage.rows import take_rows
 
 
@@ -87,14 +87,13 @@ class FeatureAcquisition(Acquisition):
         pooling = Pooling()
         with pooling.watching(self.encoder):
             made = plain_outputs(self.encoder.to(device), inputs)
-        features = pooling.of_output(self.encoder, made) if isinstance(made, Tensor) else None
-        if features is None or features.shape[:1] != (size,):
+        if not isinstance(made, Tensor) or made.shape[:1] != (size,):
             what = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
             raise ValueError(
                 f"`encoder` must return a tensor with one row for each of the {size} samples, got {what}. "
                 "Wrap it in a module that does."
             )
-        return features
+        return pooling.average(made, made, channel_dim(made, pooling.channels))
 
     def _model_features(self, model: nn.Module, inputs: Any) -> Tensor:
         if self.features is None:

@@ -65,7 +65,7 @@ def logits_and_features_of(model: nn.Module, run: Callable[[], Tensor], layer: s
     if not seen:
         raise ValueError(f"The layer {layer!r} does not run in the model's forward, so it has no features.")
     output, features = seen if layer is not None else (seen[0], pooling.average(seen[0], seen[0], -1))
-    if features is None or len(features) != len(logits):
+    if features is None or features.shape[:1] != (len(logits),):
         what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
         raise ValueError(
             f"Features must be a tensor with one row for each of the {len(logits)} samples, got {what} "

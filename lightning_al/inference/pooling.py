@@ -19,11 +19,11 @@ class Channels(NamedTuple):
     """The channels that a layer with weights makes.
 
     Attributes:
-        count: How many.
+        number: How many.
         last: Whether they are the last dimension of its output, rather than the second.
     """
 
-    count: int
+    number: int
     last: bool
 
 
@@ -127,9 +127,9 @@ def channel_dim(output: Tensor, channels: Channels) -> int:
 
     A block may permute what its last layer made, concatenate or pool.
     """
-    if output.ndim == 2:
+    if output.ndim <= 2:
         return 1
-    second, final = output.shape[1] == channels.count, output.shape[-1] == channels.count
+    second, final = output.shape[1] == channels.number, output.shape[-1] == channels.number
     if second != final:
         return 1 if second else -1
     if second:

@@ -50,9 +50,9 @@ def check_company(project: Project, acquisition: Acquisition, *, seed: int) -> N
     again = rows(second)
     if ranks.first(lambda: _largest_difference(together, again)) is None:
         raise ValueError(
-            f"What `{type(acquisition).__name__}` works with depends on what else is in a sample's batch: scored one at "
-            f"a time and in batches of {project.data.scoring_batch_size}, {count} samples differ by up to {worst:.0%} of "
-            f"the largest value. {WAY_OUT}"
+            f"What `{type(acquisition).__name__}` works with depends on what else is in a sample's batch: {count} "
+            f"samples have values one at a time that differ from those in batches of {project.data.scoring_batch_size} "
+            f"by up to {worst:.1%} of the largest. {WAY_OUT}"
         )
 
 

@@ -27,8 +27,8 @@ NOT_OF_THE_PASS = {"classes", "labels"}
 POSITION = "position"  # in the candidate list; travels with the rows of a rank
 
 WAY_OUT = (
-    "Layers that also run over padding do this, where nobody knows of it. Let the model's `forward` take a mask (B, T) or "
-    "the lengths (B,) of padded inputs; or name layers that come after the model's own pooling over positions "
+    "Layers that also run over padding do this, where nobody knows of it. Let the model's `forward` take a mask (B, T) "
+    "or the lengths (B,) of padded inputs; or name layers that come after the model's own pooling over positions "
     "(`features=`, or `loss_layers=` of a model that predicts its loss); or score samples one at a time, "
     "`pool_batch_size=1`."
 )

@@ -199,6 +199,6 @@ class AdversarialAcquisition(Acquisition):
 
     def _of_several_shapes(self, shapes: set[tuple[int, ...]]) -> ValueError:
         return ValueError(
-            f"`{type(self).__name__}` needs inputs of one shape, got {sorted(shapes)}. Resize or pad them in the dataset, "
-            "or override `inputs(batch)`."
+            f"`{type(self).__name__}` needs inputs of one shape, got {sorted(shapes)}. Resize or pad them in the "
+            "dataset, or override `inputs(batch)`."
         )

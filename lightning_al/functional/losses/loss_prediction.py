@@ -31,8 +31,8 @@ def loss_prediction_loss(predicted: Tensor, losses: Tensor, *, margin: float = 1
     The middle sample of an odd batch is left out (the authors ask for even batches). A batch of one sample has no pair:
     the loss is 0, with gradients of 0.
 
-    ``variant="paper"`` is what the LPLgrad paper prints (Gul et al., 2024, Eq. 2-3) and its code does not run: no pairs,
-    each prediction beside its own loss,
+    ``variant="paper"`` is what the LPLgrad paper prints (Gul et al., 2024, Eq. 2-3) and its code does not run: no
+    pairs, each prediction beside its own loss,
 
     .. math:: \frac{1}{B} \sum_i \max\bigl(0,\; m - d_i (\hat\ell_i - \ell_i)\bigr), \qquad d_i = \max(0, \ell_i)
 
