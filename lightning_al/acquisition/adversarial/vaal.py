@@ -25,7 +25,7 @@ class VAAL(AdversarialAcquisition):
       channels, each with batch normalisation (in training by the statistics of the labelled and of the unlabelled batch
       apart, in scoring by those of the batch too, so that scores depend on it), and four back. Ours follow from the
       shape of the inputs, 3x3, without batch normalisation. Their discriminator has five linear layers, four of them
-      512 wide; ours has three. Their weights begin as Kaiming's normal ones with biases of 0, ours as in torch's layers.
+      512 wide; ours has three. Their weights begin as Kaiming's normal ones with biases of 0, ours as torch's.
     - Loss. Theirs sums the divergence over the batch: ``reduction="batch"``.
     - Data. They train on all that is not labelled, at random flipped, of values from 0 to 1; we on the round's
       candidates, as they are scored, standardised. Their model is trained in the same loop, ours by its own fit.
