@@ -15,7 +15,7 @@ from lightning_al.inference.outputs import batch_size_of, plain_outputs
 from lightning_al.inference.pooling import Pooling, batch_of, channel_dim
 from lightning_al.nn.loss_prediction import LossPrediction
 
-MOST = 4  # distinct resolutions
+MOST_RESOLUTIONS = 4  # distinct resolutions
 
 
 class _Seen(NamedTuple):
@@ -90,7 +90,7 @@ def _choose(usable: Mapping[str, _Seen], outputs: Any) -> list[str]:
         last.pop(resolution, None)
         last[resolution] = name
     larger = [name for resolution, name in last.items() if any(size > 1 for size in resolution)]
-    return (larger or list(last.values()))[-MOST:]
+    return (larger or list(last.values()))[-MOST_RESOLUTIONS:]
 
 
 def _is_same(a: Tensor, b: Any) -> bool:
