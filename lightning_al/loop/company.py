@@ -18,7 +18,7 @@ TOLERANCE = 3e-3
 
 
 def check_company(project: Project, acquisition: Acquisition, *, seed: int) -> None:
-    """Refuse an acquisition whose features of a sample are others alone than in a batch, as padding makes them.
+    """Refuse an acquisition whose features or scores of a sample are others alone than in a batch, by its padding.
 
     A few samples are scored in batches as the pool is, and one at a time. What differs from pass to pass anyway, since
     samples are augmented or the model draws, is not looked at.
@@ -31,8 +31,8 @@ def check_company(project: Project, acquisition: Acquisition, *, seed: int) -> N
     Raises:
         ValueError: With what to do; on every rank.
     """
-    makes_features = acquisition.requires & {"features", "encoder"} or acquisition.selection == "badge"
-    if not makes_features or project.data.scoring_batch_size == 1:
+    takes_features = acquisition.requires & {"features", "encoder"} or acquisition.selection == "badge"
+    if not (takes_features or acquisition.looks_inside) or project.data.scoring_batch_size == 1:
         return
     size = len(project.data.train_set)  # type: ignore[arg-type]
     ranks = Ranks(project.trainer.strategy)

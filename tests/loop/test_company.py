@@ -8,12 +8,14 @@ from torch.nn.utils.rnn import pad_sequence
 from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import (
     BADGE,
+    BALD,
     SRAAL,
     VAAL,
     CoreGCN,
     CoreSet,
     Entropy,
     LearningLoss,
+    MCDropout,
     ProbCover,
     Random,
     TypiClust,
@@ -93,6 +95,38 @@ def test_an_encoder_that_is_told_of_no_padding_is_refused_also_for_the_initial_s
     with pytest.raises(ValueError, match=r"`TypiClust` works with depends on|`TypiClust` gave rows of shape"):
         picked(tmp_path, Secret, Random(), 50, initial_by=TypiClust(encoder=Words()))
     assert not list(tmp_path.iterdir())
+
+
+class Dropping(Averages):
+    """Drops numbers of each word: padded samples get the masks of shorter ones at the words that they have."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, ids, keep):
+        return self.average(self.dropout(self.hidden(self.words(ids)).tanh()), keep)
+
+
+class DroppingPairs(Averages):
+    """Drops attention between any two words, whose masks are of another shape for each length."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(6, 2, dropout=0.5, batch_first=True)
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, ids, keep):
+        h = self.words(ids)
+        return self.average(self.attention(h, h, h, key_padding_mask=keep == 0)[0], keep)
+
+
+def test_dropout_of_padded_samples_is_that_of_samples_alone_or_refused(tmp_path):
+    one, many = (picked(tmp_path, Dropping, MCDropout(passes=4), size) for size in (1, 50))
+    assert one == many
+    with pytest.raises(ValueError, match="`BALD` works with depends on what else is in a sample's batch"):
+        picked(tmp_path, DroppingPairs, BALD(passes=4), 50)
+    assert len(picked(tmp_path, DroppingPairs, BALD(passes=4), 1)) == 6
 
 
 # ------------------------------------------------------------------------------------------------ what is not refused
