@@ -55,6 +55,10 @@ class ExpectedGradNorm(Acquisition):
     cross-entropy that sum is the entropy, so the published score is *identical* to :class:`EntropyGradNorm`
     (``loss="expected_loss"``). The default, ``"expected_norm"``, is the quantity the name promises (Settles 2008).
 
+    Of samples of several decisions it is the expectation over their labellings: all of them where they are at most 256
+    (up to eight yes-or-no labels), else 64 drawn from p; see :func:`lightning_al.functional.gradient_norm`. That takes
+    as many backward passes: for dense outputs such as segmentation, :class:`EntropyGradNorm` takes one.
+
     Args:
         loss: ``"expected_norm"`` or ``"expected_loss"``.
         norm: ``"global"`` or ``"tensor_sum"``, see :class:`EntropyGradNorm`.

@@ -295,18 +295,24 @@ class ActiveDataModule(pl.LightningDataModule):
             )
         return single
 
-    def pool_pass(self, indices: Tensor, multiple: int) -> BlockSampler:
+    @property
+    def scoring_batch_size(self) -> int:
+        """Samples of a batch in a pass over the pool."""
+        return self.pool_batch_size or self._train_loader().batch_size
+
+    def pool_pass(self, indices: Tensor, multiple: int, batch_size: int | None = None) -> BlockSampler:
         """Point :meth:`predict_dataloader` at dataset ``indices``.
 
         Args:
             indices: The samples, in order; the same on every rank.
             multiple: Batches and shards are cut only at multiples of this.
+            batch_size: Of this pass, rounded up to such a multiple. Default: :attr:`scoring_batch_size`.
 
         Returns:
             What says which of them this rank sees. With fewer groups than ranks every rank sees all, since Lightning
             cannot predict over an empty shard.
         """
-        self._pool_pass = PoolPass(indices, multiple)
+        self._pool_pass = PoolPass(indices, multiple, batch_size)
         return self._pool_pass.sampler(**self._replicas())
 
     def predict_dataloader(self) -> DataLoader:
@@ -315,7 +321,7 @@ class ActiveDataModule(pl.LightningDataModule):
         return template.loader(
             LabelledView(self.pool_set, self._pool_pass.indices, {}, self.task),
             sampler=self._pool_pass.sampler(**self._replicas()),
-            batch_size=self._pool_pass.whole_groups(self.pool_batch_size or template.batch_size),
+            batch_size=self._pool_pass.whole_groups(self._pool_pass.batch_size or self.scoring_batch_size),
             drop_last=False,
             persistent_workers=False,
         )

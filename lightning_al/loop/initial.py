@@ -11,6 +11,7 @@ from lightning_al.acquisition.base import Acquisition
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks
+from lightning_al.loop.company import check_company
 from lightning_al.loop.project import Project
 from lightning_al.loop.query import Question, pick_scored
 from lightning_al.loop.session import Session
@@ -116,6 +117,7 @@ def _pick_initial(
     chooser.bind(project.task, project.oracle)
     try:
         chooser.check_pool(len(pool))
+        check_company(project, chooser, seed=settings.seed)
         candidates = pool.candidates(generator=generator(settings.seed, *purpose))
         return pick_scored(
             project,

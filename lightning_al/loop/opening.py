@@ -22,6 +22,7 @@ from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit, gather_objects
 from lightning_al.fitting.reset import check_redrawable
 from lightning_al.inference.outputs import batch_size_of
+from lightning_al.loop.company import check_company
 from lightning_al.loop.initial import choose_by_name, choose_by_scores, initial_labels, question_of
 from lightning_al.loop.project import (
     Project,
@@ -207,6 +208,8 @@ def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
         some = Pool(size).candidates(count, generator=generator(settings.seed, "rehearsal"))
         seed = derive_seed(settings.seed, 0, "score")
         score(project, each, some, seed=seed, check=not isinstance(each, _FirstInputs))
+    if new:
+        check_company(project, acquisition, seed=settings.seed)
 
 
 class _FirstInputs(Acquisition):

@@ -42,6 +42,14 @@ PREDICT_HOOKS = (
 
 POSITION = "position"  # in the candidate list; travels with the rows of a rank
 
+WAY_OUT = (
+    "Layers that also run over padding do this, where nobody knows of it. Let the model's `forward` take a mask (B, T) "
+    "or the lengths (B,) of padded inputs; or name layers that come after the model's own pooling over positions "
+    "(`features=`, or `loss_layers=` of a model that predicts its loss); or score samples one at a time, "
+    "`pool_batch_size=1`."
+)
+"""What to do where rows of a sample depend on its batch."""
+
 Check = Callable[[pl.LightningModule, Any], None]
 
 
@@ -53,6 +61,7 @@ def score(
     seed: int,
     gather: bool = False,
     check: bool = False,
+    batch_size: int | None = None,
 ) -> dict[str, Tensor]:
     """Return the acquisition's rows of the samples of dataset ``indices``, in that order, and ``"index"``.
 
@@ -63,12 +72,13 @@ def score(
         seed: Of whatever draws random numbers in the pass.
         gather: Whether the rows of all processes are put together in any case.
         check: Whether the task looks at each batch first and refuses what cannot work, for which there is a pass.
+        batch_size: Samples of a batch; default as in every pass.
     """
     trainer, data = project.trainer, project.data
     scored = [acquisition] if acquisition.requires - NOT_OF_THE_PASS else []
     if not scored and not check and (gather or acquisition.gathers):
         return {"index": indices}
-    sampler = data.pool_pass(indices, acquisition.batch_multiple)
+    sampler = data.pool_pass(indices, acquisition.batch_multiple, batch_size)
     if not scored and not check:  # what comes from a file is dealt out too
         if sampler.num_replicas == 1:
             return {"index": indices}
@@ -164,6 +174,7 @@ class _Collector:
         self.count = count
         self.name = type(acquisition).__name__
         self._stores: dict[str, RowStore] = {}
+        self._shapes: dict[str, torch.Size] = {}
 
     def add(self, model: pl.LightningModule, batch: Any) -> None:
         """Take the rows of a batch."""
@@ -174,6 +185,12 @@ class _Collector:
             if not isinstance(values, Tensor) or values.ndim == 0:
                 got = "a single number" if isinstance(values, Tensor) else f"a {type(values).__name__}"
                 raise TypeError(f"`{self.name}` must give tensors with one row per sample, got {got} as {name!r}.")
+            shape = self._shapes.setdefault(name, values.shape[1:])
+            if values.shape[1:] != shape:
+                raise ValueError(
+                    f"`{self.name}` gave rows of shape {tuple(shape)} as {name!r} for one batch, and of shape "
+                    f"{tuple(values.shape[1:])} for another. {WAY_OUT}"
+                )
             self._stores.setdefault(name, RowStore(self.count)).add(values)
 
     def rows(self, block: range, indices: Tensor) -> dict[str, Tensor]:
