@@ -103,7 +103,7 @@ def _copied(together: list[Tensor]) -> list[Tensor]:
     ranges = [_bytes_of(tensor) for tensor in together]
     start, stop = min(r.start for r in ranges) // _ALIGNED * _ALIGNED, max(r.stop for r in ranges)
     memory = torch.empty(0, dtype=torch.uint8, device=first.device)
-    copied = memory.set_(first.untyped_storage(), start, (stop - start,)).clone().untyped_storage()
+    copied = memory.set_(first.untyped_storage(), start, (stop - start,), (1,)).clone().untyped_storage()
     return [
         torch.empty(0, dtype=t.dtype, device=t.device).set_(
             copied, (r.start - start) // t.element_size(), t.size(), t.stride()
