@@ -1,22 +1,24 @@
 """The user's datamodule seen through a pool: training on what is labelled, scoring what is not."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
 from lightning_al.checks import Findings, check_choice, check_count, check_type
 from lightning_al.data import validation
+from lightning_al.data.augmentation import Augment
 from lightning_al.data.collate import check_collate
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.pool import Pool
 from lightning_al.data.samplers import BlockSampler, EpochSampler, PoolPass
 from lightning_al.data.template import LoaderTemplate
+from lightning_al.data.training_samples import TrainingSamples
 from lightning_al.data.views import LabelledView
 from lightning_al.distributed.randomness import derive_seed
 from lightning_al.tasks.base import Task
@@ -35,7 +37,8 @@ class ActiveDataModule(pl.LightningDataModule):
     """The user's datamodule seen through a :class:`~lightning_al.Pool`.
 
     The train loader covers what is labelled, with the labels that were told; the predict loader the candidates, on
-    un-augmented inputs. Validation and test loaders, transfer hooks, hyperparameters and every other attribute are the
+    un-augmented inputs. A label that was read from the data is left to the sample, whose target is augmented with its
+    input; one that was told is put in before the user's ``augment(sample)``, if there is such a method. Validation and test loaders, transfer hooks, hyperparameters and every other attribute are the
     user's. The settings of the user's train loader (batch size, workers, collate function, pinning, ...) are kept.
     ``prepare_data`` and ``setup`` run once per stage, not at every fit.
 
@@ -85,6 +88,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self.pool_batch_size = pool_batch_size
         self.pool = Pool(0)
         self.labels: dict[int, Any] = {}
+        self.own_labels: Mapping[int, Any] = {}  # those of `labels` that were read from the data themselves
         self.seed = 0
         self.fit_key: tuple[int | str, ...] = (0,)
         self.prepare_data_per_node = datamodule.prepare_data_per_node
@@ -94,6 +98,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self._pool_pass = PoolPass(torch.empty(0, dtype=torch.long), multiple=1)
         self._has_batch_norm = False
         self._warned_of_single = False
+        self._view_is_checked = False
         # Only what the user overrides may look overridden here: Lightning asks before it calls.
         for hook in _DELEGATED_HOOKS:
             if is_overridden(hook, datamodule):
@@ -158,6 +163,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self.setup("fit")
         self._template = LoaderTemplate(validation.check_train_loader(self.datamodule.train_dataloader()))
         self.train_set: Dataset = self._template.dataset
+        self._view_is_checked = False
         validation.check_last_sample(self.train_set)
 
     def open(self, trainer: pl.Trainer, model: nn.Module, evaluate: str = "validate") -> None:
@@ -186,14 +192,18 @@ class ActiveDataModule(pl.LightningDataModule):
                 with findings.of_block():
                     validation.check_evaluated(getattr(self.datamodule, hook)(), hook=hook, owner=owner)
             with findings.of_block():
-                self.pool_set = self._find_pool_set()
+                self.training_samples = self._find_pool()
+                self.pool_set = self.training_samples.pool_set
                 rows = validation.spread_over(len(self.pool_set))[::2]  # type: ignore[arg-type]
                 check_collate(self._train_loader().collate_fn, [self.pool_set[i] for i in rows], self.task)
         self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+        if Augment.of(self.datamodule) is not None:
+            rank_zero_info(f"`augment` of {owner} is applied to each training sample, once its label is in.")
 
-    def _find_pool_set(self) -> Dataset:
-        """Return the training samples as they are scored, from where ``pool_source`` says."""
+    def _find_pool(self) -> TrainingSamples:
+        """Find the training samples as they are scored, where ``pool_source`` says, and where labels are read."""
         predict = self.pool_source == "predict"
+        augment, owner = Augment.of(self.datamodule), owner_of(self.datamodule)
         pool_set: Any
         if predict:
             if not is_overridden("predict_dataloader", self.datamodule):
@@ -208,16 +218,21 @@ class ActiveDataModule(pl.LightningDataModule):
             where = "pool_dataset()"
             make = getattr(self.datamodule, "pool_dataset", None)
             if make is None:
-                rank_zero_warn(
-                    f"{owner_of(self.datamodule)} has no `pool_dataset()`, so the pool is scored on the training "
-                    "set as it is, random augmentation included. Return the same samples in the same order, without "
-                    "augmentation, from a method `pool_dataset()`."
-                )
-                return self.train_set
+                if augment is None:
+                    rank_zero_warn(
+                        f"{owner} has no `pool_dataset()`, so the pool is scored on the training "
+                        "set as it is, random augmentation included. Return the same samples in the same order, "
+                        "without augmentation, from a method `pool_dataset()`."
+                    )
+                return TrainingSamples(self.train_set, self.train_set, self.train_set, augment, self.task, owner)
             pool_set = make()
         validation.check_pool_set(pool_set, self.train_set, where=where)
-        validation.check_same_targets(pool_set, self.train_set, self.task, where=where, may_be_hidden=not predict)
-        return pool_set
+        targets = validation.check_same_targets(
+            pool_set, self.train_set, self.task, where=where, may_be_hidden=not predict
+        )
+        read_from_pool = targets == "augmented" or (targets == "same" and augment is not None)
+        label_set = pool_set if read_from_pool else self.train_set
+        return TrainingSamples(self.train_set, pool_set, label_set, augment, self.task, owner)
 
     @property
     def round(self) -> int:
@@ -265,10 +280,21 @@ class ActiveDataModule(pl.LightningDataModule):
         kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
         return {"num_replicas": 1, "rank": 0, **(kwargs or {})}  # type: ignore[dict-item]
 
+    def _training_view(self) -> LabelledView:
+        """Return the labelled samples as they are trained on; at first, refuse labels that would be wrong there."""
+        samples = self.training_samples
+        view = samples.view(self.pool.labelled, samples.to_put_in(samples.trained_on, self.labels, self.own_labels))
+        if not self._view_is_checked and len(view):
+            told = {index: label for index, label in view.labels.items() if index not in self.own_labels}
+            samples.check_labels(told=bool(told), labels=told)
+            samples.check_augment(view)
+            self._view_is_checked = True
+        return view
+
     def train_dataloader(self) -> DataLoader:
         """Return the user's loader over the labelled samples, in an order that follows from seed and epoch."""
         template = self._train_loader()
-        view = LabelledView(self.train_set, self.pool.labelled, self.labels, self.task)
+        view = self._training_view()
         seed = derive_seed(self.seed, *self.fit_key, "order")
         sampler = EpochSampler(view, shuffle=template.shuffle, seed=seed, **self._replicas())
         # A resumed round begins at a later epoch, and workers fetch as soon as the loader is iterated.
@@ -324,8 +350,9 @@ class ActiveDataModule(pl.LightningDataModule):
         Those that are labelled come with the labels that were told. There may be infinitely many batches.
         """
         everything = torch.arange(len(self.pool_set))  # type: ignore[arg-type]
+        labels = self.training_samples.to_put_in(self.pool_set, self.labels, self.own_labels)
         return self._train_loader().loader(
-            LabelledView(self.pool_set, everything, self.labels, self.task),
+            LabelledView(self.pool_set, everything, labels, self.task),
             batch_sampler=batches,
             persistent_workers=False,
             generator=torch.Generator(),

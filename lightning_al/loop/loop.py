@@ -319,3 +319,4 @@ class ActiveLearningLoop:
         self.dirpath = campaign.dirpath
         self.datamodule.pool = campaign.pool
         self.datamodule.labels = campaign.labels
+        self.datamodule.own_labels = campaign.own_labels

@@ -26,6 +26,7 @@ from lightning_al.loop.record import check_same_campaign, describe
 from lightning_al.loop.score import score
 from lightning_al.loop.settings import Settings
 from lightning_al.oracle.answers import sort_answers
+from lightning_al.oracle.base import DATASET
 from lightning_al.storage.weights import check_plain, whole
 
 
@@ -96,11 +97,14 @@ def _check_parts(project: Project, settings: Settings, *, new: bool, begins: boo
         has_shapes = findings.of(check_shapes, model)
         size = len(data.train_set)  # type: ignore[arg-type]
         is_large_enough = not new or findings.of(settings.check_size, size)
-        if findings.of(data.open, trainer, model, settings.evaluate) and begins and is_large_enough:
+        is_open = findings.of(data.open, trainer, model, settings.evaluate)
+        if is_open and begins and is_large_enough:
             findings.of(data.check_training, settings.initial_count)
         if settings.reset == "fresh" and has_shapes:
             findings.of(check_redrawable, model)
-        findings.of(oracle.bind, data.train_set, task)
+        label_set = data.training_samples.label_set if is_open else data.train_set
+        if findings.of(oracle.bind, label_set, task) and is_open:
+            findings.of(data.training_samples.check_labels, told=oracle.annotator != DATASET)
         if findings.of(acquisition.bind, task, oracle):
             findings.of(acquisition.check_pool, size)
 
