@@ -38,8 +38,9 @@ class ActiveDataModule(pl.LightningDataModule):
 
     The train loader covers what is labelled, with the labels that were told; the predict loader the candidates, on
     un-augmented inputs. A label that was read from the data is left to the sample, whose target is augmented with its
-    input; one that was told is put in before the user's ``augment(sample)``, if there is such a method. Validation and test loaders, transfer hooks, hyperparameters and every other attribute are the
-    user's. The settings of the user's train loader (batch size, workers, collate function, pinning, ...) are kept.
+    input; one that was told is put in before the user's ``augment(sample)``, if there is such a method. Validation and
+    test loaders, transfer hooks, hyperparameters and every other attribute are the user's. The settings of the user's
+    train loader (batch size, workers, collate function, pinning, ...) are kept.
     ``prepare_data`` and ``setup`` run once per stage, not at every fit.
 
     Args:
