@@ -140,7 +140,7 @@ def check_same_targets(
     read = functools.partial(_encoded, task)
     try:
         train_targets, pool_targets = ([read(data[i]) for i in rows] for data in (train_set, pool_set))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, LookupError):
         if may_be_hidden:
             return "hidden"
         raise ValueError(
@@ -242,7 +242,7 @@ def _look_alike(one: Dataset, other: Dataset, task: Task) -> bool:
             [look], [other_look] = draws(one, i, read, 1), draws(other, i, read, 1)
             if not same(look, other_look) and same(look, *draws(one, i, read, 1)):
                 return False
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, LookupError):
             return True  # Without targets there is nothing to compare.
     return True
 
