@@ -9,6 +9,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 from lightning_al import ActiveLearningLoop, Campaign, Loaders
 from lightning_al.acquisition import SAAL, Entropy
 from lightning_al.oracle import AwaitTell, DatasetOracle, NoisyOracle
+from tests.helpers import processes
 from tests.helpers.maps import SIZE, Flipped, MapData, MapNet, Maps, MapTask, Tells, flipped, mask, told
 from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
@@ -235,3 +236,29 @@ def test_augment_that_is_for_something_else(tmp_path):
     data.augment = lambda sample: None
     with pytest.raises(ValueError, match=r"`augment` of WithPool returned None"):
         run(tmp_path, data, folder="2")
+
+
+class Strict(MapNet):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        assert self.wrong == 0
+        return loss
+
+
+def test_two_processes(tmp_path):
+    for data, oracle, shift in ((WithPool, None, 0), (AugmentsPool, Tells(), 1)):
+        options = {"model": Strict(shift), "data": data(), "task": MapTask(), "oracle": oracle, "rounds": 1}
+        history, _ = processes.run(tmp_path / data.__name__, 2, **options)
+        assert [r.labelled for r in history] == [6, 11]
+    with pytest.raises(Exception, match="ValueError: The training set augments .* is another in each draw"):
+        processes.run(tmp_path / "told", 2, model=Strict(1), data=WithPool(), task=MapTask(), oracle=Tells())
+
+
+def test_labels_that_are_tuples_and_come_again(tmp_path):
+    class Pairs(MapTask):
+        def encode_label(self, label):
+            return tuple(map(tuple, label.tolist()))
+
+    for rounds in (1, 2):
+        _, history = run(tmp_path, MapData(Maps()), rounds=rounds, task=Pairs(), resume=True)
+    assert [r.labelled for r in history] == [8, 12, 16]

@@ -252,3 +252,28 @@ def test_a_budget_that_is_all_asked_for_waits_for_the_answers(tmp_path):
     assert loop.status == "waiting"
     loop.tell(asked, [SKIP, 0, 1])
     assert len(loop.ask(trainer)) == 1
+
+
+def test_whose_labels_they_are():
+    own, other = TensorDataset(*make_data()), TensorDataset(*make_data())
+    task = ClassificationTask()
+    of_each = [
+        (DatasetOracle(), "dataset"),
+        (DatasetOracle(own, task), "dataset"),
+        (DatasetOracle(other, task), "another dataset"),
+        (NoisyOracle(abstain=0.5, price=2.0), "dataset"),
+        (NoisyOracle(DatasetOracle(other, task)), "another dataset"),
+        (NoisyOracle(flip=0.1, classes=3), "noisy"),
+    ]
+    for oracle, annotator in of_each:
+        oracle.bind(own, task)
+        assert oracle.annotator == annotator
+
+
+def test_the_loops_dataset_of_each_launch():
+    oracle, task = DatasetOracle(), ClassificationTask()
+    for data in ([("a", 1)], [("a", 2)]):
+        oracle.bind(data, task)
+        oracle.request([0])
+        assert oracle.poll() == {0: data[0][1]}
+        assert oracle.annotator == "dataset"
