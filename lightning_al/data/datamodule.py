@@ -1,11 +1,11 @@
 """The user's datamodule seen through a pool: training on what is labelled, scoring what is not."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -16,6 +16,7 @@ from lightning_al.data.augmentation import Augment
 from lightning_al.data.collate import check_collate
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.pool import Pool
+from lightning_al.data.pool_set import find_training_samples
 from lightning_al.data.samplers import BlockSampler, EpochSampler, PoolPass
 from lightning_al.data.template import LoaderTemplate
 from lightning_al.data.training_samples import TrainingSamples
@@ -61,9 +62,9 @@ class ActiveDataModule(pl.LightningDataModule):
         ...     pl.LightningDataModule.from_datasets(data, batch_size=2), task=ClassificationTask()
         ... )
         >>> active.open(pl.Trainer(logger=False, barebones=True), torch.nn.Linear(1, 2))
-        >>> active.pool = Pool(5)
-        >>> active.pool.label([4, 2])
-        >>> active.labels = {4: 1, 2: 1}  # as told, not as in the dataset
+        >>> pool = Pool(5)
+        >>> pool.label([4, 2])
+        >>> active.follow(pool, labels={4: 1, 2: 1})  # as told, not as in the dataset
         >>> sorted(pair for x, y in active.train_dataloader() for pair in zip(x.tolist(), y.tolist()))
         [(2.0, 1), (4.0, 1)]
     """
@@ -88,8 +89,8 @@ class ActiveDataModule(pl.LightningDataModule):
         self.pool_source = pool_source
         self.pool_batch_size = pool_batch_size
         self.pool = Pool(0)
-        self.labels: dict[int, Any] = {}
-        self.own_labels: Mapping[int, Any] = {}  # those of `labels` that were read from the data themselves
+        self.labels: Mapping[int, Any] = {}
+        self._own_labels: Collection[int] = ()  # which of them were read from the data themselves
         self.seed = 0
         self.fit_key: tuple[int | str, ...] = (0,)
         self.prepare_data_per_node = datamodule.prepare_data_per_node
@@ -98,6 +99,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self._template: LoaderTemplate | None = None  # there from `begin` on
         self._pool_pass = PoolPass(torch.empty(0, dtype=torch.long), multiple=1)
         self._has_batch_norm = False
+        self.has_pool = False
         self._warned_of_single = False
         self._view_is_checked = False
         # Only what the user overrides may look overridden here: Lightning asks before it calls.
@@ -145,17 +147,19 @@ class ActiveDataModule(pl.LightningDataModule):
         """Load the user's state."""
         self.datamodule.load_state_dict(state_dict)
 
-    def begin(self, trainer: pl.Trainer) -> None:
+    def begin(self, trainer: pl.Trainer, *, seed: int = 0) -> None:
         """Prepare the data and set them up to be trained on.
 
         Args:
             trainer: The user's.
+            seed: With each fit's key it decides the order of the samples.
 
         Raises:
             TypeError: If the train loader is not one ``DataLoader`` over a map-style dataset with a plain sampler.
             ValueError: If the training set is empty.
             IndexError: If the training set is shorter than it says.
         """
+        self.seed = seed
         self.trainer = trainer
         self.datamodule.trainer = trainer
         with infinite_barrier():
@@ -164,8 +168,10 @@ class ActiveDataModule(pl.LightningDataModule):
         self.setup("fit")
         self._template = LoaderTemplate(validation.check_train_loader(self.datamodule.train_dataloader()))
         self.train_set: Dataset = self._template.dataset
-        self._view_is_checked = False
         validation.check_last_sample(self.train_set)
+        augment, owner = Augment.of(self.datamodule), owner_of(self.datamodule)
+        self.training_samples = TrainingSamples.of(self.train_set, augment, self.task, owner)
+        self._view_is_checked = False
 
     def open(self, trainer: pl.Trainer, model: nn.Module, evaluate: str = "validate") -> None:
         """Find and check the datasets, before anything trains; runs :meth:`begin` first if it has not run yet.
@@ -182,58 +188,49 @@ class ActiveDataModule(pl.LightningDataModule):
         """
         if not self._stages:
             self.begin(trainer)
+        self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+        self.has_pool = False
         self.setup(evaluate)
         owner = owner_of(self.datamodule)
         train_set_now = self.datamodule.train_dataloader().dataset
         hook = "val_dataloader" if evaluate == "validate" else "test_dataloader"
         with Findings() as findings:
             with findings.of_block():
-                validation.check_split_is_fixed(self.train_set, train_set_now, self.task, stage=evaluate, owner=owner)
+                validation.check_split_is_fixed(
+                    self.train_set, train_set_now, self.task, hook=f"setup({evaluate!r})", owner=owner
+                )
             if is_overridden(hook, self.datamodule):
                 with findings.of_block():
                     validation.check_evaluated(getattr(self.datamodule, hook)(), hook=hook, owner=owner)
             with findings.of_block():
-                self.training_samples = self._find_pool()
-                self.pool_set = self.training_samples.pool_set
+                self.setup("predict")
+                self.training_samples = find_training_samples(
+                    self.datamodule, self.train_set, self.task, source=self.pool_source
+                )
                 rows = validation.spread_over(len(self.pool_set))[::2]  # type: ignore[arg-type]
                 check_collate(self._train_loader().collate_fn, [self.pool_set[i] for i in rows], self.task)
-        self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
-        if Augment.of(self.datamodule) is not None:
-            rank_zero_info(f"`augment` of {owner} is applied to each training sample, once its label is in.")
+                self.has_pool = True
 
-    def _find_pool(self) -> TrainingSamples:
-        """Find the training samples as they are scored, where ``pool_source`` says, and where labels are read."""
-        predict = self.pool_source == "predict"
-        augment, owner = Augment.of(self.datamodule), owner_of(self.datamodule)
-        pool_set: Any
-        if predict:
-            if not is_overridden("predict_dataloader", self.datamodule):
-                raise ValueError(
-                    '`pool="predict"` needs a `predict_dataloader()` over the training set without augmentation, but '
-                    f'{owner_of(self.datamodule)} has none. Define it, or `pool_dataset()` with `pool="auto"`.'
-                )
-            self.setup("predict")
-            where = "predict_dataloader()"
-            pool_set = getattr(self.datamodule.predict_dataloader(), "dataset", None)
-        else:
-            where = "pool_dataset()"
-            make = getattr(self.datamodule, "pool_dataset", None)
-            if make is None:
-                if augment is None:
-                    rank_zero_warn(
-                        f"{owner} has no `pool_dataset()`, so the pool is scored on the training "
-                        "set as it is, random augmentation included. Return the same samples in the same order, "
-                        "without augmentation, from a method `pool_dataset()`."
-                    )
-                return TrainingSamples(self.train_set, self.train_set, self.train_set, augment, self.task, owner)
-            pool_set = make()
-        validation.check_pool_set(pool_set, self.train_set, where=where)
-        targets = validation.check_same_targets(
-            pool_set, self.train_set, self.task, where=where, may_be_hidden=not predict
-        )
-        read_from_pool = targets == "augmented" or (targets == "same" and augment is not None)
-        label_set = pool_set if read_from_pool else self.train_set
-        return TrainingSamples(self.train_set, pool_set, label_set, augment, self.task, owner)
+    def follow(self, pool: Pool, labels: Mapping[int, Any], own: Collection[int] = ()) -> None:
+        """Train from now on on what is labelled in ``pool``.
+
+        Args:
+            pool: Of the campaign.
+            labels: Encoded, by dataset index.
+            own: Which of them were read from the data themselves, and stay there.
+        """
+        self.pool = pool
+        self.labels = labels
+        self._own_labels = own
+
+    def begin_fit(self, key: tuple[int | str, ...]) -> None:
+        """Begin a fit; with the seed its key, the round first, decides the order of the samples."""
+        self.fit_key = key
+
+    @property
+    def pool_set(self) -> Dataset:
+        """The samples as they are scored."""
+        return self.training_samples.pool_set
 
     @property
     def round(self) -> int:
@@ -245,14 +242,20 @@ class ActiveDataModule(pl.LightningDataModule):
     def _train_loader(self) -> LoaderTemplate:
         """Return the user's train loader, which is there from :meth:`begin` on."""
         if self._template is None:
-            # An AttributeError, so that `batch_size`, a property, is the user's own attribute until then.
-            raise AttributeError("This datamodule has no loaders before the campaign is opened. Call `loop.run` first.")
+            raise RuntimeError("This datamodule has no loaders before the campaign is opened. Call `loop.run` first.")
         return self._template
 
-    @property
-    def batch_size(self) -> int:
-        """Batch size of the user's train loader."""
-        return self._train_loader().batch_size
+    def _renew_template(self) -> LoaderTemplate:
+        """Ask for the user's train loader anew, which must hold the samples that the pool's indices mean."""
+        self._train_loader()
+        template = LoaderTemplate(validation.check_train_loader(self.datamodule.train_dataloader()))
+        owner = owner_of(self.datamodule)
+        validation.check_split_is_fixed(
+            self.train_set, template.dataset, self.task, hook="train_dataloader()", owner=owner
+        )
+        self._template, self.train_set = template, template.dataset
+        self.training_samples = self.training_samples.renewed(self.train_set)
+        return template
 
     def check_training(self, count: int) -> None:
         """Refuse a labelled set from which no training batch can be made.
@@ -284,17 +287,24 @@ class ActiveDataModule(pl.LightningDataModule):
     def _training_view(self) -> LabelledView:
         """Return the labelled samples as they are trained on; at first, refuse labels that would be wrong there."""
         samples = self.training_samples
-        view = samples.view(self.pool.labelled, samples.to_put_in(samples.trained_on, self.labels, self.own_labels))
+        view = samples.view(self.pool.labelled, samples.to_put_in(samples.trained_on, self.labels, self._own_labels))
         if not self._view_is_checked and len(view):
-            told = {index: label for index, label in view.labels.items() if index not in self.own_labels}
+            told = {index: label for index, label in view.labels.items() if index not in self._own_labels}
             samples.check_labels(told=bool(told), labels=told)
             samples.check_augment(view)
             self._view_is_checked = True
         return view
 
     def train_dataloader(self) -> DataLoader:
-        """Return the user's loader over the labelled samples, in an order that follows from seed and epoch."""
-        template = self._train_loader()
+        """Return the user's loader over the labelled samples, in an order that follows from seed and epoch.
+
+        The user's is asked for again, as at every fit of theirs: a tuner may have set another batch size.
+
+        Raises:
+            TypeError: If it is no longer one ``DataLoader`` over a map-style dataset with a plain sampler.
+            ValueError: If it holds other samples than at first.
+        """
+        template = self._renew_template()
         view = self._training_view()
         seed = derive_seed(self.seed, *self.fit_key, "order")
         sampler = EpochSampler(view, shuffle=template.shuffle, seed=seed, **self._replicas())
@@ -351,7 +361,7 @@ class ActiveDataModule(pl.LightningDataModule):
         Those that are labelled come with the labels that were told. There may be infinitely many batches.
         """
         everything = torch.arange(len(self.pool_set))  # type: ignore[arg-type]
-        labels = self.training_samples.to_put_in(self.pool_set, self.labels, self.own_labels)
+        labels = self.training_samples.to_put_in(self.pool_set, self.labels, self._own_labels)
         return self._train_loader().loader(
             LabelledView(self.pool_set, everything, labels, self.task),
             batch_sampler=batches,

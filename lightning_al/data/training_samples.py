@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -34,6 +34,20 @@ class TrainingSamples:
     augment: Augment | None
     task: Task
     owner: str
+
+    @classmethod
+    def of(cls, train_set: Dataset, augment: Augment | None, task: Task, owner: str) -> "TrainingSamples":
+        """Return the samples of a training set that is all that there is."""
+        return cls(train_set, train_set, train_set, augment, task=task, owner=owner)
+
+    def renewed(self, train_set: Dataset) -> "TrainingSamples":
+        """Return the same samples, now that the user's train loader is made anew."""
+        return replace(
+            self,
+            train_set=train_set,
+            pool_set=train_set if self.pool_set is self.train_set else self.pool_set,
+            label_set=train_set if self.label_set is self.train_set else self.label_set,
+        )
 
     @property
     def trained_on(self) -> Dataset:

@@ -250,7 +250,7 @@ def test_two_processes(tmp_path):
         options = {"model": Strict(shift), "data": data(), "task": MapTask(), "oracle": oracle, "rounds": 1}
         history, _ = processes.run(tmp_path / data.__name__, 2, **options)
         assert [r.labelled for r in history] == [6, 11]
-    with pytest.raises(Exception, match="ValueError: The training set augments .* is another in each draw"):
+    with pytest.raises(Exception, match=r"ValueError: The training set augments .* is another in each draw"):
         processes.run(tmp_path / "told", 2, model=Strict(1), data=WithPool(), task=MapTask(), oracle=Tells())
 
 

@@ -73,10 +73,10 @@ def test_a_split_by_indices_in_nested_subsets(indices, fixed):
 
 def check_split(before, now, fixed):
     if fixed:
-        validation.check_split_is_fixed(before, now, TASK, stage="validate", owner="Mine")
+        validation.check_split_is_fixed(before, now, TASK, hook="setup('validate')", owner="Mine")
         return
     with pytest.raises(ValueError, match=r"`setup\('validate'\)` of Mine drew another training set"):
-        validation.check_split_is_fixed(before, now, TASK, stage="validate", owner="Mine")
+        validation.check_split_is_fixed(before, now, TASK, hook="setup('validate')", owner="Mine")
 
 
 OWN_DRAWS = random.Random(0)
@@ -95,7 +95,7 @@ def rarely(sample):
 def test_a_split_of_augmented_samples(transform):
     """Both are drawn with the same random numbers; where a dataset has its own, there is nothing to compare."""
     for first, fixed in ((0, True), (5, False)):
-        options = {"stage": "validate", "owner": "Mine"}
+        options = {"hook": "setup('validate')", "owner": "Mine"}
         if fixed or transform is jittered:
             validation.check_split_is_fixed(Maps(transform), Maps(transform, first=first), MapTask(), **options)
             continue
@@ -134,7 +134,7 @@ def test_missing_values_are_the_same_missing_values():
     y[::2, 0] = torch.nan
     data = TensorDataset(torch.zeros(40, 1), y)
     assert validation.check_same_targets(data, TensorDataset(*data.tensors), Many(), where="") == "same"
-    options = {"stage": "validate", "owner": "Mine"}
+    options = {"hook": "setup('validate')", "owner": "Mine"}
     validation.check_split_is_fixed(data, TensorDataset(*data.tensors), Many(), **options)
 
 
