@@ -329,4 +329,4 @@ class ActiveLearningLoop:
         """Have the datamodule train on what is labelled in this campaign."""
         self.campaign = campaign
         self.dirpath = campaign.dirpath
-        self.datamodule.follow(campaign.pool, campaign.labels)
+        self.datamodule.follow(campaign.pool, campaign.labels, own=campaign.own_labels)

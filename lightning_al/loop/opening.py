@@ -37,6 +37,7 @@ from lightning_al.loop.record import check_same_campaign, describe
 from lightning_al.loop.score import score
 from lightning_al.loop.settings import Settings
 from lightning_al.oracle.answers import sort_answers
+from lightning_al.oracle.base import DATASET
 from lightning_al.storage.weights import check_plain, whole
 
 T = TypeVar("T")
@@ -139,7 +140,9 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
         findings.of(data.check_training, settings.initial_count)
     if settings.reset == "fresh" and has_shapes:
         findings.of(check_redrawable, model)
-    has_oracle = findings.of(oracle.bind, data.train_set, task)
+    has_oracle = findings.of(oracle.bind, data.training_samples.label_set, task)
+    if has_oracle and data.has_pool:
+        findings.of(data.training_samples.check_labels, told=oracle.annotator != DATASET)
     is_bound = findings.of(acquisition.bind, task, oracle) and findings.of(acquisition.check_pool, size)
     return Sound(initial=is_large_enough, prices=has_oracle, scores=is_bound and has_shapes and data.has_pool)
 

@@ -101,8 +101,8 @@ def _check_samples(campaign: Campaign, data: ActiveDataModule) -> None:
                 f"{key_now!r} now: the dataset is another, or in another order."
             )
     for index, label in _some(campaign.own_labels):
-        label_now = task.encode_label(task.targets(dataset[index]))
-        if label_now != label:
+        label_now = data.training_samples.own_label(index)
+        if label_now != label and data.training_samples.keeps_target(index):
             raise ValueError(
                 f"Sample {index} of the training set had label {label!r} when the campaign in {folder} asked for it "
                 f"and has {label_now!r} now: the dataset is another, or in another order."
