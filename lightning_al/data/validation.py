@@ -15,7 +15,7 @@ from torch.utils.data import (
 )
 
 from lightning_al.data.template import Epoch
-from lightning_al.tasks.base import Task
+from lightning_al.tasks.base import Task, name_in
 
 
 def spread_over(n: int) -> list[int]:
@@ -187,7 +187,7 @@ def _look_alike(one: Dataset, other: Dataset, task: Task) -> bool:
         return False
     rows = spread_over(n)
     try:
-        looks = [[(task.key(data, i), _target(data, i, task)) for i in rows] for data in (one, other)]
+        looks = [[(name_in(task, data, i), _target(data, i, task)) for i in rows] for data in (one, other)]
     except (TypeError, ValueError):
         return True  # Without targets there is nothing to compare.
     return looks[0] == looks[1]

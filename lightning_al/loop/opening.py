@@ -12,6 +12,7 @@ from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
+from lightning_al.campaign.moves import Search
 from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State
 from lightning_al.checks import Findings
@@ -46,6 +47,8 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
     events = ranks.first(lambda: _read(dirpath, resume=resume))
     begins = events is None or len(events) == 1  # a kill may come between the first two events
     _check_parts(project, settings, new=events is None, begins=begins)
+    project.data.sample_keys.tell()
+    project.data.sample_keys.check_same_on_every_rank()
     options = describe(project, settings)
     initial: list[int] = []
     labels: dict[int, Any] = {}
@@ -60,7 +63,8 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
         campaign = _begin(project, ranks, dirpath, options)
     else:
         campaign = Campaign(dirpath, events, ranks)
-        check_same_campaign(campaign, options, project.data)
+        check_same_campaign(campaign, options, project.task)
+        _find_again(campaign, project)
     if initial:
         question = question_of(project, initial)
         campaign.record("asked", lambda: question.event(INITIAL_ROUND))
@@ -161,6 +165,18 @@ def _check_learnt(project: Project) -> None:
         )
 
 
+def _find_again(campaign: Campaign, project: Project) -> None:
+    """Have the ledger go by where its samples are today, and refuse what training needs and is not there."""
+    data, task = project.data, project.task
+
+    def own_label(index: int) -> Any:
+        return task.encode_label(task.targets(data.train_set[index]))
+
+    move = campaign.ranks.first(lambda: Search(campaign, data.sample_keys, own_label).move())
+    if move is not None:
+        campaign.record("moved", lambda: move)
+
+
 def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[str, Any]) -> Campaign:
     """Put the first event and the initial weights on disk."""
     weights: State = whole(project.model.state_dict())
@@ -170,7 +186,8 @@ def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[s
     def create() -> tuple[Path, list[Event]]:
         folder = _new_folder(project.trainer) if dirpath is None else dirpath
         states = {INITIAL_WEIGHTS: {"state_dict": weights}}
-        return folder, Campaign.create(folder, size=size, options=options, states=states)
+        root = project.data.sample_keys.root
+        return folder, Campaign.create(folder, size=size, options=options, root=root, states=states)
 
     folder, events = ranks.first(create)
     return Campaign(folder, events, ranks)
