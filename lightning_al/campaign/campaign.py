@@ -256,13 +256,16 @@ class Campaign:
 
     def _apply_asked(self, event: Event) -> None:
         self.pool.ask(event["indices"])
-        self.keys.update(zip(event["indices"], event["keys"], strict=True))
+        self._take_keys(event)
         self._asked.append(event)
+
+    def _take_keys(self, event: Event) -> None:
+        keys = zip(event["indices"], event["keys"], strict=True)
+        self.keys.update((index, key) for index, key in keys if key is not None)  # None: known by the index alone
 
     def _apply_answered(self, event: Event) -> None:
         self.pool.label(event["indices"], event.get("costs"))
-        known = zip(event["indices"], event["keys"], strict=True)
-        self.keys.update((index, key) for index, key in known if key is not None)  # None: told before data were set up
+        self._take_keys(event)
         for index, label in zip(event["indices"], event["labels"], strict=True):
             self.labels[index] = label
             if event["annotator"] == DATASET:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, Subset
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.data.keys import SampleKeys, common_folder
-from lightning_al.tasks.keys import HASH
+from lightning_al.tasks.keys import HASH, FileName
 
 _NEAR = sorted(range(-8, 9), key=abs)  # around where a sample is expected, looked at first
 _FEW = 16  # samples that are drawn again, to find out whether inputs are random
@@ -47,8 +47,8 @@ class Search:
                 are.
         """
         missing = self._look_in_place()
-        self._find_names([unit for unit in missing if not self._has_hash(unit)])
-        self._find_hashes([unit for unit in missing if self._has_hash(unit)])
+        self._find_names(missing)
+        self._find_hashes([unit for unit in missing if self._has_hash(unit) and unit not in self._places])
         self._check_by_index()
         self._check_gone()
         self._check_own_labels()
@@ -105,8 +105,9 @@ class Search:
         unit_of = {self._recorded[unit]: unit for unit in units}
         found = self.keys.places({name for name in unit_of if name is not None})
         self._places |= {unit_of[name]: index for name, index in found.items()}
-        if units and not any(not self._has_hash(unit) for unit in self._places):
-            self._places |= self._in_another_folder(units)
+        named = [unit for unit in units if not self._has_hash(unit)]
+        if named and all(self._has_hash(unit) for unit in self._places):
+            self._places |= self._in_another_folder(named)
 
     def _in_another_folder(self, units: list[int]) -> dict[int, int]:
         """Return where samples are if their common folder is another one now, the same for most of them."""
@@ -120,7 +121,9 @@ class Search:
             ends[name.rpartition("/")[2]].append(unit)
         folders: dict[str, dict[int, int]] = defaultdict(dict)
         for index in range(len(self.keys)):
-            name = self.keys.name(index) or ""
+            name = self.keys.name(index)
+            if not isinstance(name, FileName):
+                continue
             for unit in ends.get(name.rpartition("/")[2], []):
                 below = names[unit][above:]
                 if f"/{name}".endswith(f"/{below}"):
@@ -130,8 +133,7 @@ class Search:
 
     def _find_hashes(self, units: list[int]) -> None:
         lost = [unit for unit in units if unit >= 0]
-        changed = len(self.keys) != len(self.campaign.pool) or bool(lost)
-        if not changed:
+        if not units or (not lost and len(self.keys) == len(self.campaign.pool)):
             return  # those that were gone before are not looked for at every start
         wanted: dict[str, list[int]] = defaultdict(list)
         for unit in units:

@@ -12,7 +12,7 @@ from lightning_al.data.validation import spread_over
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.distributed.ranks import gather_objects
 from lightning_al.tasks.base import Task
-from lightning_al.tasks.keys import Namer, namer
+from lightning_al.tasks.keys import FileName, Namer, namer
 
 
 def common_folder(paths: Collection[str]) -> str:
@@ -66,10 +66,11 @@ class SampleKeys:
 
     @cached_property
     def _scan(self) -> tuple[frozenset[str], str]:
-        """Names that several samples have, and the folder that all names begin with."""
+        """Names that several samples have, and the folder that all paths begin with."""
         names = Counter(name for index in range(len(self)) if (name := self._given_name(index)) is not None)
         repeated = frozenset(name for name, times in names.items() if times > 1)
-        return repeated, common_folder(names) if names else ""
+        files = [name for name in names if isinstance(name, FileName)]
+        return repeated, common_folder(files) if files else ""
 
     @property
     def _repeated(self) -> frozenset[str]:
@@ -77,7 +78,7 @@ class SampleKeys:
 
     @property
     def root(self) -> str:
-        """The folder that all names begin with, "" if there is none."""
+        """The folder that all names begin with that are paths, "" if there is none."""
         return self._scan[1]
 
     def name(self, index: int) -> str | None:

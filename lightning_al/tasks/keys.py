@@ -24,6 +24,12 @@ Namer = Callable[[int], str | None]
 """Gives the name that the data have for an index, or None."""
 
 
+class FileName(str):
+    """A name that is a path: the folders it begins with may be others tomorrow."""
+
+    __slots__ = ()
+
+
 # -- names that the data have ------------------------------------------------------------------------------------------
 
 
@@ -123,7 +129,7 @@ def _name_in_list(entries: Any, root: Any) -> Namer:
 
     def name(index: int) -> str | None:
         path = _path(entries[index])
-        return None if path is None else path.removeprefix(above)
+        return None if path is None else FileName(path.removeprefix(above))
 
     return name
 
