@@ -121,13 +121,13 @@ class Search:
             ends[name.rpartition("/")[2]].append(unit)
         folders: dict[str, dict[int, int]] = defaultdict(dict)
         for index in range(len(self.keys)):
-            name = self.keys.name(index)
-            if not isinstance(name, FileName):
+            file = self.keys.name(index)
+            if not isinstance(file, FileName):
                 continue
-            for unit in ends.get(name.rpartition("/")[2], []):
+            for unit in ends.get(file.rpartition("/")[2], []):
                 below = names[unit][above:]
-                if f"/{name}".endswith(f"/{below}"):
-                    folders[name[: len(name) - len(below)]][unit] = index
+                if f"/{file}".endswith(f"/{below}"):
+                    folders[file[: len(file) - len(below)]][unit] = index
         by_count = sorted(folders.values(), key=len)
         return by_count[-1] if by_count and 2 * len(by_count[-1]) > len(units) else {}
 

@@ -1,7 +1,7 @@
 """The keys of a campaign's samples: how the ledger knows them, wherever they are in the dataset today."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import cached_property
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
@@ -12,7 +12,7 @@ from lightning_al.data.validation import spread_over
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.distributed.ranks import gather_objects
 from lightning_al.tasks.base import Task
-from lightning_al.tasks.keys import FileName, Namer, namer
+from lightning_al.tasks.keys import FileName, Namer, first_of, namer
 
 
 def common_folder(paths: Collection[str]) -> str:
@@ -56,20 +56,22 @@ class SampleKeys:
     # -- names -----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _namers(self) -> list[Namer]:
+    def _namer(self) -> Namer | None:
         if type(self.task).key is not Task.key:  # the user's own
-            return [lambda index: self.task.key(self.train_set, index)]
-        return [namer(self.train_set), namer(self.pool_set)]
+            return lambda index: self.task.key(self.train_set, index)
+        return first_of([namer(self.train_set), None if self.pool_set is self.train_set else namer(self.pool_set)])
 
-    def _given_name(self, index: int) -> str | None:
-        return next((name for each in self._namers if (name := each(index)) is not None), None)
+    def _given_names(self) -> Iterator[str | None]:
+        """Go through the names of all samples, if there are any."""
+        return iter(()) if self._namer is None else map(self._namer, range(len(self)))
 
     @cached_property
     def _scan(self) -> tuple[frozenset[str], str]:
         """Names that several samples have, and the folder that all paths begin with."""
-        names = Counter(name for index in range(len(self)) if (name := self._given_name(index)) is not None)
-        repeated = frozenset(name for name, times in names.items() if times > 1)
-        files = [name for name in names if isinstance(name, FileName)]
+        names = Counter(self._given_names())
+        names.pop(None, None)
+        repeated = frozenset(name for name, times in names.items() if name is not None and times > 1)
+        files: list[str] = [name for name in names if isinstance(name, FileName)]
         return repeated, common_folder(files) if files else ""
 
     @property
@@ -83,15 +85,17 @@ class SampleKeys:
 
     def name(self, index: int) -> str | None:
         """Return the name of a sample, or None if it has none of its own."""
-        name = self._given_name(index)
+        name = None if self._namer is None else self._namer(index)
         return None if name is None or name in self._repeated else name
 
     def places(self, names: Collection[str]) -> dict[str, int]:
         """Return where the samples of these names are, those that are there."""
         if not names:
             return {}
-        found = ((self.name(index), index) for index in range(len(self)))
-        return {name: index for name, index in found if name is not None and name in names}
+        found = ((name, index) for index, name in enumerate(self._given_names()))
+        return {
+            name: index for name, index in found if name is not None and name in names and name not in self._repeated
+        }
 
     def tell(self) -> None:
         """Warn of samples that have no key of their own."""
@@ -106,7 +110,7 @@ class SampleKeys:
     def _tell_repeated(self) -> None:
         if self._repeated:
             first = min(self._repeated)
-            at = [index for index in range(len(self)) if self._given_name(index) == first]
+            at = [index for index, name in enumerate(self._given_names()) if name == first]
             rank_zero_warn(
                 f"{len(self._repeated)} name(s) are of more than one sample: {first!r} of dataset indices "
                 f"{', '.join(map(str, at[:5]))}{', ...' * (len(at) > 5)}, for one. The campaign knows such samples by "

@@ -4,7 +4,8 @@ import bisect
 import dataclasses
 import hashlib
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -33,8 +34,8 @@ class FileName(str):
 # -- names that the data have ------------------------------------------------------------------------------------------
 
 
-def namer(dataset: Any) -> Namer:
-    """Return what names the samples of a dataset.
+def namer(dataset: Any) -> Namer | None:
+    """Return what names the samples of a dataset; None if nothing does.
 
     In this order: its ``sample_key(index)``; the path in its ``samples``, ``imgs``, ``files``, ``paths`` or
     ``image_paths`` (and a few more such lists), below its ``root`` where it has one; the id column of a Hugging Face
@@ -45,27 +46,40 @@ def namer(dataset: Any) -> Namer:
         ...     root, paths = "/data", ["/data/cat/1.jpg", "/data/dog/2.jpg"]
         ...     def __len__(self):
         ...         return 2
-        >>> namer(Subset(Files(), [1]))(0)
+        >>> name_of(Subset(Files(), [1]), 0)
         'dog/2.jpg'
     """
     sample_key = getattr(dataset, "sample_key", None)
     if callable(sample_key):
         return lambda index: _checked(sample_key(index), dataset)
     if isinstance(dataset, Subset):
-        whole, indices = namer(dataset.dataset), dataset.indices
-        return lambda index: whole(int(indices[index]))
+        return _name_in_subset(namer(dataset.dataset), dataset.indices)
     if isinstance(dataset, ConcatDataset):
         return _name_in_parts([namer(part) for part in dataset.datasets], dataset.cumulative_sizes)
     if isinstance(dataset, StackDataset):
-        side_by_side = dataset.datasets
-        of_each = [namer(d) for d in (side_by_side.values() if isinstance(side_by_side, dict) else side_by_side)]
-        return lambda index: next((name for each in of_each if (name := each(index)) is not None), None)
-    return _name_in_columns(dataset) or _name_in_lists(dataset) or (lambda index: None)
+        sides = dataset.datasets
+        return first_of([namer(side) for side in (sides.values() if isinstance(sides, dict) else sides)])
+    return _name_in_columns(dataset) or _name_in_lists(dataset)
 
 
 def name_of(dataset: Dataset, index: int) -> str | None:
     """Return the name that the data have for one sample, or None; see :func:`namer`."""
-    return namer(dataset)(index)
+    name = namer(dataset)
+    return None if name is None else name(index)
+
+
+def first_of(namers: Sequence[Namer | None]) -> Namer | None:
+    """Return what gives the first name that one of these has."""
+    some = [each for each in namers if each is not None]
+
+    def name(index: int) -> str | None:
+        for each in some:
+            found = each(index)
+            if found is not None:
+                return found
+        return None
+
+    return some[0] if len(some) == 1 else name if some else None
 
 
 def _checked(key: Any, dataset: Any) -> str | None:
@@ -81,12 +95,17 @@ def _checked(key: Any, dataset: Any) -> str | None:
     )
 
 
-def _name_in_parts(parts: list[Namer], ends: list[int]) -> Namer:
-    def name(index: int) -> str | None:
-        part = bisect.bisect_right(ends, index)
-        return parts[part](index - (ends[part - 1] if part else 0))
+def _name_in_subset(whole: Namer | None, indices: Sequence[int]) -> Namer | None:
+    return None if whole is None else lambda index: whole(int(indices[index]))
 
-    return name
+
+def _name_in_parts(parts: list[Namer | None], ends: list[int]) -> Namer | None:
+    def name(index: int) -> str | None:
+        number = bisect.bisect_right(ends, index)
+        part = parts[number]
+        return None if part is None else part(index - (ends[number - 1] if number else 0))
+
+    return name if any(part is not None for part in parts) else None
 
 
 def _name_in_columns(dataset: Any) -> Namer | None:
@@ -135,18 +154,20 @@ def _name_in_list(entries: Any, root: Any) -> Namer:
 
 
 def _path(entry: Any) -> str | None:
-    if isinstance(entry, (tuple, list)) and len(entry) > 0:
+    if isinstance(entry, (tuple, list)) and entry:
         entry = entry[0]
-    if not isinstance(entry, (str, PurePath)):
-        return None
-    text = str(entry)
+    if isinstance(entry, PurePath):
+        return entry.as_posix()
+    text = entry if isinstance(entry, str) else ""
     return _plain(text) if 0 < len(text) <= _LONGEST_PATH else None
+
+
+_ODD = re.compile(r"//|/\./|^\./|/\.?$|\\")
 
 
 def _plain(path: str) -> str:
     """Return a path as ``PurePath`` would write it, in a fraction of the time where it is so already."""
-    odd = "\\" in path or "//" in path or "/./" in path or path.startswith("./") or path.endswith(("/", "/."))
-    return PurePath(path).as_posix() if odd else path
+    return PurePath(path).as_posix() if _ODD.search(path) else path
 
 
 # -- hashes of inputs --------------------------------------------------------------------------------------------------
