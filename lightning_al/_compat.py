@@ -13,7 +13,9 @@ from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from lightning.pytorch.trainer import call
+from lightning.pytorch.utilities.compile import from_compiled
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch._dynamo import OptimizedModule
 from torch.utils.data import DataLoader, IterableDataset
 
 
@@ -47,6 +49,14 @@ def saves_folders(trainer: pl.Trainer) -> bool:
 def run_in_place(trainer: pl.Trainer) -> None:
     """Tell the Trainer, inside a launched function, that the processes are there already."""
     trainer.strategy._launcher = None
+
+
+def lightning_module(model: Any) -> Any:
+    """Return the module that ``torch.compile`` was given, with its steps compiled, as the Trainer does; others as are.
+
+    Lightning's own conversion, so that a Trainer may be given either.
+    """
+    return from_compiled(model) if isinstance(model, OptimizedModule) else model
 
 
 def connect(trainer: pl.Trainer, model: pl.LightningModule) -> None:
@@ -203,6 +213,7 @@ __all__ = [
     "is_overridden",
     "launch",
     "launches_copies",
+    "lightning_module",
     "quiet_infos",
     "quiet_repetitions",
     "reset_epochs",

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from lightning_al import functional as F_al
 from lightning_al.acquisition.features import FeatureAcquisition
 from lightning_al.acquisition.query import LocalRows, Rows
-from lightning_al.checks import check_count, check_number, needed_generator
-from lightning_al.functional.selection.typiclust import check_variant
+from lightning_al.checks import Findings, check_choice, check_count, check_number, needed_generator
+from lightning_al.functional.selection.typiclust import check_typiclust
 
 
 class CoreSet(FeatureAcquisition):
@@ -82,13 +82,15 @@ class ProbCover(FeatureAcquisition):
         features: str | None = None,
         encoder: nn.Module | str | Path | None = None,
     ) -> None:
-        if isinstance(delta, str) and delta != "auto":
-            raise ValueError(f'`delta` must be a number above 0 or "auto", got {delta!r}.')
-        if not isinstance(delta, str):
-            check_number("delta", delta, above=0)
-        check_number("purity", purity, above=0, most=1)
-        check_count("clusters", clusters, optional=True)
-        super().__init__(features=features, encoder=encoder)
+        with Findings() as findings:
+            if isinstance(delta, str):
+                findings.of(check_choice, "delta", delta, ("auto",), or_else="a number above 0")
+            else:
+                findings.of(check_number, "delta", delta, above=0)
+            findings.of(check_number, "purity", purity, above=0, most=1)
+            findings.of(check_count, "clusters", clusters, optional=True)
+            with findings.of_block():
+                super().__init__(features=features, encoder=encoder)
         self.delta = delta
         self.purity = purity
         self.clusters = clusters
@@ -140,10 +142,10 @@ class TypiClust(FeatureAcquisition):
         features: str | None = None,
         encoder: nn.Module | str | Path | None = None,
     ) -> None:
-        check_count("max_clusters", max_clusters)
-        check_count("neighbours", neighbours)
-        check_variant(variant)
-        super().__init__(features=features, encoder=encoder)
+        with Findings() as findings:
+            findings.of(check_typiclust, max_clusters, neighbours, variant)
+            with findings.of_block():
+                super().__init__(features=features, encoder=encoder)
         self.max_clusters = max_clusters
         self.neighbours = neighbours
         self.variant = variant

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
+from lightning_al.checks import Findings, check_choice
 from lightning_al.functional.scores.gradient_norm import check_gradient_norm
 
 
@@ -29,8 +30,10 @@ class EntropyGradNorm(Acquisition):
     requires = frozenset({"logits", "gradients"})
 
     def __init__(self, norm: str = "global", selection: str = "top") -> None:
-        super().__init__(selection=selection)
-        check_gradient_norm("entropy", norm)
+        with Findings() as findings:
+            with findings.of_block():
+                super().__init__(selection=selection)
+            findings.of(check_gradient_norm, "entropy", norm)
         self.norm = norm
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
@@ -64,10 +67,11 @@ class ExpectedGradNorm(Acquisition):
     requires = frozenset({"logits", "gradients"})
 
     def __init__(self, loss: str = "expected_norm", norm: str = "global", selection: str = "top") -> None:
-        super().__init__(selection=selection)
-        if loss not in ("expected_norm", "expected_loss"):
-            raise ValueError(f'`loss` must be "expected_norm" or "expected_loss", got {loss!r}.')
-        check_gradient_norm(loss, norm)
+        with Findings() as findings:
+            with findings.of_block():
+                super().__init__(selection=selection)
+            if findings.of(check_choice, "loss", loss, ("expected_norm", "expected_loss")):
+                findings.of(check_gradient_norm, loss, norm)
         self.loss = loss
         self.norm = norm
 

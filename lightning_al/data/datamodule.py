@@ -1,6 +1,6 @@
 """The user's datamodule seen through a pool: training on what is labelled, scoring what is not."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,6 +16,7 @@ from lightning_al.data.collate import check_collate
 from lightning_al.data.keys import SampleKeys
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.pool import Pool
+from lightning_al.data.pool_set import find_pool_set
 from lightning_al.data.samplers import BlockSampler, EpochSampler, PoolPass
 from lightning_al.data.template import LoaderTemplate
 from lightning_al.data.views import LabelledView
@@ -58,9 +59,9 @@ class ActiveDataModule(pl.LightningDataModule):
         ...     pl.LightningDataModule.from_datasets(data, batch_size=2), task=ClassificationTask()
         ... )
         >>> active.open(pl.Trainer(logger=False, barebones=True), torch.nn.Linear(1, 2))
-        >>> active.pool = Pool(5)
-        >>> active.pool.label([4, 2])
-        >>> active.labels = {4: 1, 2: 1}  # as told, not as in the dataset
+        >>> pool = Pool(5)
+        >>> pool.label([4, 2])
+        >>> active.follow(pool, labels={4: 1, 2: 1})  # as told, not as in the dataset
         >>> sorted(pair for x, y in active.train_dataloader() for pair in zip(x.tolist(), y.tolist()))
         [(2.0, 1), (4.0, 1)]
     """
@@ -85,7 +86,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self.pool_source = pool_source
         self.pool_batch_size = pool_batch_size
         self.pool = Pool(0)
-        self.labels: dict[int, Any] = {}
+        self.labels: Mapping[int, Any] = {}
         self.seed = 0
         self.fit_key: tuple[int | str, ...] = (0,)
         self.prepare_data_per_node = datamodule.prepare_data_per_node
@@ -95,6 +96,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self._keys: SampleKeys | None = None  # there from `open` on
         self._pool_pass = PoolPass(torch.empty(0, dtype=torch.long), multiple=1)
         self._has_batch_norm = False
+        self.has_pool = False
         self._warned_of_single = False
         # Only what the user overrides may look overridden here: Lightning asks before it calls.
         for hook in _DELEGATED_HOOKS:
@@ -141,17 +143,19 @@ class ActiveDataModule(pl.LightningDataModule):
         """Load the user's state."""
         self.datamodule.load_state_dict(state_dict)
 
-    def begin(self, trainer: pl.Trainer) -> None:
+    def begin(self, trainer: pl.Trainer, *, seed: int = 0) -> None:
         """Prepare the data and set them up to be trained on.
 
         Args:
             trainer: The user's.
+            seed: With each fit's key it decides the order of the samples.
 
         Raises:
             TypeError: If the train loader is not one ``DataLoader`` over a map-style dataset with a plain sampler.
             ValueError: If the training set is empty.
             IndexError: If the training set is shorter than it says.
         """
+        self.seed = seed
         self.trainer = trainer
         self.datamodule.trainer = trainer
         with infinite_barrier():
@@ -177,50 +181,36 @@ class ActiveDataModule(pl.LightningDataModule):
         """
         if not self._stages:
             self.begin(trainer)
+        self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+        self.has_pool = False
         self.setup(evaluate)
         owner = owner_of(self.datamodule)
         train_set_now = self.datamodule.train_dataloader().dataset
         hook = "val_dataloader" if evaluate == "validate" else "test_dataloader"
         with Findings() as findings:
             with findings.of_block():
-                validation.check_split_is_fixed(self.train_set, train_set_now, self.task, stage=evaluate, owner=owner)
+                validation.check_split_is_fixed(
+                    self.train_set, train_set_now, self.task, hook=f"setup({evaluate!r})", owner=owner
+                )
             if is_overridden(hook, self.datamodule):
                 with findings.of_block():
                     validation.check_evaluated(getattr(self.datamodule, hook)(), hook=hook, owner=owner)
             with findings.of_block():
-                self.pool_set = self._find_pool_set()
+                self.setup("predict")
+                self.pool_set = find_pool_set(self.datamodule, self.train_set, self.task, source=self.pool_source)
                 rows = validation.spread_over(len(self.pool_set))[::2]  # type: ignore[arg-type]
                 check_collate(self._train_loader().collate_fn, [self.pool_set[i] for i in rows], self.task)
-        self._keys = SampleKeys(self.train_set, self.pool_set, self.task)
-        self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+                self._keys = SampleKeys(self.train_set, self.pool_set, self.task)
+                self.has_pool = True
 
-    def _find_pool_set(self) -> Dataset:
-        """Return the training samples as they are scored, from where ``pool_source`` says."""
-        predict = self.pool_source == "predict"
-        pool_set: Any
-        if predict:
-            if not is_overridden("predict_dataloader", self.datamodule):
-                raise ValueError(
-                    '`pool="predict"` needs a `predict_dataloader()` over the training set without augmentation, but '
-                    f'{owner_of(self.datamodule)} has none. Define it, or `pool_dataset()` with `pool="auto"`.'
-                )
-            self.setup("predict")
-            where = "predict_dataloader()"
-            pool_set = getattr(self.datamodule.predict_dataloader(), "dataset", None)
-        else:
-            where = "pool_dataset()"
-            make = getattr(self.datamodule, "pool_dataset", None)
-            if make is None:
-                rank_zero_warn(
-                    f"{owner_of(self.datamodule)} has no `pool_dataset()`, so the pool is scored on the training "
-                    "set as it is, random augmentation included. Return the same samples in the same order, without "
-                    "augmentation, from a method `pool_dataset()`."
-                )
-                return self.train_set
-            pool_set = make()
-        validation.check_pool_set(pool_set, self.train_set, where=where)
-        validation.check_same_targets(pool_set, self.train_set, self.task, where=where, may_be_hidden=not predict)
-        return pool_set
+    def follow(self, pool: Pool, labels: Mapping[int, Any]) -> None:
+        """Train from now on on what is labelled in ``pool``, with the labels that were told, encoded, by index."""
+        self.pool = pool
+        self.labels = labels
+
+    def begin_fit(self, key: tuple[int | str, ...]) -> None:
+        """Begin a fit; with the seed its key, the round first, decides the order of the samples."""
+        self.fit_key = key
 
     @property
     def round(self) -> int:
@@ -232,14 +222,19 @@ class ActiveDataModule(pl.LightningDataModule):
     def _train_loader(self) -> LoaderTemplate:
         """Return the user's train loader, which is there from :meth:`begin` on."""
         if self._template is None:
-            # An AttributeError, so that `batch_size`, a property, is the user's own attribute until then.
-            raise AttributeError("This datamodule has no loaders before the campaign is opened. Call `loop.run` first.")
+            raise RuntimeError("This datamodule has no loaders before the campaign is opened. Call `loop.run` first.")
         return self._template
 
-    @property
-    def batch_size(self) -> int:
-        """Batch size of the user's train loader."""
-        return self._train_loader().batch_size
+    def _renew_template(self) -> LoaderTemplate:
+        """Ask for the user's train loader anew, which must hold the samples that the pool's indices mean."""
+        self._train_loader()
+        template = LoaderTemplate(validation.check_train_loader(self.datamodule.train_dataloader()))
+        owner = owner_of(self.datamodule)
+        validation.check_split_is_fixed(
+            self.train_set, template.dataset, self.task, hook="train_dataloader()", owner=owner
+        )
+        self._template, self.train_set = template, template.dataset
+        return template
 
     def check_training(self, count: int) -> None:
         """Refuse a labelled set from which no training batch can be made.
@@ -278,8 +273,15 @@ class ActiveDataModule(pl.LightningDataModule):
         return {"num_replicas": 1, "rank": 0, **(kwargs or {})}  # type: ignore[dict-item]
 
     def train_dataloader(self) -> DataLoader:
-        """Return the user's loader over the labelled samples, in an order that follows from seed and epoch."""
-        template = self._train_loader()
+        """Return the user's loader over the labelled samples, in an order that follows from seed and epoch.
+
+        The user's is asked for again, as at every fit of theirs: a tuner may have set another batch size.
+
+        Raises:
+            TypeError: If it is no longer one ``DataLoader`` over a map-style dataset with a plain sampler.
+            ValueError: If it holds other samples than at first.
+        """
+        template = self._renew_template()
         view = LabelledView(self.train_set, self.pool.labelled, self.labels, self.task)
         seed = derive_seed(self.seed, *self.fit_key, "order")
         sampler = EpochSampler(view, shuffle=template.shuffle, seed=seed, **self._replicas())

@@ -40,17 +40,17 @@ class Loaders(pl.LightningDataModule):
         pool: Dataset | None = None,
     ) -> None:
         super().__init__()
-        self.train_dataloader = partial(_same, train)
+        self.train_dataloader = partial(_identity, train)
         # Lightning and the loop ask which hooks there are, so a loader that is missing must have none.
         if val is not None:
-            self.val_dataloader = partial(_same, val)
+            self.val_dataloader = partial(_identity, val)
         if test is not None:
-            self.test_dataloader = partial(_same, test)
+            self.test_dataloader = partial(_identity, test)
         if pool is not None:
-            self.pool_dataset = partial(_same, pool)
+            self.pool_dataset = partial(_identity, pool)
 
 
-def _same(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     """Return the value; unlike a lambda, it can be sent to another process."""
     return value
 

@@ -155,15 +155,15 @@ def _target(dataset: Dataset, index: int, task: Task) -> Any:
 # -- what is evaluated -------------------------------------------------------------------------------------------------
 
 
-def check_split_is_fixed(before: Dataset, now: Dataset, task: Task, *, stage: str, owner: str) -> None:
-    """Refuse a split drawn anew in every ``setup``, which would evaluate samples that are trained on.
+def check_split_is_fixed(before: Dataset, now: Dataset, task: Task, *, hook: str, owner: str) -> None:
+    """Refuse a split drawn anew, which would train on samples that nobody labelled, or evaluate those trained on.
 
     Args:
         before: The training set after ``setup("fit")``.
-        now: The training set after the ``setup`` of ``stage``.
+        now: The training set after ``hook``.
         task: Names samples and reads targets.
-        stage: The stage that is evaluated.
-        owner: Whose ``setup`` it is, for the error.
+        hook: What was called since, for the error.
+        owner: Whose it is, for the error.
 
     Raises:
         ValueError: If the two hold other samples.
@@ -174,7 +174,7 @@ def check_split_is_fixed(before: Dataset, now: Dataset, task: Task, *, stage: st
         before, now = before.dataset, now.dataset
     if not same_indices or not (before is now or _look_alike(before, now, task)):
         raise ValueError(
-            f"`setup({stage!r})` of {owner} drew another training set than "
+            f"`{hook}` of {owner} drew another training set than "
             '`setup("fit")`, so that training samples would be among those that are evaluated. Split once (`if '
             'not hasattr(self, "train_set")`), or with a generator of fixed seed.'
         )
@@ -243,7 +243,7 @@ def check_train_limit(trainer: pl.Trainer, epoch: Epoch) -> None:
         ValueError: With the limit and the number of batches.
     """
     limit = trainer.limit_train_batches
-    if isinstance(limit, float) and int(epoch.batches * limit) == 0:
+    if isinstance(limit, float) and limit > 0 and int(epoch.batches * limit) == 0:
         raise ValueError(
             f"`limit_train_batches={limit}` of the {epoch.batches} batches that {epoch.labels} labels give is none: "
             "nothing would train. Remove it."

@@ -14,13 +14,14 @@ from lightning.pytorch.loggers.logger import DummyLogger
 
 from lightning_al import _compat
 from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.fitting.callbacks import RenewedCallbacks
 from lightning_al.fitting.optimizers import OptimizerGuard
 from lightning_al.fitting.reset import Reset, redraw_parameters
 from lightning_al.fitting.round_callback import RoundCallback
 from lightning_al.inference.module_state import flags_of, set_flags
-from lightning_al.inference.replaced import replaced
+from lightning_al.inference.replaced import kept, replaced
 from lightning_al.storage.weights import load_checkpoint, load_weights, whole_copy
 
 
@@ -131,7 +132,7 @@ class RepeatedFit:
             RuntimeError: If nothing was trained, or the optimizer is of an earlier fit.
         """
         trainer, key = self.trainer, round_callback.key
-        self.datamodule.fit_key = key
+        self.datamodule.begin_fit(key)
         self._resumed = resume_from is not None
         steps_before = _compat.steps(trainer)["optimizer"]
         with replaced(trainer, "callbacks", [*callbacks, round_callback]):
@@ -145,7 +146,9 @@ class RepeatedFit:
                     self._optimizers.watching(then=raise_limits),
                 ):
                     ckpt_path = None if resume_from is None else str(resume_from)
-                    trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=ckpt_path, weights_only=True)
+                    trainer.fit(
+                        self.model, datamodule=ForTrainer(self.datamodule), ckpt_path=ckpt_path, weights_only=True
+                    )
             finally:
                 self._checkpoints = list(trainer.checkpoint_callbacks)  # also those of `configure_callbacks`
         seconds = time.perf_counter() - start
@@ -193,32 +196,47 @@ class RepeatedFit:
 
         Callbacks that are left alone between rounds are so here too.
         """
-        trainer, strategy = self.trainer, self.trainer.strategy
-        optimizer_states, checkpoints, fit_key = self.optimizer_states, self._checkpoints, self.datamodule.fit_key
-        last_optimizers, scaler_state = self._optimizers.last, copy.deepcopy(self.scaler_state)
-        optimizers, schedulers = trainer.optimizers, strategy.lr_scheduler_configs
-        loggers, should_stop = trainer.loggers, trainer.should_stop
-        try:
-            with self._callbacks.kept(), _compat.same_progress(trainer):
-                # The loggers of `fast_dev_run`, which take whatever a module does with its logger.
-                trainer.loggers = [DummyLogger() for _ in loggers]
+        trainer = self.trainer
+        scaler_state = copy.deepcopy(self.scaler_state)
+        with (
+            kept(trainer, "loggers", "should_stop", "optimizers"),
+            kept(trainer.strategy, "lr_scheduler_configs"),
+            kept(self, "optimizer_states", "_checkpoints"),
+            kept(self._optimizers, "last"),
+            kept(self.datamodule, "fit_key"),
+            self._callbacks.kept(),
+            _compat.same_progress(trainer),
+        ):
+            # The loggers of `fast_dev_run`, which take whatever a module does with its logger.
+            trainer.loggers = [DummyLogger() for _ in trainer.loggers]
+            try:
                 yield
-        finally:
-            trainer.loggers, trainer.should_stop = loggers, should_stop
-            trainer.optimizers, strategy.lr_scheduler_configs = optimizers, schedulers
-            self.optimizer_states, self._checkpoints, self.datamodule.fit_key = optimizer_states, checkpoints, fit_key
-            self._optimizers.last = last_optimizers
-            self._load_scaler(scaler_state)
+            finally:
+                self._load_scaler(scaler_state)
 
     @property
     def scaler_state(self) -> dict[str, Any] | None:
         """The state of the fp16 loss scaler, if there is one; ``reset="continue"`` goes on with it."""
         return None if self._scaler is None else self._scaler.state_dict()
 
-    @scaler_state.setter
-    def scaler_state(self, state: dict[str, Any] | None) -> None:
+    def restore(
+        self,
+        *,
+        initial: dict[str, Any],
+        optimizer_states: list[dict[str, Any]] | None = None,
+        scaler_state: dict[str, Any] | None = None,
+    ) -> None:
+        """Go on as after a fit of an earlier launch; the model has its weights already.
+
+        Args:
+            initial: The weights that round 0 started from, or will.
+            optimizer_states: What the optimizers had gathered after that fit; None: there was none.
+            scaler_state: That of the fp16 loss scaler then; None: as before the first fit.
+        """
+        self.initial = initial
+        self.optimizer_states = optimizer_states
         if self.reset == "continue":
-            self._load_scaler(state)
+            self._load_scaler(self._first_scaler_state if scaler_state is None else scaler_state)
 
     def _load_scaler(self, state: dict[str, Any] | None) -> None:
         if self._scaler is not None and state is not None:

@@ -7,7 +7,8 @@ import lightning.pytorch as pl
 import torch
 from torch import nn
 
-from lightning_al.storage.weights import in_pieces, load_weights, whole_copy
+from lightning_al.inference.module_state import weights_kept
+from lightning_al.storage.weights import in_pieces
 
 RESETS = ("initial", "warm", "continue", "fresh")
 """Names of what a round starts from."""
@@ -25,15 +26,11 @@ def _redraw_of(module: nn.Module) -> Callable[[], None] | None:
 
 def not_redrawn(model: nn.Module) -> list[str]:
     """Return the names of the trainable parameters that :func:`redraw_parameters` does not draw, by trying it."""
-    before = whole_copy(model.state_dict())
-    try:
-        with torch.no_grad(), torch.random.fork_rng():
-            for parameter in _trainable_floats(model).values():
-                parameter.fill_(torch.nan)
-            redraw_parameters(model)
+    with weights_kept(model), torch.no_grad(), torch.random.fork_rng():
+        for parameter in _trainable_floats(model).values():
+            parameter.fill_(torch.nan)
+        redraw_parameters(model)
         return [name for name, p in _trainable_floats(model).items() if bool(p.isnan().any())]
-    finally:
-        load_weights(model, before)
 
 
 def check_redrawable(model: nn.Module) -> None:

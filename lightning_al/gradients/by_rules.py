@@ -35,6 +35,7 @@ class ByRules(Scorer):
         model: ScoredModel,
         score: GroupScore,
         fast: BatchScore,
+        *,
         kind: tuple[Any, ...],
         model_inputs: Callable[[Any], Any],
     ) -> None:

@@ -5,14 +5,14 @@ weights per sample; the plain loop takes anything.
 """
 
 import logging
-import operator
 from collections.abc import Callable
-from typing import Any, SupportsIndex
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from lightning_al.checks import Findings, check_count, check_number
 from lightning_al.gradients.by_rules import ByRules
 from lightning_al.gradients.scored_model import prepare
 from lightning_al.gradients.scorers import BatchScore, ByTorchFunc, GroupScore, OneAfterAnother, Scorer, slice_of
@@ -57,31 +57,34 @@ def score_groups(
         The scores in order, (B,), detached, in the weights' precision, at least float32.
 
     Raises:
-        TypeError: If weights are sharded over processes.
-        ValueError: If the model has no trainable parameter, or the inputs have no common batch dimension.
+        TypeError: If weights are sharded over processes, or an option is no number.
+        ValueError: If the model has no trainable parameter, the inputs have no common batch dimension, or an option is
+            out of range.
     """
     n = batch_size_of(inputs)
-    if not isinstance(group_size, SupportsIndex) or operator.index(group_size) < 1:
-        raise ValueError(f"`group_size` must be at least 1, got {group_size!r}. Only whole numbers are allowed.")
-    if max_bytes is not None and not (isinstance(max_bytes, (int, float)) and max_bytes >= 1):
-        raise ValueError(f"`max_bytes` must be at least 1, got {max_bytes!r}.")
+    with Findings() as findings:
+        findings.of(check_count, "group_size", group_size)
+        findings.of(check_number, "max_bytes", max_bytes, least=1, optional=True, may_be_infinite=True)
     prepared = prepare(model, forward)
     with scoring_mode(model), plain_layers():
         inputs = pytree.tree_map_only(Tensor, copy_for_model, inputs)
         scorers: list[Scorer] = [ByTorchFunc(prepared, score, copies), OneAfterAnother(prepared, score)]
         if fast is not None:
-            scorers.insert(0, ByRules(prepared, score, fast, kind, model_inputs))
+            scorers.insert(0, ByRules(prepared, score, fast, kind=kind, model_inputs=model_inputs))
         whole = n // group_size * group_size
         scores: list[Tensor] = []
         for stop in (whole, n):  # the last group, if smaller, by itself
             start = sum(map(len, scores))
             if start < stop:
-                scores += _score_in_chunks(scorers, inputs, start, stop, min(group_size, stop - start), max_bytes)
+                size = min(group_size, stop - start)
+                scores += _score_in_chunks(
+                    scorers, inputs, start=start, stop=stop, group_size=size, max_bytes=max_bytes
+                )
     return torch.cat(scores) if scores else torch.empty(0)
 
 
 def _score_in_chunks(
-    scorers: list[Scorer], inputs: Any, start: int, stop: int, group_size: int, max_bytes: int | None
+    scorers: list[Scorer], inputs: Any, *, start: int, stop: int, group_size: int, max_bytes: int | None
 ) -> list[Tensor]:
     """Score samples ``start`` to ``stop`` by the first scorer that can, in chunks that it has the memory for."""
     scores = []

@@ -18,9 +18,9 @@ from lightning_al.inference.calling import Around, call_with
 from lightning_al.inference.memory import saved_bytes
 from lightning_al.inference.outputs import batch_size_of
 
-Call = Callable[[Params, Any], Any]
+ModelFunction = Callable[[Params, Any], Any]
 """The model as a function of its trainable weights: ``call(params, inputs) -> outputs``."""
-GroupScore = Callable[[Differentiator, Call, Params, Any], Tensor]
+GroupScore = Callable[[Differentiator, ModelFunction, Params, Any], Tensor]
 """``score(differentiator, call, params, group)``: the scores of one group, (b,)."""
 BatchScore = Callable[[Tape, Any], Tensor]
 """``score(tape, inputs)``: the scores of all groups of a batch, (b,)."""

@@ -13,6 +13,7 @@ from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.campaign.states import INITIAL_WEIGHTS, RESUME, State, state_file
 from lightning_al.checks import first_line
+from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.fitting.repeated import RepeatedFit
 from lightning_al.fitting.round_callback import MARK
 from lightning_al.loop.project import Project
@@ -45,7 +46,7 @@ def fit_round(session: Session) -> None:
         },
     )
     campaign.states.remove_old(campaign.fits, campaign.next_fit)
-    session.has_fitted_weights = True
+    session.note_fitted()
 
 
 def _fit(session: Session, fit: Event) -> float:
@@ -66,7 +67,7 @@ def _evaluate(session: Session) -> tuple[dict[str, float], float]:
     project = session.project
     evaluate = getattr(project.trainer, session.settings.evaluate)
     start = time.perf_counter()
-    results = evaluate(project.model, datamodule=project.data, verbose=False)
+    results = evaluate(project.model, datamodule=ForTrainer(project.data), verbose=False)
     metrics = {name: float(value) for result in results for name, value in result.items()}
     return metrics, time.perf_counter() - start
 
@@ -131,7 +132,7 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
     if initial is None:
         raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")
     put_weights(fits.model, initial, campaign.dirpath / INITIAL_WEIGHTS)
-    fits.initial = initial["state_dict"]
+    fits.restore(initial=initial["state_dict"])
     if campaign.last_fit is None:
         return False
     name = state_file("weights", campaign.last_fit)
@@ -143,8 +144,11 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
             )
         return False
     put_weights(fits.model, last, campaign.dirpath / name)
-    fits.optimizer_states = last.get("optimizer_states")
-    fits.scaler_state = last.get("scaler_state")
+    fits.restore(
+        initial=initial["state_dict"],
+        optimizer_states=last.get("optimizer_states"),
+        scaler_state=last.get("scaler_state"),
+    )
     return True
 
 

@@ -23,9 +23,16 @@ from lightning_al.loop.copies import hand_back, take_back
 from lightning_al.loop.fit import begin_fits, restore_weights
 from lightning_al.loop.label import write_answers
 from lightning_al.loop.opening import open_campaign
-from lightning_al.loop.project import Project, check_model, datamodule_of
+from lightning_al.loop.project import (
+    Project,
+    check_model,
+    datamodule_of,
+    find_in_evaluation,
+    find_in_training,
+    find_no_train_loader,
+)
 from lightning_al.loop.session import Session
-from lightning_al.loop.settings import Option, Settings, Stop, check_dirpath
+from lightning_al.loop.settings import EVALUATED, Option, Settings, Stop, check_dirpath
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import DatasetOracle
@@ -43,7 +50,7 @@ class ActiveLearningLoop:
     round starts afresh as ``reset`` says, while ``global_step`` and the loggers' step go on growing.
 
     Args:
-        model: The user's module.
+        model: The user's module, or what ``torch.compile`` made of it: it is trained compiled and scored as written.
         datamodule: The user's datamodule; :class:`~lightning_al.Loaders` of loaders that are there already; None: the
             loaders that the module defines itself.
         query_size: Labels asked for per round.
@@ -123,7 +130,9 @@ class ActiveLearningLoop:
         seed: int = 0,
         dirpath: str | Path | None = None,
     ) -> None:
+        model = _compat.lightning_module(model)
         task = ClassificationTask() if task is None else task
+        users: pl.LightningDataModule | None = None
         with Findings() as findings:
             model_is_right = findings.of(check_model, model)
             findings.of(check_dirpath, dirpath)
@@ -145,12 +154,15 @@ class ActiveLearningLoop:
                 )
             if model_is_right or datamodule is not None:
                 with findings.of_block():
+                    users = datamodule_of(model, datamodule)
                     self.datamodule = ActiveDataModule(
-                        datamodule_of(model, datamodule),
-                        task=task,
-                        pool_source=pool,
-                        pool_batch_size=pool_batch_size,
+                        users, task=task, pool_source=pool, pool_batch_size=pool_batch_size
                     )
+            if findings.errors and model_is_right and users is not None:  # what a launch would say too
+                find_no_train_loader(findings, users)
+                if evaluate in EVALUATED:
+                    find_in_evaluation(findings, model, users, evaluate)
+                find_in_training(findings, model)
         self.model = model
         self.dirpath = None if dirpath is None else Path(dirpath)
         self.status = "new"
@@ -322,5 +334,4 @@ class ActiveLearningLoop:
         """Have the datamodule train on what is labelled in this campaign."""
         self.campaign = campaign
         self.dirpath = campaign.dirpath
-        self.datamodule.pool = campaign.pool
-        self.datamodule.labels = campaign.labels
+        self.datamodule.follow(campaign.pool, campaign.labels)

@@ -1,6 +1,7 @@
 """The pool pass: what acquisitions need of each sample, in a known order, the same on every rank."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,8 +11,11 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
+from lightning_al._compat import is_overridden
 from lightning_al.acquisition.query import LocalRows, RowSource
 from lightning_al.checks import kind_of, rows_not_finite
+from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.data.samplers import BlockSampler
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.distributed.ranks import gather_objects, gather_rows
@@ -23,6 +27,18 @@ from lightning_al.storage.rows import RowStore
 
 NOT_OF_THE_PASS = {"classes", "labels"}
 """What an acquisition may require that does not come from a pass over samples."""
+
+PREDICT_HOOKS = (
+    "configure_callbacks",
+    "on_predict_model_eval",
+    "on_predict_start",
+    "on_predict_epoch_start",
+    "on_predict_batch_start",
+    "on_predict_batch_end",
+    "on_predict_epoch_end",
+    "on_predict_end",
+)
+"""What a module may do around its own predictions, which a pass of acquisitions is none of."""
 
 POSITION = "position"  # in the candidate list; travels with the rows of a rank
 
@@ -64,7 +80,7 @@ def score(
         project.model,
         data,
         indices,
-        scored,
+        acquisitions=scored,
         sampler=sampler,
         seed=seed,
         gather=gather,
@@ -76,10 +92,10 @@ def score(
 def score_pool(
     trainer: pl.Trainer,
     model: pl.LightningModule,
-    datamodule: pl.LightningDataModule,
+    data: ActiveDataModule,
     indices: Tensor,
-    acquisitions: Sequence[RowSource],
     *,
+    acquisitions: Sequence[RowSource],
     sampler: BlockSampler,
     seed: int,
     gather: bool = True,
@@ -94,7 +110,7 @@ def score_pool(
     Args:
         trainer: The user's Trainer.
         model: The user's module.
-        datamodule: Its ``predict_dataloader`` yields the samples of the sampler.
+        data: Its ``predict_dataloader`` yields the samples of the sampler.
         indices: Dataset indices, the same on every rank.
         acquisitions: Those that share the pass.
         sampler: Which of them this rank sees.
@@ -121,9 +137,16 @@ def score_pool(
 
     with _pass_of_its_own(trainer, model, predict_step), isolate_rng():
         seed_global(seed, trainer.global_rank)
-        trainer.predict(model, datamodule=datamodule, return_predictions=False)
+        trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
     return [
-        _put_together(collector.rows(sampler.block, indices), collector.acquisition, indices, trainer, sampler, gather)
+        _put_together(
+            collector.rows(sampler.block, indices),
+            collector.acquisition,
+            indices,
+            trainer=trainer,
+            sampler=sampler,
+            gather=gather,
+        )
         for collector in collectors
     ]
 
@@ -181,20 +204,34 @@ class _Collector:
 def _pass_of_its_own(
     trainer: pl.Trainer, model: pl.LightningModule, predict_step: Callable[..., Tensor]
 ) -> Iterator[None]:
-    """Predict by this step inside, seen by progress bars alone; then model and Trainer are as they were."""
-    with (
-        gradients_kept(model),  # Lightning clears them when it moves the module
-        flags_kept(model),  # Lightning leaves them in `eval()` after an error
-        replaced(model, "predict_step", predict_step),
-        replaced(trainer, "callbacks", [c for c in trainer.callbacks if isinstance(c, ProgressBar)]),
-    ):
+    """Predict by this step inside, seen by progress bars alone; then model and Trainer are as they were.
+
+    The module's own hooks around a prediction do not run: they expect what its own ``predict_step`` returns.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(gradients_kept(model))  # Lightning clears them when it moves the module
+        stack.enter_context(flags_kept(model))  # Lightning leaves them in `eval()` after an error
+        stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled layers cannot be looked into
+        stack.enter_context(replaced(model, "predict_step", predict_step))
+        for hook in PREDICT_HOOKS:
+            if is_overridden(hook, model):
+                stack.enter_context(replaced(model, hook, functools.partial(_lightnings_own, hook, model)))
+        stack.enter_context(
+            replaced(trainer, "callbacks", [c for c in trainer.callbacks if isinstance(c, ProgressBar)])
+        )
         yield
+
+
+def _lightnings_own(hook: str, model: pl.LightningModule, *args: Any) -> Any:
+    """Call what Lightning's base class has for a hook that the user's module overrides."""
+    return getattr(pl.LightningModule, hook)(model, *args)
 
 
 def _put_together(
     rows: dict[str, Tensor],
     acquisition: RowSource,
     indices: Tensor,
+    *,
     trainer: pl.Trainer,
     sampler: BlockSampler,
     gather: bool,

@@ -75,9 +75,8 @@ class LossPrediction(nn.Module):
         """Features by name, as they come or as :meth:`pool` made them, to predicted losses (B,)."""
         hidden = []
         for key, linear in (*self.maps.items(), *self.sequences.items()):
-            assert isinstance(linear, nn.Linear)
             pooled = self.pool(_name(key), features[_name(key)])
-            hidden.append(F.relu(linear(pooled.to(linear.weight.dtype))))
+            hidden.append(F.relu(linear(pooled.to(self.head.weight.dtype))))
         predicted: Tensor = self.head(torch.cat(hidden, 1))
         return predicted.squeeze(1)
 

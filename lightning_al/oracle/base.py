@@ -16,6 +16,8 @@ DATASET = "dataset"
 
 
 class _Skip:
+    """The class of :data:`SKIP`, which stays itself when it is sent to another process."""
+
     def __repr__(self) -> str:
         return "SKIP"
 

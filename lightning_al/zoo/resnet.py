@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from lightning_al.checks import check_count
+
 _CONVOLUTION: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     1: nn.Conv1d,
     2: nn.Conv2d,
@@ -68,8 +70,7 @@ class ResNet18(nn.Module):
 
     def __init__(self, num_classes: int = 10, in_channels: int = 3, width: int = 64, dimensions: int = 2) -> None:
         super().__init__()
-        if dimensions not in _CONVOLUTION:
-            raise ValueError(f"`dimensions` must be 1, 2 or 3, got {dimensions!r}.")
+        check_count("dimensions", dimensions, most=3)
         self.conv1 = _CONVOLUTION[dimensions](in_channels, width, 3, padding=1, bias=False)
         self.bn1 = _NORM[dimensions](width)
         self.relu = nn.ReLU(inplace=True)

@@ -42,5 +42,5 @@ def test_refuses_an_unknown_norm(cls):
 
 @pytest.mark.parametrize("loss", ["entropy", "pseudo_label", len])
 def test_refuses_another_loss(loss):
-    with pytest.raises(ValueError, match='`loss` must be "expected_norm" or "expected_loss", got '):
+    with pytest.raises(ValueError, match="`loss` must be one of 'expected_norm', 'expected_loss', got "):
         ExpectedGradNorm(loss=loss)

@@ -66,7 +66,7 @@ def test_several_acquisitions_share_one_pass(tmp_path):
     both = [Entropy(), FarFromLabelled()]
     for acquisition in both:
         acquisition.bind(ClassificationTask(), loop.oracle)
-    one, two = score_pool(trainer, model, loop.datamodule, indices, both, sampler=sampler, seed=0)
+    one, two = score_pool(trainer, model, loop.datamodule, indices, acquisitions=both, sampler=sampler, seed=0)
     assert len(passes) == 1
     x = make_data()[0][indices]
     torch.testing.assert_close(two["logits"], model.eval()(x).detach())
@@ -244,37 +244,6 @@ def test_a_pool_with_prices():
 
 
 # A model that makes a part of itself of the first samples it sees
-
-
-class Scaled(Net):
-    """Divides by the largest value that it saw first."""
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("most", torch.zeros((), dtype=torch.float64))
-        self.calls = []
-
-    def on_first_inputs(self, inputs, forward):
-        self.calls.append(len(inputs))
-        self.most = inputs.abs().max()
-        assert forward(self, inputs).shape == (len(inputs), 3)
-        assert not self.training
-
-    def forward(self, x):
-        assert self.most > 0
-        return super().forward(x / self.most)
-
-
-def test_a_model_sees_inputs_before_its_weights_are_kept(tmp_path):
-    model = Scaled()
-    loop, history = run(tmp_path, model=model, acquisition=Entropy())
-    assert sum(model.calls) == 2
-    initial = torch.load(loop.dirpath / "initial.ckpt", weights_only=True)["state_dict"]
-    assert torch.equal(initial["most"], model.most)
-    assert len(history) == 3
-    again = Scaled()
-    assert run(tmp_path, model=again, acquisition=Entropy(), resume=True)[1] == history
-    assert not again.calls
 
 
 # 5. Campaign: readable without the project

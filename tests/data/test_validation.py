@@ -70,10 +70,10 @@ def test_a_split_by_indices_in_nested_subsets(indices, fixed):
 
 def check_split(before, now, fixed):
     if fixed:
-        validation.check_split_is_fixed(before, now, TASK, stage="validate", owner="Mine")
+        validation.check_split_is_fixed(before, now, TASK, hook="setup('validate')", owner="Mine")
         return
     with pytest.raises(ValueError, match=r"`setup\('validate'\)` of Mine drew another training set"):
-        validation.check_split_is_fixed(before, now, TASK, stage="validate", owner="Mine")
+        validation.check_split_is_fixed(before, now, TASK, hook="setup('validate')", owner="Mine")
 
 
 @pytest.mark.parametrize("loaders", [None, [], [DataLoader(TRAIN), None], DataLoader(TensorDataset(X[:0]))])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lightning_al.fitting.optimizers import OptimizerGuard, optimizers_in
-from tests.helpers.projects import Net
+from tests.helpers.projects import Net, start
 
 
 def sgd(model, **options):
@@ -64,3 +64,15 @@ def test_a_model_that_configures_none_goes_on_at_once():
     model, then = L.LightningModule(), []
     with OptimizerGuard(model).watching(then=lambda: then.append(True)):
         assert then == [True]
+
+
+def test_an_optimizer_that_is_returned_again(tmp_path):
+    made = []
+
+    class Cached(Net):
+        def configure_optimizers(self):
+            made.append(made[0] if made else super().configure_optimizers())
+            return made[0]
+
+    with pytest.raises(RuntimeError, match="returned the same SGD object again"):
+        start(tmp_path, model=Cached())

@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from lightning_al.fitting.reset import check_redrawable, not_redrawn, redraw_parameters
+from tests.helpers.projects import Net, Starts, loop_in, make_trainer
+from tests.helpers.recorder import run
 
 
 class Model(nn.Module):
@@ -33,3 +35,40 @@ def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(ValueError, match=r"cannot re-draw scale \(1 parameter"):
         check_redrawable(Model())
     check_redrawable(Model().layers)
+
+
+def test_reset_fresh_names_what_it_cannot_draw(tmp_path):
+    class Net2(Net):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones((), dtype=torch.double))
+
+        def forward(self, x):
+            return self.scale * super().forward(x)
+
+    with pytest.raises(ValueError, match=r"cannot re-draw scale.*reset_parameters"):
+        run(tmp_path, model=Net2(), reset="fresh")
+    assert not (tmp_path / "c").exists()  # nothing was trained or written
+
+
+def test_fresh_tries_whether_everything_is_drawn(tmp_path):
+    class Skips(nn.Linear):
+        def __init__(self):
+            super().__init__(8, 8)
+            self.scale = nn.Parameter(torch.ones(8))
+
+    model = Net()
+    model.net[1] = nn.Sequential(Skips(), nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))).double()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"cannot re-draw net.1.0.scale.*original"):
+        loop_in(tmp_path, model=model, reset="fresh").run(make_trainer(tmp_path))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_fresh_leaves_frozen_parameters_alone(tmp_path):
+    model = Starts()
+    model.net[0].requires_grad_(False)
+    before = model.net[0].weight.clone()
+    loop_in(tmp_path, model=model, reset="fresh").run(make_trainer(tmp_path))
+    assert torch.equal(model.net[0].weight, before)
+    assert len(set(model.starts)) == 3

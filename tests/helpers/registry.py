@@ -174,3 +174,7 @@ REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
 
 
 CASES = [Case(name, oracle, options) for name, (oracle, some) in REGISTRY.items() for options in some]
+
+
+ONE_OF_EACH = tuple(next(case for case in CASES if case.name == name) for name in REGISTRY)
+"""With its defaults, or nearly."""

@@ -21,6 +21,7 @@ from lightning_al.acquisition.adversarial.training import (
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Query
 from lightning_al.campaign.states import State
+from lightning_al.checks import Findings
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import on_rank_zero
 from lightning_al.inference.outputs import plain_outputs
@@ -44,8 +45,11 @@ class AdversarialAcquisition(Acquisition):
     _networks: Adversaries | None = None
 
     def __init__(self, *, selection: str, **options: Any) -> None:
-        super().__init__(selection=selection)
-        self._options = AdversarialOptions(**options)
+        with Findings() as findings:
+            with findings.of_block():
+                super().__init__(selection=selection)
+            with findings.of_block():
+                self._options = AdversarialOptions(**options)
         self.__dict__.update(options)
 
     def unbind(self) -> None:

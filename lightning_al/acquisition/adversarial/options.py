@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lightning_al.checks import check_count, check_number
+from lightning_al.checks import Findings, check_count, check_number
 from lightning_al.functional.losses.adversarial import check_reduction
 
 
@@ -13,6 +13,7 @@ class AdversarialOptions:
     :class:`~lightning_al.acquisition.VAAL` and :class:`~lightning_al.acquisition.SRAAL` say what each option does.
 
     Raises:
+        TypeError: If an option has the wrong type.
         ValueError: If an option is out of range.
     """
 
@@ -30,13 +31,16 @@ class AdversarialOptions:
     supervision: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.steps is None and self.seconds is None:
-            raise ValueError("Training needs a budget: `steps=`, `seconds=` or both, got neither.")
-        for name in ("batch_size", "latent", "width", "vae_steps"):
-            check_count(name, getattr(self, name))
-        check_count("steps", self.steps, optional=True)
-        check_number("seconds", self.seconds, above=0, optional=True)
-        check_number("lr", self.lr, above=0)
-        for name in ("beta", "adversarial", "reconstruction", "supervision"):
-            check_number(name, getattr(self, name), least=0)
-        check_reduction(self.reduction)
+        with Findings() as findings:
+            findings.refuse_if(
+                self.steps is None and self.seconds is None,
+                "Training needs a budget: `steps=`, `seconds=` or both, got neither.",
+            )
+            for name in ("batch_size", "latent", "width", "vae_steps"):
+                findings.of(check_count, name, getattr(self, name))
+            findings.of(check_count, "steps", self.steps, optional=True)
+            findings.of(check_number, "seconds", self.seconds, above=0, optional=True)
+            findings.of(check_number, "lr", self.lr, above=0)
+            for name in ("beta", "adversarial", "reconstruction", "supervision"):
+                findings.of(check_number, name, getattr(self, name), least=0)
+            findings.of(check_reduction, self.reduction)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lightning_al.acquisition.adversarial.base import AdversarialAcquisition
 from lightning_al.acquisition.query import Query
+from lightning_al.checks import Findings
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.tasks.base import Task
 
@@ -63,23 +64,25 @@ class SRAAL(AdversarialAcquisition):
         supervision: float = 5.0,
         selection: str = "top",
     ) -> None:
-        super().__init__(
-            steps=steps,
-            seconds=seconds,
-            batch_size=batch_size,
-            latent=latent,
-            width=width,
-            beta=beta,
-            adversarial=adversarial,
-            reduction=reduction,
-            vae_steps=vae_steps,
-            lr=lr,
-            reconstruction=reconstruction,
-            supervision=supervision,
-            selection=selection,
-        )
-        if latent % 2:
-            raise ValueError(f"`latent` must be even, half of it is supervised, got {latent}.")
+        with Findings() as findings:
+            with findings.of_block():
+                super().__init__(
+                    steps=steps,
+                    seconds=seconds,
+                    batch_size=batch_size,
+                    latent=latent,
+                    width=width,
+                    beta=beta,
+                    adversarial=adversarial,
+                    reduction=reduction,
+                    vae_steps=vae_steps,
+                    lr=lr,
+                    reconstruction=reconstruction,
+                    supervision=supervision,
+                    selection=selection,
+                )
+            if type(latent) is int and latent > 0:
+                findings.refuse_if(latent % 2 == 1, f"`latent` must be even, half of it is supervised, got {latent}.")
 
     def _logits(self, query: Query) -> Tensor | None:
         return query.score(ModelLogits(self.task), query.candidates).get("logits")  # on rank zero

@@ -3,20 +3,27 @@
 import torch
 from torch import Tensor
 
-from lightning_al.checks import check_choice, check_number
+from lightning_al.checks import Findings, check_choice, check_number
 from lightning_al.inference.precision import at_least_float32
 
 VARIANTS = ("pairs", "paper")
 
 
-def check_loss_prediction(margin: float, variant: str) -> None:
+def check_loss_prediction(margin: float, variant: str, *, prefix: str = "") -> None:
     """Refuse a ``margin`` or ``variant`` that :func:`loss_prediction_loss` does not know.
 
+    Args:
+        margin: Of the ranking.
+        variant: Of the loss.
+        prefix: What stands before these names where the options are told.
+
     Raises:
+        TypeError: If ``margin`` is no number.
         ValueError: With the value seen and the values allowed.
     """
-    check_number("margin", margin, above=0)
-    check_choice("variant", variant, VARIANTS)
+    with Findings() as findings:
+        findings.of(check_number, f"{prefix}margin", margin, above=0)
+        findings.of(check_choice, f"{prefix}variant", variant, VARIANTS)
 
 
 def loss_prediction_loss(predicted: Tensor, losses: Tensor, *, margin: float = 1.0, variant: str = "pairs") -> Tensor:

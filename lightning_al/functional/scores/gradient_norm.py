@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_al.checks import check_choice
+from lightning_al.checks import Findings, check_choice
 from lightning_al.functional.scores.positions import Reduce, mean_over_positions
 from lightning_al.functional.scores.probabilities import (
     check_logits,
@@ -23,7 +23,7 @@ from lightning_al.gradients.gradient_norms import gradient_norms
 from lightning_al.gradients.loss import Loss
 from lightning_al.gradients.norms import global_norm
 from lightning_al.gradients.per_sample import one_per_sample, score_groups
-from lightning_al.gradients.scorers import Call
+from lightning_al.gradients.scorers import ModelFunction
 from lightning_al.gradients.tape import Tape
 from lightning_al.inference.calling import Forward, copies_for_model
 
@@ -106,9 +106,10 @@ def check_gradient_norm(loss: str | Callable[[Any], Tensor], norm: str) -> None:
     Raises:
         ValueError: With the value seen and the values allowed.
     """
-    if not callable(loss) and loss not in LOSSES:
-        raise ValueError(f"`loss` must be a callable or one of {', '.join(map(repr, LOSSES))}, got {loss!r}.")
-    check_choice("norm", norm, NORMS)
+    with Findings() as findings:
+        if not callable(loss):
+            findings.of(check_choice, "loss", loss, LOSSES, or_else="a callable")
+        findings.of(check_choice, "norm", norm, NORMS)
 
 
 def _tensor_sum(grads: Sequence[Tensor]) -> Tensor:
@@ -146,7 +147,7 @@ class _LossNorm:
     norm: str
     losses: Callable[[Any], Tensor]
 
-    def of_group(self, diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
+    def of_group(self, diff: Differentiator, call: ModelFunction, params: Params, group: Any) -> Tensor:
         """Return it for one sample, (1,)."""
 
         def loss(weights: Params) -> tuple[Tensor, None]:
@@ -173,7 +174,7 @@ class _ExpectedNorm:
     norm: str
     reduce: Reduce
 
-    def of_group(self, diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
+    def of_group(self, diff: Differentiator, call: ModelFunction, params: Params, group: Any) -> Tensor:
         """Return their sum for one sample, (1,)."""
 
         def class_losses(weights: Params) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lightning_al.checks import check_count, check_number
+from lightning_al.checks import Findings, check_count, check_number
 from lightning_al.functional.scores.probabilities import check_logits, log_probabilities
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.dropout_calls import BEFORE, DropoutCall, DropoutCalls, idle_dropout
@@ -27,8 +27,9 @@ def check_mc_dropout(passes: int, add_dropout: float | None) -> None:
         TypeError: If one is no number.
         ValueError: With the value seen.
     """
-    check_count("passes", passes, 2)
-    check_number("add_dropout", add_dropout, above=0, below=1, optional=True)
+    with Findings() as findings:
+        findings.of(check_count, "passes", passes, 2)
+        findings.of(check_number, "add_dropout", add_dropout, above=0, below=1, optional=True)
 
 
 def mc_dropout(

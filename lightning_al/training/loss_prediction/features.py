@@ -15,7 +15,7 @@ from lightning_al.inference.mode import plain_layers
 from lightning_al.inference.outputs import batch_size_of, plain_outputs
 from lightning_al.nn.loss_prediction import LossPrediction
 
-MOST = 4  # distinct resolutions
+MOST_RESOLUTIONS = 4  # distinct resolutions
 
 
 class _Seen(NamedTuple):
@@ -96,7 +96,7 @@ def _choose(usable: Mapping[str, _Seen], outputs: Any) -> list[str]:
         last.pop(resolution, None)
         last[resolution] = name
     larger = [name for resolution, name in last.items() if any(size > 1 for size in resolution)]
-    return (larger or list(last.values()))[-MOST:]
+    return (larger or list(last.values()))[-MOST_RESOLUTIONS:]
 
 
 def _is_same(a: Tensor, b: Any) -> bool:
@@ -115,8 +115,8 @@ def _why_not(name: str, seen: _Seen | None, samples: int) -> str:
     )
 
 
-_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
-_LAST: tuple[type[nn.Module], ...] = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.MultiheadAttention, nn.RNNBase)
+_CHANNELS_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+_CHANNELS_LAST: tuple[type[nn.Module], ...] = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.MultiheadAttention, nn.RNNBase)
 
 
 def _channels_of(module: nn.Module) -> tuple[int, bool] | None:
@@ -126,8 +126,8 @@ def _channels_of(module: nn.Module) -> tuple[int, bool] | None:
     if isinstance(module, nn.LayerNorm):
         return module.normalized_shape[-1], True
     for name in ("out_channels", "num_features", "num_channels", "out_features", "embedding_dim", "embed_dim"):
-        if isinstance(module, (*_SECOND, *_LAST)) and isinstance(getattr(module, name, None), int):
-            return getattr(module, name), isinstance(module, _LAST)
+        if isinstance(module, (*_CHANNELS_SECOND, *_CHANNELS_LAST)) and isinstance(getattr(module, name, None), int):
+            return getattr(module, name), isinstance(module, _CHANNELS_LAST)
     return None
 
 

@@ -35,7 +35,9 @@ _NAME = "loss_prediction"
 
 
 @dataclass
-class _State:
+class _LossPredictionState:
+    """The options of a model, and what is known of its module in the present fit."""
+
     options: LossPredictionOptions
     rate: float | None = None
     """The learning rate that the module's group began with."""
@@ -201,11 +203,11 @@ class LossPredictionMixin(_Base):
     def _loss_prediction_configure(self, given: dict[str, Any]) -> dict[str, Any]:
         """Resolve the options, and return the given keywords that belong to the user's own ``__init__``."""
         options, theirs = choose_options(self, LossPredictionMixin, LossPredictionOptions, given)
-        self._loss_prediction_state = _State(options)
+        self._loss_prediction_state = _LossPredictionState(options)
         return theirs
 
     @property
-    def _loss_prediction(self) -> _State:
+    def _loss_prediction(self) -> _LossPredictionState:
         if "_loss_prediction_state" not in self.__dict__:  # an `__init__` may go past the mixin's
             self._loss_prediction_configure({})
         return self._loss_prediction_state
@@ -310,4 +312,4 @@ class LossPredictionMixin(_Base):
         maps = features()
         if detaches(trainer, options.loss_detach_after):
             maps = {name: pooled.detach() for name, pooled in maps.items()}
-        return with_prediction(output, loss, losses, module(maps), options)
+        return with_prediction(output, loss, losses=losses, predicted=module(maps), options=options)

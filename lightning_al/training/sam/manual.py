@@ -11,6 +11,7 @@ from lightning_al.training.mixing_in import around, training_trainer
 from lightning_al.training.sam.base import SAMBase
 from lightning_al.training.sam.options import SAMOptions
 from lightning_al.training.sam.schedules import is_one_optimizer, step_schedules, take_monitors
+from lightning_al.training.sam.step import check_steps_alone
 from lightning_al.training.sam.strategies import unsynced
 from lightning_al.training.sam.window import MicroBatch, is_last_batch, loss_of
 
@@ -49,7 +50,8 @@ class SAMMixin(SAMBase):
         **kwargs: Go to the module's own ``__init__``.
 
     Raises:
-        TypeError: If the module drives its optimizer itself, or stands before the mixin in the class statement.
+        TypeError: If the module drives its optimizer itself, or stands before the mixin in the class statement; at
+            the first batch, if the optimizer needs a closure (``LBFGS``): :class:`AutoSAMMixin` takes it.
         ValueError: If an option is out of range.
 
     Example:
@@ -103,6 +105,7 @@ class SAMMixin(SAMBase):
         optimizer: Any = self.optimizers()
         if not is_one_optimizer(optimizer):
             raise MisconfigurationException(f"SAM needs exactly one optimizer, got {len(optimizer)}.")
+        check_steps_alone(optimizer.optimizer)
 
         noise = self._sam_noise()
         with unsynced(trainer.strategy, block=not steps or state.options.ascent == "per_rank"):

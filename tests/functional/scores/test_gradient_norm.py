@@ -183,7 +183,7 @@ def test_an_empty_batch(loss):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss": "egl"}, "`loss` must be a callable or one of 'entropy', .*got 'egl'"),
+        ({"loss": "egl"}, "`loss` must be one of 'entropy', .* or a callable, got 'egl'"),
         ({"norm": "l1"}, "`norm` must be one of 'global', 'tensor_sum', got 'l1'"),
         ({"norm": ["global"]}, r"`norm` must be one of 'global', 'tensor_sum', got \['global'\]"),
     ],

@@ -2,20 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_al.zoo import ResNet18, SmallCNN, TextClassifier, ViT
-
-
-@pytest.mark.parametrize(("channels", "size"), [(1, 8), (1, 28), (3, 32)])
-@pytest.mark.parametrize("classes", [10, 4])
-def test_small_cnn_takes_every_input_of_the_zoo(channels, size, classes):
-    net = SmallCNN(num_classes=classes, in_channels=channels, width=8)
-    assert net(torch.randn(2, channels, size, size)).shape == (2, classes)
-    assert net(torch.randn(1, channels, size, size)).isfinite().all()  # a last batch of one, in train()
-
-
-def test_small_cnn_size():
-    assert sum(p.numel() for p in SmallCNN().parameters()) == pytest.approx(94_000, rel=0.01)
-    assert sum(p.numel() for p in SmallCNN(width=16).parameters()) < 30_000
+from lightning_al.zoo import ResNet18
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
@@ -83,35 +70,5 @@ def test_resnet18_of_other_dimensions(dimensions):
 
 
 def test_resnet18_refuses_other_dimensions():
-    with pytest.raises(ValueError, match="`dimensions` must be 1, 2 or 3, got 4"):
+    with pytest.raises(ValueError, match="`dimensions` must be at least 1 and at most 3, got 4"):
         ResNet18(dimensions=4)
-
-
-def test_vit():
-    net = ViT(num_classes=7, in_channels=1, image_size=12, patch_size=3, dim=8, depth=2, heads=2, mlp_dim=10).eval()
-    assert net.position_embedding.shape == (1, 17, 8)
-    assert net.layers[0].linear1.out_features == 10
-    x = torch.randn(3, 1, 12, 12)
-    assert net(x).shape == (3, 7)
-    torch.testing.assert_close(net(x)[1:], net(x[1:]))
-    assert sum(p.numel() for p in ViT().parameters()) == pytest.approx(5_360_000, rel=0.01)  # ViT-Tiny
-    with pytest.raises(ValueError, match="Patches of 5 pixels do not tile an image of 12"):
-        ViT(image_size=12, patch_size=5)
-
-
-def test_vit_sees_where_patches_are():
-    net = ViT(image_size=8, dim=8, depth=1, heads=2).eval()
-    x = torch.randn(1, 3, 8, 8)
-    assert (net(x) - net(x.flip(-1, -2))).abs().max() > 1e-5
-
-
-def test_text_classifier_passes_over_padding():
-    net = TextClassifier(num_classes=3, vocabulary=20, max_length=9, dim=8, depth=2, heads=2).eval()
-    short, long = torch.tensor([[5, 2, 7]]), torch.tensor([[5, 2, 7, 0, 0, 0]])
-    torch.testing.assert_close(net(short), net(long))
-    assert (net(short) - net(short.flip(1))).abs().max() > 1e-5  # order matters
-    assert net(torch.zeros(2, 4, dtype=torch.long)).isfinite().all()  # empty texts
-    both = torch.tensor([[5, 2, 7, 0], [1, 1, 1, 1]])
-    torch.testing.assert_close(net(both)[:1], net(short))
-    net.train()(both).sum().backward()
-    assert not net.tokens.weight.grad[0].any()

@@ -1,0 +1,52 @@
+"""The training samples as they are scored: found in the user's datamodule, and checked beside the training set."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch.utils.data import Dataset
+
+from lightning_al._compat import is_overridden
+from lightning_al.data import validation
+from lightning_al.data.loaders import owner_of
+from lightning_al.tasks.base import Task
+
+
+def find_pool_set(datamodule: pl.LightningDataModule, train_set: Dataset, task: Task, *, source: str) -> Dataset:
+    """Return the samples of the training set, in their order, as they are scored: without augmentation.
+
+    Args:
+        datamodule: The user's, set up.
+        train_set: What is trained on.
+        task: Reads targets.
+        source: ``"auto"``: its ``pool_dataset()`` if it has one, else the training set with a warning. ``"predict"``:
+            the dataset of its ``predict_dataloader()``.
+
+    Raises:
+        TypeError: If it is no map-style dataset.
+        ValueError: If there is none, or it does not hold the samples of the training set in their order.
+    """
+    predict = source == "predict"
+    pool_set: Any
+    if predict:
+        if not is_overridden("predict_dataloader", datamodule):
+            raise ValueError(
+                '`pool="predict"` needs a `predict_dataloader()` over the training set without augmentation, but '
+                f'{owner_of(datamodule)} has none. Define it, or `pool_dataset()` with `pool="auto"`.'
+            )
+        where = "predict_dataloader()"
+        pool_set = getattr(datamodule.predict_dataloader(), "dataset", None)
+    else:
+        where = "pool_dataset()"
+        make = getattr(datamodule, "pool_dataset", None)
+        if make is None:
+            rank_zero_warn(
+                f"{owner_of(datamodule)} has no `pool_dataset()`, so the pool is scored on the training set as it is, "
+                "random augmentation included. Return the same samples in the same order, without augmentation, from a "
+                "method `pool_dataset()`."
+            )
+            return train_set
+        pool_set = make()
+    validation.check_pool_set(pool_set, train_set, where=where)
+    validation.check_same_targets(pool_set, train_set, task, where=where, may_be_hidden=not predict)
+    return pool_set
