@@ -37,6 +37,7 @@ class Search:
         self._recorded = {unit: campaign.key_of(unit) for unit in campaign.known}
         self._places: dict[int, int] = {}  # of what was found, by old index, or number among the gone
         self._by_index: list[int] = []  # known by their index alone
+        self._in_new_folder = False
         self._hashes: dict[int, str | None] = {}
 
     def move(self) -> Event | None:
@@ -103,11 +104,13 @@ class Search:
 
     def _find_names(self, units: list[int]) -> None:
         unit_of = {self._recorded[unit]: unit for unit in units}
-        found = self.keys.places({name for name in unit_of if name is not None})
-        self._places |= {unit_of[name]: index for name, index in found.items()}
+        by_name = self.keys.places({name for name in unit_of if name is not None})
+        self._places |= {unit_of[name]: index for name, index in by_name.items()}
         named = [unit for unit in units if not self._has_hash(unit)]
         if named and all(self._has_hash(unit) for unit in self._places):
-            self._places |= self._in_another_folder(named)
+            found = self._in_another_folder(named)
+            self._places |= found
+            self._in_new_folder = len(found) > 0
 
     def _in_another_folder(self, units: list[int]) -> dict[int, int]:
         """Return where samples are if their common folder is another one now, the same for most of them."""
@@ -248,13 +251,7 @@ class Search:
         size = len(self.keys)
         if not changes and size == len(campaign.pool) and campaign.root is not None:
             return None
-        moved = sum(unit != place for unit, place, _ in changes) - len(gone)
-        if moved or gone or size != len(campaign.pool):
-            rank_zero_info(
-                f"The dataset has {size} samples ({len(campaign.pool)} when the campaign in {campaign.dirpath} was "
-                f"last opened). Of the {len(self._recorded)} that the campaign knows, {moved} were found again in "
-                "other places" + (f"; {len(gone)} without a label are gone: {_few(gone)}." if gone else ".")
-            )
+        self._tell(sum(unit != place for unit, place, _ in changes) - len(gone), gone)
         return {
             "size": size,
             "root": self.keys.root,
@@ -262,6 +259,19 @@ class Search:
             "now": [place for _, place, _ in changes],
             "keys": [key for _, _, key in changes],
         }
+
+    def _tell(self, moved: int, gone: list[str]) -> None:
+        """Say in one line what changed, if anything did that a user would call so."""
+        then, now = len(self.campaign.pool), len(self.keys)
+        said = [f"The dataset has {now} samples ({then} when the campaign in {self.campaign.dirpath} was last opened)."]
+        if moved:
+            said.append(f"Of the {len(self._recorded)} that the campaign knows, {moved} were found in other places.")
+        if self._in_new_folder:
+            said.append(f"Their files are in {self.keys.root!r} now, and were in {self.campaign.root!r}.")
+        if gone:
+            said.append(f"{len(gone)} without a label are gone: {_few(gone)}.")
+        if then != now or len(said) > 1:
+            rank_zero_info(" ".join(said))
 
     def _key_now(self, unit: int) -> str | None:
         """Return a sample's key as it is to be recorded: a name that it has now, say, where it had none."""

@@ -246,7 +246,8 @@ def under(folder, names=NAMES):
     return Paths([f"{folder}{name}" for name in names])
 
 
-def test_a_folder_that_was_moved(tmp_path):
+def test_a_folder_that_was_moved(tmp_path, caplog):
+    caplog.set_level("INFO")
     known = ["a/1", "b/3"]
     campaign = labelled(tmp_path, under("/old/"), [f"/old/{s}" for s in known])
     assert campaign.root == "/old/"
@@ -256,6 +257,7 @@ def test_a_folder_that_was_moved(tmp_path):
         assert labels_of(campaign, dataset) == {f"{folder}a/1": 0, f"{folder}b/3": 1}
         assert set(campaign.keys.values()) == {f"{folder}a/1", f"{folder}b/3"}
         assert campaign.root == folder
+    assert "files are in '/new/place/' now, and were in '/old/'" in caplog.text
 
 
 @pytest.mark.parametrize("here", ["/old/b/1", "/new/b/1", "/new/x/b/a/1"])
