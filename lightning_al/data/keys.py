@@ -97,9 +97,9 @@ class SampleKeys:
             name: index for name, index in found if name is not None and name in names and name not in self._repeated
         }
 
-    def tell(self) -> None:
+    def warn(self) -> None:
         """Warn of samples that have no key of their own."""
-        self._tell_repeated()
+        self._warn_of_repeated()
         if self.by_index:
             rank_zero_warn(
                 "The inputs of the pool are random and its samples have no names, so the campaign knows them by their "
@@ -107,7 +107,7 @@ class SampleKeys:
                 "datamodule a `pool_dataset()` without augmentation."
             )
 
-    def _tell_repeated(self) -> None:
+    def _warn_of_repeated(self) -> None:
         if self._repeated:
             first = min(self._repeated)
             at = [index for index, name in enumerate(self._given_names()) if name == first]

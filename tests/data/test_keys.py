@@ -32,7 +32,7 @@ def test_a_task_s_own_keys(recwarn):
             return f"no. {dataset.order[index]}"
 
     keys = keys_of(Paths("abc"), task=Own())
-    keys.tell()
+    keys.warn()
     assert [keys.key(i) for i in range(3)] == ["no. a", "no. b", "no. c"]
     assert len(recwarn) == 0
 
@@ -46,7 +46,7 @@ def test_a_name_of_several_samples_is_told_and_not_taken():
     with pytest.warns(
         UserWarning, match=r"1 name\(s\) .*: 'a' of dataset indices 0, 2, for one.*`sample_key\(index\)`"
     ):
-        keys.tell()
+        keys.warn()
     assert [keys.key(i) for i in range(3)] == [hash_of(input_of("a1")), "b", hash_of(input_of("a2"))]
     assert keys.places({"a", "b"}) == {"b": 1}
 
@@ -94,7 +94,7 @@ def test_processes_are_compared_by_what_they_have_at_a_few_indices(monkeypatch):
 def test_random_generators_are_as_before():
     state = torch.get_rng_state()
     keys = keys_of(Noisy("abc"))
-    keys.tell()
+    keys.warn()
     keys.key(0)
     keys.check_same_on_every_rank()
     assert torch.equal(torch.get_rng_state(), state)
@@ -104,4 +104,4 @@ def test_a_large_data_set_is_not_drawn_from_for_one_key():
     dataset = Nameless([str(i) for i in range(1000)])
     keys_of(dataset).key(500)
     assert len(set(dataset.drawn)) <= 17
-    keys_of(TensorDataset(torch.zeros(3, 2))).tell()
+    keys_of(TensorDataset(torch.zeros(3, 2))).warn()
