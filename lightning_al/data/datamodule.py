@@ -14,6 +14,7 @@ from lightning_al.checks import Findings, check_choice, check_count, check_type
 from lightning_al.data import validation
 from lightning_al.data.augmentation import Augment
 from lightning_al.data.collate import check_collate
+from lightning_al.data.keys import SampleKeys
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.pool import Pool
 from lightning_al.data.pool_set import find_training_samples
@@ -97,6 +98,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self._prepared = False
         self._stages: list[str] = []
         self._template: LoaderTemplate | None = None  # there from `begin` on
+        self._keys: SampleKeys | None = None  # there from `open` on
         self._pool_pass = PoolPass(torch.empty(0, dtype=torch.long), multiple=1)
         self._has_batch_norm = False
         self.has_pool = False
@@ -209,6 +211,7 @@ class ActiveDataModule(pl.LightningDataModule):
                 )
                 rows = validation.spread_over(len(self.pool_set))[::2]  # type: ignore[arg-type]
                 check_collate(self._train_loader().collate_fn, [self.pool_set[i] for i in rows], self.task)
+                self._keys = SampleKeys(self.train_set, self.pool_set, self.task)
                 self.has_pool = True
 
     def follow(self, pool: Pool, labels: Mapping[int, Any], own: Collection[int] = ()) -> None:
@@ -275,9 +278,18 @@ class ActiveDataModule(pl.LightningDataModule):
         """Return a batch of samples, as the train loader makes it."""
         return self._train_loader().collate_fn(samples)
 
+    @property
+    def sample_keys(self) -> SampleKeys:
+        """What the samples are called, from :meth:`open` on."""
+        if self._keys is None:
+            raise RuntimeError("The samples have no keys before the campaign is opened. Call `loop.run` first.")
+        return self._keys
+
     def key(self, index: int) -> str | None:
-        """Return a name for a dataset index that outlives a reordering; None while the data are not set up."""
-        return None if self._template is None else self.task.key(self.train_set, index)
+        """Return the key of a dataset index; None where it has none, or the data are not set up to be read."""
+        if self._keys is None:
+            return None
+        return self._keys.key(index) if self._stages else self._keys.name(index)
 
     def _replicas(self) -> dict[str, int]:
         """Return the number of processes that divide the data among themselves, and which of them this is."""

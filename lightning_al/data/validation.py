@@ -18,7 +18,7 @@ from torch.utils.data import (
 
 from lightning_al.data.augmentation import draws, same
 from lightning_al.data.template import Epoch
-from lightning_al.tasks.base import Task
+from lightning_al.tasks.base import Task, name_in
 
 
 def spread_over(n: int) -> list[int]:
@@ -235,7 +235,7 @@ def _look_alike(one: Dataset, other: Dataset, task: Task) -> bool:
     if len(other) != n:  # type: ignore[arg-type]
         return False
     for i in spread_over(n):
-        if task.key(one, i) != task.key(other, i):
+        if name_in(task, one, i) != name_in(task, other, i):
             return False
         read = functools.partial(_encoded, task)
         try:
