@@ -53,7 +53,8 @@ def mc_dropout(
     ``nn.MultiheadAttention`` and the transformer layers, recurrent layers that drop between their layers, and
     ``F.dropout(x, p, self.training)`` in code of one's own. What looks at ``self.training`` itself (``if
     self.training: ...``) stays off, as stochastic depth does; a dropout *layer* that does not run is warned of. Where
-    samples are padded to the longest of their batch, their shape is the padded one.
+    samples are padded to the longest of their batch, their shape is the padded one; masks of words (B, T, C) are then
+    those of samples alone, masks of pairs of words are not, which a loop refuses before it trains.
 
     What comes before the first dropout is computed once; so is all of the model but the last layer where dropout is
     added. The rest runs as many passes at once as fit ``max_bytes``. The first samples go through the model a few
