@@ -135,7 +135,7 @@ def test_expected_gradient_norms_of_pixels(dense):
     for image in x:
         score = 0.0
         for labelling in itertools.product(range(CLASSES), repeat=4):
-            each = [z.log_softmax(0)[c] for z, c in zip(pixels(net(image[None])[0]), labelling, strict=True)]
+            each = [z.log_softmax(0)[c] for z, c in zip(net(image[None])[0].flatten(1).T, labelling, strict=True)]
             score += math.exp(sum(map(number, each))) * norm(gradient(net, reduced([-log_p for log_p in each])))
         expected.append(score)
     assert scores(ExpectedGradNorm(), task, net, [x]).tolist() == pytest.approx(expected, rel=1e-9)
