@@ -8,7 +8,7 @@ from torch import Tensor
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.checks import Findings, check_choice
-from lightning_al.functional.scores.gradient_norm import check_gradient_norm
+from lightning_al.functional.scores.gradient_norm import NORMS, check_gradient_norm
 
 
 class EntropyGradNorm(Acquisition):
@@ -74,8 +74,8 @@ class ExpectedGradNorm(Acquisition):
         with Findings() as findings:
             with findings.of_block():
                 super().__init__(selection=selection)
-            if findings.of(check_choice, "loss", loss, ("expected_norm", "expected_loss")):
-                findings.of(check_gradient_norm, loss, norm)
+            findings.of(check_choice, "loss", loss, ("expected_norm", "expected_loss"))
+            findings.of(check_choice, "norm", norm, NORMS)
         self.loss = loss
         self.norm = norm
 

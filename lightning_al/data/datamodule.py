@@ -1,6 +1,6 @@
 """The user's datamodule seen through a pool: training on what is labelled, scoring what is not."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,12 +12,15 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
 from lightning_al.checks import Findings, check_choice, check_count, check_type
 from lightning_al.data import validation
+from lightning_al.data.augmentation import Augment
 from lightning_al.data.collate import check_collate
+from lightning_al.data.keys import SampleKeys
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.pool import Pool
-from lightning_al.data.pool_set import find_pool_set
+from lightning_al.data.pool_set import find_training_samples
 from lightning_al.data.samplers import BlockSampler, EpochSampler, PoolPass
 from lightning_al.data.template import LoaderTemplate
+from lightning_al.data.training_samples import TrainingSamples
 from lightning_al.data.views import LabelledView
 from lightning_al.distributed.randomness import derive_seed
 from lightning_al.tasks.base import Task
@@ -36,8 +39,10 @@ class ActiveDataModule(pl.LightningDataModule):
     """The user's datamodule seen through a :class:`~lightning_al.Pool`.
 
     The train loader covers what is labelled, with the labels that were told; the predict loader the candidates, on
-    un-augmented inputs. Validation and test loaders, transfer hooks, hyperparameters and every other attribute are the
-    user's. The settings of the user's train loader (batch size, workers, collate function, pinning, ...) are kept.
+    un-augmented inputs. A label that was read from the data is left to the sample, whose target is augmented with its
+    input; one that was told is put in before the user's ``augment(sample)``, if there is such a method. Validation and
+    test loaders, transfer hooks, hyperparameters and every other attribute are the user's. The settings of the user's
+    train loader (batch size, workers, collate function, pinning, ...) are kept.
     ``prepare_data`` and ``setup`` run once per stage, not at every fit.
 
     Args:
@@ -86,16 +91,19 @@ class ActiveDataModule(pl.LightningDataModule):
         self.pool_batch_size = pool_batch_size
         self.pool = Pool(0)
         self.labels: Mapping[int, Any] = {}
+        self._own_labels: Collection[int] = ()  # which of them were read from the data themselves
         self.seed = 0
         self.fit_key: tuple[int | str, ...] = (0,)
         self.prepare_data_per_node = datamodule.prepare_data_per_node
         self._prepared = False
         self._stages: list[str] = []
         self._template: LoaderTemplate | None = None  # there from `begin` on
+        self._keys: SampleKeys | None = None  # there from `open` on
         self._pool_pass = PoolPass(torch.empty(0, dtype=torch.long), multiple=1)
         self._has_batch_norm = False
         self.has_pool = False
         self._warned_of_single = False
+        self._view_is_checked = False
         # Only what the user overrides may look overridden here: Lightning asks before it calls.
         for hook in _DELEGATED_HOOKS:
             if is_overridden(hook, datamodule):
@@ -163,6 +171,9 @@ class ActiveDataModule(pl.LightningDataModule):
         self._template = LoaderTemplate(validation.check_train_loader(self.datamodule.train_dataloader()))
         self.train_set: Dataset = self._template.dataset
         validation.check_last_sample(self.train_set)
+        augment, owner = Augment.of(self.datamodule), owner_of(self.datamodule)
+        self.training_samples = TrainingSamples.of(self.train_set, augment, self.task, owner)
+        self._view_is_checked = False
 
     def open(self, trainer: pl.Trainer, model: nn.Module, evaluate: str = "validate") -> None:
         """Find and check the datasets, before anything trains; runs :meth:`begin` first if it has not run yet.
@@ -195,19 +206,34 @@ class ActiveDataModule(pl.LightningDataModule):
                     validation.check_evaluated(getattr(self.datamodule, hook)(), hook=hook, owner=owner)
             with findings.of_block():
                 self.setup("predict")
-                self.pool_set = find_pool_set(self.datamodule, self.train_set, self.task, source=self.pool_source)
+                self.training_samples = find_training_samples(
+                    self.datamodule, self.train_set, self.task, source=self.pool_source
+                )
                 rows = validation.spread_over(len(self.pool_set))[::2]  # type: ignore[arg-type]
                 check_collate(self._train_loader().collate_fn, [self.pool_set[i] for i in rows], self.task)
+                self._keys = SampleKeys(self.train_set, self.pool_set, self.task)
                 self.has_pool = True
 
-    def follow(self, pool: Pool, labels: Mapping[int, Any]) -> None:
-        """Train from now on on what is labelled in ``pool``, with the labels that were told, encoded, by index."""
+    def follow(self, pool: Pool, labels: Mapping[int, Any], own: Collection[int] = ()) -> None:
+        """Train from now on on what is labelled in ``pool``.
+
+        Args:
+            pool: Of the campaign.
+            labels: Encoded, by dataset index.
+            own: Which of them were read from the data themselves, and stay there.
+        """
         self.pool = pool
         self.labels = labels
+        self._own_labels = own
 
     def begin_fit(self, key: tuple[int | str, ...]) -> None:
         """Begin a fit; with the seed its key, the round first, decides the order of the samples."""
         self.fit_key = key
+
+    @property
+    def pool_set(self) -> Dataset:
+        """The samples as they are scored."""
+        return self.training_samples.pool_set
 
     @property
     def round(self) -> int:
@@ -231,6 +257,7 @@ class ActiveDataModule(pl.LightningDataModule):
             self.train_set, template.dataset, self.task, hook="train_dataloader()", owner=owner
         )
         self._template, self.train_set = template, template.dataset
+        self.training_samples = self.training_samples.renewed(self.train_set)
         return template
 
     def check_training(self, count: int) -> None:
@@ -251,14 +278,34 @@ class ActiveDataModule(pl.LightningDataModule):
         """Return a batch of samples, as the train loader makes it."""
         return self._train_loader().collate_fn(samples)
 
+    @property
+    def sample_keys(self) -> SampleKeys:
+        """What the samples are called, from :meth:`open` on."""
+        if self._keys is None:
+            raise RuntimeError("The samples have no keys before the campaign is opened. Call `loop.run` first.")
+        return self._keys
+
     def key(self, index: int) -> str | None:
-        """Return a name for a dataset index that outlives a reordering; None while the data are not set up."""
-        return None if self._template is None else self.task.key(self.train_set, index)
+        """Return the key of a dataset index; None where it has none, or the data are not set up to be read."""
+        if self._keys is None:
+            return None
+        return self._keys.key(index) if self._stages else self._keys.name(index)
 
     def _replicas(self) -> dict[str, int]:
         """Return the number of processes that divide the data among themselves, and which of them this is."""
         kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
         return {"num_replicas": 1, "rank": 0, **(kwargs or {})}  # type: ignore[dict-item]
+
+    def _training_view(self) -> LabelledView:
+        """Return the labelled samples as they are trained on; at first, refuse labels that would be wrong there."""
+        samples = self.training_samples
+        view = samples.view(self.pool.labelled, samples.to_put_in(samples.trained_on, self.labels, self._own_labels))
+        if not self._view_is_checked and len(view):
+            told = {index: label for index, label in view.labels.items() if index not in self._own_labels}
+            samples.check_labels(told=bool(told), labels=told)
+            samples.check_augment(view)
+            self._view_is_checked = True
+        return view
 
     def train_dataloader(self) -> DataLoader:
         """Return the user's loader over the labelled samples, in an order that follows from seed and epoch.
@@ -270,7 +317,7 @@ class ActiveDataModule(pl.LightningDataModule):
             ValueError: If it holds other samples than at first.
         """
         template = self._renew_template()
-        view = LabelledView(self.train_set, self.pool.labelled, self.labels, self.task)
+        view = self._training_view()
         seed = derive_seed(self.seed, *self.fit_key, "order")
         sampler = EpochSampler(view, shuffle=template.shuffle, seed=seed, **self._replicas())
         # A resumed round begins at a later epoch, and workers fetch as soon as the loader is iterated.
@@ -332,8 +379,9 @@ class ActiveDataModule(pl.LightningDataModule):
         Those that are labelled come with the labels that were told. There may be infinitely many batches.
         """
         everything = torch.arange(len(self.pool_set))  # type: ignore[arg-type]
+        labels = self.training_samples.to_put_in(self.pool_set, self.labels, self._own_labels)
         return self._train_loader().loader(
-            LabelledView(self.pool_set, everything, self.labels, self.task),
+            LabelledView(self.pool_set, everything, labels, self.task),
             batch_sampler=batches,
             persistent_workers=False,
             generator=torch.Generator(),

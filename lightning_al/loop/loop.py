@@ -192,6 +192,9 @@ class ActiveLearningLoop:
         Afterwards :attr:`status` is ``"finished"``, or ``"waiting"`` if the oracle has not answered everything yet;
         run again later to go on.
 
+        The training data may have been reordered, grown or shrunk since: samples are found again by their keys
+        (:meth:`Task.key <lightning_al.tasks.Task.key>`), new ones join the pool, and indices are those of today.
+
         Args:
             trainer: With exactly one :class:`~lightning_al.acquisition.Acquisition` among its callbacks.
             resume: Go on with the campaign in ``dirpath``; where there is none, start. A finished campaign returns
@@ -202,7 +205,8 @@ class ActiveLearningLoop:
 
         Raises:
             FileExistsError: If ``dirpath`` holds a campaign and ``resume`` is False; nothing is changed.
-            ValueError: If the project, the options and the data do not fit together, or ``resume`` without ``dirpath``.
+            ValueError: If the project, the options and the data do not fit together, if labelled samples are not in the
+                data any more, or ``resume`` without ``dirpath``.
         """
         if resume and self.dirpath is None:
             raise ValueError("`resume=True` needs `dirpath=`: without it every run begins a folder of its own.")
@@ -237,7 +241,8 @@ class ActiveLearningLoop:
         Labels that nobody asked for are welcome; a repeated one replaces the old. ``SKIP``: it is not to be labelled.
 
         Args:
-            indices: Distinct dataset indices.
+            indices: Distinct dataset indices, of the data as the campaign last opened them: in this process by ``run``
+                or ``ask``, or else in an earlier one, whose ``ask`` handed them out.
             labels: One for each.
 
         Raises:
@@ -329,4 +334,4 @@ class ActiveLearningLoop:
         """Have the datamodule train on what is labelled in this campaign."""
         self.campaign = campaign
         self.dirpath = campaign.dirpath
-        self.datamodule.follow(campaign.pool, campaign.labels)
+        self.datamodule.follow(campaign.pool, campaign.labels, own=campaign.own_labels)

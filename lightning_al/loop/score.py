@@ -20,6 +20,7 @@ from lightning_al.data.samplers import BlockSampler
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
+from lightning_al.inference.batches import copy_of
 from lightning_al.inference.module_state import flags_kept, gradients_kept
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.project import Project
@@ -139,10 +140,11 @@ def score_pool(
     collectors = [_Collector(acquisition, len(sampler)) for acquisition in acquisitions]
 
     def predict_step(batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
-        if check is not None:
-            check(model, batch)
-        for collector in collectors:
-            collector.add(model, batch)
+        looks = [collector.add for collector in collectors] if check is None else [check, *(c.add for c in collectors)]
+        for look in looks[:-1]:  # which may change its batch in place
+            look(model, copy_of(batch))
+        for look in looks[-1:]:
+            look(model, batch)
         return torch.empty(0)  # None would make Lightning warn
 
     with _pass_of_its_own(trainer, model, predict_step), isolate_rng():
