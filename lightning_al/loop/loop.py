@@ -47,7 +47,8 @@ class ActiveLearningLoop:
 
     Each round fits the model on what is labelled, evaluates it, scores the unlabelled samples with the acquisition
     among the Trainer's callbacks, and asks the oracle for the labels of the best. One Trainer serves all rounds; each
-    round starts afresh as ``reset`` says, while ``global_step`` and the loggers' step go on growing.
+    round is to it, to the callbacks and to the module what the first ``trainer.fit`` is: epochs and ``global_step``
+    count from zero, and ``reset`` says with which weights. The loggers' step goes on growing.
 
     Args:
         model: The user's module, or what ``torch.compile`` made of it: it is trained compiled and scored as written.
@@ -185,6 +186,16 @@ class ActiveLearningLoop:
     def pool(self) -> Pool:
         """Which dataset indices are labelled, pending, skipped or unlabelled."""
         return self.datamodule.pool
+
+    @property
+    def round_step(self) -> int:
+        """Optimizer steps of the present round; the same as ``trainer.global_step``."""
+        return self.session.fits.steps["round"] if self.session is not None else 0
+
+    @property
+    def campaign_step(self) -> int:
+        """Optimizer steps of all rounds so far, the present one included: for x axes that grow over the campaign."""
+        return self.session.fits.steps["optimizer"] if self.session is not None else 0
 
     def run(self, trainer: pl.Trainer, resume: bool = False) -> list[RoundResult]:
         """Run the campaign to its end, or until the oracle keeps it waiting.

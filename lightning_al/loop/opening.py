@@ -21,6 +21,7 @@ from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit, gather_objects
+from lightning_al.fitting.beside_weights import unsaved_buffers
 from lightning_al.fitting.reset import check_redrawable
 from lightning_al.inference.outputs import batch_size_of
 from lightning_al.loop.company import check_company
@@ -259,7 +260,7 @@ def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[s
 
     def create() -> tuple[Path, list[Event]]:
         folder = _new_folder(project.trainer) if dirpath is None else dirpath
-        states = {INITIAL_WEIGHTS: {"state_dict": weights}}
+        states = {INITIAL_WEIGHTS: {"state_dict": weights, "buffers": unsaved_buffers(project.model)}}
         root = project.data.sample_keys.root
         return folder, Campaign.create(folder, size=size, options=options, root=root, states=states)
 
