@@ -269,17 +269,6 @@ class ActiveDataModule(pl.LightningDataModule):
         kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
         return {"num_replicas": 1, "rank": 0, **(kwargs or {})}  # type: ignore[dict-item]
 
-    def _training_view(self) -> LabelledView:
-        """Return the labelled samples as they are trained on; at first, refuse labels that would be wrong there."""
-        samples = self.training_samples
-        view = samples.view(self.pool.labelled, samples.to_put_in(samples.trained_on, self.labels, self._own_labels))
-        if not self._view_is_checked and len(view):
-            told = {index: label for index, label in view.labels.items() if index not in self._own_labels}
-            samples.check_labels(told=bool(told), labels=told)
-            samples.check_augment(view)
-            self._view_is_checked = True
-        return view
-
     def train_dataloader(self) -> DataLoader:
         """Return the user's loader over the labelled samples, in an order that follows from seed and epoch.
 
@@ -287,10 +276,13 @@ class ActiveDataModule(pl.LightningDataModule):
 
         Raises:
             TypeError: If it is no longer one ``DataLoader`` over a map-style dataset with a plain sampler.
-            ValueError: If it holds other samples than at first.
+            ValueError: If it holds other samples than at first, or beside its samples labels would be wrong.
         """
         template = self._renew_template()
-        view = self._training_view()
+        view = self.training_samples.labelled(self.pool.labelled, self.labels, self._own_labels)
+        if not self._view_is_checked and len(view):
+            self.training_samples.check_view(view, self._own_labels)
+            self._view_is_checked = True
         seed = derive_seed(self.seed, *self.fit_key, "order")
         sampler = EpochSampler(view, shuffle=template.shuffle, seed=seed, **self._replicas())
         # A resumed round begins at a later epoch, and workers fetch as soon as the loader is iterated.
