@@ -52,11 +52,12 @@ def test_an_acquisition_with_its_own_rows_and_select(tmp_path):
 
 
 def test_several_acquisitions_share_one_pass(tmp_path):
-    passes = []
+    batches = []
 
     class Counting(Net):
-        def on_predict_start(self):
-            passes.append(1)
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            batches.append(len(batch[0]))
+            return batch
 
     loop, _ = run(tmp_path, rounds=0)
     trainer, model = make_trainer(tmp_path), Counting()
@@ -67,7 +68,7 @@ def test_several_acquisitions_share_one_pass(tmp_path):
     for acquisition in both:
         acquisition.bind(ClassificationTask(), loop.oracle)
     one, two = score_pool(trainer, model, loop.datamodule, indices, acquisitions=both, sampler=sampler, seed=0)
-    assert len(passes) == 1
+    assert batches == [4, 1]  # each seen once
     x = make_data()[0][indices]
     torch.testing.assert_close(two["logits"], model.eval()(x).detach())
     assert one["index"].tolist() == two["index"].tolist() == indices.tolist()

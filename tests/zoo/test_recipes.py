@@ -290,7 +290,12 @@ def test_methods_of_one_family_share_all_but_what_they_compare():
     for method in ("vaal", "sraal"):
         small = acquisition(f"{method}_small")
         assert small["class_path"] == acquisition(method)["class_path"]
-        assert set(small["init_args"]) == set(acquisition(method)["init_args"])
+        assert set(small["init_args"]) == {"steps", "batch_size", "width"}
+    assert acquisition("vaal")["init_args"] == {"steps": 39062, "batch_size": 128, "width": 128}
+    assert acquisition("sraal")["init_args"] == {
+        **{"steps": 20_000, "batch_size": 250, "latent": 200, "width": 128},
+        **{"reduction": "code", "lr_decay": 0.85, "lr_decays": 30},
+    }
     loss, lplgrad = (load(f"acquisitions/{method}")["model"]["init_args"] for method in ("learning_loss", "lplgrad"))
     assert lplgrad == {**loss, "loss_scheduled": False}
     sam, small = load("training/sam"), load("training/sam_small")

@@ -212,7 +212,7 @@ class _ExpectedNorm:
         check_logits(logits)
         with torch.no_grad():
             log_p = log_probabilities(logits)
-        total = torch.zeros_like(log_p[:, 0].flatten(1)[:, 0])
+        total = log_p.new_zeros(len(log_p))
         count = self._count(log_p)
         for number in range(count):  # one backward pass each, through the same graph
             labels, weight = nth_labelling(log_p, number, self.draws)

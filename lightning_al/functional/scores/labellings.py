@@ -53,7 +53,7 @@ def nth_labelling(log_p: Tensor, number: int, draws: int) -> tuple[Tensor, Tenso
     upto = log_p.detach().double().exp().cumsum(1)
     threshold = drawn.reshape(shape[1:]) * upto[:, -1]
     labels = (upto <= threshold.unsqueeze(1)).sum(1).clamp(max=classes - 1)
-    return labels, torch.full_like(log_p[:, 0].flatten(1)[:, 0], 1 / count)
+    return labels, log_p.new_full((len(log_p),), 1 / count)
 
 
 def _uniform(decisions: int, number: int) -> Any:
