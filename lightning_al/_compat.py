@@ -208,14 +208,6 @@ def quiet_repetitions(quiet: bool) -> Iterator[None]:
         logger.removeFilter(is_new)
 
 
-def share_hyperparameters(wrapper: pl.LightningDataModule, datamodule: pl.LightningDataModule) -> None:
-    """Let ``wrapper`` log and save the hyperparameters of the ``datamodule`` inside it."""
-    wrapper._log_hyperparams = datamodule._log_hyperparams
-    for name in ("_hparams", "_hparams_initial", "_hparams_name"):
-        if hasattr(datamodule, name):
-            setattr(wrapper, name, getattr(datamodule, name))
-
-
 __all__ = [
     "attach",
     "configure_model",
@@ -236,5 +228,4 @@ __all__ = [
     "same_options",
     "same_progress",
     "saves_folders",
-    "share_hyperparameters",
 ]
