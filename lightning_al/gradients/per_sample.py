@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.by_rules import ByRules
-from lightning_al.gradients.scored_model import prepare
+from lightning_al.gradients.scored_model import prepare, root_of
 from lightning_al.gradients.scorers import BatchScore, ByTorchFunc, GroupScore, OneAfterAnother, Scorer, slice_of
 from lightning_al.inference.calling import Forward, copy_for_model
+from lightning_al.inference.live_weights import live_weights
 from lightning_al.inference.memory import is_out_of_memory
-from lightning_al.inference.mode import plain_layers, scoring_mode
+from lightning_al.inference.mode import plain_layers
 from lightning_al.inference.outputs import batch_size_of
 
 log = logging.getLogger(__name__)
@@ -65,8 +66,9 @@ def score_groups(
         raise ValueError(f"`group_size` must be at least 1, got {group_size!r}. Only whole numbers are allowed.")
     if max_bytes is not None and not (isinstance(max_bytes, (int, float)) and max_bytes >= 1):
         raise ValueError(f"`max_bytes` must be at least 1, got {max_bytes!r}.")
-    prepared = prepare(model, forward)
-    with scoring_mode(model), plain_layers():
+    root = root_of(model, forward)
+    with plain_layers(), live_weights(model, root, model_inputs(inputs)):
+        prepared = prepare(root)
         inputs = pytree.tree_map_only(Tensor, copy_for_model, inputs)
         scorers: list[Scorer] = [ByTorchFunc(prepared, score, copies), OneAfterAnother(prepared, score)]
         if fast is not None:

@@ -66,7 +66,8 @@ def _evaluate(session: Session) -> tuple[dict[str, float], float]:
     project = session.project
     evaluate = getattr(project.trainer, session.settings.evaluate)
     start = time.perf_counter()
-    results = evaluate(project.model, datamodule=project.data, verbose=False)
+    with own_train_undone(project.model):
+        results = evaluate(project.model, datamodule=project.data, verbose=False)
     metrics = {name: float(value) for result in results for name, value in result.items()}
     return metrics, time.perf_counter() - start
 

@@ -16,6 +16,7 @@ from lightning_al.data.samplers import BlockSampler
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
+from lightning_al.inference.mode import own_train_undone
 from lightning_al.inference.module_state import flags_kept, gradients_kept
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.project import Project
@@ -183,6 +184,7 @@ def _pass_of_its_own(
 ) -> Iterator[None]:
     """Predict by this step inside, seen by progress bars alone; then model and Trainer are as they were."""
     with (
+        own_train_undone(model),  # Lightning sets flags back, and no more
         gradients_kept(model),  # Lightning clears them when it moves the module
         flags_kept(model),  # Lightning leaves them in `eval()` after an error
         replaced(model, "predict_step", predict_step),
