@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.by_rules import ByRules
+from lightning_al.gradients.by_torch_func import ByTorchFunc
+from lightning_al.gradients.errors import Differs
+from lightning_al.gradients.keys import model_key
 from lightning_al.gradients.scored_model import prepare, root_of
-from lightning_al.gradients.scorers import BatchScore, ByTorchFunc, GroupScore, OneAfterAnother, Scorer, slice_of
+from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother, Scorer, slice_of
 from lightning_al.inference.calling import Forward, copy_for_model
 from lightning_al.inference.live_weights import live_weights
 from lightning_al.inference.memory import is_out_of_memory
@@ -70,15 +73,23 @@ def score_groups(
     with plain_layers(), live_weights(model, root, model_inputs(inputs)):
         prepared = prepare(root)
         inputs = pytree.tree_map_only(Tensor, copy_for_model, inputs)
-        scorers: list[Scorer] = [ByTorchFunc(prepared, score, copies), OneAfterAnother(prepared, score)]
+        key = model_key(root, prepared.params, (*kind, score, root.call))
+        scorers: list[Scorer] = [ByTorchFunc(prepared, score, copies, key), OneAfterAnother(prepared, score)]
         if fast is not None:
-            scorers.insert(0, ByRules(prepared, score, fast, kind, model_inputs))
-        whole = n // group_size * group_size
-        scores: list[Tensor] = []
-        for stop in (whole, n):  # the last group, if smaller, by itself
-            start = sum(map(len, scores))
-            if start < stop:
-                scores += _score_in_chunks(scorers, inputs, start, stop, min(group_size, stop - start), max_bytes)
+            scorers.insert(0, ByRules(prepared, score, fast, key=key, model_inputs=model_inputs))
+        while True:
+            try:
+                return _score(scorers, inputs, n, group_size, max_bytes)
+            except Differs:  # what this call has scored so far may be wrong as well
+                scorers.pop(0)
+
+
+def _score(scorers: list[Scorer], inputs: Any, n: int, group_size: int, max_bytes: int | None) -> Tensor:
+    scores: list[Tensor] = []
+    for stop in (n // group_size * group_size, n):  # the last group, if smaller, by itself
+        start = sum(map(len, scores))
+        if start < stop:
+            scores += _score_in_chunks(scorers, inputs, start, stop, min(group_size, stop - start), max_bytes)
     return torch.cat(scores) if scores else torch.empty(0)
 
 
@@ -95,6 +106,8 @@ def _score_in_chunks(
             groups = max(min(scorer.groups_at_once(inputs, group_size, max_bytes), limit // group_size), 1)
             end = min(start + groups * group_size, stop)
             part = scorer(slice_of(inputs, start, end), group_size)
+        except Differs:
+            raise
         except Exception as error:
             if is_out_of_memory(error) and end - start > group_size:
                 limit = (end - start) // 2

@@ -22,7 +22,8 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
     """Put ``model`` in ``eval()``, with gradients on and autocast off, and leave everything as it was found.
 
     Train flags are restored module by module, attributes that some models count or cache in and the global random state
-    too, and so is what a ``train()`` of the model's own did: weights that it folds an update into in ``eval()``. In half precision ``θ + ε`` would round back to ``θ``, which is why autocast is switched off.
+    too, and so is what a ``train()`` of the model's own did: weights that it folds an update into in ``eval()``. In
+    half precision ``θ + ε`` would round back to ``θ``, which is why autocast is switched off.
     """
     tensors = [*model.parameters(), *model.buffers()]
     kinds = {"cpu"} | {t.device.type for t in tensors}

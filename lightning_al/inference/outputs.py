@@ -54,3 +54,8 @@ def batch_size_of(inputs: Any) -> int:
             f"seen: {sorted(sizes) or 'no tensor'} (-1: a scalar)."
         )
     return sizes.pop()
+
+
+def floating_tensors(tree: Any) -> list[Tensor]:
+    """Return the floating-point tensors of a pytree."""
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.is_floating_point()]

@@ -15,6 +15,7 @@ from lightning_al.campaign.states import INITIAL_WEIGHTS, RESUME, State, state_f
 from lightning_al.checks import first_line
 from lightning_al.fitting.repeated import RepeatedFit
 from lightning_al.fitting.round_callback import MARK
+from lightning_al.inference.mode import own_train_undone
 from lightning_al.loop.project import Project
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings

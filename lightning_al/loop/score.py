@@ -16,6 +16,7 @@ from lightning_al.data.samplers import BlockSampler
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
+from lightning_al.gradients.comparisons import scores_withdrawn
 from lightning_al.inference.mode import own_train_undone
 from lightning_al.inference.module_state import flags_kept, gradients_kept
 from lightning_al.inference.replaced import replaced
@@ -111,7 +112,7 @@ def score_pool(
     Raises:
         ValueError: If rows are missing or surplus, or a score is NaN or infinite; the dataset indices are named.
     """
-    collectors = [_Collector(acquisition, len(sampler)) for acquisition in acquisitions]
+    collectors: list[_Collector] = []
 
     def predict_step(batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
         if check is not None:
@@ -120,9 +121,13 @@ def score_pool(
             collector.add(model, batch)
         return torch.empty(0)  # None would make Lightning warn
 
-    with _pass_of_its_own(trainer, model, predict_step), isolate_rng():
-        seed_global(seed, trainer.global_rank)
-        trainer.predict(model, datamodule=datamodule, return_predictions=False)
+    begins_anew = True
+    while begins_anew:  # each time, a faster way to scores is taken no more
+        collectors[:] = [_Collector(acquisition, len(sampler)) for acquisition in acquisitions]
+        with _pass_of_its_own(trainer, model, predict_step), isolate_rng(), scores_withdrawn() as withdrawn:
+            seed_global(seed, trainer.global_rank)
+            trainer.predict(model, datamodule=datamodule, return_predictions=False)
+        begins_anew = any(gather_objects(bool(withdrawn)))
     return [
         _put_together(collector.rows(sampler.block, indices), collector.acquisition, indices, trainer, sampler, gather)
         for collector in collectors

@@ -9,7 +9,7 @@ from torch import nn
 
 from lightning_al import functional as F_al
 from lightning_al.gradients import score_groups
-from lightning_al.gradients.scorers import MAX_GROUPS, ByTorchFunc
+from lightning_al.gradients.by_torch_func import MAX_GROUPS, ByTorchFunc
 from lightning_al.gradients.tape import Tape
 from lightning_al.inference.outputs import batch_size_of
 from tests.helpers import reference

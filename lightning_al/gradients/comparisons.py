@@ -1,0 +1,277 @@
+"""The ways to scores are held against the plain loop: on the first samples of a model, and again on later ones.
+
+- First: a few samples of each shape, as unlike each other as there are, in float64 where that fits.
+- Later: one group of samples after the first 128 of a model, and after twice as many more each time, at most 1,000.
+- Of a model that takes anything of all its batch together (:mod:`~lightning_al.gradients.mixing`): in every batch, the
+  outputs of those samples that are farther apart in length, number of zeros, or values than any two that were
+  compared in a batch before, and of one more in turn, are compared with those that the model gives them alone.
+
+What differs is scored by the plain loop from there on, with all samples of the call that showed it.
+"""
+
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from lightning_al.gradients.errors import Differs, NoRule, NothingToCompare
+from lightning_al.gradients.example_groups import measures_of
+from lightning_al.gradients.scored_model import ScoredModel, in_double
+from lightning_al.gradients.scorers import GroupScore, OneAfterAnother, slice_of
+from lightning_al.inference.module_state import attributes_kept
+from lightning_al.inference.outputs import floating_tensors
+
+log = logging.getLogger(__name__)
+
+FIRST, EVERY = 128, 1000  # groups until one is compared: after the first batch, and at most
+ROUNDING = 1e-12  # scores below may be made of rounding errors only, and say nothing
+_ROUGH = 5e-3  # by how much outputs may differ by rounding on a device that multiplies with fewer digits
+_MARGIN = 0.05  # of their distance, by which two samples may be farther apart than two that were compared
+
+ModelInputs = Callable[[Any], Any]
+
+
+@dataclass
+class Standing:
+    """What is known of one way to score one model.
+
+    Attributes:
+        given: How many groups it has scored.
+        wait: How many from one comparison to the next.
+        due: At how many the next comparison is due.
+        turn: How many comparisons there were.
+        refused: Why it is not taken any more, or "".
+        proved: Kinds of inputs for which the first samples were compared.
+        apart: For each measure of groups, those two values, of one batch, between which groups were compared.
+        tolerance: By how much outputs alone and in a batch may differ, by rounding, of the largest.
+    """
+
+    given: int = 0
+    wait: int = FIRST
+    due: int = FIRST
+    turn: int = 0
+    refused: str = ""
+    proved: set[Hashable] = field(default_factory=set)
+    apart: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    tolerance: float = 0.0
+
+
+_STANDINGS: WeakKeyDictionary[nn.Module, dict[Hashable, Standing]] = WeakKeyDictionary()
+_WITHDRAWN: list[list[str]] = []
+
+
+def standing_of(model: ScoredModel, key: Hashable) -> Standing:
+    """Return what is known of a way, by a key, to score a model."""
+    return _STANDINGS.setdefault(model.root.model, {}).setdefault(key, Standing())
+
+
+@contextlib.contextmanager
+def scores_withdrawn() -> Iterator[list[str]]:
+    """Give a list that is filled inside, should scores have been given that a later comparison shows to be wrong."""
+    withdrawn: list[str] = []
+    _WITHDRAWN.append(withdrawn)
+    try:
+        yield withdrawn
+    finally:
+        _WITHDRAWN.pop()
+
+
+class Comparisons:
+    """Holds the scores of later batches against the plain loop.
+
+    Args:
+        way: In words.
+        model: The model.
+        score: The score of one group.
+        model_inputs: Which part of the inputs the model gets.
+        standing: Of the way.
+    """
+
+    def __init__(
+        self, way: str, model: ScoredModel, *, score: GroupScore, model_inputs: ModelInputs, standing: Standing
+    ) -> None:
+        self.way = way
+        self.model = model
+        self.score = score
+        self.model_inputs = model_inputs
+        self.standing = standing
+
+    def check(self, scores: Tensor, inputs: Any, group_size: int, outputs: list[Tensor] | None = None) -> None:
+        """Compare what is due of a batch.
+
+        Args:
+            scores: Of the batch.
+            inputs: Of the batch.
+            group_size: Samples in a group.
+            outputs: Of the model that takes something of all its batch together.
+
+        Raises:
+            Differs: If it is not what the plain loop gives.
+        """
+        if outputs is not None:
+            self._check_outputs(outputs, scores, inputs, group_size)
+        standing, groups = self.standing, len(scores) // group_size
+        if standing.given + groups > standing.due:
+            order = farthest_apart(measures_of(inputs, group_size), {})[0]
+            i = (order or [groups - 1])[standing.turn % max(len(order), 1)]
+            self._check_score(i, scores, inputs, group_size)
+            standing.turn += 1
+            standing.wait = min(2 * standing.wait, EVERY)
+            standing.due = standing.given + groups + standing.wait
+        standing.given += groups
+
+    def _check_outputs(self, outputs: list[Tensor], scores: Tensor, inputs: Any, group_size: int) -> None:
+        standing, groups = self.standing, len(scores) // group_size
+        chosen, apart = farthest_apart(measures_of(inputs, group_size), standing.apart)
+        in_turn = (groups - 1 - standing.given) % groups
+        for i in dict.fromkeys((*chosen, in_turn)):
+            self._check_outputs_of(i, outputs, groups, scores, inputs, group_size)
+        for number, interval in apart.items():
+            within = [old for old in standing.apart.get(number, []) if not _inside(old, interval)]
+            standing.apart[number] = [*within, interval]
+
+    def _check_outputs_of(
+        self, i: int, outputs: list[Tensor], groups: int, scores: Tensor, inputs: Any, group_size: int
+    ) -> None:
+        model, group = self.model, self.model_inputs(slice_of(inputs, i * group_size, (i + 1) * group_size))
+        difference = _difference(outputs, _outputs(model, group), i, groups)
+        tolerance = max(self.standing.tolerance, 1e-8 if _in_float64(outputs) else 2e-5)
+        if difference <= tolerance:
+            return
+        exact = self._difference_in_float64(i, groups, inputs, group)
+        if exact <= 1e-8 or (math.isnan(exact) and difference <= _ROUGH):
+            self.standing.tolerance = 2 * difference  # it was rounding
+            return
+        self._check_score(i, scores, inputs, group_size)
+        if math.isfinite(difference):
+            self._refuse(f"gives a sample outputs that differ by {difference:.1e} of the largest with its batch")
+
+    def _difference_in_float64(self, i: int, groups: int, inputs: Any, group: Any) -> float:
+        """Return it, or NaN where the model insists on its own precision, or memory is short."""
+        try:
+            with attributes_kept(self.model.root):
+                double = self.model.in_double()
+                both = [pytree.tree_map_only(Tensor, in_double, part) for part in (self.model_inputs(inputs), group)]
+                together, alone = (_outputs(double, part) for part in both)
+                return _difference(together, alone, i, groups)
+        except Exception as error:
+            log.debug("Not compared in float64: %s", error)
+            return math.nan
+
+    def _check_score(self, i: int, scores: Tensor, inputs: Any, group_size: int) -> None:
+        part = slice(i * group_size, (i + 1) * group_size)
+        group = slice_of(inputs, part.start, part.stop)
+        got, plain = scores[part].detach(), OneAfterAnother(self.model, self.score)(group, group_size).detach()
+        close = 1e-7 if got.dtype == torch.float64 else 1e-4
+        largest = float(scores.detach().abs().nan_to_num(posinf=0.0).max())
+        if torch.allclose(got, plain, rtol=close, atol=ROUNDING * largest, equal_nan=True):
+            return
+        exact = plain
+        with contextlib.suppress(Exception), attributes_kept(self.model.root):
+            double = OneAfterAnother(self.model.in_double(), self.score)
+            exact = double(pytree.tree_map_only(Tensor, in_double, group), group_size).detach()
+        rounding = 10 * (plain.double() - exact.double()).abs()
+        allowed = torch.maximum(rounding, 1e-3 * exact.double().abs() if exact is plain else close * exact.abs())
+        if bool(((got.double() - exact.double()).abs() > allowed + ROUNDING * largest).any()):
+            self._refuse(
+                f"gives {got.flatten().tolist()[:2]} where the plain loop gives {plain.flatten().tolist()[:2]}"
+            )
+
+    def _refuse(self, reason: str) -> None:
+        standing = self.standing
+        standing.refused = f"{self.way} {reason}"
+        before = ""
+        if standing.given:
+            before = (
+                f" {standing.given} scores were given before: a pass over the pool begins anew, those of other calls "
+                "should be computed again."
+            )
+            for withdrawn in _WITHDRAWN:
+                withdrawn.append(standing.refused)
+        name = type(self.model.root.model).__name__
+        log.warning("%s: %s. It is scored in another way from here on.%s", name, standing.refused, before)
+        raise Differs(standing.refused)
+
+
+def check_same(scores: Tensor, plain: Tensor, tolerance: float, *, differentiated: bool) -> None:
+    """Refuse the first scores of a way that are not the plain loop's.
+
+    Args:
+        scores: Of a few groups.
+        plain: The same by the plain loop.
+        tolerance: Relative to each, and to the largest.
+        differentiated: Whether the score has a gradient, so that zeros say nothing.
+
+    Raises:
+        NoRule: If they differ.
+        NothingToCompare: If they are no numbers, or nothing but rounding errors.
+    """
+    largest = float(plain.abs().max())
+    if not math.isfinite(largest) or (largest == 0 and differentiated):
+        raise NothingToCompare(f"the first samples score {plain.tolist()[:2]}")
+    if not torch.allclose(scores, plain, rtol=tolerance, atol=tolerance * largest):
+        kind = NoRule if largest > ROUNDING else NothingToCompare
+        raise kind(f"they would be {scores.tolist()[:2]} where the plain loop gives {plain.tolist()[:2]}")
+
+
+def farthest_apart(
+    measures: list[list[float]], compared: dict[int, list[tuple[float, float]]]
+) -> tuple[list[int], dict[int, tuple[float, float]]]:
+    """Return the groups that are farthest apart by some measure, and how far, where none so far were compared.
+
+    Args:
+        measures: Each of all groups.
+        compared: For each, the values between which groups of one batch were compared.
+    """
+    chosen: list[int] = []
+    apart: dict[int, tuple[float, float]] = {}
+    for number, values in enumerate(measures):
+        low, high = min(values), max(values)
+        margin = _MARGIN * (high - low)
+        if low < high and not any(_inside((low + margin, high - margin), old) for old in compared.get(number, [])):
+            chosen += [values.index(low), values.index(high)]
+            apart[number] = low, high
+    return list(dict.fromkeys(chosen)), apart
+
+
+def _inside(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    return b[0] <= a[0] and a[1] <= b[1]
+
+
+@torch.no_grad()
+def _outputs(model: ScoredModel, inputs: Any) -> list[Tensor]:
+    return floating_tensors(model.call(model.params, inputs))
+
+
+def _in_float64(outputs: list[Tensor]) -> bool:
+    return all(t.dtype == torch.float64 for t in outputs)
+
+
+def _difference(together: list[Tensor], alone: list[Tensor], i: int, groups: int) -> float:
+    """Return by how much the outputs of group ``i`` differ, of the largest; infinite where they cannot be compared."""
+    if len(together) != len(alone):
+        return math.inf
+    largest = 0.0
+    for whole, own in zip(together, alone, strict=True):
+        if not own.ndim or not own.numel():
+            continue
+        if not whole.ndim or len(whole) % groups:
+            return math.inf
+        part = whole.unflatten(0, (groups, -1))[i]
+        if part.shape != own.shape:
+            return math.inf
+        scale = float(own.abs().nan_to_num(posinf=0.0).max())
+        apart = (part.double() - own.double()).abs()
+        apart = torch.where((part == own) | (part.isnan() & own.isnan()), 0.0, apart)
+        difference = float(apart.max())
+        if math.isnan(difference):
+            return math.inf
+        largest = max(largest, difference / scale if scale else difference)
+    return largest
