@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.inference.calling import ForwardOf, call_with, copies_for_model
 from lightning_al.inference.mode import scoring_mode
-from lightning_al.inference.module_state import Attributes, with_own_train
+from lightning_al.inference.module_state import Attributes, attributes_kept, tensors_kept, with_own_train
 from lightning_al.inference.precision import at_least_float32, is_half
 
 log = logging.getLogger(__name__)
@@ -43,12 +43,14 @@ def live_weights(model: nn.Module, root: ForwardOf, samples: Any) -> Iterator[No
         root: Calls it.
         samples: Inputs, by the first two of which it is seen that the outputs are those of ``eval()``.
     """
-    with scoring_mode(model), contextlib.ExitStack() as stack:
+    with scoring_mode(model, as_it_comes=True), contextlib.ExitStack() as stack:
         inner = root.model
         _drop_cached_properties(inner)
         own, holding = with_own_train(inner), _holding_tensors(inner)
         if own or holding:
             _go_live(root, _names_of(inner, own), _names_of(inner, holding), samples)
+        else:
+            inner.eval()
         kept = Attributes(m for m in inner.modules() if not _is_torchs(m))
         hook = root.register_forward_pre_hook(lambda *_: kept.put_back(but=_OF_THE_ENGINE))
         stack.callback(hook.remove)
@@ -62,10 +64,13 @@ def _go_live(root: ForwardOf, own: Names, holding: Names, samples: Any) -> None:
     key = own, holding, tuple(name for name, p in root.named_parameters() if p.requires_grad)
     if key not in known:
         samples = pytree.tree_map_only(Tensor, lambda t: t[:2] if t.ndim else t, samples)
-        wanted = _outputs(root, samples)
+        with tensors_kept(model), attributes_kept(model):
+            model.eval()
+            wanted = _outputs(root, samples)
         known[key] = None
         for names in dict.fromkeys((own | holding, own, holding, frozenset[str]())):
-            with contextlib.suppress(Exception):  # what a module needs may not be there in this mode
+            # What a module needs may not be there in this mode.
+            with tensors_kept(model), attributes_kept(model), contextlib.suppress(Exception):
                 _set_mode(model, names, unfold=bool(own))
                 if _same(_outputs(root, samples), wanted, half=is_half(model)):
                     known[key] = names

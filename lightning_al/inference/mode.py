@@ -18,12 +18,16 @@ from lightning_al.inference.module_state import (
 
 
 @contextlib.contextmanager
-def scoring_mode(model: nn.Module) -> Iterator[None]:
+def scoring_mode(model: nn.Module, *, as_it_comes: bool = False) -> Iterator[None]:
     """Put ``model`` in ``eval()``, with gradients on and autocast off, and leave everything as it was found.
 
     Train flags are restored module by module, attributes that some models count or cache in and the global random state
     too, and so is what a ``train()`` of the model's own did: weights that it folds an update into in ``eval()``. In
     half precision ``θ + ε`` would round back to ``θ``, which is why autocast is switched off.
+
+    Args:
+        model: The model.
+        as_it_comes: Whether ``eval()`` is left to the caller.
     """
     tensors = [*model.parameters(), *model.buffers()]
     kinds = {"cpu"} | {t.device.type for t in tensors}
@@ -36,7 +40,8 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
             stack.enter_context(torch.autocast(device_type=kind, enabled=False))
         for put_back in (attributes_kept, tensors_kept, flags_kept):
             stack.enter_context(put_back(model))
-        model.eval()
+        if not as_it_comes:
+            model.eval()
         yield
 
 

@@ -3,8 +3,6 @@
 Slow, and skipped where timm or transformers is not installed: neither is among the packages that `make test` needs.
 """
 
-import contextlib
-
 import pytest
 import torch
 from torch import nn
@@ -58,7 +56,14 @@ TRANSFORMERS = {
     "GPTNeoX": {**WORDS, "pad_token_id": 0, "max_position_embeddings": 64},
     "ViT": IMAGES,
     "DeiT": IMAGES,
-    "Swin": {"image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4},
+    "Swin": {
+        "image_size": 32,
+        "patch_size": 4,
+        "embed_dim": 8,
+        "depths": [1, 1],
+        "num_heads": [1, 2],
+        "window_size": 4,
+    },
     "ConvNext": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
 }
 

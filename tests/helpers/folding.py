@@ -1,4 +1,4 @@
-"""Layers that fold or keep something in ``eval()``, each with a twin that never does: the same function of its weights."""
+"""Layers that fold or keep something in ``eval()``, each with a twin that never does."""
 
 import copy
 import functools
@@ -132,7 +132,7 @@ class CachedProperty(Table):
 
 
 class Frozen(nn.Module):
-    """Keeps its normalisation in ``eval()``, as many fine-tuned models do; all weights are in reach of its ``train()``."""
+    """Keeps its normalisation in ``eval()``, as many fine-tuned models do."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,10 +147,6 @@ class Frozen(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout(self.drop(self.norm(self.linear(x))), 0.3, self.training)
-
-
-def weight_norm_of_old() -> nn.Module:
-    return nn.utils.weight_norm(nn.Linear(WIDTH, WIDTH))
 
 
 def spectral_norm_of_old() -> nn.Module:
@@ -170,7 +166,7 @@ LAYERS = {
     for layer in (
         *(FoldedByAddition, FoldedByNewMemory, FoldedByNewParameter, FoldedByTheFlag),
         *(KeptInADict, MadeByEval, KeptWithoutTrain, CachedProperty, Frozen),
-        *(weight_norm_of_old, spectral_norm_of_old, weight_norm, spectral_norm),
+        *(spectral_norm_of_old, weight_norm, spectral_norm),
     )
 }
 
