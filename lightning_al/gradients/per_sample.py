@@ -1,7 +1,9 @@
 """Per-sample scores: of many samples at once by the layers' rules, else by ``torch.func``, else one after another.
 
 All three are exact. The layers' rules need a rule for what the model is made of; ``torch.func`` holds a copy of the
-weights per sample; the plain loop takes anything.
+weights per sample; the plain loop takes anything, and the others are compared with it, at a price of less than 2 % of a
+pass over a pool, and 2 to 5 % for models that take something of all their batch together: see
+:mod:`~lightning_al.gradients.comparisons`.
 """
 
 import logging
@@ -48,7 +50,7 @@ def score_groups(
         score: ``score(differentiator, call, params, group)`` gives one number per sample of the group, (b,).
         inputs: Any pytree; every tensor has the batch as its first dimension.
         fast: The same score of many groups at once, by the layers' rules. Compared with ``score`` on the first samples
-            of a model; where it differs or has no rule, ``score`` is used.
+            of a model, and again on later ones; where it differs or has no rule, ``score`` is used.
         kind: Options that distinguish this ``fast`` from others of the same model.
         model_inputs: Which part of ``inputs`` the model gets.
         forward: ``forward(model, inputs) -> outputs``. Default: ``model(inputs)``.

@@ -295,7 +295,7 @@ def test_a_wrong_gradient_under_vmap_goes_to_the_loop(caplog):
 def test_later_scores_are_compared_too(way, monkeypatch):
     """What goes wrong after the first batch is noticed by the comparisons that come now and then."""
     net = seeded(lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)))
-    x = randn(50, 4)
+    x = randn(100, 4)
     forward = picked(net) if way == "torch.func" else None
     monkeypatch.setattr(WrongUnderVmap, "factor", 1.0)
     want = reference.gradient_norm(net, x)
@@ -311,7 +311,7 @@ def test_later_scores_are_compared_too(way, monkeypatch):
     assert len(withdrawn) == 1
     torch.testing.assert_close(results[-1], want, rtol=1e-9, atol=1e-9)
     wrong = [not torch.allclose(r, want) for r in results]
-    assert wrong == [True, False, False, False]  # the 128th sample is in the third batch of all
+    assert wrong == [True, False, False, False]  # the 256th sample is in the third batch of all
 
 
 def test_how_often_later_scores_are_compared(monkeypatch):
@@ -321,7 +321,7 @@ def test_how_often_later_scores_are_compared(monkeypatch):
     monkeypatch.setattr(comparisons.Comparisons, "_check_score", lambda *a: compared.append(1) or check(*a))
     for _ in range(40):
         F_al.gradient_norm(net, randn(100, 4))
-    assert len(compared) == 5  # of 4,000: past 128, then 256, 512, 1,000 and 1,000 more each
+    assert len(compared) == 5  # of 4,000: past 256, then 512, and 1,000 more each
 
 
 def test_measures_and_what_is_farthest_apart():

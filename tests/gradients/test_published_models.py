@@ -18,15 +18,16 @@ pytestmark = pytest.mark.slow
 TIMM = {
     32: (
         *("resnet10t", "resnet18", "resnet26t", "legacy_seresnet18", "skresnet18", "resnest14d", "resnetv2_18"),
-        *("seresnext26ts", "ecaresnext26ts", "gcresnext26ts", "nf_resnet26", "lambda_resnet26t", "halonet26t"),
+        *("seresnext26ts", "ecaresnext26ts", "gcresnext26ts", "nf_resnet26", "lambda_resnet26t"),
         *("efficientnet_b0", "efficientnet_lite0", "mobilenetv2_050", "mobilenetv3_small_050"),
-        *("mobilenetv4_conv_small_035", "tinynet_e", "lcnet_050", "ghostnet_050", "ghostnetv2_100", "mnasnet_small"),
+        *("mobilenetv4_conv_small_035", "tinynet_e", "lcnet_050", "ghostnet_050", "mnasnet_small"),
         *("fbnetv3_b", "rexnet_100", "regnetx_002", "regnety_002", "densenet121", "dla46_c", "hrnet_w18_small"),
         *("ese_vovnet19b_dw", "repvgg_a0", "mobileone_s0", "repghostnet_050", "starnet_s1", "hgnetv2_b0"),
         *("convnext_atto", "convnextv2_atto", "mambaout_femto", "poolformer_s12", "poolformerv2_s12", "fasternet_t0"),
         *("edgenext_xx_small", "mobilevit_xxs", "mobilevitv2_050", "pvt_v2_b0", "fastvit_t8", "repvit_m0_9"),
         *("swiftformer_xs", "caformer_s18", "shvit_s1"),
     ),
+    64: ("halonet26t", "ghostnetv2_100"),
     224: (
         *("efficientformer_l1", "efficientformerv2_s0", "levit_128s", "tiny_vit_5m_224", "vit_tiny_patch16_224"),
         *("deit_tiny_distilled_patch16_224", "cait_xxs24_224", "xcit_nano_12_p16_224", "convit_tiny", "pit_ti_224"),
