@@ -9,11 +9,15 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.distributed import _InfiniteBarrier
+from lightning.pytorch.callbacks import ModelPruning
+from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from lightning.pytorch.trainer import call
+from lightning.pytorch.utilities.compile import from_compiled
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch._dynamo import OptimizedModule
 from torch.utils.data import DataLoader, IterableDataset
 
 
@@ -44,9 +48,22 @@ def saves_folders(trainer: pl.Trainer) -> bool:
     return isinstance(strategy, DeepSpeedStrategy) or getattr(strategy, "_save_distributed_checkpoint", False)
 
 
+def prunes_for_good(callback: ModelPruning) -> bool:
+    """Whether the callback makes plain parameters of the pruned ones when a fit ends, so that another can begin."""
+    return bool(callback._make_pruning_permanent)
+
+
 def run_in_place(trainer: pl.Trainer) -> None:
     """Tell the Trainer, inside a launched function, that the processes are there already."""
     trainer.strategy._launcher = None
+
+
+def lightning_module(model: Any) -> Any:
+    """Return the module that ``torch.compile`` was given, with its steps compiled, as the Trainer does; others as are.
+
+    Lightning's own conversion, so that a Trainer may be given either.
+    """
+    return from_compiled(model) if isinstance(model, OptimizedModule) else model
 
 
 def connect(trainer: pl.Trainer, model: pl.LightningModule) -> None:
@@ -79,26 +96,43 @@ def first_samples(trainer: pl.Trainer, count: int = 2) -> Any:
     return loader.collate_fn([data[i] for i in range(min(count, len(data)))])
 
 
-def reset_epochs(trainer: pl.Trainer) -> None:
-    """Make the next ``trainer.fit`` begin at epoch 0. Totals, which loggers use as steps, go on growing."""
-    trainer.fit_loop.epoch_progress.current.reset()
+_OF_THE_USER = {"trainer", "max_epochs", "min_epochs", "max_steps", "min_steps"}
+_OF_THE_LOGGERS = {"_batches_that_stepped"}
 
 
-def steps(trainer: pl.Trainer) -> dict[str, int]:
-    """Return the counters that must never go back: optimizer steps, and the loggers' step."""
-    epoch_loop = trainer.fit_loop.epoch_loop
-    return {"optimizer": epoch_loop.global_step, "logged": epoch_loop._batches_that_stepped}
+def renew_counters(trainer: pl.Trainer) -> None:
+    """Let the next ``trainer.fit`` count from zero, in every loop, as that of a new Trainer does.
+
+    Epochs, ``global_step``, ``total_batch_idx`` and the loops' other state start afresh. The step that loggers use goes
+    on, so that their x axes grow.
+    """
+    fresh = _FitLoop(trainer)
+
+    def renew(loop: _Loop, new: _Loop) -> None:
+        for name, value in vars(new).items():
+            present = vars(loop).get(name)
+            if isinstance(value, _Loop) and isinstance(present, _Loop):
+                renew(present, value)
+            elif name not in _OF_THE_USER | _OF_THE_LOGGERS:
+                setattr(loop, name, value)
+
+    renew(trainer.fit_loop, fresh)
 
 
-def restore_steps(trainer: pl.Trainer, counters: dict[str, int], *, automatic: bool) -> None:
-    """Set the counters of :func:`steps` in a fresh Trainer, so that a resumed campaign's logs go on."""
+def logged_step(trainer: pl.Trainer) -> int:
+    """Return the step that loggers use, which must never go back."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def restore_steps(trainer: pl.Trainer, *, logged: int, optimizer: int, automatic: bool) -> None:
+    """Set, in a fresh Trainer, the step that loggers use, and ``global_step``."""
     epoch_loop = trainer.fit_loop.epoch_loop
     if automatic:
         progress = epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
     else:
         progress = epoch_loop.manual_optimization.optim_step_progress.total
-    progress.ready = progress.completed = counters["optimizer"]
-    epoch_loop._batches_that_stepped = counters["logged"]
+    progress.ready = progress.completed = optimizer
+    epoch_loop._batches_that_stepped = logged
 
 
 @contextlib.contextmanager
@@ -119,40 +153,28 @@ def same_progress(trainer: pl.Trainer) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def step_limits_from_here(trainer: pl.Trainer) -> Iterator[Callable[[], None]]:
-    """Let ``max_steps`` and ``min_steps`` count from the present step instead of from the Trainer's first.
-
-    Yields a function that switches to the raised limits. Until it is called the Trainer shows the limits as the user
-    gave them, which is what ``estimated_stepping_batches`` must see while schedulers are made.
-    """
-    epoch_loop = trainer.fit_loop.epoch_loop
-    low, high = epoch_loop.min_steps, epoch_loop.max_steps
-    start = epoch_loop.global_step
-
-    def raise_limits() -> None:
-        if high != -1:
-            epoch_loop.max_steps = start + high
-        if low is not None:
-            epoch_loop.min_steps = start + low
-
-    try:
-        yield raise_limits
-    finally:
-        epoch_loop.min_steps, epoch_loop.max_steps = low, high
-
-
-@contextlib.contextmanager
-def same_schedule(trainer: pl.Trainer) -> Iterator[None]:
-    """Give the Trainer its numbers of epochs and of accumulated batches back, which callbacks set and may leave so.
+def same_options(trainer: pl.Trainer) -> Iterator[None]:
+    """Give the Trainer its options back (limits, intervals, accumulation), which callbacks set and may leave so.
 
     ``StochasticWeightAveraging`` leaves one epoch more after a fit that ended early, ``GradientAccumulationScheduler``
     its last number.
     """
-    epochs, batches = trainer.fit_loop.max_epochs, trainer.accumulate_grad_batches
+    fit_loop, not_options = trainer.fit_loop, {"should_stop", "val_check_batch", "datamodule"}
+    owners = {
+        fit_loop: ("max_epochs", "min_epochs"),
+        fit_loop.epoch_loop: ("max_steps", "min_steps"),
+        trainer: [
+            name
+            for name, value in vars(trainer).items()
+            if isinstance(value, (int, float, str, type(None))) and name[0] != "_" and name not in not_options
+        ],
+    }
+    before = [(owner, name, getattr(owner, name)) for owner, names in owners.items() for name in names]
     try:
         yield
     finally:
-        trainer.fit_loop.max_epochs, trainer.accumulate_grad_batches = epochs, batches
+        for owner, name, value in before:
+            setattr(owner, name, value)
 
 
 @contextlib.contextmanager
@@ -203,15 +225,16 @@ __all__ = [
     "is_overridden",
     "launch",
     "launches_copies",
+    "lightning_module",
+    "logged_step",
+    "prunes_for_good",
     "quiet_infos",
     "quiet_repetitions",
-    "reset_epochs",
+    "renew_counters",
     "restore_steps",
     "run_in_place",
+    "same_options",
     "same_progress",
-    "same_schedule",
     "saves_folders",
     "share_hyperparameters",
-    "step_limits_from_here",
-    "steps",
 ]

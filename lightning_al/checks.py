@@ -11,7 +11,7 @@ from torch import Tensor
 
 P = ParamSpec("P")
 
-_BLOCK = 2**20  # numbers at a time: a few MB, however many rows there are
+_BLOCK_OF_NUMBERS = 2**20  # numbers at a time: a few MB, however many rows there are
 
 
 class SeveralFindings(Exception):
@@ -30,11 +30,16 @@ class SeveralValueErrors(SeveralFindings, ValueError):
     """Several things are wrong."""
 
 
+class SeveralMixedErrors(SeveralTypeErrors, SeveralValueErrors):
+    """Several things are wrong, some of them of the wrong type."""
+
+
 class Findings:
     """What independent checks refuse, raised together at the end of a ``with`` block.
 
-    One finding is raised as it is; several as one ``TypeError``, if all of them are, or else ``ValueError``. Only these
-    two are collected: anything else that a check raises ends the block at once.
+    One finding is raised as it is; several as one ``TypeError`` or ``ValueError``, or both at once if there are some of
+    each. Only these two and ``IndexError`` are collected: anything else that a check raises ends the block at once, and
+    what was found before is a note on it.
 
     Example:
         >>> with Findings() as findings:
@@ -42,7 +47,7 @@ class Findings:
         ...     findings.of(check_flag, "redraw", "no")
         Traceback (most recent call last):
         ...
-        lightning_al.checks.SeveralValueErrors: 2 things cannot be as they are:
+        lightning_al.checks.SeveralMixedErrors: 2 things cannot be as they are:
           1. `rounds` must be at least 0, got -1.
           2. `redraw` must be True or False, got 'no'.
     """
@@ -73,19 +78,24 @@ class Findings:
             yield
         except SeveralFindings as error:
             self.errors += error.args
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, IndexError) as error:
             self.errors.append(error)
 
     def __enter__(self) -> "Findings":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None or not self.errors:
+    def __exit__(self, kind: type[BaseException] | None, raised: BaseException | None, trace: object) -> None:
+        if raised is not None:
+            if self.errors and hasattr(raised, "add_note"):  # Python 3.11
+                raised.add_note("Besides this: " + "; ".join(map(str, self.errors)))
+            return
+        if not self.errors:
             return
         if len(self.errors) == 1:
             raise self.errors[0]
-        several = SeveralTypeErrors if all(isinstance(e, TypeError) for e in self.errors) else SeveralValueErrors
-        raise several(*self.errors)
+        raise _kind_of_all(self.errors)(*self.errors) from next(
+            filter(_of_other_code, self.errors), None
+        )  # its traceback tells where
 
 
 def kind_of(value: Any) -> str:
@@ -124,19 +134,20 @@ def check_that(is_right: bool, name: str, value: Any, must_be: str) -> None:
         raise TypeError(f"`{name}` must be {must_be}, got {value!r}.")
 
 
-def check_count(name: str, value: Any, least: int = 1, *, optional: bool = False) -> None:
-    """Refuse what is no integer of at least ``least``; ``optional``: None is one too.
+def check_count(name: str, value: Any, least: int = 1, *, most: int | None = None, optional: bool = False) -> None:
+    """Refuse what is no integer from ``least`` to ``most``; ``optional``: None is one too.
 
     Raises:
         TypeError: If it is no integer.
-        ValueError: If it is too small.
+        ValueError: If it is too small or too large.
     """
     if optional and value is None:
         return
     is_integer = isinstance(value, int) and not isinstance(value, bool)
-    check_that(is_integer, name, value, f"an integer of at least {least}{' or None' if optional else ''}")
-    if value < least:
-        raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+    limits = f"at least {least}" if most is None else f"at least {least} and at most {most}"
+    check_that(is_integer, name, value, f"an integer of {limits}{' or None' if optional else ''}")
+    if value < least or (most is not None and value > most):
+        raise ValueError(f"`{name}` must be {limits}, got {value}.")
 
 
 def check_number(
@@ -148,12 +159,13 @@ def check_number(
     below: float | None = None,
     most: float | None = None,
     optional: bool = False,
+    may_be_infinite: bool = False,
 ) -> None:
-    """Refuse what is no number inside these bounds; it must be finite.
+    """Refuse what is no number inside these bounds; it must be finite, unless it ``may_be_infinite``.
 
     Raises:
         TypeError: If it is no number.
-        ValueError: If it is out of bounds, NaN or infinite.
+        ValueError: If it is out of bounds, NaN or, where it may not be, infinite.
 
     Example:
         >>> check_number("purity", 1.5, above=0, most=1)
@@ -165,14 +177,15 @@ def check_number(
         return
     bounds = {"above": above, "at least": least, "below": below, "at most": most}
     said = [f"{words} {bound:g}" for words, bound in bounds.items() if bound is not None]
-    if below is None and most is None:
+    if below is None and most is None and not may_be_infinite:
         said.append("finite")
-    limits = " and ".join(said)
+    limits = " and ".join(said) + (" (inf allowed)" if may_be_infinite else "")
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     check_that(is_number, name, value, f"a number, {limits}{', or None' if optional else ''}")
     number = float(value)
     inside = (
-        math.isfinite(number)
+        (may_be_infinite or math.isfinite(number))
+        and not math.isnan(number)
         and (above is None or number > above)
         and (least is None or number >= least)
         and (below is None or number < below)
@@ -225,6 +238,25 @@ def needed_generator(generator: torch.Generator | None, who: str, why: str) -> t
     return generator
 
 
+def _kind_of_all(errors: list[Exception]) -> type[SeveralFindings]:
+    of_types = sum(isinstance(error, TypeError) for error in errors)
+    if of_types == 0:
+        return SeveralValueErrors
+    return SeveralTypeErrors if of_types == len(errors) else SeveralMixedErrors
+
+
+def _of_other_code(error: BaseException) -> bool:
+    return error.__cause__ is not None or not where_raised(error).startswith(("lightning_al.", "nowhere"))
+
+
+def where_raised(error: BaseException) -> str:
+    """The name of the module that raised an error, ``"nowhere"`` if it was not raised yet."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "nowhere" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+
+
 def first_line(error: BaseException) -> str:
     """The kind of an error and the first sentence of its text, which may go on for pages."""
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0].split('. ')[0]}" if str(error) else repr(error)
@@ -250,6 +282,6 @@ def rows_not_finite(x: Tensor) -> Tensor:
     return torch.nonzero(torch.cat(bad)).flatten() if bad else torch.empty(0, dtype=torch.long)
 
 
-def blocks_of_rows(x: Tensor, numbers: int = _BLOCK, columns: int = 1) -> int:
+def blocks_of_rows(x: Tensor, numbers: int = _BLOCK_OF_NUMBERS, columns: int = 1) -> int:
     """Return how many rows of ``x``, or of products with ``columns`` others, are a block of ``numbers`` numbers."""
     return max(1, numbers // max(x.shape[1:].numel(), columns))

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from lightning_al.campaign.results import RoundResult
-from lightning_al.checks import check_choice, check_count, check_number
+from lightning_al.checks import Findings, check_choice, check_count, check_number
 
 
 class StopRule(ABC):
@@ -69,8 +69,10 @@ class MetricReached(StopRule):
     """
 
     def __init__(self, monitor: str, value: float, mode: str = "max") -> None:
-        super().__init__(monitor, mode)
-        check_number("value", value)
+        with Findings() as findings:
+            with findings.of_block():
+                super().__init__(monitor, mode)
+            findings.of(check_number, "value", value)
         self.value = value
 
     def __call__(self, history: Sequence[RoundResult]) -> bool:
@@ -101,9 +103,11 @@ class MetricPlateau(StopRule):
     """
 
     def __init__(self, monitor: str, patience: int = 3, min_delta: float = 0.0, mode: str = "max") -> None:
-        super().__init__(monitor, mode)
-        check_count("patience", patience)
-        check_number("min_delta", min_delta, least=0)
+        with Findings() as findings:
+            with findings.of_block():
+                super().__init__(monitor, mode)
+            findings.of(check_count, "patience", patience)
+            findings.of(check_number, "min_delta", min_delta, least=0)
         self.patience = patience
         self.min_delta = min_delta
 

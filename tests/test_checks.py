@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -50,6 +51,24 @@ def test_no_numbers(value):
         check_count("n", value)
 
 
+@given(st.integers(-5, 5), st.integers(-5, 0), st.integers(0, 5))
+def test_counts_up_to_a_largest(value, least, most):
+    if least <= value <= most:
+        check_count("n", value, least, most=most)
+    else:
+        with pytest.raises(ValueError, match=f"`n` must be at least {least} and at most {most}, got {value}"):
+            check_count("n", value, least, most=most)
+
+
+def test_infinity_where_it_is_an_option():
+    check_number("x", math.inf, above=1, may_be_infinite=True)
+    for value in (-math.inf, math.nan, 1):
+        with pytest.raises(ValueError, match=rf"`x` must be above 1 \(inf allowed\), got {value}"):
+            check_number("x", value, above=1, may_be_infinite=True)
+    with pytest.raises(ValueError, match="`x` must be above 1 and finite, got inf"):
+        check_number("x", math.inf, above=1)
+
+
 def test_none_where_it_is_an_option():
     check_number("x", None, above=0, optional=True)
     check_count("n", None, optional=True)
@@ -89,13 +108,19 @@ def test_one_finding_is_raised_as_it_is():
 
 
 @pytest.mark.parametrize(
-    ("kinds", "kind"),
-    [((TypeError, TypeError), TypeError), ((TypeError, ValueError), ValueError), ((ValueError,) * 3, ValueError)],
+    ("kinds", "caught_by"),
+    [
+        ((TypeError, TypeError), [TypeError]),
+        ((TypeError, ValueError), [TypeError, ValueError]),
+        ((ValueError,) * 3, [ValueError]),
+        ((IndexError, ValueError), [ValueError]),
+    ],
 )
-def test_several_findings_are_one_error_with_a_line_each(kinds, kind):
-    with pytest.raises(kind) as caught, Findings() as findings:
+def test_several_findings_are_one_error_with_a_line_each(kinds, caught_by):
+    with pytest.raises(tuple(caught_by)) as caught, Findings() as findings:
         for number, each in enumerate(kinds):
             findings.of(fails, each(f"finding {number}"))
+    assert [each for each in (TypeError, ValueError) if isinstance(caught.value, each)] == caught_by
     first, *lines = str(caught.value).splitlines()
     assert first == f"{len(kinds)} things cannot be as they are:"
     assert lines == [f"  {number + 1}. finding {number}" for number in range(len(kinds))]
@@ -112,6 +137,26 @@ def test_findings_of_findings_are_in_one_list():
 
 
 def test_what_is_no_finding_ends_the_checks():
-    with pytest.raises(OSError, match="disk"), Findings() as findings:
+    with pytest.raises(OSError, match="disk") as caught, Findings() as findings:
         findings.of(fails, TypeError("a"))
         findings.of(fails, OSError("disk"))
+    if sys.version_info >= (3, 11):
+        assert caught.value.__notes__ == ["Besides this: a"]
+
+
+def test_an_error_of_other_code_keeps_its_traceback():
+    with pytest.raises(ValueError, match="2 things") as caught, Findings() as findings:
+        findings.of(check_count, "n", 0)
+        findings.of(fails, theirs := ValueError("theirs"))
+    assert caught.value.__cause__ is theirs
+    with pytest.raises(ValueError, match="2 things") as caught, Findings() as findings:
+        findings.of(check_count, "n", 0)
+        findings.of(check_count, "m", 0)
+    assert caught.value.__cause__ is None
+
+
+def test_an_index_out_of_range_is_a_finding():
+    with pytest.raises(ValueError) as several, Findings() as findings:
+        findings.of([].__getitem__, 0)
+        findings.of(check_count, "n", 0)
+    assert isinstance(several.value.args[0], IndexError)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import lightning_al
+from tests.helpers.anew import imported_anew
 
 ROOMS = [
     "acquisition",
@@ -22,9 +23,8 @@ ROOMS = [
 
 
 def test_public_rooms_are_there_without_an_import_of_their_own():
-    code = f"import lightning_al; print(*[getattr(lightning_al, room).__name__ for room in {ROOMS}])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [f"lightning_al.{room}" for room in ROOMS]
+    code = f"import lightning_al; found = [getattr(lightning_al, room).__name__ for room in {ROOMS}]"
+    assert imported_anew(code)["found"] == [f"lightning_al.{room}" for room in ROOMS]
     for room in ROOMS:  # each by itself: one brings others with it
         assert room in dir(lightning_al)
 
@@ -38,7 +38,15 @@ def test_a_star_brings_names_and_no_rooms():
 
 
 def test_torch_is_imported_only_when_a_name_is_used():
-    code = (
-        "import sys, lightning_al; assert 'torch' not in sys.modules; lightning_al.Pool; assert 'torch' in sys.modules"
-    )
+    code = """
+import sys
+sys.modules["torch"] = None  # so that importing it fails at once
+import lightning_al
+try:
+    lightning_al.Pool
+except ImportError as error:
+    assert error.name == "torch", error
+else:
+    raise AssertionError("came without torch")
+"""
     subprocess.run([sys.executable, "-c", code], check=True)

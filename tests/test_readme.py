@@ -14,10 +14,14 @@ def test_the_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     assert len(blocks) >= 8
     names: dict = {}
+    learnt = None
     for block in blocks:
+        if learnt is not None:  # one campaign that learns is enough
+            block = block.replace("max_epochs=20", "max_epochs=1")
         exec(compile(block, str(README), "exec"), names)
-    history, indices = names["history"], names["indices"]
-    assert [r.labelled for r in history] == [20, 30, 40, 50]
-    assert history[-1].metrics["val_acc"] > 0.5
-    assert len(set(indices)) == 10
+        learnt = learnt or names.get("history")
+    for history in (learnt, names["history"]):
+        assert [r.labelled for r in history] == [20, 30, 40, 50]
+    assert learnt[-1].metrics["val_acc"] > 0.5
+    assert len(set(names["indices"])) == 10
     assert names["scores"].shape == names["norms"].shape == (100,)

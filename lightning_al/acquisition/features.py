@@ -10,13 +10,19 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Rows
-from lightning_al.checks import check_that, check_type, first_line, rows_not_finite
+from lightning_al.checks import Findings, check_that, check_type, first_line, rows_not_finite
 from lightning_al.inference.outputs import batch_size_of, plain_outputs
+from lightning_al.inference.pooling import Pooling, channel_dim
 from lightning_al.storage.rows import take_rows
 
 
 class FeatureAcquisition(Acquisition):
     """Compares samples by a vector of features each.
+
+    A layer that gives maps or sequences has them averaged over positions, to one number for each of its C channels.
+    Positions that are padding are left out where the model is told of them
+    (:class:`~lightning_al.inference.padding.Padding`); features that would depend on a sample's batch even so are
+    refused before anything trains.
 
     Args:
         features: Name of the model's layer whose output they are, as ``"backbone.avgpool"``. Default: what the last
@@ -37,17 +43,19 @@ class FeatureAcquisition(Acquisition):
 
     def __init__(self, *, features: str | None = None, encoder: nn.Module | str | Path | None = None) -> None:
         super().__init__()
-        if features is not None and encoder is not None:
-            raise ValueError(
+        with Findings() as findings:
+            findings.refuse_if(
+                features is not None and encoder is not None,
                 f"`features={features!r}` names a layer of the model and `encoder=` takes features from elsewhere: "
-                "give one of them."
+                "give one of them.",
             )
-        if encoder is not None:
-            check_type("encoder", encoder, (nn.Module, str, Path), "a module or a file of features")
-        check_that(features is None or isinstance(features, str), "features", features, "the name of a layer or None")
+            if encoder is not None:
+                findings.of(check_type, "encoder", encoder, (nn.Module, str, Path), "a module or a file of features")
+            is_name = features is None or isinstance(features, str)
+            findings.of(check_that, is_name, "features", features, "the name of a layer or None")
         self.features = features
         self.encoder = encoder
-        self._table = None if encoder is None or isinstance(encoder, nn.Module) else _read(Path(encoder))
+        self._table = None if encoder is None or isinstance(encoder, nn.Module) else _read_features(Path(encoder))
         if encoder is None:
             self.requires = frozenset({"features"})
         else:
@@ -78,14 +86,16 @@ class FeatureAcquisition(Acquisition):
             return plain_outputs(model, inputs, self._model_features)
         size = batch_size_of(inputs)
         device = next(leaf.device for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor))
-        made = plain_outputs(self.encoder.to(device), inputs)
+        pooling = Pooling()
+        with pooling.watching(self.encoder):
+            made = plain_outputs(self.encoder.to(device), inputs)
         if not isinstance(made, Tensor) or made.shape[:1] != (size,):
             what = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
             raise ValueError(
                 f"`encoder` must return a tensor with one row for each of the {size} samples, got {what}. "
                 "Wrap it in a module that does."
             )
-        return made.flatten(1)
+        return pooling.average(made, made, channel_dim(made, pooling.channels))
 
     def _model_features(self, model: nn.Module, inputs: Any) -> Tensor:
         if self.features is None:
@@ -101,13 +111,13 @@ class FeatureAcquisition(Acquisition):
         return self.features_of(labelled_rows) if labelled_rows else None
 
 
-def _read(path: Path) -> Tensor:
+def _read_features(path: Path) -> Tensor:
     if not path.is_file():
         raise FileNotFoundError(f"`encoder={str(path)!r}`: there is no such file of features.")
     if path.suffix not in (".npy", ".pt", ".pth"):
         raise TypeError(f"`encoder={str(path)!r}`: features are read from `.npy` and `.pt` files.")
     try:
-        table = _mapped(path)
+        table = _load_mapped(path)
     except Exception as error:  # of many kinds
         raise TypeError(
             f"`encoder={str(path)!r}` cannot be read as numbers alone ({first_line(error)}). Save it with `numpy.save` "
@@ -119,7 +129,7 @@ def _read(path: Path) -> Tensor:
     return table
 
 
-def _mapped(path: Path) -> Any:
+def _load_mapped(path: Path) -> Any:
     """Pages are read as they are used, and no code is run."""
     if path.suffix != ".npy":
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from lightning_al import functional as F_al
 from lightning_al.acquisition.features import FeatureAcquisition
 from lightning_al.acquisition.query import Rows
-from lightning_al.checks import needed_generator
+from lightning_al.checks import Findings, needed_generator
 from lightning_al.functional.selection.gcn import GCNOptions, check_margin
 from lightning_al.inference.outputs import batch_size_of
 
@@ -47,15 +47,18 @@ class GraphAcquisition(FeatureAcquisition):
         features: str | None = None,
         encoder: nn.Module | str | Path | None = None,
     ) -> None:
-        options = GCNOptions(
-            steps=steps,
-            hidden=hidden,
-            dropout=dropout,
-            lr=lr,
-            weight_decay=weight_decay,
-            unlabelled_weight=unlabelled_weight,
-        )
-        super().__init__(features=features, encoder=encoder)
+        with Findings() as findings:
+            with findings.of_block():
+                options = GCNOptions(
+                    steps=steps,
+                    hidden=hidden,
+                    dropout=dropout,
+                    lr=lr,
+                    weight_decay=weight_decay,
+                    unlabelled_weight=unlabelled_weight,
+                )
+            with findings.of_block():
+                super().__init__(features=features, encoder=encoder)
         self.requires |= {"labels"}
         self._options = options
         self.__dict__.update(asdict(options))
@@ -137,17 +140,19 @@ class UncertainGCN(GraphAcquisition):
         features: str | None = None,
         encoder: nn.Module | str | Path | None = None,
     ) -> None:
-        check_margin(margin)
-        super().__init__(
-            steps=steps,
-            hidden=hidden,
-            dropout=dropout,
-            lr=lr,
-            weight_decay=weight_decay,
-            unlabelled_weight=unlabelled_weight,
-            features=features,
-            encoder=encoder,
-        )
+        with Findings() as findings:
+            findings.of(check_margin, margin)
+            with findings.of_block():
+                super().__init__(
+                    steps=steps,
+                    hidden=hidden,
+                    dropout=dropout,
+                    lr=lr,
+                    weight_decay=weight_decay,
+                    unlabelled_weight=unlabelled_weight,
+                    features=features,
+                    encoder=encoder,
+                )
         self.margin = margin
 
     def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:

@@ -1,7 +1,5 @@
 """Acquisitions for models that learn to predict their loss."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,6 +7,7 @@ from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.gradient_norm import EntropyGradNorm
+from lightning_al.inference.module_state import flags_kept
 from lightning_al.training.loss_prediction.mixin import LossPredictionMixin
 
 
@@ -62,7 +61,10 @@ class LPLGrad(EntropyGradNorm):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the norm of each sample's entropy gradient, (B,)."""
-        with _main_model(_check_learner(self, model)):
+        module = _check_learner(self, model).loss_prediction_module
+        with flags_kept(model):
+            if module is not None:
+                module.requires_grad_(False)
             return super().score_batch(model, batch)
 
 
@@ -77,17 +79,3 @@ def _check_learner(acquisition: Acquisition, model: pl.LightningModule) -> LossP
             f"{instead}."
         )
     return model
-
-
-@contextmanager
-def _main_model(model: LossPredictionMixin) -> Iterator[None]:
-    """Inside, the parameters of the loss prediction ask for no gradient."""
-    module = model.loss_prediction_module
-    ours = [p for p in module.parameters() if p.requires_grad] if module is not None else []
-    for p in ours:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in ours:
-            p.requires_grad_(True)

@@ -1,6 +1,6 @@
 """Acquisitions that run the model several times with dropout switched on."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -9,12 +9,12 @@ from torch import Tensor
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Query, Rows
-from lightning_al.checks import check_choice, needed_generator
+from lightning_al.checks import Findings, check_choice, needed_generator
 from lightning_al.functional.scores.disagreement import mean_entropies, mutual_informations, variation_ratios
 from lightning_al.functional.scores.mc_dropout import check_mc_dropout
 from lightning_al.functional.selection.batch_bald import check_configurations
 
-SCORES = {"entropy": mean_entropies, "variation_ratio": variation_ratios}
+DROPOUT_SCORES = {"entropy": mean_entropies, "variation_ratio": variation_ratios}
 
 
 class DropoutAcquisition(Acquisition):
@@ -32,11 +32,15 @@ class DropoutAcquisition(Acquisition):
         ValueError: If an option is out of range; in a loop, before anything trains, if nothing in the model drops.
     """
 
+    looks_inside: ClassVar[bool] = True
+
     _seed = 0  # until `learn`: for the rehearsal
 
     def __init__(self, *, passes: int, add_dropout: float | None, selection: str = "top") -> None:
-        super().__init__(selection=selection)
-        check_mc_dropout(passes, add_dropout)
+        with Findings() as findings:
+            with findings.of_block():
+                super().__init__(selection=selection)
+            findings.of(check_mc_dropout, passes, add_dropout)
         self.passes = passes
         self.add_dropout = add_dropout
 
@@ -81,13 +85,15 @@ class MCDropout(DropoutAcquisition):
         add_dropout: float | None = None,
         selection: str = "top",
     ) -> None:
-        super().__init__(passes=passes, add_dropout=add_dropout, selection=selection)
-        check_choice("score", score, SCORES)
+        with Findings() as findings:
+            with findings.of_block():
+                super().__init__(passes=passes, add_dropout=add_dropout, selection=selection)
+            findings.of(check_choice, "score", score, DROPOUT_SCORES)
         self.score = score
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the uncertainty of each sample, (B,)."""
-        return self.task.reduce(SCORES[self.score](self.log_probabilities(model, batch)))
+        return self.task.reduce(DROPOUT_SCORES[self.score](self.log_probabilities(model, batch)))
 
 
 class BALD(DropoutAcquisition):
@@ -135,8 +141,10 @@ class BatchBALD(DropoutAcquisition):
     """
 
     def __init__(self, passes: int = 100, configurations: int = 1000, add_dropout: float | None = None) -> None:
-        super().__init__(passes=passes, add_dropout=add_dropout)
-        check_configurations(configurations)
+        with Findings() as findings:
+            with findings.of_block():
+                super().__init__(passes=passes, add_dropout=add_dropout)
+            findings.of(check_configurations, configurations)
         self.configurations = configurations
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:

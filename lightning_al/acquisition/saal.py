@@ -6,9 +6,10 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from lightning_al import functional as F_al
-from lightning_al.acquisition.base import Acquisition
-from lightning_al.checks import check_choice, check_count, check_flag
+from lightning_al.acquisition.base import SELECTIONS, Acquisition
+from lightning_al.checks import Findings, check_choice, check_count, check_flag
 from lightning_al.functional.scores.perturbation import check_perturbation
+from lightning_al.functional.scores.saal import SCORES
 from lightning_al.oracle.base import Oracle
 from lightning_al.tasks.base import Task
 
@@ -39,6 +40,7 @@ class SAAL(Acquisition):
             the gradients of the last layer, each made longer by its sample's score; see :class:`Acquisition`.
 
     Raises:
+        TypeError: If an option has the wrong type.
         ValueError: If an option is out of range, or ``lowest`` is combined with another selection than ``"top"``.
     """
 
@@ -55,16 +57,18 @@ class SAAL(Acquisition):
         labels: str = "pseudo",
         selection: str = "kmeans++",
     ) -> None:
-        super().__init__(selection=selection)
-        check_perturbation(rho, perturbation, p)
-        check_count("group_size", group_size)
-        check_flag("lowest", lowest)
-        check_choice("score", score, ("max", "difference"))
-        check_choice("labels", labels, ("pseudo", "true"))
-        if lowest and selection != "top":
-            raise ValueError(
+        with Findings() as findings:
+            with findings.of_block():
+                super().__init__(selection=selection)
+            findings.of(check_perturbation, rho, perturbation, p)
+            findings.of(check_count, "group_size", group_size)
+            findings.of(check_choice, "score", score, SCORES)
+            findings.of(check_choice, "labels", labels, ("pseudo", "true"))
+            is_flag = findings.of(check_flag, "lowest", lowest)
+            findings.refuse_if(
+                is_flag and lowest and selection in SELECTIONS and selection != "top",
                 f'`lowest=True` picks the least sharp samples and needs `selection="top"`, got {selection!r}: '
-                "k-means++ spreads over all scores and has no lowest."
+                "k-means++ spreads over all scores and has no lowest.",
             )
         self.rho = rho
         self.perturbation = perturbation

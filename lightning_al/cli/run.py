@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 import lightning_al.zoo  # noqa: F401 - imported classes can be named without their module
 from lightning_al.acquisition import Acquisition
 from lightning_al.campaign.campaign import Campaign
+from lightning_al.checks import where_raised
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.storage.files import atomic_write
@@ -51,9 +52,10 @@ class SaveCampaignConfig(SaveConfigCallback):
 
     def on_round_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loop: ActiveLearningLoop) -> None:
         """Write ``config.yaml`` where there is none."""
-        assert loop.campaign is not None
-        path = loop.campaign.dirpath / self.config_filename
-        if trainer.is_global_zero and not path.exists():
+        if loop.dirpath is None or not trainer.is_global_zero:
+            return
+        path = loop.dirpath / self.config_filename
+        if not path.exists():
             text = self.parser.dump(self.config, skip_none=False)
             with atomic_write(path) as file:
                 file.write(text.encode())
@@ -143,8 +145,7 @@ class ActiveLearningCLI(LightningCLI):
                     rank_zero_only(print)(result)
         self.loop.run(self.trainer, resume=resume)
         if self.trainer.is_global_zero:
-            assert self.loop.campaign is not None
-            print(f"{self.loop.status}: {len(self.loop.pool.labelled)} labels, {self.loop.campaign.dirpath}")
+            print(f"{self.loop.status}: {len(self.loop.pool.labelled)} labels, {self.loop.dirpath}")
 
 
 def _fill_in(dirpath: str, files: Sequence[Any] | None, seed: int) -> str:
@@ -157,10 +158,7 @@ def _fill_in(dirpath: str, files: Sequence[Any] | None, seed: int) -> str:
 
 def is_ours(error: BaseException) -> bool:
     """Whether this package raised an error on purpose: its text says all, and a traceback would bury it."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    where = where_raised(error)
     if error.__cause__ is None:
         return where.startswith("lightning_al.")
     # With a cause it is somebody else's, whose traceback tells where, unless it only passes on what we raised.

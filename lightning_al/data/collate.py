@@ -33,7 +33,7 @@ def check_collate(collate: Collate, samples: Sequence[Any], task: Task) -> None:
     n = len(samples)
     try:
         same_targets = _same_rows(task.targets(forwards), _flipped(task.targets(backwards)), n)
-    except TypeError:
+    except (TypeError, LookupError):
         same_targets = True  # There are no targets.
     inputs, inputs_again = task.inputs(forwards), task.inputs(again)
     same_inputs = _same_rows(inputs, _flipped(task.inputs(backwards)), n)

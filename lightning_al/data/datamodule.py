@@ -1,6 +1,6 @@
 """The user's datamodule seen through a pool: training on what is labelled, scoring what is not."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,11 +12,15 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
 from lightning_al.checks import Findings, check_choice, check_count, check_type
 from lightning_al.data import validation
+from lightning_al.data.augmentation import Augment
 from lightning_al.data.collate import check_collate
+from lightning_al.data.keys import SampleKeys
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.pool import Pool
+from lightning_al.data.pool_set import find_training_samples
 from lightning_al.data.samplers import BlockSampler, EpochSampler, PoolPass
 from lightning_al.data.template import LoaderTemplate
+from lightning_al.data.training_samples import TrainingSamples
 from lightning_al.data.views import LabelledView
 from lightning_al.distributed.randomness import derive_seed
 from lightning_al.tasks.base import Task
@@ -35,8 +39,10 @@ class ActiveDataModule(pl.LightningDataModule):
     """The user's datamodule seen through a :class:`~lightning_al.Pool`.
 
     The train loader covers what is labelled, with the labels that were told; the predict loader the candidates, on
-    un-augmented inputs. Validation and test loaders, transfer hooks, hyperparameters and every other attribute are the
-    user's. The settings of the user's train loader (batch size, workers, collate function, pinning, ...) are kept.
+    un-augmented inputs. A label that was read from the data is left to the sample, whose target is augmented with its
+    input; one that was told is put in before the user's ``augment(sample)``, if there is such a method. Validation and
+    test loaders, transfer hooks, hyperparameters and every other attribute are the user's. The settings of the user's
+    train loader (batch size, workers, collate function, pinning, ...) are kept.
     ``prepare_data`` and ``setup`` run once per stage, not at every fit.
 
     Args:
@@ -57,9 +63,9 @@ class ActiveDataModule(pl.LightningDataModule):
         ...     pl.LightningDataModule.from_datasets(data, batch_size=2), task=ClassificationTask()
         ... )
         >>> active.open(pl.Trainer(logger=False, barebones=True), torch.nn.Linear(1, 2))
-        >>> active.pool = Pool(5)
-        >>> active.pool.label([4, 2])
-        >>> active.labels = {4: 1, 2: 1}  # as told, not as in the dataset
+        >>> pool = Pool(5)
+        >>> pool.label([4, 2])
+        >>> active.follow(pool, labels={4: 1, 2: 1})  # as told, not as in the dataset
         >>> sorted(pair for x, y in active.train_dataloader() for pair in zip(x.tolist(), y.tolist()))
         [(2.0, 1), (4.0, 1)]
     """
@@ -84,16 +90,20 @@ class ActiveDataModule(pl.LightningDataModule):
         self.pool_source = pool_source
         self.pool_batch_size = pool_batch_size
         self.pool = Pool(0)
-        self.labels: dict[int, Any] = {}
+        self.labels: Mapping[int, Any] = {}
+        self._own_labels: Collection[int] = ()  # which of them were read from the data themselves
         self.seed = 0
         self.fit_key: tuple[int | str, ...] = (0,)
         self.prepare_data_per_node = datamodule.prepare_data_per_node
         self._prepared = False
         self._stages: list[str] = []
         self._template: LoaderTemplate | None = None  # there from `begin` on
+        self._keys: SampleKeys | None = None  # there from `open` on
         self._pool_pass = PoolPass(torch.empty(0, dtype=torch.long), multiple=1)
         self._has_batch_norm = False
+        self.has_pool = False
         self._warned_of_single = False
+        self._view_is_checked = False
         # Only what the user overrides may look overridden here: Lightning asks before it calls.
         for hook in _DELEGATED_HOOKS:
             if is_overridden(hook, datamodule):
@@ -139,17 +149,19 @@ class ActiveDataModule(pl.LightningDataModule):
         """Load the user's state."""
         self.datamodule.load_state_dict(state_dict)
 
-    def begin(self, trainer: pl.Trainer) -> None:
+    def begin(self, trainer: pl.Trainer, *, seed: int = 0) -> None:
         """Prepare the data and set them up to be trained on.
 
         Args:
             trainer: The user's.
+            seed: With each fit's key it decides the order of the samples.
 
         Raises:
             TypeError: If the train loader is not one ``DataLoader`` over a map-style dataset with a plain sampler.
             ValueError: If the training set is empty.
             IndexError: If the training set is shorter than it says.
         """
+        self.seed = seed
         self.trainer = trainer
         self.datamodule.trainer = trainer
         with infinite_barrier():
@@ -159,6 +171,9 @@ class ActiveDataModule(pl.LightningDataModule):
         self._template = LoaderTemplate(validation.check_train_loader(self.datamodule.train_dataloader()))
         self.train_set: Dataset = self._template.dataset
         validation.check_last_sample(self.train_set)
+        augment, owner = Augment.of(self.datamodule), owner_of(self.datamodule)
+        self.training_samples = TrainingSamples.of(self.train_set, augment, self.task, owner)
+        self._view_is_checked = False
 
     def open(self, trainer: pl.Trainer, model: nn.Module, evaluate: str = "validate") -> None:
         """Find and check the datasets, before anything trains; runs :meth:`begin` first if it has not run yet.
@@ -175,49 +190,50 @@ class ActiveDataModule(pl.LightningDataModule):
         """
         if not self._stages:
             self.begin(trainer)
+        self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+        self.has_pool = False
         self.setup(evaluate)
         owner = owner_of(self.datamodule)
         train_set_now = self.datamodule.train_dataloader().dataset
         hook = "val_dataloader" if evaluate == "validate" else "test_dataloader"
         with Findings() as findings:
             with findings.of_block():
-                validation.check_split_is_fixed(self.train_set, train_set_now, self.task, stage=evaluate, owner=owner)
+                validation.check_split_is_fixed(
+                    self.train_set, train_set_now, self.task, hook=f"setup({evaluate!r})", owner=owner
+                )
             if is_overridden(hook, self.datamodule):
                 with findings.of_block():
                     validation.check_evaluated(getattr(self.datamodule, hook)(), hook=hook, owner=owner)
             with findings.of_block():
-                self.pool_set = self._find_pool_set()
+                self.setup("predict")
+                self.training_samples = find_training_samples(
+                    self.datamodule, self.train_set, self.task, source=self.pool_source
+                )
                 rows = validation.spread_over(len(self.pool_set))[::2]  # type: ignore[arg-type]
                 check_collate(self._train_loader().collate_fn, [self.pool_set[i] for i in rows], self.task)
-        self._has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+                self._keys = SampleKeys(self.train_set, self.pool_set, self.task)
+                self.has_pool = True
 
-    def _find_pool_set(self) -> Dataset:
-        """Return the training samples as they are scored, from where ``pool_source`` says."""
-        predict = self.pool_source == "predict"
-        pool_set: Any
-        if predict:
-            if not is_overridden("predict_dataloader", self.datamodule):
-                raise ValueError(
-                    '`pool="predict"` needs a `predict_dataloader()` over the training set without augmentation, but '
-                    f'{owner_of(self.datamodule)} has none. Define it, or `pool_dataset()` with `pool="auto"`.'
-                )
-            self.setup("predict")
-            where = "predict_dataloader()"
-            pool_set = getattr(self.datamodule.predict_dataloader(), "dataset", None)
-        else:
-            where = "pool_dataset()"
-            make = getattr(self.datamodule, "pool_dataset", None)
-            if make is None:
-                rank_zero_warn(
-                    f"{owner_of(self.datamodule)} has no `pool_dataset()`, so the pool is scored on the training "
-                    "set as it is, random augmentation included. Return the same samples in the same order, without "
-                    "augmentation, from a method `pool_dataset()`."
-                )
-                return self.train_set
-            pool_set = make()
-        validation.check_pool_set(pool_set, self.train_set, where=where)
-        validation.check_same_targets(pool_set, self.train_set, self.task, where=where, may_be_hidden=not predict)
-        return pool_set
+    def follow(self, pool: Pool, labels: Mapping[int, Any], own: Collection[int] = ()) -> None:
+        """Train from now on on what is labelled in ``pool``.
+
+        Args:
+            pool: Of the campaign.
+            labels: Encoded, by dataset index.
+            own: Which of them were read from the data themselves, and stay there.
+        """
+        self.pool = pool
+        self.labels = labels
+        self._own_labels = own
+
+    def begin_fit(self, key: tuple[int | str, ...]) -> None:
+        """Begin a fit; with the seed its key, the round first, decides the order of the samples."""
+        self.fit_key = key
+
+    @property
+    def pool_set(self) -> Dataset:
+        """The samples as they are scored."""
+        return self.training_samples.pool_set
 
     @property
     def round(self) -> int:
@@ -229,14 +245,20 @@ class ActiveDataModule(pl.LightningDataModule):
     def _train_loader(self) -> LoaderTemplate:
         """Return the user's train loader, which is there from :meth:`begin` on."""
         if self._template is None:
-            # An AttributeError, so that `batch_size`, a property, is the user's own attribute until then.
-            raise AttributeError("This datamodule has no loaders before the campaign is opened. Call `loop.run` first.")
+            raise RuntimeError("This datamodule has no loaders before the campaign is opened. Call `loop.run` first.")
         return self._template
 
-    @property
-    def batch_size(self) -> int:
-        """Batch size of the user's train loader."""
-        return self._train_loader().batch_size
+    def _renew_template(self) -> LoaderTemplate:
+        """Ask for the user's train loader anew, which must hold the samples that the pool's indices mean."""
+        self._train_loader()
+        template = LoaderTemplate(validation.check_train_loader(self.datamodule.train_dataloader()))
+        owner = owner_of(self.datamodule)
+        validation.check_split_is_fixed(
+            self.train_set, template.dataset, self.task, hook="train_dataloader()", owner=owner
+        )
+        self._template, self.train_set = template, template.dataset
+        self.training_samples = self.training_samples.renewed(self.train_set)
+        return template
 
     def check_training(self, count: int) -> None:
         """Refuse a labelled set from which no training batch can be made.
@@ -256,19 +278,46 @@ class ActiveDataModule(pl.LightningDataModule):
         """Return a batch of samples, as the train loader makes it."""
         return self._train_loader().collate_fn(samples)
 
+    @property
+    def sample_keys(self) -> SampleKeys:
+        """What the samples are called, from :meth:`open` on."""
+        if self._keys is None:
+            raise RuntimeError("The samples have no keys before the campaign is opened. Call `loop.run` first.")
+        return self._keys
+
     def key(self, index: int) -> str | None:
-        """Return a name for a dataset index that outlives a reordering; None while the data are not set up."""
-        return None if self._template is None else self.task.key(self.train_set, index)
+        """Return the key of a dataset index; None where it has none, or the data are not set up to be read."""
+        if self._keys is None:
+            return None
+        return self._keys.key(index) if self._stages else self._keys.name(index)
 
     def _replicas(self) -> dict[str, int]:
         """Return the number of processes that divide the data among themselves, and which of them this is."""
         kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
         return {"num_replicas": 1, "rank": 0, **(kwargs or {})}  # type: ignore[dict-item]
 
+    def _training_view(self) -> LabelledView:
+        """Return the labelled samples as they are trained on; at first, refuse labels that would be wrong there."""
+        samples = self.training_samples
+        view = samples.view(self.pool.labelled, samples.to_put_in(samples.trained_on, self.labels, self._own_labels))
+        if not self._view_is_checked and len(view):
+            told = {index: label for index, label in view.labels.items() if index not in self._own_labels}
+            samples.check_labels(told=bool(told), labels=told)
+            samples.check_augment(view)
+            self._view_is_checked = True
+        return view
+
     def train_dataloader(self) -> DataLoader:
-        """Return the user's loader over the labelled samples, in an order that follows from seed and epoch."""
-        template = self._train_loader()
-        view = LabelledView(self.train_set, self.pool.labelled, self.labels, self.task)
+        """Return the user's loader over the labelled samples, in an order that follows from seed and epoch.
+
+        The user's is asked for again, as at every fit of theirs: a tuner may have set another batch size.
+
+        Raises:
+            TypeError: If it is no longer one ``DataLoader`` over a map-style dataset with a plain sampler.
+            ValueError: If it holds other samples than at first.
+        """
+        template = self._renew_template()
+        view = self._training_view()
         seed = derive_seed(self.seed, *self.fit_key, "order")
         sampler = EpochSampler(view, shuffle=template.shuffle, seed=seed, **self._replicas())
         # A resumed round begins at a later epoch, and workers fetch as soon as the loader is iterated.
@@ -293,18 +342,24 @@ class ActiveDataModule(pl.LightningDataModule):
             )
         return single
 
-    def pool_pass(self, indices: Tensor, multiple: int) -> BlockSampler:
+    @property
+    def scoring_batch_size(self) -> int:
+        """Samples of a batch in a pass over the pool."""
+        return self.pool_batch_size or self._train_loader().batch_size
+
+    def pool_pass(self, indices: Tensor, multiple: int, batch_size: int | None = None) -> BlockSampler:
         """Point :meth:`predict_dataloader` at dataset ``indices``.
 
         Args:
             indices: The samples, in order; the same on every rank.
             multiple: Batches and shards are cut only at multiples of this.
+            batch_size: Of this pass, rounded up to such a multiple. Default: :attr:`scoring_batch_size`.
 
         Returns:
             What says which of them this rank sees. With fewer groups than ranks every rank sees all, since Lightning
             cannot predict over an empty shard.
         """
-        self._pool_pass = PoolPass(indices, multiple)
+        self._pool_pass = PoolPass(indices, multiple, batch_size)
         return self._pool_pass.sampler(**self._replicas())
 
     def predict_dataloader(self) -> DataLoader:
@@ -313,7 +368,7 @@ class ActiveDataModule(pl.LightningDataModule):
         return template.loader(
             LabelledView(self.pool_set, self._pool_pass.indices, {}, self.task),
             sampler=self._pool_pass.sampler(**self._replicas()),
-            batch_size=self._pool_pass.whole_groups(self.pool_batch_size or template.batch_size),
+            batch_size=self._pool_pass.whole_groups(self._pool_pass.batch_size or self.scoring_batch_size),
             drop_last=False,
             persistent_workers=False,
         )
@@ -324,8 +379,9 @@ class ActiveDataModule(pl.LightningDataModule):
         Those that are labelled come with the labels that were told. There may be infinitely many batches.
         """
         everything = torch.arange(len(self.pool_set))  # type: ignore[arg-type]
+        labels = self.training_samples.to_put_in(self.pool_set, self.labels, self._own_labels)
         return self._train_loader().loader(
-            LabelledView(self.pool_set, everything, self.labels, self.task),
+            LabelledView(self.pool_set, everything, labels, self.task),
             batch_sampler=batches,
             persistent_workers=False,
             generator=torch.Generator(),

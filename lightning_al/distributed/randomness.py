@@ -52,9 +52,9 @@ def seed_global(*key: int | str) -> None:
 
 
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64  # as signed 64-bit numbers, whose products wrap around
-_FIRST = 0xBF58476D1CE4E5B9 - 2**64
-_SECOND = 0x94D049BB133111EB - 2**64
-_BLOCK = 2**15  # ids at a time: all that is in flight stays in a core's cache
+_FIRST_MULTIPLIER = 0xBF58476D1CE4E5B9 - 2**64
+_SECOND_MULTIPLIER = 0x94D049BB133111EB - 2**64
+_BLOCK_OF_IDS = 2**15  # ids at a time: all that is in flight stays in a core's cache
 
 
 def _shift_right(z: Tensor, bits: int, out: Tensor) -> Tensor:
@@ -63,8 +63,8 @@ def _shift_right(z: Tensor, bits: int, out: Tensor) -> Tensor:
 
 def _splitmix(z: Tensor, spare: Tensor) -> Tensor:
     """The output function of splitmix64 (Steele, Lea & Flood 2014), in place."""
-    z.bitwise_xor_(_shift_right(z, 30, spare)).mul_(_FIRST)
-    z.bitwise_xor_(_shift_right(z, 27, spare)).mul_(_SECOND)
+    z.bitwise_xor_(_shift_right(z, 30, spare)).mul_(_FIRST_MULTIPLIER)
+    z.bitwise_xor_(_shift_right(z, 27, spare)).mul_(_SECOND_MULTIPLIER)
     return z.bitwise_xor_(_shift_right(z, 31, spare))
 
 
@@ -90,7 +90,7 @@ class Race:
     def __init__(self, generator: torch.Generator, ids: Tensor) -> None:
         seed = int(torch.randint(-(2**63), 2**63 - 1, (), generator=generator))
         self._states = ids.detach().cpu().long().mul(_GAMMA).add_(seed)
-        for states in self._states.split(_BLOCK):
+        for states in self._states.split(_BLOCK_OF_IDS):
             _splitmix(states, torch.empty_like(states))
         self._times = torch.empty(len(ids), dtype=torch.float64)
 
@@ -98,7 +98,7 @@ class Race:
         """(N,) float64, ``E_i ~ Exp(1)`` of the draw with this number; positive. The next call overwrites it."""
         step = (draw + 1) * _GAMMA % 2**64
         step -= 2**64 * (step >= 2**63)
-        for states, times in zip(self._states.split(_BLOCK), self._times.split(_BLOCK), strict=True):
+        for states, times in zip(self._states.split(_BLOCK_OF_IDS), self._times.split(_BLOCK_OF_IDS), strict=True):
             bits, spare = torch.empty_like(states), torch.empty_like(states)
             _splitmix(torch.add(states, step, out=bits), spare)
             times.copy_(_shift_right(bits, 12, spare)).add_(0.5).mul_(2.0**-52).log_().neg_()

@@ -12,26 +12,30 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lightning_al.fitting.hooks import keeps_its_state
+from lightning_al.fitting.ownership import held_by_others
 
 
 class RenewedCallbacks:
     """A Trainer's callbacks, as new for each fit.
 
-    They are renewed *in place*, from a copy of their state taken here, so that references to them stay valid. Callbacks
-    that know of the rounds (they define ``on_round_start`` or its like and no ``state_dict``) are left alone.
+    They are renewed *in place*, from a copy of their state taken here, so that references to them stay valid. What
+    others hold too (a dataset that a curriculum sets the level of, a list of the caller's) is no state of theirs: it
+    stays itself and is never put back. Callbacks that know of the rounds (they define ``on_round_start`` or its like
+    and no ``state_dict``) are left alone.
 
     Args:
         trainer: The user's, before its first fit.
-        shared: What callbacks may point at: it stays itself and does not become a copy.
+        shared: What is known to be held by others too.
     """
 
     def __init__(self, trainer: pl.Trainer, shared: Iterable[Any]) -> None:
         self.trainer = trainer
-        self._shared = {id(thing): thing for thing in (*shared, trainer, *trainer.callbacks)}
+        self._shared: dict[int, Any] = {id(thing): thing for thing in (*shared, trainer, *trainer.callbacks)}
         self._first: list[tuple[Callback, dict[str, Any]]] = []
         for callback in trainer.callbacks:
             if keeps_its_state(callback):
                 continue
+            self._shared |= held_by_others(callback, known=self._shared)
             try:
                 self._first.append((callback, self._copy(vars(callback))))
             except (TypeError, UnpicklingError, AttributeError, RuntimeError) as error:

@@ -30,7 +30,7 @@ def weights_kept_in_setup(model: pl.LightningModule) -> Iterator[None]:
         before = whole_copy(model.state_dict())
         original(stage)
         after = whole_copy(model.state_dict())
-        if called and any(name not in after or not _same(value, after[name]) for name, value in before.items()):
+        if called and any(name not in after or not _same_weights(value, after[name]) for name, value in before.items()):
             load_weights(model, before)
         called = True
 
@@ -38,7 +38,7 @@ def weights_kept_in_setup(model: pl.LightningModule) -> Iterator[None]:
         yield
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same_weights(one: Any, other: Any) -> bool:
     if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
         return True  # extra state, which need not compare; weights say whether layers were made anew
     return one.shape == other.shape and torch.equal(one, other)

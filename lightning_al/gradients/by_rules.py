@@ -36,6 +36,7 @@ class ByRules(Scorer):
         model: ScoredModel,
         score: GroupScore,
         fast: BatchScore,
+        *,
         key: Hashable,
         model_inputs: Callable[[Any], Any],
     ) -> None:

@@ -15,7 +15,7 @@ from lightning_al.gradients.differentiators import Vectorized, tensors_apart
 from lightning_al.gradients.errors import NoRule, NothingToCompare
 from lightning_al.gradients.example_groups import groups_at, groups_that_differ
 from lightning_al.gradients.keys import input_key
-from lightning_al.gradients.scored_model import ScoredModel, in_double
+from lightning_al.gradients.scored_model import ScoredModel, floats_in_double
 from lightning_al.gradients.scorers import GroupScore, OneAfterAnother, Scorer, slice_of
 from lightning_al.inference.memory import is_out_of_memory, saved_bytes
 from lightning_al.inference.module_state import attributes_kept
@@ -110,7 +110,7 @@ class ByTorchFunc(Scorer):
         if in_float64:
             try:
                 with attributes_kept(model.root):
-                    double = pytree.tree_map_only(Tensor, in_double, samples)
+                    double = pytree.tree_map_only(Tensor, floats_in_double, samples)
                     return *self._scores_of(model.in_double(), double, group_size), 1e-7
             except Exception as error:  # a model or device that insists on its own precision
                 if is_out_of_memory(error):

@@ -9,8 +9,8 @@
   alone. That is 2 to 5 % of a pass.
 
 What differs is scored in a slower way from there on, in the end by the plain loop, beginning with all samples of the
-call that showed it; a pass over the pool begins anew. What is not noticed: a model that takes something of its batch out of
-torch's sight (in C++ of its own), or that goes by hidden values that only few batches have.
+call that showed it; a pass over the pool begins anew. What is not noticed: a model that takes something of its batch
+out of torch's sight (in C++ of its own), or that goes by hidden values that only few batches have.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import logging
 import math
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -27,7 +27,7 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.errors import Differs, NoRule, NothingToCompare
 from lightning_al.gradients.example_groups import measures_of
-from lightning_al.gradients.scored_model import ScoredModel, in_double
+from lightning_al.gradients.scored_model import ScoredModel, floats_in_double
 from lightning_al.gradients.scorers import GroupScore, OneAfterAnother, slice_of
 from lightning_al.inference.module_state import attributes_kept
 from lightning_al.inference.outputs import floating_tensors
@@ -90,6 +90,37 @@ def scores_withdrawn() -> Iterator[list[str]]:
         _WITHDRAWN.pop()
 
 
+class _Scored(NamedTuple):
+    """A batch that was scored.
+
+    Attributes:
+        scores: Of its samples, (B,), detached.
+        inputs: Of the score.
+        group_size: Samples in a group.
+    """
+
+    scores: Tensor
+    inputs: Any
+    group_size: int
+
+    @property
+    def groups(self) -> int:
+        """How many groups it has."""
+        return len(self.scores) // self.group_size
+
+    def group(self, i: int) -> Any:
+        """Return the inputs of a group."""
+        return slice_of(self.inputs, i * self.group_size, (i + 1) * self.group_size)
+
+    def scores_of(self, i: int) -> Tensor:
+        """Return the scores of a group."""
+        return self.scores[i * self.group_size : (i + 1) * self.group_size]
+
+    def measures(self) -> list[list[float]]:
+        """Return by what groups may be told from each other."""
+        return measures_of(self.inputs, self.group_size)
+
+
 class Comparisons:
     """Holds the scores of later batches against the plain loop.
 
@@ -117,81 +148,78 @@ class Comparisons:
             scores: Of the batch.
             inputs: Of the batch.
             group_size: Samples in a group.
-            outputs: Of the model that takes something of all its batch together.
+            outputs: Of a model that takes something of all its batch together.
 
         Raises:
             Differs: If it is not what the plain loop gives.
         """
+        batch = _Scored(scores.detach().flatten(), inputs, group_size)
         if outputs is not None:
-            self._check_outputs(outputs, scores, inputs, group_size)
-        standing, groups = self.standing, len(scores) // group_size
-        if standing.given + groups > standing.due:
-            order = farthest_apart(measures_of(inputs, group_size), {})[0]
-            i = (order or [groups - 1])[standing.turn % max(len(order), 1)]
-            self._check_score(i, scores, inputs, group_size)
+            self._check_outputs(outputs, batch)
+        standing = self.standing
+        if standing.given + batch.groups > standing.due:
+            order = farthest_apart(batch.measures(), {})[0]
+            self._check_score((order or [batch.groups - 1])[standing.turn % max(len(order), 1)], batch)
             standing.turn += 1
             standing.wait = min(2 * standing.wait, EVERY)
-            standing.due = standing.given + groups + standing.wait
-        standing.given += groups
+            standing.due = standing.given + batch.groups + standing.wait
+        standing.given += batch.groups
 
-    def _check_outputs(self, outputs: list[Tensor], scores: Tensor, inputs: Any, group_size: int) -> None:
-        standing, groups = self.standing, len(scores) // group_size
-        chosen, apart = farthest_apart(measures_of(inputs, group_size), standing.apart)
+    def _check_outputs(self, outputs: list[Tensor], batch: _Scored) -> None:
+        standing = self.standing
+        chosen, apart = farthest_apart(batch.measures(), standing.apart)
         if standing.batches % _IN_TURN == 0:
-            chosen.append((groups - 1 - standing.batches // _IN_TURN) % groups)
+            chosen.append((batch.groups - 1 - standing.batches // _IN_TURN) % batch.groups)
         standing.batches += 1
         for i in dict.fromkeys(chosen):
-            self._check_outputs_of(i, outputs, groups, scores, inputs, group_size)
+            self._check_outputs_of(i, outputs, batch)
         for number, interval in apart.items():
             within = [old for old in standing.apart.get(number, []) if not _inside(old, interval)]
             standing.apart[number] = [*within, interval]
 
-    def _check_outputs_of(
-        self, i: int, outputs: list[Tensor], groups: int, scores: Tensor, inputs: Any, group_size: int
-    ) -> None:
-        model, group = self.model, self.model_inputs(slice_of(inputs, i * group_size, (i + 1) * group_size))
-        difference = _difference(outputs, _outputs(model, group), i, groups)
-        tolerance = max(self.standing.tolerance, 1e-8 if _in_float64(outputs) else 2e-5)
-        if difference <= tolerance:
+    def _check_outputs_of(self, i: int, outputs: list[Tensor], batch: _Scored) -> None:
+        difference = _difference(outputs, _outputs(self.model, self.model_inputs(batch.group(i))), i, batch.groups)
+        if difference <= max(self.standing.tolerance, 1e-8 if _in_float64(outputs) else 2e-5):
             return
-        exact = self._difference_in_float64(i, groups, inputs, group)
+        exact = self._difference_in_float64(i, batch)
         if exact <= 1e-8 or (math.isnan(exact) and difference <= _ROUGH):
             self.standing.tolerance = 2 * difference  # it was rounding
             return
-        self._check_score(i, scores, inputs, group_size)
+        self._check_score(i, batch)
         if math.isfinite(difference):
             self._refuse(f"gives a sample outputs that differ by {difference:.1e} of the largest with its batch")
 
-    def _difference_in_float64(self, i: int, groups: int, inputs: Any, group: Any) -> float:
+    def _difference_in_float64(self, i: int, batch: _Scored) -> float:
         """Return it, or NaN where the model insists on its own precision, or memory is short."""
         try:
             with attributes_kept(self.model.root):
                 double = self.model.in_double()
-                both = [pytree.tree_map_only(Tensor, in_double, part) for part in (self.model_inputs(inputs), group)]
-                together, alone = (_outputs(double, part) for part in both)
-                return _difference(together, alone, i, groups)
+                both = (self.model_inputs(batch.inputs), self.model_inputs(batch.group(i)))
+                together, alone = (
+                    _outputs(double, pytree.tree_map_only(Tensor, floats_in_double, part)) for part in both
+                )
+                return _difference(together, alone, i, batch.groups)
         except Exception as error:
             log.debug("Not compared in float64: %s", error)
             return math.nan
 
-    def _check_score(self, i: int, scores: Tensor, inputs: Any, group_size: int) -> None:
-        part = slice(i * group_size, (i + 1) * group_size)
-        group = slice_of(inputs, part.start, part.stop)
-        got, plain = scores[part].detach(), OneAfterAnother(self.model, self.score)(group, group_size).detach()
+    def _check_score(self, i: int, batch: _Scored) -> None:
+        group, got = batch.group(i), batch.scores_of(i)
+        plain = OneAfterAnother(self.model, self.score)(group, batch.group_size).detach().flatten()
         close = 1e-7 if got.dtype == torch.float64 else 1e-4
-        largest = float(scores.detach().abs().nan_to_num(posinf=0.0).max())
-        if torch.allclose(got, plain, rtol=close, atol=ROUNDING * largest, equal_nan=True):
+        lost = ROUNDING * float(batch.scores.abs().nan_to_num(posinf=0.0).max())
+        if torch.allclose(got, plain, rtol=close, atol=lost, equal_nan=True):
             return
-        exact = plain
+        exact, rough = plain, True
         with contextlib.suppress(Exception), attributes_kept(self.model.root):
             double = OneAfterAnother(self.model.in_double(), self.score)
-            exact = double(pytree.tree_map_only(Tensor, in_double, group), group_size).detach()
+            samples = pytree.tree_map_only(Tensor, floats_in_double, group)
+            exact, rough = double(samples, batch.group_size).detach().flatten(), False
         rounding = 10 * (plain.double() - exact.double()).abs()
-        allowed = torch.maximum(rounding, 1e-3 * exact.double().abs() if exact is plain else close * exact.abs())
-        if bool(((got.double() - exact.double()).abs() > allowed + ROUNDING * largest).any()):
-            self._refuse(
-                f"gives {got.flatten().tolist()[:2]} where the plain loop gives {plain.flatten().tolist()[:2]}"
-            )
+        allowed = torch.maximum(rounding, (_ROUGH if rough else close) * exact.double().abs()) + lost
+        if bool(((got.double() - exact.double()).abs() > allowed).any()):
+            values = got.tolist()[:2], plain.tolist()[:2]
+            self._refuse("gives {} where the plain loop gives {}".format(*values))
 
     def _refuse(self, reason: str) -> None:
         standing = self.standing

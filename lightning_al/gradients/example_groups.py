@@ -8,7 +8,7 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.inference.outputs import batch_size_of
 
-MOST = 6  # groups at most that are scored by the plain loop, too, before others go without
+MOST_GROUPS = 6  # groups at most that are scored by the plain loop, too, before others go without
 
 
 def groups_that_differ(inputs: Any, group_size: int) -> list[int]:
@@ -29,7 +29,7 @@ def groups_that_differ(inputs: Any, group_size: int) -> list[int]:
                 measured = torch.stack([measure(first, other) for other in others])
                 farthest += [starts[int(measured.argmax())]] if bool(measured.amax() > 0) else []
     following = sorted(differ) or [starts[1]]
-    return list(dict.fromkeys([0, following[0], *farthest, *following[1:2]]))[:MOST]
+    return list(dict.fromkeys([0, following[0], *farthest, *following[1:2]]))[:MOST_GROUPS]
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:

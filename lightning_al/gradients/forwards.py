@@ -79,7 +79,7 @@ class LayerForwards:
         def forward(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
             if args:
                 raise NoRule("attention called with its options by position")
-            return attention(apply, twin, query, key, value, **kwargs)
+            return attention(apply, twin, query=query, key=key, value=value, **kwargs)
 
         return forward
 

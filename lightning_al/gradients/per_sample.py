@@ -7,14 +7,14 @@ pass over a pool, and 2 to 5 % for models that take something of all their batch
 """
 
 import logging
-import operator
 from collections.abc import Callable
-from typing import Any, SupportsIndex
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from lightning_al.checks import Findings, check_count, check_number
 from lightning_al.gradients.by_rules import ByRules
 from lightning_al.gradients.by_torch_func import ByTorchFunc
 from lightning_al.gradients.errors import Differs
@@ -63,14 +63,14 @@ def score_groups(
         The scores in order, (B,), detached, in the weights' precision, at least float32.
 
     Raises:
-        TypeError: If weights are sharded over processes.
-        ValueError: If the model has no trainable parameter, or the inputs have no common batch dimension.
+        TypeError: If weights are sharded over processes, or an option is no number.
+        ValueError: If the model has no trainable parameter, the inputs have no common batch dimension, or an option is
+            out of range.
     """
     n = batch_size_of(inputs)
-    if not isinstance(group_size, SupportsIndex) or operator.index(group_size) < 1:
-        raise ValueError(f"`group_size` must be at least 1, got {group_size!r}. Only whole numbers are allowed.")
-    if max_bytes is not None and not (isinstance(max_bytes, (int, float)) and max_bytes >= 1):
-        raise ValueError(f"`max_bytes` must be at least 1, got {max_bytes!r}.")
+    with Findings() as findings:
+        findings.of(check_count, "group_size", group_size)
+        findings.of(check_number, "max_bytes", max_bytes, least=1, optional=True, may_be_infinite=True)
     root = root_of(model, forward)
     with plain_layers(), live_weights(model, root, model_inputs(inputs)):
         prepared = prepare(root)
@@ -81,22 +81,23 @@ def score_groups(
             scorers.insert(0, ByRules(prepared, score, fast, key=key, model_inputs=model_inputs))
         while True:
             try:
-                return _score(scorers, inputs, n, group_size, max_bytes)
+                return _score(scorers, inputs, n, group_size=group_size, max_bytes=max_bytes)
             except Differs:  # what this call has scored so far may be wrong as well
                 scorers.pop(0)
 
 
-def _score(scorers: list[Scorer], inputs: Any, n: int, group_size: int, max_bytes: int | None) -> Tensor:
+def _score(scorers: list[Scorer], inputs: Any, n: int, *, group_size: int, max_bytes: int | None) -> Tensor:
     scores: list[Tensor] = []
     for stop in (n // group_size * group_size, n):  # the last group, if smaller, by itself
         start = sum(map(len, scores))
         if start < stop:
-            scores += _score_in_chunks(scorers, inputs, start, stop, min(group_size, stop - start), max_bytes)
+            size = min(group_size, stop - start)
+            scores += _score_in_chunks(scorers, inputs, start=start, stop=stop, group_size=size, max_bytes=max_bytes)
     return torch.cat(scores) if scores else torch.empty(0)
 
 
 def _score_in_chunks(
-    scorers: list[Scorer], inputs: Any, start: int, stop: int, group_size: int, max_bytes: int | None
+    scorers: list[Scorer], inputs: Any, *, start: int, stop: int, group_size: int, max_bytes: int | None
 ) -> list[Tensor]:
     """Score samples ``start`` to ``stop`` by the first scorer that can, in chunks that it has the memory for."""
     scores = []

@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_al.gradients.balls import Ball, Balls, EuclideanBalls
 from lightning_al.gradients.costs import CACHED_WEIGHTS
 from lightning_al.gradients.loss import Loss
-from lightning_al.gradients.recorded_calls import Part, RecordedCall, in_own_memory
+from lightning_al.gradients.recorded_calls import Part, RecordedCall, bytes_of, in_own_memory
 from lightning_al.gradients.rules.base import Gradients
 from lightning_al.gradients.shared_gradients import SharedGradients
 from lightning_al.gradients.tape import Tape
@@ -18,7 +18,7 @@ _ALL = slice(None)
 
 
 def perturbed_losses(
-    tape: Tape, inputs: Callable[[], Any], loss: Loss, losses: Callable[[Any], Tensor], ball: Ball
+    tape: Tape, inputs: Callable[[], Any], loss: Loss, *, losses: Callable[[Any], Tensor], ball: Ball
 ) -> Tensor:
     """Return each row's loss under its unit's own worst-case perturbation, (N,).
 
@@ -79,7 +79,7 @@ class PerturbedWeights:
             self._formed_again[call] = e
             for part in call.parts(e):
                 for some, gradients in part.rule.blocks(call.x[part.rows], e[part.rows]):
-                    self.tape.bytes_held.note_formed(gradients)
+                    self.tape.bytes_held.note_formed(bytes_of(gradients))
                     self._add(call, gradients, part.units, some)
 
     def finish(self, of_loose_parameters: Gradients) -> dict[str, Tensor]:
@@ -123,7 +123,7 @@ class PerturbedWeights:
         e = self._formed_again.pop(call)
         if self._euclidean is not None:
             step = self._euclidean.step.to(e.dtype)
-            y = call.rule.moved_along(x, call.x, e, step, call.cache)
+            y = call.rule.moved_along(x, call.x, e, step=step, cache=call.cache)
         else:
             y = joined(self._along(call, part, x, e) for part in call.parts(e))
         call.cache.clear()
@@ -140,12 +140,12 @@ class PerturbedWeights:
         """Return a part's output, its gradients formed again a block at a time."""
 
         def move(some: slice, gradients: Gradients) -> Gradients:
-            return self._weights(call, in_own_memory(gradients, e), part.units, part.rule.units, some)
+            return self._weights(call, in_own_memory(gradients, e), part.units, part.rule.units, some=some)
 
         return part.rule.perturbed_along(x[part.rows], call.x[part.rows], e[part.rows], move)
 
     def _weights(
-        self, call: RecordedCall, gradients: Gradients, units: slice, count: int, some: slice = _ALL
+        self, call: RecordedCall, gradients: Gradients, units: slice, count: int, *, some: slice = _ALL
     ) -> Gradients:
         """Return each unit's own weights of a call, ``some`` of their rows."""
         return {

@@ -15,7 +15,7 @@ from lightning_al.gradients.example_groups import groups_at, groups_that_differ,
 from lightning_al.gradients.layouts import Place, RowLayout, layouts_from_shapes
 from lightning_al.gradients.mixing import SIZES, operations_of, puts_together
 from lightning_al.gradients.network import Network
-from lightning_al.gradients.scored_model import ScoredModel, in_double
+from lightning_al.gradients.scored_model import ScoredModel, floats_in_double
 from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother, slice_of
 from lightning_al.gradients.tape import Tape
 from lightning_al.inference.memory import is_out_of_memory
@@ -120,7 +120,14 @@ class PlanFinder:
         samples = groups_at(inputs, group_size, starts[: max(budget // bytes_per_group, 2)])
         used = batch_size_of(samples) // group_size * bytes_per_group
         in_float64 = 2 * used + 6 * self.model.bytes <= budget
-        trial = _Trial(self.by_rules.fast, self.score, network.elsewhere, layouts, samples, group_size)
+        trial = _Trial(
+            fast=self.by_rules.fast,
+            score=self.score,
+            elsewhere=network.elsewhere,
+            layouts=layouts,
+            samples=samples,
+            group_size=group_size,
+        )
         check_same(*trial.scores(self.model, in_float64=in_float64), differentiated=differentiated)
         _say_what_goes_through_torch_func(network)
         return Plan(
@@ -204,7 +211,7 @@ class _Trial(NamedTuple):
     def scores(self, model: ScoredModel, *, in_float64: bool) -> tuple[Tensor, Tensor, float]:
         """Return both scores, in float64 where that fits the memory and the model, and how they may differ."""
         if in_float64:
-            double = self._replace(samples=pytree.tree_map_only(Tensor, in_double, self.samples))
+            double = self._replace(samples=pytree.tree_map_only(Tensor, floats_in_double, self.samples))
             try:
                 with attributes_kept(model.root):  # what models cache would be of this precision
                     return *double.both_ways(model.in_double()), 1e-7

@@ -24,13 +24,17 @@ class BytesHeld:
         self.held = 0
         self.formed = 0
 
+    def note_seen(self, x: Tensor) -> None:
+        """Count what a layer is called on."""
+        self.seen += bytes_of(x)
+
     def note_held(self, tree: Any) -> None:
         """Count what is kept until the second pass."""
         self.held = max(self.held, bytes_of(tree))
 
-    def note_formed(self, gradients: Gradients) -> None:
-        """Count the gradients of a layer."""
-        self.formed = max(self.formed, bytes_of(gradients))
+    def note_formed(self, size: int) -> None:
+        """Count the bytes of a layer's gradients, or of what stands for them."""
+        self.formed = max(self.formed, size)
 
     def total(self, copies: int) -> int:
         """Return all of it, with the layers' graph and the gradients of ``copies`` bytes of parameters."""
@@ -67,7 +71,7 @@ class RecordedCall:
         self.cache: dict[str, Any] = {}
         """What the rule keeps from one question to the next."""
         self.bytes_held = bytes_held
-        bytes_held.seen += bytes_of(x)
+        bytes_held.note_seen(x)
 
     @property
     def whole(self) -> Part:
@@ -93,7 +97,7 @@ class RecordedCall:
         """Return the gradients of a part's units, for the gradient ``e`` towards the output of the whole call."""
         e = e[part.rows]
         gradients = in_own_memory(part.rule.gradients(self.x[part.rows], e), e)
-        self.bytes_held.note_formed(gradients)
+        self.bytes_held.note_formed(bytes_of(gradients))
         return gradients
 
     def square_norms(self, e: Tensor, *, perturb: bool) -> Gradients | None:
@@ -101,7 +105,7 @@ class RecordedCall:
         rule = self.rule
         if not (rule.low_rank and rule.prefers_inner_products(self.x, e, perturb)):
             return None
-        self.bytes_held.formed = max(self.bytes_held.formed, rule.inner_product_bytes(self.x, e))
+        self.bytes_held.note_formed(rule.inner_product_bytes(self.x, e))
         return rule.square_norms(self.x, e, self.cache)
 
     def release(self) -> None:

@@ -29,7 +29,7 @@ class ScoredModel(NamedTuple):
         """The same in float64, to check by."""
         named = [*self.root.named_parameters(), *self.root.named_buffers()]
         values = {**dict(named), **self.params, **self.fixed}
-        double = {name: in_double(t.detach()) for name, t in values.items()}
+        double = {name: floats_in_double(t.detach()) for name, t in values.items()}
         return ScoredModel(self.root, {name: double.pop(name) for name in self.params}, double)
 
     @property
@@ -78,6 +78,6 @@ def prepare(root: ForwardOf) -> ScoredModel:
     return ScoredModel(root, params, fixed)
 
 
-def in_double(tensor: Tensor) -> Tensor:
+def floats_in_double(tensor: Tensor) -> Tensor:
     """Return floating-point numbers in float64, anything else as it is."""
     return tensor.double() if tensor.is_floating_point() else tensor

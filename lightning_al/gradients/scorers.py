@@ -12,9 +12,9 @@ from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.tape import Tape
 from lightning_al.inference.calling import Around, call_with
 
-Call = Callable[[Params, Any], Any]
+ModelFunction = Callable[[Params, Any], Any]
 """The model as a function of its trainable weights: ``call(params, inputs) -> outputs``."""
-GroupScore = Callable[[Differentiator, Call, Params, Any], Tensor]
+GroupScore = Callable[[Differentiator, ModelFunction, Params, Any], Tensor]
 """``score(differentiator, call, params, group)``: the scores of one group, (b,)."""
 BatchScore = Callable[[Tape, Any], Tensor]
 """``score(tape, inputs)``: the scores of all groups of a batch, (b,)."""

@@ -59,7 +59,7 @@ class _StandIn(Tensor):
         cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Answer questions of shape and kind; :func:`_operate` does the rest."""
-        name, kwargs = _name_of(func), kwargs or {}
+        name, kwargs = _function_name(func), kwargs or {}
         if name in _PROPERTIES or name in _ASKS:
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
@@ -71,7 +71,7 @@ class _StandIn(Tensor):
         raise NoRule(f"{func} of a parameter outside of its layer's call")
 
 
-def _name_of(func: Callable[..., Any]) -> str:
+def _function_name(func: Callable[..., Any]) -> str:
     """The name of a function or, where it reads one, of a property."""
     name: str = getattr(func, "__name__", str(func))
     return str(getattr(getattr(func, "__self__", None), "__name__", name)) if name == "__get__" else name
@@ -158,7 +158,7 @@ def _elementwise(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Of parameters and one tensor whose first dimension is the batch."""
     plain = [a for a in args if isinstance(a, Tensor) and not _is_loose(a) and a.ndim]
     if any(isinstance(v, Tensor) for v in kwargs.values()) or len(plain) > 1:
-        raise NoRule(f"`{_name_of(func)}` of more than a batch and parameters that a module uses directly")
+        raise NoRule(f"`{_function_name(func)}` of more than a batch and parameters that a module uses directly")
     if not plain:
         return _on_copies(func, *args, **kwargs)
     return func(*[aligned(a, plain[0]) if _is_loose(a) else a for a in args], **kwargs)
@@ -187,7 +187,7 @@ def _to_rows(func: Callable[..., Any], loose: LooseParameter, *sizes: Any) -> Te
         raise NoRule(f"{tuple(loose.shape)} expanded to {tuple(shape)}")
     if shape[0] < 1 or shape[0] % units:
         raise NoRule(f"{tuple(loose.shape)} expanded to {shape[0]} rows for {units} units")
-    repeats = _name_of(func) in ("repeat", "tile")
+    repeats = _function_name(func) in ("repeat", "tile")
     rest = copies.repeat(1, *shape[1:]) if repeats else copies.expand(units, *shape[1:])
     return rest.repeat_interleave(shape[0] // units, 0)
 

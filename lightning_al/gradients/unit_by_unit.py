@@ -13,7 +13,7 @@ from lightning_al.gradients.layouts import RowFinder, RowLayout, rows_back
 from lightning_al.gradients.stand_ins import Functions, LooseParameter
 from lightning_al.inference.memory import is_out_of_memory
 
-Call = Callable[..., Any]
+LayerFunction = Callable[..., Any]
 """``call(copies, *args, **kwargs)``: a layer under these copies of its parameters."""
 
 
@@ -46,7 +46,7 @@ class UnitByUnit:
 
     def __call__(
         self,
-        call: Call,
+        call: LayerFunction,
         *,
         owner: Hashable,
         copies: dict[str, Tensor],
@@ -67,7 +67,7 @@ class UnitByUnit:
         leaves, spec = pytree.tree_flatten((args, kwargs or {}))
         layouts = [self._layout_of(leaf, owner) if isinstance(leaf, Tensor) else None for leaf in leaves]
         if self.finder.layouts is None:
-            return self._called_once(call, owner, copies, leaves, spec)
+            return self._called_once(call, leaves, spec, owner=owner, copies=copies)
         per_unit = [self._cut(leaf, layout) for leaf, layout in zip(leaves, layouts, strict=True)]
 
         def one(own: dict[str, Tensor], *own_rows: Tensor) -> Any:
@@ -83,7 +83,13 @@ class UnitByUnit:
         return pytree.tree_map_only(Tensor, lambda t: self._joined(t, owner, functions), outputs)
 
     def _called_once(
-        self, call: Call, owner: Hashable, copies: dict[str, Tensor], leaves: list[Any], spec: pytree.TreeSpec
+        self,
+        call: LayerFunction,
+        leaves: list[Any],
+        spec: pytree.TreeSpec,
+        *,
+        owner: Hashable,
+        copies: dict[str, Tensor],
     ) -> Any:
         """Call it on everything, to see the shapes of what it gives."""
         plain = [leaf.copies[0] if isinstance(leaf, LooseParameter) else leaf for leaf in leaves]

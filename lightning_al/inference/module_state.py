@@ -3,11 +3,11 @@
 import contextlib
 import copy
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_al.storage.weights import load_weights, whole_copy
 
@@ -85,25 +85,41 @@ def tensors_kept(model: nn.Module) -> Iterator[None]:
     These are its buffers, embeddings that shrink, and all that a ``train()`` of the model's own may reach. Much cheaper
     than :func:`weights_kept`: only what was written to is copied back, and most models' weights are not copied at all.
     """
-    owners: list[dict[str, Any]] = [module._buffers for module in model.modules()]
     # An embedding with `max_norm` shrinks its rows in the forward pass.
-    owners += [module._parameters for module in model.modules() if getattr(module, "max_norm", None) is not None]
+    shrunk: list[dict[str, Any]] = [
+        module._parameters for module in model.modules() if getattr(module, "max_norm", None) is not None
+    ]
+    with buffers_kept(model.modules()), _values_kept(shrunk):
+        reached = ReachedByTrain(model)
+        try:
+            yield
+        finally:
+            reached.put_back()
+
+
+def buffers_kept(modules: Iterable[nn.Module]) -> contextlib.AbstractContextManager[None]:
+    """Give each of the modules its own buffers back, the very same tensors with the values that they had."""
+    return _values_kept([module._buffers for module in modules])
+
+
+@contextlib.contextmanager
+def _values_kept(owners: Sequence[MutableMapping[str, Tensor | None]]) -> Iterator[None]:
     before = [
-        (owner, name, tensor, tensor._version, tensor.detach().clone())
+        # One that a validation left, in inference mode, cannot be written to here.
+        (owner, name, tensor, None if tensor.is_inference() else tensor.detach().clone())
         for owner in owners
         for name, tensor in owner.items()
-        if tensor is not None and not tensor.is_inference()
+        if tensor is not None
     ]
-    reached = ReachedByTrain(model)
     try:
         yield
     finally:
-        reached.put_back()
-        with torch.no_grad():
-            for owner, name, tensor, version, value in before:
-                owner[name] = tensor
-                if tensor._version != version:
-                    tensor.copy_(value)
+        for owner, name, tensor, value in before:
+            owner[name] = tensor  # a forward pass may have put another in its place
+            # Batch norm leaves no trace in a tensor's version, so values are compared. Through `data` we leave none
+            # either: a backward pass that is still to come may use the tensor.
+            if value is not None and not torch.equal(tensor, value):
+                tensor.data.copy_(value)
 
 
 class ReachedByTrain:

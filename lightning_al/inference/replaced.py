@@ -1,6 +1,7 @@
-"""An attribute of an object or class, such as a method, that is another for a while."""
+"""Attributes of an object or class, such as methods, that are others for a while."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -39,3 +40,28 @@ def replaced(owner: Any, name: str, value: Any) -> contextlib.ExitStack:
     taking_back.callback(take_back)
     setattr(owner, name, value)
     return taking_back
+
+
+@contextlib.contextmanager
+def kept(owner: Any, *names: str) -> Iterator[None]:
+    """Give ``owner`` the values of these attributes back that they have now, whoever sets them inside.
+
+    Args:
+        owner: An object.
+        *names: Attributes, or properties that can be set.
+
+    Example:
+        >>> class Model:
+        ...     epoch = 1
+        >>> model = Model()
+        >>> with kept(model, "epoch"):
+        ...     model.epoch = 2
+        >>> model.epoch
+        1
+    """
+    before = {name: getattr(owner, name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(owner, name, value)

@@ -11,6 +11,7 @@ from lightning_al.acquisition.base import Acquisition
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks
+from lightning_al.loop.company import check_company
 from lightning_al.loop.project import Project
 from lightning_al.loop.query import Question, pick_scored
 from lightning_al.loop.session import Session
@@ -20,7 +21,7 @@ from lightning_al.tasks.base import Task
 
 
 def choose_initial(
-    initial: int | Sequence[int], method: str, pool: Pool, dataset: Dataset, task: Task, *, seed: int
+    initial: int | Sequence[int], method: str, pool: Pool, *, dataset: Dataset, task: Task, seed: int
 ) -> list[int]:
     """Return the dataset indices to label before round 0.
 
@@ -65,13 +66,17 @@ def _all_labels(dataset: Dataset, task: Task) -> list[object]:
     return [task.encode_label(task.targets(dataset[i])) for i in range(n)]
 
 
-def choose(project: Project, settings: Settings, ranks: Ranks) -> list[int]:
-    """Return the initial set, the same on every rank."""
-    task, dataset, method = project.task, project.data.train_set, settings.initial_by
+def choose_by_name(project: Project, settings: Settings, method: str) -> list[int]:
+    """Return the initial set that is given, drawn at random or balanced."""
+    dataset = project.data.training_samples.label_set
     pool = Pool(len(dataset))  # type: ignore[arg-type]
-    if isinstance(method, Acquisition):
-        return _pick_initial(method, project, settings, ranks, pool, ("initial",)).indices
-    return ranks.first(lambda: choose_initial(settings.initial, method, pool, dataset, task, seed=settings.seed))
+    return choose_initial(settings.initial, method, pool, dataset=dataset, task=project.task, seed=settings.seed)
+
+
+def choose_by_scores(project: Project, settings: Settings, ranks: Ranks, chooser: Acquisition) -> list[int]:
+    """Return the initial set that an acquisition picks from all samples, the same on every rank."""
+    pool = Pool(len(project.data.train_set))  # type: ignore[arg-type]
+    return _pick_initial(chooser, project, settings, ranks=ranks, pool=pool, purpose=("initial",)).indices
 
 
 def question_of(project: Project, indices: list[int]) -> Question:
@@ -92,25 +97,34 @@ def another_initial_set(session: Session) -> Question:
     if len(pool.unlabelled) == 0:
         raise RuntimeError(f"All {len(pool)} samples were skipped, so there is nothing to train on.")
     if isinstance(settings.initial_by, Acquisition):
-        return _pick_initial(settings.initial_by, project, settings, session.campaign.ranks, pool, purpose)
+        return _pick_initial(
+            settings.initial_by, project, settings, ranks=session.campaign.ranks, pool=pool, purpose=purpose
+        )
     indices = pool.candidates(settings.initial_count, generator=generator(settings.seed, *purpose)).tolist()
     return question_of(project, indices)
 
 
 def _pick_initial(
-    chooser: Acquisition, project: Project, settings: Settings, ranks: Ranks, pool: Pool, purpose: tuple[int | str, ...]
+    chooser: Acquisition,
+    project: Project,
+    settings: Settings,
+    *,
+    ranks: Ranks,
+    pool: Pool,
+    purpose: tuple[int | str, ...],
 ) -> Question:
     """Let an acquisition choose from what is unlabelled in ``pool``; ``purpose`` says what it draws for."""
     chooser.bind(project.task, project.oracle)
     try:
         chooser.check_pool(len(pool))
+        check_company(project, chooser, seed=settings.seed)
         candidates = pool.candidates(generator=generator(settings.seed, *purpose))
         return pick_scored(
             project,
             ranks,
             chooser,
             candidates,
-            min(settings.initial_count, len(candidates)),
+            k=min(settings.initial_count, len(candidates)),
             labelled=pool.labelled,
             seed=derive_seed(settings.seed, 0, "score"),
             draws=generator(settings.seed, *purpose, "select"),
@@ -122,13 +136,12 @@ def _pick_initial(
 
 def initial_labels(project: Project, initial: list[int]) -> dict[int, Any]:
     """Take the initial labels on trial, before there is a campaign that starting over would be refused for."""
-    dataset, task = project.data.train_set, project.task
-    samples = {i: dataset[i] for i in initial}
-    answers = sort_answers({i: task.targets(sample) for i, sample in samples.items()}, task)
+    data, task, samples = project.data, project.task, project.data.training_samples
+    answers = sort_answers({i: task.targets(samples.label_set[i]) for i in initial}, task)
     answers.check()
-    for index, value in list(answers.labels.items())[:1]:
-        task.with_label(samples[index], task.decode_label(value))
-    batch = project.data.collate([samples[i] for i in initial[:2]])
+    view = samples.view(torch.tensor(initial[:2]), answers.labels)
+    samples.check_augment(view)
+    batch = data.collate([view[position] for position in range(len(view))])
     try:
         task.inputs(batch), task.targets(batch)
     except (TypeError, KeyError, IndexError) as error:

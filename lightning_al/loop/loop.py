@@ -23,9 +23,16 @@ from lightning_al.loop.copies import hand_back, take_back
 from lightning_al.loop.fit import begin_fits, restore_weights
 from lightning_al.loop.label import write_answers
 from lightning_al.loop.opening import open_campaign
-from lightning_al.loop.project import Project, check_model, datamodule_of
+from lightning_al.loop.project import (
+    Project,
+    check_model,
+    datamodule_of,
+    find_in_evaluation,
+    find_in_training,
+    find_no_train_loader,
+)
 from lightning_al.loop.session import Session
-from lightning_al.loop.settings import Option, Settings, Stop, check_dirpath
+from lightning_al.loop.settings import EVALUATED, Option, Settings, Stop, check_dirpath
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import DatasetOracle
@@ -40,10 +47,11 @@ class ActiveLearningLoop:
 
     Each round fits the model on what is labelled, evaluates it, scores the unlabelled samples with the acquisition
     among the Trainer's callbacks, and asks the oracle for the labels of the best. One Trainer serves all rounds; each
-    round starts afresh as ``reset`` says, while ``global_step`` and the loggers' step go on growing.
+    round is to it, to the callbacks and to the module what the first ``trainer.fit`` is: epochs and ``global_step``
+    count from zero, and ``reset`` says with which weights. The loggers' step goes on growing.
 
     Args:
-        model: The user's module.
+        model: The user's module, or what ``torch.compile`` made of it: it is trained compiled and scored as written.
         datamodule: The user's datamodule; :class:`~lightning_al.Loaders` of loaders that are there already; None: the
             loaders that the module defines itself.
         query_size: Labels asked for per round.
@@ -123,7 +131,9 @@ class ActiveLearningLoop:
         seed: int = 0,
         dirpath: str | Path | None = None,
     ) -> None:
+        model = _compat.lightning_module(model)
         task = ClassificationTask() if task is None else task
+        users: pl.LightningDataModule | None = None
         with Findings() as findings:
             model_is_right = findings.of(check_model, model)
             findings.of(check_dirpath, dirpath)
@@ -145,12 +155,15 @@ class ActiveLearningLoop:
                 )
             if model_is_right or datamodule is not None:
                 with findings.of_block():
+                    users = datamodule_of(model, datamodule)
                     self.datamodule = ActiveDataModule(
-                        datamodule_of(model, datamodule),
-                        task=task,
-                        pool_source=pool,
-                        pool_batch_size=pool_batch_size,
+                        users, task=task, pool_source=pool, pool_batch_size=pool_batch_size
                     )
+            if findings.errors and model_is_right and users is not None:  # what a launch would say too
+                find_no_train_loader(findings, users)
+                if evaluate in EVALUATED:
+                    find_in_evaluation(findings, model, users, evaluate)
+                find_in_training(findings, model)
         self.model = model
         self.dirpath = None if dirpath is None else Path(dirpath)
         self.status = "new"
@@ -174,11 +187,24 @@ class ActiveLearningLoop:
         """Which dataset indices are labelled, pending, skipped or unlabelled."""
         return self.datamodule.pool
 
+    @property
+    def round_step(self) -> int:
+        """Optimizer steps of the present round; the same as ``trainer.global_step``."""
+        return self.session.fits.steps["round"] if self.session is not None else 0
+
+    @property
+    def campaign_step(self) -> int:
+        """Optimizer steps of all rounds so far, the present one included: for x axes that grow over the campaign."""
+        return self.session.fits.steps["optimizer"] if self.session is not None else 0
+
     def run(self, trainer: pl.Trainer, resume: bool = False) -> list[RoundResult]:
         """Run the campaign to its end, or until the oracle keeps it waiting.
 
         Afterwards :attr:`status` is ``"finished"``, or ``"waiting"`` if the oracle has not answered everything yet;
         run again later to go on.
+
+        The training data may have been reordered, grown or shrunk since: samples are found again by their keys
+        (:meth:`Task.key <lightning_al.tasks.Task.key>`), new ones join the pool, and indices are those of today.
 
         Args:
             trainer: With exactly one :class:`~lightning_al.acquisition.Acquisition` among its callbacks.
@@ -190,7 +216,8 @@ class ActiveLearningLoop:
 
         Raises:
             FileExistsError: If ``dirpath`` holds a campaign and ``resume`` is False; nothing is changed.
-            ValueError: If the project, the options and the data do not fit together, or ``resume`` without ``dirpath``.
+            ValueError: If the project, the options and the data do not fit together, if labelled samples are not in the
+                data any more, or ``resume`` without ``dirpath``.
         """
         if resume and self.dirpath is None:
             raise ValueError("`resume=True` needs `dirpath=`: without it every run begins a folder of its own.")
@@ -225,7 +252,8 @@ class ActiveLearningLoop:
         Labels that nobody asked for are welcome; a repeated one replaces the old. ``SKIP``: it is not to be labelled.
 
         Args:
-            indices: Distinct dataset indices.
+            indices: Distinct dataset indices, of the data as the campaign last opened them: in this process by ``run``
+                or ``ask``, or else in an earlier one, whose ``ask`` handed them out.
             labels: One for each.
 
         Raises:
@@ -317,5 +345,4 @@ class ActiveLearningLoop:
         """Have the datamodule train on what is labelled in this campaign."""
         self.campaign = campaign
         self.dirpath = campaign.dirpath
-        self.datamodule.pool = campaign.pool
-        self.datamodule.labels = campaign.labels
+        self.datamodule.follow(campaign.pool, campaign.labels, own=campaign.own_labels)

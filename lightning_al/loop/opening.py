@@ -1,7 +1,8 @@
 """How a campaign begins or is read back: everything is checked before anything trains or is written."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import lightning.pytorch as pl
 import torch
@@ -12,21 +13,44 @@ from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
+from lightning_al.campaign.moves import Search
 from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State
 from lightning_al.checks import Findings
+from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.randomness import derive_seed, generator
-from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit
+from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit, gather_objects
+from lightning_al.fitting.beside_weights import unsaved_buffers
 from lightning_al.fitting.reset import check_redrawable
 from lightning_al.inference.outputs import batch_size_of
-from lightning_al.loop.initial import choose, initial_labels, question_of
-from lightning_al.loop.project import Project, check_parameters, check_shapes
+from lightning_al.loop.company import check_company
+from lightning_al.loop.initial import choose_by_name, choose_by_scores, initial_labels, question_of
+from lightning_al.loop.project import (
+    Project,
+    check_frozen,
+    check_parameters,
+    check_shapes,
+    find_in_evaluation,
+    find_in_trainer,
+    find_in_training,
+)
 from lightning_al.loop.record import check_same_campaign, describe
 from lightning_al.loop.score import score
 from lightning_al.loop.settings import Settings
 from lightning_al.oracle.answers import sort_answers
+from lightning_al.oracle.base import DATASET
 from lightning_al.storage.weights import check_plain, whole
+
+T = TypeVar("T")
+
+
+class Sound(NamedTuple):
+    """What may be tried of a project, since nothing was refused that it takes."""
+
+    initial: bool
+    prices: bool
+    scores: bool
 
 
 def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *, resume: bool) -> tuple[Campaign, bool]:
@@ -41,30 +65,50 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
     Returns:
         The campaign, and whether its initial set was asked for just now; it is not answered.
     """
-    _set_up(project, settings)
-    ranks = Ranks(project.trainer.strategy)
-    events = ranks.first(lambda: _read(dirpath, resume=resume))
-    begins = events is None or len(events) == 1  # a kill may come between the first two events
-    _check_parts(project, settings, new=events is None, begins=begins)
-    options = describe(project, settings)
-    initial: list[int] = []
-    labels: dict[int, Any] = {}
-    if begins:
-        initial = choose(project, settings, ranks)
-        labels = _check_initial_set(project, settings, ranks, initial)
-    _rehearse(project, settings, new=events is None)
-    _check_learnt(project)
-    # On trial once more, now that the rehearsal may have counted the classes.
-    ranks.first(lambda: sort_answers(labels, project.task).check())
+    with Findings() as findings:
+        find_in_trainer(findings, project.trainer, project.model, settings)
+        find_in_evaluation(findings, project.model, project.data.datamodule, settings.evaluate)
+        find_in_training(findings, project.model)
+        if findings.of(_set_up, project, settings):
+            ranks = Ranks(project.trainer.strategy)
+            events = ranks.first(lambda: _read_events(dirpath, resume=resume))
+            options, initial = _try(findings, project, settings, ranks=ranks, events=events)
+            if dirpath is not None and events is not None:
+                with findings.of_block():
+                    campaign = Campaign(dirpath, events, ranks)
+                    check_same_campaign(campaign, options, project.task)
+    project.data.sample_keys.warn()
+    project.data.sample_keys.check_same_on_every_rank()
     if dirpath is None or events is None:
         campaign = _begin(project, ranks, dirpath, options)
     else:
-        campaign = Campaign(dirpath, events, ranks)
-        check_same_campaign(campaign, options, project.data)
+        _find_again(campaign, project)
     if initial:
         question = question_of(project, initial)
         campaign.record("asked", lambda: question.event(INITIAL_ROUND))
     return campaign, bool(initial)
+
+
+def _try(
+    findings: Findings, project: Project, settings: Settings, *, ranks: Ranks, events: list[Event] | None
+) -> tuple[dict[str, Any], list[int]]:
+    """Try all parts of a project together; return its options for the ledger, and the initial set if one is needed."""
+    begins = events is None or len(events) == 1  # a kill may come between the first two events
+    initial: list[int] = []
+    labels: dict[int, Any] = {}
+    sound = _check_parts(findings, project, settings, new=events is None, begins=begins)
+    options = describe(project, settings)
+    if begins and sound.initial:
+        initial, labels = _try_initial_set(findings, project, settings, ranks, with_prices=sound.prices)
+    can_score = _agree(findings, sound.scores)
+    # What this process alone refuses from here on ends it: the others are not called together again.
+    if can_score and findings.of(_rehearse, project, settings, new=events is None):
+        _check_learnt(findings, project)
+        # On trial once more, now that the rehearsal may have counted the classes.
+        findings.of(ranks.first, lambda: sort_answers(labels, project.task).check())
+    elif not can_score or "gradients" not in project.acquisition.requires:  # whose scores would have said so
+        findings.of(check_frozen, project.model)
+    return options, initial
 
 
 def _set_up(project: Project, settings: Settings) -> None:
@@ -73,18 +117,18 @@ def _set_up(project: Project, settings: Settings) -> None:
     _compat.connect(trainer, model)
     trainer.strategy.setup_environment()
     end_process_group_at_exit()
-    data.seed = settings.seed
-    data.begin(trainer)
+    data.begin(trainer, seed=settings.seed)
     # As at the start of a fit: layers that are made here may depend on the data.
-    _compat.attach(trainer, data)
+    _compat.attach(trainer, ForTrainer(data))
     model.setup("fit")
     _compat.configure_model(trainer)
 
 
-def _check_parts(project: Project, settings: Settings, *, new: bool, begins: bool) -> None:
-    """Open the data, bind oracle and acquisition, and refuse together what cannot work of each of them.
+def _check_parts(findings: Findings, project: Project, settings: Settings, *, new: bool, begins: bool) -> Sound:
+    """Open the data, bind oracle and acquisition, and find what cannot work of each of them.
 
     Args:
+        findings: Take what is refused.
         project: What the user brought.
         settings: The loop's.
         new: Whether there is no ledger yet.
@@ -92,20 +136,24 @@ def _check_parts(project: Project, settings: Settings, *, new: bool, begins: boo
     """
     trainer, model, data = project.trainer, project.model, project.data
     oracle, acquisition, task = project.oracle, project.acquisition, project.task
-    with Findings() as findings:
-        has_shapes = findings.of(check_shapes, model)
-        size = len(data.train_set)  # type: ignore[arg-type]
-        is_large_enough = not new or findings.of(settings.check_size, size)
-        if findings.of(data.open, trainer, model, settings.evaluate) and begins and is_large_enough:
-            findings.of(data.check_training, settings.initial_count)
-        if settings.reset == "fresh" and has_shapes:
-            findings.of(check_redrawable, model)
-        findings.of(oracle.bind, data.train_set, task)
-        if findings.of(acquisition.bind, task, oracle):
-            findings.of(acquisition.check_pool, size)
+    has_shapes = findings.of(check_shapes, model)
+    size = len(data.train_set)  # type: ignore[arg-type]
+    is_large_enough = not new or findings.of(settings.check_initial_size, size)
+    if new and is_large_enough:
+        findings.of(settings.check_query_size, size)
+    findings.of(data.open, trainer, model, settings.evaluate)
+    if begins and is_large_enough:
+        findings.of(data.check_training, settings.initial_count)
+    if settings.reset == "fresh" and has_shapes:
+        findings.of(check_redrawable, model)
+    has_oracle = findings.of(oracle.bind, data.training_samples.label_set, task)
+    if has_oracle and data.has_pool:
+        findings.of(data.training_samples.check_labels, told=oracle.annotator != DATASET)
+    is_bound = findings.of(acquisition.bind, task, oracle) and findings.of(acquisition.check_pool, size)
+    return Sound(initial=is_large_enough, prices=has_oracle, scores=is_bound and has_shapes and data.has_pool)
 
 
-def _read(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
+def _read_events(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
     """Return the events of the campaign that is gone on with; None where one begins."""
     if dirpath is None:
         return None
@@ -117,10 +165,42 @@ def _read(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
     return Campaign.read_events(dirpath)
 
 
-def _check_initial_set(project: Project, settings: Settings, ranks: Ranks, initial: list[int]) -> dict[int, Any]:
-    """Refuse an initial set that cannot be paid; return its labels, where they are in the dataset."""
-    settings.check_prices(initial)
-    return ranks.first(lambda: initial_labels(project, initial)) if project.oracle.simulated else {}
+def _try_initial_set(
+    findings: Findings, project: Project, settings: Settings, ranks: Ranks, *, with_prices: bool
+) -> tuple[list[int], dict[int, Any]]:
+    """Choose the initial set, see whether it can be paid, and take its labels on trial, where the dataset has them."""
+    method = settings.initial_by
+    initial: list[int] | None = None
+    if not isinstance(method, Acquisition):
+        initial = _of_first(findings, ranks, lambda: choose_by_name(project, settings, method))
+    elif _agree(findings, not findings.errors):  # it may take a pass over all samples
+        initial = choose_by_scores(project, settings, ranks, method)
+    if initial is None:
+        return [], {}
+    if with_prices:
+        findings.of(settings.check_prices, initial)
+    labels = _of_first(findings, ranks, lambda: initial_labels(project, initial)) if project.oracle.simulated else {}
+    return initial, labels or {}
+
+
+def _of_first(findings: Findings, ranks: Ranks, function: Callable[[], T]) -> T | None:
+    """Call a function on the first rank; None on every rank if it refused something, which the first finds."""
+
+    def call() -> T | None:
+        with findings.of_block():
+            return function()
+        return None
+
+    return ranks.first(call)
+
+
+def _agree(findings: Findings, can_go_on: bool) -> bool:
+    """Whether all ranks can go on; each takes what the others found, so that all of them end with the same error."""
+    found = [str(error) for error in findings.errors]
+    of_ranks = gather_objects((can_go_on, found))
+    for text in dict.fromkeys(text for _, said in of_ranks for text in said):
+        findings.refuse_if(text not in found, text)
+    return all(can for can, _ in of_ranks)
 
 
 def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
@@ -137,6 +217,8 @@ def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
         some = Pool(size).candidates(count, generator=generator(settings.seed, "rehearsal"))
         seed = derive_seed(settings.seed, 0, "score")
         score(project, each, some, seed=seed, check=not isinstance(each, _FirstInputs))
+    if new:
+        check_company(project, acquisition, seed=settings.seed)
 
 
 class _FirstInputs(Acquisition):
@@ -149,16 +231,25 @@ class _FirstInputs(Acquisition):
         return torch.zeros(batch_size_of(inputs))
 
 
-def _check_learnt(project: Project) -> None:
-    """Refuse what is known only after the rehearsal: a model without parameters, a number of classes unknown."""
+def _check_learnt(findings: Findings, project: Project) -> None:
+    """Find what is known only after the rehearsal: a model without parameters, a number of classes unknown."""
     acquisition, task = project.acquisition, project.task
-    with Findings() as findings:
-        findings.of(check_parameters, project.model)
-        findings.refuse_if(
-            "classes" in acquisition.requires and task.num_classes is None,
-            f"`{type(acquisition).__name__}` needs the number of classes, which `{type(task).__name__}"
-            ".num_classes` does not say. Define it, or give `clusters=`.",
-        )
+    findings.of(check_parameters, project.model)
+    findings.refuse_if(
+        "classes" in acquisition.requires and task.num_classes is None,
+        f"`{type(acquisition).__name__}` needs the number of classes, which `{type(task).__name__}"
+        ".num_classes` does not say. Define it, or give `clusters=`.",
+    )
+
+
+def _find_again(campaign: Campaign, project: Project) -> None:
+    """Have the ledger go by where its samples are today, and refuse what training needs and is not there."""
+    data = project.data
+    samples = data.training_samples
+    search = Search(campaign, data.sample_keys, own_label=samples.own_label, keeps_target=samples.keeps_target)
+    move = campaign.ranks.first(search.move)
+    if move is not None:
+        campaign.record("moved", lambda: move)
 
 
 def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[str, Any]) -> Campaign:
@@ -169,8 +260,9 @@ def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[s
 
     def create() -> tuple[Path, list[Event]]:
         folder = _new_folder(project.trainer) if dirpath is None else dirpath
-        states = {INITIAL_WEIGHTS: {"state_dict": weights}}
-        return folder, Campaign.create(folder, size=size, options=options, states=states)
+        states = {INITIAL_WEIGHTS: {"state_dict": weights, "buffers": unsaved_buffers(project.model)}}
+        root = project.data.sample_keys.root
+        return folder, Campaign.create(folder, size=size, options=options, root=root, states=states)
 
     folder, events = ranks.first(create)
     return Campaign(folder, events, ranks)

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ModelPruning, Timer
+from lightning.pytorch.profilers import PyTorchProfiler
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.nn.parameter import UninitializedParameter
 from torch.utils.data import DataLoader
 
-from lightning_al._compat import is_overridden, launches_copies
+from lightning_al._compat import is_overridden, launches_copies, prunes_for_good
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.checks import Findings, check_type
 from lightning_al.data.datamodule import ActiveDataModule
@@ -37,11 +38,13 @@ class Project:
     def checked(
         cls, trainer: pl.Trainer, model: pl.LightningModule, data: ActiveDataModule, settings: Settings
     ) -> "Project":
-        """Put a project together, and refuse one with which the loop would silently do the wrong thing.
+        """Put a project together, and refuse one that cannot be opened, with all else that is wrong with it.
+
+        What is wrong with one that can be opened is said then, with what is wrong with its parts.
 
         Raises:
             TypeError: If an object is of the wrong kind or package.
-            ValueError: If an option of the Trainer cannot work, or the model or datamodule lacks something.
+            ValueError: If there is not one acquisition or no train loader, or the Trainer cannot score.
         """
         check_package("trainer", trainer)
         check_type("trainer", trainer, pl.Trainer, "a `lightning.Trainer`")
@@ -49,11 +52,12 @@ class Project:
         with Findings() as findings:
             findings.of(_check_acquisition, trainer, acquisitions)
             findings.of(_check_strategy, trainer, settings.oracle)
-            _find_in_limits(findings, trainer)
-            _find_in_evaluation(findings, trainer, model, data, settings)
-            findings.of(_check_trains, model, "training_step")
-            if findings.of(check_optimizers, model):
-                findings.of(_check_trains, model, "configure_optimizers")
+            _find_in_passes(findings, trainer)
+            find_no_train_loader(findings, data.datamodule)
+            if findings.errors or launches_copies(trainer):  # from a copy an error comes back as one of another kind
+                find_in_trainer(findings, trainer, model, settings)
+                find_in_evaluation(findings, model, data.datamodule, settings.evaluate)
+                find_in_training(findings, model)
         _warn_of_endless_rounds(trainer)
         return cls(
             trainer=trainer,
@@ -134,7 +138,7 @@ def _check_strategy(trainer: pl.Trainer, oracle: Oracle) -> None:
         )
 
 
-def _find_in_limits(findings: Findings, trainer: pl.Trainer) -> None:
+def _find_in_passes(findings: Findings, trainer: pl.Trainer) -> None:
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         findings.refuse(
             "`fast_dev_run` trains in the first round only and hides most of the pool. For a quick trial use "
@@ -147,6 +151,21 @@ def _find_in_limits(findings: Findings, trainer: pl.Trainer) -> None:
         f"`limit_predict_batches={limit}` would silently hide the rest of the pool. Remove it; to score fewer "
         "samples use `ActiveLearningLoop(..., subpool_size=...)`.",
     )
+
+
+def find_no_train_loader(findings: Findings, datamodule: pl.LightningDataModule) -> None:
+    """Find that there is nothing to label."""
+    findings.refuse_if(
+        not is_overridden("train_dataloader", datamodule),
+        f"{owner_of(datamodule)} has no `train_dataloader()`, so there is nothing to label. Give the loop a datamodule "
+        "that has one, or `Loaders(train_loader, val_loader)` of `lightning_al`.",
+    )
+
+
+def find_in_trainer(findings: Findings, trainer: pl.Trainer, model: pl.LightningModule, settings: Settings) -> None:
+    """Find options of the Trainer with which nothing would train, or no round have metrics."""
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return  # it sets the other limits itself
     findings.refuse_if(
         trainer.overfit_batches > 0,
         f"`overfit_batches={trainer.overfit_batches}` trains on a fixed few batches. Remove it.",
@@ -160,31 +179,10 @@ def _find_in_limits(findings: Findings, trainer: pl.Trainer) -> None:
         trainer.barebones,
         "`barebones=True` switches validation and logging off: no round would have metrics. Remove it.",
     )
-
-
-def _find_in_evaluation(
-    findings: Findings, trainer: pl.Trainer, model: pl.LightningModule, data: ActiveDataModule, settings: Settings
-) -> None:
-    evaluate, owner = settings.evaluate, owner_of(data.datamodule)
-    short, other = ("val", "test") if evaluate == "validate" else ("test", "validate")
-    findings.refuse_if(
-        not is_overridden("train_dataloader", data.datamodule),
-        f"{owner} has no `train_dataloader()`, so there is nothing to label. Give the loop a datamodule that "
-        "has one, or `Loaders(train_loader, val_loader)` of `lightning_al`.",
-    )
-    findings.refuse_if(
-        not is_overridden(f"{short}_dataloader", data.datamodule),
-        f'`evaluate="{evaluate}"` needs a `{short}_dataloader()`, which {owner} does not have. Define it, or '
-        f'use `evaluate="{other}"`.',
-    )
-    step = "validation_step" if short == "val" else "test_step"
-    findings.refuse_if(
-        not is_overridden(step, model),
-        f'`evaluate="{evaluate}"` needs a `{step}`, which {type(model).__name__} lacks.',
-    )
+    short = "val" if settings.evaluate == "validate" else "test"
     findings.refuse_if(
         getattr(trainer, f"limit_{short}_batches") == 0,
-        f'`evaluate="{evaluate}"` and `limit_{short}_batches=0`: no round would have metrics. Remove the '
+        f'`evaluate="{settings.evaluate}"` and `limit_{short}_batches=0`: no round would have metrics. Remove the '
         "limit, or evaluate on the other set.",
     )
     monitored = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor is not None]
@@ -193,6 +191,41 @@ def _find_in_evaluation(
         '`weights="best"` needs one `ModelCheckpoint(monitor=...)` among the callbacks, saying what best '
         f"means; found {len(monitored)}.",
     )
+    findings.refuse_if(
+        any(isinstance(c, ModelPruning) and not prunes_for_good(c) for c in trainer.callbacks),
+        "`ModelPruning(make_pruning_permanent=False)` leaves masks in place of the pruned weights, so the next round "
+        "could not start from weights of its own. Use `make_pruning_permanent=True`.",
+    )
+    findings.refuse_if(
+        isinstance(trainer.profiler, PyTorchProfiler),
+        "`PyTorchProfiler` fails when a Trainer that has it fits, validates and predicts again and again. Profile one "
+        '`trainer.fit` with it; `profiler="simple"` or `"advanced"` measure all rounds.',
+    )
+
+
+def find_in_evaluation(
+    findings: Findings, model: pl.LightningModule, datamodule: pl.LightningDataModule, evaluate: str
+) -> None:
+    """Find what model and datamodule lack to be evaluated."""
+    owner = owner_of(datamodule)
+    short, other = ("val", "test") if evaluate == "validate" else ("test", "validate")
+    findings.refuse_if(
+        not is_overridden(f"{short}_dataloader", datamodule),
+        f'`evaluate="{evaluate}"` needs a `{short}_dataloader()`, which {owner} does not have. Define it, or '
+        f'use `evaluate="{other}"`.',
+    )
+    step = "validation_step" if short == "val" else "test_step"
+    findings.refuse_if(
+        not is_overridden(step, model),
+        f'`evaluate="{evaluate}"` needs a `{step}`, which {type(model).__name__} lacks.',
+    )
+
+
+def find_in_training(findings: Findings, model: pl.LightningModule) -> None:
+    """Find what a model lacks to be trained."""
+    findings.of(_check_trains, model, "training_step")
+    if findings.of(check_optimizers, model):
+        findings.of(_check_trains, model, "configure_optimizers")
 
 
 def _check_trains(model: pl.LightningModule, hook: str) -> None:
@@ -225,6 +258,16 @@ def check_shapes(model: pl.LightningModule) -> None:
             f"`{lazy[0]}` is of a lazy layer, which has no shape before it sees a batch. Call the model on one before "
             "it is given to the loop."
         )
+
+
+def check_frozen(model: pl.LightningModule) -> None:
+    """Refuse a model all of whose parameters are frozen, unless some are made of the first samples it sees.
+
+    Raises:
+        ValueError: With the number of parameters.
+    """
+    if any(True for _ in model.parameters()) and not hasattr(model, "on_first_inputs"):
+        check_parameters(model)
 
 
 def check_parameters(model: pl.LightningModule) -> None:

@@ -61,14 +61,16 @@ def query(session: Session, k: int) -> list[int]:
     if settings.subpool_size is not None and len(candidates) < settings.subpool_size:
         rank_zero_info(f"Only {len(candidates)} of subpool_size={settings.subpool_size} candidates are left.")
     k = min(k, budget.count(candidates))
-    question = pick(session, session.project.acquisition, candidates, k, number, "select")
+    question = pick(session, session.project.acquisition, candidates, k, purpose=(number, "select"))
     question = question.first(budget.count_in_order(question.indices))
     event = campaign.record("asked", lambda: question.event(number))
     session.call_hooks("on_query_end")
     return list(event["indices"])
 
 
-def pick(session: Session, acquisition: Acquisition, candidates: Tensor, k: int, *purpose: int | str) -> Question:
+def pick(
+    session: Session, acquisition: Acquisition, candidates: Tensor, k: int, *, purpose: tuple[int | str, ...]
+) -> Question:
     """Let the acquisition learn what it needs, score candidates and select ``k`` of them.
 
     Args:
@@ -76,7 +78,7 @@ def pick(session: Session, acquisition: Acquisition, candidates: Tensor, k: int,
         acquisition: Bound to its task.
         candidates: Dataset indices.
         k: How many, at most as many as there are.
-        *purpose: What the draws are for; with the campaign's seed it decides them.
+        purpose: What the draws are for; with the campaign's seed it decides them.
 
     Returns:
         The question for them; the same on every rank.
@@ -92,7 +94,7 @@ def pick(session: Session, acquisition: Acquisition, candidates: Tensor, k: int,
         session.campaign.ranks,
         acquisition,
         candidates,
-        k,
+        k=k,
         labelled=session.pool.labelled,
         seed=derive_seed(seed, number, "score"),
         draws=generator(seed, *purpose),
@@ -105,8 +107,8 @@ def pick_scored(
     ranks: Ranks,
     acquisition: Acquisition,
     candidates: Tensor,
-    k: int,
     *,
+    k: int,
     labelled: Tensor,
     seed: int,
     draws: torch.Generator,
@@ -165,6 +167,7 @@ def _what_to_learn_from(session: Session, candidates: Tensor, seed: int) -> Quer
         trainer=project.trainer,
         model=project.model,
         round=number,
+        size=len(session.pool),
         seed=seed,
         candidates=candidates,
         labelled=session.pool.labelled,

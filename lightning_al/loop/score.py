@@ -1,6 +1,7 @@
 """The pool pass: what acquisitions need of each sample, in a known order, the same on every rank."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,13 +11,17 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
+from lightning_al._compat import is_overridden
 from lightning_al.acquisition.query import LocalRows, RowSource
 from lightning_al.checks import kind_of, rows_not_finite
+from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.data.samplers import BlockSampler
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
 from lightning_al.gradients.comparisons import scores_withdrawn
+from lightning_al.inference.batches import copy_of
 from lightning_al.inference.mode import own_train_undone
 from lightning_al.inference.module_state import flags_kept, gradients_kept
 from lightning_al.inference.replaced import replaced
@@ -26,7 +31,27 @@ from lightning_al.storage.rows import RowStore
 NOT_OF_THE_PASS = {"classes", "labels"}
 """What an acquisition may require that does not come from a pass over samples."""
 
+PREDICT_HOOKS = (
+    "configure_callbacks",
+    "on_predict_model_eval",
+    "on_predict_start",
+    "on_predict_epoch_start",
+    "on_predict_batch_start",
+    "on_predict_batch_end",
+    "on_predict_epoch_end",
+    "on_predict_end",
+)
+"""What a module may do around its own predictions, which a pass of acquisitions is none of."""
+
 POSITION = "position"  # in the candidate list; travels with the rows of a rank
+
+WAY_OUT = (
+    "Layers that also run over padding do this, where nobody knows of it. Let the model's `forward` take a mask (B, T) "
+    "or the lengths (B,) of padded inputs; or name layers that come after the model's own pooling over positions "
+    "(`features=`, or `loss_layers=` of a model that predicts its loss); or score samples one at a time, "
+    "`pool_batch_size=1`."
+)
+"""What to do where rows of a sample depend on its batch."""
 
 Check = Callable[[pl.LightningModule, Any], None]
 
@@ -39,6 +64,7 @@ def score(
     seed: int,
     gather: bool = False,
     check: bool = False,
+    batch_size: int | None = None,
 ) -> dict[str, Tensor]:
     """Return the acquisition's rows of the samples of dataset ``indices``, in that order, and ``"index"``.
 
@@ -49,12 +75,13 @@ def score(
         seed: Of whatever draws random numbers in the pass.
         gather: Whether the rows of all processes are put together in any case.
         check: Whether the task looks at each batch first and refuses what cannot work, for which there is a pass.
+        batch_size: Samples of a batch; default as in every pass.
     """
     trainer, data = project.trainer, project.data
     scored = [acquisition] if acquisition.requires - NOT_OF_THE_PASS else []
     if not scored and not check and (gather or acquisition.gathers):
         return {"index": indices}
-    sampler = data.pool_pass(indices, acquisition.batch_multiple)
+    sampler = data.pool_pass(indices, acquisition.batch_multiple, batch_size)
     if not scored and not check:  # what comes from a file is dealt out too
         if sampler.num_replicas == 1:
             return {"index": indices}
@@ -66,7 +93,7 @@ def score(
         project.model,
         data,
         indices,
-        scored,
+        acquisitions=scored,
         sampler=sampler,
         seed=seed,
         gather=gather,
@@ -78,10 +105,10 @@ def score(
 def score_pool(
     trainer: pl.Trainer,
     model: pl.LightningModule,
-    datamodule: pl.LightningDataModule,
+    data: ActiveDataModule,
     indices: Tensor,
-    acquisitions: Sequence[RowSource],
     *,
+    acquisitions: Sequence[RowSource],
     sampler: BlockSampler,
     seed: int,
     gather: bool = True,
@@ -96,7 +123,7 @@ def score_pool(
     Args:
         trainer: The user's Trainer.
         model: The user's module.
-        datamodule: Its ``predict_dataloader`` yields the samples of the sampler.
+        data: Its ``predict_dataloader`` yields the samples of the sampler.
         indices: Dataset indices, the same on every rank.
         acquisitions: Those that share the pass.
         sampler: Which of them this rank sees.
@@ -115,10 +142,11 @@ def score_pool(
     collectors: list[_Collector] = []
 
     def predict_step(batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
-        if check is not None:
-            check(model, batch)
-        for collector in collectors:
-            collector.add(model, batch)
+        looks = [collector.add for collector in collectors] if check is None else [check, *(c.add for c in collectors)]
+        for look in looks[:-1]:  # which may change its batch in place
+            look(model, copy_of(batch))
+        for look in looks[-1:]:
+            look(model, batch)
         return torch.empty(0)  # None would make Lightning warn
 
     begins_anew = True
@@ -126,10 +154,17 @@ def score_pool(
         collectors[:] = [_Collector(acquisition, len(sampler)) for acquisition in acquisitions]
         with _pass_of_its_own(trainer, model, predict_step), isolate_rng(), scores_withdrawn() as withdrawn:
             seed_global(seed, trainer.global_rank)
-            trainer.predict(model, datamodule=datamodule, return_predictions=False)
+            trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
         begins_anew = any(gather_objects(bool(withdrawn)))
     return [
-        _put_together(collector.rows(sampler.block, indices), collector.acquisition, indices, trainer, sampler, gather)
+        _put_together(
+            collector.rows(sampler.block, indices),
+            collector.acquisition,
+            indices,
+            trainer=trainer,
+            sampler=sampler,
+            gather=gather,
+        )
         for collector in collectors
     ]
 
@@ -147,6 +182,7 @@ class _Collector:
         self.count = count
         self.name = type(acquisition).__name__
         self._stores: dict[str, RowStore] = {}
+        self._shapes: dict[str, torch.Size] = {}
 
     def add(self, model: pl.LightningModule, batch: Any) -> None:
         """Take the rows of a batch."""
@@ -157,6 +193,12 @@ class _Collector:
             if not isinstance(values, Tensor) or values.ndim == 0:
                 got = "a single number" if isinstance(values, Tensor) else f"a {type(values).__name__}"
                 raise TypeError(f"`{self.name}` must give tensors with one row per sample, got {got} as {name!r}.")
+            shape = self._shapes.setdefault(name, values.shape[1:])
+            if values.shape[1:] != shape:
+                raise ValueError(
+                    f"`{self.name}` gave rows of shape {tuple(shape)} as {name!r} for one batch, and of shape "
+                    f"{tuple(values.shape[1:])} for another. {WAY_OUT}"
+                )
             self._stores.setdefault(name, RowStore(self.count)).add(values)
 
     def rows(self, block: range, indices: Tensor) -> dict[str, Tensor]:
@@ -187,21 +229,35 @@ class _Collector:
 def _pass_of_its_own(
     trainer: pl.Trainer, model: pl.LightningModule, predict_step: Callable[..., Tensor]
 ) -> Iterator[None]:
-    """Predict by this step inside, seen by progress bars alone; then model and Trainer are as they were."""
-    with (
-        own_train_undone(model),  # Lightning sets flags back, and no more
-        gradients_kept(model),  # Lightning clears them when it moves the module
-        flags_kept(model),  # Lightning leaves them in `eval()` after an error
-        replaced(model, "predict_step", predict_step),
-        replaced(trainer, "callbacks", [c for c in trainer.callbacks if isinstance(c, ProgressBar)]),
-    ):
+    """Predict by this step inside, seen by progress bars alone; then model and Trainer are as they were.
+
+    The module's own hooks around a prediction do not run: they expect what its own ``predict_step`` returns.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(own_train_undone(model))  # Lightning sets flags back, and no more
+        stack.enter_context(gradients_kept(model))  # Lightning clears them when it moves the module
+        stack.enter_context(flags_kept(model))  # Lightning leaves them in `eval()` after an error
+        stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled layers cannot be looked into
+        stack.enter_context(replaced(model, "predict_step", predict_step))
+        for hook in PREDICT_HOOKS:
+            if is_overridden(hook, model):
+                stack.enter_context(replaced(model, hook, functools.partial(_lightnings_own, hook, model)))
+        stack.enter_context(
+            replaced(trainer, "callbacks", [c for c in trainer.callbacks if isinstance(c, ProgressBar)])
+        )
         yield
+
+
+def _lightnings_own(hook: str, model: pl.LightningModule, *args: Any) -> Any:
+    """Call what Lightning's base class has for a hook that the user's module overrides."""
+    return getattr(pl.LightningModule, hook)(model, *args)
 
 
 def _put_together(
     rows: dict[str, Tensor],
     acquisition: RowSource,
     indices: Tensor,
+    *,
     trainer: pl.Trainer,
     sampler: BlockSampler,
     gather: bool,

@@ -33,6 +33,10 @@ class Session:
     asked_initial_set: bool
     has_fitted_weights: bool
 
+    def note_fitted(self) -> None:
+        """Note that the last fit was recorded, whose weights the model has."""
+        self.has_fitted_weights = True
+
     @property
     def pool(self) -> Pool:
         """Which dataset indices are labelled, pending, skipped or unlabelled."""

@@ -18,6 +18,9 @@ T = TypeVar("T")
 Stop = Callable[[list[RoundResult]], bool]
 """Says by the results so far whether the campaign is over."""
 
+EVALUATED = ("validate", "test")
+"""Stages from which metrics come."""
+
 METHODS = ("random", "balanced")
 """Of choosing the initial set without an acquisition."""
 
@@ -65,7 +68,7 @@ class Settings:
                 findings.of(self._check_budget)
             if findings.of(_check_initial_by, self.initial_by) and initial_is_right and oracle_is_right:
                 findings.of(self._check_initial_set)
-            findings.of(check_choice, "evaluate", self.evaluate, ("validate", "test"))
+            findings.of(check_choice, "evaluate", self.evaluate, EVALUATED)
             findings.of(check_choice, "weights", self.weights, ("last", "best"))
             findings.of(self._check_reset)
 
@@ -74,15 +77,22 @@ class Settings:
         """How many samples are labelled before round 0."""
         return self.initial if isinstance(self.initial, int) else len(self.initial)
 
-    def check_size(self, size: int) -> None:
-        """Refuse an initial set or query that a training set of ``size`` samples is too small for.
+    def check_initial_size(self, size: int) -> None:
+        """Refuse an initial set that a training set of ``size`` samples is too small for.
+
+        Raises:
+            ValueError: With the sizes.
+        """
+        if self.initial_count > size:
+            raise ValueError(f"`initial` asks for {self.initial_count} samples, but the training set has {size}.")
+
+    def check_query_size(self, size: int) -> None:
+        """Refuse a query that is larger than what the initial set leaves of ``size`` samples.
 
         Raises:
             ValueError: With the sizes.
         """
         count = self.initial_count
-        if count > size:
-            raise ValueError(f"`initial` asks for {count} samples, but the training set has {size}.")
         left = size - count
         asks = self.rounds != 0 and (self.budget is None or self.budget > count)
         if asks and self.query_size > left:
@@ -196,7 +206,7 @@ def _check_initial_by(initial_by: Any) -> None:
             f"`initial_by={name}(...)` needs {needed} of the model, which is not trained yet. Use an acquisition with "
             'features of its own (`TypiClust(encoder=...)`), or "random".'
         )
-    if "labels" in initial_by.requires or learns(initial_by):
+    if "labels" in initial_by.requires or (learns(initial_by) and not initial_by.selects_unlearnt):
         raise ValueError(
             f"`initial_by={name}(...)` learns from labelled samples, and before the initial set there are none. Use "
             'an acquisition that needs none (`TypiClust(encoder=...)`), "random" or "balanced".'

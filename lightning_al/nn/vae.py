@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lightning_al.checks import Findings, check_count
+
 SMALL = 4
 """Axes longer than this are halved by the next layer."""
 
@@ -33,6 +35,7 @@ class VAE(nn.Module):
         decoded: How many entries of a latent vector, from the first, the decoder gets; default all.
 
     Raises:
+        TypeError: If a number is no integer.
         ValueError: If there is no such network for the shape, or a number is below 1.
 
     Example:
@@ -47,15 +50,16 @@ class VAE(nn.Module):
 
     def __init__(self, shape: Sequence[int], latent: int, width: int = 32, decoded: int | None = None) -> None:
         super().__init__()
-        decoded = latent if decoded is None else decoded
-        if not 1 <= len(shape) <= 4 or math.prod(shape) == 0:
-            raise ValueError(
+        with Findings() as findings:
+            findings.refuse_if(
+                not 1 <= len(shape) <= 4 or math.prod(shape) == 0,
                 f"Each input must have 1 to 4 axes, none of them empty: features (d,), or channels and 1 to 3 axes, as "
-                f"(C, H, W). Got {tuple(shape)}."
+                f"(C, H, W). Got {tuple(shape)}.",
             )
-        for name, value in {"latent": latent, "width": width, "decoded": decoded}.items():
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}.")
+            findings.of(check_count, "latent", latent)
+            findings.of(check_count, "width", width)
+            findings.of(check_count, "decoded", decoded, optional=True)
+        decoded = latent if decoded is None else decoded
         self.shape = tuple(shape)
         down, up, size = _linear(shape[0], width) if len(shape) == 1 else _convolutional(shape, width)
         self.encoder = nn.Sequential(*down, nn.Linear(size, 2 * latent))

@@ -1,4 +1,4 @@
-"""The weights in a checkpoint, read without making any of the other objects that it may hold."""
+"""A checkpoint of Lightning's, read without making any of the objects other than tensors that it may hold."""
 
 import pickle
 import zipfile
@@ -48,19 +48,19 @@ class _TensorsOnly(pickle.Unpickler):
         return _Foreign
 
 
-def weights_of(checkpoint: str | Path) -> dict[str, Any]:
-    """Return the ``state_dict`` in a checkpoint of Lightning's, on the CPU.
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return what a checkpoint of Lightning's holds, ``state_dict`` among it, on the CPU.
 
-    Hyperparameters in it may be anything that the user's module took; they are skipped, and no code of theirs runs.
+    Hyperparameters in it may be anything that the user's module took; objects of classes other than tensors and plain
+    values come as stand-ins that do nothing, and no code of theirs runs.
 
     Raises:
         ValueError: If it is no file that ``torch.save`` wrote, or holds no ``state_dict``.
     """
-    if not zipfile.is_zipfile(checkpoint):
-        raise ValueError(f"{checkpoint} is no checkpoint, or is damaged.")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no checkpoint, or is damaged.")
     tensors_only = SimpleNamespace(Unpickler=_TensorsOnly, __name__=__name__)
-    content = torch.load(checkpoint, map_location="cpu", weights_only=False, pickle_module=tensors_only)
-    weights = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(weights, dict):
-        raise ValueError(f"{checkpoint} holds no weights: no `state_dict`, as Lightning's checkpoints have it.")
-    return weights
+    content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=tensors_only)
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise ValueError(f"{path} holds no weights: no `state_dict`, as Lightning's checkpoints have it.")
+    return content

@@ -1,4 +1,7 @@
-"""Weights as whole tensors, also where they lie in pieces on several processes (FSDP2, tensor parallelism)."""
+"""Copies weights out of a model and loads them back as whole tensors.
+
+Also where each process has only a piece of them (FSDP2, tensor parallelism).
+"""
 
 import copy
 import io
@@ -7,16 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, Replicate
-from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
 from lightning_al.checks import first_line
-from lightning_al.storage.checkpoints import weights_of
+from lightning_al.storage.checkpoints import read_checkpoint
 
 _EXTRA = "_extra_state"  # how torch names what `get_extra_state` of a module returns
 
@@ -29,12 +32,12 @@ def in_pieces(model: nn.Module) -> bool:
 
 def whole(state: Any) -> dict[str, Any]:
     """Return a state with each tensor put together from the pieces of all processes, which must all call this."""
-    return _mapped(DTensor, lambda t: t.detach().full_tensor(), state)
+    return _map_values(DTensor, lambda t: t.detach().full_tensor(), state)
 
 
 def whole_copy(state: Any) -> dict[str, Any]:
     """Return a copy of a state with its tensors whole and on the CPU. Every process must call it."""
-    return _mapped(Tensor, lambda t: t.detach().to("cpu", copy=True), _with_own_extra(whole(state)))
+    return _map_values(Tensor, lambda t: t.detach().to("cpu", copy=True), _with_own_extra(whole(state)))
 
 
 def check_plain(state: dict[str, Any]) -> None:
@@ -59,12 +62,15 @@ def check_plain(state: dict[str, Any]) -> None:
 
 
 def load_weights(model: nn.Module, state: dict[str, Any]) -> None:
-    """Give the model weights and buffers that are whole; each process takes its pieces."""
+    """Give the model weights and buffers that are whole; each process takes its pieces.
+
+    Names may be missing or surplus where the module says so, with Lightning's ``strict_loading = False``.
+    """
     if in_pieces(model):
         present = model.state_dict()
-        pieces = {name: _as_pieces(value, present.get(name)) for name, value in state.items()}
+        pieces = {name: as_pieces(value, present.get(name)) for name, value in state.items()}
         state = _with_versions(pieces, state)
-    model.load_state_dict(_with_own_extra(state))
+    model.load_state_dict(_with_own_extra(state), strict=_is_strict(model))
 
 
 def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
@@ -78,21 +84,19 @@ def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
     if trusted and path.is_dir():
         state = {"state_dict": model.state_dict()}
         load(state, checkpoint_id=path)  # into these very tensors
-        model.load_state_dict(state["state_dict"])
+        model.load_state_dict(state["state_dict"], strict=_is_strict(model))
     else:
-        load_weights(model, weights_of(path))
+        checkpoint = read_checkpoint(path)
+        if isinstance(model, pl.LightningModule):
+            model.on_load_checkpoint(checkpoint)  # it may put back what its `on_save_checkpoint` left out
+        load_weights(model, checkpoint["state_dict"])
 
 
-def load_momentum(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Give the optimizer what another gathered step by step; its learning rate and other options stay its own."""
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
-    for parameter, gathered in optimizer.state.items():
-        for name, value in gathered.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                gathered[name] = _as_pieces(value, parameter)
+def _is_strict(model: nn.Module) -> bool:
+    return getattr(model, "strict_loading", True)
 
 
-def _mapped(kind: type, function: Callable[[Any], Any], state: Any) -> dict[str, Any]:
+def _map_values(kind: type, function: Callable[[Any], Any], state: Any) -> dict[str, Any]:
     return _with_versions(pytree.tree_map_only(kind, function, dict(state)), state)
 
 
@@ -111,7 +115,7 @@ def _with_versions(changed: dict[str, Any], state: Any) -> dict[str, Any]:
     return versioned
 
 
-def _as_pieces(value: Any, like: Any) -> Any:
+def as_pieces(value: Any, like: Any) -> Any:
     """Return this process's piece of a whole tensor, cut as ``like`` is; other values as they are."""
     if not isinstance(like, DTensor) or not isinstance(value, Tensor):
         return value

@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
+from lightning_al.checks import Findings, check_choice
 from lightning_al.functional.scores.probabilities import check_logits
 from lightning_al.inference.calling import Forward
 from lightning_al.tasks.base import Task
@@ -45,9 +46,10 @@ class ClassificationTask(BatchEntries, Task):
         target: int | str = 1,
         forward: Forward | None = None,
     ) -> None:
-        super().__init__(inputs=inputs, target=target, forward=forward)
-        if outputs not in ("logits", "probabilities"):
-            raise ValueError(f'`outputs` must be "logits" or "probabilities", got {outputs!r}.')
+        with Findings() as findings:
+            with findings.of_block():
+                super().__init__(inputs=inputs, target=target, forward=forward)
+            findings.of(check_choice, "outputs", outputs, ("logits", "probabilities"))
         self.outputs = outputs
         self._classes: int | None = None  # of the model, once it was seen
 

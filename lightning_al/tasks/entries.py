@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from lightning_al.checks import Findings, check_that
 from lightning_al.inference.calling import Forward
 
 Entries = int | str | list[int] | list[str]
@@ -38,17 +39,10 @@ class BatchEntries:
         forward: Forward | None = None,
     ) -> None:
         several = list(inputs) if isinstance(inputs, (list, tuple)) else None
-        entries: list[Any] = [inputs] if several is None else several
-        if not entries:
-            raise ValueError("`inputs` is an empty list; the model is called with at least one entry of a batch.")
-        kinds = {type(entry) for entry in [*entries, target]}
-        if kinds not in ({int}, {str}):
-            raise TypeError(
-                "`inputs` and `target` must all be positions (integers), or all names (strings), got "
-                f"inputs={inputs!r}, target={target!r}."
-            )
-        if forward is not None and not callable(forward):
-            raise TypeError(f"`forward` must be a function of the model and its inputs, got {forward!r}.")
+        with Findings() as findings:
+            findings.of(_check_entries, inputs, target)
+            is_right = forward is None or callable(forward)
+            findings.of(check_that, is_right, "forward", forward, "a function of the model and its inputs, or None")
         self._entries = inputs if several is None else several
         self._target = target
         self._forward = forward
@@ -138,6 +132,18 @@ class BatchEntries:
         entries: list[Any] = list(sample)
         entries[target] = label
         return type(sample)(entries)
+
+
+def _check_entries(inputs: Any, target: Any) -> None:
+    entries = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    if not entries:
+        raise ValueError("`inputs` is an empty list; the model is called with at least one entry of a batch.")
+    kinds = {type(entry) for entry in [*entries, target]}
+    if kinds not in ({int}, {str}):
+        raise TypeError(
+            "`inputs` and `target` must all be positions (integers), or all names (strings), got "
+            f"inputs={inputs!r}, target={target!r}."
+        )
 
 
 def _like(old: Any, label: Any) -> Any:

@@ -136,6 +136,7 @@ class CIFAR10DataModule(ImageDataModule):
         self,
         images: Tensor,
         targets: Tensor,
+        *,
         train: bool,
         samples: list[tuple[str, int]] | None = None,
         root: Path | None = None,
@@ -159,7 +160,7 @@ class CIFAR10DataModule(ImageDataModule):
             ) from error
         data = CIFAR10(self._root, train=train)
         images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
-        return self._dataset(images, torch.tensor(data.targets), train)
+        return self._dataset(images, torch.tensor(data.targets), train=train)
 
     def _read_image_folder(self) -> Splits:
         classes = {
@@ -173,5 +174,6 @@ class CIFAR10DataModule(ImageDataModule):
         parts = []
         for split in ("train", "test"):
             images, targets, samples = read_image_folder(self._root / split)
-            parts.append(self._dataset(images, targets, split == "train", samples, self._root / split))
+            train, root = split == "train", self._root / split
+            parts.append(self._dataset(images, targets, train=train, samples=samples, root=root))
         return Splits(*parts)

@@ -59,5 +59,4 @@ class DigitsDataModule(ImageDataModule):
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         """300 images, in order."""
-        assert self.splits.val is not None
-        return self._eval_loader(self.splits.val)
+        return self._eval_loader("val")

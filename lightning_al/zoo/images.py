@@ -1,7 +1,7 @@
 """Image datasets held in memory as one uint8 tensor, and the base class of the zoo's datamodules."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -161,7 +161,7 @@ class ImageDataModule(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         """In order, never augmented."""
-        return self._eval_loader(self.splits.test)
+        return self._eval_loader("test")
 
-    def _eval_loader(self, dataset: ImageDataset) -> DataLoader[tuple[Tensor, int]]:
-        return DataLoader(dataset, self.eval_batch_size, num_workers=self.num_workers)
+    def _eval_loader(self, split: Literal["val", "test"]) -> DataLoader[tuple[Tensor, int]]:
+        return DataLoader(getattr(self.splits, split), self.eval_batch_size, num_workers=self.num_workers)

@@ -15,17 +15,9 @@ from lightning_al.loop.query import pick
 from tests.helpers import reference
 from tests.helpers.processes import fork
 from tests.helpers.projects import Data, Net, make_data, make_trainer
-from tests.helpers.registry import CASES, REGISTRY
-from tests.helpers.scene import KEPT, LABELLED, POOL, SIZE, Learner, Scene, prepare, write_tables
+from tests.helpers.registry import CASES, ONE_OF_EACH, REGISTRY
+from tests.helpers.scene import KEPT, LABELLED, SCENES, SIZE, Learner, prepare, write_tables
 
-SCENES = {
-    "some": Scene(POOL[:25], 9),  # not divisible by the number of processes
-    "some, with another seed": Scene(POOL[:25], 9, seed=1),
-    "one": Scene(POOL[1:], 1),
-    "all that is left": Scene(POOL, len(POOL)),
-    "one of fewer than there are processes": Scene(POOL[3:5], 1),
-    "the only one": Scene(POOL[5:6], 1),
-}
 NAMES = [name for name in acquisition.__all__ if name != "Acquisition"]
 
 
@@ -109,7 +101,7 @@ class Picker(L.Callback):
                 for name, scene in self.scenes.items():
                     before = everything(trainer, pl_module, made)
                     candidates = torch.tensor(scene.candidates)
-                    got = pick(loop.session, made, candidates, scene.k, "contract", scene.seed)
+                    got = pick(loop.session, made, candidates, scene.k, purpose=("contract", scene.seed))
                     if everything(trainer, pl_module, made) != before:
                         self.changed.append(case.id)
                     self.picked.setdefault(case.id, {})[f"{name}, {size}"] = got.indices
@@ -165,7 +157,6 @@ def wanted():
 
 # ------------------------------------------------------------------ one case of each acquisition; then, slowly, all
 
-ONE_OF_EACH = tuple(next(case for case in CASES if case.name == name) for name in REGISTRY)  # defaults, or nearly
 QUICK = (*ONE_OF_EACH, *(case for case in CASES if case.id in ("Entropy(selection=badge)", "CoreSet(encoder=.npy)")))
 EACH = pytest.mark.parametrize("case", QUICK, ids=[case.id for case in QUICK])
 ALL = pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acquisition.test_contract import ONE_OF_EACH, SCENES
-from tests.helpers.registry import CASES
-from tests.helpers.scene import write_tables
+from tests.helpers.registry import CASES, ONE_OF_EACH
+from tests.helpers.scene import SCENES, write_tables
 
 # One acquisition from sharded weights is in tests/campaigns/test_processes.py, quickly.
 pytestmark = pytest.mark.slow
@@ -28,14 +27,16 @@ import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.distributed.fsdp import fully_shard
 
-from tests.helpers.scene import KEPT, LABELLED, SIZE, weights
-from tests.acquisition.test_sharded import MINE
-from tests.acquisition.test_contract import SCENES
+from tests.helpers.registry import ONE_OF_EACH
+from tests.helpers.scene import KEPT, LABELLED, SCENES, SIZE, weights
 from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import Random
 from lightning_al.loop.query import pick
 from lightning_al.storage.weights import load_weights
 from tests.helpers.projects import Data, Net, make_data, make_trainer
+
+
+MINE = [case for case in ONE_OF_EACH if case.model is Net]
 
 
 class Sharded(Net):
@@ -63,7 +64,7 @@ class Picker(L.Callback):
             made.bind(loop.task, loop.oracle)
             try:
                 candidates = torch.tensor(scene.candidates)
-                told[case.id] = pick(loop.session, made, candidates, scene.k, "contract", scene.seed).indices
+                told[case.id] = pick(loop.session, made, candidates, scene.k, purpose=("contract", scene.seed)).indices
             except Exception as error:
                 told[case.id] = f"{type(error).__name__}: {error}"
         if trainer.is_global_zero:

@@ -1,10 +1,8 @@
-import json
-
 import pytest
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lightning_al import Campaign
-from tests.helpers.ledger import a_campaign, answered, asked, begin, record
+from tests.helpers.ledger import a_campaign, begin, record
 
 
 def test_reads_back_what_was_written(tmp_path):
@@ -25,38 +23,12 @@ def test_reads_back_what_was_written(tmp_path):
     assert str(second).startswith("round 1: 3 labels | acc 0.75 | fit 2.0s")
 
 
-def test_events_carry_time_index_key_label_and_annotator(tmp_path):
-    a_campaign(tmp_path)
-    [path] = (tmp_path / "ledger").glob("000002-*.json")
-    event = json.loads(path.read_text())
-    assert path.name == "000002-answered.json"
-    assert {k: event[k] for k in ("indices", "keys", "labels", "annotator")} == {
-        "indices": [3, 1], "keys": ["k3", "k1"], "labels": [0, 2], "annotator": "x",
-    }  # fmt: skip
-    assert event["time"].startswith("20")
-
-
 def test_starting_over_is_refused_and_changes_nothing(tmp_path):
     a_campaign(tmp_path)
     before = {p.name: p.read_bytes() for p in (tmp_path / "ledger").iterdir()}
     with pytest.raises(FileExistsError, match=f"{tmp_path} holds a campaign already.*resume=True"):
         Campaign.create(tmp_path, size=10, options={})
     assert {p.name: p.read_bytes() for p in (tmp_path / "ledger").iterdir()} == before
-
-
-def test_a_leftover_of_a_killed_write_is_ignored(tmp_path):
-    a_campaign(tmp_path)
-    (tmp_path / "ledger" / "000007-answered.json.tmp").write_text('{"kind": "answ')
-    assert len(Campaign.load(tmp_path).rounds) == 2
-
-
-def test_two_writers_do_not_overwrite_each_other(tmp_path):
-    a_campaign(tmp_path)
-    one, two = Campaign.load(tmp_path), Campaign.load(tmp_path)
-    answered(one, [0], [0])
-    with pytest.raises(FileExistsError, match="another process"):
-        two.write("fitted", round=2)
-    assert Campaign.load(tmp_path).labels[0] == 0
 
 
 def test_a_ledger_must_begin_at_the_beginning(tmp_path):
@@ -73,10 +45,3 @@ def test_ranks_that_do_not_write_still_take_note(tmp_path, monkeypatch):
     assert len(list((tmp_path / "ledger").iterdir())) == files
     assert other.pool.pending.tolist() == [1]
     assert campaign.pool.pending.tolist() == []
-
-
-def test_the_ledger_grows_with_the_labels_not_with_the_pool(tmp_path):
-    campaign = begin(tmp_path, size=1_000_000)
-    asked(campaign, -1, [3, 1])
-    answered(campaign, [3, 1], [0, 2])
-    assert sum(p.stat().st_size for p in (tmp_path / "ledger").iterdir()) < 2_000

@@ -76,7 +76,7 @@ def test_a_killed_campaign_goes_on(tmp_path):
 
     class Killed(Learner):
         def on_train_epoch_end(self):
-            if len(self.trainer.datamodule.pool.labelled) == 12 and self.trainer.current_epoch == 1:
+            if len(self.trainer.train_dataloader.dataset) == 12 and self.trainer.current_epoch == 1:
                 raise KeyboardInterrupt("killed")
 
     with pytest.raises((KeyboardInterrupt, SystemExit)):

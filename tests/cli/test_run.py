@@ -166,6 +166,12 @@ def test_a_killed_run_goes_on_with_resume(recipe, tmp_path):
 
 
 def test_a_recipe_on_two_processes(recipe, tmp_path):
+    run(recipe, "--trainer.strategy=ddp_fork", "--trainer.devices=2")
+    assert [r.labelled for r in Campaign.load(tmp_path / "c").rounds] == [6, 10, 14]
+
+
+@pytest.mark.slow
+def test_a_recipe_on_two_processes_that_each_run_the_command(recipe, tmp_path):
     flags = ["-c", str(recipe), "--trainer.strategy=ddp", "--trainer.devices=2"]
     done = subprocess.run(**command(*flags), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -10,12 +10,14 @@ from lightning_al._compat import is_overridden
 from tests.helpers.projects import Data, Net, make_data, make_trainer
 
 
-def opened(tmp_path, data=None, model=None, labelled=(0, 1, 2, 3, 4), **options):
+def opened(tmp_path, data=None, model=None, labelled=(0, 1, 2, 3, 4), seed=0, **options):
     active = ActiveDataModule(data or Data(), task=ClassificationTask(), **options)
-    active.open(make_trainer(tmp_path), model or Net())
-    active.pool = Pool(len(active.train_set))
-    active.pool.label(list(labelled))
-    active.labels = dict.fromkeys(labelled, 2)
+    trainer = make_trainer(tmp_path)
+    active.begin(trainer, seed=seed)
+    active.open(trainer, model or Net())
+    pool = Pool(len(active.train_set))
+    pool.label(list(labelled))
+    active.follow(pool, dict.fromkeys(labelled, 2))
     return active
 
 
@@ -84,8 +86,7 @@ def test_labels_are_the_told_ones_in_the_type_they_had(tmp_path):
 
 def test_order_follows_from_seed_and_epoch(tmp_path):
     def order(seed, epoch):
-        active = opened(tmp_path, labelled=range(20))
-        active.seed = seed
+        active = opened(tmp_path, labelled=range(20), seed=seed)
         loader = active.train_dataloader()
         loader.sampler.set_epoch(epoch)
         return [tuple(row.tolist()) for x, _ in loader for row in x]
@@ -200,5 +201,5 @@ def test_before_the_campaign_is_opened_attributes_are_the_users():
     active = ActiveDataModule(Data(batch_size=9), task=ClassificationTask())
     assert active.batch_size == 9
     assert active.key(3) is None
-    with pytest.raises(AttributeError, match=r"no loaders before the campaign is opened.*`loop.run` first"):
+    with pytest.raises(RuntimeError, match=r"no loaders before the campaign is opened.*`loop.run` first"):
         active.train_dataloader()

@@ -41,8 +41,8 @@ class WithLoaders(Net):
         return self.train_set
 
 
-def run(folder, model, *datamodule, **options):
-    loop = ActiveLearningLoop(model, *datamodule, initial=8, query_size=4, rounds=2, dirpath=folder / "c")
+def run(folder, model, *datamodule, rounds=2, **options):
+    loop = ActiveLearningLoop(model, *datamodule, initial=8, query_size=4, rounds=rounds, dirpath=folder / "c")
     return loop.run(make_trainer(folder, **options))
 
 
@@ -59,7 +59,8 @@ def test_all_three_forms_are_the_same_campaign(tmp_path):
 def test_in_several_processes(tmp_path):
     def both(folder, *project):
         strategy, devices = fork(2)
-        return picks(run(tmp_path / folder, *project, strategy=strategy, devices=devices))
+        options = {"rounds": 1, "max_epochs": 1, "strategy": strategy, "devices": devices}
+        return picks(run(tmp_path / folder, *project, **options))
 
     expected = both("a", Net(), Data())
     assert both("b", Net(), loaders()) == both("c", WithLoaders()) == expected

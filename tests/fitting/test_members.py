@@ -15,7 +15,8 @@ from torch import nn
 from lightning_al import ActiveLearningLoop, Campaign
 from lightning_al.acquisition import Acquisition
 from lightning_al.distributed.randomness import derive_seed
-from tests.campaigns.test_processes import fork
+from tests.helpers.marks import slow
+from tests.helpers.processes import fork
 from tests.helpers.projects import Data, Net, make_trainer, picks
 
 
@@ -173,7 +174,7 @@ def starts(tmp_path, name="a", model=None, redraw=True, **loop):
     return made, [[m["net.0.weight"] for m in found] for found in acquisition.found]
 
 
-@pytest.mark.parametrize("reset", ["initial", "warm", "continue", "fresh"])
+@pytest.mark.parametrize("reset", ["initial", "warm", slow("continue"), "fresh"])
 def test_a_member_begins_with_weights_of_its_own(tmp_path, reset):
     loop, [first, second] = starts(tmp_path, reset=reset)
     own = [*first, Still().net[0].weight.detach()]

@@ -7,7 +7,8 @@ from torch import nn
 from lightning_al import functional as F_al
 from lightning_al.zoo import ResNet18, SmallCNN, TextClassifier, ViT
 from tests.helpers import reference
-from tests.helpers.exact import SCORES, assert_exact, layers_as_written, messages
+from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, layers_as_written, messages
+from tests.helpers.marks import slow
 from tests.helpers.models import B, randn, seeded
 
 WORDS = torch.tensor([[4, 5, 6, 7, 0], [1, 2, 0, 0, 0], [3, 4, 5, 6, 7], [9, 9, 9, 0, 0], [0, 0, 0, 0, 0]])
@@ -47,15 +48,13 @@ MODELS = {
 }
 
 
-BRIEF = ("sam", "tensor_sum")
-"""The scores that variants of another model are held to without the slow tests."""
 VARIANTS = ("ResNet-18, 3-D", "ResNet-18, 1-D")
 
 
 @pytest.mark.parametrize(
     ("name", "score"),
     [
-        pytest.param(name, score, marks=pytest.mark.slow if name in VARIANTS and score not in BRIEF else ())
+        (name, score) if score in (BRIEF if name in VARIANTS else FEW) else slow(name, score)
         for name in MODELS
         for score in SCORES
     ],
@@ -64,7 +63,7 @@ def test_every_score_equals_the_loop(name, score):
     assert_exact(*MODELS[name](), (score,))
 
 
-@pytest.mark.parametrize("name", ["ResNet-18", "ViT", "text"])
+@pytest.mark.parametrize("name", [slow("ResNet-18"), "ViT", "text"])
 def test_a_score_does_not_depend_on_batch_or_split(name):
     net, x = MODELS[name]()
     order = torch.tensor([3, 0, 4, 2, 1])
@@ -76,7 +75,7 @@ def test_a_score_does_not_depend_on_batch_or_split(name):
             torch.testing.assert_close(other, together, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["ResNet-18", "ViT"])
+@pytest.mark.parametrize("name", [slow("ResNet-18"), "ViT"])
 def test_torchs_own_model_of_the_kind(name):
     models = pytest.importorskip("torchvision").models
 
@@ -93,8 +92,14 @@ def test_torchs_own_model_of_the_kind(name):
     assert_exact(net, x, ("sam", "tensor_sum") if name == "ViT" else ("tensor_sum",), single=name == "ViT")
 
 
-@pytest.mark.parametrize("name", ["ResNet-18", "ViT", "text"])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [
+        *((torch.bfloat16, name) for name in ("ResNet-18", "ViT", "text")),
+        (torch.float16, "ViT"),
+        *(slow(torch.float16, name) for name in ("ResNet-18", "text")),
+    ],
+)
 def test_half_precision_weights_are_scored_in_float32(name, dtype):
     net, x = MODELS[name]()
     net = net.to(dtype)
@@ -124,7 +129,7 @@ def test_inference_tensors(name):
             assert torch.equal(got, expected)
 
 
-@pytest.mark.parametrize("lead", [pytest.param(20, marks=pytest.mark.slow), 45, 80])
+@pytest.mark.parametrize("lead", [slow(20), slow(45), 80])
 @pytest.mark.parametrize("name", ["small CNN", "ViT", "text"])
 def test_very_confident_samples(name, lead):
     """Gradients of about 1e-20 and 1e-35, whose squares float32 has no room for."""

@@ -49,3 +49,14 @@ class Named(nn.Module):
 
     def forward(self, x):
         return self.run(self, x)
+
+
+def plain(x, m, p):
+    return x * m / (1 - p) if p < 1 else x * 0
+
+
+def alpha(x, m, p):
+    """Klambauer et al., 2017, section "new dropout technique"."""
+    low = -1.0507009873554805 * 1.6732632423543772
+    a = ((1 - p) * (1 + p * low**2)) ** -0.5
+    return a * (x * m + low * (1 - m)) - a * low * p

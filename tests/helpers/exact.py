@@ -28,6 +28,9 @@ SCORES = {
     "expected_norm": (F_al.gradient_norm, reference.gradient_norm, {"loss": "expected_norm"}),
 }
 FEW = ("sam", "asam", "groups", "tensor_sum")
+"""One of each kind of work that the engine does with a layer."""
+BRIEF = ("sam", "tensor_sum")
+"""A perturbation and a norm: for variants of what is held to more of them."""
 
 
 def examples(count):

@@ -243,3 +243,37 @@ def take(inputs: Any, index: Any) -> Any:
 
 class Notes(list):
     """What a model notes of its calls for a test; a plain list would be put back as it was before the scoring."""
+
+
+class Model(nn.Module):
+    """Layers by name, and a forward made of them."""
+
+    def __init__(self, forward, **layers):
+        super().__init__()
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+        self.run = forward
+
+    def forward(self, x):
+        return self.run(self, x)
+
+
+def tied(forward, **layers):
+    def build():
+        model = Model(forward, **{k: v() for k, v in layers.items()})
+        model.second.weight = model.first.weight
+        return model
+
+    return seeded(build)
+
+
+class Scale(nn.Module):
+    """A layer of one's own, by shape and by keyword."""
+
+    def __init__(self, d=4):
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.rand(d)), nn.Parameter(torch.rand(()))
+
+    def forward(self, x, plus=None):
+        y = x * self.scale + self.shift
+        return y if plus is None else y + plus.mean(0)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import Entropy
 
 SIZE = 60
@@ -94,3 +95,39 @@ def make_trainer(tmp_path, *callbacks, acquisition=None, **options) -> L.Trainer
 
 def picks(history) -> list[list[int]]:
     return [r.picked for r in history]
+
+
+def loop_in(folder, model=None, data=None, **options) -> ActiveLearningLoop:
+    """A loop over the small project, of three fits unless told otherwise, in ``folder / "c"``."""
+    defaults = {"initial": 8, "query_size": 4, "rounds": 2, "dirpath": folder / "c"}
+    return ActiveLearningLoop(model or Net(), data or Data(), **{**defaults, **options})
+
+
+class Starts(Net):
+    """Keeps the sum of its weights at the start of every fit, and counts its samples."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.starts, self.seen = [], []
+
+    def on_train_start(self):
+        self.starts.append(float(sum(p.sum() for p in self.parameters())))
+        self.seen.append(0)
+
+    def training_step(self, batch, batch_idx):
+        self.seen[-1] += len(batch[0])
+        return super().training_step(batch, batch_idx)
+
+
+class NeverTrains(Net):
+    """For what is refused before anything trains."""
+
+    def training_step(self, batch, batch_idx):
+        raise AssertionError("trained before the error")
+
+
+def start(tmp_path, *, model=None, data=None, trainer=None, acquisition=None, **options) -> None:
+    """Run the small project with a model that must not get to train."""
+    options = {"initial": 6, "query_size": 4, "rounds": 2, "dirpath": tmp_path / "c", **options}
+    loop = ActiveLearningLoop(model or NeverTrains(), data or Data(), **options)
+    loop.run(trainer or make_trainer(tmp_path, acquisition=acquisition))

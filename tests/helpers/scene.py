@@ -125,3 +125,13 @@ def features_of(module: nn.Module, x: Tensor) -> Tensor:
 def model_features(scene: Scene, indices: Sequence[int], layer: str | None = None) -> list[list[float]]:
     depth = 4 if layer is None else int(layer.removeprefix("net.")) + 1  # what the last linear layer gets
     return features_of(scene.net.net[:depth], scene.x(indices)).tolist()
+
+
+SCENES = {
+    "some": Scene(POOL[:25], 9),  # not divisible by the number of processes
+    "some, with another seed": Scene(POOL[:25], 9, seed=1),
+    "one": Scene(POOL[1:], 1),
+    "all that is left": Scene(POOL, len(POOL)),
+    "one of fewer than there are processes": Scene(POOL[3:5], 1),
+    "the only one": Scene(POOL[5:6], 1),
+}

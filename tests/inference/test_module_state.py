@@ -7,7 +7,14 @@ import torch
 from torch import nn
 
 from lightning_al import functional as F_al
-from lightning_al.inference.module_state import flags_kept, flags_of, gradients_kept, set_flags, weights_kept
+from lightning_al.inference.module_state import (
+    flags_kept,
+    flags_of,
+    gradients_kept,
+    set_flags,
+    tensors_kept,
+    weights_kept,
+)
 from tests.helpers.exact import messages
 from tests.helpers.models import B, C, case
 from tests.helpers.scores import SCORES
@@ -90,6 +97,31 @@ def test_buffers_written_in_eval_mode_are_put_back():
     assert net.calls is calls
     assert net.last is last
     assert float(calls) == float(last) == 0
+
+
+class OwnStatistics(nn.Module):
+    """Takes the batch's statistics, and goes on with the running ones, in ``eval()`` too."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, C)
+        self.register_buffer("mean", torch.zeros(4))
+        self.register_buffer("var", torch.ones(4))
+
+    def forward(self, x):
+        return self.head(nn.functional.batch_norm(x, self.mean, self.var, training=True))
+
+
+def test_running_statistics_written_in_eval_mode_are_put_back():
+    net, x = OwnStatistics(), torch.randn(B, 4)
+    loss = net(x).sum()
+    expected = net.mean.clone(), net.var.clone()
+    with tensors_kept(net):
+        net(x)
+        assert not torch.equal(net.mean, expected[0])
+    assert torch.equal(net.mean, expected[0])
+    assert torch.equal(net.var, expected[1])
+    loss.backward()  # nothing that it needs looks written to
 
 
 class NoLuck(Exception):

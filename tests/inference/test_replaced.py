@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from lightning_al.inference.replaced import replaced
+from lightning_al.inference.replaced import kept, replaced
 
 
 class Base:
@@ -68,3 +68,28 @@ def test_it_is_taken_back_on_close_and_once():
     layer.forward = users = lambda x: x
     replacing.close()
     assert layer.forward is users
+
+
+class Trainer:
+    """Has an attribute, and a property that sets two."""
+
+    def __init__(self):
+        self.epoch, self._optimizers, self.wrapped = 1, [1], [(1,)]
+
+    @property
+    def optimizers(self):
+        return self._optimizers
+
+    @optimizers.setter
+    def optimizers(self, optimizers):
+        self._optimizers, self.wrapped = optimizers, [(o,) for o in optimizers]
+
+
+def test_attributes_and_properties_come_back_after_an_error_too():
+    trainer = Trainer()
+    before = trainer.optimizers
+    with pytest.raises(NoLuck), kept(trainer, "epoch", "optimizers"):
+        trainer.epoch, trainer.optimizers = 2, [2, 3]
+        raise NoLuck
+    assert trainer.optimizers is before
+    assert vars(trainer) == {"epoch": 1, "_optimizers": [1], "wrapped": [(1,)]}

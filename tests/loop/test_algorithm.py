@@ -1,10 +1,14 @@
 """Asking and telling: a campaign whose labels come from outside, in parts, and late."""
 
+import csv
+import json
+
 import pytest
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign
-from tests.helpers.projects import SIZE, Data, Net, make_trainer
-from tests.helpers.recorder import Recorder
+from tests.helpers.projects import SIZE, Data, Net, loop_in, make_trainer
+from tests.helpers.recorder import Recorder, run
 
 
 def ask_loop(tmp_path, **options):
@@ -102,3 +106,67 @@ def test_bad_k(tmp_path, k, error, words):
     loop, trainer, _ = ask_loop(tmp_path)
     with pytest.raises(error, match=f"`k` must be {words}"):
         loop.ask(trainer, k=k)
+
+
+def test_loggers_get_a_row_a_round_with_the_labels_as_step(tmp_path):
+    csv_logger = CSVLogger(tmp_path, name="csv")
+    board = TensorBoardLogger(tmp_path, name="tb")
+    trainer = make_trainer(tmp_path, logger=[csv_logger, board], log_every_n_steps=1)
+    loop, history, _ = run(tmp_path, trainer=trainer)
+    with open(f"{csv_logger.log_dir}/metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    ours = [r for r in rows if r["al/labelled"]]
+    assert [int(r["step"]) for r in ours] == [r.labelled for r in history]
+    assert [float(r["al/val_acc"]) for r in ours] == pytest.approx([r.metrics["val_acc"] for r in history])
+    assert all(float(r["al/fit_seconds"]) > 0 for r in ours)
+    steps = [int(r["step"]) for r in rows if r["train_loss"]]
+    assert steps == sorted(steps)
+    assert len(set(steps)) == len(steps) == loop.campaign_step
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(board.log_dir)
+    events.Reload()
+    assert [e.step for e in events.Scalars("al/val_acc")] == [r.labelled for r in history]
+
+
+def test_ask_keeps_to_the_limits(tmp_path):
+    loop, trainer = loop_in(tmp_path, budget=10, subpool_size=5, query_size=4), make_trainer(tmp_path)
+    for k, what in ((6, "sub-pool"), (3, "budget")):
+        with pytest.raises(ValueError, match=rf"`ask\(k={k}\)` is more than the {what} has left"):
+            loop.ask(trainer, k=k)
+    asked = loop.ask(trainer)
+    assert len(asked) == 2
+    loop.tell(asked, [0, 1])
+    assert loop.ask(trainer) == []
+    assert loop.status == "finished"
+
+
+def test_ask_with_nothing_left(tmp_path):
+    loop, trainer = loop_in(tmp_path, data=Data(n=12), rounds=None), make_trainer(tmp_path)
+    loop.tell(loop.ask(trainer), [0] * 4)
+    fits = len(list((tmp_path / "c" / "ledger").glob("*fitted*")))
+    assert loop.ask(trainer) == []
+    assert len(list((tmp_path / "c" / "ledger").glob("*fitted*"))) == fits
+
+
+def test_a_round_that_a_kill_kept_from_the_loggers_is_reported_later(tmp_path):
+    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.loggers import CSVLogger
+
+    class Kill(Callback):
+        def on_query_end(self, trainer, pl_module, loop):
+            if loop.campaign.next_round == 2:
+                raise SystemExit
+
+    def rows(name):
+        lines = (tmp_path / name / "version_0" / "metrics.csv").read_text().splitlines()
+        column = lines[0].split(",").index("al/round")
+        return [float(r.split(",")[column]) for r in lines[1:] if r.split(",")[column]]
+
+    with pytest.raises(SystemExit):
+        loop_in(tmp_path).run(make_trainer(tmp_path, Kill(), logger=CSVLogger(tmp_path, "a")))
+    loop_in(tmp_path).run(make_trainer(tmp_path, logger=CSVLogger(tmp_path, "b")), resume=True)
+    assert rows("a") + rows("b") == [0.0, 1.0, 2.0]
+    kinds = [json.loads(f.read_text())["kind"] for f in sorted((tmp_path / "c" / "ledger").iterdir())]
+    assert kinds.count("reported") == 3

@@ -1,13 +1,10 @@
 """The initial set, chosen by an acquisition before anything trained."""
 
-import json
+import itertools
 import math
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +16,7 @@ from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, Classifi
 from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ProbCover, Random, TypiClust
 from lightning_al.distributed.randomness import generator
 from lightning_al.loop.initial import choose_initial
+from lightning_al.storage import files
 from tests.helpers.greedy import farthest_first
 from tests.helpers.marks import slow
 from tests.helpers.processes import Frozen, fork
@@ -65,7 +63,10 @@ def asked(folder):
     return next(e["indices"] for e in Campaign.read_events(folder) if e["kind"] == "asked")
 
 
-@pytest.fixture(params=["a module", "a file"])
+ENCODERS = ("a module", "a file")
+
+
+@pytest.fixture(params=ENCODERS)
 def encoder(request, tmp_path):
     """Gives the inputs themselves; wrong of any other samples than it is asked for."""
     if request.param == "a module":
@@ -74,7 +75,14 @@ def encoder(request, tmp_path):
     return tmp_path / "features.npy"
 
 
-@pytest.mark.parametrize("name", [name if name in ("Random", "TypiClust") else slow(name) for name in CHOOSERS])
+QUICK = [("Random", "a module"), ("TypiClust", "a file")]
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder"),
+    [*QUICK, *(slow(*both) for both in itertools.product(CHOOSERS, ENCODERS) if both not in QUICK)],
+    indirect=["encoder"],
+)
 def test_on_one_and_two_processes_after_a_kill_and_through_ask(tmp_path, encoder, name):
     make = CHOOSERS[name]
     picked, initial = run(tmp_path / "one", make(encoder))
@@ -129,9 +137,9 @@ def test_the_seed_decides(tmp_path):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_one_acquisition_may_do_both(tmp_path, processes):
     both = ProbCover(clusters=3, encoder=nn.Identity())
-    got = run(tmp_path / "one", both, processes, acquisition=both, rounds=2)
+    got = run(tmp_path / "one", both, processes, acquisition=both)
     two = ProbCover(clusters=3, encoder=nn.Identity())
-    assert got == run(tmp_path / "two", both, processes, acquisition=two, rounds=2)
+    assert got == run(tmp_path / "two", both, processes, acquisition=two)
     with pytest.raises(RuntimeError, match="bound to no loop"):
         both.task
 
@@ -144,19 +152,6 @@ def test_the_model_is_left_untrained_and_the_chooser_unbound(tmp_path):
     assert all(torch.equal(initial[name], t) for name, t in before.items())
     with pytest.raises(RuntimeError, match="bound to no loop"):
         chooser.task
-
-
-def test_the_ledger_says_how(tmp_path, encoder):
-    run(tmp_path / "c", TypiClust(max_clusters=9, encoder=encoder), acquisition=CoreSet(encoder=encoder))
-    options = Campaign.load(tmp_path / "c").options
-    named = "Identity" if isinstance(encoder, nn.Module) else str(encoder)
-    assert options["initial_by"] == {
-        "class": "TypiClust", "selection": "top", "encoder": named, "max_clusters": 9, "neighbours": 20,
-        "variant": "paper",
-    }  # fmt: skip
-    assert options["acquisition"]["encoder"] == named
-    for path in (tmp_path / "c" / "ledger").iterdir():
-        json.loads(path.read_text())
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------
@@ -195,34 +190,22 @@ def test_refuses_features_of_another_data_set_and_nan(tmp_path, processes):
 
 # -- a kill --------------------------------------------------------------------------------------------------------
 
-SCRIPT = textwrap.dedent(
-    """
-    import os, signal, sys
-    import lightning_al.storage.files as writing
-    from pathlib import Path
-    from lightning_al.acquisition import TypiClust
-    from tests.loop.test_initial import run
 
-    original = writing.publish
-    def publish(beside, path):
+def test_killed_between_the_first_two_events(tmp_path, monkeypatch):
+    np.save(tmp_path / "features.npy", X.numpy())
+    chooser = TypiClust(encoder=tmp_path / "features.npy")
+
+    def publish(beside, path, original=files.publish):
         if "asked" in path.name:
             os.kill(os.getpid(), signal.SIGKILL)
         original(beside, path)
-    writing.publish = publish
-    run(Path(sys.argv[1]), TypiClust(encoder=sys.argv[2]))
-    """
-)
 
-
-def test_killed_between_the_first_two_events(tmp_path):
-    np.save(tmp_path / "features.npy", X.numpy())
-    chooser = TypiClust(encoder=tmp_path / "features.npy")
-    root = Path(__file__).parents[2]
-    env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "script.py", str(tmp_path / "killed"), str(tmp_path / "features.npy")]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    with monkeypatch.context() as killing:
+        killing.setattr(files, "publish", publish)
+        process = multiprocessing.get_context("fork").Process(target=run, args=(tmp_path / "killed", chooser))
+        process.start()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert len(Campaign.read_events(tmp_path / "killed")) == 1
     assert run(tmp_path / "killed", chooser, resume=True) == run(tmp_path / "whole", chooser)
 
@@ -231,7 +214,9 @@ def test_killed_between_the_first_two_events(tmp_path):
 
 
 def chosen_of(count, method="random", n=60, seed=0):
-    return choose_initial(count, method, Pool(n), TensorDataset(*make_data(n)), ClassificationTask(), seed=seed)
+    return choose_initial(
+        count, method, Pool(n), dataset=TensorDataset(*make_data(n)), task=ClassificationTask(), seed=seed
+    )
 
 
 def test_random_initial_is_seeded():
@@ -259,5 +244,5 @@ def test_balanced_reads_the_targets_where_the_data_set_keeps_them():
         def __getitem__(self, i):
             raise AssertionError("read a sample")
 
-    chosen = choose_initial(9, "balanced", Pool(60), Targets(*make_data()), ClassificationTask(), seed=0)
+    chosen = choose_initial(9, "balanced", Pool(60), dataset=Targets(*make_data()), task=ClassificationTask(), seed=0)
     assert chosen == chosen_of(9, "balanced")

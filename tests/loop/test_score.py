@@ -12,7 +12,7 @@ from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ExpectedGrad
 from lightning_al.storage import rows as storage
 from tests.helpers.marks import slow
 from tests.helpers.processes import fork
-from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
+from tests.helpers.projects import Data, Net, make_data, make_trainer, picks, start
 
 
 class Probe(L.Callback):
@@ -44,6 +44,51 @@ class Probe(L.Callback):
 
 
 checked = []
+
+
+def refuse(*args, **kwargs):
+    raise AssertionError("the project's own prediction hook ran")
+
+
+def test_the_modules_own_hooks_around_predictions_do_not_run_while_scoring(tmp_path):
+    hooks = [name for name in dir(L.LightningModule) if name.startswith("on_predict_")]
+    assert len(hooks) == 7
+    silent = type("Hooked", (Net,), dict.fromkeys(hooks, refuse))()
+    plain = ActiveLearningLoop(Net(), Data(), initial=8, query_size=4, rounds=1).run(make_trainer(tmp_path))
+    trainer = make_trainer(tmp_path)
+    hooked = ActiveLearningLoop(silent, Data(), initial=8, query_size=4, rounds=1).run(trainer)
+    assert picks(hooked) == picks(plain)
+    with pytest.raises(AssertionError, match="prediction hook ran"):  # the user's own predictions have them
+        trainer.predict(silent, torch.utils.data.DataLoader(torch.zeros(4, 4).double()))
+
+
+def test_writers_that_the_module_brings_do_not_see_the_pass(tmp_path):
+    class Writer(BasePredictionWriter):
+        write_on_batch_end = write_on_epoch_end = on_predict_start = refuse
+
+    class Brings(Net):
+        def configure_callbacks(self):
+            return [Writer("batch_and_epoch")]
+
+    loop = ActiveLearningLoop(Brings(), Data(), initial=8, query_size=4, rounds=1)
+    assert len(loop.run(make_trainer(tmp_path))) == 2
+
+
+@pytest.mark.parametrize("acquisition", [SAAL, CoreSet])
+@pytest.mark.parametrize("part", ["module", "layers", "layers in place"])
+def test_compiled_modules_are_scored_as_they_were_written(tmp_path, acquisition, part):
+    def run(compiles):
+        model = Net()
+        if compiles and part == "layers":
+            model.net = torch.compile(model.net, backend="eager")
+        elif compiles and part == "layers in place":
+            model.net.compile(backend="eager")
+        elif compiles:
+            model = torch.compile(model, backend="eager")
+        loop = ActiveLearningLoop(model, Data(), initial=8, query_size=4, rounds=1)
+        return picks(loop.run(make_trainer(tmp_path, acquisition=acquisition(), max_epochs=1)))
+
+    assert run(True) == run(False)
 
 
 @pytest.mark.parametrize("acquisition", [Entropy, SAAL, ExpectedGradNorm])
@@ -129,7 +174,7 @@ def test_rows_in_files_are_picked_from_alike(tmp_path, monkeypatch, acquisition,
         trainer = make_trainer(
             tmp_path, acquisition=acquisition(), strategy=strategy, devices=devices, max_epochs=1
         )  # fmt: skip
-        loop = ActiveLearningLoop(Net(), Data(), initial=6, query_size=5, rounds=2, dirpath=tmp_path / name)
+        loop = ActiveLearningLoop(Net(), Data(), initial=6, query_size=5, rounds=1, dirpath=tmp_path / name)
         return picks(loop.run(trainer))
 
     memory = run("memory")
@@ -141,3 +186,16 @@ def test_rows_in_files_are_picked_from_alike(tmp_path, monkeypatch, acquisition,
     assert run("files") == memory
     assert made or processes > 1
     assert not [p for p in (tmp_path / "temporary").iterdir() if p.name.startswith("lightning_al")]
+
+
+def test_which_scores_are_not_finite(tmp_path):
+    x, _ = make_data()
+    poison = tuple(x[17].tolist())
+
+    class Net2(Net):
+        def forward(self, x):
+            bad = torch.tensor([tuple(row.tolist()) == poison for row in x])
+            return torch.where(bad[:, None], torch.nan, super().forward(x))
+
+    with pytest.raises(ValueError, match=r"for 1 of 54 samples, dataset indices \[17\]"):
+        start(tmp_path, model=Net2(), initial=[i for i in range(7) if i != 17][:6])

@@ -1,14 +1,20 @@
 """Several options that are wrong are refused at once; each by itself is in ``reliability/wrong_options.py``."""
 
+import lightning as L
 import pytest
 
-from lightning_al import ActiveLearningLoop
+from lightning_al import ActiveLearningLoop, Campaign, NoisyOracle
+from tests.helpers.oracles import campaign
 from tests.helpers.projects import Data, Net
 
 
-def refused(error, *words, model=None, **options):
+def refused(error, *words, model=None, data=None, **options):
     with pytest.raises(error) as caught:
-        ActiveLearningLoop(Net() if model is None else model, Data(), **{"initial": 6, "query_size": 4, **options})
+        ActiveLearningLoop(
+            Net() if model is None else model,
+            Data() if data is None else data,
+            **{"initial": 6, "query_size": 4, **options},
+        )
     first, *lines = str(caught.value).splitlines()
     assert first == f"{len(words)} things cannot be as they are:"
     for number, (line, each) in enumerate(zip(lines, words, strict=True), 1):
@@ -71,3 +77,47 @@ def test_what_cannot_go_together_is_in_the_list_and_what_is_wrong_by_itself_is_s
         subpool_size=0,
         budget=-1,
     )
+
+
+def test_what_a_launch_would_say_of_model_and_loaders_is_in_the_list():
+    class Lacks(Net):
+        validation_step = L.LightningModule.validation_step
+        training_step = L.LightningModule.training_step
+        configure_optimizers = L.LightningModule.configure_optimizers
+
+    refused(
+        ValueError,
+        "`query_size` must be at least 1, got 0.",
+        "LightningDataModule has no `train_dataloader()`, so there is nothing to label.",
+        '`evaluate="validate"` needs a `val_dataloader()`, which LightningDataModule does not have.',
+        '`evaluate="validate"` needs a `validation_step`, which Lacks lacks.',
+        "Lacks has no `training_step`, so nothing would train.",
+        "Lacks has no `configure_optimizers`, so nothing would train.",
+        model=Lacks(),
+        data=L.LightningDataModule(),
+        query_size=0,
+    )
+    refused(
+        ValueError,
+        "`evaluate` must be one of 'validate', 'test', got 'train'.",
+        "Lacks has no `training_step`, so nothing would train.",
+        "Lacks has no `configure_optimizers`, so nothing would train.",
+        model=Lacks(),
+        evaluate="train",
+    )
+    loop = ActiveLearningLoop(Lacks(), Data(), query_size=4, initial=6)  # which may get what it lacks before a launch
+    assert loop.status == "new"
+
+
+def test_the_budget_must_cover_the_initial_set(tmp_path):
+    with pytest.raises(ValueError, match=r"`budget=5` .* does not cover the 6 of `initial`: they cost 12"):
+        campaign(tmp_path, NoisyOracle(price=2.0), budget=5)
+    assert not Campaign.exists(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("budget", "error"), [("many", TypeError), (True, TypeError), (0, ValueError), (float("inf"), ValueError)]
+)
+def test_budgets_that_are_none(budget, error):
+    with pytest.raises(error, match="`budget` must be"):
+        ActiveLearningLoop(Net(), Data(), initial=6, query_size=5, budget=budget)

@@ -8,7 +8,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import TensorDataset
 
 from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, ClassificationTask, DatasetOracle, NoisyOracle
-from lightning_al.acquisition import Entropy, Random
+from lightning_al.acquisition import Entropy
+from tests.helpers.oracles import PRICES, campaign
 from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
 N = 2000
@@ -95,12 +96,6 @@ def test_bad_options(options, error, message):
 # ------------------------------------------------------------------------------------------------------- in a campaign
 
 
-def campaign(folder, oracle, acquisition=None, resume=False, **options):
-    options = {"initial": 6, "query_size": 5, **options}
-    loop = ActiveLearningLoop(Net(), Data(), oracle=oracle, dirpath=folder, **options)
-    return loop, loop.run(make_trainer(folder, acquisition=acquisition or Entropy(), max_epochs=1), resume=resume)
-
-
 def test_noise_reaches_training_and_the_ledger(tmp_path):
     loop, _ = campaign(tmp_path, NoisyOracle(flip=1.0, classes=3), rounds=2)
     _, y = make_data()
@@ -130,31 +125,6 @@ def test_late_answers_keep_the_campaign_waiting(tmp_path):
     assert len(seen) > 1
 
 
-PRICES = {i: 0.5 + (i % 7) for i in range(60)}
-
-
-@pytest.mark.parametrize("acquisition", [Entropy, Random])
-def test_a_budget_in_prices_is_kept_and_used_up(tmp_path, acquisition):
-    loop, history = campaign(tmp_path, NoisyOracle(price=PRICES), acquisition(), budget=60, initial=[0, 1, 2, 3])
-    spent = sum(PRICES[i] for i in loop.pool.labelled.tolist())
-    assert history[-1].spent == loop.pool.spent == spent <= 60
-    assert all(spent + PRICES[i] > 60 for i in loop.pool.unlabelled.tolist())
-    assert history[-1].picked == []
-
-
-def test_prices_of_one_are_no_prices(tmp_path):
-    plain = campaign(tmp_path / "plain", None, budget=18)[1]
-    priced = campaign(tmp_path / "priced", NoisyOracle(price=1.0), budget=18.0)[1]
-    assert picks(plain) == picks(priced)
-    assert [r.spent for r in priced] == [r.labelled for r in priced] == [6, 11, 16, 18]
-
-
-def test_tenths_add_up(tmp_path):
-    loop, history = campaign(tmp_path, NoisyOracle(price=0.1), budget=1.6, initial=6)
-    assert history[-1].labelled == 16
-    assert loop.pool.spent == pytest.approx(1.6)
-
-
 def test_what_labels_cost_is_there_after_a_resume(tmp_path):
     whole = campaign(tmp_path / "whole", NoisyOracle(price=PRICES), budget=70, initial=[0, 1, 2, 3])[1]
     options = {"budget": 70, "initial": [0, 1, 2, 3]}
@@ -165,74 +135,10 @@ def test_what_labels_cost_is_there_after_a_resume(tmp_path):
     assert Campaign.load(tmp_path / "part").pool.spent == loop.pool.spent
 
 
-def test_told_labels_have_prices(tmp_path):
-    class People(AwaitTell):
-        def cost(self, index):
-            return 2.0
-
-    loop = ActiveLearningLoop(Net(), Data(), initial=4, query_size=3, budget=15, oracle=People(), dirpath=tmp_path)
-    trainer = make_trainer(tmp_path, max_epochs=1)
-    asked = loop.ask(trainer)
-    loop.tell(asked, [0, 1, 2, 0])
-    with pytest.raises(ValueError, match=r"`ask\(k=4\)` is more than the budget has left, 3"):
-        loop.ask(trainer, k=4)
-    asked = loop.ask(trainer)
-    loop.tell(asked, [0, 1, 2])
-    loop.tell(asked[:1], [1])  # again: it is not paid twice
-    assert loop.pool.spent == 14
-    assert loop.ask(trainer) == []
-
-
-def test_the_budget_must_cover_the_initial_set(tmp_path):
-    with pytest.raises(ValueError, match=r"`budget=5` .* does not cover the 6 of `initial`: they cost 12"):
-        campaign(tmp_path, NoisyOracle(price=2.0), budget=5)
-    assert not Campaign.exists(tmp_path)
-
-
-@pytest.mark.parametrize("price", [-1.0, float("nan"), float("inf")])
-def test_prices_that_are_none(tmp_path, price):
-    class Priced(DatasetOracle):
-        def cost(self, index):
-            return price
-
-    with pytest.raises(ValueError, match=r"`Priced.cost` must give a number of at least 0, got .* for dataset index"):
-        campaign(tmp_path, Priced(), budget=50)
-    with pytest.raises(ValueError, match="`price` must be at least 0 and finite"):
-        NoisyOracle(price=price)
-
-
 def test_a_list_of_prices_has_one_for_each_sample(tmp_path):
     with pytest.raises(ValueError, match="`price` lists 20 prices, but the training set has 60 samples"):
         campaign(tmp_path, NoisyOracle(price=[1.0] * 20))
     assert not Campaign.exists(tmp_path)
-
-
-def test_a_question_that_is_not_answered_yet_counts_in_the_budget(tmp_path):
-    loop = ActiveLearningLoop(Net(), Data(), initial=4, query_size=3, budget=8, oracle=AwaitTell(), dirpath=tmp_path)
-    trainer = make_trainer(tmp_path, max_epochs=1)
-    loop.tell(loop.ask(trainer), [0, 1, 2, 0])
-    first, second = loop.ask(trainer), loop.ask(trainer)
-    assert (len(first), len(second), loop.ask(trainer)) == (3, 1, [])
-    loop.tell(first[:1], [SKIP])  # costs nothing, so there is one more
-    assert len(loop.ask(trainer)) == 1
-
-
-def test_the_sub_pool_is_drawn_from_what_can_be_paid(tmp_path):
-    cheap = [20, 30, 40, 50]
-    oracle = NoisyOracle(price=[0.5 if i in [0, 10, *cheap] else 50.0 for i in range(60)])
-    options = {"initial": [0, 10], "query_size": 2, "subpool_size": 4, "budget": 9}
-    loop = ActiveLearningLoop(Net(), Data(), oracle=oracle, dirpath=tmp_path, **options)
-    history = loop.run(make_trainer(tmp_path, max_epochs=1))
-    assert sorted(i for picked in picks(history) for i in picked) == cheap
-    assert [len(p) for p in picks(history)] == [2, 2, 0]
-
-
-@pytest.mark.parametrize(
-    ("budget", "error"), [("many", TypeError), (True, TypeError), (0, ValueError), (float("inf"), ValueError)]
-)
-def test_budgets_that_are_none(budget, error):
-    with pytest.raises(error, match="`budget` must be"):
-        ActiveLearningLoop(Net(), Data(), initial=6, query_size=5, budget=budget)
 
 
 def test_late_answers_would_never_come_from_copies(tmp_path):
@@ -243,12 +149,26 @@ def test_late_answers_would_never_come_from_copies(tmp_path):
         loop.run(make_trainer(tmp_path, devices=2, strategy=DDPStrategy(start_method="fork")))
 
 
-def test_a_budget_that_is_all_asked_for_waits_for_the_answers(tmp_path):
-    loop = ActiveLearningLoop(Net(), Data(), initial=4, query_size=3, budget=7, oracle=AwaitTell(), dirpath=tmp_path)
-    trainer = make_trainer(tmp_path, max_epochs=1)
-    loop.tell(loop.ask(trainer), [0, 1, 2, 0])
-    asked = loop.ask(trainer)
-    assert loop.ask(trainer) == []
-    assert loop.status == "waiting"
-    loop.tell(asked, [SKIP, 0, 1])
-    assert len(loop.ask(trainer)) == 1
+def test_whose_labels_they_are():
+    own, other = TensorDataset(*make_data()), TensorDataset(*make_data())
+    task = ClassificationTask()
+    of_each = [
+        (DatasetOracle(), "dataset"),
+        (DatasetOracle(own, task), "dataset"),
+        (DatasetOracle(other, task), "another dataset"),
+        (NoisyOracle(abstain=0.5, price=2.0), "dataset"),
+        (NoisyOracle(DatasetOracle(other, task)), "another dataset"),
+        (NoisyOracle(flip=0.1, classes=3), "noisy"),
+    ]
+    for oracle, annotator in of_each:
+        oracle.bind(own, task)
+        assert oracle.annotator == annotator
+
+
+def test_the_loops_dataset_of_each_launch():
+    oracle, task = DatasetOracle(), ClassificationTask()
+    for data in ([("a", 1)], [("a", 2)]):
+        oracle.bind(data, task)
+        oracle.request([0])
+        assert oracle.poll() == {0: data[0][1]}
+        assert oracle.annotator == "dataset"

@@ -170,7 +170,7 @@ TOGETHER = [
         "give one of them",
     ),
     ("acquisition: unknown option", lambda p: Entropy(temperature=2), TypeError, "temperature"),
-    ("task: outputs", lambda p: ClassificationTask(outputs="softmax"), ValueError, "\"probabilities\", got 'softmax'"),
+    ("task: outputs", lambda p: ClassificationTask(outputs="softmax"), ValueError, "'probabilities', got 'softmax'"),
     ("acquisition: used without a loop", lambda p: Random().task, RuntimeError, "bound to no loop. Run it with"),
     (
         "SAAL: true labels of a person",
@@ -342,8 +342,8 @@ MIXINS = [
         for mixin in (SAMMixin, AutoSAMMixin)
         for name, value, error, words in (
             ("rho", 0, ValueError, "`rho`.*got 0"),
-            ("rho", "0.05", ValueError, "`rho`.*got '0.05'"),
-            ("perturbation", "adam", ValueError, '`perturbation` must be "sam" or "asam", got \'adam\''),
+            ("rho", "0.05", TypeError, "`rho` must be a number, above 0 and finite, got '0.05'"),
+            ("perturbation", "adam", ValueError, "`perturbation` must be one of 'sam', 'asam', got 'adam'"),
             ("scope", "some", ValueError, "`scope` must be one of .*got 'some'"),
         )
     ),
@@ -356,8 +356,8 @@ MIXINS = [
     (
         "LossPredictionMixin: loss_layers",
         _subclass(LossPredictionMixin, loss_layers="net.0"),
-        ValueError,
-        "got 'net.0'",
+        TypeError,
+        "`loss_layers` must be a list of names of layers or None, got 'net.0'",
     ),
     ("LossPredictionMixin: loss_weight", _subclass(LossPredictionMixin, loss_weight=NAN), ValueError, "got nan"),
     ("LossPredictionMixin: loss_width", _subclass(LossPredictionMixin, loss_width=0), ValueError, "got 0"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_al.storage.checkpoints import weights_of
+from lightning_al.storage.checkpoints import read_checkpoint
 
 
 class Colour(Enum):
@@ -52,7 +52,7 @@ def test_weights_beside_objects_of_any_kind(tmp_path):
         "deque": collections.deque([1]),
     }
     state = saved(tmp_path, hyper_parameters=anything)
-    found = weights_of(tmp_path / "x.ckpt")
+    found = read_checkpoint(tmp_path / "x.ckpt")["state_dict"]
     assert found.keys() == state.keys()
     for name, value in state.items():
         assert found[name].dtype == value.dtype
@@ -63,4 +63,4 @@ def test_weights_beside_objects_of_any_kind(tmp_path):
 def test_no_checkpoint(tmp_path, data):
     (tmp_path / "x.ckpt").write_bytes(data)
     with pytest.raises(ValueError, match=r"x.ckpt is no checkpoint, or is damaged"):
-        weights_of(tmp_path / "x.ckpt")
+        read_checkpoint(tmp_path / "x.ckpt")

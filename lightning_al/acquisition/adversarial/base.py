@@ -21,6 +21,7 @@ from lightning_al.acquisition.adversarial.training import (
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Query
 from lightning_al.campaign.states import State
+from lightning_al.checks import Findings
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import on_rank_zero
 from lightning_al.inference.outputs import plain_outputs
@@ -42,16 +43,21 @@ class AdversarialAcquisition(Acquisition):
     """
 
     _networks: Adversaries | None = None
+    _shape: tuple[int, ...] | None = None  # of the inputs, as the first batch has them
 
     def __init__(self, *, selection: str, **options: Any) -> None:
-        super().__init__(selection=selection)
-        self._options = AdversarialOptions(**options)
+        with Findings() as findings:
+            with findings.of_block():
+                super().__init__(selection=selection)
+            with findings.of_block():
+                self._options = AdversarialOptions(**options)
         self.__dict__.update(options)
 
     def unbind(self) -> None:
         """Leave the loop, and the networks of its last query."""
         super().unbind()
         self._networks = None
+        self._shape = None
 
     # -- what the networks get -------------------------------------------------------------------------------------
 
@@ -165,10 +171,7 @@ class AdversarialAcquisition(Acquisition):
             x = self.inputs(query.to_device(batch, query.trainer.strategy.root_device)).cpu().double()
             shapes.add(tuple(x.shape[1:]))
             if len(shapes) > 1:
-                raise ValueError(
-                    f"`{type(self).__name__}` needs inputs of one shape, got {sorted(shapes)}. Resize them in the "
-                    "dataset, or override `inputs(batch)`."
-                )
+                raise self._of_several_shapes(shapes)
             values = x.transpose(0, 1).flatten(1)
             count += values.shape[1]
             total = total + values.sum(1)
@@ -186,6 +189,9 @@ class AdversarialAcquisition(Acquisition):
         inputs = self.inputs(batch)
         networks = self._networks
         if networks is None:  # before anything trains
+            self._shape = self._shape or tuple(inputs.shape[1:])
+            if tuple(inputs.shape[1:]) != self._shape:
+                raise self._of_several_shapes({self._shape, tuple(inputs.shape[1:])})
             networks = self._make(inputs.shape[1:], None, torch.float32, 0)
         if tuple(inputs.shape[1:]) != networks.vae.shape:
             raise ValueError(
@@ -194,3 +200,9 @@ class AdversarialAcquisition(Acquisition):
             )
         logits: Tensor = plain_outputs(networks.to(inputs.device), inputs)
         return F.softplus(-logits)
+
+    def _of_several_shapes(self, shapes: set[tuple[int, ...]]) -> ValueError:
+        return ValueError(
+            f"`{type(self).__name__}` needs inputs of one shape, got {sorted(shapes)}. Resize or pad them in the "
+            "dataset, or override `inputs(batch)`."
+        )

@@ -11,12 +11,12 @@ from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.committee.members import FurtherFits, Member, Members, moved_to
 from lightning_al.acquisition.committee.snapshots import Snapshots
 from lightning_al.acquisition.query import Query
-from lightning_al.checks import check_choice, check_count, check_flag
+from lightning_al.checks import Findings, check_choice, check_count, check_flag
 from lightning_al.functional.scores.disagreement import consensus_divergences, vote_entropies
 from lightning_al.inference.calling import check_whole
 from lightning_al.inference.outputs import plain_outputs
 
-SCORES: dict[str, Callable[[Tensor], Tensor]] = {"vote_entropy": vote_entropies, "kl": consensus_divergences}
+COMMITTEE_SCORES: dict[str, Callable[[Tensor], Tensor]] = {"vote_entropy": vote_entropies, "kl": consensus_divergences}
 SOURCES = ("fits", "snapshots")
 
 
@@ -71,11 +71,13 @@ class QueryByCommittee(Acquisition):
         redraw: bool = True,
         selection: str = "top",
     ) -> None:
-        super().__init__(selection=selection)
-        check_count("members", members, 2)
-        check_choice("source", source, SOURCES)
-        check_choice("score", score, SCORES)
-        check_flag("redraw", redraw)
+        with Findings() as findings:
+            with findings.of_block():
+                super().__init__(selection=selection)
+            findings.of(check_count, "members", members, 2)
+            findings.of(check_choice, "source", source, SOURCES)
+            findings.of(check_choice, "score", score, COMMITTEE_SCORES)
+            findings.of(check_flag, "redraw", redraw)
         self.members = members
         self.source = source
         self.score = score
@@ -102,7 +104,7 @@ class QueryByCommittee(Acquisition):
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._members = moved_to(device, self._members)
         votes = [plain_outputs(model, inputs, self.task.logits, member) for member in self._members]
-        return self.task.reduce(SCORES[self.score](torch.stack(votes, 1)))
+        return self.task.reduce(COMMITTEE_SCORES[self.score](torch.stack(votes, 1)))
 
     def on_query_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loop: Any) -> None:
         """Make room for the next fit."""

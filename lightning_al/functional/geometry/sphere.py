@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.distributed.shard import Shard, check_finite
+from lightning_al.inference.replaced import kept
 
 TILE_ENTRIES = 2**18  # of a block of products: 1 or 2 MiB, so that it stays in the cache
 TILE_COLUMNS = 2**10  # of a block of many rows, at least
@@ -107,13 +108,9 @@ def tiles(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
 def full_precision() -> Iterator[None]:
     """Products in the precision of their inputs: neither bfloat16 nor TF32, whatever the user chose for training."""
     matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = matmul.fp32_precision
-    try:
+    with kept(matmul, "fp32_precision"), torch.no_grad(), torch.autocast("cpu", enabled=False):
         matmul.fp32_precision = "ieee"
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            yield
-    finally:
-        matmul.fp32_precision = before
+        yield
 
 
 def closeness(a: SpherePoints, b: SpherePoints) -> Tensor:

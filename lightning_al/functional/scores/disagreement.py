@@ -38,7 +38,7 @@ def mean_entropy(log_probabilities: Tensor) -> Tensor:
 
 def mean_entropies(log_probabilities: Tensor) -> Tensor:
     """Return the entropy of the mean prediction of every position, (B, T, C, ...) -> (B, ...)."""
-    return entropy_of(log_mean(in_double(log_probabilities)), 1)
+    return entropy_of(log_mean(log_probabilities_in_double(log_probabilities)), 1)
 
 
 def bald(log_probabilities: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def bald(log_probabilities: Tensor) -> Tensor:
 
 def mutual_informations(log_probabilities: Tensor) -> Tensor:
     """Return the mutual information of label and model at every position, (B, T, C, ...) -> (B, ...)."""
-    return divergence_from_mean(in_double(log_probabilities))
+    return divergence_from_mean(log_probabilities_in_double(log_probabilities))
 
 
 def variation_ratio(log_probabilities: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def variation_ratio(log_probabilities: Tensor) -> Tensor:
 
 def variation_ratios(log_probabilities: Tensor) -> Tensor:
     """Return the share of passes that do not vote with the most, at every position, (B, T, C, ...) -> (B, ...)."""
-    log_p = in_double(log_probabilities)
+    log_p = log_probabilities_in_double(log_probabilities)
     classes = torch.arange(log_p.shape[2], device=log_p.device).view(-1, *[1] * (log_p.ndim - 3))
     votes = (log_p.argmax(2, keepdim=True) == classes).sum(1)
     share = votes.amax(1).double() / log_p.shape[1]
@@ -178,7 +178,7 @@ def consensus_divergences(logits: Tensor) -> Tensor:
     return divergence_from_mean(log_p)
 
 
-def in_double(log_probabilities: Tensor) -> Tensor:
+def log_probabilities_in_double(log_probabilities: Tensor) -> Tensor:
     """Return log-probabilities (B, T, C, ...) in float64.
 
     Raises:

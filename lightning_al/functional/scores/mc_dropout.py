@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lightning_al.checks import check_count, check_number
+from lightning_al.checks import Findings, check_count, check_number
 from lightning_al.functional.scores.probabilities import check_logits, log_probabilities
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.dropout_calls import BEFORE, DropoutCall, DropoutCalls, idle_dropout
@@ -27,8 +27,9 @@ def check_mc_dropout(passes: int, add_dropout: float | None) -> None:
         TypeError: If one is no number.
         ValueError: With the value seen.
     """
-    check_count("passes", passes, 2)
-    check_number("add_dropout", add_dropout, above=0, below=1, optional=True)
+    with Findings() as findings:
+        findings.of(check_count, "passes", passes, 2)
+        findings.of(check_number, "add_dropout", add_dropout, above=0, below=1, optional=True)
 
 
 def mc_dropout(
@@ -52,7 +53,8 @@ def mc_dropout(
     ``nn.MultiheadAttention`` and the transformer layers, recurrent layers that drop between their layers, and
     ``F.dropout(x, p, self.training)`` in code of one's own. What looks at ``self.training`` itself (``if
     self.training: ...``) stays off, as stochastic depth does; a dropout *layer* that does not run is warned of. Where
-    samples are padded to the longest of their batch, their shape is the padded one.
+    samples are padded to the longest of their batch, their shape is the padded one; masks of words (B, T, C) are then
+    those of samples alone, masks of pairs of words are not, which a loop refuses before it trains.
 
     What comes before the first dropout is computed once; so is all of the model but the last layer where dropout is
     added. The rest runs as many passes at once as fit ``max_bytes``. The first samples go through the model a few

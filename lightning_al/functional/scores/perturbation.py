@@ -1,10 +1,10 @@
 """The worst-case weight perturbation, shared by the SAAL score and the SAM optimizer step."""
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor
 
+from lightning_al.checks import Findings, check_choice, check_number
 from lightning_al.gradients.balls import BALLS
 
 
@@ -12,22 +12,20 @@ def check_perturbation(rho: float, perturbation: str, p: float, eta: float = 0.0
     """Refuse options that :func:`worst_case_perturbation` cannot honour.
 
     Raises:
+        TypeError: If a number is none.
         ValueError: With the option, the value seen and the values allowed.
     """
-    if isinstance(rho, bool) or not (isinstance(rho, (int, float)) and math.isfinite(rho) and rho > 0):
-        raise ValueError(f"`rho`, the radius of the weight perturbation, must be a finite number > 0, got {rho!r}.")
-    if not isinstance(perturbation, str) or perturbation not in BALLS:
-        names = " or ".join(f'"{name}"' for name in BALLS)
-        raise ValueError(f"`perturbation` must be {names}, got {perturbation!r}.")
-    if not (isinstance(p, (int, float)) and p > 1):
-        raise ValueError(f"`p`, the norm of the perturbation ball, must be > 1 (inf allowed), got {p!r}.")
-    if p != 2 and not BALLS[perturbation].any_norm:
-        others = " or ".join(f'"{name}"' for name, ball in BALLS.items() if ball.any_norm)
-        raise ValueError(
-            f'`perturbation="{perturbation}"` is defined for p = 2 only, got p = {p!r}. Use {others} for other norms.'
-        )
-    if not (isinstance(eta, (int, float)) and math.isfinite(eta) and eta >= 0):
-        raise ValueError(f"`eta` must be a finite number >= 0, got {eta!r}.")
+    with Findings() as findings:
+        findings.of(check_number, "rho", rho, above=0)
+        is_known = findings.of(check_choice, "perturbation", perturbation, BALLS)
+        is_norm = findings.of(check_number, "p", p, above=1, may_be_infinite=True)
+        if is_known and is_norm and p != 2 and not BALLS[perturbation].any_norm:
+            others = " or ".join(f'"{name}"' for name, ball in BALLS.items() if ball.any_norm)
+            findings.refuse(
+                f'`perturbation="{perturbation}"` is defined for p = 2 only, got p = {p!r}. Use {others} for other '
+                "norms."
+            )
+        findings.of(check_number, "eta", eta, least=0)
 
 
 def worst_case_perturbation(

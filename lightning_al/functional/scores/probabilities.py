@@ -118,10 +118,15 @@ def check_logits(logits: Tensor) -> None:
 
 def count_classes(model: nn.Module, inputs: Any, forward: Forward | None = None) -> int:
     """Return how many classes the model tells apart, by its logits for the first sample."""
+    return logits_shape(model, inputs, forward)[0]
+
+
+def logits_shape(model: nn.Module, inputs: Any, forward: Forward | None = None) -> tuple[int, ...]:
+    """Return the shape of the model's logits for the first sample, without the batch: (C, ...)."""
     one = pytree.tree_map_only(Tensor, lambda t: t[:1], inputs)
     logits = plain_outputs(model, one, forward)
     check_logits(logits)
-    return int(logits.shape[1])
+    return tuple(logits.shape[1:])
 
 
 def pseudo_labels(logits: Tensor) -> Tensor:

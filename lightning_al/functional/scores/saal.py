@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from lightning_al.checks import Findings, check_choice
 from lightning_al.functional.scores.perturbation import check_perturbation
 from lightning_al.functional.scores.probabilities import (
     check_class_indices,
@@ -22,10 +23,12 @@ from lightning_al.gradients.differentiators import Differentiator, Params
 from lightning_al.gradients.loss import Loss
 from lightning_al.gradients.per_sample import one_per_sample, score_groups
 from lightning_al.gradients.perturbed_losses import perturbed_losses
-from lightning_al.gradients.scorers import Call
+from lightning_al.gradients.scorers import ModelFunction
 from lightning_al.gradients.tape import Tape
 from lightning_al.inference.calling import Forward, copies_for_model
 from lightning_al.inference.outputs import batch_size_of
+
+SCORES = ("max", "difference")
 
 TargetFn = Callable[[Any], Any]
 LossFn = Callable[[Any, Any], Tensor]
@@ -89,9 +92,9 @@ def saal(
         >>> bool((saal(model, x) > saal(model, x, rho=1e-6)).all())
         True
     """
-    check_perturbation(rho, perturbation, p)
-    if score not in ("max", "difference"):
-        raise ValueError(f'`score` must be "max" or "difference", got {score!r}.')
+    with Findings() as findings:
+        findings.of(check_perturbation, rho, perturbation, p)
+        findings.of(check_choice, "score", score, SCORES)
     if math.isinf(p):
         size = sum(w.numel() for w in model.parameters() if w.requires_grad)
         if size > 10_000:
@@ -141,7 +144,7 @@ class _PerturbedLoss:
     find_targets: TargetFn
     losses: LossFn
 
-    def of_group(self, diff: Differentiator, call: Call, params: Params, group: Any) -> Tensor:
+    def of_group(self, diff: Differentiator, call: ModelFunction, params: Params, group: Any) -> Tensor:
         """Return the losses of one group, (b,)."""
         inputs, labels = group
 
@@ -176,8 +179,8 @@ class _PerturbedLoss:
             tape,
             lambda: copies_for_model(inputs),
             plain,
-            lambda outputs: self.losses(outputs, fixed[0]),
-            self.ball,
+            losses=lambda outputs: self.losses(outputs, fixed[0]),
+            ball=self.ball,
         )
         return perturbed - plain.losses.detach() * group_size if self.difference else perturbed
 

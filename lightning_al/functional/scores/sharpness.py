@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-from lightning_al.checks import check_count
+from lightning_al.checks import Findings, check_count
 from lightning_al.functional.scores.perturbation import check_perturbation
 from lightning_al.functional.scores.probabilities import mean_cross_entropy, pseudo_labels
 from lightning_al.functional.scores.saal import LossFn, TargetFn
@@ -88,8 +88,9 @@ def sharpness_bound(
         >>> bound.total.shape, bool((bound.slope >= 0).all())
         (torch.Size([4]), True)
     """
-    check_perturbation(rho, perturbation, 2.0)
-    check_count("steps", steps)
+    with Findings() as findings:
+        findings.of(check_perturbation, rho, perturbation, 2.0)
+        findings.of(check_count, "steps", steps)
     find_targets = target_fn if target_fn is not None else pseudo_labels
     losses_of = loss_fn if loss_fn is not None else mean_cross_entropy
     root = ForwardOf(unwrapped(model), forward)

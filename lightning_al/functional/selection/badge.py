@@ -59,4 +59,5 @@ def badge(
     space = OuterProducts({"residuals": residuals, "features": features}, shard)
     first = most(space.lengths, space, shard) if k else None
     nearest = Nearest(space, shard, k)
-    return greedy(nearest, k, first, draws_by_distance(race, nearest), space.lengths.clone())
+    draw = draws_by_distance(race, nearest)
+    return greedy(nearest, k, first=first, next_pick=draw, preference=space.lengths.clone())

@@ -6,7 +6,7 @@ from torch import Tensor
 from lightning_al.checks import check_count, check_k
 from lightning_al.distributed.randomness import generator as generator_of
 from lightning_al.distributed.shard import Shard, check_finite
-from lightning_al.functional.scores.disagreement import entropy_of, in_double
+from lightning_al.functional.scores.disagreement import entropy_of, log_probabilities_in_double
 
 _TIE = 1e-12  # nats; rounding is about 1e-15
 MIXED_AT_ONCE = 2**20  # numbers of the mixed probabilities: a few MB
@@ -56,7 +56,7 @@ def batch_bald(log_probabilities: Tensor, k: int, *, generator: torch.Generator,
         tensor([0, 2])
     """
     check_configurations(configurations)
-    log_p = in_double(log_probabilities).cpu()
+    log_p = log_probabilities_in_double(log_probabilities).cpu()
     if log_p.ndim != 3:
         raise ValueError(f"`log_probabilities` must have shape (N, T, C), got {tuple(log_p.shape)}.")
     check_k(k, len(log_p))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_al.checks import check_count, check_number
+from lightning_al.checks import Findings, check_count, check_number
 from lightning_al.functional.geometry.graph import Graph
 from lightning_al.functional.geometry.sphere import full_precision, on_sphere
 from lightning_al.functional.selection.k_center import k_center_greedy
@@ -33,12 +33,13 @@ class GCNOptions:
     unlabelled_weight: float = 1.2
 
     def __post_init__(self) -> None:
-        check_count("steps", self.steps)
-        check_count("hidden", self.hidden)
-        check_number("dropout", self.dropout, least=0, below=1)
-        check_number("lr", self.lr, above=0)
-        check_number("unlabelled_weight", self.unlabelled_weight, above=0)
-        check_number("weight_decay", self.weight_decay, least=0)
+        with Findings() as findings:
+            findings.of(check_count, "steps", self.steps)
+            findings.of(check_count, "hidden", self.hidden)
+            findings.of(check_number, "dropout", self.dropout, least=0, below=1)
+            findings.of(check_number, "lr", self.lr, above=0)
+            findings.of(check_number, "unlabelled_weight", self.unlabelled_weight, above=0)
+            findings.of(check_number, "weight_decay", self.weight_decay, least=0)
 
 
 class Nodes(NamedTuple):

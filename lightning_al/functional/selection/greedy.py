@@ -15,6 +15,7 @@ from lightning_al.functional.geometry.spaces import Space
 def greedy(
     nearest: Nearest,
     k: int,
+    *,
     first: int | None,
     next_pick: Callable[[int], tuple[float, int]],
     preference: Tensor,

@@ -58,4 +58,10 @@ def k_center_greedy(features: Tensor, k: int, *, labelled: Tensor | None = None,
     def slack(index: int, squared: float) -> float:  # never down to 0, where those already picked are
         return min(space.rounding(index, squared), squared / 2)
 
-    return greedy(nearest, k, first, lambda pick: nearest.largest(slack), torch.zeros_like(space.squares))
+    return greedy(
+        nearest,
+        k,
+        first=first,
+        next_pick=lambda pick: nearest.largest(slack),
+        preference=torch.zeros_like(space.squares),
+    )

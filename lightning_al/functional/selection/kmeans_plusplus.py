@@ -69,4 +69,4 @@ def kmeans_plusplus(
     if first is None and k:
         first = most(preference.abs(), space, shard)
     nearest = Nearest(space, shard, k)
-    return greedy(nearest, k, first, draws_by_distance(race, nearest), preference)
+    return greedy(nearest, k, first=first, next_pick=draws_by_distance(race, nearest), preference=preference)

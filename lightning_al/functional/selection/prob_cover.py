@@ -64,8 +64,7 @@ def prob_cover(features: Tensor, k: int, *, delta: float, labelled: Tensor | Non
         >>> prob_cover(features, 2, delta=0.15, labelled=features[:2])
         tensor([3, 5])
     """
-    if delta != torch.inf:
-        check_number("delta", delta, above=0)
+    check_number("delta", delta, above=0, may_be_infinite=True)
     pool, centres = on_both_spheres(features, labelled)
     n = len(pool)
     check_k(k, n)

@@ -6,7 +6,7 @@ from collections import deque
 import torch
 from torch import Tensor
 
-from lightning_al.checks import check_count, check_k
+from lightning_al.checks import Findings, check_choice, check_count, check_k
 from lightning_al.functional.geometry.sphere import SpherePoints, full_precision, join, nearest, on_both_spheres, slices
 from lightning_al.functional.selection.clusters import kmeans
 
@@ -72,9 +72,7 @@ def typiclust(
         >>> typiclust(features, 1, generator=torch.Generator().manual_seed(0), labelled=features[5:6])
         tensor([2])
     """
-    check_count("max_clusters", max_clusters)
-    check_count("neighbours", neighbours)
-    check_variant(variant)
+    check_typiclust(max_clusters, neighbours, variant)
     pool, known = on_both_spheres(features, labelled)
     n = len(pool)
     check_k(k, n)
@@ -83,16 +81,24 @@ def typiclust(
     points = join(pool, known)
     seed = int(torch.randint(2**31, (), generator=generator))
     labels = kmeans(points, min(len(known) + k, max_clusters), seed)
-    return torch.tensor((_by_labels if variant == "paper" else _in_turn)(points, labels, n, k, neighbours))
+    pick = _by_labels if variant == "paper" else _in_turn
+    return torch.tensor(pick(points, labels, n=n, k=k, neighbours=neighbours))
 
 
-def check_variant(variant: str) -> None:
-    """Refuse what is neither the paper's TypiClust nor that of its authors' code."""
-    if variant not in ("paper", "code"):
-        raise ValueError(f'`variant` must be "paper" or "code", got {variant!r}.')
+def check_typiclust(max_clusters: int, neighbours: int, variant: str) -> None:
+    """Refuse options of :func:`typiclust` that are out of range.
+
+    Raises:
+        TypeError: If a number is none.
+        ValueError: With the value seen.
+    """
+    with Findings() as findings:
+        findings.of(check_count, "max_clusters", max_clusters)
+        findings.of(check_count, "neighbours", neighbours)
+        findings.of(check_choice, "variant", variant, ("paper", "code"))
 
 
-def _by_labels(points: SpherePoints, labels: Tensor, n: int, k: int, neighbours: int) -> list[int]:
+def _by_labels(points: SpherePoints, labels: Tensor, *, n: int, k: int, neighbours: int) -> list[int]:
     """As in the paper: each pick from the cluster with the fewest labels."""
     sizes = labels.bincount().tolist()
     answered = labels[n:].bincount(minlength=len(sizes)).tolist()
@@ -113,7 +119,7 @@ def _by_labels(points: SpherePoints, labels: Tensor, n: int, k: int, neighbours:
     return picks
 
 
-def _in_turn(points: SpherePoints, labels: Tensor, n: int, k: int, neighbours: int) -> list[int]:
+def _in_turn(points: SpherePoints, labels: Tensor, *, n: int, k: int, neighbours: int) -> list[int]:
     """As in the authors' code: clusters take turns, and those labelled or picked are no neighbours."""
     sizes = labels.bincount().tolist()
     answered = labels[n:].bincount(minlength=len(sizes)).tolist()

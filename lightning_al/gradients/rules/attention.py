@@ -22,7 +22,7 @@ class Projection(nn.Module):
         self.bias: Any = bias
 
 
-def attention(apply: Apply, m: Any, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> tuple[Tensor, Any]:
+def attention(apply: Apply, m: Any, *, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> tuple[Tensor, Any]:
     """Return what ``nn.MultiheadAttention`` does, its linear parts through ``apply(layer, names, x)``.
 
     Args:

@@ -70,8 +70,9 @@ class ConvolutionRule(Rule):
             return x, tuple(reversed(sides[0::2]))
         return F.pad(x, sides), (0,) * self.nd
 
-    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Any, groups: int) -> Tensor:
-        return _CONVOLVE[self.nd](x, weight, bias, self.stride, padding, self.dilation, groups)
+    def _convolve(self, x: Tensor, weight: Tensor, padding: Any, groups: int) -> Tensor:
+        convolve = _CONVOLVE[self.nd]
+        return convolve(x, weight, stride=self.stride, padding=padding, dilation=self.dilation, groups=groups)
 
     def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
         """Whether inner products cost less than gradients for these sizes."""
@@ -116,8 +117,15 @@ class ConvolutionRule(Rule):
         if x.device.type != "cpu" or self._is_pointwise():
             return torch.bmm(self._by_group(e), self._unfold(x, padding).transpose(1, 2)).view(units, *shape)
         merged = torch.Size([units * shape[0], *shape[1:]])
-        options = (self.stride, padding, self.dilation)
-        grads = _WEIGHT_GRAD[self.nd](self._merge(x), merged, self._merge(e), *options, self.groups * units)
+        grads = _WEIGHT_GRAD[self.nd](
+            self._merge(x),
+            merged,
+            self._merge(e),
+            stride=self.stride,
+            padding=padding,
+            dilation=self.dilation,
+            groups=self.groups * units,
+        )
         return grads.view(units, *shape)
 
     def _is_pointwise(self) -> bool:
@@ -181,7 +189,7 @@ class ConvolutionRule(Rule):
         x, padding = self._padded(x)
         own, bias = weights.get("weight"), weights.get("bias")
         if own is None:
-            y = self._convolve(x, self.weight, None, padding, self.groups)
+            y = self._convolve(x, self.weight, padding, self.groups)
         else:
             y = self._with_weights(x, own, padding)
         if bias is not None:
@@ -195,7 +203,7 @@ class ConvolutionRule(Rule):
             unfolded, flat = self._unfold(x, padding), weight.flatten(2)
             y = torch.bmm(flat, unfolded) if units > 1 else product(flat[0], unfolded[0].t().contiguous())
             return y.view(units, -1, *self._sizes(x, padding))
-        y = self._convolve(self._merge(x), weight.flatten(0, 1), None, padding, self.groups * units)
+        y = self._convolve(self._merge(x), weight.flatten(0, 1), padding, self.groups * units)
         return y.unflatten(1, (units, -1)).transpose(0, 1).flatten(0, 1)
 
     # -- inner products --------------------------------------------------------------------------------------------
@@ -261,7 +269,7 @@ class ConvolutionRule(Rule):
             index = (everything, everything, *(slice(None, None, s) for s in self.stride))
             patches = x[index].flatten(2)
         elif self.nd == 2:
-            patches = F.unfold(x, self.kernel, self.dilation, padding, self.stride)
+            patches = F.unfold(x, self.kernel, dilation=self.dilation, padding=padding, stride=self.stride)
         else:
             sides = [side for p in reversed(padding) for side in (p, p)]
             view = F.pad(x, sides)

@@ -49,6 +49,8 @@ class AffineRule(Rule):
 
 
 class _OverLastDimensions(AffineRule):
+    """Weights over the last dimensions, one for each entry of what is normalised."""
+
     def _reduced(self, x: Tensor, values: Tensor) -> Tensor:
         shape = self.module.normalized_shape
         middle = values.ndim - len(shape)  # type: ignore[arg-type]
@@ -66,7 +68,7 @@ class LayerNormRule(_OverLastDimensions):
 
     def normalised(self, x: Tensor) -> Tensor:
         """Return the input normalised without the weights."""
-        return F.layer_norm(x, self.module.normalized_shape, None, None, self.module.eps)  # type: ignore[arg-type]
+        return F.layer_norm(x, self.module.normalized_shape, eps=self.module.eps)  # type: ignore[arg-type]
 
 
 @register_rule(nn.RMSNorm)
@@ -79,6 +81,8 @@ class RMSNormRule(_OverLastDimensions):
 
 
 class _OverChannels(AffineRule):
+    """One weight for each channel, the second dimension."""
+
     def _reduced(self, x: Tensor, values: Tensor) -> Tensor:
         return self.sum_rows(values.flatten(2).sum(2) if values.ndim > 2 else values)
 
@@ -92,7 +96,7 @@ class GroupNormRule(_OverChannels):
 
     def normalised(self, x: Tensor) -> Tensor:
         """Return the input normalised without the weights."""
-        return F.group_norm(x, self.module.num_groups, None, None, self.module.eps)  # type: ignore[arg-type]
+        return F.group_norm(x, self.module.num_groups, eps=self.module.eps)  # type: ignore[arg-type]
 
 
 @register_rule(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -107,7 +111,9 @@ class InstanceNormRule(_OverChannels):
     def normalised(self, x: Tensor) -> Tensor:
         """Return the input normalised without the weights."""
         m: Any = self.module
-        return F.instance_norm(x, m.running_mean, m.running_var, None, None, not m.track_running_stats, 0.0, m.eps)
+        return F.instance_norm(
+            x, m.running_mean, m.running_var, use_input_stats=not m.track_running_stats, momentum=0.0, eps=m.eps
+        )
 
 
 @register_rule(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -125,12 +131,12 @@ class BatchNormRule(_OverChannels):
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output."""
         m: Any = self.module
-        return F.batch_norm(x, m.running_mean, m.running_var, m.weight, m.bias, False, 0.0, m.eps)
+        return F.batch_norm(x, m.running_mean, m.running_var, weight=m.weight, bias=m.bias, momentum=0.0, eps=m.eps)
 
     def normalised(self, x: Tensor) -> Tensor:
         """Return the input normalised without the weights."""
         m: Any = self.module
-        return F.batch_norm(x, m.running_mean, m.running_var, None, None, False, 0.0, m.eps)
+        return F.batch_norm(x, m.running_mean, m.running_var, momentum=0.0, eps=m.eps)
 
     def gradients(self, x: Tensor, e: Tensor) -> Gradients:
         """Return each unit's gradient of each parameter, (U, *shape).

@@ -1,4 +1,4 @@
-"""People as the oracle: they answer later."""
+"""Oracles for labels that people give, one for each way in which their answers come in; so far ``tell``."""
 
 from lightning_al.oracle.people.await_tell import AwaitTell
 

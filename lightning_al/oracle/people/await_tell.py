@@ -1,4 +1,4 @@
-"""People as the oracle: they answer later, through ``tell``."""
+"""The oracle that leaves all answers to calls of ``tell``."""
 
 from collections.abc import Sequence
 from typing import Any

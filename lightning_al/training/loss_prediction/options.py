@@ -1,15 +1,21 @@
 """The options of learning to predict the loss, and what is refused."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from lightning_al.checks import Findings, check_count, check_flag, check_number, check_that
 from lightning_al.functional.losses.loss_prediction import check_loss_prediction
 
 
 @dataclass(frozen=True)
 class LossPredictionOptions:
-    """The options of one module, resolved and validated; :class:`LossPredictionMixin` says what each does."""
+    """The options of one module, resolved and validated; :class:`LossPredictionMixin` says what each does.
+
+    Raises:
+        TypeError: If an option has the wrong type.
+        ValueError: If an option is out of range.
+    """
 
     loss_layers: Sequence[str] | None = None
     loss_weight: float = 1.0
@@ -22,24 +28,24 @@ class LossPredictionOptions:
     loss_scheduled: bool = True
 
     def __post_init__(self) -> None:
-        layers = self.loss_layers
-        if layers is not None and (
-            isinstance(layers, str) or not layers or len(set(layers)) < len(layers) or not all(layers)
-        ):
-            raise ValueError(f"`loss_layers` must be distinct names of layers, at least one, or None, got {layers!r}.")
-        if not self.loss_weight > 0 or math.isinf(self.loss_weight):
-            raise ValueError(f"`loss_weight` must be above 0, got {self.loss_weight!r}.")
-        check_loss_prediction(self.loss_margin, self.loss_variant)
-        if not isinstance(self.loss_width, int) or self.loss_width < 1:
-            raise ValueError(f"`loss_width` must be an integer of at least 1, got {self.loss_width!r}.")
-        if not 0 <= self.loss_detach_after <= 1:
-            raise ValueError(
-                "`loss_detach_after` is a share of the epochs, from 0 to 1 (never detached), got "
-                f"{self.loss_detach_after!r}."
-            )
-        for name in ("loss_lr", "loss_weight_decay"):
-            value = getattr(self, name)
-            if value is not None and not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"`{name}` must be a number of at least 0 or None, got {value!r}.")
-        if not isinstance(self.loss_scheduled, bool):
-            raise ValueError(f"`loss_scheduled` must be True or False, got {self.loss_scheduled!r}.")
+        with Findings() as findings:
+            findings.of(_check_layers, self.loss_layers)
+            findings.of(check_number, "loss_weight", self.loss_weight, above=0)
+            findings.of(check_loss_prediction, self.loss_margin, self.loss_variant, prefix="loss_")
+            findings.of(check_count, "loss_width", self.loss_width)
+            # A share of the epochs; at 1 the gradient is never stopped.
+            findings.of(check_number, "loss_detach_after", self.loss_detach_after, least=0, most=1)
+            findings.of(check_number, "loss_lr", self.loss_lr, least=0, optional=True)
+            findings.of(check_number, "loss_weight_decay", self.loss_weight_decay, least=0, optional=True)
+            findings.of(check_flag, "loss_scheduled", self.loss_scheduled)
+
+
+def _check_layers(layers: Any) -> None:
+    if layers is None:
+        return
+    are_names = (
+        isinstance(layers, Sequence) and not isinstance(layers, str) and all(isinstance(name, str) for name in layers)
+    )
+    check_that(are_names, "loss_layers", layers, "a list of names of layers or None")
+    if not layers or not all(layers) or len(set(layers)) < len(layers):
+        raise ValueError(f"`loss_layers` must be distinct names of layers, at least one, or None, got {layers!r}.")

@@ -26,7 +26,9 @@ def _with_reduction() -> dict[Callable[..., Any], inspect.Signature]:
 _LOSSES = _with_reduction()
 
 
-class _Call(NamedTuple):
+class _LossCall(NamedTuple):
+    """A call of one of torch's loss functions."""
+
     value: Tensor
     """What the call returned, with its graph."""
     each: Tensor
@@ -51,7 +53,7 @@ class SampleLosses(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[_Call] = []
+        self.calls: list[_LossCall] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -65,7 +67,7 @@ class SampleLosses(TorchFunctionMode):
             with torch.no_grad():
                 each = value.detach() if reduction == "none" else func(*bound.args, **bound.kwargs)
             if each.ndim:
-                self.calls.append(_Call(value, at_least_float32(each), reduction))
+                self.calls.append(_LossCall(value, at_least_float32(each), reduction))
         return value
 
     def of(self, loss: Tensor) -> Tensor | None:
@@ -99,7 +101,7 @@ def _reduction(options: dict[str, Any]) -> str:
     return "none" if old[1] is False else "sum" if old[0] is False else "mean"
 
 
-def _per_sample(call: _Call, share: Tensor) -> Tensor:
+def _per_sample(call: _LossCall, share: Tensor) -> Tensor:
     """The part of each sample in the batch's loss, times the size of the batch."""
     each, size = call.each, len(call.each)
     if call.reduction == "mean":

@@ -32,7 +32,7 @@ def main_loss(output: Any, name: str) -> Tensor:
 
 
 def with_prediction(
-    output: Any, loss: Tensor, losses: Tensor, predicted: Tensor, options: LossPredictionOptions
+    output: Any, loss: Tensor, *, losses: Tensor, predicted: Tensor, options: LossPredictionOptions
 ) -> Any:
     """Return ``output`` with the loss of ``predicted`` (B,) under the real ``losses`` (B,) added to its ``loss``.
 

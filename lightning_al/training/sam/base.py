@@ -1,4 +1,4 @@
-"""What both SAM mixins share: their options, the wrapping of the user's hooks, and the second pass."""
+"""The base class of ``SAMMixin`` and ``AutoSAMMixin``: it wraps the user's hooks and runs each batch again at θ + ε."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -23,7 +23,9 @@ _Base: type = LightningModule if TYPE_CHECKING else object
 
 
 @dataclass
-class _State:
+class _SAMState:
+    """The options of a model, and where it is in its present step."""
+
     options: SAMOptions
     sam_pass: int = 0
     window: list[MicroBatch] = field(default_factory=list)
@@ -32,7 +34,7 @@ class _State:
 
 
 class SAMBase(_Base):
-    """What both mixins share: options, wrapping of the user's hooks, the second pass.
+    """The base class of both mixins: it wraps the user's hooks and runs each batch again at θ + ε.
 
     A hook of the user's class would hide a hook of the mixin, and nothing would be trained. So ``__init_subclass__``
     puts the methods that are marked by ``around`` around whatever each subclass has, its own or inherited.
@@ -82,11 +84,11 @@ class SAMBase(_Base):
         """Resolve the options, and return the given keywords that belong to the user's own ``__init__``."""
         check_left_to_trainer(type(self), self._sam_mixin, self._sam_left_to_trainer)
         options, theirs = choose_options(self, self._sam_mixin, SAMOptions, given)
-        self._sam_state = _State(options)
+        self._sam_state = _SAMState(options)
         return theirs
 
     @property
-    def _sam(self) -> _State:
+    def _sam(self) -> _SAMState:
         if "_sam_state" not in self.__dict__:  # an `__init__` that calls its parent by name goes past the mixin's
             self._sam_configure({})
         return self._sam_state

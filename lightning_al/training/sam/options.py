@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from lightning_al.checks import Findings, check_choice, check_count, check_flag, check_number
 from lightning_al.functional.scores.perturbation import check_perturbation
 from lightning_al.training.mixing_in import class_attributes
 
@@ -14,6 +15,10 @@ class SAMOptions:
     """The options of one module, resolved and validated; nothing the module assigns to itself can change them.
 
     :class:`~lightning_al.training.SAMMixin` says what each does.
+
+    Raises:
+        TypeError: If an option has the wrong type.
+        ValueError: If an option is out of range.
     """
 
     rho: float = 0.05
@@ -29,21 +34,16 @@ class SAMOptions:
     gradient_clip_algorithm: str = "norm"
 
     def __post_init__(self) -> None:
-        check_perturbation(self.rho, self.perturbation, self.p, self.eta)
-        for name, allowed in (
-            ("scope", ("all", "weights")),
-            ("ascent", ("global", "per_rank")),
-            ("running_stats", ("first", "both")),
-            ("same_noise", (False, True)),
-            ("gradient_clip_algorithm", ("norm", "value")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"`{name}` must be one of {allowed}, got {getattr(self, name)!r}.")
-        n, clip = self.accumulate_grad_batches, self.gradient_clip_val
-        if not isinstance(n, int) or n < 1:
-            raise ValueError(f"`accumulate_grad_batches` must be an integer >= 1, got {n!r}.")
-        if clip is not None and not (isinstance(clip, (int, float)) and clip >= 0):
-            raise ValueError(f"`gradient_clip_val` must be a number >= 0 (0: no clipping) or None, got {clip!r}.")
+        with Findings() as findings:
+            findings.of(check_perturbation, self.rho, self.perturbation, self.p, self.eta)
+            findings.of(check_choice, "scope", self.scope, ("all", "weights"))
+            findings.of(check_choice, "ascent", self.ascent, ("global", "per_rank"))
+            findings.of(check_choice, "running_stats", self.running_stats, ("first", "both"))
+            findings.of(check_flag, "same_noise", self.same_noise)
+            findings.of(check_count, "accumulate_grad_batches", self.accumulate_grad_batches)
+            clip = self.gradient_clip_val  # 0: no clipping
+            findings.of(check_number, "gradient_clip_val", clip, least=0, optional=True, may_be_infinite=True)
+            findings.of(check_choice, "gradient_clip_algorithm", self.gradient_clip_algorithm, ("norm", "value"))
 
 
 def check_left_to_trainer(cls: type, mixin: type, names: tuple[str, ...]) -> None:

@@ -1,13 +1,15 @@
 """What SAM's second pass must leave as it was: buffers, torchmetrics, random states."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
+
+from lightning_al.inference.module_state import buffers_kept
 
 
 class RandomState:
@@ -68,31 +70,20 @@ def left_unchanged(module: nn.Module, *, buffers: bool) -> Iterator[None]:
         >>> norm.running_mean, int(norm.num_batches_tracked)
         (tensor([0., 0.]), 0)
     """
-    undo: list[Callable[[], None]] = []
-    for part in module.modules():
-        is_metric = isinstance(part, Metric | MetricCollection)
-        if is_metric:
-            undo.append(_remember(part.__dict__, leave_out=("_modules", "_parameters", "_buffers")))
-        if is_metric or buffers:
-            for name, buffer in part.named_buffers(recurse=False):
-                undo.append(_remember_buffer(part, name, buffer))
+    metrics = [part for part in module.modules() if isinstance(part, Metric | MetricCollection)]
+    with buffers_kept(module.modules() if buffers else metrics), _metrics_kept(metrics):
+        yield
+
+
+@contextmanager
+def _metrics_kept(metrics: Sequence[nn.Module]) -> Iterator[None]:
+    """Give metrics their states, counts and caches back; buffers are not among them."""
+    undo = [_remember(vars(metric), leave_out=("_modules", "_parameters", "_buffers")) for metric in metrics]
     try:
         yield
     finally:
         for put_back in undo:
             put_back()
-
-
-def _remember_buffer(owner: nn.Module, name: str, buffer: Tensor) -> Callable[[], None]:
-    copy = buffer.detach().clone()
-
-    def undo() -> None:
-        if not buffer.is_inference():
-            with torch.no_grad():
-                buffer.copy_(copy)
-        setattr(owner, name, buffer)  # a forward pass may have put another tensor in its place
-
-    return undo
 
 
 def _remember(value: Any, leave_out: tuple[str, ...] = ()) -> Callable[[], None]:

@@ -1,6 +1,7 @@
 """Sharpness-aware minimization: the ascent to θ + ε, the exact way back, and one SAM step for a plain training loop."""
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,21 @@ from torch.optim import Optimizer
 
 from lightning_al.functional.scores.perturbation import check_perturbation, worst_case_perturbation
 from lightning_al.gradients.norms import global_norm
+
+
+def check_steps_alone(optimizer: Optimizer) -> None:
+    """Refuse an optimizer that evaluates the loss itself, several times a step, and so needs a closure.
+
+    Raises:
+        TypeError: Naming it.
+    """
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise TypeError(
+            f"{type(optimizer).__name__} needs a closure, to evaluate the loss several times a step, and here the "
+            "gradient of SAM is formed once before it. Train with `AutoSAMMixin`, where each evaluation is one of SAM, "
+            "or with another optimizer."
+        )
 
 
 @contextmanager
@@ -102,7 +118,8 @@ def sam_step(
     Args:
         params: The weights to perturb, any shapes; usually ``model.parameters()``. Those without gradient are left out.
         optimizer: The base optimizer, e.g. SGD with momentum.
-        closure: Zeroes the gradients, runs forward and backward, returns the loss. It is called twice.
+        closure: Zeroes the gradients, runs forward and backward, returns the loss. It is called twice, and must leave
+            its batch as it is: ``x = x - mean``, not ``x.sub_(mean)``.
         rho: Radius of the ball, > 0.
         perturbation: ``"sam"`` or ``"asam"``.
         p: Norm of the ball for ``"sam"``, > 1; ``inf`` gives ``rho * sign(g)``.
@@ -112,7 +129,7 @@ def sam_step(
         What the first call of ``closure`` returned: the loss at :math:`\theta`.
 
     Raises:
-        TypeError: If ``params`` are not tensors.
+        TypeError: If ``params`` are not tensors, or the optimizer cannot step without a closure.
         ValueError: If an option is out of range, or ``params`` is empty.
 
     Example:
@@ -135,6 +152,7 @@ def sam_step(
     for w in weights:
         if not isinstance(w, Tensor):
             raise TypeError(f"`params` must hold tensors, got {type(w).__name__}. Pass `model.parameters()`.")
+    check_steps_alone(optimizer)
     with torch.enable_grad():
         loss = closure()
         with ascended(weights, rho=rho, perturbation=perturbation, p=p, eta=eta):

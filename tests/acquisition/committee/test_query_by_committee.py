@@ -102,7 +102,8 @@ def test_picks_of_several_processes_are_those_of_one(tmp_path, processes, source
     def picked(count):
         strategy, devices = fork(count) if count > 1 else ("auto", 1)
         acquisition = QueryByCommittee(3, source=source, score="kl")
-        loop = run(tmp_path / str(count), acquisition, model=Frozen(), strategy=strategy, devices=devices)
+        options = {"loop": {"rounds": 1}, "strategy": strategy, "devices": devices}
+        loop = run(tmp_path / str(count), acquisition, model=Frozen(), **options)
         assert loop.status == "finished"
         return picks(loop.history), [r.scores for r in loop.history]
 
@@ -113,11 +114,15 @@ def test_picks_of_several_processes_are_those_of_one(tmp_path, processes, source
 
 @pytest.mark.parametrize("source", ["fits", pytest.param("snapshots", marks=pytest.mark.slow)])
 def test_two_processes_learn_together(tmp_path, source):
-    strategy, devices = fork(2)
-    loop = run(tmp_path, QueryByCommittee(3, source=source), strategy=strategy, devices=devices)
-    assert [r.labelled for r in loop.history] == [8, 11, 14]
-    one, _ = (run(tmp_path / "again", QueryByCommittee(3, source=source), strategy=fork(2)[0], devices=2), None)
-    assert picks(one.history) == picks(loop.history)
+
+    def campaign(name):
+        strategy, devices = fork(2)
+        options = {"loop": {"rounds": 1}, "max_epochs": 1, "strategy": strategy, "devices": devices}
+        return run(tmp_path / name, QueryByCommittee(3, source=source), **options)
+
+    once, again = campaign("once"), campaign("again")
+    assert [r.labelled for r in once.history] == [8, 11]
+    assert picks(once.history) == picks(again.history)
 
 
 def test_ask_and_tell(tmp_path):

@@ -10,10 +10,7 @@ from hypothesis import strategies as st
 from lightning_al.functional import cluster_labels
 from lightning_al.functional.selection import clusters
 from tests.helpers.models import randn
-
-
-def blobs(centres, each, spread=0.02):
-    return (randn(centres, 8).repeat_interleave(each, 0) + spread * randn(centres * each, 8, seed=2)).float()
+from tests.helpers.points import blobs
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])

@@ -1,5 +1,6 @@
 """What all greedy selectors promise: ties, scale, errors, and the same picks on any number of processes."""
 
+import itertools
 import math
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from lightning_al.distributed.shard import Shard
 from lightning_al.functional import badge, k_center_greedy, kmeans_plusplus
 from tests.helpers.greedy import farthest_first, generator, materialised
+from tests.helpers.marks import slow
 from tests.helpers.models import randn
 from tests.helpers.ranks import in_processes
 
@@ -24,6 +26,7 @@ def test_random_rows(n, classes, width):
     assert k_center_greedy(features[50:], 20, labelled=features[:50]).tolist() == wanted
 
 
+@pytest.mark.slow
 def test_more_than_one_block_of_rows():
     features = randn(3000, 1500)
     assert k_center_greedy(features, 5).tolist() == farthest_first(features, 5, None)
@@ -164,18 +167,28 @@ BLOCKS = [
 ]
 
 
-@pytest.mark.usefixtures("size_of_blocks")
+QUICK = [
+    (None, 2, torch.float32, 20),
+    (None, 5, torch.float32, 20),
+    (5, 3, torch.float32, 20),
+    (5, 6, torch.float32, 20),
+]
+
+
 @pytest.mark.parametrize(
-    ("dtype", "distinct"),
+    ("size_of_blocks", "blocks", "dtype", "distinct"),
     [
-        (torch.float32, 20),
-        pytest.param(torch.float32, 35, marks=pytest.mark.slow),
-        pytest.param(torch.float64, 20, marks=pytest.mark.slow),
-        pytest.param(torch.float64, 35, marks=pytest.mark.slow),
+        *QUICK,
+        *(
+            slow(*case)
+            for case in itertools.product((None, 5), range(len(BLOCKS)), (torch.float32, torch.float64), (20, 35))
+            if case not in QUICK
+        ),
     ],
+    indirect=["size_of_blocks"],
 )
-@pytest.mark.parametrize("blocks", BLOCKS, ids=str)
-def test_any_number_of_processes_picks_the_same(blocks, dtype, distinct):
+def test_any_number_of_processes_picks_the_same(size_of_blocks, blocks, dtype, distinct):
+    blocks = BLOCKS[blocks]
     rows = torch.randperm(41, generator=generator(4)) % distinct  # with 20, all are covered before 25 are picked
     residuals, features = randn(41, 3)[rows].to(dtype), randn(41, 7, seed=2)[rows].to(dtype)
     scores, labelled = randn(41, seed=3)[rows], randn(5, 7, seed=5).to(dtype)

@@ -9,16 +9,11 @@ from lightning_al.functional import coverage_delta, prob_cover
 from lightning_al.functional.geometry import sphere as distances
 from lightning_al.functional.geometry.sphere import on_sphere
 from tests.helpers.models import randn
+from tests.helpers.points import units
 from tests.helpers.tiles import Largest, small_blocks
 
 SEEDS = st.integers(0, 2**31)
 GRID = st.lists(st.tuples(*[st.sampled_from([-1.0, 0.0, 1.0, 2.0])] * 2), min_size=1, max_size=12)
-
-
-def units(features):
-    """By hand, in Python's floats."""
-    rows = [] if features is None else features.double().tolist()
-    return [[v / (math.hypot(*row) or 1.0) for v in row] for row in rows]
 
 
 def check(picks, features, k, delta, labelled=None, tolerance=1e-9):
@@ -184,7 +179,7 @@ def test_no_n_by_n_tensor():
 
 @pytest.mark.parametrize("delta", [0.0, -1.0, math.nan])
 def test_refuses_a_delta_that_covers_nothing(delta):
-    with pytest.raises(ValueError, match="`delta` must be above 0 and finite, got"):
+    with pytest.raises(ValueError, match=r"`delta` must be above 0 \(inf allowed\), got"):
         prob_cover(torch.ones(3, 2), 1, delta=delta)
 
 

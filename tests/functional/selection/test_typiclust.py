@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from lightning_al.acquisition import TypiClust
 from lightning_al.functional import typiclust
 from lightning_al.functional.geometry import sphere as distances
-from tests.functional.selection.test_clusters import blobs
-from tests.functional.selection.test_prob_cover import units
 from tests.helpers.by_features import typiclust_code
 from tests.helpers.models import randn
+from tests.helpers.points import blobs, units
 from tests.helpers.tiles import Largest, small_blocks
 
 SEEDS = st.integers(0, 2**31)
@@ -213,7 +212,7 @@ def test_refuses_another_variant():
         lambda: typiclust(torch.ones(3, 2), 1, generator=seeded(), variant="best"),
         lambda: TypiClust(variant="best"),
     ):
-        with pytest.raises(ValueError, match='`variant` must be "paper" or "code", got \'best\''):
+        with pytest.raises(ValueError, match="`variant` must be one of 'paper', 'code', got 'best'"):
             refused()
 
 

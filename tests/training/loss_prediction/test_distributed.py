@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from lightning_al.training import AutoSAMMixin, LossPredictionMixin, SAMMixin
 from tests.helpers.loss_reference import EPOCHS, WIDTH, Front, Plain, copies, hand, made, trainer
+from tests.helpers.ranks import Leave
 from tests.helpers.sam_reference import distance, rows
-from tests.training.sam.test_distributed import Leave
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 ROWS, BATCH = 24, 8

@@ -16,6 +16,7 @@ from tests.helpers.loss_reference import (
     hand,
     loader,
     made,
+    pair_loss,
     sgd,
     trained,
 )
@@ -65,7 +66,7 @@ def test_loss_variant():
     optimizer = sgd([*net.parameters(), *module.parameters()])
     losses = F.cross_entropy(net(batch[0]), batch[1], reduction="none")
     predicted = module({"net.1": net[:2](batch[0])})
-    (losses.mean() + (1 - losses.detach() * predicted).clamp(min=0).mean()).backward()
+    (losses.mean() + (1 - losses.detach() * (predicted - losses.detach())).clamp(min=0).mean()).backward()
     optimizer.step()
     compare(model, (net, module))
 
@@ -93,20 +94,52 @@ def test_loss_scheduled():
     assert [r[1] for r in rates.seen] == pytest.approx([0.3] * 3)
 
 
+def warm_up(optimizer):
+    return torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=2)
+
+
+def one_cycle(optimizer):  # begins at max_lr / 25
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=9, cycle_momentum=False)
+
+
+@pytest.mark.parametrize("schedule", [warm_up, one_cycle])
+@pytest.mark.parametrize("own", [None, 0.1])
+def test_the_rate_that_is_not_scheduled_is_the_one_before_a_warm_up(schedule, own):
+    """Two steps of SGD with the module's rate as it was given, by hand."""
+
+    def warmed(params):
+        optimizer = torch.optim.SGD(params, lr=0.3)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule(optimizer), "interval": "step"}}
+
+    model = made(Front(loss_width=WIDTH, optimizer=warmed, loss_scheduled=False, loss_lr=own, loss_detach_after=1.0))
+    net, module = copies(model)
+    batches = list(loader())[:2]
+    fitted(model, max_epochs=1, limit_train_batches=2)
+    optimizer = torch.optim.SGD([{"params": net.parameters()}, {"params": module.parameters()}], lr=0.3)
+    rates = schedule(optimizer)
+    for x, y in batches:
+        optimizer.param_groups[1]["lr"] = 0.3 if own is None else own
+        hidden = net[:2](x)
+        losses = F.cross_entropy(net[2](hidden), y, reduction="none")
+        optimizer.zero_grad()
+        (losses.mean() + pair_loss(module({"net.1": hidden}), losses.detach())).backward()
+        optimizer.step()
+        rates.step()
+    compare(model, (net, module))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss_layers": "net.1"}, "loss_layers.*'net.1'"),
         ({"loss_layers": []}, "loss_layers"),
         ({"loss_layers": ["a", "a"]}, "loss_layers.*distinct"),
         ({"loss_weight": 0.0}, "loss_weight.*0.0"),
-        ({"loss_margin": -1.0}, "margin.*-1.0"),
-        ({"loss_variant": "triples"}, "variant.*triples"),
+        ({"loss_margin": -1.0}, "`loss_margin`.*-1.0"),
+        ({"loss_variant": "triples"}, "`loss_variant`.*triples"),
         ({"loss_width": 0}, "loss_width.*0"),
         ({"loss_detach_after": 1.5}, "loss_detach_after.*1.5"),
         ({"loss_lr": -0.1}, "loss_lr.*-0.1"),
         ({"loss_weight_decay": -0.1}, "loss_weight_decay.*-0.1"),
-        ({"loss_scheduled": "no"}, "loss_scheduled.*no"),
     ],
 )
 def test_bad_options_are_refused_at_construction(options, message):
@@ -169,3 +202,23 @@ def test_jsonargparse_sees_the_options_and_the_modules_own():
         assert (options.loss_scheduled, model.width) == (False, 9)
         with pytest.raises(jsonargparse.ArgumentError):
             parser.parse_object({"model": {"loss_variant": "triples"}})
+
+
+def test_options_of_the_wrong_type_are_one_type_error():
+    wrong = {
+        "loss_layers": "net.1",
+        "loss_weight": "1",
+        "loss_margin": "1",
+        "loss_width": 1.5,
+        "loss_detach_after": True,
+        "loss_lr": "0.1",
+        "loss_weight_decay": [0],
+        "loss_scheduled": "no",
+    }
+    with pytest.raises(TypeError) as caught:
+        Front(**wrong)
+    first, *lines = str(caught.value).splitlines()
+    assert first == "8 things cannot be as they are:"
+    for line, (name, value) in zip(lines, wrong.items(), strict=True):
+        assert f"`{name}` must be " in line
+        assert line.endswith(f"got {value!r}.")

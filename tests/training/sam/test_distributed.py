@@ -1,7 +1,6 @@
 """Two processes on the CPU, against the loop written by hand on the concatenated batch."""
 
 import os
-import socket
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Sampler
 
 from tests.helpers.marks import slow
+from tests.helpers.ranks import Leave, free_port
 from tests.helpers.sam_reference import (
     AutoFront,
     ManualFront,
@@ -41,17 +41,6 @@ class OwnHalf(Sampler):
 
     def __len__(self):
         return ROWS // (2 * PER_RANK)
-
-
-class Leave(Callback):
-    def on_fit_end(self, trainer, pl_module):
-        ours = torch.cat([w.detach().flatten() for w in pl_module.parameters()])
-        both = [torch.empty_like(ours) for _ in range(2)]
-        dist.all_gather(both, ours)
-        assert torch.equal(*both)
-
-    def teardown(self, trainer, pl_module, stage):
-        dist.destroy_process_group()
 
 
 def fit(model, **kwargs):
@@ -217,12 +206,6 @@ def fsdp2_worker(rank, port, path, manual, options):
     if rank == 0:
         torch.save(whole, path)
     dist.destroy_process_group()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 FSDP2 = {

@@ -1,82 +1,12 @@
-"""Each kind of dropout against masks drawn and put on by hand, and all masks enumerated."""
-
-import itertools
-import math
+"""Dropout inside functions, attention and recurrent layers, against masks put on by hand."""
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_al import functional as F_al
-from tests.helpers.dropout import EXACT, T, by_hand, keep, passes
+from tests.helpers.dropout import EXACT, T, alpha, by_hand, keep, passes, plain
 from tests.helpers.models import B, C, randn, seeded
-
-
-def plain(x, m, p):
-    return x * m / (1 - p) if p < 1 else x * 0
-
-
-def alpha(x, m, p):
-    """Klambauer et al., 2017, section "new dropout technique"."""
-    low = -1.0507009873554805 * 1.6732632423543772
-    a = ((1 - p) * (1 + p * low**2)) ** -0.5
-    return a * (x * m + low * (1 - m)) - a * low * p
-
-
-KINDS = {
-    "dropout": (nn.Dropout, (6,), (6,), plain),
-    "dropout of maps": (nn.Dropout, (3, 4), (3, 4), plain),
-    "dropout 1d": (nn.Dropout1d, (3, 4), (3, 1), plain),
-    "dropout 2d": (nn.Dropout2d, (3, 2, 4), (3, 1, 1), plain),
-    "dropout 3d": (nn.Dropout3d, (3, 2, 2, 4), (3, 1, 1, 1), plain),
-    "alpha": (nn.AlphaDropout, (3, 4), (3, 4), alpha),
-    "feature alpha": (nn.FeatureAlphaDropout, (3, 2, 4), (3, 1, 1), alpha),
-}
-
-
-class Before(nn.Module):
-    """Features, dropout, logits."""
-
-    def __init__(self, drop, shape):
-        super().__init__()
-        self.first, self.drop, self.shape = nn.Linear(5, math.prod(shape)), drop, shape
-        self.last = nn.Linear(math.prod(shape), C)
-
-    def features(self, x):
-        return self.first(x).tanh().unflatten(1, self.shape)
-
-    def forward(self, x):
-        return self.last(self.drop(self.features(x)).flatten(1))
-
-
-@pytest.mark.parametrize("p", [0.3, 0.75, 1.0])
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_by_hand(kind, p):
-    layer, shape, mask, apply = KINDS[kind]
-    if apply is alpha and p == 1.0:
-        apply = plain  # as torch has it
-    net, x = seeded(lambda: Before(layer(p), shape)), randn(B, 5)
-
-    def one(sample, number):
-        dropped = apply(net.features(sample[None])[0], keep(mask, p, "drop", number), p)
-        return net.last(dropped.flatten())
-
-    torch.testing.assert_close(passes(net, x), by_hand(one, x), **EXACT)
-    if p < 1:
-        assert float(passes(net, x).std(1).min()) > 0
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_does_to_a_tensor_what_torch_does(kind):
-    """Which gives every entry one of two values: kept or dropped."""
-    layer, shape, mask, apply = KINDS[kind]
-    x = randn(50, *shape)
-    own = layer(0.3).train()(x)
-    kept, dropped = (apply(x, torch.full(mask, float(m)).double(), 0.3) for m in (1, 0))
-    is_kept, is_dropped = torch.isclose(own, kept), torch.isclose(own, dropped)
-    assert bool((is_kept | is_dropped).all())
-    assert 0.5 < float(is_kept.double().mean()) < 0.9
 
 
 class Functional(nn.Module):
@@ -116,25 +46,6 @@ def test_functions_in_code_of_one_s_own(name):
 
     def one(sample, number):
         return net.last(apply(net.first(sample).tanh(), keep((6,), 0.4, "", number), 0.4))
-
-    torch.testing.assert_close(passes(net, x), by_hand(one, x), **EXACT)
-
-
-def test_a_layer_called_twice_drops_twice_and_two_layers_drop_differently():
-    class Twice(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b, self.last = nn.Dropout(0.5), nn.Dropout(0.5), nn.Linear(8, C)
-
-        def forward(self, x):
-            return self.last(self.b(self.a(self.a(x))))
-
-    net, x = seeded(Twice), randn(B, 8)
-
-    def one(sample, number):
-        masks = [keep((8,), 0.5, layer, number, call) for layer, call in (("a", 0), ("a", 1), ("b", 0))]
-        assert not torch.equal(masks[0], masks[1]) or not torch.equal(masks[0], masks[2])
-        return net.last(sample * masks[0] * masks[1] * masks[2] * 8)
 
     torch.testing.assert_close(passes(net, x), by_hand(one, x), **EXACT)
 
@@ -234,25 +145,3 @@ def test_the_last_states_of_recurrent_layers_are_those_of_each_layer():
 
     net, x = seeded(Net), randn(B, 5, 4)
     torch.testing.assert_close(passes(net, x)[:, 0], net.eval()(x).log_softmax(1), **EXACT)
-
-
-def test_passes_are_draws_from_all_masks_the_same_for_every_sample():
-    net = seeded(lambda: nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Dropout(0.25), nn.Linear(3, C)))
-    x = randn(6, 3)
-    masks = [torch.tensor(m).double() for m in itertools.product([0.0, 1.0], repeat=3)]
-    chances = [0.75 ** float(m.sum()) * 0.25 ** float(3 - m.sum()) for m in masks]
-    with torch.no_grad():
-        outcomes = torch.stack([net[3](net[:2](x) * m / 0.75).log_softmax(1) for m in masks])  # (8, B, C)
-    count = 2000
-    found = passes(net, x, passes=count).transpose(0, 1)
-    same = torch.isclose(found.unsqueeze(1), outcomes, rtol=1e-9, atol=1e-12).all(3).all(2)  # (T, 8)
-    assert bool((same.sum(1) == 1).all())
-    for share, chance in zip(same.double().mean(0).tolist(), chances, strict=True):
-        assert abs(share - chance) < 4.5 * (chance * (1 - chance) / count) ** 0.5
-    # The scores come out as those over all masks.
-    p = (outcomes.exp() * torch.tensor(chances).double()[:, None, None]).sum(0)
-    entropy = -(p * p.log()).sum(1)
-    inner = -(outcomes.exp() * outcomes).sum(2)
-    information = entropy - (inner * torch.tensor(chances).double()[:, None]).sum(0)
-    torch.testing.assert_close(F_al.mean_entropy(found.transpose(0, 1)), entropy, rtol=0, atol=0.02)
-    torch.testing.assert_close(F_al.bald(found.transpose(0, 1)), information, rtol=0, atol=0.02)

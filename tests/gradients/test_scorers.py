@@ -3,7 +3,6 @@
 import gc
 import weakref
 
-import pytest
 import torch
 from torch import nn
 
@@ -13,9 +12,8 @@ from lightning_al.gradients.by_torch_func import MAX_GROUPS, ByTorchFunc
 from lightning_al.gradients.tape import Tape
 from lightning_al.inference.outputs import batch_size_of
 from tests.helpers import reference
-from tests.helpers.exact import messages
-from tests.helpers.models import B, C, case, randn, seeded
-from tests.helpers.ways import SCORES, WAYS, only
+from tests.helpers.models import case, randn, seeded
+from tests.helpers.ways import SCORES, only
 
 
 def seen_groups(n, group_size=1, copies=1, max_bytes=None, model=None):
@@ -102,81 +100,6 @@ def test_frozen_weights_do_not_count_for_the_budget():
     assert seen_groups(6, max_bytes=2 * 4 * 3, model=model) == [1] * 2
 
 
-def sizes_of(net, x, score=F_al.saal, **options):
-    """How many samples the engine took at once."""
-    sizes = []
-
-    def run(m, v):
-        sizes.append(len(v))
-        return m(v)
-
-    score(net, x, forward=run, **options)  # looks at the model first
-    sizes.clear()
-    score(net, x, forward=run, **options)
-    return sizes
-
-
-@pytest.mark.parametrize("score", SCORES)
-def test_the_byte_budget_bounds_a_batch_of_the_engine(score):
-    net, *_ = case("convolution")
-    x = randn(40, 2, 6, 6)
-    some = sizes_of(net, x, SCORES[score], max_bytes=100_000)
-    fewer = sizes_of(net, x, SCORES[score], max_bytes=50_000)
-    assert max(fewer) < max(some) < 40
-    assert max(sizes_of(net, x, SCORES[score])) == 40
-
-
-def test_groups_are_never_torn_by_the_budget():
-    net, *_ = case("convolution")
-    x = randn(13, 2, 6, 6)
-    sizes = sizes_of(net, x, group_size=4, max_bytes=1)
-    assert sizes == [4, 4, 4, 4, 4, 4, 1, 1]
-    for max_bytes in (1, 60_000, 10**6, None):
-        got = F_al.saal(net, x, group_size=4, max_bytes=max_bytes)
-        torch.testing.assert_close(got, reference.saal(net, x, group_size=4), rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("score", SCORES)
-def test_ways_and_splits_do_not_show(score, way, monkeypatch):
-    net, *_ = case("convolution")
-    x = randn(9, 2, 6, 6)
-    want = SCORES[score](net, x)
-    mode = only(way, monkeypatch)
-    for max_bytes in {1, 20_000, mode}:
-        torch.testing.assert_close(SCORES[score](net, x, max_bytes=max_bytes), want, rtol=1e-9, atol=1e-9)
-
-
-def limited(most, error=torch.OutOfMemoryError):
-    """A forward that has the memory for so many samples."""
-    sizes = []
-
-    def forward(m, x):
-        sizes.append(len(x))
-        if len(x) > most:
-            raise error("CUDA out of memory")
-        return m(x)
-
-    return sizes, forward
-
-
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
-@pytest.mark.parametrize("score", SCORES)
-def test_out_of_memory_halves_the_batch_and_goes_on(score, error):
-    net, *_ = case("layer norm")
-    x = randn(40, 4)
-    sizes, forward = limited(12, error)
-    with messages() as engine:
-        got = SCORES[score](net, x, forward=forward)
-    torch.testing.assert_close(got, SCORES[score](net, x), rtol=1e-9, atol=1e-9)
-    assert engine.said == [
-        "Out of memory with 40 samples at once; going on with 20.",
-        "Out of memory with 20 samples at once; going on with 10.",
-    ]
-    assert sizes.count(10) == 4 * (2 if score == "saal" else 1)
-    assert 40 in sizes
-
-
 def test_out_of_memory_in_torch_func_halves_as_well(monkeypatch):
     only("torch.func", monkeypatch)
     batches = []
@@ -192,25 +115,3 @@ def test_out_of_memory_in_torch_func_halves_as_well(monkeypatch):
     net, x, *_ = case("layer norm")
     torch.testing.assert_close(F_al.saal(net, x), reference.saal(net, x), rtol=1e-9, atol=1e-9)
     assert batches == [5, 2, 2, 1]
-
-
-def test_groups_stay_whole_when_memory_runs_out():
-    net, *_ = case("layer norm")
-    x = randn(22, 4)
-    sizes, forward = limited(7)
-    got = F_al.saal(net, x, group_size=3, forward=forward)
-    torch.testing.assert_close(got, reference.saal(net, x, group_size=3), rtol=1e-9, atol=1e-9)
-
-
-def test_memory_for_one_sample_only():
-    """Not even enough to look at two."""
-    net, *_ = case("layer norm")
-    x = randn(B, 4)
-    sizes, forward = limited(1)
-    torch.testing.assert_close(F_al.saal(net, x, forward=forward), reference.saal(net, x), rtol=1e-9, atol=1e-9)
-
-
-def test_memory_for_no_sample_is_not_hidden():
-    _, forward = limited(0)
-    with pytest.raises(torch.OutOfMemoryError):
-        F_al.saal(nn.Linear(4, C), torch.zeros(4, 4), forward=forward)

@@ -1,0 +1,44 @@
+"""What the ledger says of a campaign's options, and that a later launch is of the same campaign."""
+
+import json
+
+import numpy as np
+import pytest
+from torch import nn
+
+from lightning_al import Campaign
+from lightning_al.acquisition import CoreSet, TypiClust
+from tests.helpers.projects import loop_in, make_data, make_trainer
+
+X = make_data()[0]
+
+
+@pytest.fixture(params=["a module", "a file"])
+def encoder(request, tmp_path):
+    """Gives the inputs themselves; wrong of any other samples than it is asked for."""
+    if request.param == "a module":
+        return nn.Identity()
+    np.save(tmp_path / "features.npy", X.numpy())
+    return tmp_path / "features.npy"
+
+
+def test_the_ledger_says_how(tmp_path, encoder):
+    loop = loop_in(tmp_path, initial_by=TypiClust(max_clusters=9, encoder=encoder), rounds=1)
+    loop.run(make_trainer(tmp_path, acquisition=CoreSet(encoder=encoder), max_epochs=1))
+    options = Campaign.load(tmp_path / "c").options
+    named = "Identity" if isinstance(encoder, nn.Module) else str(encoder)
+    assert options["initial_by"] == {
+        "class": "TypiClust", "selection": "top", "encoder": named, "max_clusters": 9, "neighbours": 20,
+        "variant": "paper",
+    }  # fmt: skip
+    assert options["acquisition"]["encoder"] == named
+    for path in (tmp_path / "c" / "ledger").iterdir():
+        json.loads(path.read_text())
+
+
+def test_corrected_labels_are_not_other_data(tmp_path):
+    loop, trainer = loop_in(tmp_path), make_trainer(tmp_path)
+    loop.run(trainer)
+    some = loop.pool.labelled[:3]
+    loop.tell(some, (make_data()[1][some] + 1) % 3)
+    assert len(loop_in(tmp_path, rounds=3).run(make_trainer(tmp_path), resume=True)) == 4
