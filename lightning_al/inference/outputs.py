@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightning_al.inference.calling import Forward, ForwardOf, call_with, copies_for_model, unwrapped
+from lightning_al.inference.live_weights import live_weights
 from lightning_al.inference.mode import scoring_mode
 from lightning_al.inference.precision import at_least_float32, is_half
 
@@ -27,10 +28,11 @@ def plain_outputs(
             from :func:`~lightning_al.inference.calling.tensors_of`, on any device.
     """
     root = ForwardOf(unwrapped(model), forward)
-    with scoring_mode(model), torch.no_grad():
+    if tensors is None and not is_half(root):
+        with scoring_mode(model), torch.no_grad():
+            return root(copies_for_model(inputs))
+    with live_weights(model, root, inputs), torch.no_grad():
         inputs = copies_for_model(inputs)
-        if tensors is None and not is_half(root):
-            return root(inputs)
         state = dict([*root.named_parameters(), *root.named_buffers()])
         for name, tensor in (tensors or {}).items():
             name_in_root = f"model.{name}"
@@ -52,3 +54,8 @@ def batch_size_of(inputs: Any) -> int:
             f"seen: {sorted(sizes) or 'no tensor'} (-1: a scalar)."
         )
     return sizes.pop()
+
+
+def floating_tensors(tree: Any) -> list[Tensor]:
+    """Return the floating-point tensors of a pytree."""
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.is_floating_point()]

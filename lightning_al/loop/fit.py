@@ -17,6 +17,7 @@ from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.fitting.beside_weights import put_changes
 from lightning_al.fitting.repeated import RepeatedFit
 from lightning_al.fitting.round_callback import MARK
+from lightning_al.inference.mode import own_train_undone
 from lightning_al.inference.module_state import flags_kept
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.project import Project
@@ -81,7 +82,7 @@ def _evaluate(session: Session) -> tuple[dict[str, float], float]:
     callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, changing)]
     start = time.perf_counter()
     # Callbacks that freeze layers do so for each stage, and samples are scored next.
-    with replaced(trainer, "callbacks", callbacks), flags_kept(project.model):
+    with replaced(trainer, "callbacks", callbacks), own_train_undone(project.model), flags_kept(project.model):
         results = evaluate(project.model, datamodule=ForTrainer(project.data), verbose=False)
     metrics = {name: float(value) for result in results for name, value in result.items()}
     return metrics, time.perf_counter() - start

@@ -20,7 +20,9 @@ from lightning_al.data.samplers import BlockSampler
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
+from lightning_al.gradients.comparisons import scores_withdrawn
 from lightning_al.inference.batches import copy_of
+from lightning_al.inference.mode import own_train_undone
 from lightning_al.inference.module_state import flags_kept, gradients_kept
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.project import Project
@@ -137,7 +139,7 @@ def score_pool(
     Raises:
         ValueError: If rows are missing or surplus, or a score is NaN or infinite; the dataset indices are named.
     """
-    collectors = [_Collector(acquisition, len(sampler)) for acquisition in acquisitions]
+    collectors: list[_Collector] = []
 
     def predict_step(batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
         looks = [collector.add for collector in collectors] if check is None else [check, *(c.add for c in collectors)]
@@ -147,9 +149,13 @@ def score_pool(
             look(model, batch)
         return torch.empty(0)  # None would make Lightning warn
 
-    with _pass_of_its_own(trainer, model, predict_step), isolate_rng():
-        seed_global(seed, trainer.global_rank)
-        trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
+    begins_anew = True
+    while begins_anew:  # each time, a faster way to scores is taken no more
+        collectors[:] = [_Collector(acquisition, len(sampler)) for acquisition in acquisitions]
+        with _pass_of_its_own(trainer, model, predict_step), isolate_rng(), scores_withdrawn() as withdrawn:
+            seed_global(seed, trainer.global_rank)
+            trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
+        begins_anew = any(gather_objects(bool(withdrawn)))
     return [
         _put_together(
             collector.rows(sampler.block, indices),
@@ -228,6 +234,7 @@ def _pass_of_its_own(
     The module's own hooks around a prediction do not run: they expect what its own ``predict_step`` returns.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(own_train_undone(model))  # Lightning sets flags back, and no more
         stack.enter_context(gradients_kept(model))  # Lightning clears them when it moves the module
         stack.enter_context(flags_kept(model))  # Lightning leaves them in `eval()` after an error
         stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled layers cannot be looked into
