@@ -138,12 +138,12 @@ class RepeatedFit:
         self._beside_after = self._beside.present()
         return self._beside.changes()
 
-    def go_on_after(self, changes: dict[str, Any], *, frozen: Sequence[str], steps: dict[str, int]) -> None:
+    def go_on_after(self, changes: dict[str, Any], *, frozen: Sequence[str] | None, steps: dict[str, int]) -> None:
         """Give module and Trainer back what the last fit left of them, beside the weights.
 
         Args:
             changes: What :meth:`end` returned.
-            frozen: The parameters that were frozen then.
+            frozen: The parameters that were frozen then; None: not known.
             steps: As :attr:`steps` were; a Trainer that was used since keeps its own.
         """
         if self._beside is not None:
@@ -152,12 +152,13 @@ class RepeatedFit:
         put_changes(self.model, changes)
         self._beside_after = self._beside.present()
         for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad == (name in frozen):
+            if frozen is not None and parameter.requires_grad == (name in frozen):
                 parameter.requires_grad_(name not in frozen)
         if _compat.logged_step(self.trainer) == 0:
-            self.steps_before = steps["optimizer"] - steps["round"]
+            in_round = steps.get("round", 0)  # which ledgers of before do not say
+            self.steps_before = steps["optimizer"] - in_round
             automatic = self.model.automatic_optimization
-            _compat.restore_steps(self.trainer, logged=steps["logged"], optimizer=steps["round"], automatic=automatic)
+            _compat.restore_steps(self.trainer, logged=steps["logged"], optimizer=in_round, automatic=automatic)
 
     @property
     def steps(self) -> dict[str, int]:

@@ -16,7 +16,7 @@ from lightning_al.checks import first_line
 from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.fitting.beside_weights import put_changes
 from lightning_al.fitting.repeated import RepeatedFit
-from lightning_al.fitting.round_callback import MARK
+from lightning_al.fitting.round_callback import FLAGS, MARK
 from lightning_al.inference.mode import own_train_undone
 from lightning_al.inference.module_state import flags_kept
 from lightning_al.inference.replaced import replaced
@@ -106,8 +106,8 @@ def _usable(checkpoint: Path, mark: dict[str, Any]) -> Path | None:
         return None
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        if state.get(MARK) != mark:
-            return None  # labels came since, so the round starts over
+        if state.get(MARK) != mark or FLAGS not in state:
+            return None  # labels came since, or it lacks what it goes on from: the round starts over
     except Exception as error:
         log.warning("%s cannot be used (%s); round %d starts over.", checkpoint, error, mark["round"])
         return None
@@ -146,7 +146,7 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
     if initial is None:
         raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")
     put_weights(fits.model, initial, campaign.dirpath / INITIAL_WEIGHTS)
-    put_changes(fits.model, initial["buffers"])
+    put_changes(fits.model, initial.get("buffers", {}))  # ledgers of before have none
     fits.restore(initial=initial["state_dict"])
     if campaign.last_fit is None:
         return False
@@ -164,7 +164,7 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
         optimizer_states=last.get("optimizer_states"),
         scaler_state=last.get("scaler_state"),
     )
-    fits.go_on_after(last["beside"], frozen=last["frozen"], steps=campaign.last_fit["steps"])
+    fits.go_on_after(last.get("beside", {}), frozen=last.get("frozen"), steps=campaign.last_fit["steps"])
     return True
 
 

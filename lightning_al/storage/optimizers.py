@@ -32,6 +32,9 @@ def give_gathered(optimizer: Optimizer, state: OptimizerState, model: nn.Module)
     of_optimizer = optimizer.state_dict()
     own = of_optimizer["state"]
     parameters = dict(enumerate(_parameters(optimizer)))
+    if "param_groups" in state:  # as campaigns of before kept it, by position
+        by_position: dict[Any, Any] = state["state"]
+        state = {names[id(p)]: by_position[i] for i, p in parameters.items() if i in by_position}
     given = {
         position: copy.deepcopy(state[names[id(p)]])
         for position, p in parameters.items()
