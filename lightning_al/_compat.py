@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -178,6 +179,21 @@ def same_options(trainer: pl.Trainer) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def no_reseeding() -> Iterator[None]:
+    """Keep Trainers on several processes from drawing again, at every call, from the seed of ``seed_everything``.
+
+    They seed all generators anew when they set their processes up, at each fit and each pass: every round, and every
+    process, would have the same draws, and others than on one process.
+    """
+    seed = os.environ.pop("PL_GLOBAL_SEED", None)
+    try:
+        yield
+    finally:
+        if seed is not None:
+            os.environ["PL_GLOBAL_SEED"] = seed
+
+
+@contextlib.contextmanager
 def quiet_infos() -> Iterator[None]:
     """Leave out what Lightning says of devices and the like for every Trainer that is made."""
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
@@ -208,14 +224,6 @@ def quiet_repetitions(quiet: bool) -> Iterator[None]:
         logger.removeFilter(is_new)
 
 
-def share_hyperparameters(wrapper: pl.LightningDataModule, datamodule: pl.LightningDataModule) -> None:
-    """Let ``wrapper`` log and save the hyperparameters of the ``datamodule`` inside it."""
-    wrapper._log_hyperparams = datamodule._log_hyperparams
-    for name in ("_hparams", "_hparams_initial", "_hparams_name"):
-        if hasattr(datamodule, name):
-            setattr(wrapper, name, getattr(datamodule, name))
-
-
 __all__ = [
     "attach",
     "configure_model",
@@ -227,6 +235,7 @@ __all__ = [
     "launches_copies",
     "lightning_module",
     "logged_step",
+    "no_reseeding",
     "prunes_for_good",
     "quiet_infos",
     "quiet_repetitions",
@@ -236,5 +245,4 @@ __all__ = [
     "same_options",
     "same_progress",
     "saves_folders",
-    "share_hyperparameters",
 ]

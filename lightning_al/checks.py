@@ -108,6 +108,17 @@ def kind_of(value: Any) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
+def brief(value: Any) -> str:
+    """Show a value in an error: a label may be a mask of a million pixels.
+
+    Example:
+        >>> brief([0, 1]), brief(list(range(1000)))
+        ('[0, 1]', '[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14 ... 999]')
+    """
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:50].rpartition(',')[0] or text[:50]} ... {text[-4:]}"
+
+
 def check_type(name: str, value: Any, types: type | tuple[type, ...], must_be: str) -> None:
     """Refuse what is not of these types; ``must_be`` says in words what is.
 

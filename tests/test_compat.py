@@ -2,7 +2,6 @@
 
 import copy
 
-import lightning as L
 import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel, ManualOptimBoringModel
@@ -149,19 +148,6 @@ class Streamed(IterableDataset):
 
     def __iter__(self):
         return iter(self.data)
-
-
-def test_hyperparameters_are_shared():
-    class WithHparams(Data):
-        def __init__(self, a=3):
-            super().__init__()
-            self.save_hyperparameters()
-
-    inner, wrapper = WithHparams(), L.LightningDataModule()
-    _compat.share_hyperparameters(wrapper, inner)
-    assert wrapper.hparams.a == 3
-    assert wrapper.hparams_initial.a == 3
-    assert wrapper._log_hyperparams == inner._log_hyperparams
 
 
 def test_infinite_barrier_without_a_group():

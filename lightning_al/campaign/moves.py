@@ -10,6 +10,7 @@ from torch.utils.data import Dataset, Subset
 
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
+from lightning_al.checks import brief
 from lightning_al.data.keys import SampleKeys, common_folder
 from lightning_al.tasks.keys import HASH, FileName
 
@@ -81,7 +82,9 @@ class Search:
             self._by_index += lost
             missing = [unit for unit in missing if unit not in lost]
         # One of two that are alike may be where the other was.
-        twins = [u for u, label in _some(self.campaign.own_labels) if self._is_twin(u) and self.own_label(u) != label]
+        own_labels = _some(self.campaign.own_labels)
+        others = [u for u, label in own_labels if self._is_twin(u) and self.own_label(u) != label]
+        twins = [u for u in others if self.keeps_target(u)]
         for unit in twins:
             del self._places[unit]
         return missing + twins
@@ -234,9 +237,9 @@ class Search:
             label_now = self.own_label(self._places[unit])
             if label_now != label and self.keeps_target(self._places[unit]):
                 raise ValueError(
-                    f"Sample {self._places[unit]} of the training set had label {label!r} when the campaign in "
-                    f"{self.campaign.dirpath} asked for it and has {label_now!r} now: the dataset is another, or in "
-                    "another order."
+                    f"Sample {self._places[unit]} of the training set had label {brief(label)} when the campaign in "
+                    f"{self.campaign.dirpath} asked for it and has {brief(label_now)} now: the dataset is another, or "
+                    "in another order."
                 )
 
     # -- what is written -------------------------------------------------------------------------------------------

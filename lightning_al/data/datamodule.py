@@ -1,6 +1,6 @@
 """The user's datamodule seen through a pool: training on what is labelled, scoring what is not."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
+from lightning_al._compat import infinite_barrier, is_overridden
 from lightning_al.checks import Findings, check_choice, check_count, check_type
 from lightning_al.data import validation
 from lightning_al.data.augmentation import Augment
@@ -25,25 +25,16 @@ from lightning_al.data.views import LabelledView
 from lightning_al.distributed.randomness import derive_seed
 from lightning_al.tasks.base import Task
 
-_DELEGATED_HOOKS = (
-    "val_dataloader",
-    "test_dataloader",
-    "transfer_batch_to_device",
-    "on_before_batch_transfer",
-    "on_after_batch_transfer",
-    "on_exception",
-)
-
 
 class ActiveDataModule(pl.LightningDataModule):
     """The user's datamodule seen through a :class:`~lightning_al.Pool`.
 
     The train loader covers what is labelled, with the labels that were told; the predict loader the candidates, on
     un-augmented inputs. A label that was read from the data is left to the sample, whose target is augmented with its
-    input; one that was told is put in before the user's ``augment(sample)``, if there is such a method. Validation and
-    test loaders, transfer hooks, hyperparameters and every other attribute are the user's. The settings of the user's
-    train loader (batch size, workers, collate function, pinning, ...) are kept.
-    ``prepare_data`` and ``setup`` run once per stage, not at every fit.
+    input; one that was told is put in before the user's ``augment(sample)``, if there is such a method. The settings of
+    the user's train loader (batch size, workers, collate function, pinning, ...) are kept. ``prepare_data`` and
+    ``setup`` run once per stage, not at every fit. A Trainer, and with it the user's code, gets a
+    :class:`~lightning_al.data.for_trainer.ForTrainer`, where all else is the user's.
 
     Args:
         datamodule: The user's.
@@ -104,16 +95,6 @@ class ActiveDataModule(pl.LightningDataModule):
         self.has_pool = False
         self._warned_of_single = False
         self._view_is_checked = False
-        # Only what the user overrides may look overridden here: Lightning asks before it calls.
-        for hook in _DELEGATED_HOOKS:
-            if is_overridden(hook, datamodule):
-                setattr(self, hook, getattr(datamodule, hook))
-        share_hyperparameters(self, datamodule)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "datamodule":
-            raise AttributeError(name)
-        return getattr(self.datamodule, name)
 
     # -- life cycle ------------------------------------------------------------------------------------------------
 
@@ -140,14 +121,6 @@ class ActiveDataModule(pl.LightningDataModule):
         for stage in self._stages:
             self.datamodule.teardown(stage)
         self._stages.clear()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the user's state."""
-        return self.datamodule.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load the user's state."""
-        self.datamodule.load_state_dict(state_dict)
 
     def begin(self, trainer: pl.Trainer, *, seed: int = 0) -> None:
         """Prepare the data and set them up to be trained on.
@@ -296,17 +269,6 @@ class ActiveDataModule(pl.LightningDataModule):
         kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
         return {"num_replicas": 1, "rank": 0, **(kwargs or {})}  # type: ignore[dict-item]
 
-    def _training_view(self) -> LabelledView:
-        """Return the labelled samples as they are trained on; at first, refuse labels that would be wrong there."""
-        samples = self.training_samples
-        view = samples.view(self.pool.labelled, samples.to_put_in(samples.trained_on, self.labels, self._own_labels))
-        if not self._view_is_checked and len(view):
-            told = {index: label for index, label in view.labels.items() if index not in self._own_labels}
-            samples.check_labels(told=bool(told), labels=told)
-            samples.check_augment(view)
-            self._view_is_checked = True
-        return view
-
     def train_dataloader(self) -> DataLoader:
         """Return the user's loader over the labelled samples, in an order that follows from seed and epoch.
 
@@ -314,10 +276,13 @@ class ActiveDataModule(pl.LightningDataModule):
 
         Raises:
             TypeError: If it is no longer one ``DataLoader`` over a map-style dataset with a plain sampler.
-            ValueError: If it holds other samples than at first.
+            ValueError: If it holds other samples than at first, or beside its samples labels would be wrong.
         """
         template = self._renew_template()
-        view = self._training_view()
+        view = self.training_samples.labelled(self.pool.labelled, self.labels, self._own_labels)
+        if not self._view_is_checked and len(view):
+            self.training_samples.check_view(view, self._own_labels)
+            self._view_is_checked = True
         seed = derive_seed(self.seed, *self.fit_key, "order")
         sampler = EpochSampler(view, shuffle=template.shuffle, seed=seed, **self._replicas())
         # A resumed round begins at a later epoch, and workers fetch as soon as the loader is iterated.
@@ -397,9 +362,6 @@ class ActiveDataModule(pl.LightningDataModule):
         }
         loader_number = 0
         for hook, arguments in hooks.items():
-            owner = self if is_overridden(hook, self) else model
+            owner = self.datamodule if is_overridden(hook, self.datamodule) else model
             batch = getattr(owner, hook)(batch, *arguments, loader_number)
         return batch
-
-    def __iter__(self) -> Iterator[Any]:  # a wrapper with __getattr__ must not pass for iterable
-        raise TypeError("ActiveDataModule is not iterable.")

@@ -63,6 +63,20 @@ class TrainingSamples:
         """
         return LabelledView(self.trained_on, indices, labels, self.task, augment=self.augment)
 
+    def labelled(self, indices: Tensor, labels: Mapping[int, Any], own: Collection[int]) -> LabelledView:
+        """Return samples as they are trained on, with those labels put in that are not there: see :meth:`to_put_in`."""
+        return self.view(indices, self.to_put_in(self.trained_on, labels, own))
+
+    def check_view(self, view: LabelledView, own: Collection[int]) -> None:
+        """Refuse labels that would be wrong beside their samples, and an ``augment`` that fails on one.
+
+        Raises:
+            ValueError: With what to do.
+        """
+        told = {index: label for index, label in view.labels.items() if index not in own}
+        self.check_labels(told=bool(told), labels=told)
+        self.check_augment(view)
+
     def to_put_in(self, dataset: Dataset, labels: Mapping[int, Any], own: Collection[int]) -> Mapping[int, Any]:
         """Return the labels that samples of a dataset do not have of themselves.
 

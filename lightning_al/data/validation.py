@@ -16,6 +16,7 @@ from torch.utils.data import (
     Subset,
 )
 
+from lightning_al.checks import brief
 from lightning_al.data.augmentation import draws, same
 from lightning_al.data.template import Epoch
 from lightning_al.tasks.base import Task, name_in
@@ -159,7 +160,7 @@ def check_same_targets(
         seen_again, augmented = seen_again or found, augmented or moves
         if not moves:
             raise ValueError(
-                f"`{where}`: sample {i} has target {_brief(in_train)} in the training set and {_brief(in_pool)} in the "
+                f"`{where}`: sample {i} has target {brief(in_train)} in the training set and {brief(in_pool)} in the "
                 "pool: they are other data, or in another order. Return the training samples in their order from "
                 "`pool_dataset()`."
             )
@@ -189,12 +190,6 @@ def _not_compared(why: str) -> str:
 
 def _encoded(task: Task, sample: Any) -> Any:
     return task.encode_label(task.targets(sample))
-
-
-def _brief(target: Any) -> str:
-    """A target for an error: a mask may have a million values."""
-    text = repr(target)
-    return text if len(text) <= 60 else f"{text[:50]} ...{text[-5:]}"
 
 
 # -- what is evaluated -------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_acquisitions_that_share_a_pass_and_the_check_before_them(tmp_path):
     sampler = BlockSampler(range(10), multiple=1, num_replicas=1, rank=0)
     loop.datamodule.pool_pass(indices, 1)
     rows = score_pool(
-        trainer, model, loop.datamodule, indices, acquisitions, sampler=sampler, seed=0, check=Pops().check
+        trainer, model, loop.datamodule, indices, acquisitions=acquisitions, sampler=sampler, seed=0, check=Pops().check
     )
     with torch.no_grad():
         p = Net()((make_data()[0][:10] - 0.5) / 0.25).softmax(1)

@@ -51,6 +51,11 @@ class HiddenPool(MapData):
         return flipped(sample)
 
 
+class HiddenAlone(MapData):
+    def pool_dataset(self):
+        return Maps(hidden=True)
+
+
 def run(tmp_path, data, model=None, *, resume=False, acquisition=None, folder="c", **options):
     model = MapNet() if model is None else model
     options = {**OPTIONS, "task": MapTask(), "dirpath": tmp_path / folder, **options}
@@ -185,7 +190,7 @@ def test_a_pool_without_targets_beside_augmented_ones(tmp_path):
     assert len(str(error.value)) < 400
 
 
-@pytest.mark.parametrize("data", [MapData, WithPool, AugmentsPool])
+@pytest.mark.parametrize("data", [MapData, WithPool, HiddenAlone, AugmentsPool])
 def test_a_campaign_goes_on_bit_by_bit(tmp_path, data):
     whole, parts = MapNet(), MapNet()
     _, history = run(tmp_path, data(), whole)

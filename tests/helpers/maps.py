@@ -61,14 +61,26 @@ class MapTask(Task):
 
 
 class MapNet(L.LightningModule):
-    """Counts what it trained on: pairs, those with another's mask, and those that were flipped."""
+    """Notes what it trained on: each image, and whether its mask was another's."""
 
     def __init__(self, shift=0, loaders=None):
         super().__init__()
         torch.manual_seed(3)
         self.net = nn.Conv2d(1, CLASSES, 1).double()
         self.shift = shift  # of the labels, beside the image
-        self.seen, self.wrong, self.distinct = 0, 0, set()
+        self.pairs = []  # a list goes on from round to round, where numbers begin again
+
+    @property
+    def seen(self):
+        return len(self.pairs)
+
+    @property
+    def wrong(self):
+        return sum(is_wrong for _, is_wrong in self.pairs)
+
+    @property
+    def distinct(self):
+        return {own for own, _ in self.pairs}
 
     def forward(self, x):
         return self.net(x)
@@ -76,9 +88,7 @@ class MapNet(L.LightningModule):
     def training_step(self, batch, batch_idx):
         x, y = batch
         own = (x[:, 0].long() + self.shift) % CLASSES
-        self.seen += len(x)
-        self.wrong += int((own != y).flatten(1).any(1).sum())
-        self.distinct |= {str(each.tolist()) for each in own}
+        self.pairs += [(str(a.tolist()), not torch.equal(a, b)) for a, b in zip(own, y, strict=True)]
         return nn.functional.cross_entropy(self(x), y)
 
     def validation_step(self, batch, batch_idx):
