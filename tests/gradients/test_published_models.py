@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 TIMM = {
     32: (
         *("resnet10t", "resnet18", "resnet26t", "legacy_seresnet18", "skresnet18", "resnest14d", "resnetv2_18"),
-        *("seresnext26ts", "ecaresnext26ts", "gcresnext26ts", "nf_resnet26", "lambda_resnet26t"),
+        *("seresnext26ts", "eca_resnext26ts", "gcresnext26ts", "nf_resnet26", "lambda_resnet26t"),
         *("efficientnet_b0", "efficientnet_lite0", "mobilenetv2_050", "mobilenetv3_small_050"),
         *("mobilenetv4_conv_small_035", "tinynet_e", "lcnet_050", "ghostnet_050", "mnasnet_small"),
         *("fbnetv3_b", "rexnet_100", "regnetx_002", "regnety_002", "densenet121", "dla46_c", "hrnet_w18_small"),
@@ -27,7 +27,8 @@ TIMM = {
         *("edgenext_xx_small", "mobilevit_xxs", "mobilevitv2_050", "pvt_v2_b0", "fastvit_t8", "repvit_m0_9"),
         *("swiftformer_xs", "caformer_s18", "shvit_s1"),
     ),
-    64: ("halonet26t", "ghostnetv2_100"),
+    64: ("ghostnetv2_100",),
+    256: ("halonet26t",),
     224: (
         *("efficientformer_l1", "efficientformerv2_s0", "levit_128s", "tiny_vit_5m_224", "vit_tiny_patch16_224"),
         *("deit_tiny_distilled_patch16_224", "cait_xxs24_224", "xcit_nano_12_p16_224", "convit_tiny", "pit_ti_224"),
