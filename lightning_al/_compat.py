@@ -3,12 +3,15 @@
 import contextlib
 import copy
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.distributed import _InfiniteBarrier
+from lightning.pytorch.callbacks import ModelPruning
+from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
@@ -44,6 +47,11 @@ def saves_folders(trainer: pl.Trainer) -> bool:
     """Whether the strategy makes of a checkpoint a folder, with a file for each process."""
     strategy = trainer.strategy
     return isinstance(strategy, DeepSpeedStrategy) or getattr(strategy, "_save_distributed_checkpoint", False)
+
+
+def prunes_for_good(callback: ModelPruning) -> bool:
+    """Whether the callback makes plain parameters of the pruned ones when a fit ends, so that another can begin."""
+    return bool(callback._make_pruning_permanent)
 
 
 def run_in_place(trainer: pl.Trainer) -> None:
@@ -89,26 +97,43 @@ def first_samples(trainer: pl.Trainer, count: int = 2) -> Any:
     return loader.collate_fn([data[i] for i in range(min(count, len(data)))])
 
 
-def reset_epochs(trainer: pl.Trainer) -> None:
-    """Make the next ``trainer.fit`` begin at epoch 0. Totals, which loggers use as steps, go on growing."""
-    trainer.fit_loop.epoch_progress.current.reset()
+_OF_THE_USER = {"trainer", "max_epochs", "min_epochs", "max_steps", "min_steps"}
+_OF_THE_LOGGERS = {"_batches_that_stepped"}
 
 
-def steps(trainer: pl.Trainer) -> dict[str, int]:
-    """Return the counters that must never go back: optimizer steps, and the loggers' step."""
-    epoch_loop = trainer.fit_loop.epoch_loop
-    return {"optimizer": epoch_loop.global_step, "logged": epoch_loop._batches_that_stepped}
+def renew_counters(trainer: pl.Trainer) -> None:
+    """Let the next ``trainer.fit`` count from zero, in every loop, as that of a new Trainer does.
+
+    Epochs, ``global_step``, ``total_batch_idx`` and the loops' other state start afresh. The step that loggers use goes
+    on, so that their x axes grow.
+    """
+    fresh = _FitLoop(trainer)
+
+    def renew(loop: _Loop, new: _Loop) -> None:
+        for name, value in vars(new).items():
+            present = vars(loop).get(name)
+            if isinstance(value, _Loop) and isinstance(present, _Loop):
+                renew(present, value)
+            elif name not in _OF_THE_USER | _OF_THE_LOGGERS:
+                setattr(loop, name, value)
+
+    renew(trainer.fit_loop, fresh)
 
 
-def restore_steps(trainer: pl.Trainer, counters: dict[str, int], *, automatic: bool) -> None:
-    """Set the counters of :func:`steps` in a fresh Trainer, so that a resumed campaign's logs go on."""
+def logged_step(trainer: pl.Trainer) -> int:
+    """Return the step that loggers use, which must never go back."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def restore_steps(trainer: pl.Trainer, *, logged: int, optimizer: int, automatic: bool) -> None:
+    """Set, in a fresh Trainer, the step that loggers use, and ``global_step``."""
     epoch_loop = trainer.fit_loop.epoch_loop
     if automatic:
         progress = epoch_loop.automatic_optimization.optim_progress.optimizer.step.total
     else:
         progress = epoch_loop.manual_optimization.optim_step_progress.total
-    progress.ready = progress.completed = counters["optimizer"]
-    epoch_loop._batches_that_stepped = counters["logged"]
+    progress.ready = progress.completed = optimizer
+    epoch_loop._batches_that_stepped = logged
 
 
 @contextlib.contextmanager
@@ -129,40 +154,43 @@ def same_progress(trainer: pl.Trainer) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def step_limits_from_here(trainer: pl.Trainer) -> Iterator[Callable[[], None]]:
-    """Let ``max_steps`` and ``min_steps`` count from the present step instead of from the Trainer's first.
-
-    Yields a function that switches to the raised limits. Until it is called the Trainer shows the limits as the user
-    gave them, which is what ``estimated_stepping_batches`` must see while schedulers are made.
-    """
-    epoch_loop = trainer.fit_loop.epoch_loop
-    low, high = epoch_loop.min_steps, epoch_loop.max_steps
-    start = epoch_loop.global_step
-
-    def raise_limits() -> None:
-        if high != -1:
-            epoch_loop.max_steps = start + high
-        if low is not None:
-            epoch_loop.min_steps = start + low
-
-    try:
-        yield raise_limits
-    finally:
-        epoch_loop.min_steps, epoch_loop.max_steps = low, high
-
-
-@contextlib.contextmanager
-def same_schedule(trainer: pl.Trainer) -> Iterator[None]:
-    """Give the Trainer its numbers of epochs and of accumulated batches back, which callbacks set and may leave so.
+def same_options(trainer: pl.Trainer) -> Iterator[None]:
+    """Give the Trainer its options back (limits, intervals, accumulation), which callbacks set and may leave so.
 
     ``StochasticWeightAveraging`` leaves one epoch more after a fit that ended early, ``GradientAccumulationScheduler``
     its last number.
     """
-    epochs, batches = trainer.fit_loop.max_epochs, trainer.accumulate_grad_batches
+    fit_loop, not_options = trainer.fit_loop, {"should_stop", "val_check_batch", "datamodule"}
+    owners = {
+        fit_loop: ("max_epochs", "min_epochs"),
+        fit_loop.epoch_loop: ("max_steps", "min_steps"),
+        trainer: [
+            name
+            for name, value in vars(trainer).items()
+            if isinstance(value, (int, float, str, type(None))) and name[0] != "_" and name not in not_options
+        ],
+    }
+    before = [(owner, name, getattr(owner, name)) for owner, names in owners.items() for name in names]
     try:
         yield
     finally:
-        trainer.fit_loop.max_epochs, trainer.accumulate_grad_batches = epochs, batches
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+@contextlib.contextmanager
+def no_reseeding() -> Iterator[None]:
+    """Keep Trainers on several processes from drawing again, at every call, from the seed of ``seed_everything``.
+
+    They seed all generators anew when they set their processes up, at each fit and each pass: every round, and every
+    process, would have the same draws, and others than on one process.
+    """
+    seed = os.environ.pop("PL_GLOBAL_SEED", None)
+    try:
+        yield
+    finally:
+        if seed is not None:
+            os.environ["PL_GLOBAL_SEED"] = seed
 
 
 @contextlib.contextmanager
@@ -196,14 +224,6 @@ def quiet_repetitions(quiet: bool) -> Iterator[None]:
         logger.removeFilter(is_new)
 
 
-def share_hyperparameters(wrapper: pl.LightningDataModule, datamodule: pl.LightningDataModule) -> None:
-    """Let ``wrapper`` log and save the hyperparameters of the ``datamodule`` inside it."""
-    wrapper._log_hyperparams = datamodule._log_hyperparams
-    for name in ("_hparams", "_hparams_initial", "_hparams_name"):
-        if hasattr(datamodule, name):
-            setattr(wrapper, name, getattr(datamodule, name))
-
-
 __all__ = [
     "attach",
     "configure_model",
@@ -214,15 +234,15 @@ __all__ = [
     "launch",
     "launches_copies",
     "lightning_module",
+    "logged_step",
+    "no_reseeding",
+    "prunes_for_good",
     "quiet_infos",
     "quiet_repetitions",
-    "reset_epochs",
+    "renew_counters",
     "restore_steps",
     "run_in_place",
+    "same_options",
     "same_progress",
-    "same_schedule",
     "saves_folders",
-    "share_hyperparameters",
-    "step_limits_from_here",
-    "steps",
 ]

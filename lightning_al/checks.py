@@ -32,12 +32,16 @@ class SeveralValueErrors(SeveralFindings, ValueError):
     """Several things are wrong."""
 
 
+class SeveralMixedErrors(SeveralTypeErrors, SeveralValueErrors):
+    """Several things are wrong, some of them of the wrong type."""
+
+
 class Findings:
     """What independent checks refuse, raised together at the end of a ``with`` block.
 
-    One finding is raised as it is; several as one ``TypeError``, if all of them are, or else ``ValueError``. Only these
-    two and ``IndexError`` are collected: anything else that a check raises ends the block at once, and what was found
-    before is a note on it.
+    One finding is raised as it is; several as one ``TypeError`` or ``ValueError``, or both at once if there are some of
+    each. Only these two and ``IndexError`` are collected: anything else that a check raises ends the block at once, and
+    what was found before is a note on it.
 
     Example:
         >>> with Findings() as findings:
@@ -45,7 +49,7 @@ class Findings:
         ...     findings.of(check_flag, "redraw", "no")
         Traceback (most recent call last):
         ...
-        lightning_al.checks.SeveralValueErrors: 2 things cannot be as they are:
+        lightning_al.checks.SeveralMixedErrors: 2 things cannot be as they are:
           1. `rounds` must be at least 0, got -1.
           2. `redraw` must be True or False, got 'no'.
     """
@@ -91,8 +95,9 @@ class Findings:
             return
         if len(self.errors) == 1:
             raise self.errors[0]
-        several = SeveralTypeErrors if all(isinstance(e, TypeError) for e in self.errors) else SeveralValueErrors
-        raise several(*self.errors) from next(filter(_of_other_code, self.errors), None)  # its traceback tells where
+        raise _kind_of_all(self.errors)(*self.errors) from next(
+            filter(_of_other_code, self.errors), None
+        )  # its traceback tells where
 
 
 def kind_of(value: Any) -> str:
@@ -233,6 +238,13 @@ def needed_generator(generator: torch.Generator | None, who: str, why: str) -> t
     if generator is None:
         raise ValueError(f"`{who}` {why} and needs a `generator`.")
     return generator
+
+
+def _kind_of_all(errors: list[Exception]) -> type[SeveralFindings]:
+    of_types = sum(isinstance(error, TypeError) for error in errors)
+    if of_types == 0:
+        return SeveralValueErrors
+    return SeveralTypeErrors if of_types == len(errors) else SeveralMixedErrors
 
 
 def _of_other_code(error: BaseException) -> bool:

@@ -108,13 +108,19 @@ def test_one_finding_is_raised_as_it_is():
 
 
 @pytest.mark.parametrize(
-    ("kinds", "kind"),
-    [((TypeError, TypeError), TypeError), ((TypeError, ValueError), ValueError), ((ValueError,) * 3, ValueError)],
+    ("kinds", "caught_by"),
+    [
+        ((TypeError, TypeError), [TypeError]),
+        ((TypeError, ValueError), [TypeError, ValueError]),
+        ((ValueError,) * 3, [ValueError]),
+        ((IndexError, ValueError), [ValueError]),
+    ],
 )
-def test_several_findings_are_one_error_with_a_line_each(kinds, kind):
-    with pytest.raises(kind) as caught, Findings() as findings:
+def test_several_findings_are_one_error_with_a_line_each(kinds, caught_by):
+    with pytest.raises(tuple(caught_by)) as caught, Findings() as findings:
         for number, each in enumerate(kinds):
             findings.of(fails, each(f"finding {number}"))
+    assert [each for each in (TypeError, ValueError) if isinstance(caught.value, each)] == caught_by
     first, *lines = str(caught.value).splitlines()
     assert first == f"{len(kinds)} things cannot be as they are:"
     assert lines == [f"  {number + 1}. finding {number}" for number in range(len(kinds))]

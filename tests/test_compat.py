@@ -2,10 +2,11 @@
 
 import copy
 
-import lightning as L
 import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel, ManualOptimBoringModel
+from lightning.pytorch.loops.loop import _Loop
+from lightning.pytorch.loops.progress import _BaseProgress
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_al import _compat
@@ -17,63 +18,79 @@ def fit(trainer, model):
     return model
 
 
-@pytest.mark.parametrize("make", [BoringModel, ManualOptimBoringModel])
-def test_epochs_reset_and_steps_grow(tmp_path, make):
-    trainer = make_trainer(tmp_path, limit_train_batches=3, limit_val_batches=0)
+BOTH = pytest.mark.parametrize("make", [BoringModel, ManualOptimBoringModel])
+
+
+def plain(value):
+    """What a loop keeps, in a form that compares: other objects by their kind."""
+    if isinstance(value, _Loop):
+        return {
+            n: plain(v) for n, v in vars(value).items() if n not in ("trainer", "_batches_that_stepped", "max_steps")
+        }
+    if isinstance(value, (int, float, str, type(None), _BaseProgress)):
+        return copy.deepcopy(value)
+    return type(value)
+
+
+@BOTH
+def test_every_loop_is_as_in_a_new_trainer(tmp_path, make):
+    options = {"limit_train_batches": 3, "limit_val_batches": 1, "max_epochs": 2, "min_epochs": 1}
+    fresh, trainer = make_trainer(tmp_path, **options), make_trainer(tmp_path, **options)
     model = fit(trainer, make())
     assert (trainer.current_epoch, trainer.global_step) == (2, 6)
     fit(trainer, model)
     assert trainer.global_step == 6  # what Lightning does without us: nothing
-    _compat.reset_epochs(trainer)
+    assert plain(trainer.fit_loop) != plain(fresh.fit_loop)
+    _compat.renew_counters(trainer)
+    assert plain(trainer.fit_loop) == plain(fresh.fit_loop)
+    assert (trainer.current_epoch, trainer.global_step, _compat.logged_step(trainer)) == (0, 0, 6)
     fit(trainer, model)
-    assert (trainer.current_epoch, trainer.global_step) == (2, 12)
-    assert _compat.steps(trainer) == {"optimizer": 12, "logged": 12}
+    assert (trainer.current_epoch, trainer.global_step, _compat.logged_step(trainer)) == (2, 6, 12)
 
 
-@pytest.mark.parametrize("make", [BoringModel, ManualOptimBoringModel])
+@BOTH
 def test_steps_can_be_restored_in_a_fresh_trainer(tmp_path, make):
     trainer = make_trainer(tmp_path, limit_train_batches=3, limit_val_batches=0)
     model = make()
-    _compat.restore_steps(trainer, {"optimizer": 100, "logged": 90}, automatic=model.automatic_optimization)
+    _compat.restore_steps(trainer, logged=90, optimizer=100, automatic=model.automatic_optimization)
     fit(trainer, model)
-    assert _compat.steps(trainer) == {"optimizer": 106, "logged": 96}
+    assert (trainer.global_step, _compat.logged_step(trainer)) == (106, 96)
 
 
-@pytest.mark.parametrize("make", [BoringModel, ManualOptimBoringModel])
+@BOTH
 def test_fits_that_are_not_counted(tmp_path, make):
     trainer = make_trainer(tmp_path, limit_train_batches=3, limit_val_batches=1)
     model = fit(trainer, make())
     before = copy.deepcopy(trainer.fit_loop.state_dict())
     with _compat.same_progress(trainer):
-        _compat.reset_epochs(trainer)
+        _compat.renew_counters(trainer)
         fit(trainer, model)
-        assert trainer.global_step == 12
+        assert (trainer.global_step, _compat.logged_step(trainer)) == (6, 12)
         assert trainer.fit_loop.state_dict() != before
     assert trainer.fit_loop.state_dict() == before
-    assert (trainer.current_epoch, trainer.global_step) == (2, 6)
-    assert _compat.steps(trainer) == {"optimizer": 6, "logged": 6}
+    assert (trainer.current_epoch, trainer.global_step, _compat.logged_step(trainer)) == (2, 6, 6)
     assert not trainer.fit_loop.restarting
-    _compat.reset_epochs(trainer)
+    _compat.renew_counters(trainer)
     fit(trainer, model)  # begins anew
-    assert (trainer.current_epoch, trainer.global_step) == (2, 12)
+    assert (trainer.current_epoch, trainer.global_step) == (2, 6)
     with pytest.raises(ZeroDivisionError):
         with _compat.same_progress(trainer):
-            _compat.reset_epochs(trainer)
+            _compat.renew_counters(trainer)
             raise ZeroDivisionError
     assert trainer.current_epoch == 2
 
 
-def test_step_limits(tmp_path):
-    trainer = make_trainer(tmp_path, max_steps=4, min_steps=2, max_epochs=-1, limit_val_batches=0)
-    model = fit(trainer, BoringModel())
-    with _compat.step_limits_from_here(trainer) as raise_limits:
-        assert (trainer.max_steps, trainer.min_steps) == (4, 2)
-        raise_limits()
-        assert (trainer.max_steps, trainer.min_steps) == (8, 6)
-        _compat.reset_epochs(trainer)
-        fit(trainer, model)
-        assert trainer.global_step == 8
-    assert (trainer.max_steps, trainer.min_steps) == (4, 2)
+def test_options_that_callbacks_change(tmp_path):
+    trainer = make_trainer(tmp_path, max_steps=4, min_steps=2, max_epochs=-1, val_check_interval=0.5)
+    with pytest.raises(ZeroDivisionError):
+        with _compat.same_options(trainer):
+            trainer.fit_loop.max_epochs = trainer.fit_loop.epoch_loop.max_steps = 9
+            trainer.accumulate_grad_batches, trainer.limit_train_batches, trainer.val_check_interval = 3, 2, 1
+            trainer.gradient_clip_val, trainer.should_stop = 0.1, True
+            raise ZeroDivisionError
+    assert (trainer.max_epochs, trainer.max_steps, trainer.min_steps) == (-1, 4, 2)
+    assert (trainer.accumulate_grad_batches, trainer.limit_train_batches, trainer.val_check_interval) == (1, 1.0, 0.5)
+    assert (trainer.gradient_clip_val, trainer.should_stop) == (None, True)
 
 
 def test_launchers(tmp_path):
@@ -131,19 +148,6 @@ class Streamed(IterableDataset):
 
     def __iter__(self):
         return iter(self.data)
-
-
-def test_hyperparameters_are_shared():
-    class WithHparams(Data):
-        def __init__(self, a=3):
-            super().__init__()
-            self.save_hyperparameters()
-
-    inner, wrapper = WithHparams(), L.LightningDataModule()
-    _compat.share_hyperparameters(wrapper, inner)
-    assert wrapper.hparams.a == 3
-    assert wrapper.hparams_initial.a == 3
-    assert wrapper._log_hyperparams == inner._log_hyperparams
 
 
 def test_infinite_barrier_without_a_group():

@@ -77,6 +77,13 @@ class Acquisition(Callback):
     that made them, ``rows`` are :class:`LocalRows`, and every process calls :meth:`select`, which gives the same
     positions on each."""
 
+    selects_unlearnt: ClassVar[bool] = False
+    """Whether :meth:`select` does without :meth:`learn` where the initial set is chosen, for which there is none."""
+
+    looks_inside: ClassVar[bool] = False
+    """Whether rows depend on what happens inside of the model, as masks of dropout do, so that padding may have a part
+    in them although the outputs leave it out; as features do in any case."""
+
     never_negative: ClassVar[bool] = True
     """Whether scores are at least 0, as ``selection="badge"`` needs."""
 

@@ -9,9 +9,14 @@ from torch import Tensor, nn
 
 from lightning_al import functional as F_al
 from lightning_al.acquisition.features import FeatureAcquisition
-from lightning_al.acquisition.query import LocalRows, Rows
+from lightning_al.acquisition.query import LocalRows, Query, Rows
 from lightning_al.checks import Findings, check_choice, check_count, check_number, needed_generator
+from lightning_al.distributed.randomness import generator
+from lightning_al.distributed.ranks import on_rank_zero
 from lightning_al.functional.selection.typiclust import check_typiclust
+
+MOST_FOR_DELTA = 50_000
+"""Samples on which the radius of the balls is found, at most: it takes as many distances as they have pairs."""
 
 
 class CoreSet(FeatureAcquisition):
@@ -56,8 +61,10 @@ class ProbCover(FeatureAcquisition):
 
     Args:
         delta: Radius of the balls on the unit sphere, > 0; or ``"auto"``, the largest for which a share ``purity`` of
-            the balls holds one cluster only (:func:`lightning_al.functional.coverage_delta`), found anew in every
-            round. Needs scikit-learn.
+            the balls holds one cluster only (:func:`lightning_al.functional.coverage_delta`). It is found on the whole
+            dataset, labelled or not, or on 50,000 samples of a larger one, the same for every campaign; never on a
+            round's sub-pool, since the fewer samples there are the larger it would be. Features of an encoder are
+            looked at once, those of the model before every query. Needs scikit-learn.
         purity: That share, > 0 and at most 1.
         clusters: Number of clusters of k-means for ``"auto"``; default the number of classes, which before any
             training (``initial_by=``) is not known and must be given.
@@ -73,6 +80,8 @@ class ProbCover(FeatureAcquisition):
         >>> ProbCover(delta=0.15).select(rows, 3, labelled_rows={}, generator=torch.Generator())
         tensor([1, 3, 5])
     """
+
+    selects_unlearnt: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -96,23 +105,41 @@ class ProbCover(FeatureAcquisition):
         self.clusters = clusters
         if delta == "auto" and clusters is None:
             self.requires |= {"classes"}
+        self._found: float | None = None
+
+    def unbind(self) -> None:
+        """Leave the loop, and what was found on its dataset."""
+        super().unbind()
+        self._found = None
+
+    def learn(self, query: Query) -> None:
+        """Find ``delta`` where it is ``"auto"``, on the whole dataset."""
+        if not isinstance(self.delta, str) or (self._found is not None and self.encoder is not None):
+            return
+        looked_at = torch.randperm(query.size, generator=generator("delta", query.size))[:MOST_FOR_DELTA]
+        rows = query.score(self, looked_at)
+        self._found = on_rank_zero(query.trainer.strategy, lambda: self._estimate(rows))
 
     def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
         """Take the candidates that cover the most of what is not covered yet, one after the other."""
         features, labelled = self.features_of(rows), self.centres_of(labelled_rows)
         delta = self.delta
         if isinstance(delta, str):
-            delta = self._estimate(features if labelled is None else torch.cat([features, labelled]), generator)
-            rank_zero_info(f"ProbCover: delta {delta:.4g}, from purity {self.purity}.")
+            # Where nothing was learnt, as for the initial set, the candidates are all that there is.
+            delta = self._found if self._found is not None else self._estimate(rows, labelled_rows)
         return F_al.prob_cover(features, k, delta=delta, labelled=labelled)
 
-    def _estimate(self, features: Tensor, generator: torch.Generator | None) -> float:
+    def _estimate(self, *parts: Rows) -> float:
+        """Return the radius of the balls by the purity rule, whatever the order of the samples."""
         clusters = self.clusters if self.clusters is not None else self.task.num_classes
         if clusters is None:
             raise ValueError('`ProbCover(delta="auto")` needs the number of classes, which is not known: `clusters=`.')
-        generator = needed_generator(generator, 'ProbCover(delta="auto")', "clusters from a random start")
-        seed = int(torch.randint(2**31, (), generator=generator))
-        return F_al.coverage_delta(features, F_al.cluster_labels(features, clusters, seed=seed), purity=self.purity)
+        some = [rows for rows in parts if rows]
+        order = torch.cat([rows["index"] for rows in some]).argsort()
+        features = torch.cat([self.features_of(rows) for rows in some])[order]
+        delta = F_al.coverage_delta(features, F_al.cluster_labels(features, clusters), purity=self.purity)
+        rank_zero_info(f"ProbCover: delta {delta:.4g}, from purity {self.purity} on {len(features):,} samples.")
+        return delta
 
 
 class TypiClust(FeatureAcquisition):

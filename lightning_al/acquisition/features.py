@@ -10,13 +10,20 @@ from torch import Tensor, nn
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Rows
 from lightning_al.checks import Findings, check_that, check_type, first_line, rows_not_finite
-from lightning_al.inference.batches import as_samples, batch_size_of, device_of
+from lightning_al.inference.division import as_samples
+from lightning_al.inference.entries import batch_size_of, device_of
 from lightning_al.inference.outputs import plain_outputs
+from lightning_al.inference.pooling import Pooling, channel_dim
 from lightning_al.storage.rows import take_rows
 
 
 class FeatureAcquisition(Acquisition):
     """Compares samples by a vector of features each.
+
+    A layer that gives maps or sequences has them averaged over positions, to one number for each of its C channels.
+    Positions that are padding are left out where the model is told of them
+    (:class:`~lightning_al.inference.padding.Padding`); features that would depend on a sample's batch even so are
+    refused before anything trains.
 
     Args:
         features: Name of the model's layer whose output they are, as ``"backbone.avgpool"``. Default: what the last
@@ -85,14 +92,16 @@ class FeatureAcquisition(Acquisition):
             return plain_outputs(model, inputs, self._model_features)
         encoder = self.encoder.to(device_of(inputs))
         size = batch_size_of(as_samples(encoder, inputs))
-        made = plain_outputs(encoder, inputs)
+        pooling = Pooling()
+        with pooling.watching(encoder):
+            made = plain_outputs(encoder, inputs)
         if not isinstance(made, Tensor) or made.shape[:1] != (size,):
             what = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
             raise ValueError(
                 f"`encoder` must return a tensor with one row for each of the {size} samples, got {what}. "
                 "Wrap it in a module that does."
             )
-        return made.flatten(1)
+        return pooling.average(made, made, channel_dim(made, pooling.channels))
 
     def _model_features(self, model: nn.Module, inputs: Any) -> Tensor:
         if self.features is None:

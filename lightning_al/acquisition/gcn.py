@@ -14,7 +14,8 @@ from lightning_al.acquisition.features import FeatureAcquisition
 from lightning_al.acquisition.query import Rows
 from lightning_al.checks import Findings, needed_generator
 from lightning_al.functional.selection.gcn import GCNOptions, check_margin
-from lightning_al.inference.batches import as_samples, batch_size_of, samples_at
+from lightning_al.inference.division import as_samples
+from lightning_al.inference.entries import batch_size_of, samples_at
 
 _CHUNK = 32  # samples at a time
 _SECONDS = 10.0  # between two lines that say how far the training has come

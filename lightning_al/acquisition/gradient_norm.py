@@ -8,7 +8,7 @@ from torch import Tensor
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.checks import Findings, check_choice
-from lightning_al.functional.scores.gradient_norm import check_gradient_norm
+from lightning_al.functional.scores.gradient_norm import NORMS, check_gradient_norm
 
 
 class EntropyGradNorm(Acquisition):
@@ -55,6 +55,10 @@ class ExpectedGradNorm(Acquisition):
     cross-entropy that sum is the entropy, so the published score is *identical* to :class:`EntropyGradNorm`
     (``loss="expected_loss"``). The default, ``"expected_norm"``, is the quantity the name promises (Settles 2008).
 
+    Of samples of several decisions it is the expectation over their labellings: all of them where they are at most 256
+    (up to eight yes-or-no labels), else 64 drawn from p; see :func:`lightning_al.functional.gradient_norm`. That takes
+    as many backward passes: for dense outputs such as segmentation, :class:`EntropyGradNorm` takes one.
+
     Args:
         loss: ``"expected_norm"`` or ``"expected_loss"``.
         norm: ``"global"`` or ``"tensor_sum"``, see :class:`EntropyGradNorm`.
@@ -70,8 +74,8 @@ class ExpectedGradNorm(Acquisition):
         with Findings() as findings:
             with findings.of_block():
                 super().__init__(selection=selection)
-            if findings.of(check_choice, "loss", loss, ("expected_norm", "expected_loss")):
-                findings.of(check_gradient_norm, loss, norm)
+            findings.of(check_choice, "loss", loss, ("expected_norm", "expected_loss"))
+            findings.of(check_choice, "norm", norm, NORMS)
         self.loss = loss
         self.norm = norm
 

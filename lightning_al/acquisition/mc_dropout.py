@@ -1,6 +1,6 @@
 """Acquisitions that run the model several times with dropout switched on."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -31,6 +31,8 @@ class DropoutAcquisition(Acquisition):
     Raises:
         ValueError: If an option is out of range; in a loop, before anything trains, if nothing in the model drops.
     """
+
+    looks_inside: ClassVar[bool] = True
 
     _seed = 0  # until `learn`: for the rehearsal
 

@@ -55,6 +55,7 @@ class Query:
             precision.
         model: The user's, as it was fitted.
         round: Which round.
+        size: How many samples the dataset has, labelled or not.
         seed: For every draw; follows from the campaign's seed and the round.
         candidates: Dataset indices that are to be scored, in order.
         labelled: Dataset indices of the labelled samples.
@@ -76,6 +77,7 @@ class Query:
     trainer: pl.Trainer
     model: pl.LightningModule
     round: int
+    size: int
     seed: int
     candidates: Tensor
     labelled: Tensor

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
+
+import torch
 
 from lightning_al.campaign.events import Event, append_event, check_events, has_ledger, read_ledger, stamped
-from lightning_al.campaign.results import INITIAL_ROUND, RoundResult, rounds_of
+from lightning_al.campaign.results import INITIAL_ROUND, RoundResult, after_move, rounds_of
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State, States, state_file, write_state
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.ranks import Ranks
@@ -15,11 +17,19 @@ from lightning_al.oracle.base import DATASET
 from lightning_al.storage.files import write_errors_explained
 
 
+class Gone(NamedTuple):
+    """A sample that the dataset has no more: its key, and whether it was pending or skipped."""
+
+    key: str | None
+    state: str
+
+
 class Campaign:
     """A campaign's ledger: which questions were asked and answered, and what each round yielded.
 
-    Everything is derived from the events: ``started``, ``asked``, ``answered``, ``skipped``, ``fitted``, ``reported``.
-    Files are JSON, never pickle: reading one cannot run code. What is too large for JSON is in :attr:`states`.
+    Everything is derived from the events: ``started``, ``asked``, ``answered``, ``skipped``, ``fitted``, ``reported``,
+    ``moved``, ``forgotten``. Indices are those of the dataset as it was when the campaign was last opened. Files are
+    JSON, never pickle: reading one cannot run code. What is too large for JSON is in :attr:`states`.
 
     Args:
         dirpath: The campaign's folder.
@@ -39,6 +49,11 @@ class Campaign:
         self.pool = Pool(0)
         self.labels: dict[int, Any] = {}
         self.keys: dict[int, str] = {}
+        """What the samples are called that were asked for or answered, by dataset index."""
+        self.root: str | None = None
+        """The folder that all names of samples began with; None in older ledgers, which had no hashes for keys."""
+        self.gone: dict[int, Gone] = {}
+        """Samples that the dataset has no more, by negative numbers."""
         self.own_labels: dict[int, Any] = {}
         """Labels that are the dataset's own, of a simulated campaign."""
         self.reported: set[int] = set()
@@ -46,6 +61,7 @@ class Campaign:
         self.fits: list[Event] = []
         """The ``fitted`` events, oldest first."""
         self._asked: list[Event] = []
+        self._first: dict[int, int] = {}  # where samples were when they were first asked for, by where they are
         check_events(events, self.dirpath, self.apply)
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -103,6 +119,16 @@ class Campaign:
         return rounds_of([*self.fits, *self._asked])
 
     @property
+    def known(self) -> list[int]:
+        """Dataset indices of all samples that were asked for or answered, and then those that are gone."""
+        pool = self.pool
+        return [*torch.cat([pool.labelled, pool.pending, pool.skipped]).tolist(), *self.gone]
+
+    def key_of(self, unit: int) -> str | None:
+        """Return the key of a sample of :attr:`known`; None where it is known by its index alone."""
+        return self.gone[unit].key if unit in self.gone else self.keys.get(unit)
+
+    @property
     def last_fit(self) -> Event | None:
         """The newest ``fitted`` event."""
         return self.fits[-1] if self.fits else None
@@ -123,8 +149,8 @@ class Campaign:
 
     @property
     def label_digest(self) -> str:
-        """A hash of all labels in the order they came, to tell whether a fit saw them."""
-        labels = [(i, self.labels[i]) for i in self.pool.labelled.tolist()]
+        """A hash of all labels in the order they came, to tell whether a fit saw them, wherever samples are now."""
+        labels = [(self._first.get(i, i), self.labels[i]) for i in self.pool.labelled.tolist()]
         return hashlib.sha256(json.dumps(labels).encode()).hexdigest()[:16]
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -136,6 +162,7 @@ class Campaign:
         *,
         size: int,
         options: dict[str, Any],
+        root: str = "",
         states: dict[str, State] | None = None,
     ) -> list[Event]:
         """Begin a campaign in ``dirpath`` and return its events, the first one.
@@ -144,6 +171,7 @@ class Campaign:
             dirpath: The folder; made where it is not there.
             size: Number of units of the dataset.
             options: The loop's, as JSON values.
+            root: The folder that all names of samples begin with.
             states: What :attr:`states` must have from the first event on, by file name.
 
         Raises:
@@ -158,7 +186,7 @@ class Campaign:
             ledger.mkdir(parents=True, exist_ok=True)  # first: weights without it are another's, see `check_free`
         for name, state in (states or {}).items():
             write_state(path / name, state)
-        event = stamped("started", {"size": size, "options": options})
+        event = stamped("started", {"size": size, "options": options, "root": root})
         append_event(ledger, 0, event)
         return [event]
 
@@ -187,6 +215,24 @@ class Campaign:
         self.apply(event)
         return event
 
+    def forget(self, keys: Iterable[str]) -> None:
+        """Take the labels of samples back for good, as of those that the dataset has no more; they are never asked for.
+
+        For use between launches; the next one trains without them.
+
+        Args:
+            keys: What the samples are called, see :attr:`keys`.
+
+        Raises:
+            ValueError: If a key is of no labelled sample.
+        """
+        index_of = {key: index for index, key in self.keys.items() if index in self.labels}
+        wanted = [keys] if isinstance(keys, str) else list(keys)
+        unknown = [key for key in wanted if key not in index_of]
+        if unknown:
+            raise ValueError(f"No labelled sample is called {unknown[0]!r}. The `keys` of this campaign say what is.")
+        self.record("forgotten", lambda: {"indices": [index_of[key] for key in wanted]})
+
     def check_writable(self) -> None:
         """Refuse a folder that cannot be written to, before anything is trained or asked for.
 
@@ -206,16 +252,20 @@ class Campaign:
     def _apply_started(self, event: Event) -> None:
         self.pool = Pool(event["size"])
         self.options = event["options"]
+        self.root = event.get("root")
 
     def _apply_asked(self, event: Event) -> None:
         self.pool.ask(event["indices"])
-        self.keys.update(zip(event["indices"], event["keys"], strict=True))
+        self._take_keys(event)
         self._asked.append(event)
+
+    def _take_keys(self, event: Event) -> None:
+        keys = zip(event["indices"], event["keys"], strict=True)
+        self.keys.update((index, key) for index, key in keys if key is not None)  # None: known by the index alone
 
     def _apply_answered(self, event: Event) -> None:
         self.pool.label(event["indices"], event.get("costs"))
-        known = zip(event["indices"], event["keys"], strict=True)
-        self.keys.update((index, key) for index, key in known if key is not None)  # None: told before data were set up
+        self._take_keys(event)
         for index, label in zip(event["indices"], event["labels"], strict=True):
             self.labels[index] = label
             if event["annotator"] == DATASET:
@@ -225,6 +275,39 @@ class Campaign:
 
     def _apply_skipped(self, event: Event) -> None:
         self.pool.skip(event["indices"])
+
+    def _apply_forgotten(self, event: Event) -> None:
+        self.pool.forget(event["indices"])
+        for index in event["indices"]:
+            self.labels.pop(index, None)
+            self.own_labels.pop(index, None)
+
+    def _apply_moved(self, event: Event) -> None:
+        places = dict(zip(event["indices"], event["now"], strict=True))
+        known = self.known
+        left = {unit: state for state in ("pending", "skipped") for unit in getattr(self.pool, state).tolist()}
+        lost = [unit for unit in places if places[unit] < 0 and unit not in left and unit not in self.gone]
+        if lost:
+            raise ValueError(f"Sample {lost[0]} cannot be gone: it is labelled, or was never asked for.")
+        self.pool = self.pool.moved(places, event["size"])
+        gone = {**self.gone}
+        for unit, now, key in zip(event["indices"], event["now"], event["keys"], strict=True):
+            if unit in gone:
+                back = gone.pop(unit)
+                self.pool.ask([now])
+                if back.state == "skipped":
+                    self.pool.skip([now])
+            elif now < 0:
+                gone[now] = Gone(key, left[unit])
+        self.gone = gone
+        self.labels = {places.get(unit, unit): label for unit, label in self.labels.items()}
+        self.own_labels = {places.get(unit, unit): label for unit, label in self.own_labels.items()}
+        self._first = {places.get(unit, unit): self._first.get(unit, unit) for unit in known}
+        keys = {places.get(unit, unit): key for unit, key in self.keys.items()}
+        keys |= dict(zip(event["now"], event["keys"], strict=True))
+        self.keys = {unit: key for unit, key in keys.items() if unit >= 0 and key is not None}
+        self._asked = [after_move(question, event) for question in self._asked]
+        self.root = event["root"]
 
     def _apply_fitted(self, event: Event) -> None:
         self.fits.append(event)
@@ -238,6 +321,8 @@ _APPLY: dict[str, Callable[[Campaign, Event], None]] = {
     "asked": Campaign._apply_asked,
     "answered": Campaign._apply_answered,
     "skipped": Campaign._apply_skipped,
+    "moved": Campaign._apply_moved,
+    "forgotten": Campaign._apply_forgotten,
     "fitted": Campaign._apply_fitted,
     "reported": Campaign._apply_reported,
 }

@@ -20,6 +20,8 @@ _FIELDS: dict[str, dict[str, type]] = {
     "asked": {"round": int, "indices": list, "keys": list, "scores": list, "seconds": dict},
     "answered": {"indices": list, "keys": list, "labels": list, "annotator": str},
     "skipped": {"indices": list},
+    "moved": {"size": int, "root": str, "indices": list, "now": list, "keys": list},
+    "forgotten": {"indices": list},
     "fitted": {"round": int, "labelled": int, "digest": str, "metrics": dict, "seconds": dict, "steps": dict},
     "reported": {"round": int},
 }
@@ -83,7 +85,7 @@ def check_event(event: Event, number: int) -> None:
         value = event.get(name)
         if not isinstance(value, type_) or isinstance(value, bool):
             raise ValueError(f"`{name}` must be a {type_.__name__}, got {shown(value)}.")
-    lengths = {name: len(event[name]) for name in ("indices", "keys", "labels") if name in event}
+    lengths = {name: len(event[name]) for name in ("indices", "now", "keys", "labels") if name in event}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"There must be as many of each, got {lengths}.")
     prices = event.get("costs", [])

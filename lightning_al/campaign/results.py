@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 from lightning_al.campaign.events import Event, check_events, read_ledger
@@ -18,7 +19,8 @@ class RoundResult:
     Args:
         round: Number of the round, from 0.
         labelled: Labels the model was trained on.
-        picked: Dataset indices asked for, best first; empty in the last round.
+        picked: Dataset indices asked for, best first; empty in the last round. After samples moved, where they are now,
+            without those that the dataset has no more.
         scores: Their scores; empty for acquisitions that score nothing.
         metrics: What the evaluation logged; empty where nothing was evaluated.
         seconds: Wall-clock seconds of ``fit``, ``evaluate``, ``score`` and ``select``, 0 for a stage that did not run;
@@ -40,6 +42,12 @@ class RoundResult:
         return f"round {self.round}: {self.labelled} labels | {metrics} | {seconds}"
 
 
+def after_move(question: Event, move: Event) -> Event:
+    """Return a question as it reads after samples moved: where its samples are now, negative numbers for those gone."""
+    places = dict(zip(move["indices"], move["now"], strict=True))
+    return {**question, "indices": [places.get(unit, unit) for unit in question["indices"]]}
+
+
 def rounds_of(events: Iterable[Event]) -> list[RoundResult]:
     """Return what each round yielded so far, oldest first.
 
@@ -49,7 +57,9 @@ def rounds_of(events: Iterable[Event]) -> list[RoundResult]:
     fits: dict[int, Event] = {}
     questions: dict[int, Event] = {}
     for event in events:
-        if event["kind"] == "fitted":
+        if event["kind"] == "moved":
+            questions = {number: after_move(question, event) for number, question in questions.items()}
+        elif event["kind"] == "fitted":
             fits[event["round"]] = event
         elif event["kind"] == "asked" and event["round"] != INITIAL_ROUND:
             questions[event["round"]] = event
@@ -60,12 +70,13 @@ def rounds_of(events: Iterable[Event]) -> list[RoundResult]:
         latest = fit or latest
         seconds = {"fit": 0.0, "evaluate": 0.0, "score": 0.0, "select": 0.0}
         seconds |= (fit["seconds"] if fit else {}) | (question["seconds"] if question else {})
+        here = [unit >= 0 for unit in question["indices"]] if question else []
         results.append(
             RoundResult(
                 round=number,
                 labelled=latest["labelled"],
-                picked=list(question["indices"]) if question else [],
-                scores=list(question["scores"]) if question else [],
+                picked=list(compress(question["indices"], here)) if question else [],
+                scores=list(compress(question["scores"], here)) if question else [],
                 metrics=dict(latest["metrics"]),
                 seconds=seconds,
                 spent=float(latest["spent" if "spent" in latest else "labelled"]),

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lightning_al.inference.batches import has_entries, readings_of_size, samples_at
-from lightning_al.inference.entries import whole
+from lightning_al.inference.division import readings_of_size
+from lightning_al.inference.entries import has_entries, samples_at, whole
 from lightning_al.tasks.base import Task
 from lightning_al.words import cut
 
@@ -94,7 +94,7 @@ def check_collate(collate: Collate, samples: Sequence[Any], task: Task) -> None:
     n = len(samples)
     try:
         same_targets = _are_rows(task.targets(forwards), task.targets(backwards), n)
-    except TypeError:
+    except (TypeError, LookupError):
         same_targets = True  # There are no targets.
     inputs, inputs_again = task.inputs(forwards), task.inputs(again)
     same_inputs = _are_rows(inputs, task.inputs(backwards), n)

@@ -1,6 +1,6 @@
 """The user's datamodule seen through a pool: training on what is labelled, scoring what is not."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,36 +9,32 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_al._compat import infinite_barrier, is_overridden, share_hyperparameters
+from lightning_al._compat import infinite_barrier, is_overridden
 from lightning_al.checks import Findings, check_choice, check_count, check_type
 from lightning_al.data import validation
+from lightning_al.data.augmentation import Augment
 from lightning_al.data.collate import CollateWithoutTargets, check_collate
+from lightning_al.data.keys import SampleKeys
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.pool import Pool
-from lightning_al.data.pool_set import find_pool_set
+from lightning_al.data.pool_set import find_training_samples
 from lightning_al.data.samplers import BlockSampler, EpochSampler, PoolPass
 from lightning_al.data.template import LoaderTemplate
+from lightning_al.data.training_samples import TrainingSamples
 from lightning_al.data.views import LabelledView
 from lightning_al.distributed.randomness import derive_seed
 from lightning_al.tasks.base import Task
-
-_DELEGATED_HOOKS = (
-    "val_dataloader",
-    "test_dataloader",
-    "transfer_batch_to_device",
-    "on_before_batch_transfer",
-    "on_after_batch_transfer",
-    "on_exception",
-)
 
 
 class ActiveDataModule(pl.LightningDataModule):
     """The user's datamodule seen through a :class:`~lightning_al.Pool`.
 
     The train loader covers what is labelled, with the labels that were told; the predict loader the candidates, on
-    un-augmented inputs. Validation and test loaders, transfer hooks, hyperparameters and every other attribute are the
-    user's. The settings of the user's train loader (batch size, workers, collate function, pinning, ...) are kept.
-    ``prepare_data`` and ``setup`` run once per stage, not at every fit.
+    un-augmented inputs. A label that was read from the data is left to the sample, whose target is augmented with its
+    input; one that was told is put in before the user's ``augment(sample)``, if there is such a method. The settings of
+    the user's train loader (batch size, workers, collate function, pinning, ...) are kept. ``prepare_data`` and
+    ``setup`` run once per stage, not at every fit. A Trainer, and with it the user's code, gets a
+    :class:`~lightning_al.data.for_trainer.ForTrainer`, where all else is the user's.
 
     Args:
         datamodule: The user's.
@@ -86,26 +82,19 @@ class ActiveDataModule(pl.LightningDataModule):
         self.pool_batch_size = pool_batch_size
         self.pool = Pool(0)
         self.labels: Mapping[int, Any] = {}
+        self._own_labels: Collection[int] = ()  # which of them were read from the data themselves
         self.seed = 0
         self.fit_key: tuple[int | str, ...] = (0,)
         self.prepare_data_per_node = datamodule.prepare_data_per_node
         self._prepared = False
         self._stages: list[str] = []
         self._template: LoaderTemplate | None = None  # there from `begin` on
+        self._keys: SampleKeys | None = None  # there from `open` on
         self._pool_pass = PoolPass(torch.empty(0, dtype=torch.long), multiple=1)
         self._has_batch_norm = False
         self.has_pool = False
         self._warned_of_single = False
-        # Only what the user overrides may look overridden here: Lightning asks before it calls.
-        for hook in _DELEGATED_HOOKS:
-            if is_overridden(hook, datamodule):
-                setattr(self, hook, getattr(datamodule, hook))
-        share_hyperparameters(self, datamodule)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "datamodule":
-            raise AttributeError(name)
-        return getattr(self.datamodule, name)
+        self._view_is_checked = False
 
     # -- life cycle ------------------------------------------------------------------------------------------------
 
@@ -133,14 +122,6 @@ class ActiveDataModule(pl.LightningDataModule):
             self.datamodule.teardown(stage)
         self._stages.clear()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the user's state."""
-        return self.datamodule.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load the user's state."""
-        self.datamodule.load_state_dict(state_dict)
-
     def begin(self, trainer: pl.Trainer, *, seed: int = 0) -> None:
         """Prepare the data and set them up to be trained on.
 
@@ -163,6 +144,9 @@ class ActiveDataModule(pl.LightningDataModule):
         self._template = LoaderTemplate(validation.check_train_loader(self.datamodule.train_dataloader()))
         self.train_set: Dataset = self._template.dataset
         validation.check_last_sample(self.train_set)
+        augment, owner = Augment.of(self.datamodule), owner_of(self.datamodule)
+        self.training_samples = TrainingSamples.of(self.train_set, augment, self.task, owner)
+        self._view_is_checked = False
 
     def open(self, trainer: pl.Trainer, model: nn.Module, evaluate: str | None = "validate") -> None:
         """Find and check the datasets, before anything trains; runs :meth:`begin` first if it has not run yet.
@@ -195,19 +179,34 @@ class ActiveDataModule(pl.LightningDataModule):
                     validation.check_evaluated(getattr(self.datamodule, hook)(), hook=hook, owner=owner)
             with findings.of_block():
                 self.setup("predict")
-                self.pool_set = find_pool_set(self.datamodule, self.train_set, self.task, source=self.pool_source)
+                self.training_samples = find_training_samples(
+                    self.datamodule, self.train_set, self.task, source=self.pool_source
+                )
                 rows = validation.spread_over_parts(self.pool_set)
                 check_collate(self._train_loader().collate_fn, [self.pool_set[i] for i in rows], self.task)
+                self._keys = SampleKeys(self.train_set, self.pool_set, self.task)
                 self.has_pool = True
 
-    def follow(self, pool: Pool, labels: Mapping[int, Any]) -> None:
-        """Train from now on on what is labelled in ``pool``, with the labels that were told, encoded, by index."""
+    def follow(self, pool: Pool, labels: Mapping[int, Any], own: Collection[int] = ()) -> None:
+        """Train from now on on what is labelled in ``pool``.
+
+        Args:
+            pool: Of the campaign.
+            labels: Encoded, by dataset index.
+            own: Which of them were read from the data themselves, and stay there.
+        """
         self.pool = pool
         self.labels = labels
+        self._own_labels = own
 
     def begin_fit(self, key: tuple[int | str, ...]) -> None:
         """Begin a fit; with the seed its key, the round first, decides the order of the samples."""
         self.fit_key = key
+
+    @property
+    def pool_set(self) -> Dataset:
+        """The samples as they are scored."""
+        return self.training_samples.pool_set
 
     @property
     def round(self) -> int:
@@ -231,6 +230,7 @@ class ActiveDataModule(pl.LightningDataModule):
             self.train_set, template.dataset, self.task, hook="train_dataloader()", owner=owner
         )
         self._template, self.train_set = template, template.dataset
+        self.training_samples = self.training_samples.renewed(self.train_set)
         return template
 
     def check_training(self, count: int) -> None:
@@ -251,9 +251,18 @@ class ActiveDataModule(pl.LightningDataModule):
         """Return a batch of samples, as the train loader makes it."""
         return self._train_loader().collate_fn(samples)
 
+    @property
+    def sample_keys(self) -> SampleKeys:
+        """What the samples are called, from :meth:`open` on."""
+        if self._keys is None:
+            raise RuntimeError("The samples have no keys before the campaign is opened. Call `loop.run` first.")
+        return self._keys
+
     def key(self, index: int) -> str | None:
-        """Return a name for a dataset index that outlives a reordering; None while the data are not set up."""
-        return None if self._template is None else self.task.key(self.train_set, index)
+        """Return the key of a dataset index; None where it has none, or the data are not set up to be read."""
+        if self._keys is None:
+            return None
+        return self._keys.key(index) if self._stages else self._keys.name(index)
 
     def _replicas(self) -> dict[str, int]:
         """Return the number of processes that divide the data among themselves, and which of them this is."""
@@ -267,10 +276,13 @@ class ActiveDataModule(pl.LightningDataModule):
 
         Raises:
             TypeError: If it is no longer one ``DataLoader`` over a map-style dataset with a plain sampler.
-            ValueError: If it holds other samples than at first.
+            ValueError: If it holds other samples than at first, or beside its samples labels would be wrong.
         """
         template = self._renew_template()
-        view = LabelledView(self.train_set, self.pool.labelled, self.labels, self.task)
+        view = self.training_samples.labelled(self.pool.labelled, self.labels, self._own_labels)
+        if not self._view_is_checked and len(view):
+            self.training_samples.check_view(view, self._own_labels)
+            self._view_is_checked = True
         seed = derive_seed(self.seed, *self.fit_key, "order")
         sampler = EpochSampler(view, shuffle=template.shuffle, seed=seed, **self._replicas())
         # A resumed round begins at a later epoch, and workers fetch as soon as the loader is iterated.
@@ -295,18 +307,24 @@ class ActiveDataModule(pl.LightningDataModule):
             )
         return single
 
-    def pool_pass(self, indices: Tensor, multiple: int) -> BlockSampler:
+    @property
+    def scoring_batch_size(self) -> int:
+        """Samples of a batch in a pass over the pool."""
+        return self.pool_batch_size or self._train_loader().batch_size
+
+    def pool_pass(self, indices: Tensor, multiple: int, batch_size: int | None = None) -> BlockSampler:
         """Point :meth:`predict_dataloader` at dataset ``indices``.
 
         Args:
             indices: The samples, in order; the same on every rank.
             multiple: Batches and shards are cut only at multiples of this.
+            batch_size: Of this pass, rounded up to such a multiple. Default: :attr:`scoring_batch_size`.
 
         Returns:
             What says which of them this rank sees. With fewer groups than ranks every rank sees all, since Lightning
             cannot predict over an empty shard.
         """
-        self._pool_pass = PoolPass(indices, multiple)
+        self._pool_pass = PoolPass(indices, multiple, batch_size)
         return self._pool_pass.sampler(**self._replicas())
 
     def predict_dataloader(self) -> DataLoader:
@@ -315,7 +333,7 @@ class ActiveDataModule(pl.LightningDataModule):
         return template.loader(
             LabelledView(self.pool_set, self._pool_pass.indices, {}, self.task),
             sampler=self._pool_pass.sampler(**self._replicas()),
-            batch_size=self._pool_pass.whole_groups(self.pool_batch_size or template.batch_size),
+            batch_size=self._pool_pass.whole_groups(self._pool_pass.batch_size or self.scoring_batch_size),
             drop_last=False,
             persistent_workers=False,
             collate_fn=CollateWithoutTargets(template.collate_fn),
@@ -327,9 +345,10 @@ class ActiveDataModule(pl.LightningDataModule):
         Those that are labelled come with the labels that were told. There may be infinitely many batches.
         """
         everything = torch.arange(len(self.pool_set))  # type: ignore[arg-type]
+        labels = self.training_samples.to_put_in(self.pool_set, self.labels, self._own_labels)
         template = self._train_loader()
         return template.loader(
-            LabelledView(self.pool_set, everything, self.labels, self.task),
+            LabelledView(self.pool_set, everything, labels, self.task),
             batch_sampler=batches,
             persistent_workers=False,
             collate_fn=CollateWithoutTargets(template.collate_fn),
@@ -346,9 +365,6 @@ class ActiveDataModule(pl.LightningDataModule):
         }
         loader_number = 0
         for hook, arguments in hooks.items():
-            owner = self if is_overridden(hook, self) else model
+            owner = self.datamodule if is_overridden(hook, self.datamodule) else model
             batch = getattr(owner, hook)(batch, *arguments, loader_number)
         return batch
-
-    def __iter__(self) -> Iterator[Any]:  # a wrapper with __getattr__ must not pass for iterable
-        raise TypeError("ActiveDataModule is not iterable.")

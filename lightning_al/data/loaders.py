@@ -1,6 +1,6 @@
 """Datamodules for projects that have none: made of loaders that are handed over, or that the module defines."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_al._compat import is_overridden
+from lightning_al.data.augmentation import Augment
 
 Evaluated = DataLoader | Sequence[DataLoader]
 
@@ -22,6 +23,8 @@ class Loaders(pl.LightningDataModule):
         val: One loader, or several.
         test: One loader, or several.
         pool: The samples of ``train`` in the same order, without augmentation.
+        augment: ``augment(sample) -> sample``, the training augmentation; applied to the samples of ``pool``, or of
+            ``train``, once their labels were put in, so that input and target move together.
 
     Example:
         >>> import torch
@@ -38,6 +41,7 @@ class Loaders(pl.LightningDataModule):
         test: Evaluated | None = None,
         *,
         pool: Dataset | None = None,
+        augment: Callable[[Any], Any] | None = None,
     ) -> None:
         super().__init__()
         self.train_dataloader = partial(_identity, train)
@@ -48,6 +52,8 @@ class Loaders(pl.LightningDataModule):
             self.test_dataloader = partial(_identity, test)
         if pool is not None:
             self.pool_dataset = partial(_identity, pool)
+        if augment is not None:
+            self.augment = partial(augment)
 
 
 def _identity(value: Any) -> Any:
@@ -70,6 +76,8 @@ class ModuleLoaders(pl.LightningDataModule):
                 setattr(self, hook, getattr(model, hook))
         if hasattr(model, "pool_dataset"):
             self.pool_dataset: Any = model.pool_dataset
+        if Augment.of(model) is not None:  # a layer of this name is for batches
+            self.augment: Any = model.augment
 
     def prepare_data(self) -> None:
         """Run the module's hook."""

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -162,6 +162,35 @@ class Pool:
         """
         values = [u for u in self.check(units) if int(self._state[u]) != LABELLED]
         self._resolve(values, SKIPPED)
+
+    def forget(self, units: Indices) -> None:
+        """Take the labels of ``units`` back: they are skipped from now on, and cost nothing."""
+        values = self.check(units)
+        forgotten = set(values)
+        self._labelled = [unit for unit in self._labelled if unit not in forgotten]
+        for unit in values:
+            self._costs.pop(unit, None)
+        self._resolve(values, SKIPPED)
+
+    def moved(self, places: Mapping[int, int], size: int) -> "Pool":
+        """Return the pool of a dataset of another order or size.
+
+        Args:
+            places: Where units are now, by where they were; a negative number: nowhere. Others are where they were.
+            size: Number of units now.
+
+        Raises:
+            IndexError: If a unit that is not unlabelled comes to be outside of it.
+            ValueError: If two of them come to be in one place.
+        """
+        pool = Pool(size)
+        now = [(unit, places.get(unit, unit)) for unit in self._labelled]
+        pool.label([new for _, new in now if new >= 0], [self.cost(unit) for unit, new in now if new >= 0])
+        pool.ask([new for unit in self._pending if (new := places.get(unit, unit)) >= 0])
+        skipped = [new for unit in self.skipped.tolist() if (new := places.get(unit, unit)) >= 0]
+        pool.ask(skipped)  # refused where something else is
+        pool.skip(skipped)
+        return pool
 
     def _resolve(self, values: list[int], state: int) -> None:
         self._state[values] = state

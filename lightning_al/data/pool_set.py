@@ -1,19 +1,24 @@
-"""The training samples as they are scored: found in the user's datamodule, and checked beside the training set."""
+"""The training samples as they are scored and labelled: found in the user's datamodule, beside the training set."""
 
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch.utils.data import Dataset
 
 from lightning_al._compat import is_overridden
 from lightning_al.data import validation
+from lightning_al.data.augmentation import Augment
 from lightning_al.data.loaders import owner_of
+from lightning_al.data.training_samples import TrainingSamples
 from lightning_al.tasks.base import Task
 
 
-def find_pool_set(datamodule: pl.LightningDataModule, train_set: Dataset, task: Task, *, source: str) -> Dataset:
-    """Return the samples of the training set, in their order, as they are scored: without augmentation.
+def find_training_samples(
+    datamodule: pl.LightningDataModule, train_set: Dataset, task: Task, *, source: str
+) -> TrainingSamples:
+    """Return the training set and the same samples, in their order, as they are scored: without augmentation.
 
     Args:
         datamodule: The user's, set up.
@@ -27,12 +32,16 @@ def find_pool_set(datamodule: pl.LightningDataModule, train_set: Dataset, task: 
         ValueError: If there is none, or it does not hold the samples of the training set in their order.
     """
     predict = source == "predict"
+    augment, owner = Augment.of(datamodule), owner_of(datamodule)
+    samples = TrainingSamples.of(train_set, augment, task, owner)
+    if augment is not None:
+        rank_zero_info(f"`augment` of {owner} is applied to each training sample, once its label is in.")
     pool_set: Any
     if predict:
         if not is_overridden("predict_dataloader", datamodule):
             raise ValueError(
                 '`pool="predict"` needs a `predict_dataloader()` over the training set without augmentation, but '
-                f'{owner_of(datamodule)} has none. Define it, or `pool_dataset()` with `pool="auto"`.'
+                f'{owner} has none. Define it, or `pool_dataset()` with `pool="auto"`.'
             )
         where = "predict_dataloader()"
         pool_set = getattr(datamodule.predict_dataloader(), "dataset", None)
@@ -40,13 +49,15 @@ def find_pool_set(datamodule: pl.LightningDataModule, train_set: Dataset, task: 
         where = "pool_dataset()"
         make = getattr(datamodule, "pool_dataset", None)
         if make is None:
-            rank_zero_warn(
-                f"{owner_of(datamodule)} has no `pool_dataset()`, so the pool is scored on the training set as it is, "
-                "random augmentation included. Return the same samples in the same order, without augmentation, from a "
-                "method `pool_dataset()`."
-            )
-            return train_set
+            if augment is None:
+                rank_zero_warn(
+                    f"{owner} has no `pool_dataset()`, so the pool is scored on the training set as it is, random "
+                    "augmentation included. Return the same samples in the same order, without augmentation, from a "
+                    "method `pool_dataset()`."
+                )
+            return samples
         pool_set = make()
     validation.check_pool_set(pool_set, train_set, where=where)
-    validation.check_same_targets(pool_set, train_set, task, where=where, may_be_hidden=not predict)
-    return pool_set
+    targets = validation.check_same_targets(pool_set, train_set, task, where=where, may_be_hidden=not predict)
+    read_from_pool = targets == "augmented" or (targets == "same" and augment is not None)
+    return replace(samples, pool_set=pool_set, label_set=pool_set if read_from_pool else train_set)

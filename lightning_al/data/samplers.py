@@ -79,10 +79,12 @@ class PoolPass:
     Args:
         indices: Dataset indices, in order; the same on every rank.
         multiple: Batches and blocks are cut only at multiples of this.
+        batch_size: Of this pass alone; None: that of all passes.
     """
 
     indices: Tensor
     multiple: int
+    batch_size: int | None = None
 
     def sampler(self, *, num_replicas: int, rank: int) -> BlockSampler:
         """Return what says which samples this rank sees.

@@ -1,6 +1,8 @@
 """Checks of the user's data: the train loader, the pool beside the training set, the split, the size of an epoch."""
 
-from typing import Any
+import functools
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 from torch.utils.data import (
@@ -15,8 +17,9 @@ from torch.utils.data import (
     Subset,
 )
 
+from lightning_al.data.augmentation import draws, same
 from lightning_al.data.template import Epoch
-from lightning_al.tasks.base import Task
+from lightning_al.tasks.base import Task, name_in
 from lightning_al.words import cut, shown
 
 
@@ -124,8 +127,11 @@ def check_pool_set(pool_set: Any, train_set: Dataset, *, where: str) -> None:
 
 def check_same_targets(
     pool_set: Dataset, train_set: Dataset, task: Task, *, where: str, may_be_hidden: bool = True
-) -> None:
+) -> Literal["hidden", "same", "augmented"]:
     """Refuse a pool of other data, or in another order, which would silently have wrong samples picked.
+
+    A target that differs is compared only if the training set gives it again when the sample is drawn again: one that
+    is augmented with its input does not.
 
     Args:
         pool_set: As long as the training set.
@@ -134,32 +140,65 @@ def check_same_targets(
         where: The hook that gave the pool, for the error.
         may_be_hidden: Whether the pool may have no targets, or one and the same for all samples.
 
+    Returns:
+        ``"hidden"`` where the pool has no targets, ``"augmented"`` where the training set's are another in each draw.
+
     Raises:
         ValueError: If targets of a few samples differ, or are missing and may not be.
     """
     rows = spread_over(len(train_set))  # type: ignore[arg-type]
+    read = functools.partial(_encoded, task)
     try:
-        train_targets, pool_targets = ([_target(data, i, task) for i in rows] for data in (train_set, pool_set))
-    except (TypeError, ValueError):
+        train_targets, pool_targets = ([read(data[i]) for i in rows] for data in (train_set, pool_set))
+    except (TypeError, ValueError, LookupError):
         if may_be_hidden:
-            return
+            return "hidden"
         raise ValueError(
-            '`pool="predict"`: the predict set has no targets that could be compared with those of the training '
-            "set, so it may be other data. Define `pool_dataset()` on the datamodule instead."
+            _not_compared("has no targets that could be compared with those of the training set")
         ) from None
     if may_be_hidden and len(set(map(str, pool_targets))) == 1:
-        return
+        return "hidden"
+    seen_again, augmented = False, False
     for i, in_train, in_pool in zip(rows, train_targets, pool_targets, strict=True):
-        if in_train != in_pool:
+        if same(in_train, in_pool):
+            seen_again = True
+            continue
+        # Once a predict set has been found to hold one target, it is known to hold the same samples.
+        until = None if may_be_hidden or seen_again else in_pool
+        moves, found = _moves(draws(train_set, i, read), in_train, until=until)
+        seen_again, augmented = seen_again or found, augmented or moves
+        if not moves:
             raise ValueError(
                 f"`{where}`: sample {i} has target {shown(in_train)} in the training set and {shown(in_pool)} in the "
                 "pool: they are other data, or in another order. Return the training samples in their order from "
                 "`pool_dataset()`."
             )
+    if not may_be_hidden and not seen_again:
+        raise ValueError(_not_compared("has none of the targets of the training set, which augments them"))
+    return "augmented" if augmented else "same"
 
 
-def _target(dataset: Dataset, index: int, task: Task) -> Any:
-    return task.encode_label(task.targets(dataset[index]))
+def _moves(values: Iterable[Any], first: Any, *, until: Any = None) -> tuple[bool, bool]:
+    """Whether a target is not always the same, and whether ``until``, if it is looked for, is among the values."""
+    moves = False
+    for value in values:
+        moves = moves or not same(value, first)
+        if until is not None and same(value, until):
+            return moves, True
+        if moves and until is None:
+            break
+    return moves, False
+
+
+def _not_compared(why: str) -> str:
+    return (
+        f'`pool="predict"`: the predict set {why}, so it may be other data. Define `pool_dataset()` on the datamodule '
+        "instead."
+    )
+
+
+def _encoded(task: Task, sample: Any) -> Any:
+    return task.encode_label(task.targets(sample))
 
 
 # -- what is evaluated -------------------------------------------------------------------------------------------------
@@ -191,16 +230,25 @@ def check_split_is_fixed(before: Dataset, now: Dataset, task: Task, *, hook: str
 
 
 def _look_alike(one: Dataset, other: Dataset, task: Task) -> bool:
-    """Whether two datasets have the same length, and the same names and targets of a few samples."""
+    """Whether two datasets have the same length, and the same names and targets of a few samples.
+
+    Both are drawn with the same random numbers, so that augmented targets are the same too. Those of a dataset with
+    random numbers of its own, which it does not give twice, cannot be compared.
+    """
     n = len(one)  # type: ignore[arg-type]
     if len(other) != n:  # type: ignore[arg-type]
         return False
-    rows = spread_over(n)
-    try:
-        looks = [[(task.key(data, i), _target(data, i, task)) for i in rows] for data in (one, other)]
-    except (TypeError, ValueError):
-        return True  # Without targets there is nothing to compare.
-    return looks[0] == looks[1]
+    for i in spread_over(n):
+        if name_in(task, one, i) != name_in(task, other, i):
+            return False
+        read = functools.partial(_encoded, task)
+        try:
+            [look], [other_look] = draws(one, i, read, 1), draws(other, i, read, 1)
+            if not same(look, other_look) and same(look, *draws(one, i, read, 1)):
+                return False
+        except (TypeError, ValueError, LookupError):
+            return True  # Without targets there is nothing to compare.
+    return True
 
 
 def check_evaluated(loaders: Any, *, hook: str, owner: str) -> None:

@@ -1,4 +1,4 @@
-"""The labelled part of a dataset: its samples, with the labels that were told put in."""
+"""The labelled part of a dataset: its samples, with the labels that were told put in, then augmented."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_al.data.augmentation import Augment
+from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task
 
 
@@ -16,7 +18,8 @@ class LabelledView(Dataset):
         dataset: Map-style.
         indices: (N,) which samples, in order.
         labels: The labels that were told, encoded, by dataset index; other samples stay as they are.
-        task: Puts a label into a sample.
+        task: Puts a label into a sample. It gets copies, so that the dataset and the labels stay as they are.
+        augment: Applied to each sample once its label is in, to a copy too.
 
     Example:
         >>> import torch
@@ -27,20 +30,32 @@ class LabelledView(Dataset):
         [('c', 7), ('b', 0)]
     """
 
-    def __init__(self, dataset: Dataset, indices: Tensor, labels: Mapping[int, Any], task: Task) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        indices: Tensor,
+        labels: Mapping[int, Any],
+        task: Task,
+        *,
+        augment: Augment | None = None,
+    ) -> None:
         self.dataset = dataset
         self.indices = indices
         self.labels = labels
         self.task = task
+        self.augment = augment
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def _labelled(self, index: int, sample: Any) -> Any:
-        """Return a sample with the label that was told of it, if one was."""
-        if index not in self.labels:
-            return sample
-        return self.task.with_label(sample, self.task.decode_label(self.labels[index]))
+        """Return a sample with the label that was told of it, if one was, augmented."""
+        told = index in self.labels
+        if told or self.augment is not None:
+            sample = copy_of(sample)
+        if told:
+            sample = self.task.with_label(sample, copy_of(self.task.decode_label(self.labels[index])))
+        return sample if self.augment is None else self.augment(sample)
 
     def __getitem__(self, position: int) -> Any:
         index = int(self.indices[position])

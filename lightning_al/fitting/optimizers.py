@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import MethodType
 from typing import Any
 
@@ -60,14 +60,10 @@ class OptimizerGuard:
         self.last: list[Optimizer] = []
 
     @contextlib.contextmanager
-    def watching(self, then: Callable[[], None]) -> Iterator[None]:
-        """Inside, check the optimizers of each ``configure_optimizers``, and call ``then`` once they are made.
-
-        Where the model has no ``configure_optimizers`` of its own, ``then`` is called at once.
-        """
+    def watching(self) -> Iterator[None]:
+        """Inside, check the optimizers of each ``configure_optimizers``."""
         model = self.model
         if not is_overridden("configure_optimizers", model):
-            then()
             yield
             return
         original = model.configure_optimizers
@@ -80,7 +76,6 @@ class OptimizerGuard:
                     "an optimizer."
                 )
             self.check(optimizers_in(configured))
-            then()
             return configured
 
         with replaced(model, "configure_optimizers", configure_optimizers):

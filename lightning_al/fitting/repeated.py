@@ -16,20 +16,22 @@ from lightning_al import _compat
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.distributed.randomness import seed_global
+from lightning_al.fitting.beside_weights import BesideWeights, as_in, put_changes
 from lightning_al.fitting.callbacks import RenewedCallbacks
 from lightning_al.fitting.optimizers import OptimizerGuard
 from lightning_al.fitting.reset import Reset, redraw_parameters
 from lightning_al.fitting.round_callback import RoundCallback
 from lightning_al.inference.module_state import flags_of, set_flags
 from lightning_al.inference.replaced import kept, replaced
+from lightning_al.storage.optimizers import OptimizerState, gathered_by
 from lightning_al.storage.weights import load_checkpoint, load_weights, whole_copy
 
 
 class RepeatedFit:
     """One Trainer, fitted again and again as if it were new.
 
-    Epochs, optimizers, schedulers, early stopping, checkpoints and other callbacks start afresh; ``global_step`` and
-    the loggers' step go on growing.
+    Epochs, steps, optimizers, schedulers, early stopping, checkpoints and other callbacks start afresh, and so does
+    what the module holds beside its weights; the loggers' step goes on growing.
 
     Args:
         trainer: The user's Trainer.
@@ -42,7 +44,9 @@ class RepeatedFit:
     Attributes:
         initial: The weights that round 0 starts from.
         flags: Which parameters were trained, and which modules were in training mode, before the first fit.
-        optimizer_states: What the optimizers of the last fit gathered, if ``reset="continue"``.
+        optimizer_states: What the optimizers of the last fit gathered, if ``reset="continue"``: for each optimizer, by
+            the names of the parameters.
+        steps_before: Optimizer steps of the fits before the present one.
     """
 
     checkpoint_every_seconds = 60.0
@@ -66,7 +70,10 @@ class RepeatedFit:
         self.dirpath = dirpath
         self.initial = whole_copy(model.state_dict())
         self.flags = flags_of(model)
-        self.optimizer_states: list[dict[str, Any]] | None = None
+        self.optimizer_states: list[OptimizerState] | None = None
+        self.steps_before = 0
+        self._beside: BesideWeights | None = None  # before the last fit; what it became in it
+        self._beside_after: dict[str, Any] | None = None
         self._resumed = False
         self._checkpoints: list[Checkpoint] = []
         self._optimizers = OptimizerGuard(model)
@@ -82,7 +89,7 @@ class RepeatedFit:
     def fit(
         self, round_number: int, *, checkpoint: Path, mark: dict[str, Any], resume_from: Path | None = None
     ) -> float:
-        """Train one round and return its seconds.
+        """Train one round, after :meth:`begin`, and return its seconds.
 
         Args:
             round_number: Which round; 0 starts from the initial weights.
@@ -93,9 +100,9 @@ class RepeatedFit:
         Raises:
             RuntimeError: If nothing was trained, or the optimizer is of an earlier round.
         """
-        set_flags(self.model, self.flags)  # a project may thaw layers as its epochs go by
         if resume_from is None:
             self._reset_weights(round_number)
+        self._beside, self._beside_after = BesideWeights(self.model), None
         self.reset_trainer(self.round_folder(round_number), scaler=self.reset != "continue")
         round_callback = RoundCallback(
             seed=self.seed,
@@ -103,14 +110,65 @@ class RepeatedFit:
             path=checkpoint,
             mark=mark,
             seconds_between_saves=self.checkpoint_every_seconds,
-            optimizer_states=self.optimizer_states if self.reset == "continue" and resume_from is None else None,
+            optimizer_states=self.optimizer_states if self.reset == "continue" else None,
+            beside=self._beside,
         )
         silenced = ModelSummary if round_number > 0 else ()
         callbacks = [c for c in self.trainer.callbacks if not isinstance(c, silenced)]
         seconds = self.train(round_callback, callbacks, quiet=round_number > 0, resume_from=resume_from)
         if self.reset == "continue":
-            self.optimizer_states = [whole_copy(o.state_dict()) for o in self.trainer.optimizers]
+            self.optimizer_states = [gathered_by(optimizer, self.model) for optimizer in self.trainer.optimizers]
         return seconds
+
+    def begin(self) -> None:
+        """Let Trainer and module be as before the first fit, except for weights and for what was set since the last."""
+        set_flags(self.model, self.flags)  # a project may thaw layers as its epochs go by
+        self._renew_counters()
+        if self._beside is not None:
+            self._beside.put_back(self._beside_after)
+            self._beside = None
+
+    def end(self) -> dict[str, Any]:
+        """Take note that a round's fit and its evaluation are over; return what they changed beside the weights.
+
+        What anybody sets on the module from now on stays so in the next fit.
+        """
+        if self._beside is None:
+            return {}
+        self._beside_after = self._beside.present()
+        return self._beside.changes()
+
+    def go_on_after(self, changes: dict[str, Any], *, frozen: Sequence[str] | None, steps: dict[str, int]) -> None:
+        """Give module and Trainer back what the last fit left of them, beside the weights.
+
+        Args:
+            changes: What :meth:`end` returned.
+            frozen: The parameters that were frozen then; None: not known.
+            steps: As :attr:`steps` were; a Trainer that was used since keeps its own.
+        """
+        if self._beside is not None:
+            self._beside.put_back(self._beside_after)
+        self._beside = BesideWeights(self.model)
+        put_changes(self.model, changes)
+        self._beside_after = self._beside.present()
+        for name, parameter in self.model.named_parameters():
+            if frozen is not None and parameter.requires_grad == (name in frozen):
+                parameter.requires_grad_(name not in frozen)
+        if _compat.logged_step(self.trainer) == 0:
+            in_round = steps.get("round", 0)  # which ledgers of before do not say
+            self.steps_before = steps["optimizer"] - in_round
+            automatic = self.model.automatic_optimization
+            _compat.restore_steps(self.trainer, logged=steps["logged"], optimizer=in_round, automatic=automatic)
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """Optimizer steps of all fits and of the present one, and the step that loggers use."""
+        present = self.trainer.global_step
+        return {
+            "optimizer": self.steps_before + present,
+            "round": present,
+            "logged": _compat.logged_step(self.trainer),
+        }
 
     def train(
         self,
@@ -134,16 +192,14 @@ class RepeatedFit:
         trainer, key = self.trainer, round_callback.key
         self.datamodule.begin_fit(key)
         self._resumed = resume_from is not None
-        steps_before = _compat.steps(trainer)["optimizer"]
         with replaced(trainer, "callbacks", [*callbacks, round_callback]):
             seed_global(self.seed, *key, "fit", trainer.global_rank)
             start = time.perf_counter()
             try:
                 with (
                     _compat.quiet_repetitions(quiet),
-                    _compat.same_schedule(trainer),
-                    _compat.step_limits_from_here(trainer) as raise_limits,
-                    self._optimizers.watching(then=raise_limits),
+                    _compat.same_options(trainer),
+                    self._optimizers.watching(),
                 ):
                     ckpt_path = None if resume_from is None else str(resume_from)
                     trainer.fit(
@@ -152,7 +208,7 @@ class RepeatedFit:
             finally:
                 self._checkpoints = list(trainer.checkpoint_callbacks)  # also those of `configure_callbacks`
         seconds = time.perf_counter() - start
-        if resume_from is None and _compat.steps(trainer)["optimizer"] == steps_before:
+        if resume_from is None and trainer.global_step == 0:
             raise RuntimeError(
                 f"Round {key[0]} trained 0 optimizer steps on {len(self.datamodule.pool.labelled)} labelled "
                 "samples. Check `max_epochs`, `max_steps`, `max_time`, `limit_train_batches`, `drop_last`, and in "
@@ -181,7 +237,7 @@ class RepeatedFit:
 
         ``scaler``: the fp16 loss scaler too.
         """
-        _compat.reset_epochs(self.trainer)
+        self._renew_counters()
         self._callbacks.renew(folder)
         if scaler:
             self._load_scaler(self._first_scaler_state)
@@ -201,11 +257,12 @@ class RepeatedFit:
         with (
             kept(trainer, "loggers", "should_stop", "optimizers"),
             kept(trainer.strategy, "lr_scheduler_configs"),
-            kept(self, "optimizer_states", "_checkpoints"),
+            kept(self, "optimizer_states", "steps_before", "_checkpoints"),
             kept(self._optimizers, "last"),
             kept(self.datamodule, "fit_key"),
             self._callbacks.kept(),
             _compat.same_progress(trainer),
+            as_in(self.model, self._beside),
         ):
             # The loggers of `fast_dev_run`, which take whatever a module does with its logger.
             trainer.loggers = [DummyLogger() for _ in trainer.loggers]
@@ -223,7 +280,7 @@ class RepeatedFit:
         self,
         *,
         initial: dict[str, Any],
-        optimizer_states: list[dict[str, Any]] | None = None,
+        optimizer_states: list[OptimizerState] | None = None,
         scaler_state: dict[str, Any] | None = None,
     ) -> None:
         """Go on as after a fit of an earlier launch; the model has its weights already.
@@ -238,14 +295,19 @@ class RepeatedFit:
         if self.reset == "continue":
             self._load_scaler(self._first_scaler_state if scaler_state is None else scaler_state)
 
+    def _renew_counters(self) -> None:
+        self.steps_before += self.trainer.global_step
+        _compat.renew_counters(self.trainer)
+
     def _load_scaler(self, state: dict[str, Any] | None) -> None:
         if self._scaler is not None and state is not None:
             self._scaler.load_state_dict(state)
 
     def _reset_weights(self, round_number: int) -> None:
-        if self.reset == "initial" or round_number == 0:
+        # Fresh weights need it too: what is not drawn (frozen layers, thawed since, and buffers) is as it was at first.
+        if self.reset in ("initial", "fresh") or round_number == 0:
             load_weights(self.model, self.initial)
-        elif self.reset == "fresh" or callable(self.reset):
+        if round_number > 0 and (self.reset == "fresh" or callable(self.reset)):
             with torch.random.fork_rng():
                 seed_global(self.seed, round_number, "reset")
                 self.reset(self.model) if callable(self.reset) else redraw_parameters(self.model)

@@ -1,11 +1,13 @@
 """What a round starts from, and new random weights through the layers' ``reset_parameters``."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import lightning.pytorch as pl
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from lightning_al.inference.module_state import weights_kept
 from lightning_al.storage.weights import in_pieces
@@ -25,12 +27,51 @@ def _redraw_of(module: nn.Module) -> Callable[[], None] | None:
 
 
 def not_redrawn(model: nn.Module) -> list[str]:
-    """Return the names of the trainable parameters that :func:`redraw_parameters` does not draw, by trying it."""
+    """Return the names of the trainable parameters that :func:`redraw_parameters` does not draw, by trying it.
+
+    Where a parameter is the origin of a weight that is computed from it (``spectral_norm`` and the like), a
+    ``reset_parameters`` that writes to the computed weight does not draw it.
+    """
     with weights_kept(model), torch.no_grad(), torch.random.fork_rng():
-        for parameter in _trainable_floats(model).values():
+        for parameter in _trainable(model).values():
             parameter.fill_(torch.nan)
-        redraw_parameters(model)
-        return [name for name, p in _trainable_floats(model).items() if bool(p.isnan().any())]
+        try:
+            redraw_parameters(model)
+        except (RuntimeError, ValueError):  # of an orthogonal or a symmetric matrix, say, which nan cannot make
+            names = list(_trainable(model))
+            return [name for name in names if _reparametrisation(model, name)] or names
+        return [name for name, p in _trainable(model).items() if bool(p.isnan().any())]
+
+
+@contextlib.contextmanager
+def _computed_weights_apart(model: nn.Module) -> Iterator[None]:
+    """Inside, tensors that are plain attributes share no memory with parameters; as after a first forward pass."""
+    computed = [
+        (vars(module), name, value)
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if isinstance(value, torch.Tensor)
+    ]
+    for owner, name, value in computed:
+        owner[name] = value.detach().clone()
+    try:
+        yield
+    finally:
+        for owner, name, value in computed:
+            owner[name] = value
+
+
+def _reparametrisation(model: nn.Module, name: str) -> str | None:
+    """Return the name of what computes a weight from this parameter, if anything does."""
+    path, _, leaf = name.rpartition(".")
+    module = model.get_submodule(path)
+    if isinstance(module, ParametrizationList):
+        return " and ".join(type(part).__name__.lstrip("_") for part in module.children())
+    for hook in module._forward_pre_hooks.values():
+        computed = getattr(hook, "name", getattr(hook, "_tensor_name", None))  # the second of pruning
+        if isinstance(computed, str) and leaf in (f"{computed}_orig", f"{computed}_g", f"{computed}_v"):
+            return type(hook).__name__
+    return None
 
 
 def check_redrawable(model: nn.Module) -> None:
@@ -46,14 +87,19 @@ def check_redrawable(model: nn.Module) -> None:
         )
     missing = not_redrawn(model)
     if missing:
+        of = {name: _reparametrisation(model, name) for name in missing}
+        named = [f"{name} (of {of[name]})" if of[name] else name for name in missing]
+        shown = ", ".join(named[:10]) + (", ..." if len(named) > 10 else "")
         raise ValueError(
-            f'`reset="fresh"` cannot re-draw {", ".join(missing[:10])} ({len(missing)} parameter(s)): no '
+            f'`reset="fresh"` cannot re-draw {shown} ({len(missing)} parameter(s)): no '
             "`reset_parameters()` of a module that holds them does. Add one, or pass `reset=` a function of the model."
         )
 
 
-def _trainable_floats(model: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: p for name, p in model.named_parameters() if p.requires_grad and p.is_floating_point()}
+def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {
+        name: p for name, p in model.named_parameters() if p.requires_grad and (p.is_floating_point() or p.is_complex())
+    }
 
 
 def redraw_parameters(model: nn.Module) -> None:
@@ -62,11 +108,12 @@ def redraw_parameters(model: nn.Module) -> None:
     Frozen parameters (``requires_grad=False``) stay as they are.
     """
     frozen = [(p, p.detach().clone()) for p in model.parameters() if not p.requires_grad]
-    for module in reversed(list(model.modules())):
-        inside = list(module.parameters())
-        redraw = _redraw_of(module)
-        if redraw is not None and (not inside or any(p.requires_grad for p in inside)):
-            redraw()
+    with _computed_weights_apart(model):
+        for module in reversed(list(model.modules())):
+            inside = list(module.parameters())
+            redraw = _redraw_of(module)
+            if redraw is not None and (not inside or any(p.requires_grad for p in inside)):
+                redraw()
     with torch.no_grad():
         for parameter, value in frozen:
             parameter.copy_(value)

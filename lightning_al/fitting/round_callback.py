@@ -6,15 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import BatchSizeFinder, Checkpoint, LearningRateFinder, ModelPruning
 
 from lightning_al import _compat
 from lightning_al.distributed.randomness import seed_global
+from lightning_al.fitting.beside_weights import BesideWeights, put_changes
+from lightning_al.inference.module_state import Flags, flags_of, set_flags
 from lightning_al.storage.files import publish, write_errors_explained
-from lightning_al.storage.weights import load_momentum
+from lightning_al.storage.optimizers import OptimizerState, give_gathered
 
 MARK = "lightning_al_round"
 """Under this name a checkpoint says of which round it is."""
+
+BESIDE = "lightning_al_beside_weights"
+"""Under this name a checkpoint has what the fit changed beside the weights."""
+
+FLAGS = "lightning_al_flags"
+"""Under this name a checkpoint says which parameters were trained, and which modules were in training mode."""
 
 
 class RoundCallback(Checkpoint):
@@ -30,6 +38,7 @@ class RoundCallback(Checkpoint):
         mark: What the checkpoint says of the round.
         seconds_between_saves: The least time from one checkpoint to the next.
         optimizer_states: What optimizers gathered in the fit before, if this one goes on with it.
+        beside: What the module held beside its weights before the fit.
     """
 
     def __init__(
@@ -40,7 +49,8 @@ class RoundCallback(Checkpoint):
         path: Path | None = None,
         mark: dict[str, Any] | None = None,
         seconds_between_saves: float = 0.0,
-        optimizer_states: list[dict[str, Any]] | None = None,
+        optimizer_states: list[OptimizerState] | None = None,
+        beside: BesideWeights | None = None,
     ) -> None:
         self.seed = seed
         self.key = key
@@ -48,18 +58,25 @@ class RoundCallback(Checkpoint):
         self.mark = mark or {}
         self.seconds_between_saves = seconds_between_saves
         self.optimizer_states = optimizer_states or []
+        self.beside = beside
+        self.began = False
         self.last_save = 0.0
         self.lossless: bool | None = None  # whether no batch gave a loss, once there was a batch
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Give the optimizers what those before gathered; the schedule, hence the learning rate, starts afresh."""
-        for optimizer, state in zip(trainer.optimizers, self.optimizer_states, strict=False):
-            load_momentum(optimizer, state)
+        self._give_gathered(trainer, pl_module)
+        self.began = True
         self.last_save = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Seed the global generators."""
+        """Seed the global generators, and give parameters that were thawed just now what was gathered for them."""
+        self._give_gathered(trainer, pl_module)
         seed_global(self.seed, *self.key, "epoch", trainer.current_epoch, trainer.global_rank)
+
+    def _give_gathered(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for optimizer, state in zip(trainer.optimizers, self.optimizer_states, strict=False):
+            give_gathered(optimizer, state, pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -87,8 +104,20 @@ class RoundCallback(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Write into the checkpoint of which round it is."""
+        """Write into the checkpoint of which round it is, and what is not among the weights."""
         checkpoint[MARK] = self.mark
+        changes = self.beside.changes() if self.beside is not None else {}
+        if changes:
+            checkpoint[BESIDE] = changes
+        checkpoint[FLAGS] = flags_of(pl_module)._asdict()
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on with what the fit had changed beside the weights; searches inside the fit load checkpoints too."""
+        if not self.began:
+            put_changes(pl_module, checkpoint.get(BESIDE, {}))
+            set_flags(pl_module, Flags(**checkpoint[FLAGS]))  # layers may have been thawed, and are frozen in `setup`
 
 
 def _goes_on_exactly(trainer: pl.Trainer) -> bool:
@@ -99,6 +128,9 @@ def _goes_on_exactly(trainer: pl.Trainer) -> bool:
         return False  # Lightning steps these after `on_train_epoch_end`: a resumed round would miss one step
     if trainer.max_steps != -1:
         return False  # Lightning then counts the epochs of a resumed fit otherwise, and the order follows from them
+    # Checkpoints do not say what is pruned, and a search would begin again.
+    if any(isinstance(c, (ModelPruning, LearningRateFinder, BatchSizeFinder)) for c in trainer.callbacks):
+        return False
     if _compat.saves_folders(trainer):
         return False  # which cannot appear whole or not at all
     # The random state of persistent workers cannot be restored.

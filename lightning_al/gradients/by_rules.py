@@ -7,12 +7,13 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lightning_al.gradients.errors import NoRule
-from lightning_al.gradients.keys import input_key, option_key, settings_key
-from lightning_al.gradients.plans import NothingToCompare, Plan, PlanFinder, RuleScore
+from lightning_al.gradients.comparisons import Comparisons, standing_of
+from lightning_al.gradients.errors import NoRule, NothingToCompare
+from lightning_al.gradients.keys import input_key
+from lightning_al.gradients.plans import Plan, PlanFinder, RuleScore
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother, Scorer
-from lightning_al.inference.batches import batch_size_of
+from lightning_al.inference.entries import batch_size_of
 from lightning_al.inference.memory import is_out_of_memory
 
 _PLANS: WeakKeyDictionary[nn.Module, dict[Hashable, Plan | str]] = WeakKeyDictionary()
@@ -26,7 +27,7 @@ class ByRules(Scorer):
         model: The model.
         score: The score of one group.
         fast: The same score of all groups of a recorded batch.
-        kind: Options that distinguish this ``fast`` from others of the same model.
+        key: Tells the model as it is, its options and the score from others.
         model_inputs: Which part of the inputs the model gets.
     """
 
@@ -36,23 +37,23 @@ class ByRules(Scorer):
         score: GroupScore,
         fast: BatchScore,
         *,
-        kind: tuple[Any, ...],
+        key: Hashable,
         model_inputs: Callable[[Any], Any],
     ) -> None:
         super().__init__(model)
         self._alone = OneAfterAnother(model, score)
         self._by_rules = RuleScore(model, fast)
         self._finder = PlanFinder(self._by_rules, score, model_inputs)
-        # What a plan depends on beside the inputs; asked for with every chunk, so made once.
-        self._key = (
-            tuple(map(option_key, kind)),
-            tuple(map(settings_key, model.root.modules())),
-            tuple(model.params),
-            option_key(model.root.call),
+        self._key = key  # what a plan depends on beside the inputs
+        self._standing = standing_of(model, ("rules", key))
+        self._comparisons = Comparisons(
+            "its layers' rules", model, score=score, model_inputs=model_inputs, standing=self._standing
         )
 
     def groups_at_once(self, inputs: Any, group_size: int, max_bytes: int | None) -> int:
         """Return how many groups fit into the memory."""
+        if self._standing.refused:
+            raise NoRule(self._standing.refused)
         budget = self.model.budget(max_bytes)
         plan = self._plan(inputs, group_size, budget)
         return 1 if plan is None else max(budget // plan.bytes_per_group, 1)
@@ -63,7 +64,10 @@ class ByRules(Scorer):
         if plan is None:
             return self._alone(inputs, group_size)
         network = self._by_rules.network(plan.elsewhere, channels_last=plan.channels_last)
-        return self._by_rules(network, plan.layouts, inputs, group_size)
+        scores, outputs = self._by_rules(network, plan.layouts, inputs, group_size)
+        if scores.numel() == batch_size_of(inputs):
+            self._comparisons.check(scores.flatten(), inputs, group_size, outputs if plan.together else None)
+        return scores
 
     def instead(self, error: Exception) -> str:
         """Say what is done where there is no rule."""

@@ -16,3 +16,11 @@ class UsedElsewhere(NoRule):
     def __init__(self, what: str, names: frozenset[str]) -> None:
         super().__init__(f"`{what}` of {', '.join(sorted(names))} outside of a layer's call")
         self.names = names
+
+
+class NothingToCompare(Exception):
+    """The first samples cannot show whether a way to scores gives what the plain loop gives."""
+
+
+class Differs(NoRule):
+    """Later scores are not those of the plain loop, so that a slower way is taken, for all samples of the call."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lightning_al.inference.batches import batch_size_of, samples_at
+from lightning_al.inference.entries import batch_size_of, samples_at
 
 MOST_GROUPS = 6  # groups at most that are scored by the plain loop, too, before others go without
 
@@ -45,3 +45,37 @@ def _more_zeros(a: Tensor, b: Tensor) -> Tensor:
 def groups_at(inputs: Any, group_size: int, starts: list[int]) -> Any:
     """Return copies of the groups that begin there, one after another."""
     return samples_at(inputs, torch.cat([torch.arange(start, start + group_size) for start in starts]))
+
+
+def measures_of(inputs: Any, group_size: int) -> list[list[float]]:
+    """Return, for every tensor, by what a model may tell a batch's groups from each other: each of all groups.
+
+    How far the last value goes on, and the first, which is how much is padded on the right or left, whatever with; the
+    number of zeros; the smallest and largest values, and the mean.
+    """
+    of_samples = [m for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor) for m in _measures(leaf)]
+    of_samples = [measure for measure in of_samples if measure.numel()]
+    if not of_samples:
+        return []
+    of_groups = torch.stack([m.to("cpu", torch.float64) for m in of_samples]).unflatten(1, (-1, group_size))
+    extremes = [of_groups.amin(2), of_groups.amax(2)] if group_size > 1 else [of_groups[..., 0]]
+    result: list[list[float]] = torch.cat(extremes).tolist()
+    return result
+
+
+def _measures(leaf: Tensor) -> list[Tensor]:
+    if leaf.is_complex():
+        leaf = torch.view_as_real(leaf.resolve_conj())
+    values = leaf.detach().reshape(len(leaf), -1)
+    if not values.numel():
+        return []
+    values = (values if values.is_floating_point() else values.float()).nan_to_num()
+    smallest, largest = values.aminmax(dim=1)
+    runs = [_run(values.flip(1)), _run(values)]
+    return [*runs, values.count_nonzero(1), smallest, largest, values.mean(1)]
+
+
+def _run(values: Tensor) -> Tensor:
+    """Return for how long each row begins with the same value."""
+    other = values != values[:, :1]
+    return torch.where(other.any(1), other.to(torch.uint8).argmax(1), values.shape[1])

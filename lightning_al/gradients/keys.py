@@ -2,11 +2,11 @@
 
 import functools
 import types
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _PLAIN = (bool, int, float, str, torch.dtype)
 
@@ -51,3 +51,8 @@ def input_key(leaf: Any) -> Hashable:
     if isinstance(leaf, Tensor):
         return leaf.shape[1:], leaf.dtype, leaf.device
     return repr(leaf) if leaf is None or isinstance(leaf, (bool, int, float)) else str(type(leaf))
+
+
+def model_key(root: nn.Module, params: Iterable[str], options: Iterable[Any]) -> Hashable:
+    """Tell a model as it is, in what trains and how it computes, from others, and options from others."""
+    return tuple(map(option_key, options)), tuple(map(settings_key, root.modules())), tuple(params)

@@ -9,6 +9,7 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.tape import Tape
+from lightning_al.inference.outputs import floating_tensors
 
 
 class Loss:
@@ -28,7 +29,7 @@ class Loss:
         self.heads = [end.detach().requires_grad_() for end in self.ends]
         replacing = dict(zip(map(id, self.ends), self.heads, strict=True))
         self.outputs = pytree.tree_map(lambda leaf: replacing.get(id(leaf), leaf), outputs)
-        with torch.enable_grad():
+        with torch.enable_grad(), tape.noting_losses():
             self.losses = losses(self.outputs)
 
     def cotangents(self) -> tuple[list[Tensor | None], Tensor]:
@@ -64,8 +65,3 @@ class Loss:
     def _divided(self, g: Tensor, by: Tensor) -> Tensor:
         rows = by.to(g.dtype).repeat_interleave(len(g) // self.tape.units)
         return g / rows.view(-1, *[1] * (g.ndim - 1))
-
-
-def floating_tensors(tree: Any) -> list[Tensor]:
-    """Return the floating-point tensors of a pytree."""
-    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.is_floating_point()]

@@ -1,29 +1,29 @@
 """How a model goes by its layers' rules: found out by a few of its samples, and proved against the plain loop."""
 
 import logging
-import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from lightning_al.gradients.comparisons import check_same
 from lightning_al.gradients.errors import NoRule, UsedElsewhere
 from lightning_al.gradients.example_groups import groups_at, groups_that_differ
 from lightning_al.gradients.layouts import Place, RowLayout, layouts_from_shapes
+from lightning_al.gradients.mixing import SIZES, operations_of, puts_together
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.scored_model import ScoredModel, floats_in_double
 from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother
 from lightning_al.gradients.tape import Tape
-from lightning_al.inference.batches import batch_size_of, samples_at, slice_of
 from lightning_al.inference.calling import copies_for_model
+from lightning_al.inference.entries import batch_size_of, samples_at, slice_of
 from lightning_al.inference.memory import is_out_of_memory
 from lightning_al.inference.module_state import attributes_kept
 
 log = logging.getLogger(__name__)
-
-ROUNDING = 1e-12  # scores below may be made of rounding errors only, and say nothing
 
 
 class Plan(NamedTuple):
@@ -35,6 +35,7 @@ class Plan(NamedTuple):
         channels_last: Whether images go faster, and as well, with their channels last in memory.
         elsewhere: Parameters that are used outside of their layers' calls.
         from_two_groups: Whether there were two groups only, which shows less than three.
+        together: An operation that takes all samples of a batch together, or "".
     """
 
     layouts: dict[Place, RowLayout]
@@ -42,10 +43,7 @@ class Plan(NamedTuple):
     channels_last: bool
     elsewhere: frozenset[str]
     from_two_groups: bool
-
-
-class NothingToCompare(Exception):
-    """The first samples cannot show whether the rules hold."""
+    together: str
 
 
 class RuleScore:
@@ -71,12 +69,14 @@ class RuleScore:
             )
         return self._networks[key]
 
-    def __call__(self, network: Network, layouts: dict[Place, RowLayout], inputs: Any, group_size: int) -> Tensor:
-        """Return the scores of the groups of ``inputs``."""
+    def __call__(
+        self, network: Network, layouts: dict[Place, RowLayout], inputs: Any, group_size: int
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the scores of the groups of ``inputs``, and the tensors of the model's outputs."""
         n = batch_size_of(inputs)
         tape = Tape(network, n // group_size, n, layouts)
         try:
-            return self.fast(tape, inputs)
+            return self.fast(tape, inputs), list(tape.outputs)
         finally:
             tape.release()
 
@@ -113,10 +113,11 @@ class PlanFinder:
                 elsewhere |= error.names
 
     def _find(self, network: Network, inputs: Any, group_size: int, budget: int) -> Plan:
-        layouts = self._layouts(network, inputs)
         starts = groups_that_differ(inputs, group_size)
-        two = groups_at(inputs, group_size, starts[:2])
-        bytes_per_group, differentiated = self._costs(network, layouts, two, group_size)
+        few, many = (groups_at(inputs, group_size, [starts[i % len(starts)] for i in range(n)]) for n in SIZES)
+        together = self._together(few, many)
+        layouts = self._layouts(network, inputs)
+        bytes_per_group, differentiated = self._costs(network, layouts, few, many, group_size)
         samples = groups_at(inputs, group_size, starts[: max(budget // bytes_per_group, 2)])
         used = batch_size_of(samples) // group_size * bytes_per_group
         in_float64 = 2 * used + 6 * self.model.bytes <= budget
@@ -128,7 +129,7 @@ class PlanFinder:
             samples=samples,
             group_size=group_size,
         )
-        _check_same(*trial.scores(self.model, in_float64=in_float64), differentiated=differentiated)
+        check_same(*trial.scores(self.model, in_float64=in_float64), differentiated=differentiated)
         _say_what_goes_through_torch_func(network)
         return Plan(
             layouts,
@@ -136,7 +137,18 @@ class PlanFinder:
             channels_last=self._goes_with_channels_last(network, layouts, samples, group_size),
             elsewhere=network.elsewhere,
             from_two_groups=batch_size_of(inputs) // group_size == 2,
+            together=together,
         )
+
+    @torch.no_grad()
+    def _together(self, few: Any, many: Any) -> str:
+        """Return an operation of the model's that takes all samples together, or ""."""
+        model = self.model
+        passes = [operations_of(partial(model.call, model.params, self.model_inputs(part))) for part in (few, many)]
+        together = puts_together(*passes)
+        if together:
+            log.info("The model takes all samples of a batch together (%s): each batch is compared.", together)
+        return together
 
     def _layouts(self, network: Network, inputs: Any) -> dict[Place, RowLayout]:
         """Find along which dimension tensors have their rows, by passes of two and of three samples."""
@@ -152,13 +164,24 @@ class PlanFinder:
         return layouts_from_shapes(few, many, sizes=sizes)
 
     def _costs(
-        self, network: Network, layouts: dict[Place, RowLayout], two_groups: Any, group_size: int
+        self, network: Network, layouts: dict[Place, RowLayout], few: Any, many: Any, group_size: int
     ) -> tuple[int, bool]:
-        """Return about how many bytes a group takes, and whether the score has a gradient at all."""
-        tape = Tape(network, 2, 2 * group_size, layouts)
-        self.by_rules.fast(tape, two_groups)
-        costs = max(tape.bytes_used // 2, 1), tape.differentiated
-        tape.release()
+        """Return about how many bytes a group takes, and whether the score has a gradient at all.
+
+        Raises:
+            NoRule: If the losses take something of all samples together: outputs would not show it.
+        """
+        passes = []
+        for groups, samples in zip(SIZES, (few, many), strict=True):
+            tape = Tape(network, groups, groups * group_size, layouts)
+            tape.operations_of_losses = []
+            self.by_rules.fast(tape, samples)
+            passes.append(tape.operations_of_losses)
+            costs = max(tape.bytes_used // groups, 1), tape.differentiated
+            tape.release()
+        together = puts_together(*passes)
+        if together:
+            raise NoRule(f"the loss takes all samples of a batch together ({together})")
         return costs
 
     def _goes_with_channels_last(
@@ -209,23 +232,8 @@ class _Trial(NamedTuple):
         plain = [alone(slice_of(self.samples, i, i + size), size) for i in range(0, count, size)]
         index = torch.arange(count).roll(-size)
         turned = samples_at(self.samples, index)
-        together = [by_rules(network, self.layouts, both, size) for both in (self.samples, turned)]
+        together = [by_rules(network, self.layouts, both, size)[0] for both in (self.samples, turned)]
         return torch.cat(together), torch.cat([*plain, *plain[1:], plain[0]])
-
-
-def _check_same(by_rules: Tensor, plain: Tensor, tolerance: float, *, differentiated: bool) -> None:
-    """Refuse scores by the rules that are not the plain loop's.
-
-    Raises:
-        NoRule: If they differ.
-        NothingToCompare: If they are no numbers, or nothing but rounding errors.
-    """
-    largest = float(plain.abs().max())
-    if not math.isfinite(largest) or (largest == 0 and differentiated):
-        raise NothingToCompare(f"the first samples score {plain.tolist()[:2]}")
-    if not torch.allclose(by_rules, plain, rtol=tolerance, atol=tolerance * largest):
-        kind = NoRule if largest > ROUNDING else NothingToCompare
-        raise kind(f"they would be {by_rules.tolist()[:2]} where the plain loop gives {plain.tolist()[:2]}")
 
 
 def _say_what_goes_through_torch_func(network: Network) -> None:

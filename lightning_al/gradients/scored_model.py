@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from lightning_al.gradients.differentiators import Params
@@ -47,8 +46,13 @@ class ScoredModel(NamedTuple):
         return call_with(self.root, {**weights, **self.fixed}, group)
 
 
-def prepare(model: nn.Module, forward: Forward | None) -> ScoredModel:
-    """Check a model and take it apart into what scorers need."""
+def root_of(model: nn.Module, forward: Forward | None) -> ForwardOf:
+    """Check a model, and return what calls it.
+
+    Raises:
+        TypeError: If weights are sharded over processes.
+        ValueError: If it has layers without weights as yet, or nothing to differentiate by.
+    """
     check_whole(model)
     root = ForwardOf(unwrapped(model), forward)
     if any(map(nn.parameter.is_lazy, (*root.parameters(), *root.buffers()))):
@@ -56,16 +60,20 @@ def prepare(model: nn.Module, forward: Forward | None) -> ScoredModel:
             "The model has lazy layers that have seen no input yet, so that their weights have no shape. Run one batch "
             "through it before it is scored."
         )
-    with torch.inference_mode(False):  # float32 copies of half-precision weights must not be inference tensors
-        named, buffers = list(root.named_parameters()), list(root.named_buffers())
-        params = {name: at_least_float32(p.detach()) for name, p in named if p.requires_grad}
-        others = [*((name, p) for name, p in named if not p.requires_grad), *buffers]
-        fixed = {name: at_least_float32(t) for name, t in others} if is_half(root) else {}
-    if not params:
+    if not any(p.requires_grad for p in root.parameters()):
         raise ValueError(
             "The model has no trainable parameter (`requires_grad=True`), so there is no gradient to score by. "
             "Unfreeze some, or use an acquisition that needs logits only."
         )
+    return root
+
+
+def prepare(root: ForwardOf) -> ScoredModel:
+    """Take a model, in the mode in which it is scored, apart into what scorers need."""
+    named, buffers = list(root.named_parameters()), list(root.named_buffers())
+    params = {name: at_least_float32(p.detach()) for name, p in named if p.requires_grad}
+    others = [*((name, p) for name, p in named if not p.requires_grad), *buffers]
+    fixed = {name: at_least_float32(t) for name, t in others} if is_half(root) else {}
     return ScoredModel(root, params, fixed)
 
 

@@ -1,22 +1,15 @@
-"""The ways to score groups of samples: their base, and the two without rules, by autograd and by ``torch.func``."""
+"""The ways to score groups of samples: their base, and the plain loop that all others are held against."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
-import torch
-from torch import Tensor, nn
-from torch.func import vmap
-from torch.utils import _pytree as pytree
+from torch import Tensor
 
-from lightning_al.gradients.differentiators import Differentiator, OneByOne, Params, Vectorized, tensors_apart
-from lightning_al.gradients.keys import input_key
+from lightning_al.gradients.differentiators import Differentiator, OneByOne, Params
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.tape import Tape
-from lightning_al.inference.batches import batch_size_of, slice_of
 from lightning_al.inference.calling import Around, call_with
-from lightning_al.inference.memory import saved_bytes
 
 ModelFunction = Callable[[Params, Any], Any]
 """The model as a function of its trainable weights: ``call(params, inputs) -> outputs``."""
@@ -24,10 +17,6 @@ GroupScore = Callable[[Differentiator, ModelFunction, Params, Any], Tensor]
 """``score(differentiator, call, params, group)``: the scores of one group, (b,)."""
 BatchScore = Callable[[Tape, Any], Tensor]
 """``score(tape, inputs)``: the scores of all groups of a batch, (b,)."""
-
-MAX_GROUPS = 128  # more at once brings no speed
-
-_ACTIVATIONS: WeakKeyDictionary[nn.Module, dict[Hashable, int]] = WeakKeyDictionary()
 
 
 class Scorer(ABC):
@@ -72,43 +61,3 @@ class OneAfterAnother(Scorer):
         tensors = {f"model.{name}": t for name, t in {**model.fixed, **weights}.items()}
         scores: Tensor = call_with(Around(model.root), tensors, score)
         return scores
-
-
-class ByTorchFunc(Scorer):
-    """Scores many groups at once through ``torch.func.vmap``."""
-
-    def __init__(self, model: ScoredModel, score: GroupScore, copies: int) -> None:
-        super().__init__(model)
-        self.score = score
-        self.copies = copies
-
-    def groups_at_once(self, inputs: Any, group_size: int, max_bytes: int | None) -> int:
-        """Return how many groups fit into the memory."""
-        per_group = self.copies * self.model.bytes + self._activations(inputs, group_size)
-        return int(min(max(self.model.budget(max_bytes) // per_group, 1), max(MAX_GROUPS // group_size, 1)))
-
-    def _activations(self, inputs: Any, group_size: int) -> int:
-        """Return about how many bytes one group keeps for its gradient beside the weights; looked at once a model."""
-        known = _ACTIVATIONS.setdefault(self.model.root.model, {})  # type: ignore[arg-type]
-        key = group_size, tuple(map(input_key, pytree.tree_leaves(inputs)))
-        if key not in known:
-            with torch.random.fork_rng(), saved_bytes(self.model.params.values()) as saved:
-                OneAfterAnother(self.model, self.score)(slice_of(inputs, 0, group_size), group_size)
-            known[key] = saved.total
-        return known[key]
-
-    def __call__(self, inputs: Any, group_size: int) -> Tensor:
-        """Score the groups of ``inputs``."""
-        if batch_size_of(inputs) == group_size:  # nothing to gain, and large weights need not be copied
-            return OneAfterAnother(self.model, self.score)(inputs, group_size)
-        tensors, rebuild = tensors_apart(slice_of(inputs, 0, batch_size_of(inputs), (-1, group_size)))
-
-        # vmap takes tensors only; what else is in the inputs (None, flags) is the same for all.
-        def one(*group: Tensor) -> Tensor:
-            return self.score(Vectorized(), self.model.call, self.model.params, rebuild(group))
-
-        return vmap(one)(*tensors)
-
-    def instead(self, error: Exception) -> str:
-        """Say what is done where ``torch.func`` fails."""
-        return f"torch.func cannot vectorize this model ({error}); scoring one group at a time."

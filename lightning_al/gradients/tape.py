@@ -6,6 +6,7 @@ unit's own weight gradient. The second pass gives each unit its own perturbed we
 copies of the model are held.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.forwards import ApplyRule, LayerForwards
 from lightning_al.gradients.layouts import Place, RowFinder, RowLayout, Shape, check_rows_keep_their_order
+from lightning_al.gradients.mixing import Operation, Operations
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.parameters import Names
 from lightning_al.gradients.recorded_calls import BytesHeld, RecordedCall, bytes_of
 from lightning_al.gradients.rules.base import Rule
+from lightning_al.inference.outputs import floating_tensors
 
 Receive = Callable[[RecordedCall, Tensor], None]
 """``receive(call, e)``: takes the gradient towards the output of a layer's call."""
@@ -46,6 +49,10 @@ class Tape:
         self.bytes_held = BytesHeld()
         self.differentiated = False
         """Whether the loss depended on any parameter."""
+        self.outputs: list[Tensor] = []
+        """The floating-point tensors of the model's outputs in the first pass, without their graph."""
+        self.operations_of_losses: list[Operation] | None = None
+        """What the losses do with the outputs; None: not noted."""
         self.anchor = torch.zeros((), requires_grad=True)
         self._finder = RowFinder(layouts, rows)
         self._receive: Receive | None = None
@@ -74,6 +81,7 @@ class Tape:
         outputs = self._run(lambda: network.root(inputs), self._record, self.leaves)
         self._finder.end_pass()
         self._recorded = True
+        self.outputs = [t.detach() for t in floating_tensors(outputs)]
         if self.units > 1:
             check_rows_keep_their_order(outputs)
         return outputs
@@ -141,12 +149,23 @@ class Tape:
             raise NoRule("a layer that was called in the first pass was not called in the second")
         return outputs
 
+    @contextlib.contextmanager
+    def noting_losses(self) -> Iterator[None]:
+        """Inside, operations are those of the losses."""
+        if self.operations_of_losses is None:
+            yield
+            return
+        with Operations() as operations:
+            yield
+        self.operations_of_losses += operations.done
+
     def release(self) -> None:
         """Let go of everything that was kept; the hooks of the graph and what they refer to form circles."""
         for call in self.calls:
             call.release()
         self.calls.clear()
         self.leaves.clear()
+        self.outputs.clear()
 
 
 def _next_call(remaining: Iterator[RecordedCall], rule: type[Rule], names: Names) -> RecordedCall:

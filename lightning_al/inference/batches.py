@@ -1,238 +1,154 @@
-"""A batch of inputs as samples: how many there are, and some of them by themselves.
+"""Batches and samples as they came: copies, so that what changes one in place leaves the other as it was."""
 
-Every tensor of a batch has the samples as its first dimension, or a list has one entry for each of them, such as images
-of different sizes. Both may look the same: three images ``(3, H, W)`` are also three columns for three samples. What
-the model makes of them decides then.
-"""
-
-from collections.abc import Hashable, Mapping
+import copy
+import types
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+from torch.utils.data import Dataset
 
-from lightning_al.inference.calling import Forward, unwrapped
-from lightning_al.inference.entries import OnePerSample, is_per_sample, map_samples
-from lightning_al.inference.memory import is_out_of_memory
-from lightning_al.inference.outputs import plain_outputs
-
-_SHARED = (bool, int, float, complex, type(None))
-"""What means the same for all samples, in however many it stands."""
+_PLAIN = (str, bytes, bool, int, float, complex, type(None), type, types.FunctionType, types.ModuleType)
+"""What nothing can be written to."""
+_NO_DATA = (nn.Module, nn.Parameter, Dataset)
+"""What a batch may refer to and is no part of it."""
+_ALIGNED = 16  # bytes; a multiple of every element's size
 
 
-_READINGS: WeakKeyDictionary[nn.Module, dict[Hashable, str]] = WeakKeyDictionary()
-"""Of each model, by what its inputs look like, how they are divided."""
+def copy_of(batch: Any) -> Any:
+    """Return a copy of a batch, or of a sample, that shares nothing with it that could be written to.
 
-
-def batch_size_of(inputs: Any) -> int:
-    """Return the common first dimension of all tensors in ``inputs``, and length of what has one entry for each sample.
-
-    Raises:
-        ValueError: If there is no tensor, or they disagree.
-    """
-    leaves = pytree.tree_leaves(inputs, is_leaf=is_per_sample)
-    sizes = {_size_of(leaf) for leaf in leaves if isinstance(leaf, (Tensor, OnePerSample))}
-    if len(sizes) != 1 or -1 in sizes:
-        raise _no_batch(sizes)
-    return sizes.pop()
-
-
-def has_entries(inputs: Any) -> bool:
-    """Whether samples must be taken one at a time: what has an entry for each is all there is, or holds tensors.
-
-    Entries such as names of files, beside tensors, can be taken together.
-    """
-    leaves = pytree.tree_leaves(inputs, is_leaf=is_per_sample)
-    entries = [leaf for leaf in leaves if is_per_sample(leaf)]
-    hold_tensors = any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(entries))
-    return bool(entries) and (hold_tensors or not any(isinstance(leaf, Tensor) for leaf in leaves))
-
-
-def samples_at(inputs: Any, index: Tensor) -> Any:
-    """Return copies of the samples at these positions."""
-
-    def pick(node: OnePerSample) -> OnePerSample:
-        copies = [pytree.tree_map_only(Tensor, torch.clone, node.entries[i]) for i in index.tolist()]
-        return OnePerSample(copies, node.kind)
-
-    return map_samples(pick, lambda tensor: tensor[index.to(tensor.device)], inputs)
-
-
-def slice_of(inputs: Any, start: int, stop: int, shape: tuple[int, ...] = (-1,)) -> Any:
-    """Return the samples from ``start`` to ``stop``, the first dimension of tensors unflattened to ``shape``."""
-
-    def some(node: OnePerSample) -> OnePerSample:
-        return OnePerSample(node.entries[start:stop], node.kind)
-
-    return map_samples(some, lambda tensor: tensor[start:stop].unflatten(0, shape), inputs)
-
-
-def device_of(inputs: Any) -> torch.device:
-    """Return where the tensors of a batch are; the CPU if there are none."""
-    devices = (leaf.device for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor))
-    return next(devices, torch.device("cpu"))
-
-
-def as_samples(model: nn.Module, inputs: Any, forward: Forward | None = None) -> Any:
-    """Find out how a batch of inputs is divided into samples.
+    Every tensor is copied once, with its strides, so that a forward pass over the copy gives the same bits; tensors
+    that overlap in memory overlap in the copy. Containers and other objects (data classes, graphs, packed sequences)
+    are copied by ``copy.deepcopy``. Modules, parameters and datasets that a batch refers to stay the same objects, and
+    so do those that cannot be copied, such as locks and generators. Time: one pass over the batch's memory, and a few
+    microseconds for each object in it.
 
     Args:
-        model: Asked, once for inputs that look alike, only where they could be divided in two ways.
-        inputs: Any pytree. A tensor has the samples as its first dimension, a list or tuple may have an entry for each.
-        forward: ``forward(model, inputs) -> outputs``. Default: ``model(inputs)``.
+        batch: Anything.
 
-    Returns:
-        The inputs, with each list or tuple of one entry a sample as :class:`OnePerSample`.
-
-    Raises:
-        ValueError: If they have no common number of samples.
+    Example:
+        >>> batch = {"x": torch.zeros(2), "names": ["a", "b"]}
+        >>> kept = copy_of(batch)
+        >>> _ = batch["x"].add_(1), batch.pop("names")
+        >>> kept
+        {'x': tensor([0., 0.]), 'names': ['a', 'b']}
     """
-    readings = _readings(inputs)
-    if not readings:
-        raise _no_batch({_size_of(leaf) for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)})
-    if len(readings) == 1:
-        return readings[0]
-    leaves, spec = pytree.tree_flatten(inputs)
-    key = str(spec), tuple(map(_look, leaves)), getattr(forward, "__code__", getattr(forward, "__qualname__", None))
-    known = _READINGS.setdefault(unwrapped(model), {})
-    if key not in known:
-        known[key] = _division(_as_the_model(model, inputs, readings, forward))
-    return next((reading for reading in readings if _division(reading) == known[key]), readings[0])
+    copies: dict[int, Any] = {}  # as `copy.deepcopy` has them: by the `id` of the original
+    tensors: list[Tensor] = []
+    for part in _parts(batch):
+        if isinstance(part, _NO_DATA):
+            copies[id(part)] = part
+        elif isinstance(part, Tensor):
+            tensors.append(part)
+    for together in _by_memory(tensors):
+        copies.update(zip(map(id, together), _copied(together), strict=True))
+    return _deep_copy(batch, copies)
 
 
-def targets_as_samples(targets: Any, size: int) -> Any:
-    """Divide targets of ``size`` samples into samples, see :func:`as_samples`.
-
-    Raises:
-        ValueError: If they are not of as many.
-    """
-    readings = readings_of_size(targets, size)
-    if readings:
-        return readings[0]
-    sizes = {_size_of(leaf) for leaf in pytree.tree_leaves(targets) if isinstance(leaf, Tensor)}
-    raise _no_batch(sizes | {size})
-
-
-def readings_of_size(inputs: Any, size: int) -> list[Any]:
-    """Return the ways in which inputs can be ``size`` samples, tensors along their first dimension first."""
-    readings = (_read(inputs, size, entries_first) for entries_first in (False, True))
-    return [reading for reading in readings if reading is not _NO_READING]
+def _parts(batch: Any) -> Iterator[Any]:
+    """Give everything that a batch is made of, each object once."""
+    seen: set[int] = set()
+    waiting: deque[Any] = deque([batch])
+    while waiting:
+        part = waiting.popleft()
+        if isinstance(part, _PLAIN) or id(part) in seen:
+            continue
+        seen.add(id(part))
+        yield part
+        if not isinstance(part, (Tensor, *_NO_DATA)):
+            waiting.extend(_inside(part))
 
 
-# -- how inputs can be read ----------------------------------------------------------------------------------------
-
-_NO_READING = object()
-
-
-def _readings(inputs: Any) -> list[Any]:
-    """Return the ways in which inputs can be divided into samples, tensors along their first dimension first."""
-    leaves = pytree.tree_leaves(inputs)
-    sizes = [leaf.shape[0] for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim]
-    sizes += _lengths(inputs)
-    readings: list[Any] = []
-    for entries_first in (False, True):
-        for size in dict.fromkeys(sizes):
-            reading = _read(inputs, size, entries_first)
-            if reading is _NO_READING or not _counts(reading):
-                continue
-            if all(_division(reading) != _division(other) for other in readings):
-                readings.append(reading)
-    return readings
+def _inside(part: Any) -> Iterable[Any]:
+    if isinstance(part, dict):
+        yield from dict.values(part)
+    elif isinstance(part, (list, tuple, set, frozenset, deque)):
+        yield from part
+    yield from getattr(part, "__dict__", {}).values()
+    for cls in type(part).__mro__:
+        slots = vars(cls).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            yield getattr(part, name, None)
 
 
-def _read(node: Any, size: int, entries_first: bool) -> Any:
-    """Return a part of inputs read as ``size`` samples, ``_NO_READING`` where it cannot be."""
-    if isinstance(node, Tensor):
-        return node if node.ndim and node.shape[0] == size else _NO_READING
-    children, spec = pytree.tree_flatten(node, is_leaf=lambda x: x is not node)
-    if pytree.tree_is_leaf(node) or not children:
-        return node
-    alike = type(node) in (list, tuple) and _alike(node)
-    per_sample = alike and len(node) == size
-    if alike and isinstance(node[0], Mapping) and _counts(node[0]):  # nobody calls a model with columns like these
-        return OnePerSample(node, type(node)) if per_sample else _NO_READING
-    if per_sample and entries_first:
-        return OnePerSample(node, type(node))
-    parts = [_read(child, size, entries_first) for child in children]
-    is_read = all(part is not _NO_READING for part in parts)
-    if is_read and (not per_sample or any(map(_counts, parts))):
-        return pytree.tree_unflatten(parts, spec)
-    return OnePerSample(node, type(node)) if per_sample else _NO_READING
+def _by_memory(tensors: list[Tensor]) -> list[list[Tensor]]:
+    """Put those together that share memory."""
+    groups: dict[Any, list[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault(_memory(tensor) or id(tensor), []).append(tensor)
+    return list(groups.values())
 
 
-def _alike(entries: Any) -> bool:
-    """Whether entries could be one for each sample: of one kind, and no plain numbers."""
-    first = entries[0]
-    if isinstance(first, _SHARED) or any(type(entry) is not type(first) for entry in entries):
-        return False
-    if isinstance(first, Tensor):
-        return all(entry.dtype == first.dtype and entry.ndim == first.ndim for entry in entries)
-    return not isinstance(first, Mapping) or all(entry.keys() == first.keys() for entry in entries)
+def _memory(tensor: Tensor) -> tuple[torch.device, int] | None:
+    """Return where a plain tensor's memory begins; None of tensors that only ``clone`` knows how to copy."""
+    plain = type(tensor) is Tensor and tensor.layout == torch.strided and not tensor.is_nested
+    if not plain or tensor.requires_grad or tensor.is_conj() or tensor.is_neg() or tensor.numel() == 0:
+        return None
+    begin = tensor.untyped_storage().data_ptr()
+    return (tensor.device, begin) if begin else None
 
 
-def _lengths(node: Any) -> list[int]:
-    """Return the lengths of all lists and tuples, inner ones first."""
-    children, _ = pytree.tree_flatten(node, is_leaf=lambda x: x is not node)
-    if pytree.tree_is_leaf(node):
-        return []
-    own = [len(node)] if type(node) in (list, tuple) and len(node) else []
-    return [length for child in children for length in _lengths(child)] + own
+def _copied(together: list[Tensor]) -> list[Tensor]:
+    """Copy tensors that share memory, or a single one."""
+    first = together[0]
+    if len(together) == 1:
+        if first.grad_fn is not None:  # the graph goes on through the copy
+            return [first.clone()]
+        clone = first.detach().clone().requires_grad_(first.requires_grad)
+        if _memory(first) is None or clone.stride() == first.stride():
+            return [clone]
+    ranges = [_bytes_of(tensor) for tensor in together]
+    start, stop = min(r.start for r in ranges) // _ALIGNED * _ALIGNED, max(r.stop for r in ranges)
+    memory = torch.empty(0, dtype=torch.uint8, device=first.device)
+    copied = memory.set_(first.untyped_storage(), start, (stop - start,), (1,)).clone().untyped_storage()
+    return [
+        torch.empty(0, dtype=t.dtype, device=t.device).set_(
+            copied, (r.start - start) // t.element_size(), t.size(), t.stride()
+        )
+        for t, r in zip(together, ranges, strict=True)
+    ]
 
 
-def _counts(reading: Any) -> bool:
-    """Whether anything in a reading says how many samples there are."""
-    leaves = pytree.tree_leaves(reading, is_leaf=is_per_sample)
-    return any(isinstance(leaf, (Tensor, OnePerSample)) for leaf in leaves)
+def _bytes_of(tensor: Tensor) -> range:
+    """Return which bytes of its storage a tensor spans."""
+    last = sum((size - 1) * stride for size, stride in zip(tensor.size(), tensor.stride(), strict=True))
+    start = tensor.storage_offset() * tensor.element_size()
+    return range(start, start + (last + 1) * tensor.element_size())
 
 
-def _division(reading: Any) -> str:
-    """Return what tells one reading of the same inputs from another."""
-    return str(pytree.tree_structure(reading, is_leaf=is_per_sample))
+def _deep_copy(value: Any, copies: dict[int, Any]) -> Any:
+    """``copy.deepcopy``, but what cannot be copied stays as it is, in a copy of what holds it."""
+    if id(value) in copies:
+        return copies[id(value)]
+    trial = dict(copies)
+    try:
+        copied = copy.deepcopy(value, trial)
+    except Exception:  # whatever the objects of a batch raise
+        copied = _shallow_copy(value, copies)
+    else:
+        copies.update(trial)
+    copies[id(value)] = copied
+    return copied
 
 
-def _look(leaf: Any) -> Hashable:
-    return (leaf.ndim, leaf.dtype) if isinstance(leaf, Tensor) else str(type(leaf))
-
-
-# -- what the model makes of them ----------------------------------------------------------------------------------
-
-
-def _as_the_model(model: nn.Module, inputs: Any, readings: list[Any], forward: Forward | None) -> Any:
-    """Return the reading under which the model gives as many rows as there are samples."""
-    rows = _rows_of(model, inputs, forward)
-    fitting = [reading for reading in readings if batch_size_of(reading) in rows] or readings[:1]
-    for reading in fitting[1:]:  # of as many samples: entries, if one less makes one row less
-        size = batch_size_of(reading)
-        if size > 1:
-            try:
-                fewer = _rows_of(model, slice_of(reading, 0, size - 1), forward)
-            except Exception as error:
-                if is_out_of_memory(error):
-                    raise
-                continue
-            if fewer == {size - 1}:
-                return reading
-    return fitting[0]
-
-
-def _rows_of(model: nn.Module, inputs: Any, forward: Forward | None) -> set[int]:
-    """Return how many samples the model's outputs may be of."""
-    devices = {leaf.device for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)}
-    with torch.random.fork_rng([device for device in devices if device.type == "cuda"]):
-        outputs = plain_outputs(model, inputs, forward)
-    if isinstance(outputs, Tensor):
-        return {outputs.shape[0]} if outputs.ndim else set()
-    return {batch_size_of(reading) for reading in _readings(outputs)}
-
-
-def _size_of(leaf: Any) -> int:
-    return len(leaf) if isinstance(leaf, OnePerSample) or leaf.ndim else -1
-
-
-def _no_batch(sizes: set[int]) -> ValueError:
-    return ValueError(
-        "Every tensor in `inputs` must have the same first dimension, the batch, or a list of them have one entry for "
-        f"each sample; seen: {sorted(sizes)[:8] or 'no tensor'} (-1: a scalar)."
-    )
+def _shallow_copy(value: Any, copies: dict[int, Any]) -> Any:
+    """Copy a container or object, and each of its parts as far as that goes."""
+    if isinstance(value, tuple):
+        parts = [_deep_copy(part, copies) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    try:
+        copied = copy.copy(value)
+    except Exception:
+        return value
+    copies[id(value)] = copied
+    if isinstance(copied, dict):
+        copied.update((key, _deep_copy(part, copies)) for key, part in value.items())
+    elif isinstance(copied, list):
+        copied[:] = [_deep_copy(part, copies) for part in value]
+    if copied is not value:
+        attributes = getattr(copied, "__dict__", {})
+        attributes.update((name, _deep_copy(part, copies)) for name, part in list(attributes.items()))
+    return copied

@@ -1,8 +1,9 @@
-"""Lists and tuples of a batch that have one entry for each sample, marked as such."""
+"""A batch of inputs as samples: how many there are, and some of them; lists of one entry for each are marked."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -47,3 +48,65 @@ def map_samples(of_entries: Callable[[OnePerSample], Any], of_tensor: Callable[[
 def whole(inputs: Any) -> Any:
     """Return inputs as the model takes them, with lists and tuples in the places of marked ones."""
     return map_samples(lambda node: node.kind(node.entries), lambda tensor: tensor, inputs)
+
+
+def batch_size_of(inputs: Any) -> int:
+    """Return the common first dimension of all tensors in ``inputs``, and length of what has one entry for each sample.
+
+    Raises:
+        ValueError: If there is no tensor, or they disagree.
+    """
+    leaves = pytree.tree_leaves(inputs, is_leaf=is_per_sample)
+    sizes = {size_of_part(leaf) for leaf in leaves if isinstance(leaf, (Tensor, OnePerSample))}
+    if len(sizes) != 1 or -1 in sizes:
+        raise no_batch(sizes)
+    return sizes.pop()
+
+
+def has_entries(inputs: Any) -> bool:
+    """Whether samples must be taken one at a time: what has an entry for each is all there is, or holds tensors.
+
+    Entries such as names of files, beside tensors, can be taken together.
+    """
+    leaves = pytree.tree_leaves(inputs, is_leaf=is_per_sample)
+    entries = [leaf for leaf in leaves if is_per_sample(leaf)]
+    hold_tensors = any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(entries))
+    return bool(entries) and (hold_tensors or not any(isinstance(leaf, Tensor) for leaf in leaves))
+
+
+def samples_at(inputs: Any, index: Tensor) -> Any:
+    """Return copies of the samples at these positions."""
+
+    def pick(node: OnePerSample) -> OnePerSample:
+        copies = [pytree.tree_map_only(Tensor, torch.clone, node.entries[i]) for i in index.tolist()]
+        return OnePerSample(copies, node.kind)
+
+    return map_samples(pick, lambda tensor: tensor[index.to(tensor.device)], inputs)
+
+
+def slice_of(inputs: Any, start: int, stop: int, shape: tuple[int, ...] = (-1,)) -> Any:
+    """Return the samples from ``start`` to ``stop``, the first dimension of tensors unflattened to ``shape``."""
+
+    def some(node: OnePerSample) -> OnePerSample:
+        return OnePerSample(node.entries[start:stop], node.kind)
+
+    return map_samples(some, lambda tensor: tensor[start:stop].unflatten(0, shape), inputs)
+
+
+def device_of(inputs: Any) -> torch.device:
+    """Return where the tensors of a batch are; the CPU if there are none."""
+    devices = (leaf.device for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor))
+    return next(devices, torch.device("cpu"))
+
+
+def size_of_part(leaf: Any) -> int:
+    """Return of how many samples a tensor or a list of entries is, -1 for a scalar."""
+    return len(leaf) if isinstance(leaf, OnePerSample) or leaf.ndim else -1
+
+
+def no_batch(sizes: set[int]) -> ValueError:
+    """Return the error for parts of these sizes."""
+    return ValueError(
+        "Every tensor in `inputs` must have the same first dimension, the batch, or a list of them have one entry for "
+        f"each sample; seen: {sorted(sizes)[:8] or 'no tensor'} (-1: a scalar)."
+    )

@@ -7,15 +7,27 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from lightning_al.inference.module_state import attributes_kept, flags_kept, tensors_kept
+from lightning_al.inference.module_state import (
+    Attributes,
+    ReachedByTrain,
+    attributes_kept,
+    flags_kept,
+    tensors_kept,
+    with_own_train,
+)
 
 
 @contextlib.contextmanager
-def scoring_mode(model: nn.Module) -> Iterator[None]:
+def scoring_mode(model: nn.Module, *, as_it_comes: bool = False) -> Iterator[None]:
     """Put ``model`` in ``eval()``, with gradients on and autocast off, and leave everything as it was found.
 
     Train flags are restored module by module, attributes that some models count or cache in and the global random state
-    too. In half precision ``θ + ε`` would round back to ``θ``, which is why autocast is switched off.
+    too, and so is what a ``train()`` of the model's own did: weights that it folds an update into in ``eval()``. In
+    half precision ``θ + ε`` would round back to ``θ``, which is why autocast is switched off.
+
+    Args:
+        model: The model.
+        as_it_comes: Whether ``eval()`` is left to the caller.
     """
     tensors = [*model.parameters(), *model.buffers()]
     kinds = {"cpu"} | {t.device.type for t in tensors}
@@ -28,8 +40,31 @@ def scoring_mode(model: nn.Module) -> Iterator[None]:
             stack.enter_context(torch.autocast(device_type=kind, enabled=False))
         for put_back in (attributes_kept, tensors_kept, flags_kept):
             stack.enter_context(put_back(model))
-        model.eval()
+        if not as_it_comes:
+            model.eval()
         yield
+
+
+@contextlib.contextmanager
+def own_train_undone(model: nn.Module) -> Iterator[None]:
+    """Undo in the end what the model's own ``train()`` did when it went to ``eval()``, to weights and attributes.
+
+    For passes in which Lightning calls ``eval()``, and then sets nothing but flags back. What else was written inside,
+    metrics say, stays.
+    """
+    if not with_own_train(model):
+        yield
+        return
+    tensors, attributes = ReachedByTrain(model), Attributes(model.modules())
+    with flags_kept(model):
+        model.eval()
+        tensors.keep_changed()
+        put_back = attributes.put_back_changed()
+        try:
+            yield
+        finally:
+            put_back()
+            tensors.put_back()
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import contextlib
 import copy
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from lightning_al.storage.weights import load_weights, whole_copy
 
 _COLLECTIONS = (list, dict, set, OrderedDict, deque)
 _OF_TORCH = frozenset(vars(nn.Module()))
+_NONE = object()
 
 
 class Flags(NamedTuple):
@@ -79,16 +80,21 @@ def weights_kept(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def tensors_kept(model: nn.Module) -> Iterator[None]:
-    """Give the model the tensors and values back that a forward pass may write: its buffers, and shrunk embeddings.
+    """Give the model the tensors and values back that a forward pass, ``train()`` and ``eval()`` may write.
 
-    For a forward pass, which makes no layers: much cheaper than :func:`weights_kept`, since no weights are copied.
+    These are its buffers, embeddings that shrink, and all that a ``train()`` of the model's own may reach. Much cheaper
+    than :func:`weights_kept`: only what was written to is copied back, and most models' weights are not copied at all.
     """
     # An embedding with `max_norm` shrinks its rows in the forward pass.
     shrunk: list[dict[str, Any]] = [
         module._parameters for module in model.modules() if getattr(module, "max_norm", None) is not None
     ]
     with buffers_kept(model.modules()), _values_kept(shrunk):
-        yield
+        reached = ReachedByTrain(model)
+        try:
+            yield
+        finally:
+            reached.put_back()
 
 
 def buffers_kept(modules: Iterable[nn.Module]) -> contextlib.AbstractContextManager[None]:
@@ -116,33 +122,127 @@ def _values_kept(owners: Sequence[MutableMapping[str, Tensor | None]]) -> Iterat
                 tensor.data.copy_(value)
 
 
+class ReachedByTrain:
+    """The tensors that a ``train()`` of the model's own may write: those of its module, and of the modules inside.
+
+    It may write past torch's counter of writes, give a parameter other memory, or put another in its place.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        modules = {id(m): m for own in with_own_train(model) for m in own.modules()}.values()
+        self._places = [(place, dict(place)) for m in modules for place in (m._parameters, m._buffers, m._modules)]
+        tensors = {id(t): t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
+        self._tensors = [(t, t.data, t.detach().clone()) for t in tensors.values() if not t.is_inference()]
+
+    def keep_changed(self) -> None:
+        """Let go of what is as it was."""
+        self._places = [(place, own) for place, own in self._places if _contents_differ(place, _contents(own))]
+        self._tensors = [entry for entry in self._tensors if _moved(*entry[:2]) or _written(entry[0], entry[2])]
+
+    def put_back(self) -> None:
+        """Put everything back that is not as it was."""
+        for place, own in self._places:
+            _refill(place, own, _contents(own))
+        for tensor, memory, value in self._tensors:
+            if _moved(tensor, memory):
+                tensor.data = memory
+            if _written(tensor, value):
+                tensor.data.copy_(value)
+
+
+def _moved(tensor: torch.Tensor, memory: torch.Tensor) -> bool:
+    return tensor.data_ptr() != memory.data_ptr() or tensor.shape != memory.shape
+
+
+def _written(tensor: torch.Tensor, value: torch.Tensor) -> bool:
+    return not torch.equal(tensor.detach(), value)
+
+
+def with_own_train(model: nn.Module) -> list[nn.Module]:
+    """Return the modules that do more in ``train()`` or ``eval()`` than torch's own do: fold weights, empty caches."""
+    return [module for module in model.modules() if any(_is_own(module, name) for name in ("train", "eval"))]
+
+
+def _is_own(module: nn.Module, method: str) -> bool:
+    of_class = getattr(type(module), method)
+    return method in vars(module) or of_class.__module__.partition(".")[0] not in ("torch", "lightning")
+
+
+class Attributes:
+    """The attributes of modules as they are now, and what is in lists, dicts and the like, to be put back.
+
+    Args:
+        modules: Whose.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        self._before = [(module, dict(vars(module))) for module in modules]
+        self._collections = [
+            (value, copy.copy(value), _contents(value))
+            for _, attributes in self._before
+            for name, value in attributes.items()
+            if type(value) in _COLLECTIONS and name not in _OF_TORCH
+        ]
+
+    def put_back(self, but: Collection[str] = ()) -> None:
+        """Put everything back, except attributes of these names."""
+        for module, attributes in self._before:
+            now = vars(module)
+            for name in now.keys() - attributes.keys() - set(but):
+                del now[name]
+            now.update({name: value for name, value in attributes.items() if name not in but} if but else attributes)
+        for collection in self._collections:
+            _refill(*collection)
+
+    def put_back_changed(self) -> Callable[[], None]:
+        """Return what will put back those attributes, and those collections, that are others now; the rest stays."""
+        others = [
+            (vars(module), name, attributes.get(name, _NONE))
+            for module, attributes in self._before
+            for name in vars(module).keys() | attributes.keys()
+            if attributes.get(name, _NONE) is not vars(module).get(name, _NONE)
+        ]
+        refilled = [c for c in self._collections if _contents_differ(c[0], c[2])]
+
+        def put_back() -> None:
+            for owner, name, value in others:
+                if value is _NONE:
+                    owner.pop(name, None)
+                else:
+                    owner[name] = value
+            for collection in refilled:
+                _refill(*collection)
+
+        return put_back
+
+
 @contextlib.contextmanager
 def attributes_kept(model: nn.Module) -> Iterator[None]:
     """Leave the attributes of all modules as they were found, and what is in lists, dicts and the like, too.
 
     What models cache or collect there may be of another precision, or stand for something else while they are scored.
     """
-    before = [(module, dict(vars(module))) for module in model.modules()]
-    collections = [
-        (value, copy.copy(value), _contents(value))
-        for _, attributes in before
-        for name, value in attributes.items()
-        if type(value) in _COLLECTIONS and name not in _OF_TORCH
-    ]
+    before = Attributes(model.modules())
     try:
         yield
     finally:
-        for module, attributes in before:
-            for name in vars(module).keys() - attributes.keys():
-                del vars(module)[name]
-            vars(module).update(attributes)
-        for value, items, contents in collections:
-            if list(map(id, _contents(value))) != list(map(id, contents)):
-                value.clear()
-                (value.extend if isinstance(value, (list, deque)) else value.update)(items)
+        before.put_back()
 
 
 def _contents(collection: Any) -> list[Any]:
     if isinstance(collection, dict):
         return [part for item in collection.items() for part in item]
     return list(collection)
+
+
+def _contents_differ(collection: Any, contents: list[Any]) -> bool:
+    return list(map(id, _contents(collection))) != list(map(id, contents))
+
+
+def _refill(collection: Any, items: Any, contents: list[Any]) -> None:
+    if _contents_differ(collection, contents):
+        collection.clear()
+        (collection.extend if isinstance(collection, (list, deque)) else collection.update)(items)

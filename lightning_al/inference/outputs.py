@@ -5,8 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from lightning_al.inference.calling import Forward, ForwardOf, call_with, copies_for_model, unwrapped
+from lightning_al.inference.live_weights import live_weights
 from lightning_al.inference.mode import scoring_mode
 from lightning_al.inference.precision import at_least_float32, is_half
 
@@ -26,13 +28,19 @@ def plain_outputs(
             from :func:`~lightning_al.inference.calling.tensors_of`, on any device.
     """
     root = ForwardOf(unwrapped(model), forward)
-    with scoring_mode(model), torch.no_grad():
+    if tensors is None and not is_half(root):
+        with scoring_mode(model), torch.no_grad():
+            return root(copies_for_model(inputs))
+    with live_weights(model, root, inputs), torch.no_grad():
         inputs = copies_for_model(inputs)
-        if tensors is None and not is_half(root):
-            return root(inputs)
         state = dict([*root.named_parameters(), *root.named_buffers()])
         for name, tensor in (tensors or {}).items():
             name_in_root = f"model.{name}"
             if name_in_root in state:
                 state[name_in_root] = tensor.to(state[name_in_root].device, copy=True)
         return call_with(root, {name: at_least_float32(t) for name, t in state.items()}, inputs)
+
+
+def floating_tensors(tree: Any) -> list[Tensor]:
+    """Return the floating-point tensors of a pytree."""
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.is_floating_point()]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.distributed.ranks import check_same_on_every_rank
-from lightning_al.loop.fit import fit_round
+from lightning_al.loop.fit import begin_round, fit_round
 from lightning_al.loop.initial import another_initial_set
 from lightning_al.loop.label import collect_answers
 from lightning_al.loop.query import query
@@ -39,6 +39,7 @@ def run(session: Session) -> Outcome:
         check_same_on_every_rank(campaign.label_digest, LABELS)
         if session.is_over and session.is_fitted:
             return Outcome("finished", [])
+        begin_round(session)
         session.call_hooks("on_round_start")
         fit_round(session)
         if not session.is_over:
@@ -67,6 +68,7 @@ def ask(session: Session, k: int | None) -> Outcome:
         rank_zero_info("The campaign is over: the rounds, the budget or the pool are used up, or `stop` says so.")
         # What is skipped still frees its part of the budget.
         return Outcome("waiting" if len(pool.pending) > 0 else "finished", [])
+    begin_round(session)
     session.call_hooks("on_round_start")
     fit_round(session)
     over = session.is_over  # `stop` may say so only now

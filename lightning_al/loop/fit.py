@@ -7,21 +7,31 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import ModelPruning, WeightAveraging
 
-from lightning_al import _compat
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.campaign.states import INITIAL_WEIGHTS, RESUME, State, state_file
 from lightning_al.checks import first_line
 from lightning_al.data.for_trainer import ForTrainer
+from lightning_al.fitting.beside_weights import put_changes
 from lightning_al.fitting.repeated import RepeatedFit
-from lightning_al.fitting.round_callback import MARK
+from lightning_al.fitting.round_callback import FLAGS, MARK
+from lightning_al.inference.mode import own_train_undone
+from lightning_al.inference.module_state import flags_kept
+from lightning_al.inference.replaced import replaced
 from lightning_al.loop.project import Project
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
 from lightning_al.storage.weights import load_weights, whole, whole_copy
 
 log = logging.getLogger(__name__)
+
+
+def begin_round(session: Session) -> None:
+    """Let Trainer and module be as before the first fit, unless the round is fitted; hooks of the round come after."""
+    if not (session.is_fitted and session.has_fitted_weights):
+        session.fits.begin()
 
 
 def fit_round(session: Session) -> None:
@@ -42,7 +52,7 @@ def fit_round(session: Session) -> None:
             "spent": session.pool.spent,
             "metrics": metrics,
             "seconds": {"fit": fit_seconds, "evaluate": evaluate_seconds},
-            "steps": _compat.steps(session.project.trainer),
+            "steps": session.fits.steps,
         },
     )
     campaign.states.remove_old(campaign.fits, campaign.next_fit)
@@ -53,9 +63,7 @@ def _fit(session: Session, fit: Event) -> float:
     """Train, going on with a fit of these labels that was killed; return the seconds it took."""
     fits, number, digest = session.fits, fit["round"], fit["digest"]
     checkpoint, mark = fits.round_folder(number) / RESUME, {"round": number, "labels": digest}
-    resume_from: Path | None = None
-    if not session.has_fitted_weights:
-        resume_from = session.campaign.ranks.first(lambda: _usable(checkpoint, mark))
+    resume_from = session.campaign.ranks.first(lambda: _usable(checkpoint, mark))
     seconds = fits.fit(number, checkpoint=checkpoint, mark=mark, resume_from=resume_from)
     if session.settings.weights == "best":
         fits.load_best()
@@ -63,13 +71,21 @@ def _fit(session: Session, fit: Event) -> float:
 
 
 def _evaluate(session: Session) -> tuple[dict[str, float], float]:
-    """Return the metrics of the model as it is, if any are asked for, and the seconds it took."""
-    project, stage = session.project, session.settings.evaluate
+    """Return the metrics of the model as it is, if any are asked for, and the seconds it took.
+
+    Callbacks that would change its weights for it, or in it, take no part.
+    """
+    project, trainer, stage = session.project, session.project.trainer, session.settings.evaluate
     if stage is None:
         return {}, 0.0
-    evaluate = getattr(project.trainer, stage)
+    evaluate = getattr(trainer, stage)
+    # Averages of the last weights would stand in for the best ones; the last ones are averages already.
+    changing = (ModelPruning, WeightAveraging) if session.settings.weights == "best" else (ModelPruning,)
+    callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, changing)]
     start = time.perf_counter()
-    results = evaluate(project.model, datamodule=ForTrainer(project.data), verbose=False)
+    # Callbacks that freeze layers do so for each stage, and samples are scored next.
+    with replaced(trainer, "callbacks", callbacks), own_train_undone(project.model), flags_kept(project.model):
+        results = evaluate(project.model, datamodule=ForTrainer(project.data), verbose=False)
     metrics = {name: float(value) for result in results for name, value in result.items()}
     return metrics, time.perf_counter() - start
 
@@ -80,6 +96,8 @@ def _save_weights(session: Session, fit: Event) -> None:
         "state_dict": whole(session.project.model.state_dict()),
         "optimizer_states": fits.optimizer_states,
         "scaler_state": fits.scaler_state,
+        "beside": fits.end(),
+        "frozen": [name for name, p in session.project.model.named_parameters() if not p.requires_grad],
     }
     session.campaign.ranks.first(lambda: states.save(state_file("weights", fit), state))
 
@@ -90,8 +108,8 @@ def _usable(checkpoint: Path, mark: dict[str, Any]) -> Path | None:
         return None
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        if state.get(MARK) != mark:
-            return None  # labels came since, so the round starts over
+        if state.get(MARK) != mark or FLAGS not in state:
+            return None  # labels came since, or it lacks what it goes on from: the round starts over
     except Exception as error:
         log.warning("%s cannot be used (%s); round %d starts over.", checkpoint, error, mark["round"])
         return None
@@ -101,7 +119,7 @@ def _usable(checkpoint: Path, mark: dict[str, Any]) -> Path | None:
 def begin_fits(
     project: Project, settings: Settings, campaign: Campaign, *, earlier: RepeatedFit | None = None
 ) -> RepeatedFit:
-    """Prepare the repeated fits, and give the Trainer of a resumed campaign the counters it had.
+    """Prepare the repeated fits.
 
     Args:
         project: Its model, datamodule and Trainer.
@@ -112,11 +130,7 @@ def begin_fits(
     trainer, model = project.trainer, project.model
     if earlier is not None and earlier.trainer is trainer and earlier.model is model:
         return earlier
-    counters = (campaign.last_fit or {}).get("steps")
-    fits = RepeatedFit(trainer, model, project.data, reset=settings.reset, seed=settings.seed, dirpath=campaign.dirpath)
-    if counters is not None and _compat.steps(trainer)["optimizer"] == 0:
-        _compat.restore_steps(trainer, counters, automatic=model.automatic_optimization)
-    return fits
+    return RepeatedFit(trainer, model, project.data, reset=settings.reset, seed=settings.seed, dirpath=campaign.dirpath)
 
 
 def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
@@ -134,6 +148,7 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
     if initial is None:
         raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")
     put_weights(fits.model, initial, campaign.dirpath / INITIAL_WEIGHTS)
+    put_changes(fits.model, initial.get("buffers", {}))  # ledgers of before have none
     fits.restore(initial=initial["state_dict"])
     if campaign.last_fit is None:
         return False
@@ -151,6 +166,7 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
         optimizer_states=last.get("optimizer_states"),
         scaler_state=last.get("scaler_state"),
     )
+    fits.go_on_after(last.get("beside", {}), frozen=last.get("frozen"), steps=campaign.last_fit["steps"])
     return True
 
 

@@ -11,6 +11,7 @@ from lightning_al.acquisition.base import Acquisition
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks
+from lightning_al.loop.company import check_company
 from lightning_al.loop.project import Project
 from lightning_al.loop.query import Question, pick_scored
 from lightning_al.loop.session import Session
@@ -68,7 +69,7 @@ def _all_labels(dataset: Dataset, task: Task) -> list[object]:
 
 def choose_by_name(project: Project, settings: Settings, method: str) -> list[int]:
     """Return the initial set that is given, drawn at random or balanced."""
-    dataset = project.data.train_set
+    dataset = project.data.training_samples.label_set
     pool = Pool(len(dataset))  # type: ignore[arg-type]
     return choose_initial(settings.initial, method, pool, dataset=dataset, task=project.task, seed=settings.seed)
 
@@ -117,6 +118,7 @@ def _pick_initial(
     chooser.bind(project.task, project.oracle)
     try:
         chooser.check_pool(len(pool))
+        check_company(project, chooser, seed=settings.seed)
         candidates = pool.candidates(generator=generator(settings.seed, *purpose))
         return pick_scored(
             project,
@@ -135,13 +137,12 @@ def _pick_initial(
 
 def initial_labels(project: Project, initial: list[int]) -> dict[int, Any]:
     """Take the initial labels on trial, before there is a campaign that starting over would be refused for."""
-    dataset, task = project.data.train_set, project.task
-    samples = {i: dataset[i] for i in initial}
-    answers = sort_answers({i: task.targets(sample) for i, sample in samples.items()}, task)
+    data, task, samples = project.data, project.task, project.data.training_samples
+    answers = sort_answers({i: task.targets(samples.label_set[i]) for i in initial}, task)
     answers.check()
-    for index, value in list(answers.labels.items())[:1]:
-        task.with_label(samples[index], task.decode_label(value))
-    batch = project.data.collate([samples[i] for i in initial[:2]])
+    view = samples.view(torch.tensor(initial[:2]), answers.labels)
+    samples.check_augment(view)
+    batch = data.collate([view[position] for position in range(len(view))])
     try:
         task.inputs(batch), task.targets(batch)
     except (TypeError, KeyError, IndexError) as error:

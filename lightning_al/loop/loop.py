@@ -48,7 +48,8 @@ class ActiveLearningLoop:
 
     Each round fits the model on what is labelled, evaluates it, scores the unlabelled samples with the acquisition
     among the Trainer's callbacks, and asks the oracle for the labels of the best. One Trainer serves all rounds; each
-    round starts afresh as ``reset`` says, while ``global_step`` and the loggers' step go on growing.
+    round is to it, to the callbacks and to the module what the first ``trainer.fit`` is: epochs and ``global_step``
+    count from zero, and ``reset`` says with which weights. The loggers' step goes on growing.
 
     Args:
         model: The user's module, or what ``torch.compile`` made of it: it is trained compiled and scored as written.
@@ -188,11 +189,24 @@ class ActiveLearningLoop:
         """Which dataset indices are labelled, pending, skipped or unlabelled."""
         return self.datamodule.pool
 
+    @property
+    def round_step(self) -> int:
+        """Optimizer steps of the present round; the same as ``trainer.global_step``."""
+        return self.session.fits.steps["round"] if self.session is not None else 0
+
+    @property
+    def campaign_step(self) -> int:
+        """Optimizer steps of all rounds so far, the present one included: for x axes that grow over the campaign."""
+        return self.session.fits.steps["optimizer"] if self.session is not None else 0
+
     def run(self, trainer: pl.Trainer, resume: bool = False) -> list[RoundResult]:
         """Run the campaign to its end, or until the oracle keeps it waiting.
 
         Afterwards :attr:`status` is ``"finished"``, or ``"waiting"`` if the oracle has not answered everything yet;
         run again later to go on.
+
+        The training data may have been reordered, grown or shrunk since: samples are found again by their keys
+        (:meth:`Task.key <lightning_al.tasks.Task.key>`), new ones join the pool, and indices are those of today.
 
         Args:
             trainer: With exactly one :class:`~lightning_al.acquisition.Acquisition` among its callbacks.
@@ -204,7 +218,8 @@ class ActiveLearningLoop:
 
         Raises:
             FileExistsError: If ``dirpath`` holds a campaign and ``resume`` is False; nothing is changed.
-            ValueError: If the project, the options and the data do not fit together, or ``resume`` without ``dirpath``.
+            ValueError: If the project, the options and the data do not fit together, if labelled samples are not in the
+                data any more, or ``resume`` without ``dirpath``.
         """
         if resume and self.dirpath is None:
             raise ValueError("`resume=True` needs `dirpath=`: without it every run begins a folder of its own.")
@@ -239,7 +254,8 @@ class ActiveLearningLoop:
         Labels that nobody asked for are welcome; a repeated one replaces the old. ``SKIP``: it is not to be labelled.
 
         Args:
-            indices: Distinct dataset indices.
+            indices: Distinct dataset indices, of the data as the campaign last opened them: in this process by ``run``
+                or ``ask``, or else in an earlier one, whose ``ask`` handed them out.
             labels: One for each.
 
         Raises:
@@ -297,7 +313,7 @@ class ActiveLearningLoop:
         trainer = project.trainer
         _compat.run_in_place(trainer)
         try:
-            with weights_kept_in_setup(model):
+            with _compat.no_reseeding(), weights_kept_in_setup(model):
                 session = self._open(project, resume=resume)
                 outcome = steps(session)
         finally:
@@ -331,4 +347,4 @@ class ActiveLearningLoop:
         """Have the datamodule train on what is labelled in this campaign."""
         self.campaign = campaign
         self.dirpath = campaign.dirpath
-        self.datamodule.follow(campaign.pool, campaign.labels)
+        self.datamodule.follow(campaign.pool, campaign.labels, own=campaign.own_labels)

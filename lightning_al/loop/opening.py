@@ -13,6 +13,7 @@ from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
+from lightning_al.campaign.moves import Search
 from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State
 from lightning_al.checks import Findings
@@ -20,7 +21,9 @@ from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit, gather_objects
+from lightning_al.fitting.beside_weights import unsaved_buffers
 from lightning_al.fitting.reset import check_redrawable
+from lightning_al.loop.company import check_company
 from lightning_al.loop.initial import choose_by_name, choose_by_scores, initial_labels, question_of
 from lightning_al.loop.project import (
     Project,
@@ -35,6 +38,7 @@ from lightning_al.loop.record import check_same_campaign, describe
 from lightning_al.loop.score import score
 from lightning_al.loop.settings import Settings
 from lightning_al.oracle.answers import sort_answers
+from lightning_al.oracle.base import DATASET
 from lightning_al.storage.weights import check_plain, whole
 
 T = TypeVar("T")
@@ -71,9 +75,13 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
             if dirpath is not None and events is not None:
                 with findings.of_block():
                     campaign = Campaign(dirpath, events, ranks)
-                    check_same_campaign(campaign, options, project.data)
+                    check_same_campaign(campaign, options, project.task)
+    project.data.sample_keys.warn()
+    project.data.sample_keys.check_same_on_every_rank()
     if dirpath is None or events is None:
         campaign = _begin(project, ranks, dirpath, options)
+    else:
+        _find_again(campaign, project)
     if initial:
         question = question_of(project, initial)
         campaign.record("asked", lambda: question.event(INITIAL_ROUND))
@@ -137,7 +145,9 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
         findings.of(data.check_training, settings.initial_count)
     if settings.reset == "fresh" and has_shapes:
         findings.of(check_redrawable, model)
-    has_oracle = findings.of(oracle.bind, data.train_set, task)
+    has_oracle = findings.of(oracle.bind, data.training_samples.label_set, task)
+    if has_oracle and data.has_pool:
+        findings.of(data.training_samples.check_labels, told=oracle.annotator != DATASET)
     is_bound = findings.of(acquisition.bind, task, oracle) and findings.of(acquisition.check_pool, size)
     return Sound(initial=is_large_enough, prices=has_oracle, scores=is_bound and has_shapes and data.has_pool)
 
@@ -207,6 +217,8 @@ def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
         some = Pool(size).candidates(count, generator=generator(settings.seed, "rehearsal"))
         seed = derive_seed(settings.seed, 0, "score")
         score(project, each, some, seed=seed, check=not each.requires.isdisjoint(("logits", "classes")))
+    if new:
+        check_company(project, acquisition, seed=settings.seed)
 
 
 class _FirstInputs(Acquisition):
@@ -232,6 +244,16 @@ def _check_learnt(findings: Findings, project: Project) -> None:
     )
 
 
+def _find_again(campaign: Campaign, project: Project) -> None:
+    """Have the ledger go by where its samples are today, and refuse what training needs and is not there."""
+    data = project.data
+    samples = data.training_samples
+    search = Search(campaign, data.sample_keys, own_label=samples.own_label, keeps_target=samples.keeps_target)
+    move = campaign.ranks.first(search.move)
+    if move is not None:
+        campaign.record("moved", lambda: move)
+
+
 def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[str, Any]) -> Campaign:
     """Put the first event and the initial weights on disk."""
     weights: State = whole(project.model.state_dict())
@@ -240,8 +262,9 @@ def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[s
 
     def create() -> tuple[Path, list[Event]]:
         folder = _new_folder(project.trainer) if dirpath is None else dirpath
-        states = {INITIAL_WEIGHTS: {"state_dict": weights}}
-        return folder, Campaign.create(folder, size=size, options=options, states=states)
+        states = {INITIAL_WEIGHTS: {"state_dict": weights, "buffers": unsaved_buffers(project.model)}}
+        root = project.data.sample_keys.root
+        return folder, Campaign.create(folder, size=size, options=options, root=root, states=states)
 
     folder, events = ranks.first(create)
     return Campaign(folder, events, ranks)

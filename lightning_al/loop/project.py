@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ModelPruning, Timer
+from lightning.pytorch.profilers import PyTorchProfiler
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch.nn.parameter import UninitializedParameter
 from torch.utils.data import DataLoader
 
-from lightning_al._compat import is_overridden, launches_copies
+from lightning_al._compat import is_overridden, launches_copies, prunes_for_good
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.checks import Findings, check_type
 from lightning_al.data.datamodule import ActiveDataModule
@@ -199,6 +200,16 @@ def find_in_trainer(findings: Findings, trainer: pl.Trainer, model: pl.Lightning
         settings.weights == "best" and len(monitored) != 1 and not is_overridden("configure_callbacks", model),
         '`weights="best"` needs one `ModelCheckpoint(monitor=...)` among the callbacks, saying what best '
         f"means; found {len(monitored)}.",
+    )
+    findings.refuse_if(
+        any(isinstance(c, ModelPruning) and not prunes_for_good(c) for c in trainer.callbacks),
+        "`ModelPruning(make_pruning_permanent=False)` leaves masks in place of the pruned weights, so the next round "
+        "could not start from weights of its own. Use `make_pruning_permanent=True`.",
+    )
+    findings.refuse_if(
+        isinstance(trainer.profiler, PyTorchProfiler),
+        "`PyTorchProfiler` fails when a Trainer that has it fits, validates and predicts again and again. Profile one "
+        '`trainer.fit` with it; `profiler="simple"` or `"advanced"` measure all rounds.',
     )
 
 

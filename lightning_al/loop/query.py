@@ -167,6 +167,7 @@ def _what_to_learn_from(session: Session, candidates: Tensor, seed: int) -> Quer
         trainer=project.trainer,
         model=project.model,
         round=number,
+        size=len(session.pool),
         seed=seed,
         candidates=candidates,
         labelled=session.pool.labelled,

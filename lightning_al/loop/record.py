@@ -8,10 +8,10 @@ from torch import nn
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
-from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import integers
 from lightning_al.loop.project import Project
 from lightning_al.loop.settings import Settings
+from lightning_al.tasks.base import Task
 from lightning_al.words import shown
 
 _MAY_CHANGE = ("rounds", "budget", "stop", "seed")  # the last is refused by itself
@@ -58,30 +58,24 @@ def _options_of(acquisition: Acquisition) -> dict[str, Any]:
     return options
 
 
-def check_same_campaign(campaign: Campaign, options: dict[str, Any], data: ActiveDataModule) -> None:
-    """Refuse to go on with the campaign of another dataset or seed; warn about other options that changed.
+def check_same_campaign(campaign: Campaign, options: dict[str, Any], task: Task) -> None:
+    """Refuse to go on with the campaign of another seed or task; warn about other options that changed.
 
     Args:
         campaign: As it was read back.
         options: Those of this launch, as :func:`describe` gives them.
-        data: Of this launch, opened.
+        task: Of this launch.
 
     Raises:
         ValueError: Naming what differs.
     """
-    size = len(data.train_set)  # type: ignore[arg-type]
-    if len(campaign.pool) != size:
-        raise ValueError(
-            f"The campaign in {campaign.dirpath} is of a dataset of {len(campaign.pool)} samples; this one has {size}."
-        )
     before = campaign.options
     if before.get("seed") != options["seed"]:
         raise ValueError(
             f"The campaign in {campaign.dirpath} has seed {before.get('seed')}, and cannot go on with seed "
             f"{options['seed']}."
         )
-    _check_samples(campaign, data)
-    _check_labels(campaign, data)
+    _check_labels(campaign, task)
     changes = [
         f"{name}: {shown(before.get(name))} -> {shown(value)}"
         for name, value in options.items()
@@ -91,33 +85,10 @@ def check_same_campaign(campaign: Campaign, options: dict[str, Any], data: Activ
         rank_zero_warn(f"The campaign in {campaign.dirpath} goes on with options that changed: {'; '.join(changes)}.")
 
 
-def _check_samples(campaign: Campaign, data: ActiveDataModule) -> None:
-    """Look at some of the samples that were asked for: their keys, and the labels that the dataset itself has."""
-    task, dataset, folder = data.task, data.train_set, campaign.dirpath
-    for index, key in _some(campaign.keys):
-        key_now = task.key(dataset, index)
-        if key_now != key:
-            raise ValueError(
-                f"Sample {index} of the training set was {shown(key)} when the campaign in {folder} began and is "
-                f"{shown(key_now)} now: the dataset is another, or in another order."
-            )
-    for index, label in _some(campaign.own_labels):
-        label_now = task.encode_label(task.targets(dataset[index]))
-        if label_now != label:
-            raise ValueError(
-                f"Sample {index} of the training set had label {shown(label)} when the campaign in {folder} asked for "
-                f"it and has {shown(label_now)} now: the dataset is another, or in another order."
-            )
-
-
-def _some(of_samples: dict[int, Any]) -> list[tuple[int, Any]]:
-    return list(of_samples.items())[:: max(1, len(of_samples) // 100)]
-
-
-def _check_labels(campaign: Campaign, data: ActiveDataModule) -> None:
+def _check_labels(campaign: Campaign, task: Task) -> None:
     for index, value in campaign.labels.items():
         try:
-            data.task.encode_label(data.task.decode_label(value))
+            task.encode_label(task.decode_label(value))
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"The campaign in {campaign.dirpath} has a label for dataset index {index} that cannot be taken. "

@@ -20,6 +20,9 @@ from lightning_al.data.samplers import BlockSampler
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
+from lightning_al.gradients.comparisons import scores_withdrawn
+from lightning_al.inference.batches import copy_of
+from lightning_al.inference.mode import own_train_undone
 from lightning_al.inference.module_state import flags_kept, gradients_kept
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.project import Project
@@ -39,6 +42,14 @@ PREDICT_HOOKS = (
 
 POSITION = "position"  # in the candidate list; travels with the rows of a rank
 
+WAY_OUT = (
+    "Layers that also run over padding do this, where nobody knows of it. Let the model's `forward` take a mask (B, T) "
+    "or the lengths (B,) of padded inputs; or name layers that come after the model's own pooling over positions "
+    "(`features=`, or `loss_layers=` of a model that predicts its loss); or score samples one at a time, "
+    "`pool_batch_size=1`."
+)
+"""What to do where rows of a sample depend on its batch."""
+
 Check = Callable[[pl.LightningModule, Any], None]
 
 
@@ -50,6 +61,7 @@ def score(
     seed: int,
     gather: bool = False,
     check: bool = False,
+    batch_size: int | None = None,
 ) -> dict[str, Tensor]:
     """Return the acquisition's rows of the samples of dataset ``indices``, in that order, and ``"index"``.
 
@@ -60,12 +72,13 @@ def score(
         seed: Of whatever draws random numbers in the pass.
         gather: Whether the rows of all processes are put together in any case.
         check: Whether the task looks at each batch first and refuses what cannot work, for which there is a pass.
+        batch_size: Samples of a batch; default as in every pass.
     """
     trainer, data = project.trainer, project.data
     scored = [acquisition] if acquisition.sees_samples else []
     if not scored and not check and (gather or acquisition.gathers):
         return {"index": indices}
-    sampler = data.pool_pass(indices, acquisition.batch_multiple)
+    sampler = data.pool_pass(indices, acquisition.batch_multiple, batch_size)
     if not scored and not check:  # what comes from a file is dealt out too
         if sampler.num_replicas == 1:
             return {"index": indices}
@@ -123,18 +136,23 @@ def score_pool(
     Raises:
         ValueError: If rows are missing or surplus, or a score is NaN or infinite; the dataset indices are named.
     """
-    collectors = [_Collector(acquisition, len(sampler)) for acquisition in acquisitions]
+    collectors: list[_Collector] = []
 
     def predict_step(batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
-        if check is not None:
-            check(model, batch)
-        for collector in collectors:
-            collector.add(model, batch)
+        looks = [collector.add for collector in collectors] if check is None else [check, *(c.add for c in collectors)]
+        for look in looks[:-1]:  # which may change its batch in place
+            look(model, copy_of(batch))
+        for look in looks[-1:]:
+            look(model, batch)
         return torch.empty(0)  # None would make Lightning warn
 
-    with _pass_of_its_own(trainer, model, predict_step), isolate_rng():
-        seed_global(seed, trainer.global_rank)
-        trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
+    begins_anew = True
+    while begins_anew:  # each time, a faster way to scores is taken no more
+        collectors[:] = [_Collector(acquisition, len(sampler)) for acquisition in acquisitions]
+        with _pass_of_its_own(trainer, model, predict_step), isolate_rng(), scores_withdrawn() as withdrawn:
+            seed_global(seed, trainer.global_rank)
+            trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
+        begins_anew = any(gather_objects(bool(withdrawn)))
     return [
         _put_together(
             collector.rows(sampler.block, indices),
@@ -161,6 +179,7 @@ class _Collector:
         self.count = count
         self.name = type(acquisition).__name__
         self._stores: dict[str, RowStore] = {}
+        self._shapes: dict[str, torch.Size] = {}
 
     def add(self, model: pl.LightningModule, batch: Any) -> None:
         """Take the rows of a batch."""
@@ -171,6 +190,12 @@ class _Collector:
             if not isinstance(values, Tensor) or values.ndim == 0:
                 got = "a single number" if isinstance(values, Tensor) else f"a {type(values).__name__}"
                 raise TypeError(f"`{self.name}` must give tensors with one row per sample, got {got} as {name!r}.")
+            shape = self._shapes.setdefault(name, values.shape[1:])
+            if values.shape[1:] != shape:
+                raise ValueError(
+                    f"`{self.name}` gave rows of shape {tuple(shape)} as {name!r} for one batch, and of shape "
+                    f"{tuple(values.shape[1:])} for another. {WAY_OUT}"
+                )
             self._stores.setdefault(name, RowStore(self.count)).add(values)
 
     def rows(self, block: range, indices: Tensor) -> dict[str, Tensor]:
@@ -206,6 +231,7 @@ def _pass_of_its_own(
     The module's own hooks around a prediction do not run: they expect what its own ``predict_step`` returns.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(own_train_undone(model))  # Lightning sets flags back, and no more
         stack.enter_context(gradients_kept(model))  # Lightning clears them when it moves the module
         stack.enter_context(flags_kept(model))  # Lightning leaves them in `eval()` after an error
         stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled layers cannot be looked into

@@ -214,7 +214,7 @@ def _check_initial_by(initial_by: Any) -> None:
             f"`initial_by={name}(...)` needs {needed} of the model, which is not trained yet. Use an acquisition with "
             'features of its own (`TypiClust(encoder=...)`), or "random".'
         )
-    if "labels" in initial_by.requires or learns(initial_by):
+    if "labels" in initial_by.requires or (learns(initial_by) and not initial_by.selects_unlearnt):
         raise ValueError(
             f"`initial_by={name}(...)` learns from labelled samples, and before the initial set there are none. Use "
             'an acquisition that needs none (`TypiClust(encoder=...)`), "random" or "balanced".'

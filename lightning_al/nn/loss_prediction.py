@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_al.nn.positions import average
+
 
 class LossPrediction(nn.Module):
     r"""Predicts each sample's loss from feature maps (Yoo & Kweon, CVPR 2019, Fig. 2).
@@ -62,14 +64,14 @@ class LossPrediction(nn.Module):
         Args:
             name: Of the feature.
             feature: As it comes.
-            padding: (B, T), True where a sequence (B, T, C) has ended; these tokens are passed over.
+            padding: (B, T), True where a sequence has ended; these positions of features (B, C, T) or (B, T, C) are
+                passed over.
         """
-        if feature.ndim <= 2:
-            return feature
-        if padding is not None and feature.shape[:-1] == padding.shape and _key(name) in self.sequences:
-            tokens = (~padding).sum(1, keepdim=True).clamp(min=1)
-            return feature.masked_fill(padding.unsqueeze(2), 0.0).sum(1) / tokens
-        return feature.flatten(2).mean(2) if _key(name) in self.maps else feature.flatten(1, -2).mean(1)
+        return average(feature, 1 if self.has_channels_second(name) else -1, padding)
+
+    def has_channels_second(self, name: str) -> bool:
+        """Whether the feature of this name is among the maps, (B, C, ...)."""
+        return _key(name) in self.maps
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Features by name, as they come or as :meth:`pool` made them, to predicted losses (B,)."""

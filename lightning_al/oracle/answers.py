@@ -50,9 +50,8 @@ def sort_answers(answers: dict[int, Any], task: Task) -> Answers:
         try:
             if label is None:
                 raise TypeError(_NO_LABEL)
-            value = task.encode_label(label)
-            json.dumps(value)
-            sorted_answers.labels[index] = value
+            # As a resumed process reads it, and no object of the dataset's.
+            sorted_answers.labels[index] = json.loads(json.dumps(task.encode_label(label)))
         except (TypeError, ValueError) as error:
             sorted_answers.refused[index] = str(error)
     return sorted_answers

@@ -36,6 +36,9 @@ class Oracle(ABC):
     it, so a request is repeated after a resume and **must be idempotent**: asking again for an index that is already
     with the annotators must not ask them twice. Under a strategy that starts processes of its own (spawn, fork) it is a
     copy that is asked; state belongs in a file or a service.
+
+    Indices are those of the dataset as it is in this launch. What is kept for another one must go by
+    ``task.key(dataset, index)``, of what :meth:`bind` was given, where the dataset may change in between.
     """
 
     annotator: str = ""

@@ -16,6 +16,9 @@ from lightning_al.tasks.base import Task
 class DatasetOracle(Oracle):
     """Reveals the dataset's own labels: a simulated campaign, as the papers run.
 
+    They stay in the samples that are trained on, as the training set gives them. Labels of another ``dataset`` are put
+    in, as those that people tell.
+
     Args:
         dataset: A map-style dataset with labels; default the loop's.
         task: Finds the label in a sample; default the loop's.
@@ -27,11 +30,15 @@ class DatasetOracle(Oracle):
     def __init__(self, dataset: Dataset | None = None, task: Task | None = None) -> None:
         self.dataset = dataset
         self.task = task
+        self._has_its_own = dataset is not None
         self._asked: list[int] = []
 
     def bind(self, dataset: Dataset, task: Task) -> None:
         """Take the loop's dataset and task, unless it was given its own."""
-        self.dataset = dataset if self.dataset is None else self.dataset
+        if self._has_its_own:
+            self.annotator = DATASET if self.dataset is dataset else "another dataset"
+        else:
+            self.dataset = dataset
         self.task = task if self.task is None else self.task
 
     def request(self, indices: Sequence[int]) -> None:
@@ -79,8 +86,6 @@ class NoisyOracle(Oracle):
         [False, False]
     """
 
-    annotator = "noisy"
-
     def __init__(
         self,
         oracle: Oracle | None = None,
@@ -109,6 +114,7 @@ class NoisyOracle(Oracle):
         self.price = price
         self.seed = seed
         self.simulated = self.oracle.simulated
+        self.annotator = "noisy" if flip_is_right and flip > 0 else self.oracle.annotator
         self._waiting: dict[int, int] = {}
         self._answers: dict[int, Any] = {}
 
@@ -122,6 +128,8 @@ class NoisyOracle(Oracle):
         if isinstance(self.price, Sequence) and len(self.price) != size:
             raise ValueError(f"`price` lists {len(self.price)} prices, but the training set has {size} samples.")
         self.oracle.bind(dataset, task)
+        if self.flip == 0:  # labels are those of the other oracle
+            self.annotator = self.oracle.annotator
 
     def cost(self, index: int) -> float:
         """Return the price of a sample's label."""

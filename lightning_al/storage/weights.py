@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, Replicate
-from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 
 from lightning_al.checks import first_line
@@ -69,7 +68,7 @@ def load_weights(model: nn.Module, state: dict[str, Any]) -> None:
     """
     if in_pieces(model):
         present = model.state_dict()
-        pieces = {name: _as_pieces(value, present.get(name)) for name, value in state.items()}
+        pieces = {name: as_pieces(value, present.get(name)) for name, value in state.items()}
         state = _with_versions(pieces, state)
     model.load_state_dict(_with_own_extra(state), strict=_is_strict(model))
 
@@ -91,15 +90,6 @@ def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
         if isinstance(model, pl.LightningModule):
             model.on_load_checkpoint(checkpoint)  # it may put back what its `on_save_checkpoint` left out
         load_weights(model, checkpoint["state_dict"])
-
-
-def load_momentum(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Give the optimizer what another gathered step by step; its learning rate and other options stay its own."""
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state["state"]})
-    for parameter, gathered in optimizer.state.items():
-        for name, value in gathered.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                gathered[name] = _as_pieces(value, parameter)
 
 
 def _is_strict(model: nn.Module) -> bool:
@@ -125,7 +115,7 @@ def _with_versions(changed: dict[str, Any], state: Any) -> dict[str, Any]:
     return versioned
 
 
-def _as_pieces(value: Any, like: Any) -> Any:
+def as_pieces(value: Any, like: Any) -> Any:
     """Return this process's piece of a whole tensor, cut as ``like`` is; other values as they are."""
     if not isinstance(like, DTensor) or not isinstance(value, Tensor):
         return value

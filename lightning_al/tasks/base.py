@@ -2,16 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 
 from lightning_al.functional.scores.positions import mean_over_positions
 from lightning_al.functional.scores.probabilities import check_logits, cross_entropy, pseudo_labels, residuals
 from lightning_al.inference.layers import logits_and_features_of
 from lightning_al.tasks.ignored import loss_of_decisions
+from lightning_al.tasks.keys import hash_of, name_of
 
 
 class Task(ABC):
@@ -149,22 +150,28 @@ class Task(ABC):
         check_logits(self.logits(model, self.inputs(batch)))
 
     def key(self, dataset: Dataset, index: int) -> str:
-        """Return a name for a sample that outlives a reordering: its file's where there is one, else its index."""
-        while isinstance(dataset, Subset):
-            index, dataset = dataset.indices[index], dataset.dataset
-        samples = getattr(dataset, "samples", None)
+        """Return what a sample is called, whatever its place in the dataset: the ledger goes by it.
+
+        A name that the data have (:func:`~lightning_al.tasks.keys.namer` says where it looks), or else a hash of the
+        sample's input, or else, where that is not the same twice, its index. An override should be quick, and give
+        each sample a key of its own.
+        """
+        return name_of(dataset, index) or self.input_key(dataset, index) or str(index)
+
+    def input_key(self, dataset: Dataset, index: int, draws: int = 2) -> str | None:
+        """Return a hash of a sample's input alone, or None where ``draws`` of it differ: it is random.
+
+        Random generators are left as they were.
+        """
+        with isolate_rng(include_cuda=False):
+            hashes = {hash_of(self._input_of(dataset[index])) for _ in range(draws)}
+        return hashes.pop() if len(hashes) == 1 else None
+
+    def _input_of(self, sample: Any) -> Any:
         try:
-            path = samples[index]  # type: ignore[index]
-        except (TypeError, IndexError, KeyError):
-            return str(index)
-        if isinstance(path, (tuple, list)) and path:
-            path = path[0]
-        if not isinstance(path, (str, Path)):
-            return str(index)
-        root = getattr(dataset, "root", None)
-        if isinstance(root, (str, Path)) and Path(path).is_relative_to(root):
-            path = Path(path).relative_to(root)
-        return Path(path).as_posix()
+            return self.inputs(sample)
+        except Exception:  # it knows batches alone, or a sample with its target
+            return sample
 
     def encode_label(self, label: Any) -> Any:
         """Return ``label`` as a JSON value for the ledger."""
@@ -173,3 +180,8 @@ class Task(ABC):
     def decode_label(self, value: Any) -> Any:
         """Return the label that :meth:`encode_label` encoded."""
         return value
+
+
+def name_in(task: Task, dataset: Dataset, index: int) -> str | None:
+    """Return the name that a task's own ``key``, or else the data, have for a sample; None if they have none."""
+    return name_of(dataset, index) if type(task).key is Task.key else task.key(dataset, index)

@@ -49,7 +49,10 @@ class ResNet18(nn.Module):
     """ResNet-18, untrained, with the stem that CIFAR-sized images need.
 
     The 7x7 stride-2 convolution and the max-pool, which would leave 8x8 of a 32x32 image, are replaced by one 3x3
-    convolution of stride 1. Weights have the names of torchvision's ResNet-18 and begin as they do there.
+    convolution of stride 1. Weights have the names of torchvision's ResNet-18. They begin as torch's own
+    layers do, as in the code of SAAL, of the gradient norms and of LPLgrad, so that ``reset_parameters`` of the layers
+    draws from the same distribution. (torchvision draws convolutions from Kaiming's with fan-out, which makes those of
+    3x3 start 2.45 times as wide.)
 
     Args:
         num_classes: Number of logits.
@@ -80,9 +83,6 @@ class ResNet18(nn.Module):
         self.layer4 = _stage(4 * width, 8 * width, 2, dimensions)
         self.avgpool = _POOL[dimensions](1)
         self.fc = nn.Linear(8 * width, num_classes)
-        for module in self.modules():
-            if isinstance(module, _CONVOLUTION[dimensions]):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, in_channels, H, W), or volumes, to logits (B, num_classes)."""

@@ -47,9 +47,9 @@ class ViT(nn.Module):
             raise ValueError(f"Patches of {patch_size} pixels do not tile an image of {image_size}.")
         patches = (image_size // patch_size) ** 2
         self.patch_embedding = nn.Conv2d(in_channels, dim, patch_size, patch_size)
-        self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.class_token = nn.Parameter(torch.empty(1, 1, dim))
         self.position_embedding = nn.Parameter(torch.empty(1, patches + 1, dim))
-        nn.init.trunc_normal_(self.position_embedding, std=0.02)
+        self.reset_parameters()
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 dim, heads, mlp_dim or 4 * dim, dropout, activation="gelu", batch_first=True, norm_first=True
@@ -58,6 +58,11 @@ class ViT(nn.Module):
         )
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, num_classes)
+
+    def reset_parameters(self) -> None:
+        """Draw anew what belongs to no layer: the embedding of positions; the class token is 0."""
+        nn.init.zeros_(self.class_token)
+        nn.init.trunc_normal_(self.position_embedding, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, in_channels, image_size, image_size) to logits (B, num_classes)."""

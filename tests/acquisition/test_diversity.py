@@ -16,12 +16,10 @@ KNOWN = {"index": torch.arange(50, 60), "features": X[50:]}
 @pytest.mark.parametrize("known", [{}, KNOWN])
 @pytest.mark.parametrize(("purity", "clusters"), [(0.95, 3), (0.5, 6)])
 def test_the_delta_of_prob_cover_is_made_of_its_parts(known, purity, clusters):
-    generator = seeded(4)
-    seed = int(torch.randint(2**31, (), generator=generator))
     everyone = X if known else X[:50]
-    delta = coverage_delta(everyone, cluster_labels(everyone, clusters, seed=seed), purity=purity)
+    delta = coverage_delta(everyone, cluster_labels(everyone, clusters), purity=purity)
     want = prob_cover(X[:50], 9, delta=delta, labelled=X[50:] if known else None)
-    got = ProbCover(purity=purity, clusters=clusters).select(ROWS, 9, labelled_rows=known, generator=seeded(4))
+    got = ProbCover(purity=purity, clusters=clusters).select(ROWS, 9, labelled_rows=known, generator=None)
     assert torch.equal(got, want)
 
 
@@ -42,11 +40,58 @@ def test_what_is_labelled_counts(cls, known):
     assert got != other
 
 
-@pytest.mark.parametrize("make", [lambda: ProbCover(clusters=3), TypiClust])
-def test_clusters_start_from_the_generator(make):
+def said_of_delta(monkeypatch):
+    said = []
+    monkeypatch.setattr("lightning_al.acquisition.diversity.rank_zero_info", said.append)
+    return said
+
+
+@pytest.mark.parametrize("subpool", [None, 12])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_delta_is_that_of_the_whole_dataset_and_found_once(tmp_path, monkeypatch, subpool, seed):
+    """For features that stay as they are: of 60 samples, not of 12, in every round and after a resume."""
+    said, used = said_of_delta(monkeypatch), []
+    monkeypatch.setattr(
+        "lightning_al.functional.prob_cover",
+        lambda *a, delta, **o: used.append(delta) or prob_cover(*a, delta=delta, **o),
+    )
+
+    def run(rounds, resume=False):
+        options = {"initial": 6, "query_size": 4, "subpool_size": subpool, "seed": seed}
+        loop = ActiveLearningLoop(Net(), Data(), rounds=rounds, dirpath=tmp_path / "c", **options)
+        loop.run(make_trainer(tmp_path, acquisition=ProbCover(clusters=3, encoder=nn.Identity())), resume=resume)
+
+    run(2)
+    assert len(said) == 1
+    run(3, resume=True)
+    assert used == [coverage_delta(X, cluster_labels(X, 3))] * 3
+
+
+def test_delta_of_the_models_own_features_is_found_anew_on_the_whole_dataset(tmp_path, monkeypatch):
+    said = said_of_delta(monkeypatch)
+    loop = ActiveLearningLoop(Net(), Data(), initial=6, query_size=4, rounds=2, subpool_size=9, dirpath=tmp_path / "c")
+    loop.run(make_trainer(tmp_path, acquisition=ProbCover()))
+    assert [text.split(" on ")[1] for text in said] == ["60 samples."] * 2
+
+
+def test_delta_of_a_large_dataset_is_that_of_a_fixed_sample(tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_al.acquisition.diversity.MOST_FOR_DELTA", 25)
+    said = said_of_delta(monkeypatch)
+    for seed in (0, 1):
+        loop = ActiveLearningLoop(
+            Net(), Data(), initial=6, query_size=4, rounds=1, seed=seed, dirpath=tmp_path / f"{seed}"
+        )
+        loop.run(make_trainer(tmp_path, acquisition=ProbCover(clusters=3, encoder=nn.Identity())))
+    assert len(set(said)) == 1
+    assert said[0].endswith("on 25 samples.")
+
+
+def test_clusters_start_from_the_generator():
     with pytest.raises(ValueError, match="needs a `generator`"):
-        make().select(ROWS, 2, labelled_rows={}, generator=None)
-    assert len({tuple(make().select(ROWS, 5, labelled_rows={}, generator=seeded(s)).tolist()) for s in range(6)}) > 1
+        TypiClust().select(ROWS, 2, labelled_rows={}, generator=None)
+    assert (
+        len({tuple(TypiClust().select(ROWS, 5, labelled_rows={}, generator=seeded(s)).tolist()) for s in range(6)}) > 1
+    )
 
 
 # ----------------------------------------------------------------------------------------------- the number of classes

@@ -171,8 +171,12 @@ def test_an_encoder_follows_the_inputs(cls):
 
 
 @pytest.mark.parametrize("cls", FEATURED)
-def test_more_dimensions_are_one_row(cls):
-    assert features(cls(encoder=nn.Unflatten(1, (2, 2))), None).shape == (SIZE, 4)
+def test_maps_of_an_encoder_are_averaged_over_positions(cls):
+    encoder = nn.Sequential(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 3, 1).double())
+    made = features(cls(encoder=encoder), None)
+    torch.testing.assert_close(made, encoder(X).mean((2, 3)).detach())
+    sequences = features(cls(encoder=nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Linear(2, 3).double())), None)
+    assert sequences.shape == (SIZE, 3)
 
 
 @pytest.mark.parametrize("cls", FEATURED)
@@ -341,7 +345,7 @@ class Broken(Frozen):
     """Scored, its features of two samples are NaN, and its outputs are not."""
 
     def forward(self, x):
-        bad = (x.unsqueeze(1) == X[[11, 40]]).all(2).any(1, keepdim=True) & (not self.training)
+        bad = (x.unsqueeze(1) == X[[11, 41]]).all(2).any(1, keepdim=True) & (not self.training)
         return torch.where(bad, 0.0, self.net[-1](torch.where(bad, torch.nan, self.net[:-1](x))))
 
 
@@ -363,5 +367,5 @@ def test_nan_features_are_refused_by_dataset_index_on_every_rank(tmp_path, monke
     for rank in range(processes):
         text = (tmp_path / f"{rank}").read_text()
         assert re.search(
-            rf"`{cls.__name__}` gave NaN or infinite features for 2 of 51 samples, .*(11, 40|40, 11)", text
+            rf"`{cls.__name__}` gave NaN or infinite features for 2 of 51 samples, .*(11, 41|41, 11)", text
         )

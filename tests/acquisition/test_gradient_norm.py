@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from lightning_al import DatasetOracle, MultiLabelTask
 from lightning_al.acquisition import EntropyGradNorm, ExpectedGradNorm
 from tests.helpers import reference
 from tests.helpers.bound import EXACT
@@ -32,6 +33,21 @@ def test_the_published_sum_is_the_entropy_norm(bound):
         bound.scores(ExpectedGradNorm(loss="expected_loss")), bound.scores(EntropyGradNorm()), **EXACT
     )
     assert (bound.scores(ExpectedGradNorm()) - bound.scores(EntropyGradNorm())).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("labels", [2, 12])
+def test_of_several_labels_the_expected_norm_ranks_by_all_of_them_at_once(labels):
+    """A sample that is certain of every label, of some that they are there, is wanted least."""
+    net = torch.nn.Linear(labels, labels, bias=False).double()
+    torch.nn.init.eye_(net.weight)
+    certain = torch.tensor([30.0, -30.0] * (labels // 2), dtype=torch.float64)
+    task = MultiLabelTask()
+    made = ExpectedGradNorm()
+    made.bind(task, DatasetOracle())
+    scores = made.score_batch(net, (torch.stack([certain, certain / 30]), None))
+    assert scores[0] < 1e-9
+    want = reference.gradient_norm(net, certain[None] / 30, "expected_norm", forward=task.logits)
+    torch.testing.assert_close(scores[1:], want, **EXACT)
 
 
 @pytest.mark.parametrize("cls", [EntropyGradNorm, ExpectedGradNorm])

@@ -115,7 +115,11 @@ def test_wrong_layers_are_refused_before_anything_is_written(tmp_path):
     assert not Campaign.exists(tmp_path / "c")
 
 
-def test_two_processes(tmp_path):
+@pytest.mark.parametrize("seed", [None, "3"])  # that of `seed_everything`, which the command line always calls
+def test_two_processes(tmp_path, monkeypatch, seed):
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    if seed is not None:
+        monkeypatch.setenv("PL_GLOBAL_SEED", seed)
     strategy = DDPStrategy(start_method="fork", process_group_backend="gloo")
     model = Learner()
     loop, history = run(tmp_path, model, LearningLoss(), trainer={"devices": 2, "strategy": strategy})

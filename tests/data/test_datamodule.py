@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from lightning_al import ActiveDataModule, ActiveLearningLoop, ClassificationTask, Pool
 from lightning_al._compat import is_overridden
+from lightning_al.data.for_trainer import ForTrainer
 from tests.helpers.projects import Data, Net, make_data, make_trainer
 
 
@@ -165,14 +166,14 @@ def test_everything_else_is_the_users(tmp_path):
             self.loaded = state
 
     data = Rich()
-    active = ActiveDataModule(data, task=ClassificationTask())
-    assert active.classes == ("a", "b")
-    assert active.state_dict() == {"k": 1}
-    active.load_state_dict({"k": 2})
+    found = ForTrainer(ActiveDataModule(data, task=ClassificationTask()))
+    assert found.classes == ("a", "b")
+    assert found.state_dict() == {"k": 1}
+    found.load_state_dict({"k": 2})
     assert data.loaded == {"k": 2}
-    assert active.on_after_batch_transfer == data.on_after_batch_transfer
+    assert found.on_after_batch_transfer == data.on_after_batch_transfer
     with pytest.raises(AttributeError, match="nothing_like_it"):
-        active.nothing_like_it
+        found.nothing_like_it
 
     seen = []
 
@@ -192,15 +193,14 @@ def test_a_datamodule_without_a_test_loader_does_not_look_as_if_it_had_one():
         def train_dataloader(self):
             return None
 
-    active = ActiveDataModule(Small(), task=ClassificationTask())
-    assert not is_overridden("test_dataloader", active)
-    assert not is_overridden("on_after_batch_transfer", active)
-    assert is_overridden("val_dataloader", ActiveDataModule(Data(), task=ClassificationTask()))
+    found = ForTrainer(ActiveDataModule(Small(), task=ClassificationTask()))
+    assert not is_overridden("test_dataloader", found)
+    assert not is_overridden("on_after_batch_transfer", found)
+    assert is_overridden("val_dataloader", ForTrainer(ActiveDataModule(Data(), task=ClassificationTask())))
 
 
-def test_before_the_campaign_is_opened_attributes_are_the_users():
+def test_before_the_campaign_is_opened_there_are_no_loaders():
     active = ActiveDataModule(Data(batch_size=9), task=ClassificationTask())
-    assert active.batch_size == 9
     assert active.key(3) is None
     with pytest.raises(RuntimeError, match=r"no loaders before the campaign is opened.*`loop.run` first"):
         active.train_dataloader()

@@ -80,3 +80,27 @@ def test_cost_is_one_and_can_be_overridden():
 
     assert Pool(3).cost(2) == 1.0
     assert Priced(3).cost(2) == 1.0 * 0.5 * 2
+
+
+def test_units_move():
+    pool = Pool(6)
+    pool.ask([0, 1, 2, 3])
+    pool.label([3, 1], [2.0, 0.5])
+    pool.skip([0])
+    moved = pool.moved({0: 7, 1: 3, 2: -1, 3: 0}, 8)
+    assert moved.labelled.tolist() == [0, 3]  # in the order in which labels came
+    assert (moved.cost(0), moved.cost(3), moved.spent) == (2.0, 0.5, 2.5)
+    assert (moved.pending.tolist(), moved.skipped.tolist()) == ([], [7])
+    assert moved.unlabelled.tolist() == [1, 2, 4, 5, 6]
+    assert pool.labelled.tolist() == [3, 1]
+    with pytest.raises(ValueError, match=r"distinct|unlabelled"):
+        pool.moved({0: 1}, 6)
+    with pytest.raises(IndexError):
+        pool.moved({}, 3)
+
+
+def test_labels_are_forgotten():
+    pool = Pool(4)
+    pool.label([3, 1, 0], [1.0, 5.0, 1.0])
+    pool.forget([1, 3])
+    assert (pool.labelled.tolist(), pool.skipped.tolist(), pool.spent) == ([0], [1, 3], 1)

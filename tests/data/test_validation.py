@@ -1,5 +1,7 @@
 """Checks of the user's data, each by itself."""
 
+import random
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, Subset, TensorDataset
@@ -7,6 +9,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 from lightning_al import ClassificationTask
 from lightning_al.data import validation
 from lightning_al.data.template import Epoch
+from tests.helpers.maps import Maps, MapTask, flipped
 from tests.helpers.projects import make_data, make_trainer
 
 TASK = ClassificationTask()
@@ -74,6 +77,65 @@ def check_split(before, now, fixed):
         return
     with pytest.raises(ValueError, match=r"`setup\('validate'\)` of Mine drew another training set"):
         validation.check_split_is_fixed(before, now, TASK, hook="setup('validate')", owner="Mine")
+
+
+OWN_DRAWS = random.Random(0)
+
+
+def jittered(sample):
+    """With random numbers of its own, and never the mask that there was."""
+    return sample[0], sample[1] + OWN_DRAWS.randint(1, 1000)
+
+
+def rarely(sample):
+    return flipped(sample) if random.random() < 0.1 else sample
+
+
+@pytest.mark.parametrize("transform", [None, flipped, jittered])
+def test_a_split_of_augmented_samples(transform):
+    """Both are drawn with the same random numbers; where a dataset has its own, there is nothing to compare."""
+    for first, fixed in ((0, True), (5, False)):
+        options = {"hook": "setup('validate')", "owner": "Mine"}
+        if fixed or transform is jittered:
+            validation.check_split_is_fixed(Maps(transform), Maps(transform, first=first), MapTask(), **options)
+            continue
+        with pytest.raises(ValueError, match="drew another training set"):
+            validation.check_split_is_fixed(Maps(transform), Maps(transform, first=first), MapTask(), **options)
+
+
+@pytest.mark.parametrize(
+    ("transform", "kind"), [(None, "same"), (flipped, "augmented"), (jittered, "augmented"), (rarely, "augmented")]
+)
+def test_a_pool_beside_augmented_samples(transform, kind):
+    options = {"where": "pool_dataset()"}
+    assert validation.check_same_targets(Maps(), Maps(transform), MapTask(), **options) in (kind, "same")
+    hidden = Maps(hidden=True)
+    assert validation.check_same_targets(hidden, Maps(transform), MapTask(), **options) == "hidden"
+    if transform is None:
+        with pytest.raises(ValueError, match=r"`pool_dataset\(\)`: sample \d+ has target \[\[.*other order") as error:
+            validation.check_same_targets(Maps(first=5), Maps(transform), MapTask(), **options)
+        assert len(str(error.value)) < 400
+
+
+def test_a_predict_set_must_have_some_of_the_targets_of_augmented_samples():
+    options = {"where": "predict_dataloader()", "may_be_hidden": False}
+    assert validation.check_same_targets(Maps(), Maps(flipped), MapTask(), **options) == "augmented"
+    for transform, first in ((flipped, 5), (jittered, 0)):
+        with pytest.raises(ValueError, match="has none of the targets of the training set, which augments them"):
+            validation.check_same_targets(Maps(first=first), Maps(transform), MapTask(), **options)
+
+
+def test_missing_values_are_the_same_missing_values():
+    class Many(MapTask):
+        def targets(self, sample):
+            return sample[1]
+
+    y = torch.randn(40, 2)
+    y[::2, 0] = torch.nan
+    data = TensorDataset(torch.zeros(40, 1), y)
+    assert validation.check_same_targets(data, TensorDataset(*data.tensors), Many(), where="") == "same"
+    options = {"hook": "setup('validate')", "owner": "Mine"}
+    validation.check_split_is_fixed(data, TensorDataset(*data.tensors), Many(), **options)
 
 
 @pytest.mark.parametrize("loaders", [None, [], [DataLoader(TRAIN), None], DataLoader(TensorDataset(X[:0]))])

@@ -1,9 +1,15 @@
 """The labelled part of a dataset."""
 
+import pickle
+
+import lightning as L
+import numpy as np
+import pytest
 import torch
 from torch.utils.data import TensorDataset
 
 from lightning_al import ClassificationTask
+from lightning_al.data.augmentation import Augment
 from lightning_al.data.views import LabelledView
 from tests.helpers.projects import make_data
 
@@ -23,3 +29,68 @@ def test_batched_reads_go_through():
     assert [int(y) for _, y in samples] == [2, 2]
     assert len(view) == 3
     assert int(view[1][1]) == 0
+
+
+class Writes(ClassificationTask):
+    """Puts labels into the sample that it gets."""
+
+    def with_label(self, sample, label):
+        sample["mask"][:] = label
+        sample["seen"].append("label")
+        return sample
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_neither_the_data_nor_the_labels_are_written_to(batched):
+    def augment(sample):
+        sample["x"].neg_()
+        sample["mask"] = sample["mask"][::-1]
+        sample["seen"].append("augment")
+        return sample
+
+    kept = [{"x": torch.ones(2), "mask": np.zeros(3), "seen": []} for _ in range(3)]
+    labels = {1: [1, 2, 3]}
+    view = LabelledView(kept, torch.tensor([2, 1]), labels, Writes(), augment=Augment(augment))
+    for _ in range(2):  # the same again
+        first, second = view.__getitems__([0, 1]) if batched else (view[0], view[1])
+        assert first["seen"] == ["augment"]
+        assert second["seen"] == ["label", "augment"]
+        assert second["mask"].tolist() == [3, 2, 1]
+        assert first["x"].tolist() == second["x"].tolist() == [-1, -1]
+    assert [(s["x"].tolist(), s["mask"].tolist(), s["seen"]) for s in kept] == [([1, 1], [0, 0, 0], [])] * 3
+
+
+def test_a_label_that_is_a_list_stays_as_it_was_told():
+    def augment(sample):
+        sample[1].append("more")
+        sample[1][0].clear()
+        return sample
+
+    class Lists(ClassificationTask):
+        def with_label(self, sample, label):
+            return [sample[0], label]
+
+        def decode_label(self, value):
+            return value
+
+    labels = {0: [[1, 2]]}
+    view = LabelledView([("a", None)], torch.tensor([0]), labels, Lists(), augment=Augment(augment))
+    assert view[0] == view[0] == ["a", [[], "more"]]
+    assert labels == {0: [[1, 2]]}
+
+
+def test_a_view_goes_to_workers_without_the_trainer():
+    class Mine(L.LightningDataModule):
+        strength = 2
+
+        def augment(self, sample):
+            return sample[0] * self.strength, sample[1]
+
+    globals()["Mine"] = Mine
+    Mine.__qualname__ = "Mine"
+    mine = Mine()
+    mine.trainer = (i for i in ())  # cannot be pickled
+    view = LabelledView([(3, 1)], torch.tensor([0]), {}, ClassificationTask(), augment=Augment.of(mine))
+    mine.strength = 5  # is looked up when a sample is drawn
+    assert pickle.loads(pickle.dumps(view))[0] == view[0] == (15, 1)
+    assert mine.trainer is not None

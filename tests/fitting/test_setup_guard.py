@@ -53,7 +53,7 @@ def test_what_was_fitted_is_evaluated_and_scored(tmp_path, model, reset, acquisi
     for number in (1, 2):
         assert torch.equal(watch.starts[number], watch.starts[0] if reset == "initial" else watch.ends[number - 1])
     assert torch.equal(torch.cat([p.flatten() for p in net.parameters()]), watch.ends[-1])
-    x, y = loop.datamodule.held_out.tensors
+    x, y = loop.datamodule.datamodule.held_out.tensors
     assert history[-1].metrics["val_acc"] == pytest.approx(float((net.eval()(x).argmax(1) == y).double().mean()))
     assert "setup" not in vars(net)
 

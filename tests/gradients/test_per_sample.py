@@ -41,7 +41,7 @@ def test_how_often_the_model_runs(monkeypatch):
         SCORES[score](net, x, forward=run)
         classes = score == "expected_norm"  # counts them
         assert len(calls) - first == passes + classes  # all samples at once
-        assert first <= 20  # looks at a few samples, once, in either order
+        assert first <= 22  # looks at a few samples, once, in either order
         calls.clear()
         SCORES[score](net, x, forward=run, max_bytes=1)
         assert len(calls) == passes * B + classes  # one at a time, by the rules as well

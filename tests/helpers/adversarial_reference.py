@@ -78,6 +78,8 @@ def scores(
     lr: float,
     reconstruction: float = 1.0,
     supervision: float = 0.0,
+    lr_decay: float = 1.0,
+    lr_decays: int = 30,
 ) -> Tensor:
     """``-log D(mean)`` of the candidates. ``probabilities``, of all samples: SRAAL."""
     everyone = x[labelled + candidates]
@@ -112,7 +114,8 @@ def scores(
         if reduction == "sample":
             loss = reconstruction * square / len(part) + beta * divergence / len(part)
         else:
-            loss = reconstruction * square / decoded.numel() + beta * divergence
+            shares = {"mean": len(part) * upto, "code": len(part), "batch": 1}
+            loss = reconstruction * square / decoded.numel() + beta * divergence / shares[reduction]
         if known and supervised:
             p = (drawn[:, half:] @ w["classifier.weight"].T + w["classifier.bias"]).softmax(1)
             loss = loss - supervision * sum(torch.log(p[i, y[sample]]) for i, sample in enumerate(part)) / len(part)
@@ -126,6 +129,8 @@ def scores(
     for step, known, unknown in zip(
         range(steps), pieces("labelled", labelled), pieces("unlabelled", candidates), strict=False
     ):
+        if step and step % (steps // lr_decays or 1) == 0:
+            vae.lr, discriminator.lr = vae.lr * lr_decay, discriminator.lr * lr_decay
         for a, b in zip(known, unknown, strict=True):
             one, mean = representation(a, True)
             two, other = representation(b, False)

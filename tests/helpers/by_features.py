@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 
 from tests.helpers import gcn_reference
 from tests.helpers.by_scores import drawn, gradients, top
-from tests.helpers.scene import LABELLED, Scene, encoder, features_of, model_features
+from tests.helpers.scene import LABELLED, SIZE, Scene, encoder, features_of, model_features
 
 
 def feature_rows(scene: Scene, indices: Sequence[int], layer: str | None, given: Any) -> list[list[float]]:
@@ -57,8 +57,8 @@ def prob_cover(
 ) -> list[int]:
     rows, centres = map(units, both(scene, features, encoder))
     if isinstance(delta, str):
-        rest = rows + centres
-        labels = clusters_of(rest, 3 if clusters is None else clusters, scene.generator())
+        rest = units(feature_rows(scene, range(SIZE), features, encoder))  # of the whole dataset
+        labels = KMeans(3 if clusters is None else clusters, n_init=10, random_state=0).fit_predict(rest).tolist()
         rooms = [
             min((math.dist(a, b) for b, other in zip(rest, labels, strict=True) if other != own), default=3.0)
             for a, own in zip(rest, labels, strict=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tests.helpers.labellings import labellings_of
 from tests.helpers.models import take
 
 
@@ -120,7 +121,12 @@ def _norm(grads: list[Tensor], norm: str) -> Tensor:
 
 
 def gradient_norm(
-    model: nn.Module, inputs: Any, loss: Any = "entropy", norm: str = "global", forward: Callable | None = None
+    model: nn.Module,
+    inputs: Any,
+    loss: Any = "entropy",
+    norm: str = "global",
+    forward: Callable | None = None,
+    draws: int = 64,
 ) -> Tensor:
     scores = []
     for i in range(size(inputs)):
@@ -132,7 +138,6 @@ def gradient_norm(
         log_p = z.log_softmax(1)
         classes = range(z.shape[1])
         p = log_p.exp()
-        each = [F.cross_entropy(z, torch.full_like(z[:, 0], c, dtype=torch.long)) for c in classes]
         if loss == "entropy":
             scores.append(_norm(gradient(net, (-p * log_p).sum(1).mean()), norm))
         elif loss == "expected_loss":  # the published sum, p inside the graph
@@ -142,7 +147,10 @@ def gradient_norm(
             )
             scores.append(_norm(gradient(net, total.mean()), norm))
         elif loss == "expected_norm":
-            scores.append(sum(p[:, c].mean().detach() * _norm(gradient(net, each[c]), norm) for c in classes))
+            logits = z.flatten(2) if z.ndim > 2 else z.unsqueeze(2)
+            labellings = labellings_of(logits[0].log_softmax(0).exp().tolist(), draws)
+            rows = [(w, F.cross_entropy(logits, torch.tensor([y]))) for y, w in labellings]
+            scores.append(sum(weight * _norm(gradient(net, row), norm) for weight, row in rows))
         else:
             scores.append(_norm(gradient(net, F.cross_entropy(z, z.argmax(1))), norm))
     return torch.stack(scores)

@@ -2,8 +2,8 @@
 
 from lightning_al import functional as F_al
 from lightning_al.gradients.by_rules import ByRules
+from lightning_al.gradients.by_torch_func import ByTorchFunc
 from lightning_al.gradients.errors import NoRule
-from lightning_al.gradients.scorers import ByTorchFunc
 
 SCORES = {
     "saal": F_al.saal,

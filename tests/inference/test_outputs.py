@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lightning_al import functional as F_al
-from lightning_al.inference.batches import batch_size_of
+from lightning_al.inference.entries import batch_size_of
 from lightning_al.inference.outputs import plain_outputs
 from tests.helpers import reference
 from tests.helpers.models import NAMES, case, randn, take

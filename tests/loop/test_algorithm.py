@@ -112,7 +112,7 @@ def test_loggers_get_a_row_a_round_with_the_labels_as_step(tmp_path):
     csv_logger = CSVLogger(tmp_path, name="csv")
     board = TensorBoardLogger(tmp_path, name="tb")
     trainer = make_trainer(tmp_path, logger=[csv_logger, board], log_every_n_steps=1)
-    _, history, _ = run(tmp_path, trainer=trainer)
+    loop, history, _ = run(tmp_path, trainer=trainer)
     with open(f"{csv_logger.log_dir}/metrics.csv") as file:
         rows = list(csv.DictReader(file))
     ours = [r for r in rows if r["al/labelled"]]
@@ -121,7 +121,7 @@ def test_loggers_get_a_row_a_round_with_the_labels_as_step(tmp_path):
     assert all(float(r["al/fit_seconds"]) > 0 for r in ours)
     steps = [int(r["step"]) for r in rows if r["train_loss"]]
     assert steps == sorted(steps)
-    assert len(set(steps)) == len(steps) == trainer.global_step
+    assert len(set(steps)) == len(steps) == loop.campaign_step
 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

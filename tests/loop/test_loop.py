@@ -29,11 +29,21 @@ def test_history_and_pool(tmp_path):
     assert Campaign.load(tmp_path / "c").rounds == history
 
 
-def test_every_round_trains_from_epoch_0_and_steps_never_go_back(tmp_path):
-    recorder = Recorder()
-    run(tmp_path, recorder)
+def test_every_round_trains_from_epoch_0_and_step_0(tmp_path):
+    recorder, steps = Recorder(), []
+
+    class Steps(Recorder):
+        def on_round_start(self, trainer, pl_module, loop):
+            steps.append((loop.round_step, loop.campaign_step))
+
+        def on_round_end(self, trainer, pl_module, loop):
+            steps.append((loop.round_step, loop.campaign_step))
+
+    loop, _, _ = run(tmp_path, recorder, Steps())
     assert recorder.epochs == [[0, 1]] * 4
-    assert recorder.steps == [4, 10, 18, 28]  # 2 epochs of ceil(labels / 4) batches, added up
+    assert recorder.steps == [4, 6, 8, 10]  # 2 epochs of ceil(labels / 4) batches
+    assert steps == [(0, 0), (4, 4), (0, 4), (6, 10), (0, 10), (8, 18), (0, 18), (10, 28)]
+    assert (loop.round_step, loop.campaign_step) == (10, 28)
     for before, after in zip(recorder.started, recorder.weights, strict=True):
         assert not torch.equal(before, after)
 

@@ -12,3 +12,14 @@ def test_answers_are_split():
     assert sort_answers({3: torch.tensor(1), 4: SKIP, 9: 0}, ClassificationTask()) == ({3: 1, 9: 0}, [4], {})
     assert repr(SKIP) == "SKIP"
     assert pickle.loads(pickle.dumps(SKIP)) is SKIP
+
+
+def test_labels_are_those_that_a_resumed_process_reads():
+    class Pairs(ClassificationTask):
+        def encode_label(self, label):
+            return label
+
+    kept = [1, (2, 3)]
+    labels = sort_answers({0: kept}, Pairs()).labels
+    kept.append(4)
+    assert labels == {0: [1, [2, 3]]}

@@ -147,3 +147,28 @@ def test_late_answers_would_never_come_from_copies(tmp_path):
     )
     with pytest.raises(ValueError, match=r"`NoisyOracle\(delay=1\)` counts in memory"):
         loop.run(make_trainer(tmp_path, devices=2, strategy=DDPStrategy(start_method="fork")))
+
+
+def test_whose_labels_they_are():
+    own, other = TensorDataset(*make_data()), TensorDataset(*make_data())
+    task = ClassificationTask()
+    of_each = [
+        (DatasetOracle(), "dataset"),
+        (DatasetOracle(own, task), "dataset"),
+        (DatasetOracle(other, task), "another dataset"),
+        (NoisyOracle(abstain=0.5, price=2.0), "dataset"),
+        (NoisyOracle(DatasetOracle(other, task)), "another dataset"),
+        (NoisyOracle(flip=0.1, classes=3), "noisy"),
+    ]
+    for oracle, annotator in of_each:
+        oracle.bind(own, task)
+        assert oracle.annotator == annotator
+
+
+def test_the_loops_dataset_of_each_launch():
+    oracle, task = DatasetOracle(), ClassificationTask()
+    for data in ([("a", 1)], [("a", 2)]):
+        oracle.bind(data, task)
+        oracle.request([0])
+        assert oracle.poll() == {0: data[0][1]}
+        assert oracle.annotator == "dataset"

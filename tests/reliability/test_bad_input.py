@@ -1,12 +1,15 @@
 """Wrong uses and the error that each gets: nothing trains before, nothing is overwritten or left on the model."""
 
 import contextlib
+import re
 import sys
 import warnings
 
 import pytest
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from lightning_al import acquisition
+from lightning_al.checks import kind_of
 from lightning_al.loop import score
 from tests.reliability import wrong_answers, wrong_data, wrong_files, wrong_ledgers, wrong_options, wrong_projects
 from tests.reliability.wrong import Project, Row, bytes_of, weights_and_hooks
@@ -44,6 +47,16 @@ def test_the_names_of_rows_are_distinct():
 
 def test_every_option_of_every_acquisition_has_wrong_values():
     assert {option for _, option in wrong_options.OPTIONS} == wrong_options.WRONG.keys()
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in wrong_options.OPTIONS}))
+def test_all_wrong_options_of_an_acquisition_are_one_error(name):
+    wrong = {option: wrong_options.WRONG[option][0] for of, option in wrong_options.OPTIONS if of == name}
+    with pytest.raises((TypeError, ValueError)) as caught:
+        getattr(acquisition, name)(**wrong)
+    for option, value in wrong.items():
+        got = kind_of(value) if option == "encoder" else repr(value)
+        assert re.search(rf"`{option}` .*got {re.escape(got)}", str(caught.value)), option
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])

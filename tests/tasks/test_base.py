@@ -1,11 +1,8 @@
-"""What every task has: keys of samples, features, and how decisions become one value."""
-
-from pathlib import Path
+"""What every task has: features, and how decisions become one value."""
 
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import Subset, TensorDataset
 
 from lightning_al import ClassificationTask
 from lightning_al import functional as F_al
@@ -14,20 +11,6 @@ from tests.helpers.models import randn
 from tests.helpers.projects import make_data
 
 TASK = ClassificationTask()
-
-
-def test_keys():
-    class Files:
-        root = "/data/train"
-        samples = ((Path("/data/train/cat/1.jpg"), 0), ("/data/train/dog/2.jpg", 1), ("/elsewhere/3.jpg", 0))
-
-        def __len__(self):
-            return 3
-
-    assert TASK.key(Files(), 0) == "cat/1.jpg"
-    assert TASK.key(Subset(Files(), [1]), 0) == "dog/2.jpg"
-    assert TASK.key(Files(), 2) == "/elsewhere/3.jpg"
-    assert TASK.key(TensorDataset(torch.zeros(5)), 4) == "4"
 
 
 def test_features_are_the_input_of_the_last_linear_layer():

@@ -230,7 +230,17 @@ class TestHeads:
         assert "--resume" in said
         assert "Ours: " in said or "ours: " in said
         assert ("Published (" in said) == (not protocol.endswith("small"))
-        assert "initial weights" in said or protocol.endswith("small")
+        assert ("initial weights, torch's default." in said) == (not protocol.endswith("small"))
+        assert len(re.findall("Kaiming", said)) == len(re.findall("Kaiming's with fan-out lose", said))
+
+    @pytest.mark.parametrize("protocol", [protocol for protocol in PROTOCOLS if not protocol.endswith("small")])
+    def test_protocols_begin_with_the_initial_weights_that_they_say(self, protocol, build):
+        _, made = build(protocol, "acquisitions/random")
+        convolutions = [m for m in made["model"].modules() if isinstance(m, torch.nn.Conv2d)]
+        assert len(convolutions) == 20
+        for layer in convolutions:
+            bound = layer.weight[0].numel() ** -0.5
+            assert 0.95 * bound < float(layer.weight.abs().max()) < 1.0001 * bound
 
     def test_algorithm_1_is_said_of_the_papers_perturbation_only(self):
         for path in RECIPES.rglob("*.yaml"):
@@ -280,7 +290,12 @@ def test_methods_of_one_family_share_all_but_what_they_compare():
     for method in ("vaal", "sraal"):
         small = acquisition(f"{method}_small")
         assert small["class_path"] == acquisition(method)["class_path"]
-        assert set(small["init_args"]) == set(acquisition(method)["init_args"])
+        assert set(small["init_args"]) == {"steps", "batch_size", "width"}
+    assert acquisition("vaal")["init_args"] == {"steps": 39062, "batch_size": 128, "width": 128}
+    assert acquisition("sraal")["init_args"] == {
+        **{"steps": 20_000, "batch_size": 250, "latent": 200, "width": 128},
+        **{"reduction": "code", "lr_decay": 0.85, "lr_decays": 30},
+    }
     loss, lplgrad = (load(f"acquisitions/{method}")["model"]["init_args"] for method in ("learning_loss", "lplgrad"))
     assert lplgrad == {**loss, "loss_scheduled": False}
     sam, small = load("training/sam"), load("training/sam_small")

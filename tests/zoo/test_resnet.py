@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_al.fitting.reset import redraw_parameters
 from lightning_al.zoo import ResNet18
 
 
@@ -39,18 +40,21 @@ def test_resnet18_is_torchvisions():
     assert sum(p.numel() for p in ours.parameters()) == 11_689_512 - 990 * 513 - 64 * 3 * (49 - 9)
 
 
-def test_resnet18_begins_as_torchvisions_does():
-    """The same distribution for every tensor, seen by its moments."""
-    for (name, ours), theirs in zip(ResNet18().state_dict().items(), torchvision_resnet18().state_dict().values()):
-        if name == "conv1.weight":  # kaiming, fan out
-            assert float(ours.std()) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.1)
-        elif name == "fc.bias":  # ten numbers
-            assert ours.abs().max() <= 512**-0.5
-        elif theirs.numel() > 1 and theirs.float().std() > 0:
-            assert float(ours.std()) == pytest.approx(float(theirs.std()), rel=0.05)
-            assert abs(float(ours.mean() - theirs.mean())) < 0.1 * float(theirs.std())
-        else:
-            assert torch.equal(ours, theirs)
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_resnet18_begins_as_torchs_layers_do_and_is_drawn_anew_from_the_same(dimensions):
+    """Uniform within 1 / sqrt(fan-in), whoever draws: seen by the largest value and the deviation."""
+    net = ResNet18(width=16, dimensions=dimensions)
+    made = {name: w.detach().clone() for name, w in net.named_parameters()}
+    redraw_parameters(net)
+    for name, again in net.named_parameters():
+        if again.ndim == 1 and name != "fc.bias":  # BatchNorm
+            assert torch.equal(again, made[name])
+            continue
+        bound = (net.fc.in_features if name == "fc.bias" else again[0].numel()) ** -0.5
+        for drawn in (made[name], again):
+            assert drawn.abs().max() < 1.0001 * bound
+            assert name == "fc.bias" or float(drawn.std()) == pytest.approx(bound / 3**0.5, rel=0.1)
+        assert not torch.equal(made[name], again)
 
 
 @pytest.mark.parametrize("width", [4, 16])

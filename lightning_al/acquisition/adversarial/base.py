@@ -43,6 +43,7 @@ class AdversarialAcquisition(Acquisition):
     """
 
     _networks: Adversaries | None = None
+    _shape: tuple[int, ...] | None = None  # of the inputs, as the first batch has them
 
     def __init__(self, *, selection: str, **options: Any) -> None:
         with Findings() as findings:
@@ -56,6 +57,7 @@ class AdversarialAcquisition(Acquisition):
         """Leave the loop, and the networks of its last query."""
         super().unbind()
         self._networks = None
+        self._shape = None
 
     # -- what the networks get -------------------------------------------------------------------------------------
 
@@ -169,10 +171,7 @@ class AdversarialAcquisition(Acquisition):
             x = self.inputs(query.to_device(batch, query.trainer.strategy.root_device)).cpu().double()
             shapes.add(tuple(x.shape[1:]))
             if len(shapes) > 1:
-                raise ValueError(
-                    f"`{type(self).__name__}` needs inputs of one shape, got {sorted(shapes)}. Resize them in the "
-                    "dataset, or override `inputs(batch)`."
-                )
+                raise self._of_several_shapes(shapes)
             values = x.transpose(0, 1).flatten(1)
             count += values.shape[1]
             total = total + values.sum(1)
@@ -190,6 +189,9 @@ class AdversarialAcquisition(Acquisition):
         inputs = self.inputs(batch)
         networks = self._networks
         if networks is None:  # before anything trains
+            self._shape = self._shape or tuple(inputs.shape[1:])
+            if tuple(inputs.shape[1:]) != self._shape:
+                raise self._of_several_shapes({self._shape, tuple(inputs.shape[1:])})
             networks = self._make(inputs.shape[1:], None, torch.float32, 0)
         if tuple(inputs.shape[1:]) != networks.vae.shape:
             raise ValueError(
@@ -198,3 +200,9 @@ class AdversarialAcquisition(Acquisition):
             )
         logits: Tensor = plain_outputs(networks.to(inputs.device), inputs)
         return F.softplus(-logits)
+
+    def _of_several_shapes(self, shapes: set[tuple[int, ...]]) -> ValueError:
+        return ValueError(
+            f"`{type(self).__name__}` needs inputs of one shape, got {sorted(shapes)}. Resize or pad them in the "
+            "dataset, or override `inputs(batch)`."
+        )

@@ -20,25 +20,43 @@ class SRAAL(AdversarialAcquisition):
     - The discriminator's target for an unlabelled sample is :math:`1 - u` in place of 0, with the uncertainty
       :math:`u` of the model's probabilities (:func:`lightning_al.functional.state_uncertainty`), computed once per
       query.
-    - The VAE's loss is :math:`5 \lVert \hat x - x \rVert^2 + \mathrm{KL} + 5 \,\mathrm{CE}`. The second half of the
-      code is classified, on labelled samples, and not decoded; its divergence counts for labelled samples. The
-      discriminator sees both halves.
+    - The VAE's loss is :math:`5 \lVert \hat x - x \rVert^2 + \mathrm{KL} + 5 \,\mathrm{CE}`, each term a mean. The
+      second half of the code is classified, on labelled samples, and not decoded; its divergence counts for labelled
+      samples. The discriminator sees both halves.
 
-    The paper chooses its initial set by k-center clustering of an autoencoder's codes, which is left out.
+    Where we differ from the authors' code, beside what :class:`~lightning_al.acquisition.VAAL` says of networks, inputs
+    and data, which goes for theirs too:
+
+    - Their divergence is a mean over samples of sums over the 200 latent dimensions: ``reduction="code"``. For
+      unlabelled samples it counts both halves.
+    - Their uncertainty is that of a ResNet-18 trained for it on the labelled samples, for 200 epochs before each query;
+      here it is the model's own.
+    - Their classifier has three linear layers (1,024 and 256 wide), this one has one.
+    - Their labels of the discriminator are the other way round, 0 for labelled and :math:`u` for unlabelled, which is
+      the same.
+    - Their :math:`u` is NaN or infinite where the probabilities are uniform; see
+      :func:`lightning_al.functional.state_uncertainty`.
+    - Their budget is 20,000 steps on batches of 250, before each query, the rate times 0.85 thirty times:
+      ``steps=20000, batch_size=250, lr_decay=0.85, lr_decays=30``, as in ``recipes/acquisitions/sraal.yaml``.
+    - The paper chooses its initial set by k-center clustering of an autoencoder's codes, which is left out.
 
     Args:
         steps: As in :class:`~lightning_al.acquisition.VAAL`, like all that are not explained here.
         seconds: As in VAAL.
         batch_size: As in VAAL.
-        latent: Length of the codes, both halves together; even.
+        latent: Length of the codes, both halves together; even. 200, as in the authors' code, are 100 and 100.
         width: As in VAAL.
         beta: As in VAAL.
         adversarial: As in VAAL.
-        reduction: As in VAAL.
+        reduction: ``"mean"``: each term of the VAE's loss is a mean, the square over all values, the divergence over
+            samples and dimensions. Others as in VAAL, and ``"code"``, SRAAL's authors' code; see
+            :func:`lightning_al.functional.vae_loss`.
         vae_steps: As in VAAL.
         lr: As in VAAL.
         reconstruction: Weight of the squared error in the VAE's loss.
         supervision: Weight of the cross-entropy in the VAE's loss.
+        lr_decay: What the learning rates are multiplied by, again after every ``steps // lr_decays`` steps; 1: never.
+        lr_decays: How often, at most.
         selection: As in VAAL.
 
     Raises:
@@ -46,7 +64,7 @@ class SRAAL(AdversarialAcquisition):
         TypeError: In a loop, before anything trains, if the inputs are not one tensor of numbers.
     """
 
-    requires = frozenset({"logits", "labels"})
+    requires = frozenset({"logits", "encoder", "labels"})
 
     def __init__(
         self,
@@ -57,11 +75,13 @@ class SRAAL(AdversarialAcquisition):
         width: int = 32,
         beta: float = 1.0,
         adversarial: float = 1.0,
-        reduction: str = "sample",
+        reduction: str = "mean",
         vae_steps: int = 2,
         lr: float = 5e-4,
         reconstruction: float = 5.0,
         supervision: float = 5.0,
+        lr_decay: float = 1.0,
+        lr_decays: int = 30,
         selection: str = "top",
     ) -> None:
         with Findings() as findings:
@@ -79,6 +99,8 @@ class SRAAL(AdversarialAcquisition):
                     lr=lr,
                     reconstruction=reconstruction,
                     supervision=supervision,
+                    lr_decay=lr_decay,
+                    lr_decays=lr_decays,
                     selection=selection,
                 )
             if type(latent) is int and latent > 0:

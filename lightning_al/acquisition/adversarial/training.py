@@ -125,6 +125,9 @@ class AdversarialTraining(pl.LightningModule):
         """Make the VAE's steps and the discriminator's."""
         networks, steps = self.networks, self.options.vae_steps
         ours, theirs = self.optimizers()
+        for optimizer in (ours, theirs):
+            for group in optimizer.param_groups:
+                group["lr"] = self.options.rate_after(batch_idx)
         labelled, unlabelled = (
             networks.vae.standardise(self._inputs(batch[kind])).chunk(steps) for kind in ("labelled", "unlabelled")
         )

@@ -19,8 +19,18 @@ class VAAL(AdversarialAcquisition):
     for any number; on its device, in its precision (float64 if the model is in float64), by a Trainer of their own that
     logs and saves nothing. What they are afterwards is kept with the campaign until its next fit.
 
-    Where we differ from the authors' code: no batch normalisation, networks that fit the input, and ``reduction``.
-    Their budget is ``steps=39062, batch_size=128`` (100 epochs of CIFAR-10), with ``width=128``.
+    Where we differ from the authors' code:
+
+    - Networks. Their VAE is made for 32x32 pixels: four convolutions of 4x4 with stride 2, of 128, 256, 512 and 1,024
+      channels, each with batch normalisation (in training by the statistics of the labelled and of the unlabelled batch
+      apart, in scoring by those of the batch too, so that scores depend on it), and four back. Ours follow from the
+      shape of the inputs, 3x3, without batch normalisation. Their discriminator has five linear layers, four of them
+      512 wide; ours has three. Their weights begin as Kaiming's normal ones with biases of 0, ours as torch's.
+    - Loss. Theirs sums the divergence over the batch: ``reduction="batch"``.
+    - Data. They train on all that is not labelled, at random flipped, of values from 0 to 1; we on the round's
+      candidates, as they are scored, standardised. Their model is trained in the same loop, ours by its own fit.
+    - Budget. Theirs is ``steps=39062, batch_size=128`` (100 epochs of CIFAR-10 before every query), as in
+      ``recipes/acquisitions/vaal.yaml`` with ``width=128``; the defaults are for a CPU.
 
     Args:
         steps: Pairs of a labelled and an unlabelled batch to train on; None: until ``seconds`` are over.
@@ -30,8 +40,8 @@ class VAAL(AdversarialAcquisition):
         width: Channels of the VAE's first layer.
         beta: Weight of the divergence in the VAE's loss.
         adversarial: Weight of the discriminator in the VAE's loss.
-        reduction: ``"sample"``: the VAE's loss is a sum over the values of a sample; or ``"batch"``, as in the authors'
-            code. See :func:`lightning_al.functional.vae_loss`.
+        reduction: ``"sample"``: the VAE's loss is a sum over the values of a sample; ``"batch"``, as in the authors'
+            code; ``"mean"``, or ``"code"``, as SRAAL's. See :func:`lightning_al.functional.vae_loss`.
         vae_steps: Steps of the VAE, each on batches of its own, for one of the discriminator.
         lr: Learning rate of Adam, for both.
         selection: ``"top"``, as published, ``"kmeans++"`` or ``"badge"``; see :class:`Acquisition`.

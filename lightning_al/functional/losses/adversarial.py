@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from lightning_al.checks import check_choice
 from lightning_al.inference.precision import at_least_float32
 
-REDUCTIONS = ("sample", "batch")
+REDUCTIONS = ("sample", "mean", "code", "batch")
 
 
 def check_reduction(reduction: str) -> None:
@@ -44,9 +44,11 @@ def vae_loss(
         beta: :math:`\beta`.
         weight: :math:`w`.
         reduction: ``"sample"``: both terms are sums over a sample's values, and means over the batch, so that they
-            are a bound of the likelihood. ``"batch"``, what VAAL's authors' code computes: the square is a mean over
-            all values, the divergence a sum over the batch too; it then outweighs the square by far, and :math:`\mu`
-            says next to nothing of an image.
+            are a bound of the likelihood. ``"mean"``: each is a mean, the square over all values, the divergence over
+            samples and latent dimensions. ``"code"``, what SRAAL's authors' code computes: the square is a mean over
+            all values, the divergence a sum over a sample's latent dimensions and a mean over the batch. ``"batch"``,
+            what VAAL's authors' code computes: the square is a mean over all values, the divergence a sum over the
+            batch too; it then outweighs the square by far, and :math:`\mu` says next to nothing of an image.
 
     Returns:
         A number, in float32 at least.
@@ -60,6 +62,9 @@ def vae_loss(
         tensor(3.)
         >>> vae_loss(torch.ones(2, 3), torch.zeros(2, 3), zero, zero, reduction="batch")
         tensor(1.)
+        >>> one = torch.ones(2, 4)  # a divergence of 1/2 in each of four dimensions
+        >>> [float(vae_loss(one, one, one, 0 * one, reduction=name)) for name in ("mean", "code", "batch")]
+        [0.5, 2.0, 4.0]
     """
     check_reduction(reduction)
     if reconstruction.shape != inputs.shape or mean.shape != log_variance.shape or len(mean) != len(inputs):
@@ -69,10 +74,12 @@ def vae_loss(
         )
     reconstruction, mean, log_variance = map(at_least_float32, (reconstruction, mean, log_variance))
     squares = (reconstruction - inputs.to(reconstruction.dtype)).square()
-    divergence = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).sum()
-    if reduction == "batch":
-        return weight * squares.mean() + beta * divergence
-    return weight * squares.flatten(1).sum(1).mean() + beta * divergence / len(mean)
+    divergences = -0.5 * (1 + log_variance - mean.square() - log_variance.exp())
+    square = squares.flatten(1).sum(1).mean() if reduction == "sample" else squares.mean()
+    if reduction == "mean":
+        return weight * square + beta * divergences.mean()
+    divergence = divergences.sum() if reduction == "batch" else divergences.sum() / len(mean)
+    return weight * square + beta * divergence
 
 
 def adversarial_loss(labelled: Tensor, unlabelled: Tensor) -> Tensor:

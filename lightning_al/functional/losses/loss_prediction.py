@@ -38,11 +38,13 @@ def loss_prediction_loss(predicted: Tensor, losses: Tensor, *, margin: float = 1
     The middle sample of an odd batch is left out (the authors ask for even batches). A batch of one sample has no pair:
     the loss is 0, with gradients of 0.
 
-    ``variant="paper"`` follows what the LPLgrad paper prints (Gul et al., 2024, Eq. 2-3) and its code does not run: no
-    pairs, and :math:`d_i = \max(0, \ell_i)` of each sample by itself. What is done with it is our reading: it stands
-    where the sign stands above, and the prediction where the difference does, in the mean over the batch:
-    :math:`\frac{1}{B} \sum_i \max(0,\; m - d_i \hat\ell_i)`. All it asks for is :math:`\hat\ell_i \ge m / \ell_i`,
-    which is no order of the losses: it is there for comparison.
+    ``variant="paper"`` is what the LPLgrad paper prints (Gul et al., 2024, Eq. 2-3) and its code does not run: no
+    pairs, each prediction beside its own loss,
+
+    .. math:: \frac{1}{B} \sum_i \max\bigl(0,\; m - d_i (\hat\ell_i - \ell_i)\bigr), \qquad d_i = \max(0, \ell_i)
+
+    All it asks for is :math:`\hat\ell_i \ge \ell_i + m / \ell_i`, which is no order of the losses: it is there for
+    comparison.
 
     Args:
         predicted: (B,), of the module.
@@ -61,6 +63,8 @@ def loss_prediction_loss(predicted: Tensor, losses: Tensor, *, margin: float = 1
         >>> losses = torch.tensor([3.0, 0.1, 0.2, 0.3, 1.0])
         >>> loss_prediction_loss(predicted, losses)  # pairs (0, 4), by a margin of 2, and (1, 3), by 0.5
         tensor(0.2500)
+        >>> loss_prediction_loss(torch.tensor([1.0]), torch.tensor([2.0]), variant="paper")  # 1 - 2 * (1 - 2)
+        tensor(3.)
     """
     check_loss_prediction(margin, variant)
     if predicted.ndim != 1 or predicted.shape != losses.shape or not len(predicted):
@@ -71,7 +75,7 @@ def loss_prediction_loss(predicted: Tensor, losses: Tensor, *, margin: float = 1
     predicted = at_least_float32(predicted)
     losses = losses.detach().to(predicted)
     if variant == "paper":
-        return (margin - losses.clamp(min=0) * predicted).clamp(min=0).mean()
+        return (margin - losses.clamp(min=0) * (predicted - losses)).clamp(min=0).mean()
     half = len(predicted) // 2
     if half == 0:
         return predicted[:0].sum()

@@ -1,5 +1,6 @@
 """Norms of per-sample gradients: of the entropy, of the expected loss, of the pseudo-label's loss."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_al.checks import Findings, check_choice
+from lightning_al.checks import Findings, check_choice, check_count
+from lightning_al.functional.scores.labellings import count_labellings, nth_labelling
 from lightning_al.functional.scores.positions import Reduce, mean_over_positions
 from lightning_al.functional.scores.probabilities import (
     check_logits,
-    count_classes,
     cross_entropy,
     log_probabilities,
+    logits_shape,
     pseudo_labels,
 )
 from lightning_al.functional.scores.uncertainty import entropies
@@ -25,8 +27,8 @@ from lightning_al.gradients.norms import global_norm
 from lightning_al.gradients.per_sample import one_per_sample, score_groups
 from lightning_al.gradients.scorers import ModelFunction
 from lightning_al.gradients.tape import Tape
-from lightning_al.inference.batches import as_samples
 from lightning_al.inference.calling import Forward, copies_for_model
+from lightning_al.inference.division import as_samples
 
 LOSSES = ("entropy", "expected_loss", "expected_norm", "pseudo_label")
 
@@ -38,6 +40,7 @@ def gradient_norm(
     loss: str | Callable[[Any], Tensor] = "entropy",
     norm: str = "global",
     reduce: Reduce = mean_over_positions,
+    draws: int = 64,
     forward: Forward | None = None,
     max_bytes: int | None = None,
 ) -> Tensor:
@@ -53,8 +56,14 @@ def gradient_norm(
     - ``"pseudo_label"``: :math:`\|\nabla_\theta \ell(x, \hat y)\|`, the middle term of SAAL's Theorem 3.3.
     - a callable ``loss(outputs) -> (B,)`` of your own.
 
-    Dense outputs (B, C, ...) have a loss at every position; ``reduce`` makes one of them, and that is differentiated:
-    one gradient per sample. In ``"expected_norm"``, p is then the mean over positions, which sums to 1.
+    Outputs (B, C, ...) are of samples of several decisions: labels, pixels. Each has a loss; ``reduce`` makes one of
+    them, and that is differentiated: one gradient per sample. ``"expected_norm"`` is then the expectation over the
+    *labellings* of a sample, whose decisions are independent: a sum over all of them where they are at most 256 (2^L of
+    L yes-or-no labels, L <= 8), each with its probability, else the mean over ``draws`` of them drawn from p, by the
+    same random numbers for each sample and in each call. That is as many backward passes; ``"entropy"`` takes one.
+    (The paper calls the sum over all labellings infeasible, App. A.4, and does not define another. Probabilities and
+    losses averaged over decisions *first* are another quantity, largest for samples that are certain, but not of the
+    same class everywhere.)
 
     Args:
         model: Scored in ``eval()`` whatever mode it came in, and left exactly as it was.
@@ -65,6 +74,7 @@ def gradient_norm(
             parameter tensors of their L2 norms (what both papers' code computes).
         reduce: ``reduce(losses) -> (B,)``, how the losses of a sample's positions, (B, ...), become one, where ``loss``
             is a built-in one. Must be differentiable. Default: their mean.
+        draws: How many labellings ``"expected_norm"`` draws for samples of several decisions that have more than 256.
         forward: ``forward(model, inputs) -> outputs``. Default: ``model(inputs)``.
         max_bytes: Bound on the bytes of per-sample gradients held at once.
 
@@ -84,10 +94,12 @@ def gradient_norm(
         tensor([1.4142])
     """
     check_gradient_norm(loss, norm)
+    check_count("draws", draws)
     inputs = as_samples(model, inputs, forward)
     if loss == "expected_norm":
-        scored: _ExpectedNorm | _LossNorm = _ExpectedNorm(norm, reduce)
-        copies = 1 + count_classes(model, inputs, forward)
+        scored: _ExpectedNorm | _LossNorm = _ExpectedNorm(norm, reduce, draws)
+        classes, *positions = logits_shape(model, inputs, forward)
+        copies = 1 + count_labellings(classes, math.prod(positions), draws)[0]
     else:
         scored = _LossNorm(norm, loss if callable(loss) else _reduced(_BUILT_IN[loss], reduce))
         copies = 2
@@ -96,7 +108,7 @@ def gradient_norm(
         scored.of_group,
         inputs,
         fast=scored.of_batch,
-        kind=("gradient_norm", loss, norm, reduce),
+        kind=("gradient_norm", loss, norm, reduce, draws),
         forward=forward,
         copies=copies,
         max_bytes=max_bytes,
@@ -167,39 +179,55 @@ class _LossNorm:
 
 @dataclass(frozen=True)
 class _ExpectedNorm:
-    """The norms of the gradients of the losses of all classes, weighted by their probabilities.
+    """The norms of the gradients of the losses under all labellings, or some drawn, weighted by their probabilities.
 
     Attributes:
         norm: Its name.
-        reduce: How the losses of a sample's positions become one.
+        reduce: How the losses of a sample's decisions become one.
+        draws: How many labellings are drawn where there are too many.
     """
 
     norm: str
     reduce: Reduce
+    draws: int
 
     def of_group(self, diff: Differentiator, call: ModelFunction, params: Params, group: Any) -> Tensor:
         """Return their sum for one sample, (1,)."""
 
-        def class_losses(weights: Params) -> Tensor:
+        def log_p_of(weights: Params) -> Tensor:
             logits = call(weights, group)
             check_logits(logits)
-            return self.reduce(-log_probabilities(logits)[0])  # a row for each class
+            return log_probabilities(logits)
 
-        norms = diff.row_norms(class_losses, params, NORMS[self.norm])
-        p = mean_over_positions(log_probabilities(call(params, group)).exp(), first=2)[0]
-        return (p.detach() * norms).sum().unsqueeze(0)
+        log_p = log_p_of(params).detach()
+        labellings = [nth_labelling(log_p, number, self.draws) for number in range(self._count(log_p))]
+
+        def losses(weights: Params) -> Tensor:
+            log_p = log_p_of(weights)
+            return torch.cat([self._losses(log_p, labels) for labels, _ in labellings])
+
+        norms = diff.row_norms(losses, params, NORMS[self.norm])
+        return (torch.cat([weight for _, weight in labellings]) * norms).sum().unsqueeze(0)
 
     def of_batch(self, tape: Tape, batch: Any) -> Tensor:
         """Return their sum for all samples of a batch by the layers' rules, (B,)."""
         logits = tape.record(copies_for_model(batch))
         check_logits(logits)
         with torch.no_grad():
-            p = mean_over_positions(log_probabilities(logits).exp(), first=2)
-        total = torch.zeros_like(p[:, 0])
-        for c in range(p.shape[1]):  # one backward pass each, through the same graph
-            loss = Loss(tape, logits, partial(self._class_loss, number=c))
-            total += p[:, c] * gradient_norms(tape, loss, self.norm, keep=c + 1 < p.shape[1])
+            log_p = log_probabilities(logits)
+        total = log_p.new_zeros(len(log_p))
+        count = self._count(log_p)
+        for number in range(count):  # one backward pass each, through the same graph
+            labels, weight = nth_labelling(log_p, number, self.draws)
+            loss = Loss(tape, logits, partial(self._loss_of, labels=labels))
+            total += weight * gradient_norms(tape, loss, self.norm, keep=number + 1 < count)
         return total
 
-    def _class_loss(self, logits: Tensor, number: int) -> Tensor:
-        return self.reduce(-log_probabilities(logits)[:, number])
+    def _count(self, log_p: Tensor) -> int:
+        return count_labellings(log_p.shape[1], log_p[0, 0].numel(), self.draws)[0]
+
+    def _loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self._losses(log_probabilities(logits), labels)
+
+    def _losses(self, log_p: Tensor, labels: Tensor) -> Tensor:
+        return self.reduce(-log_p.gather(1, labels.unsqueeze(1)).squeeze(1))

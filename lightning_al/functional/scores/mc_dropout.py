@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from lightning_al.checks import Findings, check_count, check_number
 from lightning_al.functional.scores.probabilities import check_logits, log_probabilities
-from lightning_al.inference.batches import as_samples, batch_size_of, device_of, has_entries, samples_at
 from lightning_al.inference.calling import Forward
+from lightning_al.inference.division import as_samples
 from lightning_al.inference.dropout_calls import BEFORE, DropoutCall, DropoutCalls, idle_dropout
 from lightning_al.inference.dropout_masks import BatchAxis, MaskedDropout, SeenShapes, find_batch_axis
-from lightning_al.inference.entries import whole
+from lightning_al.inference.entries import batch_size_of, device_of, has_entries, samples_at, whole
 from lightning_al.inference.memory import default_max_bytes, is_out_of_memory
 from lightning_al.inference.mode import plain_layers
 from lightning_al.inference.outputs import plain_outputs
@@ -54,7 +54,8 @@ def mc_dropout(
     ``nn.MultiheadAttention`` and the transformer layers, recurrent layers that drop between their layers, and
     ``F.dropout(x, p, self.training)`` in code of one's own. What looks at ``self.training`` itself (``if
     self.training: ...``) stays off, as stochastic depth does; a dropout *layer* that does not run is warned of. Where
-    samples are padded to the longest of their batch, their shape is the padded one.
+    samples are padded to the longest of their batch, their shape is the padded one; masks of words (B, T, C) are then
+    those of samples alone, masks of pairs of words are not, which a loop refuses before it trains.
 
     What comes before the first dropout is computed once; so is all of the model but the last layer where dropout is
     added. The rest runs as many passes at once as fit ``max_bytes``. The first samples go through the model a few

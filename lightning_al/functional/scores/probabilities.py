@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_al.functional.scores.positions import mean_over_positions
-from lightning_al.inference.batches import slice_of
 from lightning_al.inference.calling import Forward
+from lightning_al.inference.entries import slice_of
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.inference.precision import at_least_float32
 
@@ -118,9 +118,14 @@ def check_logits(logits: Tensor) -> None:
 
 def count_classes(model: nn.Module, inputs: Any, forward: Forward | None = None) -> int:
     """Return how many classes the model tells apart, by its logits for the first of samples that are told apart."""
+    return logits_shape(model, inputs, forward)[0]
+
+
+def logits_shape(model: nn.Module, inputs: Any, forward: Forward | None = None) -> tuple[int, ...]:
+    """Return the shape of the model's logits for the first of the samples, without the batch: (C, ...)."""
     logits = plain_outputs(model, slice_of(inputs, 0, 1), forward)
     check_logits(logits)
-    return int(logits.shape[1])
+    return tuple(logits.shape[1:])
 
 
 def pseudo_labels(logits: Tensor) -> Tensor:

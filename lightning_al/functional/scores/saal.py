@@ -25,9 +25,9 @@ from lightning_al.gradients.per_sample import one_per_sample, score_groups
 from lightning_al.gradients.perturbed_losses import perturbed_losses
 from lightning_al.gradients.scorers import ModelFunction
 from lightning_al.gradients.tape import Tape
-from lightning_al.inference.batches import as_samples, batch_size_of, targets_as_samples
 from lightning_al.inference.calling import Forward, copies_for_model
-from lightning_al.inference.entries import whole
+from lightning_al.inference.division import as_samples, targets_as_samples
+from lightning_al.inference.entries import batch_size_of, whole
 
 SCORES = ("max", "difference")
 

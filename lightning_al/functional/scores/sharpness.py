@@ -14,10 +14,10 @@ from lightning_al.functional.scores.perturbation import check_perturbation
 from lightning_al.functional.scores.probabilities import mean_cross_entropy, pseudo_labels
 from lightning_al.functional.scores.saal import LossFn, TargetFn
 from lightning_al.gradients.balls import BALLS
-from lightning_al.inference.batches import as_samples, batch_size_of, slice_of, targets_as_samples
 from lightning_al.inference.calling import Forward, ForwardOf, as_parameter, check_whole, copies_for_model, unwrapped
-from lightning_al.inference.entries import whole
-from lightning_al.inference.mode import scoring_mode
+from lightning_al.inference.division import as_samples, targets_as_samples
+from lightning_al.inference.entries import batch_size_of, slice_of, whole
+from lightning_al.inference.live_weights import live_weights
 from lightning_al.inference.precision import at_least_float32
 
 Vector = list[Tensor]
@@ -96,7 +96,7 @@ def sharpness_bound(
     root = ForwardOf(unwrapped(model), forward)
     terms: list[SharpnessBound] = []
     check_whole(model)
-    with scoring_mode(model), _differentiable_attention():
+    with live_weights(model, root, inputs), _differentiable_attention():
         weights = {n: at_least_float32(p.detach()).clone() for n, p in root.named_parameters() if p.requires_grad}
         if not weights:
             raise ValueError("The model has no trainable parameter (`requires_grad=True`). Unfreeze some.")

@@ -40,13 +40,13 @@ class _LossPredictionState:
 
     options: LossPredictionOptions
     rate: float | None = None
-    """The learning rate that the module's group began with."""
+    """The learning rate that the module's group was made with."""
     trained: bool = False
     """Whether the module's parameters were seen in an optimizer of this fit."""
 
-    def begin(self, group: dict[str, Any]) -> None:
-        """Begin a fit, with the group of the optimizer that the parameters are."""
-        self.rate, self.trained = group["lr"], False
+    def begin(self, rate: float | None) -> None:
+        """Begin a fit whose optimizer was made with this learning rate for the parameters."""
+        self.rate, self.trained = rate, False
 
 
 class LossPredictionMixin(_Base):
@@ -84,19 +84,20 @@ class LossPredictionMixin(_Base):
         *args: Go to the module's own ``__init__``.
         loss_layers: Names of the layers whose outputs the loss is predicted from, (B, C, ...) or (B, T, C); as
             ``["net.layer1", "net.layer2"]``. Default: the last output of each of the last four resolutions, which are
-            ``layer1`` to ``layer4`` of a ResNet. They are averaged over positions. Padding is left out where one of
-            torch's transformer layers is told of it (``src_key_padding_mask``); of other layers whose sequences are
-            padded, as long as the longest in the batch, the prediction would depend on the batch: name one that comes
-            after the model's own pooling.
+            ``layer1`` to ``layer4`` of a ResNet. They are averaged over positions, without those that
+            are padding where a module of the model is told of it, by a mask (B, T) or by lengths (B,), see
+            :class:`~lightning_al.inference.padding.Padding`. Where nothing is, predictions would depend on what else is
+            in the batch: a loop refuses that before it trains; name layers after the model's own pooling.
         loss_weight: :math:`\lambda`. Default 1.
         loss_margin: Margin of the comparison. Default 1.
-        loss_variant: ``"pairs"`` (default), or ``"paper"``, our reading of the one printed in the LPLgrad paper.
+        loss_variant: ``"pairs"`` (default), or ``"paper"``, the one printed in the LPLgrad paper (Eq. 2-3).
         loss_width: Outputs of the module's linear layers. Default 128.
         loss_detach_after: Maps are detached in epochs whose index is above the whole part of this share of the epochs.
             Default 0.6 (of 200 epochs, counted from 0: from 121 on). 1: never.
         loss_lr: Learning rate of the module's group. Default: the optimizer's.
         loss_weight_decay: Weight decay of the module's group. Default: the optimizer's.
-        loss_scheduled: Whether schedules change the learning rate of the module's group. Default ``True``.
+        loss_scheduled: Whether schedules change the learning rate of the module's group. Default ``True``. If
+            not, it stays at ``loss_lr``, or the one that the optimizer was made with, whatever a schedule begins with.
         **kwargs: Go to the module's own ``__init__``.
 
     Raises:

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule
@@ -13,8 +13,20 @@ from torch.optim import Optimizer
 from lightning_al.inference.replaced import replaced
 
 
+class OwnGroup(NamedTuple):
+    """A group of an optimizer.
+
+    Attributes:
+        group: The optimizer's own.
+        rate: The learning rate that it was made with, before a schedule that begins elsewhere changed it.
+    """
+
+    group: dict[str, Any]
+    rate: float | None
+
+
 @contextmanager
-def own_group(parameters: Mapping[str, nn.Parameter], options: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+def own_group(parameters: Mapping[str, nn.Parameter], options: dict[str, Any]) -> Iterator[list[OwnGroup]]:
     """Put parameters into the first optimizer that is made inside the block, as its last group, and into no other.
 
     One that is given the groups of the first, since it wraps it or is wrapped by it, has this one with the rest. The
@@ -34,11 +46,11 @@ def own_group(parameters: Mapping[str, nn.Parameter], options: dict[str, Any]) -
         ...     sgd = torch.optim.SGD([*net.parameters(), *extra.parameters()], lr=0.1)
         >>> [(group["lr"], len(group["params"])) for group in sgd.param_groups]
         [(0.1, 2), (0.5, 2)]
-        >>> sgd.param_groups[1] is made[0]
+        >>> sgd.param_groups[1] is made[0].group
         True
     """
     ours = {id(p) for p in parameters.values()}
-    made: list[dict[str, Any]] = []
+    made: list[OwnGroup] = []
     original = Optimizer.__init__
 
     def init(self: Optimizer, params: Any, defaults: dict[str, Any]) -> None:
@@ -49,7 +61,7 @@ def own_group(parameters: Mapping[str, nn.Parameter], options: dict[str, Any]) -
             groups = [{"params": groups}]
         remaining, named = [], False
         for group in groups:
-            if any(group is g for g in made):
+            if any(group is own.group for own in made):
                 remaining.append(group)
                 continue
             members = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
@@ -61,7 +73,11 @@ def own_group(parameters: Mapping[str, nn.Parameter], options: dict[str, Any]) -
             remaining.append({"params": list(parameters.items() if named else parameters.values()), **options})
         original(self, remaining, defaults)
         if not made:
-            made.append(self.param_groups[-1])
+            group = self.param_groups[-1]
+            rate = group.get("lr")
+            if isinstance(rate, Tensor):  # the groups share it
+                group["lr"] = rate.clone()
+            made.append(OwnGroup(group, None if rate is None else float(rate)))
 
     with replaced(Optimizer, "__init__", init):
         yield made
@@ -71,7 +87,7 @@ def join_optimizer(
     model: LightningModule,
     parameters: Callable[[], Mapping[str, nn.Parameter]],
     options: dict[str, Any],
-    joined: Callable[[dict[str, Any]], None],
+    joined: Callable[[float | None], None],
 ) -> None:
     """Have the next call of ``model.configure_optimizers``, wherever it is defined, make a group of their own.
 
@@ -81,7 +97,7 @@ def join_optimizer(
         model: Whose optimizer is joined.
         parameters: Gives them by name, once the optimizer is made.
         options: The group's own.
-        joined: Called with the group.
+        joined: Called with the learning rate that the group was made with.
     """
     original = model.configure_optimizers
 
@@ -90,12 +106,13 @@ def join_optimizer(
         joining.close()
         with own_group(parameters(), options) as made:
             configured = original()
+
         if not made:
             raise MisconfigurationException(
                 f"{type(model).__name__}.configure_optimizers made no optimizer, which the parameters of the loss "
                 "prediction could join. Make it there, and not before."
             )
-        joined(made[0])
+        joined(made[0].rate)
         return configured
 
     joining = replaced(model, "configure_optimizers", configure_optimizers)
@@ -120,8 +137,10 @@ def check_trained(model: nn.Module, part: nn.Module, optimizers: Iterable[Optimi
 
 def hold_rate(optimizers: Iterable[Optimizer], part: nn.Module, rate: float | None) -> None:
     """Set the learning rate of the part's group back, whatever schedules made of it since the last step."""
+    if rate is None:
+        return
     first = next(part.parameters())
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             if any(p is first for p in group["params"]):
-                group["lr"] = rate
+                group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate

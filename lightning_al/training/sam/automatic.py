@@ -74,10 +74,10 @@ class AutoSAMMixin(SAMBase):
             return call(*args, **kwargs)
         if trainer.fit_loop.batch_idx % trainer.accumulate_grad_batches == 0:
             state.window.clear()  # of an epoch that was cut short
-        noise = self._sam_noise()
+        micro_batch = MicroBatch.before(args, kwargs, self._sam_noise())
         output = call(*args, **kwargs)
         if loss_of(output, trainer) is not None:
-            state.window.append(MicroBatch(args, kwargs, noise))
+            state.window.append(micro_batch)
         return output
 
     @around("optimizer_step")

@@ -24,7 +24,9 @@ class SAMMixin(SAMBase):
     second gradient, once per batch (or window of batches), so ``global_step`` and ``max_steps`` mean what they
     always mean. Schedulers are stepped as automatic optimization would. The second pass logs nothing and leaves
     torchmetrics, and by default all buffers (BatchNorm's running statistics), as the first left them; what else
-    should not happen twice, guard with ``if self.sam_pass == 0``. ``on_after_backward`` runs in both passes. A window
+    should not happen twice, guard with ``if self.sam_pass == 0``. It gets the batch as the first got it, whatever
+    ``training_step`` did to that (``x.sub_(mean)``, ``batch.pop("label")``): a copy of each batch of the window, which
+    costs its memory once more during the first pass. ``on_after_backward`` runs in both passes. A window
     in which every ``training_step`` returned ``None`` makes no step.
 
     Every option may also be a class attribute: ``class Net(SAMMixin, MyModule): rho = 0.1``. A keyword that
@@ -107,7 +109,7 @@ class SAMMixin(SAMBase):
             raise MisconfigurationException(f"SAM needs exactly one optimizer, got {len(optimizer)}.")
         check_steps_alone(optimizer.optimizer)
 
-        noise = self._sam_noise()
+        micro_batch = MicroBatch.before(args, kwargs, self._sam_noise())
         with unsynced(trainer.strategy, block=not steps or state.options.ascent == "per_rank"):
             output = call(*args, **kwargs)
             loss = loss_of(output, trainer)
@@ -115,7 +117,7 @@ class SAMMixin(SAMBase):
                 if not state.window:
                     optimizer.zero_grad()
                 self.manual_backward(loss / n)
-                state.window.append(MicroBatch(args, kwargs, noise))
+                state.window.append(micro_batch)
         if steps and state.window:
             with self._sam_second():
                 optimizer.zero_grad()

@@ -118,7 +118,8 @@ def sam_step(
     Args:
         params: The weights to perturb, any shapes; usually ``model.parameters()``. Those without gradient are left out.
         optimizer: The base optimizer, e.g. SGD with momentum.
-        closure: Zeroes the gradients, runs forward and backward, returns the loss. It is called twice.
+        closure: Zeroes the gradients, runs forward and backward, returns the loss. It is called twice, and must leave
+            its batch as it is: ``x = x - mean``, not ``x.sub_(mean)``.
         rho: Radius of the ball, > 0.
         perturbation: ``"sam"`` or ``"asam"``.
         p: Norm of the ball for ``"sam"``, > 1; ``inf`` gives ``rho * sign(g)``.

@@ -8,6 +8,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from lightning_al.inference.batches import copy_of
 from lightning_al.training.sam.second_pass import RandomState
 
 
@@ -18,6 +19,15 @@ class MicroBatch:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     noise: RandomState | None
+
+    @classmethod
+    def before(cls, args: tuple[Any, ...], kwargs: dict[str, Any], noise: RandomState | None) -> "MicroBatch":
+        """Keep a copy of the batch: ``training_step`` and the hooks after it may change the batch in place.
+
+        No look at it afterwards could say so: in-place changes through ``.data`` or NumPy leave no trace.
+        """
+        args, kwargs = copy_of((args, kwargs))
+        return cls(args, kwargs, noise)
 
 
 def is_last_batch(trainer: Trainer) -> bool:

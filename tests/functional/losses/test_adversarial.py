@@ -31,6 +31,10 @@ def test_vae_loss_is_the_sum_over_single_values(b, shape, latent, seed):
     per_sample = sum(3 * sum(a) + 0.5 * sum(k) for a, k in zip(squares, normals, strict=True)) / b
     got = F_al.vae_loss(y, x, mean, log_variance, beta=0.5, weight=3.0)
     assert float(got) == pytest.approx(per_sample, rel=1e-9)
+    square, divergences = statistics.mean(map(statistics.mean, squares)), sum(map(sum, normals))
+    for reduction, share in (("mean", b * latent), ("code", b)):
+        got = F_al.vae_loss(y, x, mean, log_variance, beta=0.5, weight=3.0, reduction=reduction)
+        assert float(got) == pytest.approx(3 * square + 0.5 * divergences / share, rel=1e-9)
     as_coded = 3 * statistics.mean(map(statistics.mean, squares)) + 0.5 * sum(map(sum, normals))
     got = F_al.vae_loss(y, x, mean, log_variance, beta=0.5, weight=3.0, reduction="batch")
     assert float(got) == pytest.approx(as_coded, rel=1e-9)
@@ -38,7 +42,7 @@ def test_vae_loss_is_the_sum_over_single_values(b, shape, latent, seed):
 
 def test_vae_loss_refuses_what_does_not_fit():
     x, z = torch.zeros(2, 3), torch.zeros(2, 4)
-    with pytest.raises(ValueError, match="`reduction` must be one of 'sample', 'batch', got 'sum'"):
+    with pytest.raises(ValueError, match="`reduction` must be one of 'sample', 'mean', 'code', 'batch', got 'sum'"):
         F_al.vae_loss(x, x, z, z, reduction="sum")
     for wrong in ((x, x[:, :2], z, z), (x, x, z, z[:, :1]), (x, x, z[:1], z[:1])):
         with pytest.raises(ValueError, match="must have the shape of"):
@@ -53,6 +57,7 @@ def cross_entropy(logit: float, target: float) -> float:
 LOGITS = st.lists(st.floats(-15, 15), min_size=1, max_size=5)
 
 
+@settings(deadline=None)
 @given(LOGITS, LOGITS, st.randoms())
 def test_both_sides_of_the_game(labelled, unlabelled, random):
     one, two = torch.tensor(labelled, dtype=torch.float64), torch.tensor(unlabelled, dtype=torch.float64)
@@ -87,6 +92,7 @@ def uncertainty(p: list[float]) -> float:
 PROBABILITIES = st.lists(st.floats(0.01, 1), min_size=2, max_size=12).map(lambda w: [v / sum(w) for v in w])
 
 
+@settings(deadline=None)
 @given(PROBABILITIES)
 def test_uncertainty_is_its_formula_and_from_0_to_1(p):
     [u] = F_al.state_uncertainty(torch.tensor([p], dtype=torch.float64)).tolist()

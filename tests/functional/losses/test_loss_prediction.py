@@ -13,7 +13,7 @@ def by_hand(predicted, losses, margin=1.0, variant="pairs"):
     """METHODS.md, section 4, one pair (or sample) at a time."""
     count = len(predicted)
     if variant == "paper":
-        return sum(max(0.0, margin - max(0.0, y) * p) for p, y in zip(predicted, losses)) / count
+        return sum(max(0.0, margin - max(0.0, y) * (p - y)) for p, y in zip(predicted, losses)) / count
     total = 0.0
     for i in range(count // 2):
         j = count - 1 - i
@@ -50,7 +50,13 @@ def test_a_batch_of_one_gives_zero_with_gradients_of_zero():
     loss.backward()
     assert loss.item() == 0.0
     assert predicted.grad.tolist() == [0.0]
-    assert loss_of([2.0], [0.25], variant="paper") == pytest.approx(0.5)
+    assert loss_of([2.0], [0.25], variant="paper") == pytest.approx(1 - 0.25 * 1.75)
+
+
+def test_the_printed_loss_written_out():
+    # 1 - 2 (1 - 2) = 3; 1 - 0.5 (4 - 0.5) < 0; a loss below 0 counts as d = 0: 1
+    assert loss_of([1.0], [2.0], variant="paper") == 3
+    assert loss_of([1.0, 4.0, 7.0], [2.0, 0.5, -1.0], variant="paper") == pytest.approx((3 + 0 + 1) / 3)
 
 
 def test_losses_are_constants():

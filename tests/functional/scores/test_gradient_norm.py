@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -7,6 +8,8 @@ from torch import nn
 from lightning_al import functional as F_al
 from lightning_al.functional.scores.gradient_norm import LOSSES, NORMS, check_gradient_norm
 from tests.helpers import reference
+from tests.helpers.labellings import labellings_of
+from tests.helpers.marks import slow
 from tests.helpers.models import NAMES, B, C, case, randn, seeded, take
 from tests.helpers.ways import WAYS, only
 
@@ -59,21 +62,89 @@ def test_the_options_differ():
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_largest_loss_of_a_sample_may_be_differentiated(loss, norm, mode, monkeypatch):
     net, x, *_ = case("dense")
-    options = {"norm": norm, "max_bytes": only(mode, monkeypatch)}
+    options = {"norm": norm, "draws": 3, "max_bytes": only(mode, monkeypatch)}
     got = F_al.gradient_norm(net, x, loss=loss, reduce=lambda values: values.flatten(1).amax(1), **options)
 
-    def norm_of(losses):
-        return F_al.gradient_norm(net, x, loss=lambda z: losses(z.log_softmax(1)).flatten(1).amax(1), norm=norm)
+    def norm_of(losses, some=slice(None)):
+        return F_al.gradient_norm(net, x[some], loss=lambda z: losses(z.log_softmax(1)).flatten(1).amax(1), norm=norm)
 
     if loss == "expected_norm":
-        p = net.eval()(x).softmax(1).flatten(2).mean(2)
-        expected = sum(p[:, c].detach() * norm_of(lambda log_p, c=c: -log_p[:, c]) for c in range(C))
+        p = net.eval()(x).softmax(1).flatten(2)
+        expected = torch.zeros(B, dtype=torch.float64)
+        for i in range(B):
+            for labels, weight in labellings_of(p[i].tolist(), 3):
+                y = torch.tensor(labels).view(1, 1, *net(x).shape[2:])
+                expected[i] += weight * norm_of(lambda log_p, y=y: -log_p.gather(1, y)[:, 0], slice(i, i + 1)).item()
     elif loss == "pseudo_label":
         expected = norm_of(lambda log_p: -log_p.amax(1))
     else:
         expected = norm_of(lambda log_p: -(log_p.exp() * log_p).sum(1))
     torch.testing.assert_close(got, expected, **EXACT)
     assert (got - F_al.gradient_norm(net, x, loss=loss, norm=norm)).abs().max() > 1e-3
+
+
+class Labels(nn.Module):
+    """L independent labels as two classes each, (B, 2, L), on weights of its own."""
+
+    def __init__(self, labels):
+        super().__init__()
+        self.linear = nn.Linear(4, labels).double()
+        nn.init.normal_(self.linear.weight, generator=torch.Generator().manual_seed(labels))
+
+    def forward(self, x):
+        z = self.linear(x)
+        return torch.stack([torch.zeros_like(z), z], 1)
+
+
+def expected_length(net, x, labellings):
+    """Of the mean binary cross-entropy of one sample, in plain numbers: the gradient to a logit is (p - y) / L."""
+    p = net.linear(x).sigmoid().tolist()
+    length = math.sqrt(float(x.square().sum()) + 1)
+    return sum(w * math.hypot(*((q - a) / len(p) for q, a in zip(p, y))) * length for y, w in labellings(p))
+
+
+def by_hand(p):
+    return [(y, math.prod(q if a else 1 - q for q, a in zip(p, y))) for y in itertools.product((0, 1), repeat=len(p))]
+
+
+@pytest.mark.parametrize(
+    ("mode", "labels"), [*((mode, labels) for mode in WAYS for labels in (1, 3)), slow("rules", 8)]
+)
+def test_the_expected_norm_of_few_labels_is_the_sum_over_all_combinations(labels, mode, monkeypatch):
+    net, x = Labels(labels), randn(B, 4)
+    got = F_al.gradient_norm(net, x, loss="expected_norm", max_bytes=only(mode, monkeypatch))
+    want = [expected_length(net, row, by_hand) for row in x]
+    torch.testing.assert_close(got, torch.tensor(want, dtype=torch.float64), **EXACT)
+
+
+@pytest.mark.parametrize("draws", [1, 64])
+def test_the_expected_norm_of_many_labels_is_the_mean_over_some_drawn_from_p(draws):
+    net, x = Labels(11), randn(B, 4)
+    got = F_al.gradient_norm(net, x, loss="expected_norm", draws=draws)
+
+    def drawn(p):
+        return labellings_of([[1 - q for q in p], p], draws)
+
+    want = torch.tensor([expected_length(net, row, drawn) for row in x], dtype=torch.float64)
+    torch.testing.assert_close(got, want, **EXACT)
+    alone = torch.cat([F_al.gradient_norm(net, x[i : i + 1], loss="expected_norm", draws=draws) for i in range(B)])
+    torch.testing.assert_close(got, alone, **EXACT)
+    if draws == 64:  # near the sum over all 2,048
+        exact = torch.tensor([expected_length(net, row, by_hand) for row in x], dtype=torch.float64)
+        assert ((got - exact).abs() / exact).max() < 0.15
+
+
+@pytest.mark.parametrize("labels", [2, 12])
+def test_a_sample_that_is_certain_and_mixed_has_no_expected_norm(labels):
+    """What averaging probabilities over labels first would put on top."""
+    net = Labels(labels)
+    nn.init.zeros_(net.linear.weight)
+    with torch.no_grad():
+        net.linear.bias.copy_(torch.tensor([25.0, -25.0] * (labels // 2)))
+    assert F_al.gradient_norm(net, randn(B, 4), loss="expected_norm").max() < 1e-8
+    with torch.no_grad():
+        net.linear.bias.zero_()
+    assert F_al.gradient_norm(net, randn(B, 4), loss="expected_norm").min() > 0.1
 
 
 def test_entropy_and_the_global_norm_are_the_defaults():

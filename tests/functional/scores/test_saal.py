@@ -47,7 +47,7 @@ OPTIONS["forward"]["targets"] = torch.tensor([0, 1, 1, 0, 1])
 
 @pytest.mark.parametrize("mode", WAYS)
 @pytest.mark.parametrize("option", OPTIONS)
-@pytest.mark.parametrize("name", ["batch norm", "layer used twice"])
+@pytest.mark.parametrize("name", ["batch norm", slow("layer used twice")])
 def test_every_option_equals_the_loop(name, option, mode, monkeypatch):
     net, x, *_ = case(name)
     options = {"rho": RHO, **OPTIONS[option]}

@@ -181,16 +181,28 @@ def test_unknown_and_unusable_layers_are_refused():
     with pytest.raises(ValueError, match="'idle' does not run"):
         fitted(Unused(loss_layers=["idle"]))
     with pytest.raises(ValueError, match=r"shape \(5, 2, 6\) for 2 samples.*batch_first"):
-        found(TimeFirst(), torch.zeros(2, 5, 4), loss_layers=["net.layer"])
+        found(TimeFirst(), torch.zeros(2, 5, 4), loss_layers=["net.inner"])
 
 
 class TimeFirst(nn.Module):
     def __init__(self):
         super().__init__()
-        self.layer, self.fc = nn.GRU(4, 6), nn.Linear(6, 2)
+        self.layer, self.inner, self.fc = nn.GRU(4, 6), nn.Linear(6, 6), nn.Linear(6, 2)
 
     def forward(self, x):
-        return self.fc(self.layer(x.transpose(0, 1))[0][-1])
+        return self.fc(self.inner(self.layer(x.transpose(0, 1))[0])[-1])
+
+
+@pytest.mark.parametrize("steps", [5, 3])
+def test_torchs_layers_with_the_batch_second_are_turned_round(steps):
+    class Net(LossPredictionMixin, Maps):
+        loss_layers = ["net.layer"]
+
+    torch.manual_seed(0)
+    model, x = Net(TimeFirst()), torch.randn(3, steps, 4)
+    got = model.predict_losses(x)
+    want = model.loss_prediction({"net.layer": model.net.layer(x.transpose(0, 1))[0].mean(0)})
+    torch.testing.assert_close(got, want.detach())
 
 
 def test_a_layer_that_does_not_run_in_training_is_refused():

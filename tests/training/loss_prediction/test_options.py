@@ -16,6 +16,7 @@ from tests.helpers.loss_reference import (
     hand,
     loader,
     made,
+    pair_loss,
     sgd,
     trained,
 )
@@ -65,7 +66,7 @@ def test_loss_variant():
     optimizer = sgd([*net.parameters(), *module.parameters()])
     losses = F.cross_entropy(net(batch[0]), batch[1], reduction="none")
     predicted = module({"net.1": net[:2](batch[0])})
-    (losses.mean() + (1 - losses.detach() * predicted).clamp(min=0).mean()).backward()
+    (losses.mean() + (1 - losses.detach() * (predicted - losses.detach())).clamp(min=0).mean()).backward()
     optimizer.step()
     compare(model, (net, module))
 
@@ -91,6 +92,40 @@ def test_loss_scheduled():
     rates = Rates()
     fitted(Front(optimizer=stepped, loss_scheduled=False), max_epochs=3, limit_train_batches=1, callbacks=[rates])
     assert [r[1] for r in rates.seen] == pytest.approx([0.3] * 3)
+
+
+def warm_up(optimizer):
+    return torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=2)
+
+
+def one_cycle(optimizer):  # begins at max_lr / 25
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=9, cycle_momentum=False)
+
+
+@pytest.mark.parametrize("schedule", [warm_up, one_cycle])
+@pytest.mark.parametrize("own", [None, 0.1])
+def test_the_rate_that_is_not_scheduled_is_the_one_before_a_warm_up(schedule, own):
+    """Two steps of SGD with the module's rate as it was given, by hand."""
+
+    def warmed(params):
+        optimizer = torch.optim.SGD(params, lr=0.3)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule(optimizer), "interval": "step"}}
+
+    model = made(Front(loss_width=WIDTH, optimizer=warmed, loss_scheduled=False, loss_lr=own, loss_detach_after=1.0))
+    net, module = copies(model)
+    batches = list(loader())[:2]
+    fitted(model, max_epochs=1, limit_train_batches=2)
+    optimizer = torch.optim.SGD([{"params": net.parameters()}, {"params": module.parameters()}], lr=0.3)
+    rates = schedule(optimizer)
+    for x, y in batches:
+        optimizer.param_groups[1]["lr"] = 0.3 if own is None else own
+        hidden = net[:2](x)
+        losses = F.cross_entropy(net[2](hidden), y, reduction="none")
+        optimizer.zero_grad()
+        (losses.mean() + pair_loss(module({"net.1": hidden}), losses.detach())).backward()
+        optimizer.step()
+        rates.step()
+    compare(model, (net, module))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from lightning_al.training.loss_prediction.own_group import own_group
+from lightning_al.training.loss_prediction.own_group import hold_rate, own_group
 from tests.helpers.loss_reference import (
     WIDTH,
     Front,
@@ -24,8 +24,10 @@ def optimizer_of(make, **options):
     both = nn.ModuleDict({"net": net, "extra": extra})
     with own_group({f"extra.{n}": p for n, p in extra.named_parameters()}, options) as group:
         optimizer = make(both)
-    assert group == [optimizer.param_groups[-1]]
-    assert [id(p) for p in group[0]["params"]] == [id(p) for p in extra.parameters()]
+    [own] = group
+    assert own.group is optimizer.param_groups[-1]
+    assert own.rate == own.group["lr"]
+    assert [id(p) for p in own.group["params"]] == [id(p) for p in extra.parameters()]
     others = [p for g in optimizer.param_groups[:-1] for p in g["params"]]
     assert not {id(p) for p in others} & {id(p) for p in extra.parameters()}
     return optimizer
@@ -47,6 +49,17 @@ def test_all_forms_of_parameters():
 def test_options_are_the_groups_own():
     optimizer = optimizer_of(lambda m: torch.optim.AdamW(m.parameters(), lr=0.1, weight_decay=0.2), lr=0.5)
     assert [(g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [(0.1, 0.2), (0.5, 0.2)]
+
+
+def test_the_rate_is_the_one_the_group_was_made_with_also_as_a_tensor():
+    net, extra = modules()
+    with own_group(dict(extra.named_parameters()), {}) as made:
+        adam = torch.optim.Adam(net.parameters(), lr=torch.tensor(0.5))
+        torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 0.25)
+    assert [float(g["lr"]) for g in adam.param_groups] == [0.125, 0.125]
+    assert made[0].rate == 0.5
+    hold_rate([adam], extra, made[0].rate)
+    assert [float(g["lr"]) for g in adam.param_groups] == [0.125, 0.5]
 
 
 def test_schedules_see_the_group():

@@ -1,0 +1,166 @@
+"""Whether a model takes anything of all the samples of its batch together: found out by the operations of its forward.
+
+A largest value, a longest length, an ``if`` on any of the batch: the first batch may be one that they do nothing to, so
+that comparing its scores with the plain loop shows nothing. The operations are the same for every batch. They are
+noted in two passes of different numbers of samples: a dimension that differs between the two is the samples', and an
+operation after which it is gone has put them together.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lightning_al.gradients.errors import NoRule
+
+SIZES = (2, 3)
+"""How many samples, or groups of them, the two passes have."""
+
+_VALUES_UNUSED = ("new_empty", "new_empty_strided", "new_full", "new_ones", "new_zeros", "is_same_size", "sym_size")
+_IN_ORDER = (
+    *("sort", "topk", "kthvalue", "cumsum", "cumprod", "cummax", "cummin", "_cummax_helper", "_cummin_helper"),
+    *("logcumsumexp", "roll", "_softmax", "_log_softmax"),
+)
+"""These make every sample's result one of the others' as well, along the dimension that they are done in."""
+_BY_VALUES = (
+    *("nonzero", "masked_select", "unique_dim", "_unique", "_unique2", "unique_consecutive", "bincount", "histc"),
+    *("equal", "is_nonzero", "_local_scalar_dense", "_pack_padded_sequence", "_pad_packed_sequence"),
+)
+_OUT_OF_TORCH = ("numpy", "tolist", "__array__")
+
+Shape = tuple[int, ...]
+
+
+class Operation(NamedTuple):
+    """An operation of a forward pass.
+
+    Attributes:
+        name: Its name.
+        inputs: The shapes of the tensors that it took.
+        outputs: Those of the tensors that it gave.
+        dims: The dimensions that it is done in, of its first input, where it says so.
+    """
+
+    name: str
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    dims: tuple[int, ...]
+
+
+class Operations(TorchDispatchMode):
+    """Notes the operations that are done inside, and whether tensors leave torch.
+
+    Attributes:
+        done: The operations, in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[Operation] = []
+        self._leaving = _Leaving(self.done)
+
+    def __enter__(self) -> "Operations":
+        self._leaving.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._leaving.__exit__(*error)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func.__name__.partition(".")[0]
+        dims = _dims(func, args, kwargs or {}) if name in _IN_ORDER else ()
+        self.done.append(Operation(name, _shapes((args, kwargs)), _shapes(result), dims))
+        return result
+
+
+class _Leaving(TorchFunctionMode):
+    """Notes where the values of tensors go to where no operation is seen."""
+
+    def __init__(self, done: list[Operation]) -> None:
+        super().__init__()
+        self.done = done
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in _OUT_OF_TORCH:
+            self.done.append(Operation(name, _shapes(args), (), ()))
+        return func(*args, **(kwargs or {}))
+
+
+def operations_of(run: Callable[[], Any]) -> list[Operation]:
+    """Return the operations that ``run()`` does, in order."""
+    with Operations() as operations:
+        run()
+    return operations.done
+
+
+def puts_together(few: Sequence[Operation], many: Sequence[Operation]) -> str:
+    """Return the name of an operation that takes all samples together, or "".
+
+    Args:
+        few: The operations of a pass of ``SIZES[0]`` samples.
+        many: The same of ``SIZES[1]``.
+
+    Raises:
+        NoRule: If samples are put in order, or each gets something of those before it.
+
+    Example:
+        >>> passes = [operations_of(lambda n=n: torch.ones(n, 4).sum(1)) for n in SIZES]
+        >>> puts_together(*passes)
+        ''
+        >>> passes = [operations_of(lambda n=n: torch.ones(n, 4).sum(1).max()) for n in SIZES]
+        >>> puts_together(*passes)
+        'max'
+    """
+    found = "" if len(few) == len(many) else "operations that depend on the number of samples"
+    for a, b in zip(few, many, strict=False):
+        if a.name != b.name or len(a.inputs) != len(b.inputs):
+            return found or f"{a.name} or {b.name}, by the samples"
+        grow = [_growing(x, y) for x, y in zip(a.inputs, b.inputs, strict=True)]
+        if not any(grow) or a.name in _VALUES_UNUSED:
+            continue
+        if a.name in _IN_ORDER and set(grow[0]) & set(a.dims):
+            raise NoRule(f"the model does `{a.name}` over all samples of a batch")
+        if not found and (a.name in _BY_VALUES or a.name in _OUT_OF_TORCH or _is_lost(grow, a.outputs, b.outputs)):
+            found = a.name
+    return found
+
+
+def _is_lost(inputs: Iterable[Sequence[int]], few: Sequence[Shape], many: Sequence[Shape]) -> bool:
+    """Whether the samples' dimension is not in what an operation gives, or is in it twice."""
+    most = max(map(len, inputs))
+    outputs = [len(_growing(x, y)) for x, y in zip(few, many, strict=False)]
+    return bool(outputs) and (max(outputs) < most or max(outputs) > 1)
+
+
+def _growing(few: Shape, many: Shape) -> list[int]:
+    """Return the dimensions that differ."""
+    if len(few) != len(many):
+        return [-1]
+    return [dim for dim, (m, n) in enumerate(zip(few, many, strict=True)) if m != n]
+
+
+def _shapes(tree: Any) -> tuple[Shape, ...]:
+    return tuple(tuple(leaf.shape) for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor))
+
+
+def _dims(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[int, ...]:
+    first = next(leaf for leaf in pytree.tree_leaves(args) if isinstance(leaf, Tensor))
+    for i, argument in enumerate(func._schema.arguments):
+        if argument.name in ("dim", "dims"):
+            value = args[i] if i < len(args) else kwargs.get(argument.name, argument.default_value)
+            some = [value] if isinstance(value, int) else list(value or range(first.ndim))
+            return tuple(dim % max(first.ndim, 1) for dim in some)
+    return tuple(range(first.ndim))
+
+
+def samples_repeated(count: int, size: int) -> Tensor:
+    """Return the positions of ``count`` samples out of ``size``, again from the first where there are fewer."""
+    return torch.arange(count) % size

@@ -1,0 +1,168 @@
+"""The mode in which a model's outputs are functions of its weights, though it folds or keeps something in ``eval()``.
+
+Layers fold a low-rank update into a weight in ``train(False)``, or keep what they computed of a parameter, a table of
+attention biases say, for as long as they are in ``eval()``. The outputs are the same, but they have no gradient towards
+the parameters any more, and do not follow other weights. In training mode they do; so such modules, and no others, are
+run in training mode where that gives the very outputs of ``eval()``.
+"""
+
+import contextlib
+import functools
+import logging
+from collections.abc import Hashable, Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from lightning_al.inference.calling import ForwardOf, call_with, copies_for_model
+from lightning_al.inference.entries import OnePerSample, is_per_sample, map_samples
+from lightning_al.inference.mode import scoring_mode
+from lightning_al.inference.module_state import Attributes, attributes_kept, tensors_kept, with_own_train
+from lightning_al.inference.precision import at_least_float32, is_half
+
+log = logging.getLogger(__name__)
+
+Names = frozenset[str]
+_CHOSEN: WeakKeyDictionary[nn.Module, dict[Hashable, Names | None]] = WeakKeyDictionary()
+"""Of each model, which modules stay in training mode, by which ones might have to; None where none of it works."""
+_OF_THE_ENGINE = ("forward",)
+"""Attributes that the gradient engine sets while it runs a model."""
+
+
+@contextlib.contextmanager
+def live_weights(model: nn.Module, root: ForwardOf, samples: Any) -> Iterator[None]:
+    """Score ``model`` as :func:`~lightning_al.inference.mode.scoring_mode` does, by outputs that follow its weights.
+
+    What modules keep is forgotten before each call of ``root``, so that it is of the weights of that call. At the end
+    the model is as it was, weights that its own ``train()`` wrote included.
+
+    Args:
+        model: The model, maybe wrapped.
+        root: Calls it.
+        samples: Inputs, by the first two of which it is seen that the outputs are those of ``eval()``.
+    """
+    with scoring_mode(model, as_it_comes=True), contextlib.ExitStack() as stack:
+        inner = root.model
+        _drop_cached_properties(inner)
+        own, holding = with_own_train(inner), _holding_tensors(inner)
+        if own or holding:
+            _go_live(root, _names_of(inner, own), _names_of(inner, holding), samples)
+        else:
+            inner.eval()
+        kept = Attributes(m for m in inner.modules() if not _is_torchs(m))
+        hook = root.register_forward_pre_hook(lambda *_: kept.put_back(but=_OF_THE_ENGINE))
+        stack.callback(hook.remove)
+        yield
+
+
+def _go_live(root: ForwardOf, own: Names, holding: Names, samples: Any) -> None:
+    """Choose the modules that stay in training mode, and put the model in the mode that follows."""
+    model = root.model
+    known = _CHOSEN.setdefault(model, {})
+    key = own, holding, tuple(name for name, p in root.named_parameters() if p.requires_grad)
+    if key not in known:
+        samples = _first_two(samples)
+        with tensors_kept(model), attributes_kept(model):
+            model.eval()
+            wanted = _outputs(root, samples)
+        known[key] = None
+        for names in dict.fromkeys((own | holding, own, holding, frozenset[str]())):
+            # What a module needs may not be there in this mode.
+            with tensors_kept(model), attributes_kept(model), contextlib.suppress(Exception):
+                _set_mode(model, names, unfold=bool(own))
+                if _same(_outputs(root, samples), wanted, half=is_half(model)):
+                    known[key] = names
+                    break
+        if known[key] is None:
+            log.warning(
+                "%s gives other outputs in eval() than with the modules that have a `train()` of their own or keep "
+                "tensors (%s) in training mode. What they fold away or keep in eval() has no part in the gradients.",
+                type(model).__name__,
+                ", ".join(sorted(own | holding)[:3]) or "the model itself",
+            )
+    chosen = known[key]
+    if chosen is None:
+        model.eval()
+    else:
+        _set_mode(model, chosen, unfold=bool(own))
+
+
+def _first_two(samples: Any) -> Any:
+    """Return the first two of samples, or all where lists may have an entry for each of them."""
+    leaves = pytree.tree_leaves(samples, is_leaf=lambda node: is_per_sample(node) or type(node) in (list, tuple))
+    if any(type(leaf) in (list, tuple) for leaf in leaves):
+        return samples
+    return map_samples(
+        lambda node: OnePerSample(node.entries[:2], node.kind), lambda t: t[:2] if t.ndim else t, samples
+    )
+
+
+def _set_mode(model: nn.Module, training: Names, *, unfold: bool) -> None:
+    """Unfold what is folded by ``train()``; then set flags alone, without what ``train(False)`` does beside it."""
+    if unfold:
+        model.train()
+    for name, module in model.named_modules():
+        module.training = name in training
+
+
+@torch.no_grad()
+def _outputs(root: ForwardOf, samples: Any) -> Any:
+    kept = Attributes(m for m in root.modules() if not _is_torchs(m))
+    tensors = {n: at_least_float32(t.detach()) for n, t in (*root.named_parameters(), *root.named_buffers())}
+    try:
+        with torch.random.fork_rng():
+            return call_with(root, tensors, copies_for_model(samples))
+    finally:
+        kept.put_back()
+
+
+def _same(outputs: Any, wanted: Any, *, half: bool) -> bool:
+    """Whether outputs differ by no more than the rounding of a fold."""
+    (a, a_spec), (b, b_spec) = pytree.tree_flatten(outputs), pytree.tree_flatten(wanted)
+    pairs = [(x, y) for x, y in zip(a, b, strict=False) if isinstance(x, Tensor) or isinstance(y, Tensor)]
+    return a_spec == b_spec and all(_same_tensors(x, y, half=half) for x, y in pairs)
+
+
+def _same_tensors(a: Any, b: Any, *, half: bool) -> bool:
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)) or a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if not a.is_floating_point() or a.numel() == 0:
+        return torch.equal(a, b)
+    tolerance = 0.05 if half else torch.finfo(a.dtype).eps ** 0.6
+    largest = float(b.abs().nan_to_num().max())
+    return torch.allclose(a, b, rtol=tolerance, atol=tolerance * largest, equal_nan=True)
+
+
+def _drop_cached_properties(model: nn.Module) -> None:
+    for module in model.modules():
+        for name in [a for a in vars(module) if isinstance(getattr(type(module), a, None), functools.cached_property)]:
+            del vars(module)[name]
+
+
+def _holding_tensors(model: nn.Module) -> list[nn.Module]:
+    """Return the modules that have floating-point tensors in plain attributes."""
+    return [m for m in model.modules() if not _is_torchs(m) and any(map(_holds_tensor, vars(m).items()))]
+
+
+def _holds_tensor(attribute: tuple[str, Any]) -> bool:
+    name, value = attribute
+    if name.startswith("_") and name in _OF_TORCH:
+        return False
+    leaves = pytree.tree_leaves(value) if isinstance(value, (Tensor, list, tuple, dict)) else []
+    return any(isinstance(leaf, Tensor) and leaf.is_floating_point() for leaf in leaves)
+
+
+_OF_TORCH = frozenset(vars(nn.Module()))
+
+
+def _is_torchs(module: nn.Module) -> bool:
+    """Whether a module is torch's own, which keeps nothing but what ``functional_call`` knows of."""
+    return isinstance(module, nn.RNNBase) or type(module).__module__.partition(".")[0] == "torch"
+
+
+def _names_of(model: nn.Module, some: list[nn.Module]) -> Names:
+    wanted = set(map(id, some))
+    return frozenset(name for name, module in model.named_modules() if id(module) in wanted)

@@ -1,0 +1,398 @@
+"""Samples found again in a dataset that grew, shrank and was reordered, against a plain dict."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lightning_al import Campaign, ClassificationTask
+from lightning_al.campaign.moves import Search
+from lightning_al.campaign.results import read_rounds
+from lightning_al.data.keys import SampleKeys
+from tests.helpers.ledger import begin, record
+from tests.helpers.moving import Named, Nameless, Noisy, NoisyNamed, Paths
+
+TASK = ClassificationTask()
+
+
+def search(campaign, dataset):
+    keys = SampleKeys(dataset, dataset, TASK)
+    own_label = lambda index: TASK.encode_label(dataset[index][1])  # noqa: E731
+    return Search(campaign, keys, own_label=own_label, keeps_target=lambda index: True)
+
+
+def reopen(campaign, dataset):
+    """Find the samples again, as at an opening, and have the ledger say so."""
+    campaign = Campaign.load(campaign.dirpath)
+    move = search(campaign, dataset).move()
+    if move is not None:
+        record(campaign, "moved", **move)
+    return campaign
+
+
+def start(path, dataset):
+    keys = SampleKeys(dataset, dataset, TASK)
+    return Campaign(path, Campaign.create(path, size=len(dataset), options={}, root=keys.root))
+
+
+def ask(campaign, dataset, samples, number=None):
+    keys = SampleKeys(dataset, dataset, TASK)
+    indices = [dataset.order.index(s) for s in samples]
+    record(
+        campaign, "asked", round=campaign.next_round if number is None else number, indices=indices,
+        keys=[keys.key(i) for i in indices], scores=[float(i) for i in range(len(indices))], seconds={},
+    )  # fmt: skip
+
+
+def answer(campaign, dataset, labels, annotator="tell"):
+    keys = SampleKeys(dataset, dataset, TASK)
+    indices = [dataset.order.index(s) for s in labels]
+    known = [campaign.keys.get(i) or keys.key(i) for i in indices]
+    record(campaign, "answered", indices=indices, keys=known, labels=list(labels.values()), annotator=annotator)
+
+
+def labels_of(campaign, dataset):
+    return {dataset.order[i]: label for i, label in campaign.labels.items()}
+
+
+def states_of(campaign, dataset):
+    pool = campaign.pool
+    return {state: [dataset.order[i] for i in getattr(pool, state).tolist()] for state in ("labelled", "pending")} | {
+        state: {dataset.order[i] for i in getattr(pool, state).tolist()} for state in ("skipped", "unlabelled")
+    }
+
+
+# -- against a plain dict ----------------------------------------------------------------------------------------------
+
+NAMES = [f"{folder}/{i}" for folder in "ab" for i in range(8)]
+
+
+class Oracle:
+    """What is known of each sample, by what it is."""
+
+    def __init__(self):
+        self.state: dict[str, str] = {}  # pending, labelled, skipped
+        self.labels: dict[str, int] = {}  # in the order they came
+        self.questions: list[list[str]] = []
+
+    def check(self, campaign, dataset):
+        here = set(dataset.order)
+        assert len(campaign.pool) == len(dataset)
+        assert labels_of(campaign, dataset) == self.labels
+        states = states_of(campaign, dataset)
+        assert states["labelled"] == list(self.labels)
+        for state in ("pending", "skipped"):
+            assert set(states[state]) == {s for s in here if self.state.get(s) == state}
+        assert states["unlabelled"] == here - self.state.keys()
+        picked = [[dataset.order[i] for i in result.picked] for result in campaign.rounds]
+        assert picked == [[s for s in question if s in here] for question in self.questions]
+        scores = [result.scores for result in campaign.rounds]
+        assert scores == [[float(i) for i, s in enumerate(q) if s in here] for q in self.questions]
+        # What is on disk says the same, with torch and without.
+        read = Campaign.load(campaign.dirpath)
+        assert (read.labels, read.keys, read.gone) == (campaign.labels, campaign.keys, campaign.gone)
+        assert read.rounds == campaign.rounds == read_rounds(campaign.dirpath)
+        assert read.label_digest == campaign.label_digest
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data(), kind=st.sampled_from([Named, Nameless, NoisyNamed]))
+def test_labels_follow_their_samples(tmp_path_factory, data, kind):
+    """Whatever is asked, answered, skipped, added, removed and put back, in any order, over several starts."""
+    drawn = st.lists(st.sampled_from(NAMES), min_size=3, unique=True)
+    dataset, oracle = kind(data.draw(drawn)), Oracle()
+    campaign = start(tmp_path_factory.mktemp("moves") / "c", dataset)
+    for _ in range(data.draw(st.integers(1, 3))):
+        free = [s for s in dataset.order if s not in oracle.state]
+        question = data.draw(st.lists(st.sampled_from(free), unique=True, max_size=4)) if free else []
+        if question:
+            ask(campaign, dataset, question, number=len(oracle.questions))
+            oracle.questions.append(question)
+            oracle.state |= dict.fromkeys(question, "pending")
+        pending = [s for s in dataset.order if oracle.state.get(s) == "pending"]
+        for sample in data.draw(st.permutations(pending)):
+            how = data.draw(st.sampled_from(["label", "skip", "wait"]))
+            if how == "label":
+                oracle.labels[sample] = data.draw(st.integers(0, 9))
+                oracle.state[sample] = "labelled"
+                answer(campaign, dataset, {sample: oracle.labels[sample]})
+            elif how == "skip":
+                oracle.state[sample] = "skipped"
+                record(campaign, "skipped", indices=[dataset.order.index(sample)], annotator="tell")
+        oracle.check(campaign, dataset)
+        before = campaign.label_digest
+        dataset = kind(data.draw(drawn))
+        lost = [s for s in oracle.labels if s not in dataset.order]
+        if lost:
+            files = sorted(p.name for p in (campaign.dirpath / "ledger").iterdir())
+            with pytest.raises(ValueError, match=f"^{len(lost)} of {len(oracle.labels)} labelled samples .*forget"):
+                reopen(campaign, dataset)
+            assert sorted(p.name for p in (campaign.dirpath / "ledger").iterdir()) == files
+            back = data.draw(st.booleans())
+            if back:
+                dataset = kind([*dataset.order, *lost])
+            else:
+                campaign.forget([campaign.keys[i] for s in lost for i in [_index(campaign, s, kind)]])
+                for sample in lost:
+                    del oracle.labels[sample]
+                    oracle.state[sample] = "skipped"
+                before = campaign.label_digest
+        campaign = reopen(campaign, dataset)
+        oracle.check(campaign, dataset)
+        assert campaign.label_digest == before  # a fit of these labels is one still
+        assert search(campaign, dataset).move() is None
+
+
+def _index(campaign, sample, kind):
+    alone = kind([sample])
+    key = SampleKeys(alone, alone, TASK).key(0)
+    [index] = [i for i, k in campaign.keys.items() if k == key]
+    return index
+
+
+# -- what it costs -----------------------------------------------------------------------------------------------------
+
+
+def labelled(path, dataset, samples):
+    campaign = start(path, dataset)
+    ask(campaign, dataset, samples, number=-1)
+    answer(campaign, dataset, {s: i for i, s in enumerate(samples)})
+    return campaign
+
+
+MANY = [f"{i:04}" for i in range(400)]
+
+
+def draws(campaign, dataset):
+    """How many different samples are drawn to find those of the campaign; what tells random inputs is not counted."""
+    finding = search(campaign, dataset)
+    assert finding.keys.by_index is False
+    dataset.drawn.clear()
+    finding.move()
+    return len(set(dataset.drawn))
+
+
+@pytest.mark.parametrize(
+    ("now", "most"),
+    [
+        (MANY, 20),
+        ([*MANY, "new"], 20),  # behind all that is known
+        (["new", *MANY], 200),
+        (MANY[1:], 200),
+        ([*MANY[:150], "new", *MANY[150:386], *MANY[390:]], 300),
+    ],
+    ids=["unmoved", "one more", "one before", "one less", "a few"],
+)
+def test_only_samples_near_those_that_are_known_are_drawn(tmp_path, now, most):
+    known = MANY[5:395:20]
+    campaign = labelled(tmp_path, Nameless(MANY), known)
+    assert draws(campaign, Nameless(now)) <= most
+    assert labels_of(reopen(campaign, Nameless(now)), Nameless(now)) == {s: i for i, s in enumerate(known)}
+    campaign = labelled(tmp_path / "named", Named(MANY), known)
+    assert draws(campaign, Named(now)) == 0
+
+
+# -- twins -------------------------------------------------------------------------------------------------------------
+
+
+def test_samples_with_one_input_stand_in_for_each_other(tmp_path):
+    dataset = Nameless(["a", "x~1", "x~2", "b"])
+    campaign = labelled(tmp_path, dataset, ["x~2", "b"])
+    moved = Nameless(["b", "new", "x~1", "c", "x~2"])
+    campaign = reopen(campaign, moved)
+    assert campaign.labels == {2: 0, 0: 1} or campaign.labels == {4: 0, 0: 1}
+    campaign = reopen(campaign, Nameless(["x~1", "b"]))
+    assert campaign.labels == {0: 0, 1: 1}
+    with pytest.raises(ValueError, match=r"^1 of 2 labelled samples .*dataset index 0 \(sha256:"):
+        reopen(campaign, Nameless(["b", "a"]))
+
+
+def test_the_one_with_the_data_set_s_own_label_comes_first(tmp_path):
+    own = {"x~1": 3, "x~2": 5, "b": 7}
+    dataset = Nameless(["x~1", "x~2", "b"], own)
+    campaign = start(tmp_path, dataset)
+    ask(campaign, dataset, ["x~2", "b"], number=-1)
+    answer(campaign, dataset, {"x~2": 5, "b": 7}, annotator="dataset")
+    for order in (["x~2", "x~1", "b"], ["b", "x~1", "new", "x~2"], ["x~1", "x~2", "b"]):
+        dataset = Nameless(order, own)
+        campaign = reopen(campaign, dataset)
+        assert labels_of(campaign, dataset) == {"x~2": 5, "b": 7}
+    ask(campaign, dataset, ["x~1"])
+    answer(campaign, dataset, {"x~1": 3}, annotator="dataset")
+    dataset = Nameless(["x~2", "b", "x~1"], own)
+    assert labels_of(reopen(campaign, dataset), dataset) == own
+    with pytest.raises(ValueError, match=r"had label 7 when .* has 0 now: the dataset is another"):
+        reopen(campaign, Nameless(["x~2", "b", "x~1"], {**own, "b": 0}))
+
+
+def test_a_name_of_several_samples_is_none(tmp_path):
+    class Crops(Paths):
+        @property
+        def files(self):
+            return [s.split(":")[0] for s in self.order]
+
+    dataset = Crops(["1.jpg:a", "1.jpg:b", "2.jpg:a", "3.jpg:a"])
+    campaign = labelled(tmp_path, dataset, ["1.jpg:b", "2.jpg:a"])
+    assert [campaign.keys[i][:7] for i in (1, 2)] == ["sha256:", "2.jpg"]
+    moved = Crops(["2.jpg:a", "1.jpg:b", "3.jpg:a", "1.jpg:a"])
+    assert labels_of(reopen(campaign, moved), moved) == {"1.jpg:b": 0, "2.jpg:a": 1}
+
+
+# -- folders -----------------------------------------------------------------------------------------------------------
+
+
+def under(folder, names=NAMES):
+    return Paths([f"{folder}{name}" for name in names])
+
+
+def test_a_folder_that_was_moved(tmp_path, caplog):
+    caplog.set_level("INFO")
+    known = ["a/1", "b/3"]
+    campaign = labelled(tmp_path, under("/old/"), [f"/old/{s}" for s in known])
+    assert campaign.root == "/old/"
+    for folder in ("/new/place/", "", "/old/", "/old/sub/"):
+        dataset = under(folder, ["c/1", *NAMES[::-1]])
+        campaign = reopen(campaign, dataset)
+        assert labels_of(campaign, dataset) == {f"{folder}a/1": 0, f"{folder}b/3": 1}
+        assert set(campaign.keys.values()) == {f"{folder}a/1", f"{folder}b/3"}
+        assert campaign.root == folder
+    assert "files are in '/new/place/' now, and were in '/old/'" in caplog.text
+
+
+@pytest.mark.parametrize("here", ["/old/b/1", "/new/b/1", "/new/x/b/a/1"])
+def test_another_file_of_the_same_name_is_another(tmp_path, here):
+    """Where the labelled one is gone; all others may have moved."""
+    campaign = labelled(tmp_path, under("/old/"), ["/old/a/1"])
+    folder = here[:5]
+    dataset = Paths([here, *(f"{folder}{s}" for s in NAMES if s != "a/1" and f"{folder}{s}" != here)])
+    if here.endswith("/a/1"):  # the folder below the common one is the same
+        assert labels_of(reopen(campaign, dataset), dataset) == {here: 0}
+    else:
+        with pytest.raises(ValueError, match=r"^1 of 1 labelled samples .* not in the dataset any more.*'/old/a/1'"):
+            reopen(campaign, dataset)
+
+
+def test_a_moved_folder_that_lacks_a_file(tmp_path):
+    campaign = labelled(tmp_path, under("/old/"), ["/old/a/1", "/old/b/1", "/old/b/2"])
+    with pytest.raises(ValueError, match=r"^1 of 3 labelled .*: '/old/a/1'\. Put them back as they were; or"):
+        reopen(campaign, under("/new/", [s for s in NAMES if s != "a/1"]))
+
+
+# -- known by the index alone ------------------------------------------------------------------------------------------
+
+
+def test_random_inputs_stay_at_their_index(tmp_path):
+    dataset = Noisy(NAMES)
+    campaign = labelled(tmp_path, dataset, ["a/2", "b/1"])
+    assert campaign.keys == {}
+    assert search(campaign, Noisy(NAMES)).move() is None
+    with pytest.raises(ValueError, match=r"dataset of 16 samples; this one has 17.*index alone \(2, 9\).*sample_key"):
+        reopen(campaign, Noisy([*NAMES, "new"]))
+    # Named once in the old order, they may move.
+    campaign = reopen(campaign, NoisyNamed(NAMES))
+    assert campaign.keys == {2: "a/2", 9: "b/1"}
+    moved = NoisyNamed([*NAMES[::-1], "new"])
+    assert labels_of(reopen(campaign, moved), moved) == {"a/2": 0, "b/1": 1}
+
+
+def test_inputs_that_became_random_are_not_taken_for_moved_ones(tmp_path):
+    campaign = labelled(tmp_path, Nameless(NAMES), ["a/2", "b/1"])
+    keys = dict(campaign.keys)
+    assert reopen(campaign, Noisy(NAMES)).labels == {2: 0, 9: 1}
+    assert campaign.keys == keys  # should they be as before again
+    moved = Nameless(NAMES[::-1])
+    assert labels_of(reopen(campaign, moved), moved) == {"a/2": 0, "b/1": 1}
+    with pytest.raises(ValueError, match="dataset of 16 samples; this one has 15"):
+        reopen(campaign, Noisy(NAMES[1:]))
+
+
+def test_hashes_become_names_where_there_are_some(tmp_path):
+    campaign = labelled(tmp_path, Nameless(NAMES), ["a/2", "b/1"])
+    moved = Named(NAMES[::-1])
+    campaign = reopen(campaign, moved)
+    assert set(campaign.keys.values()) == {"a/2", "b/1"}
+    assert labels_of(campaign, moved) == {"a/2": 0, "b/1": 1}
+    with pytest.raises(ValueError, match=r"^2 of 2 labelled samples .*'a/2', 'b/1'"):
+        reopen(campaign, Nameless(NAMES))  # of whose names nothing is known
+
+
+def test_labels_told_before_the_data_were_opened_get_their_key_next_time(tmp_path):
+    campaign = labelled(tmp_path, Nameless(NAMES), ["a/2"])
+    record(campaign, "answered", indices=[5], keys=[None], labels=[7], annotator="tell")
+    with pytest.raises(ValueError, match=r"has samples that moved.*1 of its samples by their index alone \(5\)"):
+        reopen(campaign, Nameless(NAMES[::-1]))
+    campaign = reopen(campaign, Nameless(NAMES))
+    moved = Nameless(NAMES[::-1])
+    assert labels_of(reopen(campaign, moved), moved) == {"a/2": 0, NAMES[5]: 7}
+
+
+# -- ledgers of before -------------------------------------------------------------------------------------------------
+
+
+def as_before(campaign, keys):
+    """Write a ledger anew as it was when indices were keys where there were no files."""
+    for path in sorted((campaign.dirpath / "ledger").iterdir()):
+        event = json.loads(path.read_text())
+        event.pop("root", None)
+        if "keys" in event:
+            event["keys"] = [keys(i) for i in event["indices"]]
+        path.write_text(json.dumps(event))
+
+
+@pytest.mark.parametrize(("kind", "key"), [(Nameless, str), (Noisy, str), (Paths, lambda i: NAMES[i])])
+def test_a_ledger_of_before_goes_on(tmp_path, kind, key):
+    campaign = labelled(tmp_path, kind(NAMES), ["a/2", "b/1"])
+    digest = campaign.label_digest
+    as_before(campaign, key)
+    read = Campaign.load(tmp_path)
+    assert (read.root, read.labels, read.label_digest) == (None, {2: 0, 9: 1}, digest)
+    campaign = reopen(read, kind(NAMES))
+    assert (campaign.labels, campaign.label_digest) == ({2: 0, 9: 1}, digest)
+    if kind is not Noisy:
+        moved = kind([*NAMES[::-1], "new"])
+        assert labels_of(reopen(campaign, moved), moved) == {"a/2": 0, "b/1": 1}
+
+
+def test_a_ledger_of_before_whose_samples_have_no_names_keeps_its_size(tmp_path):
+    as_before(labelled(tmp_path, Nameless(NAMES), ["a/2", "b/1"]), str)
+    for other in (NAMES[:-1], [*NAMES, "new"]):
+        with pytest.raises(ValueError, match=f"dataset of 16 samples; this one has {len(other)}"):
+            reopen(Campaign.load(tmp_path), Nameless(other))
+
+
+def test_names_that_are_numbers_are_no_indices(tmp_path):
+    numbers = [str(i) for i in range(10)]
+    campaign = labelled(tmp_path, Named(numbers), ["3", "4"])
+    for order in (numbers[::-1], [*numbers[5:], *numbers[:5]], ["4", "3"]):
+        campaign = reopen(campaign, Named(order))
+        assert labels_of(campaign, Named(order)) == {"3": 0, "4": 1}
+
+
+# -- forgetting --------------------------------------------------------------------------------------------------------
+
+
+def test_labels_are_taken_back(tmp_path):
+    campaign = labelled(tmp_path, Named(NAMES), ["a/2", "b/1"])
+    with pytest.raises(ValueError, match="No labelled sample is called 'a/3'"):
+        campaign.forget(["a/2", "a/3"])
+    with pytest.raises(ValueError, match=re.escape("forget(['a/2'])")):
+        reopen(campaign, Named(NAMES[4:]))
+    campaign.forget("a/2")
+    assert (campaign.labels, campaign.pool.spent) == ({9: 1}, 1)
+    campaign = reopen(campaign, Named(NAMES[4:]))
+    assert labels_of(campaign, Named(NAMES[4:])) == {"b/1": 1}
+    campaign = reopen(campaign, Named(NAMES))  # and should it come back, nobody is asked
+    assert campaign.pool.skipped.tolist() == [2]
+
+
+def test_a_ledger_of_two_samples_in_one_place_is_damaged(tmp_path):
+    campaign = begin(tmp_path, size=4)
+    record(campaign, "asked", round=-1, indices=[1, 2], keys=["a", "b"], scores=[], seconds={})
+    record(campaign, "answered", indices=[1], keys=["a"], labels=[0], annotator="x")
+    for now, words in (([3, 3], "distinct|unlabelled"), ([-1, 2], "cannot be gone"), ([9, 2], "between 0 and 3")):
+        campaign.write("moved", size=4, root="", indices=[1, 2], now=now, keys=["a", "b"])
+        with pytest.raises(ValueError, match=f"Event 000003 .*({words})"):
+            Campaign.load(tmp_path)
+        (tmp_path / "ledger" / "000003-moved.json").unlink()

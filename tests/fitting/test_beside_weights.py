@@ -1,0 +1,138 @@
+"""What a module holds beside its ``state_dict`` is found, and put back where it is."""
+
+import copy
+import math
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+from torchmetrics import MeanMetric, MetricCollection
+
+from lightning_al.fitting.beside_weights import BesideWeights, as_in, put_changes, unsaved_buffers
+
+
+class Module(L.LightningModule):
+    def __init__(self, lr=0.1):
+        super().__init__()
+        self.save_hyperparameters()
+        self.layer, self.drop = nn.Linear(2, 2), nn.Dropout(0.5)
+        self.number, self.nan, self.word, self.nothing, self.flag = 1, math.nan, "a", None, False
+        self.plain = torch.zeros(2)
+        self.same = self.plain
+        self.spread = torch.zeros(1).expand(3)
+        self.records = []
+        self.register_buffer("kept", torch.zeros(2))
+        self.register_buffer("unsaved", torch.zeros(2), persistent=False)
+        self.register_buffer("absent", None, persistent=False)
+        self.metrics = MetricCollection([MeanMetric()])
+
+
+def changed(module):
+    module.hparams.lr = 0.2
+    module.drop.p, module.number, module.word, module.nothing, module.flag = 0.9, 2, "b", 3.0, True
+    module.plain.add_(1)
+    module.same = module.plain + 1
+    module.spread = torch.ones(3)
+    module.unsaved = torch.ones(2)
+    module.kept.add_(1)
+    module.records.append(1)
+    module.metrics.update(5.0)
+    with torch.no_grad():
+        module.layer.weight.add_(1)
+    return module
+
+
+def test_all_but_weights_and_records_is_put_back():
+    module = Module()
+    plain, unsaved, weights = module.plain, module.unsaved, module.layer.weight.clone()
+    before = BesideWeights(module)
+    assert before.changes() == {}
+    changed(module)
+    assert sorted(before.changes()) == sorted(
+        ["hparams.lr", "drop.p", "number", "word", "nothing", "flag", "plain", "same", "spread", "unsaved"]
+    )
+    before.put_back()
+    assert (module.hparams.lr, module.drop.p, module.number, module.word) == (0.1, 0.5, 1, "a")
+    assert (module.nothing, module.flag, math.isnan(module.nan)) == (None, False, True)
+    assert module.same is module.plain is plain
+    assert module.unsaved is unsaved
+    assert [t.tolist() for t in (plain, module.spread, unsaved)] == [[0, 0], [0, 0, 0], [0, 0]]
+    assert torch.equal(module.layer.weight, weights + 1)
+    assert module.kept.tolist() == [1, 1]
+    assert module.records == [1]
+    assert math.isnan(module.metrics.compute()["MeanMetric"])
+
+
+def test_what_was_set_since_is_left_alone():
+    module = Module()
+    before = BesideWeights(module)
+    changed(module)
+    after = before.present()
+    module.number, module.unsaved = 7, torch.full((2,), 7.0)
+    module.plain.mul_(1.0)  # written to, and the same
+    before.put_back(unless_set_since=after)
+    assert (module.number, module.unsaved.tolist()) == (7, [7, 7])
+    assert (module.word, module.plain.tolist()) == ("a", [0, 0])
+
+
+def test_changes_go_into_another_module_of_the_kind(tmp_path):
+    module = Module()
+    before = BesideWeights(module)
+    changed(module)
+    torch.save(before.changes(), tmp_path / "changes.pt")
+    other = Module()
+    put_changes(other, torch.load(tmp_path / "changes.pt", weights_only=True))
+    left = BesideWeights(other)
+    expected = BesideWeights(module)
+    assert left.present().keys() == expected.present().keys()
+    put_changes(other, {"gone": 1})
+    assert (other.hparams.lr, other.number, other.unsaved.tolist()) == (0.2, 2, [1, 1])
+    assert not hasattr(other, "gone")
+    assert other.unsaved is not module.unsaved
+
+
+def test_what_has_become_a_layer_is_left_alone():
+    module = Module()
+    before = BesideWeights(module)
+    module.nothing = layer = nn.Linear(1, 1)
+    before.put_back()
+    assert module.nothing is layer
+
+
+def test_tensors_of_inference_are_put_back_too():
+    module = Module()
+    with torch.inference_mode():
+        module.plain = torch.ones(2)
+    before = BesideWeights(module)
+    with torch.inference_mode():
+        module.plain.add_(1)
+    before.put_back()
+    assert module.plain.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_block_with_earlier_values(fails):
+    module = Module()
+    first = BesideWeights(module)
+    changed(module)
+    now = copy.deepcopy(BesideWeights(module).present())
+    try:
+        with as_in(module, first):
+            assert (module.number, module.plain.tolist(), module.unsaved.tolist()) == (1, [0, 0], [0, 0])
+            module.number = 5
+            module.unsaved.add_(9)
+            if fails:
+                raise KeyError
+    except KeyError:
+        assert fails
+    present = BesideWeights(module).present()
+    assert {k: str(v) for k, v in present.items()} == {k: str(v) for k, v in now.items()}
+
+
+def test_buffers_that_are_not_saved():
+    module = Module()
+    buffers = unsaved_buffers(module)
+    assert list(buffers) == ["unsaved"]
+    buffers["unsaved"].add_(1)
+    assert module.unsaved.tolist() == [0, 0]
