@@ -270,7 +270,7 @@ def check_k(k: int, n: int) -> None:
     if isinstance(k, bool) or not hasattr(k, "__index__"):
         raise TypeError(f"Cannot pick k = {shown(k)} of {n} candidates: k must be an integer.")
     if not 0 <= k <= n:
-        raise ValueError(f"Cannot pick k = {k} of {n} candidates: k must be between 0 and {n}.")
+        raise ValueError(f"Cannot pick k = {shown(k)} of {n} candidates: k must be between 0 and {n}.")
 
 
 def check_tensor(name: str, value: object) -> None:

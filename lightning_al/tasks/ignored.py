@@ -18,7 +18,7 @@ def is_ignored(targets: Tensor, classes: int) -> Tensor:
         tensor([False, False,  True,  True])
     """
     values = [value for value in IGNORED if not 0 <= value < classes]
-    return torch.isin(targets, torch.tensor(values, dtype=targets.dtype, device=targets.device))
+    return torch.stack([targets == value for value in values]).any(0)
 
 
 def may_be_ignored(targets: object) -> bool:

@@ -57,6 +57,11 @@ def test_run_from_yaml(recipe, tmp_path, capsys):
     assert campaign.options["acquisition"] == {"class": "Margin", "selection": "top"}
 
 
+def test_without_metrics(recipe, tmp_path):
+    run(recipe, "--loop.evaluate=null", "--loop.rounds=1")
+    assert [r.metrics for r in Campaign.load(tmp_path / "c").rounds] == [{}, {}]
+
+
 def test_resume_and_starting_over(recipe, tmp_path, capsys):
     run(recipe, "--resume")  # there is nothing to go on with: it starts
     first = Campaign.load(tmp_path / "c").rounds
