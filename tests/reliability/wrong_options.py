@@ -126,6 +126,8 @@ WRONG: dict[str, list[Any]] = {
     "hidden": COUNT,
     "dropout": [1, *SHARE],
     "lr": POSITIVE,
+    "lr_decay": [1.5, *POSITIVE],
+    "lr_decays": COUNT,
     "weight_decay": POSITIVE[1:],
     "unlabelled_weight": POSITIVE,
     "batch_size": COUNT,
