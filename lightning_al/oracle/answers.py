@@ -9,8 +9,8 @@ from lightning_al.words import cut, said_once
 
 _MOST_REASONS = 3
 _NO_LABEL = (
-    "None is no label. Where the dataset has none they are told (`oracle=AwaitTell()`), and a sample that is not to be "
-    "labelled is `SKIP`."
+    "None is no label. Where the dataset has none they are told (`oracle=AwaitTell()`); if they are elsewhere in the "
+    "samples, the loop's `task=` says where. A sample that is not to be labelled is `SKIP`."
 )
 
 

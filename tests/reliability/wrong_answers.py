@@ -49,7 +49,7 @@ ASKED = [
     ("tell: more labels", told([3], [0, 1]), ValueError, "1 indices and 2 labels"),
     ("tell: text for a label", told([3], ["cat"]), TypeError, "Dataset index 3: .*class indices.*got 'cat'"),
     ("tell: a fraction for a label", told([3], [0.5]), TypeError, "Dataset index 3: .*got 0.5"),
-    ("tell: None for a label", told([3], [None]), TypeError, "Dataset index 3: .*got None"),
+    ("tell: None for a label", told([3], [None]), TypeError, "Dataset index 3: None is no label.*`SKIP`"),
     ("tell: a list for a label", told([3], [[0, 1]]), TypeError, r"Dataset index 3: .*got \[0, 1\]"),
     ("tell: a negative label", told([3], [-1]), TypeError, "Dataset index 3: Class indices must be at least 0.*got -1"),
     ("tell: one bad label among good", told([3, 4], [0, "cat"]), TypeError, "Dataset index 4: .*got 'cat'"),

@@ -85,7 +85,7 @@ DATASETS = [
     ("multi-hot", lambda: labelled_with(lambda i: torch.tensor([0, 1])), TypeError, r"shape \(2,\).*`task=`"),
     ("soft", lambda: labelled_with(lambda i: torch.tensor([0.5, 0.5])), TypeError, "torch.float32 tensor.*`task=`"),
     ("strings", lambda: labelled_with(lambda i: "cat"), TypeError, r"got 'cat' \(str\).*`task=`"),
-    ("None", lambda: labelled_with(lambda i: None), TypeError, r"got None \(NoneType\).*`task=`"),
+    ("None", lambda: labelled_with(lambda i: None), TypeError, r"None is no label.*`oracle=AwaitTell\(\)`.*`task=`"),
     ("dict of targets", lambda: labelled_with(lambda i: {"y": 1}), TypeError, r"\(dict\).*`task=`"),
     ("boxes", lambda: labelled_with(lambda i: torch.zeros(2, 4)), TypeError, r"shape \(2, 4\).*`task=`"),
     ("negative", lambda: labelled_with(lambda i: -1), TypeError, "at least 0.*got -1"),
