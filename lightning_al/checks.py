@@ -262,7 +262,7 @@ def where_raised(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     """The kind of an error and the first sentence of its text, which may go on for pages."""
     text = str(error).strip()
-    return f"{type(error).__name__}: {cut(text.splitlines()[0].split('. ')[0])}" if text else type(error).__name__
+    return f"{type(error).__name__}: {cut(text.splitlines()[0].split('. ')[0])}" if text else cut(repr(error))
 
 
 def check_k(k: int, n: int) -> None:

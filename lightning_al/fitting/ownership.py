@@ -3,9 +3,11 @@
 import functools
 import sys
 import types
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from lightning_al.inference.parts import parts_of
 
 _ATOMS = (
     type(None), type(Ellipsis), bool, int, float, complex, str, bytes, range, slice,
@@ -75,20 +77,10 @@ def _references(value: Any) -> Iterable[Any]:
         return (value.__self__, value.__func__)
     if isinstance(value, types.CellType):
         return _content(value)
-    items: list[Any] = []
+    called: tuple[Any, ...] = ()
     if isinstance(value, functools.partial):
-        items += [value.func, *value.args, *value.keywords.values()]
-    if isinstance(value, dict):
-        items += [*value.keys(), *value.values()]
-    elif isinstance(value, (list, tuple, set, frozenset, deque)):
-        items += value
-    items += getattr(value, "__dict__", {}).values()
-    for base in type(value).__mro__:
-        slots = vars(base).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if hasattr(value, name) and name not in ("__dict__", "__weakref__"):
-                items.append(getattr(value, name))
-    return items
+        called = (value.func, *value.args, *value.keywords.values())
+    return [*called, *parts_of(value)]
 
 
 def _content(cell: types.CellType) -> tuple[Any, ...]:

@@ -3,12 +3,14 @@
 import copy
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+
+from lightning_al.inference.parts import parts_of
 
 _PLAIN = (str, bytes, bool, int, float, complex, type(None), type, types.FunctionType, types.ModuleType)
 """What nothing can be written to."""
@@ -59,19 +61,7 @@ def _parts(batch: Any) -> Iterator[Any]:
         seen.add(id(part))
         yield part
         if not isinstance(part, (Tensor, *_NO_DATA)):
-            waiting.extend(_inside(part))
-
-
-def _inside(part: Any) -> Iterable[Any]:
-    if isinstance(part, dict):
-        yield from dict.values(part)
-    elif isinstance(part, (list, tuple, set, frozenset, deque)):
-        yield from part
-    yield from getattr(part, "__dict__", {}).values()
-    for cls in type(part).__mro__:
-        slots = vars(cls).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            yield getattr(part, name, None)
+            waiting.extend(parts_of(part))
 
 
 def _by_memory(tensors: list[Tensor]) -> list[list[Tensor]]:

@@ -217,11 +217,8 @@ def test_a_difference_is_said_once_with_what_was_given_before(caplog):
     assert len(withdrawn) == 1
 
 
-class WrongUnderVmap(torch.autograd.Function):
-    """A layer whose gradient is twice what it should be where many samples are differentiated at once."""
-
-    generate_vmap_rule = False
-    factor = 2.0
+class Copies(torch.autograd.Function):
+    """Changes nothing."""
 
     @staticmethod
     def forward(x):
@@ -230,6 +227,13 @@ class WrongUnderVmap(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx, inputs, output):
         pass
+
+
+class WrongUnderVmap(Copies):
+    """A layer whose gradient is twice what it should be where many samples are differentiated at once."""
+
+    generate_vmap_rule = False
+    factor = 2.0
 
     @staticmethod
     def backward(ctx, g):
@@ -240,15 +244,7 @@ class WrongUnderVmap(torch.autograd.Function):
         return WrongUnderVmap.apply(x), dims[0]
 
 
-class _Scaled(torch.autograd.Function):
-    @staticmethod
-    def forward(x):
-        return x.clone()
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        pass
-
+class _Scaled(Copies):
     @staticmethod
     def backward(ctx, g):
         return g

@@ -8,7 +8,7 @@ from torch import nn
 
 from lightning_al import functional as F_al
 from tests.helpers import reference
-from tests.helpers.models import B, case, randn, seeded
+from tests.helpers.models import B, Mixing, case, mix, randn, seeded
 from tests.helpers.ways import counted
 
 
@@ -37,22 +37,6 @@ def test_what_is_bound_to_a_forward_belongs_to_the_plan():
         task.__dict__["flip"] = flip
         for way in (partial(forward, flip=flip), lambda m, x, flip=flip: forward(m, x, flip), task.forward):
             torch.testing.assert_close(F_al.gradient_norm(net, x, forward=way), wanted, rtol=1e-9, atol=1e-9)
-
-
-class Mixing(nn.Module):
-    """Takes something from the other samples, once it is told to."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.head = nn.Linear(6, 4), nn.Linear(4, 3)
-        self.how = lambda h: h
-
-    def forward(self, x):
-        return self.head(self.how(self.first(x)).tanh())
-
-
-def mix(h):
-    return h - 0.3 * h.mean(0)
 
 
 @pytest.mark.parametrize("way", ["function", "hook", "hook before"])

@@ -10,7 +10,7 @@ from lightning_al import functional as F_al
 from lightning_al.gradients.scored_model import ScoredModel
 from tests.helpers import reference
 from tests.helpers.exact import messages
-from tests.helpers.models import B, C, case, randn, seeded
+from tests.helpers.models import B, C, Mixing, case, mix, randn, seeded
 from tests.helpers.ways import counted
 
 
@@ -73,22 +73,6 @@ def test_a_small_budget_is_kept_when_a_model_is_looked_at(monkeypatch):
         net, x, *_ = case("batch norm")
         torch.testing.assert_close(F_al.saal(net, x, max_bytes=max_bytes), want, rtol=1e-9, atol=1e-9)
         assert compared == wanted
-
-
-class Mixing(nn.Module):
-    """Takes something from the other samples, once it is told to."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.head = nn.Linear(6, 4), nn.Linear(4, 3)
-        self.how = lambda h: h
-
-    def forward(self, x):
-        return self.head(self.how(self.first(x)).tanh())
-
-
-def mix(h):
-    return h - 0.3 * h.mean(0)
 
 
 def test_scores_of_nothing_but_rounding_errors_decide_nothing():

@@ -40,17 +40,6 @@ class Residual(nn.Module):
         return self.b(x + self.drop(self.a(x).tanh()))
 
 
-class Named(nn.Module):
-    def __init__(self, forward, **layers):
-        super().__init__()
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-        self.run = forward
-
-    def forward(self, x):
-        return self.run(self, x)
-
-
 def plain(x, m, p):
     return x * m / (1 - p) if p < 1 else x * 0
 

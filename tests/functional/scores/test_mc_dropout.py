@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from lightning_al import functional as F_al
 from tests.helpers import reference
-from tests.helpers.dropout import EXACT, Named, Residual, alone, by_hand, keep, passes
-from tests.helpers.models import B, C, Notes, randn, seeded
+from tests.helpers.dropout import EXACT, Residual, alone, by_hand, keep, passes
+from tests.helpers.models import B, C, Model, Notes, randn, seeded
 
 
 def test_dropout_is_added_before_the_last_linear_layer_that_runs():
@@ -184,8 +184,8 @@ def test_a_compiled_model_is_scored_as_it_is_written():
     [
         nn.Linear(4, C),
         nn.Sequential(nn.Dropout(0.0), nn.Linear(4, C)),
-        nn.Sequential(nn.LSTM(4, C, dropout=0.0), Named(lambda m, x: x[0])),
-        Named(lambda m, x: m.last(F.dropout(x, 0.5) if m.training else x), last=nn.Linear(4, C)),
+        nn.Sequential(nn.LSTM(4, C, dropout=0.0), Model(lambda m, x: x[0])),
+        Model(lambda m, x: m.last(F.dropout(x, 0.5) if m.training else x), last=nn.Linear(4, C)),
     ],
 )
 def test_a_model_without_dropout(net):
@@ -193,32 +193,32 @@ def test_a_model_without_dropout(net):
         passes(net.double(), randn(B, 4))
 
 
-LOOP = Named(
+LOOP = Model(
     lambda m, x: torch.cat([m.last(m.drop(s)) for s in x.split(1)]), drop=nn.Dropout(0.5), last=nn.Linear(4, C)
 )
-MINOR = Named(
+MINOR = Model(
     lambda m, x: m.last(m.drop(x.T.reshape(-1, 1)).reshape(4, -1).T), drop=nn.Dropout(0.5), last=nn.Linear(4, C)
 )
 REFUSED = {
     "a loop over samples": (LOOP, randn(B, 4), r"'drop'.*no loop"),
     "samples flattened in another order": (MINOR, randn(B, 4), "another order than sample by sample"),
     "other noise": (
-        Named(lambda m, x: m.drop(m.last(x)) + torch.randn(len(x), C), drop=nn.Dropout(0.5), last=nn.Linear(4, C)),
+        Model(lambda m, x: m.drop(m.last(x)) + torch.randn(len(x), C), drop=nn.Dropout(0.5), last=nn.Linear(4, C)),
         randn(B, 4),
         "draws at random",
     ),
     "channels of no batch": (
-        Named(lambda m, x: m.last(m.drop(x)), drop=nn.Dropout1d(0.5), last=nn.Linear(4, C)),
+        Model(lambda m, x: m.last(m.drop(x)), drop=nn.Dropout1d(0.5), last=nn.Linear(4, C)),
         randn(B, 4),
         r"'drop'.*without a batch",
     ),
     "the batch where channels are": (
-        Named(lambda m, x: m.last(m.drop(x.transpose(0, 1)).mean(0)), drop=nn.Dropout1d(0.5), last=nn.Linear(4, C)),
+        Model(lambda m, x: m.last(m.drop(x.transpose(0, 1)).mean(0)), drop=nn.Dropout1d(0.5), last=nn.Linear(4, C)),
         randn(B, 3, 4),
         r"channels.*dimension 1",
     ),
     "packed sequences": (
-        Named(
+        Model(
             lambda m, x: m.last(m.cells(nn.utils.rnn.pack_padded_sequence(x, [3] * len(x), True))[1][0][-1]),
             cells=nn.LSTM(4, 4, 2, dropout=0.5),
             last=nn.Linear(4, C),
@@ -227,7 +227,7 @@ REFUSED = {
         r"'cells'.*packed",
     ),
     "probabilities that are none": (
-        Named(lambda m, x: m.last(F.dropout(x, 1.5, m.training)), last=nn.Linear(4, C)),
+        Model(lambda m, x: m.last(F.dropout(x, 1.5, m.training)), last=nn.Linear(4, C)),
         randn(B, 4),
         "between 0 and 1",
     ),
