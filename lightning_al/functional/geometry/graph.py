@@ -61,9 +61,12 @@ class Graph:
         self.rows = rows
         self.dense = rows.shape[0] <= rows.shape[1] if dense is None else dense
         self._own = rows.square().sum(1, keepdim=True)
-        self._scale = _column_scale(rows)
         if self.dense:
-            self._matrix = (rows @ rows.T).fill_diagonal_(0).mul_(self._scale.T)
+            neighbours = (rows @ rows.T).fill_diagonal_(0)
+            self._scale = _inverse(neighbours.sum(0), neighbours.norm(dim=0))[:, None]
+            self._matrix = neighbours.mul_(self._scale.T)
+        else:
+            self._scale = _column_scale(rows)
 
     def product(self, x: Tensor) -> Tensor:
         """:math:`A X` for X of shape (N, columns)."""
@@ -85,8 +88,14 @@ class Graph:
         return out
 
 
+def _inverse(sums: Tensor, lengths: Tensor) -> Tensor:
+    """What columns with these sums and lengths of their entries are multiplied by."""
+    divisor = torch.maximum(sums, lengths)
+    return torch.where(divisor > _ALONE, 1 / divisor, 0.0)
+
+
 def _column_scale(rows: Tensor) -> Tensor:
-    """D, (N, 1)."""
+    """D, (N, 1), without the matrix. Lengths near 1e-4 are rounded to 8 digits here."""
     total = rows.sum(0)
     gram = rows.T @ rows
     scale = torch.empty_like(rows[:, :1])
@@ -95,6 +104,5 @@ def _column_scale(rows: Tensor) -> Tensor:
         own = v.square().sum(1)
         sums = v @ total - own
         lengths = (((v @ gram) * v).sum(1) - own.square()).clamp(min=0).sqrt()
-        divisor = torch.maximum(sums, lengths)
-        scale[block, 0] = torch.where(divisor > _ALONE, 1 / divisor, 0.0)
+        scale[block, 0] = _inverse(sums, lengths)
     return scale

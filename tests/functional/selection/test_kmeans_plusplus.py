@@ -26,7 +26,7 @@ def test_kmeans_plusplus_on_scores_is_the_definition(scores, seed, data):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.floats(-100, 100), min_size=1, max_size=12, unique=True), SEEDS, st.randoms())
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=12, unique=True), SEEDS, st.randoms())
 def test_draws_go_with_the_ids_not_with_the_order(scores, seed, random):
     order = list(range(len(scores)))
     random.shuffle(order)
