@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_al.words import shown
 
 UNLABELLED, PENDING, LABELLED, SKIPPED = range(4)
+_MOST_UNITS = torch.iinfo(torch.int64).max
 _NAMES = ("unlabelled", "pending", "labelled", "skipped")
 
 Indices = Sequence[int] | Tensor
@@ -54,7 +55,9 @@ class Pool:
 
     def __init__(self, size: int) -> None:
         if size < 0:
-            raise ValueError(f"A pool needs a size of at least 0, got {size}.")
+            raise ValueError(f"A pool needs a size of at least 0, got {shown(size)}.")
+        if size > _MOST_UNITS:
+            raise ValueError(f"A pool has a size of at most {_MOST_UNITS}, got {shown(size)}.")
         self._state = torch.zeros(size, dtype=torch.uint8)
         self._labelled: list[int] = []  # in the order in which the labels arrived
         self._pending: dict[int, None] = {}  # in the order asked

@@ -57,6 +57,11 @@ def test_negative_size_is_refused():
         Pool(-1)
 
 
+def test_a_size_that_is_no_tensors_is_refused():
+    with pytest.raises(ValueError, match=r"at most 9223372036854775807, got 1000\d*\.\.\.0+\."):
+        Pool(10**4000)
+
+
 @given(n=st.integers(0, 40), taken=st.sets(st.integers(0, 39)), size=st.none() | st.integers(0, 50))
 def test_candidates_are_distinct_unlabelled_and_seeded(n, taken, size):
     pool = Pool(n)
