@@ -137,7 +137,7 @@ REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
         scored(sraal),
         [
             *({**some, "reduction": "code"} if "reduction" in some else some for some in ADVERSARIAL),
-            {"steps": 9, "width": 4, "lr": 0.05, "lr_decay": 0.3, "lr_decays": 3},
+            {"steps": 9, "width": 4, "lr": 0.01, "lr_decay": 0.3, "lr_decays": 3},
             {"steps": 12, "width": 4, "lr": 0.01, "reconstruction": 0.2, "supervision": 30.0},
         ],
     ),

@@ -117,7 +117,12 @@ def test_two_processes_learn_together(tmp_path, source):
 
     def campaign(name):
         strategy, devices = fork(2)
-        options = {"loop": {"rounds": 1}, "max_epochs": 1, "strategy": strategy, "devices": devices}
+        options = {
+            "loop": {"rounds": 1},
+            "max_epochs": 1 if source == "fits" else 4,
+            "strategy": strategy,
+            "devices": devices,
+        }
         return run(tmp_path / name, QueryByCommittee(3, source=source), **options)
 
     once, again = campaign("once"), campaign("again")
