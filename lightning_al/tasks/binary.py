@@ -99,11 +99,7 @@ class BinaryTask(BatchEntries, Task):
         inputs = self.inputs(batch)
         with self.explaining(inputs):
             outputs, squashed = is_squashed(lambda: self.tensor_of(model, inputs))
-        if (
-            not outputs.is_floating_point()
-            or outputs.ndim not in (1, 2)
-            or (outputs.ndim == 2 and outputs.shape[1] != 1)
-        ):
+        if not outputs.is_floating_point() or outputs.ndim == 0 or outputs.shape[1:] not in [(), (1,)]:
             two = " For two logits there is `task=ClassificationTask()`." if outputs.shape[1:] == (2,) else ""
             raise ValueError(
                 "`BinaryTask` expects one floating output for each sample, (B,) or (B, 1), got "

@@ -255,7 +255,7 @@ def _flat(label: Any) -> list[Any]:
 
 
 def _like_array(old: Any, label: Any) -> Any:
-    """Return ``label`` in the shape of a tensor, an array or a number of NumPy's; in its type, if no fraction is lost."""
+    """Return ``label`` in the shape of a tensor, array or number of NumPy's; in its type, if no fraction is lost."""
     if isinstance(old, Tensor):
         given = torch.as_tensor(label)
         cut_off = given.is_floating_point() and not old.is_floating_point() and bool((given % 1 != 0).any())

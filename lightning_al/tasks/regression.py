@@ -20,9 +20,9 @@ class RegressionTask(BatchEntries, Task):
     There are no classes, so no entropy, margin or pseudo-label. What works: the variance of passes with dropout or of a
     committee, and the model change that they expect (``MCDropout`` and ``QueryByCommittee`` with ``score="variance"``
     or ``"model_change"``), ``BADGE``, ``CoreSet``, ``TypiClust``, ``ProbCover(clusters=...)``, ``CoreGCN``,
-    ``UncertainGCN``, ``VAAL``, ``LearningLoss`` and ``Random``. All others are refused before anything trains. (Under
-    squared error the model's own prediction as target has a loss of 0 whose gradient is 0, so that ``SAAL`` would perturb
-    nothing; the entropy of a Gaussian of fixed variance does not depend on the sample.)
+    ``UncertainGCN``, ``VAAL``, ``LearningLoss`` and ``Random``. All others are refused before anything trains.
+    (``SAAL`` too: with the model's own prediction as target the squared error is 0, and so is its gradient, along which
+    nothing would be perturbed. The gradient norms too: the entropy of a Gaussian of fixed variance is a constant.)
 
     The loss is squared error, and a sample's scores are means over its M outputs, unless :meth:`reduce` is overridden.
     Where the outputs have different units, the largest decides: standardise the targets in the dataset, or give
@@ -103,10 +103,10 @@ class RegressionTask(BatchEntries, Task):
         return targets
 
     def residuals(self, logits: Tensor) -> Tensor:
-        """Return ones, (B, 1): under the model's own targets the gradient of squared error is 0.
+        r"""Return ones, (B, 1): under the model's own targets the gradient of squared error is 0.
 
         What is left of the last layer's gradient is that of the outputs themselves,
-        :math:`\\nabla_W f_m = e_m \\otimes h`, whose inner products are those of the features :math:`h`.
+        :math:`\nabla_W f_m = e_m \otimes h`, whose inner products are those of the features :math:`h`.
         """
         return logits.new_ones(len(logits), 1)
 

@@ -52,9 +52,9 @@ def model_change(values: Tensor, own: Tensor, features: Tensor) -> Tensor:
 
     the gradient of :math:`\frac12 \lVert f(x) - y \rVert^2` towards the last layer's weights (its bias left out), with
     predictions :math:`y_k` in the place of the label that is not known. "Maximizing Expected Model Change for Active
-    Learning in Regression", which has it for linear models, where :math:`h = x`. Where this differs: :math:`h` is what the
-    last layer gets; their :math:`y_k` are of fits on bootstrap samples of what is labelled, ours of whatever passes or
-    members are handed in.
+    Learning in Regression", which has it for linear models, where :math:`h = x`. Where this differs: :math:`h` is what
+    the last layer gets; their :math:`y_k` are of fits on bootstrap samples of what is labelled, ours of whatever
+    passes or members are handed in.
 
     Args:
         values: Floating (B, K), or (B, K, ...) for several outputs: :math:`y_k`.
