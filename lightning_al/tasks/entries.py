@@ -256,12 +256,12 @@ def _flat(label: Any) -> list[Any]:
 
 def _like_array(old: Any, label: Any) -> Any:
     """Return ``label`` in the shape of a tensor, array or number of NumPy's; in its type, if no fraction is lost."""
-    if isinstance(old, Tensor):
-        given = torch.as_tensor(label)
-        cut_off = given.is_floating_point() and not old.is_floating_point() and bool((given % 1 != 0).any())
-        return given.to(torch.get_default_dtype() if cut_off else old.dtype).reshape(old.shape)
     import numpy as np
 
+    if isinstance(old, Tensor):
+        given = label if isinstance(label, Tensor) else torch.as_tensor(np.asarray(label))  # in double precision
+        cut_off = given.is_floating_point() and not old.is_floating_point() and bool((given % 1 != 0).any())
+        return given.to(torch.get_default_dtype() if cut_off else old.dtype).reshape(old.shape)
     values = np.asarray(label)
     cut_off = values.dtype.kind == "f" and old.dtype.kind in "iub" and bool((values % 1 != 0).any())
     values = values.astype(np.float32 if cut_off else old.dtype).reshape(old.shape)

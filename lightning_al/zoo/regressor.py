@@ -1,4 +1,4 @@
-"""A LightningModule around any network that turns a batch of inputs into real values, and a small network for tables."""
+"""A LightningModule around any network that gives real values, and a small network for tables."""
 
 from typing import Any
 
