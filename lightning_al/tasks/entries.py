@@ -238,12 +238,15 @@ def _check_entries(inputs: Any, target: Any) -> None:
 def _heads_of(outputs: Any) -> tuple[str, list[int | str]]:
     """Say what outputs are, and under which names or positions there are tensors in them."""
     name = type(outputs).__name__
-    if isinstance(outputs, Mapping):
-        heads: list[int | str] = [key for key, value in outputs.items() if isinstance(value, Tensor)]
-        return f"a {name} of {cut(', '.join(map(shown, outputs)), 200) or 'nothing'}", heads
+    if isinstance(outputs, Tensor):
+        return f"one tensor, {tuple(outputs.shape)}", []
     if isinstance(outputs, (tuple, list)):
         return f"a {name} of {len(outputs)}", [i for i, value in enumerate(outputs) if isinstance(value, Tensor)]
-    return (f"one tensor, {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else f"a {name}"), []
+    if isinstance(outputs, Mapping):
+        several = f"a {name} of {cut(', '.join(map(shown, outputs)), 200) or 'nothing'}"
+    else:
+        several, outputs = f"a {name}", getattr(outputs, "__dict__", {})
+    return several, [key for key, value in outputs.items() if isinstance(value, Tensor)]
 
 
 def _numel(label: Any) -> int:

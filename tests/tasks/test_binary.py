@@ -161,7 +161,7 @@ def test_a_sigmoid_at_the_end_is_warned_of(squash):
 
 @pytest.mark.parametrize("targets", [[1.0, float("nan")], [1, -1], [0.0, 0.5]])
 def test_samples_without_a_target_have_no_loss(targets):
-    with pytest.raises(ValueError, match="some samples have none: their target is (nan|-1|0.5)"):
+    with pytest.raises(ValueError, match=r"some samples have none: their target is (nan|-1|0.5)"):
         TASK.known_targets((None, torch.tensor(targets).unsqueeze(1)))
 
 

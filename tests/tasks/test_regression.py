@@ -95,7 +95,9 @@ def test_missing_targets_have_no_loss():
         TASK.known_targets((0, torch.tensor([1.0, float("nan")])))
 
 
-@pytest.mark.parametrize(("scale", "error"), [(0, ValueError), ([1.0, -1.0], ValueError), ("x", TypeError), ([], ValueError)])
+@pytest.mark.parametrize(
+    ("scale", "error"), [(0, ValueError), ([1.0, -1.0], ValueError), ("x", TypeError), ([], ValueError)]
+)
 def test_scales_that_are_none(scale, error):
     with pytest.raises(error, match="`scale`"):
         RegressionTask(scale=scale)
@@ -142,7 +144,7 @@ def test_equal_shapes_are_not(shape):
 def test_a_label_of_another_size_is_named(tmp_path):
     loop, trainer = loop_over(tmp_path, MCDropout(score="variance"), Values(2), real_targets(outputs=2), TASK)
     loop.run(trainer)
-    with pytest.raises(TypeError, match="The model has 2 outputs, and 3.0 has 1"):
+    with pytest.raises(TypeError, match=r"The model has 2 outputs, and 3\.0 has 1"):
         loop.tell(loop.pool.unlabelled[:1], [3.0])
     loop.tell(loop.pool.unlabelled[:1], [[3.0, 4.0]])
 
@@ -172,5 +174,5 @@ def test_targets_that_are_missing_are_told(tmp_path):
 
 
 def test_classes_in_equal_shares_are_refused(tmp_path):
-    with pytest.raises(ValueError, match='"balanced".*`RegressionTask` has no classes'):
+    with pytest.raises(ValueError, match=r'"balanced".*`RegressionTask` has no classes'):
         loop_over(tmp_path, CoreSet(), Values(), real_targets(), TASK, initial_by="balanced")
