@@ -5,13 +5,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
-Rows = DataLoader[tuple[Tensor, Tensor]]
+Rows = DataLoader[tuple[Tensor, ...]]
 
 
 class DiabetesDataModule(pl.LightningDataModule):
     """Ten measurements of a patient, and how the disease went on a year later.
 
-    Inputs are (10,) floats of unit variance, as scikit-learn scales them, targets one float: the measure of 25 to 346
+    Inputs are (10,) floats of unit variance, as scikit-learn scales them, targets (1,): the measure of 25 to 346
     less 150, over 75, which is about its mean and deviation. 282 rows for training (the pool), 80 for validation, 80
     for test; the split depends on ``split_seed`` only.
 
@@ -28,7 +28,7 @@ class DiabetesDataModule(pl.LightningDataModule):
         >>> data.setup("fit")
         >>> row, target = data.pool_dataset()[0]
         >>> len(data.pool_dataset()), row.shape, target.shape
-        (282, torch.Size([10]), torch.Size([]))
+        (282, torch.Size([10]), torch.Size([1]))
     """
 
     def __init__(self, batch_size: int = 10, num_workers: int = 0, split_seed: int = 0) -> None:
@@ -45,7 +45,7 @@ class DiabetesDataModule(pl.LightningDataModule):
             raise ImportError("DiabetesDataModule needs scikit-learn: `pip install lightning-al[demo]`.") from error
 
         x, y = (torch.as_tensor(values, dtype=torch.float64) for values in load_diabetes(return_X_y=True))
-        table = TensorDataset((x * len(x) ** 0.5).float(), ((y - 150) / 75).float())
+        table = TensorDataset((x * len(x) ** 0.5).float(), ((y - 150) / 75).float().unsqueeze(1))
         cut = torch.Generator().manual_seed(self.split_seed)
         self.train_set, self.val_set, self.test_set = random_split(table, [282, 80, 80], generator=cut)
 
