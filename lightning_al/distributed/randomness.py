@@ -4,10 +4,13 @@ A campaign that was killed and resumed, or that runs on another number of proces
 initial set, sub-pools and ties. So every draw comes from ``(seed, round, purpose, ...)`` alone.
 """
 
+import contextlib
 import hashlib
 import random
+from collections.abc import Iterator
 
 import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 
@@ -49,6 +52,22 @@ def seed_global(*key: int | str) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - the user's augmentations draw from this one
     torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def draws_undone() -> Iterator[None]:
+    """Give Python's, NumPy's and torch's global generators the state back that they had.
+
+    Those of GPUs too where CUDA has begun. It is not begun for it: a process that has cannot be forked any more.
+
+    Example:
+        >>> with draws_undone():
+        ...     inside = torch.rand(3)
+        >>> bool((torch.rand(3) == inside).all())
+        True
+    """
+    with isolate_rng(include_cuda=torch.cuda.is_initialized()):
+        yield
 
 
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64  # as signed 64-bit numbers, whose products wrap around
