@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from lightning_al.checks import first_line
-from lightning_al.distributed.randomness import draws_undone, seed_global
+from lightning_al.distributed.randomness import draws_undone, seed_reading
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task
 
@@ -38,7 +38,7 @@ def draws(dataset: Any, index: int, read: Read, count: int = _COMPARISONS) -> It
     """
     for number in range(count):
         with draws_undone():
-            seed_global("draw", index, number)
+            seed_reading("draw", index, number)
             value = read(dataset[index])
         yield value
 

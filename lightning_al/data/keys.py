@@ -8,7 +8,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.utils.data import Dataset
 
 from lightning_al.data.validation import spread_over
-from lightning_al.distributed.randomness import draws_undone, seed_global
+from lightning_al.distributed.randomness import draws_undone, seed_reading
 from lightning_al.distributed.ranks import gather_objects
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.keys import FileName, Namer, first_of, namer
@@ -162,5 +162,5 @@ class SampleKeys:
         if name is not None or self.by_index:
             return name
         with draws_undone():
-            seed_global("look", index)
+            seed_reading("look", index)
             return self.hash(index)
