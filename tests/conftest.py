@@ -1,9 +1,14 @@
 """What every test gets: one thread per process, and nothing left behind of distributed runs."""
 
 import os
+import shutil
 import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Campaigns are made safe on disk at every step, which a disk takes its time for. Memory does not, where there is enough.
+_MEMORY = "/dev/shm"
+if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2**31:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _MEMORY)
 
 import pytest
 import torch
