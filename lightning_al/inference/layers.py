@@ -33,18 +33,33 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     return layers[name]
 
 
-def last_linear_for(looker: object, model: nn.Module, inputs: Any, forward: Forward) -> str | None:
-    """Return what :func:`last_linear` finds, which is looked for once for each model and ``looker`` at its outputs."""
-    known = _LAST_LINEAR.setdefault(model, {})
-    who, found = known.get(id(looker), (None, None))
-    if who is None or who() is not looker:
-        try:
-            one = slice_of(as_samples(model, inputs, forward), 0, 1)
-        except ValueError:  # no batch that could be divided
-            return None
-        found = last_linear(model, one, forward)
-        known[id(looker)] = (ref(looker), found)
-    return found
+def outputs_and_features_of_head(
+    looker: object, model: nn.Module, inputs: Any, forward: Forward
+) -> tuple[Tensor, Tensor]:
+    """Return what :func:`outputs_and_features_of` does, at the last linear layer that the outputs come from.
+
+    Where the model gives several outputs, that layer is looked for, once for each model and ``looker`` at its outputs.
+    """
+
+    def run() -> Tensor:
+        outputs: Tensor = forward(model, inputs)
+        return outputs
+
+    known = _LAST_LINEAR.get(model, {})
+    who, linear = known.get(id(looker), (None, None))
+    if who is not None and who() is looker:
+        return outputs_and_features_of(model, run, None, linear=linear)
+    given: list[int] = []
+    hook = model.register_forward_hook(lambda _, __, outputs: given.append(len(floating_tensors(outputs))))
+    try:
+        found = outputs_and_features_of(model, run, None)
+    finally:
+        hook.remove()
+    if set(given) == {1}:
+        return found
+    linear = last_linear(model, slice_of(as_samples(model, inputs, forward), 0, 1), forward)
+    _LAST_LINEAR.setdefault(model, {})[id(looker)] = (ref(looker), linear)
+    return found if linear is None else outputs_and_features_of(model, run, None, linear=linear)
 
 
 def last_linear(model: nn.Module, sample: Any, forward: Forward) -> str | None:

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from lightning_al.distributed.randomness import draws_undone
 from lightning_al.functional.scores.positions import mean_over_positions
 from lightning_al.functional.scores.probabilities import check_logits, cross_entropy, pseudo_labels, residuals
-from lightning_al.inference.layers import last_linear_for, outputs_and_features_of
+from lightning_al.inference.layers import outputs_and_features_of, outputs_and_features_of_head
 from lightning_al.tasks.ignored import loss_of_decisions
 from lightning_al.tasks.keys import hash_of, name_of
 
@@ -157,8 +157,9 @@ class Task(ABC):
         if type(self).features is not Task.features:  # a task's own, which may take only two arguments
             where = {} if layer is None else {"layer": layer}
             return self.outputs(model, inputs), self.features(model, inputs, **where)
-        linear = last_linear_for(self, model, inputs, self.outputs) if layer is None else None
-        return outputs_and_features_of(model, lambda: self.outputs(model, inputs), layer, linear=linear)
+        if layer is None:
+            return outputs_and_features_of_head(self, model, inputs, self.outputs)
+        return outputs_and_features_of(model, lambda: self.outputs(model, inputs), layer)
 
     @property
     def num_classes(self) -> int | None:
