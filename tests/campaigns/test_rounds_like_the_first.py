@@ -19,6 +19,7 @@ from tests.helpers.projects import Data, Net, make_trainer
         {"max_epochs": 5, "val_check_interval": 7, "check_val_every_n_epoch": None},
         {"max_epochs": 5, "check_val_every_n_epoch": 2},
         {"max_epochs": 3, "val_check_interval": 2},
+        {"val_check_interval": "00:00:00:00"},
         {"val_check_interval": 0.5, "num_sanity_val_steps": 0},
         {"max_epochs": 3, "reload_dataloaders_every_n_epochs": 2},
         {"limit_train_batches": 2, "limit_val_batches": 1, "log_every_n_steps": 2},
@@ -90,6 +91,18 @@ class ByHand(Net):
         optimizer.step()
 
 
+class Observes(Net):
+    """Scales by the largest number that it has seen, also in validation, where what it keeps is of inference mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("largest", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, x):
+        self.largest = torch.maximum(self.largest, x.abs().max())
+        return super().forward(x / self.largest)
+
+
 class Anneals(Net):
     """Keeps a temperature, running means and a count of its own, none of them in its ``state_dict``."""
 
@@ -125,7 +138,7 @@ def options_by_epoch(trainer, pl_module):
         trainer.gradient_clip_val, trainer.accumulate_grad_batches, trainer.check_val_every_n_epoch = 0.01, 2, 3
 
 
-@pytest.mark.parametrize("model", [WarmsUp, Schedules, Plateau, OneCycle, Skips, ByHand, Anneals])
+@pytest.mark.parametrize("model", [WarmsUp, Schedules, Plateau, OneCycle, Skips, ByHand, Observes, Anneals])
 def test_hooks_and_counts_of_the_module(tmp_path, model):
     check_rounds(tmp_path, list, model=model, max_epochs=3)
 
