@@ -184,7 +184,7 @@ def _like(old: Any, label: Any) -> Any:
 
 
 def _of_kind(old: Any, label: Any) -> Any:
-    """Return a plain tensor as the kind that ``old`` is: torchvision's transforms move no others beside an ``Image``."""
+    """Return a plain tensor as the kind that ``old`` is: torchvision moves no others beside its ``Image``."""
     if not isinstance(old, Tensor) or type(label) is not Tensor or type(old) in (Tensor, nn.Parameter):
         return label
     of_kind = label.as_subclass(type(old))

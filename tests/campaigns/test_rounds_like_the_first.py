@@ -1,6 +1,7 @@
 """Whatever a project counts by, a later round is as a fit of a new Trainer."""
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import LambdaCallback
@@ -109,7 +110,7 @@ class Anneals(Net):
     def __init__(self):
         super().__init__()
         self.temperature, self.count, self.best = 2.0, 0, None
-        self.plain = torch.zeros(3, dtype=torch.float64)
+        self.plain, self.counts = torch.zeros(3, dtype=torch.float64), np.zeros(3)
         self.register_buffer("prior", torch.zeros(3, dtype=torch.float64), persistent=False)
         self.save_hyperparameters({"scale": 1.0})
 
@@ -121,10 +122,14 @@ class Anneals(Net):
         self.plain = 0.9 * self.plain + 0.1 * shares
         self.prior.mul_(0.9).add_(0.1 * shares)
         self.best = max(self.best or 0.0, self.count / 2)
+        self.counts += shares.numpy()
+        if not hasattr(self, "center"):
+            self.center = batch[0].mean(0)
         self.log("state", self.temperature + self.count + self.best)
         return super().training_step(batch, batch_idx)
 
     def forward(self, x):
+        x = x - getattr(self, "center", 0) + self.counts[0] / 100
         return self.hparams.scale * super().forward(x) / self.temperature + self.prior - 2 * self.plain
 
 
@@ -200,3 +205,26 @@ def test_what_is_set_between_rounds_stays(tmp_path):
     loop.run(trainer)
     assert [round(lr, 3) for lr, _ in seen] == [0.1, 0.05, 0.033]
     assert [count for _, count in seen] == [5, 9, 9]
+
+
+def test_what_goes_on_from_round_to_round_is_told_once(tmp_path, caplog):
+    class Anneals(Net):
+        def __init__(self):
+            super().__init__()
+            self.state, self.outputs = {"temperature": 2.0}, []
+
+        def training_step(self, batch, batch_idx):
+            self.state["temperature"] *= 0.9
+            self.outputs.append(batch_idx)
+            return super().training_step(batch, batch_idx)
+
+        def on_train_epoch_end(self):
+            self.outputs.clear()
+
+    with caplog.at_level("INFO"):
+        loop = ActiveLearningLoop(Anneals(), Data(), initial=9, query_size=5, rounds=2, dirpath=tmp_path / "c")
+        loop.run(make_trainer(tmp_path))
+    assert [r.message for r in caplog.records if "A fit changed" in r.message] == [
+        "A fit changed what is in state of Anneals. Lists, dicts and other objects are left alone and go on so in the "
+        "next round: make those that are no records anew in `on_fit_start`."
+    ]
