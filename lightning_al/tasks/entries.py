@@ -5,12 +5,12 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightning_al.checks import Findings, check_that
 from lightning_al.inference.calling import Forward
+from lightning_al.tasks.told import like
 from lightning_al.words import cut, shown
 
 Entries = int | str | list[int] | list[str]
@@ -195,7 +195,7 @@ class BatchEntries:
         target = self._name_in(sample, self._target)
         if isinstance(target, str) and hasattr(sample, "keys"):
             labelled = copy.copy(sample)
-            labelled[target] = self._like(sample[target] if target in list(sample.keys()) else None, label)
+            labelled[target] = like(sample[target] if target in list(sample.keys()) else None, label, self.new_target)
             return labelled
         if isinstance(sample, Tensor):  # a sample without a target
             return (sample, self.new_target(label))
@@ -203,24 +203,12 @@ class BatchEntries:
             return (sample[0], self.new_target(label))
         if isinstance(target, str):  # a name, and the sample has none
             raise TypeError(self._unknown(sample, target))
-        label = self._like(self._entry(sample, target), label)
+        label = like(self._entry(sample, target), label, self.new_target)
         if hasattr(sample, "_replace"):  # a named tuple
             return sample._replace(**{sample._fields[target]: label})
         entries: list[Any] = list(sample)
         entries[target] = label
         return type(sample)(entries)
-
-    def _like(self, old: Any, label: Any) -> Any:
-        """Return ``label`` in the type and shape of the label ``old``, or as a new one where they cannot hold it."""
-        if isinstance(old, Tensor) or type(old).__module__ == "numpy":
-            return _like_array(old, label) if _numel(old) == _numel(label) else self.new_target(label)
-        if isinstance(old, (bool, int, float)) and isinstance(label, (bool, int, float)):
-            return type(old)(label) if isinstance(old, float) or type(old)(label) == label else label
-        if isinstance(old, (list, tuple)) and isinstance(label, (Tensor, list)) and len(old) == len(label):
-            return type(old)(
-                type(before)(new) for before, new in zip(old, torch.as_tensor(label).tolist(), strict=True)
-            )
-        return self.new_target(label)
 
 
 def _check_entries(inputs: Any, target: Any) -> None:
@@ -247,25 +235,3 @@ def _heads_of(outputs: Any) -> tuple[str, list[int | str]]:
     else:
         several, outputs = f"a {name}", getattr(outputs, "__dict__", {})
     return several, [key for key, value in outputs.items() if isinstance(value, Tensor)]
-
-
-def _numel(label: Any) -> int:
-    return label.numel() if isinstance(label, Tensor) else int(getattr(label, "size", 0)) or len(_flat(label))
-
-
-def _flat(label: Any) -> list[Any]:
-    return [part for entry in label for part in _flat(entry)] if isinstance(label, (list, tuple)) else [label]
-
-
-def _like_array(old: Any, label: Any) -> Any:
-    """Return ``label`` in the shape of a tensor, array or number of NumPy's; in its type, if no fraction is lost."""
-    import numpy as np
-
-    if isinstance(old, Tensor):
-        given = label if isinstance(label, Tensor) else torch.as_tensor(np.asarray(label))  # in double precision
-        cut_off = given.is_floating_point() and not old.is_floating_point() and bool((given % 1 != 0).any())
-        return given.to(torch.get_default_dtype() if cut_off else old.dtype).reshape(old.shape)
-    values = np.asarray(label)
-    cut_off = values.dtype.kind == "f" and old.dtype.kind in "iub" and bool((values % 1 != 0).any())
-    values = values.astype(np.float32 if cut_off else old.dtype).reshape(old.shape)
-    return values if isinstance(old, np.ndarray) else values[()]

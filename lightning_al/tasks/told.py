@@ -1,0 +1,64 @@
+"""A told label in the type and shape of the one in whose place it comes, so that samples are collated as before."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_Number = (bool, int, float)
+
+
+def like(old: Any, label: Any, new: Callable[[Any], Any]) -> Any:
+    """Return ``label`` in the type and shape of ``old``, or as ``new(label)`` where these could not hold it.
+
+    Example:
+        >>> like(torch.zeros(1, dtype=torch.float64), 2, new=str), like(0.0, 2, new=str), like(None, 2, new=str)
+        (tensor([2.], dtype=torch.float64), 2.0, '2')
+    """
+    if isinstance(old, Tensor):
+        return of_kind(old, _like_tensor(old, label)) if old.numel() == _count(label) else new(label)
+    if type(old).__module__ == "numpy":
+        return _like_array(old, label) if old.size == _count(label) else new(label)
+    if isinstance(old, Mapping) and isinstance(label, Mapping):  # boxes and classes, say, of which there may be more
+        return {name: of_kind(old.get(name), part) for name, part in label.items()}
+    if isinstance(old, _Number) and isinstance(label, _Number):
+        fits = isinstance(old, float) or type(old)(label) == label
+        return type(old)(label) if fits else label
+    if isinstance(old, (list, tuple)) and isinstance(label, (Tensor, list)) and len(old) == len(label):
+        parts = label.tolist() if isinstance(label, Tensor) else label
+        return type(old)(type(before)(part) for before, part in zip(old, parts, strict=True))
+    return new(label)
+
+
+def of_kind(old: Any, label: Any) -> Any:
+    """Return a plain tensor as the kind that ``old`` is: torchvision moves no others beside its ``Image``."""
+    if not isinstance(old, Tensor) or type(label) is not Tensor or type(old) in (Tensor, nn.Parameter):
+        return label
+    same_kind = label.as_subclass(type(old))
+    vars(same_kind).update(vars(old))  # the format of boxes, the size of their image
+    return same_kind
+
+
+def _like_tensor(old: Tensor, label: Any) -> Tensor:
+    import numpy as np
+
+    given = label if isinstance(label, Tensor) else torch.as_tensor(np.asarray(label))  # in double precision
+    loses = given.is_floating_point() and not old.is_floating_point() and bool((given % 1 != 0).any())
+    return given.to(torch.get_default_dtype() if loses else old.dtype).reshape(old.shape)
+
+
+def _like_array(old: Any, label: Any) -> Any:
+    import numpy as np
+
+    given = np.asarray(label)
+    loses = given.dtype.kind == "f" and old.dtype.kind in "iub" and bool((given % 1 != 0).any())
+    values = given.astype(np.float32 if loses else old.dtype).reshape(old.shape)
+    return values if isinstance(old, np.ndarray) else values[()]
+
+
+def _count(label: Any) -> int:
+    """How many numbers a label is of."""
+    if isinstance(label, (list, tuple)):
+        return sum(map(_count, label))
+    return label.numel() if isinstance(label, Tensor) else int(getattr(label, "size", 1))
