@@ -118,9 +118,9 @@ class ClassificationTask(BatchEntries, Task):
             kind = f"{shown(label)} ({type(label).__name__})"
         raise TypeError(
             f"`ClassificationTask` needs class indices (integers) as labels, got {kind}. If the class is another "
-            "entry of the samples, say which: `task=ClassificationTask(inputs=..., target=...)`. For 0.0 and 1.0 there "
-            "is `task=BinaryTask()`, for real values `RegressionTask()`, for multi-hot targets `MultiLabelTask()`; for "
-            "soft ones give the loop a `task=` with its own `loss`, `encode_label` and `decode_label`."
+            "entry of the samples, say which: `task=ClassificationTask(inputs=..., target=...)`. For multi-hot "
+            "targets there is `task=MultiLabelTask()`, for 0.0 and 1.0 `BinaryTask()`, for real values "
+            "`RegressionTask()`; for soft ones give the loop a `task=` with its own `loss`, `encode_label` and `decode_label`."
         )
 
 
