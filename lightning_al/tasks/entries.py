@@ -145,11 +145,12 @@ class BatchEntries:
         if isinstance(outputs, Tensor):
             return outputs
         several, heads = _heads_of(outputs)
-        way = "Return the tensor from `forward`, or say with `forward=` where it is."
+        name = type(self).__name__
+        way = f"Return the tensor from `forward`, or say where it is: `task={name}(forward=lambda model, inputs: ...)`."
         if heads:
-            name, first = type(self).__name__, shown(heads[0])
+            first = shown(heads[0])
             way = f"Say which of {cut(', '.join(map(shown, heads)), 200)}: `task={name}(output={first})`."
-        raise NoSuchOutput(f"`{type(self).__name__}` looks at one output of the model, a tensor, got {several}. {way}")
+        raise NoSuchOutput(f"`{name}` looks at one output of the model, a tensor, got {several}. {way}")
 
     def _one_of(self, outputs: Any, output: int | str) -> Any:
         if isinstance(outputs, Mapping):

@@ -95,9 +95,9 @@ MODELS: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
         )
         for acquisition in (Entropy, SAAL)
         for what, change, error, words in (
-            ("a dict", lambda z: {"scores": z}, TypeError, "must be a tensor .* got dict.*task="),
-            ("a tuple", lambda z: (z, z), TypeError, "must be a tensor .* got tuple.*task="),
-            ("None", lambda z: None, TypeError, "must be a tensor .* got NoneType.*task="),
+            ("a dict", lambda z: {"scores": z}, TypeError, "got a dict of 'scores'.*task=.*output='scores'"),
+            ("a tuple", lambda z: (z, z), TypeError, "got a tuple of 2.*task=.*output=0"),
+            ("None", lambda z: None, TypeError, "a tensor, got a NoneType.*task="),
             ("a row", lambda z: z[:, 0], ValueError, r"shape \(B, C\) with C >= 2 classes, got \(\d+,\)"),
             ("one class", lambda z: z[:, :1], ValueError, r"got \(\d+, 1\).*task="),
             (

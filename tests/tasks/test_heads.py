@@ -82,7 +82,7 @@ def test_every_task_can_say_it(task):
         (ClassificationTask(), dict, r"a dict of 'kind', 'size'. Say which of 'kind', 'size': `.*\(output='kind'\)`"),
         (RegressionTask(), as_tuple, r"got a tuple of 2. Say which of 0, 1: `task=RegressionTask\(output=0\)`"),
         (BinaryTask(), Outputs, r"got a Outputs. Say which of 'kind', 'size': `task=BinaryTask"),
-        (BinaryTask(), lambda kind, size: 3, r"got a int. Return the tensor from `forward`, or say with `forward=`"),
+        (BinaryTask(), lambda kind, size: 3, r"got a int. Return the tensor from `forward`, or say where.*forward="),
         (
             ClassificationTask(output="sort"),
             dict,
