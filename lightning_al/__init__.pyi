@@ -14,6 +14,7 @@ from .campaign import Campaign, RoundResult
 from .data import ActiveDataModule, Loaders, Pool
 from .loop import ActiveLearningLoop
 from .oracle import SKIP, AwaitTell, DatasetOracle, NoisyOracle, Oracle
+from .scoring import Scores, score
 from .tasks import ClassificationTask, MultiLabelTask, Task
 
 __version__: str
@@ -32,5 +33,7 @@ __all__ = [
     "Oracle",
     "Pool",
     "RoundResult",
+    "Scores",
     "Task",
+    "score",
 ]

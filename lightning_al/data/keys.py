@@ -1,11 +1,13 @@
 """The keys of a campaign's samples: how the ledger knows them, wherever they are in the dataset today."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
+from typing import overload
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_al.data.validation import spread_over
@@ -165,3 +167,33 @@ class SampleKeys:
         with isolate_rng(include_cuda=False):
             seed_global("look", index)
             return self.hash(index)
+
+
+class Keys(Sequence[str | None]):
+    """The keys of samples, each found when it is looked at.
+
+    Args:
+        indices: (N,) dataset indices.
+        key_of: Gives the key of one; None where a sample is known by its index alone.
+    """
+
+    def __init__(self, indices: Tensor, key_of: Callable[[int], str | None]) -> None:
+        self.indices = indices
+        self.key_of = key_of
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, position: int) -> str | None: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[str | None]: ...
+    def __getitem__(self, position: int | slice) -> str | list[str | None] | None:
+        if isinstance(position, slice):
+            return [self.key_of(index) for index in self.indices[position].tolist()]
+        return self.key_of(int(self.indices[position]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]

@@ -25,7 +25,6 @@ from lightning_al.loop.label import write_answers
 from lightning_al.loop.opening import open_campaign
 from lightning_al.loop.project import (
     Project,
-    check_model,
     datamodule_of,
     find_in_evaluation,
     find_in_training,
@@ -36,6 +35,7 @@ from lightning_al.loop.settings import EVALUATED, Option, Settings, Stop, check_
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import DatasetOracle
+from lightning_al.scoring.subject import check_model
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.classification import ClassificationTask
 from lightning_al.words import shown

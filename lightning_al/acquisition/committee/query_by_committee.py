@@ -82,6 +82,7 @@ class QueryByCommittee(Acquisition):
         self.source = source
         self.score = score
         self.redraw = redraw
+        self.needs_of_campaign = "further fits of the model" if source == "fits" else "snapshots of the model's fit"
         self._source: Members = FurtherFits(members, redraw=redraw) if source == "fits" else Snapshots(members)
         self._members: list[Member] = [None]  # before anything is learnt the model votes alone
 
