@@ -40,7 +40,7 @@ from lightning_al.oracle.answers import sort_answers
 from lightning_al.oracle.base import DATASET
 from lightning_al.scoring.company import check_company
 from lightning_al.scoring.pick import Pick
-from lightning_al.scoring.rehearsal import check_classes_known, rehearse
+from lightning_al.scoring.rehearsal import check_classes_known, rehearse, rehearsed
 from lightning_al.storage.weights import check_plain, whole
 
 T = TypeVar("T")

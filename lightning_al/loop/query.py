@@ -13,6 +13,10 @@ from lightning_al.loop.project import Project
 from lightning_al.loop.session import Session
 from lightning_al.scoring.pick import Candidates, Pick, learn, pick
 from lightning_al.scoring.scores import Scores, scores_file
+from lightning_al.scoring.unreadable import find_unreadable, without
+
+UNREADABLE = "unreadable"
+"""Stands in the ledger for the annotator of samples that are skipped since they cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,29 @@ class Question:
         }
 
 
-def query(session: Session, k: int, *, keep_scores: bool = False) -> list[int]:
+@dataclass(frozen=True)
+class Asking:
+    """How a question is asked.
+
+    Args:
+        keep_scores: Whether the scores of all candidates are written beside the ledger.
+        skip_unreadable: Whether candidates that cannot be read are skipped for good.
+    """
+
+    keep_scores: bool = False
+    skip_unreadable: bool = False
+
+
+AS_EVER = Asking()
+
+
+def query(session: Session, k: int, how: Asking = AS_EVER) -> list[int]:
     """Score candidates, pick ``k`` of them and put the question on disk; return their dataset indices.
 
     Args:
         session: Of the campaign.
         k: How many.
-        keep_scores: Whether the scores of all candidates are written beside the ledger, see :class:`Scores`.
+        how: What else is done for it.
     """
     settings, campaign, budget = session.settings, session.campaign, session.budget
     number = campaign.next_round
@@ -61,6 +81,8 @@ def query(session: Session, k: int, *, keep_scores: bool = False) -> list[int]:
     indices = budget.affordable(left)[: settings.subpool_size]
     if settings.subpool_size is not None and len(indices) < settings.subpool_size:
         rank_zero_info(f"Only {len(indices)} of subpool_size={settings.subpool_size} candidates are left.")
+    if how.skip_unreadable:
+        indices = _readable(session, indices)
     k = min(k, budget.count(indices))
     acquisition = session.project.acquisition
     candidates = Candidates(indices, session.pool.labelled, settings.seed, number, purpose=(number, "select"))
@@ -75,12 +97,24 @@ def query(session: Session, k: int, *, keep_scores: bool = False) -> list[int]:
     question = question_of(session.project, campaign.ranks, picked)
     question = replace(question, seconds={**learnt, **question.seconds})
     question = question.first(budget.count_in_order(question.indices))
-    if keep_scores:
+    if how.keep_scores:
         scores = Scores.of(indices, picked.all_scores, question.indices, session.project.data.keys_of)
         campaign.ranks.first(lambda: scores.to_csv(campaign.dirpath / scores_file(number)))
     event = campaign.record("asked", lambda: question.event(number))
     session.call_hooks("on_query_end")
     return list(event["indices"])
+
+
+def _readable(session: Session, indices: Tensor) -> Tensor:
+    """Return the candidates that can be read; the others are skipped from now on, and the ledger says so."""
+    unreadable = find_unreadable(session.project, indices)
+    if unreadable:
+        fields = {"indices": list(unreadable), "annotator": UNREADABLE}
+        session.campaign.record("skipped", lambda: fields)
+        indices = without(indices, unreadable)
+    if len(indices) == 0:
+        raise ValueError(f"None of {len(unreadable)} candidates can be read, so there is nothing to ask for.")
+    return indices
 
 
 def question_of(project: Project, ranks: Ranks, picked: Pick) -> Question:

@@ -228,9 +228,7 @@ def _quiet_trainer() -> pl.Trainer:
 
 
 def _check_source(dataset: Any) -> None:
-    is_source = (
-        hasattr(dataset, "__getitem__") or hasattr(dataset, "__iter__") or hasattr(dataset, "predict_dataloader")
-    )
+    is_source = any(hasattr(dataset, name) for name in ("__getitem__", "__iter__", "predict_dataloader"))
     check_that(is_source, "dataset", dataset, "a dataset, a `DataLoader` or a `LightningDataModule`")
     check_package("dataset", dataset)
 
