@@ -52,8 +52,8 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Score the samples of the project's datamodule with a trained model, without a campaign, and write "
         "them to a CSV file: the picks first, then all others by score. The samples are those of "
         "`unlabelled_dataset()`, `predict_dataloader()` or `pool_dataset()`, the first that the datamodule has.",
-        epilog="All options of `model`, `data` and `trainer` may be given too, as to `lightning-al run`; of the section "
-        "`loop` the task, the seed and the batch size count. `score -c FILE --print_config` shows them all.",
+        epilog="All options of `model`, `data` and `trainer` may be given too, as to `lightning-al run`; of the "
+        "section `loop` the task, the seed and the batch size count. `score -c FILE --print_config` shows them all.",
     )
     parser.add_argument("-c", "--config", help="YAML file: model, data, and the acquisition in trainer.callbacks.")
     parser.add_argument("--ckpt_path", help="A checkpoint of Lightning's, or a plain state_dict.")

@@ -4,10 +4,11 @@ from argparse import SUPPRESS
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 from lightning_al.acquisition import Acquisition
-from lightning_al.cli.run import ActiveParser, LightningArgumentParser, LightningCLI
+from lightning_al.cli.run import ActiveParser  # first: it says what to install
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.scoring import score
 

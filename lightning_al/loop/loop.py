@@ -36,6 +36,7 @@ from lightning_al.loop.settings import EVALUATED, Option, Settings, Stop, check_
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import DatasetOracle
+from lightning_al.scoring.scores import Scores, scores_file
 from lightning_al.scoring.subject import check_model
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.classification import ClassificationTask
