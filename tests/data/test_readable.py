@@ -30,10 +30,9 @@ class Nameless(ClassificationTask):
         return str(dataset[index])
 
 
-@pytest.mark.parametrize(
-    "error", [OSError("cut off"), ValueError("cut off"), KeyError("cut off"), IndexError("cut off")]
-)
-def test_which_sample_and_why(error):
+@pytest.mark.parametrize("kind", [OSError, ValueError, KeyError, IndexError])
+def test_which_sample_and_why(kind):
+    error = kind("cut off")
     samples = NamedSamples(Bad(error), ClassificationTask())
     assert samples.__getitems__([3, 1]) == [3, 1]
     for read in (lambda: samples[2], lambda: samples.__getitems__([3, 2])):

@@ -30,7 +30,7 @@ def test_rows_are_in_the_order_of_the_dataset_whatever_that_of_the_candidates():
     assert scores.score.tolist() == pytest.approx([0.0, 0.5, 0.9])
     assert list(scores.key) == ["0", "5", "9"]
     assert scores.key[1:] == ["5", "9"]
-    assert list(scores.rows())[0][:2] == ("9", 9)
+    assert next(scores.rows())[:2] == ("9", 9)
 
 
 def test_the_picks_come_first_and_then_the_largest_scores(tmp_path):
