@@ -54,12 +54,10 @@ class NamedSamples(Dataset):
 
     def __getitems__(self, indices: list[int]) -> list[Any]:
         several = getattr(self.dataset, "__getitems__", None)
-        if callable(several):
-            try:
-                return list(several(indices))
-            except Exception:  # which of them it is
-                return [self[index] for index in indices]
-        return [self[index] for index in indices]
+        try:
+            return list(several(indices)) if callable(several) else [self.dataset[index] for index in indices]
+        except Exception:
+            return [self[index] for index in indices]  # which of them it is
 
     def _called(self, index: int) -> str:
         try:

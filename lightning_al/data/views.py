@@ -67,4 +67,6 @@ class LabelledView(Dataset):
             samples = self.dataset.__getitems__(indices)  # type: ignore[attr-defined]
         else:
             samples = [self.dataset[i] for i in indices]
+        if not self.labels and self.augment is None:
+            return list(samples)
         return [self._labelled(i, s) for i, s in zip(indices, samples, strict=True)]
