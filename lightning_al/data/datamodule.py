@@ -1,32 +1,31 @@
 """The user's datamodule seen through a pool: training on what is labelled, scoring what is not."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_al._compat import infinite_barrier, is_overridden
 from lightning_al.checks import Findings, check_choice, check_count, check_type
 from lightning_al.data import validation
 from lightning_al.data.augmentation import Augment
-from lightning_al.data.collate import CollateWithoutTargets, check_collate
+from lightning_al.data.collate import check_collate
 from lightning_al.data.keys import SampleKeys
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.pool import Pool
 from lightning_al.data.pool_set import find_training_samples
-from lightning_al.data.samplers import BlockSampler, EpochSampler, PoolPass
+from lightning_al.data.samplers import EpochSampler
+from lightning_al.data.scored_data import ScoredData
 from lightning_al.data.template import LoaderTemplate
 from lightning_al.data.training_samples import TrainingSamples
-from lightning_al.data.views import LabelledView
 from lightning_al.distributed.randomness import derive_seed
 from lightning_al.tasks.base import Task
 
 
-class ActiveDataModule(pl.LightningDataModule):
+class ActiveDataModule(ScoredData):
     """The user's datamodule seen through a :class:`~lightning_al.Pool`.
 
     The train loader covers what is labelled, with the labels that were told; the predict loader the candidates, on
@@ -48,6 +47,7 @@ class ActiveDataModule(pl.LightningDataModule):
         ValueError: If an option is out of range.
 
     Example:
+        >>> import torch
         >>> from lightning_al.tasks import ClassificationTask
         >>> data = torch.utils.data.TensorDataset(torch.arange(5.0), torch.tensor([0, 1, 0, 1, 0]))
         >>> active = ActiveDataModule(
@@ -69,17 +69,14 @@ class ActiveDataModule(pl.LightningDataModule):
         pool_source: str = "auto",
         pool_batch_size: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(datamodule, task, pool_batch_size)
         with Findings() as findings:
             findings.of(
                 check_type, "datamodule", datamodule, pl.LightningDataModule, "a `lightning.LightningDataModule`"
             )
             findings.of(check_choice, "pool", pool_source, ("auto", "predict"))
             findings.of(check_count, "pool_batch_size", pool_batch_size, optional=True)
-        self.datamodule = datamodule
-        self.task = task
         self.pool_source = pool_source
-        self.pool_batch_size = pool_batch_size
         self.pool = Pool(0)
         self.labels: Mapping[int, Any] = {}
         self._own_labels: Collection[int] = ()  # which of them were read from the data themselves
@@ -90,7 +87,6 @@ class ActiveDataModule(pl.LightningDataModule):
         self._stages: list[str] = []
         self._template: LoaderTemplate | None = None  # there from `begin` on
         self._keys: SampleKeys | None = None  # there from `open` on
-        self._pool_pass = PoolPass(torch.empty(0, dtype=torch.long), multiple=1)
         self._has_batch_norm = False
         self.has_pool = False
         self._warned_of_single = False
@@ -209,11 +205,21 @@ class ActiveDataModule(pl.LightningDataModule):
         return self.training_samples.pool_set
 
     @property
+    def told_labels(self) -> Mapping[int, Any]:
+        """Labels that are put into the samples of :attr:`pool_set`, encoded, by index."""
+        return self.training_samples.to_put_in(self.pool_set, self.labels, self._own_labels)
+
+    @property
     def round(self) -> int:
         """Which round is fitted."""
         return int(self.fit_key[0])
 
     # -- loaders ---------------------------------------------------------------------------------------------------
+
+    @property
+    def template(self) -> LoaderTemplate:
+        """The user's train loader, whose settings all loaders have."""
+        return self._train_loader()
 
     def _train_loader(self) -> LoaderTemplate:
         """Return the user's train loader, which is there from :meth:`begin` on."""
@@ -264,11 +270,6 @@ class ActiveDataModule(pl.LightningDataModule):
             return None
         return self._keys.key(index) if self._stages else self._keys.name(index)
 
-    def _replicas(self) -> dict[str, int]:
-        """Return the number of processes that divide the data among themselves, and which of them this is."""
-        kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
-        return {"num_replicas": 1, "rank": 0, **(kwargs or {})}  # type: ignore[dict-item]
-
     def train_dataloader(self) -> DataLoader:
         """Return the user's loader over the labelled samples, in an order that follows from seed and epoch.
 
@@ -306,65 +307,3 @@ class ActiveDataModule(pl.LightningDataModule):
                 "BatchNorm cannot train on. Such a batch is dropped; each epoch drops another sample."
             )
         return single
-
-    @property
-    def scoring_batch_size(self) -> int:
-        """Samples of a batch in a pass over the pool."""
-        return self.pool_batch_size or self._train_loader().batch_size
-
-    def pool_pass(self, indices: Tensor, multiple: int, batch_size: int | None = None) -> BlockSampler:
-        """Point :meth:`predict_dataloader` at dataset ``indices``.
-
-        Args:
-            indices: The samples, in order; the same on every rank.
-            multiple: Batches and shards are cut only at multiples of this.
-            batch_size: Of this pass, rounded up to such a multiple. Default: :attr:`scoring_batch_size`.
-
-        Returns:
-            What says which of them this rank sees. With fewer groups than ranks every rank sees all, since Lightning
-            cannot predict over an empty shard.
-        """
-        self._pool_pass = PoolPass(indices, multiple, batch_size)
-        return self._pool_pass.sampler(**self._replicas())
-
-    def predict_dataloader(self) -> DataLoader:
-        """Return a loader over the candidates of :meth:`pool_pass`, in their order."""
-        template = self._train_loader()
-        return template.loader(
-            LabelledView(self.pool_set, self._pool_pass.indices, {}, self.task),
-            sampler=self._pool_pass.sampler(**self._replicas()),
-            batch_size=self._pool_pass.whole_groups(self._pool_pass.batch_size or self.scoring_batch_size),
-            drop_last=False,
-            persistent_workers=False,
-            collate_fn=CollateWithoutTargets(template.collate_fn),
-        )
-
-    def plain_dataloader(self, batches: Iterable[list[int]]) -> DataLoader:
-        """Return a loader over batches of dataset indices, as the pool pass sees their samples; the same on every rank.
-
-        Those that are labelled come with the labels that were told. There may be infinitely many batches.
-        """
-        everything = torch.arange(len(self.pool_set))  # type: ignore[arg-type]
-        labels = self.training_samples.to_put_in(self.pool_set, self.labels, self._own_labels)
-        template = self._train_loader()
-        return template.loader(
-            LabelledView(self.pool_set, everything, labels, self.task),
-            batch_sampler=batches,
-            persistent_workers=False,
-            collate_fn=CollateWithoutTargets(template.collate_fn),
-            generator=torch.Generator(),
-            in_order=True,
-        )
-
-    def to_device(self, batch: Any, model: pl.LightningModule, device: torch.device) -> Any:
-        """Move a batch through the transfer hooks, the user's datamodule's or else their model's, as Lightning does."""
-        hooks: dict[str, tuple[Any, ...]] = {
-            "on_before_batch_transfer": (),
-            "transfer_batch_to_device": (device,),
-            "on_after_batch_transfer": (),
-        }
-        loader_number = 0
-        for hook, arguments in hooks.items():
-            owner = self.datamodule if is_overridden(hook, self.datamodule) else model
-            batch = getattr(owner, hook)(batch, *arguments, loader_number)
-        return batch

@@ -1,10 +1,14 @@
 """The keys of a campaign's samples: how the ledger knows them, wherever they are in the dataset today."""
 
+from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
+from typing import overload
 
+import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_al.data.validation import spread_over
@@ -66,12 +70,22 @@ class SampleKeys:
 
     @cached_property
     def _scan(self) -> tuple[frozenset[str], str]:
-        """Names that several samples have, and the folder that all paths begin with."""
-        names = Counter(self._given_names())
-        names.pop(None, None)
+        """Names that several samples have, and the folder that all paths begin with.
+
+        Eight bytes a name: there may be millions.
+        """
+        hashes = array("q")
+        ends: list[str] = []  # the first and the last path, which share what all share
+        for name in self._given_names():
+            if name is not None:
+                hashes.append(hash(name))
+                if isinstance(name, FileName):
+                    ends = [min([*ends, name]), max([*ends, name])]
+        ordered = torch.tensor(hashes, dtype=torch.int64).sort().values
+        suspects = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+        names = Counter(name for name in self._given_names() if hash(name) in suspects) if suspects else Counter[str]()
         repeated = frozenset(name for name, times in names.items() if name is not None and times > 1)
-        files: list[str] = [name for name in names if isinstance(name, FileName)]
-        return repeated, common_folder(files) if files else ""
+        return repeated, common_folder(ends) if ends else ""
 
     @property
     def _repeated(self) -> frozenset[str]:
@@ -164,3 +178,33 @@ class SampleKeys:
         with draws_undone():
             seed_reading("look", index)
             return self.hash(index)
+
+
+class Keys(Sequence[str | None]):
+    """The keys of samples, each found when it is looked at.
+
+    Args:
+        indices: (N,) dataset indices.
+        key_of: Gives the key of one; None where a sample is known by its index alone.
+    """
+
+    def __init__(self, indices: Tensor, key_of: Callable[[int], str | None]) -> None:
+        self.indices = indices
+        self.key_of = key_of
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, position: int) -> str | None: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[str | None]: ...
+    def __getitem__(self, position: int | slice) -> str | list[str | None] | None:
+        if isinstance(position, slice):
+            return [self.key_of(index) for index in self.indices[position].tolist()]
+        return self.key_of(int(self.indices[position]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]

@@ -110,6 +110,8 @@ class LabelledView(Dataset):
             samples = dataset.__getitems__(indices)
         else:
             samples = [dataset[i] for i in indices]
+        if not self._part.labels and self._part.augment is None:
+            return list(samples)
         return [self._augmented(self._with_label(i, s)) for i, s in zip(indices, samples, strict=True)]
 
 

@@ -9,14 +9,15 @@ from torch.utils.data import Dataset
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.data.pool import Pool
-from lightning_al.distributed.randomness import derive_seed, generator
+from lightning_al.distributed.randomness import generator
 from lightning_al.distributed.ranks import Ranks
-from lightning_al.loop.company import check_company
 from lightning_al.loop.project import Project
-from lightning_al.loop.query import Question, pick_scored
+from lightning_al.loop.query import Question, question_of
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
 from lightning_al.oracle.answers import sort_answers
+from lightning_al.scoring.company import check_company
+from lightning_al.scoring.pick import Candidates, Pick, pick
 from lightning_al.tasks.base import Task
 from lightning_al.words import cut
 
@@ -80,11 +81,6 @@ def choose_by_scores(project: Project, settings: Settings, ranks: Ranks, chooser
     return _pick_initial(chooser, project, settings, ranks=ranks, pool=pool, purpose=("initial",)).indices
 
 
-def question_of(project: Project, indices: list[int]) -> Question:
-    """Return the question for an initial set that was not scored."""
-    return Question(indices, keys=[project.data.key(i) for i in indices], scores=[], seconds={})
-
-
 def another_initial_set(session: Session) -> Question:
     """Return the question for as many other samples, where all of the initial ones were skipped.
 
@@ -102,7 +98,7 @@ def another_initial_set(session: Session) -> Question:
             settings.initial_by, project, settings, ranks=session.campaign.ranks, pool=pool, purpose=purpose
         )
     indices = pool.candidates(settings.initial_count, generator=generator(settings.seed, *purpose)).tolist()
-    return question_of(project, indices)
+    return question_of(project, session.campaign.ranks, Pick.unscored(indices))
 
 
 def _pick_initial(
@@ -119,17 +115,10 @@ def _pick_initial(
     try:
         chooser.check_pool(len(pool))
         check_company(project, chooser, seed=settings.seed)
-        candidates = pool.candidates(generator=generator(settings.seed, *purpose))
-        return pick_scored(
-            project,
-            ranks,
-            chooser,
-            candidates,
-            k=min(settings.initial_count, len(candidates)),
-            labelled=pool.labelled,
-            seed=derive_seed(settings.seed, 0, "score"),
-            draws=generator(settings.seed, *purpose, "select"),
-        )
+        indices = pool.candidates(generator=generator(settings.seed, *purpose))
+        candidates = Candidates(indices, pool.labelled, settings.seed, 0, purpose=(*purpose, "select"))
+        picked = pick(project, ranks, chooser, candidates, min(settings.initial_count, len(indices)))
+        return question_of(project, ranks, picked)
     finally:
         if chooser not in project.trainer.callbacks:  # one may do both
             chooser.unbind()

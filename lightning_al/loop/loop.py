@@ -12,7 +12,7 @@ from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.results import RoundResult
-from lightning_al.checks import Findings, check_count
+from lightning_al.checks import Findings, check_count, check_flag
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import Indices, Pool
 from lightning_al.fitting.hooks import call_round_hook
@@ -25,17 +25,19 @@ from lightning_al.loop.label import write_answers
 from lightning_al.loop.opening import open_campaign
 from lightning_al.loop.project import (
     Project,
-    check_model,
     datamodule_of,
     find_in_evaluation,
     find_in_training,
     find_no_train_loader,
 )
+from lightning_al.loop.query import Asking
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import EVALUATED, Option, Settings, Stop, check_dirpath
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import DatasetOracle
+from lightning_al.scoring.scores import Scores, scores_file
+from lightning_al.scoring.subject import check_model
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.classification import ClassificationTask
 from lightning_al.words import shown
@@ -226,7 +228,14 @@ class ActiveLearningLoop:
         self._launch(trainer, algorithm.run, resume=resume or self.campaign is not None)
         return self.history
 
-    def ask(self, trainer: pl.Trainer, k: int | None = None) -> list[int]:
+    def ask(
+        self,
+        trainer: pl.Trainer,
+        k: int | None = None,
+        *,
+        keep_scores: bool = False,
+        skip_unreadable: bool = False,
+    ) -> list[int]:
         """Return dataset indices to label next; answer with :meth:`tell`, in any order, in parts, at any time.
 
         Fits first if labels changed since the last fit. Goes on with the campaign in ``dirpath`` if there is one.
@@ -235,6 +244,10 @@ class ActiveLearningLoop:
         Args:
             trainer: As for :meth:`run`.
             k: How many; default ``query_size``.
+            keep_scores: Whether the scores of all candidates are kept, for a look at what was not picked:
+                :meth:`scores` reads them. The initial set has none.
+            skip_unreadable: Whether candidates that cannot be read are named and skipped, for good; all of them are
+                read once more for it.
 
         Returns:
             Distinct, unlabelled indices of the training dataset, never handed out before: fewer than ``k`` where the
@@ -245,8 +258,32 @@ class ActiveLearningLoop:
             TypeError: If ``k`` is no integer.
             ValueError: If ``k`` is less than 1, or more than the pool, the sub-pool or the budget has left.
         """
-        check_count("k", k, optional=True)
-        return self._launch(trainer, functools.partial(algorithm.ask, k=k), resume=True).picked
+        with Findings() as findings:
+            findings.of(check_count, "k", k, optional=True)
+            findings.of(check_flag, "keep_scores", keep_scores)
+            findings.of(check_flag, "skip_unreadable", skip_unreadable)
+        how = Asking(keep_scores=keep_scores, skip_unreadable=skip_unreadable)
+        return self._launch(trainer, functools.partial(algorithm.ask, k=k, how=how), resume=True).picked
+
+    def scores(self, round_number: int) -> Scores:
+        """Return the scores of all candidates of a question that was asked with ``keep_scores=True``.
+
+        Indices are those of the data as they were then; keys are for good.
+
+        Args:
+            round_number: The question's, as in :attr:`history`.
+
+        Raises:
+            FileNotFoundError: If they were not kept.
+        """
+        path = None if self.dirpath is None else self.dirpath / scores_file(round_number)
+        if path is None or not path.is_file():
+            raise FileNotFoundError(
+                f"No scores were kept of round {round_number}"
+                + (": there is no campaign yet." if path is None else f": {path} is missing.")
+                + " Ask with `keep_scores=True`."
+            )
+        return Scores.read_csv(path)
 
     def tell(self, indices: Indices, labels: Iterable[Any]) -> None:
         """Take labels for dataset indices; they are on disk when this returns.

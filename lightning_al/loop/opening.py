@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from lightning_al import _compat
-from lightning_al.acquisition.base import CHECKED, Acquisition
+from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.campaign.moves import Search
@@ -23,8 +23,7 @@ from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit, gather_objects
 from lightning_al.fitting.beside_weights import unsaved_buffers
 from lightning_al.fitting.reset import check_redrawable
-from lightning_al.loop.company import check_company
-from lightning_al.loop.initial import choose_by_name, choose_by_scores, initial_labels, question_of
+from lightning_al.loop.initial import choose_by_name, choose_by_scores, initial_labels
 from lightning_al.loop.project import (
     Project,
     check_frozen,
@@ -34,11 +33,14 @@ from lightning_al.loop.project import (
     find_in_trainer,
     find_in_training,
 )
+from lightning_al.loop.query import question_of
 from lightning_al.loop.record import check_same_campaign, describe
-from lightning_al.loop.score import score
 from lightning_al.loop.settings import Settings
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.oracle.base import DATASET
+from lightning_al.scoring.company import check_company
+from lightning_al.scoring.pick import Pick
+from lightning_al.scoring.rehearsal import check_classes_known, rehearse, rehearsed
 from lightning_al.storage.weights import check_plain, whole
 
 T = TypeVar("T")
@@ -83,7 +85,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
     else:
         _find_again(campaign, project)
     if initial:
-        question = question_of(project, initial)
+        question = question_of(project, ranks, Pick.unscored(initial))
         campaign.record("asked", lambda: question.event(INITIAL_ROUND))
     return campaign, bool(initial)
 
@@ -208,15 +210,14 @@ def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
     size = len(project.data.train_set)  # type: ignore[arg-type]
     count_classes = "classes" in acquisition.requires and task.num_classes is None
     needed = acquisition.sees_samples or acquisition.requires
-    rehearsed: list[Acquisition] = [acquisition] if (needed if new else count_classes) else []
+    tried: list[Acquisition] = [acquisition] if (needed if new else count_classes) else []
     if new and hasattr(project.model, "on_first_inputs"):
-        rehearsed = [_FirstInputs(), *rehearsed]
-        rehearsed[0].bind(task, project.oracle)
-    for each in rehearsed:
-        count = min(size, max(2, 2 * each.batch_multiple) * max(project.trainer.world_size, 1))
+        tried = [_FirstInputs(), *tried]
+        tried[0].bind(task, project.oracle)
+    for each in tried:
+        count = min(size, rehearsed(project, each))
         some = Pool(size).candidates(count, generator=generator(settings.seed, "rehearsal"))
-        seed = derive_seed(settings.seed, 0, "score")
-        score(project, each, some, seed=seed, check=bool(each.requires & CHECKED))
+        rehearse(project, each, some, seed=derive_seed(settings.seed, 0, "score"))
     if new:
         check_company(project, acquisition, seed=settings.seed)
 
@@ -237,11 +238,7 @@ def _check_learnt(findings: Findings, project: Project) -> None:
     """Find what is known only after the rehearsal: a model without parameters, a number of classes unknown."""
     acquisition, task = project.acquisition, project.task
     findings.of(check_parameters, project.model)
-    findings.refuse_if(
-        "classes" in acquisition.requires and task.num_classes is None,
-        f"`{type(acquisition).__name__}` needs the number of classes, which `{type(task).__name__}"
-        ".num_classes` does not say. Define it, or give `clusters=`.",
-    )
+    findings.of(check_classes_known, acquisition, task)
 
 
 def _find_again(campaign: Campaign, project: Project) -> None:

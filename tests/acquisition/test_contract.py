@@ -11,7 +11,8 @@ import torch
 
 from lightning_al import ActiveLearningLoop, acquisition
 from lightning_al.acquisition import Acquisition, Random
-from lightning_al.loop.query import pick
+from lightning_al.loop.query import learn_and_pick
+from lightning_al.scoring.pick import Candidates
 from tests.helpers import reference
 from tests.helpers.processes import fork
 from tests.helpers.projects import Data, Net, make_data, make_trainer
@@ -100,8 +101,14 @@ class Picker(L.Callback):
                 loop.datamodule.pool_batch_size = size
                 for name, scene in self.scenes.items():
                     before = everything(trainer, pl_module, made)
-                    candidates = torch.tensor(scene.candidates)
-                    got = pick(loop.session, made, candidates, scene.k, purpose=("contract", scene.seed))
+                    candidates = Candidates(
+                        torch.tensor(scene.candidates),
+                        loop.session.pool.labelled,
+                        loop.settings.seed,
+                        loop.campaign.next_round,
+                        purpose=("contract", scene.seed),
+                    )
+                    got = learn_and_pick(loop.session, made, candidates, scene.k)
                     if everything(trainer, pl_module, made) != before:
                         self.changed.append(case.id)
                     self.picked.setdefault(case.id, {})[f"{name}, {size}"] = got.indices

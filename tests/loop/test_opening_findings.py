@@ -147,8 +147,8 @@ def test_an_error_of_the_model_keeps_its_traceback(tmp_path):
 
 def test_a_pass_for_the_initial_set_only_where_nothing_else_is_wrong(tmp_path, monkeypatch):
     passes = []
-    pick_scored = initial.pick_scored
-    monkeypatch.setattr(initial, "pick_scored", lambda *a, **k: passes.append(1) or pick_scored(*a, **k))
+    pick = initial.pick
+    monkeypatch.setattr(initial, "pick", lambda *a, **k: passes.append(1) or pick(*a, **k))
     by_scores = {"initial": 6, "initial_by": TypiClust(encoder=nn.Identity()), "data": Halves()}
     refused(tmp_path, EPOCHS, LAYER, trainer={"max_epochs": 0}, acquisition=CoreSet(features="net.9"), **by_scores)
     assert not passes

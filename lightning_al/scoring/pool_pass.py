@@ -13,9 +13,9 @@ from torch import Tensor
 from lightning_al._compat import is_overridden
 from lightning_al.acquisition.query import LocalRows, RowSource
 from lightning_al.checks import kind_of, rows_not_finite
-from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.data.samplers import BlockSampler
+from lightning_al.data.scored_data import ScoredData
 from lightning_al.distributed.randomness import draws_undone, seed_global
 from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
@@ -24,7 +24,7 @@ from lightning_al.inference.batches import copy_of
 from lightning_al.inference.mode import own_train_undone
 from lightning_al.inference.module_state import flags_kept, gradients_kept
 from lightning_al.inference.replaced import replaced
-from lightning_al.loop.project import Project
+from lightning_al.scoring.subject import Subject
 from lightning_al.storage.rows import RowStore
 
 PREDICT_HOOKS = (
@@ -52,8 +52,8 @@ WAY_OUT = (
 Check = Callable[[pl.LightningModule, Any], None]
 
 
-def score(
-    project: Project,
+def rows_of(
+    subject: Subject,
     acquisition: RowSource,
     indices: Tensor,
     *,
@@ -65,7 +65,7 @@ def score(
     """Return the acquisition's rows of the samples of dataset ``indices``, in that order, and ``"index"``.
 
     Args:
-        project: Of the launch.
+        subject: What is scored, and by which Trainer.
         acquisition: Bound to its task. One that needs nothing of the samples gets their indices without a pass.
         indices: Dataset indices, the same on every rank.
         seed: Of whatever draws random numbers in the pass.
@@ -73,7 +73,7 @@ def score(
         check: Whether the task looks at each batch first and refuses what cannot work, for which there is a pass.
         batch_size: Samples of a batch; default as in every pass.
     """
-    trainer, data = project.trainer, project.data
+    trainer, data = subject.trainer, subject.data
     scored = [acquisition] if acquisition.sees_samples else []
     if not scored and not check and (gather or acquisition.gathers):
         return {"index": indices}
@@ -86,14 +86,14 @@ def score(
         return LocalRows({"index": indices[block.start : block.stop]}, shard)
     of_each = score_pool(
         trainer,
-        project.model,
+        subject.model,
         data,
         indices,
         acquisitions=scored,
         sampler=sampler,
         seed=seed,
         gather=gather,
-        check=project.task.check if check else None,
+        check=subject.task.check if check else None,
     )
     return of_each[0] if scored else {"index": indices}
 
@@ -101,7 +101,7 @@ def score(
 def score_pool(
     trainer: pl.Trainer,
     model: pl.LightningModule,
-    data: ActiveDataModule,
+    data: ScoredData,
     indices: Tensor,
     *,
     acquisitions: Sequence[RowSource],
