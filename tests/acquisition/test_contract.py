@@ -11,9 +11,8 @@ import torch
 
 from lightning_al import ActiveLearningLoop, acquisition
 from lightning_al.acquisition import Acquisition, Random
-from lightning_al.loop.query import learn_and_pick
-from lightning_al.scoring.pick import Candidates
 from tests.helpers import reference
+from tests.helpers.picking import pick
 from tests.helpers.processes import fork
 from tests.helpers.projects import Data, Net, make_data, make_trainer
 from tests.helpers.registry import CASES, ONE_OF_EACH, REGISTRY
@@ -101,14 +100,8 @@ class Picker(L.Callback):
                 loop.datamodule.pool_batch_size = size
                 for name, scene in self.scenes.items():
                     before = everything(trainer, pl_module, made)
-                    candidates = Candidates(
-                        torch.tensor(scene.candidates),
-                        loop.session.pool.labelled,
-                        loop.settings.seed,
-                        loop.campaign.next_round,
-                        purpose=("contract", scene.seed),
-                    )
-                    got = learn_and_pick(loop.session, made, candidates, scene.k)
+                    candidates = torch.tensor(scene.candidates)
+                    got = pick(loop.session, made, candidates, scene.k, purpose=("contract", scene.seed))
                     if everything(trainer, pl_module, made) != before:
                         self.changed.append(case.id)
                     self.picked.setdefault(case.id, {})[f"{name}, {size}"] = got.indices

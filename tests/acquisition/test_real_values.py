@@ -9,7 +9,7 @@ import torch
 from lightning_al import BinaryTask, ClassificationTask, MultiLabelTask, RegressionTask, acquisition
 from lightning_al.acquisition import BADGE, MCDropout, QueryByCommittee
 from lightning_al.distributed.randomness import Race, derive_seed, generator
-from lightning_al.loop.query import pick
+from tests.helpers.picking import pick
 from tests.helpers.projects import make_data
 from tests.helpers.real_values import SIZE, Learner, Values, loop_over, picks_of, real_targets
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from lightning_al import BinaryTask, ClassificationTask, acquisition
-from lightning_al.loop.query import pick
+from tests.helpers.picking import pick
 from tests.helpers.projects import make_data
 from tests.helpers.real_values import SIZE, Learner, Values, picks_of
 
