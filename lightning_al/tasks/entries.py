@@ -155,6 +155,46 @@ class BatchEntries:
         entries[target] = label
         return type(sample)(entries)
 
+    def completed(self, sample: Any, example: Any) -> Any:
+        """Return ``sample`` in the form of ``example``: inputs alone get a target, that of the example.
+
+        Inputs may be bare, the entries of a tuple without the target, or those of a dict.
+
+        Raises:
+            TypeError: If what the example has beside its target is not there.
+        """
+        if hasattr(example, "keys"):
+            return self._completed_dict(sample, example)
+        if not isinstance(example, (tuple, list)):
+            raise TypeError(f"training samples are no tuples, lists or dicts: {type(example).__name__}")
+        entries = list(sample) if isinstance(sample, (tuple, type(example))) else [sample]
+        target = self._target if isinstance(self._target, int) else 1
+        target %= len(example)
+        if len(entries) == len(example) - 1:
+            entries.insert(target, example[target])
+        elif len(entries) != len(example) or hasattr(sample, "keys"):
+            raise TypeError(f"{len(example) - 1} entries are needed beside the target, got {len(entries)}")
+        entries[target] = _target_like(example[target], entries[target])
+        return type(example)(*entries) if hasattr(example, "_replace") else type(example)(entries)
+
+    def _completed_dict(self, sample: Any, example: Any) -> Any:
+        target = self._name_in(example, self._target)
+        others = [name for name in example.keys() if name != target]  # noqa: SIM118
+        if not hasattr(sample, "keys"):
+            entries = sample if isinstance(sample, tuple) else (sample,)
+            if len(entries) != len(others):
+                raise TypeError(f"entries {cut(', '.join(map(shown, others)))} are needed, got {len(entries)}")
+            sample = dict(zip(others, entries, strict=True))
+        missing = [name for name in others if name not in list(sample.keys())]
+        if missing:
+            raise TypeError(f"the entry {shown(missing[0])} is missing")
+        completed = copy.copy(example)
+        for name in others:
+            completed[name] = sample[name]
+        own = sample[target] if target in list(sample.keys()) else None
+        completed[target] = _target_like(example[target], own)
+        return completed
+
 
 def _check_entries(inputs: Any, target: Any) -> None:
     entries = inputs if isinstance(inputs, (list, tuple)) else [inputs]
@@ -166,6 +206,15 @@ def _check_entries(inputs: Any, target: Any) -> None:
             "`inputs` and `target` must all be positions (integers), or all names (strings), got "
             f"inputs={shown(inputs)}, target={shown(target)}."
         )
+
+
+def _target_like(example: Any, own: Any) -> Any:
+    """Return a sample's own target in the type of the example's, or the example's where it has none."""
+    if own is None:
+        return example
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):
+        return _like(example, own)
+    return own
 
 
 def _like(old: Any, label: Any) -> Any:
