@@ -28,7 +28,7 @@ class Gone(NamedTuple):
 class Known(NamedTuple):
     """The training set beside a pool: how many samples it has, and a hash of which they are."""
 
-    count: int = 0
+    size: int = 0
     digest: str = ""
 
 
@@ -160,7 +160,7 @@ class Campaign:
     def label_digest(self) -> str:
         """A hash of all labels in the order they came, to tell whether a fit saw them, wherever samples are now."""
         labels: list[Any] = [(self._first.get(i, i), self.labels[i]) for i in self.pool.labelled.tolist()]
-        if self.beside.count:
+        if self.beside.size:
             labels.append(self.beside)
         return hashlib.sha256(json.dumps(labels).encode()).hexdigest()[:16]
 
@@ -292,7 +292,7 @@ class Campaign:
 
     def _apply_known(self, event: Event) -> None:
         self.pool.know(event["indices"])
-        self.beside = Known(event["count"], event["digest"])
+        self.beside = Known(event["size"], event["digest"])
 
     def _apply_forgotten(self, event: Event) -> None:
         self.pool.forget(event["indices"])
@@ -304,7 +304,9 @@ class Campaign:
         places = dict(zip(event["indices"], event["now"], strict=True))
         known = self.known
         self.pool.know([])
-        left = {unit: Gone(None, state) for state in ("pending", "skipped") for unit in getattr(self.pool, state).tolist()}
+        left = {
+            unit: Gone(None, state) for state in ("pending", "skipped") for unit in getattr(self.pool, state).tolist()
+        }
         for unit in event.get("known", []):
             left[unit] = Gone(None, "labelled", self.labels.get(unit), self.pool.cost(unit))
         lost = [unit for unit in places if places[unit] < 0 and unit not in left and unit not in self.gone]

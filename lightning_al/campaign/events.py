@@ -21,7 +21,7 @@ _FIELDS: dict[str, dict[str, type]] = {
     "answered": {"indices": list, "keys": list, "labels": list, "annotator": str},
     "skipped": {"indices": list},
     "released": {"indices": list},
-    "known": {"count": int, "digest": str, "indices": list},
+    "known": {"size": int, "digest": str, "indices": list},
     "moved": {"size": int, "root": str, "indices": list, "now": list, "keys": list},
     "forgotten": {"indices": list},
     "fitted": {"round": int, "labelled": int, "digest": str, "metrics": dict, "seconds": dict, "steps": dict},

@@ -41,7 +41,7 @@ class FileName(str):
         file.path = name if path is None else path
         return file
 
-    def __getnewargs__(self) -> tuple[str, str]:  # for other processes
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]  # for other processes
         return str(self), self.path
 
 
