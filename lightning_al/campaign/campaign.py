@@ -36,8 +36,9 @@ class Campaign:
     """A campaign's ledger: which questions were asked and answered, and what each round yielded.
 
     Everything is derived from the events: ``started``, ``known``, ``asked``, ``answered``, ``skipped``, ``released``,
-    ``fitted``, ``reported``, ``moved``, ``forgotten``. Indices are those of the dataset as it was when the campaign was last opened. Files are
-    JSON, never pickle: reading one cannot run code. What is too large for JSON is in :attr:`states`.
+    ``fitted``, ``reported``, ``moved``, ``forgotten``. Indices are those of the dataset as it was when the campaign was
+    last opened. Files are JSON, never pickle: reading one cannot run code. What is too large for JSON is in
+    :attr:`states`.
 
     Args:
         dirpath: The campaign's folder.

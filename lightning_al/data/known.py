@@ -22,9 +22,9 @@ _READ_AT_ONCE = 2**20
 class KnownSamples:
     """The samples of a training set, beside a pool of others: which samples are in both is a matter of their content.
 
-    A file that was moved, or copied, from the folder of unlabelled files to that of a class is known by its name without
-    folders, and its bytes; another sample by its name and the hash of its input, or where it has no name by the hash
-    alone. Names alone do not do: `cat/1.jpg` may be there in both folders, and be two pictures.
+    A file that was moved, or copied, from the folder of unlabelled files to that of a class is known by its name
+    without folders, and its bytes; another sample by its name and the hash of its input, or where it has no name by the
+    hash alone. Names alone do not do: `cat/1.jpg` may be there in both folders, and be two pictures.
 
     Args:
         keys: Of the training set.
@@ -40,7 +40,7 @@ class KnownSamples:
 
     @cached_property
     def digest(self) -> str:
-        """A hash that tells this training set, in its order, from one that grew: of its names, or else of a few inputs."""
+        """A hash that tells this training set, in its order, from others: of its names, or else of a few inputs."""
         looks: list[str | None] = [self.keys.name(index) for index in range(len(self))]
         if None in looks:
             looks = [] if self.keys.by_index else [self.keys.hash(index) for index in spread_over(len(self))]
@@ -73,9 +73,9 @@ class KnownSamples:
             return []
         if len(self) + len(pool) > MOST_HASHED:
             rank_zero_info(
-                f"Which of the {len(pool)} unlabelled samples are among the {len(self)} of the training set is not looked "
-                f"for: they have no names to compare, and are more than {MOST_HASHED} together. Give both datasets "
-                "`sample_key(index)`, or a list of `paths`."
+                f"Which of the {len(pool)} unlabelled samples are among the {len(self)} of the training set is not "
+                f"looked for: they have no names to compare, and are more than {MOST_HASHED} together. Give both "
+                "datasets `sample_key(index)`, or a list of `paths`."
             )
             return []
         return [index for index in pool if self._by_hash and self.pool_keys.hash(index) in self._by_hash]

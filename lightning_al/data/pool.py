@@ -137,10 +137,6 @@ class Pool:
         """Whether ``unit`` has a label."""
         return int(self._state[unit]) == LABELLED
 
-    def is_pending(self, unit: int) -> bool:
-        """Whether ``unit`` was asked for and is not answered yet."""
-        return unit in self._pending and unit not in self._known
-
     def check(self, units: Indices) -> list[int]:
         """Return ``units`` as a list of ints, refusing what is not a set of units of this pool.
 
@@ -204,11 +200,19 @@ class Pool:
             ValueError: If one of them is not pending; nothing changes then.
         """
         values = self.check(units)
-        others = [u for u in values if not self.is_pending(u)]
+        self.check_pending(values)
+        self._resolve(values, UNLABELLED)
+
+    def check_pending(self, units: Sequence[int]) -> None:
+        """Refuse units of which one is not pending.
+
+        Raises:
+            ValueError: With its state.
+        """
+        others = [unit for unit in units if unit not in self._pending or unit in self._known]
         if others:
             state = _NAMES[int(self._states()[others[0]])]
             raise ValueError(f"Only pending units can be given back; {others[0]} is {state} ({len(others)} such).")
-        self._resolve(values, UNLABELLED)
 
     def know(self, units: Indices) -> None:
         """Say which units a training set beside the pool has too, in place of those that were said before.

@@ -64,8 +64,8 @@ def find_known_samples(
                 rank_zero_warn(
                     f"{samples.owner} augments its training set, and has neither `augment(sample)` nor "
                     "`pool_dataset()`: samples of `unlabelled_dataset()` train without augmentation once they are "
-                    "labelled, and what looks at labelled samples sees augmented ones. Leave the augmentation to a method "
-                    "`augment(sample)`, which both then go through."
+                    "labelled, and what looks at labelled samples sees augmented ones. Leave the augmentation to a "
+                    "method `augment(sample)`, which both then go through."
                 )
     return samples
 

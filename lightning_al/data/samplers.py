@@ -39,9 +39,9 @@ class ShareSampler(EpochSampler):
     """An :class:`EpochSampler` whose batches all hold the same number of known samples, which come first in each.
 
     An epoch has as many batches as it would have over all samples together, and all are full. The known samples, and
-    the others, are gone through each in an order of their own, again and again until the epoch is over: the kind that is
-    short comes several times, of the kind that is long each epoch has another part (with ``shuffle``). What the batches
-    of all ranks hold together does not depend on how many there are.
+    the others, are gone through each in an order of their own, again and again until the epoch is over: the kind that
+    is short comes several times, of the kind that is long each epoch has another part (with ``shuffle``). The ranks
+    deal one order out among themselves, whatever their number.
 
     Args:
         known: How many samples are known: the first ones of the dataset.

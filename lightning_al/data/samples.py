@@ -45,7 +45,7 @@ class Samples:
         return torch.arange(self.size, self.size + known)
 
     def labelled_of(self, pool: Pool) -> Tensor:
-        """Return the numbers of all that is labelled: the known samples, then the pool's in the order of their labels."""
+        """Return the numbers of all that is labelled: the known samples, then the pool's as their labels came."""
         return torch.cat([self.known_indices, pool.labelled])
 
     def renewed(self, train_set: Dataset) -> "Samples":

@@ -71,7 +71,7 @@ def find_samples(
 
 
 class UnlabelledSamples(TrainingSamples):
-    """Samples of an ``unlabelled_dataset()``, in the form of the training samples beside it; labels as they have them."""
+    """Samples of an ``unlabelled_dataset()``, in the form of the training samples beside it, but for their labels."""
 
     @classmethod
     def of(  # type: ignore[override]
@@ -116,9 +116,9 @@ def _check_another(unlabelled: Dataset, known: TrainingSamples) -> None:
     for name, dataset in (("the training set", known.train_set), ("`pool_dataset()`", known.pool_set)):
         if unlabelled is dataset:
             raise ValueError(
-                f"`{HOOK}()` of {known.owner} returns {name} itself ({len(unlabelled)} samples), all of which is "  # type: ignore[arg-type]
-                "labelled then, so that nothing could be asked for. Return the samples that are not in the training set; "
-                f"to hide the labels of a training set and ask for them, leave `{HOOK}()` out."
+                f"`{HOOK}()` of {known.owner} returns {name} itself, all of which is labelled then, so that nothing "
+                "could be asked for. Return the samples that are not in the training set; to hide the labels of a "
+                f"training set and ask for them, leave `{HOOK}()` out."
             )
 
 
@@ -150,19 +150,17 @@ def check_form(pool: UnlabelledSamples, known: TrainingSamples, collate: Collate
             fits, why = False, first_line(error)
         if not fits:
             raise TypeError(
-                f"A label cannot be put into the samples of `{HOOK}()` of {pool.owner} as the training set has them: an "
-                f"unlabelled one is {_look(sample)}, a training sample {_look(example)} ({why}). Return the inputs "
+                f"A label cannot be put into the samples of `{HOOK}()` of {pool.owner} as the training set has them: "
+                f"an unlabelled one is {_look(sample)}, a training sample {_look(example)} ({why}). Return the inputs "
                 "alone, or samples in the form of the training samples; or give the task a method `completed(sample, "
                 "example)`."
             )
-    pairs = [[_input(task, task.completed(copy_of(s), copy_of(examples[0]))) for s in raw]]
-    pairs += [[_input(task, s) for s in samples] for samples in (examples, scored) if samples]
-    unlabelled, *others = pairs
-    for inputs in others:
-        _check_inputs(unlabelled, inputs, pool.owner)
-    if unlabelled and _one_shape(unlabelled) and _one_shape(examples_inputs := others[0]):
-        if _look(unlabelled[0]) != _look(examples_inputs[0]):
-            _check_collate([pool.train_set[0], examples[0]], collate, pool.owner, (unlabelled[0], examples_inputs[0]))
+    inputs = [_input(task, task.completed(copy_of(sample), copy_of(examples[0]))) for sample in raw]
+    trained, others = ([_input(task, sample) for sample in samples] for samples in (examples, scored))
+    _check_kinds(inputs, [trained, others], pool.owner)
+    shapes, training_shapes = set(map(_look, inputs)), set(map(_look, trained))
+    if len(shapes) == len(training_shapes) == 1 and shapes != training_shapes:
+        _check_collate([pool.train_set[0], examples[0]], collate, pool.owner, (inputs[0], trained[0]))
 
 
 def _few(dataset: Any) -> list[Any]:
@@ -177,20 +175,17 @@ def _input(task: Task, sample: Any) -> Any:
         return sample
 
 
-def _check_inputs(unlabelled: list[Any], training: list[Any], owner: str) -> None:
+def _check_kinds(unlabelled: list[Any], training: list[list[Any]], owner: str) -> None:
     """Refuse inputs of other types of numbers, which a batch would mix silently, or of another make."""
-    kinds = {_look(value, shapes=False) for value in training}
-    for value in unlabelled:
-        if _look(value, shapes=False) not in kinds:
+    for some in filter(None, training):
+        kinds = {_look(value, shapes=False) for value in some}
+        other = next((value for value in unlabelled if _look(value, shapes=False) not in kinds), None)
+        if other is not None:
             raise TypeError(
-                f"Inputs of `{HOOK}()` of {owner} are {_look(value)}, and those of the training set "
-                f"{_look(training[0])}: batches hold both. Give both datasets the same transforms (without random "
-                "augmentation, which goes into a method `augment(sample)`)."
+                f"Inputs of `{HOOK}()` of {owner} are {_look(other)}, and those of the training set {_look(some[0])}: "
+                "batches hold both. Give both datasets the same transforms (random augmentation goes into a method "
+                "`augment(sample)`)."
             )
-
-
-def _one_shape(inputs: list[Any]) -> bool:
-    return len({_look(value) for value in inputs}) == 1
 
 
 def _check_collate(samples: list[Any], collate: Collate, owner: str, inputs: tuple[Any, Any]) -> None:
@@ -200,8 +195,9 @@ def _check_collate(samples: list[Any], collate: Collate, owner: str, inputs: tup
             collate(samples)
     except Exception as error:
         raise TypeError(
-            f"Inputs of `{HOOK}()` of {owner} are {_look(inputs[0])}, and those of the training set {_look(inputs[1])}, "
-            f"which cannot be in one batch: {first_line(error)}. Give both datasets the same transforms."
+            f"Inputs of `{HOOK}()` of {owner} are {_look(inputs[0])}, and those of the training set "
+            f"{_look(inputs[1])}, which cannot be in one batch: {first_line(error)}. Give both datasets the same "
+            "transforms."
         ) from None
 
 

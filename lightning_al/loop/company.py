@@ -34,7 +34,7 @@ def check_company(project: Project, acquisition: Acquisition, *, seed: int) -> N
     takes_features = acquisition.requires & {"features", "encoder"} or acquisition.selection == "badge"
     if not (takes_features or acquisition.looks_inside) or project.data.scoring_batch_size == 1:
         return
-    size = len(project.data.train_set)  # type: ignore[arg-type]
+    size = len(project.data.samples)
     ranks = Ranks(project.trainer.strategy)
     count = min(size, SAMPLES * max(project.trainer.world_size, 1))
     some = Pool(size).candidates(count, generator=generator(seed, "company"))

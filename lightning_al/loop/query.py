@@ -95,7 +95,7 @@ def pick(
         acquisition,
         candidates,
         k=k,
-        labelled=session.pool.labelled,
+        labelled=session.labelled,
         seed=derive_seed(seed, number, "score"),
         draws=generator(seed, *purpose),
     )
@@ -121,7 +121,7 @@ def pick_scored(
         acquisition: Bound to its task.
         candidates: Dataset indices.
         k: How many, at most as many as there are.
-        labelled: Dataset indices of the labelled samples.
+        labelled: Dataset indices of the labelled samples; those of known ones come after the pool's.
         seed: Of what draws in the passes over samples.
         draws: Of the selection.
 
@@ -167,10 +167,10 @@ def _what_to_learn_from(session: Session, candidates: Tensor, seed: int) -> Quer
         trainer=project.trainer,
         model=project.model,
         round=number,
-        size=len(session.pool),
+        size=len(project.data.samples),
         seed=seed,
         candidates=candidates,
-        labelled=session.pool.labelled,
+        labelled=session.labelled,
         loader=project.data.plain_dataloader,
         to_device=lambda batch, device: project.data.to_device(batch, project.model, device),
         score=score_all,

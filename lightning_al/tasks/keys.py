@@ -36,7 +36,7 @@ class FileName(str):
     __slots__ = ("path",)
     path: str
 
-    def __new__(cls, name: str, path: str | None = None) -> "FileName":
+    def __new__(cls, name: str, path: str | None = None) -> "FileName":  # noqa: D102
         file = super().__new__(cls, name)
         file.path = name if path is None else path
         return file
