@@ -259,7 +259,7 @@ class Search:
         campaign = self.campaign
         number = min(campaign.gone, default=0)
         changes: list[tuple[int, int, str | None]] = []
-        gone: list[str] = []
+        gone: list[tuple[str | None, str]] = []
         for unit, key_then in self._recorded.items():
             if unit in self._places:
                 place, key = self._places[unit], self._key_now(unit)
@@ -269,7 +269,7 @@ class Search:
                 number -= 1
                 place, key = number, key_then
                 if unit not in self._known:
-                    gone.append(self._called(unit))
+                    gone.append((key, self._called(unit)))
             if (place, key) != (unit, key_then):
                 changes.append((unit, place, key))
         size = len(self.keys)
@@ -285,7 +285,7 @@ class Search:
             "keys": [key for _, _, key in changes],
         }
 
-    def _tell(self, moved: int, gone: list[str]) -> None:
+    def _tell(self, moved: int, gone: list[tuple[str | None, str]]) -> None:
         """Say in one line what changed, if anything did that a user would call so."""
         then, now = len(self.campaign.pool), len(self.keys)
         said = [f"The dataset has {now} samples ({then} when the campaign in {self.campaign.dirpath} was last opened)."]
@@ -295,8 +295,11 @@ class Search:
             said.append(f"Their files are in {self.keys.root!r} now, and were in {self.campaign.root!r}.")
         if self._known:
             said.append(f"{len(self._known)} that had a label are in the training set now, with the label there.")
-        if gone:
-            said.append(f"{len(gone)} without a label are gone: {_few(gone)}.")
+        found = [] if self.are_known is None else self.are_known([key for key, _ in gone])
+        if any(found):
+            said.append(f"{sum(found)} that had none, of {len(gone)} that are gone, are in the training set now.")
+        elif gone:
+            said.append(f"{len(gone)} without a label are gone: {_few(name for _, name in gone)}.")
         if then != now or len(said) > 1:
             rank_zero_info(" ".join(said))
 

@@ -35,8 +35,8 @@ class ActiveDataModule(pl.LightningDataModule):
     un-augmented inputs. Where the user's has an ``unlabelled_dataset()``, that is the pool, and all that their train
     loader has is labelled already (:class:`~lightning_al.data.samples.Samples` numbers both). A label that was read
     from the data is left to the sample, whose target is augmented with its input; one that was told is put in before
-    the user's ``augment(sample)``, if there is such a method. The settings of the user's train loader (batch size, workers,
-    collate function, pinning, ...) are kept. ``prepare_data`` and ``setup`` run once per stage, not at every fit. A
+    the user's ``augment(sample)``, if there is such a method. The settings of the user's train loader (batch size,
+    workers, collate function, pinning, ...) are kept. ``prepare_data`` and ``setup`` run once per stage, not at every fit. A
     Trainer, and with it the user's code, gets a :class:`~lightning_al.data.for_trainer.ForTrainer`, where all else is
     the user's.
 

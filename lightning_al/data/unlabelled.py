@@ -87,6 +87,11 @@ class UnlabelledSamples(TrainingSamples):
         """Return what says how the samples are called."""
         return SampleKeys(self.label_set, self.label_set, self.task, un_augmented=f"samples from `{HOOK}()`")
 
+    def check_labels(self, *, told: bool, labels: Mapping[int, Any] | None = None) -> None:
+        """Refuse samples beside which labels that were told would be wrong; their own are in them, and move with them."""
+        if told:
+            super().check_labels(told=told, labels=labels)
+
     def check_told(self, rows: Sequence[int], told: list[Any]) -> None:
         """Refuse samples whose inputs move beside labels that would have to."""
         example = self.task.targets(self.train_set.example)  # type: ignore[attr-defined]
