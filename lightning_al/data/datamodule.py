@@ -36,9 +36,9 @@ class ActiveDataModule(pl.LightningDataModule):
     loader has is labelled already (:class:`~lightning_al.data.samples.Samples` numbers both). A label that was read
     from the data is left to the sample, whose target is augmented with its input; one that was told is put in before
     the user's ``augment(sample)``, if there is such a method. The settings of the user's train loader (batch size,
-    workers, collate function, pinning, ...) are kept. ``prepare_data`` and ``setup`` run once per stage, not at every fit. A
-    Trainer, and with it the user's code, gets a :class:`~lightning_al.data.for_trainer.ForTrainer`, where all else is
-    the user's.
+    workers, collate function, pinning, ...) are kept. ``prepare_data`` and ``setup`` run once per stage, not at every
+    fit. A Trainer, and with it the user's code, gets a :class:`~lightning_al.data.for_trainer.ForTrainer`, where all
+    else is the user's.
 
     Args:
         datamodule: The user's.
@@ -281,6 +281,11 @@ class ActiveDataModule(pl.LightningDataModule):
         if self._keys is None:
             raise RuntimeError("The samples have no keys before the campaign is opened. Call `loop.run` first.")
         return self._keys
+
+    @property
+    def known_keys(self) -> SampleKeys | None:
+        """What the known samples are called, where there are any beside the pool."""
+        return None if self.known_samples is None else self.known_samples.keys
 
     def key(self, index: int) -> str | None:
         """Return the key of a dataset index; None where it has none, or the data are not set up to be read."""

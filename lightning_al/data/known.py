@@ -13,7 +13,7 @@ from lightning_al.data.keys import SampleKeys
 from lightning_al.data.validation import spread_over
 from lightning_al.tasks.keys import HASH, FileName
 
-MOST_HASHED = 10_000
+MOST_HASHED = 2_000
 """Samples without names that are drawn at a start, at most, to find those that are in both sets."""
 
 _READ_AT_ONCE = 2**20
@@ -67,7 +67,7 @@ class KnownSamples:
     def in_pool(self) -> list[int]:
         """The pool's samples that are known, ascending."""
         pool = range(len(self.pool_keys))
-        if self._by_last_part and any(self.pool_keys.name(index) is not None for index in pool):
+        if any(self.pool_keys.name(index) is not None for index in pool):
             return [index for index in pool if self._has_named(index)]
         if self.pool_keys.by_index or not len(pool):
             return []

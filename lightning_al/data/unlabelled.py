@@ -88,7 +88,7 @@ class UnlabelledSamples(TrainingSamples):
         return SampleKeys(self.label_set, self.label_set, self.task, un_augmented=f"samples from `{HOOK}()`")
 
     def check_labels(self, *, told: bool, labels: Mapping[int, Any] | None = None) -> None:
-        """Refuse samples beside which labels that were told would be wrong; their own are in them, and move with them."""
+        """Refuse samples beside which labels that were told would be wrong; their own move with them."""
         if told:
             super().check_labels(told=told, labels=labels)
 

@@ -82,7 +82,8 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
                     campaign = Campaign(dirpath, events, ranks)
                     check_same_campaign(campaign, options, project.task)
     project.data.sample_keys.warn()
-    project.data.sample_keys.check_same_on_every_rank()
+    for keys in filter(None, (project.data.sample_keys, project.data.known_keys)):
+        keys.check_same_on_every_rank()
     if dirpath is None or events is None:
         campaign = _begin(project, ranks, dirpath, options)
     else:

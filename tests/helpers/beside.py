@@ -1,6 +1,6 @@
 """The usual data in two parts: rows that are labelled already, and rows beside them without a label."""
 
-from collections import namedtuple
+from pathlib import Path
 
 import torch
 from torch.utils.data import Dataset
@@ -10,7 +10,6 @@ from tests.helpers.projects import Data
 
 KNOWN = [3, 14, 15, 9, 26, 5, 41, 58]
 BESIDE = [row for row in range(60) if row not in KNOWN]
-Pair = namedtuple("Pair", "x y")
 
 FORMS = {
     "bare": lambda x: x,
@@ -81,3 +80,52 @@ def trained_rows(loop):
         assert torch.equal(y, Y[rows])
         batches.append(rows)
     return batches
+
+
+class Folder(Dataset):
+    """Files that each hold the number of a row; below ``root``, in folders of their classes where they have one."""
+
+    def __init__(self, root, labelled):
+        self.root, self.labelled = str(root), labelled
+        self.samples = [(str(path), self.label(path)) for path in sorted(root.rglob("*.txt"))]
+
+    @staticmethod
+    def label(path):
+        return int(path.parent.name) if path.parent.name.isdecimal() else None
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        path, label = self.samples[index]
+        x = X[int(Path(path).read_text())]
+        return (x, label) if self.labelled else x
+
+
+class Folders(Data):
+    """``labelled/CLASS/*.txt`` beside ``unlabelled/*.txt``, as they are on disk today."""
+
+    def __init__(self, root):
+        super().__init__()
+        self.root = root
+
+    def setup(self, stage):
+        super().setup(stage)
+        self.train = Folder(self.root / "labelled", True)
+        self.unlabelled = Folder(self.root / "unlabelled", False)
+
+    def unlabelled_dataset(self):
+        return self.unlabelled
+
+
+def file_of(root, row, known):
+    folder = root / "labelled" / str(int(Y[row])) if known else root / "unlabelled"
+    return folder / f"{row}.txt"
+
+
+def make_folders(root, known=KNOWN, beside=range(42, 58)):
+    for row in [*known, *beside]:
+        path = file_of(root, row, row in known)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(row))
+    return Folders(root)
