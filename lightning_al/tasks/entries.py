@@ -167,12 +167,12 @@ class BatchEntries:
             return self._completed_dict(sample, example)
         if not isinstance(example, (tuple, list)):
             raise TypeError(f"training samples are no tuples, lists or dicts: {type(example).__name__}")
-        entries = list(sample) if isinstance(sample, (tuple, type(example))) else [sample]
         target = self._target if isinstance(self._target, int) else 1
         target %= len(example)
+        entries = [sample] if _is_bare(sample, example, target) else list(sample)
         if len(entries) == len(example) - 1:
             entries.insert(target, example[target])
-        elif len(entries) != len(example) or hasattr(sample, "keys"):
+        elif len(entries) != len(example):
             raise TypeError(f"{len(example) - 1} entries are needed beside the target, got {len(entries)}")
         entries[target] = _target_like(example[target], entries[target])
         return type(example)(*entries) if hasattr(example, "_replace") else type(example)(entries)
@@ -206,6 +206,15 @@ def _check_entries(inputs: Any, target: Any) -> None:
             "`inputs` and `target` must all be positions (integers), or all names (strings), got "
             f"inputs={shown(inputs)}, target={shown(target)}."
         )
+
+
+def _is_bare(sample: Any, example: Any, target: int) -> bool:
+    """Whether a sample is an input itself, and no tuple or list of entries as the example."""
+    if not isinstance(sample, list):
+        return not isinstance(sample, tuple)
+    if len(example) != 2 or not isinstance(example[1 - target], list):
+        return False
+    return len(sample) != 2 or not isinstance(sample[1 - target], list)  # a list may be an input
 
 
 def _target_like(example: Any, own: Any) -> Any:
