@@ -1,6 +1,6 @@
 """All samples of a campaign under one numbering: those that may be asked for, and those known beside them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -47,6 +47,19 @@ class Samples:
     def labelled_of(self, pool: Pool) -> Tensor:
         """Return the numbers of all that is labelled: the known samples, then the pool's as their labels came."""
         return torch.cat([self.known_indices, pool.labelled])
+
+    def called(self, numbers: Sequence[int]) -> str:
+        """Say in words which samples these are.
+
+        Example:
+            >>> part = TrainingSamples.of(range(3), None, task=None, owner="Data")
+            >>> Samples(part, part).called([2, 4])
+            'dataset indices [2] and samples [1] of the training set'
+        """
+        pool, known = [n for n in numbers if n < self.size], [n - self.size for n in numbers if n >= self.size]
+        said = [f"dataset indices {pool}"] if pool else []
+        said += [f"samples {known} of the training set"] if known else []
+        return " and ".join(said)
 
     def renewed(self, train_set: Dataset) -> "Samples":
         """Return the same samples, now that the user's train loader is made anew."""

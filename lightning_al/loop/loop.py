@@ -21,6 +21,7 @@ from lightning_al.fitting.setup_guard import weights_kept_in_setup
 from lightning_al.loop import algorithm
 from lightning_al.loop.copies import hand_back, take_back
 from lightning_al.loop.fit import begin_fits, restore_weights
+from lightning_al.loop.known import find_without_known
 from lightning_al.loop.label import release, write_answers
 from lightning_al.loop.opening import open_campaign
 from lightning_al.loop.project import (
@@ -168,6 +169,8 @@ class ActiveLearningLoop:
                     self.datamodule = ActiveDataModule(
                         users, task=task, pool_source=pool, pool_batch_size=pool_batch_size
                     )
+            if users is not None and hasattr(self, "settings"):
+                find_without_known(findings, users, self.settings)
             if findings.errors and model_is_right and users is not None:  # what a launch would say too
                 find_no_train_loader(findings, users)
                 if evaluate in EVALUATED:

@@ -150,7 +150,7 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
     is_large_enough = is_sized and (not new or size == 0 or findings.of(settings.check_initial_size, size))
     if new and is_large_enough and size > 0:
         findings.of(settings.check_query_size, size)
-    if begins and is_large_enough:
+    if begins and is_large_enough and len(data.samples.known_indices) + settings.initial_count > 0:
         findings.of(data.check_training, settings.initial_count)
     if settings.reset == "fresh" and has_shapes:
         findings.of(check_redrawable, model)
