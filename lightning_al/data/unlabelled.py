@@ -5,7 +5,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -19,6 +18,7 @@ from lightning_al.data.samples import Samples
 from lightning_al.data.training_samples import TrainingSamples
 from lightning_al.data.validation import check_map_style, spread_over
 from lightning_al.data.views import CompletedSamples
+from lightning_al.distributed.randomness import draws_undone
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task
 from lightning_al.words import cut
@@ -78,7 +78,7 @@ class UnlabelledSamples(TrainingSamples):
         cls, dataset: Dataset, augment: Augment | None, task: Task, owner: str, *, known: TrainingSamples
     ) -> "UnlabelledSamples":
         """Return the samples of a dataset beside known ones."""
-        with isolate_rng():
+        with draws_undone():
             example = copy_of(known.trained_on[0])
         completed = CompletedSamples(dataset, example, task)
         return cls(completed, completed, dataset, augment, task=task, owner=owner)
@@ -169,7 +169,7 @@ def check_form(pool: UnlabelledSamples, known: TrainingSamples, collate: Collate
 
 
 def _few(dataset: Any) -> list[Any]:
-    with isolate_rng():
+    with draws_undone():
         return [copy_of(dataset[index]) for index in spread_over(len(dataset))[:: 16 // _FEW]]
 
 
@@ -196,7 +196,7 @@ def _check_kinds(unlabelled: list[Any], training: list[list[Any]], owner: str) -
 def _check_collate(samples: list[Any], collate: Collate, owner: str, inputs: tuple[Any, Any]) -> None:
     """Refuse inputs of another shape than all training inputs have, unless the collate function can take both."""
     try:
-        with isolate_rng():
+        with draws_undone():
             collate(samples)
     except Exception as error:
         raise TypeError(

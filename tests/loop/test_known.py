@@ -1,4 +1,4 @@
-"""Options beside a training set that is labelled already: what they mean, and what is refused before anything trains."""
+"""Options beside a training set that is labelled already: what they mean, and what is refused."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ class Doubles(Split):
 @pytest.mark.parametrize(
     ("data", "options", "words"),
     [
-        (Data(), {"initial": 0}, "`initial` is 0 or an empty list.*`unlabelled_dataset`"),
+        (Data(), {"initial": 0}, r"`initial` is 0 or an empty list.*`unlabelled_dataset\(\)`"),
         (Data(), {"initial": []}, "`initial` is 0 or an empty list"),
         (Data(), {"known_share": 0.5}, "`known_share=0.5` is the share .* the datamodule does not have"),
         (Data(), {"initial_by": CoreGCN(encoder=torch.nn.Identity())}, "CoreGCN.* learns from labelled samples"),
@@ -53,7 +53,7 @@ class Doubles(Split):
         (
             Split(form="bare"),
             {"oracle": None},
-            r"Labels that the dataset does not have are told: `oracle=AwaitTell\(\)`",
+            r"does not have are told: `oracle=AwaitTell\(\)`",
         ),
         (Split(), {"initial": 53}, "`initial` asks for 53 samples, but the pool has 52"),
         (Split(), {"query_size": 53}, "is larger than the pool: 52 samples less 0 initial ones leave 52"),
@@ -88,7 +88,7 @@ def test_prices_are_those_of_the_pool(tmp_path):
     options = {"initial": 0, "oracle": NoisyOracle(price=prices), "rounds": None, "budget": 9}
     history = loop_in(tmp_path, data=Split(), **options).run(make_trainer(tmp_path, acquisition=Random()))
     assert [r.spent for r in history] == [0, 8]
-    with pytest.raises(ValueError, match="lists 60 prices, but the training set has 52"):
+    with pytest.raises(ValueError, match="lists 60 prices, but there are 52 samples to ask for"):
         loop_in(tmp_path / "d", data=Split(), initial=0, oracle=NoisyOracle(price=[1.0] * 60)).run(
             make_trainer(tmp_path)
         )
@@ -177,27 +177,19 @@ class Predicting(LossPredictionMixin, Net):
     pass
 
 
-@pytest.mark.parametrize("kind", [Sam, slow(AutoSam), Predicting])
+@pytest.mark.parametrize("kind", [slow(Sam), slow(AutoSam), Predicting])
 @pytest.mark.parametrize("form", ["bare", slow("none")])
 def test_sam_and_loss_prediction_train_on_both(tmp_path, kind, form):
     """As on the plain campaign of the same samples, to the last bit."""
-
-    def run(name, data, **options):
-        loop = loop_in(tmp_path / name, kind(), data, oracle=AwaitTell(), **options)
-        for _ in range(2):
-            picked = loop.ask(make_trainer(tmp_path))
-            loop.tell(picked, [int(Y[r]) for r in rows_of(data, picked)])
-        return loop
-
-    def rows_of(data, picked):
-        return [data.order[i] for i in picked] if isinstance(data, Split) else picked
-
-    split = run("s", Split(form=form), initial=0)
+    trainer = {"max_epochs": 1}
+    split, data = loop_in(tmp_path / "s", kind(), Split(form=form), initial=0, oracle=AwaitTell()), Split()
     plain = loop_in(tmp_path / "p", kind(), Data(), oracle=AwaitTell(), initial=KNOWN)
     plain.tell(plain.ask(make_trainer(tmp_path)), [int(Y[r]) for r in KNOWN])
     for _ in range(2):
-        picked = plain.ask(make_trainer(tmp_path))
-        plain.tell(picked, [int(Y[r]) for r in picked])
+        picked, rows = split.ask(make_trainer(tmp_path, **trainer)), plain.ask(make_trainer(tmp_path, **trainer))
+        assert [data.order[i] for i in picked] == rows
+        split.tell(picked, [int(Y[r]) for r in rows])
+        plain.tell(rows, [int(Y[r]) for r in rows])
     for one, other in zip(split.model.parameters(), plain.model.parameters(), strict=True):
         assert torch.equal(one, other)
 
