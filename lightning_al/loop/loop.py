@@ -247,7 +247,7 @@ class ActiveLearningLoop:
             k: How many; default ``query_size``.
 
         Returns:
-            Distinct, unlabelled indices of the training dataset, never handed out before: fewer than ``k`` where the
+            Distinct, unlabelled indices of the pool's dataset, never handed out before unless released: fewer than ``k`` where the
             budget does not cover the best ``k`` together, none once the campaign is over.
 
         Raises:
