@@ -247,8 +247,8 @@ class ActiveLearningLoop:
             k: How many; default ``query_size``.
 
         Returns:
-            Distinct, unlabelled indices of the pool's dataset, never handed out before unless released: fewer than ``k`` where the
-            budget does not cover the best ``k`` together, none once the campaign is over.
+            Distinct, unlabelled indices of the pool's dataset, never handed out before unless they were released: fewer
+            than ``k`` where the budget does not cover the best ``k`` together, none once the campaign is over.
 
         Raises:
             RuntimeError: If nothing is labelled yet and the initial set was handed out already.

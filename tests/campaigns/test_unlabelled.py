@@ -9,7 +9,7 @@ from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, Loaders
 from lightning_al.acquisition import SRAAL, VAAL, CoreGCN, CoreSet, Random, TypiClust
 from lightning_al.fitting import RepeatedFit
 from lightning_al.oracle import SKIP
-from tests.helpers.beside import BESIDE, FORMS, KNOWN, Split, labels_of, row_of, rows_picked, trained_rows
+from tests.helpers.beside import BESIDE, KNOWN, Split, labels_of, row_of, rows_picked, trained_rows
 from tests.helpers.by_features import farthest
 from tests.helpers.marks import slow
 from tests.helpers.moving import X, Y
@@ -75,7 +75,9 @@ def test_the_batches_are_those_of_a_loop_by_hand(tmp_path):
     assert loop.history[-1].spent == 8
 
 
-@pytest.mark.parametrize(("form", "augmented"), [(form, form == "bare") for form in FORMS])
+@pytest.mark.parametrize(
+    ("form", "augmented"), [("bare", True), ("one", False), slow("none", False), slow("placeholder", True)]
+)
 def test_samples_without_a_label_train_as_the_others_do(tmp_path, form, augmented):
     class Augmenting(Split):
         def augment(self, sample):
@@ -116,14 +118,15 @@ def test_core_set_is_far_from_the_known_points_too(tmp_path, processes):
         loop.tell(picked, labels_of(data, picked))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "acquisition",
     [
-        slow(lambda: VAAL(steps=3)),
-        slow(lambda: SRAAL(steps=2)),
+        lambda: VAAL(steps=3),
+        lambda: SRAAL(steps=2),
         lambda: CoreGCN(steps=2),
-        slow(lambda: TypiClust(neighbours=3)),
-        slow(CoreSet),
+        lambda: TypiClust(neighbours=3),
+        CoreSet,
     ],
 )
 def test_acquisitions_see_what_is_known_as_labelled(tmp_path, acquisition):
@@ -137,6 +140,7 @@ def test_acquisitions_see_what_is_known_as_labelled(tmp_path, acquisition):
         assert rows_picked(data, history) == [r.picked for r in expected]
 
 
+@pytest.mark.slow
 def test_hidden_labels_beside_the_augmented_training_set_are_those_of_the_training_set(tmp_path):
     """`pool_dataset()` without labels: SRAAL, and `augment`, get those of the same training samples."""
     seen = []
@@ -186,7 +190,8 @@ def test_a_file_of_features_has_those_of_the_training_set_last(tmp_path):
 # -- on several processes, over several starts -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("share", [None, slow(0.5)])
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [None, 0.5])
 def test_two_processes_pick_what_one_picks(tmp_path, share):
     def picks(processes):
         options = {"strategy": fork(processes)[0], "devices": processes} if processes > 1 else {}
@@ -196,7 +201,8 @@ def test_two_processes_pick_what_one_picks(tmp_path, share):
     assert picks(1) == picks(2)
 
 
-@pytest.mark.parametrize("share", [slow(None), 0.25])
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [None, 0.25])
 def test_a_campaign_that_stops_and_goes_on_is_the_one_that_did_not(tmp_path, share):
     def run(name, rounds):
         loop = loop_over(tmp_path / name, Split(), rounds=rounds, known_share=share)
@@ -211,6 +217,7 @@ def test_a_campaign_that_stops_and_goes_on_is_the_one_that_did_not(tmp_path, sha
     assert kinds.count("known") == 1
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_first_events_loses_nothing(tmp_path):
     def asking(name):
         return loop_over(tmp_path / name, Split(form="one"), initial=5, oracle=AwaitTell())
@@ -307,12 +314,13 @@ def test_of_loaders_and_of_a_module(tmp_path):
             return unlabelled
 
     asked = [
-        loop_over(tmp_path / f"{number}", data, model, oracle=AwaitTell()).ask(make_trainer(tmp_path))
+        loop_over(tmp_path / f"{number}", data, model, oracle=AwaitTell()).ask(make_trainer(tmp_path, max_epochs=1))
         for number, (data, model) in enumerate([(split, Net()), (loaders, Net()), (None, Own())])
     ]
     assert asked[0] == asked[1] == asked[2]
 
 
+@pytest.mark.slow
 def test_without_metrics_until_nothing_is_left(tmp_path):
     data = Split(beside=range(60, 69))
     loop = loop_over(tmp_path / "c", data, rounds=None, evaluate=None)
@@ -321,12 +329,14 @@ def test_without_metrics_until_nothing_is_left(tmp_path):
     assert [r.labelled for r in history] == [8, 12, 16, 17]
 
 
+@pytest.mark.slow
 def test_the_budget_is_that_of_labels_asked_for(tmp_path):
     loop = loop_over(tmp_path / "c", Split(), rounds=None, budget=6)
     history = loop.run(make_trainer(tmp_path, acquisition=Random()))
     assert [r.spent for r in history] == [0, 4, 6]
 
 
+@pytest.mark.slow
 def test_an_initial_set_that_is_skipped_is_not_asked_for_again(tmp_path):
     data = Split(form="bare")
     loop = loop_over(tmp_path / "c", data, initial=3, oracle=AwaitTell())

@@ -100,6 +100,7 @@ def test_the_initial_set_may_be_learnt_from_what_is_known(tmp_path):
     assert len({*loop.ask(make_trainer(tmp_path))}) == 5
 
 
+@pytest.mark.slow
 def test_a_balanced_initial_set_is_balanced_in_itself(tmp_path):
     data = Split()
     history = loop_in(tmp_path, data=data, initial=6, initial_by="balanced", rounds=0).run(make_trainer(tmp_path))
@@ -150,6 +151,7 @@ def test_each_batch_of_each_process_has_its_share(tmp_path, processes):
             assert labelled == 8 or set(batches) == {"k..."}
 
 
+@pytest.mark.slow
 def test_the_share_may_change_between_launches_and_is_in_the_ledger(tmp_path):
     data = Split(form="bare")
     options = {"initial": 0, "rounds": None, "known_share": 0.5, "oracle": AwaitTell()}
@@ -177,6 +179,7 @@ class Predicting(LossPredictionMixin, Net):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [slow(Sam), slow(AutoSam), Predicting])
 @pytest.mark.parametrize("form", ["bare", slow("none")])
 def test_sam_and_loss_prediction_train_on_both(tmp_path, kind, form):
@@ -201,6 +204,7 @@ def stacking(samples):
     return torch.stack(xs), torch.tensor(ys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("acquisition", [BADGE, slow(Random)])
 def test_a_collate_function_of_ones_own(tmp_path, acquisition):
     loop = loop_in(tmp_path, data=Split(form="bare", collate_fn=stacking), initial=0, oracle=AwaitTell())

@@ -35,6 +35,7 @@ def test_it_needs_no_trainer_and_comes_before_or_after_a_kill(tmp_path):
     assert [event["indices"] for event in events] == [first[:5]]
 
 
+@pytest.mark.slow
 def test_what_is_given_back_is_not_promised_of_the_budget(tmp_path):
     loop = asking(tmp_path, Split(form="bare"), initial=0, budget=5)
     first = loop.ask(make_trainer(tmp_path))
