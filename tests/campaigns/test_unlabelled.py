@@ -104,11 +104,11 @@ def features(model, rows):
 
 @pytest.mark.parametrize("processes", [1, slow(2), slow(3)])
 def test_core_set_is_far_from_the_known_points_too(tmp_path, processes):
-    options = {"strategy": fork(processes)[0], "devices": processes} if processes > 1 else {}
     model, data = Frozen(), Split(form="bare")
     loop = loop_over(tmp_path / "c", data, model, oracle=AwaitTell())
     for _ in range(2):
         told = [data.order[i] for i in loop.pool.labelled.tolist()]
+        options = {"strategy": fork(processes)[0], "devices": processes} if processes > 1 else {}
         picked = loop.ask(make_trainer(tmp_path, acquisition=CoreSet(), max_epochs=1, **options))
         with torch.no_grad():
             centres = features(Frozen().eval(), KNOWN + told)
