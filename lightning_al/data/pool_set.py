@@ -12,8 +12,8 @@ from lightning_al._compat import is_overridden
 from lightning_al.data import validation
 from lightning_al.data.augmentation import Augment, check_targets_stay, moving
 from lightning_al.data.loaders import owner_of
+from lightning_al.data.parts import WithTargetsOf
 from lightning_al.data.training_samples import TrainingSamples
-from lightning_al.data.views import WithTargetsOf
 from lightning_al.tasks.base import Task
 
 

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_al.data.known import KnownSamples
+from lightning_al.data.parts import Parts
 from lightning_al.data.pool import Pool
 from lightning_al.data.training_samples import TrainingSamples
-from lightning_al.data.views import LabelledView, Parts
+from lightning_al.data.views import LabelledView
 
 
 @dataclass(frozen=True)

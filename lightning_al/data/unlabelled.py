@@ -13,11 +13,11 @@ from lightning_al.data.augmentation import Augment, check_told_labels
 from lightning_al.data.collate import Collate
 from lightning_al.data.keys import SampleKeys
 from lightning_al.data.loaders import owner_of
+from lightning_al.data.parts import CompletedSamples
 from lightning_al.data.pool_set import find_known_samples, find_training_samples
 from lightning_al.data.samples import Samples
 from lightning_al.data.training_samples import TrainingSamples
 from lightning_al.data.validation import check_map_style, spread_over
-from lightning_al.data.views import CompletedSamples
 from lightning_al.distributed.randomness import draws_undone
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task

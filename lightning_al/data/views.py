@@ -1,18 +1,33 @@
 """The labelled part of a dataset: its samples, with the labels that were told put in, then augmented."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import Dataset, Subset
 
 from lightning_al.data.augmentation import Augment
+from lightning_al.data.parts import Parts, samples_of
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task
 
 
+class _Part(NamedTuple):
+    """Which samples a view holds, and what is done to them."""
+
+    dataset: Any
+    indices: Tensor
+    labels: Mapping[int, Any]
+    task: Task
+    augment: Augment | None
+
+
 class LabelledView(Dataset):
     """Some samples of a dataset, with the labels that were told in place of the dataset's.
+
+    It stands for the dataset in a loader: what is no sample is read from the dataset and written to it, so that a
+    curriculum that sets ``trainer.train_dataloader.dataset.level`` reaches it. What has an entry for each sample of the
+    dataset is not handed on: those that nobody labelled would be among them.
 
     Args:
         dataset: Map-style.
@@ -30,6 +45,8 @@ class LabelledView(Dataset):
         [('c', 7), ('b', 0)]
     """
 
+    _part: _Part
+
     def __init__(
         self,
         dataset: Dataset,
@@ -39,108 +56,70 @@ class LabelledView(Dataset):
         *,
         augment: Augment | None = None,
     ) -> None:
-        self.dataset = dataset
-        self.indices = indices
-        self.labels = labels
-        self.task = task
-        self.augment = augment
+        object.__setattr__(self, "_part", _Part(dataset, indices, labels, task, augment))
+
+    def __getattr__(self, name: str) -> Any:  # of names that a view does not have
+        if name == "_part" or (name.startswith("__") and name.endswith("__")):
+            raise AttributeError(name)  # asked for while a copy is made
+        dataset, indices, *_ = self._part
+        value = getattr(dataset, name)
+        if name == "indices" and isinstance(dataset, Subset):
+            return [value[i] for i in indices.tolist()]
+        users = dataset.last if isinstance(dataset, Parts) else dataset
+        if name != "dataset" and _is_of_each_sample(value, len(users)):
+            raise AttributeError(
+                f"`{name}` of {type(users).__name__} is of all {len(users)} samples, and {len(self)} are labelled: "
+                f"read what you need from the samples themselves, `[y for _, y in dataset]`, say. If `{name}` of all "
+                "is meant, take it from the dataset that your datamodule holds."
+            )
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._part.dataset, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._part.dataset, name)
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self._part.indices)
 
-    def _labelled(self, index: int, sample: Any) -> Any:
-        """Return a sample with the label that was told of it, if one was, augmented."""
-        told = index in self.labels
-        if told or self.augment is not None:
+    def labels_put_in(self) -> Mapping[int, Any]:
+        """Return the labels that are put in, encoded, by dataset index."""
+        return self._part.labels
+
+    def sample_with_label(self, position: int) -> Any:
+        """Return a sample with its label, before it is augmented."""
+        index = int(self._part.indices[position])
+        return self._with_label(index, self._part.dataset[index])
+
+    def _with_label(self, index: int, sample: Any) -> Any:
+        _, _, labels, task, augment = self._part
+        if index in labels or augment is not None:
             sample = copy_of(sample)
-        if told:
-            sample = self.task.with_label(sample, copy_of(self.task.decode_label(self.labels[index])))
-        return sample if self.augment is None else self.augment(sample)
+        if index in labels:
+            sample = task.with_label(sample, copy_of(task.decode_label(labels[index])))
+        return sample
+
+    def _augmented(self, sample: Any) -> Any:
+        return sample if self._part.augment is None else self._part.augment(sample)
 
     def __getitem__(self, position: int) -> Any:
-        index = int(self.indices[position])
-        return self._labelled(index, self.dataset[index])
+        return self._augmented(self.sample_with_label(position))
 
     def __getitems__(self, positions: list[int]) -> list[Any]:
-        indices = self.indices[positions].tolist()
-        samples = samples_of(self.dataset, indices)
-        return [self._labelled(i, s) for i, s in zip(indices, samples, strict=True)]
+        indices = self._part.indices[positions].tolist()
+        samples = samples_of(self._part.dataset, indices)
+        return [self._augmented(self._with_label(i, s)) for i, s in zip(indices, samples, strict=True)]
 
 
-def samples_of(dataset: Any, indices: Sequence[int]) -> list[Any]:
-    """Return several samples, at once where the dataset can."""
-    if callable(getattr(dataset, "__getitems__", None)):
-        return list(dataset.__getitems__(list(indices)))
-    return [dataset[index] for index in indices]
+def _is_of_each_sample(value: Any, count: int) -> bool:
+    """Whether a value has an entry for each sample, or is a few such values (``TensorDataset.tensors``)."""
+    parts = value if isinstance(value, (list, tuple)) and len(value) != count else [value]
+    return any(hasattr(type(part), "__getitem__") and _length(part) == count for part in parts[:8])
 
 
-class Parts(ConcatDataset):
-    """Datasets one after the other, each of which is asked for its samples of a batch at once.
-
-    Args:
-        datasets: Map-style.
-
-    Example:
-        >>> Parts([["a", "b"], ["c"]]).__getitems__([2, 0, 1])
-        ['c', 'a', 'b']
-    """
-
-    def __getitems__(self, indices: list[int]) -> list[Any]:
-        samples: dict[int, Any] = {}
-        start = 0
-        for part, end in zip(self.datasets, self.cumulative_sizes, strict=True):
-            here = [index for index in indices if start <= index < end]
-            if here:
-                samples.update(zip(here, samples_of(part, [index - start for index in here]), strict=True))
-            start = end
-        return [samples[index] for index in indices]
-
-
-class CompletedSamples(Dataset):
-    """Samples that may have no target, in the form of those of a training set.
-
-    Args:
-        dataset: Map-style.
-        example: A training sample.
-        task: Completes samples, see :meth:`~lightning_al.tasks.Task.completed`.
-
-    Example:
-        >>> from lightning_al.tasks import ClassificationTask
-        >>> CompletedSamples(["a", "b"], ("c", 2), ClassificationTask())[1]
-        ('b', 2)
-    """
-
-    def __init__(self, dataset: Dataset, example: Any, task: Task) -> None:
-        self.dataset = dataset
-        self.example = example
-        self.task = task
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
-
-    def __getitem__(self, index: int) -> Any:
-        return self.task.completed(self.dataset[index], copy_of(self.example))
-
-    def __getitems__(self, indices: list[int]) -> list[Any]:
-        return [self.task.completed(sample, copy_of(self.example)) for sample in samples_of(self.dataset, indices)]
-
-
-class WithTargetsOf(Dataset):
-    """Samples of one dataset with the targets of another, index for index the same samples.
-
-    Args:
-        dataset: Its targets are hidden.
-        labelled: Has them.
-        task: Reads targets, and puts them in.
-    """
-
-    def __init__(self, dataset: Dataset, labelled: Dataset, task: Task) -> None:
-        self.dataset = dataset
-        self.labelled = labelled
-        self.task = task
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
-
-    def __getitem__(self, index: int) -> Any:
-        return self.task.with_label(copy_of(self.dataset[index]), self.task.targets(self.labelled[index]))
+def _length(value: Any) -> int | None:
+    try:
+        return None if isinstance(value, (str, bytes)) else len(value)
+    except TypeError:  # it has none
+        return None

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default_collate
 
-from lightning_al import ClassificationTask, Loaders, MultiLabelTask
+from lightning_al import BinaryTask, ClassificationTask, Loaders, MultiLabelTask, RegressionTask
 from lightning_al.data.unlabelled import find_samples
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.entries import BatchEntries
@@ -206,3 +206,29 @@ def test_nothing_is_said_of_a_training_set_without_augmentation(recwarn):
 
 def test_every_task_of_tuples_and_dicts_can_complete():
     assert {task.completed for task in (ClassificationTask, MultiLabelTask)} == {BatchEntries.completed}
+
+
+def test_what_is_set_on_the_loaders_dataset_reaches_the_training_set():
+    train = Items(zip(X, Y, strict=True))
+    view = found(train, Items(X)).view(torch.tensor([0]), {0: 1})
+    view.level = 3
+    assert (train.level, view.level) == (3, 3)
+    with pytest.raises(AttributeError, match="`samples` of Items is of all 6 samples, and 1 are labelled"):
+        view.samples
+
+
+def test_a_told_map_keeps_its_height_and_width_beside_an_example_of_others():
+    told = torch.arange(24).view(6, 4)
+    sample = ClassificationTask().completed(torch.zeros(1, 6, 4), (torch.zeros(1, 4, 6), torch.zeros(4, 6).long()))
+    for label in (told, told.tolist(), told.numpy()):
+        _, labelled = ClassificationTask().with_label(sample, label)
+        assert torch.equal(labelled, told)
+    _, flat = ClassificationTask().with_label(sample, told.flatten().tolist())  # nothing else says its shape
+    assert flat.shape == (4, 6)
+
+
+def test_real_values_and_single_logits():
+    for task, y in ((RegressionTask(), torch.randn(6)), (BinaryTask(), Y.clamp(max=1).float())):
+        _, target = of_pool(found(TensorDataset(X, y), TensorDataset(X), task), 1.0, task)
+        assert target.dtype == torch.float32
+        assert target.item() == 1.0
