@@ -13,14 +13,16 @@ from lightning_al.checks import Findings, check_choice, check_count, check_type
 from lightning_al.data import validation
 from lightning_al.data.augmentation import Augment
 from lightning_al.data.collate import check_collate
+from lightning_al.data.epochs import Epochs
 from lightning_al.data.keys import SampleKeys
+from lightning_al.data.known import KnownSamples
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.pool import Pool
-from lightning_al.data.pool_set import find_training_samples
-from lightning_al.data.samplers import EpochSampler
+from lightning_al.data.samples import Samples
 from lightning_al.data.scored_data import ScoredData
 from lightning_al.data.template import LoaderTemplate
 from lightning_al.data.training_samples import TrainingSamples
+from lightning_al.data.unlabelled import find_samples
 from lightning_al.distributed.randomness import derive_seed
 from lightning_al.tasks.base import Task
 
@@ -29,11 +31,13 @@ class ActiveDataModule(ScoredData):
     """The user's datamodule seen through a :class:`~lightning_al.Pool`.
 
     The train loader covers what is labelled, with the labels that were told; the predict loader the candidates, on
-    un-augmented inputs. A label that was read from the data is left to the sample, whose target is augmented with its
-    input; one that was told is put in before the user's ``augment(sample)``, if there is such a method. The settings of
-    the user's train loader (batch size, workers, collate function, pinning, ...) are kept. ``prepare_data`` and
-    ``setup`` run once per stage, not at every fit. A Trainer, and with it the user's code, gets a
-    :class:`~lightning_al.data.for_trainer.ForTrainer`, where all else is the user's.
+    un-augmented inputs. Where the user's has an ``unlabelled_dataset()``, that is the pool, and all that their train
+    loader has is labelled already (:class:`~lightning_al.data.samples.Samples` numbers both). A label that was read
+    from the data is left to the sample, whose target is augmented with its input; one that was told is put in before
+    the user's ``augment(sample)``, if there is such a method. The settings of the user's train loader (batch size,
+    workers, collate function, pinning, ...) are kept. ``prepare_data`` and ``setup`` run once per stage, not at every
+    fit. A Trainer, and with it the user's code, gets a :class:`~lightning_al.data.for_trainer.ForTrainer`, where all
+    else is the user's.
 
     Args:
         datamodule: The user's.
@@ -81,12 +85,14 @@ class ActiveDataModule(ScoredData):
         self.labels: Mapping[int, Any] = {}
         self._own_labels: Collection[int] = ()  # which of them were read from the data themselves
         self.seed = 0
+        self.known_share: float | None = None
         self.fit_key: tuple[int | str, ...] = (0,)
         self.prepare_data_per_node = datamodule.prepare_data_per_node
         self._prepared = False
         self._stages: list[str] = []
         self._template: LoaderTemplate | None = None  # there from `begin` on
         self._keys: SampleKeys | None = None  # there from `open` on
+        self.known_samples: KnownSamples | None = None
         self._has_batch_norm = False
         self.has_pool = False
         self._warned_of_single = False
@@ -118,12 +124,13 @@ class ActiveDataModule(ScoredData):
             self.datamodule.teardown(stage)
         self._stages.clear()
 
-    def begin(self, trainer: pl.Trainer, *, seed: int = 0) -> None:
+    def begin(self, trainer: pl.Trainer, *, seed: int = 0, known_share: float | None = None) -> None:
         """Prepare the data and set them up to be trained on.
 
         Args:
             trainer: The user's.
             seed: With each fit's key it decides the order of the samples.
+            known_share: The share of each batch that is of the training set beside an ``unlabelled_dataset()``.
 
         Raises:
             TypeError: If the train loader is not one ``DataLoader`` over a map-style dataset with a plain sampler.
@@ -131,6 +138,7 @@ class ActiveDataModule(ScoredData):
             IndexError: If the training set is shorter than it says.
         """
         self.seed = seed
+        self.known_share = known_share
         self.trainer = trainer
         self.datamodule.trainer = trainer
         with infinite_barrier():
@@ -141,7 +149,7 @@ class ActiveDataModule(ScoredData):
         self.train_set: Dataset = self._template.dataset
         validation.check_last_sample(self.train_set)
         augment, owner = Augment.of(self.datamodule), owner_of(self.datamodule)
-        self.training_samples = TrainingSamples.of(self.train_set, augment, self.task, owner)
+        self.samples = Samples(TrainingSamples.of(self.train_set, augment, self.task, owner))
         self._view_is_checked = False
 
     def open(self, trainer: pl.Trainer, model: nn.Module, evaluate: str | None = "validate") -> None:
@@ -154,8 +162,8 @@ class ActiveDataModule(ScoredData):
 
         Raises:
             TypeError: If the train loader is not one ``DataLoader`` over a map-style dataset with a plain sampler.
-            ValueError: If the pool's dataset is not the training set without augmentation, or the split is drawn
-                anew in every ``setup``.
+            ValueError: If the pool's dataset is not the training set without augmentation, nor one beside it, or the
+                split is drawn anew in every ``setup``.
         """
         if not self._stages:
             self.begin(trainer)
@@ -175,12 +183,14 @@ class ActiveDataModule(ScoredData):
                     validation.check_evaluated(getattr(self.datamodule, hook)(), hook=hook, owner=owner)
             with findings.of_block():
                 self.setup("predict")
-                self.training_samples = find_training_samples(
-                    self.datamodule, self.train_set, self.task, source=self.pool_source
+                collate = self._train_loader().collate_fn
+                self.samples = find_samples(
+                    self.datamodule, self.train_set, self.task, source=self.pool_source, collate=collate
                 )
                 rows = validation.spread_over_parts(self.pool_set)
-                check_collate(self._train_loader().collate_fn, [self.pool_set[i] for i in rows], self.task)
-                self._keys = SampleKeys(self.train_set, self.pool_set, self.task)
+                check_collate(collate, [self.pool_set[i] for i in rows], self.task)
+                self._keys = self.samples.pool.keys()
+                self.known_samples = self.samples.known_samples()
                 self.has_pool = True
 
     def follow(self, pool: Pool, labels: Mapping[int, Any], own: Collection[int] = ()) -> None:
@@ -202,12 +212,19 @@ class ActiveDataModule(ScoredData):
     @property
     def pool_set(self) -> Dataset:
         """The samples as they are scored."""
-        return self.training_samples.pool_set
+        return self.samples.pool_set
+
+    def new_pool(self) -> Pool:
+        """Return the pool of a campaign that begins: all of it unlabelled, but for what the training set has too."""
+        pool = Pool(self.samples.size)
+        if self.known_samples is not None:
+            pool.know(self.known_samples.in_pool)
+        return pool
 
     @property
     def told_labels(self) -> Mapping[int, Any]:
         """Labels that are put into the samples of :attr:`pool_set`, encoded, by index."""
-        return self.training_samples.to_put_in(self.pool_set, self.labels, self._own_labels)
+        return self.samples.pool.to_put_in(self.samples.pool.pool_set, self.labels, self._own_labels)
 
     @property
     def round(self) -> int:
@@ -236,22 +253,29 @@ class ActiveDataModule(ScoredData):
             self.train_set, template.dataset, self.task, hook="train_dataloader()", owner=owner
         )
         self._template, self.train_set = template, template.dataset
-        self.training_samples = self.training_samples.renewed(self.train_set)
+        self.samples = self.samples.renewed(self.train_set)
         return template
 
     def check_training(self, count: int) -> None:
         """Refuse a labelled set from which no training batch can be made.
 
+        Args:
+            count: Labels of the pool; the known samples beside it are labelled too.
+
         Raises:
-            ValueError: If ``count`` labels give no batch.
+            ValueError: If there is no batch, or none in which ``known_share`` is a whole number of samples.
         """
-        epoch = self._train_loader().epoch(labels=count, num_replicas=self._replicas()["num_replicas"])
-        validation.check_drop_last(epoch)  # first: the others ask about the batches
-        with Findings() as findings:
-            findings.of(validation.check_train_limit, self.trainer, epoch)
-            findings.of(validation.check_validation_interval, self.trainer, epoch)
-            if self._has_batch_norm:
-                findings.of(validation.check_batch_norm, epoch)
+        self._epochs(self._train_loader()).check(count, self.trainer)
+
+    def _epochs(self, template: LoaderTemplate) -> Epochs:
+        """Return what says how the labelled samples make up an epoch."""
+        return Epochs(
+            template=template,
+            known=len(self.samples.known_indices),
+            known_share=self.known_share,
+            has_batch_norm=self._has_batch_norm,
+            **self._replicas(),
+        )
 
     def collate(self, samples: list[Any]) -> Any:
         """Return a batch of samples, as the train loader makes it."""
@@ -263,6 +287,11 @@ class ActiveDataModule(ScoredData):
         if self._keys is None:
             raise RuntimeError("The samples have no keys before the campaign is opened. Call `loop.run` first.")
         return self._keys
+
+    @property
+    def known_keys(self) -> SampleKeys | None:
+        """What the known samples are called, where there are any beside the pool."""
+        return None if self.known_samples is None else self.known_samples.keys
 
     def key(self, index: int) -> str | None:
         """Return the key of a dataset index; None where it has none, or the data are not set up to be read."""
@@ -280,30 +309,26 @@ class ActiveDataModule(ScoredData):
             ValueError: If it holds other samples than at first, or beside its samples labels would be wrong.
         """
         template = self._renew_template()
-        view = self.training_samples.labelled(self.pool.labelled, self.labels, self._own_labels)
+        view = self.samples.labelled(self.pool, self.labels, self._own_labels)
         if not self._view_is_checked and len(view):
-            self.training_samples.check_view(view, self._own_labels)
+            self.samples.check_view(view, self._own_labels)
             self._view_is_checked = True
-        seed = derive_seed(self.seed, *self.fit_key, "order")
-        sampler = EpochSampler(view, shuffle=template.shuffle, seed=seed, **self._replicas())
+        epochs = self._epochs(template)
+        sampler = epochs.sampler(view, derive_seed(self.seed, *self.fit_key, "order"))
         # A resumed round begins at a later epoch, and workers fetch as soon as the loader is iterated.
         if self.trainer is not None:
             sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        drops_single = epochs.leaves_single(len(sampler))
+        if drops_single and not self._warned_of_single:
+            self._warned_of_single = True
+            rank_zero_warn(
+                f"{len(sampler)} labelled samples in batches of {template.batch_size} leave a last batch of one, which "
+                "BatchNorm cannot train on. Such a batch is dropped; each epoch drops another sample."
+            )
         return template.loader(
             view,
             sampler=sampler,
             batch_size=template.batch_size,
-            drop_last=template.drop_last or self._drops_single(len(sampler), template.batch_size),
+            drop_last=template.drop_last or drops_single,
             generator=sampler.generator,
         )
-
-    def _drops_single(self, samples: int, batch_size: int) -> bool:
-        """Whether a last batch of one sample is left out, on which BatchNorm cannot be trained."""
-        single = self._has_batch_norm and samples > 1 and samples % batch_size == 1 < batch_size
-        if single and not self._warned_of_single:
-            self._warned_of_single = True
-            rank_zero_warn(
-                f"{samples} labelled samples in batches of {batch_size} leave a last batch of one, which "
-                "BatchNorm cannot train on. Such a batch is dropped; each epoch drops another sample."
-            )
-        return single

@@ -46,12 +46,16 @@ class SampleKeys:
         train_set: The training samples.
         pool_set: The same samples, un-augmented.
         task: Names samples, and finds inputs in them.
+        un_augmented: What to give where inputs are random, for the warning.
     """
 
-    def __init__(self, train_set: Dataset, pool_set: Dataset, task: Task) -> None:
+    def __init__(
+        self, train_set: Dataset, pool_set: Dataset, task: Task, *, un_augmented: str = "a `pool_dataset()`"
+    ) -> None:
         self.train_set = train_set
         self.pool_set = pool_set
         self.task = task
+        self.un_augmented = un_augmented
 
     def __len__(self) -> int:
         return len(self.train_set)  # type: ignore[arg-type]
@@ -117,7 +121,7 @@ class SampleKeys:
             rank_zero_warn(
                 "The inputs of the pool are random and its samples have no names, so the campaign knows them by their "
                 "index: keep their order and number. To be free of this, give the dataset `sample_key(index)`, or the "
-                "datamodule a `pool_dataset()` without augmentation."
+                f"datamodule {self.un_augmented} without augmentation."
             )
 
     def _warn_of_repeated(self) -> None:

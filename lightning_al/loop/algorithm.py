@@ -53,10 +53,11 @@ def ask(session: Session, k: int | None, how: Asking) -> Outcome:
     pool = session.pool
     check_same_on_every_rank(session.campaign.label_digest, LABELS)
     already_asked = not session.asked_initial_set and len(pool.pending) > 0
-    if len(pool.labelled) == 0:  # only an initial set can be pending; later ones wait for `tell`
+    # Only an initial set is waited for; later questions wait for `tell`.
+    if session.asked_initial_set or len(session.labelled) == 0:
         _collect(session)
     _report(session)
-    if len(pool.labelled) == 0:
+    if len(session.labelled) == 0 or (session.asked_initial_set and len(pool.pending) > 0):
         if already_asked:
             raise RuntimeError(
                 "Nothing is labelled yet: `tell` the labels of the initial samples first. Pending: "
@@ -92,7 +93,7 @@ def _collect(session: Session) -> bool:
     project, campaign, pool = session.project, session.campaign, session.pool
     while True:
         if len(pool.pending) == 0:
-            if len(pool.labelled) > 0:
+            if len(session.labelled) > 0:
                 return True
             question = another_initial_set(session)  # the annotator skipped all of it
             campaign.record("asked", functools.partial(question.event, INITIAL_ROUND))

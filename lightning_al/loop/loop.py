@@ -21,7 +21,8 @@ from lightning_al.fitting.setup_guard import weights_kept_in_setup
 from lightning_al.loop import algorithm
 from lightning_al.loop.copies import hand_back, take_back
 from lightning_al.loop.fit import begin_fits, restore_weights
-from lightning_al.loop.label import write_answers
+from lightning_al.loop.known import find_without_known
+from lightning_al.loop.label import release, write_answers
 from lightning_al.loop.opening import open_campaign
 from lightning_al.loop.project import (
     Project,
@@ -58,7 +59,8 @@ class ActiveLearningLoop:
         datamodule: The user's datamodule; :class:`~lightning_al.Loaders` of loaders that are there already; None: the
             loaders that the module defines itself.
         query_size: Labels asked for per round.
-        initial: How many samples are labelled before round 0, or which (dataset indices).
+        initial: How many samples are labelled before round 0, or which (dataset indices). With an
+            ``unlabelled_dataset()`` beside a labelled training set it may be 0.
         initial_by: How they are chosen: ``"random"``; ``"balanced"`` over the classes (simulated campaigns only); or an
             acquisition that needs no trained model, as ``TypiClust(encoder=...)``.
         rounds: Number of queries; the history has one entry more, for the last fit. None: no limit.
@@ -68,6 +70,9 @@ class ActiveLearningLoop:
             :class:`~lightning_al.stopping.MetricPlateau`, or any function of :attr:`history`. With several of
             ``rounds``, ``budget`` and ``stop`` the first that is reached ends it; with none, the empty pool.
         subpool_size: Score only this many random candidates each round. None: all.
+        known_share: The share of each training batch that comes from what was labelled before, the training set beside
+            an ``unlabelled_dataset()``; the known samples come first in each batch. An epoch has as many batches as
+            without; of what is scarcer samples come several times. None: batches hold samples as they come.
         reset: What rounds after the first start from: ``"initial"``, the same initial weights; ``"warm"``, the
             weights as they are, with a fresh optimizer; ``"continue"``, weights and optimizer state; ``"fresh"``, new
             random weights through ``reset_parameters``; or a function of the model.
@@ -107,6 +112,7 @@ class ActiveLearningLoop:
     budget = Option[float | None]()
     stop = Option[Stop | None]()
     subpool_size = Option[int | None]()
+    known_share = Option[float | None]()
     reset = Option[Reset]()
     oracle = Option[Oracle]()
     evaluate = Option[str | None]()
@@ -125,6 +131,7 @@ class ActiveLearningLoop:
         budget: float | None = None,
         stop: Stop | None = None,
         subpool_size: int | None = None,
+        known_share: float | None = None,
         reset: Reset = "initial",
         oracle: Oracle | None = None,
         task: Task | None = None,
@@ -150,6 +157,7 @@ class ActiveLearningLoop:
                     budget=budget,
                     stop=stop,
                     subpool_size=subpool_size,
+                    known_share=known_share,
                     reset=reset,
                     oracle=DatasetOracle() if oracle is None else oracle,
                     task=task,
@@ -163,6 +171,8 @@ class ActiveLearningLoop:
                     self.datamodule = ActiveDataModule(
                         users, task=task, pool_source=pool, pool_batch_size=pool_batch_size
                     )
+            if users is not None and hasattr(self, "settings"):
+                find_without_known(findings, users, self.settings)
             if findings.errors and model_is_right and users is not None:  # what a launch would say too
                 find_no_train_loader(findings, users)
                 if evaluate in EVALUATED:
@@ -250,8 +260,8 @@ class ActiveLearningLoop:
                 read once more for it.
 
         Returns:
-            Distinct, unlabelled indices of the training dataset, never handed out before: fewer than ``k`` where the
-            budget does not cover the best ``k`` together, none once the campaign is over.
+            Distinct, unlabelled indices of the pool's dataset, never handed out before unless they were released: fewer
+            than ``k`` where the budget does not cover the best ``k`` together, none once the campaign is over.
 
         Raises:
             RuntimeError: If nothing is labelled yet and the initial set was handed out already.
@@ -314,6 +324,21 @@ class ActiveLearningLoop:
         if labelled:
             raise ValueError(f"`SKIP` cannot take back a label that was told: {labelled[:10]}. Tell another label.")
         write_answers(campaign, answers, annotator="tell", key_of=self.datamodule.key, oracle=self.oracle)
+
+    def release(self, indices: Indices) -> None:
+        """Give pending samples back: they are no longer waited for, and may be asked for again.
+
+        That is on disk when this returns. A label that comes for one of them later is welcome all the same.
+
+        Args:
+            indices: Distinct dataset indices, as for :meth:`tell`.
+
+        Raises:
+            RuntimeError: Before the campaign was opened, where its folder is not known yet.
+            ValueError: If a sample is not pending; nothing is given back then.
+            IndexError: If an index is outside the dataset.
+        """
+        release(self._campaign_to_tell(), indices)
 
     def _campaign_to_tell(self) -> Campaign:
         if self.campaign is not None:

@@ -87,7 +87,7 @@ def query(session: Session, k: int, how: Asking = AS_EVER) -> list[int]:
         indices = _readable(session, indices)
     k = min(k, budget.count(indices))
     acquisition = session.project.acquisition
-    candidates = Candidates(indices, session.pool.labelled, settings.seed, number, purpose=(number, "select"))
+    candidates = Candidates(indices, session.labelled, settings.seed, number, purpose=(number, "select"))
     picked = learn_and_pick(session, acquisition, candidates, k)
     question = question_of(session.project, campaign.ranks, picked)
     question = question.first(budget.count_in_order(question.indices))

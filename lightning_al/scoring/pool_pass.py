@@ -147,7 +147,7 @@ def score_pool(
 
     begins_anew = True
     while begins_anew:  # each time, a faster way to scores is taken no more
-        collectors[:] = [_Collector(acquisition, len(sampler)) for acquisition in acquisitions]
+        collectors[:] = [_Collector(acquisition, len(sampler), data.samples.called) for acquisition in acquisitions]
         with _pass_of_its_own(trainer, model, predict_step), draws_undone(), scores_withdrawn() as withdrawn:
             seed_global(seed, trainer.global_rank)
             trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
@@ -171,11 +171,13 @@ class _Collector:
     Args:
         acquisition: Makes them.
         count: How many samples this rank sees.
+        called: Says of samples, by number, what they are called.
     """
 
-    def __init__(self, acquisition: RowSource, count: int) -> None:
+    def __init__(self, acquisition: RowSource, count: int, called: Callable[[list[int]], str]) -> None:
         self.acquisition = acquisition
         self.count = count
+        self.called = called
         self.name = type(acquisition).__name__
         self._stores: dict[str, RowStore] = {}
         self._shapes: dict[str, torch.Size] = {}
@@ -217,8 +219,23 @@ class _Collector:
         if "score" in rows and rows["score"].ndim != 1:
             shape = tuple(rows["score"].shape)
             raise ValueError(f"`{self.name}` must give one score per sample, (B,), got shape {shape}.")
-        _check_finite(rows, indices[block.start : block.stop], len(indices), self.name)
+        self._check_finite(rows, indices[block.start : block.stop], len(indices))
         return rows
+
+    def _check_finite(self, rows: dict[str, Tensor], indices: Tensor, total: int) -> None:
+        """Refuse NaN and infinite rows, on every rank if they are on one. ``indices``: of the samples scored here."""
+        for key, values in sorted(rows.items()):
+            if not values.is_floating_point():
+                continue
+            of_ranks = gather_objects(indices[rows_not_finite(values)].tolist())
+            bad = list(dict.fromkeys(i for of_rank in of_ranks for i in of_rank))
+            if bad:
+                what = "scores" if key == "score" else key
+                raise ValueError(
+                    f"`{self.name}` gave NaN or infinite {what} for {len(bad)} of {total} samples, "
+                    f"{self.called(bad[:10])}. Check these samples, and whether training diverged (lower the learning "
+                    "rate, clip gradients)."
+                )
 
 
 @contextlib.contextmanager
@@ -268,22 +285,6 @@ def _put_together(
         return {**rows, "index": indices}
     shard = Shard.of_blocks(block, len(indices), device)
     return LocalRows({**rows, "index": indices[block.start : block.stop]}, shard)
-
-
-def _check_finite(rows: dict[str, Tensor], indices: Tensor, total: int, name: str) -> None:
-    """Refuse NaN and infinite rows, on every rank if they are on one. ``indices``: of the samples scored here."""
-    for key, values in sorted(rows.items()):
-        if not values.is_floating_point():
-            continue
-        of_ranks = gather_objects(indices[rows_not_finite(values)].tolist())
-        bad = list(dict.fromkeys(i for of_rank in of_ranks for i in of_rank))
-        if bad:
-            what = "scores" if key == "score" else key
-            raise ValueError(
-                f"`{name}` gave NaN or infinite {what} for {len(bad)} of {total} samples, dataset indices "
-                f"{bad[:10]}. Check these samples, and whether training diverged (lower the learning rate, clip "
-                "gradients)."
-            )
 
 
 def _in_order(rows: dict[str, Tensor], n: int) -> dict[str, Tensor]:

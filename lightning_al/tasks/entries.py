@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -210,6 +210,56 @@ class BatchEntries:
         entries[target] = label
         return type(sample)(entries)
 
+    def completed(self, sample: Any, example: Any) -> Any:
+        """Return ``sample`` in the form of ``example``: inputs alone get a target, that of the example.
+
+        Inputs may be bare, the entries of a tuple without the target, or those of a dict.
+
+        Raises:
+            TypeError: If what the example has beside its target is not there.
+        """
+        if hasattr(example, "keys"):
+            return self._completed_dict(sample, example)
+        if not isinstance(example, (tuple, list)):
+            raise TypeError(f"training samples are no tuples, lists or dicts: {type(example).__name__}")
+        target = self._target if isinstance(self._target, int) else 1
+        target %= len(example)
+        entries = [sample] if _is_bare(sample, example, target) else list(sample)
+        if len(entries) == len(example) - 1:
+            entries.insert(target, example[target])
+        elif len(entries) != len(example):
+            raise TypeError(f"{len(example) - 1} entries are needed beside the target, got {len(entries)}")
+        entries[target] = self._target_like(example[target], entries[target])
+        return type(example)(*entries) if hasattr(example, "_replace") else type(example)(entries)
+
+    def _completed_dict(self, sample: Any, example: Any) -> Any:
+        target = self._name_in(example, self._target)
+        others = [name for name in example.keys() if name != target]  # noqa: SIM118
+        if not hasattr(sample, "keys"):
+            entries = sample if isinstance(sample, tuple) else (sample,)
+            if len(entries) != len(others):
+                raise TypeError(f"entries {cut(', '.join(map(shown, others)))} are needed, got {len(entries)}")
+            sample = dict(zip(others, entries, strict=True))
+        missing = [name for name in others if name not in list(sample.keys())]
+        if missing:
+            raise TypeError(f"the entry {shown(missing[0])} is missing")
+        completed = copy.copy(example)
+        for name in others:
+            completed[name] = sample[name]
+        own = sample[target] if target in list(sample.keys()) else None
+        completed[target] = self._target_like(example[target], own)
+        return completed
+
+    def _target_like(self, example: Any, own: Any) -> Any:
+        """Return a sample's own target, a number in the type of the example's; the example's where it has none."""
+        if own is None:
+            return example
+        if isinstance(own, type(example)) or _numel(own) != 1 or _numel(example) != 1:
+            return own
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):
+            return self._like(example, own)
+        return own
+
     def _like(self, old: Any, label: Any) -> Any:
         """Return ``label`` in the type and shape of the label ``old``, or as a new one where they cannot hold it."""
         if isinstance(old, Tensor) or type(old).__module__ == "numpy":
@@ -253,6 +303,15 @@ def _heads_of(outputs: Any) -> tuple[str, list[int | str]]:
     return several, [key for key, value in outputs.items() if isinstance(value, Tensor)]
 
 
+def _is_bare(sample: Any, example: Any, target: int) -> bool:
+    """Whether a sample is an input itself, and no tuple or list of entries as the example."""
+    if not isinstance(sample, list):
+        return not isinstance(sample, tuple)
+    if len(example) != 2 or not isinstance(example[1 - target], list):
+        return False
+    return len(sample) != 2 or not isinstance(sample[1 - target], list)  # a list may be an input
+
+
 def _numel(label: Any) -> int:
     return label.numel() if isinstance(label, Tensor) else int(getattr(label, "size", 0)) or len(_flat(label))
 
@@ -268,11 +327,18 @@ def _like_array(old: Any, label: Any) -> Any:
     if isinstance(old, Tensor):
         given = label if isinstance(label, Tensor) else torch.as_tensor(np.asarray(label))  # in double precision
         cut_off = given.is_floating_point() and not old.is_floating_point() and bool((given % 1 != 0).any())
-        return _of_kind(old, given.to(torch.get_default_dtype() if cut_off else old.dtype).reshape(old.shape))
+        given = given.to(torch.get_default_dtype() if cut_off else old.dtype)
+        return _of_kind(old, given.reshape(_shape_for(old.shape, given.shape)))
     values = np.asarray(label)
     cut_off = values.dtype.kind == "f" and old.dtype.kind in "iub" and bool((values % 1 != 0).any())
-    values = values.astype(np.float32 if cut_off else old.dtype).reshape(old.shape)
+    values = values.astype(np.float32 if cut_off else old.dtype).reshape(_shape_for(old.shape, values.shape))
     return values if isinstance(old, np.ndarray) else values[()]
+
+
+def _shape_for(old: Sequence[int], given: Sequence[int]) -> Sequence[int]:
+    """Return the shape that values get: the old one, unless they are a map of another height and width."""
+    plain, plain_old = [n for n in given if n != 1], [n for n in old if n != 1]
+    return given if len(plain) > 1 and plain != plain_old else old
 
 
 def _of_kind(old: Any, label: Any) -> Any:

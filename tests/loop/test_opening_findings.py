@@ -87,7 +87,7 @@ def test_a_budget_that_the_prices_exceed_and_what_scoring_refuses(tmp_path):
         (LearningLoss(), "LearningLoss needs a model that learns to predict its loss"),
     ):
         refused(tmp_path, budget, LABELS, words, data=Halves(), acquisition=acquisition, **priced)
-    listed = "`price` lists 2 prices, but the training set has 60 samples."
+    listed = "`price` lists 2 prices, but there are 60 samples to ask for."
     refused(tmp_path, listed, LAYER, acquisition=CoreSet(features="net.9"), oracle=NoisyOracle(price=[1.0, 2.0]))
 
 
