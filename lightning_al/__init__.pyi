@@ -14,6 +14,7 @@ from .campaign import Campaign, RoundResult
 from .data import ActiveDataModule, Loaders, Pool
 from .loop import ActiveLearningLoop
 from .oracle import SKIP, AwaitTell, DatasetOracle, NoisyOracle, Oracle
+from .scoring import Scores, score
 from .tasks import BinaryTask, ClassificationTask, MultiLabelTask, RegressionTask, Task
 
 __version__: str
@@ -34,5 +35,7 @@ __all__ = [
     "Pool",
     "RegressionTask",
     "RoundResult",
+    "Scores",
     "Task",
+    "score",
 ]

@@ -109,6 +109,9 @@ class Acquisition(Callback):
     """Whether rows depend on what happens inside of the model, as masks of dropout do, so that padding may have a part
     in them although the outputs leave it out; as features do in any case."""
 
+    needs_of_campaign: str = ""
+    """What scores need that only a campaign makes, in words; empty where a fitted model is enough."""
+
     never_negative: ClassVar[bool] = True
     """Whether scores are at least 0, as ``selection="badge"`` needs."""
 
@@ -164,6 +167,12 @@ class Acquisition(Callback):
 
     def check_pool(self, size: int) -> None:
         """Refuse, before anything trains, a dataset of ``size`` samples that the acquisition cannot work with."""
+
+    def check_fitted(self, model: pl.LightningModule) -> None:
+        """Refuse a model that lacks what a fit would have given it, where none comes before the scores.
+
+        Override where scores need a part of the model that may not be there. By default nothing is refused.
+        """
 
     def unbind(self) -> None:
         """Leave the loop."""

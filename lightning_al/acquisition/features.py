@@ -30,9 +30,9 @@ class FeatureAcquisition(Acquisition):
             linear layer gets.
         encoder: Where they come from instead: a module that is called with a batch's inputs, trained elsewhere
             (self-supervised, say), which stays as it is; or a file of features computed before, ``.npy`` or ``.pt``,
-            one row for each sample of the training dataset, in its order, complete before the campaign begins (it
-            is mapped into memory). With one of these the acquisition can
-            choose the initial set too, before any training: ``initial_by=``.
+            one row for each sample of the training dataset, in its order (where there is an ``unlabelled_dataset()``,
+            first one for each of its samples), complete before the campaign begins (it is mapped into memory). With one
+            of these the acquisition can choose the initial set too, before any training: ``initial_by=``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -72,7 +72,8 @@ class FeatureAcquisition(Acquisition):
         if self._table is not None and len(self._table) != size:
             raise ValueError(
                 f"`encoder={str(self.encoder)!r}` holds features of {len(self._table)} samples and the training "
-                f"dataset has {size}: it needs one row for each, in the order of the dataset."
+                f"dataset has {size}: it needs one row for each, in the order of the dataset (those of an "
+                "`unlabelled_dataset()` first, if there is one)."
             )
         if self._table is not None:
             bad = rows_not_finite(self._table).tolist()

@@ -32,6 +32,19 @@ class LearningLoss(Acquisition):
     def __init__(self, selection: str = "top") -> None:
         super().__init__(selection=selection)
 
+    def check_fitted(self, model: pl.LightningModule) -> None:
+        """Refuse a model that never learnt to predict its loss.
+
+        Raises:
+            TypeError: If it cannot.
+            ValueError: If it has not.
+        """
+        if _check_learner(self, model).loss_prediction_module is None:
+            raise ValueError(
+                f"This {type(model).__name__} has no `loss_prediction` yet, which predicts its loss and is made and "
+                "trained in a fit. Give the weights of a model that was fitted (`ckpt_path=`)."
+            )
+
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the predicted loss of each sample, (B,)."""
         learner = _check_learner(self, model)

@@ -55,7 +55,7 @@ class Query:
             precision.
         model: The user's, as it was fitted.
         round: Which round.
-        size: How many samples the dataset has, labelled or not.
+        size: How many samples there are, labelled or not; known ones beside the pool have the numbers after its own.
         seed: For every draw; follows from the campaign's seed and the round.
         candidates: Dataset indices that are to be scored, in order.
         labelled: Dataset indices of the labelled samples.

@@ -2,11 +2,10 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
-
-import torch
 
 from lightning_al.campaign.events import Event, append_event, check_events, has_ledger, read_ledger, stamped
 from lightning_al.campaign.results import INITIAL_ROUND, RoundResult, after_move, rounds_of
@@ -18,18 +17,28 @@ from lightning_al.storage.files import write_errors_explained
 
 
 class Gone(NamedTuple):
-    """A sample that the dataset has no more: its key, and whether it was pending or skipped."""
+    """A sample that the dataset has no more: its key, whether it was pending, skipped or labelled, and with what."""
 
     key: str | None
     state: str
+    label: Any = None
+    cost: float = 0.0
+
+
+class Known(NamedTuple):
+    """The training set beside a pool: how many samples it has, and a hash of which they are."""
+
+    size: int = 0
+    digest: str = ""
 
 
 class Campaign:
     """A campaign's ledger: which questions were asked and answered, and what each round yielded.
 
-    Everything is derived from the events: ``started``, ``asked``, ``answered``, ``skipped``, ``fitted``, ``reported``,
-    ``moved``, ``forgotten``. Indices are those of the dataset as it was when the campaign was last opened. Files are
-    JSON, never pickle: reading one cannot run code. What is too large for JSON is in :attr:`states`.
+    Everything is derived from the events: ``started``, ``known``, ``asked``, ``answered``, ``skipped``, ``released``,
+    ``fitted``, ``reported``, ``moved``, ``forgotten``. Indices are those of the dataset as it was when the campaign was
+    last opened. Files are JSON, never pickle: reading one cannot run code. What is too large for JSON is in
+    :attr:`states`.
 
     Args:
         dirpath: The campaign's folder.
@@ -56,6 +65,8 @@ class Campaign:
         """Samples that the dataset has no more, by negative numbers."""
         self.own_labels: dict[int, Any] = {}
         """Labels that are the dataset's own, of a simulated campaign."""
+        self.beside = Known()
+        """The training set beside the pool, of which no sample is asked for."""
         self.reported: set[int] = set()
         """Rounds whose results the loggers have."""
         self.fits: list[Event] = []
@@ -121,8 +132,7 @@ class Campaign:
     @property
     def known(self) -> list[int]:
         """Dataset indices of all samples that were asked for or answered, and then those that are gone."""
-        pool = self.pool
-        return [*torch.cat([pool.labelled, pool.pending, pool.skipped]).tolist(), *self.gone]
+        return [*self.pool.touched, *self.gone]
 
     def key_of(self, unit: int) -> str | None:
         """Return the key of a sample of :attr:`known`; None where it is known by its index alone."""
@@ -150,7 +160,9 @@ class Campaign:
     @property
     def label_digest(self) -> str:
         """A hash of all labels in the order they came, to tell whether a fit saw them, wherever samples are now."""
-        labels = [(self._first.get(i, i), self.labels[i]) for i in self.pool.labelled.tolist()]
+        labels: list[Any] = [(self._first.get(i, i), self.labels[i]) for i in self.pool.labelled.tolist()]
+        if self.beside.size:
+            labels.append(self.beside)
         return hashlib.sha256(json.dumps(labels).encode()).hexdigest()[:16]
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -276,6 +288,13 @@ class Campaign:
     def _apply_skipped(self, event: Event) -> None:
         self.pool.skip(event["indices"])
 
+    def _apply_released(self, event: Event) -> None:
+        self.pool.release(event["indices"])
+
+    def _apply_known(self, event: Event) -> None:
+        self.pool.know(event["indices"])
+        self.beside = Known(event["size"], event["digest"])
+
     def _apply_forgotten(self, event: Event) -> None:
         self.pool.forget(event["indices"])
         for index in event["indices"]:
@@ -285,29 +304,45 @@ class Campaign:
     def _apply_moved(self, event: Event) -> None:
         places = dict(zip(event["indices"], event["now"], strict=True))
         known = self.known
-        left = {unit: state for state in ("pending", "skipped") for unit in getattr(self.pool, state).tolist()}
+        self.pool.know([])
+        left = {
+            unit: Gone(None, state) for state in ("pending", "skipped") for unit in getattr(self.pool, state).tolist()
+        }
+        for unit in event.get("known", []):
+            left[unit] = Gone(None, "labelled", self.labels.get(unit), self.pool.cost(unit))
         lost = [unit for unit in places if places[unit] < 0 and unit not in left and unit not in self.gone]
         if lost:
             raise ValueError(f"Sample {lost[0]} cannot be gone: it is labelled, or was never asked for.")
-        self.pool = self.pool.moved(places, event["size"])
-        gone = {**self.gone}
-        for unit, now, key in zip(event["indices"], event["now"], event["keys"], strict=True):
-            if unit in gone:
-                back = gone.pop(unit)
-                self.pool.ask([now])
-                if back.state == "skipped":
-                    self.pool.skip([now])
-            elif now < 0:
-                gone[now] = Gone(key, left[unit])
+        moved = list(zip(event["indices"], event["now"], event["keys"], strict=True))
+        back = {now: self.gone[unit] for unit, now, _ in moved if unit in self.gone}
+        gone = {unit: sample for unit, sample in self.gone.items() if unit not in places}
+        gone |= {now: left[unit]._replace(key=key) for unit, now, key in moved if now < 0}
+        paid = math.fsum(sample.cost for sample in gone.values())
+        self.pool = self.pool.moved(places, event["size"], paid_for_gone=paid)
         self.gone = gone
         self.labels = {places.get(unit, unit): label for unit, label in self.labels.items()}
         self.own_labels = {places.get(unit, unit): label for unit, label in self.own_labels.items()}
+        for labels in (self.labels, self.own_labels):
+            for unit in [unit for unit in labels if unit < 0]:
+                del labels[unit]
+        for now, sample in back.items():
+            self._come_back(now, sample)
         self._first = {places.get(unit, unit): self._first.get(unit, unit) for unit in known}
         keys = {places.get(unit, unit): key for unit, key in self.keys.items()}
         keys |= dict(zip(event["now"], event["keys"], strict=True))
         self.keys = {unit: key for unit, key in keys.items() if unit >= 0 and key is not None}
         self._asked = [after_move(question, event) for question in self._asked]
         self.root = event["root"]
+
+    def _come_back(self, unit: int, sample: Gone) -> None:
+        """Let a sample that was gone be again what it was."""
+        if sample.state == "labelled":
+            self.pool.label([unit], [sample.cost])
+            self.labels[unit] = sample.label
+            return
+        self.pool.ask([unit])
+        if sample.state == "skipped":
+            self.pool.skip([unit])
 
     def _apply_fitted(self, event: Event) -> None:
         self.fits.append(event)
@@ -321,6 +356,8 @@ _APPLY: dict[str, Callable[[Campaign, Event], None]] = {
     "asked": Campaign._apply_asked,
     "answered": Campaign._apply_answered,
     "skipped": Campaign._apply_skipped,
+    "released": Campaign._apply_released,
+    "known": Campaign._apply_known,
     "moved": Campaign._apply_moved,
     "forgotten": Campaign._apply_forgotten,
     "fitted": Campaign._apply_fitted,

@@ -20,6 +20,8 @@ _FIELDS: dict[str, dict[str, type]] = {
     "asked": {"round": int, "indices": list, "keys": list, "scores": list, "seconds": dict},
     "answered": {"indices": list, "keys": list, "labels": list, "annotator": str},
     "skipped": {"indices": list},
+    "released": {"indices": list},
+    "known": {"size": int, "digest": str, "indices": list},
     "moved": {"size": int, "root": str, "indices": list, "now": list, "keys": list},
     "forgotten": {"indices": list},
     "fitted": {"round": int, "labelled": int, "digest": str, "metrics": dict, "seconds": dict, "steps": dict},

@@ -30,6 +30,8 @@ class Search:
         keys: Of today's samples.
         own_label: Gives the dataset's own label of an index, encoded.
         keeps_target: Whether a sample has the same target whenever it is drawn.
+        are_known: Says of keys which of them a training set beside the dataset has: of labelled samples that are gone,
+            these are not missed. None: there is none.
     """
 
     def __init__(
@@ -39,11 +41,14 @@ class Search:
         *,
         own_label: Callable[[int], Any],
         keeps_target: Callable[[int], bool],
+        are_known: Callable[[list[str | None]], list[bool]] | None = None,
     ) -> None:
         self.campaign = campaign
         self.keys = keys
         self.own_label = functools.cache(own_label)
         self.keeps_target = keeps_target
+        self.are_known = are_known
+        self._known: list[int] = []  # labelled samples that are gone from the dataset into the training set beside it
         self._recorded = {unit: campaign.key_of(unit) for unit in campaign.known}
         self._places: dict[int, int] = {}  # of what was found, by old index, or number among the gone
         self._by_index: list[int] = []  # known by their index alone
@@ -214,6 +219,10 @@ class Search:
 
     def _check_gone(self) -> None:
         gone = [unit for unit in self._recorded if unit in self.campaign.labels and unit not in self._places]
+        if gone and self.are_known is not None:
+            found = self.are_known([self._recorded[unit] for unit in gone])
+            self._known = [unit for unit, is_known in zip(gone, found, strict=True) if is_known]
+            gone = [unit for unit in gone if unit not in self._known]
         if not gone:
             return
         folder = str(self.campaign.dirpath)
@@ -234,6 +243,8 @@ class Search:
 
     def _check_own_labels(self) -> None:
         for unit, label in _some(self.campaign.own_labels):
+            if unit in self._known:
+                continue
             label_now = self.own_label(self._places[unit])
             if label_now != label and self.keeps_target(self._places[unit]):
                 raise ValueError(
@@ -248,7 +259,7 @@ class Search:
         campaign = self.campaign
         number = min(campaign.gone, default=0)
         changes: list[tuple[int, int, str | None]] = []
-        gone: list[str] = []
+        gone: list[tuple[str | None, str]] = []
         for unit, key_then in self._recorded.items():
             if unit in self._places:
                 place, key = self._places[unit], self._key_now(unit)
@@ -257,14 +268,16 @@ class Search:
             else:
                 number -= 1
                 place, key = number, key_then
-                gone.append(self._called(unit))
+                if unit not in self._known:
+                    gone.append((key, self._called(unit)))
             if (place, key) != (unit, key_then):
                 changes.append((unit, place, key))
         size = len(self.keys)
         if not changes and size == len(campaign.pool) and campaign.root is not None:
             return None
-        self._tell(sum(unit != place for unit, place, _ in changes) - len(gone), gone)
+        self._tell(sum(unit != place for unit, place, _ in changes) - len(gone) - len(self._known), gone)
         return {
+            **({"known": self._known} if self._known else {}),
             "size": size,
             "root": self.keys.root,
             "indices": [unit for unit, _, _ in changes],
@@ -272,7 +285,7 @@ class Search:
             "keys": [key for _, _, key in changes],
         }
 
-    def _tell(self, moved: int, gone: list[str]) -> None:
+    def _tell(self, moved: int, gone: list[tuple[str | None, str]]) -> None:
         """Say in one line what changed, if anything did that a user would call so."""
         then, now = len(self.campaign.pool), len(self.keys)
         said = [f"The dataset has {now} samples ({then} when the campaign in {self.campaign.dirpath} was last opened)."]
@@ -280,8 +293,13 @@ class Search:
             said.append(f"Of the {len(self._recorded)} that the campaign knows, {moved} were found in other places.")
         if self._in_new_folder:
             said.append(f"Their files are in {self.keys.root!r} now, and were in {self.campaign.root!r}.")
-        if gone:
-            said.append(f"{len(gone)} without a label are gone: {_few(gone)}.")
+        if self._known:
+            said.append(f"{len(self._known)} that had a label are in the training set now, with the label there.")
+        found = [] if self.are_known is None else self.are_known([key for key, _ in gone])
+        if any(found):
+            said.append(f"{sum(found)} that had none, of {len(gone)} that are gone, are in the training set now.")
+        elif gone:
+            said.append(f"{len(gone)} without a label are gone: {_few(name for _, name in gone)}.")
         if then != now or len(said) > 1:
             rank_zero_info(" ".join(said))
 

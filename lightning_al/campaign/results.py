@@ -18,7 +18,7 @@ class RoundResult:
 
     Args:
         round: Number of the round, from 0.
-        labelled: Labels the model was trained on.
+        labelled: Labels the model was trained on, those of a training set beside the pool included.
         picked: Dataset indices asked for, best first; empty in the last round. After samples moved, where they are now,
             without those that the dataset has no more.
         scores: Their scores; empty for acquisitions that score nothing.

@@ -18,6 +18,11 @@ def main(args: Sequence[str] | None = None) -> None:
 
         # Processes that Lightning launches read the command line of this one.
         return run(None if args is None else words)
+    if words[:1] == ["score"] and not {"-h", "--help"} & set(words):
+        from lightning_al.cli.run import run
+        from lightning_al.cli.score import ScoreCLI
+
+        return run(None if args is None else words, ScoreCLI)
     parser = _parser()
     options = parser.parse_args(words)
     if "command" not in options:
@@ -34,8 +39,31 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("lightning-al"))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     commands.add_parser("run", help="Run a campaign from YAML and flags: run -c recipe.yaml [--resume] [--loop.seed 1]")
+    _add_score(commands)
     _add_compare(commands)
     return parser
+
+
+def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Say what the options are; they are read with those of the user's classes, by a LightningCLI."""
+    parser = commands.add_parser(
+        "score",
+        help="Scores of unlabelled samples by a trained model: score -c project.yaml --ckpt_path best.ckpt --k 100",
+        description="Score the samples of the project's datamodule with a trained model, without a campaign, and write "
+        "them to a CSV file: the picks first, then all others by score. The samples are those of "
+        "`unlabelled_dataset()`, `predict_dataloader()` or `pool_dataset()`, the first that the datamodule has.",
+        epilog="All options of `model`, `data` and `trainer` may be given too, as to `lightning-al run`; of the "
+        "section `loop` the task, the seed and the batch size count. `score -c FILE --print_config` shows them all.",
+    )
+    parser.add_argument("-c", "--config", help="YAML file: model, data, and the acquisition in trainer.callbacks.")
+    parser.add_argument("--ckpt_path", help="A checkpoint of Lightning's, or a plain state_dict.")
+    parser.add_argument("--k", type=int, help="How many to pick. Default: none, scores alone.")
+    parser.add_argument("--output", help="CSV file with the columns key, index, score, rank. Default: picks.csv.")
+    parser.add_argument("--batch_size", type=int, help="Samples of a batch. Default: the loader's.")
+    parser.add_argument(
+        "--labelled", action="store_true", help="The training set is labelled already: compare with it (CoreSet, VAAL)."
+    )
+    parser.add_argument("--skip-unreadable", action="store_true", help="Name what cannot be read, and leave it out.")
 
 
 def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

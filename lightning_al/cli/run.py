@@ -165,18 +165,19 @@ def is_ours(error: BaseException) -> bool:
     return where.startswith("jsonargparse.") and is_ours(error.__cause__)
 
 
-def run(args: Sequence[str] | None) -> None:
-    """Run ``lightning-al run``.
+def run(args: Sequence[str] | None, cli: type[LightningCLI] = ActiveLearningCLI) -> None:
+    """Run ``lightning-al run``, or another command by a LightningCLI.
 
     Args:
-        args: The command line from ``run`` on; None: that of this process.
+        args: The command line from the command on; None: that of this process.
+        cli: Reads it and runs the command.
 
     Raises:
         SystemExit: With one line of what is wrong, where this package found it; the user's own errors pass.
     """
     sys.path.insert(0, str(Path.cwd()))  # the user's own modules, as `python -m` would find them
     try:
-        ActiveLearningCLI(args=None if args is None else list(args))
+        cli(args=None if args is None else list(args))
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         if not is_ours(error):
             raise

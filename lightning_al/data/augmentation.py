@@ -109,7 +109,15 @@ def _is_picture(part: Any) -> bool:
 # -- told labels beside augmented inputs -------------------------------------------------------------------------------
 
 
-def check_told_labels(dataset: Any, rows: Sequence[int], task: Task, *, owner: str, told: Iterable[Any] = ()) -> None:
+def check_told_labels(
+    dataset: Any,
+    rows: Sequence[int],
+    task: Task,
+    *,
+    owner: str,
+    told: Iterable[Any] = (),
+    dataset_name: str = "The training set",
+) -> None:
     """Refuse a dataset beside whose samples a label that was told may be wrong: input and target are moved together.
 
     A target that another draw finds changed says so. Where the dataset's targets are hidden, or all of one value, and
@@ -121,6 +129,7 @@ def check_told_labels(dataset: Any, rows: Sequence[int], task: Task, *, owner: s
         task: Reads inputs and targets.
         owner: Whose dataset it is, for the error.
         told: Some labels that were told, decoded.
+        dataset_name: What the dataset is, for the error.
 
     Raises:
         ValueError: With what to do.
@@ -140,7 +149,7 @@ def check_told_labels(dataset: Any, rows: Sequence[int], task: Task, *, owner: s
         )
     if moved is not None:
         raise ValueError(
-            f"The training set augments {what.format(moved)}. A label that is told would be beside an input that was "
+            f"{dataset_name} augments {what.format(moved)}. A label that is told would be beside an input that was "
             f"moved without it. Give {owner} a method `augment(sample)`, which is called once the label is in the "
             "sample, and a `pool_dataset()` without augmentation."
         )

@@ -63,7 +63,7 @@ def _filled_to(sample: Any, length: int) -> Any:
     return type(sample)([*map(_or_none, sample), *[NO_TARGET] * (length - len(sample))])
 
 
-def check_collate(collate: Collate, samples: Sequence[Any], task: Task) -> None:
+def check_collate(collate: Collate, samples: Sequence[Any], task: Task, *, whose: str = "The train loader") -> None:
     """Refuse a collate function under which a row of a batch is not the sample at its place.
 
     Scores would go to other samples than those that they are of. Samples are collated forwards and backwards: rows in
@@ -73,6 +73,7 @@ def check_collate(collate: Collate, samples: Sequence[Any], task: Task) -> None:
         collate: The train loader's, which makes the batches of the pool too.
         samples: A few.
         task: Finds inputs and targets.
+        whose: For the error.
 
     Raises:
         ValueError: If rows are in another order, or mixed.
@@ -87,7 +88,7 @@ def check_collate(collate: Collate, samples: Sequence[Any], task: Task) -> None:
         if len(kinds) == 1:
             return  # Samples that cannot be collated are reported later, where their labels are read.
         raise TypeError(
-            f"The train loader's collate function ({name}) cannot put samples of different kinds together: "
+            f"{whose}'s collate function ({name}) cannot put samples of different kinds together: "
             f"{' and '.join(cut(kind, 120) for kind in kinds[:3])} ({type(error).__name__}: {cut(error, 200)}). "
             "Give all parts of the dataset samples of one kind, tensors of one type and shape."
         ) from None
@@ -102,7 +103,7 @@ def check_collate(collate: Collate, samples: Sequence[Any], task: Task) -> None:
     if same_targets and (same_inputs or not _same_rows(inputs, inputs_again, n)):
         return
     raise ValueError(
-        f"The train loader's collate function ({name}) sorts or mixes samples: rows of its batches are not "
+        f"{whose}'s collate function ({name}) sorts or mixes samples: rows of its batches are not "
         "the samples at their places, and scores would go to the wrong ones. Keep the order (`pack_padded_sequence` "
         "takes `enforce_sorted=False`), and mix samples (MixUp, CutMix) in `training_step`."
     )

@@ -1,40 +1,43 @@
 """The user's datamodule seen through a pool: training on what is labelled, scoring what is not."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_al._compat import infinite_barrier, is_overridden
 from lightning_al.checks import Findings, check_choice, check_count, check_type
 from lightning_al.data import validation
 from lightning_al.data.augmentation import Augment
-from lightning_al.data.collate import CollateWithoutTargets, check_collate
+from lightning_al.data.collate import check_collate
+from lightning_al.data.epochs import Epochs
 from lightning_al.data.keys import SampleKeys
+from lightning_al.data.known import KnownSamples
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.pool import Pool
-from lightning_al.data.pool_set import find_training_samples
-from lightning_al.data.samplers import BlockSampler, EpochSampler, PoolPass
+from lightning_al.data.samples import Samples
+from lightning_al.data.scored_data import ScoredData
 from lightning_al.data.template import LoaderTemplate
 from lightning_al.data.training_samples import TrainingSamples
-from lightning_al.data.views import LabelledView
+from lightning_al.data.unlabelled import find_samples
 from lightning_al.distributed.randomness import derive_seed
 from lightning_al.tasks.base import Task
 
 
-class ActiveDataModule(pl.LightningDataModule):
+class ActiveDataModule(ScoredData):
     """The user's datamodule seen through a :class:`~lightning_al.Pool`.
 
     The train loader covers what is labelled, with the labels that were told; the predict loader the candidates, on
-    un-augmented inputs. A label that was read from the data is left to the sample, whose target is augmented with its
-    input; one that was told is put in before the user's ``augment(sample)``, if there is such a method. The settings of
-    the user's train loader (batch size, workers, collate function, pinning, ...) are kept. ``prepare_data`` and
-    ``setup`` run once per stage, not at every fit. A Trainer, and with it the user's code, gets a
-    :class:`~lightning_al.data.for_trainer.ForTrainer`, where all else is the user's.
+    un-augmented inputs. Where the user's has an ``unlabelled_dataset()``, that is the pool, and all that their train
+    loader has is labelled already (:class:`~lightning_al.data.samples.Samples` numbers both). A label that was read
+    from the data is left to the sample, whose target is augmented with its input; one that was told is put in before
+    the user's ``augment(sample)``, if there is such a method. The settings of the user's train loader (batch size,
+    workers, collate function, pinning, ...) are kept. ``prepare_data`` and ``setup`` run once per stage, not at every
+    fit. A Trainer, and with it the user's code, gets a :class:`~lightning_al.data.for_trainer.ForTrainer`, where all
+    else is the user's.
 
     Args:
         datamodule: The user's.
@@ -48,6 +51,7 @@ class ActiveDataModule(pl.LightningDataModule):
         ValueError: If an option is out of range.
 
     Example:
+        >>> import torch
         >>> from lightning_al.tasks import ClassificationTask
         >>> data = torch.utils.data.TensorDataset(torch.arange(5.0), torch.tensor([0, 1, 0, 1, 0]))
         >>> active = ActiveDataModule(
@@ -69,28 +73,26 @@ class ActiveDataModule(pl.LightningDataModule):
         pool_source: str = "auto",
         pool_batch_size: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(datamodule, task, pool_batch_size)
         with Findings() as findings:
             findings.of(
                 check_type, "datamodule", datamodule, pl.LightningDataModule, "a `lightning.LightningDataModule`"
             )
             findings.of(check_choice, "pool", pool_source, ("auto", "predict"))
             findings.of(check_count, "pool_batch_size", pool_batch_size, optional=True)
-        self.datamodule = datamodule
-        self.task = task
         self.pool_source = pool_source
-        self.pool_batch_size = pool_batch_size
         self.pool = Pool(0)
         self.labels: Mapping[int, Any] = {}
         self._own_labels: Collection[int] = ()  # which of them were read from the data themselves
         self.seed = 0
+        self.known_share: float | None = None
         self.fit_key: tuple[int | str, ...] = (0,)
         self.prepare_data_per_node = datamodule.prepare_data_per_node
         self._prepared = False
         self._stages: list[str] = []
         self._template: LoaderTemplate | None = None  # there from `begin` on
         self._keys: SampleKeys | None = None  # there from `open` on
-        self._pool_pass = PoolPass(torch.empty(0, dtype=torch.long), multiple=1)
+        self.known_samples: KnownSamples | None = None
         self._has_batch_norm = False
         self.has_pool = False
         self._warned_of_single = False
@@ -122,12 +124,13 @@ class ActiveDataModule(pl.LightningDataModule):
             self.datamodule.teardown(stage)
         self._stages.clear()
 
-    def begin(self, trainer: pl.Trainer, *, seed: int = 0) -> None:
+    def begin(self, trainer: pl.Trainer, *, seed: int = 0, known_share: float | None = None) -> None:
         """Prepare the data and set them up to be trained on.
 
         Args:
             trainer: The user's.
             seed: With each fit's key it decides the order of the samples.
+            known_share: The share of each batch that is of the training set beside an ``unlabelled_dataset()``.
 
         Raises:
             TypeError: If the train loader is not one ``DataLoader`` over a map-style dataset with a plain sampler.
@@ -135,6 +138,7 @@ class ActiveDataModule(pl.LightningDataModule):
             IndexError: If the training set is shorter than it says.
         """
         self.seed = seed
+        self.known_share = known_share
         self.trainer = trainer
         self.datamodule.trainer = trainer
         with infinite_barrier():
@@ -145,7 +149,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self.train_set: Dataset = self._template.dataset
         validation.check_last_sample(self.train_set)
         augment, owner = Augment.of(self.datamodule), owner_of(self.datamodule)
-        self.training_samples = TrainingSamples.of(self.train_set, augment, self.task, owner)
+        self.samples = Samples(TrainingSamples.of(self.train_set, augment, self.task, owner))
         self._view_is_checked = False
 
     def open(self, trainer: pl.Trainer, model: nn.Module, evaluate: str | None = "validate") -> None:
@@ -158,8 +162,8 @@ class ActiveDataModule(pl.LightningDataModule):
 
         Raises:
             TypeError: If the train loader is not one ``DataLoader`` over a map-style dataset with a plain sampler.
-            ValueError: If the pool's dataset is not the training set without augmentation, or the split is drawn
-                anew in every ``setup``.
+            ValueError: If the pool's dataset is not the training set without augmentation, nor one beside it, or the
+                split is drawn anew in every ``setup``.
         """
         if not self._stages:
             self.begin(trainer)
@@ -179,12 +183,14 @@ class ActiveDataModule(pl.LightningDataModule):
                     validation.check_evaluated(getattr(self.datamodule, hook)(), hook=hook, owner=owner)
             with findings.of_block():
                 self.setup("predict")
-                self.training_samples = find_training_samples(
-                    self.datamodule, self.train_set, self.task, source=self.pool_source
+                collate = self._train_loader().collate_fn
+                self.samples = find_samples(
+                    self.datamodule, self.train_set, self.task, source=self.pool_source, collate=collate
                 )
                 rows = validation.spread_over_parts(self.pool_set)
-                check_collate(self._train_loader().collate_fn, [self.pool_set[i] for i in rows], self.task)
-                self._keys = SampleKeys(self.train_set, self.pool_set, self.task)
+                check_collate(collate, [self.pool_set[i] for i in rows], self.task)
+                self._keys = self.samples.pool.keys()
+                self.known_samples = self.samples.known_samples()
                 self.has_pool = True
 
     def follow(self, pool: Pool, labels: Mapping[int, Any], own: Collection[int] = ()) -> None:
@@ -206,7 +212,19 @@ class ActiveDataModule(pl.LightningDataModule):
     @property
     def pool_set(self) -> Dataset:
         """The samples as they are scored."""
-        return self.training_samples.pool_set
+        return self.samples.pool_set
+
+    def new_pool(self) -> Pool:
+        """Return the pool of a campaign that begins: all of it unlabelled, but for what the training set has too."""
+        pool = Pool(self.samples.size)
+        if self.known_samples is not None:
+            pool.know(self.known_samples.in_pool)
+        return pool
+
+    @property
+    def told_labels(self) -> Mapping[int, Any]:
+        """Labels that are put into the samples of :attr:`pool_set`, encoded, by index."""
+        return self.samples.pool.to_put_in(self.samples.pool.pool_set, self.labels, self._own_labels)
 
     @property
     def round(self) -> int:
@@ -214,6 +232,11 @@ class ActiveDataModule(pl.LightningDataModule):
         return int(self.fit_key[0])
 
     # -- loaders ---------------------------------------------------------------------------------------------------
+
+    @property
+    def template(self) -> LoaderTemplate:
+        """The user's train loader, whose settings all loaders have."""
+        return self._train_loader()
 
     def _train_loader(self) -> LoaderTemplate:
         """Return the user's train loader, which is there from :meth:`begin` on."""
@@ -230,22 +253,29 @@ class ActiveDataModule(pl.LightningDataModule):
             self.train_set, template.dataset, self.task, hook="train_dataloader()", owner=owner
         )
         self._template, self.train_set = template, template.dataset
-        self.training_samples = self.training_samples.renewed(self.train_set)
+        self.samples = self.samples.renewed(self.train_set)
         return template
 
     def check_training(self, count: int) -> None:
         """Refuse a labelled set from which no training batch can be made.
 
+        Args:
+            count: Labels of the pool; the known samples beside it are labelled too.
+
         Raises:
-            ValueError: If ``count`` labels give no batch.
+            ValueError: If there is no batch, or none in which ``known_share`` is a whole number of samples.
         """
-        epoch = self._train_loader().epoch(labels=count, num_replicas=self._replicas()["num_replicas"])
-        validation.check_drop_last(epoch)  # first: the others ask about the batches
-        with Findings() as findings:
-            findings.of(validation.check_train_limit, self.trainer, epoch)
-            findings.of(validation.check_validation_interval, self.trainer, epoch)
-            if self._has_batch_norm:
-                findings.of(validation.check_batch_norm, epoch)
+        self._epochs(self._train_loader()).check(count, self.trainer)
+
+    def _epochs(self, template: LoaderTemplate) -> Epochs:
+        """Return what says how the labelled samples make up an epoch."""
+        return Epochs(
+            template=template,
+            known=len(self.samples.known_indices),
+            known_share=self.known_share,
+            has_batch_norm=self._has_batch_norm,
+            **self._replicas(),
+        )
 
     def collate(self, samples: list[Any]) -> Any:
         """Return a batch of samples, as the train loader makes it."""
@@ -258,16 +288,16 @@ class ActiveDataModule(pl.LightningDataModule):
             raise RuntimeError("The samples have no keys before the campaign is opened. Call `loop.run` first.")
         return self._keys
 
+    @property
+    def known_keys(self) -> SampleKeys | None:
+        """What the known samples are called, where there are any beside the pool."""
+        return None if self.known_samples is None else self.known_samples.keys
+
     def key(self, index: int) -> str | None:
         """Return the key of a dataset index; None where it has none, or the data are not set up to be read."""
         if self._keys is None:
             return None
         return self._keys.key(index) if self._stages else self._keys.name(index)
-
-    def _replicas(self) -> dict[str, int]:
-        """Return the number of processes that divide the data among themselves, and which of them this is."""
-        kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
-        return {"num_replicas": 1, "rank": 0, **(kwargs or {})}  # type: ignore[dict-item]
 
     def train_dataloader(self) -> DataLoader:
         """Return the user's loader over the labelled samples, in an order that follows from seed and epoch.
@@ -279,92 +309,26 @@ class ActiveDataModule(pl.LightningDataModule):
             ValueError: If it holds other samples than at first, or beside its samples labels would be wrong.
         """
         template = self._renew_template()
-        view = self.training_samples.labelled(self.pool.labelled, self.labels, self._own_labels)
+        view = self.samples.labelled(self.pool, self.labels, self._own_labels)
         if not self._view_is_checked and len(view):
-            self.training_samples.check_view(view, self._own_labels)
+            self.samples.check_view(view, self._own_labels)
             self._view_is_checked = True
-        seed = derive_seed(self.seed, *self.fit_key, "order")
-        sampler = EpochSampler(view, shuffle=template.shuffle, seed=seed, **self._replicas())
+        epochs = self._epochs(template)
+        sampler = epochs.sampler(view, derive_seed(self.seed, *self.fit_key, "order"))
         # A resumed round begins at a later epoch, and workers fetch as soon as the loader is iterated.
         if self.trainer is not None:
             sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        drops_single = epochs.leaves_single(len(sampler))
+        if drops_single and not self._warned_of_single:
+            self._warned_of_single = True
+            rank_zero_warn(
+                f"{len(sampler)} labelled samples in batches of {template.batch_size} leave a last batch of one, which "
+                "BatchNorm cannot train on. Such a batch is dropped; each epoch drops another sample."
+            )
         return template.loader(
             view,
             sampler=sampler,
             batch_size=template.batch_size,
-            drop_last=template.drop_last or self._drops_single(len(sampler), template.batch_size),
+            drop_last=template.drop_last or drops_single,
             generator=sampler.generator,
         )
-
-    def _drops_single(self, samples: int, batch_size: int) -> bool:
-        """Whether a last batch of one sample is left out, on which BatchNorm cannot be trained."""
-        single = self._has_batch_norm and samples > 1 and samples % batch_size == 1 < batch_size
-        if single and not self._warned_of_single:
-            self._warned_of_single = True
-            rank_zero_warn(
-                f"{samples} labelled samples in batches of {batch_size} leave a last batch of one, which "
-                "BatchNorm cannot train on. Such a batch is dropped; each epoch drops another sample."
-            )
-        return single
-
-    @property
-    def scoring_batch_size(self) -> int:
-        """Samples of a batch in a pass over the pool."""
-        return self.pool_batch_size or self._train_loader().batch_size
-
-    def pool_pass(self, indices: Tensor, multiple: int, batch_size: int | None = None) -> BlockSampler:
-        """Point :meth:`predict_dataloader` at dataset ``indices``.
-
-        Args:
-            indices: The samples, in order; the same on every rank.
-            multiple: Batches and shards are cut only at multiples of this.
-            batch_size: Of this pass, rounded up to such a multiple. Default: :attr:`scoring_batch_size`.
-
-        Returns:
-            What says which of them this rank sees. With fewer groups than ranks every rank sees all, since Lightning
-            cannot predict over an empty shard.
-        """
-        self._pool_pass = PoolPass(indices, multiple, batch_size)
-        return self._pool_pass.sampler(**self._replicas())
-
-    def predict_dataloader(self) -> DataLoader:
-        """Return a loader over the candidates of :meth:`pool_pass`, in their order."""
-        template = self._train_loader()
-        return template.loader(
-            LabelledView(self.pool_set, self._pool_pass.indices, {}, self.task),
-            sampler=self._pool_pass.sampler(**self._replicas()),
-            batch_size=self._pool_pass.whole_groups(self._pool_pass.batch_size or self.scoring_batch_size),
-            drop_last=False,
-            persistent_workers=False,
-            collate_fn=CollateWithoutTargets(template.collate_fn),
-        )
-
-    def plain_dataloader(self, batches: Iterable[list[int]]) -> DataLoader:
-        """Return a loader over batches of dataset indices, as the pool pass sees their samples; the same on every rank.
-
-        Those that are labelled come with the labels that were told. There may be infinitely many batches.
-        """
-        everything = torch.arange(len(self.pool_set))  # type: ignore[arg-type]
-        labels = self.training_samples.to_put_in(self.pool_set, self.labels, self._own_labels)
-        template = self._train_loader()
-        return template.loader(
-            LabelledView(self.pool_set, everything, labels, self.task),
-            batch_sampler=batches,
-            persistent_workers=False,
-            collate_fn=CollateWithoutTargets(template.collate_fn),
-            generator=torch.Generator(),
-            in_order=True,
-        )
-
-    def to_device(self, batch: Any, model: pl.LightningModule, device: torch.device) -> Any:
-        """Move a batch through the transfer hooks, the user's datamodule's or else their model's, as Lightning does."""
-        hooks: dict[str, tuple[Any, ...]] = {
-            "on_before_batch_transfer": (),
-            "transfer_batch_to_device": (device,),
-            "on_after_batch_transfer": (),
-        }
-        loader_number = 0
-        for hook, arguments in hooks.items():
-            owner = self.datamodule if is_overridden(hook, self.datamodule) else model
-            batch = getattr(owner, hook)(batch, *arguments, loader_number)
-        return batch

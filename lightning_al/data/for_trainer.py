@@ -4,7 +4,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.data.scored_data import ScoredData
 
 _OF_THE_LOOP = {"prepare_data", "setup", "teardown", "train_dataloader", "predict_dataloader"}
 
@@ -20,7 +20,7 @@ class ForTrainer(pl.LightningDataModule):
         data: The loop's, around the user's.
 
     Example:
-        >>> import torch
+        >>> from lightning_al.data.datamodule import ActiveDataModule
         >>> from lightning_al.tasks import ClassificationTask
         >>> class Data(pl.LightningDataModule):
         ...     batch_size = 4
@@ -31,19 +31,19 @@ class ForTrainer(pl.LightningDataModule):
         (True, 8)
     """
 
-    def __init__(self, data: ActiveDataModule) -> None:  # not the base's: it would set attributes of the user's
+    def __init__(self, data: ScoredData) -> None:  # not the base's: it would set attributes of the user's
         object.__setattr__(self, "_data", data)
 
     def __getattribute__(self, name: str) -> Any:
-        data: ActiveDataModule = object.__getattribute__(self, "_data")
+        data: ScoredData = object.__getattribute__(self, "_data")
         if name == "__reduce_ex__":  # a copy, in another process, is one of this too
             return lambda protocol: (ForTrainer, (data,))
         return getattr(data if name in _OF_THE_LOOP else data.datamodule, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        data: ActiveDataModule = object.__getattribute__(self, "_data")
+        data: ScoredData = object.__getattribute__(self, "_data")
         setattr(data.datamodule, name, value)
 
     def __delattr__(self, name: str) -> None:
-        data: ActiveDataModule = object.__getattribute__(self, "_data")
+        data: ScoredData = object.__getattribute__(self, "_data")
         delattr(data.datamodule, name)

@@ -1,10 +1,14 @@
 """The keys of a campaign's samples: how the ledger knows them, wherever they are in the dataset today."""
 
+from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
+from typing import overload
 
+import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_al.data.validation import spread_over
@@ -42,12 +46,16 @@ class SampleKeys:
         train_set: The training samples.
         pool_set: The same samples, un-augmented.
         task: Names samples, and finds inputs in them.
+        un_augmented: What to give where inputs are random, for the warning.
     """
 
-    def __init__(self, train_set: Dataset, pool_set: Dataset, task: Task) -> None:
+    def __init__(
+        self, train_set: Dataset, pool_set: Dataset, task: Task, *, un_augmented: str = "a `pool_dataset()`"
+    ) -> None:
         self.train_set = train_set
         self.pool_set = pool_set
         self.task = task
+        self.un_augmented = un_augmented
 
     def __len__(self) -> int:
         return len(self.train_set)  # type: ignore[arg-type]
@@ -66,12 +74,22 @@ class SampleKeys:
 
     @cached_property
     def _scan(self) -> tuple[frozenset[str], str]:
-        """Names that several samples have, and the folder that all paths begin with."""
-        names = Counter(self._given_names())
-        names.pop(None, None)
+        """Names that several samples have, and the folder that all paths begin with.
+
+        Eight bytes a name: there may be millions.
+        """
+        hashes = array("q")
+        ends: list[str] = []  # the first and the last path, which share what all share
+        for name in self._given_names():
+            if name is not None:
+                hashes.append(hash(name))
+                if isinstance(name, FileName):
+                    ends = [min([*ends, name]), max([*ends, name])]
+        ordered = torch.tensor(hashes, dtype=torch.int64).sort().values
+        suspects = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+        names = Counter(name for name in self._given_names() if hash(name) in suspects) if suspects else Counter[str]()
         repeated = frozenset(name for name, times in names.items() if name is not None and times > 1)
-        files: list[str] = [name for name in names if isinstance(name, FileName)]
-        return repeated, common_folder(files) if files else ""
+        return repeated, common_folder(ends) if ends else ""
 
     @property
     def _repeated(self) -> frozenset[str]:
@@ -103,7 +121,7 @@ class SampleKeys:
             rank_zero_warn(
                 "The inputs of the pool are random and its samples have no names, so the campaign knows them by their "
                 "index: keep their order and number. To be free of this, give the dataset `sample_key(index)`, or the "
-                "datamodule a `pool_dataset()` without augmentation."
+                f"datamodule {self.un_augmented} without augmentation."
             )
 
     def _warn_of_repeated(self) -> None:
@@ -164,3 +182,33 @@ class SampleKeys:
         with draws_undone():
             seed_reading("look", index)
             return self.hash(index)
+
+
+class Keys(Sequence[str | None]):
+    """The keys of samples, each found when it is looked at.
+
+    Args:
+        indices: (N,) dataset indices.
+        key_of: Gives the key of one; None where a sample is known by its index alone.
+    """
+
+    def __init__(self, indices: Tensor, key_of: Callable[[int], str | None]) -> None:
+        self.indices = indices
+        self.key_of = key_of
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, position: int) -> str | None: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[str | None]: ...
+    def __getitem__(self, position: int | slice) -> str | list[str | None] | None:
+        if isinstance(position, slice):
+            return [self.key_of(index) for index in self.indices[position].tolist()]
+        return self.key_of(int(self.indices[position]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]

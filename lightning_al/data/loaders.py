@@ -19,12 +19,13 @@ class Loaders(pl.LightningDataModule):
     """A datamodule of loaders that are there already, as one hands them to ``trainer.fit``.
 
     Args:
-        train: Over the samples that may be labelled.
+        train: Over the samples that may be labelled; with ``unlabelled``, over those that are labelled already.
         val: One loader, or several.
         test: One loader, or several.
         pool: The samples of ``train`` in the same order, without augmentation.
         augment: ``augment(sample) -> sample``, the training augmentation; applied to the samples of ``pool``, or of
             ``train``, once their labels were put in, so that input and target move together.
+        unlabelled: Samples that may be labelled and are not in ``train``; they need no targets.
 
     Example:
         >>> import torch
@@ -42,6 +43,7 @@ class Loaders(pl.LightningDataModule):
         *,
         pool: Dataset | None = None,
         augment: Callable[[Any], Any] | None = None,
+        unlabelled: Dataset | None = None,
     ) -> None:
         super().__init__()
         self.train_dataloader = partial(_identity, train)
@@ -54,6 +56,8 @@ class Loaders(pl.LightningDataModule):
             self.pool_dataset = partial(_identity, pool)
         if augment is not None:
             self.augment = partial(augment)
+        if unlabelled is not None:
+            self.unlabelled_dataset = partial(_identity, unlabelled)
 
 
 def _identity(value: Any) -> Any:
@@ -74,8 +78,9 @@ class ModuleLoaders(pl.LightningDataModule):
         for hook in _HOOKS:
             if is_overridden(hook, model):
                 setattr(self, hook, getattr(model, hook))
-        if hasattr(model, "pool_dataset"):
-            self.pool_dataset: Any = model.pool_dataset
+        for hook in ("pool_dataset", "unlabelled_dataset"):
+            if hasattr(model, hook):
+                setattr(self, hook, getattr(model, hook))
         if Augment.of(model) is not None:  # a layer of this name is for batches
             self.augment: Any = model.augment
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from lightning_al.words import shown
 
-UNLABELLED, PENDING, LABELLED, SKIPPED = range(4)
+UNLABELLED, PENDING, LABELLED, SKIPPED, KNOWN = range(5)
 _MOST_UNITS = torch.iinfo(torch.int64).max
-_NAMES = ("unlabelled", "pending", "labelled", "skipped")
+_NAMES = ("unlabelled", "pending", "labelled", "skipped", "known")
 
 Indices = Sequence[int] | Tensor
 
@@ -36,7 +36,8 @@ class Pool:
     """The state of every unit of a dataset, as plain index arrays.
 
     A unit is a dataset index unless the task says otherwise. Each is *unlabelled*, *pending* (asked, not yet
-    answered), *labelled* or *skipped* (the annotator gave no label). The pool knows no Lightning, no labels and no
+    answered), *labelled* or *skipped* (the annotator gave no label). Those that a training set beside the pool has too
+    are *known* (:meth:`know`): none of the four, for as long as they are. The pool knows no Lightning, no labels and no
     disk.
 
     Args:
@@ -62,21 +63,36 @@ class Pool:
         self._labelled: list[int] = []  # in the order in which the labels arrived
         self._pending: dict[int, None] = {}  # in the order asked
         self._costs: dict[int, float] = {}  # of labels that did not cost 1
+        self._known: frozenset[int] = frozenset()
+        self._paid_for_gone = 0.0
 
     def __len__(self) -> int:
         return len(self._state)
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{n} {name}" for name, n in zip(_NAMES, self.counts(), strict=True))
-        return f"Pool({len(self)} units: {counts})"
+        counts = [f"{n} {name}" for name, n in zip(_NAMES, self.counts(), strict=False)]
+        counts += [f"{len(self._known)} known"] if self._known else []
+        return f"Pool({len(self)} units: {', '.join(counts)})"
 
     def counts(self) -> tuple[int, int, int, int]:
         """Return how many units are unlabelled, pending, labelled and skipped."""
-        unlabelled, pending, labelled, skipped = torch.bincount(self._state.long(), minlength=len(_NAMES)).tolist()
+        states = self._states().long()
+        unlabelled, pending, labelled, skipped, _ = torch.bincount(states, minlength=len(_NAMES)).tolist()
         return unlabelled, pending, labelled, skipped
 
+    def _states(self) -> Tensor:
+        """The state of every unit, those that are known included."""
+        states = self._state
+        if self._known:
+            states = states.clone()
+            states[list(self._known)] = KNOWN
+        return states
+
     def _units_in(self, state: int) -> Tensor:
-        return torch.nonzero(self._state == state).flatten()
+        return torch.nonzero(self._states() == state).flatten()
+
+    def _not_known(self, units: Iterable[int]) -> Tensor:
+        return torch.tensor([unit for unit in units if unit not in self._known], dtype=torch.long)
 
     @property
     def unlabelled(self) -> Tensor:
@@ -86,7 +102,7 @@ class Pool:
     @property
     def pending(self) -> Tensor:
         """Units asked for and not yet answered, in the order asked."""
-        return torch.tensor(list(self._pending), dtype=torch.long)
+        return self._not_known(self._pending)
 
     @property
     def skipped(self) -> Tensor:
@@ -96,7 +112,17 @@ class Pool:
     @property
     def labelled(self) -> Tensor:
         """Labelled units, in the order in which the labels arrived."""
-        return torch.tensor(self._labelled, dtype=torch.long)
+        return self._not_known(self._labelled)
+
+    @property
+    def known(self) -> Tensor:
+        """Units that a training set beside the pool has too, ascending."""
+        return torch.tensor(sorted(self._known), dtype=torch.long)
+
+    @property
+    def touched(self) -> list[int]:
+        """Units that were labelled, asked for or skipped, whether or not they are known by now."""
+        return [*self._labelled, *self._pending, *torch.nonzero(self._state == SKIPPED).flatten().tolist()]
 
     def cost(self, unit: int) -> float:
         """How much of the budget the label of ``unit`` took; 1 unless :meth:`label` was given another cost."""
@@ -104,8 +130,8 @@ class Pool:
 
     @property
     def spent(self) -> float:
-        """What all labels cost."""
-        return len(self._labelled) - len(self._costs) + math.fsum(self._costs.values())
+        """What all labels cost, those of units that are known or gone by now included."""
+        return len(self._labelled) - len(self._costs) + math.fsum(self._costs.values()) + self._paid_for_gone
 
     def is_labelled(self, unit: int) -> bool:
         """Whether ``unit`` has a label."""
@@ -135,9 +161,10 @@ class Pool:
             ValueError: If one of them is not unlabelled; nothing changes then.
         """
         values = self.check(units)
-        taken = [u for u in values if int(self._state[u]) != UNLABELLED]
+        states = self._states()
+        taken = [u for u in values if int(states[u]) != UNLABELLED]
         if taken:
-            state = _NAMES[int(self._state[taken[0]])]
+            state = _NAMES[int(states[taken[0]])]
             raise ValueError(f"Only unlabelled units can be asked for; {taken[0]} is {state} ({len(taken)} such).")
         self._state[values] = PENDING
         self._pending.update(dict.fromkeys(values))
@@ -166,6 +193,35 @@ class Pool:
         values = [u for u in self.check(units) if int(self._state[u]) != LABELLED]
         self._resolve(values, SKIPPED)
 
+    def release(self, units: Indices) -> None:
+        """Take back that ``units`` were asked for: they are unlabelled again.
+
+        Raises:
+            ValueError: If one of them is not pending; nothing changes then.
+        """
+        values = self.check(units)
+        self.check_pending(values)
+        self._resolve(values, UNLABELLED)
+
+    def check_pending(self, units: Sequence[int]) -> None:
+        """Refuse units of which one is not pending.
+
+        Raises:
+            ValueError: With its state.
+        """
+        others = [unit for unit in units if unit not in self._pending or unit in self._known]
+        if others:
+            state = _NAMES[int(self._states()[others[0]])]
+            raise ValueError(f"Only pending units can be given back; {others[0]} is {state} ({len(others)} such).")
+
+    def know(self, units: Indices) -> None:
+        """Say which units a training set beside the pool has too, in place of those that were said before.
+
+        They are no candidates and are not waited for, and train as the samples of that set. Whatever they were, they
+        are again once they are known no more.
+        """
+        self._known = frozenset(self.check(units))
+
     def forget(self, units: Indices) -> None:
         """Take the labels of ``units`` back: they are skipped from now on, and cost nothing."""
         values = self.check(units)
@@ -175,22 +231,25 @@ class Pool:
             self._costs.pop(unit, None)
         self._resolve(values, SKIPPED)
 
-    def moved(self, places: Mapping[int, int], size: int) -> "Pool":
-        """Return the pool of a dataset of another order or size.
+    def moved(self, places: Mapping[int, int], size: int, *, paid_for_gone: float = 0.0) -> "Pool":
+        """Return the pool of a dataset of another order or size, in which no unit is known.
 
         Args:
             places: Where units are now, by where they were; a negative number: nowhere. Others are where they were.
             size: Number of units now.
+            paid_for_gone: What the labels cost of units that are nowhere.
 
         Raises:
             IndexError: If a unit that is not unlabelled comes to be outside of it.
             ValueError: If two of them come to be in one place.
         """
         pool = Pool(size)
+        pool._paid_for_gone = paid_for_gone
         now = [(unit, places.get(unit, unit)) for unit in self._labelled]
         pool.label([new for _, new in now if new >= 0], [self.cost(unit) for unit, new in now if new >= 0])
         pool.ask([new for unit in self._pending if (new := places.get(unit, unit)) >= 0])
-        skipped = [new for unit in self.skipped.tolist() if (new := places.get(unit, unit)) >= 0]
+        was_skipped = torch.nonzero(self._state == SKIPPED).flatten().tolist()
+        skipped = [new for unit in was_skipped if (new := places.get(unit, unit)) >= 0]
         pool.ask(skipped)  # refused where something else is
         pool.skip(skipped)
         return pool

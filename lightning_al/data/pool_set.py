@@ -1,5 +1,6 @@
 """The training samples as they are scored and labelled: found in the user's datamodule, beside the training set."""
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,9 @@ from torch.utils.data import Dataset
 
 from lightning_al._compat import is_overridden
 from lightning_al.data import validation
-from lightning_al.data.augmentation import Augment
+from lightning_al.data.augmentation import Augment, check_targets_stay, moving
 from lightning_al.data.loaders import owner_of
+from lightning_al.data.parts import WithTargetsOf
 from lightning_al.data.training_samples import TrainingSamples
 from lightning_al.tasks.base import Task
 
@@ -31,6 +33,47 @@ def find_training_samples(
         TypeError: If it is no map-style dataset.
         ValueError: If there is none, or it does not hold the samples of the training set in their order.
     """
+    samples, targets = _find(datamodule, train_set, task, source=source)
+    if targets is None:
+        if samples.augment is None:
+            rank_zero_warn(
+                f"{samples.owner} has no `pool_dataset()`, so the pool is scored on the training set as it is, random "
+                "augmentation included. Return the same samples in the same order, without augmentation, from a "
+                "method `pool_dataset()`."
+            )
+        return samples
+    read_from_pool = targets == "augmented" or (targets == "same" and samples.augment is not None)
+    return replace(samples, label_set=samples.pool_set if read_from_pool else train_set)
+
+
+def find_known_samples(
+    datamodule: pl.LightningDataModule, train_set: Dataset, task: Task, *, source: str
+) -> TrainingSamples:
+    """Return the same of a training set that is labelled, beside a pool of others: its samples have their targets.
+
+    Arguments and errors as of :func:`find_training_samples`.
+    """
+    samples, targets = _find(datamodule, train_set, task, source=source)
+    rows = validation.spread_over(len(train_set))  # type: ignore[arg-type]
+    if targets == "hidden":
+        check_targets_stay(train_set, rows, task, owner=samples.owner)
+        return replace(samples, pool_set=WithTargetsOf(samples.pool_set, train_set, task))
+    if targets is None and samples.augment is None:
+        with contextlib.suppress(TypeError, ValueError, LookupError):
+            if moving(train_set, rows, task.inputs) is not None:
+                rank_zero_warn(
+                    f"{samples.owner} augments its training set, and has neither `augment(sample)` nor "
+                    "`pool_dataset()`: samples of `unlabelled_dataset()` train without augmentation once they are "
+                    "labelled, and what looks at labelled samples sees augmented ones. Leave the augmentation to a "
+                    "method `augment(sample)`, which both then go through."
+                )
+    return samples
+
+
+def _find(
+    datamodule: pl.LightningDataModule, train_set: Dataset, task: Task, *, source: str
+) -> tuple[TrainingSamples, str | None]:
+    """Return the samples, labels read from the training set; and what is known of the targets of their pool, if any."""
     predict = source == "predict"
     augment, owner = Augment.of(datamodule), owner_of(datamodule)
     samples = TrainingSamples.of(train_set, augment, task, owner)
@@ -49,15 +92,8 @@ def find_training_samples(
         where = "pool_dataset()"
         make = getattr(datamodule, "pool_dataset", None)
         if make is None:
-            if augment is None:
-                rank_zero_warn(
-                    f"{owner} has no `pool_dataset()`, so the pool is scored on the training set as it is, random "
-                    "augmentation included. Return the same samples in the same order, without augmentation, from a "
-                    "method `pool_dataset()`."
-                )
-            return samples
+            return samples, None
         pool_set = make()
     validation.check_pool_set(pool_set, train_set, where=where)
     targets = validation.check_same_targets(pool_set, train_set, task, where=where, may_be_hidden=not predict)
-    read_from_pool = targets == "augmented" or (targets == "same" and augment is not None)
-    return replace(samples, pool_set=pool_set, label_set=pool_set if read_from_pool else train_set)
+    return replace(samples, pool_set=pool_set), targets

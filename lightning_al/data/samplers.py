@@ -35,6 +35,93 @@ class EpochSampler(DistributedSampler):
         self.generator.manual_seed(derive_seed(self.seed, self.rank, "workers", epoch))
 
 
+class ShareSampler(EpochSampler):
+    """An :class:`EpochSampler` whose batches all hold the same number of known samples, which come first in each.
+
+    An epoch has as many batches as it would have over all samples together, and all are full. The known samples, and
+    the others, are gone through each in an order of their own, again and again until the epoch is over: the kind that
+    is short comes several times, of the kind that is long each epoch has another part (with ``shuffle``). The ranks
+    deal one order out among themselves, whatever their number.
+
+    Args:
+        known: How many samples are known: the first ones of the dataset.
+        others: How many are not: those after them.
+        known_in_batch: How many known ones a batch holds.
+        batch_size: Samples of a batch.
+        drop_last: Whether a last batch that would not be full is left out; else it is filled up.
+        num_replicas: Number of ranks.
+        rank: This rank.
+        shuffle: Whether each epoch has other orders.
+        seed: Any non-negative integer.
+
+    Example:
+        >>> options = {"known_in_batch": 1, "batch_size": 3, "drop_last": False, "shuffle": False, "seed": 0}
+        >>> list(ShareSampler(5, 3, num_replicas=1, rank=0, **options))
+        [0, 5, 6, 1, 7, 5, 2, 6, 7]
+    """
+
+    def __init__(
+        self,
+        known: int,
+        others: int,
+        *,
+        known_in_batch: int,
+        batch_size: int,
+        drop_last: bool,
+        num_replicas: int,
+        rank: int,
+        shuffle: bool,
+        seed: int,
+    ) -> None:
+        everything = range(known + others)
+        super().__init__(everything, num_replicas=num_replicas, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
+        self.kinds = (everything[:known], everything[known:])
+        self.counts = (known_in_batch, batch_size - known_in_batch)
+        samples = -(-len(everything) // num_replicas)
+        self.batches = samples // batch_size if drop_last else -(-samples // batch_size)
+
+    def __iter__(self) -> Iterator[int]:
+        draws = torch.Generator().manual_seed(self.seed + self.epoch)
+        streams = [self._stream(kind, count, draws) for kind, count in zip(self.kinds, self.counts, strict=True)]
+        for batch in range(self.batches):
+            for stream, count in zip(streams, self.counts, strict=True):
+                yield from stream[batch * count : (batch + 1) * count]
+
+    def _stream(self, kind: range, count: int, draws: torch.Generator) -> list[int]:
+        """Return this rank's samples of a kind, in order."""
+        needed = self.batches * count * self.num_replicas
+        stream: list[int] = []
+        while len(stream) < needed:
+            order = torch.randperm(len(kind), generator=draws).tolist() if self.shuffle else range(len(kind))
+            stream += [kind[place] for place in order]
+        return stream[self.rank : needed : self.num_replicas]
+
+    def __len__(self) -> int:
+        return self.batches * sum(self.counts)
+
+
+def known_in_batch(share: float, batch_size: int) -> int:
+    """Return how many samples of a batch are known ones, where that is a share of it.
+
+    Raises:
+        ValueError: If it is no whole number of samples, or none, or all.
+
+    Example:
+        >>> known_in_batch(0.25, 8)
+        2
+    """
+    count = round(share * batch_size)
+    if abs(share * batch_size - count) > 1e-6 * batch_size or not 0 < count < batch_size:
+        nearest = sorted({min(max(c, 1), batch_size - 1) for c in (count - 1, count, count + 1)})
+        way = " or ".join(f"{c / batch_size:g}" for c in nearest) if batch_size > 1 else "none"
+        raise ValueError(
+            f"`known_share={share}` of batches of {batch_size} samples is {share * batch_size:g} samples: a batch must "
+            f"hold a whole number of known ones, and at least one of either kind. Near to it is {way}; or take another "
+            "batch size."
+        )
+    return count
+
+
 class BlockSampler(DistributedSampler):
     """A sampler that gives each rank one contiguous block of a list, cut only at multiples of ``multiple``.
 

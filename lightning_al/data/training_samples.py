@@ -2,14 +2,14 @@
 
 import functools
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_al.data.augmentation import Augment, check_targets_stay, check_told_labels, moving, target_of
+from lightning_al.data.keys import SampleKeys
 from lightning_al.data.validation import spread_over
 from lightning_al.data.views import LabelledView
 from lightning_al.tasks.base import Task
@@ -54,18 +54,9 @@ class TrainingSamples:
         """The samples before labels are put in and ``augment`` is applied."""
         return self.train_set if self.augment is None else self.pool_set
 
-    def view(self, indices: Tensor, labels: Mapping[int, Any]) -> LabelledView:
-        """Return samples as they are trained on.
-
-        Args:
-            indices: Dataset indices, (N,).
-            labels: Those to put in, encoded, by dataset index.
-        """
-        return LabelledView(self.trained_on, indices, labels, self.task, augment=self.augment)
-
-    def labelled(self, indices: Tensor, labels: Mapping[int, Any], own: Collection[int]) -> LabelledView:
-        """Return samples as they are trained on, with those labels put in that are not there: see :meth:`to_put_in`."""
-        return self.view(indices, self.to_put_in(self.trained_on, labels, own))
+    def keys(self) -> SampleKeys:
+        """Return what says how the samples are called."""
+        return SampleKeys(self.train_set, self.pool_set, self.task)
 
     def check_view(self, view: LabelledView, own: Collection[int]) -> None:
         """Refuse labels that would be wrong beside their samples, and an ``augment`` that fails on one.
@@ -103,9 +94,18 @@ class TrainingSamples:
         rows = spread_over(len(self.train_set))  # type: ignore[arg-type]
         if told:
             decoded = [self.task.decode_label(label) for label in list((labels or {}).values())[:2]]
-            check_told_labels(self.trained_on, rows, self.task, owner=self.owner, told=decoded)
+            self.check_told(rows, decoded)
         elif self.trained_on is self.pool_set is not self.label_set:
             check_targets_stay(self.label_set, rows, self.task, owner=self.owner)
+
+    def check_told(self, rows: Sequence[int], told: list[Any]) -> None:
+        """Refuse samples whose inputs move beside labels that would have to.
+
+        Args:
+            rows: Which to look at.
+            told: Some labels that were told.
+        """
+        check_told_labels(self.trained_on, rows, self.task, owner=self.owner, told=told)
 
     def check_augment(self, view: LabelledView) -> None:
         """Try ``augment``, if there is one, on the first sample of a view.

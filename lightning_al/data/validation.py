@@ -100,6 +100,23 @@ def check_last_sample(dataset: Any) -> None:
 # -- the pool, beside the training set ---------------------------------------------------------------------------------
 
 
+def check_map_style(dataset: Any, *, where: str) -> None:
+    """Refuse what is no dataset with stable indices.
+
+    Args:
+        dataset: What the user's datamodule gave.
+        where: The hook that gave it, for the error.
+
+    Raises:
+        TypeError: With what it is.
+    """
+    has_both = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+    if not isinstance(dataset, Dataset) and not has_both:
+        raise TypeError(f"`{where}` must give one map-style dataset, got {type(dataset).__name__}.")
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        raise TypeError(f"`{where}` gave an iterable dataset; samples need stable indices: use a map-style one.")
+
+
 def check_pool_set(pool_set: Any, train_set: Dataset, *, where: str) -> None:
     """Refuse a pool that cannot hold the samples of the training set, index for index.
 
@@ -112,15 +129,11 @@ def check_pool_set(pool_set: Any, train_set: Dataset, *, where: str) -> None:
         TypeError: If the pool is no map-style dataset.
         ValueError: If its length is not that of the training set.
     """
-    has_both = hasattr(pool_set, "__getitem__") and hasattr(pool_set, "__len__")
-    if not isinstance(pool_set, Dataset) and not has_both:
-        raise TypeError(f"`{where}` must give one map-style dataset, got {type(pool_set).__name__}.")
-    if isinstance(pool_set, IterableDataset):
-        raise TypeError(f"`{where}` gave an iterable dataset; samples need stable indices: use a map-style one.")
+    check_map_style(pool_set, where=where)
     n = len(train_set)  # type: ignore[arg-type]
-    if len(pool_set) != n:  # type: ignore[arg-type]
+    if len(pool_set) != n:
         raise ValueError(
-            f"The pool of `{where}` has {len(pool_set)} samples and the training set {n}. Both must hold the same "  # type: ignore[arg-type]
+            f"The pool of `{where}` has {len(pool_set)} samples and the training set {n}. Both must hold the same "
             "samples in the same order."
         )
 

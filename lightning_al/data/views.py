@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from lightning_al.data.augmentation import Augment
+from lightning_al.data.parts import Parts, samples_of
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task
 
@@ -64,9 +65,10 @@ class LabelledView(Dataset):
         value = getattr(dataset, name)
         if name == "indices" and isinstance(dataset, Subset):
             return [value[i] for i in indices.tolist()]
-        if name != "dataset" and _is_of_each_sample(value, len(dataset)):
+        users = dataset.last if isinstance(dataset, Parts) else dataset
+        if name != "dataset" and _is_of_each_sample(value, len(users)):
             raise AttributeError(
-                f"`{name}` of {type(dataset).__name__} is of all {len(dataset)} samples, and {len(self)} are labelled: "
+                f"`{name}` of {type(users).__name__} is of all {len(users)} samples, and {len(self)} are labelled: "
                 f"read what you need from the samples themselves, `[y for _, y in dataset]`, say. If `{name}` of all "
                 "is meant, take it from the dataset that your datamodule holds."
             )
@@ -105,11 +107,10 @@ class LabelledView(Dataset):
         return self._augmented(self.sample_with_label(position))
 
     def __getitems__(self, positions: list[int]) -> list[Any]:
-        dataset, indices = self._part.dataset, self._part.indices[positions].tolist()
-        if callable(getattr(dataset, "__getitems__", None)):
-            samples = dataset.__getitems__(indices)
-        else:
-            samples = [dataset[i] for i in indices]
+        indices = self._part.indices[positions].tolist()
+        samples = samples_of(self._part.dataset, indices)
+        if not self._part.labels and self._part.augment is None:
+            return samples
         return [self._augmented(self._with_label(i, s)) for i, s in zip(indices, samples, strict=True)]
 
 

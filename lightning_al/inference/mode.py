@@ -12,7 +12,9 @@ from lightning_al.inference.module_state import (
     ReachedByTrain,
     attributes_kept,
     flags_kept,
+    modules_of,
     tensors_kept,
+    tensors_of_modules,
     with_own_train,
 )
 
@@ -29,7 +31,8 @@ def scoring_mode(model: nn.Module, *, as_it_comes: bool = False) -> Iterator[Non
         model: The model.
         as_it_comes: Whether ``eval()`` is left to the caller.
     """
-    tensors = [*model.parameters(), *model.buffers()]
+    modules = modules_of(model)
+    tensors = tensors_of_modules(modules, "_parameters", "_buffers")
     kinds = {"cpu"} | {t.device.type for t in tensors}
     cuda = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
     with contextlib.ExitStack() as stack:
@@ -40,7 +43,7 @@ def scoring_mode(model: nn.Module, *, as_it_comes: bool = False) -> Iterator[Non
             stack.enter_context(torch.autocast(device_type=kind, enabled=False))
         for put_back in (attributes_kept, tensors_kept, flags_kept):
             stack.enter_context(put_back(model))
-        if not as_it_comes:
+        if not as_it_comes and (any(module.training for module in modules) or with_own_train(model)):
             model.eval()
         yield
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from lightning_al.inference.module_state import modules_of, tensors_of_modules
+
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -13,4 +15,4 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 def is_half(model: nn.Module) -> bool:
     """Whether some weights are in half precision."""
-    return any(p.dtype in _HALF for p in model.parameters())
+    return any(p.dtype in _HALF for p in tensors_of_modules(modules_of(model), "_parameters"))

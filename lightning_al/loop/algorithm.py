@@ -11,7 +11,7 @@ from lightning_al.distributed.ranks import check_same_on_every_rank
 from lightning_al.loop.fit import begin_round, fit_round
 from lightning_al.loop.initial import another_initial_set
 from lightning_al.loop.label import collect_answers
-from lightning_al.loop.query import query
+from lightning_al.loop.query import Asking, query
 from lightning_al.loop.session import Session
 
 LABELS = "the labels (here a hash of them)"
@@ -48,15 +48,16 @@ def run(session: Session) -> Outcome:
         session.call_hooks("on_round_end")
 
 
-def ask(session: Session, k: int | None) -> Outcome:
+def ask(session: Session, k: int | None, how: Asking) -> Outcome:
     """Pick what to label next."""
     pool = session.pool
     check_same_on_every_rank(session.campaign.label_digest, LABELS)
     already_asked = not session.asked_initial_set and len(pool.pending) > 0
-    if len(pool.labelled) == 0:  # only an initial set can be pending; later ones wait for `tell`
+    # Only an initial set is waited for; later questions wait for `tell`.
+    if session.asked_initial_set or len(session.labelled) == 0:
         _collect(session)
     _report(session)
-    if len(pool.labelled) == 0:
+    if len(session.labelled) == 0 or (session.asked_initial_set and len(pool.pending) > 0):
         if already_asked:
             raise RuntimeError(
                 "Nothing is labelled yet: `tell` the labels of the initial samples first. Pending: "
@@ -72,7 +73,7 @@ def ask(session: Session, k: int | None) -> Outcome:
     session.call_hooks("on_round_start")
     fit_round(session)
     over = session.is_over  # `stop` may say so only now
-    picked = [] if over else query(session, session.settings.query_size if k is None else k)
+    picked = [] if over else query(session, session.settings.query_size if k is None else k, how)
     _report(session)
     session.call_hooks("on_round_end")
     return Outcome("finished" if over else "waiting", picked)
@@ -92,7 +93,7 @@ def _collect(session: Session) -> bool:
     project, campaign, pool = session.project, session.campaign, session.pool
     while True:
         if len(pool.pending) == 0:
-            if len(pool.labelled) > 0:
+            if len(session.labelled) > 0:
                 return True
             question = another_initial_set(session)  # the annotator skipped all of it
             campaign.record("asked", functools.partial(question.event, INITIAL_ROUND))

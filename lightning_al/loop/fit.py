@@ -48,7 +48,7 @@ def fit_round(session: Session) -> None:
         "fitted",
         lambda: {
             **fit,
-            "labelled": len(session.pool.labelled),
+            "labelled": len(session.labelled),
             "spent": session.pool.spent,
             "metrics": metrics,
             "seconds": {"fit": fit_seconds, "evaluate": evaluate_seconds},

@@ -9,14 +9,16 @@ from torch.utils.data import Dataset
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.data.pool import Pool
-from lightning_al.distributed.randomness import derive_seed, generator
+from lightning_al.data.validation import spread_over
+from lightning_al.distributed.randomness import generator
 from lightning_al.distributed.ranks import Ranks
-from lightning_al.loop.company import check_company
 from lightning_al.loop.project import Project
-from lightning_al.loop.query import Question, pick_scored
+from lightning_al.loop.query import Question, question_of
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
 from lightning_al.oracle.answers import sort_answers
+from lightning_al.scoring.company import check_company
+from lightning_al.scoring.pick import Candidates, Pick, pick
 from lightning_al.tasks.base import Task
 from lightning_al.words import cut
 
@@ -30,8 +32,8 @@ def choose_initial(
         initial: A count, or the indices themselves.
         method: ``"random"``, or ``"balanced"``: as many of each class as the count allows, classes that get one more
             drawn at random. Reads all labels, so it is for simulated campaigns.
-        pool: All units unlabelled.
-        dataset: The training set.
+        pool: What may be asked for is unlabelled.
+        dataset: Its labels.
         task: Finds labels in samples.
         seed: The campaign's seed.
 
@@ -69,20 +71,14 @@ def _all_labels(dataset: Dataset, task: Task) -> list[object]:
 
 def choose_by_name(project: Project, settings: Settings, method: str) -> list[int]:
     """Return the initial set that is given, drawn at random or balanced."""
-    dataset = project.data.training_samples.label_set
-    pool = Pool(len(dataset))  # type: ignore[arg-type]
+    dataset, pool = project.data.samples.pool.label_set, project.data.new_pool()
     return choose_initial(settings.initial, method, pool, dataset=dataset, task=project.task, seed=settings.seed)
 
 
 def choose_by_scores(project: Project, settings: Settings, ranks: Ranks, chooser: Acquisition) -> list[int]:
     """Return the initial set that an acquisition picks from all samples, the same on every rank."""
-    pool = Pool(len(project.data.train_set))  # type: ignore[arg-type]
+    pool = project.data.new_pool()
     return _pick_initial(chooser, project, settings, ranks=ranks, pool=pool, purpose=("initial",)).indices
-
-
-def question_of(project: Project, indices: list[int]) -> Question:
-    """Return the question for an initial set that was not scored."""
-    return Question(indices, keys=[project.data.key(i) for i in indices], scores=[], seconds={})
 
 
 def another_initial_set(session: Session) -> Question:
@@ -102,7 +98,7 @@ def another_initial_set(session: Session) -> Question:
             settings.initial_by, project, settings, ranks=session.campaign.ranks, pool=pool, purpose=purpose
         )
     indices = pool.candidates(settings.initial_count, generator=generator(settings.seed, *purpose)).tolist()
-    return question_of(project, indices)
+    return question_of(project, session.campaign.ranks, Pick.unscored(indices))
 
 
 def _pick_initial(
@@ -117,19 +113,13 @@ def _pick_initial(
     """Let an acquisition choose from what is unlabelled in ``pool``; ``purpose`` says what it draws for."""
     chooser.bind(project.task, project.oracle)
     try:
-        chooser.check_pool(len(pool))
+        chooser.check_pool(len(project.data.samples))
         check_company(project, chooser, seed=settings.seed)
-        candidates = pool.candidates(generator=generator(settings.seed, *purpose))
-        return pick_scored(
-            project,
-            ranks,
-            chooser,
-            candidates,
-            k=min(settings.initial_count, len(candidates)),
-            labelled=pool.labelled,
-            seed=derive_seed(settings.seed, 0, "score"),
-            draws=generator(settings.seed, *purpose, "select"),
-        )
+        indices = pool.candidates(generator=generator(settings.seed, *purpose))
+        labelled = project.data.samples.labelled_of(pool)
+        candidates = Candidates(indices, labelled, settings.seed, 0, purpose=(*purpose, "select"))
+        picked = pick(project, ranks, chooser, candidates, min(settings.initial_count, len(indices)))
+        return question_of(project, ranks, picked)
     finally:
         if chooser not in project.trainer.callbacks:  # one may do both
             chooser.unbind()
@@ -137,11 +127,12 @@ def _pick_initial(
 
 def initial_labels(project: Project, initial: list[int]) -> dict[int, Any]:
     """Take the initial labels on trial, before there is a campaign that starting over would be refused for."""
-    data, task, samples = project.data, project.task, project.data.training_samples
-    answers = sort_answers({i: task.targets(samples.label_set[i]) for i in initial}, task)
+    data, task, samples = project.data, project.task, project.data.samples
+    some = initial or spread_over(samples.size)[:2]  # without an initial set: what may be asked for first
+    answers = sort_answers({i: task.targets(samples.pool.label_set[i]) for i in some}, task)
     answers.check()
-    view = samples.view(torch.tensor(initial[:2]), answers.labels)
-    samples.check_augment(view)
+    view = samples.view(torch.tensor(some[:2]), answers.labels)
+    samples.pool.check_augment(view)
     batch = data.collate([view[position] for position in range(len(view))])
     try:
         task.inputs(batch), task.targets(batch)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
+from lightning_al.data.pool import Indices
 from lightning_al.oracle.answers import Answers, sort_answers
 from lightning_al.oracle.base import Oracle, costs
 from lightning_al.tasks.base import Task
@@ -38,6 +39,17 @@ def write_answers(
         events.append(campaign.write("skipped", indices=answers.skipped, annotator=annotator))
         campaign.apply(events[-1])
     return events
+
+
+def release(campaign: Campaign, indices: Indices) -> None:
+    """Put on disk that pending samples are given back.
+
+    Raises:
+        ValueError: If one of them is not pending; nothing is written then.
+    """
+    units = campaign.pool.check(indices)
+    campaign.pool.check_pending(units)
+    campaign.apply(campaign.write("released", indices=units))
 
 
 def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, key_of: KeyOf) -> None:

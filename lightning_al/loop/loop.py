@@ -12,7 +12,7 @@ from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.results import RoundResult
-from lightning_al.checks import Findings, check_count
+from lightning_al.checks import Findings, check_count, check_flag
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import Indices, Pool
 from lightning_al.fitting.hooks import call_round_hook
@@ -21,21 +21,24 @@ from lightning_al.fitting.setup_guard import weights_kept_in_setup
 from lightning_al.loop import algorithm
 from lightning_al.loop.copies import hand_back, take_back
 from lightning_al.loop.fit import begin_fits, restore_weights
-from lightning_al.loop.label import write_answers
+from lightning_al.loop.known import find_without_known
+from lightning_al.loop.label import release, write_answers
 from lightning_al.loop.opening import open_campaign
 from lightning_al.loop.project import (
     Project,
-    check_model,
     datamodule_of,
     find_in_evaluation,
     find_in_training,
     find_no_train_loader,
 )
+from lightning_al.loop.query import Asking
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import EVALUATED, Option, Settings, Stop, check_dirpath
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import DatasetOracle
+from lightning_al.scoring.scores import Scores, scores_file
+from lightning_al.scoring.subject import check_model
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.classification import ClassificationTask
 from lightning_al.words import shown
@@ -56,7 +59,8 @@ class ActiveLearningLoop:
         datamodule: The user's datamodule; :class:`~lightning_al.Loaders` of loaders that are there already; None: the
             loaders that the module defines itself.
         query_size: Labels asked for per round.
-        initial: How many samples are labelled before round 0, or which (dataset indices).
+        initial: How many samples are labelled before round 0, or which (dataset indices). With an
+            ``unlabelled_dataset()`` beside a labelled training set it may be 0.
         initial_by: How they are chosen: ``"random"``; ``"balanced"`` over the classes (simulated campaigns only); or an
             acquisition that needs no trained model, as ``TypiClust(encoder=...)``.
         rounds: Number of queries; the history has one entry more, for the last fit. None: no limit.
@@ -66,6 +70,9 @@ class ActiveLearningLoop:
             :class:`~lightning_al.stopping.MetricPlateau`, or any function of :attr:`history`. With several of
             ``rounds``, ``budget`` and ``stop`` the first that is reached ends it; with none, the empty pool.
         subpool_size: Score only this many random candidates each round. None: all.
+        known_share: The share of each training batch that comes from what was labelled before, the training set beside
+            an ``unlabelled_dataset()``; the known samples come first in each batch. An epoch has as many batches as
+            without; of what is scarcer samples come several times. None: batches hold samples as they come.
         reset: What rounds after the first start from: ``"initial"``, the same initial weights; ``"warm"``, the
             weights as they are, with a fresh optimizer; ``"continue"``, weights and optimizer state; ``"fresh"``, new
             random weights through ``reset_parameters``; or a function of the model.
@@ -105,6 +112,7 @@ class ActiveLearningLoop:
     budget = Option[float | None]()
     stop = Option[Stop | None]()
     subpool_size = Option[int | None]()
+    known_share = Option[float | None]()
     reset = Option[Reset]()
     oracle = Option[Oracle]()
     evaluate = Option[str | None]()
@@ -123,6 +131,7 @@ class ActiveLearningLoop:
         budget: float | None = None,
         stop: Stop | None = None,
         subpool_size: int | None = None,
+        known_share: float | None = None,
         reset: Reset = "initial",
         oracle: Oracle | None = None,
         task: Task | None = None,
@@ -148,6 +157,7 @@ class ActiveLearningLoop:
                     budget=budget,
                     stop=stop,
                     subpool_size=subpool_size,
+                    known_share=known_share,
                     reset=reset,
                     oracle=DatasetOracle() if oracle is None else oracle,
                     task=task,
@@ -161,6 +171,8 @@ class ActiveLearningLoop:
                     self.datamodule = ActiveDataModule(
                         users, task=task, pool_source=pool, pool_batch_size=pool_batch_size
                     )
+            if users is not None and hasattr(self, "settings"):
+                find_without_known(findings, users, self.settings)
             if findings.errors and model_is_right and users is not None:  # what a launch would say too
                 find_no_train_loader(findings, users)
                 if evaluate in EVALUATED:
@@ -226,7 +238,14 @@ class ActiveLearningLoop:
         self._launch(trainer, algorithm.run, resume=resume or self.campaign is not None)
         return self.history
 
-    def ask(self, trainer: pl.Trainer, k: int | None = None) -> list[int]:
+    def ask(
+        self,
+        trainer: pl.Trainer,
+        k: int | None = None,
+        *,
+        keep_scores: bool = False,
+        skip_unreadable: bool = False,
+    ) -> list[int]:
         """Return dataset indices to label next; answer with :meth:`tell`, in any order, in parts, at any time.
 
         Fits first if labels changed since the last fit. Goes on with the campaign in ``dirpath`` if there is one.
@@ -235,18 +254,46 @@ class ActiveLearningLoop:
         Args:
             trainer: As for :meth:`run`.
             k: How many; default ``query_size``.
+            keep_scores: Whether the scores of all candidates are kept, for a look at what was not picked:
+                :meth:`scores` reads them. The initial set has none.
+            skip_unreadable: Whether candidates that cannot be read are named and skipped, for good; all of them are
+                read once more for it.
 
         Returns:
-            Distinct, unlabelled indices of the training dataset, never handed out before: fewer than ``k`` where the
-            budget does not cover the best ``k`` together, none once the campaign is over.
+            Distinct, unlabelled indices of the pool's dataset, never handed out before unless they were released: fewer
+            than ``k`` where the budget does not cover the best ``k`` together, none once the campaign is over.
 
         Raises:
             RuntimeError: If nothing is labelled yet and the initial set was handed out already.
             TypeError: If ``k`` is no integer.
             ValueError: If ``k`` is less than 1, or more than the pool, the sub-pool or the budget has left.
         """
-        check_count("k", k, optional=True)
-        return self._launch(trainer, functools.partial(algorithm.ask, k=k), resume=True).picked
+        with Findings() as findings:
+            findings.of(check_count, "k", k, optional=True)
+            findings.of(check_flag, "keep_scores", keep_scores)
+            findings.of(check_flag, "skip_unreadable", skip_unreadable)
+        how = Asking(keep_scores=keep_scores, skip_unreadable=skip_unreadable)
+        return self._launch(trainer, functools.partial(algorithm.ask, k=k, how=how), resume=True).picked
+
+    def scores(self, round_number: int) -> Scores:
+        """Return the scores of all candidates of a question that was asked with ``keep_scores=True``.
+
+        Indices are those of the data as they were then; keys are for good.
+
+        Args:
+            round_number: The question's, as in :attr:`history`.
+
+        Raises:
+            FileNotFoundError: If they were not kept.
+        """
+        path = None if self.dirpath is None else self.dirpath / scores_file(round_number)
+        if path is None or not path.is_file():
+            raise FileNotFoundError(
+                f"No scores were kept of round {round_number}"
+                + (": there is no campaign yet." if path is None else f": {path} is missing.")
+                + " Ask with `keep_scores=True`."
+            )
+        return Scores.read_csv(path)
 
     def tell(self, indices: Indices, labels: Iterable[Any]) -> None:
         """Take labels for dataset indices; they are on disk when this returns.
@@ -277,6 +324,21 @@ class ActiveLearningLoop:
         if labelled:
             raise ValueError(f"`SKIP` cannot take back a label that was told: {labelled[:10]}. Tell another label.")
         write_answers(campaign, answers, annotator="tell", key_of=self.datamodule.key, oracle=self.oracle)
+
+    def release(self, indices: Indices) -> None:
+        """Give pending samples back: they are no longer waited for, and may be asked for again.
+
+        That is on disk when this returns. A label that comes for one of them later is welcome all the same.
+
+        Args:
+            indices: Distinct dataset indices, as for :meth:`tell`.
+
+        Raises:
+            RuntimeError: Before the campaign was opened, where its folder is not known yet.
+            ValueError: If a sample is not pending; nothing is given back then.
+            IndexError: If an index is outside the dataset.
+        """
+        release(self._campaign_to_tell(), indices)
 
     def _campaign_to_tell(self) -> Campaign:
         if self.campaign is not None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from lightning_al import _compat
-from lightning_al.acquisition.base import CHECKED, Acquisition
+from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.campaign.moves import Search
@@ -19,12 +19,13 @@ from lightning_al.campaign.states import INITIAL_WEIGHTS, State
 from lightning_al.checks import Findings
 from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.data.pool import Pool
+from lightning_al.data.unlabelled import has_unlabelled
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit, gather_objects
 from lightning_al.fitting.beside_weights import unsaved_buffers
 from lightning_al.fitting.reset import check_redrawable
-from lightning_al.loop.company import check_company
-from lightning_al.loop.initial import choose_by_name, choose_by_scores, initial_labels, question_of
+from lightning_al.loop.initial import choose_by_name, choose_by_scores, initial_labels
+from lightning_al.loop.known import find_nothing_to_ask, find_without_known, take_note_of_known
 from lightning_al.loop.project import (
     Project,
     check_frozen,
@@ -34,11 +35,14 @@ from lightning_al.loop.project import (
     find_in_trainer,
     find_in_training,
 )
+from lightning_al.loop.query import question_of
 from lightning_al.loop.record import check_same_campaign, describe
-from lightning_al.loop.score import score
 from lightning_al.loop.settings import Settings
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.oracle.base import DATASET
+from lightning_al.scoring.company import check_company
+from lightning_al.scoring.pick import Pick
+from lightning_al.scoring.rehearsal import check_classes_known, rehearse, rehearsed
 from lightning_al.storage.weights import check_plain, whole
 
 T = TypeVar("T")
@@ -68,40 +72,44 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
         find_in_trainer(findings, project.trainer, project.model, settings)
         find_in_evaluation(findings, project.model, project.data.datamodule, settings.evaluate)
         find_in_training(findings, project.model)
+        find_without_known(findings, project.data.datamodule, settings)
         if findings.of(_set_up, project, settings):
             ranks = Ranks(project.trainer.strategy)
             events = ranks.first(lambda: _read_events(dirpath, resume=resume))
-            options, initial = _try(findings, project, settings, ranks=ranks, events=events)
+            # A kill may come between the first events.
+            begins = events is None or {event["kind"] for event in events} <= {"started", "known"}
+            options, initial = _try(findings, project, settings, ranks=ranks, new=events is None, begins=begins)
             if dirpath is not None and events is not None:
                 with findings.of_block():
                     campaign = Campaign(dirpath, events, ranks)
                     check_same_campaign(campaign, options, project.task)
     project.data.sample_keys.warn()
-    project.data.sample_keys.check_same_on_every_rank()
+    for keys in filter(None, (project.data.sample_keys, project.data.known_keys)):
+        keys.check_same_on_every_rank()
     if dirpath is None or events is None:
         campaign = _begin(project, ranks, dirpath, options)
     else:
         _find_again(campaign, project)
-    if initial:
-        question = question_of(project, initial)
+    take_note_of_known(campaign, project.data)
+    if begins:  # of no samples, where what is known is enough
+        question = question_of(project, ranks, Pick.unscored(initial))
         campaign.record("asked", lambda: question.event(INITIAL_ROUND))
     return campaign, bool(initial)
 
 
 def _try(
-    findings: Findings, project: Project, settings: Settings, *, ranks: Ranks, events: list[Event] | None
+    findings: Findings, project: Project, settings: Settings, *, ranks: Ranks, new: bool, begins: bool
 ) -> tuple[dict[str, Any], list[int]]:
     """Try all parts of a project together; return its options for the ledger, and the initial set if one is needed."""
-    begins = events is None or len(events) == 1  # a kill may come between the first two events
     initial: list[int] = []
     labels: dict[int, Any] = {}
-    sound = _check_parts(findings, project, settings, new=events is None, begins=begins)
+    sound = _check_parts(findings, project, settings, new=new, begins=begins)
     options = describe(project, settings)
     if begins and sound.initial:
         initial, labels = _try_initial_set(findings, project, settings, ranks, with_prices=sound.prices)
     can_score = _agree(findings, sound.scores)
     # What this process alone refuses from here on ends it: the others are not called together again.
-    if can_score and findings.of(_rehearse, project, settings, new=events is None):
+    if can_score and findings.of(_rehearse, project, settings, new=new):
         _check_learnt(findings, project)
         # On trial once more, now that the rehearsal may have counted the classes.
         findings.of(ranks.first, lambda: sort_answers(labels, project.task).check())
@@ -116,7 +124,7 @@ def _set_up(project: Project, settings: Settings) -> None:
     _compat.connect(trainer, model)
     trainer.strategy.setup_environment()
     end_process_group_at_exit()
-    data.begin(trainer, seed=settings.seed)
+    data.begin(trainer, seed=settings.seed, known_share=settings.known_share)
     # As at the start of a fit: layers that are made here may depend on the data.
     _compat.attach(trainer, ForTrainer(data))
     model.setup("fit")
@@ -136,19 +144,23 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
     trainer, model, data = project.trainer, project.model, project.data
     oracle, acquisition, task = project.oracle, project.acquisition, project.task
     has_shapes = findings.of(check_shapes, model)
-    size = len(data.train_set)  # type: ignore[arg-type]
-    is_large_enough = not new or findings.of(settings.check_initial_size, size)
-    if new and is_large_enough:
-        findings.of(settings.check_query_size, size)
     findings.of(data.open, trainer, model, settings.evaluate)
-    if begins and is_large_enough:
+    is_sized = data.has_pool or not has_unlabelled(data.datamodule)  # the training set's size is known in any case
+    size = len(data.new_pool().unlabelled) if is_sized else 0
+    if new:
+        find_nothing_to_ask(findings, data)
+    is_large_enough = is_sized and (not new or size == 0 or findings.of(settings.check_initial_size, size))
+    if new and is_large_enough and size > 0:
+        findings.of(settings.check_query_size, size)
+    if begins and is_large_enough and len(data.samples.known_indices) + settings.initial_count > 0:
         findings.of(data.check_training, settings.initial_count)
     if settings.reset == "fresh" and has_shapes:
         findings.of(check_redrawable, model)
-    has_oracle = findings.of(oracle.bind, data.training_samples.label_set, task)
+    has_oracle = is_sized and findings.of(oracle.bind, data.samples.pool.label_set, task)
     if has_oracle and data.has_pool:
-        findings.of(data.training_samples.check_labels, told=oracle.annotator != DATASET)
-    is_bound = findings.of(acquisition.bind, task, oracle) and findings.of(acquisition.check_pool, size)
+        findings.of(data.samples.pool.check_labels, told=oracle.annotator != DATASET)
+    is_bound = findings.of(acquisition.bind, task, oracle)
+    is_bound = is_bound and (not is_sized or findings.of(acquisition.check_pool, len(data.samples)))
     return Sound(initial=is_large_enough, prices=has_oracle, scores=is_bound and has_shapes and data.has_pool)
 
 
@@ -205,18 +217,17 @@ def _agree(findings: Findings, can_go_on: bool) -> bool:
 def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
     """Score a few samples, so that what cannot work is refused before anything trains."""
     acquisition, task = project.acquisition, project.task
-    size = len(project.data.train_set)  # type: ignore[arg-type]
+    size = len(project.data.samples)
     count_classes = "classes" in acquisition.requires and task.num_classes is None
     needed = acquisition.sees_samples or acquisition.requires
-    rehearsed: list[Acquisition] = [acquisition] if (needed if new else count_classes) else []
+    tried: list[Acquisition] = [acquisition] if (needed if new else count_classes) else []
     if new and hasattr(project.model, "on_first_inputs"):
-        rehearsed = [_FirstInputs(), *rehearsed]
-        rehearsed[0].bind(task, project.oracle)
-    for each in rehearsed:
-        count = min(size, max(2, 2 * each.batch_multiple) * max(project.trainer.world_size, 1))
+        tried = [_FirstInputs(), *tried]
+        tried[0].bind(task, project.oracle)
+    for each in tried:
+        count = min(size, rehearsed(project, each))
         some = Pool(size).candidates(count, generator=generator(settings.seed, "rehearsal"))
-        seed = derive_seed(settings.seed, 0, "score")
-        score(project, each, some, seed=seed, check=bool(each.requires & CHECKED))
+        rehearse(project, each, some, seed=derive_seed(settings.seed, 0, "score"))
     if new:
         check_company(project, acquisition, seed=settings.seed)
 
@@ -237,18 +248,20 @@ def _check_learnt(findings: Findings, project: Project) -> None:
     """Find what is known only after the rehearsal: a model without parameters, a number of classes unknown."""
     acquisition, task = project.acquisition, project.task
     findings.of(check_parameters, project.model)
-    findings.refuse_if(
-        "classes" in acquisition.requires and task.num_classes is None,
-        f"`{type(acquisition).__name__}` needs the number of classes, which `{type(task).__name__}"
-        ".num_classes` does not say. Define it, or give `clusters=`.",
-    )
+    findings.of(check_classes_known, acquisition, task)
 
 
 def _find_again(campaign: Campaign, project: Project) -> None:
     """Have the ledger go by where its samples are today, and refuse what training needs and is not there."""
     data = project.data
-    samples = data.training_samples
-    search = Search(campaign, data.sample_keys, own_label=samples.own_label, keeps_target=samples.keeps_target)
+    pool = data.samples.pool
+    search = Search(
+        campaign,
+        data.sample_keys,
+        own_label=pool.own_label,
+        keeps_target=pool.keeps_target,
+        are_known=None if data.known_samples is None else data.known_samples.found_among,
+    )
     move = campaign.ranks.first(search.move)
     if move is not None:
         campaign.record("moved", lambda: move)
@@ -258,7 +271,7 @@ def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[s
     """Put the first event and the initial weights on disk."""
     weights: State = whole(project.model.state_dict())
     check_plain(weights)
-    size = len(project.data.train_set)  # type: ignore[arg-type]
+    size = project.data.samples.size
 
     def create() -> tuple[Path, list[Event]]:
         folder = _new_folder(project.trainer) if dirpath is None else dirpath

@@ -6,7 +6,6 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ModelPruning, Timer
 from lightning.pytorch.profilers import PyTorchProfiler
-from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch.nn.parameter import UninitializedParameter
 from torch.utils.data import DataLoader
@@ -20,7 +19,7 @@ from lightning_al.fitting.optimizers import check_optimizers
 from lightning_al.loop.settings import Settings
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import NoisyOracle
-from lightning_al.tasks.base import Task
+from lightning_al.scoring.subject import Subject, check_package, check_strategy, find_limit
 
 _SHORT = {"validate": "val", "test": "test"}
 _STEPS = {"validate": "validation_step", "test": "test_step"}
@@ -30,13 +29,10 @@ NO_METRICS = "evaluate=None"
 
 
 @dataclass(frozen=True)
-class Project:
+class Project(Subject):
     """What the user brought, for one launch."""
 
-    trainer: pl.Trainer
-    model: pl.LightningModule
     data: ActiveDataModule
-    task: Task
     oracle: Oracle
     acquisition: Acquisition
 
@@ -80,29 +76,6 @@ class Project:
 # -- before a launch -----------------------------------------------------------------------------------------------
 
 
-def check_package(name: str, value: Any) -> None:
-    """Refuse objects of the ``pytorch_lightning`` package, whose classes are not those of ``lightning``.
-
-    Raises:
-        TypeError: Naming the import to change.
-    """
-    if any(base.__module__.split(".")[0] == "pytorch_lightning" for base in type(value).__mro__):
-        raise TypeError(
-            f"`{name}` is a {type(value).__name__} of the `pytorch_lightning` package, whose classes are not those of "
-            "`lightning`. Change `import pytorch_lightning as pl` to `import lightning.pytorch as pl` in your project."
-        )
-
-
-def check_model(model: Any) -> None:
-    """Refuse what is no module of Lightning's.
-
-    Raises:
-        TypeError: With its type.
-    """
-    check_package("model", model)
-    check_type("model", model, pl.LightningModule, "a `lightning.LightningModule`")
-
-
 def datamodule_of(model: Any, datamodule: Any) -> pl.LightningDataModule:
     """Return the user's datamodule, or else the loaders that the model defines, as one.
 
@@ -134,11 +107,7 @@ def _check_acquisition(trainer: pl.Trainer, acquisitions: list[Acquisition]) -> 
 
 
 def _check_strategy(trainer: pl.Trainer, oracle: Oracle) -> None:
-    if isinstance(trainer.strategy, FSDPStrategy):
-        raise ValueError(
-            "`FSDPStrategy` keeps weights flat outside of forward, so samples cannot be scored. Use "
-            '`strategy="ddp"`, or `ModelParallelStrategy` (FSDP2).'
-        )
+    check_strategy(trainer)
     if launches_copies(trainer) and isinstance(oracle, NoisyOracle) and oracle.delay > 0:
         raise ValueError(
             f"`NoisyOracle(delay={oracle.delay})` counts in memory, and under a strategy that spawns or forks "
@@ -153,12 +122,7 @@ def _find_in_passes(findings: Findings, trainer: pl.Trainer) -> None:
             "`limit_train_batches=2, max_epochs=1` and `ActiveLearningLoop(..., rounds=1, subpool_size=...)`.",
         )
         return  # it sets the other limits itself
-    limit = trainer.limit_predict_batches
-    findings.refuse_if(
-        not (isinstance(limit, float) and limit == 1.0),  # an integer 1 is one batch
-        f"`limit_predict_batches={limit}` would silently hide the rest of the pool. Remove it; to score fewer "
-        "samples use `ActiveLearningLoop(..., subpool_size=...)`.",
-    )
+    find_limit(findings, trainer, "use `ActiveLearningLoop(..., subpool_size=...)`")
 
 
 def find_no_train_loader(findings: Findings, datamodule: pl.LightningDataModule) -> None:

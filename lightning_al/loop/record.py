@@ -28,6 +28,7 @@ def describe(project: Project, settings: Settings) -> dict[str, Any]:
         "budget": settings.budget,
         "stop": None if stop is None else _name_of(stop),
         "subpool_size": settings.subpool_size,
+        "known_share": settings.known_share,
         "reset": reset if isinstance(reset, str) else _name_of(reset),
         "oracle": type(project.oracle).__name__,
         "task": type(project.task).__name__,

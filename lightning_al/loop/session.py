@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.data.pool import Pool
 from lightning_al.fitting.repeated import RepeatedFit
@@ -41,6 +43,11 @@ class Session:
     def pool(self) -> Pool:
         """Which dataset indices are labelled, pending, skipped or unlabelled."""
         return self.campaign.pool
+
+    @property
+    def labelled(self) -> Tensor:
+        """The numbers of all samples that are trained on, those known beside the pool first."""
+        return self.project.data.samples.labelled_of(self.pool)
 
     @property
     def budget(self) -> Budget:

@@ -43,6 +43,7 @@ class Settings:
     budget: float | None
     stop: Stop | None
     subpool_size: int | None
+    known_share: float | None
     reset: Reset
     oracle: Oracle
     task: Task
@@ -63,6 +64,7 @@ class Settings:
             stop_is_right = self.stop is None or callable(self.stop)
             findings.of(check_that, stop_is_right, "stop", self.stop, "a `StopRule` or a function of the history")
             subpool_size_is_right = findings.of(check_count, "subpool_size", self.subpool_size, optional=True)
+            findings.of(check_number, "known_share", self.known_share, above=0, below=1, optional=True)
             findings.of(check_count, "seed", self.seed, 0)
             if query_size_is_right and subpool_size_is_right:
                 findings.of(self._check_subpool)
@@ -86,13 +88,13 @@ class Settings:
         return self.initial if isinstance(self.initial, int) else len(self.initial)
 
     def check_initial_size(self, size: int) -> None:
-        """Refuse an initial set that a training set of ``size`` samples is too small for.
+        """Refuse an initial set that a pool of ``size`` samples is too small for.
 
         Raises:
             ValueError: With the sizes.
         """
         if self.initial_count > size:
-            raise ValueError(f"`initial` asks for {self.initial_count} samples, but the training set has {size}.")
+            raise ValueError(f"`initial` asks for {self.initial_count} samples, but the pool has {size}.")
 
     def check_query_size(self, size: int) -> None:
         """Refuse a query that is larger than what the initial set leaves of ``size`` samples.
@@ -193,12 +195,10 @@ def check_dirpath(dirpath: Any) -> None:
 
 def _check_initial(initial: Any) -> None:
     if isinstance(initial, int):
-        check_count("initial", initial)
+        check_count("initial", initial, 0)  # 0: where there are known samples
         return
     is_list = hasattr(initial, "__len__") and not isinstance(initial, str)
     check_that(is_list, "initial", initial, "a count or a list of dataset indices")
-    if len(initial) == 0:
-        raise ValueError("`initial` is an empty list; the first fit needs at least one labelled sample.")
     integers(initial)
 
 
@@ -212,15 +212,15 @@ def _check_initial_by(initial_by: Any) -> None:
             f"`initial_by={name}(...)` needs the number of classes, which is not known before anything trained. Give "
             "it: `clusters=`."
         )
-    of_model = initial_by.requires - {"encoder", "labels"}
+    of_model = initial_by.requires - {"encoder", "labels"}  # labels: of samples that are known, if there are any
     if of_model:
         needed = ", ".join(sorted(of_model))
         raise ValueError(
             f"`initial_by={name}(...)` needs {needed} of the model, which is not trained yet. Use an acquisition with "
             'features of its own (`TypiClust(encoder=...)`), or "random".'
         )
-    if "labels" in initial_by.requires or (learns(initial_by) and not initial_by.selects_unlearnt):
+    if learns(initial_by) and not initial_by.selects_unlearnt:
         raise ValueError(
-            f"`initial_by={name}(...)` learns from labelled samples, and before the initial set there are none. Use "
-            'an acquisition that needs none (`TypiClust(encoder=...)`), "random" or "balanced".'
+            f"`initial_by={name}(...)` learns from labelled samples before each query, and there is no campaign before "
+            'the initial set. Use an acquisition that needs none (`TypiClust(encoder=...)`), "random" or "balanced".'
         )

@@ -126,7 +126,7 @@ class NoisyOracle(Oracle):
         """
         size = len(dataset)  # type: ignore[arg-type]
         if isinstance(self.price, Sequence) and len(self.price) != size:
-            raise ValueError(f"`price` lists {len(self.price)} prices, but the training set has {size} samples.")
+            raise ValueError(f"`price` lists {len(self.price)} prices, but there are {size} samples to ask for.")
         self.oracle.bind(dataset, task)
         if self.flip == 0:  # labels are those of the other oracle
             self.annotator = self.oracle.annotator

@@ -49,7 +49,7 @@ class _TensorsOnly(pickle.Unpickler):
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Return what a checkpoint of Lightning's holds, ``state_dict`` among it, on the CPU.
+    """Return what a checkpoint of Lightning's holds, ``state_dict`` among it, on the CPU; of a plain state that alone.
 
     Hyperparameters in it may be anything that the user's module took; objects of classes other than tensors and plain
     values come as stand-ins that do nothing, and no code of theirs runs.
@@ -61,6 +61,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no checkpoint, or is damaged.")
     tensors_only = SimpleNamespace(Unpickler=_TensorsOnly, __name__=__name__)
     content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=tensors_only)
+    if isinstance(content, dict) and content and all(isinstance(value, torch.Tensor) for value in content.values()):
+        return {"state_dict": content}
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        raise ValueError(f"{path} holds no weights: no `state_dict`, as Lightning's checkpoints have it.")
+        raise ValueError(
+            f"{path} holds no weights: neither a `state_dict`, as Lightning's checkpoints have it, nor tensors alone."
+        )
     return content

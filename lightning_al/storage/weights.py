@@ -97,9 +97,47 @@ def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
         model.load_state_dict(state["state_dict"], strict=_is_strict(model))
     else:
         checkpoint = read_checkpoint(path)
-        if isinstance(model, pl.LightningModule):
+        if isinstance(model, pl.LightningModule) and len(checkpoint) > 1:  # no plain state, which has the weights alone
             model.on_load_checkpoint(checkpoint)  # it may put back what its `on_save_checkpoint` left out
         load_weights(model, checkpoint["state_dict"])
+
+
+def load_weights_of(model: nn.Module, path: Path) -> None:
+    """Give the model the weights in a file, a checkpoint's or a plain ``state_dict``, or leave it as it was.
+
+    Raises:
+        ValueError: If they are another model's, with the first names that do not fit; or if the file holds none.
+    """
+    before = whole_copy(model.state_dict())
+    try:
+        load_checkpoint(model, path, trusted=False)
+        differences = _differences(model.state_dict(), read_checkpoint(path)["state_dict"], shared_alone=True)
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        state = read_checkpoint(path)["state_dict"]
+        differences = _differences(model.state_dict(), state) or [first_line(error)]
+    if differences:
+        load_weights(model, before)
+        raise ValueError(
+            f"{path} holds the weights of another model than this {type(model).__name__}: {'; '.join(differences)}."
+        )
+
+
+def _differences(present: dict[str, Any], loaded: dict[str, Any], *, shared_alone: bool = False) -> list[str]:
+    """Say how two states differ; with ``shared_alone``, where names may be missing, only whether any is in both."""
+    if not shared_alone or present.keys().isdisjoint(loaded):
+        missing = [name for name in present if name not in loaded]
+        unexpected = [name for name in loaded if name not in present]
+    else:
+        return []
+    differences = []
+    for what, names in (("misses", missing), ("has the unexpected", unexpected)):
+        if names:
+            differences.append(f"it {what} `{names[0]}` ({len(names)} such)")
+    for name, value in loaded.items():
+        if isinstance(value, Tensor) and name in present and value.shape != present[name].shape:
+            differences.append(f"`{name}` is {tuple(value.shape)} there and {tuple(present[name].shape)} in the model")
+            break
+    return differences
 
 
 def _is_strict(model: nn.Module) -> bool:

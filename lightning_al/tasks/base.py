@@ -23,6 +23,9 @@ class Task(ABC):
 
     ======================================================  ======================================================
     :meth:`inputs`, :meth:`targets`, :meth:`with_label`     what is where in a batch or sample
+    :meth:`completed`                                       samples without a target, where all others have one
+    :meth:`logits`                                          what the model gives, as class scores
+
     :attr:`gives`                                           what acquisitions may ask for, in words
     :meth:`outputs`, :meth:`logits`                         what the model gives; as class scores, where it has some
     :meth:`reduce`, :meth:`score`                           how a sample of several decisions gets one score
@@ -51,6 +54,17 @@ class Task(ABC):
     @abstractmethod
     def with_label(self, sample: Any, label: Any) -> Any:
         """Return a dataset's ``sample`` with its label replaced by ``label``."""
+
+    def completed(self, sample: Any, example: Any) -> Any:
+        """Return a sample that may have no target in the form of ``example``, a training sample.
+
+        Its inputs are in their places, and in that of the target its own, or the example's where it has none; what was
+        told is put in with :meth:`with_label`. Samples of an ``unlabelled_dataset()`` go through it. Default: as it is.
+
+        Raises:
+            TypeError: If it cannot be.
+        """
+        return sample
 
     def outputs(self, model: nn.Module, inputs: Any) -> Tensor:
         """Return what the model gives, with a row for each sample: the class scores, unless overridden."""

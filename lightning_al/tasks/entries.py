@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.checks import Findings, check_that
 from lightning_al.inference.calling import Forward
-from lightning_al.tasks.told import like
+from lightning_al.tasks.told import count_of, like
 from lightning_al.words import cut, shown
 
 Entries = int | str | list[int] | list[str]
@@ -211,6 +211,56 @@ class BatchEntries:
         entries[target] = label
         return type(sample)(entries)
 
+    def completed(self, sample: Any, example: Any) -> Any:
+        """Return ``sample`` in the form of ``example``: inputs alone get a target, that of the example.
+
+        Inputs may be bare, the entries of a tuple without the target, or those of a dict.
+
+        Raises:
+            TypeError: If what the example has beside its target is not there.
+        """
+        if hasattr(example, "keys"):
+            return self._completed_dict(sample, example)
+        if not isinstance(example, (tuple, list)):
+            raise TypeError(f"training samples are no tuples, lists or dicts: {type(example).__name__}")
+        target = self._target if isinstance(self._target, int) else 1
+        target %= len(example)
+        entries = [sample] if _is_bare(sample, example, target) else list(sample)
+        if len(entries) == len(example) - 1:
+            entries.insert(target, example[target])
+        elif len(entries) != len(example):
+            raise TypeError(f"{len(example) - 1} entries are needed beside the target, got {len(entries)}")
+        entries[target] = self._target_like(example[target], entries[target])
+        return type(example)(*entries) if hasattr(example, "_replace") else type(example)(entries)
+
+    def _completed_dict(self, sample: Any, example: Any) -> Any:
+        target = self._name_in(example, self._target)
+        others = [name for name in example.keys() if name != target]  # noqa: SIM118
+        if not hasattr(sample, "keys"):
+            entries = sample if isinstance(sample, tuple) else (sample,)
+            if len(entries) != len(others):
+                raise TypeError(f"entries {cut(', '.join(map(shown, others)))} are needed, got {len(entries)}")
+            sample = dict(zip(others, entries, strict=True))
+        missing = [name for name in others if name not in list(sample.keys())]
+        if missing:
+            raise TypeError(f"the entry {shown(missing[0])} is missing")
+        completed = copy.copy(example)
+        for name in others:
+            completed[name] = sample[name]
+        own = sample[target] if target in list(sample.keys()) else None
+        completed[target] = self._target_like(example[target], own)
+        return completed
+
+    def _target_like(self, example: Any, own: Any) -> Any:
+        """Return a sample's own target, a number in the type of the example's; the example's where it has none."""
+        if own is None:
+            return example
+        if isinstance(own, type(example)) or count_of(own) != 1 or count_of(example) != 1:
+            return own
+        with contextlib.suppress(TypeError, ValueError, RuntimeError):
+            return like(example, own, self.new_target)
+        return own
+
 
 def _check_entries(inputs: Any, target: Any) -> None:
     entries = inputs if isinstance(inputs, (list, tuple)) else [inputs]
@@ -236,3 +286,12 @@ def _heads_of(outputs: Any) -> tuple[str, list[int | str]]:
     else:
         several, outputs = f"a {name}", getattr(outputs, "__dict__", {})
     return several, [key for key, value in outputs.items() if isinstance(value, Tensor)]
+
+
+def _is_bare(sample: Any, example: Any, target: int) -> bool:
+    """Whether a sample is an input itself, and no tuple or list of entries as the example."""
+    if not isinstance(sample, list):
+        return not isinstance(sample, tuple)
+    if len(example) != 2 or not isinstance(example[1 - target], list):
+        return False
+    return len(sample) != 2 or not isinstance(sample[1 - target], list)  # a list may be an input

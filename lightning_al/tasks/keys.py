@@ -26,9 +26,23 @@ Namer = Callable[[int], str | None]
 
 
 class FileName(str):
-    """A name that is a path: the folders it begins with may be others tomorrow."""
+    """A name that is a path: the folders it begins with may be others tomorrow.
 
-    __slots__ = ()
+    Args:
+        name: The path below the dataset's root.
+        path: All of it, as the dataset lists it.
+    """
+
+    __slots__ = ("path",)
+    path: str
+
+    def __new__(cls, name: str, path: str | None = None) -> "FileName":  # noqa: D102
+        file = super().__new__(cls, name)
+        file.path = name if path is None else path
+        return file
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]  # for other processes
+        return str(self), self.path
 
 
 # -- names that the data have ------------------------------------------------------------------------------------------
@@ -148,7 +162,7 @@ def _name_in_list(entries: Any, root: Any) -> Namer:
 
     def name(index: int) -> str | None:
         path = _path(entries[index])
-        return None if path is None else FileName(path.removeprefix(above))
+        return None if path is None else FileName(path.removeprefix(above), path)
 
     return name
 

@@ -1,6 +1,6 @@
 """A told label in the type and shape of the one in whose place it comes, so that samples are collated as before."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,9 +17,9 @@ def like(old: Any, label: Any, new: Callable[[Any], Any]) -> Any:
         (tensor([2.], dtype=torch.float64), 2.0, '2')
     """
     if isinstance(old, Tensor):
-        return of_kind(old, _like_tensor(old, label)) if old.numel() == _count(label) else new(label)
+        return of_kind(old, _like_tensor(old, label)) if old.numel() == count_of(label) else new(label)
     if type(old).__module__ == "numpy":
-        return _like_array(old, label) if old.size == _count(label) else new(label)
+        return _like_array(old, label) if old.size == count_of(label) else new(label)
     if isinstance(old, Mapping) and isinstance(label, Mapping):  # boxes and classes, say, of which there may be more
         return {name: of_kind(old.get(name), part) for name, part in label.items()}
     if isinstance(old, _Number) and isinstance(label, _Number):
@@ -45,7 +45,8 @@ def _like_tensor(old: Tensor, label: Any) -> Tensor:
 
     given = label if isinstance(label, Tensor) else torch.as_tensor(np.asarray(label))  # in double precision
     loses = given.is_floating_point() and not old.is_floating_point() and bool((given % 1 != 0).any())
-    return given.to(torch.get_default_dtype() if loses else old.dtype).reshape(old.shape)
+    given = given.to(torch.get_default_dtype() if loses else old.dtype)
+    return given.reshape(_shape_for(old.shape, given.shape))
 
 
 def _like_array(old: Any, label: Any) -> Any:
@@ -53,12 +54,18 @@ def _like_array(old: Any, label: Any) -> Any:
 
     given = np.asarray(label)
     loses = given.dtype.kind == "f" and old.dtype.kind in "iub" and bool((given % 1 != 0).any())
-    values = given.astype(np.float32 if loses else old.dtype).reshape(old.shape)
+    values = given.astype(np.float32 if loses else old.dtype).reshape(_shape_for(old.shape, given.shape))
     return values if isinstance(old, np.ndarray) else values[()]
 
 
-def _count(label: Any) -> int:
+def _shape_for(old: Sequence[int], given: Sequence[int]) -> Sequence[int]:
+    """Return the shape that values get: the old one, unless they are a map of another height and width."""
+    plain, plain_old = [n for n in given if n != 1], [n for n in old if n != 1]
+    return given if len(plain) > 1 and plain != plain_old else old
+
+
+def count_of(label: Any) -> int:
     """How many numbers a label is of."""
     if isinstance(label, (list, tuple)):
-        return sum(map(_count, label))
+        return sum(map(count_of, label))
     return label.numel() if isinstance(label, Tensor) else int(getattr(label, "size", 1))

@@ -6,8 +6,8 @@ import torch
 from lightning_al import ActiveLearningLoop, ClassificationTask
 from lightning_al.acquisition import Entropy, Margin
 from lightning_al.data.samplers import BlockSampler
-from lightning_al.loop.score import score_pool
 from lightning_al.oracle import DatasetOracle
+from lightning_al.scoring.pool_pass import score_pool
 from tests.helpers.projects import Data, Net, make_data, make_trainer
 from tests.helpers.registry import REGISTRY, Case
 from tests.helpers.scene import Learner, prepare

@@ -11,8 +11,8 @@ import torch
 
 from lightning_al import ActiveLearningLoop, acquisition
 from lightning_al.acquisition import Acquisition, Random
-from lightning_al.loop.query import pick
 from tests.helpers import reference
+from tests.helpers.picking import pick
 from tests.helpers.processes import fork
 from tests.helpers.projects import Data, Net, make_data, make_trainer
 from tests.helpers.registry import CASES, ONE_OF_EACH, REGISTRY

@@ -9,9 +9,8 @@ from torch import nn
 
 from lightning_al import ActiveLearningLoop, AwaitTell, ClassificationTask
 from lightning_al.acquisition import BADGE, CoreSet, Entropy, ProbCover, TypiClust
-from lightning_al.loop import query
-from lightning_al.loop import score as score_module
-from lightning_al.loop.score import score, score_pool
+from lightning_al.scoring import pick, pool_pass
+from lightning_al.scoring.pool_pass import rows_of, score_pool
 from lightning_al.storage import rows as storage
 from tests.helpers import reference
 from tests.helpers.bound import seeded
@@ -316,12 +315,12 @@ def test_rows_are_where_they_were_made_or_on_one_process(tmp_path, monkeypatch, 
 
     def rows_in(name, **options):
         def noted(project, acquisition, indices, **how):
-            rows, trainer = score(project, acquisition, indices, **how), project.trainer
+            rows, trainer = rows_of(project, acquisition, indices, **how), project.trainer
             made = {key: len(rows.get(key, [])) for key in ("index", "features")}
             (tmp_path / f"{name} {len(indices)} {trainer.global_rank}").write_text(json.dumps(made))
             return rows
 
-        monkeypatch.setattr(query, "score", noted)
+        monkeypatch.setattr(pick, "rows_of", noted)
         strategy, devices = fork(2)
         loop = ActiveLearningLoop(Frozen(), Data(), initial=9, query_size=5, rounds=1, dirpath=tmp_path / name)
         trainer = make_trainer(
@@ -358,7 +357,7 @@ def test_nan_features_are_refused_by_dataset_index_on_every_rank(tmp_path, monke
             (tmp_path / f"{trainer.global_rank}").write_text(str(error))
             raise
 
-    monkeypatch.setattr(score_module, "score_pool", told)
+    monkeypatch.setattr(pool_pass, "score_pool", told)
     strategy, devices = fork(processes) if processes > 1 else ("auto", 1)
     loop = ActiveLearningLoop(Broken(), Data(), initial=9, query_size=5, dirpath=tmp_path / "c")
     trainer = make_trainer(tmp_path, acquisition=cls(), strategy=strategy, devices=devices, max_epochs=1)

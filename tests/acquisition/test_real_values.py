@@ -9,7 +9,8 @@ import torch
 from lightning_al import BinaryTask, ClassificationTask, MultiLabelTask, RegressionTask, acquisition
 from lightning_al.acquisition import BADGE, MCDropout, QueryByCommittee
 from lightning_al.distributed.randomness import Race, derive_seed, generator
-from lightning_al.loop.query import pick
+from tests.helpers.marks import slow
+from tests.helpers.picking import pick
 from tests.helpers.projects import make_data
 from tests.helpers.real_values import SIZE, Learner, Values, loop_over, picks_of, real_targets
 
@@ -80,7 +81,10 @@ def test_what_needs_real_values_is_refused_for_classes(tmp_path, made, score, ta
     assert not (tmp_path / "c").exists()
 
 
-@pytest.mark.parametrize(("name", "options"), WORK.items())
+QUICK = ("MCDropout", "QueryByCommittee", "VAAL", "LearningLoss")
+
+
+@pytest.mark.parametrize(("name", "options"), [case if case[0] in QUICK else slow(*case) for case in WORK.items()])
 def test_campaigns(tmp_path, name, options):
     model = Learner(2) if name == "LearningLoss" else Values(2)
     made = getattr(acquisition, name)(**options)

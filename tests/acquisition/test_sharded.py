@@ -31,7 +31,6 @@ from tests.helpers.registry import ONE_OF_EACH
 from tests.helpers.scene import KEPT, LABELLED, SCENES, SIZE, weights
 from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import Random
-from lightning_al.loop.query import pick
 from lightning_al.storage.weights import load_weights
 from tests.helpers.projects import Data, Net, make_data, make_trainer
 

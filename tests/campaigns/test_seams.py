@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_al import SKIP, ActiveLearningLoop, Campaign, ClassificationTask, Oracle, Pool, Task
 from lightning_al.acquisition import Acquisition, Entropy
 from lightning_al.distributed.randomness import derive_seed
-from lightning_al.loop.score import score_pool
+from lightning_al.scoring.pool_pass import score_pool
 from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
 

@@ -16,6 +16,7 @@ def test_help_lists_the_commands(capsys):
             main(args)
         out = capsys.readouterr().out
         assert "run -c recipe.yaml" in out
+        assert "score -c project.yaml" in " ".join(out.split())
         assert "compare runs/" in out
 
 
@@ -50,7 +51,9 @@ def test_compare_says_in_one_line_what_is_wrong(tmp_path):
         main(["compare", str(tmp_path)])
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--version"], ["compare", "--help"], ["compare", "."]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["--version"], ["score", "--help"], ["compare", "--help"], ["compare", "."]]
+)
 def test_only_what_runs_a_model_waits_for_torch(tmp_path, args):
     write_campaign(tmp_path / "random" / "seed_0", [0.5, 0.6])
     script = (

@@ -57,6 +57,16 @@ def test_run_from_yaml(recipe, tmp_path, capsys):
     assert campaign.options["acquisition"] == {"class": "Margin", "selection": "top"}
 
 
+def test_a_pool_beside_a_training_set(recipe, tmp_path, capsys):
+    text = recipe.read_text().replace("projects.Data", "beside.Split").replace("initial: 6", "initial: 0")
+    recipe.write_text(text)
+    run(recipe, "--loop.known_share=0.5")
+    assert "finished: 8 labels" in capsys.readouterr().out
+    campaign = Campaign.load(tmp_path / "c")
+    assert [(r.labelled, r.spent) for r in campaign.rounds] == [(8, 0), (12, 4), (16, 8)]
+    assert campaign.options["known_share"] == 0.5
+
+
 def test_without_metrics(recipe, tmp_path):
     run(recipe, "--loop.evaluate=null", "--loop.rounds=1")
     assert [r.metrics for r in Campaign.load(tmp_path / "c").rounds] == [{}, {}]

@@ -109,3 +109,37 @@ def test_labels_are_forgotten():
     pool.label([3, 1, 0], [1.0, 5.0, 1.0])
     pool.forget([1, 3])
     assert (pool.labelled.tolist(), pool.skipped.tolist(), pool.spent) == ([0], [1, 3], 1)
+
+
+def test_what_is_given_back_is_unlabelled():
+    pool = Pool(5)
+    pool.ask([3, 1, 4])
+    pool.release([1])
+    assert pool.pending.tolist() == [3, 4]
+    assert pool.unlabelled.tolist() == [0, 1, 2]
+    pool.label([3])
+    for units in ([4, 3], [4, 0]):
+        with pytest.raises(ValueError, match=r"Only pending units can be given back; \d is (un)?labelled"):
+            pool.release(units)
+    assert pool.pending.tolist() == [4]
+
+
+def test_what_is_known_is_nothing_else_for_as_long_as_it_is():
+    pool = Pool(6)
+    pool.ask([1, 2, 3])
+    pool.label([2, 5], costs=[3.0, 1.0])
+    pool.skip([3])
+    before = (pool.counts(), pool.labelled.tolist(), pool.pending.tolist(), pool.skipped.tolist())
+    pool.know([0, 1, 2, 3])
+    assert pool.counts() == (1, 0, 1, 0)
+    assert (pool.labelled.tolist(), pool.known.tolist()) == ([5], [0, 1, 2, 3])
+    assert pool.unlabelled.tolist() == [4]
+    assert pool.spent == 4
+    assert repr(pool) == "Pool(6 units: 1 unlabelled, 0 pending, 1 labelled, 0 skipped, 4 known)"
+    with pytest.raises(ValueError, match="0 is known"):
+        pool.ask([0])
+    with pytest.raises(ValueError, match="1 is known"):
+        pool.release([1])
+    pool.know([])
+    assert (pool.counts(), pool.labelled.tolist(), pool.pending.tolist(), pool.skipped.tolist()) == before
+    assert pool.touched == [2, 5, 1, 3]

@@ -13,8 +13,10 @@ from lightning_al.inference.module_state import (
     flags_kept,
     flags_of,
     gradients_kept,
+    modules_of,
     set_flags,
     tensors_kept,
+    tensors_of_modules,
     weights_kept,
 )
 from tests.helpers.exact import messages
@@ -196,6 +198,19 @@ def test_weights_come_back_to_layers_made_anew():
     with weights_kept(net):
         net[0] = nn.Linear(3, 3)
     assert torch.equal(net[0].weight, before)
+
+
+def test_modules_are_those_of_torch_in_its_order():
+    shared = nn.Linear(2, 2)
+    model = nn.Sequential(
+        shared, nn.ModuleDict({"a": shared, "b": nn.Sequential(nn.BatchNorm1d(2), shared)}), nn.ReLU()
+    )
+    model.none = None
+    model.register_module("gone", None)
+    assert list(map(id, modules_of(model))) == list(map(id, model.modules()))
+    tensors = tensors_of_modules(modules_of(model), "_parameters", "_buffers")
+    assert {id(t) for t in tensors} == {id(t) for t in (*model.parameters(), *model.buffers())}
+    assert len(tensors) == len({id(t) for t in tensors})
 
 
 class FoldsNorm(nn.Module):

@@ -41,7 +41,7 @@ def test_a_query_that_is_too_large_is_said_with_what_is_wrong_with_the_data(tmp_
     loop = ActiveLearningLoop(Net(), EmptyVal(), initial=6, query_size=300, dirpath=tmp_path / "c")
     with pytest.raises(ValueError) as caught:
         loop.run(make_trainer(tmp_path, acquisition=SAAL(labels="true")))
-    first, query, evaluated = str(caught.value).splitlines()
+    first, evaluated, query = str(caught.value).splitlines()
     assert first == "2 things cannot be as they are:"
     assert "`query_size=300` is larger than the pool: 60 samples less 6 initial ones leave 54" in query
     assert "`val_dataloader()` of EmptyVal gives no batch" in evaluated

@@ -87,7 +87,7 @@ def test_a_budget_that_the_prices_exceed_and_what_scoring_refuses(tmp_path):
         (LearningLoss(), "LearningLoss needs a model that learns to predict its loss"),
     ):
         refused(tmp_path, budget, LABELS, words, data=Halves(), acquisition=acquisition, **priced)
-    listed = "`price` lists 2 prices, but the training set has 60 samples."
+    listed = "`price` lists 2 prices, but there are 60 samples to ask for."
     refused(tmp_path, listed, LAYER, acquisition=CoreSet(features="net.9"), oracle=NoisyOracle(price=[1.0, 2.0]))
 
 
@@ -147,8 +147,8 @@ def test_an_error_of_the_model_keeps_its_traceback(tmp_path):
 
 def test_a_pass_for_the_initial_set_only_where_nothing_else_is_wrong(tmp_path, monkeypatch):
     passes = []
-    pick_scored = initial.pick_scored
-    monkeypatch.setattr(initial, "pick_scored", lambda *a, **k: passes.append(1) or pick_scored(*a, **k))
+    pick = initial.pick
+    monkeypatch.setattr(initial, "pick", lambda *a, **k: passes.append(1) or pick(*a, **k))
     by_scores = {"initial": 6, "initial_by": TypiClust(encoder=nn.Identity()), "data": Halves()}
     refused(tmp_path, EPOCHS, LAYER, trainer={"max_epochs": 0}, acquisition=CoreSet(features="net.9"), **by_scores)
     assert not passes

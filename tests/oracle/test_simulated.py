@@ -136,7 +136,7 @@ def test_what_labels_cost_is_there_after_a_resume(tmp_path):
 
 
 def test_a_list_of_prices_has_one_for_each_sample(tmp_path):
-    with pytest.raises(ValueError, match="`price` lists 20 prices, but the training set has 60 samples"):
+    with pytest.raises(ValueError, match="`price` lists 20 prices, but there are 60 samples to ask for"):
         campaign(tmp_path, NoisyOracle(price=[1.0] * 20))
     assert not Campaign.exists(tmp_path)
 

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from lightning_al.loop import query
+from lightning_al.scoring import pick
 from lightning_al.storage.rows import RowStore
 from tests.helpers.projects import Net
 from tests.reliability.campaigns import Bureau
@@ -74,7 +75,7 @@ class Faults:
         register_optimizer_step_post_hook(self._stepped)
         after(Net, "validation_step", lambda *_: self.reach("evaluation"))
         after(RowStore, "add", lambda *_: self.reach("pool pass"))
-        after(query, "check_positions", lambda *_: self.reach("selection"))
+        after(pick, "check_positions", lambda *_: self.reach("selection"))
         after(Bureau, "request", lambda *_: self.reach("the oracle was asked"))
         after(Bureau, "poll", lambda *_: self.reach("the oracle answered"))
         self._install_writes()

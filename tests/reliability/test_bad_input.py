@@ -10,7 +10,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from lightning_al import acquisition
 from lightning_al.checks import kind_of
-from lightning_al.loop import score
+from lightning_al.scoring import pool_pass
 from tests.reliability import wrong_answers, wrong_data, wrong_files, wrong_ledgers, wrong_options, wrong_projects
 from tests.reliability.wrong import Project, Row, bytes_of, weights_and_hooks
 
@@ -32,9 +32,9 @@ def watched(monkeypatch):
         seen["passes"] += len(args[3]) > REHEARSED
         return score_pool(*args, **kwargs)
 
-    score_pool = score.score_pool
+    score_pool = pool_pass.score_pool
     handle = register_optimizer_step_post_hook(stepped)
-    monkeypatch.setattr(score, "score_pool", passed)
+    monkeypatch.setattr(pool_pass, "score_pool", passed)
     try:
         yield seen
     finally:

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_al import ActiveLearningLoop, ClassificationTask, Loaders
 from lightning_al.acquisition import BADGE, Margin
 from lightning_al.zoo import TwoHeads
+from tests.helpers.marks import slow
 from tests.helpers.projects import make_data, make_trainer
 
 
@@ -25,7 +26,7 @@ def test_the_loss_is_of_both_heads():
     torch.testing.assert_close(model.training_step((x, y), 0), expected)
 
 
-@pytest.mark.parametrize("acquisition", [Margin(), BADGE()])
+@pytest.mark.parametrize("acquisition", [Margin(), slow(BADGE())])
 def test_a_campaign_by_one_head(tmp_path, acquisition):
     x, y = make_data(40)
     train = TensorDataset(x.float(), y)

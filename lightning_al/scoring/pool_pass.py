@@ -13,9 +13,9 @@ from torch import Tensor
 from lightning_al._compat import is_overridden
 from lightning_al.acquisition.query import LocalRows, RowSource
 from lightning_al.checks import kind_of, rows_not_finite
-from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.data.samplers import BlockSampler
+from lightning_al.data.scored_data import ScoredData
 from lightning_al.distributed.randomness import draws_undone, seed_global
 from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
@@ -24,7 +24,7 @@ from lightning_al.inference.batches import copy_of
 from lightning_al.inference.mode import own_train_undone
 from lightning_al.inference.module_state import flags_kept, gradients_kept
 from lightning_al.inference.replaced import replaced
-from lightning_al.loop.project import Project
+from lightning_al.scoring.subject import Subject
 from lightning_al.storage.rows import RowStore
 
 PREDICT_HOOKS = (
@@ -52,8 +52,8 @@ WAY_OUT = (
 Check = Callable[[pl.LightningModule, Any], None]
 
 
-def score(
-    project: Project,
+def rows_of(
+    subject: Subject,
     acquisition: RowSource,
     indices: Tensor,
     *,
@@ -65,7 +65,7 @@ def score(
     """Return the acquisition's rows of the samples of dataset ``indices``, in that order, and ``"index"``.
 
     Args:
-        project: Of the launch.
+        subject: What is scored, and by which Trainer.
         acquisition: Bound to its task. One that needs nothing of the samples gets their indices without a pass.
         indices: Dataset indices, the same on every rank.
         seed: Of whatever draws random numbers in the pass.
@@ -73,7 +73,7 @@ def score(
         check: Whether the task looks at each batch first and refuses what cannot work, for which there is a pass.
         batch_size: Samples of a batch; default as in every pass.
     """
-    trainer, data = project.trainer, project.data
+    trainer, data = subject.trainer, subject.data
     scored = [acquisition] if acquisition.sees_samples else []
     if not scored and not check and (gather or acquisition.gathers):
         return {"index": indices}
@@ -86,14 +86,14 @@ def score(
         return LocalRows({"index": indices[block.start : block.stop]}, shard)
     of_each = score_pool(
         trainer,
-        project.model,
+        subject.model,
         data,
         indices,
         acquisitions=scored,
         sampler=sampler,
         seed=seed,
         gather=gather,
-        check=project.task.check if check else None,
+        check=subject.task.check if check else None,
     )
     return of_each[0] if scored else {"index": indices}
 
@@ -101,7 +101,7 @@ def score(
 def score_pool(
     trainer: pl.Trainer,
     model: pl.LightningModule,
-    data: ActiveDataModule,
+    data: ScoredData,
     indices: Tensor,
     *,
     acquisitions: Sequence[RowSource],
@@ -147,7 +147,7 @@ def score_pool(
 
     begins_anew = True
     while begins_anew:  # each time, a faster way to scores is taken no more
-        collectors[:] = [_Collector(acquisition, len(sampler)) for acquisition in acquisitions]
+        collectors[:] = [_Collector(acquisition, len(sampler), data.samples.called) for acquisition in acquisitions]
         with _pass_of_its_own(trainer, model, predict_step), draws_undone(), scores_withdrawn() as withdrawn:
             seed_global(seed, trainer.global_rank)
             trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
@@ -171,11 +171,13 @@ class _Collector:
     Args:
         acquisition: Makes them.
         count: How many samples this rank sees.
+        called: Says of samples, by number, what they are called.
     """
 
-    def __init__(self, acquisition: RowSource, count: int) -> None:
+    def __init__(self, acquisition: RowSource, count: int, called: Callable[[list[int]], str]) -> None:
         self.acquisition = acquisition
         self.count = count
+        self.called = called
         self.name = type(acquisition).__name__
         self._stores: dict[str, RowStore] = {}
         self._shapes: dict[str, torch.Size] = {}
@@ -217,8 +219,23 @@ class _Collector:
         if "score" in rows and rows["score"].ndim != 1:
             shape = tuple(rows["score"].shape)
             raise ValueError(f"`{self.name}` must give one score per sample, (B,), got shape {shape}.")
-        _check_finite(rows, indices[block.start : block.stop], len(indices), self.name)
+        self._check_finite(rows, indices[block.start : block.stop], len(indices))
         return rows
+
+    def _check_finite(self, rows: dict[str, Tensor], indices: Tensor, total: int) -> None:
+        """Refuse NaN and infinite rows, on every rank if they are on one. ``indices``: of the samples scored here."""
+        for key, values in sorted(rows.items()):
+            if not values.is_floating_point():
+                continue
+            of_ranks = gather_objects(indices[rows_not_finite(values)].tolist())
+            bad = list(dict.fromkeys(i for of_rank in of_ranks for i in of_rank))
+            if bad:
+                what = "scores" if key == "score" else key
+                raise ValueError(
+                    f"`{self.name}` gave NaN or infinite {what} for {len(bad)} of {total} samples, "
+                    f"{self.called(bad[:10])}. Check these samples, and whether training diverged (lower the learning "
+                    "rate, clip gradients)."
+                )
 
 
 @contextlib.contextmanager
@@ -268,22 +285,6 @@ def _put_together(
         return {**rows, "index": indices}
     shard = Shard.of_blocks(block, len(indices), device)
     return LocalRows({**rows, "index": indices[block.start : block.stop]}, shard)
-
-
-def _check_finite(rows: dict[str, Tensor], indices: Tensor, total: int, name: str) -> None:
-    """Refuse NaN and infinite rows, on every rank if they are on one. ``indices``: of the samples scored here."""
-    for key, values in sorted(rows.items()):
-        if not values.is_floating_point():
-            continue
-        of_ranks = gather_objects(indices[rows_not_finite(values)].tolist())
-        bad = list(dict.fromkeys(i for of_rank in of_ranks for i in of_rank))
-        if bad:
-            what = "scores" if key == "score" else key
-            raise ValueError(
-                f"`{name}` gave NaN or infinite {what} for {len(bad)} of {total} samples, dataset indices "
-                f"{bad[:10]}. Check these samples, and whether training diverged (lower the learning rate, clip "
-                "gradients)."
-            )
 
 
 def _in_order(rows: dict[str, Tensor], n: int) -> dict[str, Tensor]:

@@ -4,11 +4,10 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.data.pool import Pool
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks
-from lightning_al.loop.project import Project
-from lightning_al.loop.score import WAY_OUT, score
+from lightning_al.scoring.pool_pass import WAY_OUT, rows_of
+from lightning_al.scoring.subject import Subject
 
 SAMPLES = 8
 """How many are looked at, on each process."""
@@ -17,30 +16,31 @@ TOLERANCE = 3e-3
 """Share of the largest value by which a sample's may differ: far above what rounding does."""
 
 
-def check_company(project: Project, acquisition: Acquisition, *, seed: int) -> None:
+def check_company(subject: Subject, acquisition: Acquisition, *, seed: int, indices: Tensor | None = None) -> None:
     """Refuse an acquisition whose features or scores of a sample are others alone than in a batch, by its padding.
 
     A few samples are scored in batches as the pool is, and one at a time. What differs from pass to pass anyway, since
     samples are augmented or the model draws, is not looked at.
 
     Args:
-        project: Of the launch.
+        subject: What is scored, and by which Trainer.
         acquisition: Bound to its task.
-        seed: The campaign's.
+        seed: Of what is drawn.
+        indices: The samples that may be looked at. Default: all.
 
     Raises:
         ValueError: With what to do; on every rank.
     """
     takes_features = acquisition.requires & {"features", "encoder"} or acquisition.selection == "badge"
-    if not (takes_features or acquisition.looks_inside) or project.data.scoring_batch_size == 1:
+    if not (takes_features or acquisition.looks_inside) or subject.data.scoring_batch_size == 1:
         return
-    size = len(project.data.train_set)  # type: ignore[arg-type]
-    ranks = Ranks(project.trainer.strategy)
-    count = min(size, SAMPLES * max(project.trainer.world_size, 1))
-    some = Pool(size).candidates(count, generator=generator(seed, "company"))
+    indices = torch.arange(len(subject.data.pool_set)) if indices is None else indices  # type: ignore[arg-type]
+    ranks = Ranks(subject.trainer.strategy)
+    count = min(len(indices), SAMPLES * max(subject.trainer.world_size, 1))
+    some = indices[torch.randperm(len(indices), generator=generator(seed, "company"))][:count]
 
     def rows(seed: int, batch_size: int | None = None) -> dict[str, Tensor]:
-        return score(project, acquisition, some, seed=seed, gather=True, batch_size=batch_size)
+        return rows_of(subject, acquisition, some, seed=seed, gather=True, batch_size=batch_size)
 
     first, second = derive_seed(seed, 0, "score"), derive_seed(seed, "company")
     together, alone = rows(first), rows(first, batch_size=1)
@@ -51,7 +51,7 @@ def check_company(project: Project, acquisition: Acquisition, *, seed: int) -> N
     if ranks.first(lambda: _largest_difference(together, again)) is None:
         raise ValueError(
             f"What `{type(acquisition).__name__}` works with depends on what else is in a sample's batch: {count} "
-            f"samples have values one at a time that differ from those in batches of {project.data.scoring_batch_size} "
+            f"samples have values one at a time that differ from those in batches of {subject.data.scoring_batch_size} "
             f"by up to {worst:.1%} of the largest. {WAY_OUT}"
         )
 

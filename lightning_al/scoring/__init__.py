@@ -1,0 +1,6 @@
+"""Samples looked at and picked by an acquisition, in a campaign or without one."""
+
+from lightning_al.scoring.scores import Scores
+from lightning_al.scoring.without_campaign import score
+
+__all__ = ["Scores", "score"]

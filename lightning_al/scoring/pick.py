@@ -1,0 +1,179 @@
+"""Candidates scored, and a batch of them picked: the step that a campaign's queries and scores without one share."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_al.acquisition.base import Acquisition, learns
+from lightning_al.acquisition.query import LocalRows, Query, Rows, RowSource
+from lightning_al.campaign.states import State
+from lightning_al.distributed.randomness import derive_seed, generator
+from lightning_al.distributed.ranks import Ranks
+from lightning_al.scoring.pool_pass import rows_of
+from lightning_al.scoring.subject import Subject
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Samples to pick from.
+
+    Args:
+        indices: Dataset indices, in the order in which ties are taken.
+        labelled: Dataset indices of the labelled samples.
+        seed: With the round it decides all draws.
+        round: Which round; 0 without a campaign.
+        purpose: What the draws of the selection are for, beside the seed.
+    """
+
+    indices: Tensor
+    labelled: Tensor
+    seed: int
+    round: int
+    purpose: tuple[int | str, ...]
+
+    @property
+    def scoring_seed(self) -> int:
+        """Seed of whatever draws in a pass over samples."""
+        return derive_seed(self.seed, self.round, "score")
+
+    @property
+    def draws(self) -> torch.Generator:
+        """A fresh source of the selection's random numbers."""
+        return generator(self.seed, *self.purpose)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """What an acquisition picked.
+
+    Args:
+        indices: Dataset indices, best first.
+        scores: Their scores; empty for acquisitions that score nothing.
+        seconds: What it took to ``learn``, ``score`` and ``select``.
+        all_scores: The scores of all candidates in their order, on the first rank; None for acquisitions that score
+            nothing, and on other ranks.
+    """
+
+    indices: list[int]
+    scores: list[float]
+    seconds: Mapping[str, float]
+    all_scores: Tensor | None = None
+
+    @classmethod
+    def unscored(cls, indices: list[int]) -> "Pick":
+        """Return the pick of samples that were chosen without a look at them."""
+        return cls(indices, scores=[], seconds={})
+
+
+def learn(
+    subject: Subject,
+    acquisition: Acquisition,
+    candidates: Candidates,
+    *,
+    keep: Callable[[str, Callable[[], State]], State],
+    refit: Callable[[int, bool], State],
+) -> dict[str, float]:
+    """Let an acquisition learn what it needs beside the model.
+
+    Args:
+        subject: What is scored.
+        acquisition: Bound to its task.
+        candidates: What is to be picked from.
+        keep: As in :class:`~lightning_al.acquisition.query.Query`.
+        refit: As there.
+
+    Returns:
+        The seconds it took, as ``learn``; nothing where there is nothing to learn.
+    """
+    if not learns(acquisition):
+        return {}
+    data, start = subject.data, time.perf_counter()
+
+    def score_all(source: RowSource, indices: Tensor) -> Rows:
+        return rows_of(subject, source, indices, seed=candidates.scoring_seed, gather=True)
+
+    acquisition.learn(
+        Query(
+            trainer=subject.trainer,
+            model=subject.model,
+            round=candidates.round,
+            size=len(data.pool_set),  # type: ignore[arg-type]
+            seed=derive_seed(candidates.seed, *candidates.purpose, "learn"),
+            candidates=candidates.indices,
+            labelled=candidates.labelled,
+            loader=data.plain_dataloader,
+            to_device=lambda batch, device: data.to_device(batch, subject.model, device),
+            score=score_all,
+            keep=keep,
+            refit=refit,
+        )
+    )
+    return {"learn": time.perf_counter() - start}
+
+
+def pick(subject: Subject, ranks: Ranks, acquisition: Acquisition, candidates: Candidates, k: int) -> Pick:
+    """Score candidates and select ``k`` of them, where the acquisition has learnt what it needs.
+
+    Args:
+        subject: What is scored.
+        ranks: Of the launch.
+        acquisition: Bound to its task.
+        candidates: What to pick from.
+        k: How many, at most as many as there are; 0: there is nothing to select.
+
+    Returns:
+        The picks; the same on every rank.
+    """
+    start = time.perf_counter()
+    indices, seed = candidates.indices, candidates.scoring_seed
+    rows = rows_of(subject, acquisition, indices, seed=seed)
+    labelled_rows: dict[str, Tensor] = {}
+    if acquisition.uses_labelled and len(candidates.labelled) > 0:
+        # Either both stay where they are, or every process has all of both.
+        gather = not isinstance(rows, LocalRows)
+        labelled_rows = rows_of(subject, acquisition, candidates.labelled, seed=seed, gather=gather)
+    scored = time.perf_counter()
+    has_scores = "score" in rows and acquisition.gathers
+
+    def select() -> tuple[list[int], list[float], float]:
+        begin = time.perf_counter()
+        positions: Any = []
+        if k > 0:
+            positions = acquisition.select(rows, k, labelled_rows=labelled_rows, generator=candidates.draws)
+        chosen = check_positions(positions, k, len(indices), acquisition)
+        scores = rows["score"][chosen].tolist() if has_scores else []
+        return indices[chosen].tolist(), scores, time.perf_counter() - begin
+
+    if acquisition.gathers:
+        picked, scores, seconds = ranks.first(select)
+    else:
+        selected = select()  # rows stay in the process that made them, so that every process selects
+        picked, scores, seconds = ranks.first(lambda: selected)
+    return Pick(
+        indices=picked,
+        scores=scores,
+        seconds={"score": scored - start, "select": seconds},
+        all_scores=rows["score"] if has_scores and ranks.is_first else None,
+    )
+
+
+def check_positions(positions: Any, k: int, n: int, acquisition: Acquisition) -> Tensor:
+    """Return what an acquisition's ``select`` gave as a LongTensor (k,), refusing what it must not give.
+
+    Raises:
+        TypeError: If they are not integers.
+        ValueError: If they are not ``k`` distinct positions of ``n`` candidates.
+    """
+    chosen = torch.as_tensor(positions, dtype=None if len(positions) else torch.long).flatten().cpu()
+    name = type(acquisition).__name__
+    if chosen.is_floating_point() or chosen.dtype == torch.bool:
+        raise TypeError(f"`{name}.select` must return integer positions, got {chosen.dtype}.")
+    if len(chosen) != k or len(chosen.unique()) != k or (k and not 0 <= int(chosen.min()) <= int(chosen.max()) < n):
+        raise ValueError(
+            f"`{name}.select` must return {k} distinct positions between 0 and {n - 1}, got {chosen.tolist()[:20]}."
+        )
+    return chosen.long()

@@ -1,0 +1,106 @@
+"""What `ask` keeps of the candidates that were not picked, and what it does with those that cannot be read."""
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from lightning_al import AwaitTell, Campaign, Scores
+from lightning_al.acquisition import CoreSet
+from lightning_al.data.validation import spread_over
+from tests.helpers import reference
+from tests.helpers.marks import slow
+from tests.helpers.processes import fork
+from tests.helpers.projects import SIZE, Data, loop_in, make_data, make_trainer
+
+X, Y = make_data()
+
+
+@pytest.mark.parametrize("processes", [1, slow(2)])
+def test_the_scores_of_all_candidates_of_each_question(tmp_path, processes):
+    strategy, devices = fork(processes) if processes > 1 else ("auto", 1)
+    trainer = make_trainer(tmp_path, strategy=strategy, devices=devices)
+    loop = loop_in(tmp_path, rounds=None)
+    for number in range(2):
+        pool = set(range(SIZE)) - set(loop.pool.labelled.tolist()) if number else None
+        picks = loop.ask(trainer, keep_scores=True)
+        kept = loop.scores(number)
+        expected = reference.entropy(loop.model.eval()(X).detach())
+        assert kept.picks == picks
+        assert kept.score.tolist() == pytest.approx(expected[kept.index].tolist(), rel=1e-12)
+        assert pool is None or set(kept.index.tolist()) == pool
+        loop.tell(picks, Y[picks].tolist())
+    assert sorted(p.name for p in (tmp_path / "c" / "scores").iterdir()) == ["round_0.csv", "round_1.csv"]
+    again = loop_in(tmp_path, rounds=None)  # in another process, of the folder alone
+    assert again.scores(1).picks == Scores.read_csv(tmp_path / "c" / "scores" / "round_1.csv").picks == picks
+
+
+def test_of_a_sub_pool_its_candidates(tmp_path):
+    loop = loop_in(tmp_path, subpool_size=10)
+    picks = loop.ask(make_trainer(tmp_path), 3, keep_scores=True)
+    kept = loop.scores(0)
+    assert len(kept) == 10
+    assert kept.picks == picks
+    assert set(picks) <= set(kept.index.tolist())
+
+
+def test_an_acquisition_without_scores_keeps_who_was_not_picked(tmp_path):
+    loop = loop_in(tmp_path)
+    picks = loop.ask(make_trainer(tmp_path, acquisition=CoreSet()), keep_scores=True)
+    assert (loop.scores(0).score, loop.scores(0).picks, len(loop.scores(0))) == (None, picks, SIZE - 8)
+
+
+def test_where_none_were_kept(tmp_path):
+    loop = loop_in(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"No scores were kept of round 0.*`keep_scores=True`"):
+        loop.scores(0)
+    loop.ask(make_trainer(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"round_0.csv is missing. Ask with `keep_scores=True`"):
+        loop.scores(0)
+    with pytest.raises(TypeError, match="`keep_scores` must be True or False, got 'yes'"):
+        loop.ask(make_trainer(tmp_path), keep_scores="yes")
+
+
+class Damaged(Data):
+    """A data set that loses samples while the campaign goes on."""
+
+    bad = frozenset[int]()
+
+    def setup(self, stage):
+        super().setup(stage)
+        self.train = Losing(X, Y, self)
+
+    def train_dataloader(self):
+        return DataLoader(self.train, batch_size=4, shuffle=True)
+
+
+class Losing(torch.utils.data.TensorDataset):
+    def __init__(self, x, y, owner):
+        super().__init__(x, y)
+        self.owner = owner
+
+    def sample_key(self, index):
+        return f"{index}.png"
+
+    def __getitem__(self, index):
+        if index in self.owner.bad:
+            raise OSError("truncated")
+        return super().__getitem__(index)
+
+
+def test_what_cannot_be_read_is_skipped_for_good_and_named(tmp_path):
+    data = Damaged()
+    loop = loop_in(tmp_path, data=data, oracle=AwaitTell(), rounds=None, evaluate=None)
+    first = loop.ask(make_trainer(tmp_path))
+    loop.tell(first, Y[first].tolist())
+    unseen = set(loop.pool.unlabelled.tolist()) - set(spread_over(SIZE))  # by the checks of an opening
+    data.bad = frozenset(sorted(unseen)[5:7])
+    with pytest.raises(RuntimeError, match="cannot be read: OSError: truncated"):
+        loop.ask(make_trainer(tmp_path))
+    with pytest.warns(UserWarning, match="2 of 52 samples cannot be read"):
+        picks = loop.ask(make_trainer(tmp_path), skip_unreadable=True, keep_scores=True)
+    assert set(loop.pool.skipped.tolist()) == data.bad
+    assert len(picks) == 4
+    assert len(loop.scores(0)) == SIZE - 8 - 2
+    assert not data.bad & set(loop.scores(0).index.tolist())
+    assert set(Campaign.load(tmp_path / "c").pool.skipped.tolist()) == data.bad
+    assert len(loop.ask(make_trainer(tmp_path))) == 4  # nobody asks for them again
