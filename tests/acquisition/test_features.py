@@ -72,11 +72,13 @@ def test_of_the_last_linear_layer_or_of_a_named_one(cls):
 
 @pytest.mark.parametrize("options", [{}, {"features": "body.0"}])
 def test_one_forward_pass_gives_all(options):
-    net = Twice()
-    found = rows(BADGE(**options), net)
-    assert set(found) == {"residuals", "features"}
+    net, task = Twice(), ClassificationTask()
+    entropy = Entropy(selection="badge")
+    rows(entropy, net, task)  # looks for the last layer, once for each model
+    net.calls.clear()
+    assert set(rows(BADGE(**options), net, task)) == {"residuals", "features"}
     assert len(net.calls) == 1
-    rows(Entropy(selection="badge"), net)
+    rows(entropy, net, task)
     assert len(net.calls) == 3  # the score, and both factors
 
 
