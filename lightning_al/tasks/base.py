@@ -1,7 +1,7 @@
 """The base of all tasks: all that differs between one kind of labels and another."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from lightning_al.functional.scores.positions import mean_over_positions
 from lightning_al.functional.scores.probabilities import check_logits, cross_entropy, pseudo_labels, residuals
 from lightning_al.inference.layers import logits_and_features_of
+from lightning_al.tasks.annotations import Annotation, annotation_of, label_of
 from lightning_al.tasks.ignored import loss_of_decisions
 from lightning_al.tasks.keys import hash_of, name_of
 
@@ -28,6 +29,7 @@ class Task(ABC):
     :meth:`pseudo_targets`, :meth:`loss`                    the model's own labels, and the loss under labels
     :meth:`residuals`, :meth:`features`                     the two factors of the last layer's gradient
     :meth:`encode_label`, :meth:`decode_label`, :meth:`key` labels and samples in the ledger
+    :meth:`to_annotation`, :meth:`from_annotation`          labels as people and their tools say them
     :meth:`check`, :attr:`num_classes`                      what is refused before training, and what is learnt then
     ======================================================  ======================================================
 
@@ -175,11 +177,39 @@ class Task(ABC):
 
     def encode_label(self, label: Any) -> Any:
         """Return ``label`` as a JSON value for the ledger."""
+        if isinstance(label, dict):  # boxes and their classes, say
+            return {name: self.encode_label(part) for name, part in label.items()}
         return label.tolist() if hasattr(label, "tolist") else label  # tensors and NumPy's values
 
     def decode_label(self, value: Any) -> Any:
         """Return the label that :meth:`encode_label` encoded."""
         return value
+
+    def to_annotation(self, label: Any, classes: Sequence[str] | None) -> Annotation:
+        """Return a label as people and their tools say it; by its form, see :func:`~.annotations.annotation_of`.
+
+        Args:
+            label: What :meth:`encode_label` takes or :meth:`decode_label` gives.
+            classes: Names, by class index. None: classes are called by their numbers.
+
+        Raises:
+            TypeError: If it has no such form; then override this and :meth:`from_annotation`.
+            ValueError: If a class index has no name.
+        """
+        return annotation_of(label, classes)
+
+    def from_annotation(self, annotation: Annotation, classes: Sequence[str] | None) -> Any:
+        """Return what was said of a sample as a label that :meth:`encode_label` takes.
+
+        Args:
+            annotation: As :meth:`to_annotation` gives it.
+            classes: Names, by class index. None: classes are called by their numbers.
+
+        Raises:
+            TypeError: If it is no annotation.
+            ValueError: If there is no class of a name.
+        """
+        return label_of(annotation, classes, count=self.num_classes)
 
 
 def name_in(task: Task, dataset: Dataset, index: int) -> str | None:
