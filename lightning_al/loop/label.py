@@ -1,6 +1,7 @@
 """From answers to labels: what an oracle or a person says goes to the ledger first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
@@ -13,31 +14,44 @@ KeyOf = Callable[[int], str | None]
 
 
 def write_answers(
-    campaign: Campaign, answers: Answers, *, annotator: str, key_of: KeyOf, oracle: Oracle
+    campaign: Campaign, answers: Answers, *, annotator_of: Callable[[int], str], key_of: KeyOf, oracle: Oracle
 ) -> list[Event]:
     """Put answers on disk, then take note of them, and return their events.
 
     Args:
         campaign: The open campaign.
         answers: What was said.
-        annotator: By whom.
+        annotator_of: By whom, for each dataset index.
         key_of: For samples that were never asked for.
         oracle: Has the prices of labels.
     """
-    events = []
-    if answers.labels:
-        indices, labels = list(answers.labels), list(answers.labels.values())
-        keys = [campaign.keys.get(i) or key_of(i) for i in indices]
-        fields = {"indices": indices, "keys": keys, "labels": labels, "annotator": annotator}
+    events: list[Event] = []
+
+    def write(kind: str, **fields: Any) -> None:
+        events.append(campaign.write(kind, **fields))
+        campaign.apply(events[-1])
+
+    for annotator, indices in _by(annotator_of, answers.labels).items():
+        fields: dict[str, Any] = {
+            "indices": indices,
+            "keys": [campaign.keys.get(i) or key_of(i) for i in indices],
+            "labels": [answers.labels[i] for i in indices],
+            "annotator": annotator,
+        }
         prices = costs(oracle, indices).tolist()
         if any(price != 1 for price in prices):
             fields["costs"] = prices
-        events.append(campaign.write("answered", **fields))
-        campaign.apply(events[-1])
-    if answers.skipped:
-        events.append(campaign.write("skipped", indices=answers.skipped, annotator=annotator))
-        campaign.apply(events[-1])
+        write("answered", **fields)
+    for annotator, indices in _by(annotator_of, answers.skipped).items():
+        write("skipped", indices=indices, annotator=annotator)
     return events
+
+
+def _by(annotator_of: Callable[[int], str], indices: Iterable[int]) -> dict[str, list[int]]:
+    of_annotator: dict[str, list[int]] = {}
+    for index in indices:
+        of_annotator.setdefault(annotator_of(index), []).append(index)
+    return of_annotator
 
 
 def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, key_of: KeyOf) -> None:
@@ -51,7 +65,7 @@ def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, key_of: KeyO
     def ask_and_write() -> list[Event]:
         campaign.check_writable()
         answers = _answers(campaign, oracle, task)
-        events = write_answers(campaign, answers, annotator=oracle.annotator, key_of=key_of, oracle=oracle)
+        events = write_answers(campaign, answers, annotator_of=oracle.annotator_of, key_of=key_of, oracle=oracle)
         answers.check()
         return events
 

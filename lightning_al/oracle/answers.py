@@ -3,7 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
-from lightning_al.oracle.base import SKIP
+from lightning_al.oracle.skip import SKIP
 from lightning_al.tasks.base import Task
 from lightning_al.words import cut, said_once
 

@@ -1,0 +1,3 @@
+from .await_tell import AwaitTell
+
+__all__ = ["AwaitTell"]
