@@ -1,3 +1,4 @@
 from .await_tell import AwaitTell
+from .files import Entry, Reading, read_labels, write_labels
 
-__all__ = ["AwaitTell"]
+__all__ = ["AwaitTell", "Entry", "Reading", "read_labels", "write_labels"]
