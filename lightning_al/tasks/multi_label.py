@@ -42,6 +42,8 @@ class MultiLabelTask(BatchEntries, Task):
         tensor([0.1192, 0.9526])
     """
 
+    annotation_kind = "classes"
+
     def __init__(
         self,
         *,
@@ -124,4 +126,9 @@ class MultiLabelTask(BatchEntries, Task):
         """
         if not isinstance(annotation, (list, tuple)):
             raise TypeError(f"`MultiLabelTask` takes a list of the names of labels, got {shown(annotation)}.")
-        return label_of(list(annotation), classes, count=self._labels)
+        return label_of(list(annotation), classes, count=self.num_names)
+
+    @property
+    def num_names(self) -> int | None:
+        """L, once the model was seen."""
+        return self._labels

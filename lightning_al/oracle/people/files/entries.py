@@ -23,7 +23,6 @@ class Entry:
         key: What the sample is called there.
         said: A word as it stands there, a JSON value, :class:`Boxes`, a :class:`Mask` or ``SKIP``; None: nothing yet.
         annotator: Who said it, if the file says so.
-        time: When, if the file says so.
         where: The place in the file, for messages.
         other_keys: What else the sample may be called.
         without_suffix: Whether ``key`` lacks the file's suffix (``.jpg``).
@@ -35,7 +34,6 @@ class Entry:
     key: str
     said: Any = None
     annotator: str = ""
-    time: str | None = None
     where: str = ""
     other_keys: tuple[str, ...] = ()
     without_suffix: bool = False

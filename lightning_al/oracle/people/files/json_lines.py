@@ -14,7 +14,7 @@ from lightning_al.words import shown
 
 
 def read_json_lines(path: Path) -> Reading:
-    """Read one object a line: ``key``, ``label`` (null or missing: not yet), ``skip``, ``annotator``, ``time``.
+    """Read one object a line: ``key``, ``label`` (null or missing: not yet), ``skip``, ``annotator``.
 
     Boxes are ``{"boxes": [[left, top, right, bottom], ...], "labels": [name, ...]}``.
 
@@ -38,12 +38,10 @@ def _entry(said: Any, where: str) -> Entry:
     if not isinstance(said, dict) or not isinstance(said.get("key"), str):
         raise ValueError(f'an object with a "key" is needed, got {shown(said)}.')
     label = SKIP if said.get("skip") is True else said.get("label")
-    time = said.get("time")
     return Entry(
         said["key"],
         label,
         annotator=str(said.get("annotator") or "").strip(),
-        time=None if time is None else str(time),
         where=where,
     )
 

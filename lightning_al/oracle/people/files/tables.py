@@ -14,7 +14,6 @@ _COLUMNS = {
     "key": ("key", "file", "file_name", "filename", "path", "image"),
     "label": ("label", "labels", "class", "annotation"),
     "annotator": ("annotator",),
-    "time": ("time",),
 }
 _DELIMITERS = (",", ";", "\t", "|")
 
@@ -89,7 +88,6 @@ def _entry(row: list[str], columns: dict[str, int], where: str, cut_column: int)
         key=cells["key"],
         said=cells["label"],
         annotator=cells.get("annotator", "").strip(),
-        time=cells.get("time", "").strip() or None,
         where=where,
         cut={"label": "said"}.get(cut, cut),
     )
