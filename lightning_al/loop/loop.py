@@ -13,7 +13,7 @@ from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.results import RoundResult
 from lightning_al.campaign.told import TELL
-from lightning_al.checks import Findings, check_count, check_type
+from lightning_al.checks import Findings, check_count, check_flag, check_type
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import Indices, Pool
 from lightning_al.fitting.hooks import call_round_hook
@@ -227,7 +227,7 @@ class ActiveLearningLoop:
         self._launch(trainer, algorithm.run, resume=resume or self.campaign is not None)
         return self.history
 
-    def ask(self, trainer: pl.Trainer, k: int | None = None) -> list[int]:
+    def ask(self, trainer: pl.Trainer, k: int | None = None, *, more: bool = True) -> list[int]:
         """Return dataset indices to label next; answer with :meth:`tell`, in any order, in parts, at any time.
 
         Fits first if labels changed since the last fit. Goes on with the campaign in ``dirpath`` if there is one.
@@ -236,18 +236,21 @@ class ActiveLearningLoop:
         Args:
             trainer: As for :meth:`run`.
             k: How many; default ``query_size``.
+            more: Whether to ask for more while a question is open. False: it is handed out again, whatever ``k``.
 
         Returns:
-            Distinct, unlabelled indices of the training dataset, never handed out before: fewer than ``k`` where the
-            budget does not cover the best ``k`` together, none once the campaign is over.
+            Distinct, unlabelled indices of the training dataset, if ``more`` never handed out before: fewer than ``k``
+            where the budget does not cover the best ``k`` together, none once the campaign is over.
 
         Raises:
             RuntimeError: If nothing is labelled yet and the initial set was handed out already.
             TypeError: If ``k`` is no integer.
             ValueError: If ``k`` is less than 1, or more than the pool, the sub-pool or the budget has left.
         """
-        check_count("k", k, optional=True)
-        return self._launch(trainer, functools.partial(algorithm.ask, k=k), resume=True).picked
+        with Findings() as findings:
+            findings.of(check_count, "k", k, optional=True)
+            findings.of(check_flag, "more", more)
+        return self._launch(trainer, functools.partial(algorithm.ask, k=k, more=more), resume=True).picked
 
     def tell(self, indices: Indices | Sequence[str], labels: Iterable[Any], *, annotator: str = TELL) -> None:
         """Take labels of samples; they are on disk when this returns.
