@@ -1,6 +1,6 @@
 from .answers import Answers, sort_answers
 from .base import DATASET, Oracle, costs
-from .people import AwaitTell, Entry, Reading, read_labels, write_labels
+from .people import AwaitTell, Entry, LabelFiles, Reading, read_labels, write_labels
 from .simulated import DatasetOracle, NoisyOracle
 from .skip import SKIP
 
@@ -11,6 +11,7 @@ __all__ = [
     "AwaitTell",
     "DatasetOracle",
     "Entry",
+    "LabelFiles",
     "NoisyOracle",
     "Oracle",
     "Reading",

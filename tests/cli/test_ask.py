@@ -9,7 +9,6 @@ import pytest
 from lightning_al import Campaign, ClassificationTask
 from lightning_al.cli import main
 from tests.helpers.files import fill, recipe, truth
-from tests.helpers.marks import slow
 
 
 class Shouting(ClassificationTask):
@@ -87,7 +86,7 @@ def test_a_campaign_from_the_shell(project, tmp_path, capsys):
     }
 
 
-@slow
+@pytest.mark.slow
 def test_the_saved_configuration_runs(project, tmp_path):
     main(["ask", "-c", str(project), "--loop.initial=3"])
     keys = tmp_path / "labels.jsonl"
@@ -131,7 +130,7 @@ def test_what_tell_refuses(project, tmp_path, capsys):
         main(["tell", "-c", str(project), str(table)])
 
 
-@slow
+@pytest.mark.slow
 def test_a_task_of_its_own_needs_the_recipe(project, tmp_path, capsys):
     task = f"--loop.task={__name__}.Shouting"
     main(["ask", "-c", str(project), task, "--export", "q.csv"])
