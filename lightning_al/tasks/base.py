@@ -223,7 +223,7 @@ class Task(ABC):
         return value
 
     def to_annotation(self, label: Any, classes: Sequence[str] | None) -> Annotation:
-        """Return a label as people and their tools say it; by its form, see :func:`~.annotations.annotation_of`.
+        """Return a label as people and their tools say it; by the form that it has encoded, see :func:`~.annotations.annotation_of`.
 
         Args:
             label: What :meth:`encode_label` takes or :meth:`decode_label` gives.
@@ -233,7 +233,7 @@ class Task(ABC):
             TypeError: If it has no such form; then override this and :meth:`from_annotation`.
             ValueError: If a class index has no name.
         """
-        return annotation_of(label, classes)
+        return annotation_of(self.encode_label(label), classes)
 
     def from_annotation(self, annotation: Annotation, classes: Sequence[str] | None) -> Any:
         """Return what was said of a sample as a label that :meth:`encode_label` takes.

@@ -112,10 +112,6 @@ class MultiLabelTask(BatchEntries, Task):
         """Return the label as a float tensor (L,)."""
         return torch.tensor(value, dtype=torch.float32)
 
-    def to_annotation(self, label: Any, classes: Sequence[str] | None) -> Annotation:
-        """Return the names of the labels that are 1."""
-        return super().to_annotation(self.encode_label(label), classes)
-
     def from_annotation(self, annotation: Annotation, classes: Sequence[str] | None) -> list[int]:
         """Return the multi-hot label, 1 for each name.
 
