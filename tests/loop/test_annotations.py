@@ -15,6 +15,7 @@ from lightning_al import (
 )
 from lightning_al.loop.annotations import _classes_in
 from lightning_al.tasks.base import annotation_kind_of
+from tests.helpers.marks import slow
 from tests.helpers.projects import Data, loop_in, make_data, make_trainer
 
 
@@ -85,11 +86,11 @@ def test_the_open_question_is_handed_out_again(tmp_path):
     ("now", "what"),
     [
         (("cat", "fox", "dog"), r"Class 1 is called 'fox' now, and was 'dog'"),
-        (("ant", "cat", "dog", "fox"), r"Class 0 is called 'ant' now, and was 'cat'"),
-        (("cat",), r"Class 1 is called None now, and was 'dog'"),
+        slow(("ant", "cat", "dog", "fox"), r"Class 0 is called 'ant' now, and was 'cat'"),
+        slow(("cat",), r"Class 1 is called None now, and was 'dog'"),
         (("cat", "dog", "cow"), None),  # nothing was labelled so
-        (("cat", "dog", "fox", "gnu"), None),
-        ((), None),
+        slow(("cat", "dog", "fox", "gnu"), None),
+        slow((), None),
     ],
 )
 def test_labels_keep_their_meaning(tmp_path, now, what):
