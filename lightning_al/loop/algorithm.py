@@ -49,8 +49,10 @@ def run(session: Session) -> Outcome:
 
 
 def ask(session: Session, k: int | None, how: Asking) -> Outcome:
-    """Pick what to label next."""
+    """Pick what to label next; unless more is wanted, only where no question is open."""
     pool = session.pool
+    if not how.more and len(pool.pending) > 0:
+        return Outcome("waiting", pool.pending.tolist())
     check_same_on_every_rank(session.campaign.label_digest, LABELS)
     already_asked = not session.asked_initial_set and len(pool.pending) > 0
     # Only an initial set is waited for; later questions wait for `tell`.

@@ -1,6 +1,7 @@
 """From answers to labels: what an oracle or a person says goes to the ledger first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
@@ -9,35 +10,71 @@ from lightning_al.oracle.answers import Answers, sort_answers
 from lightning_al.oracle.base import Oracle, costs
 from lightning_al.tasks.base import Task
 
+Places = Callable[[Collection[str]], dict[str, int]]
+"""Gives the dataset indices of the samples of these names, those that there are."""
+
 KeyOf = Callable[[int], str | None]
 """Gives the key of a dataset index, or None where it is not known."""
 
 
+def units_of(campaign: Campaign, samples: Indices | Sequence[str], places: Places) -> list[int]:
+    """Return the dataset indices of samples that are given by their indices or by their keys.
+
+    Args:
+        campaign: The open campaign, or as it was last opened.
+        samples: All indices, or all keys.
+        places: Finds samples that were never asked for by their names.
+
+    Raises:
+        TypeError: If they are neither.
+        ValueError: If there is no sample of a key, or one is repeated.
+        IndexError: If an index is outside the dataset.
+    """
+    if not isinstance(samples, (list, tuple)) or not samples or not all(isinstance(each, str) for each in samples):
+        return campaign.pool.check(samples)  # type: ignore[arg-type]
+    unit_of = {key: unit for unit, key in campaign.keys.items()}
+    others = [str(key) for key in samples if key not in unit_of]
+    unit_of |= places(others) if others else {}
+    unknown = [key for key in others if key not in unit_of]
+    if unknown:
+        raise ValueError(
+            f"{len(unknown)} of {len(samples)} keys are of no sample: {', '.join(map(repr, unknown[:5]))}. The `keys` "
+            "of the campaign are those of what was asked for."
+        )
+    return campaign.pool.check([unit_of[str(key)] for key in samples])
+
+
 def write_answers(
-    campaign: Campaign, answers: Answers, *, annotator: str, key_of: KeyOf, oracle: Oracle
+    campaign: Campaign, answers: Answers, *, annotator_of: Callable[[int], str], key_of: KeyOf, oracle: Oracle
 ) -> list[Event]:
     """Put answers on disk, then take note of them, and return their events.
 
     Args:
         campaign: The open campaign.
         answers: What was said.
-        annotator: By whom.
+        annotator_of: By whom, for each dataset index.
         key_of: For samples that were never asked for.
         oracle: Has the prices of labels.
     """
-    events = []
-    if answers.labels:
-        indices, labels = list(answers.labels), list(answers.labels.values())
-        keys = [campaign.keys.get(i) or key_of(i) for i in indices]
-        fields = {"indices": indices, "keys": keys, "labels": labels, "annotator": annotator}
+    events: list[Event] = []
+
+    def write(kind: str, **fields: Any) -> None:
+        events.append(campaign.write(kind, **fields))
+        campaign.apply(events[-1])
+
+    for annotator, indices in _by(annotator_of, answers.labels).items():
+        fields: dict[str, Any] = {
+            "indices": indices,
+            "keys": [campaign.keys.get(i) or key_of(i) for i in indices],
+            "labels": [answers.labels[i] for i in indices],
+            "annotator": annotator,
+        }
         prices = costs(oracle, indices).tolist()
         if any(price != 1 for price in prices):
             fields["costs"] = prices
-        events.append(campaign.write("answered", **fields))
-        campaign.apply(events[-1])
-    if answers.skipped:
-        events.append(campaign.write("skipped", indices=answers.skipped, annotator=annotator))
-        campaign.apply(events[-1])
+        write("answered", **fields)
+    for annotator, indices in _by(annotator_of, answers.skipped).items():
+        write("skipped", indices=indices, annotator=annotator)
     return events
 
 
@@ -52,6 +89,13 @@ def release(campaign: Campaign, indices: Indices) -> None:
     campaign.apply(campaign.write("released", indices=units))
 
 
+def _by(annotator_of: Callable[[int], str], indices: Iterable[int]) -> dict[str, list[int]]:
+    of_annotator: dict[str, list[int]] = {}
+    for index in indices:
+        of_annotator.setdefault(annotator_of(index), []).append(index)
+    return of_annotator
+
+
 def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, key_of: KeyOf) -> None:
     """Ask the oracle, on rank 0, for all that is pending, and take what answers there are on every rank.
 
@@ -63,7 +107,7 @@ def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, key_of: KeyO
     def ask_and_write() -> list[Event]:
         campaign.check_writable()
         answers = _answers(campaign, oracle, task)
-        events = write_answers(campaign, answers, annotator=oracle.annotator, key_of=key_of, oracle=oracle)
+        events = write_answers(campaign, answers, annotator_of=oracle.annotator_of, key_of=key_of, oracle=oracle)
         answers.check()
         return events
 
@@ -82,4 +126,4 @@ def _answers(campaign: Campaign, oracle: Oracle, task: Task) -> Answers:
             f"none), got {type(answers).__name__}."
         )
     indices = campaign.pool.check(list(answers))
-    return sort_answers(dict(zip(indices, answers.values(), strict=True)), task)
+    return sort_answers(dict(zip(indices, answers.values(), strict=True)), task, campaign.annotations.get("classes"))

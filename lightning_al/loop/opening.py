@@ -24,6 +24,7 @@ from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit, gather_objects
 from lightning_al.fitting.beside_weights import unsaved_buffers
 from lightning_al.fitting.reset import check_redrawable
+from lightning_al.loop.annotations import annotations_of, note_annotations
 from lightning_al.loop.initial import choose_by_name, choose_by_scores, initial_labels
 from lightning_al.loop.known import find_nothing_to_ask, find_without_known, take_note_of_known
 from lightning_al.loop.project import (
@@ -90,6 +91,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
         campaign = _begin(project, ranks, dirpath, options)
     else:
         _find_again(campaign, project)
+        note_annotations(campaign, project)
     take_note_of_known(campaign, project.data)
     if begins:  # of no samples, where what is known is enough
         question = question_of(project, ranks, Pick.unscored(initial))
@@ -277,7 +279,9 @@ def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[s
         folder = _new_folder(project.trainer) if dirpath is None else dirpath
         states = {INITIAL_WEIGHTS: {"state_dict": weights, "buffers": unsaved_buffers(project.model)}}
         root = project.data.sample_keys.root
-        return folder, Campaign.create(folder, size=size, options=options, root=root, states=states)
+        annotations = annotations_of(project)
+        events = Campaign.create(folder, size=size, options=options, root=root, annotations=annotations, states=states)
+        return folder, events
 
     folder, events = ranks.first(create)
     return Campaign(folder, events, ranks)

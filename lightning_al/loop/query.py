@@ -59,10 +59,12 @@ class Asking:
     Args:
         keep_scores: Whether the scores of all candidates are written beside the ledger.
         skip_unreadable: Whether candidates that cannot be read are skipped for good.
+        more: Whether to ask for more while a question is open; else it is handed out again.
     """
 
     keep_scores: bool = False
     skip_unreadable: bool = False
+    more: bool = True
 
 
 AS_EVER = Asking()

@@ -1,9 +1,9 @@
-"""The base of all oracles, the answer ``SKIP``, and the prices of labels."""
+"""The base of all oracles, and the prices of labels."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,20 +13,6 @@ from lightning_al.tasks.base import Task
 
 DATASET = "dataset"
 """The annotator who reveals the dataset's own labels."""
-
-
-class _Skip:
-    """The class of :data:`SKIP`, which stays itself when it is sent to another process."""
-
-    def __repr__(self) -> str:
-        return "SKIP"
-
-    def __reduce__(self) -> str:
-        return "SKIP"
-
-
-SKIP: Final = _Skip()
-"""The answer of an annotator who will not label a sample; it is never asked for again."""
 
 
 class Oracle(ABC):
@@ -49,6 +35,10 @@ class Oracle(ABC):
 
     def bind(self, dataset: Dataset, task: Task) -> None:  # noqa: B027 - most need neither
         """Take note of the training dataset and the task; called once they are known, before any question."""
+
+    def annotator_of(self, index: int) -> str:
+        """Return who gave the last answer that :meth:`poll` returned for this index; by default :attr:`annotator`."""
+        return self.annotator
 
     def cost(self, index: int) -> float:
         """How much of the loop's ``budget`` a label of this sample takes; 1 by default. A skipped one takes nothing.

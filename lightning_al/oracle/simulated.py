@@ -9,7 +9,8 @@ from torch.utils.data import Dataset
 from lightning_al.checks import Findings, check_count, check_number, check_type
 from lightning_al.data.pool import integers
 from lightning_al.distributed.randomness import generator
-from lightning_al.oracle.base import DATASET, SKIP, Oracle
+from lightning_al.oracle.base import DATASET, Oracle
+from lightning_al.oracle.skip import SKIP
 from lightning_al.tasks.base import Task
 
 

@@ -50,6 +50,8 @@ class BinaryTask(BatchEntries, Task):
         tensor([1.])
     """
 
+    annotation_kind = "class"
+
     def __init__(
         self,
         outputs: str = "logits",

@@ -68,6 +68,11 @@ class RegressionTask(BatchEntries, Task):
         self.scale = scale
         self._size: int | None = None  # M, once the model was seen
 
+    @property
+    def annotation_kind(self) -> str | None:  # type: ignore[override]
+        """A number, of one output; several are the task's own."""
+        return "number" if self._size in (None, 1) else None
+
     def outputs(self, model: nn.Module, inputs: Any) -> Tensor:
         """Return the model's outputs, in units of ``scale``."""
         return self._scaled(self.tensor_of(model, inputs))
