@@ -1,6 +1,7 @@
 """From answers to labels: what an oracle or a person says goes to the ledger first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
@@ -8,6 +9,7 @@ from lightning_al.data.pool import Indices
 from lightning_al.oracle.answers import Answers, sort_answers
 from lightning_al.oracle.base import Oracle, costs
 from lightning_al.tasks.base import Task
+from lightning_al.words import shown
 
 KeyOf = Callable[[int], str | None]
 """Gives the key of a dataset index, or None where it is not known."""
@@ -39,6 +41,22 @@ def write_answers(
         events.append(campaign.write("skipped", indices=answers.skipped, annotator=annotator))
         campaign.apply(events[-1])
     return events
+
+
+def answers_of(campaign: Campaign, indices: Indices, labels: Iterable[Any], task: Task) -> Answers:
+    """Return what is told of samples, refusing all of it if some cannot be taken; errors as of the loop's ``tell``."""
+    units = campaign.pool.check(indices)
+    if not isinstance(labels, Iterable):
+        raise TypeError(f"Expected a list of labels, one for each index, got {shown(labels)}.")
+    values = list(labels)
+    if len(units) != len(values):
+        raise ValueError(f"`tell` got {len(units)} indices and {len(values)} labels.")
+    answers = sort_answers(dict(zip(units, values, strict=True)), task)
+    answers.check()
+    labelled = [i for i in answers.skipped if campaign.pool.is_labelled(i)]
+    if labelled:
+        raise ValueError(f"`SKIP` cannot take back a label that was told: {labelled[:10]}. Tell another label.")
+    return answers
 
 
 def release(campaign: Campaign, indices: Indices) -> None:
