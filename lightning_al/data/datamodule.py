@@ -1,6 +1,6 @@
 """The user's datamodule seen through a pool: training on what is labelled, scoring what is not."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -213,6 +213,10 @@ class ActiveDataModule(ScoredData):
     def pool_set(self) -> Dataset:
         """The samples as they are scored."""
         return self.samples.pool_set
+
+    def called(self, indices: Sequence[int]) -> str:
+        """Say which samples are meant, for an error: some may be of the training set beside the pool."""
+        return self.samples.called(indices)
 
     def new_pool(self) -> Pool:
         """Return the pool of a campaign that begins: all of it unlabelled, but for what the training set has too."""

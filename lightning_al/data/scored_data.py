@@ -56,6 +56,10 @@ class ScoredData(pl.LightningDataModule):
         """Return what a sample is called; None where it is known by its index alone."""
         raise NotImplementedError(f"{type(self).__name__} must define `key`.")
 
+    def called(self, indices: Sequence[int]) -> str:
+        """Say which samples are meant, for an error."""
+        return f"dataset indices {list(indices)}"
+
     def keys_of(self, indices: Tensor) -> Sequence[str | None]:
         """Return the keys of samples, each of which may be found when it is looked at."""
         return Keys(indices, self.key)

@@ -147,7 +147,7 @@ def score_pool(
 
     begins_anew = True
     while begins_anew:  # each time, a faster way to scores is taken no more
-        collectors[:] = [_Collector(acquisition, len(sampler), data.samples.called) for acquisition in acquisitions]
+        collectors[:] = [_Collector(acquisition, len(sampler), data.called) for acquisition in acquisitions]
         with _pass_of_its_own(trainer, model, predict_step), draws_undone(), scores_withdrawn() as withdrawn:
             seed_global(seed, trainer.global_rank)
             trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
