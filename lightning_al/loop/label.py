@@ -9,6 +9,7 @@ from lightning_al.data.pool import Indices
 from lightning_al.oracle.answers import Answers, sort_answers
 from lightning_al.oracle.base import Oracle, costs
 from lightning_al.tasks.base import Task
+from lightning_al.words import shown
 
 Places = Callable[[Collection[str]], dict[str, int]]
 """Gives the dataset indices of the samples of these names, those that there are."""
@@ -76,6 +77,25 @@ def write_answers(
     for annotator, indices in _by(annotator_of, answers.skipped).items():
         write("skipped", indices=indices, annotator=annotator)
     return events
+
+
+def answers_of(
+    campaign: Campaign, samples: Indices | Sequence[str], labels: Iterable[Any], *, task: Task, places: Places
+) -> Answers:
+    """Return what is told of samples, refusing all of it if some cannot be taken; errors as of the loop's ``tell``."""
+    units = units_of(campaign, samples, places)
+    if not isinstance(labels, Iterable):
+        raise TypeError(f"Expected a list of labels, one for each index, got {shown(labels)}.")
+    values = list(labels)
+    if len(units) != len(values):
+        raise ValueError(f"`tell` got {len(units)} indices and {len(values)} labels.")
+    classes = campaign.annotations.get("classes")
+    answers = sort_answers(dict(zip(units, values, strict=True)), task, classes)
+    answers.check()
+    labelled = [i for i in answers.skipped if campaign.pool.is_labelled(i)]
+    if labelled:
+        raise ValueError(f"`SKIP` cannot take back a label that was told: {labelled[:10]}. Tell another label.")
+    return answers
 
 
 def release(campaign: Campaign, indices: Indices) -> None:

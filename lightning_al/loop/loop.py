@@ -23,7 +23,7 @@ from lightning_al.loop import algorithm
 from lightning_al.loop.copies import hand_back, take_back
 from lightning_al.loop.fit import begin_fits, restore_weights
 from lightning_al.loop.known import find_without_known
-from lightning_al.loop.label import release, units_of, write_answers
+from lightning_al.loop.label import answers_of, release, write_answers
 from lightning_al.loop.opening import open_campaign
 from lightning_al.loop.project import (
     Project,
@@ -35,14 +35,12 @@ from lightning_al.loop.project import (
 from lightning_al.loop.query import Asking
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import EVALUATED, Option, Settings, Stop, check_dirpath
-from lightning_al.oracle.answers import sort_answers
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import DatasetOracle
 from lightning_al.scoring.scores import Scores, read_scores
 from lightning_al.scoring.subject import check_model
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.classification import ClassificationTask
-from lightning_al.words import shown
 
 Steps = Callable[[Session], algorithm.Outcome]
 
@@ -312,21 +310,9 @@ class ActiveLearningLoop:
         """
         check_type("annotator", annotator, str, "a name")
         campaign = self._campaign_to_tell()
-        units = units_of(campaign, indices, self.datamodule.places)
-        if not isinstance(labels, Iterable):
-            raise TypeError(f"Expected a list of labels, one for each index, got {shown(labels)}.")
-        values = list(labels)
-        if len(units) != len(values):
-            raise ValueError(f"`tell` got {len(units)} indices and {len(values)} labels.")
-        classes = campaign.annotations.get("classes")
-        answers = sort_answers(dict(zip(units, values, strict=True)), self.task, classes)
-        answers.check()
-        labelled = [i for i in answers.skipped if campaign.pool.is_labelled(i)]
-        if labelled:
-            raise ValueError(f"`SKIP` cannot take back a label that was told: {labelled[:10]}. Tell another label.")
-        write_answers(
-            campaign, answers, annotator_of=lambda _: annotator, key_of=self.datamodule.key, oracle=self.oracle
-        )
+        answers = answers_of(campaign, indices, labels, task=self.task, places=self.datamodule.places)
+        key_of = self.datamodule.key
+        write_answers(campaign, answers, annotator_of=lambda _: annotator, key_of=key_of, oracle=self.oracle)
 
     def release(self, indices: Indices) -> None:
         """Give pending samples back: they are no longer waited for, and may be asked for again.
