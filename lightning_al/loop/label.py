@@ -1,12 +1,17 @@
 """From answers to labels: what an oracle or a person says goes to the ledger first."""
 
+import functools
 from collections.abc import Callable
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
+from lightning_al.loop.predict import predictions_kept
+from lightning_al.loop.project import Project
 from lightning_al.oracle.answers import Answers, sort_answers
-from lightning_al.oracle.base import Oracle, costs
-from lightning_al.tasks.base import Task
+from lightning_al.oracle.base import Oracle, Unreachable, costs
+from lightning_al.oracle.question import OpenQuestion
 
 KeyOf = Callable[[int], str | None]
 """Gives the key of a dataset index, or None where it is not known."""
@@ -29,30 +34,48 @@ def write_answers(
         indices, labels = list(answers.labels), list(answers.labels.values())
         keys = [campaign.keys.get(i) or key_of(i) for i in indices]
         fields = {"indices": indices, "keys": keys, "labels": labels, "annotator": annotator}
+        fields |= _named(answers, indices, annotator)
         prices = costs(oracle, indices).tolist()
         if any(price != 1 for price in prices):
             fields["costs"] = prices
         events.append(campaign.write("answered", **fields))
         campaign.apply(events[-1])
     if answers.skipped:
-        events.append(campaign.write("skipped", indices=answers.skipped, annotator=annotator))
+        names = _named(answers, answers.skipped, annotator)
+        events.append(campaign.write("skipped", indices=answers.skipped, annotator=annotator, **names))
         campaign.apply(events[-1])
     return events
 
 
-def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, key_of: KeyOf) -> None:
+def _named(answers: Answers, indices: list[int], annotator: str) -> dict[str, list[str]]:
+    names = answers.annotators_of(indices, annotator)
+    return {} if names is None else {"annotators": names}
+
+
+def collect_answers(campaign: Campaign, project: Project) -> None:
     """Ask the oracle, on rank 0, for all that is pending, and take what answers there are on every rank.
+
+    Where the annotators cannot be reached, that is said, and there are none.
 
     Raises:
         TypeError: For labels that cannot be taken, once the others are on disk.
         OSError: If the campaign's folder cannot be written to; nobody is asked then.
     """
+    oracle = project.oracle
 
     def ask_and_write() -> list[Event]:
         campaign.check_writable()
-        answers = _answers(campaign, oracle, task)
-        events = write_answers(campaign, answers, annotator=oracle.annotator, key_of=key_of, oracle=oracle)
+        try:
+            answers = _answers(campaign, project)
+        except Unreachable as error:
+            rank_zero_warn(f"{error} The campaign is intact, and waits as if nobody had answered.")
+            return []
+        changed = answers.of_changed(campaign.labels, campaign.pool.skipped.tolist())
+        events = write_answers(
+            campaign, changed, annotator=oracle.annotator, key_of=project.data.key, oracle=oracle
+        )
         answers.check()
+        oracle.acknowledge()
         return events
 
     events = campaign.ranks.first(ask_and_write)
@@ -61,8 +84,9 @@ def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, key_of: KeyO
             campaign.apply(event)
 
 
-def _answers(campaign: Campaign, oracle: Oracle, task: Task) -> Answers:
-    oracle.request(campaign.pool.pending.tolist())
+def _answers(campaign: Campaign, project: Project) -> Answers:
+    oracle = project.oracle
+    oracle.request(open_question(campaign, project))
     answers = oracle.poll()
     if not isinstance(answers, dict):
         raise TypeError(
@@ -70,4 +94,16 @@ def _answers(campaign: Campaign, oracle: Oracle, task: Task) -> Answers:
             f"none), got {type(answers).__name__}."
         )
     indices = campaign.pool.check(list(answers))
-    return sort_answers(dict(zip(indices, answers.values(), strict=True)), task)
+    return sort_answers(dict(zip(indices, answers.values(), strict=True)), project.task)
+
+
+def open_question(campaign: Campaign, project: Project) -> OpenQuestion:
+    """Return what is pending, for the oracle."""
+    return OpenQuestion(
+        campaign.pool.pending.tolist(),
+        dataset=project.data.pool_set,
+        folder=campaign.dirpath,
+        keys=campaign.keys,
+        round=campaign.next_round - 1,
+        predict=functools.partial(predictions_kept, campaign, project.task),
+    )

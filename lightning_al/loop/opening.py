@@ -96,6 +96,8 @@ def _try(
     initial: list[int] = []
     labels: dict[int, Any] = {}
     sound = _check_parts(findings, project, settings, new=events is None, begins=begins)
+    if events is None and sound.prices:
+        _of_first(findings, ranks, project.oracle.check)
     options = describe(project, settings)
     if begins and sound.initial:
         initial, labels = _try_initial_set(findings, project, settings, ranks, with_prices=sound.prices)

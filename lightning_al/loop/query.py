@@ -15,6 +15,7 @@ from lightning_al.campaign.events import Event
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.fitting.members import refit
+from lightning_al.loop.predict import keep_predictions
 from lightning_al.loop.project import Project
 from lightning_al.loop.score import score
 from lightning_al.loop.session import Session
@@ -63,6 +64,8 @@ def query(session: Session, k: int) -> list[int]:
     k = min(k, budget.count(candidates))
     question = pick(session, session.project.acquisition, candidates, k, purpose=(number, "select"))
     question = question.first(budget.count_in_order(question.indices))
+    if session.project.oracle.wants_predictions and question.indices:
+        keep_predictions(session.project, campaign, question.indices, seed=derive_seed(settings.seed, number, "score"))
     event = campaign.record("asked", lambda: question.event(number))
     session.call_hooks("on_query_end")
     return list(event["indices"])
