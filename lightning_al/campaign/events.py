@@ -26,8 +26,6 @@ _FIELDS: dict[str, dict[str, type]] = {
     "reported": {"round": int},
 }
 
-_PARALLEL = ("indices", "now", "keys", "labels", "annotators")  # lists of which all that an event has are equally long
-
 
 def has_ledger(dirpath: str | Path) -> bool:
     """Whether ``dirpath`` holds a campaign."""
@@ -87,7 +85,7 @@ def check_event(event: Event, number: int) -> None:
         value = event.get(name)
         if not isinstance(value, type_) or isinstance(value, bool):
             raise ValueError(f"`{name}` must be a {type_.__name__}, got {shown(value)}.")
-    lengths = {name: len(event[name]) for name in _PARALLEL if name in event}
+    lengths = {name: len(event[name]) for name in ("indices", "now", "keys", "labels") if name in event}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"There must be as many of each, got {lengths}.")
     prices = event.get("costs", [])

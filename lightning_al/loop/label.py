@@ -1,7 +1,8 @@
 """From answers to labels: what an oracle or a person says goes to the ledger first."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
@@ -18,38 +19,44 @@ KeyOf = Callable[[int], str | None]
 
 
 def write_answers(
-    campaign: Campaign, answers: Answers, *, annotator: str, key_of: KeyOf, oracle: Oracle
+    campaign: Campaign, answers: Answers, *, annotator_of: Callable[[int], str], key_of: KeyOf, oracle: Oracle
 ) -> list[Event]:
     """Put answers on disk, then take note of them, and return their events.
 
     Args:
         campaign: The open campaign.
         answers: What was said.
-        annotator: By whom.
+        annotator_of: By whom, for each dataset index.
         key_of: For samples that were never asked for.
         oracle: Has the prices of labels.
     """
-    events = []
-    if answers.labels:
-        indices, labels = list(answers.labels), list(answers.labels.values())
-        keys = [campaign.keys.get(i) or key_of(i) for i in indices]
-        fields = {"indices": indices, "keys": keys, "labels": labels, "annotator": annotator}
-        fields |= _named(answers, indices, annotator)
+    events: list[Event] = []
+
+    def write(kind: str, **fields: Any) -> None:
+        events.append(campaign.write(kind, **fields))
+        campaign.apply(events[-1])
+
+    for annotator, indices in _by(annotator_of, answers.labels).items():
+        fields: dict[str, Any] = {
+            "indices": indices,
+            "keys": [campaign.keys.get(i) or key_of(i) for i in indices],
+            "labels": [answers.labels[i] for i in indices],
+            "annotator": annotator,
+        }
         prices = costs(oracle, indices).tolist()
         if any(price != 1 for price in prices):
             fields["costs"] = prices
-        events.append(campaign.write("answered", **fields))
-        campaign.apply(events[-1])
-    if answers.skipped:
-        names = _named(answers, answers.skipped, annotator)
-        events.append(campaign.write("skipped", indices=answers.skipped, annotator=annotator, **names))
-        campaign.apply(events[-1])
+        write("answered", **fields)
+    for annotator, indices in _by(annotator_of, answers.skipped).items():
+        write("skipped", indices=indices, annotator=annotator)
     return events
 
 
-def _named(answers: Answers, indices: list[int], annotator: str) -> dict[str, list[str]]:
-    names = answers.annotators_of(indices, annotator)
-    return {} if names is None else {"annotators": names}
+def _by(annotator_of: Callable[[int], str], indices: Iterable[int]) -> dict[str, list[int]]:
+    of_annotator: dict[str, list[int]] = {}
+    for index in indices:
+        of_annotator.setdefault(annotator_of(index), []).append(index)
+    return of_annotator
 
 
 def collect_answers(campaign: Campaign, project: Project) -> None:
@@ -72,7 +79,7 @@ def collect_answers(campaign: Campaign, project: Project) -> None:
             return []
         changed = answers.of_changed(campaign.labels, campaign.pool.skipped.tolist())
         events = write_answers(
-            campaign, changed, annotator=oracle.annotator, key_of=project.data.key, oracle=oracle
+            campaign, changed, annotator_of=oracle.annotator_of, key_of=project.data.key, oracle=oracle
         )
         answers.check()
         oracle.acknowledge()

@@ -276,7 +276,7 @@ class ActiveLearningLoop:
         labelled = [i for i in answers.skipped if campaign.pool.is_labelled(i)]
         if labelled:
             raise ValueError(f"`SKIP` cannot take back a label that was told: {labelled[:10]}. Tell another label.")
-        write_answers(campaign, answers, annotator="tell", key_of=self.datamodule.key, oracle=self.oracle)
+        write_answers(campaign, answers, annotator_of=lambda _: "tell", key_of=self.datamodule.key, oracle=self.oracle)
 
     def _campaign_to_tell(self) -> Campaign:
         if self.campaign is not None:

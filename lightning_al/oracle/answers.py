@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from lightning_al.oracle.base import SKIP
+from lightning_al.oracle.skip import SKIP
 from lightning_al.tasks.base import Task
 from lightning_al.words import cut, said_once
 
@@ -15,23 +15,12 @@ _NO_LABEL = (
 )
 
 
-class Answer(NamedTuple):
-    """A label, or ``SKIP``, and who said it, where that is not the oracle's :attr:`~.base.Oracle.annotator`."""
-
-    label: Any
-    annotator: str
-
-
 class Answers(NamedTuple):
-    """Answers by dataset index: labels as JSON values, what was skipped, why a label cannot be taken, and who said it.
-
-    ``annotators`` has those who have names of their own.
-    """
+    """Answers by dataset index: labels as JSON values, what was skipped, and why a label cannot be taken."""
 
     labels: dict[int, Any]
     skipped: list[int]
     refused: dict[int, str]
-    annotators: dict[int, str]
 
     def of_changed(self, labels: dict[int, Any], skipped: Collection[int]) -> "Answers":
         """Return these answers without those that say what is known already.
@@ -43,11 +32,6 @@ class Answers(NamedTuple):
         changed = {index: label for index, label in self.labels.items() if labels.get(index) != label}
         known = {*labels, *skipped}  # what has a label keeps it
         return self._replace(labels=changed, skipped=[index for index in self.skipped if index not in known])
-
-    def annotators_of(self, indices: list[int], otherwise: str) -> list[str] | None:
-        """Return who said the answers of these indices; None if nobody has a name of their own."""
-        names = [self.annotators.get(index, otherwise) for index in indices]
-        return names if any(name != otherwise for name in names) else None
 
     def check(self) -> None:
         """Refuse labels that are not of the task's kind.
@@ -70,10 +54,8 @@ class Answers(NamedTuple):
 
 def sort_answers(answers: dict[int, Any], task: Task) -> Answers:
     """Split an oracle's answers into labels, skipped indices and labels that cannot be taken."""
-    sorted_answers = Answers({}, [], {}, {})
+    sorted_answers = Answers({}, [], {})
     for index, label in answers.items():
-        if isinstance(label, Answer):
-            label, sorted_answers.annotators[index] = label
         if label is SKIP:
             sorted_answers.skipped.append(index)
             continue

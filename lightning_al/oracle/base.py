@@ -1,9 +1,9 @@
-"""The base of all oracles, the answer ``SKIP``, and the prices of labels."""
+"""The base of all oracles, and the prices of labels."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,20 +13,6 @@ from lightning_al.tasks.base import Task
 
 DATASET = "dataset"
 """The annotator who reveals the dataset's own labels."""
-
-
-class _Skip:
-    """The class of :data:`SKIP`, which stays itself when it is sent to another process."""
-
-    def __repr__(self) -> str:
-        return "SKIP"
-
-    def __reduce__(self) -> str:
-        return "SKIP"
-
-
-SKIP: Final = _Skip()
-"""The answer of an annotator who will not label a sample; it is never asked for again."""
 
 
 class Unreachable(ConnectionError):
@@ -44,7 +30,7 @@ class Oracle(ABC):
     Indices are those of the dataset as it is in this launch. What is kept for another one must go by
     :meth:`OpenQuestion.key`, where the dataset may change in between.
 
-    Most need :meth:`request` and :meth:`poll` alone. One for people may say who answered (:class:`~.answers.Answer`),
+    Most need :meth:`request` and :meth:`poll` alone. One for people may say who answered (:meth:`annotator_of`),
     show the model's predictions (:attr:`wants_predictions`), go on changing its answers (:attr:`corrects`), and raise
     :class:`Unreachable` in both methods.
     """
@@ -74,6 +60,10 @@ class Oracle(ABC):
             ValueError: With what to do; nothing has been written then.
         """
 
+    def annotator_of(self, index: int) -> str:
+        """Return who gave the last answer that :meth:`poll` returned for this index; by default :attr:`annotator`."""
+        return self.annotator
+
     def cost(self, index: int) -> float:
         """How much of the loop's ``budget`` a label of this sample takes; 1 by default. A skipped one takes nothing.
 
@@ -91,7 +81,7 @@ class Oracle(ABC):
 
     @abstractmethod
     def poll(self) -> dict[int, Any]:
-        """Return the answers that are there, ``{dataset index: label, SKIP or Answer}``, possibly none.
+        """Return the answers that are there, ``{dataset index: label or SKIP}``, possibly none.
 
         Never blocks long.
         """

@@ -9,9 +9,9 @@ from torch.utils.data import Dataset
 from lightning_al.checks import Findings, check_count, check_number, check_type
 from lightning_al.data.pool import integers
 from lightning_al.distributed.randomness import generator
-from lightning_al.oracle.answers import Answer
-from lightning_al.oracle.base import DATASET, SKIP, Oracle
+from lightning_al.oracle.base import DATASET, Oracle
 from lightning_al.oracle.question import OpenQuestion
+from lightning_al.oracle.skip import SKIP
 from lightning_al.tasks.base import Task
 
 
@@ -156,8 +156,7 @@ class NoisyOracle(Oracle):
 
     def poll(self) -> dict[int, Any]:
         """Return what the other oracle answered and is not late, with its faults."""
-        polled = self.oracle.poll()
-        self._answers.update({i: said.label if isinstance(said, Answer) else said for i, said in polled.items()})
+        self._answers.update(self.oracle.poll())
         due = [i for i in self._answers if self._waiting.get(i, 0) <= 0]
         self._waiting = {i: left - 1 for i, left in self._waiting.items() if i not in due}
         return {i: self._faulty(i, self._answers.pop(i)) for i in due}

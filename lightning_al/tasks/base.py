@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
@@ -35,6 +35,9 @@ class Task(ABC):
 
     A *decision* is what the model chooses one class for: a sample, or each pixel, box or label of it.
     """
+
+    annotation_kind: ClassVar[str | None] = None
+    """What people say of a sample: ``"class"``, ``"classes"`` (several), ``"number"``, ``"boxes"`` or ``"mask"``."""
 
     @abstractmethod
     def inputs(self, batch: Any) -> Any:

@@ -39,6 +39,8 @@ class ClassificationTask(BatchEntries, Task):
         ['mask', 'tokens']
     """
 
+    annotation_kind = "class"
+
     def __init__(
         self,
         outputs: str = "logits",

@@ -42,6 +42,8 @@ class MultiLabelTask(BatchEntries, Task):
         tensor([0.1192, 0.9526])
     """
 
+    annotation_kind = "classes"
+
     def __init__(
         self,
         *,

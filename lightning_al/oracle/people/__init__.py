@@ -1,6 +1,6 @@
-"""Oracles for labels that people give, one for each way in which their answers come in: ``tell``, Label Studio."""
+"""Oracles for labels that people give, one for each way in which their answers come in, and what several say."""
 
-from lightning_al.oracle.people.await_tell import AwaitTell
-from lightning_al.oracle.people.label_studio import LabelStudio
+import lazy_loader
 
-__all__ = ["AwaitTell", "LabelStudio"]
+# Files of labels are read and written without waiting for torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,6 +17,10 @@ _OF_ANSWERS = (
 Json = Any
 
 
+class NotThere(LookupError):
+    """The server has no such project, task or user."""
+
+
 class Server:
     """A Label Studio server, as one user sees it.
 
@@ -50,7 +54,7 @@ class Server:
         Raises:
             Unreachable: If it does not answer.
             PermissionError: If it refuses the token.
-            LookupError: If it has no such thing.
+            NotThere: If it has no such thing.
             ValueError: If it refuses what was sent.
             RuntimeError: If it fails.
         """
@@ -96,7 +100,7 @@ class Server:
                 "token of `Account & Settings` there; a server may have tokens of the old kind switched off."
             )
         if status == 404:
-            raise LookupError(f"Label Studio at {self.url}: {said} ({what})")
+            raise NotThere(f"Label Studio at {self.url}: {said} ({what})")
         if status < 500:
             raise ValueError(f"Label Studio at {self.url} refuses {what} ({status}): {said}")
         raise RuntimeError(f"Label Studio at {self.url} failed at {what} ({status}): {said}")
@@ -105,7 +109,7 @@ class Server:
 
     def project(self, number: int) -> Json:
         """Return a project."""
-        fields = "id,title,label_config,sampling,model_version,maximum_annotations"
+        fields = "id,title,label_config,sampling,model_version,maximum_annotations,task_number"
         return self.call("GET", f"/api/projects/{number}/", params={"include": fields})
 
     def projects_called(self, title: str) -> list[int]:
@@ -179,7 +183,7 @@ class Server:
         """Return what a user is called: their e-mail address."""
         try:
             return str(self.call("GET", f"/api/users/{user}/")["email"])
-        except (LookupError, PermissionError):
+        except (NotThere, PermissionError):
             return f"user {user}"
 
 

@@ -1,0 +1,5 @@
+from .base import Task
+from .classification import ClassificationTask
+from .multi_label import MultiLabelTask
+
+__all__ = ["ClassificationTask", "MultiLabelTask", "Task"]
