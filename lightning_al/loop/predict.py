@@ -31,9 +31,7 @@ def keep_predictions(project: Project, campaign: Campaign, indices: list[int], *
         indices: Dataset indices; the same on every rank.
         seed: Of what draws in the pass over them.
     """
-    campaign.states.keep(
-        campaign.round_file(_NAME), lambda: {"predictions": predict(project, indices, seed=seed)}
-    )
+    campaign.states.keep(campaign.round_file(_NAME), lambda: {"predictions": predict(project, indices, seed=seed)})
 
 
 def predictions_kept(campaign: Campaign, task: Task) -> Mapping[int, Prediction]:

@@ -87,7 +87,7 @@ def file_of(dataset: Any, index: int) -> PurePath | None:
         return file_of(dataset.datasets[number], index - start)
     if isinstance(dataset, StackDataset):
         sides = dataset.datasets.values() if isinstance(dataset.datasets, dict) else dataset.datasets
-        return next((path for side in sides if (path := file_of(side, index)) is not None), None)
+        return next((file for side in sides if (file := file_of(side, index)) is not None), None)
     entries = _list_of_paths(dataset)
     path = None if entries is None else _path(entries[index])
     if path is None:

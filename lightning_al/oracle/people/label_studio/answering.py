@@ -8,6 +8,7 @@ from lightning_al.oracle.people.agreement import Said, agree
 from lightning_al.oracle.people.label_studio.control import Control
 from lightning_al.oracle.people.label_studio.results import Size, from_results
 from lightning_al.oracle.skip import SKIP
+from lightning_al.tasks.annotations import Boxes, Mask
 from lightning_al.words import cut, shown
 
 
@@ -72,7 +73,8 @@ class Answering:
             return Answered(problem=" ".join(problems))
         agreed = agree(said, self.agreement)
         words = ", ".join(f"{each.annotator}: {_short(each.annotation)}" for each in said)
-        disagreement = words if agreed.disagreement else ""
+        drawn = all(isinstance(each.annotation, (Boxes, Mask)) for each in said)  # no two are the same to the pixel
+        disagreement = words if agreed.disagreement and not drawn else ""
         heard = len({each.annotator for each in said})
         if heard < self.annotators and (agreed.annotation is SKIP or self.agreement == "majority"):
             return Answered(problem=" ".join(problems), disagreement=disagreement)
@@ -92,4 +94,4 @@ class Answering:
 
 
 def _short(annotation: Any) -> str:
-    return shown(annotation) if isinstance(annotation, (str, list, float)) else type(annotation).__name__.lower()
+    return type(annotation).__name__.lower() if isinstance(annotation, (Boxes, Mask)) else shown(annotation)

@@ -56,8 +56,9 @@ def new_config(kind: str, shows: str, classes: Sequence[str]) -> str:
     ElementTree.SubElement(view, _SHOWN[shows][0], {"name": shows, "value": f"${shows}"})
     extra = {"choice": "single" if kind == "class" else "multiple"} if tag == "Choices" else {}
     control = ElementTree.SubElement(view, tag, {"name": "label", "toName": shows, **extra})
-    for name in classes if entry is not None else ():
-        ElementTree.SubElement(control, entry, {"value": name})
+    if entry is not None:
+        for name in classes:
+            ElementTree.SubElement(control, entry, {"value": name})
     return ElementTree.tostring(view, encoding="unicode")
 
 
@@ -94,7 +95,8 @@ def find_control(config: str, kind: str, name: str | None = None) -> Control:
             f"<{tag} name={control.get('name')!r}> of the label config labels {shown(to_name)}, which must be an "
             '<Image> or a <Text> with a `value="$..."`.'
         )
-    labels = tuple(each.get("value", "") for each in control.iter(entry)) if entry is not None else ()
+    entries = [] if entry is None else list(control.iter(entry))
+    labels = tuple(each.get("alias") or each.get("value", "") for each in entries)  # results have the alias
     return Control(kind, str(control.get("name")), to_name, field=field[1:], shows=shows, labels=labels)
 
 

@@ -35,7 +35,6 @@ class Memory:
     """What is known of the project. Without it everything is found again, by title and keys.
 
     Args:
-        url: Where the server was.
         asked_for: The option ``project``.
         project: The project's number.
         model_version: The predictions that people are shown.
@@ -46,7 +45,6 @@ class Memory:
         users: What users are called, by number.
     """
 
-    url: str = ""
     asked_for: int | str = ""
     project: int | None = None
     model_version: str = ""
