@@ -45,20 +45,27 @@ class Control:
 
 
 def new_config(kind: str, shows: str, classes: Sequence[str]) -> str:
-    """Return a label config for a new project.
+    r"""Return a label config for a new project.
 
     Example:
-        >>> new_config("class", "text", ["a&b", "c"])
-        '<View><Text name="text" value="$text" /><Choices name="label" toName="text" choice="single"><Choice value="a&amp;b" /><Choice value="c" /></Choices></View>'
-    """  # noqa: E501
+        >>> print(new_config("class", "text", ["a&b", "c"]).replace("><", ">\n<"))
+        <View>
+        <Choices name="label" toName="text" choice="single" showInline="true">
+        <Choice value="a&amp;b" />
+        <Choice value="c" />
+        </Choices>
+        <Text name="text" value="$text" />
+        </View>
+    """
     tag, entry = _TAGS[kind]
     view = ElementTree.Element("View")
-    ElementTree.SubElement(view, _SHOWN[shows][0], {"name": shows, "value": f"${shows}"})
-    extra = {"choice": "single" if kind == "class" else "multiple"} if tag == "Choices" else {}
+    extra = {"choice": "single" if kind == "class" else "multiple", "showInline": "true"} if tag == "Choices" else {}
+    # Above what it labels, which may be larger than the screen.
     control = ElementTree.SubElement(view, tag, {"name": "label", "toName": shows, **extra})
     if entry is not None:
         for name in classes:
             ElementTree.SubElement(control, entry, {"value": name})
+    ElementTree.SubElement(view, _SHOWN[shows][0], {"name": shows, "value": f"${shows}"})
     return ElementTree.tostring(view, encoding="unicode")
 
 
@@ -96,7 +103,7 @@ def find_control(config: str, kind: str, name: str | None = None) -> Control:
             '<Image> or a <Text> with a `value="$..."`.'
         )
     entries = [] if entry is None else list(control.iter(entry))
-    labels = tuple(each.get("alias") or each.get("value", "") for each in entries)  # results have the alias
+    labels = tuple(each.get("alias") or each.get("value") or "" for each in entries)  # results have the alias
     return Control(kind, str(control.get("name")), to_name, field=field[1:], shows=shows, labels=labels)
 
 

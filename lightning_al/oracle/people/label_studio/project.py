@@ -77,19 +77,20 @@ class Project:
             )
         return numbers[0] if numbers else None
 
-    def make(self, shows: str) -> int:
-        """Make it, for samples that are images or texts, and return its number.
+    def check_names(self) -> None:
+        """Refuse classes of which nobody knows what they are called, once tasks are to be sent.
 
         Raises:
-            ValueError: If it is not known what the classes are called.
+            ValueError: With what to do.
         """
-        names = self.names()
-        if names is None and self.kind != "number":
+        if self.names() is None and self.kind != "number":
             raise ValueError(
-                "What the classes are called is not known, which a new project needs: give the dataset `classes`, or "
-                "`LabelStudio(classes=[...])`."
+                "What the classes are called is not known: give the dataset `classes`, or `LabelStudio(classes=[...])`."
             )
-        config = new_config(self.kind, shows, self._offered(names))
+
+    def make(self, shows: str) -> int:
+        """Make it, for samples that are images or texts, and return its number."""
+        config = new_config(self.kind, shows, self._offered(self.names()))
         number = self.server.create_project(str(self.wanted), config, self.annotators)
         rank_zero_info(f"Made the project {self.wanted!r} in Label Studio: {self.page(number)}")
         return number

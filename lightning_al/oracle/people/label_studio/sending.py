@@ -50,6 +50,7 @@ class Sending:
         new = [key for key in dict.fromkeys(map(question.key, question)) if key not in memory.tasks]
         if not new:
             return
+        self.project.check_names()
         first = self.showing(question.dataset, indices[new[0]])  # says what a new project shows
         if memory.project is None:
             number = self.project.find()

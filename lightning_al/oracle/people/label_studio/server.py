@@ -70,7 +70,8 @@ class Server:
         import requests
 
         try:
-            return self._session.request(method, self.url + path, timeout=_TIMEOUT, **options)
+            # A redirected POST would come as a GET.
+            return self._session.request(method, self.url + path, timeout=_TIMEOUT, allow_redirects=False, **options)
         except (requests.ConnectionError, requests.Timeout) as error:
             reason = cut(getattr(error.args[0] if error.args else error, "reason", error), 200)
             raise Unreachable(f"Label Studio at {self.url} does not answer ({reason}).") from error
@@ -86,7 +87,11 @@ class Server:
         status = response.status_code
         if status in _AWAY:
             raise Unreachable(f"Label Studio at {self.url} is not there ({status}).")
-        if status < 400:
+        if 300 <= status < 400:
+            raise ValueError(
+                f"{self.url} sends {what} on to {response.headers.get('Location')}: give `url=` as it is there."
+            )
+        if status < 300:
             try:
                 return response.json() if response.content else None
             except ValueError:

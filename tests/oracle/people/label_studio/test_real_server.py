@@ -198,3 +198,11 @@ def test_a_thousand_tasks(server, tmp_path, monkeypatch):
     asking.ask(list(range(1000)), round=0, predictions=predictions)
     keys = [task["data"]["key"] for task in Person(server.url).tasks(asking.memory()["project"])]
     assert keys == [f"p{i}" for i in range(1000)]
+
+
+def test_a_personal_token(server, tmp_path, monkeypatch):
+    person = Person(server.url)
+    settings = {"api_tokens_enabled": True, "legacy_api_tokens_enabled": True}
+    person.call("POST", "/api/jwt/settings", json=settings)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", person.call("POST", "/api/token/")["token"])
+    assert Asking(tmp_path, server.url, project="By a personal token").ask([1]) == {}
