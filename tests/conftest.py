@@ -1,7 +1,10 @@
 """What every test gets: one thread per process, and nothing left behind of distributed runs."""
 
 import os
+import shutil
 import tempfile
+import zlib
+from collections import defaultdict
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -10,7 +13,31 @@ import torch
 
 from lightning_al.distributed.ranks import end_process_group
 
+# Campaigns are made safe on disk at every step, which a disk takes its time for. Memory does not, where it is enough.
+_MEMORY = "/dev/shm"
+if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2**31:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _MEMORY)
+
 _LEAKS = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Leave all but a few cases of a test to `make test-slow`: those that bring the most values not tried yet."""
+    tests = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("few") and not item.get_closest_marker("slow"):
+            tests[item.nodeid.partition("[")[0]].append(item)
+    for cases in tests.values():
+        left = sorted(cases, key=lambda item: zlib.crc32(item.nodeid.encode()))
+        tried = set()
+        for _ in range(cases[0].get_closest_marker("few").args[0]):
+            if left:
+                best = max(left, key=lambda item: len(item.callspec.indices.items() - tried))
+                left.remove(best)
+                tried |= best.callspec.indices.items()
+        for item in left:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True, scope="session")

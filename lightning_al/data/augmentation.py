@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from lightning_al.checks import first_line
-from lightning_al.distributed.randomness import seed_global
+from lightning_al.distributed.randomness import draws_undone, seed_reading
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task
 
@@ -38,8 +37,8 @@ def draws(dataset: Any, index: int, read: Read, count: int = _COMPARISONS) -> It
     The generators of the project are left as they were.
     """
     for number in range(count):
-        with isolate_rng():
-            seed_global("draw", index, number)
+        with draws_undone():
+            seed_reading("draw", index, number)
             value = read(dataset[index])
         yield value
 
@@ -228,7 +227,7 @@ class Augment:
         Raises:
             ValueError: If it fails, or returns nothing.
         """
-        with isolate_rng():
+        with draws_undone():
             try:
                 augmented = self(copy_of(sample))
             except Exception as error:

@@ -5,11 +5,10 @@ from collections.abc import Collection, Iterator
 from functools import cached_property
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch.utils.data import Dataset
 
 from lightning_al.data.validation import spread_over
-from lightning_al.distributed.randomness import seed_global
+from lightning_al.distributed.randomness import draws_undone, seed_reading
 from lightning_al.distributed.ranks import gather_objects
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.keys import FileName, Namer, first_of, namer
@@ -162,6 +161,6 @@ class SampleKeys:
         name = self.name(index)
         if name is not None or self.by_index:
             return name
-        with isolate_rng(include_cuda=False):
-            seed_global("look", index)
+        with draws_undone():
+            seed_reading("look", index)
             return self.hash(index)

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ModelSummary
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.distributed.randomness import seed_global
+from lightning_al.distributed.randomness import draws_undone, seed_global
 from lightning_al.fitting.repeated import RepeatedFit
 from lightning_al.fitting.reset import not_redrawn, redraw_parameters
 from lightning_al.fitting.round_callback import RoundCallback
@@ -39,7 +38,7 @@ def refit(fits: RepeatedFit, round_number: int, member: int, *, weights: str, re
     trainer, model = fits.trainer, fits.model
     folder = fits.round_folder(round_number) / f"member_{member}"
     choose = partial(_taking_part, folder=folder if weights == "best" else None)
-    with isolate_rng(), weights_kept(model), flags_kept(model), gradients_kept(model), fits.aside():
+    with draws_undone(), weights_kept(model), flags_kept(model), gradients_kept(model), fits.aside():
         for parameter in model.parameters():
             parameter.grad = None
         _set_first_weights(fits, round_number, member, redraw)

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ModelSummary
 from lightning.pytorch.loggers.logger import DummyLogger
 
 from lightning_al import _compat
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.for_trainer import ForTrainer
-from lightning_al.distributed.randomness import seed_global
+from lightning_al.distributed.randomness import draws_undone, seed_global
 from lightning_al.fitting.beside_weights import BesideWeights, as_in, put_changes
 from lightning_al.fitting.callbacks import RenewedCallbacks
 from lightning_al.fitting.optimizers import OptimizerGuard
@@ -308,6 +307,6 @@ class RepeatedFit:
         if self.reset in ("initial", "fresh") or round_number == 0:
             load_weights(self.model, self.initial)
         if round_number > 0 and (self.reset == "fresh" or callable(self.reset)):
-            with torch.random.fork_rng():
+            with draws_undone():
                 seed_global(self.seed, round_number, "reset")
                 self.reset(self.model) if callable(self.reset) else redraw_parameters(self.model)

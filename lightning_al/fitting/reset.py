@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
+from lightning_al.distributed.randomness import draws_undone
 from lightning_al.inference.module_state import weights_kept
 from lightning_al.storage.weights import in_pieces
 
@@ -32,7 +33,7 @@ def not_redrawn(model: nn.Module) -> list[str]:
     Where a parameter is the origin of a weight that is computed from it (``spectral_norm`` and the like), a
     ``reset_parameters`` that writes to the computed weight does not draw it.
     """
-    with weights_kept(model), torch.no_grad(), torch.random.fork_rng():
+    with weights_kept(model), torch.no_grad(), draws_undone():
         for parameter in _trainable(model).values():
             parameter.fill_(torch.nan)
         try:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.utils import _pytree as pytree
 
+from lightning_al.distributed.randomness import draws_undone
 from lightning_al.gradients.comparisons import Comparisons, check_same, standing_of
 from lightning_al.gradients.differentiators import Vectorized, tensors_apart
 from lightning_al.gradients.errors import NoRule, NothingToCompare
@@ -59,7 +60,7 @@ class ByTorchFunc(Scorer):
         known = _ACTIVATIONS.setdefault(self.model.root.model, {})
         key = group_size, tuple(map(input_key, pytree.tree_leaves(inputs)))
         if key not in known:
-            with torch.random.fork_rng(), saved_bytes(self.model.params.values()) as saved:
+            with draws_undone(), saved_bytes(self.model.params.values()) as saved:
                 OneAfterAnother(self.model, self.score)(slice_of(inputs, 0, group_size), group_size)
             known[key] = saved.total
         return known[key]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from lightning_al.distributed.randomness import draws_undone
 from lightning_al.inference.calling import ForwardOf, call_with, copies_for_model
 from lightning_al.inference.entries import OnePerSample, is_per_sample, map_samples
 from lightning_al.inference.mode import scoring_mode
@@ -113,7 +114,7 @@ def _outputs(root: ForwardOf, samples: Any) -> Any:
     kept = Attributes(m for m in root.modules() if not _is_torchs(m))
     tensors = {n: at_least_float32(t.detach()) for n, t in (*root.named_parameters(), *root.named_buffers())}
     try:
-        with torch.random.fork_rng():
+        with draws_undone():
             return call_with(root, tensors, copies_for_model(samples))
     finally:
         kept.put_back()

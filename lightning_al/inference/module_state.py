@@ -60,7 +60,8 @@ def gradients_kept(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for parameter, gradient in gradients:
-            parameter.grad = gradient
+            # Moving a module moves its gradients, but not one that was cleared before.
+            parameter.grad = None if gradient is None else gradient.to(parameter)
 
 
 @contextlib.contextmanager

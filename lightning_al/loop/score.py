@@ -8,7 +8,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lightning_al._compat import is_overridden
@@ -17,7 +16,7 @@ from lightning_al.checks import kind_of, rows_not_finite
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.data.samplers import BlockSampler
-from lightning_al.distributed.randomness import seed_global
+from lightning_al.distributed.randomness import draws_undone, seed_global
 from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
 from lightning_al.gradients.comparisons import scores_withdrawn
@@ -149,7 +148,7 @@ def score_pool(
     begins_anew = True
     while begins_anew:  # each time, a faster way to scores is taken no more
         collectors[:] = [_Collector(acquisition, len(sampler)) for acquisition in acquisitions]
-        with _pass_of_its_own(trainer, model, predict_step), isolate_rng(), scores_withdrawn() as withdrawn:
+        with _pass_of_its_own(trainer, model, predict_step), draws_undone(), scores_withdrawn() as withdrawn:
             seed_global(seed, trainer.global_rank)
             trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
         begins_anew = any(gather_objects(bool(withdrawn)))

@@ -4,10 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from lightning_al.distributed.randomness import draws_undone
 from lightning_al.functional.scores.positions import mean_over_positions
 from lightning_al.functional.scores.probabilities import check_logits, cross_entropy, pseudo_labels, residuals
 from lightning_al.inference.layers import logits_and_features_of
@@ -168,7 +168,7 @@ class Task(ABC):
 
         Random generators are left as they were.
         """
-        with isolate_rng(include_cuda=False):
+        with draws_undone():
             hashes = {hash_of(self._input_of(dataset[index])) for _ in range(draws)}
         return hashes.pop() if len(hashes) == 1 else None
 

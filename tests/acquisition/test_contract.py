@@ -163,6 +163,7 @@ ALL = pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
 FEW = ("some", "the only one")
 
 
+@pytest.mark.few(4)
 @EACH
 def test_each_picks_what_its_definition_says_in_batches_of_any_size(launched, wanted, case):
     picked = launched(1, FEW, (7, 64), QUICK)[0][case.id]

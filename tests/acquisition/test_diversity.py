@@ -46,6 +46,7 @@ def said_of_delta(monkeypatch):
     return said
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("subpool", [None, 12])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_delta_is_that_of_the_whole_dataset_and_found_once(tmp_path, monkeypatch, subpool, seed):

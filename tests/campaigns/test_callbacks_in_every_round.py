@@ -206,6 +206,7 @@ def slower(trainer, pl_module):
     trainer.optimizers[0].param_groups[0]["lr"] /= 1 + trainer.global_step
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("row", ROWS)
 def test_a_later_round_is_as_a_new_fit(tmp_path, monkeypatch, row):
     monkeypatch.setattr("gc.collect", lambda *args: 0)  # a search for a batch size collects a second at a time

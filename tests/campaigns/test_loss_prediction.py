@@ -24,6 +24,7 @@ def run(tmp_path, model, acquisition, name="c", *, resume=False, trainer=None, *
     return loop, loop.run(make_trainer(tmp_path, acquisition=acquisition, **(trainer or {})), resume=resume)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("form", [Learner, Sharp])
 @pytest.mark.parametrize("acquisition", [LearningLoss, LPLGrad, Random])
 def test_two_rounds(tmp_path, form, acquisition):

@@ -10,6 +10,7 @@ from tests.helpers.fresh_fits import Ordered, check_rounds
 from tests.helpers.projects import Data, Net, make_trainer
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "options",
     [
@@ -125,6 +126,7 @@ def options_by_epoch(trainer, pl_module):
         trainer.gradient_clip_val, trainer.accumulate_grad_batches, trainer.check_val_every_n_epoch = 0.01, 2, 3
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("model", [WarmsUp, Schedules, Plateau, OneCycle, Skips, ByHand, Anneals])
 def test_hooks_and_counts_of_the_module(tmp_path, model):
     check_rounds(tmp_path, list, model=model, max_epochs=3)

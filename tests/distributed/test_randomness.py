@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_al.distributed.randomness import Race, derive_seed, generator, seed_global
+from lightning_al.distributed.randomness import Race, derive_seed, draws_undone, generator, seed_global, seed_reading
 
 
 def test_every_part_of_the_key_matters():
@@ -28,16 +28,19 @@ def test_generator_leaves_the_global_state_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_seed_global_seeds_all_three():
+@pytest.mark.parametrize("seed", [seed_global, seed_reading])
+def test_all_three_are_seeded(seed):
     def draw():
         return random.random(), np.random.rand(), float(torch.rand(()))
 
-    seed_global(3, "x")
+    seed(3, "x")
     first = draw()
     draw()
+    seed(3, "x")
+    assert draw() == first
     seed_global(3, "x")
     assert draw() == first
-    seed_global(4, "x")
+    seed(4, "x")
     assert draw() != first
 
 
@@ -97,3 +100,17 @@ def test_a_race_takes_one_number_from_its_generator():
     Race(a, torch.arange(3)), Race(b, torch.arange(500))
     assert torch.equal(torch.rand(3, generator=a), torch.rand(3, generator=b))
     assert Race(a, torch.arange(0)).exponentials(0).shape == (0,)
+
+
+def test_draws_are_undone_and_no_gpu_is_begun_for_it(monkeypatch):
+    def draw():
+        return random.random(), np.random.rand(), float(torch.rand(()))
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    monkeypatch.setattr(
+        torch.cuda, "get_rng_state_all", lambda: pytest.fail("a process that has begun cannot be forked")
+    )
+    with draws_undone():
+        inside = draw()
+    assert draw() == inside

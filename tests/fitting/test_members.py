@@ -129,6 +129,7 @@ CASES = [(reset, name) for reset in ("initial", "warm", "continue", "fresh") for
 CASES.remove(("continue", "best"))  # the loop refuses it
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("reset", "name"), [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES]
 )

@@ -51,6 +51,7 @@ MODELS = {
 VARIANTS = ("ResNet-18, 3-D", "ResNet-18, 1-D")
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("name", "score"),
     [
@@ -92,6 +93,7 @@ def test_torchs_own_model_of_the_kind(name):
     assert_exact(net, x, ("sam", "tensor_sum") if name == "ViT" else ("tensor_sum",), single=name == "ViT")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("dtype", "name"),
     [

@@ -14,6 +14,7 @@ from tests.helpers.models import NAMES, B, C, case, randn, seeded
 from tests.helpers.ways import SCORES, WAYS, counted, only
 
 
+@pytest.mark.few(12)
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("name", NAMES)
 def test_rules_come_first_then_torch_func_then_one_by_one(name, score, monkeypatch):

@@ -30,6 +30,7 @@ class Blocks(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("score", SCORES)
 def test_checkpointed_blocks(score):
     net = seeded(lambda: Blocks(lambda block, x: checkpoint(block, x, use_reentrant=False)))
@@ -81,6 +82,7 @@ def test_reentrant_checkpoints_are_refused(asked):
         assert reference.snapshot(net) == before
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("how", ["model", "part", "part in place", "model in place"])
 def test_compiled_models(how):
     """Scored as they are written: nothing is compiled for it."""

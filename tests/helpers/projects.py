@@ -1,5 +1,7 @@
 """Small Lightning projects, and a Trainer, for tests."""
 
+import os
+
 import lightning as L
 import torch
 from torch import nn
@@ -83,7 +85,7 @@ def make_trainer(tmp_path, *callbacks, acquisition=None, **options) -> L.Trainer
     acquisition = Entropy() if acquisition is None else acquisition
     defaults = {
         "max_epochs": 2,
-        "accelerator": "cpu",
+        "accelerator": "cpu" if "strategy" in options else os.environ.get("TEST_ACCELERATOR", "cpu"),
         "logger": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,

@@ -45,6 +45,7 @@ CONTEXTS = {
 }
 
 
+@pytest.mark.few(40)
 @pytest.mark.parametrize(("way", "context"), [*((w, "plain") for w in WAYS), *(("rules", c) for c in CONTEXTS)][1:])
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("name", ["batch norm", "encoder layer", "counting", "pytree inputs", "lstm", "in place"])

@@ -166,6 +166,16 @@ def test_gradients_come_back():
     assert net.bias.grad is None
 
 
+def test_gradients_come_back_to_where_the_weights_are_then():
+    net = nn.Linear(2, 2)
+    net.weight.grad = torch.full((2, 2), 3.0)
+    with gradients_kept(net):
+        net.zero_grad()
+        net.double()  # as a move to another device: the gradient of before would be refused
+    assert net.weight.grad.dtype == torch.float64
+    assert torch.equal(net.weight.grad, torch.full((2, 2), 3.0, dtype=torch.float64))
+
+
 def test_weights_and_buffers_come_back_also_those_that_no_state_holds():
     net = layers()
     net.register_buffer("seen", torch.zeros(1), persistent=False)

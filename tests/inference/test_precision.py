@@ -54,6 +54,7 @@ def test_half_precision_inputs_into_a_float32_model(dtype, score):
     assert torch.equal(SCORES[score](net, x), SCORES[score](net, x.float()))
 
 
+@pytest.mark.few(30)
 @pytest.mark.parametrize("options", [{}, {"max_bytes": 1}])
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("name", ["batch norm", "frozen part", "tied weights"])

@@ -47,12 +47,14 @@ def model_of(name):
     return Learner if name == "LearningLoss" else Module
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
 def test_picks_are_those_of_samples_scored_alone(tmp_path, name, kind):
     one, many = (picked(tmp_path, kind, MAKES[name](kind.layer), size, model_of(name)) for size in (1, 50))
     assert one == many
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", [name if name in ("CoreSet", "LearningLoss") else slow(name) for name in MAKES])
 @pytest.mark.parametrize("kind", UNKNOWN)
 def test_what_depends_on_the_batch_is_refused_before_anything_trains(tmp_path, name, kind):

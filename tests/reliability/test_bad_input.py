@@ -59,6 +59,7 @@ def test_all_wrong_options_of_an_acquisition_are_one_error(name):
         assert re.search(rf"`{option}` .*got {re.escape(got)}", str(caught.value)), option
 
 
+@pytest.mark.few(100)
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_bad_input(row: Row, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -119,7 +119,7 @@ def actions(tmp_path_factory):
     return disk.count
 
 
-PARTS = 32  # of the writes, the first of which is always tried
+PARTS = 64  # of the writes, the first of which is always tried
 
 
 @pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, PARTS))])
@@ -128,6 +128,7 @@ def test_the_disk_is_full_at_any_write(tmp_path, monkeypatch, whole, actions, pa
         fails_and_goes_on(tmp_path, monkeypatch, whole, fails)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("number", [errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO])
 def test_the_system_s_reason_is_kept(tmp_path, monkeypatch, whole, actions, number):
     fails_and_goes_on(tmp_path, monkeypatch, whole, actions // 2, number)
@@ -153,6 +154,7 @@ def mounted(folder, kilobytes):
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("kilobytes", [4, 12, 20, 28, 40, 48])
 def test_a_disk_that_really_is_full(tmp_path, whole, kilobytes):
     """Also what Lightning writes: the checkpoints inside a round."""

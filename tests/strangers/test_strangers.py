@@ -182,6 +182,7 @@ def needs(name):
         pytest.skip("timm is not installed")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", [*KINDS, *REFUSED])
 def test_as_it_was(name, tmp_path, monkeypatch):
     """The scripts are real: each trains without us."""
@@ -201,6 +202,7 @@ def test_at_most_five_lines(name):
         assert all(len(line) <= 120 and ";" not in line for line in added)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", KINDS)
 def test_turned_active(name, tmp_path, monkeypatch):
     needs(name)

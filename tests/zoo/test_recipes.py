@@ -116,6 +116,7 @@ def test_the_files_are_those():
 
 
 class TestPairs:
+    @pytest.mark.few(6)
     @pytest.mark.parametrize("method", METHODS)
     def test_each_method_is_built(self, method, build):
         files = "fashion_mnist/small", f"acquisitions/{method}"
@@ -124,6 +125,7 @@ class TestPairs:
         check_made(made)
         assert type(made["model"]) is (LossPredictionClassifier if method in LEARN_THE_LOSS else Classifier)
 
+    @pytest.mark.few(5)
     @pytest.mark.parametrize("protocol", PROTOCOLS)
     def test_each_protocol_is_built_with_sam(self, protocol, build):
         files = protocol, "acquisitions/saal_kmeans", "training/sam"
@@ -187,6 +189,7 @@ class TestHeads:
         assert ("initial weights, torch's default." in said) == (not protocol.endswith("small"))
         assert len(re.findall("Kaiming", said)) == len(re.findall("Kaiming's with fan-out lose", said))
 
+    @pytest.mark.few(4)
     @pytest.mark.parametrize("protocol", [protocol for protocol in PROTOCOLS if not protocol.endswith("small")])
     def test_protocols_begin_with_the_initial_weights_that_they_say(self, protocol, build):
         _, made = build(protocol, "acquisitions/random")

@@ -6,10 +6,9 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from lightning.pytorch.utilities.seed import isolate_rng
 
 from lightning_al import _compat
-from lightning_al.distributed.randomness import seed_global
+from lightning_al.distributed.randomness import draws_undone, seed_global
 
 PRECISIONS = ("64-true", "32-true", "16-mixed", "bf16-mixed")
 
@@ -34,7 +33,7 @@ def fit_separately(
     precision = str(trainer.precision)
     if precision in ("16-true", "bf16-true"):
         precision = precision.replace("true", "mixed")
-    with isolate_rng(), _compat.quiet_infos():
+    with draws_undone(), _compat.quiet_infos():
         seed_global(seed)
         apart = pl.Trainer(
             accelerator=trainer.accelerator.name(),

@@ -8,9 +8,9 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
+from lightning_al.distributed.randomness import draws_undone
 from lightning_al.inference.calling import Forward
 from lightning_al.nn.loss_prediction import LossPrediction
 from lightning_al.training.loss_prediction.example import example_inputs
@@ -284,7 +284,7 @@ class LossPredictionMixin(_Base):
                 "= lightning_al.nn.LossPrediction(...)` there, and shard it with the rest."
             )
         try:
-            with isolate_rng():
+            with draws_undone():
                 self._loss_prediction_make(*example_inputs(self, trainer))
         except (ValueError, MisconfigurationException):
             raise

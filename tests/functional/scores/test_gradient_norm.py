@@ -23,6 +23,7 @@ def own_loss(z):
 EVERY_LOSS = [*LOSSES, own_loss]
 
 
+@pytest.mark.few(11)
 @pytest.mark.parametrize("mode", WAYS)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("loss", EVERY_LOSS)
@@ -36,6 +37,7 @@ def test_every_option_equals_the_loop(name, loss, norm, mode, monkeypatch):
     torch.testing.assert_close(got, reference.gradient_norm(net, x, loss, norm, forward), **EXACT)
 
 
+@pytest.mark.few(16)
 @pytest.mark.parametrize("mode", WAYS)
 @pytest.mark.parametrize("loss", ["entropy", "expected_norm"])
 @pytest.mark.parametrize("name", NAMES)
@@ -57,6 +59,7 @@ def test_the_options_differ():
         assert all((a - b).abs().max() > 1e-3 for b in values[:i])
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("mode", WAYS)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("loss", LOSSES)

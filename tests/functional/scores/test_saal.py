@@ -45,6 +45,7 @@ OPTIONS = {
 OPTIONS["forward"]["targets"] = torch.tensor([0, 1, 1, 0, 1])
 
 
+@pytest.mark.few(42)
 @pytest.mark.parametrize("mode", WAYS)
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("name", ["batch norm", slow("layer used twice")])
@@ -68,6 +69,7 @@ def test_every_option_matters(option):
 SOME = ({}, {"perturbation": "asam"}, {"p": 3.0, "group_size": 2})
 
 
+@pytest.mark.few(49)
 @pytest.mark.parametrize(
     ("options", "mode"),
     [

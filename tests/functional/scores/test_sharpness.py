@@ -41,6 +41,7 @@ def dense(net, x, perturbation, forward=None):
     return loss.detach(), (scale * flat.detach()).norm(), torch.linalg.eigvalsh(hessian)[-1]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("name", "perturbation"),
     [

@@ -53,6 +53,7 @@ def test_zeros_and_equal_rows_go_by_position(select):
     assert select(torch.zeros(0, 3), 0).shape == (0,)
 
 
+@pytest.mark.few(7)
 @pytest.mark.parametrize("select", ALL.values(), ids=ALL)
 @pytest.mark.parametrize(
     ("shape", "dtype"),
@@ -175,6 +176,7 @@ QUICK = [
 ]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("size_of_blocks", "blocks", "dtype", "distinct"),
     [

@@ -47,6 +47,7 @@ MASKS = {
 }
 
 
+@pytest.mark.few(7)
 @pytest.mark.parametrize(
     ("mask", "batch_first", "need_weights"),
     [
@@ -80,6 +81,7 @@ class Cross(nn.Module):
         return self.head(mixed.mean(int(self.attention.batch_first))) + weights.square().sum((1, 2))[:, None]
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize(("kdim", "vdim"), [(None, None), (3, 5), (None, 2)])
 def test_cross_attention(kdim, vdim, batch_first):

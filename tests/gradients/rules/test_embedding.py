@@ -21,7 +21,7 @@ def words(top, *shape):
     return torch.randint(top, (B, *shape), generator=torch.Generator().manual_seed(2))
 
 
-@examples(8)
+@examples(5)
 @given(
     shape=st.lists(st.integers(1, 4), max_size=2),
     rows=st.integers(2, 5),
@@ -73,6 +73,7 @@ class Positions(nn.Module):
         return self.head(self.mixing(h).tanh().mean(1))
 
 
+@pytest.mark.few(9)
 @pytest.mark.parametrize(
     "how",
     ["plain", "in place", "batch of one", "unsqueezed", "expanded", "repeated", "through layers", "of the batch"],

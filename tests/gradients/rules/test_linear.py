@@ -18,7 +18,7 @@ def way(request, monkeypatch):
     monkeypatch.setattr(LinearRule, "prefers_inner_products", lambda *a, **k: WAYS[request.param])
 
 
-@examples(8)
+@examples(5)
 @given(
     positions=st.lists(st.integers(1, 4), max_size=2),
     fan_in=st.integers(1, 5),
