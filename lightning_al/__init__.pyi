@@ -13,7 +13,7 @@ from . import zoo as zoo
 from .campaign import Campaign, RoundResult
 from .data import ActiveDataModule, Loaders, Pool
 from .loop import ActiveLearningLoop
-from .oracle import SKIP, AwaitTell, DatasetOracle, NoisyOracle, Oracle
+from .oracle import SKIP, AwaitTell, DatasetOracle, LabelFiles, NoisyOracle, Oracle
 from .tasks import ClassificationTask, MultiLabelTask, Task
 
 __version__: str
@@ -26,6 +26,7 @@ __all__ = [
     "Campaign",
     "ClassificationTask",
     "DatasetOracle",
+    "LabelFiles",
     "Loaders",
     "MultiLabelTask",
     "NoisyOracle",

@@ -13,11 +13,20 @@ def main(args: Sequence[str] | None = None) -> None:
         args: What is written after ``lightning-al``. Default: that of this process.
     """
     words = list(sys.argv[1:] if args is None else args)
-    if words[:1] == ["run"]:  # its options are those of the user's classes, which LightningCLI reads
+    # Options of these are those of the user's classes, which LightningCLI reads. Processes that Lightning launches read
+    # the command line of this one.
+    if words[:1] == ["run"]:
         from lightning_al.cli.run import run
 
-        # Processes that Lightning launches read the command line of this one.
         return run(None if args is None else words)
+    if words[:1] == ["ask"]:
+        from lightning_al.cli.ask import ask
+
+        return ask(None if args is None else words)
+    if words[:1] == ["tell"]:
+        from lightning_al.cli.tell import tell
+
+        return tell(words[1:])
     parser = _parser()
     options = parser.parse_args(words)
     if "command" not in options:
@@ -34,6 +43,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("lightning-al"))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     commands.add_parser("run", help="Run a campaign from YAML and flags: run -c recipe.yaml [--resume] [--loop.seed 1]")
+    commands.add_parser(
+        "ask", help="Which samples to label next: ask -c recipe.yaml [-k 50] [--export to_label.csv] [--more]"
+    )
+    commands.add_parser(
+        "tell", help="Take labels from files: tell -c recipe.yaml labels.csv [--partial], or tell FOLDER labels.csv"
+    )
+    _add_status(commands)
     _add_compare(commands)
     return parser
 
@@ -52,6 +68,27 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--output", help="File of the picture. Default: ROOT/curves.png.")
     parser.set_defaults(command=_compare)
+
+
+def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "status",
+        help="Where a campaign stands: status FOLDER",
+        description="Say how many samples are labelled, pending and skipped, what was spent, the rounds, the last "
+        "metrics, and who labelled what.",
+    )
+    parser.add_argument("folder", help="The campaign's folder (`loop.dirpath`).")
+    parser.add_argument("--json", action="store_true", help="As JSON, for programs.")
+    parser.set_defaults(command=_status)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from lightning_al.cli.status import print_status
+
+    try:
+        print_status(options.folder, as_json=options.json)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
 
 
 def _compare(options: argparse.Namespace) -> None:

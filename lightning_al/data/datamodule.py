@@ -264,6 +264,10 @@ class ActiveDataModule(pl.LightningDataModule):
             return None
         return self._keys.key(index) if self._stages else self._keys.name(index)
 
+    def places(self, names: Collection[str]) -> dict[str, int]:
+        """Return where the samples of these names are, those that are known to be there."""
+        return {} if self._keys is None else self._keys.places(names)
+
     def _replicas(self) -> dict[str, int]:
         """Return the number of processes that divide the data among themselves, and which of them this is."""
         kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None

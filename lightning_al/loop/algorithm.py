@@ -48,9 +48,11 @@ def run(session: Session) -> Outcome:
         session.call_hooks("on_round_end")
 
 
-def ask(session: Session, k: int | None) -> Outcome:
-    """Pick what to label next."""
+def ask(session: Session, k: int | None, *, more: bool) -> Outcome:
+    """Pick what to label next; unless ``more`` is wanted, only where no question is open."""
     pool = session.pool
+    if not more and len(pool.pending) > 0:
+        return Outcome("waiting", pool.pending.tolist())
     check_same_on_every_rank(session.campaign.label_digest, LABELS)
     already_asked = not session.asked_initial_set and len(pool.pending) > 0
     if len(pool.labelled) == 0:  # only an initial set can be pending; later ones wait for `tell`

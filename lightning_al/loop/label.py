@@ -1,21 +1,52 @@
 """From answers to labels: what an oracle or a person says goes to the ledger first."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
+from lightning_al.data.pool import Indices
 from lightning_al.loop.predict import predictions_kept
 from lightning_al.loop.project import Project
 from lightning_al.oracle.answers import Answers, sort_answers
 from lightning_al.oracle.base import Oracle, Unreachable, costs
 from lightning_al.oracle.question import OpenQuestion
 
+Places = Callable[[Collection[str]], dict[str, int]]
+"""Gives the dataset indices of the samples of these names, those that there are."""
+
 KeyOf = Callable[[int], str | None]
 """Gives the key of a dataset index, or None where it is not known."""
+
+
+def units_of(campaign: Campaign, samples: Indices | Sequence[str], places: Places) -> list[int]:
+    """Return the dataset indices of samples that are given by their indices or by their keys.
+
+    Args:
+        campaign: The open campaign, or as it was last opened.
+        samples: All indices, or all keys.
+        places: Finds samples that were never asked for by their names.
+
+    Raises:
+        TypeError: If they are neither.
+        ValueError: If there is no sample of a key, or one is repeated.
+        IndexError: If an index is outside the dataset.
+    """
+    if not isinstance(samples, (list, tuple)) or not samples or not all(isinstance(each, str) for each in samples):
+        return campaign.pool.check(samples)  # type: ignore[arg-type]
+    unit_of = {key: unit for unit, key in campaign.keys.items()}
+    others = [str(key) for key in samples if key not in unit_of]
+    unit_of |= places(others) if others else {}
+    unknown = [key for key in others if key not in unit_of]
+    if unknown:
+        raise ValueError(
+            f"{len(unknown)} of {len(samples)} keys are of no sample: {', '.join(map(repr, unknown[:5]))}. The `keys` "
+            "of the campaign are those of what was asked for."
+        )
+    return campaign.pool.check([unit_of[str(key)] for key in samples])
 
 
 def write_answers(
@@ -101,7 +132,8 @@ def _answers(campaign: Campaign, project: Project) -> Answers:
             f"none), got {type(answers).__name__}."
         )
     indices = campaign.pool.check(list(answers))
-    return sort_answers(dict(zip(indices, answers.values(), strict=True)), project.task)
+    said = dict(zip(indices, answers.values(), strict=True))
+    return sort_answers(said, project.task, campaign.annotations.get("classes"))
 
 
 def open_question(campaign: Campaign, project: Project) -> OpenQuestion:

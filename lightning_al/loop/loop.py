@@ -12,7 +12,8 @@ from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.results import RoundResult
-from lightning_al.checks import Findings, check_count
+from lightning_al.campaign.told import TELL
+from lightning_al.checks import Findings, check_count, check_flag, check_type
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import Indices, Pool
 from lightning_al.fitting.hooks import call_round_hook
@@ -21,7 +22,7 @@ from lightning_al.fitting.setup_guard import weights_kept_in_setup
 from lightning_al.loop import algorithm
 from lightning_al.loop.copies import hand_back, take_back
 from lightning_al.loop.fit import begin_fits, restore_weights
-from lightning_al.loop.label import write_answers
+from lightning_al.loop.label import units_of, write_answers
 from lightning_al.loop.opening import open_campaign
 from lightning_al.loop.project import (
     Project,
@@ -226,7 +227,7 @@ class ActiveLearningLoop:
         self._launch(trainer, algorithm.run, resume=resume or self.campaign is not None)
         return self.history
 
-    def ask(self, trainer: pl.Trainer, k: int | None = None) -> list[int]:
+    def ask(self, trainer: pl.Trainer, k: int | None = None, *, more: bool = True) -> list[int]:
         """Return dataset indices to label next; answer with :meth:`tell`, in any order, in parts, at any time.
 
         Fits first if labels changed since the last fit. Goes on with the campaign in ``dirpath`` if there is one.
@@ -235,48 +236,56 @@ class ActiveLearningLoop:
         Args:
             trainer: As for :meth:`run`.
             k: How many; default ``query_size``.
+            more: Whether to ask for more while a question is open. False: it is handed out again, whatever ``k``.
 
         Returns:
-            Distinct, unlabelled indices of the training dataset, never handed out before: fewer than ``k`` where the
-            budget does not cover the best ``k`` together, none once the campaign is over.
+            Distinct, unlabelled indices of the training dataset, if ``more`` never handed out before: fewer than ``k``
+            where the budget does not cover the best ``k`` together, none once the campaign is over.
 
         Raises:
             RuntimeError: If nothing is labelled yet and the initial set was handed out already.
             TypeError: If ``k`` is no integer.
             ValueError: If ``k`` is less than 1, or more than the pool, the sub-pool or the budget has left.
         """
-        check_count("k", k, optional=True)
-        return self._launch(trainer, functools.partial(algorithm.ask, k=k), resume=True).picked
+        with Findings() as findings:
+            findings.of(check_count, "k", k, optional=True)
+            findings.of(check_flag, "more", more)
+        return self._launch(trainer, functools.partial(algorithm.ask, k=k, more=more), resume=True).picked
 
-    def tell(self, indices: Indices, labels: Iterable[Any]) -> None:
-        """Take labels for dataset indices; they are on disk when this returns.
+    def tell(self, indices: Indices | Sequence[str], labels: Iterable[Any], *, annotator: str = TELL) -> None:
+        """Take labels of samples; they are on disk when this returns.
 
         Labels that nobody asked for are welcome; a repeated one replaces the old. ``SKIP``: it is not to be labelled.
 
         Args:
             indices: Distinct dataset indices, of the data as the campaign last opened them: in this process by ``run``
-                or ``ask``, or else in an earlier one, whose ``ask`` handed them out.
-            labels: One for each.
+                or ``ask``, or else in an earlier one, whose ``ask`` handed them out. Or the samples' keys (file names).
+            labels: One for each. Where classes have names (``classes``, ``class_to_idx``) a name will do.
+            annotator: Who says so; recorded in the ledger.
 
         Raises:
             RuntimeError: Before the campaign was opened, where its folder is not known yet.
             TypeError: If a label is not of the task's kind; none is taken then.
-            ValueError: If the lengths differ, an index is repeated, or ``SKIP`` is told of a labelled sample.
+            ValueError: If the lengths differ, a sample is repeated or unknown, or ``SKIP`` is told of a labelled one.
             IndexError: If an index is outside the dataset.
         """
+        check_type("annotator", annotator, str, "a name")
         campaign = self._campaign_to_tell()
-        units = campaign.pool.check(indices)
+        units = units_of(campaign, indices, self.datamodule.places)
         if not isinstance(labels, Iterable):
             raise TypeError(f"Expected a list of labels, one for each index, got {shown(labels)}.")
         values = list(labels)
         if len(units) != len(values):
             raise ValueError(f"`tell` got {len(units)} indices and {len(values)} labels.")
-        answers = sort_answers(dict(zip(units, values, strict=True)), self.task)
+        classes = campaign.annotations.get("classes")
+        answers = sort_answers(dict(zip(units, values, strict=True)), self.task, classes)
         answers.check()
         labelled = [i for i in answers.skipped if campaign.pool.is_labelled(i)]
         if labelled:
             raise ValueError(f"`SKIP` cannot take back a label that was told: {labelled[:10]}. Tell another label.")
-        write_answers(campaign, answers, annotator_of=lambda _: "tell", key_of=self.datamodule.key, oracle=self.oracle)
+        write_answers(
+            campaign, answers, annotator_of=lambda _: annotator, key_of=self.datamodule.key, oracle=self.oracle
+        )
 
     def _campaign_to_tell(self) -> Campaign:
         if self.campaign is not None:

@@ -23,6 +23,7 @@ from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit, gather_objects
 from lightning_al.fitting.beside_weights import unsaved_buffers
 from lightning_al.fitting.reset import check_redrawable
+from lightning_al.loop.annotations import annotations_of, note_annotations
 from lightning_al.loop.company import check_company
 from lightning_al.loop.initial import choose_by_name, choose_by_scores, initial_labels, question_of
 from lightning_al.loop.project import (
@@ -82,6 +83,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
         campaign = _begin(project, ranks, dirpath, options)
     else:
         _find_again(campaign, project)
+        note_annotations(campaign, project)
     if initial:
         question = question_of(project, initial)
         campaign.record("asked", lambda: question.event(INITIAL_ROUND))
@@ -266,7 +268,9 @@ def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[s
         folder = _new_folder(project.trainer) if dirpath is None else dirpath
         states = {INITIAL_WEIGHTS: {"state_dict": weights, "buffers": unsaved_buffers(project.model)}}
         root = project.data.sample_keys.root
-        return folder, Campaign.create(folder, size=size, options=options, root=root, states=states)
+        annotations = annotations_of(project)
+        events = Campaign.create(folder, size=size, options=options, root=root, annotations=annotations, states=states)
+        return folder, events
 
     folder, events = ranks.first(create)
     return Campaign(folder, events, ranks)

@@ -63,6 +63,21 @@ class Boxes:
             width, height = _plain(self.size)
             object.__setattr__(self, "size", (int(width), int(height)))
 
+    def check_inside(self) -> None:
+        """Refuse boxes that reach more than a pixel out of the image, where its size is known.
+
+        Raises:
+            ValueError: Naming one.
+        """
+        if self.size is None:
+            return
+        width, height = self.size
+        for left, top, right, bottom in self.boxes:
+            if min(left, top) < -1 or right > width + 1 or bottom > height + 1:
+                raise ValueError(
+                    f"The box {(left, top, right, bottom)} reaches out of the image of {width} x {height} pixels."
+                )
+
 
 @dataclass(frozen=True, eq=False)
 class Mask:

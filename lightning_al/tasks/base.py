@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -36,8 +36,9 @@ class Task(ABC):
     A *decision* is what the model chooses one class for: a sample, or each pixel, box or label of it.
     """
 
-    annotation_kind: ClassVar[str | None] = None
-    """What people say of a sample: ``"class"``, ``"classes"`` (several), ``"number"``, ``"boxes"`` or ``"mask"``."""
+    annotation_kind: str | None = None
+    """What people say of a sample: ``"class"``, ``"classes"``, ``"number"``, ``"boxes"`` or ``"mask"``. Labels of such
+    a kind are taken from files without the project at hand. None: it is the task's own."""
 
     @abstractmethod
     def inputs(self, batch: Any) -> Any:
@@ -142,6 +143,11 @@ class Task(ABC):
         """How many classes there are, where that is known."""
         return None
 
+    @property
+    def num_names(self) -> int | None:
+        """How many names there are that an annotation may have, where that is known: one for each class."""
+        return self.num_classes
+
     def check(self, model: nn.Module, batch: Any) -> None:
         """Refuse, before anything trains, a model or batch this task cannot work with.
 
@@ -212,9 +218,22 @@ class Task(ABC):
             TypeError: If it is no annotation.
             ValueError: If there is no class of a name.
         """
-        return label_of(annotation, classes, count=self.num_classes)
+        return label_of(annotation, classes, count=self.num_names)
 
 
 def name_in(task: Task, dataset: Dataset, index: int) -> str | None:
     """Return the name that a task's own ``key``, or else the data, have for a sample; None if they have none."""
     return name_of(dataset, index) if type(task).key is Task.key else task.key(dataset, index)
+
+
+_CODEC = ("encode_label", "decode_label", "to_annotation", "from_annotation")
+
+
+def annotation_kind_of(task: Task) -> str | None:
+    """Return a task's kind of annotations; None where a class of its own changed how labels are said or kept."""
+    for each in type(task).__mro__:
+        if "annotation_kind" in vars(each):
+            return task.annotation_kind
+        if any(name in vars(each) for name in _CODEC):
+            return None
+    return None

@@ -126,4 +126,9 @@ class MultiLabelTask(BatchEntries, Task):
         """
         if not isinstance(annotation, (list, tuple)):
             raise TypeError(f"`MultiLabelTask` takes a list of the names of labels, got {shown(annotation)}.")
-        return label_of(list(annotation), classes, count=self._labels)
+        return label_of(list(annotation), classes, count=self.num_names)
+
+    @property
+    def num_names(self) -> int | None:
+        """L, once the model was seen."""
+        return self._labels
