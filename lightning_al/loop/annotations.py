@@ -41,16 +41,24 @@ def note_annotations(campaign: Campaign, project: Project) -> None:
 def _check_names(campaign: Campaign, before: list[str] | None, now: list[str] | None) -> None:
     if before is None or now is None or now[: len(before)] == before:
         return
-    for label in campaign.labels.values():
-        numbers = [label] if isinstance(label, int) else []
-        if isinstance(label, list) and len(label) == len(before) and all(value in (0, 1) for value in label):
-            numbers = [number for number, value in enumerate(label) if value]
-        for number in numbers:
-            name_then = before[number] if number < len(before) else None
-            name_now = now[number] if number < len(now) else None
-            if name_then is not None and name_then != name_now:
-                raise ValueError(
-                    f"Class {number} is called {name_now!r} now, and was {name_then!r} when the campaign in "
-                    f"{campaign.dirpath} was last opened: its labels would mean other classes. A folder of a class "
-                    "that was added or removed gives the others new numbers: put the classes back in their order."
-                )
+    for number in {number for label in campaign.labels.values() for number in _classes_in(label, len(before))}:
+        name_then = before[number] if number < len(before) else None
+        name_now = now[number] if number < len(now) else None
+        if name_then is not None and name_then != name_now:
+            raise ValueError(
+                f"Class {number} is called {name_now!r} now, and was {name_then!r} when the campaign in "
+                f"{campaign.dirpath} was last opened: its labels would mean other classes. A folder of a class that "
+                "was added or removed gives the others new numbers: put the classes back in their order."
+            )
+
+
+def _classes_in(label: Any, count: int) -> set[int]:
+    """Return the classes of a label: of a sample, of several, of boxes or of pixels."""
+    if isinstance(label, int):
+        return {label}
+    if isinstance(label, dict):
+        return set(label.get("labels", ()))
+    if isinstance(label, list) and all(isinstance(row, list) for row in label):
+        return {number for row in label for number in row if isinstance(number, int)}
+    is_multi_hot = isinstance(label, list) and len(label) == count and all(value in (0, 1) for value in label)
+    return {number for number, value in enumerate(label) if value} if is_multi_hot else set()
