@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from lightning_al import MultiLabelTask
-from lightning_al.loop.label import open_question
 from lightning_al.oracle import DatasetOracle
 from tests.helpers.marks import slow
 from tests.helpers.processes import Frozen, fork
@@ -13,44 +12,46 @@ from tests.helpers.projects import Data, Net, loop_in, make_data, make_trainer
 
 
 class Shown(DatasetOracle):
-    """A dataset's labels, of which those of the last question never come; it keeps that question's predictions."""
+    """A dataset's labels; the predictions of the first question, after the initial one, go to a file."""
 
     wants_predictions = True
     annotator = "people"
 
-    def poll(self):
-        return {} if len(self._asked) == 4 else super().poll()
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def request(self, indices):
+        super().request(indices)
+        if indices.round == 0:
+            said = {i: indices.prediction(i) for i in indices}
+            torch.save({i: (torch.as_tensor(label), sure) for i, (label, sure) in said.items()}, self.path)
 
 
 @pytest.mark.parametrize("processes", [1, slow(2)])
 def test_as_a_plain_call(tmp_path, processes):
     strategy, devices = fork(processes) if processes > 1 else ("auto", 1)
-    loop = loop_in(tmp_path, model=Frozen(), oracle=Shown())
-    loop.run(make_trainer(tmp_path, strategy=strategy, devices=devices))
-    asked = open_question(loop.campaign, _project_of(loop))
-    assert len(asked) == 4
-    probabilities = Frozen().eval()(make_data()[0][list(asked)]).softmax(1).detach()
-    for index, row in zip(asked, probabilities, strict=True):
-        said = asked.prediction(index)
-        assert said.label == int(row.argmax())
-        assert said.confidence == pytest.approx(float(row.max()), abs=1e-6)
-
-
-def _project_of(loop):
-    class Project:
-        data, task = loop.datamodule, loop.task
-
-    return Project
+    loop = loop_in(tmp_path, model=Frozen(), oracle=Shown(tmp_path / "said"), rounds=1)
+    history = loop.run(make_trainer(tmp_path, strategy=strategy, devices=devices, max_epochs=1))
+    said = torch.load(tmp_path / "said")
+    assert list(said) == history[0].picked
+    probabilities = Frozen().eval()(make_data()[0][list(said)]).softmax(1).detach()
+    for (label, confidence), row in zip(said.values(), probabilities, strict=True):
+        assert int(label) == int(row.argmax())
+        assert confidence == pytest.approx(float(row.max()), abs=1e-6)
 
 
 class Labels(Net):
-    """Three yes-or-no labels."""
+    """Three yes-or-no labels, at weights that stay."""
 
     def training_step(self, batch, batch_idx):
         return nn.functional.binary_cross_entropy_with_logits(self(batch[0]), batch[1].double())
 
     def validation_step(self, batch, batch_idx):
         self.log("val_loss", self.training_step(batch, batch_idx))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
 class Multi(Data):
@@ -62,11 +63,11 @@ class Multi(Data):
 
 
 def test_several_labels(tmp_path):
-    loop = loop_in(tmp_path, model=Labels(), data=Multi(), task=MultiLabelTask(), oracle=Shown())
+    oracle = Shown(tmp_path / "said")
+    loop = loop_in(tmp_path, model=Labels(), data=Multi(), task=MultiLabelTask(), oracle=oracle, rounds=1)
     loop.run(make_trainer(tmp_path, max_epochs=1))
-    asked = open_question(loop.campaign, _project_of(loop))
-    probabilities = loop.model.eval()(make_data()[0][list(asked)]).sigmoid().detach()
-    for index, row in zip(asked, probabilities, strict=True):
-        said = asked.prediction(index)
-        assert said.label.tolist() == (row > 0.5).double().tolist()
-        assert said.confidence == pytest.approx(float(torch.maximum(row, 1 - row).mean()), abs=1e-6)
+    said = torch.load(tmp_path / "said")
+    probabilities = Labels().eval()(make_data()[0][list(said)]).sigmoid().detach()
+    for (label, confidence), row in zip(said.values(), probabilities, strict=True):
+        assert label.tolist() == (row > 0.5).double().tolist()
+        assert confidence == pytest.approx(float(torch.maximum(row, 1 - row).mean()), abs=1e-6)

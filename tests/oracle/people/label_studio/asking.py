@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 from lightning_al import ClassificationTask
 from lightning_al.oracle import LabelStudio, OpenQuestion, Prediction
 from lightning_al.oracle.people.label_studio.memory import FILE
-from tests.helpers.fake_label_studio import TOKEN
+from tests.helpers.fake_label_studio import TOKEN, choices
 
 NAMES = ["cat", "dog", "rat"]
 
@@ -54,3 +54,11 @@ class Asking:
 
     def memory(self):
         return json.loads((self.folder / FILE).read_text())
+
+
+def keys_of(fake):
+    return [task["data"]["key"] for task in fake.tasks.values()]
+
+
+def chosen(*names):
+    return [{**result, "to_name": "text"} for result in choices(*names)]

@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 from lightning_al import Campaign
 from lightning_al.oracle import LabelStudio
 from lightning_al.oracle.people.label_studio.memory import FILE
-from tests.helpers.fake_label_studio import TOKEN, Fake, choices, serving
+from tests.helpers.fake_label_studio import TOKEN, choices
 from tests.helpers.projects import Data, loop_in, make_data, make_trainer, picks
 
 pytest.importorskip("requests")
@@ -41,16 +41,9 @@ def as_text(dataset, index):
     return str(dataset[index][0].tolist())
 
 
-@pytest.fixture
-def fake(monkeypatch):
+@pytest.fixture(autouse=True)
+def token(monkeypatch):
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", TOKEN)
-    return Fake()
-
-
-@pytest.fixture
-def url(fake):
-    with serving(fake) as url:
-        yield url
 
 
 def run(folder, url, **options):
