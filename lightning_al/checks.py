@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from numbers import Real
 from typing import Any, ParamSpec
@@ -15,13 +16,23 @@ P = ParamSpec("P")
 
 _BLOCK_OF_NUMBERS = 2**20  # numbers at a time: a few MB, however many rows there are
 
+_BETWEEN_SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")
+
 
 class SeveralFindings(Exception):
-    """Several things are wrong; each is one of :attr:`args`, and has a line of its own in the text."""
+    """Several things are wrong; each is one of :attr:`args`, and has a line of its own in the text.
+
+    What to do is said once: of a later line, sentences that an earlier one has word for word are left out.
+    """
 
     def __str__(self) -> str:
-        lines = (f"\n  {number}. {error}" for number, error in enumerate(self.args, 1))
-        return f"{len(self.args)} things cannot be as they are:{''.join(lines)}"
+        said: set[str] = set()
+        lines = ""
+        for number, error in enumerate(self.args, 1):
+            first, *others = _BETWEEN_SENTENCES.split(str(error))
+            lines += f"\n  {number}. {' '.join([first, *(s for s in others if s not in said)])}"
+            said.update(others)
+        return f"{len(self.args)} things cannot be as they are:{lines}"
 
 
 class SeveralTypeErrors(SeveralFindings, TypeError):

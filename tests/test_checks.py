@@ -160,3 +160,17 @@ def test_an_index_out_of_range_is_a_finding():
         findings.of([].__getitem__, 0)
         findings.of(check_count, "n", 0)
     assert isinstance(several.value.args[0], IndexError)
+
+
+def test_advice_is_said_once():
+    with pytest.raises(TypeError) as caught, Findings() as findings:
+        for entry in (0, 1):
+            with findings.of_block():
+                raise TypeError(f"Entry {entry} is not there. Say `task=...`, or write one. Its `inputs` must know it.")
+        findings.refuse("Entry 2 is none. Say `task=...`, or write one.")
+    assert str(caught.value).splitlines()[1:] == [
+        "  1. Entry 0 is not there. Say `task=...`, or write one. Its `inputs` must know it.",
+        "  2. Entry 1 is not there.",
+        "  3. Entry 2 is none.",
+    ]
+    assert "write one" in str(caught.value.args[2])

@@ -73,7 +73,7 @@ class TrainingSamples:
         Raises:
             ValueError: With what to do.
         """
-        told = {index: label for index, label in view.labels.items() if index not in own}
+        told = {index: label for index, label in view.labels_put_in().items() if index not in own}
         self.check_labels(told=bool(told), labels=told)
         self.check_augment(view)
 
@@ -114,8 +114,7 @@ class TrainingSamples:
             ValueError: If it fails, or returns nothing.
         """
         if self.augment is not None:
-            labelled = LabelledView(view.dataset, view.indices[:1], view.labels, self.task)[0]
-            self.augment.check(labelled, self.owner)
+            self.augment.check(view.sample_with_label(0), self.owner)
 
     def own_label(self, index: int) -> Any:
         """Return the label that a sample has in the data themselves, as the ledger has it."""

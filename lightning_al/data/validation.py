@@ -314,7 +314,7 @@ def check_validation_interval(trainer: pl.Trainer, epoch: Epoch) -> None:
     Raises:
         ValueError: With the interval and the number of batches.
     """
-    every = trainer.val_check_interval
+    every = getattr(trainer, "val_check_interval", None)  # not there where it is a time
     if isinstance(every, int) and every > epoch.batches and trainer.check_val_every_n_epoch is not None:
         raise ValueError(
             f"`val_check_interval={every}` is more than the {epoch.batches} batch(es) that {epoch.labels} labels give "

@@ -1,18 +1,32 @@
 """The labelled part of a dataset: its samples, with the labels that were told put in, then augmented."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from lightning_al.data.augmentation import Augment
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task
 
 
+class _Part(NamedTuple):
+    """Which samples a view holds, and what is done to them."""
+
+    dataset: Any
+    indices: Tensor
+    labels: Mapping[int, Any]
+    task: Task
+    augment: Augment | None
+
+
 class LabelledView(Dataset):
     """Some samples of a dataset, with the labels that were told in place of the dataset's.
+
+    It stands for the dataset in a loader: what is no sample is read from the dataset and written to it, so that a
+    curriculum that sets ``trainer.train_dataloader.dataset.level`` reaches it. What has an entry for each sample of the
+    dataset is not handed on: those that nobody labelled would be among them.
 
     Args:
         dataset: Map-style.
@@ -30,6 +44,8 @@ class LabelledView(Dataset):
         [('c', 7), ('b', 0)]
     """
 
+    _part: _Part
+
     def __init__(
         self,
         dataset: Dataset,
@@ -39,32 +55,72 @@ class LabelledView(Dataset):
         *,
         augment: Augment | None = None,
     ) -> None:
-        self.dataset = dataset
-        self.indices = indices
-        self.labels = labels
-        self.task = task
-        self.augment = augment
+        object.__setattr__(self, "_part", _Part(dataset, indices, labels, task, augment))
+
+    def __getattr__(self, name: str) -> Any:  # of names that a view does not have
+        if name == "_part" or (name.startswith("__") and name.endswith("__")):
+            raise AttributeError(name)  # asked for while a copy is made
+        dataset, indices, *_ = self._part
+        value = getattr(dataset, name)
+        if name == "indices" and isinstance(dataset, Subset):
+            return [value[i] for i in indices.tolist()]
+        if name != "dataset" and _is_of_each_sample(value, len(dataset)):
+            raise AttributeError(
+                f"`{name}` of {type(dataset).__name__} is of all {len(dataset)} samples, and {len(self)} are labelled: "
+                f"read what you need from the samples themselves, `[y for _, y in dataset]`, say. If `{name}` of all "
+                "is meant, take it from the dataset that your datamodule holds."
+            )
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._part.dataset, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._part.dataset, name)
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self._part.indices)
 
-    def _labelled(self, index: int, sample: Any) -> Any:
-        """Return a sample with the label that was told of it, if one was, augmented."""
-        told = index in self.labels
-        if told or self.augment is not None:
+    def labels_put_in(self) -> Mapping[int, Any]:
+        """Return the labels that are put in, encoded, by dataset index."""
+        return self._part.labels
+
+    def sample_with_label(self, position: int) -> Any:
+        """Return a sample with its label, before it is augmented."""
+        index = int(self._part.indices[position])
+        return self._with_label(index, self._part.dataset[index])
+
+    def _with_label(self, index: int, sample: Any) -> Any:
+        _, _, labels, task, augment = self._part
+        if index in labels or augment is not None:
             sample = copy_of(sample)
-        if told:
-            sample = self.task.with_label(sample, copy_of(self.task.decode_label(self.labels[index])))
-        return sample if self.augment is None else self.augment(sample)
+        if index in labels:
+            sample = task.with_label(sample, copy_of(task.decode_label(labels[index])))
+        return sample
+
+    def _augmented(self, sample: Any) -> Any:
+        return sample if self._part.augment is None else self._part.augment(sample)
 
     def __getitem__(self, position: int) -> Any:
-        index = int(self.indices[position])
-        return self._labelled(index, self.dataset[index])
+        return self._augmented(self.sample_with_label(position))
 
     def __getitems__(self, positions: list[int]) -> list[Any]:
-        indices = self.indices[positions].tolist()
-        if callable(getattr(self.dataset, "__getitems__", None)):
-            samples = self.dataset.__getitems__(indices)  # type: ignore[attr-defined]
+        dataset, indices = self._part.dataset, self._part.indices[positions].tolist()
+        if callable(getattr(dataset, "__getitems__", None)):
+            samples = dataset.__getitems__(indices)
         else:
-            samples = [self.dataset[i] for i in indices]
-        return [self._labelled(i, s) for i, s in zip(indices, samples, strict=True)]
+            samples = [dataset[i] for i in indices]
+        return [self._augmented(self._with_label(i, s)) for i, s in zip(indices, samples, strict=True)]
+
+
+def _is_of_each_sample(value: Any, count: int) -> bool:
+    """Whether a value has an entry for each sample, or is a few such values (``TensorDataset.tensors``)."""
+    parts = value if isinstance(value, (list, tuple)) and len(value) != count else [value]
+    return any(hasattr(type(part), "__getitem__") and _length(part) == count for part in parts[:8])
+
+
+def _length(value: Any) -> int | None:
+    try:
+        return None if isinstance(value, (str, bytes)) else len(value)
+    except TypeError:  # it has none
+        return None

@@ -1,24 +1,46 @@
 """What a module holds beside its ``state_dict``: buffers that are not saved, other tensors, numbers and strings."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+import enum
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 _PLAIN = (bool, int, float, str, type(None))
+_VALUES = (*_PLAIN, Tensor, np.ndarray, np.generic)
+_ARRAY = "array"  # how one of NumPy's is saved, as a tensor
+_ENOUGH = 1000  # entries of a long list that are looked at
+_COLLECTIONS = (list, dict, set, deque)
 _NOT_OURS = frozenset({*vars(nn.Module()), *vars(pl.LightningModule())})
+
+
+class _Place(NamedTuple):
+    """Where a value is: the dict that holds it, and its name in there."""
+
+    module: nn.Module | None
+    owner: dict[str, Any]
+    name: str
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether a parameter or a layer is called so now."""
+        module = self.module
+        return module is not None and (self.name in module._parameters or self.name in module._modules)
 
 
 class BesideWeights:
     """A copy of what a module holds now beside its ``state_dict``, to be put back.
 
     A new model has the values it was made with: a temperature that is lowered step by step, a running mean in a plain
-    tensor or in a buffer with ``persistent=False``, a learning rate that was searched. Lists, dicts and other objects
-    are not looked at: they may be a record that somebody reads later. Metrics of torchmetrics have a ``reset``.
+    tensor, an array or a buffer with ``persistent=False``, a learning rate that was searched; and nothing that a hook
+    of the fit sets. Lists, dicts and other objects are left alone: they may be a record that somebody reads later.
+    Metrics of torchmetrics have a ``reset``.
 
     Args:
         model: The module.
@@ -27,33 +49,42 @@ class BesideWeights:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self._places = _places(model)
-        self._values = {key: owner[name] for key, (owner, name) in self._places.items()}
+        self._values = {key: place.owner[place.name] for key, place in self._places.items()}
         self._copies = {key: _copied(value) for key, value in self._values.items()}
+        self._contents = _contents(model)
 
     def changes(self) -> dict[str, Any]:
-        """Return what has another value now, by name: tensors and plain values, which can be saved."""
-        changed = {}
-        for key, (owner, name) in self._places.items():
-            value = owner.get(name)
-            if name in owner and isinstance(value, (Tensor, *_PLAIN)) and not _same(value, self._copies[key]):
-                changed[key] = _copied(value)
-        return changed
+        """Return what has another value now, or is new, by name: tensors and plain values, which can be saved."""
+        now = {key: place.owner[place.name] for key, place in _places(self.model).items()}
+        return {k: _saved(v) for k, v in now.items() if k not in self._copies or not _same(v, self._copies[k])}
+
+    def changed_objects(self) -> list[str]:
+        """Return the names of lists, dicts and other objects in which something is another now."""
+        now = _contents(self.model)
+        return [name for name, content in self._contents.items() if now.get(name, content) != content]
 
     def present(self) -> dict[str, Any]:
         """Return the present values, to tell later whether somebody set another."""
-        return {key: _copied(owner.get(name)) for key, (owner, name) in self._places.items()}
+        places = {**self._places, **_places(self.model)}
+        return {key: _copied(place.owner.get(place.name)) for key, place in places.items()}
 
     def put_back(self, unless_set_since: dict[str, Any] | None = None) -> None:
-        """Give the module the values of the copy again.
+        """Give the module the values of the copy again, and take away what is new.
 
         Args:
             unless_set_since: What :meth:`present` returned; a value that is another one now is left alone.
         """
-        for key, (owner, name) in self._places.items():
-            if name not in owner:  # it has become a parameter or a layer since
+        new = {key: place for key, place in _places(self.model).items() if key not in self._places}
+        for key, place in {**self._places, **new}.items():
+            owner, name, since = place.owner, place.name, unless_set_since
+            if place.is_taken:  # it has become a parameter or a layer since
                 continue
-            if unless_set_since is None or _same(owner[name], unless_set_since[key]):
-                owner[name] = _with_value(self._values[key], self._copies[key], like=owner[name])
+            if since is not None and not (key in since and _same(owner.get(name), since[key])):
+                continue
+            if key in new:
+                del owner[name]
+            else:
+                owner[name] = _with_value(self._values[key], self._copies[key], like=owner.get(name))
         for module in self.model.modules():
             if isinstance(module, (Metric, MetricCollection)):
                 module.reset()
@@ -61,12 +92,15 @@ class BesideWeights:
 
 def put_changes(model: nn.Module, changes: dict[str, Any]) -> None:
     """Give the module the values that :meth:`BesideWeights.changes` found in one like it."""
-    for key, (owner, name) in _places(model).items():
-        if key in changes:
-            value, present = changes[key], owner[name]
-            if isinstance(value, Tensor):
-                value = value.to(present.device if isinstance(present, Tensor) else "cpu", copy=True)
-            owner[name] = value
+    places = _places(model)
+    modules = dict(model.named_modules())
+    for key, saved in changes.items():
+        path, _, name = key.rpartition(".")
+        if key in places:
+            owner = places[key].owner
+            owner[name] = _read(saved, like=owner[name])
+        elif path in modules and not hasattr(modules[path], name):
+            setattr(modules[path], name, _read(saved, like=None))
 
 
 def unsaved_buffers(model: nn.Module) -> dict[str, Tensor]:
@@ -87,34 +121,94 @@ def as_in(model: nn.Module, copy: BesideWeights | None) -> Iterator[None]:
         now.put_back()
 
 
-def _places(model: nn.Module) -> dict[str, tuple[dict[str, Any], str]]:
-    """Return by name where each value is: the dict that holds it, and its name in there."""
-    places: dict[str, tuple[dict[str, Any], str]] = {}
+def _places(model: nn.Module) -> dict[str, _Place]:
+    """Return by name where each value is."""
+    places: dict[str, _Place] = {}
     saved = model.state_dict(keep_vars=True).keys()
-    of_metrics = {
-        id(part) for m in model.modules() if isinstance(m, (Metric, MetricCollection)) for part in m.modules()
-    }
-    for path, module in model.named_modules():
-        if id(module) in of_metrics:
-            continue
+    for path, module in _modules(model).items():
         prefix = f"{path}." if path else ""
         for name, value in vars(module).items():
-            if name not in _NOT_OURS and isinstance(value, (Tensor, *_PLAIN)):
-                places[prefix + name] = (vars(module), name)
+            if name not in _NOT_OURS and isinstance(value, _VALUES) and _can_be_saved(value):
+                places[prefix + name] = _Place(module, vars(module), name)
         for name, buffer in module._buffers.items():
             if buffer is not None and prefix + name not in saved:
-                places[prefix + name] = (module._buffers, name)
+                places[prefix + name] = _Place(module, module._buffers, name)
     hparams: dict[str, Any] = model.hparams if isinstance(model, pl.LightningModule) else {}
-    places.update({f"hparams.{name}": (hparams, name) for name, v in hparams.items() if isinstance(v, _PLAIN)})
+    plain = [name for name, value in hparams.items() if isinstance(value, _PLAIN)]
+    places.update({f"hparams.{name}": _Place(None, hparams, name) for name in plain})
     return places
 
 
+def _modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules by name, without those that metrics are made of."""
+    of_metrics = {
+        id(part) for m in model.modules() if isinstance(m, (Metric, MetricCollection)) for part in m.modules()
+    }
+    return {path: module for path, module in model.named_modules() if id(module) not in of_metrics}
+
+
+def _contents(model: nn.Module) -> dict[str, Any]:
+    """Return, by name, by what it is seen that something in a list, a dict or an object of the user's is another."""
+    return {
+        f"{path}.{name}" if path else name: _content(value)
+        for path, module in _modules(model).items()
+        for name, value in vars(module).items()
+        if name not in _NOT_OURS and (isinstance(value, _COLLECTIONS) or _is_of_user(value))
+    }
+
+
+def _content(value: Any) -> list[Any]:
+    if isinstance(value, _COLLECTIONS):
+        parts = [*value, *value.values()] if isinstance(value, dict) else list(value)
+        return [len(parts), *map(_mark, parts[:: len(parts) // _ENOUGH + 1])]
+    return [(name, _mark(part)) for name, part in vars(value).items() if isinstance(part, _VALUES)]
+
+
+def _mark(part: Any) -> Any:
+    if isinstance(part, Tensor):
+        return id(part), 0 if part.is_inference() else part._version
+    return part.tobytes() if isinstance(part, np.ndarray) else repr(part) if isinstance(part, _PLAIN) else id(part)
+
+
+def _is_of_user(value: Any) -> bool:
+    kind = type(value)
+    libraries = ("builtins", "torch", "torchmetrics", "lightning", "numpy", "collections", "logging")
+    return hasattr(value, "__dict__") and not callable(value) and kind.__module__.partition(".")[0] not in libraries
+
+
+def _can_be_saved(value: Any) -> bool:
+    return not isinstance(value, (np.ndarray, np.generic)) or value.dtype.kind in "biufc"
+
+
 def _copied(value: Any) -> Any:
-    return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _saved(value: Any) -> Any:
+    """Return a value in a form that is read back without running code."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return {_ARRAY: torch.from_numpy(np.array(value))}
+    if isinstance(value, enum.Enum):
+        return value.value
+    return _copied(value)
+
+
+def _read(saved: Any, like: Any) -> Any:
+    if isinstance(saved, Mapping):
+        return saved[_ARRAY].numpy().copy()[()]
+    if isinstance(saved, Tensor):
+        return saved.to(like.device if isinstance(like, Tensor) else "cpu", copy=True)
+    return type(like)(saved) if isinstance(like, enum.Enum) else saved
 
 
 def _with_value(value: Any, copy: Any, like: Any) -> Any:
     """Return ``value`` itself with the value of its copy, since other modules may hold it too; on ``like``'s device."""
+    if isinstance(value, np.ndarray):
+        if not _same(value, copy):
+            value = copy.copy() if value.shape != copy.shape or not value.flags.writeable else _filled(value, copy)
+        return value
     if not isinstance(value, Tensor):
         return value
     if not _same(value, copy):
@@ -129,6 +223,13 @@ def _with_value(value: Any, copy: Any, like: Any) -> Any:
 def _same(value: Any, copy: Any) -> bool:
     if isinstance(value, Tensor) and isinstance(copy, Tensor):
         return value.shape == copy.shape and value.dtype == copy.dtype and torch.equal(value.detach().cpu(), copy)
-    if isinstance(value, _PLAIN) and isinstance(copy, _PLAIN):
+    if isinstance(value, np.ndarray) and isinstance(copy, np.ndarray):
+        return value.shape == copy.shape and value.dtype == copy.dtype and value.tobytes() == copy.tobytes()
+    if isinstance(value, (*_PLAIN, np.generic)) and isinstance(copy, (*_PLAIN, np.generic)):
         return type(value) is type(copy) and (value == copy or value != value)  # nan is not equal to itself
     return value is copy
+
+
+def _filled(array: np.ndarray, values: np.ndarray) -> np.ndarray:
+    array[...] = values
+    return array

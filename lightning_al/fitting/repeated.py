@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ModelSummary
 from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lightning_al import _compat
 from lightning_al.data.datamodule import ActiveDataModule
@@ -74,6 +75,7 @@ class RepeatedFit:
         self._beside: BesideWeights | None = None  # before the last fit; what it became in it
         self._beside_after: dict[str, Any] | None = None
         self._resumed = False
+        self._told = False
         self._checkpoints: list[Checkpoint] = []
         self._optimizers = OptimizerGuard(model)
         parts = [*model.parameters(), *model.buffers(), *model.modules()]
@@ -134,8 +136,18 @@ class RepeatedFit:
         """
         if self._beside is None:
             return {}
+        self._tell_what_goes_on(self._beside.changed_objects())
         self._beside_after = self._beside.present()
         return self._beside.changes()
+
+    def _tell_what_goes_on(self, names: list[str]) -> None:
+        if names and not self._told:
+            self._told = True
+            shown = ", ".join(names[:5]) + ", ..." * (len(names) > 5)
+            rank_zero_info(
+                f"A fit changed what is in {shown} of {type(self.model).__name__}. Lists, dicts and other objects are "
+                "left alone and go on so in the next round: make those that are no records anew in `on_fit_start`."
+            )
 
     def go_on_after(self, changes: dict[str, Any], *, frozen: Sequence[str] | None, steps: dict[str, int]) -> None:
         """Give module and Trainer back what the last fit left of them, beside the weights.

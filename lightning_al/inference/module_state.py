@@ -13,6 +13,13 @@ from lightning_al.storage.weights import load_weights, whole_copy
 
 _COLLECTIONS = (list, dict, set, OrderedDict, deque)
 _OF_TORCH = frozenset(vars(nn.Module()))
+_PLACES = (
+    "_parameters", "_buffers", "_modules",
+    "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called",
+    "_backward_pre_hooks", "_backward_hooks",
+)  # fmt: skip
+"""The dicts of a module that its ``train()`` may write."""
 _NONE = object()
 
 
@@ -124,9 +131,10 @@ def _values_kept(owners: Sequence[MutableMapping[str, Tensor | None]]) -> Iterat
 
 
 class ReachedByTrain:
-    """The tensors that a ``train()`` of the model's own may write: those of its module, and of the modules inside.
+    """What a ``train()`` of the model's own may change: its module, and the modules inside.
 
-    It may write past torch's counter of writes, give a parameter other memory, or put another in its place.
+    It may write to tensors past torch's counter of writes, give a parameter other memory or put another in its place,
+    take layers out, and put hooks and reparametrisations on or take them off, with which modules change their class.
 
     Args:
         model: The model.
@@ -134,17 +142,25 @@ class ReachedByTrain:
 
     def __init__(self, model: nn.Module) -> None:
         modules = {id(m): m for own in with_own_train(model) for m in own.modules()}.values()
-        self._places = [(place, dict(place)) for m in modules for place in (m._parameters, m._buffers, m._modules)]
+        places = (vars(m)[name] for m in modules for name in _PLACES)
+        self._places = [(place, dict(place)) for place in places]
+        self._classes = [(m, type(m), _properties(type(m))) for m in modules]
         tensors = {id(t): t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
         self._tensors = [(t, t.data, t.detach().clone()) for t in tensors.values() if not t.is_inference()]
 
     def keep_changed(self) -> None:
         """Let go of what is as it was."""
+        self._classes = [entry for entry in self._classes if type(entry[0]) is not entry[1]]
         self._places = [(place, own) for place, own in self._places if _contents_differ(place, _contents(own))]
         self._tensors = [entry for entry in self._tensors if _moved(*entry[:2]) or _written(entry[0], entry[2])]
 
     def put_back(self) -> None:
         """Put everything back that is not as it was."""
+        for module, own_class, properties in self._classes:
+            if type(module) is not own_class:
+                module.__class__ = own_class
+                for name in properties.keys() - vars(own_class).keys():
+                    setattr(own_class, name, properties[name])
         for place, own in self._places:
             _refill(place, own, _contents(own))
         for tensor, memory, value in self._tensors:
@@ -152,6 +168,11 @@ class ReachedByTrain:
                 tensor.data = memory
             if _written(tensor, value):
                 tensor.data.copy_(value)
+
+
+def _properties(kind: type) -> dict[str, property]:
+    """Return those of a class, from which torch takes the one of a parametrized weight when it is plain again."""
+    return {name: value for name, value in vars(kind).items() if isinstance(value, property)}
 
 
 def _moved(tensor: torch.Tensor, memory: torch.Tensor) -> bool:

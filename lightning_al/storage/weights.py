@@ -66,11 +66,20 @@ def load_weights(model: nn.Module, state: dict[str, Any]) -> None:
 
     Names may be missing or surplus where the module says so, with Lightning's ``strict_loading = False``.
     """
+    _replace_inference_buffers(model)
     if in_pieces(model):
         present = model.state_dict()
         pieces = {name: as_pieces(value, present.get(name)) for name, value in state.items()}
         state = _with_versions(pieces, state)
     model.load_state_dict(_with_own_extra(state), strict=_is_strict(model))
+
+
+def _replace_inference_buffers(model: nn.Module) -> None:
+    """Put tensors that can be written to in place of buffers that a validation put there, in inference mode."""
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_inference():
+                module._buffers[name] = buffer.clone()
 
 
 def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
@@ -82,6 +91,7 @@ def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
         trusted: Whether a folder may be read, which can run code in it. Reading a file cannot.
     """
     if trusted and path.is_dir():
+        _replace_inference_buffers(model)
         state = {"state_dict": model.state_dict()}
         load(state, checkpoint_id=path)  # into these very tensors
         model.load_state_dict(state["state_dict"], strict=_is_strict(model))

@@ -171,7 +171,9 @@ def _check_entries(inputs: Any, target: Any) -> None:
 def _like(old: Any, label: Any) -> Any:
     """Return ``label`` in the type and shape of the label ``old``."""
     if isinstance(old, Tensor):
-        return torch.as_tensor(label, dtype=old.dtype).reshape(old.shape)
+        return _of_kind(old, torch.as_tensor(label, dtype=old.dtype).reshape(old.shape))
+    if isinstance(old, Mapping) and isinstance(label, Mapping):  # boxes and classes, say, of which there may be more
+        return {name: _of_kind(old.get(name), part) for name, part in label.items()}
     if type(old).__module__ == "numpy":
         import numpy as np
 
@@ -179,3 +181,12 @@ def _like(old: Any, label: Any) -> Any:
     if isinstance(old, (list, tuple)) and isinstance(label, Tensor):
         return type(old)(type(before)(new) for before, new in zip(old, label.tolist(), strict=True))
     return label
+
+
+def _of_kind(old: Any, label: Any) -> Any:
+    """Return a plain tensor as the kind that ``old`` is: torchvision moves no others beside its ``Image``."""
+    if not isinstance(old, Tensor) or type(label) is not Tensor or type(old) in (Tensor, nn.Parameter):
+        return label
+    of_kind = label.as_subclass(type(old))
+    vars(of_kind).update(vars(old))  # the format of boxes, the size of their image
+    return of_kind

@@ -1,6 +1,7 @@
 """Whatever a project counts by, a later round is as a fit of a new Trainer."""
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import LambdaCallback
@@ -20,6 +21,7 @@ from tests.helpers.projects import Data, Net, make_trainer
         {"max_epochs": 5, "val_check_interval": 7, "check_val_every_n_epoch": None},
         {"max_epochs": 5, "check_val_every_n_epoch": 2},
         {"max_epochs": 3, "val_check_interval": 2},
+        {"val_check_interval": "00:00:00:00"},
         {"val_check_interval": 0.5, "num_sanity_val_steps": 0},
         {"max_epochs": 3, "reload_dataloaders_every_n_epochs": 2},
         {"limit_train_batches": 2, "limit_val_batches": 1, "log_every_n_steps": 2},
@@ -91,13 +93,25 @@ class ByHand(Net):
         optimizer.step()
 
 
+class Observes(Net):
+    """Scales by the largest number that it has seen, also in validation, where what it keeps is of inference mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("largest", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, x):
+        self.largest = torch.maximum(self.largest, x.abs().max())
+        return super().forward(x / self.largest)
+
+
 class Anneals(Net):
     """Keeps a temperature, running means and a count of its own, none of them in its ``state_dict``."""
 
     def __init__(self):
         super().__init__()
         self.temperature, self.count, self.best = 2.0, 0, None
-        self.plain = torch.zeros(3, dtype=torch.float64)
+        self.plain, self.counts = torch.zeros(3, dtype=torch.float64), np.zeros(3)
         self.register_buffer("prior", torch.zeros(3, dtype=torch.float64), persistent=False)
         self.save_hyperparameters({"scale": 1.0})
 
@@ -109,10 +123,14 @@ class Anneals(Net):
         self.plain = 0.9 * self.plain + 0.1 * shares
         self.prior.mul_(0.9).add_(0.1 * shares)
         self.best = max(self.best or 0.0, self.count / 2)
+        self.counts += shares.numpy()
+        if not hasattr(self, "center"):
+            self.center = batch[0].mean(0)
         self.log("state", self.temperature + self.count + self.best)
         return super().training_step(batch, batch_idx)
 
     def forward(self, x):
+        x = x - getattr(self, "center", 0) + self.counts[0] / 100
         return self.hparams.scale * super().forward(x) / self.temperature + self.prior - 2 * self.plain
 
 
@@ -127,7 +145,7 @@ def options_by_epoch(trainer, pl_module):
 
 
 @pytest.mark.few(4)
-@pytest.mark.parametrize("model", [WarmsUp, Schedules, Plateau, OneCycle, Skips, ByHand, Anneals])
+@pytest.mark.parametrize("model", [WarmsUp, Schedules, Plateau, OneCycle, Skips, ByHand, Observes, Anneals])
 def test_hooks_and_counts_of_the_module(tmp_path, model):
     check_rounds(tmp_path, list, model=model, max_epochs=3)
 
@@ -189,3 +207,26 @@ def test_what_is_set_between_rounds_stays(tmp_path):
     loop.run(trainer)
     assert [round(lr, 3) for lr, _ in seen] == [0.1, 0.05, 0.033]
     assert [count for _, count in seen] == [5, 9, 9]
+
+
+def test_what_goes_on_from_round_to_round_is_told_once(tmp_path, caplog):
+    class Anneals(Net):
+        def __init__(self):
+            super().__init__()
+            self.state, self.outputs = {"temperature": 2.0}, []
+
+        def training_step(self, batch, batch_idx):
+            self.state["temperature"] *= 0.9
+            self.outputs.append(batch_idx)
+            return super().training_step(batch, batch_idx)
+
+        def on_train_epoch_end(self):
+            self.outputs.clear()
+
+    with caplog.at_level("INFO"):
+        loop = ActiveLearningLoop(Anneals(), Data(), initial=9, query_size=5, rounds=2, dirpath=tmp_path / "c")
+        loop.run(make_trainer(tmp_path))
+    assert [r.message for r in caplog.records if "A fit changed" in r.message] == [
+        "A fit changed what is in state of Anneals. Lists, dicts and other objects are left alone and go on so in the "
+        "next round: make those that are no records anew in `on_fit_start`."
+    ]

@@ -1,17 +1,18 @@
 """The labelled part of a dataset."""
 
+import copy
 import pickle
 
 import lightning as L
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from lightning_al import ClassificationTask
+from lightning_al import ActiveLearningLoop, ClassificationTask, Loaders
 from lightning_al.data.augmentation import Augment
 from lightning_al.data.views import LabelledView
-from tests.helpers.projects import make_data
+from tests.helpers.projects import Net, make_data, make_trainer
 
 
 def test_batched_reads_go_through():
@@ -94,3 +95,70 @@ def test_a_view_goes_to_workers_without_the_trainer():
     mine.strength = 5  # is looked up when a sample is drawn
     assert pickle.loads(pickle.dumps(view))[0] == view[0] == (15, 1)
     assert mine.trainer is not None
+
+
+class Leveled(TensorDataset):
+    """The dataset of a curriculum."""
+
+    level, classes = 0, ("a", "b", "c")
+
+    def __init__(self):
+        super().__init__(*make_data())
+        self.targets, self.paths = self.tensors[1], [f"{i}.png" for i in range(len(self))]
+
+    def set_level(self, level):
+        self.level = level
+
+
+def viewed(dataset):
+    return LabelledView(dataset, torch.tensor([5, 3]), {5: 1}, ClassificationTask())
+
+
+def test_what_is_no_sample_is_the_datasets():
+    dataset = Leveled()
+    view = viewed(dataset)
+    view.set_level(2)
+    assert (view.level, dataset.level, view.classes) == (2, 2, ("a", "b", "c"))
+    view.transform = view.labels = view.augment = "mine"  # also what a view might well call its own
+    assert (dataset.transform, dataset.labels, dataset.augment) == ("mine", "mine", "mine")
+    del view.transform
+    assert not hasattr(dataset, "transform")
+    assert not hasattr(view, "transform")
+    assert [int(y) for _, y in view] == [1, int(dataset.targets[3])]
+
+
+def test_a_view_of_a_subset():
+    dataset = Leveled()
+    view = viewed(Subset(dataset, range(10, 60)))
+    view.dataset.level = 4
+    assert dataset.level == 4
+    assert view.indices == [15, 13]
+    assert viewed(Subset(dataset, range(60))).dataset is dataset
+
+
+@pytest.mark.parametrize("name", ["targets", "paths", "tensors"])
+def test_what_all_samples_have_is_not_handed_on(name):
+    with pytest.raises(AttributeError, match=f"`{name}` of Leveled is of all 60 samples, and 2 are labelled: read"):
+        getattr(viewed(Leveled()), name)
+
+
+def test_copies_of_a_view_are_whole():
+    for copied in (pickle.loads(pickle.dumps(viewed(Leveled()))), copy.deepcopy(viewed(Leveled()))):
+        copied.level = 3
+        assert (len(copied), copied.level, int(copied[0][1])) == (2, 3, 1)
+
+
+def test_a_curriculum_reaches_the_dataset_through_the_loader(tmp_path):
+    class Rises(L.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            trainer.train_dataloader.dataset.dataset.level = trainer.current_epoch
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            levels.append(dataset.level)
+
+    levels, dataset = [], Leveled()
+    part = Subset(dataset, range(40))
+    data = Loaders(DataLoader(part, batch_size=4), DataLoader(dataset, batch_size=30), pool=part)
+    loop = ActiveLearningLoop(Net(), data, initial=4, query_size=2, rounds=1, dirpath=tmp_path / "c")
+    loop.run(make_trainer(tmp_path, Rises()))
+    assert levels == [0, 1, 0, 0, 1, 1]

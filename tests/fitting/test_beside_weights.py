@@ -1,9 +1,12 @@
 """What a module holds beside its ``state_dict`` is found, and put back where it is."""
 
 import copy
+import enum
 import math
+from collections import deque
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -86,9 +89,9 @@ def test_changes_go_into_another_module_of_the_kind(tmp_path):
     left = BesideWeights(other)
     expected = BesideWeights(module)
     assert left.present().keys() == expected.present().keys()
-    put_changes(other, {"gone": 1})
+    put_changes(other, {"gone.number": 1, "forward": 1})
     assert (other.hparams.lr, other.number, other.unsaved.tolist()) == (0.2, 2, [1, 1])
-    assert not hasattr(other, "gone")
+    assert callable(other.forward)
     assert other.unsaved is not module.unsaved
 
 
@@ -136,3 +139,79 @@ def test_buffers_that_are_not_saved():
     assert list(buffers) == ["unsaved"]
     buffers["unsaved"].add_(1)
     assert module.unsaved.tolist() == [0, 0]
+
+
+class Phase(str, enum.Enum):
+    A = "a"
+    B = "b"
+
+
+def test_arrays_numbers_of_numpys_and_phases(tmp_path):
+    def made():
+        module = Module()
+        module.counts, module.least, module.phase = np.ones(3, dtype=np.int64), np.float32(2), Phase.A
+        module.mean, module.names = 0.0, np.array(["a"])
+        return module
+
+    module = made()
+    before, counts = BesideWeights(module), module.counts
+    assert before.changes() == {}
+    module.counts[1] += 2
+    module.least, module.mean, module.phase = np.float32(1), np.float64(0.5), Phase.B
+    torch.save(before.changes(), tmp_path / "changes.pt")
+    other = made()
+    put_changes(other, torch.load(tmp_path / "changes.pt", weights_only=True))
+    assert (other.counts.tolist(), other.counts.dtype) == ([1, 3, 1], np.int64)
+    assert [type(v) for v in (other.counts, other.least, other.mean)] == [np.ndarray, np.float32, np.float64]
+    assert (other.least, other.mean, other.phase is Phase.B) == (1, 0.5, True)
+    before.put_back()
+    assert module.counts is counts
+    assert (counts.tolist(), module.least, module.mean, module.phase) == ([1, 1, 1], 2, 0.0, Phase.A)
+    module.counts = np.zeros(5)
+    before.put_back()
+    assert module.counts is counts
+
+
+def test_what_a_fit_sets_for_the_first_time_is_taken_away(tmp_path):
+    module = Module()
+    before = BesideWeights(module)
+    module.center, module.layer.seen = torch.ones(2), 3
+    module.register_buffer("made", torch.ones(1), persistent=False)
+    del module.word
+    after = before.present()
+    torch.save(before.changes(), tmp_path / "changes.pt")
+    other = Module()
+    put_changes(other, torch.load(tmp_path / "changes.pt", weights_only=True))
+    assert (other.center.tolist(), other.layer.seen, other.made.tolist()) == ([1, 1], 3, [1])
+    with as_in(module, before):
+        assert not hasattr(module, "center")
+    assert (module.center.tolist(), module.made.tolist()) == ([1, 1], [1])
+    module.mine = 5  # by the user, since
+    before.put_back(unless_set_since=after)
+    assert [hasattr(module, name) for name in ("center", "made", "mine")] == [False, False, True]
+    assert not hasattr(module.layer, "seen")
+    assert module.word == "a"
+
+
+class Annealer:
+    def __init__(self):
+        self.beta = 1.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.records.append(1),
+        lambda m: m.state.update(t=0.9),
+        lambda m: m.bank[0].add_(1),
+        lambda m: setattr(m.annealer, "beta", 0.5),
+    ],
+)
+def test_objects_that_changed_are_named(change):
+    module = Module()
+    module.state, module.bank, module.annealer = {"t": 1.0}, deque([torch.zeros(2)]), Annealer()
+    before = BesideWeights(module)
+    assert before.changed_objects() == []
+    change(module)
+    assert len(before.changed_objects()) == 1
+    assert before.changed_objects()[0] in ("records", "state", "bank", "annealer")

@@ -1,12 +1,14 @@
 """Attributes, buffers and tensors of a model that are as they were after it was scored."""
 
 from collections import deque
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from lightning_al import functional as F_al
+from lightning_al.inference.mode import own_train_undone
 from lightning_al.inference.module_state import (
     flags_kept,
     flags_of,
@@ -16,7 +18,7 @@ from lightning_al.inference.module_state import (
     weights_kept,
 )
 from tests.helpers.exact import messages
-from tests.helpers.models import B, C, case
+from tests.helpers.models import B, C, case, randn, seeded
 from tests.helpers.scores import SCORES
 from tests.helpers.ways import WAYS, only
 
@@ -194,3 +196,57 @@ def test_weights_come_back_to_layers_made_anew():
     with weights_kept(net):
         net[0] = nn.Linear(3, 3)
     assert torch.equal(net[0].weight, before)
+
+
+class FoldsNorm(nn.Module):
+    """Takes the weight norm of a layer away in ``eval()``, for good, as vocoders do before they speak."""
+
+    def __init__(self, parametrized):
+        super().__init__()
+        self.layer = nn.Linear(4, 3).double()
+        (nn.utils.parametrizations.weight_norm if parametrized else nn.utils.weight_norm)(self.layer)
+
+    def eval(self):
+        if nn.utils.parametrize.is_parametrized(self.layer):
+            nn.utils.parametrize.remove_parametrizations(self.layer, "weight")
+        elif self.layer._forward_pre_hooks:
+            nn.utils.remove_weight_norm(self.layer)
+        return super().eval()
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+class Hooked(FoldsNorm):
+    """Puts a hook on its layer in ``eval()``."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+        self.layer = nn.Linear(4, 3).double()
+
+    def eval(self):
+        self.layer.register_forward_hook(lambda *args: args[-1] * 1.5)
+        return super().eval()
+
+
+def in_a_pass(net):
+    with own_train_undone(net):
+        net.eval()
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+@pytest.mark.parametrize("make", [partial(FoldsNorm, False), partial(FoldsNorm, True), Hooked], ids=["old", "new", ""])
+@pytest.mark.parametrize("use", [lambda net: F_al.gradient_norm(net, randn(3, 4)), in_a_pass], ids=["score", "pass"])
+def test_hooks_and_reparametrisations_come_back(make, use):
+    """Without them a layer would go on with the weight of then, whatever is trained."""
+    net, twin, x = seeded(make), seeded(make), randn(5, 4)
+    kind = type(net.layer)
+    for _ in range(2):
+        use(net)
+    for model in (net, twin):
+        with torch.no_grad():
+            for i, parameter in enumerate(model.parameters()):
+                parameter.add_(0.1 * (i + 1))
+    assert type(net.layer) is kind
+    assert net.state_dict().keys() == twin.state_dict().keys()
+    assert torch.equal(net(x), twin(x))

@@ -115,3 +115,27 @@ def test_a_model_that_is_called_wrongly_is_explained():
     ) as caught:
         ClassificationTask().check(Both(), (X, torch.zeros(3)))
     assert isinstance(caught.value.__cause__, TypeError)
+
+
+@pytest.mark.parametrize("name", [1, "target"])
+def test_labels_become_tensors_of_the_kind_that_the_dataset_has(name):
+    """As plain tensors, torchvision would leave them where they are when it flips the image."""
+    v2, tv_tensors = pytest.importorskip("torchvision.transforms.v2"), pytest.importorskip("torchvision.tv_tensors")
+    image, told = tv_tensors.Image(torch.arange(6.0).view(1, 2, 3)), torch.tensor([[0, 1, 2], [3, 4, 5]])
+    boxes = tv_tensors.BoundingBoxes(torch.zeros(1, 4), format="XYXY", canvas_size=(2, 3))
+    task = ClassificationTask(inputs=0 if name == 1 else "image", target=name)
+
+    def flipped(target, label):
+        sample = (image, target) if name == 1 else {"image": image, "target": target}
+        return v2.RandomHorizontalFlip(1.0)(task.with_label(sample, label))[name]
+
+    for label in (told, told.numpy(), told.tolist()):
+        mask = flipped(tv_tensors.Mask(torch.zeros(2, 3, dtype=torch.long)), label)
+        assert type(mask) is tv_tensors.Mask
+        assert mask.tolist() == told.flip(1).tolist()
+    two = torch.tensor([[0.0, 0, 1, 2], [1, 0, 3, 1]])
+    moved = flipped({"boxes": boxes, "labels": torch.zeros(1)}, {"boxes": two, "labels": torch.tensor([2, 1])})
+    assert moved["boxes"].tolist() == [[2, 0, 3, 2], [0, 0, 2, 1]]
+    assert moved["labels"].tolist() == [2, 1]
+    plain = flipped({"labels": torch.zeros(1)}, {"boxes": two})["boxes"]
+    assert type(plain) is torch.Tensor
