@@ -19,7 +19,7 @@ def main(args: Sequence[str] | None = None) -> None:
         from lightning_al.cli.run import run
 
         return run(None if args is None else words)
-    if words[:1] == ["ask"]:
+    if words[:1] == ["ask"] and not {"-h", "--help"} & set(words):
         from lightning_al.cli.ask import ask
 
         return ask(None if args is None else words)
@@ -43,9 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("lightning-al"))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     commands.add_parser("run", help="Run a campaign from YAML and flags: run -c recipe.yaml [--resume] [--loop.seed 1]")
-    commands.add_parser(
-        "ask", help="Which samples to label next: ask -c recipe.yaml [-k 50] [--export to_label.csv] [--more]"
-    )
+    _add_ask(commands)
     commands.add_parser(
         "tell", help="Take labels from files: tell -c recipe.yaml labels.csv [--partial], or tell FOLDER labels.csv"
     )
@@ -68,6 +66,26 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--output", help="File of the picture. Default: ROOT/curves.png.")
     parser.set_defaults(command=_compare)
+
+
+def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Say what the options are; they are read with those of the user's classes, by a LightningCLI."""
+    parser = commands.add_parser(
+        "ask",
+        help="Which samples to label next: ask -c recipe.yaml [-k 50] [--export to_label.csv] [--more]",
+        description="Hand out which samples to label next, by their keys (file names): the open question again, or a "
+        "new one, for which the model is fitted first if labels came since. Answer with `lightning-al tell`.",
+        epilog="All options of `model`, `data`, `trainer` and `loop` may be given too, as to `lightning-al run`; "
+        "`ask -c FILE --print_config` shows them all.",
+    )
+    parser.add_argument("-c", "--config", help="YAML file: model, data, loop, and the acquisition; more than one too.")
+    parser.add_argument("-k", "--k", type=int, help="How many. Default: loop.query_size.")
+    parser.add_argument(
+        "--export",
+        help="File to fill in: .csv, .jsonl, .json (COCO), or a folder (VOC, masks). Default: keys are printed.",
+    )
+    parser.add_argument("--format", help="What the file is: csv, jsonl, coco, voc or png. Default: as its suffix says.")
+    parser.add_argument("--more", action="store_true", help="Ask for more while a question is open.")
 
 
 def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -17,6 +17,8 @@ def test_help_lists_the_commands(capsys):
         out = capsys.readouterr().out
         assert "run -c recipe.yaml" in out
         assert "compare runs/" in out
+        for words in ("ask -c recipe.yaml", "tell -c recipe.yaml labels.csv", "status FOLDER"):
+            assert words in out
 
 
 def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
@@ -50,7 +52,13 @@ def test_compare_says_in_one_line_what_is_wrong(tmp_path):
         main(["compare", str(tmp_path)])
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--version"], ["compare", "--help"], ["compare", "."]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        *(["--help"], ["--version"], ["compare", "--help"], ["compare", "."], ["ask", "-c", "x.yaml", "--help"]),
+        *(["tell", "--help"], ["status", "--help"], ["status", "random/seed_0"]),
+    ],
+)
 def test_only_what_runs_a_model_waits_for_torch(tmp_path, args):
     write_campaign(tmp_path / "random" / "seed_0", [0.5, 0.6])
     script = (
