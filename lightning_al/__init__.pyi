@@ -14,7 +14,7 @@ from .campaign import Campaign, RoundResult
 from .data import ActiveDataModule, Loaders, Pool
 from .loop import ActiveLearningLoop
 from .oracle import SKIP, AwaitTell, DatasetOracle, LabelFiles, NoisyOracle, Oracle
-from .tasks import ClassificationTask, MultiLabelTask, Task
+from .tasks import BinaryTask, ClassificationTask, MultiLabelTask, RegressionTask, Task
 
 __version__: str
 
@@ -23,6 +23,7 @@ __all__ = [
     "ActiveDataModule",
     "ActiveLearningLoop",
     "AwaitTell",
+    "BinaryTask",
     "Campaign",
     "ClassificationTask",
     "DatasetOracle",
@@ -32,6 +33,7 @@ __all__ = [
     "NoisyOracle",
     "Oracle",
     "Pool",
+    "RegressionTask",
     "RoundResult",
     "Task",
 ]

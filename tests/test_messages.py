@@ -94,7 +94,7 @@ def others(value):
     yield lambda: validation.check_train_loader(value)
 
 
-@pytest.mark.few(15)
+@pytest.mark.few(6)
 @pytest.mark.parametrize("source", [options_of_loop, options_of_acquisitions, labels, others])
 @pytest.mark.parametrize("name", GIANTS)
 def test_no_message_is_long(name, source):

@@ -18,6 +18,13 @@ class BADGE(FeatureAcquisition):
 
     .. math:: g_i = \left(p_i - \mathrm{onehot}(\hat y_i)\right) \otimes h_i
 
+    Of a model that gives real values (:class:`~lightning_al.RegressionTask`) the gradient of squared error under its
+    own prediction is 0. The gradient of the outputs stands in its place, :math:`\nabla_W f_m = e_m \otimes h`, the
+    last-layer features of Holzmüller et al. (JMLR 2023), with inner products :math:`\langle h, h' \rangle` times the
+    number of outputs: samples are drawn by k-means++ over :math:`h`, and no uncertainty has a part in it. Where this
+    differs: their code counts labelled samples among the centres unless told otherwise, and takes other features too
+    (those of all layers, sketched; as a Gaussian process sees them once the labelled ones are known).
+
     The first pick is the longest gradient, as in the authors' code, then each is drawn with probability ∝ D²; see
     :func:`lightning_al.functional.badge`, which never makes the products. Over several processes the factors stay
     where they were made.
@@ -42,7 +49,7 @@ class BADGE(FeatureAcquisition):
     def __init__(self, features: str | None = None, encoder: nn.Module | str | Path | None = None) -> None:
         super().__init__(features=features, encoder=encoder)
         if encoder is None:
-            self.requires = frozenset({"logits", "features"})
+            self.requires = frozenset({"outputs", "features"})
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Return the two factors of each sample's gradient: ``"residuals"`` (B, C) and ``"features"`` (B, d)."""

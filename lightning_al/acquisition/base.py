@@ -1,5 +1,6 @@
 """The base of all acquisitions: a Lightning callback that scores samples and selects a batch of them."""
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -21,11 +22,32 @@ from lightning_al.words import cut, shown
 
 SELECTIONS = ("top", "kmeans++", "badge")
 
-REQUIREMENTS = ("logits", "features", "gradients", "encoder", "classes", "labels")
+REQUIREMENTS = ("outputs", "logits", "values", "features", "gradients", "encoder", "classes", "labels")
 """The words of :attr:`Acquisition.requires`."""
 
-OF_SAMPLES = frozenset({"logits", "features", "gradients", "encoder"})
+OF_SAMPLES = frozenset({"outputs", "logits", "values", "features", "gradients", "encoder"})
 """Those that come from a pass over samples."""
+
+CHECKED = frozenset({"outputs", "logits", "values", "classes"})
+"""Those for which the task looks at the model's outputs before anything trains."""
+
+_OF_TASK = {
+    "outputs": ("the model's outputs", "Use an acquisition that does without."),
+    "logits": (
+        "class scores",
+        "Of a model that gives real values there are the variance and the model change that passes or members expect "
+        '(`MCDropout` or `QueryByCommittee` with `score="variance"` or `"model_change"`), `BADGE`, `CoreSet`, '
+        "`TypiClust`, `LearningLoss` and `Random`.",
+    ),
+    "values": (
+        "real values",
+        "Take another `score=`; or, if real values are what the model gives, `task=RegressionTask()`.",
+    ),
+    "classes": ("classes", "Give the number of clusters: `clusters=`."),
+    "features": ("features", "Use an acquisition that does without."),
+    "gradients": ("gradients", "Use an acquisition that does without."),
+}
+"""What a task may give or not: in words, and what to do where it does not."""
 
 
 class Acquisition(Callback):
@@ -38,15 +60,18 @@ class Acquisition(Callback):
     The attribute ``requires`` tells the loop what the acquisition works with, so that the loop spares a pass over the
     samples that nothing needs, and refuses early what could not work. It is a frozenset of these words:
 
-    - ``"logits"``, ``"features"``, ``"gradients"``: :meth:`rows` takes these of the user's model. The acquisition
+    - ``"outputs"``, ``"features"``, ``"gradients"``: :meth:`rows` takes these of the user's model. The acquisition
       cannot choose the initial set then, since no model is trained yet.
+    - ``"logits"``, ``"values"``: outputs that are class scores, or real values.
     - ``"encoder"``: :meth:`rows` runs a network of the acquisition's own.
     - ``"classes"``: the task must know the number of classes.
     - ``"labels"``: some samples must be labelled, so the acquisition cannot choose the initial set.
 
-    Without one of the first four, and without a :meth:`score_batch` or :meth:`rows` of its own, there is no pass over
-    the samples, and :meth:`select` gets their dataset indices alone. The model's logits are checked before anything
-    trains where ``"logits"`` or ``"classes"`` is among the words. The default is ``frozenset({"logits"})``.
+    A word that the task does not give (:attr:`~lightning_al.tasks.Task.gives`) is refused before anything trains.
+    Without one of the first six, and without a :meth:`score_batch` or :meth:`rows` of its own, there is no pass over
+    the samples, and :meth:`select` gets their dataset indices alone. The model's outputs are checked before anything
+    trains where ``"outputs"``, ``"logits"``, ``"values"`` or ``"classes"`` is among the words. The default is
+    ``frozenset({"logits"})``.
 
     Args:
         selection: How a batch follows from the scores: ``"top"``, the largest; ``"kmeans++"``, spread out over the
@@ -134,6 +159,7 @@ class Acquisition(Callback):
     def bind(self, task: Task, oracle: Oracle) -> None:
         """Take part in a loop. Override to refuse what the acquisition cannot work with, before anything trains."""
         check_requirements(type(self), self.requires)
+        check_given(type(self).__name__, self.requires, task)
         self._task = task
 
     def check_pool(self, size: int) -> None:
@@ -173,8 +199,8 @@ class Acquisition(Callback):
         In full precision even under autocast. ``layer`` is the one that features come from; default the last linear.
         """
         inputs = self.task.inputs(batch)
-        logits, features = plain_outputs(model, inputs, partial(self.task.logits_and_features, layer=layer))
-        return {"residuals": self.task.residuals(logits), "features": features}
+        outputs, features = plain_outputs(model, inputs, partial(self.task.outputs_and_features, layer=layer))
+        return {"residuals": self.task.residuals(outputs), "features": features}
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the score of each sample of a batch, (B,). Larger = more wanted."""
@@ -229,6 +255,23 @@ def check_requirements(cls: type, requires: Any) -> None:
             f"`{cls.__name__}.requires` has the unknown {'word' if len(unknown) == 1 else 'words'} "
             f"{cut(', '.join(unknown))}. Use some of {allowed}."
         )
+
+
+def check_given(name: str, requires: Iterable[str], task: Task) -> None:
+    """Refuse what needs something that a task does not give.
+
+    Args:
+        name: Of what needs it.
+        requires: What it needs, in the words of :attr:`Acquisition.requires`.
+        task: Of the loop.
+
+    Raises:
+        ValueError: With the way out.
+    """
+    lacking = [word for word in _OF_TASK if word in requires and word not in task.gives]
+    if lacking:
+        what, way = _OF_TASK[lacking[0]]
+        raise ValueError(f"`{name}` needs {what}, and `{type(task).__name__}` has none. {way}")
 
 
 def learns(acquisition: Acquisition) -> bool:

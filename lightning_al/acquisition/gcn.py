@@ -70,7 +70,7 @@ class GraphAcquisition(FeatureAcquisition):
         sample.
         """
         encoder = self.encoder if isinstance(self.encoder, nn.Module) else None
-        inputs = as_samples(model, inputs, self.task.logits) if encoder is None else as_samples(encoder, inputs)
+        inputs = as_samples(model, inputs, self.task.outputs) if encoder is None else as_samples(encoder, inputs)
         count = batch_size_of(inputs)
         chunks = [_chunk(inputs, start, count) for start in range(0, count, _CHUNK)]
         features = torch.cat([FeatureAcquisition.make_features(self, model, chunk) for chunk in chunks])[:count]

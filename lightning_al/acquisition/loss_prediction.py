@@ -26,7 +26,7 @@ class LearningLoss(Acquisition):
             :class:`~lightning_al.training.LossPredictionMixin`.
     """
 
-    requires = frozenset({"logits", "features"})
+    requires = frozenset({"outputs", "features"})
     never_negative = False
 
     def __init__(self, selection: str = "top") -> None:
@@ -35,7 +35,7 @@ class LearningLoss(Acquisition):
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the predicted loss of each sample, (B,)."""
         learner = _check_learner(self, model)
-        return learner.predict_losses(self.task.inputs(batch), self.task.logits)
+        return learner.predict_losses(self.task.inputs(batch), self.task.outputs)
 
 
 class LPLGrad(EntropyGradNorm):

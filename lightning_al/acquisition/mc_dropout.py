@@ -9,12 +9,15 @@ from torch import Tensor
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Query, Rows
+from lightning_al.acquisition.value_scores import VALUE_SCORES
 from lightning_al.checks import Findings, check_choice, needed_generator
 from lightning_al.functional.scores.disagreement import mean_entropies, mutual_informations, variation_ratios
 from lightning_al.functional.scores.mc_dropout import check_mc_dropout
 from lightning_al.functional.selection.batch_bald import check_configurations
+from lightning_al.inference.calling import Forward
 
 DROPOUT_SCORES = {"entropy": mean_entropies, "variation_ratio": variation_ratios}
+"""Those of classes."""
 
 
 class DropoutAcquisition(Acquisition):
@@ -50,13 +53,21 @@ class DropoutAcquisition(Acquisition):
 
     def log_probabilities(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return those of each sample in each pass, (B, T, C)."""
+        return self._passes(model, batch, self.task.logits, returns="log_probabilities")
+
+    def values(self, model: pl.LightningModule, batch: Any) -> Tensor:
+        """Return the model's outputs for each sample in each pass, (B, T, ...)."""
+        return self._passes(model, batch, self.task.outputs, returns="outputs")
+
+    def _passes(self, model: pl.LightningModule, batch: Any, forward: Forward, *, returns: str) -> Tensor:
         return F_al.mc_dropout(
             model,
             self.task.inputs(batch),
             passes=self.passes,
             seed=self._seed,
             add_dropout=self.add_dropout,
-            forward=self.task.logits,
+            forward=forward,
+            returns=returns,
         )
 
 
@@ -69,7 +80,9 @@ class MCDropout(DropoutAcquisition):
         passes: How many, at least 2.
         score: ``"entropy"`` of the mean prediction, or ``"variation_ratio"``, the share of the passes that do not vote
             for the class with most votes; see :func:`lightning_al.functional.mean_entropy` and
-            :func:`lightning_al.functional.variation_ratio`.
+            :func:`lightning_al.functional.variation_ratio`. Of real values ``"variance"``, or ``"model_change"``, the
+            expected one, with the passes for what the label may be; see
+            :func:`lightning_al.functional.prediction_variance` and :func:`lightning_al.functional.model_change`.
         add_dropout: Probability of a dropout put before the last linear layer while scoring, beside what the model
             has; ``None``: none, and the model must have some.
         selection: ``"top"``, ``"kmeans++"`` or ``"badge"``.
@@ -88,11 +101,15 @@ class MCDropout(DropoutAcquisition):
         with Findings() as findings:
             with findings.of_block():
                 super().__init__(passes=passes, add_dropout=add_dropout, selection=selection)
-            findings.of(check_choice, "score", score, DROPOUT_SCORES)
+            findings.of(check_choice, "score", score, [*DROPOUT_SCORES, *VALUE_SCORES])
         self.score = score
+        if score in VALUE_SCORES:
+            self.requires = VALUE_SCORES[score].requires
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the uncertainty of each sample, (B,)."""
+        if self.score in VALUE_SCORES:
+            return VALUE_SCORES[self.score].of(self.task, model, batch, self.values(model, batch))
         return self.task.reduce(DROPOUT_SCORES[self.score](self.log_probabilities(model, batch)))
 
 

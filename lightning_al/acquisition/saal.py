@@ -3,7 +3,6 @@
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from torch import Tensor
 
 from lightning_al import functional as F_al
@@ -120,11 +119,9 @@ class SAAL(Acquisition):
         Raises:
             ValueError: If some samples have none.
         """
-        targets = self.task.targets(batch)
-        classes = targets if isinstance(targets, Tensor) and targets.ndim == 1 else torch.zeros(0)
-        if targets is None or (not classes.is_floating_point() and bool((classes < 0).any())):
+        try:
+            return self.task.known_targets(batch)
+        except ValueError as error:
             raise ValueError(
-                '`SAAL(labels="true")` scores with the dataset\'s own labels, and some samples have none: their target '
-                f'is {"None" if targets is None else int(classes.min())}. Use `labels="pseudo"`.'
-            )
-        return targets
+                f'`SAAL(labels="true")` scores with the dataset\'s own labels, and {error} Use `labels="pseudo"`.'
+            ) from None

@@ -3,11 +3,21 @@
 import contextlib
 import difflib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
+import torch
 from torch import Tensor, nn
 
+from lightning_al.inference.calling import Forward, copies_for_model
+from lightning_al.inference.division import as_samples
+from lightning_al.inference.entries import device_of, slice_of
+from lightning_al.inference.outputs import floating_tensors
 from lightning_al.inference.pooling import Pooling
+
+_LAST_LINEAR: WeakKeyDictionary[nn.Module, dict[int, tuple[Any, str | None]]] = WeakKeyDictionary()
+"""Of each model, by the ``id`` of who looks at its outputs: a reference to that, and what :func:`last_linear` found."""
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
@@ -23,16 +33,69 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     return layers[name]
 
 
-def logits_and_features_of(model: nn.Module, run: Callable[[], Tensor], layer: str | None) -> tuple[Tensor, Tensor]:
-    """Return the logits that ``run`` gives, and what is seen at a layer meanwhile, as (B, C).
+def last_linear_for(looker: object, model: nn.Module, inputs: Any, forward: Forward) -> str | None:
+    """Return what :func:`last_linear` finds, which is looked for once for each model and ``looker`` at its outputs."""
+    known = _LAST_LINEAR.setdefault(model, {})
+    who, found = known.get(id(looker), (None, None))
+    if who is None or who() is not looker:
+        try:
+            one = slice_of(as_samples(model, inputs, forward), 0, 1)
+        except ValueError:  # no batch that could be divided
+            return None
+        found = last_linear(model, one, forward)
+        known[id(looker)] = (ref(looker), found)
+    return found
+
+
+def last_linear(model: nn.Module, sample: Any, forward: Forward) -> str | None:
+    """Return the name of the last ``nn.Linear`` that outputs come from; None if there is no choice.
+
+    Of a model with several heads the last one that runs may be another head's, on which the outputs do not depend.
+
+    Args:
+        model: In ``eval()``.
+        sample: Inputs of one sample, as a batch.
+        forward: ``forward(model, inputs) -> outputs``: of the head that is meant.
+    """
+    linears = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
+    if len(linears) < 2:
+        return None
+    seen: list[tuple[str, Tensor]] = []
+
+    def cut_off(name: str, _: nn.Module, __: Any, output: Tensor) -> Tensor:
+        start = output.detach().requires_grad_()
+        seen.append((name, start))
+        return start.clone()  # what follows may work in place
+
+    device = device_of(sample)
+    with contextlib.ExitStack() as stack, torch.random.fork_rng([device] if device.type == "cuda" else []):
+        for name, module in linears:
+            stack.callback(module.register_forward_hook(partial(cut_off, name)).remove)
+        try:
+            with torch.inference_mode(False), torch.enable_grad():
+                outputs = forward(model, copies_for_model(sample))
+                ends = [t.sum() for t in floating_tensors(outputs) if t.requires_grad]
+                starts = [start for _, start in seen]
+                reached = torch.autograd.grad(ends, starts, allow_unused=True)
+        except Exception:  # a model that cannot be run so; what is wrong with it is said elsewhere
+            return None
+    of_outputs = [name for (name, _), gradient in zip(seen, reached, strict=True) if gradient is not None]
+    return of_outputs[-1] if of_outputs else None
+
+
+def outputs_and_features_of(
+    model: nn.Module, run: Callable[[], Tensor], layer: str | None, *, linear: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the outputs that ``run`` gives, and what is seen at a layer meanwhile, as (B, C).
 
     Channels are averaged over positions, whatever their number, without those known to be padding
     (:class:`~lightning_al.inference.pooling.Pooling`).
 
     Args:
         model: The model that ``run`` calls.
-        run: One forward pass, which returns the logits, one row for each sample.
+        run: One forward pass, which returns the outputs, one row for each sample.
         layer: The name of a layer, whose output is taken; None: the input of the last ``nn.Linear`` that runs.
+        linear: The name of the linear layer that is meant instead of the last.
 
     Raises:
         ValueError: If no such layer runs, or what is seen there has not one row for each sample.
@@ -50,12 +113,12 @@ def logits_and_features_of(model: nn.Module, run: Callable[[], Tensor], layer: s
 
     with pooling.watching(model), contextlib.ExitStack() as hooks:
         if layer is None:
-            for module in model.modules():
-                if isinstance(module, nn.Linear):
+            for name, module in model.named_modules():
+                if isinstance(module, nn.Linear) and linear in (None, name):
                     hooks.callback(module.register_forward_pre_hook(see_input, with_kwargs=True).remove)
         else:
             hooks.callback(find_layer(model, layer).register_forward_hook(see_output).remove)
-        logits = run()
+        outputs = run()
     if not seen and layer is None:
         raise ValueError(
             "No `nn.Linear` runs in the model's forward, so there are no penultimate features. Name a layer "
@@ -65,11 +128,11 @@ def logits_and_features_of(model: nn.Module, run: Callable[[], Tensor], layer: s
     if not seen:
         raise ValueError(f"The layer {layer!r} does not run in the model's forward, so it has no features.")
     output, features = seen if layer is not None else (seen[0], pooling.average(seen[0], seen[0], -1))
-    if features is None or features.shape[:1] != (len(logits),):
+    if features is None or features.shape[:1] != (len(outputs),):
         what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
         raise ValueError(
-            f"Features must be a tensor with one row for each of the {len(logits)} samples, got {what} "
+            f"Features must be a tensor with one row for each of the {len(outputs)} samples, got {what} "
             f"{'from the last linear layer' if layer is None else f'from {layer!r}'}. Name another layer "
             '(`features="..."`).'
         )
-    return logits, features
+    return outputs, features

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from lightning_al import _compat
-from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.base import CHECKED, Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.campaign.moves import Search
@@ -220,7 +220,7 @@ def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
         count = min(size, max(2, 2 * each.batch_multiple) * max(project.trainer.world_size, 1))
         some = Pool(size).candidates(count, generator=generator(settings.seed, "rehearsal"))
         seed = derive_seed(settings.seed, 0, "score")
-        score(project, each, some, seed=seed, check=not each.requires.isdisjoint(("logits", "classes")))
+        score(project, each, some, seed=seed, check=bool(each.requires & CHECKED))
     if new:
         check_company(project, acquisition, seed=settings.seed)
 
@@ -233,7 +233,7 @@ class _FirstInputs(Acquisition):
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         with torch.inference_mode(False):  # in which a predict pass is, and parameters made in it are of no use
             inputs = pytree.tree_map_only(Tensor, torch.clone, self.task.inputs(batch))
-            model.on_first_inputs(inputs, self.task.logits)
+            model.on_first_inputs(inputs, self.task.outputs)
         return {}
 
 

@@ -149,6 +149,11 @@ class Settings:
                 f'{type(self.oracle).__name__} gives them only when asked. Use `initial_by="random"`, or name the '
                 "indices in `initial`."
             )
+        if self.initial_by == "balanced" and isinstance(self.task, Task) and "classes" not in self.task.gives:
+            raise ValueError(
+                f'`initial_by="balanced"` takes as many samples of each class, and `{type(self.task).__name__}` has '
+                'no classes. Use `initial_by="random"`, or `TypiClust(encoder=...)`.'
+            )
 
     def _check_reset(self) -> None:
         if not callable(self.reset):

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from lightning_al.distributed.randomness import draws_undone
 from lightning_al.functional.scores.positions import mean_over_positions
 from lightning_al.functional.scores.probabilities import check_logits, cross_entropy, pseudo_labels, residuals
-from lightning_al.inference.layers import logits_and_features_of
+from lightning_al.inference.layers import last_linear_for, outputs_and_features_of
 from lightning_al.tasks.annotations import Annotation, annotation_of, label_of
 from lightning_al.tasks.ignored import loss_of_decisions
 from lightning_al.tasks.keys import hash_of, name_of
@@ -24,9 +24,11 @@ class Task(ABC):
 
     ======================================================  ======================================================
     :meth:`inputs`, :meth:`targets`, :meth:`with_label`     what is where in a batch or sample
-    :meth:`logits`                                          what the model gives, as class scores
+    :attr:`gives`                                           what acquisitions may ask for, in words
+    :meth:`outputs`, :meth:`logits`                         what the model gives; as class scores, where it has some
     :meth:`reduce`, :meth:`score`                           how a sample of several decisions gets one score
     :meth:`pseudo_targets`, :meth:`loss`                    the model's own labels, and the loss under labels
+    :meth:`known_targets`, :meth:`loss_of_known`            the dataset's own labels, for what is scored with them
     :meth:`residuals`, :meth:`features`                     the two factors of the last layer's gradient
     :meth:`encode_label`, :meth:`decode_label`, :meth:`key` labels and samples in the ledger
     :meth:`to_annotation`, :meth:`from_annotation`          labels as people and their tools say them
@@ -35,6 +37,10 @@ class Task(ABC):
 
     A *decision* is what the model chooses one class for: a sample, or each pixel, box or label of it.
     """
+
+    gives: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "classes", "features", "gradients"})
+    """What acquisitions may ask of a model and its data, in words of ``Acquisition.requires``: one that asks for
+    another is refused before anything trains."""
 
     annotation_kind: str | None = None
     """What people say of a sample: ``"class"``, ``"classes"``, ``"number"``, ``"boxes"`` or ``"mask"``. Labels of such
@@ -51,6 +57,10 @@ class Task(ABC):
     @abstractmethod
     def with_label(self, sample: Any, label: Any) -> Any:
         """Return a dataset's ``sample`` with its label replaced by ``label``."""
+
+    def outputs(self, model: nn.Module, inputs: Any) -> Tensor:
+        """Return what the model gives, with a row for each sample: the class scores, unless overridden."""
+        return self.logits(model, inputs)
 
     def logits(self, model: nn.Module, inputs: Any) -> Tensor:
         """Return the raw class scores, (B, C), or (B, C, ...) for samples of several decisions.
@@ -104,8 +114,25 @@ class Task(ABC):
         check_logits(logits)
         return loss_of_decisions(logits, targets, self.reduce)
 
+    def known_targets(self, batch: Any) -> Any:
+        """Return the dataset's own targets of a batch in which every sample has one, as :meth:`loss` takes them.
+
+        Raises:
+            ValueError: If a sample has none. The message is the end of a sentence.
+        """
+        targets = self.targets(batch)
+        if targets is None:
+            raise ValueError("some samples have none: their target is None.")
+        if isinstance(targets, Tensor) and targets.ndim == 1 and not targets.is_floating_point():
+            missing = targets[targets < 0]
+            if len(missing):
+                raise ValueError(f"some samples have none: their target is {int(missing.min())}.")
+        return targets
+
     def residuals(self, logits: Tensor) -> Tensor:
         """Return the gradient of the loss under the model's own targets towards the last layer's outputs, (B, C).
+
+        With :meth:`features` it makes up the gradient of the last layer, by which ``BADGE`` compares samples.
 
         Raises:
             ValueError: If there is not one row of outputs for each sample.
@@ -124,19 +151,20 @@ class Task(ABC):
             model: The user's.
             inputs: What :meth:`inputs` gave.
             layer: Name of the layer whose output is meant, as in ``model.named_modules()``. Default: what the last
-                ``nn.Linear`` that runs gets.
+                ``nn.Linear`` that :meth:`outputs` come from gets, of a model with several heads that of its own.
 
         Raises:
             ValueError: If there is no such layer, or it does not run.
         """
-        return self.logits_and_features(model, inputs, layer)[1]
+        return self.outputs_and_features(model, inputs, layer)[1]
 
-    def logits_and_features(self, model: nn.Module, inputs: Any, layer: str | None = None) -> tuple[Tensor, Tensor]:
-        """Return :meth:`logits` and :meth:`features` from one forward pass."""
+    def outputs_and_features(self, model: nn.Module, inputs: Any, layer: str | None = None) -> tuple[Tensor, Tensor]:
+        """Return :meth:`outputs` and :meth:`features` from one forward pass."""
         if type(self).features is not Task.features:  # a task's own, which may take only two arguments
             where = {} if layer is None else {"layer": layer}
-            return self.logits(model, inputs), self.features(model, inputs, **where)
-        return logits_and_features_of(model, lambda: self.logits(model, inputs), layer)
+            return self.outputs(model, inputs), self.features(model, inputs, **where)
+        linear = last_linear_for(self, model, inputs, self.outputs) if layer is None else None
+        return outputs_and_features_of(model, lambda: self.outputs(model, inputs), layer, linear=linear)
 
     @property
     def num_classes(self) -> int | None:
@@ -195,7 +223,7 @@ class Task(ABC):
         return value
 
     def to_annotation(self, label: Any, classes: Sequence[str] | None) -> Annotation:
-        """Return a label as people and their tools say it; by its form, see :func:`~.annotations.annotation_of`.
+        """Return a label as people and their tools say it; by its encoded form, see :func:`~.annotations.annotation_of`.
 
         Args:
             label: What :meth:`encode_label` takes or :meth:`decode_label` gives.
@@ -205,7 +233,7 @@ class Task(ABC):
             TypeError: If it has no such form; then override this and :meth:`from_annotation`.
             ValueError: If a class index has no name.
         """
-        return annotation_of(label, classes)
+        return annotation_of(self.encode_label(label), classes)
 
     def from_annotation(self, annotation: Annotation, classes: Sequence[str] | None) -> Any:
         """Return what was said of a sample as a label that :meth:`encode_label` takes.

@@ -24,6 +24,8 @@ class ClassificationTask(BatchEntries, Task):
             the entries are keyword arguments of the model (``["input_ids", "attention_mask"]``), of a list of positions
             positional ones.
         target: The entry with the class index.
+        output: Which of the model's outputs has the class scores, where it gives several (a dict, a tuple, an object):
+            its name or position. Default: the only one, or the entry ``"logits"`` of a dict.
         forward: ``forward(model, inputs) -> outputs``, where outputs do not come from ``model(inputs)``.
 
     Raises:
@@ -37,6 +39,9 @@ class ClassificationTask(BatchEntries, Task):
         >>> task = ClassificationTask(inputs=["tokens", "mask"], target="label")
         >>> sorted(task.inputs({"tokens": torch.ones(1, 3), "mask": torch.ones(1, 3), "label": torch.zeros(1)}))
         ['mask', 'tokens']
+        >>> task = ClassificationTask(output="kind")  # of a model with two heads
+        >>> task.logits(lambda x: {"kind": x, "size": x.sum(1)}, torch.ones(1, 2))
+        tensor([[1., 1.]])
     """
 
     annotation_kind = "class"
@@ -47,13 +52,14 @@ class ClassificationTask(BatchEntries, Task):
         *,
         inputs: Entries = 0,
         target: int | str = 1,
+        output: int | str | None = None,
         forward: Forward | None = None,
     ) -> None:
         with Findings() as findings:
             with findings.of_block():
-                super().__init__(inputs=inputs, target=target, forward=forward)
-            findings.of(check_choice, "outputs", outputs, ("logits", "probabilities"))
-        self.outputs = outputs
+                super().__init__(inputs=inputs, target=target, output=output, forward=forward)
+            findings.of(check_kind_of_outputs, outputs)
+        self._outputs = outputs
         self._classes: int | None = None  # of the model, once it was seen
 
     @property
@@ -64,15 +70,15 @@ class ClassificationTask(BatchEntries, Task):
     def logits(self, model: nn.Module, inputs: Any) -> Tensor:
         """Return the outputs, or their logarithm where they are probabilities."""
         outputs = self.outputs_of(model, inputs)
-        if self.outputs == "probabilities":
-            outputs = outputs.clamp(min=torch.finfo(outputs.dtype).tiny).log()
+        if self._outputs == "probabilities":
+            outputs = self.check_tensor(outputs).clamp(min=torch.finfo(outputs.dtype).tiny).log()
         return outputs
 
     def check(self, model: nn.Module, batch: Any) -> None:
         """Refuse logits of another shape than (B, C); warn where they look like probabilities."""
         inputs = self.inputs(batch)
         with self.explaining(inputs):
-            logits = self.logits(model, inputs)
+            logits = self.check_tensor(self.logits(model, inputs))
         check_logits(logits)
         if isinstance(inputs, Tensor) and len(logits) != len(inputs):
             raise ValueError(
@@ -85,7 +91,7 @@ class ClassificationTask(BatchEntries, Task):
             )
         self._classes = logits.shape[1]
         sums = logits.float().sum(1)
-        if self.outputs == "logits" and bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums)):
+        if self._outputs == "logits" and bool((logits >= 0).all()) and torch.allclose(sums, torch.ones_like(sums)):
             rank_zero_warn(
                 "Every row of the model's outputs is non-negative and sums to 1: they look like probabilities, while "
                 "scores are computed from logits. If so, pass `task=ClassificationTask(outputs='probabilities')`, or "
@@ -114,7 +120,17 @@ class ClassificationTask(BatchEntries, Task):
             kind = f"{shown(label)} ({type(label).__name__})"
         raise TypeError(
             f"`ClassificationTask` needs class indices (integers) as labels, got {kind}. If the class is another "
-            "entry of the samples, say which: `task=ClassificationTask(inputs=..., target=...)`. For multi-hot targets "
-            "there is `task=MultiLabelTask()`; for soft ones give the loop a `task=` with its own `loss`, "
-            "`encode_label` and `decode_label`."
+            "entry of the samples, say which: `task=ClassificationTask(inputs=..., target=...)`. For 0.0 and 1.0 there "
+            "is `task=BinaryTask()`, for real values `RegressionTask()`, for multi-hot targets `MultiLabelTask()`; for "
+            "soft ones give the loop a `task=` with its own `loss`, `encode_label` and `decode_label`."
         )
+
+
+def check_kind_of_outputs(outputs: str) -> None:
+    """Refuse an unknown kind of outputs; ``"logits"`` and ``"probabilities"`` are known.
+
+    Raises:
+        ValueError: With the value.
+    """
+    kinds = ("logits", "probabilities")
+    check_choice("outputs", outputs, kinds, or_else="with `output=`, which of the model's outputs is meant")

@@ -22,6 +22,10 @@ RENAMED = ("label", "label_ids")
 """What a target is called in samples, where Hugging Face's collators call it the other in batches."""
 
 
+class NoSuchOutput(TypeError):
+    """The model does not give the output that a task looks at."""
+
+
 class BatchEntries:
     """Finds inputs and target in tuples by position, in dicts by name: what most tasks are made of.
 
@@ -30,6 +34,8 @@ class BatchEntries:
             are keyword arguments of the model, of a list of positions positional ones.
         target: The entry with the target. ``"labels"`` of batches may be ``"label"`` in samples, as Hugging Face's
             collators have it.
+        output: Which of a model's outputs is meant, where it gives several: a name in a dict or of an attribute, or a
+            position. Default: the only one, or the entry ``"logits"`` of a dict.
         forward: ``forward(model, inputs) -> outputs``, where outputs do not come from ``model(inputs)``: of a GAN's
             module with ``forward`` for its generator, ``lambda gan, images: gan.discriminator(images)``.
 
@@ -43,15 +49,19 @@ class BatchEntries:
         *,
         inputs: Entries = 0,
         target: int | str = 1,
+        output: int | str | None = None,
         forward: Forward | None = None,
     ) -> None:
         several = list(inputs) if isinstance(inputs, (list, tuple)) else None
         with Findings() as findings:
             findings.of(_check_entries, inputs, target)
             is_right = forward is None or callable(forward)
+            is_entry = output is None or type(output) in (int, str)
+            findings.of(check_that, is_entry, "output", output, "the name or position of one of the model's outputs")
             findings.of(check_that, is_right, "forward", forward, "a function of the model and its inputs, or None")
         self._entries = inputs if several is None else several
         self._target = target
+        self._output = output
         self._forward = forward
 
     def _entry(self, batch: Any, entry: Any) -> Any:
@@ -105,26 +115,67 @@ class BatchEntries:
         return self._entry(batch, self._target)
 
     def outputs_of(self, model: nn.Module, inputs: Any) -> Any:
-        """Return what the model, or ``forward``, makes of what :meth:`inputs` gave; of a dict its entry "logits"."""
+        """Return what the model, or ``forward``, makes of what :meth:`inputs` gave; of several outputs the one meant.
+
+        Raises:
+            TypeError: If there is no such output.
+        """
         if self._forward is not None:
             outputs = self._forward(model, inputs)
         elif not isinstance(self._entries, list):
             outputs = model(inputs)
         else:
             outputs = model(**inputs) if isinstance(inputs, dict) else model(*inputs)
+        if self._output is not None:
+            return self._one_of(outputs, self._output)
         if isinstance(outputs, Mapping) and "logits" in outputs:
             return outputs["logits"]
         return outputs
+
+    def tensor_of(self, model: nn.Module, inputs: Any) -> Tensor:
+        """Return :meth:`outputs_of` the model, which must be one tensor; else see :meth:`check_tensor`."""
+        return self.check_tensor(self.outputs_of(model, inputs))
+
+    def check_tensor(self, outputs: Any) -> Tensor:
+        """Return outputs that are one tensor.
+
+        Raises:
+            TypeError: If they are none, with what may be meant.
+        """
+        if isinstance(outputs, Tensor):
+            return outputs
+        several, heads = _heads_of(outputs)
+        way = "Return the tensor from `forward`, or say with `forward=` where it is."
+        if heads:
+            name, first = type(self).__name__, shown(heads[0])
+            way = f"Say which of {cut(', '.join(map(shown, heads)), 200)}: `task={name}(output={first})`."
+        raise NoSuchOutput(f"`{type(self).__name__}` looks at one output of the model, a tensor, got {several}. {way}")
+
+    def _one_of(self, outputs: Any, output: int | str) -> Any:
+        if isinstance(outputs, Mapping):
+            present = output in outputs
+        elif isinstance(output, int):
+            present = isinstance(outputs, (tuple, list)) and -len(outputs) <= output < len(outputs)
+        else:
+            present = not isinstance(outputs, Tensor) and hasattr(outputs, output)
+        if not present:
+            several, heads = _heads_of(outputs)
+            ways = f" There is {cut(', '.join(map(shown, heads)), 200)}." if heads else " Leave `output=` out."
+            raise NoSuchOutput(f"`{type(self).__name__}(output={output!r})`: the model gives {several}.{ways}")
+        is_attribute = isinstance(output, str) and not isinstance(outputs, Mapping)
+        return getattr(outputs, str(output)) if is_attribute else outputs[output]
 
     @contextlib.contextmanager
     def explaining(self, inputs: Any) -> Iterator[None]:
         """Add to the errors of a model that is called with ``inputs`` what the user may have meant instead.
 
         Raises:
-            ValueError: For any error, which is its cause.
+            ValueError: For any error, which is its cause, but for those of this class.
         """
         try:
             yield
+        except NoSuchOutput:
+            raise
         except Exception as error:
             name = type(self).__name__
             leaves = [tuple(leaf.shape) for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
@@ -135,25 +186,45 @@ class BatchEntries:
                 f"`task={name}(forward=lambda model, inputs: ...)`."
             ) from error
 
+    def new_target(self, label: Any) -> Any:
+        """Return a decoded label as the target of a sample that had none."""
+        return label
+
     def with_label(self, sample: Any, label: Any) -> Any:
-        """Return ``sample`` with its target replaced, in the type that it had."""
+        """Return ``sample`` with its target replaced, in the type that it had unless that cannot hold the label."""
         target = self._name_in(sample, self._target)
         if isinstance(target, str) and hasattr(sample, "keys"):
             labelled = copy.copy(sample)
-            labelled[target] = _like(sample[target], label) if target in list(sample.keys()) else label
+            labelled[target] = self._like(sample[target] if target in list(sample.keys()) else None, label)
             return labelled
         if isinstance(sample, Tensor):  # a sample without a target
-            return (sample, label)
+            return (sample, self.new_target(label))
         if isinstance(sample, (tuple, list)) and len(sample) == 1:
-            return (sample[0], label)
+            return (sample[0], self.new_target(label))
         if isinstance(target, str):  # a name, and the sample has none
             raise TypeError(self._unknown(sample, target))
-        label = _like(self._entry(sample, target), label)
+        label = self._like(self._entry(sample, target), label)
         if hasattr(sample, "_replace"):  # a named tuple
             return sample._replace(**{sample._fields[target]: label})
         entries: list[Any] = list(sample)
         entries[target] = label
         return type(sample)(entries)
+
+    def _like(self, old: Any, label: Any) -> Any:
+        """Return ``label`` in the type and shape of the label ``old``, or as a new one where they cannot hold it."""
+        if isinstance(old, Tensor) or type(old).__module__ == "numpy":
+            return _like_array(old, label) if _numel(old) == _numel(label) else self.new_target(label)
+        if isinstance(old, Mapping) and isinstance(
+            label, Mapping
+        ):  # boxes and classes, say, of which there may be more
+            return {name: _of_kind(old.get(name), part) for name, part in label.items()}
+        if isinstance(old, (bool, int, float)) and isinstance(label, (bool, int, float)):
+            return type(old)(label) if isinstance(old, float) or type(old)(label) == label else label
+        if isinstance(old, (list, tuple)) and isinstance(label, (Tensor, list)) and len(old) == len(label):
+            return type(old)(
+                type(before)(new) for before, new in zip(old, torch.as_tensor(label).tolist(), strict=True)
+            )
+        return self.new_target(label)
 
 
 def _check_entries(inputs: Any, target: Any) -> None:
@@ -168,19 +239,40 @@ def _check_entries(inputs: Any, target: Any) -> None:
         )
 
 
-def _like(old: Any, label: Any) -> Any:
-    """Return ``label`` in the type and shape of the label ``old``."""
-    if isinstance(old, Tensor):
-        return _of_kind(old, torch.as_tensor(label, dtype=old.dtype).reshape(old.shape))
-    if isinstance(old, Mapping) and isinstance(label, Mapping):  # boxes and classes, say, of which there may be more
-        return {name: _of_kind(old.get(name), part) for name, part in label.items()}
-    if type(old).__module__ == "numpy":
-        import numpy as np
+def _heads_of(outputs: Any) -> tuple[str, list[int | str]]:
+    """Say what outputs are, and under which names or positions there are tensors in them."""
+    name = type(outputs).__name__
+    if isinstance(outputs, Tensor):
+        return f"one tensor, {tuple(outputs.shape)}", []
+    if isinstance(outputs, (tuple, list)):
+        return f"a {name} of {len(outputs)}", [i for i, value in enumerate(outputs) if isinstance(value, Tensor)]
+    if isinstance(outputs, Mapping):
+        several = f"a {name} of {cut(', '.join(map(shown, outputs)), 200) or 'nothing'}"
+    else:
+        several, outputs = f"a {name}", getattr(outputs, "__dict__", {})
+    return several, [key for key, value in outputs.items() if isinstance(value, Tensor)]
 
-        return np.asarray(label, old.dtype).reshape(old.shape) if isinstance(old, np.ndarray) else type(old)(label)
-    if isinstance(old, (list, tuple)) and isinstance(label, Tensor):
-        return type(old)(type(before)(new) for before, new in zip(old, label.tolist(), strict=True))
-    return label
+
+def _numel(label: Any) -> int:
+    return label.numel() if isinstance(label, Tensor) else int(getattr(label, "size", 0)) or len(_flat(label))
+
+
+def _flat(label: Any) -> list[Any]:
+    return [part for entry in label for part in _flat(entry)] if isinstance(label, (list, tuple)) else [label]
+
+
+def _like_array(old: Any, label: Any) -> Any:
+    """Return ``label`` in the shape of a tensor, array or number of NumPy's; in its type, if no fraction is lost."""
+    import numpy as np
+
+    if isinstance(old, Tensor):
+        given = label if isinstance(label, Tensor) else torch.as_tensor(np.asarray(label))  # in double precision
+        cut_off = given.is_floating_point() and not old.is_floating_point() and bool((given % 1 != 0).any())
+        return _of_kind(old, given.to(torch.get_default_dtype() if cut_off else old.dtype).reshape(old.shape))
+    values = np.asarray(label)
+    cut_off = values.dtype.kind == "f" and old.dtype.kind in "iub" and bool((values % 1 != 0).any())
+    values = values.astype(np.float32 if cut_off else old.dtype).reshape(old.shape)
+    return values if isinstance(old, np.ndarray) else values[()]
 
 
 def _of_kind(old: Any, label: Any) -> Any:

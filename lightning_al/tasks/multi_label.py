@@ -28,6 +28,7 @@ class MultiLabelTask(BatchEntries, Task):
     Args:
         inputs: The entry of a batch that the model is called with, as in :class:`ClassificationTask`.
         target: The entry with the multi-hot target.
+        output: Which of the model's outputs, where it gives several, as in :class:`ClassificationTask`.
         forward: ``forward(model, inputs) -> outputs``, where outputs do not come from ``model(inputs)``.
 
     Raises:
@@ -49,14 +50,15 @@ class MultiLabelTask(BatchEntries, Task):
         *,
         inputs: Entries = 0,
         target: int | str = 1,
+        output: int | str | None = None,
         forward: Forward | None = None,
     ) -> None:
-        super().__init__(inputs=inputs, target=target, forward=forward)
+        super().__init__(inputs=inputs, target=target, output=output, forward=forward)
         self._labels: int | None = None  # of the model, once it was seen
 
     def logits(self, model: nn.Module, inputs: Any) -> Tensor:
         """Return (B, 2, L): for every label a zero, and the model's output."""
-        outputs = self.outputs_of(model, inputs)
+        outputs = self.tensor_of(model, inputs)
         return torch.stack([torch.zeros_like(outputs), outputs], 1)
 
     def loss(self, logits: Tensor, targets: Any) -> Tensor:
@@ -75,14 +77,11 @@ class MultiLabelTask(BatchEntries, Task):
         """Refuse outputs of another shape than (B, L)."""
         inputs = self.inputs(batch)
         with self.explaining(inputs):
-            outputs = self.outputs_of(model, inputs)
-        if not isinstance(outputs, Tensor) or not outputs.is_floating_point() or outputs.ndim != 2:
-            kind = type(outputs).__name__
-            if isinstance(outputs, Tensor):
-                kind = f"{outputs.dtype} of shape {tuple(outputs.shape)}"
+            outputs = self.tensor_of(model, inputs)
+        if not outputs.is_floating_point() or outputs.ndim != 2:
             raise ValueError(
-                f"`MultiLabelTask` expects one floating output for each label, (B, L), before the sigmoid; got {kind}. "
-                "Say with `forward=` where they are."
+                "`MultiLabelTask` expects one floating output for each label, (B, L), before the sigmoid; got "
+                f"{outputs.dtype} of shape {tuple(outputs.shape)}. Say with `output=` or `forward=` where they are."
             )
         self._labels = outputs.shape[1]
         # Logits of few numbers may happen to lie there: of so many, once in a thousand million times.
@@ -112,10 +111,6 @@ class MultiLabelTask(BatchEntries, Task):
     def decode_label(self, value: Any) -> Tensor:
         """Return the label as a float tensor (L,)."""
         return torch.tensor(value, dtype=torch.float32)
-
-    def to_annotation(self, label: Any, classes: Sequence[str] | None) -> Annotation:
-        """Return the names of the labels that are 1."""
-        return super().to_annotation(self.encode_label(label), classes)
 
     def from_annotation(self, annotation: Annotation, classes: Sequence[str] | None) -> list[int]:
         """Return the multi-hot label, 1 for each name.

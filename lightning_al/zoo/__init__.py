@@ -3,26 +3,33 @@
 from lightning_al.zoo.cifar10 import CIFAR10DataModule
 from lightning_al.zoo.classifier import Classifier
 from lightning_al.zoo.cnn import SmallCNN
+from lightning_al.zoo.diabetes import DiabetesDataModule
 from lightning_al.zoo.digits import DigitsDataModule
 from lightning_al.zoo.fashion_mnist import FashionMNISTDataModule
 from lightning_al.zoo.images import ImageDataModule, ImageDataset
 from lightning_al.zoo.loss_prediction_classifier import LossPredictionClassifier
+from lightning_al.zoo.regressor import Regressor, TableNet
 from lightning_al.zoo.resnet import ResNet18
 from lightning_al.zoo.sam_classifier import SAMClassifier
 from lightning_al.zoo.text import TextClassifier
+from lightning_al.zoo.two_heads import TwoHeads
 from lightning_al.zoo.vit import ViT
 
 __all__ = [
     "CIFAR10DataModule",
     "Classifier",
+    "DiabetesDataModule",
     "DigitsDataModule",
     "FashionMNISTDataModule",
     "ImageDataModule",
     "ImageDataset",
     "LossPredictionClassifier",
+    "Regressor",
     "ResNet18",
     "SAMClassifier",
     "SmallCNN",
+    "TableNet",
     "TextClassifier",
+    "TwoHeads",
     "ViT",
 ]

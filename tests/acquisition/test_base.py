@@ -86,7 +86,9 @@ def test_what_an_acquisition_says_of_itself():
 
 
 def test_unknown_words_in_requires_are_refused_when_the_class_is_written():
-    with pytest.raises(TypeError, match=r"`Mine\.requires` has the unknown word 'logit'\. Use some of \"logits\", "):
+    with pytest.raises(
+        TypeError, match=r"`Mine\.requires` has the unknown word 'logit'\. Use some of \"outputs\", \"logits\", "
+    ):
 
         class Mine(Acquisition):
             requires = frozenset({"logit", "labels"})

@@ -46,7 +46,7 @@ def said_of_delta(monkeypatch):
     return said
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("subpool", [None, 12])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_delta_is_that_of_the_whole_dataset_and_found_once(tmp_path, monkeypatch, subpool, seed):
@@ -102,6 +102,7 @@ class NoClasses(ClassificationTask):
     num_classes = None
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("options", [{}, {"encoder": nn.Identity()}, {"encoder": "features.pt"}])
 def test_the_number_of_classes_is_that_of_the_model_also_after_a_resume(tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)
@@ -117,6 +118,7 @@ def test_the_number_of_classes_is_that_of_the_model_also_after_a_resume(tmp_path
     assert run("part", 3, resume=True) == whole
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("options", [{}, {"encoder": nn.Identity()}])
 def test_a_task_that_does_not_know_it_is_refused_before_anything_trains(tmp_path, options):
     def loop(name):

@@ -138,7 +138,7 @@ def test_dense_outputs_are_for_bald_alone():
 
 
 def test_further_options_out_of_range():
-    with pytest.raises(ValueError, match="'entropy', 'variation_ratio', got 'mean'"):
+    with pytest.raises(ValueError, match="'entropy', 'variation_ratio', 'variance', 'model_change', got 'mean'"):
         MCDropout(score="mean")
     with pytest.raises(ValueError, match="`configurations`"):
         BatchBALD(configurations=0)

@@ -73,7 +73,7 @@ def in_subsets():
     return ConcatDataset([Subset(Maps(flipped), range(0, 20)), Subset(Maps(flipped), range(20, SIZE))])
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("data", "options"),
     [
@@ -99,7 +99,7 @@ def test_every_sample_has_its_own_mask(tmp_path, data, options):
         assert all(label == mask(i).tolist() for i, label in labels.items())  # those without augmentation
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("data", [Augments, AugmentsPool, HiddenPool, lambda: AugmentsPool(num_workers=1)])
 def test_told_masks_are_augmented_with_their_images(tmp_path, data):
     model = MapNet(shift=1)
@@ -179,6 +179,7 @@ def noise(sample):
     return sample[0] + 1e-6 * random.random(), sample[1]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("data", [lambda: MapData(Maps(noise)), lambda: MapData(Maps()), lambda: WithPool(Maps(noise))])
 def test_told_masks_beside_images_that_change_in_their_places(tmp_path, data):
     model = MapNet(shift=1)
@@ -192,7 +193,7 @@ def test_a_pool_without_targets_beside_augmented_ones(tmp_path):
     assert len(str(error.value)) < 400
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("data", [MapData, WithPool, HiddenAlone, AugmentsPool])
 def test_a_campaign_goes_on_bit_by_bit(tmp_path, data):
     whole, parts = MapNet(), MapNet()

@@ -101,7 +101,7 @@ def run(folder, acquisition, sizes, model=None):
     return loop.run(make_trainer(folder, acquisition=acquisition, max_epochs=1))
 
 
-@pytest.mark.few(7)
+@pytest.mark.few(5)
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize(
     "acquisition",

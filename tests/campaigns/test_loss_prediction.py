@@ -24,7 +24,7 @@ def run(tmp_path, model, acquisition, name="c", *, resume=False, trainer=None, *
     return loop, loop.run(make_trainer(tmp_path, acquisition=acquisition, **(trainer or {})), resume=resume)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("form", [Learner, Sharp])
 @pytest.mark.parametrize("acquisition", [LearningLoss, LPLGrad, Random])
 def test_two_rounds(tmp_path, form, acquisition):
@@ -56,6 +56,7 @@ def test_each_picks_by_its_score(tmp_path):
         assert history[0].scores == sorted(history[0].scores, reverse=True)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("reset", ["initial", "warm", "continue", "fresh"])
 def test_resets(tmp_path, reset):
     class Watched(Learner):

@@ -11,7 +11,7 @@ from tests.helpers.fresh_fits import Ordered, check_rounds
 from tests.helpers.projects import Data, Net, make_trainer
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "options",
     [
@@ -144,7 +144,7 @@ def options_by_epoch(trainer, pl_module):
         trainer.gradient_clip_val, trainer.accumulate_grad_batches, trainer.check_val_every_n_epoch = 0.01, 2, 3
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("model", [WarmsUp, Schedules, Plateau, OneCycle, Skips, ByHand, Observes, Anneals])
 def test_hooks_and_counts_of_the_module(tmp_path, model):
     check_rounds(tmp_path, list, model=model, max_epochs=3)

@@ -93,6 +93,7 @@ def campaign(folder, samples, acquisition):
     return loop.history
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_labels_are_told_of_samples_without(kind, tmp_path):
     first = campaign(tmp_path, SAMPLES[kind], Entropy())

@@ -193,6 +193,7 @@ def test_the_cli_can_be_subclassed(recipe, tmp_path):
     assert seen == ["run"]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("named", ["TypiClust", "lightning_al.acquisition.TypiClust"])
 def test_the_initial_set_by_an_acquisition(recipe, tmp_path, named):
     from tests.helpers.projects import make_data
@@ -216,6 +217,7 @@ def test_the_initial_set_by_an_acquisition(recipe, tmp_path, named):
         assert again.options["initial_by"] == campaign.options["initial_by"]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("method", ["random", "balanced"])
 def test_the_initial_set_by_name(recipe, tmp_path, method):
     run(recipe, f"--loop.initial_by={method}", "--loop.rounds=0")

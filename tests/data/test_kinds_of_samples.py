@@ -30,6 +30,7 @@ class Parts(Data):
         self.train = ConcatDataset(self.parts)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("other", "kinds"),
     [
@@ -114,7 +115,7 @@ def test_the_message_says_what_to_do(tmp_path, name):
     assert f"task=ClassificationTask(inputs={INPUTS}, target='labels')`" in str(caught.value)
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", ["label", "label_ids", "labels"])
 @pytest.mark.parametrize("acquisition", [Entropy, SAAL])
 def test_told_labels_reach_the_batches(tmp_path, name, acquisition):

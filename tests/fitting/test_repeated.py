@@ -30,6 +30,7 @@ class Thaws(Net):
         return torch.optim.SGD(self.parameters(), lr=0.05)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("reset", ["initial", "warm", "continue", "fresh"])
 def test_what_was_frozen_is_frozen_again_in_the_next_round(tmp_path, reset):
     """Later rounds began with what the first had thawed."""
@@ -63,6 +64,7 @@ class FailsOnce(Net):
             raise ConnectionError("the metrics' server is away")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("round_number", [0, 1])
 def test_a_fit_that_was_not_recorded_leaves_no_momentum(tmp_path, round_number):
     """Fitted again, in the same process too, a round begins with what the optimizers of the last one had gathered."""
@@ -201,6 +203,7 @@ def test_weights_best_without_a_best(tmp_path):
         run(tmp_path, trainer=trainer, weights="best")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("reset", ["initial", "warm", "continue", "fresh"])
 def test_round_0_fitted_again_starts_from_the_initial_weights(tmp_path, reset):
     model = Starts()

@@ -150,7 +150,7 @@ def assert_right(net, x, names=("tensor_sum", "sam")):
         torch.testing.assert_close(score(net, x, **options), loop(net, x, **options), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.few(7)
+@pytest.mark.few(5)
 @pytest.mark.parametrize("how", HOW, ids=lambda how: how.__name__)
 @pytest.mark.parametrize("before", [1, *map(slow, (0, 3))])
 def test_a_batch_of_another_kind_is_noticed_after_easy_ones(how, before):

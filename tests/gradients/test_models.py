@@ -51,7 +51,7 @@ MODELS = {
 VARIANTS = ("ResNet-18, 3-D", "ResNet-18, 1-D")
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("name", "score"),
     [
@@ -64,6 +64,7 @@ def test_every_score_equals_the_loop(name, score):
     assert_exact(*MODELS[name](), (score,))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", [slow("ResNet-18"), "ViT", "text"])
 def test_a_score_does_not_depend_on_batch_or_split(name):
     net, x = MODELS[name]()
@@ -131,6 +132,7 @@ def test_inference_tensors(name):
             assert torch.equal(got, expected)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("lead", [slow(20), slow(45), 80])
 @pytest.mark.parametrize("name", ["small CNN", "ViT", "text"])
 def test_very_confident_samples(name, lead):

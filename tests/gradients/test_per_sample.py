@@ -161,6 +161,7 @@ def test_groups_are_never_torn_by_the_budget():
         torch.testing.assert_close(got, reference.saal(net, x, group_size=4), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.few(9)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("score", SCORES)
 def test_ways_and_splits_do_not_show(score, way, monkeypatch):

@@ -68,13 +68,13 @@ class Container(nn.Module):
         return self.head(self.norm(self.use(self.own, self.first(x))).tanh().mean(1))
 
 
-@pytest.mark.few(8)
+@pytest.mark.few(5)
 @pytest.mark.parametrize("name", USES)
 def test_what_modules_do_with_their_own_parameters(name):
     assert_exact(seeded(lambda: Container(*USES[name])), randn(B, T, D), BRIEF)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["class token, expanded", "positions", "layer scale", "scalar"])
 def test_every_score_equals_the_loop(name):
     assert_exact(seeded(lambda: Container(*USES[name])), randn(B, T, D))
@@ -124,6 +124,7 @@ class Peeking(nn.Module):
         return self.head(self.use(self.first, x).tanh())
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "use",
     [

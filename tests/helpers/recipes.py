@@ -29,6 +29,8 @@ FIGURES = {
     },
 }
 METHODS = sorted(set.union(*FIGURES.values()))
+ALONE = ["quickstart", "diabetes", "two_heads"]
+"""Protocol and method in one file."""
 TRAININGS = ["sam", "sam_small"]
 
 # Every protocol goes with every method, and with SAM after each method but these, which bring a model of their own.

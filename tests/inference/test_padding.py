@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_al.inference.layers import logits_and_features_of
+from lightning_al.inference.layers import outputs_and_features_of
 from lightning_al.inference.padding import Padding
 from tests.helpers.texts import KNOWN, UNKNOWN, Module, collate, rows
 
@@ -16,7 +16,7 @@ def features(kind, samples):
     batch = collate(samples)
     inputs = {name: batch[name] for name in kind.takes}
     with torch.no_grad():
-        return logits_and_features_of(net, lambda: net(**inputs), kind.layer)[1]
+        return outputs_and_features_of(net, lambda: net(**inputs), kind.layer)[1]
 
 
 @pytest.mark.parametrize("kind", KNOWN)

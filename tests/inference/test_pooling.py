@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_al.inference.layers import logits_and_features_of
+from lightning_al.inference.layers import outputs_and_features_of
 
 
 class Through(nn.Module):
@@ -78,7 +78,7 @@ def test_a_layer_gives_the_mean_of_each_channel(name):
     net = Through(one.layer, one.given).eval()
     x = torch.randn(one.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        _, got = logits_and_features_of(net, lambda: net(x), "layer")
+        _, got = outputs_and_features_of(net, lambda: net(x), "layer")
     assert got.shape[0] == 3
     torch.testing.assert_close(got, one.mean(net.made))
 
@@ -87,7 +87,7 @@ def test_the_last_linear_layer_gets_one_row_a_sample():
     net = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 2))
     x = torch.randn(3, 7, 4)
     with torch.no_grad():
-        _, got = logits_and_features_of(net, lambda: net(x).mean(1), None)
+        _, got = outputs_and_features_of(net, lambda: net(x).mean(1), None)
     torch.testing.assert_close(got, net[0](x).mean(1).detach())
 
 
@@ -100,4 +100,4 @@ def test_layers_with_other_rows_than_samples_are_refused():
     for layer, shape in ((nn.Identity(), r"\(7, 3, 4\)"), (Single(), r"\(\)")):
         net.layer = layer
         with pytest.raises(ValueError, match=rf"one row for each of the 3 samples, got shape {shape} from 'layer'"):
-            logits_and_features_of(net, lambda: net(torch.zeros(3, 7, 4)), "layer")
+            outputs_and_features_of(net, lambda: net(torch.zeros(3, 7, 4)), "layer")

@@ -73,6 +73,7 @@ def test_nothing_labelled_yet(tmp_path):
     assert len(loop.ask(trainer)) == 4
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("indices", "labels", "error", "words"),
     [

@@ -47,7 +47,7 @@ def model_of(name):
     return Learner if name == "LearningLoss" else Module
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
 def test_picks_are_those_of_samples_scored_alone(tmp_path, name, kind):
     one, many = (picked(tmp_path, kind, MAKES[name](kind.layer), size, model_of(name)) for size in (1, 50))

@@ -35,6 +35,7 @@ def again(tmp_path, *, resume=True, **options):
     return loop.run(make_trainer(tmp_path), resume=resume), loop
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("reset", ["initial", "warm"])
 def test_lost_weights(tmp_path, reset):
     again(tmp_path, reset=reset)

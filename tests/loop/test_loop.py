@@ -107,6 +107,7 @@ def test_the_loop_itself_does_not_warn_of_that(tmp_path):
         run(tmp_path)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "acquisition", [Entropy, slow(Margin), slow(SAAL), lambda: SAAL(group_size=3, selection="top")]
 )

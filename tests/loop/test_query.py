@@ -17,6 +17,7 @@ class Selects(Entropy):
         return self.answer
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("answer", "error"),
     [([0, 1, 2], ValueError), ([0, 0, 1, 2], ValueError), ([0, 1, 2, 54], ValueError), ([-1, 0, 1, 2], ValueError),

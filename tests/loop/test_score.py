@@ -92,6 +92,7 @@ def test_compiled_modules_are_scored_as_they_were_written(tmp_path, acquisition,
     assert run(True) == run(False)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("acquisition", [Entropy, SAAL, ExpectedGradNorm])
 def test_nothing_is_left_behind(tmp_path, acquisition):
     class Noisy(Data):

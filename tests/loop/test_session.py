@@ -6,7 +6,7 @@ from tests.helpers.projects import make_trainer
 from tests.helpers.recorder import run
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("options", "labelled"),
     [

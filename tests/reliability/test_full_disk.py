@@ -154,7 +154,7 @@ def mounted(folder, kilobytes):
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kilobytes", [4, 12, 20, 28, 40, 48])
 def test_a_disk_that_really_is_full(tmp_path, whole, kilobytes):
     """Also what Lightning writes: the checkpoints inside a round."""

@@ -58,6 +58,7 @@ def test_a_hostile_file_really_is_one(tmp_path):
     assert (tmp_path / "ran").exists()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("epoch", "ignored"),
     [

@@ -67,7 +67,7 @@ class Dies(L.Callback):
 
 @pytest.mark.parametrize("kind", [NotStrict, InCheckpoints])
 class TestPicksAreThoseOfTheWholeModule:
-    @pytest.mark.few(3)
+    @pytest.mark.few(1)
     @pytest.mark.parametrize("reset", ["initial", "warm", "continue", "fresh"])
     def test_resets(self, tmp_path, kind, reset):
         assert run(tmp_path / "a", kind(), reset=reset) == run(tmp_path / "b", Whole(), reset=reset)

@@ -196,6 +196,7 @@ class Boring(BoringModel):
         self.log("x", nn.functional.cross_entropy(self(x), y))
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("acquisition", [Entropy, Margin, SAAL])
 def test_a_boring_project(tmp_path, acquisition):
     watch = []
@@ -216,6 +217,7 @@ def test_a_boring_project(tmp_path, acquisition):
     assert len({float(w.norm()) for w in [start, *watch]}) == 4
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "callbacks",
     [

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_al import ClassificationTask, MultiLabelTask, Task
+from lightning_al import BinaryTask, ClassificationTask, MultiLabelTask, RegressionTask, Task
 from lightning_al.tasks.annotations import Boxes, Mask, annotation_of, class_index, label_of
 
 NAMES = ["cat", "dog", "a, b", "3", "skip", "=1+1", ""]
@@ -33,6 +33,8 @@ LABELS = [
     (ClassificationTask(), np.int64(6), ""),
     (MultiLabelTask(), torch.tensor([0.0, 1, 1, 0, 0, 0, 1]), ["dog", "a, b", ""]),
     (MultiLabelTask(), [0] * 7, []),
+    (BinaryTask(), torch.tensor([1.0]), "dog"),
+    (RegressionTask(), torch.tensor([2.5]), 2.5),
     (Own(), 2, "a, b"),
     (Own(), 0.25, 0.25),
     (Own(), torch.tensor(2.0), 2.0),

@@ -15,6 +15,7 @@ from lightning_al import Campaign, zoo
 from lightning_al.acquisition import Acquisition
 from lightning_al.zoo import Classifier, LossPredictionClassifier, SAMClassifier
 from tests.helpers.recipes import (
+    ALONE,
     FIGURES,
     LEARN_THE_LOSS,
     METHODS,
@@ -112,11 +113,11 @@ def check_made(made):
 def test_the_files_are_those():
     files = {path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.*")}
     methods, trainings = {f"acquisitions/{name}" for name in METHODS}, {f"training/{name}" for name in TRAININGS}
-    assert files == {"quickstart", *PROTOCOLS} | methods | trainings
+    assert files == {*ALONE, *PROTOCOLS} | methods | trainings
 
 
 class TestPairs:
-    @pytest.mark.few(6)
+    @pytest.mark.few(2)
     @pytest.mark.parametrize("method", METHODS)
     def test_each_method_is_built(self, method, build):
         files = "fashion_mnist/small", f"acquisitions/{method}"
@@ -125,7 +126,7 @@ class TestPairs:
         check_made(made)
         assert type(made["model"]) is (LossPredictionClassifier if method in LEARN_THE_LOSS else Classifier)
 
-    @pytest.mark.few(5)
+    @pytest.mark.few(3)
     @pytest.mark.parametrize("protocol", PROTOCOLS)
     def test_each_protocol_is_built_with_sam(self, protocol, build):
         files = protocol, "acquisitions/saal_kmeans", "training/sam"
@@ -189,7 +190,7 @@ class TestHeads:
         assert ("initial weights, torch's default." in said) == (not protocol.endswith("small"))
         assert len(re.findall("Kaiming", said)) == len(re.findall("Kaiming's with fan-out lose", said))
 
-    @pytest.mark.few(4)
+    @pytest.mark.few(3)
     @pytest.mark.parametrize("protocol", [protocol for protocol in PROTOCOLS if not protocol.endswith("small")])
     def test_protocols_begin_with_the_initial_weights_that_they_say(self, protocol, build):
         _, made = build(protocol, "acquisitions/random")
@@ -212,6 +213,43 @@ class TestHeads:
                 assert (ROOT / named).exists(), (file, named)
         methods = re.search(r"^METHODS := ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
         assert set(methods.replace("\\", "").split()) <= set(METHODS)
+
+
+class TestAlone:
+    """Files of a protocol and a method."""
+
+    SHORT = "--trainer.max_epochs=1", "--loop.rounds=1"
+
+    @pytest.mark.parametrize("name", [name for name in ALONE if name != "quickstart"])
+    def test_they_run(self, name, tmp_path, monkeypatch):
+        pytest.importorskip("sklearn")
+        monkeypatch.chdir(tmp_path)
+        assert f"   lightning-al run -c recipes/{name}.yaml" in head(name)
+        run(name, *self.SHORT)
+        campaign = Campaign.load(load(name)["loop"]["dirpath"])
+        assert [r.labelled for r in campaign.rounds] == [20, 30]
+        assert campaign.options["acquisition"]["class"] == load(name)["trainer"]["callbacks"][0]["class_path"]
+
+    @pytest.mark.slow
+    def test_a_regression_has_real_labels_and_another_method(self, tmp_path, monkeypatch):
+        pytest.importorskip("sklearn")
+        monkeypatch.chdir(tmp_path)
+        run("diabetes", "acquisitions/coreset", *self.SHORT)
+        campaign = Campaign.load("runs/diabetes/mc_dropout")
+        assert campaign.options["task"] == "RegressionTask"
+        assert campaign.options["acquisition"]["class"] == "CoreSet"
+        assert {type(label) for label in campaign.labels.values()} == {float}
+        with pytest.raises(SystemExit, match="`Entropy` needs class scores, and `RegressionTask` has none"):
+            run("diabetes", "acquisitions/entropy", *self.SHORT, "--loop.dirpath=runs/entropy")
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("output", ["mean", "sort"])
+    def test_another_head(self, output, tmp_path, monkeypatch):
+        pytest.importorskip("sklearn")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit, match=r"shape \(B, C\)|There is 'classes', 'mean'|C >= 2 classes, got"):
+            run("two_heads", *self.SHORT, f"--loop.task.init_args.output={output}")
+        assert not Path("runs").exists()
 
 
 class TestOnTheCommandLine:

@@ -147,7 +147,7 @@ class AdversarialAcquisition(Acquisition):
 
     def _labels(self, batch: Any) -> Tensor:
         """Return class indices (B,)."""
-        labels = torch.as_tensor(self.task.targets(batch))
+        labels = torch.as_tensor(self.task.known_targets(batch))
         if labels.ndim != 1 or labels.is_floating_point():
             raise TypeError(
                 f"`{type(self).__name__}` learns from one class index per sample, got targets of {labels.dtype} and "

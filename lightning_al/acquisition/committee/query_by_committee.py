@@ -11,6 +11,7 @@ from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.committee.members import FurtherFits, Member, Members, moved_to
 from lightning_al.acquisition.committee.snapshots import Snapshots
 from lightning_al.acquisition.query import Query
+from lightning_al.acquisition.value_scores import VALUE_SCORES
 from lightning_al.checks import Findings, check_choice, check_count, check_flag
 from lightning_al.functional.scores.disagreement import consensus_divergences, vote_entropies
 from lightning_al.inference.calling import check_whole
@@ -48,7 +49,9 @@ class QueryByCommittee(Acquisition):
         source: ``"fits"`` or ``"snapshots"``.
         score: ``"vote_entropy"``, the entropy of the members' votes, which takes few values, so that many candidates
             are taken in their random order; or ``"kl"``, the mean divergence from the consensus, which is the
-            Jensen-Shannon divergence. See :func:`lightning_al.functional.vote_entropy` and ``consensus_kl``.
+            Jensen-Shannon divergence. See :func:`lightning_al.functional.vote_entropy` and ``consensus_kl``. Of real
+            values ``"variance"``, or ``"model_change"``, the expected one, with the members' predictions for what the
+            label may be; see :func:`lightning_al.functional.prediction_variance` and ``model_change``.
         redraw: For fits: members begin with random weights of their own, from the layers' ``reset_parameters``, or the
             loop's ``reset`` if that is a function; they do so with the same ones in every round, unless
             ``reset="fresh"``. If False, with the campaign's initial weights, as is right for pretrained ones.
@@ -76,12 +79,14 @@ class QueryByCommittee(Acquisition):
                 super().__init__(selection=selection)
             findings.of(check_count, "members", members, 2)
             findings.of(check_choice, "source", source, SOURCES)
-            findings.of(check_choice, "score", score, COMMITTEE_SCORES)
+            findings.of(check_choice, "score", score, [*COMMITTEE_SCORES, *VALUE_SCORES])
             findings.of(check_flag, "redraw", redraw)
         self.members = members
         self.source = source
         self.score = score
         self.redraw = redraw
+        if score in VALUE_SCORES:
+            self.requires = VALUE_SCORES[score].requires | {"labels"}
         self._source: Members = FurtherFits(members, redraw=redraw) if source == "fits" else Snapshots(members)
         self._members: list[Member] = [None]  # before anything is learnt the model votes alone
 
@@ -103,7 +108,9 @@ class QueryByCommittee(Acquisition):
         inputs = self.task.inputs(batch)
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._members = moved_to(device, self._members)
-        votes = [plain_outputs(model, inputs, self.task.logits, member) for member in self._members]
+        votes = [plain_outputs(model, inputs, self.task.outputs, member) for member in self._members]
+        if self.score in VALUE_SCORES:
+            return VALUE_SCORES[self.score].of(self.task, model, batch, torch.stack(votes, 1))
         return self.task.reduce(COMMITTEE_SCORES[self.score](torch.stack(votes, 1)))
 
     def on_query_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loop: Any) -> None:

@@ -5,6 +5,7 @@ from lightning_al.functional.scores.gradient_norm import gradient_norm
 from lightning_al.functional.scores.mc_dropout import mc_dropout
 from lightning_al.functional.scores.perturbation import worst_case_perturbation
 from lightning_al.functional.scores.probabilities import cross_entropy, log_probabilities
+from lightning_al.functional.scores.real_values import model_change, prediction_variance
 from lightning_al.functional.scores.saal import saal
 from lightning_al.functional.scores.sharpness import SharpnessBound, sharpness_bound
 from lightning_al.functional.scores.uncertainty import entropy, least_confidence, margin
@@ -21,6 +22,8 @@ __all__ = [
     "margin",
     "mc_dropout",
     "mean_entropy",
+    "model_change",
+    "prediction_variance",
     "saal",
     "sharpness_bound",
     "variation_ratio",

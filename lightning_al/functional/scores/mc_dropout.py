@@ -1,21 +1,26 @@
 """Monte-Carlo dropout: what a model says of every sample under the same few sets of masks."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lightning_al.checks import Findings, check_count, check_number
+from lightning_al.checks import Findings, check_choice, check_count, check_number
 from lightning_al.functional.scores.probabilities import check_logits, log_probabilities
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.division import as_samples
 from lightning_al.inference.dropout_calls import BEFORE, DropoutCall, DropoutCalls, idle_dropout
 from lightning_al.inference.dropout_masks import BatchAxis, MaskedDropout, SeenShapes, find_batch_axis
 from lightning_al.inference.entries import batch_size_of, device_of, has_entries, samples_at, whole
+from lightning_al.inference.layers import last_linear
 from lightning_al.inference.memory import default_max_bytes, is_out_of_memory
 from lightning_al.inference.mode import plain_layers
 from lightning_al.inference.outputs import plain_outputs
+from lightning_al.inference.precision import at_least_float32
+
+Read = Callable[[Tensor], Tensor]
 
 _HELD = 4  # results of the largest size at once: inputs and outputs of a layer, and those of a branch beside it
 _CPU_BYTES = 2**26  # larger results are slower than several passes, since they come from memory
@@ -41,9 +46,10 @@ def mc_dropout(
     seed: int = 0,
     add_dropout: float | None = None,
     forward: Forward | None = None,
+    returns: str = "log_probabilities",
     max_bytes: int | None = None,
 ) -> Tensor:
-    r"""Log-probabilities of each sample in several passes with dropout switched on (Gal & Ghahramani, ICML 2016).
+    r"""What the model says of each sample in several passes with dropout switched on (Gal & Ghahramani, ICML 2016).
 
     Only dropout is: the model stays in ``eval()``, BatchNorm on its running statistics. In each pass every sample gets
     the same masks, as if they were another model's weights, so that passes may be compared between samples (BatchBALD
@@ -70,15 +76,18 @@ def mc_dropout(
         seed: Of the masks.
         add_dropout: Probability of a dropout put before the last ``nn.Linear`` that runs, beside what the model has.
         forward: ``forward(model, inputs) -> logits``. Default: ``model(inputs)``.
+        returns: ``"log_probabilities"``, of logits; or ``"outputs"``, whatever numbers the model gives, such as real
+            values.
         max_bytes: Bound on the bytes of what the model computes at once, as far as can be counted (one pass is always
             taken); default: a quarter of what is free, on a CPU 64 MiB, past which it is slower. Fewer passes are
             taken at once where memory runs out.
 
     Returns:
-        (B, T, C), or (B, T, C, ...) for dense outputs, in the weights' precision, at least float32.
+        (B, T, C), or (B, T, C, ...) for dense outputs, in the weights' precision, at least float32; of outputs (B, ...)
+        that are returned as they are (B, T, ...).
 
     Raises:
-        TypeError: If the outputs are not floating logits.
+        TypeError: If the outputs are not floating logits, or not floating numbers.
         ValueError: If an option is out of range; if nothing in the model drops; or if samples cannot be given the same
             masks: a loop over the samples, packed sequences, or something else that draws at random.
 
@@ -92,17 +101,33 @@ def mc_dropout(
         True
     """
     check_mc_dropout(passes, add_dropout)
+    check_choice("returns", returns, READS)
 
     def all_passes(model: nn.Module, inputs: Any) -> Tensor:
         inputs = as_samples(model, inputs, forward)
         if batch_size_of(inputs) == 0:
             raise ValueError("`inputs` must hold at least one sample.")
-        run = _Passes(model, inputs, forward=forward, seed=seed, add_dropout=add_dropout)
+        run = _Passes(model, inputs, forward=forward, seed=seed, add_dropout=add_dropout, read=READS[returns])
         with plain_layers():
             return run.alone(passes) if has_entries(inputs) else run.run(passes, max_bytes)
 
     result: Tensor = plain_outputs(model, inputs, all_passes)
     return result
+
+
+def _log_probabilities_of(logits: Tensor) -> Tensor:
+    check_logits(logits)
+    return log_probabilities(logits)
+
+
+def _numbers_of(outputs: Tensor) -> Tensor:
+    if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
+        kind = outputs.dtype if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise TypeError(f"Outputs must be one floating tensor, got {kind}. Say with `forward=` where it is.")
+    return at_least_float32(outputs)
+
+
+READS: dict[str, Read] = {"log_probabilities": _log_probabilities_of, "outputs": _numbers_of}
 
 
 class _Plan(NamedTuple):
@@ -125,7 +150,14 @@ class _Passes:
     """The passes of one batch; the model is in the state in which it is scored."""
 
     def __init__(
-        self, model: nn.Module, inputs: Any, *, forward: Forward | None, seed: int, add_dropout: float | None
+        self,
+        model: nn.Module,
+        inputs: Any,
+        *,
+        forward: Forward | None,
+        seed: int,
+        add_dropout: float | None,
+        read: Read,
     ) -> None:
         self.model = model
         self.forward = forward
@@ -133,9 +165,10 @@ class _Passes:
         self.size = batch_size_of(inputs)
         self.seed = seed
         self.add_dropout = add_dropout
+        self.read = read
 
     def run(self, passes: int, max_bytes: int | None) -> Tensor:
-        """Return the log-probabilities, (B, T, C, ...)."""
+        """Return what is read off the outputs, (B, T, ...)."""
         plan = self._plan()
         device = device_of(self.inputs)
         budget = max_bytes
@@ -147,7 +180,7 @@ class _Passes:
         while start < passes:
             numbers = range(start, min(start + at_once, passes))
             try:
-                done.append(self._log_probabilities(plan, self.inputs, numbers))
+                done.append(self._said(plan, self.inputs, numbers))
             except Exception as error:
                 if at_once == 1 or not is_out_of_memory(error):
                     raise
@@ -163,7 +196,7 @@ class _Passes:
         return torch.stack([torch.cat([self._alone(one, t) for t in range(passes)]) for one in samples])
 
     def _alone(self, sample: Any, number: int) -> Tensor:
-        """Return those of one sample in one pass, (1, C, ...): its tensors have no rows of others to tell apart."""
+        """Return it of one sample in one pass, (1, ...): its tensors have no rows of others to tell apart."""
         seen = self._seen_alone(sample)
         shapes, added = dict(seen.dropped), None
         if self.add_dropout is not None:
@@ -173,7 +206,7 @@ class _Passes:
         elif not shapes:
             raise ValueError(self._nothing_drops())
         axes = {call: BatchAxis(0, shape[0]) for call, shape in shapes.items()}
-        return self._log_probabilities(_Plan(axes, added, True, 0), sample, range(number, number + 1))[0]
+        return self._said(_Plan(axes, added, True, 0), sample, range(number, number + 1))[0]
 
     def _seen_alone(self, sample: Any) -> SeenShapes:
         seen = SeenShapes()
@@ -190,21 +223,22 @@ class _Passes:
                 "besides dropout draws at random there."
             )
 
-    def _log_probabilities(self, plan: _Plan, inputs: Any, passes: range) -> Tensor:
-        """Return those of some passes, (T, B, C, ...)."""
+    def _said(self, plan: _Plan, inputs: Any, passes: range) -> Tensor:
+        """Return it of some passes, (T, B, ...)."""
         masks = MaskedDropout(plan.axes, self.seed, passes, repeated=plan.repeated, added=plan.added)
         index = torch.arange(batch_size_of(inputs)).repeat(len(passes) if plan.repeated else 1)
-        logits = self._call(masks, samples_at(inputs, index))
+        said = self.read(self._call(masks, samples_at(inputs, index)))
         rows = len(passes) * batch_size_of(inputs)
-        check_logits(logits)
-        if len(logits) != rows:
-            raise ValueError(f"The model gave logits of shape {tuple(logits.shape)} for {rows} rows, one row each.")
-        return log_probabilities(logits).unflatten(0, (len(passes), -1))
+        if len(said) != rows:
+            raise ValueError(f"The model gave outputs of shape {tuple(said.shape)} for {rows} rows, one row each.")
+        return said.unflatten(0, (len(passes), -1))
+
+    def _forward(self, model: nn.Module, inputs: Any) -> Any:
+        return model(inputs) if self.forward is None else self.forward(model, inputs)
 
     def _call(self, seen: DropoutCalls, inputs: Any) -> Any:
         with seen.watching(self.model):
-            inputs = whole(inputs)
-            return self.model(inputs) if self.forward is None else self.forward(self.model, inputs)
+            return self._forward(self.model, whole(inputs))
 
     def _plan(self) -> _Plan:
         """Find out how the model drops, by a few of its samples."""
@@ -224,7 +258,7 @@ class _Passes:
         axes = {call: find_batch_axis(call, shape, others.get(call, ())) for call, shape in shapes.items()}
         samples = samples_at(self.inputs, first)
         whole = _Plan(axes, added, True, _growth(two, three, 0))
-        expected = self._log_probabilities(whole, samples, range(2))
+        expected = self._said(whole, samples, range(2))
         if not _close(expected[:, 0], expected[:, 2]):
             raise ValueError(
                 f"Under the same dropout masks, the same sample twice in a batch gives different outputs of "
@@ -235,7 +269,7 @@ class _Passes:
         begun = min(two.before[call] for call in shapes)
         later = _Plan(axes, added, False, _growth(two, three, begun))
         try:
-            result = self._log_probabilities(later, samples, range(2))
+            result = self._said(later, samples, range(2))
         except Exception as error:
             if is_out_of_memory(error):
                 raise
@@ -258,7 +292,9 @@ class _Passes:
                 f"`add_dropout={self.add_dropout}` puts dropout before the last `nn.Linear` that runs, and none runs "
                 f"in the forward of `{type(self.model).__name__}`. Put an `nn.Dropout` into the model."
             )
-        call, same = list(two.linear)[-1], list(three.linear)[-1]
+        name = last_linear(self.model, samples_at(self.inputs, torch.tensor([0])), self._forward)
+        of_head = [name + BEFORE] if name is not None else [layer for layer, _ in two.linear]
+        call, same = ([call for call in seen.linear if call[0] in of_head][-1] for seen in (two, three))
         if call != same:
             raise ValueError(
                 f"`add_dropout={self.add_dropout}` puts dropout before the last `nn.Linear` that runs, which is "

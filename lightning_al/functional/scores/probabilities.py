@@ -101,8 +101,8 @@ def check_logits(logits: Tensor) -> None:
     if not isinstance(logits, Tensor):
         raise TypeError(
             f"Logits must be a tensor of shape (B, C), got {type(logits).__name__}. If the model returns something "
-            "else (a dict, a tuple), say where they are: `task=ClassificationTask(forward=lambda model, inputs: "
-            "model(inputs)[0])`, or a `task=` of your own with `logits(model, inputs)`."
+            "else (a dict, a tuple), say by name or position where they are, `task=ClassificationTask(output=...)`, or "
+            "give a `task=` of your own with `logits(model, inputs)`."
         )
     if not logits.is_floating_point():
         raise TypeError(
@@ -111,8 +111,8 @@ def check_logits(logits: Tensor) -> None:
         )
     if logits.ndim < 2 or logits.shape[1] < 2:
         raise ValueError(
-            f"Logits must have shape (B, C) with C >= 2 classes, got {tuple(logits.shape)}. A single sigmoid output "
-            "or a regression needs a `task=` of its own: stack a binary logit z as (0, z) in its `logits`."
+            f"Logits must have shape (B, C) with C >= 2 classes, got {tuple(logits.shape)}. A model with one logit, "
+            "for a sigmoid, has `task=BinaryTask()`, one that gives real values `task=RegressionTask()`."
         )
 
 

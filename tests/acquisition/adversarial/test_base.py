@@ -59,6 +59,7 @@ def campaign(tmp_path, acquisition, data=None, model=None, resume=False, **optio
     return loop
 
 
+@pytest.mark.few(1)
 @BOTH
 def test_nobody_is_warned_of_loaders_that_are_not_theirs(tmp_path, monkeypatch, cls):
     where = "lightning.pytorch.trainer.connectors.data_connector.suggested_max_num_workers"
@@ -91,6 +92,7 @@ def test_inputs_of_many_shapes(tmp_path, cls, shape):
     assert all(score >= 0 for r in loop.history for score in r.scores)
 
 
+@pytest.mark.few(1)
 @BOTH
 def test_images_of_bytes(tmp_path, cls):
     data = Pictures(inputs=lambda x: (60 * x + 100).clamp(0, 255).byte())
@@ -156,6 +158,7 @@ def test_fewer_labels_than_processes(tmp_path):
     assert picks(one) == picks(three)
 
 
+@pytest.mark.few(1)
 @BOTH
 def test_a_budget_of_seconds_ends(tmp_path, cls, monkeypatch):
     steps = []
@@ -167,6 +170,7 @@ def test_a_budget_of_seconds_ends(tmp_path, cls, monkeypatch):
     assert len(steps) >= 1
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("cls", "precision"),
     [
@@ -197,6 +201,7 @@ class Killed(AdversarialTraining):
         return super().training_step(batch, batch_idx)
 
 
+@pytest.mark.few(1)
 @BOTH
 def test_a_campaign_that_is_killed_in_training_goes_on(tmp_path, cls, monkeypatch):
     whole = campaign(tmp_path / "whole", cls(**SMALL), rounds=3)
@@ -208,6 +213,7 @@ def test_a_campaign_that_is_killed_in_training_goes_on(tmp_path, cls, monkeypatc
     assert picks(resumed.history) == picks(whole.history)
 
 
+@pytest.mark.few(1)
 @BOTH
 def test_a_campaign_that_is_killed_after_training_does_not_train_again(tmp_path, cls, monkeypatch):
     class Tired(cls):

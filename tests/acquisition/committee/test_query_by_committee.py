@@ -28,6 +28,7 @@ def brute_force(members, indices, score):
         ]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("source", "score"),
     [
@@ -50,6 +51,7 @@ def test_picks_where_its_members_disagree(tmp_path, source, score):
         assert len(means) == 4
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_model_is_the_round_s_own_fit(tmp_path, source):
     acquisition = Kept(3, source=source)
@@ -63,6 +65,7 @@ def test_the_model_is_the_round_s_own_fit(tmp_path, source):
     assert same(members[0], own) == (source == "fits")
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("source", SOURCES)
 def test_nothing_is_kept_that_is_not_needed(tmp_path, source):
     class Looks(L.Callback):

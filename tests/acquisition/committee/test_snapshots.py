@@ -15,6 +15,7 @@ from tests.helpers.committee import NORM, Kept, Killer, Rates, cosine, killed_an
 from tests.helpers.projects import Data, Net, make_trainer
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("batches", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 6, 9, 12, 15))])
 @pytest.mark.parametrize("every", [0.0, 1e9])
 def test_snapshots_survive_a_kill_in_the_middle_of_the_fit(tmp_path, monkeypatch, batches, every):
@@ -42,6 +43,7 @@ def test_snapshots_of_a_killed_fit_go_when_its_labels_have_changed(tmp_path):
     assert not set(left) & set(killed)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("base", "reset"),
     [
@@ -65,6 +67,7 @@ def test_a_snapshot_at_the_end_of_each_cycle(tmp_path, base, reset):
         assert same(member, states[batch])
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("limits", "lengths"),
     [

@@ -59,7 +59,7 @@ def test_the_options_differ():
         assert all((a - b).abs().max() > 1e-3 for b in values[:i])
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("mode", WAYS)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("loss", LOSSES)
@@ -120,6 +120,7 @@ def test_the_expected_norm_of_few_labels_is_the_sum_over_all_combinations(labels
     torch.testing.assert_close(got, torch.tensor(want, dtype=torch.float64), **EXACT)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("draws", [1, 64])
 def test_the_expected_norm_of_many_labels_is_the_mean_over_some_drawn_from_p(draws):
     net, x = Labels(11), randn(B, 4)
@@ -137,6 +138,7 @@ def test_the_expected_norm_of_many_labels_is_the_mean_over_some_drawn_from_p(dra
         assert ((got - exact).abs() / exact).max() < 0.15
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("labels", [2, 12])
 def test_a_sample_that_is_certain_and_mixed_has_no_expected_norm(labels):
     """What averaging probabilities over labels first would put on top."""

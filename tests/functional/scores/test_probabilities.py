@@ -136,7 +136,7 @@ def test_check_logits_accepts():
         ((randn(2, 2),), TypeError, "got tuple"),
         (torch.zeros(3, 2, dtype=torch.long), TypeError, r"got torch\.int64"),
         (randn(3), ValueError, r"C >= 2 classes, got \(3,\)"),
-        (randn(3, 1), ValueError, r"got \(3, 1\).*binary"),
+        (randn(3, 1), ValueError, r"got \(3, 1\).*`task=BinaryTask\(\)`.*`task=RegressionTask\(\)`"),
     ],
 )
 def test_check_logits_refuses(bad, error, message):

@@ -45,7 +45,7 @@ OPTIONS = {
 OPTIONS["forward"]["targets"] = torch.tensor([0, 1, 1, 0, 1])
 
 
-@pytest.mark.few(42)
+@pytest.mark.few(25)
 @pytest.mark.parametrize("mode", WAYS)
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("name", ["batch norm", slow("layer used twice")])
@@ -59,6 +59,7 @@ def test_every_option_equals_the_loop(name, option, mode, monkeypatch):
     torch.testing.assert_close(got, reference.saal(net, x, **options), **EXACT)
 
 
+@pytest.mark.few(11)
 @pytest.mark.parametrize("option", [k for k in OPTIONS if k not in ("defaults", "p=inf")])
 def test_every_option_matters(option):
     net, x, *_ = case("batch norm")
@@ -69,7 +70,7 @@ def test_every_option_matters(option):
 SOME = ({}, {"perturbation": "asam"}, {"p": 3.0, "group_size": 2})
 
 
-@pytest.mark.few(49)
+@pytest.mark.few(28)
 @pytest.mark.parametrize(
     ("options", "mode"),
     [

@@ -57,7 +57,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.few(15)
+@pytest.mark.few(7)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("name", SETS)
 def test_the_training_is_the_definition(name, options):

@@ -14,6 +14,7 @@ from tests.helpers.models import randn
 from tests.helpers.ranks import in_processes
 
 
+@pytest.mark.few(3)
 @pytest.mark.usefixtures("size_of_blocks")
 @pytest.mark.parametrize(("n", "classes", "width"), [(300, 10, 32), (257, 50, 65)])
 def test_random_rows(n, classes, width):
@@ -53,7 +54,7 @@ def test_zeros_and_equal_rows_go_by_position(select):
     assert select(torch.zeros(0, 3), 0).shape == (0,)
 
 
-@pytest.mark.few(7)
+@pytest.mark.few(5)
 @pytest.mark.parametrize("select", ALL.values(), ids=ALL)
 @pytest.mark.parametrize(
     ("shape", "dtype"),
@@ -176,7 +177,7 @@ QUICK = [
 ]
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("size_of_blocks", "blocks", "dtype", "distinct"),
     [

@@ -97,6 +97,7 @@ def test_block_sizes_do_not_matter_even_at_the_bound(monkeypatch, dtype):
     assert all(int(p) < 52 for picks in whole for p in picks[:30])  # of those that coincide, the first
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("known", [0, pytest.param(3, marks=pytest.mark.slow), 600])
 def test_more_than_one_block_of_counts(known):
     """At sizes where the counts go both ways at once, and where many are covered from the start."""

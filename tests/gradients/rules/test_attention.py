@@ -47,7 +47,7 @@ MASKS = {
 }
 
 
-@pytest.mark.few(7)
+@pytest.mark.few(5)
 @pytest.mark.parametrize(
     ("mask", "batch_first", "need_weights"),
     [
@@ -63,6 +63,7 @@ def test_self_attention(mask, batch_first, need_weights):
     assert_exact(net, randn(B, T, 4), FEW if mask == "both" else BRIEF, single=mask not in ("float", "both"))
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 def test_every_score_equals_the_loop(batch_first, bias):
@@ -81,7 +82,7 @@ class Cross(nn.Module):
         return self.head(mixed.mean(int(self.attention.batch_first))) + weights.square().sum((1, 2))[:, None]
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize(("kdim", "vdim"), [(None, None), (3, 5), (None, 2)])
 def test_cross_attention(kdim, vdim, batch_first):
@@ -137,6 +138,7 @@ def test_a_frozen_layer_before_one_that_is_not():
     assert_exact(net, randn(B, T, 4), FEW)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "build",
     [
@@ -160,6 +162,7 @@ def test_sequence_first(masked):
     assert_exact(probe(lambda: nn.TransformerEncoderLayer(4, 2, 8), call), randn(B, T, 4), FEW)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_a_whole_transformer(batch_first):
     def call(layer, x):

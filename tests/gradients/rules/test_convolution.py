@@ -53,14 +53,14 @@ def test_any_shape_equals_the_loop(way, nd, data):
     assert_exact(net, randn(B, channels[0], *size), FEW)
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("nd", KINDS)
 def test_every_score_equals_the_loop(way, nd):
     net = probe(lambda: KINDS[nd](2, 4, 3, padding=1, stride=2, groups=2))
     assert_exact(net, randn(B, 2, *[5] * nd), tuple(SCORES) if nd == 2 else BRIEF)
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("frozen", ["weight", "bias"])
 def test_a_frozen_part(way, frozen):
     net = probe(lambda: nn.Conv2d(2, 3, 3))
@@ -83,7 +83,7 @@ def test_large_gradients_go_some_units_at_a_time(way, monkeypatch):
         assert_exact(probe(lambda: KINDS[nd](4, 4, 3, padding=1)), randn(B, 4, *[4] * nd), BRIEF)
 
 
-@pytest.mark.few(10)
+@pytest.mark.few(6)
 @pytest.mark.parametrize(
     ("nd", "frozen"),
     [

@@ -27,6 +27,7 @@ def test_group_norm(positions, groups, each):
     assert_exact(net, randn(B, groups * each, *positions), FEW)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("running", [False, True])
 @examples(4)
 @given(shape=SHAPES, channels=st.integers(1, 3))
@@ -35,6 +36,7 @@ def test_instance_norm(running, shape, channels):
     assert_exact(net, randn(B, channels, *shape), FEW)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("synchronised", [False, True])
 @examples(4)
 @given(shape=SHAPES, channels=st.integers(1, 3), eps=st.sampled_from([1e-5, 0.1]))

@@ -34,6 +34,7 @@ CASES = {
 }
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize(
     ("name", "as_attribute"),
     [

@@ -133,6 +133,7 @@ def norms(momentum=0.1):
     ).double()
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("momentum", [0.1, None])
 @pytest.mark.parametrize("form", FORMS)
