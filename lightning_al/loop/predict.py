@@ -20,6 +20,7 @@ from lightning_al.oracle.question import Prediction
 from lightning_al.tasks.base import Task
 
 _NAME = "predictions"
+_UNKNOWN = -1.0  # how sure a model of real values is
 
 
 def keep_predictions(project: Project, campaign: Campaign, indices: list[int], *, seed: int) -> None:
@@ -46,7 +47,7 @@ def predictions_kept(campaign: Campaign, task: Task) -> Mapping[int, Prediction]
     }
 
 
-def predict(project: Project, indices: list[int], *, seed: int) -> list[tuple[int, str, float]]:
+def predict(project: Project, indices: list[int], *, seed: int) -> list[tuple[int, str, float | None]]:
     """Return index, encoded label as JSON, and confidence of what the model says of samples, in their order.
 
     Every rank must call this; the first one has them.
@@ -58,13 +59,13 @@ def predict(project: Project, indices: list[int], *, seed: int) -> list[tuple[in
     if "rank" not in rows:
         return []
     where = zip(indices, rows["rank"].tolist(), rows["place"].tolist(), rows["score"].tolist(), strict=True)
-    return [(index, of_ranks[rank][place], 1 - doubt) for index, rank, place, doubt in where]
+    return [(index, of_ranks[rank][place], None if sure == _UNKNOWN else sure) for index, rank, place, sure in where]
 
 
 class _Says(Acquisition):
     """Notes each sample's pseudo-label, and where in these notes it is: labels may be of different sizes."""
 
-    requires = frozenset({"logits"})
+    requires = frozenset({"outputs"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,14 +73,17 @@ class _Says(Acquisition):
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         task, inputs = self.task, self.task.inputs(batch)
-        doubt = task.score(model, inputs, least_confidences)
-        targets = task.pseudo_targets(task.logits(model, inputs))
-        start = len(self.labels)
-        for row in range(len(doubt)):
+        outputs = task.outputs(model, inputs)
+        targets = task.pseudo_targets(outputs)
+        start, count = len(self.labels), len(pytree.tree_leaves(outputs)[0])
+        sure = torch.full((count,), _UNKNOWN)
+        if "logits" in task.gives:
+            sure = 1 - task.score(model, inputs, least_confidences)
+        for row in range(count):
             self.labels.append(json.dumps(task.encode_label(_row(targets, row))))
         place = torch.arange(start, len(self.labels))
         rank = torch.full_like(place, model.global_rank)
-        return {"score": doubt.detach(), "rank": rank, "place": place}
+        return {"score": sure.detach(), "rank": rank, "place": place}
 
 
 def _row(targets: Any, row: int) -> Any:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_al import MultiLabelTask
+from lightning_al import MultiLabelTask, RegressionTask
+from lightning_al.acquisition import Random
 from lightning_al.oracle import DatasetOracle
 from tests.helpers.marks import slow
 from tests.helpers.processes import Frozen, fork
@@ -71,3 +72,24 @@ def test_several_labels(tmp_path):
     for (label, confidence), row in zip(said.values(), probabilities, strict=True):
         assert label.tolist() == (row > 0.5).double().tolist()
         assert confidence == pytest.approx(float(torch.maximum(row, 1 - row).mean()), abs=1e-6)
+
+
+class Values(Labels):
+    """Gives a number: the first of its outputs."""
+
+    def forward(self, x):
+        return super().forward(x)[:, 0]
+
+    def training_step(self, batch, batch_idx):
+        return nn.functional.mse_loss(self(batch[0]), batch[1].double())
+
+
+def test_a_number(tmp_path):
+    oracle = Shown(tmp_path / "said")
+    task = RegressionTask()
+    loop = loop_in(tmp_path, model=Values(), task=task, oracle=oracle, rounds=1)
+    loop.run(make_trainer(tmp_path, acquisition=Random(), max_epochs=1))
+    said = torch.load(tmp_path / "said")
+    for index, (label, confidence) in said.items():
+        assert float(label) == pytest.approx(float(Values().eval()(make_data()[0][[index]])), rel=1e-6)
+        assert confidence is None
