@@ -94,14 +94,15 @@ def _collect(session: Session) -> bool:
     """Ask the oracle for what is pending and put its answers on disk; return whether nothing is pending any more."""
     project, campaign, pool = session.project, session.campaign, session.pool
     while True:
-        if len(pool.pending) == 0:
-            if len(session.labelled) > 0:
-                return True
+        if len(pool.pending) == 0 and len(session.labelled) == 0:
             question = another_initial_set(session)  # the annotator skipped all of it
             campaign.record("asked", functools.partial(question.event, INITIAL_ROUND))
-        collect_answers(campaign, project.oracle, project.task, project.data.key)
+        if len(pool.pending) > 0 or project.oracle.corrects:
+            collect_answers(campaign, project)
         if len(pool.pending) > 0:
             return False
+        if len(session.labelled) > 0:
+            return True
 
 
 def _report(session: Session) -> None:

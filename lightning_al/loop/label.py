@@ -1,13 +1,19 @@
 """From answers to labels: what an oracle or a person says goes to the ledger first."""
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.data.pool import Indices
+from lightning_al.loop.predict import predictions_kept
+from lightning_al.loop.project import Project
 from lightning_al.oracle.answers import Answers, sort_answers
-from lightning_al.oracle.base import Oracle, costs
+from lightning_al.oracle.base import Oracle, Unreachable, costs
+from lightning_al.oracle.question import OpenQuestion
 from lightning_al.tasks.base import Task
 from lightning_al.words import shown
 
@@ -116,19 +122,30 @@ def _by(annotator_of: Callable[[int], str], indices: Iterable[int]) -> dict[str,
     return of_annotator
 
 
-def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, key_of: KeyOf) -> None:
+def collect_answers(campaign: Campaign, project: Project) -> None:
     """Ask the oracle, on rank 0, for all that is pending, and take what answers there are on every rank.
+
+    Where the annotators cannot be reached, that is said, and there are none.
 
     Raises:
         TypeError: For labels that cannot be taken, once the others are on disk.
         OSError: If the campaign's folder cannot be written to; nobody is asked then.
     """
+    oracle = project.oracle
 
     def ask_and_write() -> list[Event]:
         campaign.check_writable()
-        answers = _answers(campaign, oracle, task)
-        events = write_answers(campaign, answers, annotator_of=oracle.annotator_of, key_of=key_of, oracle=oracle)
+        try:
+            answers = _answers(campaign, project)
+        except Unreachable as error:
+            rank_zero_warn(f"{error} The campaign is intact, and waits as if nobody had answered.")
+            return []
+        changed = answers.of_changed(campaign.labels, campaign.pool.skipped.tolist())
+        events = write_answers(
+            campaign, changed, annotator_of=oracle.annotator_of, key_of=project.data.key, oracle=oracle
+        )
         answers.check()
+        oracle.acknowledge()
         return events
 
     events = campaign.ranks.first(ask_and_write)
@@ -137,8 +154,9 @@ def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, key_of: KeyO
             campaign.apply(event)
 
 
-def _answers(campaign: Campaign, oracle: Oracle, task: Task) -> Answers:
-    oracle.request(campaign.pool.pending.tolist())
+def _answers(campaign: Campaign, project: Project) -> Answers:
+    oracle = project.oracle
+    oracle.request(open_question(campaign, project))
     answers = oracle.poll()
     if not isinstance(answers, dict):
         raise TypeError(
@@ -146,4 +164,17 @@ def _answers(campaign: Campaign, oracle: Oracle, task: Task) -> Answers:
             f"none), got {type(answers).__name__}."
         )
     indices = campaign.pool.check(list(answers))
-    return sort_answers(dict(zip(indices, answers.values(), strict=True)), task, campaign.annotations.get("classes"))
+    said = dict(zip(indices, answers.values(), strict=True))
+    return sort_answers(said, project.task, campaign.annotations.get("classes"))
+
+
+def open_question(campaign: Campaign, project: Project) -> OpenQuestion:
+    """Return what is pending, for the oracle."""
+    return OpenQuestion(
+        campaign.pool.pending.tolist(),
+        dataset=project.data.pool_set,
+        folder=campaign.dirpath,
+        keys=campaign.keys,
+        round=campaign.next_round - 1,
+        predict=functools.partial(predictions_kept, campaign, project.task),
+    )

@@ -28,13 +28,12 @@ from lightning_al.loop.opening import open_campaign
 from lightning_al.loop.project import (
     Project,
     datamodule_of,
-    find_in_evaluation,
-    find_in_training,
+    find_in_model,
     find_no_train_loader,
 )
 from lightning_al.loop.query import Asking
 from lightning_al.loop.session import Session
-from lightning_al.loop.settings import EVALUATED, Option, Settings, Stop, check_dirpath
+from lightning_al.loop.settings import Option, Settings, Stop, check_dirpath
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import DatasetOracle
 from lightning_al.scoring.scores import Scores, read_scores
@@ -174,9 +173,7 @@ class ActiveLearningLoop:
                 find_without_known(findings, users, self.settings)
             if findings.errors and model_is_right and users is not None:  # what a launch would say too
                 find_no_train_loader(findings, users)
-                if evaluate in EVALUATED:
-                    find_in_evaluation(findings, model, users, evaluate)
-                find_in_training(findings, model)
+                find_in_model(findings, model, users, evaluate)
         self.model = model
         self.dirpath = None if dirpath is None else Path(dirpath)
         self.status = "new"

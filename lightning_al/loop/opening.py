@@ -32,9 +32,8 @@ from lightning_al.loop.project import (
     check_frozen,
     check_parameters,
     check_shapes,
-    find_in_evaluation,
+    find_in_model,
     find_in_trainer,
-    find_in_training,
 )
 from lightning_al.loop.query import question_of
 from lightning_al.loop.record import check_same_campaign, describe
@@ -71,8 +70,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
     """
     with Findings() as findings:
         find_in_trainer(findings, project.trainer, project.model, settings)
-        find_in_evaluation(findings, project.model, project.data.datamodule, settings.evaluate)
-        find_in_training(findings, project.model)
+        find_in_model(findings, project.model, project.data.datamodule, settings.evaluate)
         find_without_known(findings, project.data.datamodule, settings)
         if findings.of(_set_up, project, settings):
             ranks = Ranks(project.trainer.strategy)
@@ -106,6 +104,8 @@ def _try(
     initial: list[int] = []
     labels: dict[int, Any] = {}
     sound = _check_parts(findings, project, settings, new=new, begins=begins)
+    if new and sound.prices:
+        _of_first(findings, ranks, project.oracle.check)
     options = describe(project, settings)
     if begins and sound.initial:
         initial, labels = _try_initial_set(findings, project, settings, ranks, with_prices=sound.prices)

@@ -11,6 +11,7 @@ from lightning_al.campaign.events import Event
 from lightning_al.distributed.randomness import generator
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.fitting.members import refit
+from lightning_al.loop.predict import keep_predictions
 from lightning_al.loop.project import Project
 from lightning_al.loop.session import Session
 from lightning_al.scoring.pick import Candidates, Pick, learn, pick
@@ -96,6 +97,8 @@ def query(session: Session, k: int, how: Asking = AS_EVER) -> list[int]:
     if how.keep_scores:
         scores = Scores.of(indices, picked.all_scores, question.indices, session.project.data.keys_of)
         campaign.ranks.first(lambda: scores.to_csv(campaign.dirpath / scores_file(number)))
+    if session.project.oracle.wants_predictions and question.indices:
+        keep_predictions(session.project, campaign, question.indices, seed=candidates.scoring_seed)
     event = campaign.record("asked", lambda: question.event(number))
     session.call_hooks("on_query_end")
     return list(event["indices"])

@@ -1,6 +1,7 @@
 from .answers import Answers, sort_answers
-from .base import DATASET, Oracle, costs
-from .people import AwaitTell, Entry, LabelFiles, Reading, read_labels, write_labels
+from .base import DATASET, Oracle, Unreachable, costs
+from .people import AwaitTell, Entry, LabelFiles, LabelStudio, Reading, read_labels, write_labels
+from .question import OpenQuestion, Prediction
 from .simulated import DatasetOracle, NoisyOracle
 from .skip import SKIP
 
@@ -12,9 +13,13 @@ __all__ = [
     "DatasetOracle",
     "Entry",
     "LabelFiles",
+    "LabelStudio",
     "NoisyOracle",
+    "OpenQuestion",
     "Oracle",
+    "Prediction",
     "Reading",
+    "Unreachable",
     "costs",
     "read_labels",
     "sort_answers",

@@ -1,7 +1,7 @@
 """What an oracle said, sorted into labels, skips and what cannot be taken."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from lightning_al.oracle.skip import SKIP
@@ -22,6 +22,17 @@ class Answers(NamedTuple):
     labels: dict[int, Any]
     skipped: list[int]
     refused: dict[int, str]
+
+    def of_changed(self, labels: dict[int, Any], skipped: Collection[int]) -> "Answers":
+        """Return these answers without those that say what is known already.
+
+        Args:
+            labels: The known ones, as JSON values.
+            skipped: Dataset indices that are skipped already.
+        """
+        changed = {index: label for index, label in self.labels.items() if labels.get(index) != label}
+        known = {*labels, *skipped}  # what has a label keeps it
+        return self._replace(labels=changed, skipped=[index for index in self.skipped if index not in known])
 
     def check(self) -> None:
         """Refuse labels that are not of the task's kind.

@@ -237,7 +237,7 @@ class Task(ABC):
         return value
 
     def to_annotation(self, label: Any, classes: Sequence[str] | None) -> Annotation:
-        """Return a label as people and tools say it, by its encoded form; see :func:`~.annotations.annotation_of`.
+        """Return a label as people and tools say it; by its form in the ledger, :func:`~.annotations.annotation_of`.
 
         Args:
             label: What :meth:`encode_label` takes or :meth:`decode_label` gives.
