@@ -13,7 +13,7 @@ from . import zoo as zoo
 from .campaign import Campaign, RoundResult
 from .data import ActiveDataModule, Loaders, Pool
 from .loop import ActiveLearningLoop
-from .oracle import SKIP, AwaitTell, DatasetOracle, NoisyOracle, Oracle
+from .oracle import SKIP, AwaitTell, DatasetOracle, LabelFiles, NoisyOracle, Oracle
 from .scoring import Scores, score
 from .tasks import BinaryTask, ClassificationTask, MultiLabelTask, RegressionTask, Task
 
@@ -28,6 +28,7 @@ __all__ = [
     "Campaign",
     "ClassificationTask",
     "DatasetOracle",
+    "LabelFiles",
     "Loaders",
     "MultiLabelTask",
     "NoisyOracle",

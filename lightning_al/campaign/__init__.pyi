@@ -1,4 +1,16 @@
 from .campaign import Campaign
 from .results import INITIAL_ROUND, RoundResult
+from .standing import Sample, Standing
+from .told import NeedsProject, Problems, Told, tell_campaign
 
-__all__ = ["INITIAL_ROUND", "Campaign", "RoundResult"]
+__all__ = [
+    "INITIAL_ROUND",
+    "Campaign",
+    "NeedsProject",
+    "Problems",
+    "RoundResult",
+    "Sample",
+    "Standing",
+    "Told",
+    "tell_campaign",
+]

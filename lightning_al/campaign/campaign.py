@@ -35,7 +35,8 @@ class Known(NamedTuple):
 class Campaign:
     """A campaign's ledger: which questions were asked and answered, and what each round yielded.
 
-    Everything is derived from the events: ``started``, ``known``, ``asked``, ``answered``, ``skipped``, ``released``,
+    Everything is derived from the events: ``started``, ``named``, ``known``, ``asked``, ``answered``, ``said``,
+    ``skipped``, ``released``,
     ``fitted``, ``reported``, ``moved``, ``forgotten``. Indices are those of the dataset as it was when the campaign was
     last opened. Files are JSON, never pickle: reading one cannot run code. What is too large for JSON is in
     :attr:`states`.
@@ -55,6 +56,8 @@ class Campaign:
         self.states = States(self.dirpath, self.ranks)
         self._event_count = 0
         self.options: dict[str, Any] = {}
+        self.annotations: dict[str, Any] = {}
+        """How people say labels: their ``kind``, the names of ``classes``, their ``count``; empty in older ledgers."""
         self.pool = Pool(0)
         self.labels: dict[int, Any] = {}
         self.keys: dict[int, str] = {}
@@ -175,6 +178,7 @@ class Campaign:
         size: int,
         options: dict[str, Any],
         root: str = "",
+        annotations: dict[str, Any] | None = None,
         states: dict[str, State] | None = None,
     ) -> list[Event]:
         """Begin a campaign in ``dirpath`` and return its events, the first one.
@@ -184,6 +188,7 @@ class Campaign:
             size: Number of units of the dataset.
             options: The loop's, as JSON values.
             root: The folder that all names of samples begin with.
+            annotations: How people say labels, see :attr:`annotations`.
             states: What :attr:`states` must have from the first event on, by file name.
 
         Raises:
@@ -198,7 +203,8 @@ class Campaign:
             ledger.mkdir(parents=True, exist_ok=True)  # first: weights without it are another's, see `check_free`
         for name, state in (states or {}).items():
             write_state(path / name, state)
-        event = stamped("started", {"size": size, "options": options, "root": root})
+        fields = {"size": size, "options": options, "root": root, "annotations": annotations or {}}
+        event = stamped("started", fields)
         append_event(ledger, 0, event)
         return [event]
 
@@ -265,6 +271,13 @@ class Campaign:
         self.pool = Pool(event["size"])
         self.options = event["options"]
         self.root = event.get("root")
+        self.annotations = event.get("annotations", {})
+
+    def _apply_named(self, event: Event) -> None:
+        self.annotations = event["annotations"]
+
+    def _apply_said(self, event: Event) -> None:
+        """Do nothing: it is no label, or not yet."""
 
     def _apply_asked(self, event: Event) -> None:
         self.pool.ask(event["indices"])
@@ -353,8 +366,10 @@ class Campaign:
 
 _APPLY: dict[str, Callable[[Campaign, Event], None]] = {
     "started": Campaign._apply_started,
+    "named": Campaign._apply_named,
     "asked": Campaign._apply_asked,
     "answered": Campaign._apply_answered,
+    "said": Campaign._apply_said,
     "skipped": Campaign._apply_skipped,
     "released": Campaign._apply_released,
     "known": Campaign._apply_known,

@@ -19,6 +19,8 @@ _FIELDS: dict[str, dict[str, type]] = {
     "started": {"size": int, "options": dict},
     "asked": {"round": int, "indices": list, "keys": list, "scores": list, "seconds": dict},
     "answered": {"indices": list, "keys": list, "labels": list, "annotator": str},
+    "said": {"indices": list, "keys": list, "labels": list, "annotator": str},
+    "named": {"annotations": dict},
     "skipped": {"indices": list},
     "released": {"indices": list},
     "known": {"size": int, "digest": str, "indices": list},
@@ -93,6 +95,8 @@ def check_event(event: Event, number: int) -> None:
     prices = event.get("costs", [])
     if not isinstance(prices, list) or not all(type(p) in (int, float) and 0 <= p < math.inf for p in prices):
         raise ValueError(f"`costs` must be numbers of at least 0, got {shown(prices)}.")
+    if not isinstance(event.get("annotations", {}), dict):
+        raise ValueError(f"`annotations` must be a dict, got {shown(event['annotations'])}.")
     if type(event.get("spent", 0)) not in (int, float):
         raise ValueError(f"`spent` must be a number, got {shown(event['spent'])}.")
     if kind == "fitted" and not re.fullmatch("[0-9a-f]{16}", event["digest"]):  # it is part of file names

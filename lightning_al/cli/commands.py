@@ -13,16 +13,25 @@ def main(args: Sequence[str] | None = None) -> None:
         args: What is written after ``lightning-al``. Default: that of this process.
     """
     words = list(sys.argv[1:] if args is None else args)
-    if words[:1] == ["run"]:  # its options are those of the user's classes, which LightningCLI reads
+    # Options of these are those of the user's classes, which LightningCLI reads. Processes that Lightning launches read
+    # the command line of this one.
+    if words[:1] == ["run"]:
         from lightning_al.cli.run import run
 
-        # Processes that Lightning launches read the command line of this one.
         return run(None if args is None else words)
     if words[:1] == ["score"] and not {"-h", "--help"} & set(words):
         from lightning_al.cli.run import run
         from lightning_al.cli.score import ScoreCLI
 
         return run(None if args is None else words, ScoreCLI)
+    if words[:1] == ["ask"] and not {"-h", "--help"} & set(words):
+        from lightning_al.cli.ask import ask
+
+        return ask(None if args is None else words)
+    if words[:1] == ["tell"]:
+        from lightning_al.cli.tell import tell
+
+        return tell(words[1:])
     parser = _parser()
     options = parser.parse_args(words)
     if "command" not in options:
@@ -40,6 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     commands.add_parser("run", help="Run a campaign from YAML and flags: run -c recipe.yaml [--resume] [--loop.seed 1]")
     _add_score(commands)
+    _add_ask(commands)
+    commands.add_parser(
+        "tell", help="Take labels from files: tell -c recipe.yaml labels.csv [--partial], or tell FOLDER labels.csv"
+    )
+    _add_status(commands)
     _add_compare(commands)
     return parser
 
@@ -80,6 +94,47 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--output", help="File of the picture. Default: ROOT/curves.png.")
     parser.set_defaults(command=_compare)
+
+
+def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Say what the options are; they are read with those of the user's classes, by a LightningCLI."""
+    parser = commands.add_parser(
+        "ask",
+        help="Which samples to label next: ask -c recipe.yaml [-k 50] [--export to_label.csv] [--more]",
+        description="Hand out which samples to label next, by their keys (file names): the open question again, or a "
+        "new one, for which the model is fitted first if labels came since. Answer with `lightning-al tell`.",
+        epilog="All options of `model`, `data`, `trainer` and `loop` may be given too, as to `lightning-al run`; "
+        "`ask -c FILE --print_config` shows them all.",
+    )
+    parser.add_argument("-c", "--config", help="YAML file: model, data, loop, and the acquisition; more than one too.")
+    parser.add_argument("-k", "--k", type=int, help="How many. Default: loop.query_size.")
+    parser.add_argument(
+        "--export",
+        help="File to fill in: .csv, .jsonl, .json (COCO), or a folder (VOC, masks). Default: keys are printed.",
+    )
+    parser.add_argument("--format", help="What the file is: csv, jsonl, coco, voc or png. Default: as its suffix says.")
+    parser.add_argument("--more", action="store_true", help="Ask for more while a question is open.")
+
+
+def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "status",
+        help="Where a campaign stands: status FOLDER",
+        description="Say how many samples are labelled, pending and skipped, what was spent, the rounds, the last "
+        "metrics, and who labelled what.",
+    )
+    parser.add_argument("folder", help="The campaign's folder (`loop.dirpath`).")
+    parser.add_argument("--json", action="store_true", help="As JSON, for programs.")
+    parser.set_defaults(command=_status)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from lightning_al.cli.status import print_status
+
+    try:
+        print_status(options.folder, as_json=options.json)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
 
 
 def _compare(options: argparse.Namespace) -> None:

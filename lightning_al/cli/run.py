@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 import lightning_al.zoo  # noqa: F401 - imported classes can be named without their module
+from lightning_al import oracle, tasks
 from lightning_al.acquisition import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.checks import where_raised
+from lightning_al.cli.recipe import fill_in
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.storage.files import atomic_write
@@ -22,6 +24,10 @@ try:
 except ImportError as error:  # pragma: no cover
     raise ImportError(f"The command line needs an extra: `pip install 'lightning-al[cli]'` ({error}).") from error
 
+for room in (oracle, tasks):  # as those of the zoo, which are imported as they are listed
+    for listed in room.__all__:
+        getattr(room, listed)
+
 
 class ActiveTrainer(pl.Trainer):
     """Lightning's Trainer, with the subcommand `run`."""
@@ -29,6 +35,14 @@ class ActiveTrainer(pl.Trainer):
     def run(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
         """Run an active-learning campaign: fit, evaluate, score, ask for labels, round after round."""
         raise NotImplementedError("Run the campaign with `ActiveLearningLoop(...).run(trainer)`.")
+
+    def ask(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
+        """Hand out which samples to label next; fit first where labels came since."""
+        raise NotImplementedError("Ask with `ActiveLearningLoop(...).ask(trainer)`.")
+
+    def tell(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
+        """Take labels from files."""
+        raise NotImplementedError("Tell with `ActiveLearningLoop(...).tell(indices, labels)`.")
 
 
 class ActiveParser(LightningArgumentParser):
@@ -107,7 +121,7 @@ class ActiveLearningCLI(LightningCLI):
         if config["seed_everything"] is True:
             config["seed_everything"] = loop["seed"]
         if isinstance(loop["dirpath"], str):
-            loop["dirpath"] = _fill_in(loop["dirpath"], config.get("config"), loop["seed"])
+            loop["dirpath"] = fill_in(loop["dirpath"], config.get("config"), loop["seed"])
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
         build = super()._add_configure_optimizers_method_to_model
@@ -125,14 +139,22 @@ class ActiveLearningCLI(LightningCLI):
 
         model.configure_optimizers = configure_optimizers
 
-    def run(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
-        """Run the campaign and say where it is."""
+    def check_acquisition(self) -> None:
+        """Refuse a Trainer without an acquisition, with the flags that give it one.
+
+        Raises:
+            ValueError: If it has none.
+        """
         callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
         if not any(isinstance(callback, Acquisition) for callback in callbacks):
             raise ValueError(
                 "The loop needs exactly one acquisition among the Trainer's callbacks, found 0. Add the file of a "
                 "method, as `-c recipes/acquisitions/saal.yaml`, or the flag `--trainer.callbacks=SAAL`."
             )
+
+    def run(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
+        """Run the campaign and say where it is."""
+        self.check_acquisition()
         options = dict(self._get(self.config_init, "loop"))
         resume = bool(self._get(self.config, "resume"))
         if resume and options["dirpath"] is None:
@@ -148,14 +170,6 @@ class ActiveLearningCLI(LightningCLI):
             print(f"{self.loop.status}: {len(self.loop.pool.labelled)} labels, {self.loop.dirpath}")
 
 
-def _fill_in(dirpath: str, files: Sequence[Any] | None, seed: int) -> str:
-    """``dirpath`` with the method's name and the seed in the places kept for them."""
-    names = [Path(str(file)).stem for file in files or [] if file is not None]  # None: not a file but its text
-    if names:
-        dirpath = dirpath.replace("{method}", "_".join(names[1:] or names))
-    return dirpath.replace("{seed}", str(seed))
-
-
 def is_ours(error: BaseException) -> bool:
     """Whether this package raised an error on purpose: its text says all, and a traceback would bury it."""
     where = where_raised(error)
@@ -165,7 +179,7 @@ def is_ours(error: BaseException) -> bool:
     return where.startswith("jsonargparse.") and is_ours(error.__cause__)
 
 
-def run(args: Sequence[str] | None, cli: type[LightningCLI] = ActiveLearningCLI) -> None:
+def run(args: Sequence[str] | None, cli: Callable[..., object] = ActiveLearningCLI) -> None:
     """Run ``lightning-al run``, or another command by a LightningCLI.
 
     Args:
@@ -178,7 +192,7 @@ def run(args: Sequence[str] | None, cli: type[LightningCLI] = ActiveLearningCLI)
     sys.path.insert(0, str(Path.cwd()))  # the user's own modules, as `python -m` would find them
     try:
         cli(args=None if args is None else list(args))
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
         if not is_ours(error):
             raise
         sys.exit(f"error: {error}")

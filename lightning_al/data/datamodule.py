@@ -303,6 +303,10 @@ class ActiveDataModule(ScoredData):
             return None
         return self._keys.key(index) if self._stages else self._keys.name(index)
 
+    def places(self, names: Collection[str]) -> dict[str, int]:
+        """Return where the samples of these names are, those that are known to be there."""
+        return {} if self._keys is None else self._keys.places(names)
+
     def train_dataloader(self) -> DataLoader:
         """Return the user's loader over the labelled samples, in an order that follows from seed and epoch.
 

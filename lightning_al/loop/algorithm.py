@@ -49,8 +49,10 @@ def run(session: Session) -> Outcome:
 
 
 def ask(session: Session, k: int | None, how: Asking) -> Outcome:
-    """Pick what to label next."""
+    """Pick what to label next; unless more is wanted, only where no question is open."""
     pool = session.pool
+    if not how.more and len(pool.pending) > 0:
+        return Outcome("waiting", pool.pending.tolist())
     check_same_on_every_rank(session.campaign.label_digest, LABELS)
     already_asked = not session.asked_initial_set and len(pool.pending) > 0
     # Only an initial set is waited for; later questions wait for `tell`.
@@ -92,14 +94,15 @@ def _collect(session: Session) -> bool:
     """Ask the oracle for what is pending and put its answers on disk; return whether nothing is pending any more."""
     project, campaign, pool = session.project, session.campaign, session.pool
     while True:
-        if len(pool.pending) == 0:
-            if len(session.labelled) > 0:
-                return True
+        if len(pool.pending) == 0 and len(session.labelled) == 0:
             question = another_initial_set(session)  # the annotator skipped all of it
             campaign.record("asked", functools.partial(question.event, INITIAL_ROUND))
-        collect_answers(campaign, project.oracle, project.task, project.data.key)
+        if len(pool.pending) > 0 or project.oracle.corrects:
+            collect_answers(campaign, project)
         if len(pool.pending) > 0:
             return False
+        if len(session.labelled) > 0:
+            return True
 
 
 def _report(session: Session) -> None:

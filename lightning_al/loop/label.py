@@ -1,44 +1,107 @@
 """From answers to labels: what an oracle or a person says goes to the ledger first."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.data.pool import Indices
+from lightning_al.loop.predict import predictions_kept
+from lightning_al.loop.project import Project
 from lightning_al.oracle.answers import Answers, sort_answers
-from lightning_al.oracle.base import Oracle, costs
+from lightning_al.oracle.base import Oracle, Unreachable, costs
+from lightning_al.oracle.question import OpenQuestion
 from lightning_al.tasks.base import Task
+from lightning_al.words import shown
+
+Places = Callable[[Collection[str]], dict[str, int]]
+"""Gives the dataset indices of the samples of these names, those that there are."""
 
 KeyOf = Callable[[int], str | None]
 """Gives the key of a dataset index, or None where it is not known."""
 
 
+def units_of(campaign: Campaign, samples: Indices | Sequence[str], places: Places) -> list[int]:
+    """Return the dataset indices of samples that are given by their indices or by their keys.
+
+    Args:
+        campaign: The open campaign, or as it was last opened.
+        samples: All indices, or all keys.
+        places: Finds samples that were never asked for by their names.
+
+    Raises:
+        TypeError: If they are neither.
+        ValueError: If there is no sample of a key, or one is repeated.
+        IndexError: If an index is outside the dataset.
+    """
+    if not isinstance(samples, (list, tuple)) or not samples or not all(isinstance(each, str) for each in samples):
+        return campaign.pool.check(samples)  # type: ignore[arg-type]
+    unit_of = {key: unit for unit, key in campaign.keys.items()}
+    others = [str(key) for key in samples if key not in unit_of]
+    unit_of |= places(others) if others else {}
+    unknown = [key for key in others if key not in unit_of]
+    if unknown:
+        raise ValueError(
+            f"{len(unknown)} of {len(samples)} keys are of no sample: {', '.join(map(repr, unknown[:5]))}. The `keys` "
+            "of the campaign are those of what was asked for."
+        )
+    return campaign.pool.check([unit_of[str(key)] for key in samples])
+
+
 def write_answers(
-    campaign: Campaign, answers: Answers, *, annotator: str, key_of: KeyOf, oracle: Oracle
+    campaign: Campaign, answers: Answers, *, annotator_of: Callable[[int], str], key_of: KeyOf, oracle: Oracle
 ) -> list[Event]:
     """Put answers on disk, then take note of them, and return their events.
 
     Args:
         campaign: The open campaign.
         answers: What was said.
-        annotator: By whom.
+        annotator_of: By whom, for each dataset index.
         key_of: For samples that were never asked for.
         oracle: Has the prices of labels.
     """
-    events = []
-    if answers.labels:
-        indices, labels = list(answers.labels), list(answers.labels.values())
-        keys = [campaign.keys.get(i) or key_of(i) for i in indices]
-        fields = {"indices": indices, "keys": keys, "labels": labels, "annotator": annotator}
+    events: list[Event] = []
+
+    def write(kind: str, **fields: Any) -> None:
+        events.append(campaign.write(kind, **fields))
+        campaign.apply(events[-1])
+
+    for annotator, indices in _by(annotator_of, answers.labels).items():
+        fields: dict[str, Any] = {
+            "indices": indices,
+            "keys": [campaign.keys.get(i) or key_of(i) for i in indices],
+            "labels": [answers.labels[i] for i in indices],
+            "annotator": annotator,
+        }
         prices = costs(oracle, indices).tolist()
         if any(price != 1 for price in prices):
             fields["costs"] = prices
-        events.append(campaign.write("answered", **fields))
-        campaign.apply(events[-1])
-    if answers.skipped:
-        events.append(campaign.write("skipped", indices=answers.skipped, annotator=annotator))
-        campaign.apply(events[-1])
+        write("answered", **fields)
+    for annotator, indices in _by(annotator_of, answers.skipped).items():
+        write("skipped", indices=indices, annotator=annotator)
     return events
+
+
+def answers_of(
+    campaign: Campaign, samples: Indices | Sequence[str], labels: Iterable[Any], *, task: Task, places: Places
+) -> Answers:
+    """Return what is told of samples, refusing all of it if some cannot be taken; errors as of the loop's ``tell``."""
+    units = units_of(campaign, samples, places)
+    if not isinstance(labels, Iterable):
+        raise TypeError(f"Expected a list of labels, one for each index, got {shown(labels)}.")
+    values = list(labels)
+    if len(units) != len(values):
+        raise ValueError(f"`tell` got {len(units)} indices and {len(values)} labels.")
+    classes = campaign.annotations.get("classes")
+    answers = sort_answers(dict(zip(units, values, strict=True)), task, classes)
+    answers.check()
+    labelled = [i for i in answers.skipped if campaign.pool.is_labelled(i)]
+    if labelled:
+        raise ValueError(f"`SKIP` cannot take back a label that was told: {labelled[:10]}. Tell another label.")
+    return answers
 
 
 def release(campaign: Campaign, indices: Indices) -> None:
@@ -52,19 +115,37 @@ def release(campaign: Campaign, indices: Indices) -> None:
     campaign.apply(campaign.write("released", indices=units))
 
 
-def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, key_of: KeyOf) -> None:
+def _by(annotator_of: Callable[[int], str], indices: Iterable[int]) -> dict[str, list[int]]:
+    of_annotator: dict[str, list[int]] = {}
+    for index in indices:
+        of_annotator.setdefault(annotator_of(index), []).append(index)
+    return of_annotator
+
+
+def collect_answers(campaign: Campaign, project: Project) -> None:
     """Ask the oracle, on rank 0, for all that is pending, and take what answers there are on every rank.
+
+    Where the annotators cannot be reached, that is said, and there are none.
 
     Raises:
         TypeError: For labels that cannot be taken, once the others are on disk.
         OSError: If the campaign's folder cannot be written to; nobody is asked then.
     """
+    oracle = project.oracle
 
     def ask_and_write() -> list[Event]:
         campaign.check_writable()
-        answers = _answers(campaign, oracle, task)
-        events = write_answers(campaign, answers, annotator=oracle.annotator, key_of=key_of, oracle=oracle)
+        try:
+            answers = _answers(campaign, project)
+        except Unreachable as error:
+            rank_zero_warn(f"{error} The campaign is intact, and waits as if nobody had answered.")
+            return []
+        changed = answers.of_changed(campaign.labels, campaign.pool.skipped.tolist())
+        events = write_answers(
+            campaign, changed, annotator_of=oracle.annotator_of, key_of=project.data.key, oracle=oracle
+        )
         answers.check()
+        oracle.acknowledge()
         return events
 
     events = campaign.ranks.first(ask_and_write)
@@ -73,8 +154,9 @@ def collect_answers(campaign: Campaign, oracle: Oracle, task: Task, key_of: KeyO
             campaign.apply(event)
 
 
-def _answers(campaign: Campaign, oracle: Oracle, task: Task) -> Answers:
-    oracle.request(campaign.pool.pending.tolist())
+def _answers(campaign: Campaign, project: Project) -> Answers:
+    oracle = project.oracle
+    oracle.request(open_question(campaign, project))
     answers = oracle.poll()
     if not isinstance(answers, dict):
         raise TypeError(
@@ -82,4 +164,17 @@ def _answers(campaign: Campaign, oracle: Oracle, task: Task) -> Answers:
             f"none), got {type(answers).__name__}."
         )
     indices = campaign.pool.check(list(answers))
-    return sort_answers(dict(zip(indices, answers.values(), strict=True)), task)
+    said = dict(zip(indices, answers.values(), strict=True))
+    return sort_answers(said, project.task, campaign.annotations.get("classes"))
+
+
+def open_question(campaign: Campaign, project: Project) -> OpenQuestion:
+    """Return what is pending, for the oracle."""
+    return OpenQuestion(
+        campaign.pool.pending.tolist(),
+        dataset=project.data.pool_set,
+        folder=campaign.dirpath,
+        keys=campaign.keys,
+        round=campaign.next_round - 1,
+        predict=functools.partial(predictions_kept, campaign, project.task),
+    )

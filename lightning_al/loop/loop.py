@@ -12,7 +12,8 @@ from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.results import RoundResult
-from lightning_al.checks import Findings, check_count, check_flag
+from lightning_al.campaign.told import TELL
+from lightning_al.checks import Findings, check_count, check_flag, check_type
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import Indices, Pool
 from lightning_al.fitting.hooks import call_round_hook
@@ -22,26 +23,23 @@ from lightning_al.loop import algorithm
 from lightning_al.loop.copies import hand_back, take_back
 from lightning_al.loop.fit import begin_fits, restore_weights
 from lightning_al.loop.known import find_without_known
-from lightning_al.loop.label import release, write_answers
+from lightning_al.loop.label import answers_of, release, write_answers
 from lightning_al.loop.opening import open_campaign
 from lightning_al.loop.project import (
     Project,
     datamodule_of,
-    find_in_evaluation,
-    find_in_training,
+    find_in_model,
     find_no_train_loader,
 )
 from lightning_al.loop.query import Asking
 from lightning_al.loop.session import Session
-from lightning_al.loop.settings import EVALUATED, Option, Settings, Stop, check_dirpath
-from lightning_al.oracle.answers import sort_answers
+from lightning_al.loop.settings import Option, Settings, Stop, check_dirpath
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import DatasetOracle
-from lightning_al.scoring.scores import Scores, scores_file
+from lightning_al.scoring.scores import Scores, read_scores
 from lightning_al.scoring.subject import check_model
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.classification import ClassificationTask
-from lightning_al.words import shown
 
 Steps = Callable[[Session], algorithm.Outcome]
 
@@ -175,9 +173,7 @@ class ActiveLearningLoop:
                 find_without_known(findings, users, self.settings)
             if findings.errors and model_is_right and users is not None:  # what a launch would say too
                 find_no_train_loader(findings, users)
-                if evaluate in EVALUATED:
-                    find_in_evaluation(findings, model, users, evaluate)
-                find_in_training(findings, model)
+                find_in_model(findings, model, users, evaluate)
         self.model = model
         self.dirpath = None if dirpath is None else Path(dirpath)
         self.status = "new"
@@ -243,6 +239,7 @@ class ActiveLearningLoop:
         trainer: pl.Trainer,
         k: int | None = None,
         *,
+        more: bool = True,
         keep_scores: bool = False,
         skip_unreadable: bool = False,
     ) -> list[int]:
@@ -254,14 +251,16 @@ class ActiveLearningLoop:
         Args:
             trainer: As for :meth:`run`.
             k: How many; default ``query_size``.
+            more: Whether to ask for more while a question is open. False: it is handed out again, whatever ``k``.
             keep_scores: Whether the scores of all candidates are kept, for a look at what was not picked:
                 :meth:`scores` reads them. The initial set has none.
             skip_unreadable: Whether candidates that cannot be read are named and skipped, for good; all of them are
                 read once more for it.
 
         Returns:
-            Distinct, unlabelled indices of the pool's dataset, never handed out before unless they were released: fewer
-            than ``k`` where the budget does not cover the best ``k`` together, none once the campaign is over.
+            Distinct, unlabelled indices of the pool's dataset, if ``more`` never handed out before unless they were
+            released: fewer than ``k`` where the budget does not cover the best ``k`` together, none once the campaign
+            is over.
 
         Raises:
             RuntimeError: If nothing is labelled yet and the initial set was handed out already.
@@ -270,9 +269,10 @@ class ActiveLearningLoop:
         """
         with Findings() as findings:
             findings.of(check_count, "k", k, optional=True)
+            findings.of(check_flag, "more", more)
             findings.of(check_flag, "keep_scores", keep_scores)
             findings.of(check_flag, "skip_unreadable", skip_unreadable)
-        how = Asking(keep_scores=keep_scores, skip_unreadable=skip_unreadable)
+        how = Asking(keep_scores=keep_scores, skip_unreadable=skip_unreadable, more=more)
         return self._launch(trainer, functools.partial(algorithm.ask, k=k, how=how), resume=True).picked
 
     def scores(self, round_number: int) -> Scores:
@@ -286,44 +286,30 @@ class ActiveLearningLoop:
         Raises:
             FileNotFoundError: If they were not kept.
         """
-        path = None if self.dirpath is None else self.dirpath / scores_file(round_number)
-        if path is None or not path.is_file():
-            raise FileNotFoundError(
-                f"No scores were kept of round {round_number}"
-                + (": there is no campaign yet." if path is None else f": {path} is missing.")
-                + " Ask with `keep_scores=True`."
-            )
-        return Scores.read_csv(path)
+        return read_scores(self.dirpath, round_number)
 
-    def tell(self, indices: Indices, labels: Iterable[Any]) -> None:
-        """Take labels for dataset indices; they are on disk when this returns.
+    def tell(self, indices: Indices | Sequence[str], labels: Iterable[Any], *, annotator: str = TELL) -> None:
+        """Take labels of samples; they are on disk when this returns.
 
         Labels that nobody asked for are welcome; a repeated one replaces the old. ``SKIP``: it is not to be labelled.
 
         Args:
             indices: Distinct dataset indices, of the data as the campaign last opened them: in this process by ``run``
-                or ``ask``, or else in an earlier one, whose ``ask`` handed them out.
-            labels: One for each.
+                or ``ask``, or else in an earlier one, whose ``ask`` handed them out. Or the samples' keys (file names).
+            labels: One for each. Where classes have names (``classes``, ``class_to_idx``) a name will do.
+            annotator: Who says so; recorded in the ledger.
 
         Raises:
             RuntimeError: Before the campaign was opened, where its folder is not known yet.
             TypeError: If a label is not of the task's kind; none is taken then.
-            ValueError: If the lengths differ, an index is repeated, or ``SKIP`` is told of a labelled sample.
+            ValueError: If the lengths differ, a sample is repeated or unknown, or ``SKIP`` is told of a labelled one.
             IndexError: If an index is outside the dataset.
         """
+        check_type("annotator", annotator, str, "a name")
         campaign = self._campaign_to_tell()
-        units = campaign.pool.check(indices)
-        if not isinstance(labels, Iterable):
-            raise TypeError(f"Expected a list of labels, one for each index, got {shown(labels)}.")
-        values = list(labels)
-        if len(units) != len(values):
-            raise ValueError(f"`tell` got {len(units)} indices and {len(values)} labels.")
-        answers = sort_answers(dict(zip(units, values, strict=True)), self.task)
-        answers.check()
-        labelled = [i for i in answers.skipped if campaign.pool.is_labelled(i)]
-        if labelled:
-            raise ValueError(f"`SKIP` cannot take back a label that was told: {labelled[:10]}. Tell another label.")
-        write_answers(campaign, answers, annotator="tell", key_of=self.datamodule.key, oracle=self.oracle)
+        answers = answers_of(campaign, indices, labels, task=self.task, places=self.datamodule.places)
+        key_of = self.datamodule.key
+        write_answers(campaign, answers, annotator_of=lambda _: annotator, key_of=key_of, oracle=self.oracle)
 
     def release(self, indices: Indices) -> None:
         """Give pending samples back: they are no longer waited for, and may be asked for again.

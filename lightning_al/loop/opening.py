@@ -24,6 +24,7 @@ from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit, gather_objects
 from lightning_al.fitting.beside_weights import unsaved_buffers
 from lightning_al.fitting.reset import check_redrawable
+from lightning_al.loop.annotations import annotations_of, note_annotations
 from lightning_al.loop.initial import choose_by_name, choose_by_scores, initial_labels
 from lightning_al.loop.known import find_nothing_to_ask, find_without_known, take_note_of_known
 from lightning_al.loop.project import (
@@ -31,9 +32,8 @@ from lightning_al.loop.project import (
     check_frozen,
     check_parameters,
     check_shapes,
-    find_in_evaluation,
+    find_in_model,
     find_in_trainer,
-    find_in_training,
 )
 from lightning_al.loop.query import question_of
 from lightning_al.loop.record import check_same_campaign, describe
@@ -70,8 +70,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
     """
     with Findings() as findings:
         find_in_trainer(findings, project.trainer, project.model, settings)
-        find_in_evaluation(findings, project.model, project.data.datamodule, settings.evaluate)
-        find_in_training(findings, project.model)
+        find_in_model(findings, project.model, project.data.datamodule, settings.evaluate)
         find_without_known(findings, project.data.datamodule, settings)
         if findings.of(_set_up, project, settings):
             ranks = Ranks(project.trainer.strategy)
@@ -90,6 +89,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
         campaign = _begin(project, ranks, dirpath, options)
     else:
         _find_again(campaign, project)
+        note_annotations(campaign, project)
     take_note_of_known(campaign, project.data)
     if begins:  # of no samples, where what is known is enough
         question = question_of(project, ranks, Pick.unscored(initial))
@@ -104,6 +104,8 @@ def _try(
     initial: list[int] = []
     labels: dict[int, Any] = {}
     sound = _check_parts(findings, project, settings, new=new, begins=begins)
+    if new and sound.prices:
+        _of_first(findings, ranks, project.oracle.check)
     options = describe(project, settings)
     if begins and sound.initial:
         initial, labels = _try_initial_set(findings, project, settings, ranks, with_prices=sound.prices)
@@ -277,7 +279,9 @@ def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[s
         folder = _new_folder(project.trainer) if dirpath is None else dirpath
         states = {INITIAL_WEIGHTS: {"state_dict": weights, "buffers": unsaved_buffers(project.model)}}
         root = project.data.sample_keys.root
-        return folder, Campaign.create(folder, size=size, options=options, root=root, states=states)
+        annotations = annotations_of(project)
+        events = Campaign.create(folder, size=size, options=options, root=root, annotations=annotations, states=states)
+        return folder, events
 
     folder, events = ranks.first(create)
     return Campaign(folder, events, ranks)

@@ -58,8 +58,7 @@ class Project(Subject):
             find_no_train_loader(findings, data.datamodule)
             if findings.errors or launches_copies(trainer):  # from a copy an error comes back as one of another kind
                 find_in_trainer(findings, trainer, model, settings)
-                find_in_evaluation(findings, model, data.datamodule, settings.evaluate)
-                find_in_training(findings, model)
+                find_in_model(findings, model, data.datamodule, settings.evaluate)
         _warn_of_endless_rounds(trainer)
         if settings.evaluate is None:
             rank_zero_info(f"`{NO_METRICS}`: nothing is evaluated after a round, and its `metrics` are empty.")
@@ -177,12 +176,18 @@ def find_in_trainer(findings: Findings, trainer: pl.Trainer, model: pl.Lightning
     )
 
 
-def find_in_evaluation(
+def find_in_model(
     findings: Findings, model: pl.LightningModule, datamodule: pl.LightningDataModule, evaluate: str | None
 ) -> None:
-    """Find what model and datamodule lack to be evaluated."""
-    if evaluate is None:
-        return
+    """Find what model and datamodule lack to be evaluated and trained."""
+    if evaluate in _SHORT:
+        _find_in_evaluation(findings, model, datamodule, evaluate)
+    _find_in_training(findings, model)
+
+
+def _find_in_evaluation(
+    findings: Findings, model: pl.LightningModule, datamodule: pl.LightningDataModule, evaluate: str
+) -> None:
     has_loader, has_step = _has_parts(model, datamodule, evaluate)
     [other] = set(_SHORT) - {evaluate}
     ways = f"do without metrics: `{NO_METRICS}`"
@@ -204,7 +209,7 @@ def _has_parts(model: pl.LightningModule, datamodule: pl.LightningDataModule, st
     return is_overridden(f"{_SHORT[stage]}_dataloader", datamodule), is_overridden(_STEPS[stage], model)
 
 
-def find_in_training(findings: Findings, model: pl.LightningModule) -> None:
+def _find_in_training(findings: Findings, model: pl.LightningModule) -> None:
     """Find what a model lacks to be trained."""
     findings.of(_check_trains, model, "training_step")
     if findings.of(check_optimizers, model):

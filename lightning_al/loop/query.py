@@ -11,6 +11,7 @@ from lightning_al.campaign.events import Event
 from lightning_al.distributed.randomness import generator
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.fitting.members import refit
+from lightning_al.loop.predict import keep_predictions
 from lightning_al.loop.project import Project
 from lightning_al.loop.session import Session
 from lightning_al.scoring.pick import Candidates, Pick, learn, pick
@@ -59,10 +60,12 @@ class Asking:
     Args:
         keep_scores: Whether the scores of all candidates are written beside the ledger.
         skip_unreadable: Whether candidates that cannot be read are skipped for good.
+        more: Whether to ask for more while a question is open; else it is handed out again.
     """
 
     keep_scores: bool = False
     skip_unreadable: bool = False
+    more: bool = True
 
 
 AS_EVER = Asking()
@@ -94,6 +97,8 @@ def query(session: Session, k: int, how: Asking = AS_EVER) -> list[int]:
     if how.keep_scores:
         scores = Scores.of(indices, picked.all_scores, question.indices, session.project.data.keys_of)
         campaign.ranks.first(lambda: scores.to_csv(campaign.dirpath / scores_file(number)))
+    if session.project.oracle.wants_predictions and question.indices:
+        keep_predictions(session.project, campaign, question.indices, seed=candidates.scoring_seed)
     event = campaign.record("asked", lambda: question.event(number))
     session.call_hooks("on_query_end")
     return list(event["indices"])

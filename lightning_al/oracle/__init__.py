@@ -1,8 +1,6 @@
 """Where labels come from: a simulated oracle, or people."""
 
-from lightning_al.oracle.answers import Answers, sort_answers
-from lightning_al.oracle.base import DATASET, SKIP, Oracle, costs
-from lightning_al.oracle.people import AwaitTell
-from lightning_al.oracle.simulated import DatasetOracle, NoisyOracle
+import lazy_loader
 
-__all__ = ["DATASET", "SKIP", "Answers", "AwaitTell", "DatasetOracle", "NoisyOracle", "Oracle", "costs", "sort_answers"]
+# Files of labels are read and written without waiting for torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,9 +1,11 @@
 """What an oracle said, sorted into labels, skips and what cannot be taken."""
 
 import json
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from lightning_al.oracle.base import SKIP
+from lightning_al.oracle.skip import SKIP
+from lightning_al.tasks.annotations import Boxes, Mask
 from lightning_al.tasks.base import Task
 from lightning_al.words import cut, said_once
 
@@ -20,6 +22,17 @@ class Answers(NamedTuple):
     labels: dict[int, Any]
     skipped: list[int]
     refused: dict[int, str]
+
+    def of_changed(self, labels: dict[int, Any], skipped: Collection[int]) -> "Answers":
+        """Return these answers without those that say what is known already.
+
+        Args:
+            labels: The known ones, as JSON values.
+            skipped: Dataset indices that are skipped already.
+        """
+        changed = {index: label for index, label in self.labels.items() if labels.get(index) != label}
+        known = {*labels, *skipped}  # what has a label keeps it
+        return self._replace(labels=changed, skipped=[index for index in self.skipped if index not in known])
 
     def check(self) -> None:
         """Refuse labels that are not of the task's kind.
@@ -40,8 +53,14 @@ class Answers(NamedTuple):
             raise TypeError(f"{len(self.refused)} label(s) cannot be taken. {reasons}{others}")
 
 
-def sort_answers(answers: dict[int, Any], task: Task) -> Answers:
-    """Split an oracle's answers into labels, skipped indices and labels that cannot be taken."""
+def sort_answers(answers: dict[int, Any], task: Task, classes: Sequence[str] | None = None) -> Answers:
+    """Split an oracle's answers into labels, skipped indices and labels that cannot be taken.
+
+    Args:
+        answers: By dataset index: labels, or else annotations of which the task makes labels.
+        task: Of the loop.
+        classes: Names, by class index.
+    """
     sorted_answers = Answers({}, [], {})
     for index, label in answers.items():
         if label is SKIP:
@@ -51,7 +70,20 @@ def sort_answers(answers: dict[int, Any], task: Task) -> Answers:
             if label is None:
                 raise TypeError(_NO_LABEL)
             # As a resumed process reads it, and no object of the dataset's.
-            sorted_answers.labels[index] = json.loads(json.dumps(task.encode_label(label)))
+            sorted_answers.labels[index] = json.loads(json.dumps(_encoded(label, task, classes)))
         except (TypeError, ValueError) as error:
             sorted_answers.refused[index] = str(error)
     return sorted_answers
+
+
+def _encoded(label: Any, task: Task, classes: Sequence[str] | None) -> Any:
+    """Return what the ledger keeps of a label, or of what people call it where that is no label by itself."""
+    names = isinstance(label, (list, tuple)) and len(label) > 0 and all(isinstance(name, str) for name in label)
+    if isinstance(label, (Boxes, Mask)):
+        return task.encode_label(task.from_annotation(label, classes))
+    try:
+        return task.encode_label(label)
+    except TypeError:
+        if not names and not (isinstance(label, str) and classes is not None):
+            raise
+        return task.encode_label(task.from_annotation(label, classes))

@@ -1,9 +1,9 @@
-"""The base of all oracles, the answer ``SKIP``, and the prices of labels."""
+"""The base of all oracles, and the prices of labels."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,18 +15,8 @@ DATASET = "dataset"
 """The annotator who reveals the dataset's own labels."""
 
 
-class _Skip:
-    """The class of :data:`SKIP`, which stays itself when it is sent to another process."""
-
-    def __repr__(self) -> str:
-        return "SKIP"
-
-    def __reduce__(self) -> str:
-        return "SKIP"
-
-
-SKIP: Final = _Skip()
-"""The answer of an annotator who will not label a sample; it is never asked for again."""
+class Unreachable(ConnectionError):
+    """The annotators cannot be reached now, which may be otherwise in an hour: the campaign waits, as for answers."""
 
 
 class Oracle(ABC):
@@ -38,7 +28,11 @@ class Oracle(ABC):
     copy that is asked; state belongs in a file or a service.
 
     Indices are those of the dataset as it is in this launch. What is kept for another one must go by
-    ``task.key(dataset, index)``, of what :meth:`bind` was given, where the dataset may change in between.
+    :meth:`OpenQuestion.key`, where the dataset may change in between.
+
+    Most need :meth:`request` and :meth:`poll` alone. One for people may say who answered (:meth:`annotator_of`),
+    show the model's predictions (:attr:`wants_predictions`), go on changing its answers (:attr:`corrects`), and raise
+    :class:`Unreachable` in both methods.
     """
 
     annotator: str = ""
@@ -47,8 +41,28 @@ class Oracle(ABC):
     simulated: bool = False
     """Whether answers come from labels that the dataset has anyway, so that methods may read them all."""
 
+    wants_predictions: bool = False
+    """Whether :meth:`OpenQuestion.prediction` is to be there, for which each question's samples pass the model once."""
+
+    corrects: bool = False
+    """Whether answers may change after they were taken, so that it is polled, once a round, with nothing pending too.
+
+    An answer that is repeated as it was is not written again.
+    """
+
     def bind(self, dataset: Dataset, task: Task) -> None:  # noqa: B027 - most need neither
         """Take note of the training dataset and the task; called once they are known, before any question."""
+
+    def check(self) -> None:  # noqa: B027
+        """Refuse what the first question would fail on; on rank 0, before a campaign begins, once bound.
+
+        Raises:
+            ValueError: With what to do; nothing has been written then.
+        """
+
+    def annotator_of(self, index: int) -> str:
+        """Return who gave the last answer that :meth:`poll` returned for this index; by default :attr:`annotator`."""
+        return self.annotator
 
     def cost(self, index: int) -> float:
         """How much of the loop's ``budget`` a label of this sample takes; 1 by default. A skipped one takes nothing.
@@ -59,11 +73,21 @@ class Oracle(ABC):
 
     @abstractmethod
     def request(self, indices: Sequence[int]) -> None:
-        """Ask for the labels of dataset ``indices``."""
+        """Ask for the labels of dataset ``indices``, all that are pending.
+
+        Args:
+            indices: From the loop an :class:`OpenQuestion`, which also has keys, samples and predictions.
+        """
 
     @abstractmethod
     def poll(self) -> dict[int, Any]:
-        """Return the answers that are there, ``{dataset index: label or SKIP}``, possibly none. Never blocks long."""
+        """Return the answers that are there, ``{dataset index: label or SKIP}``, possibly none.
+
+        Never blocks long.
+        """
+
+    def acknowledge(self) -> None:  # noqa: B027
+        """Take note that all that :meth:`poll` returned is on disk and need not be returned again."""
 
 
 def costs(oracle: Oracle, indices: Sequence[int] | Tensor) -> Tensor:

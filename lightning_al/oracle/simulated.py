@@ -9,7 +9,9 @@ from torch.utils.data import Dataset
 from lightning_al.checks import Findings, check_count, check_number, check_type
 from lightning_al.data.pool import integers
 from lightning_al.distributed.randomness import generator
-from lightning_al.oracle.base import DATASET, SKIP, Oracle
+from lightning_al.oracle.base import DATASET, Oracle
+from lightning_al.oracle.question import OpenQuestion
+from lightning_al.oracle.skip import SKIP
 from lightning_al.tasks.base import Task
 
 
@@ -114,6 +116,7 @@ class NoisyOracle(Oracle):
         self.price = price
         self.seed = seed
         self.simulated = self.oracle.simulated
+        self.wants_predictions = self.oracle.wants_predictions
         self.annotator = "noisy" if flip_is_right and flip > 0 else self.oracle.annotator
         self._waiting: dict[int, int] = {}
         self._answers: dict[int, Any] = {}
@@ -131,6 +134,14 @@ class NoisyOracle(Oracle):
         if self.flip == 0:  # labels are those of the other oracle
             self.annotator = self.oracle.annotator
 
+    def check(self) -> None:
+        """Have the other oracle refuse what its first question would fail on."""
+        self.oracle.check()
+
+    def acknowledge(self) -> None:
+        """Hand it on."""
+        self.oracle.acknowledge()
+
     def cost(self, index: int) -> float:
         """Return the price of a sample's label."""
         if isinstance(self.price, Mapping):
@@ -141,7 +152,7 @@ class NoisyOracle(Oracle):
         """Ask the other oracle for what it was not asked for before."""
         new = [i for i in indices if i not in self._waiting and i not in self._answers]
         self._waiting.update(dict.fromkeys(new, self.delay))
-        self.oracle.request(new)
+        self.oracle.request(indices.only(new) if isinstance(indices, OpenQuestion) else new)
 
     def poll(self) -> dict[int, Any]:
         """Return what the other oracle answered and is not late, with its faults."""

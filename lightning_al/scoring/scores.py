@@ -27,6 +27,22 @@ def scores_file(round_number: int) -> str:
     return f"scores/round_{round_number}.csv"
 
 
+def read_scores(dirpath: Path | None, round_number: int) -> "Scores":
+    """Return the scores that were kept of a round's question in a campaign's folder.
+
+    Raises:
+        FileNotFoundError: If they were not kept.
+    """
+    path = None if dirpath is None else dirpath / scores_file(round_number)
+    if path is None or not path.is_file():
+        raise FileNotFoundError(
+            f"No scores were kept of round {round_number}"
+            + (": there is no campaign yet." if path is None else f": {path} is missing.")
+            + " Ask with `keep_scores=True`."
+        )
+    return Scores.read_csv(path)
+
+
 class Scores:
     """The scores of samples, and which of them were picked.
 

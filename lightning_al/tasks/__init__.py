@@ -1,9 +1,6 @@
 """What a batch means: inputs, targets, outputs, losses."""
 
-from lightning_al.tasks.base import Task
-from lightning_al.tasks.binary import BinaryTask
-from lightning_al.tasks.classification import ClassificationTask
-from lightning_al.tasks.multi_label import MultiLabelTask
-from lightning_al.tasks.regression import RegressionTask
+import lazy_loader
 
-__all__ = ["BinaryTask", "ClassificationTask", "MultiLabelTask", "RegressionTask", "Task"]
+# What people say of samples is read without waiting for torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,7 @@
 """The base of all tasks: all that differs between one kind of labels and another."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from lightning_al.distributed.randomness import draws_undone
 from lightning_al.functional.scores.positions import mean_over_positions
 from lightning_al.functional.scores.probabilities import check_logits, cross_entropy, pseudo_labels, residuals
 from lightning_al.inference.layers import outputs_and_features_of, outputs_and_features_of_head
+from lightning_al.tasks.annotations import Annotation, annotation_of, label_of
 from lightning_al.tasks.ignored import loss_of_decisions
 from lightning_al.tasks.keys import hash_of, name_of
 
@@ -33,6 +34,7 @@ class Task(ABC):
     :meth:`known_targets`, :meth:`loss_of_known`            the dataset's own labels, for what is scored with them
     :meth:`residuals`, :meth:`features`                     the two factors of the last layer's gradient
     :meth:`encode_label`, :meth:`decode_label`, :meth:`key` labels and samples in the ledger
+    :meth:`to_annotation`, :meth:`from_annotation`          labels as people and their tools say them
     :meth:`check`, :attr:`num_classes`                      what is refused before training, and what is learnt then
     ======================================================  ======================================================
 
@@ -42,6 +44,10 @@ class Task(ABC):
     gives: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "classes", "features", "gradients"})
     """What acquisitions may ask of a model and its data, in words of ``Acquisition.requires``: one that asks for
     another is refused before anything trains."""
+
+    annotation_kind: str | None = None
+    """What people say of a sample: ``"class"``, ``"classes"``, ``"number"``, ``"boxes"`` or ``"mask"``. Labels of such
+    a kind are taken from files without the project at hand. None: it is the task's own."""
 
     @abstractmethod
     def inputs(self, batch: Any) -> Any:
@@ -180,6 +186,11 @@ class Task(ABC):
         """How many classes there are, where that is known."""
         return None
 
+    @property
+    def num_names(self) -> int | None:
+        """How many names there are that an annotation may have, where that is known: one for each class."""
+        return self.num_classes
+
     def check(self, model: nn.Module, batch: Any) -> None:
         """Refuse, before anything trains, a model or batch this task cannot work with.
 
@@ -218,13 +229,54 @@ class Task(ABC):
 
     def encode_label(self, label: Any) -> Any:
         """Return ``label`` as a JSON value for the ledger."""
+        if isinstance(label, dict):  # boxes and their classes, say
+            return {name: self.encode_label(part) for name, part in label.items()}
         return label.tolist() if hasattr(label, "tolist") else label  # tensors and NumPy's values
 
     def decode_label(self, value: Any) -> Any:
         """Return the label that :meth:`encode_label` encoded."""
         return value
 
+    def to_annotation(self, label: Any, classes: Sequence[str] | None) -> Annotation:
+        """Return a label as people and tools say it; by its form in the ledger, :func:`~.annotations.annotation_of`.
+
+        Args:
+            label: What :meth:`encode_label` takes or :meth:`decode_label` gives.
+            classes: Names, by class index. None: classes are called by their numbers.
+
+        Raises:
+            TypeError: If it has no such form; then override this and :meth:`from_annotation`.
+            ValueError: If a class index has no name.
+        """
+        return annotation_of(self.encode_label(label), classes)
+
+    def from_annotation(self, annotation: Annotation, classes: Sequence[str] | None) -> Any:
+        """Return what was said of a sample as a label that :meth:`encode_label` takes.
+
+        Args:
+            annotation: As :meth:`to_annotation` gives it.
+            classes: Names, by class index. None: classes are called by their numbers.
+
+        Raises:
+            TypeError: If it is no annotation.
+            ValueError: If there is no class of a name.
+        """
+        return label_of(annotation, classes, count=self.num_names)
+
 
 def name_in(task: Task, dataset: Dataset, index: int) -> str | None:
     """Return the name that a task's own ``key``, or else the data, have for a sample; None if they have none."""
     return name_of(dataset, index) if type(task).key is Task.key else task.key(dataset, index)
+
+
+_CODEC = ("encode_label", "decode_label", "to_annotation", "from_annotation")
+
+
+def annotation_kind_of(task: Task) -> str | None:
+    """Return a task's kind of annotations; None where a class of its own changed how labels are said or kept."""
+    for each in type(task).__mro__:
+        if "annotation_kind" in vars(each):
+            return task.annotation_kind
+        if any(name in vars(each) for name in _CODEC):
+            return None
+    return None

@@ -1,5 +1,6 @@
 """The task of one yes-or-no label per sample, by a model with one logit."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from lightning_al.checks import Findings
 from lightning_al.functional.scores.probabilities import residuals
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.squashed import is_squashed
+from lightning_al.tasks.annotations import Annotation
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.classification import check_kind_of_outputs
 from lightning_al.tasks.entries import BatchEntries, Entries
@@ -49,6 +51,8 @@ class BinaryTask(BatchEntries, Task):
         >>> task.with_label((torch.zeros(3), torch.tensor([0.0])), 1)[1]
         tensor([1.])
     """
+
+    annotation_kind = "class"
 
     def __init__(
         self,
@@ -132,6 +136,10 @@ class BinaryTask(BatchEntries, Task):
             way = " Where a dataset has no labels they are told: `oracle=AwaitTell()`." if hidden else ""
             raise ValueError(f"`BinaryTask` needs 0 or 1 as labels, got {shown(value)}.{way}")
         return int(value)
+
+    def to_annotation(self, label: Any, classes: Sequence[str] | None) -> Annotation:
+        """Return the name of the class, also of a label that is a float."""
+        return super().to_annotation(self.encode_label(label), classes)
 
     def new_target(self, label: Any) -> Tensor:
         """Return a label as a float, as losses of one logit take them."""

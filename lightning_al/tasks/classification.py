@@ -44,6 +44,8 @@ class ClassificationTask(BatchEntries, Task):
         tensor([[1., 1.]])
     """
 
+    annotation_kind = "class"
+
     def __init__(
         self,
         outputs: str = "logits",

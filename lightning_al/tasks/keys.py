@@ -82,6 +82,35 @@ def name_of(dataset: Dataset, index: int) -> str | None:
     return None if name is None else name(index)
 
 
+def file_of(dataset: Any, index: int) -> PurePath | None:
+    """Return the path that a dataset lists for a sample, below its ``root`` where it is relative; None if it has none.
+
+    Example:
+        >>> class Files:
+        ...     root, paths = "/data", ["cat/1.jpg", "/data/dog/2.jpg"]
+        ...     def __len__(self):
+        ...         return 2
+        >>> str(file_of(Subset(Files(), [1, 0]), 0)), str(file_of(Files(), 0))
+        ('/data/dog/2.jpg', '/data/cat/1.jpg')
+    """
+    if isinstance(dataset, Subset):
+        return file_of(dataset.dataset, int(dataset.indices[index]))
+    if isinstance(dataset, ConcatDataset):
+        number = bisect.bisect_right(dataset.cumulative_sizes, index)
+        start = dataset.cumulative_sizes[number - 1] if number else 0
+        return file_of(dataset.datasets[number], index - start)
+    if isinstance(dataset, StackDataset):
+        sides = dataset.datasets.values() if isinstance(dataset.datasets, dict) else dataset.datasets
+        return next((file for side in sides if (file := file_of(side, index)) is not None), None)
+    entries = _list_of_paths(dataset)
+    path = None if entries is None else _path(entries[index])
+    if path is None:
+        return None
+    root = getattr(dataset, "root", None)
+    below_root = isinstance(root, (str, PurePath)) and not path.startswith(PurePath(root).as_posix())
+    return PurePath(root) / path if below_root else PurePath(path)  # type: ignore[arg-type]
+
+
 def first_of(namers: Sequence[Namer | None]) -> Namer | None:
     """Return what gives the first name that one of these has."""
     some = [each for each in namers if each is not None]
@@ -143,6 +172,11 @@ def _name_in_columns(dataset: Any) -> Namer | None:
 
 def _name_in_lists(dataset: Any) -> Namer | None:
     """Name samples by the paths that the dataset lists, if it does."""
+    entries = _list_of_paths(dataset)
+    return None if entries is None else _name_in_list(entries, getattr(dataset, "root", None))
+
+
+def _list_of_paths(dataset: Any) -> Sequence[Any] | None:
     for attribute in _PATH_LISTS:
         entries = getattr(dataset, attribute, ())
         listed = (
@@ -151,8 +185,7 @@ def _name_in_lists(dataset: Any) -> Namer | None:
         if not listed or len(entries) == 0 or len(entries) != len(dataset):
             continue
         if _path(next(iter(entries))) is not None:
-            in_order = entries if isinstance(entries, (list, tuple)) else list(entries)  # a table's column, say
-            return _name_in_list(in_order, getattr(dataset, "root", None))
+            return entries if isinstance(entries, (list, tuple)) else list(entries)  # a table's column, say
     return None
 
 

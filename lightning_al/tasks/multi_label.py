@@ -1,5 +1,6 @@
 """The task of several yes-or-no labels per sample: multi-hot targets, each label a decision of its own."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from lightning_al.functional.scores.probabilities import residuals
 from lightning_al.inference.calling import Forward
+from lightning_al.tasks.annotations import Annotation, label_of
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.entries import BatchEntries, Entries
 from lightning_al.tasks.ignored import loss_of_decisions
@@ -40,6 +42,8 @@ class MultiLabelTask(BatchEntries, Task):
         >>> task.logits(torch.nn.Identity(), torch.tensor([[-2.0, 3.0]])).softmax(1)[0, 1]
         tensor([0.1192, 0.9526])
     """
+
+    annotation_kind = "classes"
 
     def __init__(
         self,
@@ -107,3 +111,19 @@ class MultiLabelTask(BatchEntries, Task):
     def decode_label(self, value: Any) -> Tensor:
         """Return the label as a float tensor (L,)."""
         return torch.tensor(value, dtype=torch.float32)
+
+    def from_annotation(self, annotation: Annotation, classes: Sequence[str] | None) -> list[int]:
+        """Return the multi-hot label, 1 for each name.
+
+        Raises:
+            TypeError: If it is no list of names.
+            ValueError: If there is no label of a name, or it is not known how many there are.
+        """
+        if not isinstance(annotation, (list, tuple)):
+            raise TypeError(f"`MultiLabelTask` takes a list of the names of labels, got {shown(annotation)}.")
+        return label_of(list(annotation), classes, count=self.num_names)
+
+    @property
+    def num_names(self) -> int | None:
+        """L, once the model was seen."""
+        return self._labels

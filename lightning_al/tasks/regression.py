@@ -1,6 +1,7 @@
 """The task of real values: one or several for each sample."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -67,6 +68,11 @@ class RegressionTask(BatchEntries, Task):
             findings.of(_check_scale, scale)
         self.scale = scale
         self._size: int | None = None  # M, once the model was seen
+
+    @property
+    def annotation_kind(self) -> str | None:  # type: ignore[override]
+        """A number, of one output; several are the task's own."""
+        return "number" if self._size in (None, 1) else None
 
     def outputs(self, model: nn.Module, inputs: Any) -> Tensor:
         """Return the model's outputs, in units of ``scale``."""
@@ -175,6 +181,20 @@ class RegressionTask(BatchEntries, Task):
         if self._size is not None and len(flat) != self._size:
             raise ValueError(f"The model has {self._size} outputs, and {shown(label)} has {len(flat)}.")
         return _as_floats(values)
+
+    def to_annotation(self, label: Any, classes: Sequence[str] | None) -> float:
+        """Return the number.
+
+        Raises:
+            TypeError: If there are several.
+        """
+        value = self.encode_label(label)
+        if isinstance(value, list):
+            raise TypeError(
+                f"People say one number of a sample, and {shown(label)} has several: tell such labels with `loop.tell`, "
+                "or give the task `to_annotation` and `from_annotation`."
+            )
+        return float(value)
 
     def new_target(self, label: Any) -> Tensor:
         """Return a label as a tensor of torch's default precision, as the model's outputs are."""

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_al import Campaign, ClassificationTask
+from lightning_al.campaign import Standing
 from lightning_al.campaign.moves import Search
 from lightning_al.campaign.results import read_rounds
 from lightning_al.data.keys import SampleKeys
@@ -95,6 +96,17 @@ class Oracle:
         assert (read.labels, read.keys, read.gone) == (campaign.labels, campaign.keys, campaign.gone)
         assert read.rounds == campaign.rounds == read_rounds(campaign.dirpath)
         assert read.label_digest == campaign.label_digest
+        standing = Standing(campaign.dirpath)
+        assert standing.size == len(dataset)
+        for state in ("labelled", "pending", "skipped"):
+            units = standing.units(state)
+            assert set(units) == set(getattr(read.pool, state).tolist())
+            assert {unit: standing.samples[unit].key for unit in units} == {unit: read.keys.get(unit) for unit in units}
+        assert {unit: standing.samples[unit].label for unit in standing.units("labelled")} == read.labels
+        assert {unit: sample.key for unit, sample in standing.samples.items() if unit < 0} == {
+            unit: gone.key for unit, gone in read.gone.items()
+        }
+        assert standing.spent == read.pool.spent
 
 
 @settings(max_examples=15, deadline=None)

@@ -18,6 +18,8 @@ def test_help_lists_the_commands(capsys):
         assert "run -c recipe.yaml" in out
         assert "score -c project.yaml" in " ".join(out.split())
         assert "compare runs/" in out
+        for words in ("ask -c recipe.yaml", "tell -c recipe.yaml labels.csv", "status FOLDER"):
+            assert words in out
 
 
 def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
@@ -52,7 +54,11 @@ def test_compare_says_in_one_line_what_is_wrong(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["--version"], ["score", "--help"], ["compare", "--help"], ["compare", "."]]
+    "args",
+    [
+        *(["--help"], ["--version"], ["compare", "--help"], ["compare", "."], ["ask", "-c", "x.yaml", "--help"]),
+        *(["score", "--help"], ["tell", "--help"], ["status", "--help"], ["status", "random/seed_0"]),
+    ],
 )
 def test_only_what_runs_a_model_waits_for_torch(tmp_path, args):
     write_campaign(tmp_path / "random" / "seed_0", [0.5, 0.6])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lightning_al import Campaign
+from lightning_al import SKIP, Campaign
 from tests.helpers.oracles import Answering
 from tests.helpers.projects import Data, loop_in, make_data, make_trainer, picks
 
@@ -68,3 +68,19 @@ def test_labels_that_no_class_has(tmp_path, label):
         TypeError, match=rf"Dataset index {asked[0]}: Class indices must be at least 0 and below 3.*{label}"
     ):
         loop.tell(asked[:1], [label])
+
+
+def test_who_said_what_is_in_the_ledger(tmp_path):
+    y = make_data()[1].tolist()
+
+    class Two(Answering):
+        annotator = "somebody"
+
+        def annotator_of(self, index):
+            return "anna" if index % 2 else "ben"
+
+    loop_in(tmp_path, oracle=Two(lambda i: SKIP if i % 3 == 0 else y[i])).run(make_trainer(tmp_path))
+    answers = [e for e in Campaign.read_events(tmp_path / "c") if e["kind"] in ("answered", "skipped")]
+    assert {e["kind"] for e in answers} == {"answered", "skipped"}
+    for event in answers:
+        assert {("anna" if i % 2 else "ben") for i in event["indices"]} == {event["annotator"]}

@@ -27,8 +27,8 @@ def asked(project: Project) -> None:
     project.loop(oracle=AwaitTell()).ask(project.trainer())
 
 
-def told(*indices_and_labels: Any) -> Callable[[Project], Any]:
-    return lambda p: p.loop(oracle=AwaitTell()).tell(*indices_and_labels)
+def told(*indices_and_labels: Any, **options: Any) -> Callable[[Project], Any]:
+    return lambda p: p.loop(oracle=AwaitTell()).tell(*indices_and_labels, **options)
 
 
 def _pending(project: Project) -> list[int]:
@@ -40,7 +40,15 @@ ASKED = [
     ("tell: a negative index", told([-1], [0]), IndexError, r"between 0 and 59, got \[-1\]"),
     ("tell: a fraction for an index", told([0.5], [0]), TypeError, r"must be integers, got 0.5 \(float\)"),
     ("tell: True for an index", told([True], [0]), TypeError, r"must be integers, got True \(bool\)"),
-    ("tell: text for an index", told(["3"], [0]), TypeError, r"must be integers, got '3' \(str\)"),
+    ("tell: a key of no sample", told(["3"], [0]), ValueError, r"1 of 1 keys are of no sample: '3'"),
+    ("tell: keys and indices", told([3, "3"], [0, 1]), TypeError, r"must be integers, got '3' \(str\)"),
+    ("tell: a key twice", told(["k", "k"], [0, 1]), ValueError, "2 of 2 keys"),
+    (
+        "tell: nobody says it",
+        lambda p: p.loop().tell([3], [0], annotator=None),
+        TypeError,
+        "`annotator` must be a name",
+    ),
     ("tell: float tensor of indices", told(torch.tensor([1.0]), [0]), TypeError, r"must be integers, got 1.0"),
     ("tell: one index, no list", told(3, [0]), TypeError, "Expected a list of dataset indices, got 3"),
     ("tell: an index twice", told([3, 3], [0, 1]), ValueError, r"distinct, got \[3\] more than once"),

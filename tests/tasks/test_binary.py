@@ -188,3 +188,10 @@ def test_labels_that_are_told_reach_the_batches(tmp_path):
     assert torch.cat(seen).shape == (4, 1)
     assert torch.cat(seen).dtype == torch.float64
     assert sorted(torch.cat(seen).flatten().tolist()) == [0, 0, 1, 1]
+
+
+def test_people_say_the_class():
+    for label in (1, 1.0, torch.tensor([1.0])):
+        assert TASK.to_annotation(label, ["no", "yes"]) == "yes"
+        assert TASK.encode_label(TASK.from_annotation("yes", ["no", "yes"])) == 1
+    assert TASK.to_annotation(0.0, None) == "0"

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, Dataset, StackDataset, Subset, TensorDataset
 
 from lightning_al import ClassificationTask
-from lightning_al.tasks.keys import hash_of, name_of
+from lightning_al.tasks.keys import file_of, hash_of, name_of
 
 TASK = ClassificationTask()
 
@@ -220,3 +220,14 @@ def test_random_inputs_have_no_key_but_their_index_and_generators_are_as_before(
     assert TASK.key(Random(), 1) == "1"
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == np.random.get_state()[1].tolist()
+
+
+@pytest.mark.parametrize("root", ["/data", "/data/", Path("/data"), None])
+@pytest.mark.parametrize("entries", [PATHS, [(p, 0) for p in PATHS], BELOW])
+def test_where_the_file_of_a_sample_is(root, entries):
+    dataset = Listed("samples", entries, root)
+    where = PATHS if root is not None else [str(e[0] if isinstance(e, tuple) else e) for e in entries]
+    assert [str(file_of(dataset, i)) for i in range(3)] == where
+    whole = ConcatDataset([TensorDataset(torch.zeros(2)), StackDataset(dataset, dataset)])
+    assert file_of(whole, 1) is None
+    assert str(file_of(Subset(whole, [4]), 0)) == where[2]

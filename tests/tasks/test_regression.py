@@ -176,3 +176,11 @@ def test_targets_that_are_missing_are_told(tmp_path):
 def test_classes_in_equal_shares_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r'"balanced".*`RegressionTask` has no classes'):
         loop_over(tmp_path, CoreSet(), Values(), real_targets(), TASK, initial_by="balanced")
+
+
+def test_people_say_the_number():
+    assert TASK.to_annotation(torch.tensor([2]), None) == 2.0
+    assert type(TASK.to_annotation(2, None)) is float
+    assert TASK.encode_label(TASK.from_annotation(2.5, None)) == 2.5
+    with pytest.raises(TypeError, match="one number of a sample"):
+        TASK.to_annotation([0.0, 1.0], None)  # no two classes

@@ -1,0 +1,165 @@
+"""Where each sample of a campaign stands and what people said of it, read from its events without torch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning_al.campaign.events import Event, check_events, read_ledger
+from lightning_al.campaign.results import RoundResult, rounds_of
+from lightning_al.oracle.people.agreement import Said
+from lightning_al.oracle.skip import SKIP
+from lightning_al.tasks.annotations import annotation_of
+
+
+@dataclass
+class Sample:
+    """A sample that was asked for or answered.
+
+    Args:
+        key: What it is called; None: it is known by its index alone.
+        state: ``"pending"``, ``"labelled"``, ``"skipped"`` or ``"unlabelled"``, where a question was taken back.
+        label: As the ledger has it.
+        cost: Of the label.
+        said: What people said of it, as the ledger has it, in the order they did.
+    """
+
+    key: str | None
+    state: str
+    label: Any = None
+    cost: float = 0.0
+    said: list[Said] = field(default_factory=list)
+
+
+class Standing:
+    """A campaign as the people who label for it see it.
+
+    Args:
+        dirpath: The campaign's folder.
+
+    Raises:
+        FileNotFoundError: If there is no campaign.
+        ValueError: If its ledger is damaged, or of a newer version.
+    """
+
+    def __init__(self, dirpath: str | Path) -> None:
+        self.dirpath = Path(dirpath)
+        events = read_ledger(dirpath)
+        self.samples: dict[int, Sample] = {}
+        """By dataset index, as the data were when last opened; by negative numbers those that they have no more."""
+        self.size = 0
+        self.options: dict[str, Any] = {}
+        self.annotations: dict[str, Any] = {}
+        self.event_count = len(events)
+        self.last_time = ""
+        check_events(events, dirpath, self._apply)
+        self.rounds: list[RoundResult] = rounds_of(events)
+
+    @property
+    def kind(self) -> str | None:
+        """What people say of a sample; None: it is the task's own."""
+        return self.annotations.get("kind")
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Names, by class index."""
+        return self.annotations.get("classes")
+
+    @property
+    def spent(self) -> float:
+        """What the labels cost."""
+        return sum(sample.cost for sample in self.samples.values())
+
+    def name(self, unit: int) -> str:
+        """Return what files call a sample: its key, or ``index:3`` where it has none."""
+        return self.samples[unit].key or f"index:{unit}"
+
+    def units(self, state: str) -> list[int]:
+        """Return the dataset indices in a state, of samples that the data have, in the order they came to be in it."""
+        return [unit for unit, sample in self.samples.items() if sample.state == state and unit >= 0]
+
+    def annotation(self, unit: int) -> Any:
+        """Return the label of a sample as people say it, ``SKIP``, or None."""
+        sample = self.samples[unit]
+        if sample.state == "skipped":
+            return SKIP
+        return annotation_of(sample.label, self.classes) if sample.state == "labelled" else None
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def _apply(self, event: Event) -> None:
+        self.last_time = str(event.get("time", ""))
+        apply = _APPLY.get(event["kind"])
+        if apply is not None:
+            apply(self, event)
+
+    def _put(self, unit: int, key: str | None, state: str) -> Sample:
+        """Let a sample be in a state, as the last that came to it."""
+        sample = self.samples.get(unit) or Sample(key, state)
+        if sample.state != state or unit not in self.samples:
+            self.samples.pop(unit, None)
+            self.samples[unit] = sample
+        sample.state, sample.key = state, sample.key if key is None else key
+        return sample
+
+    def _apply_started(self, event: Event) -> None:
+        self.size, self.options = event["size"], event["options"]
+        self.annotations = event.get("annotations", {})
+
+    def _apply_named(self, event: Event) -> None:
+        self.annotations = event["annotations"]
+
+    def _apply_asked(self, event: Event) -> None:
+        for unit, key in zip(event["indices"], event["keys"], strict=True):
+            self._put(unit, key, "pending")
+
+    def _apply_answered(self, event: Event) -> None:
+        costs = event.get("costs") or [1.0] * len(event["indices"])
+        rows = zip(event["indices"], event["keys"], event["labels"], costs, strict=True)
+        for unit, key, label, cost in rows:
+            sample = self._put(unit, key, "labelled")
+            sample.label, sample.cost = label, cost
+            people = event.get("annotators") or [event["annotator"]]
+            sample.said += [Said(who, event.get("time"), label) for who in people]
+
+    def _apply_said(self, event: Event) -> None:
+        for unit, key, label in zip(event["indices"], event["keys"], event["labels"], strict=True):
+            sample = self.samples.setdefault(unit, Sample(key, "unlabelled"))
+            sample.said.append(Said(event["annotator"], event.get("time"), label))
+
+    def _apply_skipped(self, event: Event) -> None:
+        for unit in event["indices"]:
+            sample = self.samples.get(unit)
+            if sample is None or sample.state != "labelled":
+                sample = self._put(unit, None, "skipped")
+                sample.said.append(Said(event.get("annotator", ""), event.get("time"), SKIP))
+
+    def _apply_released(self, event: Event) -> None:
+        for unit in event["indices"]:
+            self._put(unit, None, "unlabelled")
+
+    def _apply_forgotten(self, event: Event) -> None:
+        for unit in event["indices"]:
+            sample = self._put(unit, None, "skipped")
+            sample.label, sample.cost, sample.said = None, 0.0, []
+
+    def _apply_moved(self, event: Event) -> None:
+        places = dict(zip(event["indices"], event["now"], strict=True))
+        keys = dict(zip(event["indices"], event["keys"], strict=True))
+        for unit, sample in self.samples.items():
+            sample.key = keys.get(unit, sample.key)
+        self.samples = {places.get(unit, unit): sample for unit, sample in self.samples.items()}
+        self.size = event["size"]
+
+
+_APPLY: dict[str, Callable[[Standing, Event], None]] = {
+    "started": Standing._apply_started,
+    "named": Standing._apply_named,
+    "asked": Standing._apply_asked,
+    "answered": Standing._apply_answered,
+    "said": Standing._apply_said,
+    "skipped": Standing._apply_skipped,
+    "released": Standing._apply_released,
+    "forgotten": Standing._apply_forgotten,
+    "moved": Standing._apply_moved,
+}

@@ -1,0 +1,327 @@
+"""What people say of samples in files, compared with a campaign and put into its ledger; without torch."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning_al.campaign.events import append_event, stamped
+from lightning_al.campaign.standing import Standing
+from lightning_al.oracle.people.agreement import Said, agree, check_agreement
+from lightning_al.oracle.people.files.entries import Entry, Reading, understood
+from lightning_al.oracle.people.files.names import Names
+from lightning_al.oracle.skip import SKIP
+from lightning_al.tasks.annotations import annotation_of, label_of
+from lightning_al.words import cut, shown
+
+_MOST_PROBLEMS = 20
+TELL = "tell"
+"""Who said it, where nobody is named."""
+
+
+class Codec(NamedTuple):
+    """What makes the ledger's value of an annotation, and the annotation of the ledger's value."""
+
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+
+
+class NeedsProject(ValueError):
+    """Labels of this campaign cannot be taken without the project at hand."""
+
+
+class Problems(ValueError):
+    """What is wrong with files of labels, a line for each.
+
+    Args:
+        problems: Each with its place.
+        taken: What was taken nevertheless, in words.
+    """
+
+    def __init__(self, problems: Sequence[str], taken: str = "nothing was taken") -> None:
+        self.problems = list(problems)
+        self.taken = taken
+        super().__init__(self.problems, taken)
+
+    def __str__(self) -> str:
+        shown_ones = self.problems[:_MOST_PROBLEMS]
+        lines = "".join(f"\n  {problem}" for problem in shown_ones)
+        more = len(self.problems) - len(shown_ones)
+        return f"{len(self.problems)} entries cannot be taken; {self.taken}:{lines}" + (
+            f"\n  and {more} more" if more else ""
+        )
+
+
+@dataclass
+class Told:
+    """What came of telling.
+
+    Args:
+        labelled: How many samples have a new label, or another.
+        skipped: How many are not to be labelled.
+        unchanged: How many entries say what the campaign has already.
+        blank: How many entries say nothing yet.
+        undecided: Samples of which people say different things, with no label by the rule; their names.
+        disagreements: All samples of which people say different things.
+        problems: What was left out, each with its place.
+    """
+
+    labelled: int = 0
+    skipped: int = 0
+    unchanged: int = 0
+    blank: int = 0
+    undecided: list[str] = field(default_factory=list)
+    disagreements: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        counts = {
+            "labelled": self.labelled,
+            "skipped": self.skipped,
+            "unchanged": self.unchanged,
+            "blank": self.blank,
+            "undecided": len(self.undecided),
+        }
+        text = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "labelled")
+        if self.disagreements:
+            few = ", ".join(self.disagreements[:5]) + ", ..." * (len(self.disagreements) > 5)
+            text += f"; people disagree on {len(self.disagreements)}: {few}"
+        return text
+
+
+def tell_campaign(
+    dirpath: str | Path,
+    readings: Sequence[Reading],
+    *,
+    annotator: str = TELL,
+    agreement: str = "latest",
+    partial: bool = False,
+    codec: Codec | None = None,
+    cost_of: Callable[[int], float] = lambda unit: 1.0,
+) -> Told:
+    """Put what people said into a campaign's ledger: all of it, or nothing.
+
+    Samples are those that the campaign asked for. What is said already is passed over, so that the same file may be
+    told again.
+
+    Args:
+        dirpath: The campaign's folder.
+        readings: Of :func:`~lightning_al.oracle.read_labels`, one for each file.
+        annotator: Who said what is nobody's.
+        agreement: What counts where several people say something of a sample, see
+            :func:`~lightning_al.oracle.people.agreement.agree`.
+        partial: Whether to take what is right and list the rest.
+        codec: Of the task. Default: as the campaign's ledger says.
+        cost_of: The price of a label, by dataset index.
+
+    Raises:
+        FileNotFoundError: If there is no campaign.
+        NeedsProject: If nothing but the project itself can make labels of what people say.
+        Problems: If something is wrong, unless ``partial``; nothing is taken then.
+    """
+    check_agreement(agreement)
+    standing = Standing(dirpath)
+    codec = _plain_codec(standing) if codec is None else codec
+    told = Told()
+    words = _words(standing, readings, told, annotator=annotator, codec=codec)
+    decisions = _decide(standing, words, told, agreement=agreement, codec=codec)
+    if told.problems and not partial:
+        raise Problems(told.problems)
+    _write(standing, decisions, told, cost_of)
+    return told
+
+
+def _plain_codec(standing: Standing) -> Codec:
+    if standing.kind is None:
+        raise NeedsProject(
+            f"How labels of the campaign in {standing.dirpath} are said is its task's own: give the recipe too "
+            "(`-c recipe.yaml`), or `tell` in Python."
+        )
+    if standing.annotations.get("priced"):
+        raise NeedsProject(
+            f"What labels of the campaign in {standing.dirpath} cost its oracle says: give the recipe too "
+            "(`-c recipe.yaml`), or `tell` in Python."
+        )
+    classes, count, kind = standing.classes, standing.annotations.get("count"), standing.kind
+
+    def encode(annotation: Any) -> Any:
+        label = label_of(annotation, classes, count=count)
+        if kind == "class" and count is not None and label >= count:
+            raise ValueError(f"{shown(annotation)} is class {label}, and the model has {count} classes.")
+        return label
+
+    return Codec(encode, lambda label: annotation_of(label, classes))
+
+
+def _words(
+    standing: Standing, readings: Sequence[Reading], told: Told, *, annotator: str, codec: Codec
+) -> dict[int, list[Said]]:
+    """Return what is said by dataset index, once for each person; take note of what is wrong."""
+    told.problems += [problem for reading in readings for problem in reading.problems]
+    entries = [entry for reading in readings for entry in reading.entries]
+    units = {standing.name(unit): unit for unit in standing.samples}
+    names = Names(units)
+    first: dict[tuple[int, str], tuple[Entry, Any]] = {}
+    unknown: list[Entry] = []
+    contradicted: set[int] = set()
+    for entry in entries:
+        try:
+            name = names.find(entry)
+            if name is None:
+                unknown.append(entry)
+                continue
+            unit, who = units[name], entry.annotator or annotator
+            annotation = _annotation(standing, entry, unit, codec)
+        except (ValueError, TypeError) as error:
+            told.problems.append(f"{entry.where}: {cut(error)}")
+            continue
+        if annotation is None:
+            told.blank += 1
+            continue
+        earlier, other = first.setdefault((unit, who), (entry, annotation))
+        if other != annotation:
+            told.problems.append(_contradiction(entry, earlier))
+            contradicted.add(unit)
+    told.problems += _of_unknown(unknown, standing, len(entries))
+    words: dict[int, list[Said]] = defaultdict(list)
+    for (unit, who), (_, annotation) in first.items():
+        if unit not in contradicted:
+            words[unit].append(Said(who, None, annotation))
+    return words
+
+
+def _annotation(standing: Standing, entry: Entry, unit: int, codec: Codec) -> Any:
+    """Return what an entry says, None if nothing, refusing what no label can be made of."""
+    annotation = understood(entry.said, standing.kind, standing.classes)
+    if annotation is None:
+        return None
+    _check_whole(entry, annotation, standing)
+    if unit < 0:
+        raise ValueError(f"{shown(entry.key)} was not in the data any more when they were last opened.")
+    if annotation is not SKIP:
+        codec.encode(annotation)
+    return annotation
+
+
+def _contradiction(entry: Entry, earlier: Entry) -> str:
+    said = f"{shown(entry.key)} is {_said(entry.said)}, and {_said(earlier.said)} in {earlier.where}"
+    who = "by the same person." if entry.annotator else "Two people are told apart by a column `annotator`."
+    return f"{entry.where}: {said}{', ' if entry.annotator else '. '}{who}"
+
+
+def _said(said: Any) -> str:
+    return "a skip" if said is SKIP else shown(said)
+
+
+def _check_whole(entry: Entry, annotation: Any, standing: Standing) -> None:
+    """Refuse the last word of a file that has no end, if it may be the beginning of another."""
+    if entry.cut != "said" or not isinstance(entry.said, str) or annotation is SKIP:
+        return
+    word = entry.said.strip()
+    last = word.rpartition("|")[2].strip()
+    if standing.classes is not None:
+        longer = [name for name in standing.classes if name != last and name.startswith(last)]
+    else:
+        longer = [last + "..."] if (standing.annotations.get("count") or 11) > 10 or standing.kind == "number" else []
+    if longer:
+        raise ValueError(
+            f"{shown(word)} may be the beginning of {shown(longer[0])}: the last line has no end. If the file is "
+            "whole, end it with a new line."
+        )
+
+
+def _of_unknown(unknown: list[Entry], standing: Standing, count: int) -> list[str]:
+    if not unknown:
+        return []
+    if len(unknown) == count:
+        asked = [standing.name(unit) for unit in list(standing.samples)[-2:]]
+        first = unknown[0]
+        return [
+            f"{first.where}: none of the {count} samples in the files, {shown(first.key)} the first, was asked for by "
+            f"the campaign in {standing.dirpath}, which calls samples {', '.join(map(shown, asked)) or 'nothing yet'}. "
+            "Are they another campaign's?"
+        ]
+    return [
+        f"{entry.where}: no sample that was asked for is called {shown(entry.key)}."
+        if entry.key
+        else f"{entry.where}: the key is blank."
+        for entry in unknown
+    ]
+
+
+class Decision(NamedTuple):
+    """What counts of a sample now: the ledger's value or ``SKIP``, by whom; and what else was said."""
+
+    label: Any
+    people: tuple[str, ...]
+    beside: list[tuple[str, Any]]
+
+
+def _decide(
+    standing: Standing, words: dict[int, list[Said]], told: Told, *, agreement: str, codec: Codec
+) -> dict[int, Decision]:
+    """Return what counts of each sample of which something new was said; a label of None: as before."""
+    decisions = {}
+    for unit, said in words.items():
+        sample, name = standing.samples[unit], standing.name(unit)
+        before = [replace(each, time=None, annotation=_decoded(each.annotation, codec)) for each in sample.said]
+        last = {each.annotator: each.annotation for each in before}
+        new = [each for each in said if each.annotator not in last or last[each.annotator] != each.annotation]
+        told.unchanged += len(said) - len(new)
+        if not new:
+            continue
+        agreed = agree([*before, *new], agreement)
+        if agreed.disagreement:
+            told.disagreements.append(name)
+        if agreed.annotation is None:
+            told.undecided.append(name)
+        if agreed.annotation is SKIP and sample.state == "labelled":
+            told.problems.append(f"{name}: a skip cannot take back its label. Tell another label.")
+            continue
+        label = agreed.annotation
+        label = label if label is None or label is SKIP else codec.encode(label)
+        is_new = label is not None and not (sample.state == "labelled" and sample.label == label)
+        spoken = [(each.annotator, codec.encode(each.annotation)) for each in new if each.annotation is not SKIP]
+        beside = [word for word in spoken if not (is_new and word[0] in agreed.annotators)]
+        decisions[unit] = Decision(label if is_new else None, agreed.annotators, beside)
+    return decisions
+
+
+def _decoded(label: Any, codec: Codec) -> Any:
+    try:
+        return label if label is SKIP else codec.decode(label)
+    except (ValueError, TypeError):  # of a class that has no name now
+        return str(label)
+
+
+def _write(standing: Standing, decisions: dict[int, Decision], told: Told, cost_of: Callable[[int], float]) -> None:
+    """Put on disk first what people said beside the labels, and then the labels."""
+    beside: dict[str, dict[int, Any]] = defaultdict(dict)
+    answered: dict[tuple[str, ...], dict[int, Any]] = defaultdict(dict)
+    skipped: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for unit, decision in decisions.items():
+        for who, label in decision.beside:
+            beside[who][unit] = label
+        if decision.label is SKIP:
+            skipped[decision.people].append(unit)
+        elif decision.label is not None:
+            answered[decision.people][unit] = decision.label
+    events = [("said", _fields(standing, (who,), labels)) for who, labels in beside.items()]
+    for people, labels in answered.items():
+        fields = _fields(standing, people, labels)
+        prices = [float(cost_of(unit)) for unit in labels]
+        if any(price != 1 for price in prices):
+            fields["costs"] = prices
+        events.append(("answered", fields))
+    events += [("skipped", {"indices": units, "annotator": ", ".join(who)}) for who, units in skipped.items()]
+    for number, (kind, fields) in enumerate(events, standing.event_count):
+        append_event(standing.dirpath / "ledger", number, stamped(kind, fields))
+    told.labelled = sum(map(len, answered.values()))
+    told.skipped = sum(map(len, skipped.values()))
+
+
+def _fields(standing: Standing, people: tuple[str, ...], labels: dict[int, Any]) -> dict[str, Any]:
+    keys = [standing.samples[unit].key for unit in labels]
+    fields = {"indices": list(labels), "keys": keys, "labels": list(labels.values()), "annotator": ", ".join(people)}
+    return fields if len(people) < 2 else {**fields, "annotators": list(people)}

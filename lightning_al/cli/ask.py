@@ -1,0 +1,84 @@
+"""``lightning-al ask``: which samples to label next, written to a file that people fill in."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from lightning_al.campaign.events import has_ledger
+from lightning_al.campaign.questions import check_replaceable, write_question
+from lightning_al.campaign.standing import Standing
+from lightning_al.cli.run import ActiveLearningCLI, run
+from lightning_al.data.image_size import image_size
+from lightning_al.loop.loop import ActiveLearningLoop
+
+try:
+    from lightning.pytorch.cli import ArgsType, LightningArgumentParser
+except ImportError as error:  # pragma: no cover
+    raise ImportError(f"The command line needs an extra: `pip install 'lightning-al[cli]'` ({error}).") from error
+
+_OPTIONS = ("k", "export", "format", "more")
+
+
+class AskCLI(ActiveLearningCLI):
+    """``LightningCLI`` with the subcommand ``ask``."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Define the one subcommand."""
+        return {"ask": {"model", "datamodule"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the ``loop:`` section, and what is asked and where it goes."""
+        super().add_arguments_to_parser(parser)
+        parser.add_argument("-k", "--k", type=int | None, default=None, help="How many. Default: loop.query_size.")
+        parser.add_argument(
+            "--export",
+            type=str | None,
+            default=None,
+            help="File to fill in: .csv, .jsonl, .json (COCO), or a folder (VOC, masks). Default: keys are printed.",
+        )
+        parser.add_argument("--format", type=str | None, default=None, help="csv, jsonl, coco, voc or png.")
+        parser.add_argument("--more", action="store_true", help="Ask for more while a question is open.")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Keep what is asked out of the configuration that is saved with the campaign."""
+        super().parse_arguments(parser, args)
+        config = self.config["ask"]
+        self.options: dict[str, Any] = {name: config.pop(name) for name in _OPTIONS}
+
+    def ask(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
+        """Hand out the open question, or a new one."""
+        self.check_acquisition()
+        loop_options, options = dict(self._get(self.config_init, "loop")), self.options
+        if loop_options["dirpath"] is None:
+            raise ValueError("`ask` needs `--loop.dirpath`: `tell` must find the campaign again.")
+        dirpath, path = Path(loop_options["dirpath"]), options["export"]
+        is_first = self.trainer.is_global_zero
+        if path is not None and is_first:
+            standing = Standing(dirpath) if has_ledger(dirpath) else None
+            check_replaceable(path, standing, options["format"])
+        self.loop = loop = ActiveLearningLoop(model, datamodule, **loop_options)
+        picked = loop.ask(self.trainer, options["k"], more=options["more"])
+        if not self.trainer.is_global_zero:
+            return
+        standing = Standing(dirpath)
+        if path is not None and picked:
+            data, task = loop.datamodule, loop.task
+            size_of = functools.partial(image_size, data.pool_set, task=task)
+            write_question(path, standing, picked, options["format"], size_of=size_of)
+        else:
+            print(*(standing.name(unit) for unit in picked), sep="\n")
+        where = f" in {path}" if path is not None and picked else ""
+        print(f"{loop.status}: {len(picked)} to label{where}, {len(loop.pool.labelled)} labels, {loop.dirpath}")
+
+
+def ask(args: Sequence[str] | None) -> None:
+    """Run ``lightning-al ask``.
+
+    Args:
+        args: The command line from ``ask`` on; None: that of this process.
+    """
+    run(args, AskCLI)

@@ -1,0 +1,166 @@
+"""The oracle of people who label in files of one folder."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from lightning_al.checks import Findings, check_choice, check_type
+from lightning_al.data.classes import class_names
+from lightning_al.data.image_size import image_size
+from lightning_al.oracle.base import Oracle
+from lightning_al.oracle.people.agreement import AGREEMENTS, Said, agree
+from lightning_al.oracle.people.files.entries import Entry, Reading, understood
+from lightning_al.oracle.people.files.formats import FORMATS, read_labels, write_labels
+from lightning_al.oracle.people.files.names import Names
+from lightning_al.oracle.skip import SKIP
+from lightning_al.tasks.base import Task, annotation_kind_of
+from lightning_al.words import cut, shown
+
+_SUFFIXES = {"csv": ".csv", "jsonl": ".jsonl", "coco": ".json", "voc": "", "png": ""}
+_QUESTION = "to_label"
+
+
+class LabelFiles(Oracle):
+    """People label in files: each question is a new file in a folder, and every file in it is read for answers.
+
+    A question is ``to_label_000.csv``, ``to_label_001.csv`` and so on; they are never written again. People fill them
+    in, or put files of their own beside them, in the same format (``anna.csv``), a half now and a half later. ``run``
+    returns ``"waiting"`` until all is answered, and goes on with ``resume=True``. Labels that were taken are corrected
+    by ``tell``. Who labelled what a column ``annotator`` says, or the name of a file beside the questions.
+
+    Args:
+        folder: Where the files are; made where it is not there.
+        format: ``"csv"``, ``"jsonl"``, ``"coco"`` (boxes), ``"voc"`` (boxes) or ``"png"`` (masks). The last two are
+            folders ``to_label_000`` of one file for each image.
+        annotator: Who labels in the questions, where they name nobody.
+        agreement: What counts where several people label a sample, see
+            :func:`~lightning_al.oracle.people.agreement.agree`: ``"latest"``, ``"first"`` (by the order of rows, and of
+            files by their names) or ``"majority"``.
+
+    Raises:
+        TypeError: If the folder is no path.
+        ValueError: If another option is none of these.
+
+    Example:
+        >>> import tempfile
+        >>> from torch.utils.data import TensorDataset
+        >>> import torch
+        >>> from lightning_al import ClassificationTask
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> oracle = LabelFiles(folder)
+        >>> oracle.bind(TensorDataset(torch.arange(3.0)), ClassificationTask())
+        >>> oracle.request([2])
+        >>> oracle.poll()
+        {}
+        >>> file = folder / "to_label_000.csv"
+        >>> _ = file.write_text(file.read_text().replace(",,", ",7,"))  # the label, which was blank
+        >>> oracle.poll()
+        {2: 7}
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        format: str = "csv",
+        annotator: str = "files",
+        agreement: str = "latest",
+    ) -> None:
+        with Findings() as findings:
+            findings.of(check_type, "folder", folder, (str, Path), "a path")
+            findings.of(check_choice, "format", format, FORMATS)
+            findings.of(check_type, "annotator", annotator, str, "a name")
+            findings.of(check_choice, "agreement", agreement, AGREEMENTS)
+        self.folder = Path(folder)
+        self.format = format
+        self.annotator = annotator
+        self.agreement = agreement
+        self._dataset: Dataset | None = None
+        self._task: Task | None = None
+        self._asked: dict[str, int] = {}
+        self._who: dict[int, str] = {}
+
+    def bind(self, dataset: Dataset, task: Task) -> None:
+        """Take the loop's dataset and task, which name samples and classes."""
+        self._dataset, self._task = dataset, task
+        self._asked = {}
+
+    def _bound(self) -> tuple[Dataset, Task]:
+        if self._dataset is None or self._task is None:
+            raise RuntimeError("`LabelFiles` has no dataset yet: have the loop `bind` it.")
+        return self._dataset, self._task
+
+    def annotator_of(self, index: int) -> str:
+        """Return who labelled a sample."""
+        return self._who.get(index, self.annotator)
+
+    def request(self, indices: Sequence[int]) -> None:
+        """Write what no file asks for yet into a new one."""
+        dataset, task = self._bound()
+        self._asked = {task.key(dataset, index): index for index in indices}
+        names = Names(self._asked)
+        known = {names.find(entry) for _, reading in self._readings() for entry in reading.entries}
+        new = {key: index for key, index in self._asked.items() if key not in known}
+        if not new:
+            return
+        needs_size = self.format in ("coco", "voc", "png")
+        entries = [
+            Entry(key, size=image_size(dataset, index, task) if needs_size else None) for key, index in new.items()
+        ]
+        write_labels(self._next(), entries, self.format, classes=class_names(dataset), kind=annotation_kind_of(task))
+
+    def _next(self) -> Path:
+        number = 0
+        while (path := self.folder / f"{_QUESTION}_{number:03d}{_SUFFIXES[self.format]}").exists():
+            number += 1
+        return path
+
+    def _readings(self) -> list[tuple[str, Reading]]:
+        """Return who labels in each file, and what is in it."""
+        suffix = _SUFFIXES[self.format]
+        paths = sorted(path for path in self.folder.glob(f"*{suffix}") if suffix or path.is_dir())
+        people = [self.annotator if path.stem.startswith(_QUESTION) else path.stem for path in paths]
+        return [(who, read_labels(path, self.format)) for who, path in zip(people, paths, strict=True)]
+
+    def poll(self) -> dict[int, Any]:
+        """Return what the files say of the samples that are asked for.
+
+        Raises:
+            ValueError: If something in them is wrong, a line for each; nothing is taken then.
+        """
+        dataset, task = self._bound()
+        kind, classes, names = annotation_kind_of(task), class_names(dataset), Names(self._asked)
+        first: dict[tuple[int, str], tuple[Entry, Any]] = {}
+        readings = self._readings()
+        problems = [problem for _, reading in readings for problem in reading.problems]
+        for file_of, entry in ((who, entry) for who, reading in readings for entry in reading.entries):
+            try:
+                key = names.find(entry)
+                annotation = None if key is None else understood(entry.said, kind, classes)
+                if key is None or annotation is None:
+                    continue
+                if annotation is not SKIP:
+                    task.encode_label(task.from_annotation(annotation, classes))
+                who = entry.annotator or file_of
+                earlier, other = first.setdefault((self._asked[key], who), (entry, annotation))
+                if other != annotation:
+                    raise ValueError(f"{shown(entry.key)} is {shown(entry.said)}, and another in {earlier.where}.")
+            except (ValueError, TypeError) as error:
+                problems.append(f"{entry.where}: {cut(error)}")
+        if problems:
+            lines = "".join(f"\n  {problem}" for problem in problems[:20])
+            raise ValueError(f"{len(problems)} entries of {self.folder} cannot be taken, and nothing was:{lines}")
+        answers: dict[int, Any] = {}
+        said: dict[int, list[Said]] = defaultdict(list)
+        for (index, who), (_, annotation) in first.items():
+            said[index].append(Said(who, None, annotation))
+        for index, words in said.items():
+            agreed = agree(words, self.agreement)
+            if agreed.annotation is not None:
+                is_skip = agreed.annotation is SKIP
+                answers[index] = SKIP if is_skip else task.from_annotation(agreed.annotation, classes)
+                self._who[index] = agreed.annotator
+        return answers

@@ -1,0 +1,169 @@
+"""What people are shown of a sample: a text, an image in a file that the server reads, or one in the task itself."""
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+
+from lightning_al.tasks.keys import file_of
+from lightning_al.words import shown
+
+Show = Callable[[Any, int], Any]
+"""Of a dataset and an index: a text, the path of an image, or an image."""
+
+_MOST_BYTES = 2**20
+"""Of an image in a task; the server keeps each there, and sends them with every list of tasks."""
+
+_KINDS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".gif": "gif", ".webp": "webp", ".bmp": "bmp"}
+
+
+class Shown(NamedTuple):
+    """What a task shows.
+
+    Args:
+        kind: ``"image"`` or ``"text"``.
+        value: The text, or where the image is.
+        size: Of the image, where it is asked for.
+        folder: The folder that the server must hand files out of, if any.
+    """
+
+    kind: str
+    value: str
+    size: tuple[int, int] | None = None
+    folder: str | None = None
+
+
+class Showing:
+    """Shows samples to people.
+
+    Args:
+        show: What is shown of a sample: a function, or the entry of the sample. None: the file that the dataset lists
+            for it, or else the first entry that is a text or an image.
+        files: The folder that the server reads files from (its ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT``). None:
+            images go into the tasks.
+        with_size: Whether sizes of images are needed.
+    """
+
+    def __init__(self, show: Show | int | str | None, files: str | None, with_size: bool) -> None:
+        self.show = show
+        self.files = None if files is None else Path(files).absolute()
+        self.with_size = with_size
+
+    def __call__(self, dataset: Any, index: int) -> Shown:
+        """Return what is shown of a sample.
+
+        Raises:
+            ValueError: If there is neither a text nor an image in it, or its file cannot be shown.
+        """
+        value = self._value(dataset, index)
+        if isinstance(value, str):
+            path = Path(value)
+            if path.suffix.lower() not in _KINDS or "\n" in value or not path.is_file():
+                return Shown("text", value)
+            value = path
+        if isinstance(value, PurePath):
+            return self._file(Path(value))
+        image = _image_of(value)
+        return Shown("image", _in_task(image), image.size if self.with_size else None)
+
+    def _value(self, dataset: Any, index: int) -> Any:
+        if callable(self.show):
+            return self.show(dataset, index)
+        if self.show is None:
+            path = file_of(dataset, index)
+            if path is not None and path.suffix.lower() in _KINDS and Path(path).is_file():
+                return path
+        sample = dataset[index]
+        if self.show is not None:
+            try:
+                return sample[self.show]
+            except (KeyError, IndexError, TypeError):
+                raise ValueError(f"`show={self.show!r}` is no entry of the samples, as {shown(sample)}.") from None
+        entries = sample.values() if isinstance(sample, dict) else sample
+        entries = list(entries) if isinstance(entries, (tuple, list)) or isinstance(sample, dict) else [sample]
+        for entry in entries:
+            if isinstance(entry, (str, PurePath)) or _is_image(entry):
+                return entry
+        raise ValueError(
+            f"There is neither a text nor an image in the sample of dataset index {index}: {shown(sample)}. Say what "
+            "people are to be shown: `show=` with the entry of the sample, or a function of dataset and index."
+        )
+
+    def _file(self, path: Path) -> Shown:
+        path = path.absolute()
+        size = _size_of(path) if self.with_size else None
+        if self.files is not None:
+            if not path.is_relative_to(self.files) or path.parent == self.files:
+                raise ValueError(
+                    f"{path} is not in a subfolder of `files={str(self.files)!r}`, the folder that the server reads "
+                    "files from (LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT)."
+                )
+            below = path.relative_to(self.files)
+            return Shown(
+                "image",
+                f"/data/local-files/?d={quote(below.as_posix())}",
+                size=size,
+                folder=str(self.files / below.parts[0]),
+            )
+        content = path.read_bytes()
+        if len(content) > _MOST_BYTES:
+            raise ValueError(
+                f"{path} has {len(content) / 2**20:.1f} MiB, too much for a task, which would hold the image itself. "
+                "Let the server read files: start it with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "
+                "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT, and name that folder: `files=`."
+            )
+        return Shown("image", _uri(_KINDS[path.suffix.lower()], content), size=size)
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _is_image(value: Any) -> bool:
+    if hasattr(value, "convert") and hasattr(value, "size"):
+        return True
+    shape = tuple(getattr(value, "shape", ()))
+    return len(shape) == 2 or (len(shape) == 3 and (shape[0] in (1, 3) or shape[-1] in (1, 3)))
+
+
+def _image_of(value: Any) -> Any:
+    """Return an image of PIL, or an array or tensor (H, W), (1 or 3, H, W) or (H, W, 1 or 3), as one of PIL."""
+    from PIL import Image
+
+    if hasattr(value, "convert") and hasattr(value, "size"):
+        return value
+    if not _is_image(value):
+        raise ValueError(f"People are shown a text, a path or an image, got {shown(value)}.")
+    pixels = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
+        pixels = np.moveaxis(pixels, 0, -1)
+    if pixels.dtype != np.uint8:
+        pixels = pixels.astype(np.float64)
+        low, high = pixels.min(), pixels.max()
+        if low < 0 or high > 1:  # normalised for the model: the darkest is black, the brightest white
+            pixels = (pixels - low) / max(high - low, 1e-12)
+        pixels = np.rint(255 * pixels).astype(np.uint8)
+    return Image.fromarray(pixels.squeeze(-1) if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels)
+
+
+def _in_task(image: Any) -> str:
+    """Return an image as PNG, or as JPEG where that is large."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    if len(file.getvalue()) <= _MOST_BYTES // 4:
+        return _uri("png", file.getvalue())
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "JPEG", quality=90)
+    return _uri("jpeg", file.getvalue())
+
+
+def _size_of(path: Path) -> tuple[int, int]:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        width, height = image.size
+    return width, height

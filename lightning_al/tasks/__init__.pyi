@@ -1,0 +1,7 @@
+from .base import Task
+from .binary import BinaryTask
+from .classification import ClassificationTask
+from .multi_label import MultiLabelTask
+from .regression import RegressionTask
+
+__all__ = ["BinaryTask", "ClassificationTask", "MultiLabelTask", "RegressionTask", "Task"]

@@ -1,0 +1,257 @@
+"""Annotations: what a person says of a sample, in names and pixels, as tools and files hold it; without torch."""
+
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from lightning_al.words import shown
+
+NOT_SAID = 255
+"""The value of a mask's pixels that nobody said anything of."""
+
+Box: TypeAlias = tuple[float, float, float, float]
+_MOST_NAMES = 12
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The boxes that a person drew in an image, possibly none.
+
+    Args:
+        boxes: The corners (left, top, right, bottom) of each in pixels, (n, 4): any sequence, array or tensor.
+        labels: The class name of each.
+        scores: How sure a model is of each, where it drew them.
+        size: Width and height of the image in pixels, where they are known.
+
+    Raises:
+        ValueError: If the lengths differ, or a corner is not finite or not after the one before it.
+
+    Example:
+        >>> Boxes([[0, 0, 4, 2]], ["cat"]).boxes
+        ((0.0, 0.0, 4.0, 2.0),)
+    """
+
+    boxes: tuple[Box, ...]
+    labels: tuple[str, ...]
+    scores: tuple[float, ...] | None = None
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        rows = _plain(self.boxes)
+        if any(not isinstance(row, (list, tuple)) or len(row) != 4 for row in rows):
+            raise ValueError(f"Boxes have four numbers each: left, top, right, bottom; got {shown(rows)}.")
+        boxes = tuple((float(row[0]), float(row[1]), float(row[2]), float(row[3])) for row in rows)
+        for left, top, right, bottom in boxes:
+            if not (all(map(math.isfinite, (left, top, right, bottom))) and left <= right and top <= bottom):
+                raise ValueError(
+                    "A box is left, top, right, bottom in pixels, the right not before the left and the bottom not "
+                    f"above the top; got {(left, top, right, bottom)}."
+                )
+        labels = tuple(str(label) for label in _plain(self.labels))
+        scores = None if self.scores is None else tuple(float(score) for score in _plain(self.scores))
+        if len(labels) != len(boxes) or (scores is not None and len(scores) != len(boxes)):
+            told = f"{len(boxes)} boxes, {len(labels)} labels"
+            raise ValueError(f"Each box has one label (and score), got {told}{_of_scores(scores)}.")
+        object.__setattr__(self, "boxes", boxes)
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "scores", scores)
+        if self.size is not None:
+            width, height = _plain(self.size)
+            object.__setattr__(self, "size", (int(width), int(height)))
+
+    def check_inside(self) -> None:
+        """Refuse boxes that reach more than a pixel out of the image, where its size is known.
+
+        Raises:
+            ValueError: Naming one.
+        """
+        if self.size is None:
+            return
+        width, height = self.size
+        for left, top, right, bottom in self.boxes:
+            if min(left, top) < -1 or right > width + 1 or bottom > height + 1:
+                raise ValueError(
+                    f"The box {(left, top, right, bottom)} reaches out of the image of {width} x {height} pixels."
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """The class of each pixel of an image.
+
+    Args:
+        values: Class ids, integers (H, W); 255 where nothing was said.
+
+    Raises:
+        TypeError: If they are no integers.
+        ValueError: If there are not two dimensions.
+
+    Example:
+        >>> Mask([[0, 1], [255, 1]]).size
+        (2, 2)
+    """
+
+    values: np.ndarray
+
+    def __post_init__(self) -> None:
+        values = np.asarray(_plain(self.values) if hasattr(self.values, "detach") else self.values)
+        if values.ndim != 2:
+            raise ValueError(f"A mask has one class id for each pixel, (H, W), got shape {values.shape}.")
+        if values.dtype.kind not in "iub" and values.size:
+            raise TypeError(f"A mask has integers, the class ids, got {values.dtype}.")
+        values = values.astype(np.int64)  # a copy: nobody else writes into it
+        values.flags.writeable = False
+        object.__setattr__(self, "values", values)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.values.shape[1], self.values.shape[0]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mask) and np.array_equal(self.values, other.values)
+
+    def __hash__(self) -> int:
+        return hash((self.values.shape, self.values.tobytes()))
+
+
+Annotation: TypeAlias = str | list[str] | float | Boxes | Mask
+"""A class name, the names of several, a number, boxes, or a mask."""
+
+
+def annotation_of(label: Any, classes: Sequence[str] | None) -> Annotation:
+    """Return a label as a person would say it, by the form it has.
+
+    ==========================================================  =====================================
+    an integer                                                  the class name
+    zeros and ones, (L,)                                        the names of those that are 1
+    a number that is no integer                                 the number
+    ``{"boxes": (n, 4), "labels": (n,)}``, with or without      :class:`Boxes`
+    ``"scores"``
+    integers (H, W)                                             :class:`Mask`
+    ==========================================================  =====================================
+
+    Args:
+        label: Plain values, an array or a tensor.
+        classes: Their names, by class index. None: they are called by their numbers.
+
+    Raises:
+        TypeError: If it has none of these forms.
+        ValueError: If a class index has no name.
+
+    Example:
+        >>> annotation_of(1, ["cat", "dog"]), annotation_of(1, None), annotation_of([1, 0, 1], ["a", "b", "c"])
+        ('dog', '1', ['a', 'c'])
+    """
+    if isinstance(label, dict) and {"boxes", "labels"} <= label.keys():
+        names = tuple(_name(int(number), classes) for number in _plain(label["labels"]))
+        size = label.get("size")
+        return Boxes(label["boxes"], names, label.get("scores"), None if size is None else tuple(_plain(size)))
+    values = _plain(label)
+    if isinstance(values, (bool, int)):
+        return _name(int(values), classes)
+    if isinstance(values, float):
+        return values
+    if isinstance(values, (list, tuple)) and len({len(row) for row in values if isinstance(row, (list, tuple))}) < 2:
+        array = np.asarray(values)
+        if array.ndim == 1 and np.isin(array, (0, 1)).all():
+            return [_name(number, classes) for number in np.flatnonzero(array).tolist()]
+        if array.ndim == 2 and array.dtype.kind in "iub":
+            return Mask(array)
+    raise TypeError(
+        f"There is no way to say the label {shown(label)} ({type(label).__name__}) in names and pixels: give the task "
+        "`to_annotation` and `from_annotation`."
+    )
+
+
+def label_of(annotation: Annotation, classes: Sequence[str] | None, *, count: int | None = None) -> Any:
+    """Return what was said of a sample as plain values, the inverse of :func:`annotation_of`.
+
+    Args:
+        annotation: What was said.
+        classes: Their names, by class index. None: they are called by their numbers.
+        count: How many classes there are, where there are no names for several of them.
+
+    Raises:
+        TypeError: If it is no annotation.
+        ValueError: If there is no class of a name; close ones are named.
+
+    Example:
+        >>> label_of("dog", ["cat", "dog"]), label_of(["c", "a"], ["a", "b", "c"])
+        (1, [1, 0, 1])
+    """
+    if isinstance(annotation, str):
+        return class_index(annotation, classes)
+    if isinstance(annotation, (float, int)) and not isinstance(annotation, bool):
+        return float(annotation)
+    if isinstance(annotation, Boxes):
+        numbers = [class_index(name, classes) for name in annotation.labels]
+        return {"boxes": [list(box) for box in annotation.boxes], "labels": numbers}
+    if isinstance(annotation, Mask):
+        return annotation.values.tolist()
+    if isinstance(annotation, (list, tuple)) and all(isinstance(name, str) for name in annotation):
+        count = len(classes) if classes is not None else count
+        if count is None:
+            raise ValueError(
+                "How many labels there are is not known: the dataset has no names for them (`classes`), and the model "
+                "was not seen yet."
+            )
+        numbers = [class_index(name, classes) for name in annotation]
+        if any(number >= count for number in numbers):
+            raise ValueError(f"There are {count} labels, 0 to {count - 1}; got {shown(annotation)}.")
+        return [int(number in numbers) for number in range(count)]
+    raise TypeError(
+        "What is said of a sample is a class name, a list of names, a number, `Boxes` or a `Mask`; got "
+        f"{shown(annotation)} ({type(annotation).__name__})."
+    )
+
+
+def class_index(name: str, classes: Sequence[str] | None) -> int:
+    """Return the index of the class with a name.
+
+    Raises:
+        ValueError: If there is none; what is close to it is named.
+
+    Example:
+        >>> class_index("cta", ["cat", "dog"])
+        Traceback (most recent call last):
+        ...
+        ValueError: There is no class 'cta'; did you mean 'cat'? There are 'cat', 'dog'.
+    """
+    if classes is None:
+        if name.isascii() and name.isdigit():
+            return int(name)
+        raise ValueError(
+            f"There is no class {shown(name)}: the dataset has no names for its classes (`classes`), which are called "
+            "by their numbers, as '0'."
+        )
+    try:
+        return list(classes).index(name)
+    except ValueError:
+        close = difflib.get_close_matches(name, classes, n=1, cutoff=0.5)
+        meant = f"; did you mean {close[0]!r}?" if close else "."
+        names = ", ".join(map(repr, classes[:_MOST_NAMES])) + ", ..." * (len(classes) > _MOST_NAMES)
+        raise ValueError(f"There is no class {shown(name)}{meant} There are {names}.") from None
+
+
+def _name(number: int, classes: Sequence[str] | None) -> str:
+    if classes is None:
+        return str(number)
+    if not 0 <= number < len(classes):
+        raise ValueError(f"Class {number} has no name: there are {len(classes)}, of 0 to {len(classes) - 1}.")
+    return classes[number]
+
+
+def _plain(value: Any) -> Any:
+    """Return an array, a tensor or a list of them as plain values."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [_plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def _of_scores(scores: tuple[float, ...] | None) -> str:
+    return "" if scores is None else f" and {len(scores)} scores"

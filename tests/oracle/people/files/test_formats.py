@@ -1,0 +1,193 @@
+"""Boxes and masks in files, as other programs read and write them."""
+
+import json
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from lightning_al import SKIP
+from lightning_al.campaign import Problems
+from lightning_al.oracle import Entry, read_labels, write_labels
+from lightning_al.oracle.people.files.formats import format_of
+from lightning_al.tasks.annotations import Boxes, Mask
+from tests.helpers.told import asked, said, tell
+
+KEYS = ["a/1.jpg", "a/1.png", "b/\u00fc 2.jpg"]
+CLASSES = ["background", "cat", "a dog"]
+BOXES = Boxes([[0, 1, 5.5, 4], [2, 2, 3, 3]], ["cat", "a dog"], size=(10, 8))
+MASK = Mask([[0, 1, 255], [2, 254, 1]])
+
+
+def entries(*annotations, size=(10, 8)):
+    return [Entry(key, each, size=size) for key, each in zip(KEYS, annotations, strict=True)]
+
+
+def ledger(path, kind):
+    return asked(path, KEYS, {"kind": kind, "classes": CLASSES, "count": 3})
+
+
+@pytest.mark.parametrize("name", ["boxes.json", "xml"])
+def test_boxes_come_back(tmp_path, name):
+    path = tmp_path / name
+    format = format_of(path, kind="boxes")
+    write_labels(path, entries(BOXES, SKIP, None), format, classes=CLASSES)
+    campaign = ledger(tmp_path / "c", "boxes")
+    told = tell(campaign, path)
+    assert (told.labelled, told.skipped, told.blank) == (1, 1, 1)
+    assert said(campaign) == {KEYS[0]: Boxes(BOXES.boxes, BOXES.labels), KEYS[1]: SKIP, KEYS[2]: None}
+    # an image without boxes may be labelled so
+    assert read_labels(path, empty=True).entries[2].said == Boxes([], [], size=(10, 8))
+
+
+def test_boxes_in_json_lines(tmp_path):
+    path = tmp_path / "boxes.jsonl"
+    write_labels(path, entries(BOXES, SKIP, None))
+    campaign = ledger(tmp_path / "c", "boxes")
+    tell(campaign, path)
+    assert said(campaign)[KEYS[0]] == Boxes(BOXES.boxes, BOXES.labels)
+
+
+def test_cocos_own_reader_reads_ours(tmp_path, capsys):
+    coco = pytest.importorskip("pycocotools.coco")
+    write_labels(tmp_path / "boxes.json", entries(BOXES, None, None), classes=CLASSES)
+    read = coco.COCO(tmp_path / "boxes.json")
+    image = next(image for image in read.dataset["images"] if image["file_name"] == KEYS[0])
+    drawn = read.loadAnns(read.getAnnIds(imgIds=[image["id"]]))
+    assert [each["bbox"] for each in drawn] == [[0, 1, 5.5, 3], [2, 2, 1, 1]]
+    assert [read.cats[each["category_id"]]["name"] for each in drawn] == ["cat", "a dog"]
+
+
+def test_torchvisions_reader_reads_our_xml(tmp_path):
+    datasets = pytest.importorskip("torchvision.datasets")
+    write_labels(tmp_path / "xml", entries(BOXES, None, None), "voc")
+    files = sorted(path.relative_to(tmp_path / "xml").as_posix() for path in (tmp_path / "xml").rglob("*.xml"))
+    assert files == ["a/1.jpg.xml", "a/1.png.xml", "b/\u00fc 2.xml"]
+    root = ElementTree.parse(tmp_path / "xml" / files[0]).getroot()
+    read = datasets.VOCDetection.parse_voc_xml(root)["annotation"]
+    assert [thing["name"] for thing in read["object"]] == ["cat", "a dog"]
+    assert read["object"][1]["bndbox"] == {"xmin": "2", "ymin": "2", "xmax": "3", "ymax": "3"}
+
+
+def test_xml_of_a_tool_that_knows_no_folders(tmp_path):
+    xml = (
+        "<annotation><folder>b</folder><filename>\u00fc 2.jpg</filename><object><name>cat</name><bndbox><xmin>1</xmin>"
+        "<ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox></object></annotation>"
+    )
+    (tmp_path / "xml").mkdir()
+    (tmp_path / "xml" / "77.xml").write_text(xml)
+    campaign = ledger(tmp_path / "c", "boxes")
+    tell(campaign, tmp_path / "xml")
+    assert said(campaign)[KEYS[2]] == Boxes([[1, 2, 3, 4]], ["cat"])
+
+
+def coco(**changes):
+    data = {
+        "images": [{"id": 1, "file_name": KEYS[0], "width": 10, "height": 8}],
+        "categories": [{"id": 4, "name": "cat"}],
+        "annotations": [{"id": 9, "image_id": 1, "category_id": 4, "bbox": [1, 1, 2, 2]}],
+    }
+    return json.dumps({**data, **changes})
+
+
+def annotation(**changes):
+    return [{"id": 9, "image_id": 1, "category_id": 4, "bbox": [1, 1, 2, 2], **changes}]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (coco()[:-20], r"line 1: .*is the file whole\?"),
+        ("[]", "has no list 'images'"),
+        (coco(annotations=annotation(image_id=7)), "annotation 9: there is no image 7"),
+        (coco(annotations=annotation(category_id=7)), "annotation 9: there is no category 7"),
+        (coco(annotations=annotation(bbox=[1, 1])), "annotation 9: `bbox` must be left, top, width and height"),
+        (coco(annotations=annotation(bbox=[1, 1, -2, 2])), "image 1: .*right not before the left"),
+        (coco(annotations=annotation(bbox=[1, 1, 20, 2])), "image 1: .*reaches out of the image of 10 x 8"),
+        (coco(categories=[{"id": 4, "name": "cow"}]), "image 1: There is no class 'cow'"),
+        (coco(images=[{"id": 1, "file_name": "else.jpg"}]), "image 1: none of the 1 samples"),
+        (coco(images=[{"id": 1}]), "image 1: `file_name` must be a text"),
+    ],
+)
+def test_coco_files_that_are_wrong(tmp_path, text, what):
+    (tmp_path / "boxes.json").write_text(text)
+    campaign = ledger(tmp_path / "c", "boxes")
+    with pytest.raises(ValueError, match=what):
+        tell(campaign, tmp_path / "boxes.json")
+    assert set(said(campaign).values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("<annotation>", "is the file whole"),
+        ("<html></html>", "must be `annotation`"),
+        ("<!DOCTYPE x [<!ENTITY a 'b'>]><annotation/>", "declares entities"),
+        ("<annotation><object><name>cat</name></object></annotation>", "an object needs xmin"),
+    ],
+)
+def test_xml_that_is_wrong(tmp_path, text, what):
+    (tmp_path / "xml" / "a").mkdir(parents=True)
+    (tmp_path / "xml" / "a" / "1.jpg.xml").write_text(text)
+    with pytest.raises(Problems, match=f"1.jpg.xml: .*{what}"):
+        tell(ledger(tmp_path / "c", "boxes"), tmp_path / "xml")
+
+
+def test_masks_come_back(tmp_path):
+    image_module = pytest.importorskip("PIL.Image")
+    write_labels(tmp_path / "masks", entries(MASK, Mask(np.full((8, 10), 7)), None), kind="mask")
+    campaign = ledger(tmp_path / "c", "mask")
+    told = tell(campaign, tmp_path / "masks")
+    assert (told.labelled, told.blank) == (2, 1)
+    assert said(campaign) == {KEYS[0]: MASK, KEYS[1]: Mask(np.full((8, 10), 7)), KEYS[2]: None}
+    # as any other program sees it: an indexed image in Pascal VOC's colours
+    with image_module.open(tmp_path / "masks" / "a" / "1.jpg.png") as image:
+        assert image.mode == "P"
+        assert image.convert("RGB").getpixel((0, 1)) == (0, 128, 0)
+        assert np.array_equal(np.array(image), MASK.values)
+    # grey ones are taken too, colours are not
+    image_module.fromarray(np.uint8([[3]])).save(tmp_path / "masks" / "b" / "\u00fc 2.png")
+    tell(campaign, tmp_path / "masks")
+    assert said(campaign)[KEYS[2]] == Mask([[3]])
+    image_module.new("RGB", (2, 2)).save(tmp_path / "masks" / "b" / "\u00fc 2.png")
+    with pytest.raises(Problems, match=r"2.png: .*got colours \(RGB\)"):
+        tell(campaign, tmp_path / "masks")
+    (tmp_path / "masks" / "b" / "\u00fc 2.png").write_bytes(b"\x89PNG")
+    with pytest.raises(Problems, match=r"2.png: cannot identify"):
+        tell(campaign, tmp_path / "masks")
+
+
+def test_formats_are_told_by_names(tmp_path):
+    assert [format_of(f"x{suffix}") for suffix in (".CSV", ".tsv", ".ndjson", ".json", ".xml")] == [
+        *("csv", "csv", "jsonl", "coco", "voc")
+    ]
+    assert (format_of("new", kind="mask"), format_of("new", kind="boxes"), format_of("x", "png")) == (
+        *("png", "voc", "png"),
+    )
+    for wrong in ({"path": "labels.xlsx"}, {"path": "new", "kind": "class"}, {"path": "a.csv", "format": "excel"}):
+        with pytest.raises(ValueError, match="csv"):
+            format_of(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "kind"),
+    [
+        ("x.csv", BOXES, "boxes"),
+        ("x.csv", MASK, None),
+        ("x.jsonl", MASK, None),
+        ("x.json", "cat", None),
+        ("voc", "cat", "boxes"),
+        ("png", BOXES, "mask"),
+        ("png", Mask([[256]]), "mask"),
+    ],
+)
+def test_formats_without_room(tmp_path, name, what, kind):
+    with pytest.raises(ValueError, match="room"):
+        write_labels(tmp_path / name, [Entry("k", what)], kind=kind)
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_files_stay_in_their_folder(tmp_path):
+    for key in ("../x.jpg", "/etc/x.jpg", "a\x00b"):
+        with pytest.raises(ValueError, match="No file in a folder of labels"):
+            write_labels(tmp_path / "voc", [Entry(key, BOXES)], kind="boxes")

@@ -1,0 +1,88 @@
+"""People who label in files of a folder, while ``run`` waits."""
+
+import csv
+
+import pytest
+
+from lightning_al import SKIP, ActiveLearningLoop, Campaign, LabelFiles
+from tests.helpers.files import FolderData, fill, truth
+from tests.helpers.projects import Net, make_trainer
+
+
+def loop_in(folder, **options):
+    oracle = LabelFiles(folder / "labels", **options)
+    data = FolderData(str(folder / "pool"))
+    settings = {"initial": 4, "query_size": 3, "rounds": 1, "evaluate": None, "dirpath": folder / "c"}
+    return ActiveLearningLoop(Net(), data, oracle=oracle, **settings)
+
+
+def answer(path, who="", only=lambda key: True, say=truth, to=None):
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(to or path, "w", newline="") as file:
+        writer = csv.DictWriter(file, ["key", "label", "annotator"])
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({"key": row["key"], "annotator": who, "label": say(row["key"]) if only(row["key"]) else ""})
+    return [row["key"] for row in rows]
+
+
+def test_run_waits_for_files(tmp_path):
+    fill(tmp_path / "pool", range(20))
+    files = tmp_path / "labels"
+
+    def run():
+        loop = loop_in(tmp_path)
+        loop.run(make_trainer(tmp_path, max_epochs=1), resume=True)
+        return loop
+
+    assert run().status == "waiting"
+    question = files / "to_label_000.csv"
+    before = question.read_bytes()
+    keys = answer(question, to=files / "anna.csv", who="anna", only=lambda key: key.startswith("a/"))
+    half = run()
+    assert question.read_bytes() == before
+    assert len(half.pool.labelled) == sum(key.startswith("a/") for key in keys)
+    fill(tmp_path / "pool", range(100, 106))  # more samples come, and others have other indices
+    answer(question, who="ben", only=lambda key: key.startswith("b/"))
+    loop = run()
+    assert (loop.status, len(loop.pool.labelled)) == ("waiting", 4)
+    answer(files / "to_label_001.csv", who="carl")
+    assert run().status == "finished"
+    ledger = Campaign.load(tmp_path / "c")
+    assert len(ledger.labels) == 7
+    assert all(ledger.annotations["classes"][n] == truth(ledger.keys[i]) for i, n in ledger.labels.items())
+    answered = [event for event in Campaign.read_events(tmp_path / "c") if event["kind"] == "answered"]
+    assert {event["annotator"] for event in answered} == {"anna", "ben", "carl"}
+
+
+def test_what_is_wrong_in_a_file_takes_nothing(tmp_path):
+    fill(tmp_path / "pool", range(8))
+    oracle = LabelFiles(tmp_path / "labels")
+    loop = ActiveLearningLoop(Net(), FolderData(str(tmp_path / "pool")), initial=2, query_size=1)
+    oracle.bind(loop.datamodule.datamodule.pool_dataset(), loop.task)
+    oracle.request([5, 1])
+    question = tmp_path / "labels" / "to_label_000.csv"
+    keys = answer(question, say=lambda key: "cat")
+    assert oracle.poll() == {5: 0, 1: 0}
+    answer(question, say=lambda key: "cat" if key == keys[0] else "cow")
+    with pytest.raises(ValueError, match=r"1 entries.*\n.*to_label_000.csv, line 3: There is no class 'cow'"):
+        oracle.poll()
+    answer(question, say=lambda key: "skip")
+    (tmp_path / "labels" / "anna.csv").write_text(f"key,label\n{keys[0]},dog\nelse,dog\n")
+    assert oracle.poll() == {5: 1, 1: SKIP}
+    assert (oracle.annotator_of(5), oracle.annotator_of(1)) == ("anna", "files")
+    (tmp_path / "labels" / "anna.csv").write_text(f"key,label\n{keys[0]},dog\n{keys[0]},cat\n")
+    with pytest.raises(ValueError, match=r"anna.csv, line 3: .* is 'cat', and another in .*line 2"):
+        oracle.poll()
+    (tmp_path / "labels" / "anna.csv").unlink()
+    oracle.request([5, 1])
+    oracle.request([5, 1, 2])
+    assert sorted(path.name for path in (tmp_path / "labels").iterdir()) == [*("to_label_000.csv", "to_label_001.csv")]
+
+
+def test_options():
+    with pytest.raises((TypeError, ValueError), match="4 things"):
+        LabelFiles(3, format="xls", agreement="best", annotator=None)
+    with pytest.raises(RuntimeError, match="no dataset yet"):
+        LabelFiles("x").poll()
