@@ -191,7 +191,7 @@ class RegressionTask(BatchEntries, Task):
         value = self.encode_label(label)
         if isinstance(value, list):
             raise TypeError(
-                f"People say one number of a sample, and {shown(label)} has several: tell such labels with `loop.tell`, "
+                f"People say one number of a sample, and {shown(label)} has several: tell such labels by `loop.tell`, "
                 "or give the task `to_annotation` and `from_annotation`."
             )
         return float(value)

@@ -142,7 +142,9 @@ def test_equal_shapes_are_not(shape):
 
 
 def test_a_label_of_another_size_is_named(tmp_path):
-    loop, trainer = loop_over(tmp_path, MCDropout(score="variance"), Values(2), real_targets(outputs=2), TASK)
+    loop, trainer = loop_over(
+        tmp_path, MCDropout(score="variance"), Values(2), real_targets(outputs=2), RegressionTask()
+    )
     loop.run(trainer)
     with pytest.raises(TypeError, match=r"The model has 2 outputs, and 3\.0 has 1"):
         loop.tell(loop.pool.unlabelled[:1], [3.0])
