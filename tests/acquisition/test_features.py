@@ -308,6 +308,7 @@ def test_many_features_of_a_file_are_not_brought_into_memory(write, tmp_path, mo
 # -------------------------------------------------------------------------------------------------- where rows are
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "cls", [CoreSet, TypiClust, *(slow(cls) for cls in FEATURED if cls not in (CoreSet, TypiClust))]
 )

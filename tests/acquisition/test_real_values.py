@@ -84,6 +84,7 @@ def test_what_needs_real_values_is_refused_for_classes(tmp_path, made, score, ta
 QUICK = ("MCDropout", "QueryByCommittee", "VAAL", "LearningLoss")
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(("name", "options"), [case if case[0] in QUICK else slow(*case) for case in WORK.items()])
 def test_campaigns(tmp_path, name, options):
     model = Learner(2) if name == "LearningLoss" else Values(2)

@@ -30,6 +30,7 @@ ACQUISITIONS = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", [slow("random"), "saal", slow("saal_groups"), "core_set"])
 def test_two_forked_processes_pick_what_one_picks(tmp_path, name):
     one, _ = run(tmp_path, 1, acquisition=ACQUISITIONS[name](), subpool_size=37)
@@ -41,6 +42,7 @@ def test_two_forked_processes_pick_what_one_picks(tmp_path, name):
     assert loop.status == "finished"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("left", [0, slow(1), 2, slow(5)])
 def test_three_processes_and_a_nearly_empty_pool(tmp_path, left):
     options = {"initial": 12 - left, "query_size": 2, "rounds": None, "data": None}
@@ -53,6 +55,7 @@ def test_three_processes_and_a_nearly_empty_pool(tmp_path, left):
     assert three[-1].labelled == 12
 
 
+@pytest.mark.slow
 def test_groups_on_three_processes_with_fewer_groups(tmp_path):
     options = {"acquisition": SAAL(group_size=8, selection="top"), "data": Data(20), "query_size": 3, "rounds": 1}
     one, _ = run(tmp_path, 1, **options)

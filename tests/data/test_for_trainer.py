@@ -102,6 +102,7 @@ def _quiet(tmp_path):
     return {"accelerator": "cpu", "default_root_dir": str(tmp_path), **dict.fromkeys(off, False)}
 
 
+@pytest.mark.slow
 def test_the_batch_size_finder_finds_what_it_finds_in_a_plain_fit(tmp_path):
     plain, data = Data(), Data()
     options = {"max_trials": 3, "steps_per_trial": 1}

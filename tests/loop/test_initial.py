@@ -78,6 +78,7 @@ def encoder(request, tmp_path):
 QUICK = [("Random", "a module"), ("TypiClust", "a file")]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("name", "encoder"),
     [*QUICK, *(slow(*both) for both in itertools.product(CHOOSERS, ENCODERS) if both not in QUICK)],
@@ -108,6 +109,7 @@ def test_on_one_and_two_processes_after_a_kill_and_through_ask(tmp_path, encoder
     assert loop.ask(trainer) == picked[0]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_chooses_again_where_all_of_it_is_declined(tmp_path, processes):
     _, initial = run(tmp_path / "c", CoreSet(encoder=nn.Identity()), rounds=0)
@@ -134,6 +136,7 @@ def test_the_seed_decides(tmp_path):
     assert len(set(sets)) == 3
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_one_acquisition_may_do_both(tmp_path, processes):
     both = ProbCover(clusters=3, encoder=nn.Identity())

@@ -230,6 +230,7 @@ def test_a_new_campaign_in_a_read_only_folder(tmp_path):
             loop.run(make_trainer(tmp_path))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("fails", ["answered", slow("resume"), slow("weights"), "fitted"])
 def test_a_full_disk_ends_both_of_two_processes(tmp_path, monkeypatch, fails):
     def both():

@@ -77,6 +77,7 @@ def test_nobody_is_warned_of_loaders_that_are_not_theirs(tmp_path, monkeypatch, 
 # -------------------------------------------------------------------------------------------------------------- shapes
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("cls", "shape"),
     [
@@ -151,6 +152,7 @@ def test_fewer_labels_than_a_batch(tmp_path, cls, labelled):
     assert len(loop.history[0].picked) == 3
 
 
+@pytest.mark.slow
 def test_fewer_labels_than_processes(tmp_path):
     options = {"initial": [5], "query_size": 3, "rounds": 1, "model": None}
     one, _ = run(tmp_path, 1, acquisition=VAAL(**SMALL), **options)
@@ -231,6 +233,7 @@ def test_a_campaign_that_is_killed_after_training_does_not_train_again(tmp_path,
     assert picks(resumed.history) == picks(whole.history)
 
 
+@pytest.mark.few(1)
 @BOTH
 def test_nothing_of_the_networks_is_in_the_user_s_things(tmp_path, cls):
     acquisition, model = cls(**SMALL), Averages()
@@ -339,6 +342,7 @@ class Shapes(Pictures):
         self.data = TensorDataset(x, self.y)
 
 
+@pytest.mark.slow
 def test_a_discriminator_tells_the_class_that_has_labels_from_another(tmp_path):
     data = Shapes()
     assert separation(tmp_path, data, data.y, Averages(), VAAL, steps=40, width=8, batch_size=32) > 0.9

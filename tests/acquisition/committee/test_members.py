@@ -31,6 +31,7 @@ def test_a_kill_loses_at_most_one_member_s_fit(tmp_path, reset, after, refitted)
     assert again._fits == refitted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batches", "refitted"),
     [(6 + 6 + 3, 3), *(pytest.param(*n, marks=pytest.mark.slow) for n in ((6 + 3, 4), (6 + 6 + 6 + 9 + 9 + 1, 1)))],

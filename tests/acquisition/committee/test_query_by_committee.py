@@ -97,6 +97,7 @@ def test_the_user_s_checkpoints_hold_nothing_of_it(tmp_path):
             assert state["state_dict"].keys() == NORM().state_dict().keys()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("source", SOURCES)
 def test_picks_of_several_processes_are_those_of_one(tmp_path, processes, source):
@@ -115,6 +116,7 @@ def test_picks_of_several_processes_are_those_of_one(tmp_path, processes, source
     assert [s for r in scores for s in r] == pytest.approx([s for r in scores_of_many for s in r], abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["fits", pytest.param("snapshots", marks=pytest.mark.slow)])
 def test_two_processes_learn_together(tmp_path, source):
 

@@ -216,6 +216,7 @@ FSDP2 = {
 """Batches a step, where to clip, the perturbation and the norm of its ball."""
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("manual", "case"),
     [
