@@ -19,7 +19,7 @@ try:
 except ImportError as error:  # pragma: no cover
     raise ImportError(f"The command line needs an extra: `pip install 'lightning-al[cli]'` ({error}).") from error
 
-_OPTIONS = ("k", "export", "format", "more")
+_OPTIONS = ("k", "export", "format", "more", "keep_scores", "skip_unreadable")
 
 
 class AskCLI(ActiveLearningCLI):
@@ -42,6 +42,8 @@ class AskCLI(ActiveLearningCLI):
         )
         parser.add_argument("--format", type=str | None, default=None, help="csv, jsonl, coco, voc or png.")
         parser.add_argument("--more", action="store_true", help="Ask for more while a question is open.")
+        parser.add_argument("--keep-scores", action="store_true", help="Keep the scores of what was not picked too.")
+        parser.add_argument("--skip-unreadable", action="store_true", help="Skip what cannot be read, for good.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Keep what is asked out of the configuration that is saved with the campaign."""
@@ -60,8 +62,9 @@ class AskCLI(ActiveLearningCLI):
         if path is not None and is_first:
             standing = Standing(dirpath) if has_ledger(dirpath) else None
             check_replaceable(path, standing, options["format"])
+        how = {name: options[name] for name in ("more", "keep_scores", "skip_unreadable")}
         self.loop = loop = ActiveLearningLoop(model, datamodule, **loop_options)
-        picked = loop.ask(self.trainer, options["k"], more=options["more"])
+        picked = loop.ask(self.trainer, options["k"], **how)
         if not self.trainer.is_global_zero:
             return
         standing = Standing(dirpath)

@@ -114,6 +114,12 @@ def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parser.add_argument("--format", help="What the file is: csv, jsonl, coco, voc or png. Default: as its suffix says.")
     parser.add_argument("--more", action="store_true", help="Ask for more while a question is open.")
+    parser.add_argument(
+        "--keep-scores", action="store_true", help="Keep the scores of what was not picked too, beside the ledger."
+    )
+    parser.add_argument(
+        "--skip-unreadable", action="store_true", help="Name what cannot be read, and skip it for good."
+    )
 
 
 def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

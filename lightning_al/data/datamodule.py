@@ -22,7 +22,7 @@ from lightning_al.data.samples import Samples
 from lightning_al.data.scored_data import ScoredData
 from lightning_al.data.template import LoaderTemplate
 from lightning_al.data.training_samples import TrainingSamples
-from lightning_al.data.unlabelled import find_samples
+from lightning_al.data.unlabelled import find_samples, has_unlabelled
 from lightning_al.distributed.randomness import derive_seed
 from lightning_al.tasks.base import Task
 
@@ -147,7 +147,7 @@ class ActiveDataModule(ScoredData):
         self.setup("fit")
         self._template = LoaderTemplate(validation.check_train_loader(self.datamodule.train_dataloader()))
         self.train_set: Dataset = self._template.dataset
-        validation.check_last_sample(self.train_set)
+        validation.check_last_sample(self.train_set, may_be_empty=has_unlabelled(self.datamodule))
         augment, owner = Augment.of(self.datamodule), owner_of(self.datamodule)
         self.samples = Samples(TrainingSamples.of(self.train_set, augment, self.task, owner))
         self._view_is_checked = False

@@ -71,7 +71,9 @@ class LoaderTemplate:
         self.dataset: Dataset = loader.dataset
         self.batch_size = int(loader.batch_size or 1)
         self.drop_last = bool(loader.drop_last)
-        self.shuffle = isinstance(loader.sampler, RandomSampler) or bool(getattr(loader.sampler, "shuffle", False))
+        shuffles = isinstance(loader.sampler, RandomSampler) or bool(getattr(loader.sampler, "shuffle", False))
+        # Of no samples torch makes no loader that shuffles; those that are labelled later are shuffled all the same.
+        self.shuffle = shuffles or len(loader.dataset) == 0  # type: ignore[arg-type]
         self.collate_fn: Callable[[list[Any]], Any] = loader.collate_fn
         self._settings = {name: getattr(loader, name) for name in _SETTINGS}
 

@@ -64,7 +64,8 @@ def find_samples(
             known = find_known_samples(datamodule, train_set, task, source=source)
             findings.of(_check_known_labels, known)
         if found and not findings.errors:
-            pool = UnlabelledSamples.of(unlabelled, Augment.of(datamodule), task, owner, known=known)
+            example = _example(unlabelled, known)
+            pool = UnlabelledSamples.of(unlabelled, Augment.of(datamodule), task, owner, example=example)
             findings.of(_check_another, unlabelled, known)
             findings.of(check_form, pool, known, collate)
     return Samples(pool, known)
@@ -75,11 +76,9 @@ class UnlabelledSamples(TrainingSamples):
 
     @classmethod
     def of(  # type: ignore[override]
-        cls, dataset: Dataset, augment: Augment | None, task: Task, owner: str, *, known: TrainingSamples
+        cls, dataset: Dataset, augment: Augment | None, task: Task, owner: str, *, example: Any
     ) -> "UnlabelledSamples":
-        """Return the samples of a dataset beside known ones."""
-        with draws_undone():
-            example = copy_of(known.trained_on[0])
+        """Return the samples of a dataset in the form of an example."""
         completed = CompletedSamples(dataset, example, task)
         return cls(completed, completed, dataset, augment, task=task, owner=owner)
 
@@ -98,6 +97,28 @@ class UnlabelledSamples(TrainingSamples):
         check_told_labels(
             self.label_set, rows, self.task, owner=self.owner, told=[*told, example], dataset_name=f"`{HOOK}()`"
         )
+
+
+def _example(unlabelled: Any, known: TrainingSamples) -> Any:
+    """Return a sample in the form of those that are trained on: a known one, or, of none, an unlabelled one.
+
+    Raises:
+        TypeError: If nothing is known, and unlabelled samples have no place for a label.
+    """
+    with draws_undone():
+        if len(known.trained_on) > 0:  # type: ignore[arg-type]
+            return copy_of(known.trained_on[0])
+        if len(unlabelled) == 0:
+            return None
+        example = copy_of(unlabelled[0])
+    try:
+        known.task.targets(example)
+    except (TypeError, ValueError, LookupError, AttributeError):
+        raise TypeError(
+            f"The training set of {known.owner} is empty, so nothing says where a label stands in the samples of "
+            f"`{HOOK}()`, which are {_look(example)}. Return them with something in its place, as `(input, -1)`."
+        ) from None
+    return example
 
 
 def _check_known_labels(known: TrainingSamples) -> None:
@@ -143,6 +164,8 @@ def check_form(pool: UnlabelledSamples, known: TrainingSamples, collate: Collate
     """
     task = known.task
     raw, examples = _few(pool.label_set), _few(known.trained_on)
+    if not examples:  # nothing is known: they are their own example
+        return
     scored = _few(known.pool_set) if known.pool_set is not known.trained_on else []
     for sample in raw:
         example = examples[0]

@@ -78,14 +78,20 @@ def check_train_loader(loader: Any) -> DataLoader:
     return loader
 
 
-def check_last_sample(dataset: Any) -> None:
+def check_last_sample(dataset: Any, *, may_be_empty: bool = False) -> None:
     """Refuse a training set that is empty, or whose last sample cannot be read.
+
+    Args:
+        dataset: What is trained on.
+        may_be_empty: Whether there are samples beside it.
 
     Raises:
         ValueError: If it is empty.
         IndexError: If it has fewer samples than its length says.
     """
     size = len(dataset)
+    if size == 0 and may_be_empty:
+        return
     if size == 0:
         raise ValueError("The training set is empty: `train_dataloader()` has 0 samples.")
     try:

@@ -57,7 +57,7 @@ def ask(session: Session, k: int | None, how: Asking) -> Outcome:
     already_asked = not session.asked_initial_set and len(pool.pending) > 0
     # Only an initial set is waited for; later questions wait for `tell`.
     if session.asked_initial_set or len(session.labelled) == 0:
-        _collect(session)
+        _collect(session, k)
     _report(session)
     if len(session.labelled) == 0 or (session.asked_initial_set and len(pool.pending) > 0):
         if already_asked:
@@ -90,12 +90,17 @@ def _check_k(session: Session, k: int | None) -> None:
             raise ValueError(f"`ask(k={k})` is more than the {name} has left, {limit}: ask for fewer.")
 
 
-def _collect(session: Session) -> bool:
-    """Ask the oracle for what is pending and put its answers on disk; return whether nothing is pending any more."""
+def _collect(session: Session, k: int | None = None) -> bool:
+    """Ask the oracle for what is pending and put its answers on disk; return whether nothing is pending any more.
+
+    Args:
+        session: Of the campaign.
+        k: How many are asked for where nothing is labelled, and ``initial`` does not say.
+    """
     project, campaign, pool = session.project, session.campaign, session.pool
     while True:
         if len(pool.pending) == 0 and len(session.labelled) == 0:
-            question = another_initial_set(session)  # the annotator skipped all of it
+            question = another_initial_set(session, k)
             campaign.record("asked", functools.partial(question.event, INITIAL_ROUND))
         if len(pool.pending) > 0 or project.oracle.corrects:
             collect_answers(campaign, project)

@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import Dataset
 
 from lightning_al.acquisition.base import Acquisition
@@ -81,10 +83,15 @@ def choose_by_scores(project: Project, settings: Settings, ranks: Ranks, chooser
     return _pick_initial(chooser, project, settings, ranks=ranks, pool=pool, purpose=("initial",)).indices
 
 
-def another_initial_set(session: Session) -> Question:
-    """Return the question for as many other samples, where all of the initial ones were skipped.
+def another_initial_set(session: Session, count: int | None = None) -> Question:
+    """Return the question for a first labelled set, where nothing is labelled and nothing pending.
 
-    Chosen by ``initial_by`` if that is an acquisition, else drawn at random. The same on every rank.
+    All of the initial samples were skipped; or ``initial=0`` counted on a training set beside the pool, and that is
+    empty. Chosen by ``initial_by`` if that is an acquisition, else drawn at random. The same on every rank.
+
+    Args:
+        session: Of the campaign.
+        count: How many, where ``initial`` does not say; default ``query_size``.
 
     Raises:
         RuntimeError: If there are no others.
@@ -93,11 +100,21 @@ def another_initial_set(session: Session) -> Question:
     purpose = ("initial", len(pool.skipped))
     if len(pool.unlabelled) == 0:
         raise RuntimeError(f"All {len(pool)} samples were skipped, so there is nothing to train on.")
+    if settings.initial_count == 0:
+        can_pay = session.budget.count(pool.unlabelled)
+        if can_pay == 0:
+            raise RuntimeError(f"Nothing is labelled yet, and `budget={settings.budget}` pays for no label.")
+        count = min(count or settings.query_size, can_pay)
+    else:
+        count = min(settings.initial_count, len(pool.unlabelled))
+    if settings.initial_count == 0 and len(pool.skipped) == 0:
+        rank_zero_info(f"Nothing is labelled yet, so that {count} samples are asked for before anything is trained.")
     if isinstance(settings.initial_by, Acquisition):
+        settings = replace(settings, initial=count)
         return _pick_initial(
             settings.initial_by, project, settings, ranks=session.campaign.ranks, pool=pool, purpose=purpose
         )
-    indices = pool.candidates(settings.initial_count, generator=generator(settings.seed, *purpose)).tolist()
+    indices = pool.candidates(count, generator=generator(settings.seed, *purpose)).tolist()
     return question_of(project, session.campaign.ranks, Pick.unscored(indices))
 
 

@@ -154,8 +154,12 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
     is_large_enough = is_sized and (not new or size == 0 or findings.of(settings.check_initial_size, size))
     if new and is_large_enough and size > 0:
         findings.of(settings.check_query_size, size)
-    if begins and is_large_enough and len(data.samples.known_indices) + settings.initial_count > 0:
-        findings.of(data.check_training, settings.initial_count)
+    if begins and is_large_enough and is_sized:
+        # Where nothing at all would be labelled, a question of the usual size is asked first.
+        first = 0 if len(data.samples.known_indices) else min(settings.query_size, size)
+        count = settings.initial_count or first
+        if len(data.samples.known_indices) + count > 0:
+            findings.of(data.check_training, count)
     if settings.reset == "fresh" and has_shapes:
         findings.of(check_redrawable, model)
     has_oracle = is_sized and findings.of(oracle.bind, data.samples.pool.label_set, task)

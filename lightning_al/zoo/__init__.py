@@ -1,28 +1,35 @@
 """Models and datasets that the recipes name; torchvision and scikit-learn are imported only where they are used."""
 
+from lightning_al.zoo.backbone import Backbone
 from lightning_al.zoo.cifar10 import CIFAR10DataModule
 from lightning_al.zoo.classifier import Classifier
+from lightning_al.zoo.classifier_of_data import DataClassifier
 from lightning_al.zoo.cnn import SmallCNN
 from lightning_al.zoo.diabetes import DiabetesDataModule
 from lightning_al.zoo.digits import DigitsDataModule
 from lightning_al.zoo.fashion_mnist import FashionMNISTDataModule
+from lightning_al.zoo.image_folders import ImageFolderDataModule
 from lightning_al.zoo.images import ImageDataModule, ImageDataset
 from lightning_al.zoo.loss_prediction_classifier import LossPredictionClassifier
 from lightning_al.zoo.regressor import Regressor, TableNet
 from lightning_al.zoo.resnet import ResNet18
 from lightning_al.zoo.sam_classifier import SAMClassifier
 from lightning_al.zoo.text import TextClassifier
+from lightning_al.zoo.text_table import TextTableDataModule
 from lightning_al.zoo.two_heads import TwoHeads
 from lightning_al.zoo.vit import ViT
 
 __all__ = [
+    "Backbone",
     "CIFAR10DataModule",
     "Classifier",
+    "DataClassifier",
     "DiabetesDataModule",
     "DigitsDataModule",
     "FashionMNISTDataModule",
     "ImageDataModule",
     "ImageDataset",
+    "ImageFolderDataModule",
     "LossPredictionClassifier",
     "Regressor",
     "ResNet18",
@@ -30,6 +37,7 @@ __all__ = [
     "SmallCNN",
     "TableNet",
     "TextClassifier",
+    "TextTableDataModule",
     "TwoHeads",
     "ViT",
 ]

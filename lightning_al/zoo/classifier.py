@@ -43,6 +43,10 @@ class Classifier(LightningModule):
         self.net = net
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.count_right(num_classes)
+
+    def count_right(self, num_classes: int) -> None:
+        """Begin to count which share of the samples is right, of this many classes."""
         self.train_acc = MulticlassAccuracy(num_classes, average="micro")
         self.val_acc = MulticlassAccuracy(num_classes, average="micro")
         self.test_acc = MulticlassAccuracy(num_classes, average="micro")

@@ -29,7 +29,7 @@ FIGURES = {
     },
 }
 METHODS = sorted(set.union(*FIGURES.values()))
-ALONE = ["quickstart", "diabetes", "two_heads"]
+ALONE = ["quickstart", "diabetes", "two_heads", "your_images", "your_texts"]
 """Protocol and method in one file."""
 TRAININGS = ["sam", "sam_small"]
 
