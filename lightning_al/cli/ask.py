@@ -74,8 +74,9 @@ class AskCLI(ActiveLearningCLI):
             write_question(path, standing, picked, options["format"], size_of=size_of)
         else:
             print(*(standing.name(unit) for unit in picked), sep="\n")
+        labels = len(loop.pool.labelled) if loop.session is None else len(loop.session.labelled)
         where = f" in {path}" if path is not None and picked else ""
-        print(f"{loop.status}: {len(picked)} to label{where}, {len(loop.pool.labelled)} labels, {loop.dirpath}")
+        print(f"{loop.status}: {len(picked)} to label{where}, {labels} labels, {loop.dirpath}")
 
 
 def ask(args: Sequence[str] | None) -> None:

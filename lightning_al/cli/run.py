@@ -15,6 +15,7 @@ from lightning_al.acquisition import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.checks import where_raised
 from lightning_al.cli.recipe import fill_in
+from lightning_al.data.readable import UnreadableSampleError
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.storage.files import atomic_write
@@ -173,6 +174,8 @@ class ActiveLearningCLI(LightningCLI):
 def is_ours(error: BaseException) -> bool:
     """Whether this package raised an error on purpose: its text says all, and a traceback would bury it."""
     where = where_raised(error)
+    if isinstance(error, UnreadableSampleError) and isinstance(error.__cause__, OSError):
+        return True  # it is the file's fault, and no code's
     if error.__cause__ is None:
         return where.startswith("lightning_al.")
     # With a cause it is somebody else's, whose traceback tells where, unless it only passes on what we raised.

@@ -18,6 +18,7 @@ from lightning_al.data.keys import SampleKeys
 from lightning_al.data.known import KnownSamples
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.pool import Pool
+from lightning_al.data.readable import readable
 from lightning_al.data.samples import Samples
 from lightning_al.data.scored_data import ScoredData
 from lightning_al.data.template import LoaderTemplate
@@ -187,7 +188,7 @@ class ActiveDataModule(ScoredData):
                 self.samples = find_samples(
                     self.datamodule, self.train_set, self.task, source=self.pool_source, collate=collate
                 )
-                rows = validation.spread_over_parts(self.pool_set)
+                rows = readable(self.pool_set, validation.spread_over_parts(self.pool_set))
                 check_collate(collate, [self.pool_set[i] for i in rows], self.task)
                 self._keys = self.samples.pool.keys()
                 self.known_samples = self.samples.known_samples()

@@ -7,6 +7,7 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task
+from lightning_al.tasks.keys import name_of
 
 
 def samples_of(dataset: Any, indices: Sequence[int]) -> list[Any]:
@@ -83,6 +84,10 @@ class CompletedSamples(Dataset):
 
     def __getitem__(self, index: int) -> Any:
         return self.task.completed(self.dataset[index], copy_of(self.example))
+
+    def sample_key(self, index: int) -> str | None:
+        """Return the name of a sample, where the dataset has one."""
+        return name_of(self.dataset, index)
 
     def __getitems__(self, indices: list[int]) -> list[Any]:
         return [self.task.completed(sample, copy_of(self.example)) for sample in samples_of(self.dataset, indices)]

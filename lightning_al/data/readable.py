@@ -1,12 +1,13 @@
 """Samples that cannot be read: an error that names them, and a look at all samples before any is scored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset
 
 from lightning_al.checks import first_line
+from lightning_al.distributed.randomness import draws_undone
 from lightning_al.tasks.base import Task, name_in
 from lightning_al.words import cut
 
@@ -65,6 +66,36 @@ class NamedSamples(Dataset):
         except Exception:  # it is made of what cannot be read
             name = None
         return f"{index}" if name is None else f"{index} ({name!r})"
+
+
+def readable(dataset: Any, rows: Iterable[int], most: int | None = None) -> list[int]:
+    """Return those of some samples that can be read, for a look at a few before there is a question.
+
+    Which cannot is a matter of scoring, which names them, or leaves them out.
+
+    Args:
+        dataset: Map-style.
+        rows: Some of its indices.
+        most: How many are enough.
+
+    Raises:
+        Exception: That of the first, if none of them can be read.
+    """
+    found: list[int] = []
+    first: Exception | None = None
+    for row in rows:
+        if most is not None and len(found) >= most:
+            break
+        try:
+            with draws_undone():
+                dataset[row]
+        except Exception as error:
+            first = first or error
+        else:
+            found.append(row)
+    if first is not None and not found:
+        raise first
+    return found
 
 
 class Readability(Dataset):

@@ -15,6 +15,7 @@ from lightning_al.data.keys import SampleKeys
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.parts import CompletedSamples
 from lightning_al.data.pool_set import find_known_samples, find_training_samples
+from lightning_al.data.readable import readable
 from lightning_al.data.samples import Samples
 from lightning_al.data.training_samples import TrainingSamples
 from lightning_al.data.validation import check_map_style, spread_over
@@ -93,6 +94,7 @@ class UnlabelledSamples(TrainingSamples):
 
     def check_told(self, rows: Sequence[int], told: list[Any]) -> None:
         """Refuse samples whose inputs move beside labels that would have to."""
+        rows = readable(self.label_set, rows)
         example = self.task.targets(self.train_set.example)  # type: ignore[attr-defined]
         check_told_labels(
             self.label_set, rows, self.task, owner=self.owner, told=[*told, example], dataset_name=f"`{HOOK}()`"
@@ -110,7 +112,7 @@ def _example(unlabelled: Any, known: TrainingSamples) -> Any:
             return copy_of(known.trained_on[0])
         if len(unlabelled) == 0:
             return None
-        example = copy_of(unlabelled[0])
+        example = copy_of(unlabelled[readable(unlabelled, range(len(unlabelled)), 1)[0]])
     try:
         known.task.targets(example)
     except (TypeError, ValueError, LookupError, AttributeError):
@@ -193,7 +195,8 @@ def check_form(pool: UnlabelledSamples, known: TrainingSamples, collate: Collate
 
 def _few(dataset: Any) -> list[Any]:
     with draws_undone():
-        return [copy_of(dataset[index]) for index in spread_over(len(dataset))[:: 16 // _FEW]]
+        rows = readable(dataset, spread_over(len(dataset))[:: 16 // _FEW])
+        return [copy_of(dataset[index]) for index in rows]
 
 
 def _input(task: Task, sample: Any) -> Any:

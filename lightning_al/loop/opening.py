@@ -19,6 +19,7 @@ from lightning_al.campaign.states import INITIAL_WEIGHTS, State
 from lightning_al.checks import Findings
 from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.data.pool import Pool
+from lightning_al.data.readable import readable
 from lightning_al.data.unlabelled import has_unlabelled
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit, gather_objects
@@ -232,7 +233,8 @@ def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
         tried[0].bind(task, project.oracle)
     for each in tried:
         count = min(size, rehearsed(project, each))
-        some = Pool(size).candidates(count, generator=generator(settings.seed, "rehearsal"))
+        order = Pool(size).candidates(generator=generator(settings.seed, "rehearsal"))
+        some = torch.tensor(readable(project.data.pool_set, order.tolist(), count), dtype=torch.long)
         rehearse(project, each, some, seed=derive_seed(settings.seed, 0, "score"))
     if new:
         check_company(project, acquisition, seed=settings.seed)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition
+from lightning_al.data.readable import readable
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.scoring.pool_pass import WAY_OUT, rows_of
@@ -37,7 +38,8 @@ def check_company(subject: Subject, acquisition: Acquisition, *, seed: int, indi
     indices = torch.arange(len(subject.data.pool_set)) if indices is None else indices  # type: ignore[arg-type]
     ranks = Ranks(subject.trainer.strategy)
     count = min(len(indices), SAMPLES * max(subject.trainer.world_size, 1))
-    some = indices[torch.randperm(len(indices), generator=generator(seed, "company"))][:count]
+    order = indices[torch.randperm(len(indices), generator=generator(seed, "company"))]
+    some = torch.tensor(readable(subject.data.pool_set, order.tolist(), count), dtype=torch.long)
 
     def rows(seed: int, batch_size: int | None = None) -> dict[str, Tensor]:
         return rows_of(subject, acquisition, some, seed=seed, gather=True, batch_size=batch_size)

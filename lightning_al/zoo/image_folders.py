@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -72,7 +72,7 @@ def read_image(path: str, size: int) -> Tensor:
         with Image.open(path) as file:
             upright = ImageOps.exif_transpose(file).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise OSError(f"{path} cannot be read as an image: {cut(error, 200)}") from error
+        raise OSError(f"{path} cannot be read as an image: {cut(error, 200)}") from None
     square = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
 
@@ -159,6 +159,8 @@ class ImageFolderDataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self._sets: dict[str, ImageFiles] = {}
+        if not val_share:  # then there is no such loader, as in a datamodule that defines none
+            self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
 
     @property
     def classes(self) -> list[str]:
@@ -223,10 +225,8 @@ class ImageFolderDataModule(LightningDataModule):
         """What may be asked for."""
         return self._sets["unlabelled"]
 
-    def val_dataloader(self) -> Any:
-        """The share of the labelled files that is kept for it; no loader where that is 0."""
-        if not self.val_share:
-            return []
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        """The share of the labelled files that is kept for it."""
         return DataLoader(self._sets["val"], self.eval_batch_size, num_workers=self.num_workers)
 
     def augment(self, sample: tuple[Tensor, int]) -> tuple[Tensor, int]:

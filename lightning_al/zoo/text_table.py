@@ -149,6 +149,8 @@ class TextTableDataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self._sets: dict[str, Texts] = {}
+        if not val_share:  # then there is no such loader, as in a datamodule that defines none
+            self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
 
     @property
     def classes(self) -> list[str]:
@@ -212,8 +214,6 @@ class TextTableDataModule(LightningDataModule):
         """What may be asked for."""
         return self._sets["unlabelled"]
 
-    def val_dataloader(self) -> Any:
-        """The share of the labelled rows that is kept for it; no loader where that is 0."""
-        if not self.val_share:
-            return []
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        """The share of the labelled rows that is kept for it."""
         return DataLoader(self._sets["val"], self.eval_batch_size, num_workers=self.num_workers)
