@@ -300,6 +300,8 @@ class Campaign:
 
     def _apply_skipped(self, event: Event) -> None:
         self.pool.skip(event["indices"])
+        if "keys" in event:
+            self._take_keys(event)
 
     def _apply_released(self, event: Event) -> None:
         self.pool.release(event["indices"])

@@ -128,10 +128,10 @@ class Standing:
             sample.said.append(Said(event["annotator"], event.get("time"), label))
 
     def _apply_skipped(self, event: Event) -> None:
-        for unit in event["indices"]:
+        for unit, key in zip(event["indices"], event.get("keys") or [None] * len(event["indices"]), strict=True):
             sample = self.samples.get(unit)
             if sample is None or sample.state != "labelled":
-                sample = self._put(unit, None, "skipped")
+                sample = self._put(unit, key, "skipped")
                 sample.said.append(Said(event.get("annotator", ""), event.get("time"), SKIP))
 
     def _apply_released(self, event: Event) -> None:

@@ -81,7 +81,8 @@ def write_answers(
             fields["costs"] = prices
         write("answered", **fields)
     for annotator, indices in _by(annotator_of, answers.skipped).items():
-        write("skipped", indices=indices, annotator=annotator)
+        keys = [campaign.keys.get(i) or key_of(i) for i in indices]
+        write("skipped", indices=indices, keys=keys, annotator=annotator)
     return events
 
 

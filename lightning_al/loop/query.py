@@ -124,8 +124,15 @@ def _readable(session: Session, indices: Tensor) -> Tensor:
     """Return the candidates that can be read; the others are skipped from now on, and the ledger says so."""
     unreadable = find_unreadable(session.project, indices)
     if unreadable:
-        fields = {"indices": list(unreadable), "annotator": UNREADABLE}
-        session.campaign.record("skipped", lambda: fields)
+        names = session.project.data.sample_keys.name  # a hash is of what cannot be read
+        session.campaign.record(
+            "skipped",
+            lambda: {
+                "indices": list(unreadable),
+                "keys": [session.campaign.keys.get(i) or names(i) for i in unreadable],
+                "annotator": UNREADABLE,
+            },
+        )
         indices = without(indices, unreadable)
     if len(indices) == 0:
         raise ValueError(f"None of {len(unreadable)} candidates can be read, so there is nothing to ask for.")

@@ -23,10 +23,9 @@ class DataClassifier(Classifier):
         ValueError: In ``configure_model``, if nothing says how many classes there are.
 
     Example:
-        >>> from lightning_al.zoo import SmallCNN
-        >>> model = DataClassifier(SmallCNN, num_classes=3)
+        >>> model = DataClassifier(lambda count: nn.Linear(4, count), num_classes=3)
         >>> model.configure_model()
-        >>> model(torch.zeros(2, 3, 8, 8)).shape
+        >>> model(torch.zeros(2, 4)).shape
         torch.Size([2, 3])
     """
 
