@@ -37,7 +37,7 @@ def spread_over_parts(dataset: Any) -> list[int]:
     """Return a few indices from all over a dataset, one of each part of a ``ConcatDataset`` among them."""
     few = spread_over(len(dataset))[::2]
     if isinstance(dataset, ConcatDataset):
-        few += [end - 1 for end in dataset.cumulative_sizes[:16]]
+        few += [end - 1 for end in dataset.cumulative_sizes[:16] if end > 0]
     return sorted(set(few))
 
 

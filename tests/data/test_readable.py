@@ -6,7 +6,7 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_al import ClassificationTask
-from lightning_al.data.readable import NamedSamples, UnreadableSampleError
+from lightning_al.data.readable import NamedSamples, UnreadableSampleError, readable
 from tests.helpers.marks import slow
 
 
@@ -60,3 +60,14 @@ def test_workers_hand_the_error_on(how):
     assert pickle.loads(pickle.dumps(samples))[1] == 1
     with pytest.raises(UnreadableSampleError, match=r"Sample 2 \('2.png'\) cannot be read: OSError: cut off"):
         list(DataLoader(samples, batch_size=2, num_workers=1, multiprocessing_context=how))
+
+
+class TestAFewThatCanBeRead:
+    def test_others_are_passed_over(self):
+        assert readable(Bad(OSError("cut")), [2, 1, 3, 0]) == [1, 3, 0]
+        assert readable(Bad(OSError("cut")), iter([2, 1, 3, 0]), 2) == [1, 3]
+        assert readable(Bad(OSError("cut")), []) == []
+
+    def test_where_none_can_it_is_the_first_error(self):
+        with pytest.raises(OSError, match="cut"):
+            readable(Bad(OSError("cut")), [2, 2])

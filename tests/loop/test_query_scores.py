@@ -6,8 +6,11 @@ from torch.utils.data import DataLoader
 
 from lightning_al import AwaitTell, Campaign, Scores
 from lightning_al.acquisition import CoreSet
+from lightning_al.campaign import Standing
 from lightning_al.data.validation import spread_over
+from lightning_al.oracle import SKIP
 from tests.helpers import reference
+from tests.helpers.beside import KNOWN, Split
 from tests.helpers.marks import slow
 from tests.helpers.processes import fork
 from tests.helpers.projects import SIZE, Data, loop_in, make_data, make_trainer
@@ -104,3 +107,39 @@ def test_what_cannot_be_read_is_skipped_for_good_and_named(tmp_path):
     assert not data.bad & set(loop.scores(0).index.tolist())
     assert set(Campaign.load(tmp_path / "c").pool.skipped.tolist()) == data.bad
     assert len(loop.ask(make_trainer(tmp_path))) == 4  # nobody asks for them again
+
+
+class DamagedBeside(Split):
+    """Samples beside the training set, of which the first, the last and most that are looked at cannot be read."""
+
+    def unlabelled_dataset(self):
+        rows = Losing(X[self.order], Y[self.order], self)
+        self.bad = frozenset(set(spread_over(len(rows))) - {spread_over(len(rows))[6]})
+        return rows
+
+
+@pytest.mark.parametrize("known", [KNOWN, []])
+def test_a_campaign_is_opened_though_files_that_are_looked_at_cannot_be_read(tmp_path, known):
+    data = DamagedBeside(known=known)
+    data.train_dataloader = lambda: DataLoader(data.train, batch_size=4)
+    loop = loop_in(tmp_path, data=data, initial=0, oracle=AwaitTell(), rounds=None, evaluate=None)
+    if not known:
+        first = loop.ask(make_trainer(tmp_path))
+        loop.tell(first, [SKIP if i in data.bad else int(Y[data.order[i]]) for i in first])
+    with pytest.warns(UserWarning, match="samples cannot be read"):
+        picks = loop.ask(make_trainer(tmp_path), skip_unreadable=True)
+    assert not {*picks} & data.bad
+    campaign = Campaign.load(tmp_path / "c")
+    skipped = campaign.pool.skipped.tolist()
+    assert set(skipped) == data.bad
+    assert [campaign.keys[i] for i in skipped] == [f"{i}.png" for i in skipped]
+    standing = Standing(tmp_path / "c")
+    assert {standing.name(i) for i in standing.units("skipped")} == {f"{i}.png" for i in skipped}
+
+
+def test_a_skip_that_nobody_asked_for_is_known_by_its_name(tmp_path):
+    loop = loop_in(tmp_path, data=Damaged(), oracle=AwaitTell(), rounds=None, evaluate=None)
+    first = loop.ask(make_trainer(tmp_path))
+    [other, *_] = [i for i in range(SIZE) if i not in first]
+    loop.tell([other], [SKIP])
+    assert Campaign.load(tmp_path / "c").keys[other] == f"{other}.png"
