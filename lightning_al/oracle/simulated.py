@@ -10,9 +10,11 @@ from lightning_al.checks import Findings, check_count, check_number, check_type
 from lightning_al.data.pool import integers
 from lightning_al.distributed.randomness import generator
 from lightning_al.oracle.base import DATASET, Oracle
-from lightning_al.oracle.question import OpenQuestion
 from lightning_al.oracle.skip import SKIP
 from lightning_al.tasks.base import Task
+
+NOISY = "noisy"
+"""The annotator whose labels are flipped."""
 
 
 class DatasetOracle(Oracle):
@@ -71,7 +73,7 @@ class NoisyOracle(Oracle):
             run while it waits, and ``run`` then returns; a process that starts anew begins to count anew, hence not
             for strategies that spawn or fork.
         price: What a label costs: a number for all, or numbers by dataset index (a list with one for each sample, or a
-            mapping; what is not in it costs 1).
+            mapping). Default, and for what is not in a mapping: as ``oracle`` says.
         seed: Of flips and abstentions.
 
     Raises:
@@ -96,7 +98,7 @@ class NoisyOracle(Oracle):
         classes: int | None = None,
         abstain: float = 0.0,
         delay: int = 0,
-        price: float | list[float] | dict[int, float] = 1.0,
+        price: float | list[float] | dict[int, float] | None = None,
         seed: int = 0,
     ) -> None:
         self.oracle = DatasetOracle() if oracle is None else oracle
@@ -106,7 +108,8 @@ class NoisyOracle(Oracle):
             findings.of(check_number, "abstain", abstain, least=0, most=1)
             findings.of(check_count, "delay", delay, 0)
             findings.of(check_count, "classes", classes, 2, optional=True)
-            findings.of(_check_prices, price)
+            if price is not None:
+                findings.of(_check_prices, price)
             if flip_is_right and flip > 0 and classes is None:
                 findings.refuse(f"`flip={flip}` needs to know how many classes there are: give `classes=`.")
         self.flip = flip
@@ -115,11 +118,32 @@ class NoisyOracle(Oracle):
         self.delay = delay
         self.price = price
         self.seed = seed
-        self.simulated = self.oracle.simulated
-        self.wants_predictions = self.oracle.wants_predictions
-        self.annotator = "noisy" if flip_is_right and flip > 0 else self.oracle.annotator
         self._waiting: dict[int, int] = {}
         self._answers: dict[int, Any] = {}
+
+    @property
+    def annotator(self) -> str:  # type: ignore[override]
+        """``"noisy"`` where labels are flipped, else who the other oracle says."""
+        return NOISY if self.flip > 0 else self.oracle.annotator
+
+    @property
+    def simulated(self) -> bool:  # type: ignore[override]
+        """As the other oracle."""
+        return self.oracle.simulated
+
+    @property
+    def wants_predictions(self) -> bool:  # type: ignore[override]
+        """As the other oracle."""
+        return self.oracle.wants_predictions
+
+    @property
+    def corrects(self) -> bool:  # type: ignore[override]
+        """As the other oracle."""
+        return self.oracle.corrects
+
+    def annotator_of(self, index: int) -> str:
+        """Return ``"noisy"`` where labels are flipped, else who the other oracle says."""
+        return NOISY if self.flip > 0 else self.oracle.annotator_of(index)
 
     def bind(self, dataset: Dataset, task: Task) -> None:
         """Compare the prices with the dataset, and bind the other oracle.
@@ -131,28 +155,27 @@ class NoisyOracle(Oracle):
         if isinstance(self.price, Sequence) and len(self.price) != size:
             raise ValueError(f"`price` lists {len(self.price)} prices, but there are {size} samples to ask for.")
         self.oracle.bind(dataset, task)
-        if self.flip == 0:  # labels are those of the other oracle
-            self.annotator = self.oracle.annotator
 
     def check(self) -> None:
         """Have the other oracle refuse what its first question would fail on."""
         self.oracle.check()
 
     def acknowledge(self) -> None:
-        """Hand it on."""
-        self.oracle.acknowledge()
+        """Hand it on, once no answer of the other oracle is held back any more: a kill would lose those."""
+        if not self._answers:
+            self.oracle.acknowledge()
 
     def cost(self, index: int) -> float:
         """Return the price of a sample's label."""
-        if isinstance(self.price, Mapping):
-            return float(self.price.get(index, 1.0))
-        return float(self.price[index] if isinstance(self.price, Sequence) else self.price)
+        if self.price is None or (isinstance(self.price, Mapping) and index not in self.price):
+            return self.oracle.cost(index)
+        return float(self.price[index] if isinstance(self.price, (Mapping, Sequence)) else self.price)
 
     def request(self, indices: Sequence[int]) -> None:
-        """Ask the other oracle for what it was not asked for before."""
+        """Ask the other oracle, and begin to count for what is new."""
+        self.oracle.request(indices)
         new = [i for i in indices if i not in self._waiting and i not in self._answers]
         self._waiting.update(dict.fromkeys(new, self.delay))
-        self.oracle.request(indices.only(new) if isinstance(indices, OpenQuestion) else new)
 
     def poll(self) -> dict[int, Any]:
         """Return what the other oracle answered and is not late, with its faults."""

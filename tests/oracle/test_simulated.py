@@ -9,7 +9,8 @@ from torch.utils.data import TensorDataset
 
 from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, ClassificationTask, DatasetOracle, NoisyOracle
 from lightning_al.acquisition import Entropy
-from tests.helpers.oracles import PRICES, campaign
+from lightning_al.oracle.base import Unreachable
+from tests.helpers.oracles import PRICES, Answering, campaign
 from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
 N = 2000
@@ -91,6 +92,90 @@ def test_late_answers():
 def test_bad_options(options, error, message):
     with pytest.raises(error, match=message):
         NoisyOracle(**options)
+
+
+# --------------------------------------------------------------------------------------------- what it wraps is kept
+
+
+class Office(Answering):
+    """People with prices of their own, who may change their minds, and are not always there."""
+
+    annotator = "office"
+    corrects = True
+    wants_predictions = True
+
+    def __init__(self):
+        super().__init__(lambda i: i % 3)
+        self.is_there = True
+        self.calls = []
+
+    def check(self):
+        self.calls.append("check")
+
+    def acknowledge(self):
+        self.calls.append("acknowledge")
+
+    def annotator_of(self, index):
+        return "anna" if index % 2 else "ben"
+
+    def cost(self, index):
+        return 3.0 if index % 2 else 0.5
+
+    def request(self, indices):
+        if not self.is_there:
+            raise Unreachable("Nobody is there.")
+        super().request(indices)
+
+
+def test_what_the_other_oracle_says_of_itself_holds():
+    office = Office()
+    oracle = NoisyOracle(office, abstain=0.1)
+    assert [oracle.cost(i) for i in (4, 5)] == [0.5, 3.0]
+    assert (oracle.corrects, oracle.wants_predictions, oracle.simulated) == (True, True, False)
+    assert [oracle.annotator, oracle.annotator_of(4), oracle.annotator_of(5)] == ["office", "ben", "anna"]
+    oracle.check()
+    oracle.acknowledge()
+    assert office.calls == ["check", "acknowledge"]
+    flips = NoisyOracle(office, flip=0.1, classes=3)
+    assert (flips.annotator, flips.annotator_of(4)) == ("noisy", "noisy")
+    plain = NoisyOracle(Answering(int))
+    assert (plain.cost(0), plain.corrects, plain.wants_predictions) == (1.0, False, False)
+
+
+def test_prices_of_its_own_go_before_those_of_the_other_oracle():
+    assert [NoisyOracle(Office(), price={4: 9.0}).cost(i) for i in (4, 5, 6)] == [9.0, 3.0, 0.5]
+    assert [NoisyOracle(Office(), price=[7.0, 8.0]).cost(i) for i in (0, 1)] == [7.0, 8.0]
+    assert NoisyOracle(Office(), price=0).cost(5) == 0.0
+
+
+def test_answers_that_are_held_back_are_not_acknowledged():
+    office = Office()
+    oracle = NoisyOracle(office, delay=1)
+    oracle.request([4])
+    assert oracle.poll() == {}
+    oracle.acknowledge()
+    assert office.calls == []
+    assert oracle.poll() == {4: 1}
+    oracle.acknowledge()
+    assert office.calls == ["acknowledge"]
+
+
+def test_the_other_oracle_is_asked_for_all_that_is_pending_each_time():
+    office = Office()
+    oracle = NoisyOracle(office)
+    office.is_there = False
+    with pytest.raises(Unreachable):
+        oracle.request([4])
+    office.is_there = True
+    for pending in ([4], [4, 5]):
+        oracle.request(pending)
+        assert office.asked == pending
+    assert oracle.poll() == {4: 1, 5: 2}
+
+
+def test_labels_cost_what_the_other_oracle_says(tmp_path):
+    _, history = campaign(tmp_path, NoisyOracle(Office(), abstain=0.0), rounds=0, initial=[0, 1, 2, 3])
+    assert history[-1].spent == 7.0
 
 
 # ------------------------------------------------------------------------------------------------------- in a campaign
