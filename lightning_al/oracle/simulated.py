@@ -1,5 +1,6 @@
 """Oracles that have the answers: a labelled dataset, exact or with noise."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,10 +9,11 @@ from torch.utils.data import Dataset
 
 from lightning_al.checks import Findings, check_count, check_number, check_type
 from lightning_al.data.pool import integers
-from lightning_al.distributed.randomness import generator
+from lightning_al.distributed.randomness import draws_undone, generator
 from lightning_al.oracle.base import DATASET, Oracle
 from lightning_al.oracle.skip import SKIP
-from lightning_al.tasks.base import Task
+from lightning_al.tasks.base import Task, annotation_kind_of
+from lightning_al.words import shown
 
 NOISY = "noisy"
 """The annotator whose labels are flipped."""
@@ -62,7 +64,7 @@ class NoisyOracle(Oracle):
     """Another oracle with an annotator's faults, for experiments: wrong labels, none, late ones, at a price.
 
     What happens to a sample follows from ``seed`` and its dataset index alone: it gets the same answer whenever it is
-    asked for, in whatever order, on resume too. Class labels only (integers).
+    asked for, in whatever order, on resume too. Class indices alone are flipped; all else goes with any label.
 
     Args:
         oracle: Who really answers. Default: the dataset's own labels.
@@ -120,6 +122,7 @@ class NoisyOracle(Oracle):
         self.seed = seed
         self._waiting: dict[int, int] = {}
         self._answers: dict[int, Any] = {}
+        self._bound: tuple[Dataset, Task] | None = None
 
     @property
     def annotator(self) -> str:  # type: ignore[override]
@@ -155,10 +158,33 @@ class NoisyOracle(Oracle):
         if isinstance(self.price, Sequence) and len(self.price) != size:
             raise ValueError(f"`price` lists {len(self.price)} prices, but there are {size} samples to ask for.")
         self.oracle.bind(dataset, task)
+        self._bound = dataset, task
 
     def check(self) -> None:
-        """Have the other oracle refuse what its first question would fail on."""
+        """Refuse labels that cannot be flipped, and have the other oracle refuse what its first question fails on.
+
+        Raises:
+            ValueError: If ``flip`` is above 0 and labels are no class indices, or of fewer than ``classes``.
+        """
+        if self.flip > 0 and self.classes is not None and self._bound is not None:
+            dataset, task = self._bound
+            example = _example(dataset, task)
+            if annotation_kind_of(task) not in (None, "class") or not (example is None or isinstance(example, int)):
+                raise ValueError(self._unflippable(f"labels of `{type(task).__name__}` are others", example))
+            if task.num_classes is not None and self.classes > task.num_classes:
+                raise ValueError(
+                    f"`NoisyOracle(classes={self.classes})` flips to classes that there are not: "
+                    f"`{type(task).__name__}` has {task.num_classes}."
+                )
         self.oracle.check()
+
+    def _unflippable(self, what: str, label: Any) -> str:
+        seen = "" if label is None else f", such as {shown(label)}"
+        return (
+            f"`NoisyOracle(flip={self.flip})` makes one class index another, and {what}{seen}. Leave `flip` out "
+            "(`abstain`, `delay` and `price` go with any label), or give an `Oracle` of your own that makes labels "
+            "wrong."
+        )
 
     def acknowledge(self) -> None:
         """Hand it on, once no answer of the other oracle is held back any more: a kill would lose those."""
@@ -192,7 +218,17 @@ class NoisyOracle(Oracle):
         if self.classes is None or flips >= self.flip:
             return label
         shift = 1 + int(torch.randint(self.classes - 1, (), generator=draws))
-        return (int(label) + shift) % self.classes
+        try:
+            return (int(label) + shift) % self.classes
+        except (TypeError, ValueError, RuntimeError):  # a name, a list, a tensor of several
+            raise TypeError(self._unflippable(f"the label of dataset index {index} is none", label)) from None
+
+
+def _example(dataset: Dataset, task: Task) -> Any:
+    """Return a label that the dataset has, as the ledger would keep it; None where it has none."""
+    with contextlib.suppress(Exception), draws_undone():
+        return task.encode_label(task.targets(dataset[0]))
+    return None
 
 
 def _check_prices(price: Any) -> None:
