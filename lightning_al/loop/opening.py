@@ -89,8 +89,8 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
     if dirpath is None or events is None:
         campaign = _begin(project, ranks, dirpath, options)
     else:
-        check_told(campaign, project, settings)
         _find_again(campaign, project)
+        check_told(campaign, project, settings)
         note_annotations(campaign, project)
     take_note_of_known(campaign, project.data)
     if begins:  # of no samples, where what is known is enough

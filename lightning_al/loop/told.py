@@ -1,10 +1,11 @@
 """Labels that were told before the task had seen the model, held against it before anything trains on them."""
 
+import torch
+
 from lightning_al.acquisition.base import CHECKED
 from lightning_al.acquisition.random import Random
 from lightning_al.campaign.campaign import Campaign
-from lightning_al.data.pool import Pool
-from lightning_al.distributed.randomness import derive_seed, generator
+from lightning_al.distributed.randomness import derive_seed
 from lightning_al.loop.project import Project
 from lightning_al.loop.settings import Settings
 from lightning_al.scoring.pool_pass import rows_of
@@ -21,7 +22,7 @@ def check_told(campaign: Campaign, project: Project, settings: Settings) -> None
     samples, where the acquisition works with outputs that the task has checked.
 
     Args:
-        campaign: As it was last opened.
+        campaign: Its samples are found again.
         project: What the user brought.
         settings: The loop's.
 
@@ -33,7 +34,7 @@ def check_told(campaign: Campaign, project: Project, settings: Settings) -> None
     if not told or (last is not None and last["digest"] == campaign.label_digest):
         return
     if project.acquisition.requires & CHECKED and not hasattr(project.model, "on_first_inputs"):  # it needs weights
-        _show_model(project, settings)
+        _show_model(project, settings, list(told))
     refused: dict[int, str] = {}
     for unit, value in told.items():
         try:
@@ -51,14 +52,11 @@ def check_told(campaign: Campaign, project: Project, settings: Settings) -> None
     )
 
 
-def _show_model(project: Project, settings: Settings) -> None:
-    """Let the task look at what the model makes of a few samples."""
-    acquisition, size = Random(), len(project.data.samples)
-    if size == 0:
-        return
-    some = Pool(size).candidates(
-        min(size, rehearsed(project, acquisition)), generator=generator(settings.seed, "rehearsal")
-    )
+def _show_model(project: Project, settings: Settings, units: list[int]) -> None:
+    """Let the task look at what the model makes of some samples, which training needs to read in any case."""
+    acquisition = Random()
+    count = rehearsed(project, acquisition)
+    some = torch.tensor((units * count)[:count])  # some for every process
     rows_of(project, acquisition, some, seed=derive_seed(settings.seed, 0, "score"), check=True)
 
 
