@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import BatchSizeFinder, Checkpoint, LearningRateFinder, ModelPruning
+from torch.utils.data import DataLoader
 
 from lightning_al import _compat
 from lightning_al.distributed.randomness import seed_global
@@ -133,8 +134,9 @@ def _goes_on_exactly(trainer: pl.Trainer) -> bool:
         return False
     if _compat.saves_folders(trainer):
         return False  # which cannot appear whole or not at all
-    # The random state of persistent workers cannot be restored.
-    return not getattr(trainer.train_dataloader, "persistent_workers", False)
+    # The random state of persistent workers cannot be restored, nor the order of loaders beside the pool's.
+    loader = trainer.train_dataloader
+    return isinstance(loader, DataLoader) and not loader.persistent_workers
 
 
 def _save(trainer: pl.Trainer, path: Path) -> None:

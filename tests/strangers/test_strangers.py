@@ -34,9 +34,8 @@ KINDS = {
     "timm_digits": ([24, 32, 40], 16, 2, lambda b: b),
 }
 REFUSED = {
-    "combined_loaders": (TypeError, r"got CombinedLoader.*Return the one with the samples to be labelled"),
+    "combined_loaders": (TypeError, r"got CombinedLoader.*say which has the samples to be labelled: `pool_loader = "),
     "stream": (TypeError, r"The training set is iterable \(Stream\).*map-style"),
-    "weighted_sampler": (TypeError, r"\(WeightedRandomSampler\).*`shuffle=True`; weight classes in the loss"),
     "mixup": (ValueError, r"collate function \(collate\) sorts or mixes.*in `training_step`"),
 }
 
