@@ -166,8 +166,9 @@ class DrawnSampler(EpochSampler):
             )
 
     def __iter__(self) -> Iterator[Any]:
+        # Not before the first is asked for: a Trainer may make the iterator before it knows the epoch.
         items = cycle(self.items(self.epoch))
-        return islice(items, self.rank, len(self) * self.num_replicas, self.num_replicas)
+        yield from islice(items, self.rank, len(self) * self.num_replicas, self.num_replicas)
 
     def __len__(self) -> int:
         return -(-self._length // self.num_replicas)

@@ -117,6 +117,9 @@ class RoundCallback(Checkpoint):
     ) -> None:
         """Go on with what the fit had changed beside the weights; searches inside the fit load checkpoints too."""
         if not self.began:
+            # Counting the steps in `configure_optimizers` makes the loader, whose workers fetch, before Lightning knows
+            # the epoch.
+            trainer.fit_loop.epoch_progress.load_state_dict(checkpoint["loops"]["fit_loop"]["epoch_progress"])
             put_changes(pl_module, checkpoint.get(BESIDE, {}))
             set_flags(pl_module, Flags(**checkpoint[FLAGS]))  # layers may have been thawed, and are frozen in `setup`
 

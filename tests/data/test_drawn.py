@@ -161,7 +161,7 @@ def test_a_sampler_that_draws_otherwise_on_each_process():
     drawn(Stateful).check_draws_again()
     drawn(weighted).check_draws_again()
     sampler = drawn(lambda _: Says(40, np.random.default_rng().integers(0, 5, 40)))
-    with pytest.raises(ValueError, match="draws otherwise when it is made again.*or seed its own"):
+    with pytest.raises(ValueError, match=r"draws otherwise when it is made again.*or seed its own"):
         sampler.check_draws_again()
 
 
