@@ -16,6 +16,7 @@ from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.strategies import DeepSpeedStrategy
 from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from lightning.pytorch.trainer import call
+from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.compile import from_compiled
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch._dynamo import OptimizedModule
@@ -89,7 +90,7 @@ def first_samples(trainer: pl.Trainer, count: int = 2) -> Any:
     Where they can be had from the dataset, no sampler draws and no worker starts for it.
     """
     loader = trainer.fit_loop._data_source.dataloader()
-    if isinstance(loader, (list, tuple, dict)):
+    if isinstance(loader, (list, tuple, dict, CombinedLoader)):
         return None
     data: Any = getattr(loader, "dataset", None)
     if not isinstance(loader, DataLoader) or isinstance(data, IterableDataset) or loader.batch_sampler is None:

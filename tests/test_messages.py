@@ -8,7 +8,7 @@ from lightning_al import ActiveLearningLoop, ClassificationTask, MultiLabelTask,
 from lightning_al import acquisition as acquisitions
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.data import validation
+from lightning_al.data.train_loaders import check_train_loader
 from lightning_al.loop.initial import choose_initial
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.stopping import MetricPlateau, MetricReached
@@ -91,7 +91,7 @@ def others(value):
     yield lambda: F_al.mc_dropout(torch.nn.Linear(2, 2), value)
     yield lambda: F_al.entropy(value)
     yield lambda: SAMOptions(rho=value)
-    yield lambda: validation.check_train_loader(value)
+    yield lambda: check_train_loader(value)
 
 
 @pytest.mark.few(6)

@@ -250,7 +250,9 @@ class Search:
                 raise ValueError(
                     f"Sample {self._places[unit]} of the training set had label {shown(label)} when the campaign in "
                     f"{self.campaign.dirpath} asked for it and has {shown(label_now)} now: the dataset is another, or "
-                    "in another order."
+                    "in another order; or targets were random then, moved by augmentation, and are not since there is "
+                    "a `pool_dataset()` or `augment`. Then go on without it as before, or begin anew, with it, in "
+                    "another `dirpath`."
                 )
 
     # -- what is written -------------------------------------------------------------------------------------------

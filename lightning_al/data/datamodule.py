@@ -6,13 +6,14 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from lightning_al._compat import infinite_barrier, is_overridden
 from lightning_al.checks import Findings, check_choice, check_count, check_type
 from lightning_al.data import validation
 from lightning_al.data.augmentation import Augment
 from lightning_al.data.collate import check_collate
+from lightning_al.data.drawn import DrawnSampler
 from lightning_al.data.epochs import Epochs
 from lightning_al.data.keys import SampleKeys
 from lightning_al.data.known import KnownSamples
@@ -22,6 +23,7 @@ from lightning_al.data.readable import readable
 from lightning_al.data.samples import Samples
 from lightning_al.data.scored_data import ScoredData
 from lightning_al.data.template import LoaderTemplate
+from lightning_al.data.train_loaders import TrainLoaders
 from lightning_al.data.training_samples import TrainingSamples
 from lightning_al.data.unlabelled import find_samples, has_unlabelled
 from lightning_al.distributed.randomness import derive_seed
@@ -134,7 +136,7 @@ class ActiveDataModule(ScoredData):
             known_share: The share of each batch that is of the training set beside an ``unlabelled_dataset()``.
 
         Raises:
-            TypeError: If the train loader is not one ``DataLoader`` over a map-style dataset with a plain sampler.
+            TypeError: If the train loader cannot be carried over to the labelled part.
             ValueError: If the training set is empty.
             IndexError: If the training set is shorter than it says.
         """
@@ -146,7 +148,12 @@ class ActiveDataModule(ScoredData):
             if trainer.local_rank == 0 and (self.prepare_data_per_node or trainer.is_global_zero):
                 self.prepare_data()
         self.setup("fit")
-        self._template = LoaderTemplate(validation.check_train_loader(self.datamodule.train_dataloader()))
+        self._template = TrainLoaders.of(self.datamodule).template()
+        if known_share is not None and self._template.draw is not None:
+            raise ValueError(
+                "`known_share` makes up the batches, and the train loader has a sampler that does. Leave `known_share` "
+                "out: in `sampler_factory(labelled)` the training set comes first, so that it can see to the share."
+            )
         self.train_set: Dataset = self._template.dataset
         validation.check_last_sample(self.train_set, may_be_empty=has_unlabelled(self.datamodule))
         augment, owner = Augment.of(self.datamodule), owner_of(self.datamodule)
@@ -162,7 +169,7 @@ class ActiveDataModule(ScoredData):
             evaluate: The stage that is evaluated; None: none is.
 
         Raises:
-            TypeError: If the train loader is not one ``DataLoader`` over a map-style dataset with a plain sampler.
+            TypeError: If the train loader cannot be carried over to the labelled part.
             ValueError: If the pool's dataset is not the training set without augmentation, nor one beside it, or the
                 split is drawn anew in every ``setup``.
         """
@@ -173,7 +180,7 @@ class ActiveDataModule(ScoredData):
         if evaluate is not None:
             self.setup(evaluate)
         owner = owner_of(self.datamodule)
-        train_set_now = self.datamodule.train_dataloader().dataset
+        train_set_now = TrainLoaders.of(self.datamodule).pool.dataset
         hook = "test_dataloader" if evaluate == "test" else "val_dataloader"
         since = "train_dataloader()" if evaluate is None else f"setup({evaluate!r})"
         with Findings() as findings:
@@ -189,7 +196,8 @@ class ActiveDataModule(ScoredData):
                     self.datamodule, self.train_set, self.task, source=self.pool_source, collate=collate
                 )
                 rows = readable(self.pool_set, validation.spread_over_parts(self.pool_set))
-                check_collate(collate, [self.pool_set[i] for i in rows], self.task)
+                if rows:
+                    check_collate(collate, [self.pool_set[i] for i in rows], self.task)
                 self._keys = self.samples.pool.keys()
                 self.known_samples = self.samples.known_samples()
                 self.has_pool = True
@@ -249,17 +257,18 @@ class ActiveDataModule(ScoredData):
             raise RuntimeError("This datamodule has no loaders before the campaign is opened. Call `loop.run` first.")
         return self._template
 
-    def _renew_template(self) -> LoaderTemplate:
-        """Ask for the user's train loader anew, which must hold the samples that the pool's indices mean."""
+    def _renew_loaders(self) -> TrainLoaders:
+        """Ask for the user's train loaders anew; the pool's must hold the samples that its indices mean."""
         self._train_loader()
-        template = LoaderTemplate(validation.check_train_loader(self.datamodule.train_dataloader()))
+        loaders = TrainLoaders.of(self.datamodule)
+        template = loaders.template()
         owner = owner_of(self.datamodule)
         validation.check_split_is_fixed(
             self.train_set, template.dataset, self.task, hook="train_dataloader()", owner=owner
         )
         self._template, self.train_set = template, template.dataset
         self.samples = self.samples.renewed(self.train_set)
-        return template
+        return loaders
 
     def check_training(self, count: int) -> None:
         """Refuse a labelled set from which no training batch can be made.
@@ -308,36 +317,37 @@ class ActiveDataModule(ScoredData):
         """Return where the samples of these names are, those that are known to be there."""
         return {} if self._keys is None else self._keys.places(names)
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> Any:
         """Return the user's loader over the labelled samples, in an order that follows from seed and epoch.
+
+        Where the user has several, the others are beside it.
 
         The user's is asked for again, as at every fit of theirs: a tuner may have set another batch size.
 
         Raises:
-            TypeError: If it is no longer one ``DataLoader`` over a map-style dataset with a plain sampler.
+            TypeError: If it can no longer be carried over to the labelled part.
             ValueError: If it holds other samples than at first, or beside its samples labels would be wrong.
         """
-        template = self._renew_template()
+        loaders = self._renew_loaders()
+        template = self._train_loader()
         view = self.samples.labelled(self.pool, self.labels, self._own_labels)
-        if not self._view_is_checked and len(view):
+        is_first = not self._view_is_checked and len(view) > 0
+        if is_first:
             self.samples.check_view(view, self._own_labels)
             self._view_is_checked = True
         epochs = self._epochs(template)
         sampler = epochs.sampler(view, derive_seed(self.seed, *self.fit_key, "order"))
+        if is_first and isinstance(sampler, DrawnSampler):
+            sampler.check_draws_again()
         # A resumed round begins at a later epoch, and workers fetch as soon as the loader is iterated.
         if self.trainer is not None:
             sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
-        drops_single = epochs.leaves_single(len(sampler))
+        drops_single = epochs.leaves_single(sampler)
         if drops_single and not self._warned_of_single:
             self._warned_of_single = True
             rank_zero_warn(
                 f"{len(sampler)} labelled samples in batches of {template.batch_size} leave a last batch of one, which "
                 "BatchNorm cannot train on. Such a batch is dropped; each epoch drops another sample."
             )
-        return template.loader(
-            view,
-            sampler=sampler,
-            batch_size=template.batch_size,
-            drop_last=template.drop_last or drops_single,
-            generator=sampler.generator,
-        )
+        drop_last = template.drop_last or drops_single
+        return loaders.replaced(template.train_loader(view, sampler, drop_last=drop_last))

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
-from torch.utils.data import Dataset
 
 from lightning_al.checks import Findings
 from lightning_al.data import validation
+from lightning_al.data.drawn import DrawnSampler
 from lightning_al.data.samplers import EpochSampler, ShareSampler, known_in_batch
 from lightning_al.data.template import LoaderTemplate
+from lightning_al.data.views import LabelledView
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Epochs:
             ValueError: If there is no batch, or ``known_share`` of one is no whole number of samples.
         """
         epoch = self.template.epoch(labels=count + self.known, num_replicas=self.num_replicas)
+        if not self.template.counts:
+            return  # the user's sampler says it, once it has the labels
         with Findings() as findings:
             if self.known_share is not None:
                 findings.of(known_in_batch, self.known_share, self.template.batch_size)
@@ -52,15 +55,13 @@ class Epochs:
                 if self.has_batch_norm:
                     findings.of(validation.check_batch_norm, epoch)
 
-    def sampler(self, view: Dataset, seed: int) -> EpochSampler:
+    def sampler(self, view: LabelledView, seed: int) -> EpochSampler:
         """Return the order of labelled samples, of which the first are the known ones."""
-        options: Any = {
-            "shuffle": self.template.shuffle,
-            "seed": seed,
-            "num_replicas": self.num_replicas,
-            "rank": self.rank,
-        }
-        others = len(view) - self.known  # type: ignore[arg-type]
+        ranks: Any = {"num_replicas": self.num_replicas, "rank": self.rank, "seed": seed}
+        if self.template.draw is not None:
+            return DrawnSampler(view, self.template.draw, **ranks)
+        options = {"shuffle": self.template.shuffle, **ranks}
+        others = len(view) - self.known
         if self.known_share is None or not self.known or not others:
             return EpochSampler(view, **options)
         return ShareSampler(
@@ -72,7 +73,9 @@ class Epochs:
             **options,
         )
 
-    def leaves_single(self, samples: int) -> bool:
-        """Whether ``samples`` of this process end with a batch of one, on which BatchNorm cannot be trained."""
-        size = self.template.batch_size
+    def leaves_single(self, sampler: EpochSampler) -> bool:
+        """Whether what this process draws ends with a batch of one, on which BatchNorm cannot be trained."""
+        if isinstance(sampler, DrawnSampler) and sampler.batched:
+            return False
+        size, samples = self.template.batch_size, len(sampler)
         return self.has_batch_norm and samples > 1 and samples % size == 1 < size

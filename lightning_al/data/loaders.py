@@ -26,6 +26,9 @@ class Loaders(pl.LightningDataModule):
         augment: ``augment(sample) -> sample``, the training augmentation; applied to the samples of ``pool``, or of
             ``train``, once their labels were put in, so that input and target move together.
         unlabelled: Samples that may be labelled and are not in ``train``; they need no targets.
+        sampler_factory: ``sampler_factory(labelled) -> Sampler``, of samples or of batches, in place of that of
+            ``train``.
+        pool_loader: Where ``train`` is several loaders, the key or the place of the one meant above.
 
     Example:
         >>> import torch
@@ -37,13 +40,15 @@ class Loaders(pl.LightningDataModule):
 
     def __init__(
         self,
-        train: DataLoader,
+        train: Any,
         val: Evaluated | None = None,
         test: Evaluated | None = None,
         *,
         pool: Dataset | None = None,
         augment: Callable[[Any], Any] | None = None,
         unlabelled: Dataset | None = None,
+        sampler_factory: Callable[[Any], Any] | None = None,
+        pool_loader: str | int | None = None,
     ) -> None:
         super().__init__()
         self.train_dataloader = partial(_identity, train)
@@ -58,6 +63,10 @@ class Loaders(pl.LightningDataModule):
             self.augment = partial(augment)
         if unlabelled is not None:
             self.unlabelled_dataset = partial(_identity, unlabelled)
+        if sampler_factory is not None:
+            self.sampler_factory = partial(sampler_factory)
+        if pool_loader is not None:
+            self.pool_loader = pool_loader
 
 
 def _identity(value: Any) -> Any:
@@ -78,7 +87,7 @@ class ModuleLoaders(pl.LightningDataModule):
         for hook in _HOOKS:
             if is_overridden(hook, model):
                 setattr(self, hook, getattr(model, hook))
-        for hook in ("pool_dataset", "unlabelled_dataset"):
+        for hook in ("pool_dataset", "unlabelled_dataset", "sampler_factory", "pool_loader"):
             if hasattr(model, hook):
                 setattr(self, hook, getattr(model, hook))
         if Augment.of(model) is not None:  # a layer of this name is for batches

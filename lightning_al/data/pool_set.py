@@ -38,8 +38,9 @@ def find_training_samples(
         if samples.augment is None:
             rank_zero_warn(
                 f"{samples.owner} has no `pool_dataset()`, so the pool is scored on the training set as it is, random "
-                "augmentation included. Return the same samples in the same order, without augmentation, from a "
-                "method `pool_dataset()`."
+                "augmentation included; where targets move with it, the labels that the ledger keeps are those of one "
+                "random draw. Return the same samples in the same order, without augmentation, from a method "
+                "`pool_dataset()`, before the campaign begins."
             )
         return samples
     read_from_pool = targets == "augmented" or (targets == "same" and samples.augment is not None)

@@ -19,6 +19,7 @@ from lightning_al.data.pool import Indices, Pool
 from lightning_al.data.readable import NamedSamples
 from lightning_al.data.scored_data import ScoredData
 from lightning_al.data.template import LoaderTemplate
+from lightning_al.data.train_loaders import pool_loader
 from lightning_al.tasks.base import Task
 from lightning_al.words import shown
 
@@ -176,8 +177,11 @@ class SamplesAlone(ScoredData):
             if is_overridden(hook, self.datamodule):
                 with contextlib.suppress(Exception):  # there may be nothing to train on
                     loader = getattr(self.datamodule, hook)()
-                    if isinstance(loader, DataLoader) and loader.batch_size is not None:
-                        return LoaderTemplate(loader).loader(samples, batch_size=loader.batch_size)
+                    if hook == "train_dataloader":
+                        loader = pool_loader(self.datamodule, loader)
+                    if isinstance(loader, DataLoader) and loader.batch_sampler is not None:
+                        template = LoaderTemplate(loader)
+                        return template.loader(samples, batch_size=template.batch_size)
         return DataLoader(samples, batch_size=BATCH_SIZE)
 
     def _check_loader(self, loader: Any, where: str) -> None:
@@ -224,7 +228,7 @@ class SamplesAlone(ScoredData):
         if not is_overridden("train_dataloader", users):
             raise ValueError(f"`labelled=True` is the training set of a datamodule, and {owner} has none.")
         self._set_up("fit")
-        dataset: Any = getattr(users.train_dataloader(), "dataset", None)
+        dataset: Any = getattr(pool_loader(users, users.train_dataloader()), "dataset", None)
         if self._are_for_training or dataset is self._samples:
             raise ValueError(
                 f"`labelled=True`: the training set of {owner} holds the very samples that are to be scored. Give "

@@ -1,21 +1,12 @@
-"""Checks of the user's data: the train loader, the pool beside the training set, the split, the size of an epoch."""
+"""Checks of the user's data: the training set, the pool beside it, the split, the size of an epoch."""
 
 import functools
+import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-from torch.utils.data import (
-    BatchSampler,
-    ConcatDataset,
-    DataLoader,
-    Dataset,
-    DistributedSampler,
-    IterableDataset,
-    RandomSampler,
-    SequentialSampler,
-    Subset,
-)
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
 
 from lightning_al.data.augmentation import draws, same
 from lightning_al.data.template import Epoch
@@ -39,43 +30,6 @@ def spread_over_parts(dataset: Any) -> list[int]:
     if isinstance(dataset, ConcatDataset):
         few += [end - 1 for end in dataset.cumulative_sizes[:16] if end > 0]
     return sorted(set(few))
-
-
-# -- the train loader --------------------------------------------------------------------------------------------------
-
-
-def check_train_loader(loader: Any) -> DataLoader:
-    """Return the user's train loader if it can be carried over to the labelled part.
-
-    Raises:
-        TypeError: If it is not one ``DataLoader`` over a map-style dataset with a plain sampler.
-    """
-    if not isinstance(loader, DataLoader):
-        raise TypeError(
-            f"`train_dataloader()` must return one `torch.utils.data.DataLoader`, got {type(loader).__name__}: the "
-            "loop must know which samples are in it. Return the one with the samples to be labelled; from others (of "
-            "unlabelled samples, say) let `training_step` take batches itself."
-        )
-    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
-        raise TypeError(
-            f"The training set is iterable ({type(loader.dataset).__name__}); active learning needs stable indices. "
-            "Use a map-style dataset, with `__getitem__` and `__len__`."
-        )
-    if loader.batch_size is None or type(loader.batch_sampler) is not BatchSampler:
-        raise TypeError(
-            f"The train loader has a batch sampler of its own ({type(loader.batch_sampler).__name__}), which draws "
-            "positions of the whole training set and cannot be carried over to the labelled part. Use `batch_size=` "
-            "with `shuffle=`."
-        )
-    sampler = loader.sampler
-    plain = type(sampler) in (RandomSampler, SequentialSampler, DistributedSampler)
-    if not plain or getattr(sampler, "replacement", False) or getattr(sampler, "_num_samples", None) is not None:
-        raise TypeError(
-            f"The train loader has a sampler of its own ({type(sampler).__name__}), which draws positions of the whole "
-            "training set and cannot be carried over to the labelled part. Use `shuffle=True`; weight classes in the "
-            "loss."
-        )
-    return loader
 
 
 def check_last_sample(dataset: Any, *, may_be_empty: bool = False) -> None:
@@ -309,7 +263,8 @@ def check_drop_last(epoch: Epoch) -> None:
         raise ValueError(
             f"The train loader drops its last batch (`drop_last=True`, batch size {epoch.batch_size}), and "
             f"{epoch.labels} labels give {epoch.samples} per process: not one batch, so nothing would train. Start "
-            f"with at least {epoch.batch_size * epoch.num_replicas} labels, or set `drop_last=False`."
+            f"with at least {math.ceil(epoch.batch_size * epoch.num_replicas / epoch.per_label)} labels, or set "
+            "`drop_last=False`."
         )
 
 

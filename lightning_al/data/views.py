@@ -83,6 +83,11 @@ class LabelledView(Dataset):
     def __len__(self) -> int:
         return len(self._part.indices)
 
+    @property
+    def dataset_indices(self) -> list[int]:
+        """Which samples these are, by dataset index."""
+        return self._part.indices.tolist()
+
     def labels_put_in(self) -> Mapping[int, Any]:
         """Return the labels that are put in, encoded, by dataset index."""
         return self._part.labels

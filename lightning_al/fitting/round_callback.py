@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import BatchSizeFinder, Checkpoint, LearningRateFinder, ModelPruning
+from torch.utils.data import DataLoader
 
 from lightning_al import _compat
 from lightning_al.distributed.randomness import seed_global
@@ -116,6 +117,9 @@ class RoundCallback(Checkpoint):
     ) -> None:
         """Go on with what the fit had changed beside the weights; searches inside the fit load checkpoints too."""
         if not self.began:
+            # Counting the steps in `configure_optimizers` makes the loader, whose workers fetch, before Lightning knows
+            # the epoch.
+            trainer.fit_loop.epoch_progress.load_state_dict(checkpoint["loops"]["fit_loop"]["epoch_progress"])
             put_changes(pl_module, checkpoint.get(BESIDE, {}))
             set_flags(pl_module, Flags(**checkpoint[FLAGS]))  # layers may have been thawed, and are frozen in `setup`
 
@@ -133,8 +137,9 @@ def _goes_on_exactly(trainer: pl.Trainer) -> bool:
         return False
     if _compat.saves_folders(trainer):
         return False  # which cannot appear whole or not at all
-    # The random state of persistent workers cannot be restored.
-    return not getattr(trainer.train_dataloader, "persistent_workers", False)
+    # The random state of persistent workers cannot be restored, nor the order of loaders beside the pool's.
+    loader = trainer.train_dataloader
+    return isinstance(loader, DataLoader) and not loader.persistent_workers
 
 
 def _save(trainer: pl.Trainer, path: Path) -> None:

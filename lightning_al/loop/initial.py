@@ -110,10 +110,8 @@ def another_initial_set(session: Session, count: int | None = None) -> Question:
     if settings.initial_count == 0 and len(pool.skipped) == 0:
         rank_zero_info(f"Nothing is labelled yet, so that {count} samples are asked for before anything is trained.")
     if isinstance(settings.initial_by, Acquisition):
-        settings = replace(settings, initial=count)
-        return _pick_initial(
-            settings.initial_by, project, settings, ranks=session.campaign.ranks, pool=pool, purpose=purpose
-        )
+        chooser, settings = settings.initial_by, replace(settings, initial=count)
+        return _pick_initial(chooser, project, settings, ranks=session.campaign.ranks, pool=pool, purpose=purpose)
     indices = pool.candidates(count, generator=generator(settings.seed, *purpose)).tolist()
     return question_of(project, session.campaign.ranks, Pick.unscored(indices))
 

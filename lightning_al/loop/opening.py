@@ -39,6 +39,7 @@ from lightning_al.loop.project import (
 from lightning_al.loop.query import question_of
 from lightning_al.loop.record import check_same_campaign, describe
 from lightning_al.loop.settings import Settings
+from lightning_al.loop.told import check_told
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.oracle.base import DATASET
 from lightning_al.scoring.company import check_company
@@ -90,6 +91,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
         campaign = _begin(project, ranks, dirpath, options)
     else:
         _find_again(campaign, project)
+        check_told(campaign, project, settings)
         note_annotations(campaign, project)
     take_note_of_known(campaign, project.data)
     if begins:  # of no samples, where what is known is enough

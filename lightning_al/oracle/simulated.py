@@ -1,5 +1,6 @@
 """Oracles that have the answers: a labelled dataset, exact or with noise."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,11 +9,14 @@ from torch.utils.data import Dataset
 
 from lightning_al.checks import Findings, check_count, check_number, check_type
 from lightning_al.data.pool import integers
-from lightning_al.distributed.randomness import generator
+from lightning_al.distributed.randomness import draws_undone, generator
 from lightning_al.oracle.base import DATASET, Oracle
-from lightning_al.oracle.question import OpenQuestion
 from lightning_al.oracle.skip import SKIP
-from lightning_al.tasks.base import Task
+from lightning_al.tasks.base import Task, annotation_kind_of
+from lightning_al.words import shown
+
+NOISY = "noisy"
+"""The annotator whose labels are flipped."""
 
 
 class DatasetOracle(Oracle):
@@ -60,7 +64,7 @@ class NoisyOracle(Oracle):
     """Another oracle with an annotator's faults, for experiments: wrong labels, none, late ones, at a price.
 
     What happens to a sample follows from ``seed`` and its dataset index alone: it gets the same answer whenever it is
-    asked for, in whatever order, on resume too. Class labels only (integers).
+    asked for, in whatever order, on resume too. Class indices alone are flipped; all else goes with any label.
 
     Args:
         oracle: Who really answers. Default: the dataset's own labels.
@@ -71,7 +75,7 @@ class NoisyOracle(Oracle):
             run while it waits, and ``run`` then returns; a process that starts anew begins to count anew, hence not
             for strategies that spawn or fork.
         price: What a label costs: a number for all, or numbers by dataset index (a list with one for each sample, or a
-            mapping; what is not in it costs 1).
+            mapping). Default, and for what is not in a mapping: as ``oracle`` says.
         seed: Of flips and abstentions.
 
     Raises:
@@ -96,7 +100,7 @@ class NoisyOracle(Oracle):
         classes: int | None = None,
         abstain: float = 0.0,
         delay: int = 0,
-        price: float | list[float] | dict[int, float] = 1.0,
+        price: float | list[float] | dict[int, float] | None = None,
         seed: int = 0,
     ) -> None:
         self.oracle = DatasetOracle() if oracle is None else oracle
@@ -106,7 +110,8 @@ class NoisyOracle(Oracle):
             findings.of(check_number, "abstain", abstain, least=0, most=1)
             findings.of(check_count, "delay", delay, 0)
             findings.of(check_count, "classes", classes, 2, optional=True)
-            findings.of(_check_prices, price)
+            if price is not None:
+                findings.of(_check_prices, price)
             if flip_is_right and flip > 0 and classes is None:
                 findings.refuse(f"`flip={flip}` needs to know how many classes there are: give `classes=`.")
         self.flip = flip
@@ -115,11 +120,33 @@ class NoisyOracle(Oracle):
         self.delay = delay
         self.price = price
         self.seed = seed
-        self.simulated = self.oracle.simulated
-        self.wants_predictions = self.oracle.wants_predictions
-        self.annotator = "noisy" if flip_is_right and flip > 0 else self.oracle.annotator
         self._waiting: dict[int, int] = {}
         self._answers: dict[int, Any] = {}
+        self._bound: tuple[Dataset, Task] | None = None
+
+    @property
+    def annotator(self) -> str:  # type: ignore[override]
+        """``"noisy"`` where labels are flipped, else who the other oracle says."""
+        return NOISY if self.flip > 0 else self.oracle.annotator
+
+    @property
+    def simulated(self) -> bool:  # type: ignore[override]
+        """As the other oracle."""
+        return self.oracle.simulated
+
+    @property
+    def wants_predictions(self) -> bool:  # type: ignore[override]
+        """As the other oracle."""
+        return self.oracle.wants_predictions
+
+    @property
+    def corrects(self) -> bool:  # type: ignore[override]
+        """As the other oracle."""
+        return self.oracle.corrects
+
+    def annotator_of(self, index: int) -> str:
+        """Return ``"noisy"`` where labels are flipped, else who the other oracle says."""
+        return NOISY if self.flip > 0 else self.oracle.annotator_of(index)
 
     def bind(self, dataset: Dataset, task: Task) -> None:
         """Compare the prices with the dataset, and bind the other oracle.
@@ -131,28 +158,50 @@ class NoisyOracle(Oracle):
         if isinstance(self.price, Sequence) and len(self.price) != size:
             raise ValueError(f"`price` lists {len(self.price)} prices, but there are {size} samples to ask for.")
         self.oracle.bind(dataset, task)
-        if self.flip == 0:  # labels are those of the other oracle
-            self.annotator = self.oracle.annotator
+        self._bound = dataset, task
 
     def check(self) -> None:
-        """Have the other oracle refuse what its first question would fail on."""
+        """Refuse labels that cannot be flipped, and have the other oracle refuse what its first question fails on.
+
+        Raises:
+            ValueError: If ``flip`` is above 0 and labels are no class indices, or of fewer than ``classes``.
+        """
+        if self.flip > 0 and self.classes is not None and self._bound is not None:
+            dataset, task = self._bound
+            example = _example(dataset, task)
+            if annotation_kind_of(task) not in (None, "class") or not (example is None or isinstance(example, int)):
+                raise ValueError(self._unflippable(f"labels of `{type(task).__name__}` are others", example))
+            if task.num_classes is not None and self.classes > task.num_classes:
+                raise ValueError(
+                    f"`NoisyOracle(classes={self.classes})` flips to classes that there are not: "
+                    f"`{type(task).__name__}` has {task.num_classes}."
+                )
         self.oracle.check()
 
+    def _unflippable(self, what: str, label: Any) -> str:
+        seen = "" if label is None else f", such as {shown(label)}"
+        return (
+            f"`NoisyOracle(flip={self.flip})` makes one class index another, and {what}{seen}. Leave `flip` out "
+            "(`abstain`, `delay` and `price` go with any label), or give an `Oracle` of your own that makes labels "
+            "wrong."
+        )
+
     def acknowledge(self) -> None:
-        """Hand it on."""
-        self.oracle.acknowledge()
+        """Hand it on, once no answer of the other oracle is held back any more: a kill would lose those."""
+        if not self._answers:
+            self.oracle.acknowledge()
 
     def cost(self, index: int) -> float:
         """Return the price of a sample's label."""
-        if isinstance(self.price, Mapping):
-            return float(self.price.get(index, 1.0))
-        return float(self.price[index] if isinstance(self.price, Sequence) else self.price)
+        if self.price is None or (isinstance(self.price, Mapping) and index not in self.price):
+            return self.oracle.cost(index)
+        return float(self.price[index] if isinstance(self.price, (Mapping, Sequence)) else self.price)
 
     def request(self, indices: Sequence[int]) -> None:
-        """Ask the other oracle for what it was not asked for before."""
+        """Ask the other oracle, and begin to count for what is new."""
+        self.oracle.request(indices)
         new = [i for i in indices if i not in self._waiting and i not in self._answers]
         self._waiting.update(dict.fromkeys(new, self.delay))
-        self.oracle.request(indices.only(new) if isinstance(indices, OpenQuestion) else new)
 
     def poll(self) -> dict[int, Any]:
         """Return what the other oracle answered and is not late, with its faults."""
@@ -169,7 +218,17 @@ class NoisyOracle(Oracle):
         if self.classes is None or flips >= self.flip:
             return label
         shift = 1 + int(torch.randint(self.classes - 1, (), generator=draws))
-        return (int(label) + shift) % self.classes
+        try:
+            return (int(label) + shift) % self.classes
+        except (TypeError, ValueError, RuntimeError):  # a name, a list, a tensor of several
+            raise TypeError(self._unflippable(f"the label of dataset index {index} is none", label)) from None
+
+
+def _example(dataset: Dataset, task: Task) -> Any:
+    """Return a label that the dataset has, as the ledger would keep it; None where it has none."""
+    with contextlib.suppress(Exception), draws_undone():
+        return task.encode_label(task.targets(dataset[0]))
+    return None
 
 
 def _check_prices(price: Any) -> None:

@@ -1,7 +1,9 @@
 """The check that what is made of a sample does not depend on what else is in its batch."""
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.data.readable import readable
@@ -21,7 +23,8 @@ def check_company(subject: Subject, acquisition: Acquisition, *, seed: int, indi
     """Refuse an acquisition whose features or scores of a sample are others alone than in a batch, by its padding.
 
     A few samples are scored in batches as the pool is, and one at a time. What differs from pass to pass anyway, since
-    samples are augmented or the model draws, is not looked at.
+    samples are augmented or the model draws, is not looked at. Where it is the model's own outputs that differ, which
+    nobody but the model can mend, one line says so; this is looked at where the user's collate function may pad.
 
     Args:
         subject: What is scored, and by which Trainer.
@@ -33,8 +36,11 @@ def check_company(subject: Subject, acquisition: Acquisition, *, seed: int, indi
         ValueError: With what to do; on every rank.
     """
     takes_features = acquisition.requires & {"features", "encoder"} or acquisition.selection == "badge"
-    if not (takes_features or acquisition.looks_inside) or subject.data.scoring_batch_size == 1:
+    looks_inside = bool(takes_features or acquisition.looks_inside)
+    pads = subject.data.template.collate_fn is not default_collate and acquisition.sees_samples
+    if not (looks_inside or pads) or subject.data.scoring_batch_size == 1:
         return
+    smallest = 1 if looks_inside else 2  # a model may take a single sample for something else
     indices = torch.arange(len(subject.data.pool_set)) if indices is None else indices  # type: ignore[arg-type]
     ranks = Ranks(subject.trainer.strategy)
     count = min(len(indices), SAMPLES * max(subject.trainer.world_size, 1))
@@ -45,12 +51,20 @@ def check_company(subject: Subject, acquisition: Acquisition, *, seed: int, indi
         return rows_of(subject, acquisition, some, seed=seed, gather=True, batch_size=batch_size)
 
     first, second = derive_seed(seed, 0, "score"), derive_seed(seed, "company")
-    together, alone = rows(first), rows(first, batch_size=1)
+    together, alone = rows(first), rows(first, batch_size=smallest)
     worst = ranks.first(lambda: _largest_difference(together, alone))
     if worst is None:
         return
     again = rows(second)
-    if ranks.first(lambda: _largest_difference(together, again)) is None:
+    if ranks.first(lambda: _largest_difference(together, again)) is not None:
+        return
+    if not looks_inside:
+        rank_zero_warn(
+            f"What the model gives of a sample depends on what else is in its batch: scores of {count} samples in "
+            f"batches of 2 and of {subject.data.scoring_batch_size} differ by up to {worst:.1%} of the largest, and so "
+            "will picks. It may average over padding: leave that out in its `forward`, or keep `pool_batch_size=1`."
+        )
+    else:
         raise ValueError(
             f"What `{type(acquisition).__name__}` works with depends on what else is in a sample's batch: {count} "
             f"samples have values one at a time that differ from those in batches of {subject.data.scoring_batch_size} "

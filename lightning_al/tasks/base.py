@@ -38,6 +38,9 @@ class Task(ABC):
     :meth:`check`, :attr:`num_classes`                      what is refused before training, and what is learnt then
     ======================================================  ======================================================
 
+    The default of :meth:`check` takes logits (B, C, ...) alone: where :meth:`logits` gives anything else, a list say,
+    override it too.
+
     A *decision* is what the model chooses one class for: a sample, or each pixel, box or label of it.
     """
 
@@ -79,8 +82,8 @@ class Task(ABC):
     def logits(self, model: nn.Module, inputs: Any) -> Tensor:
         """Return the raw class scores, (B, C), or (B, C, ...) for samples of several decisions.
 
-        A task that overrides :meth:`score`, :meth:`pseudo_targets` and :meth:`loss` may return any pytree of tensors
-        with the batch as first dimension; acquisitions that need more than these three then refuse it.
+        A task that overrides :meth:`score`, :meth:`pseudo_targets`, :meth:`loss` and :meth:`check` may return any
+        pytree of tensors with the batch as first dimension; acquisitions that need more than these then refuse it.
         """
         return model(inputs)
 
@@ -110,11 +113,12 @@ class Task(ABC):
 
     def pseudo_targets(self, logits: Tensor) -> Any:
         """Return the targets the model itself would give."""
+        self._check_logits(logits, "pseudo_targets")
         return pseudo_labels(logits)
 
     def loss(self, logits: Tensor, targets: Any) -> Tensor:
         """Return the loss of each sample, (B,), by default the cross-entropies of its decisions, reduced."""
-        check_logits(logits)
+        self._check_logits(logits, "loss")
         return self.reduce(cross_entropy(logits, targets))
 
     def loss_of_known(self, logits: Tensor, targets: Any) -> Tensor:
@@ -125,7 +129,7 @@ class Task(ABC):
         """
         if type(self).loss is not Task.loss:
             return self.loss(logits, targets)
-        check_logits(logits)
+        self._check_logits(logits, "loss_of_known")
         return loss_of_decisions(logits, targets, self.reduce)
 
     def known_targets(self, batch: Any) -> Any:
@@ -198,10 +202,36 @@ class Task(ABC):
         such as :attr:`num_classes`, it may keep.
 
         Raises:
-            TypeError: If the model's outputs are of a kind the task has no use for.
+            TypeError: If the model's outputs are of a kind the task has no use for. Override this, where
+                :meth:`logits` gives no class scores.
             ValueError: If they are of the wrong shape, or the model fails.
         """
-        check_logits(self.logits(model, self.inputs(batch)))
+        self._check_logits(self.logits(model, self.inputs(batch)), "check")
+
+    def _has_own_logits(self) -> bool:
+        """Whether :meth:`logits` is of a class that is none of the package's."""
+        owner = next(each for each in type(self).__mro__ if "logits" in vars(each))
+        return owner.__module__.partition(".")[0] != __name__.partition(".")[0]
+
+    def _check_logits(self, logits: Any, method: str) -> None:
+        """Refuse what the default of a method cannot work with; where a task of one's own gives it, with the way out.
+
+        Raises:
+            TypeError: If ``logits`` is not a floating tensor.
+            ValueError: If it has fewer than two dimensions or classes.
+        """
+        try:
+            check_logits(logits)
+        except (TypeError, ValueError) as error:
+            if not self._has_own_logits():
+                raise
+            name, kind = type(self).__name__, type(logits).__name__
+            given = f"{logits.dtype} of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {kind}"
+            raise type(error)(
+                f"`{name}.logits` gives {given}, and the default of `{name}.{method}` takes class scores alone, a "
+                "floating tensor (B, C, ...) with C >= 2. Return such scores, or override `check(model, batch)` too, "
+                "and `score`, `pseudo_targets` and `loss`, which then work with what `logits` gives."
+            ) from None
 
     def key(self, dataset: Dataset, index: int) -> str:
         """Return what a sample is called, whatever its place in the dataset: the ledger goes by it.

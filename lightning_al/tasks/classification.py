@@ -7,7 +7,6 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_al.checks import Findings, check_choice
-from lightning_al.functional.scores.probabilities import check_logits
 from lightning_al.inference.calling import Forward
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.entries import BatchEntries, Entries
@@ -78,8 +77,9 @@ class ClassificationTask(BatchEntries, Task):
         """Refuse logits of another shape than (B, C); warn where they look like probabilities."""
         inputs = self.inputs(batch)
         with self.explaining(inputs):
-            logits = self.check_tensor(self.logits(model, inputs))
-        check_logits(logits)
+            logits = self.logits(model, inputs)
+            logits = logits if self._has_own_logits() else self.check_tensor(logits)
+        self._check_logits(logits, "check")
         if isinstance(inputs, Tensor) and len(logits) != len(inputs):
             raise ValueError(
                 f"The model gave {len(logits)} rows of logits for {len(inputs)} samples; it must give one for each."

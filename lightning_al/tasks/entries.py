@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.checks import Findings, check_that
 from lightning_al.inference.calling import Forward
-from lightning_al.tasks.told import count_of, like
+from lightning_al.tasks.told import beside, count_of, like
 from lightning_al.words import cut, shown
 
 Entries = int | str | list[int] | list[str]
@@ -196,15 +196,16 @@ class BatchEntries:
         target = self._name_in(sample, self._target)
         if isinstance(target, str) and hasattr(sample, "keys"):
             labelled = copy.copy(sample)
-            labelled[target] = like(sample[target] if target in list(sample.keys()) else None, label, self.new_target)
+            own = sample[target] if target in list(sample.keys()) else None
+            labelled[target] = beside(sample, like(own, label, self.new_target))
             return labelled
         if isinstance(sample, Tensor):  # a sample without a target
-            return (sample, self.new_target(label))
+            return (sample, beside(sample, self.new_target(label)))
         if isinstance(sample, (tuple, list)) and len(sample) == 1:
-            return (sample[0], self.new_target(label))
+            return (sample[0], beside(sample, self.new_target(label)))
         if isinstance(target, str):  # a name, and the sample has none
             raise TypeError(self._unknown(sample, target))
-        label = like(self._entry(sample, target), label, self.new_target)
+        label = beside(sample, like(self._entry(sample, target), label, self.new_target))
         if hasattr(sample, "_replace"):  # a named tuple
             return sample._replace(**{sample._fields[target]: label})
         entries: list[Any] = list(sample)

@@ -1,10 +1,12 @@
 """A told label in the type and shape of the one in whose place it comes, so that samples are collated as before."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 _Number = (bool, int, float)
 
@@ -17,7 +19,7 @@ def like(old: Any, label: Any, new: Callable[[Any], Any]) -> Any:
         (tensor([2.], dtype=torch.float64), 2.0, '2')
     """
     if isinstance(old, Tensor):
-        return of_kind(old, _like_tensor(old, label)) if old.numel() == count_of(label) else new(label)
+        return of_kind(label, of_kind(old, _like_tensor(old, label))) if old.numel() == count_of(label) else new(label)
     if type(old).__module__ == "numpy":
         return _like_array(old, label) if old.size == count_of(label) else new(label)
     if isinstance(old, Mapping) and isinstance(label, Mapping):  # boxes and classes, say, of which there may be more
@@ -40,21 +42,49 @@ def of_kind(old: Any, label: Any) -> Any:
     return same_kind
 
 
+def beside(sample: Any, label: Any) -> Any:
+    """Return a told map as a mask of torchvision's, where the sample has an image of its size for its transforms.
+
+    They leave plain tensors beside an image where they are, so that the image alone would be moved.
+    """
+    if type(label) is not Tensor or label.ndim < 2 or "torchvision" not in sys.modules:
+        return label
+    if any(size == tuple(label.shape[-2:]) for size in map(_image_size, pytree.tree_leaves(sample))):
+        from torchvision.tv_tensors import Mask
+
+        return label.as_subclass(Mask)
+    return label
+
+
+def _image_size(entry: Any) -> tuple[int, ...] | None:
+    """Return height and width of what torchvision's transforms take for an image."""
+    where = type(entry).__module__
+    if isinstance(entry, Tensor):
+        of_image = where.startswith("torchvision.tv_tensors") and type(entry).__name__ in ("Image", "Video")
+        return tuple(entry.shape[-2:]) if of_image else None
+    return tuple(reversed(entry.size)) if where.startswith("PIL.") else None
+
+
 def _like_tensor(old: Tensor, label: Any) -> Tensor:
     import numpy as np
 
     given = label if isinstance(label, Tensor) else torch.as_tensor(np.asarray(label))  # in double precision
-    loses = given.is_floating_point() and not old.is_floating_point() and bool((given % 1 != 0).any())
-    given = given.to(torch.get_default_dtype() if loses else old.dtype)
-    return given.reshape(_shape_for(old.shape, given.shape))
+    given = given.as_subclass(Tensor)  # type: ignore[arg-type]
+    fits = given.to(old.dtype)
+    if not old.is_floating_point() and bool((fits.to(given.dtype) != given).any()):  # a fraction, or out of its range
+        fits = given.to(torch.get_default_dtype()) if given.is_floating_point() else given
+    return fits.reshape(_shape_for(old.shape, given.shape))
 
 
 def _like_array(old: Any, label: Any) -> Any:
     import numpy as np
 
     given = np.asarray(label)
-    loses = given.dtype.kind == "f" and old.dtype.kind in "iub" and bool((given % 1 != 0).any())
-    values = given.astype(np.float32 if loses else old.dtype).reshape(_shape_for(old.shape, given.shape))
+    with np.errstate(invalid="ignore"):
+        fits = given.astype(old.dtype)
+    if old.dtype.kind in "iub" and bool((fits.astype(given.dtype) != given).any()):
+        fits = given.astype(np.float32) if given.dtype.kind == "f" else given
+    values = fits.reshape(_shape_for(old.shape, given.shape))
     return values if isinstance(old, np.ndarray) else values[()]
 
 

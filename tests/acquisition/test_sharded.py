@@ -32,6 +32,7 @@ from tests.helpers.scene import KEPT, LABELLED, SCENES, SIZE, weights
 from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import Random
 from lightning_al.storage.weights import load_weights
+from tests.helpers.picking import pick
 from tests.helpers.projects import Data, Net, make_data, make_trainer
 
 

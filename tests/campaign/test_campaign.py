@@ -45,3 +45,14 @@ def test_ranks_that_do_not_write_still_take_note(tmp_path, monkeypatch):
     assert len(list((tmp_path / "ledger").iterdir())) == files
     assert other.pool.pending.tolist() == [1]
     assert campaign.pool.pending.tolist() == []
+
+
+def test_a_ledger_of_two_samples_in_one_place_is_damaged(tmp_path):
+    campaign = begin(tmp_path, size=4)
+    record(campaign, "asked", round=-1, indices=[1, 2], keys=["a", "b"], scores=[], seconds={})
+    record(campaign, "answered", indices=[1], keys=["a"], labels=[0], annotator="x")
+    for now, words in (([3, 3], "distinct|unlabelled"), ([-1, 2], "cannot be gone"), ([9, 2], "between 0 and 3")):
+        campaign.write("moved", size=4, root="", indices=[1, 2], now=now, keys=["a", "b"])
+        with pytest.raises(ValueError, match=f"Event 000003 .*({words})"):
+            Campaign.load(tmp_path)
+        (tmp_path / "ledger" / "000003-moved.json").unlink()

@@ -12,7 +12,7 @@ from lightning_al.campaign import Standing
 from lightning_al.campaign.moves import Search
 from lightning_al.campaign.results import read_rounds
 from lightning_al.data.keys import SampleKeys
-from tests.helpers.ledger import begin, record
+from tests.helpers.ledger import record
 from tests.helpers.moving import Named, Nameless, Noisy, NoisyNamed, Paths
 
 TASK = ClassificationTask()
@@ -235,7 +235,7 @@ def test_the_one_with_the_data_set_s_own_label_comes_first(tmp_path):
     answer(campaign, dataset, {"x~1": 3}, annotator="dataset")
     dataset = Nameless(["x~2", "b", "x~1"], own)
     assert labels_of(reopen(campaign, dataset), dataset) == own
-    with pytest.raises(ValueError, match=r"had label 7 when .* has 0 now: the dataset is another"):
+    with pytest.raises(ValueError, match=r"had label 7 when .* has 0 now: .* another, .* targets were random"):
         reopen(campaign, Nameless(["x~2", "b", "x~1"], {**own, "b": 0}))
 
 
@@ -397,14 +397,3 @@ def test_labels_are_taken_back(tmp_path):
     assert labels_of(campaign, Named(NAMES[4:])) == {"b/1": 1}
     campaign = reopen(campaign, Named(NAMES))  # and should it come back, nobody is asked
     assert campaign.pool.skipped.tolist() == [2]
-
-
-def test_a_ledger_of_two_samples_in_one_place_is_damaged(tmp_path):
-    campaign = begin(tmp_path, size=4)
-    record(campaign, "asked", round=-1, indices=[1, 2], keys=["a", "b"], scores=[], seconds={})
-    record(campaign, "answered", indices=[1], keys=["a"], labels=[0], annotator="x")
-    for now, words in (([3, 3], "distinct|unlabelled"), ([-1, 2], "cannot be gone"), ([9, 2], "between 0 and 3")):
-        campaign.write("moved", size=4, root="", indices=[1, 2], now=now, keys=["a", "b"])
-        with pytest.raises(ValueError, match=f"Event 000003 .*({words})"):
-            Campaign.load(tmp_path)
-        (tmp_path / "ledger" / "000003-moved.json").unlink()

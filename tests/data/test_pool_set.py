@@ -36,7 +36,7 @@ def test_it_comes_from_where_the_source_says():
 
 
 def test_without_a_hook_it_is_the_training_set_with_a_warning():
-    with pytest.warns(UserWarning, match=r"LightningDataModule has no `pool_dataset\(\)`.*random augmentation"):
+    with pytest.warns(UserWarning, match=r"has no `pool_dataset\(\)`.*random augmentation.* of one random draw"):
         assert found("auto", predict_dataloader=DataLoader(PLAIN)) is TRAIN
 
 

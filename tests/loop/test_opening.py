@@ -98,3 +98,41 @@ def test_an_initial_set_that_a_kill_kept_from_being_asked_is_handed_out(tmp_path
     assert loop.ask(make_trainer(tmp_path)) == expected
     with pytest.raises(RuntimeError, match=r"Nothing is labelled yet.*`loop\.pool\.pending`"):
         loop.ask(make_trainer(tmp_path))
+
+
+class Drawn(Data):
+    """Targets move at random with the augmentation."""
+
+    def setup(self, stage):
+        super().setup(stage)
+        self.plain, self.train = self.train, Moving(self.train)
+
+    def pool_dataset(self):
+        return self.plain
+
+
+class Moving(torch.utils.data.Dataset):
+    def __init__(self, plain):
+        self.plain = plain
+
+    def __len__(self):
+        return len(self.plain)
+
+    def __getitem__(self, index):
+        x, y = self.plain[index]
+        return x, (y + 1 + torch.randint(2, ())) % 3
+
+
+class DrawnAlone(Drawn):
+    pool_dataset = None
+
+
+def test_a_pool_dataset_that_comes_later_is_named_where_targets_were_random(tmp_path):
+    with pytest.warns(UserWarning, match="DrawnAlone has no `pool_dataset.* the ledger keeps are those of one random"):
+        loop_in(tmp_path, data=DrawnAlone(), rounds=0).run(make_trainer(tmp_path, max_epochs=1))
+    before = sorted((tmp_path / "c" / "ledger").iterdir())
+    with pytest.raises(ValueError, match=r"had label .* targets were random .*`pool_dataset\(\)`.*another `dirpath`"):
+        loop_in(tmp_path, data=Drawn(), rounds=1).run(make_trainer(tmp_path, max_epochs=1), resume=True)
+    assert sorted((tmp_path / "c" / "ledger").iterdir()) == before
+    again = loop_in(tmp_path, data=DrawnAlone(), rounds=1)
+    assert len(again.run(make_trainer(tmp_path, max_epochs=1), resume=True)) == 2

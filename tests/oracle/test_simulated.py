@@ -1,5 +1,6 @@
 """Annotators with faults and prices."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,9 +8,21 @@ from hypothesis import strategies as st
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import TensorDataset
 
-from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, ClassificationTask, DatasetOracle, NoisyOracle
+from lightning_al import (
+    SKIP,
+    ActiveLearningLoop,
+    AwaitTell,
+    BinaryTask,
+    Campaign,
+    ClassificationTask,
+    DatasetOracle,
+    MultiLabelTask,
+    NoisyOracle,
+    RegressionTask,
+)
 from lightning_al.acquisition import Entropy
-from tests.helpers.oracles import PRICES, campaign
+from lightning_al.oracle.base import Unreachable
+from tests.helpers.oracles import PRICES, Answering, campaign
 from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 
 N = 2000
@@ -91,6 +104,177 @@ def test_late_answers():
 def test_bad_options(options, error, message):
     with pytest.raises(error, match=message):
         NoisyOracle(**options)
+
+
+# --------------------------------------------------------------------------------------------- what it wraps is kept
+
+
+class Office(Answering):
+    """People with prices of their own, who may change their minds, and are not always there."""
+
+    annotator = "office"
+    corrects = True
+    wants_predictions = True
+
+    def __init__(self):
+        super().__init__(lambda i: i % 3)
+        self.is_there = True
+        self.calls = []
+
+    def check(self):
+        self.calls.append("check")
+
+    def acknowledge(self):
+        self.calls.append("acknowledge")
+
+    def annotator_of(self, index):
+        return "anna" if index % 2 else "ben"
+
+    def cost(self, index):
+        return 3.0 if index % 2 else 0.5
+
+    def request(self, indices):
+        if not self.is_there:
+            raise Unreachable("Nobody is there.")
+        super().request(indices)
+
+
+def test_what_the_other_oracle_says_of_itself_holds():
+    office = Office()
+    oracle = NoisyOracle(office, abstain=0.1)
+    assert [oracle.cost(i) for i in (4, 5)] == [0.5, 3.0]
+    assert (oracle.corrects, oracle.wants_predictions, oracle.simulated) == (True, True, False)
+    assert [oracle.annotator, oracle.annotator_of(4), oracle.annotator_of(5)] == ["office", "ben", "anna"]
+    oracle.check()
+    oracle.acknowledge()
+    assert office.calls == ["check", "acknowledge"]
+    flips = NoisyOracle(office, flip=0.1, classes=3)
+    assert (flips.annotator, flips.annotator_of(4)) == ("noisy", "noisy")
+    plain = NoisyOracle(Answering(int))
+    assert (plain.cost(0), plain.corrects, plain.wants_predictions) == (1.0, False, False)
+
+
+def test_prices_of_its_own_go_before_those_of_the_other_oracle():
+    assert [NoisyOracle(Office(), price={4: 9.0}).cost(i) for i in (4, 5, 6)] == [9.0, 3.0, 0.5]
+    assert [NoisyOracle(Office(), price=[7.0, 8.0]).cost(i) for i in (0, 1)] == [7.0, 8.0]
+    assert NoisyOracle(Office(), price=0).cost(5) == 0.0
+
+
+def test_answers_that_are_held_back_are_not_acknowledged():
+    office = Office()
+    oracle = NoisyOracle(office, delay=1)
+    oracle.request([4])
+    assert oracle.poll() == {}
+    oracle.acknowledge()
+    assert office.calls == []
+    assert oracle.poll() == {4: 1}
+    oracle.acknowledge()
+    assert office.calls == ["acknowledge"]
+
+
+def test_the_other_oracle_is_asked_for_all_that_is_pending_each_time():
+    office = Office()
+    oracle = NoisyOracle(office)
+    office.is_there = False
+    with pytest.raises(Unreachable):
+        oracle.request([4])
+    office.is_there = True
+    for pending in ([4], [4, 5]):
+        oracle.request(pending)
+        assert office.asked == pending
+    assert oracle.poll() == {4: 1, 5: 2}
+
+
+class Segments(ClassificationTask):
+    """Classes of pixels."""
+
+    def encode_label(self, label):
+        return label.tolist()
+
+
+class Detection(ClassificationTask):
+    """Boxes of an image and their classes."""
+
+    annotation_kind = "boxes"
+
+    def encode_label(self, label):
+        return {name: part.tolist() for name, part in label.items()}
+
+
+BOXES = {"boxes": torch.zeros(1, 4), "labels": torch.ones(1, dtype=torch.long)}
+
+
+@pytest.mark.parametrize(
+    ("task", "target", "classes", "message"),
+    [
+        (MultiLabelTask(), torch.tensor([0.0, 1.0]), 2, r"labels of `MultiLabelTask` are others, such as \[0, 1\]"),
+        (MultiLabelTask(), None, 2, r"labels of `MultiLabelTask` are others\. Leave `flip` out"),
+        (RegressionTask(), torch.tensor(2.0), 3, r"labels of `RegressionTask` are others, such as 2\.0"),
+        (RegressionTask(), torch.tensor([2.0, 3.0]), 3, r"such as \[2\.0, 3\.0\]"),
+        (Segments(), torch.zeros(2, 2, dtype=torch.long), 3, r"labels of `Segments` are others"),
+        (Detection(), BOXES, 3, r"labels of `Detection` are others.*an `Oracle` of your own"),
+        (BinaryTask(), torch.tensor(1.0), 3, r"`NoisyOracle\(classes=3\)` .* `BinaryTask` has 2"),
+    ],
+)
+def test_labels_that_cannot_be_flipped_are_refused_at_once(task, target, classes, message):
+    oracle = NoisyOracle(flip=0.5, classes=classes)
+    oracle.bind([(torch.zeros(1), target)], task)
+    with pytest.raises(ValueError, match=message):
+        oracle.check()
+    others = NoisyOracle(abstain=0.5)
+    others.bind([(torch.zeros(1), target)], task)
+    others.check()
+
+
+@pytest.mark.parametrize(
+    ("task", "target", "flipped"),
+    [
+        (BinaryTask(), torch.tensor([1.0]), 0),
+        (BinaryTask(), True, 0),
+        (ClassificationTask(), torch.tensor(0), 1),
+        (ClassificationTask(), np.int64(1), 0),
+        (ClassificationTask(), 0, 1),
+    ],
+)
+def test_classes_are_flipped_in_any_type(task, target, flipped):
+    oracle = NoisyOracle(flip=1.0, classes=2)
+    oracle.bind([(torch.zeros(1), target)], task)
+    oracle.check()
+    assert answers(oracle, [0]) == {0: flipped}
+
+
+@pytest.mark.parametrize("label", ["cat", [0, 1], torch.zeros(3), None])
+def test_a_label_that_cannot_be_flipped_is_named(label):
+    oracle = NoisyOracle(Answering(lambda i: label), flip=1.0, classes=3)
+    with pytest.raises(TypeError, match="the label of dataset index 6 is none"):
+        answers(oracle, [6])
+
+
+class MultiHot(Data):
+    def setup(self, stage):
+        super().setup(stage)
+        x, y = self.train.tensors
+        self.train = TensorDataset(x, torch.eye(3)[y])
+
+
+def test_nothing_is_written_where_labels_cannot_be_flipped(tmp_path):
+    loop = ActiveLearningLoop(
+        Net(),
+        MultiHot(),
+        initial=6,
+        query_size=4,
+        task=MultiLabelTask(),
+        oracle=NoisyOracle(flip=0.5, classes=3),
+        dirpath=tmp_path,
+    )
+    with pytest.raises(ValueError, match=r"`NoisyOracle\(flip=0\.5\)` makes one class index another, .* such as \["):
+        loop.run(make_trainer(tmp_path, acquisition=Entropy()))
+    assert not Campaign.exists(tmp_path)
+
+
+def test_labels_cost_what_the_other_oracle_says(tmp_path):
+    _, history = campaign(tmp_path, NoisyOracle(Office(), abstain=0.0), rounds=0, initial=[0, 1, 2, 3])
+    assert history[-1].spent == 7.0
 
 
 # ------------------------------------------------------------------------------------------------------- in a campaign

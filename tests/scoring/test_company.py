@@ -1,5 +1,7 @@
 """The same picks whatever else is in a sample's batch, or a refusal before anything trains."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -177,3 +179,18 @@ def test_inputs_of_many_shapes_are_refused_before_anything_trains(tmp_path, cls)
     with pytest.raises(ValueError, match=rf"`{cls.__name__}` needs inputs of one shape, got \[\(\d,\), \(\d,\)\]"):
         loop.run(make_trainer(tmp_path, acquisition=cls(steps=1, width=2), max_epochs=1))
     assert not (tmp_path / "c").exists()
+
+
+class OverPadding(Averages):
+    takes = ["ids"]
+
+    def forward(self, ids):
+        return self.out(self.hidden(self.words(ids)).tanh().mean(1))
+
+
+@pytest.mark.parametrize(("kind", "said"), [(OverPadding, 1), (Averages, 0)])
+def test_outputs_that_depend_on_the_batch_are_said(tmp_path, kind, said):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        picked(tmp_path, kind, Entropy(), 50)
+    assert sum("depends on what else is in its batch" in str(warning.message) for warning in caught) == said

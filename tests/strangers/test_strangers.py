@@ -32,11 +32,17 @@ KINDS = {
     "ema": ([16, 24, 32], 8, 2, lambda b: b),
     "swa": ([20, 30, 40], 5, 4, lambda b: b),
     "timm_digits": ([24, 32, 40], 16, 2, lambda b: b),
+    "weighted_sampler": ([20, 30, 40], 10, 1, lambda b: b),
+    "combined_loaders": ([20, 30, 40], 8, 1, lambda b: 10),
+}
+# Where a longer loader beside has the labelled samples come again: 20 in batches of 8, 8, 4, 8, 8, 4, ...
+GONE_THROUGH_AGAIN = {
+    ("combined_loaders", 20): 68,
+    ("combined_loaders", 30): 76,
+    ("combined_loaders", 40): 80,
 }
 REFUSED = {
-    "combined_loaders": (TypeError, r"got CombinedLoader.*Return the one with the samples to be labelled"),
     "stream": (TypeError, r"The training set is iterable \(Stream\).*map-style"),
-    "weighted_sampler": (TypeError, r"\(WeightedRandomSampler\).*`shuffle=True`; weight classes in the loss"),
     "mixup": (ValueError, r"collate function \(collate\) sorts or mixes.*in `training_step`"),
 }
 
@@ -182,6 +188,20 @@ def needs(name):
         pytest.skip("timm is not installed")
 
 
+def check_weighted_sampler(trial):
+    """The sampler of each round draws from what is labelled, each sample by its weight."""
+    draws = trial.loop.datamodule.train_dataloader().sampler
+    assert len(draws) == 40
+    assert len({*draws}) < 40
+
+
+def check_combined_loaders(trial):
+    """The other loader goes on as it is: 10 batches of unlabelled samples in each epoch."""
+    loaders = trial.loop.datamodule.train_dataloader().iterables
+    assert len(loaders["labelled"].dataset) == 40
+    assert loaders["unlabelled"].dataset is trial.loop.datamodule.datamodule.unlabelled
+
+
 @pytest.mark.few(2)
 @pytest.mark.parametrize("name", [*KINDS, *REFUSED])
 def test_as_it_was(name, tmp_path, monkeypatch):
@@ -220,7 +240,7 @@ def test_turned_active(name, tmp_path, monkeypatch):
     assert len(trial.fits) == 3
     for fit, count, result in zip(trial.fits, labelled, history, strict=True):
         assert fit.moved
-        assert set(fit.epochs) == {count}
+        assert set(fit.epochs) == {GONE_THROUGH_AGAIN.get((name, count), count)}
         if epochs is not None:
             assert len(fit.epochs) == epochs + (name == "swa")  # which has an epoch more, for BatchNorm
             assert fit.steps == epochs * steps(batches(count, size)) + (name == "swa")
@@ -228,6 +248,14 @@ def test_turned_active(name, tmp_path, monkeypatch):
         assert all(math.isfinite(value) for value in result.metrics.values())
         same(fit.start, trial.fits[0].start, rtol=0, atol=0)
     globals()[f"check_{name}"](trial)
+
+
+def test_of_several_loaders_one_must_be_named(tmp_path, monkeypatch):
+    def forget(source):
+        return source.replace('    pool_loader = "labelled"\n', "")
+
+    with pytest.raises(TypeError, match=r"got CombinedLoader.*say which has the samples to be labelled: `pool_loader"):
+        run("combined_loaders", tmp_path, monkeypatch, active=True, edit=forget)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -38,9 +38,12 @@ def _called_with(model: Any, inputs: Any) -> Any:
 
 def like_weights(model: LightningModule, inputs: Any) -> Any:
     """Move inputs to the model's device, and floats to its precision: the Trainer has converted neither yet."""
-    dtypes = [p.dtype for p in model.parameters() if p.is_floating_point()]
+    # Not `model.device`, which says where the module was sent: what was made since may be elsewhere.
+    weights = [p for p in model.parameters() if p.is_floating_point()]
 
     def convert(t: Tensor) -> Tensor:
-        return t.to(model.device, dtypes[0]) if dtypes and t.is_floating_point() else t.to(model.device)
+        if not weights:
+            return t.to(model.device)
+        return t.to(weights[0]) if t.is_floating_point() else t.to(weights[0].device)
 
     return pytree.tree_map_only(Tensor, convert, inputs)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from lightning_al.nn import LossPrediction
+from lightning_al.training.loss_prediction.example import like_weights
 from tests.helpers.loss_reference import (
     WIDTH,
     Front,
@@ -17,6 +18,7 @@ from tests.helpers.loss_reference import (
     made,
     network,
 )
+from tests.helpers.projects import Net
 from tests.helpers.sam_reference import distance
 
 
@@ -79,3 +81,10 @@ def test_a_module_of_ones_own_is_taken():
     taken.loss_prediction = nn.Linear(1, 1)
     with pytest.raises(TypeError, match=r"Front.loss_prediction is a Linear.*Rename"):
         fitted(taken, max_epochs=1)
+
+
+def test_inputs_go_to_where_the_weights_are_whatever_the_module_says():
+    net = Net().to("meta")
+    net.net = Net().net  # made since
+    assert net.device.type == "meta"
+    assert like_weights(net, torch.zeros(2, 4)).device.type == "cpu"

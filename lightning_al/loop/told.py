@@ -1,0 +1,65 @@
+"""Labels that were told before the task had seen the model, held against it before anything trains on them."""
+
+import torch
+
+from lightning_al.acquisition.base import CHECKED
+from lightning_al.acquisition.random import Random
+from lightning_al.campaign.campaign import Campaign
+from lightning_al.distributed.randomness import derive_seed
+from lightning_al.loop.project import Project
+from lightning_al.loop.settings import Settings
+from lightning_al.scoring.pool_pass import rows_of
+from lightning_al.scoring.rehearsal import rehearsed
+from lightning_al.words import cut, shown
+
+_FEW = 3
+
+
+def check_told(campaign: Campaign, project: Project, settings: Settings) -> None:
+    """Refuse labels that no fit has seen yet and that the task does not take, now that it may know the model.
+
+    A ``tell`` in a process of its own has no model to hold them against. The number of classes is learnt of a few
+    samples, where the acquisition works with outputs that the task has checked.
+
+    Args:
+        campaign: Its samples are found again.
+        project: What the user brought.
+        settings: The loop's.
+
+    Raises:
+        ValueError: Naming samples, their labels and what to do.
+    """
+    last = campaign.last_fit
+    told = {unit: value for unit, value in campaign.labels.items() if unit not in campaign.own_labels}
+    if not told or (last is not None and last["digest"] == campaign.label_digest):
+        return
+    if project.acquisition.requires & CHECKED and not hasattr(project.model, "on_first_inputs"):  # it needs weights
+        _show_model(project, settings, list(told))
+    refused: dict[int, str] = {}
+    for unit, value in told.items():
+        try:
+            project.task.encode_label(project.task.decode_label(value))
+        except (TypeError, ValueError) as error:
+            refused[unit] = f"label {shown(value)}: {cut(error)}"
+    if not refused:
+        return
+    of_each = [f"Sample {_name(campaign, unit)} has {reason}" for unit, reason in list(refused.items())[:_FEW]]
+    others = f" And so on for {len(refused) - _FEW} more." if len(refused) > _FEW else ""
+    indices = list(refused)[:_FEW]
+    raise ValueError(
+        f"{len(refused)} label(s) of the campaign in {campaign.dirpath} cannot be trained on. {' '.join(of_each)}"
+        f"{others} Say what is right, which replaces it: `loop.tell({indices}, [...])`."
+    )
+
+
+def _show_model(project: Project, settings: Settings, units: list[int]) -> None:
+    """Let the task look at what the model makes of some samples, which training needs to read in any case."""
+    acquisition = Random()
+    count = rehearsed(project, acquisition)
+    some = torch.tensor((units * count)[:count])  # some for every process
+    rows_of(project, acquisition, some, seed=derive_seed(settings.seed, 0, "score"), check=True)
+
+
+def _name(campaign: Campaign, unit: int) -> str:
+    key = campaign.keys.get(unit)
+    return str(unit) if key is None or key == str(unit) else f"{unit} ({key})"
