@@ -1,6 +1,6 @@
 """Models and datasets that the recipes name; torchvision and scikit-learn are imported only where they are used."""
 
-from lightning_al.zoo.backbone import Backbone
+from lightning_al.zoo.backbone import ImageBackbone
 from lightning_al.zoo.cifar10 import CIFAR10DataModule
 from lightning_al.zoo.classifier import Classifier
 from lightning_al.zoo.classifier_of_data import DataClassifier
@@ -20,13 +20,13 @@ from lightning_al.zoo.two_heads import TwoHeads
 from lightning_al.zoo.vit import ViT
 
 __all__ = [
-    "Backbone",
     "CIFAR10DataModule",
     "Classifier",
     "DataClassifier",
     "DiabetesDataModule",
     "DigitsDataModule",
     "FashionMNISTDataModule",
+    "ImageBackbone",
     "ImageDataModule",
     "ImageDataset",
     "ImageFolderDataModule",

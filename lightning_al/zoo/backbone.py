@@ -12,7 +12,7 @@ from lightning_al.checks import check_choice
 _WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
 
-class Backbone(nn.Module):
+class ImageBackbone(nn.Module):
     """A network of torchvision's or timm's, by its name there.
 
     Args:
@@ -28,7 +28,7 @@ class Backbone(nn.Module):
         ValueError: If there is no such network, or weights are of another one.
 
     Example:
-        >>> Backbone(num_classes=3, name="resnet18").eval()(torch.zeros(2, 3, 64, 64)).shape
+        >>> ImageBackbone(num_classes=3, name="resnet18").eval()(torch.zeros(2, 3, 64, 64)).shape
         torch.Size([2, 3])
     """
 
@@ -80,7 +80,7 @@ def _of_torchvision(num_classes: int, name: str, weights: str | None) -> tuple[n
     try:
         from torchvision import models
     except ImportError as error:
-        raise ImportError("`Backbone` needs torchvision: `pip install 'lightning-al[vision]'`.") from error
+        raise ImportError("`ImageBackbone` needs torchvision: `pip install 'lightning-al[vision]'`.") from error
     names = models.list_models(module=models)
     if name not in names:
         raise ValueError(_unknown("network", name, names))

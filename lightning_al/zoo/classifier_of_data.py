@@ -14,7 +14,7 @@ class DataClassifier(Classifier):
 
     Args:
         net: Number of classes to network, of inputs (B, ...) to logits (B, num_classes). In YAML a class whose first
-            argument is that number: ``net: {class_path: Backbone, init_args: {name: resnet18}}``.
+            argument is that number: ``net: {class_path: ImageBackbone, init_args: {name: resnet18}}``.
         num_classes: Default: the length of the datamodule's ``classes``.
         optimizer: As of :class:`Classifier`.
         scheduler: As of :class:`Classifier`.
