@@ -58,7 +58,7 @@ class ActiveLearningLoop:
             loaders that the module defines itself.
         query_size: Labels asked for per round.
         initial: How many samples are labelled before round 0, or which (dataset indices). With an
-            ``unlabelled_dataset()`` beside a labelled training set it may be 0.
+            ``unlabelled_dataset()`` it may be 0; is the training set empty, ``query_size`` are asked for first.
         initial_by: How they are chosen: ``"random"``; ``"balanced"`` over the classes (simulated campaigns only); or an
             acquisition that needs no trained model, as ``TypiClust(encoder=...)``.
         rounds: Number of queries; the history has one entry more, for the last fit. None: no limit.

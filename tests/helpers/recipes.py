@@ -29,8 +29,10 @@ FIGURES = {
     },
 }
 METHODS = sorted(set.union(*FIGURES.values()))
-ALONE = ["quickstart", "diabetes", "two_heads", "your_images", "your_texts"]
+ALONE = ["quickstart", "diabetes", "two_heads"]
 """Protocol and method in one file."""
+OF_FILES = ["your_images", "your_texts"]
+"""Of one's own files, for people who label: nothing is simulated."""
 TRAININGS = ["sam", "sam_small"]
 
 # Every protocol goes with every method, and with SAM after each method but these, which bring a model of their own.

@@ -19,6 +19,7 @@ from tests.helpers.recipes import (
     FIGURES,
     LEARN_THE_LOSS,
     METHODS,
+    OF_FILES,
     PROTOCOLS,
     RECIPES,
     ROOT,
@@ -113,7 +114,7 @@ def check_made(made):
 def test_the_files_are_those():
     files = {path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.*")}
     methods, trainings = {f"acquisitions/{name}" for name in METHODS}, {f"training/{name}" for name in TRAININGS}
-    assert files == {*ALONE, *PROTOCOLS} | methods | trainings
+    assert files == {*ALONE, *OF_FILES, *PROTOCOLS} | methods | trainings
 
 
 class TestPairs:
