@@ -134,4 +134,4 @@ def check_kind_of_outputs(outputs: str) -> None:
         ValueError: With the value.
     """
     kinds = ("logits", "probabilities")
-    check_choice("outputs", outputs, kinds, or_else="with `output=`, which of the model's outputs is meant")
+    check_choice("outputs", outputs, kinds)

@@ -23,7 +23,7 @@ from tests.reliability.wrong import Row
 
 NAN = math.nan
 COUNTS = ["query_size", "rounds", "subpool_size", "pool_batch_size", "seed", "initial"]
-LEAST = {"query_size": 1, "rounds": 0, "subpool_size": 1, "pool_batch_size": 1, "seed": 0, "initial": 1}
+LEAST = {"query_size": 1, "rounds": 0, "subpool_size": 1, "pool_batch_size": 1, "seed": 0, "initial": 0}
 NO_COUNTS = [1.5, NAN, True, "5"]
 
 LOOP: list[tuple[dict[str, Any], type[Exception], str]] = [
@@ -41,7 +41,8 @@ LOOP: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"query_size": 55}, ValueError, "`query_size=55` is larger than the pool: 60 samples less 6 .* at most 54"),
     ({"query_size": 9, "subpool_size": 8}, ValueError, "`query_size=9` is larger .*`subpool_size=8`. Make"),
     ({"budget": 5}, ValueError, "`budget=5` counts the initial labels too and does not cover the 6"),
-    ({"initial": 61}, ValueError, "`initial` asks for 61 samples, but the training set has 60"),
+    ({"initial": 0}, ValueError, "`initial` is 0 or an empty list; the first fit needs at least one labelled sample"),
+    ({"initial": 61}, ValueError, "`initial` asks for 61 samples, but the pool has 60"),
     ({"initial": None}, TypeError, "`initial` must be a count or a list of dataset indices, got None"),
     ({"initial": []}, ValueError, "empty list"),
     ({"initial": [1, 1]}, ValueError, r"\[1\] more than once"),
