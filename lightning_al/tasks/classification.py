@@ -134,4 +134,7 @@ def check_kind_of_outputs(outputs: str) -> None:
         ValueError: With the value.
     """
     kinds = ("logits", "probabilities")
-    check_choice("outputs", outputs, kinds)
+    try:
+        check_choice("outputs", outputs, kinds)
+    except ValueError as error:
+        raise ValueError(f"{error} Which of the model's outputs is meant is said with `output=`.") from None

@@ -57,7 +57,7 @@ def test_probabilities():
     logits = BinaryTask(outputs="probabilities").logits(nn.Identity(), p)
     torch.testing.assert_close(logits.softmax(1)[:, 1:], p)
     assert bool(logits.isfinite().all())
-    with pytest.raises(ValueError, match=r"'logits', 'probabilities' or with `output=`.* got 'kind'"):
+    with pytest.raises(ValueError, match=r"'logits', 'probabilities', got 'kind'\..* with `output=`"):
         BinaryTask(outputs="kind")
 
 
