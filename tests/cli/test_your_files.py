@@ -19,7 +19,7 @@ from tests.helpers.pictures import COLOURS, colour_of, fill_folders, fill_in, ke
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "your_files.md").read_text()
-SHARED = Path("/work/shared/data") / "cifar10-jpeg.tar.xz"
+SHARED = Path(os.environ.get("CIFAR10_JPEGS", "cifar10-jpeg.tar.xz"))  # real photos, an archive
 IMAGES, TEXTS = (ROOT / "recipes" / f"your_{name}.yaml" for name in ("images", "texts"))
 SMALL = [
     *("--trainer.accelerator=cpu", "--trainer.max_epochs=12", "--trainer.enable_progress_bar=false"),
@@ -172,7 +172,7 @@ def test_the_page_by_the_shell():
 def test_the_page_on_real_photographs(folder):
     """The pool of what is left to ask for, and the weights, are those of the second question: so are the best picks."""
     if not SHARED.is_file():
-        pytest.skip(f"{SHARED} is not on this machine")
+        pytest.skip(f"{SHARED} is not on this machine: `CIFAR10_JPEGS=` says where it is")
     classes = ("airplane", "automobile", "frog")
     with tarfile.open(SHARED) as archive:
         for member in archive:
