@@ -1,24 +1,20 @@
 """One's own image files: a folder for each class, and a folder of files that nobody has labelled."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from lightning_al.checks import Findings, check_count, check_number
+from lightning_al.checks import Findings, check_count
 from lightning_al.words import cut
 from lightning_al.zoo.images import crop_and_flip
+from lightning_al.zoo.own_files import NO_LABEL, OwnFilesDataModule, is_held_out
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 """Of files that are taken for images, in small letters or capitals."""
-
-NO_LABEL = -1
-"""Stands where a label will be."""
 
 # Of ImageNet's pixels, from 0 to 1, which torchvision's and timm's weights were trained with.
 MEAN = (0.485, 0.456, 0.406)
@@ -89,18 +85,7 @@ def image_files(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def is_held_out(name: str, share: float) -> bool:
-    """Whether a sample is among a share of all, drawn by a hash of its name: whatever joins, it stays on its side.
-
-    Example:
-        >>> sum(is_held_out(f"{number}.jpg", 0.2) for number in range(1000))
-        189
-    """
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-    return number < share * 2**64
-
-
-class ImageFolderDataModule(LightningDataModule):
+class ImageFolderDataModule(OwnFilesDataModule):
     """Labelled image files in a folder for each class, and unlabelled ones beside them.
 
     .. code-block:: text
@@ -142,34 +127,22 @@ class ImageFolderDataModule(LightningDataModule):
         eval_batch_size: int = 64,
         num_workers: int = 0,
     ) -> None:
-        super().__init__()
         with Findings() as findings:
-            findings.of(check_number, "val_share", val_share, least=0, below=1)
+            with findings.of_block():
+                super().__init__(
+                    classes=classes,
+                    val_share=val_share,
+                    batch_size=batch_size,
+                    eval_batch_size=eval_batch_size,
+                    num_workers=num_workers,
+                )
             findings.of(check_count, "size", size)
-            findings.of(check_count, "batch_size", batch_size)
-            findings.of(check_count, "eval_batch_size", eval_batch_size)
-            findings.of(check_count, "num_workers", num_workers, 0)
         self.folder = folder
-        self.named_classes = classes
-        self.val_share = val_share
         self.size = size
         self.augmentation = augmentation
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.num_workers = num_workers
-        self._sets: dict[str, ImageFiles] = {}
-        if not val_share:  # then there is no such loader, as in a datamodule that defines none
-            self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
 
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes, by class index; there from :meth:`setup` on."""
-        return self._sets["train"].classes
-
-    def setup(self, stage: str | None = None) -> None:
-        """List the files, once until :meth:`teardown`."""
-        if self._sets:
-            return
+    def read_sets(self) -> dict[str, ImageFiles]:
+        """List the files."""
         folder = Path(self.folder).expanduser()
         labelled, unlabelled = folder / "labelled", folder / "unlabelled"
         if not unlabelled.is_dir():
@@ -187,7 +160,7 @@ class ImageFolderDataModule(LightningDataModule):
             part = "val" if is_held_out("/".join(below), self.val_share) else "train"
             split[part].append((path, classes.index(name)))
         of_nobody = [(path, NO_LABEL) for path in image_files(unlabelled)]
-        self._sets = {
+        return {
             "unlabelled": ImageFiles(of_nobody, root=str(unlabelled), classes=classes, size=self.size),
             **{
                 part: ImageFiles(samples, root=str(labelled), classes=classes, size=self.size)
@@ -210,23 +183,6 @@ class ImageFolderDataModule(LightningDataModule):
                 "Rename it, or add it to the end of `classes`."
             )
         return there if self.named_classes is None else list(self.named_classes)
-
-    def teardown(self, stage: str | None = None) -> None:
-        """Forget the list, so that files which joined are seen at the next start."""
-        self._sets = {}
-
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """What is labelled; there may be nothing yet, which torch cannot shuffle."""
-        train_set = self._sets["train"]
-        return DataLoader(train_set, self.batch_size, shuffle=len(train_set) > 0, num_workers=self.num_workers)
-
-    def unlabelled_dataset(self) -> ImageFiles:
-        """What may be asked for."""
-        return self._sets["unlabelled"]
-
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """The share of the labelled files that is kept for it."""
-        return DataLoader(self._sets["val"], self.eval_batch_size, num_workers=self.num_workers)
 
     def augment(self, sample: tuple[Tensor, int]) -> tuple[Tensor, int]:
         """Mirror every second image, and move it by up to an eighth of its width."""

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from lightning_al.checks import Findings, check_count, check_number
+from lightning_al.checks import Findings, check_count
 from lightning_al.oracle.people.files.text import read_text
 from lightning_al.words import shown
-from lightning_al.zoo.image_folders import NO_LABEL, is_held_out
+from lightning_al.zoo.own_files import NO_LABEL, OwnFilesDataModule, is_held_out
 
 _SHOWN = 60  # characters of a text that are in its key
 
@@ -82,7 +81,7 @@ class Texts(Dataset[tuple[Tensor, int]]):
         return self.rows[index].key
 
 
-class TextTableDataModule(LightningDataModule):
+class TextTableDataModule(OwnFilesDataModule):
     """A CSV table of texts; rows without a label may be asked for.
 
     .. code-block:: text
@@ -131,36 +130,24 @@ class TextTableDataModule(LightningDataModule):
         eval_batch_size: int = 256,
         num_workers: int = 0,
     ) -> None:
-        super().__init__()
         with Findings() as findings:
-            findings.of(check_number, "val_share", val_share, least=0, below=1)
+            with findings.of_block():
+                super().__init__(
+                    classes=classes,
+                    val_share=val_share,
+                    batch_size=batch_size,
+                    eval_batch_size=eval_batch_size,
+                    num_workers=num_workers,
+                )
             findings.of(check_count, "vocabulary", vocabulary, 2)
             findings.of(check_count, "max_length", max_length)
-            findings.of(check_count, "batch_size", batch_size)
-            findings.of(check_count, "eval_batch_size", eval_batch_size)
-            findings.of(check_count, "num_workers", num_workers, 0)
         self.file = file
         self.columns = {"text": text, "label": label, "id": id}
-        self.named_classes = classes
-        self.val_share = val_share
         self.vocabulary = vocabulary
         self.max_length = max_length
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.num_workers = num_workers
-        self._sets: dict[str, Texts] = {}
-        if not val_share:  # then there is no such loader, as in a datamodule that defines none
-            self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
 
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes, by class index; there from :meth:`setup` on."""
-        return self._sets["train"].classes
-
-    def setup(self, stage: str | None = None) -> None:
-        """Read the table, once until :meth:`teardown`."""
-        if self._sets:
-            return
+    def read_sets(self) -> dict[str, Texts]:
+        """Read the table."""
         entries = self._read()
         named = [entry[1] for entry in entries if entry[1]]
         classes = sorted(set(named)) if self.named_classes is None else list(self.named_classes)
@@ -174,7 +161,7 @@ class TextTableDataModule(LightningDataModule):
             part = "val" if held_out else "train" if name else "unlabelled"
             split[part].append(Row(text, key, classes.index(name) if name else NO_LABEL))
         options: Any = {"classes": classes, "vocabulary": self.vocabulary, "max_length": self.max_length}
-        self._sets = {part: Texts(rows, **options) for part, rows in split.items()}
+        return {part: Texts(rows, **options) for part, rows in split.items()}
 
     def _read(self) -> list[tuple[str, str, str, int]]:
         """Return text, class name, key and line of each row that has a text."""
@@ -200,20 +187,3 @@ class TextTableDataModule(LightningDataModule):
             if times > 1:
                 raise ValueError(f"{path}: {times} rows have the id {key!r}. Give each row its own.")
         return entries
-
-    def teardown(self, stage: str | None = None) -> None:
-        """Forget the rows, so that those which joined are seen at the next start."""
-        self._sets = {}
-
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """What is labelled; there may be nothing yet, which torch cannot shuffle."""
-        train_set = self._sets["train"]
-        return DataLoader(train_set, self.batch_size, shuffle=len(train_set) > 0, num_workers=self.num_workers)
-
-    def unlabelled_dataset(self) -> Texts:
-        """What may be asked for."""
-        return self._sets["unlabelled"]
-
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """The share of the labelled rows that is kept for it."""
-        return DataLoader(self._sets["val"], self.eval_batch_size, num_workers=self.num_workers)
