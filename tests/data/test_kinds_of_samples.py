@@ -6,10 +6,11 @@ import torch
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, TensorDataset
 
-from lightning_al import ActiveLearningLoop, ClassificationTask, Task
+from lightning_al import ActiveLearningLoop, ClassificationTask
 from lightning_al.acquisition import SAAL, Entropy
 from lightning_al.data.collate import check_collate
 from lightning_al.oracle import AwaitTell
+from tests.helpers.pair_task import PairTask
 from tests.helpers.projects import Data, Net, loop_in, make_data, make_trainer, picks
 
 X, Y = make_data(24)
@@ -138,17 +139,6 @@ def test_told_labels_reach_the_batches(tmp_path, name, acquisition):
 # -- lists of images, whose number may be that of their channels -----------------------------------------------------
 
 
-class Boxes(Task):
-    def inputs(self, batch):
-        return batch[0]
-
-    def targets(self, batch):
-        return batch[1]
-
-    def with_label(self, sample, label):
-        return sample[0], label
-
-
 def side_by_side(samples):
     return tuple(zip(*samples, strict=True))
 
@@ -161,4 +151,4 @@ def largest_first(samples):
 @pytest.mark.parametrize("boxes", [2, 3])
 def test_lists_of_images_are_in_their_order(n, boxes):
     samples = [(torch.randn(3, 5, 5), {"boxes": torch.randn(boxes, 4), "labels": torch.ones(boxes)}) for _ in range(n)]
-    check_collate(side_by_side, samples, Boxes())
+    check_collate(side_by_side, samples, PairTask())

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_al import ClassificationTask, Oracle, Task
+from lightning_al import ClassificationTask, Oracle
+from tests.helpers.pair_task import PairTask
 
 SIZE, CLASSES = 40, 3
 
@@ -43,16 +44,7 @@ class Maps(Dataset):
         return sample if self.transform is None else self.transform(sample)
 
 
-class MapTask(Task):
-    def inputs(self, batch):
-        return batch[0]
-
-    def targets(self, batch):
-        return batch[1]
-
-    def with_label(self, sample, label):
-        return sample[0], label
-
+class MapTask(PairTask):
     def encode_label(self, label):
         return label.tolist()
 

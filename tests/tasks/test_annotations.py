@@ -8,23 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_al import BinaryTask, ClassificationTask, MultiLabelTask, RegressionTask, Task
+from lightning_al import BinaryTask, ClassificationTask, MultiLabelTask, RegressionTask
 from lightning_al.tasks.annotations import Boxes, Mask, annotation_of, class_index, label_of
+from tests.helpers.pair_task import PairTask
 
 NAMES = ["cat", "dog", "a, b", "3", "skip", "=1+1", ""]
 
 
-class Own(Task):
+class Own(PairTask):
     """A task with the base's labels."""
-
-    def inputs(self, batch):
-        return batch[0]
-
-    def targets(self, batch):
-        return batch[1]
-
-    def with_label(self, sample, label):
-        return sample[0], label
 
 
 LABELS = [

@@ -5,24 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_al import ActiveLearningLoop, ClassificationTask, MultiLabelTask, Task
+from lightning_al import ActiveLearningLoop, ClassificationTask, MultiLabelTask
 from lightning_al.acquisition import SAAL
 from lightning_al.oracle import DatasetOracle
 from lightning_al.tasks.ignored import IGNORED
+from tests.helpers.pair_task import PairTask
 from tests.helpers.projects import make_trainer
 
 
-class Pixels(Task):
+class Pixels(PairTask):
     """A class for each pixel; knows nothing of pixels without one."""
-
-    def inputs(self, batch):
-        return batch[0]
-
-    def targets(self, batch):
-        return batch[1]
-
-    def with_label(self, sample, label):
-        return sample[0], label
 
     def decode_label(self, value):
         return torch.tensor(value)

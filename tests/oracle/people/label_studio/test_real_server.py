@@ -12,8 +12,8 @@ import torch
 from lightning_al import SKIP, Campaign, MultiLabelTask
 from lightning_al.oracle import AwaitTell, Unreachable
 from lightning_al.oracle.people.label_studio.memory import FILE
-from lightning_al.tasks import Task
 from tests.helpers.label_studio_server import TOKEN, Person, RealServer
+from tests.helpers.pair_task import PairTask
 from tests.helpers.projects import make_data, make_trainer
 from tests.oracle.people.label_studio.asking import Asking
 from tests.oracle.people.label_studio.person_campaign import NAMES, draw, loop
@@ -116,17 +116,8 @@ def test_a_campaign_of_people_through_kills_and_restarts(server, tmp_path):
     assert image.headers["Content-Type"] == "image/png"
 
 
-class Drawn(Task):
+class Drawn(PairTask):
     """A task of boxes or masks, as people say them."""
-
-    def inputs(self, batch):
-        return batch[0]
-
-    def targets(self, batch):
-        return batch[1]
-
-    def with_label(self, sample, label):
-        return sample[0], label
 
 
 def picture(dataset, index):
