@@ -99,12 +99,6 @@ class Samples:
         """
         return self.view(self.labelled_of(pool), self.pool.to_put_in(self.pool.trained_on, labels, own))
 
-    def scored(self, indices: Tensor, labels: Mapping[int, Any], own: Collection[int]) -> LabelledView:
-        """Return samples as they are scored, with their labels; arguments as of :meth:`labelled`."""
-        return LabelledView(
-            self.pool_set, indices, self.pool.to_put_in(self.pool.pool_set, labels, own), self.pool.task
-        )
-
     def check_view(self, view: LabelledView, own: Collection[int]) -> None:
         """Refuse labels that would be wrong beside their samples, and an ``augment`` that fails on one.
 

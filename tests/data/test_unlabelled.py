@@ -95,8 +95,7 @@ def test_they_come_first_and_the_known_ones_after_them():
     samples = found(PAIRS, Items(-X[:4]))
     assert (samples.size, len(samples)) == (4, 10)
     assert samples.known_indices.tolist() == [4, 5, 6, 7, 8, 9]
-    scored = samples.scored(torch.tensor([9, 0, 4]), {}, ())
-    assert [x.tolist() for x, _ in scored.__getitems__([0, 1, 2])] == [[10, 11], [0, -1], [0, 1]]
+    assert [x.tolist() for x, _ in samples.pool_set.__getitems__([9, 0, 4])] == [[10, 11], [0, -1], [0, 1]]
     assert torch.equal(samples.pool.label_set[0], -X[0])  # without the target that stands in its place elsewhere
 
 
@@ -108,7 +107,7 @@ def test_they_are_augmented_with_their_label_as_the_others():
     samples = found(PAIRS, Items(X), augment=augment)
     view = samples.view(torch.tensor([0, 6 + 1]), {0: 2})
     assert [x.tolist() for x, _ in view] == [[200, 201], [102, 103]]
-    assert samples.scored(torch.tensor([0]), {}, ())[0][0].tolist() == [0, 1]
+    assert samples.pool_set[0][0].tolist() == [0, 1]
 
 
 class Own(Task):

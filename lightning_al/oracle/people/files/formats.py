@@ -22,7 +22,6 @@ _SUFFIXES = {
 }
 FORMATS = ("csv", "jsonl", "coco", "voc", "png")
 _OF_BOXES = ("coco", "voc")
-_FOLDERS = ("voc", "png")
 
 
 def format_of(path: str | Path, format: str | None = None, kind: str | None = None) -> str:

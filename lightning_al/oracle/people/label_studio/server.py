@@ -180,10 +180,6 @@ class Server:
                 return
             page += 1
 
-    def remove_task(self, number: int) -> None:
-        """Remove a task."""
-        self.call("DELETE", f"/api/tasks/{number}/")
-
     def name_of(self, user: int) -> str:
         """Return what a user is called: their e-mail address."""
         try:
