@@ -1,7 +1,6 @@
 """The samples that are trained on: where their labels come from, and when they are augmented."""
 
 import functools
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +11,7 @@ from lightning_al.data.augmentation import Augment, check_targets_stay, check_to
 from lightning_al.data.keys import SampleKeys
 from lightning_al.data.validation import spread_over
 from lightning_al.data.views import LabelledView
+from lightning_al.storage.blobs import as_read
 from lightning_al.tasks.base import Task
 
 
@@ -118,7 +118,7 @@ class TrainingSamples:
 
     def own_label(self, index: int) -> Any:
         """Return the label that a sample has in the data themselves, as the ledger has it."""
-        return json.loads(json.dumps(self.task.encode_label(self.task.targets(self.label_set[index]))))
+        return as_read(self.task.encode_label(self.task.targets(self.label_set[index])))
 
     def keeps_target(self, index: int) -> bool:
         """Whether a sample has the same target whenever it is drawn: augmentation leaves it alone."""

@@ -1,10 +1,10 @@
 """What an oracle said, sorted into labels, skips and what cannot be taken."""
 
-import json
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from lightning_al.oracle.skip import SKIP
+from lightning_al.storage.blobs import Blob, as_read
 from lightning_al.tasks.annotations import Boxes, Mask
 from lightning_al.tasks.base import Task
 from lightning_al.words import cut, said_once
@@ -70,7 +70,7 @@ def sort_answers(answers: dict[int, Any], task: Task, classes: Sequence[str] | N
             if label is None:
                 raise TypeError(_NO_LABEL)
             # As a resumed process reads it, and no object of the dataset's.
-            sorted_answers.labels[index] = json.loads(json.dumps(_encoded(label, task, classes)))
+            sorted_answers.labels[index] = as_read(_encoded(label, task, classes))
         except (TypeError, ValueError) as error:
             sorted_answers.refused[index] = str(error)
     return sorted_answers
@@ -79,6 +79,8 @@ def sort_answers(answers: dict[int, Any], task: Task, classes: Sequence[str] | N
 def _encoded(label: Any, task: Task, classes: Sequence[str] | None) -> Any:
     """Return what the ledger keeps of a label, or of what people call it where that is no label by itself."""
     names = isinstance(label, (list, tuple)) and len(label) > 0 and all(isinstance(name, str) for name in label)
+    if isinstance(label, Blob):  # of the ledger's form already, and checked as it is read
+        return task.encode_label(task.decode_label(label))
     if isinstance(label, (Boxes, Mask)):
         return task.encode_label(task.from_annotation(label, classes))
     try:

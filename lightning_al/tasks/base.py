@@ -258,13 +258,13 @@ class Task(ABC):
             return sample
 
     def encode_label(self, label: Any) -> Any:
-        """Return ``label`` as a JSON value for the ledger."""
+        """Return ``label`` as a JSON value for the ledger, or as a blob (:class:`~.storage.blobs.Blob`): in a file."""
         if isinstance(label, dict):  # boxes and their classes, say
             return {name: self.encode_label(part) for name, part in label.items()}
         return label.tolist() if hasattr(label, "tolist") else label  # tensors and NumPy's values
 
     def decode_label(self, value: Any) -> Any:
-        """Return the label that :meth:`encode_label` encoded."""
+        """Return the label that :meth:`encode_label` encoded; of a blob it gets a blob, which reads its file."""
         return value
 
     def to_annotation(self, label: Any, classes: Sequence[str] | None) -> Annotation:
