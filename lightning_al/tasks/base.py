@@ -52,6 +52,14 @@ class Task(ABC):
     """What people say of a sample: ``"class"``, ``"classes"``, ``"number"``, ``"boxes"`` or ``"mask"``. Labels of such
     a kind are taken from files without the project at hand. None: it is the task's own."""
 
+    regions: int | None = None
+    """Pixels each way of the squares that are asked for; None: whole samples, or areas."""
+
+    @property
+    def region_kind(self) -> str | None:
+        """What is asked for: ``"squares"`` or ``"superpixels"`` of samples, or None, whole samples."""
+        return None
+
     @abstractmethod
     def inputs(self, batch: Any) -> Any:
         """Return what the model is called with: any pytree of tensors with the batch as first dimension."""
