@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from lightning_al.functional.scores.regions import (
+    numbered,
     region_impurity,
     superpixel_impurity,
     superpixel_mean,
     window_mean,
 )
-from lightning_al.functional.selection.regions import numbered_areas
+from lightning_al.tasks.base import Task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Regions:
     """The regions of a batch of images, around each pixel.
 
@@ -52,10 +55,24 @@ class Regions:
         drawn = [torch.rand(shape, generator=g, dtype=torch.float64) for g in self.draws]
         if self.superpixels is None:
             return torch.stack(drawn)
-        return torch.stack([_of_areas(d, s) for d, s in zip(drawn, self.superpixels.cpu(), strict=True)])
+        # One for each number of a superpixel, and not the mean over its pixels, by which small ones would lead.
+        of_images = zip(drawn, self.superpixels.cpu(), strict=True)
+        return torch.stack([numbers.flatten()[numbered(areas)] for numbers, areas in of_images])
 
 
-def _of_areas(drawn: Tensor, superpixels: Tensor) -> Tensor:
-    """Return at each pixel what was drawn at one place of its superpixel, the same for all of it."""
-    numbers = numbered_areas(superpixels)
-    return drawn.flatten()[numbers]
+def map_size(task: Task, batch: Any, regions: Regions) -> tuple[int, int]:
+    """Return height and width of the maps of a batch, without running the model.
+
+    They are those of its superpixels, else of its masks, where it has some, else of its images.
+
+    Raises:
+        ValueError: If it has none of them.
+    """
+    try:
+        targets = task.targets(batch)
+    except (TypeError, LookupError):  # samples without
+        targets = None
+    for maps in (regions.superpixels, targets, *pytree.tree_leaves(task.inputs(batch))):
+        if isinstance(maps, Tensor) and maps.ndim >= 3:
+            return maps.shape[-2], maps.shape[-1]
+    raise ValueError("Regions are parts of images, and this batch has no maps (B, H, W) or images (B, C, H, W).")
