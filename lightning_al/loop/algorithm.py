@@ -48,7 +48,7 @@ def run(session: Session) -> Outcome:
         session.call_hooks("on_round_end")
 
 
-def ask(session: Session, k: int | None, how: Asking) -> Outcome:
+def ask(session: Session, k: int | float | None, how: Asking) -> Outcome:
     """Pick what to label next; unless more is wanted, only where no question is open."""
     pool = session.pool
     if not how.more and len(pool.pending) > 0:
@@ -78,10 +78,12 @@ def ask(session: Session, k: int | None, how: Asking) -> Outcome:
     picked = [] if over else query(session, session.settings.query_size if k is None else k, how)
     _report(session)
     session.call_hooks("on_round_end")
-    return Outcome("finished" if over else "waiting", picked)
+    return Outcome("finished" if over or not (picked or len(pool.pending)) else "waiting", picked)
 
 
-def _check_k(session: Session, k: int | None) -> None:
+def _check_k(session: Session, k: int | float | None) -> None:
+    if session.settings.asks_for_regions:  # as many as there are
+        return
     left = len(session.pool.unlabelled)
     covered = session.budget.count(session.pool.unlabelled)
     limits = {"pool": left, "sub-pool": min(session.settings.subpool_size or left, left), "budget": covered}
@@ -90,7 +92,7 @@ def _check_k(session: Session, k: int | None) -> None:
             raise ValueError(f"`ask(k={k})` is more than the {name} has left, {limit}: ask for fewer.")
 
 
-def _collect(session: Session, k: int | None = None) -> bool:
+def _collect(session: Session, k: int | float | None = None) -> bool:
     """Ask the oracle for what is pending and put its answers on disk; return whether nothing is pending any more.
 
     Args:
@@ -100,7 +102,7 @@ def _collect(session: Session, k: int | None = None) -> bool:
     project, campaign, pool = session.project, session.campaign, session.pool
     while True:
         if len(pool.pending) == 0 and len(session.labelled) == 0:
-            question = another_initial_set(session, k)
+            question = another_initial_set(session, None if k is None else int(k))
             campaign.record("asked", functools.partial(question.event, INITIAL_ROUND))
         if len(pool.pending) > 0 or project.oracle.corrects:
             collect_answers(campaign, project)
@@ -121,7 +123,7 @@ def _report(session: Session) -> None:
         row |= {f"al/{stage}_seconds": value for stage, value in result.seconds.items()}
         row |= {"al/labelled": float(result.labelled), "al/round": float(result.round), "al/spent": result.spent}
         for logger in trainer.loggers:
-            logger.log_metrics(row, step=result.labelled)
+            logger.log_metrics(row, step=int(result.amount))
             logger.save()  # before it is taken as reported
         campaign.record("reported", functools.partial(dict, round=result.round))
 

@@ -15,7 +15,7 @@ from lightning_al.data.validation import spread_over
 from lightning_al.distributed.randomness import generator
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.loop.project import Project
-from lightning_al.loop.query import Question, question_of
+from lightning_al.loop.question import Question, question_of
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
 from lightning_al.oracle.answers import sort_answers
@@ -104,7 +104,7 @@ def another_initial_set(session: Session, count: int | None = None) -> Question:
         can_pay = session.budget.count(pool.unlabelled)
         if can_pay == 0:
             raise RuntimeError(f"Nothing is labelled yet, and `budget={settings.budget}` pays for no label.")
-        count = min(count or settings.query_size, can_pay)
+        count = min(settings.first_count if count is None or settings.asks_for_regions else count, can_pay)
     else:
         count = min(settings.initial_count, len(pool.unlabelled))
     if settings.initial_count == 0 and len(pool.skipped) == 0:

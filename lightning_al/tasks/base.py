@@ -55,10 +55,21 @@ class Task(ABC):
     regions: int | None = None
     """Pixels each way of the squares that are asked for; None: whole samples, or areas."""
 
+    per_image: bool = True
+    """Of regions, whether ``query_size`` is of each image or of the whole pool."""
+
     @property
     def region_kind(self) -> str | None:
         """What is asked for: ``"squares"`` or ``"superpixels"`` of samples, or None, whole samples."""
         return None
+
+    def superpixel_map(self, batch: Any) -> Any:
+        """Return the areas that are asked for, a map (B, H, W) of integers; of a sample (H, W).
+
+        Raises:
+            NotImplementedError: If there are none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no areas to ask for.")
 
     @abstractmethod
     def inputs(self, batch: Any) -> Any:
