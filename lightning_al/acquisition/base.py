@@ -170,8 +170,8 @@ class Acquisition(Callback):
         if task.region_kind is not None and not self.has_region_scores:
             raise ValueError(
                 f"`{type(self).__name__}` has no score for each pixel, and `{type(task).__name__}` asks for "
-                f"{task.region_kind}. Take `RIPU`, `RISAAL`, `Entropy`, `Margin`, `LeastConfidence` or `Random`, or ask "
-                "for whole samples."
+                f"{task.region_kind}. Take `RIPU`, `RISAAL`, `Entropy`, `Margin`, `LeastConfidence` or `Random`, or "
+                "ask for whole samples."
             )
         self._task = task
 

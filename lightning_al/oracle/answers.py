@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from lightning_al.oracle.skip import SKIP
-from lightning_al.storage.blobs import Blob, as_read
+from lightning_al.storage.blobs import Blob, as_read, is_same
 from lightning_al.tasks.annotations import Boxes, Mask
 from lightning_al.tasks.base import Task
 from lightning_al.words import cut, said_once
@@ -34,7 +34,7 @@ class Answers(NamedTuple):
             labels: The known ones, as JSON values.
             skipped: Dataset indices that are skipped already.
         """
-        changed = {index: label for index, label in self.labels.items() if labels.get(index) != label}
+        changed = {index: label for index, label in self.labels.items() if not is_same(label, labels.get(index))}
         known = {*labels, *skipped}  # what has a label keeps it
         return self._replace(labels=changed, skipped=[index for index in self.skipped if index not in known])
 
@@ -83,8 +83,9 @@ def sort_answers(answers: dict[int, Any], task: Task, classes: Sequence[str] | N
 def _encoded(label: Any, task: Task, classes: Sequence[str] | None) -> Any:
     """Return what the ledger keeps of a label, or of what people call it where that is no label by itself."""
     names = isinstance(label, (list, tuple)) and len(label) > 0 and all(isinstance(name, str) for name in label)
-    if isinstance(label, Blob):  # of the ledger's form already, and checked as it is read
-        return task.encode_label(task.decode_label(label))
+    if isinstance(label, Blob):  # encoded already
+        task.check_label(label)
+        return label
     if isinstance(label, (Boxes, Mask)):
         return task.encode_label(task.from_annotation(label, classes))
     try:

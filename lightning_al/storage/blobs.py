@@ -101,6 +101,14 @@ class Blob:
             raise ValueError(f"The file {path} is damaged: it is not what was written. Restore it from a copy.")
         return data
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file that it is kept in, if it is, can be read."""
+        try:
+            return len(self.data) >= 0
+        except ValueError:
+            return False
+
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"A blob is frozen: `{name}` cannot be set.")
 
@@ -129,7 +137,7 @@ def keep(folder: Path, blobs: Iterable[Blob]) -> None:
     Raises:
         OSError: If one cannot be written; what was on disk before is intact.
     """
-    new = [blob for blob in dict.fromkeys(blobs) if not _is_whole(Blob.kept(folder, blob.name))]
+    new = [blob for blob in dict.fromkeys(blobs) if not Blob.kept(folder, blob.name).is_whole]
     if not new:
         return
     with write_errors_explained(folder, folder / ".tmp"):
@@ -145,13 +153,6 @@ def keep(folder: Path, blobs: Iterable[Blob]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             publish(beside, path)
-
-
-def _is_whole(blob: Blob) -> bool:
-    try:
-        return len(blob.data) >= 0
-    except ValueError:
-        return False
 
 
 def to_json(value: Any) -> tuple[str, list[Blob]]:
@@ -191,6 +192,11 @@ def from_json(text: str, find: Callable[[str], Blob]) -> Any:
         return find(name) if len(entries) == 1 and isinstance(name, str) and _NAME.fullmatch(name) else entries
 
     return json.loads(text, object_hook=blob_of)
+
+
+def is_same(label: Any, other: Any) -> bool:
+    """Whether a label is, and still has, what another is: one whose file is damaged is to be written again."""
+    return bool(label == other) and (not isinstance(other, Blob) or other.is_whole)
 
 
 def as_read(value: Any) -> Any:

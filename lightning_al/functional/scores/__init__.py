@@ -13,7 +13,7 @@ from lightning_al.functional.scores.regions import (
     superpixel_mean,
     window_mean,
 )
-from lightning_al.functional.scores.saal import saal
+from lightning_al.functional.scores.saal import perturbed_pixel_losses, saal
 from lightning_al.functional.scores.sharpness import SharpnessBound, sharpness_bound
 from lightning_al.functional.scores.uncertainty import entropy, least_confidence, margin
 
@@ -30,6 +30,7 @@ __all__ = [
     "mc_dropout",
     "mean_entropy",
     "model_change",
+    "perturbed_pixel_losses",
     "prediction_variance",
     "region_impurity",
     "ripu_map",
