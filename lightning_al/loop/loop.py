@@ -265,8 +265,7 @@ class ActiveLearningLoop:
             ValueError: If ``k`` is less than 1, or more than the pool, the sub-pool or the budget has left.
         """
         with Findings() as findings:
-            if k is not None:
-                findings.of(self.settings.check_size, "k", k)
+            findings.of(self.settings.check_size, "k", k, optional=True)
             findings.of(check_flag, "more", more)
             findings.of(check_flag, "keep_scores", keep_scores)
             findings.of(check_flag, "skip_unreadable", skip_unreadable)

@@ -94,26 +94,25 @@ class Settings:
         """How many samples are asked for first, where nothing is labelled and ``initial`` is 0."""
         return 1 if self.asks_for_regions else int(self.query_size)
 
-    def check_size(self, name: str, size: Any) -> None:
+    def check_size(self, name: str, size: Any, *, optional: bool = False) -> None:
         """Refuse what says of no question how large it is.
 
         Args:
             name: Of the option.
             size: A count of samples, or of regions, of which a number below 1 is a share of the pixels.
+            optional: Whether None will do too.
 
         Raises:
             TypeError: If it is no number.
             ValueError: If it is too small, or a share where whole samples are asked for.
         """
-        if not isinstance(size, float):
-            check_count(name, size)
-        elif not self.asks_for_regions and 0 < size < 1:
+        if not isinstance(size, float) or not (self.asks_for_regions or 0 < size < 1):
+            check_count(name, size, optional=optional)
+        elif not self.asks_for_regions:
             raise ValueError(
                 f"`{name}={size}` is a share of the pixels, and {type(self.task).__name__} asks for whole samples: "
                 "give how many. Regions are asked for by `SegmentationTask(..., regions=3)`."
             )
-        elif not self.asks_for_regions:
-            check_count(name, size)
         else:
             check_number(name, size, above=0, below=1)
             if self.task.region_kind == "superpixels" and not self.task.per_image:
