@@ -271,10 +271,8 @@ class Pool:
         pool._paid_for_gone = paid_for_gone
         now = [(unit, places.get(unit, unit)) for unit in self._labelled]
         pool.label([new for _, new in now if new >= 0], [self.cost(unit) for unit, new in now if new >= 0])
-        in_part, again = ({new for unit, new in now if unit in some} for some in (self._in_part, self._pending))
-        pool._in_part = {new for new in in_part | again if new >= 0}
+        pool._in_part = {new for unit, new in now if new >= 0 and unit in self._in_part}
         pool.ask([new for unit in self._pending if (new := places.get(unit, unit)) >= 0])
-        pool._in_part &= in_part
         was_skipped = torch.nonzero(self._state == SKIPPED).flatten().tolist()
         skipped = [new for unit in was_skipped if (new := places.get(unit, unit)) >= 0]
         pool.ask(skipped)  # refused where something else is
