@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,11 +11,13 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.strategies import DDPStrategy
 
-from lightning_al import ActiveLearningLoop, AwaitTell, Campaign
+from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, SegmentationTask
 from lightning_al.fitting import RepeatedFit
+from lightning_al.storage.blobs import Blob
+from tests.helpers import maps
 from tests.helpers.marks import slow
 from tests.helpers.projects import Data, Net, make_trainer
-from tests.reliability.campaigns import Bureau, outcome
+from tests.reliability.campaigns import Bureau, Pictures, outcome
 
 ADVICE = r"could not be written \(.*\)\. What was on disk before is intact: make room.*`resume=True`"
 
@@ -132,6 +135,36 @@ def test_the_disk_is_full_at_any_write(tmp_path, monkeypatch, whole, actions, pa
 @pytest.mark.parametrize("number", [errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO])
 def test_the_system_s_reason_is_kept(tmp_path, monkeypatch, whole, actions, number):
     fails_and_goes_on(tmp_path, monkeypatch, whole, actions // 2, number)
+
+
+def test_the_disk_is_full_while_masks_are_told(tmp_path, monkeypatch):
+    """At each thing that is done to the disk in turn, until there is no more."""
+    folder = tmp_path / "campaign"
+    options = {"initial": 3, "query_size": 3, "dirpath": folder, "oracle": AwaitTell(), "task": SegmentationTask(3)}
+
+    def loop_in():
+        return ActiveLearningLoop(maps.MapNet(), Pictures(num_workers=0), **options)
+
+    asked = loop_in().ask(make_trainer(tmp_path))
+    fails, failed = 0, True
+    while failed:
+        fails += 1
+        with monkeypatch.context() as patch:
+            disk = Disk(patch, tmp_path, fails)
+            try:
+                loop_in().tell(asked, map(maps.told, asked))
+                failed = False
+            except OSError as error:
+                assert re.search(ADVICE, str(error))  # noqa: PT017
+        assert not list(folder.rglob("*.tmp"))
+        for path in (folder / "labels").glob("*"):
+            assert Blob.kept(folder / "labels", path.name).is_whole
+        if failed:
+            assert disk.ledger.items() <= ledger(tmp_path).items()
+            told = Campaign.load(folder).labels
+            assert all(blob.is_whole for blob in told.values())
+    assert fails > 15
+    assert len(Campaign.load(folder).labels) == 3
 
 
 # ---------------------------------------------------------------------------------------------------------- real disks
