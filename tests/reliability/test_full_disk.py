@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -146,25 +145,22 @@ def test_the_disk_is_full_while_masks_are_told(tmp_path, monkeypatch):
         return ActiveLearningLoop(maps.MapNet(), Pictures(num_workers=0), **options)
 
     asked = loop_in().ask(make_trainer(tmp_path))
-    fails, failed = 0, True
-    while failed:
+    before = ledger(tmp_path)
+    fails, told = 0, {}
+    while not told:
         fails += 1
-        with monkeypatch.context() as patch:
-            disk = Disk(patch, tmp_path, fails)
-            try:
-                loop_in().tell(asked, map(maps.told, asked))
-                failed = False
-            except OSError as error:
-                assert re.search(ADVICE, str(error))  # noqa: PT017
+        with monkeypatch.context() as patch, contextlib.suppress(OSError):
+            Disk(patch, tmp_path, fails)
+            loop_in().tell(asked, map(maps.told, asked))
         assert not list(folder.rglob("*.tmp"))
-        for path in (folder / "labels").glob("*"):
-            assert Blob.kept(folder / "labels", path.name).is_whole
-        if failed:
-            assert disk.ledger.items() <= ledger(tmp_path).items()
-            told = Campaign.load(folder).labels
-            assert all(blob.is_whole for blob in told.values())
+        assert all(Blob.kept(path.parent, path.name).is_whole for path in (folder / "labels").glob("*"))
+        told = Campaign.load(folder).labels
+        assert bool(told) == (len(ledger(tmp_path)) > len(before))
+        assert before.items() <= ledger(tmp_path).items()
+        if not told:
+            shutil.rmtree(folder / "labels", ignore_errors=True)  # each time from the beginning
+    assert all(blob.is_whole for blob in told.values())
     assert fails > 15
-    assert len(Campaign.load(folder).labels) == 3
 
 
 # ---------------------------------------------------------------------------------------------------------- real disks
