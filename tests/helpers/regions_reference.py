@@ -4,7 +4,10 @@ import math
 from collections import Counter
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tests.helpers import reference
 
 
 def window(i, j, shape, radius):
@@ -86,3 +89,41 @@ def greedy(scores: Tensor, count: int, reach: int, blocked: Tensor | None = None
         for u, w in window(i, j, scores.shape, reach):
             taken[u][w] = True
     return picks
+
+
+def perturbed_pixels(
+    model, inputs, rho=0.05, perturbation="sam", p=2.0, score="max", forward=None, target_fn=None, loss_fn=None
+):
+    """The losses of all pixels, one image after another: its mean's gradient, a step, and the forward pass again."""
+    losses_of = loss_fn or (lambda z, y: F.cross_entropy(z, y, reduction="none"))
+    maps = []
+    for i in range(reference.size(inputs)):
+        net, image = reference.evaluated(model), reference.take(inputs, slice(i, i + 1))
+        z = reference.outputs(net, image, forward)
+        y = target_fn(z) if target_fn else z.argmax(1)
+        plain = losses_of(z, y)
+        grads = reference.gradient(net, plain.mean())
+        weights = reference.trainable(net)
+        with torch.no_grad():
+            for w, e in zip(weights, reference.epsilon(weights, grads, rho, perturbation, p), strict=True):
+                w.add_(e)
+            moved = losses_of(reference.outputs(net, image, forward), y)
+        maps.append((moved - plain if score == "difference" else moved).detach())
+    return torch.cat(maps)
+
+
+class UNet(nn.Module):
+    """A small one with two scales, whose images are halved and brought back."""
+
+    def __init__(self, classes=3, channels=1, norm=False):
+        super().__init__()
+        self.first = nn.Conv2d(channels, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4) if norm else nn.GroupNorm(2, 4)
+        self.down, self.up = nn.Conv2d(4, 6, 3, padding=1), nn.Conv2d(10, 4, 3, padding=1)
+        self.head = nn.Conv2d(4, classes, 1)
+
+    def forward(self, x):
+        fine = self.norm(self.first(x)).relu()
+        coarse = self.down(F.max_pool2d(fine, 2)).relu()
+        back = F.interpolate(coarse, fine.shape[-2:], mode="bilinear", align_corners=False)
+        return self.head(self.up(torch.cat([fine, back], 1)).tanh())
