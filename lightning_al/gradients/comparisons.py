@@ -6,7 +6,7 @@
 - Of a model that takes anything of all its batch together (:mod:`~lightning_al.gradients.mixing`): in every batch, the
   outputs of those samples that are farther apart in length, number of zeros, or values than any two that were
   compared in a batch before, and of one more in every fourth batch, are compared with those that the model gives them
-  alone. That is 2 to 5 % of a pass.
+  alone. That is 2.5 % of a pass over 2,000 texts in batches of 50, and 1.7 % over 8,000.
 
 What differs is scored in a slower way from there on, in the end by the plain loop, beginning with all samples of the
 call that showed it; a pass over the pool begins anew. What is not noticed: a model that takes something of its batch

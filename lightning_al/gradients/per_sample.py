@@ -2,7 +2,7 @@
 
 All three are exact. The layers' rules need a rule for what the model is made of; ``torch.func`` holds a copy of the
 weights per sample; the plain loop takes anything, and the others are compared with it, at a price of less than 2 % of a
-pass over a pool, and 2 to 5 % for models that take something of all their batch together: see
+pass over a pool, and 1.7 to 2.5 % for models that take something of all their batch together: see
 :mod:`~lightning_al.gradients.comparisons`.
 """
 

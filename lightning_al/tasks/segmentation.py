@@ -13,10 +13,11 @@ from lightning_al.inference.calling import Forward
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.entries import BatchEntries, Entries
 from lightning_al.tasks.ignored import reduced_without
+from lightning_al.tasks.masks import MaskLabels
 from lightning_al.words import shown
 
 
-class SegmentationTask(BatchEntries, Task):
+class SegmentationTask(MaskLabels, BatchEntries, Task):
     r"""A class for each pixel: logits (B, C, H, W), and masks (B, H, W) of class indices.
 
     Each pixel is a decision of its own, and an image's score is made of the scores of its pixels by ``reduce``; so is
@@ -108,7 +109,7 @@ class SegmentationTask(BatchEntries, Task):
         self._reduce = reduce
 
     @property
-    def num_classes(self) -> int:
+    def num_classes(self) -> int:  # type: ignore[override]
         """C."""
         return self._classes
 
@@ -271,27 +272,6 @@ class SegmentationTask(BatchEntries, Task):
         """Return the values that are neither a class nor ``ignore_index``."""
         wrong = (masks < 0) | (masks >= self._classes)
         return masks[wrong if self.ignore_index is None else wrong & (masks != self.ignore_index)]
-
-    # -- labels ------------------------------------------------------------------------------------------------------
-
-    def encode_label(self, label: Any) -> Any:
-        """Return a mask as a list of rows of class indices.
-
-        Raises:
-            TypeError: If it is no mask (H, W) of integers.
-            ValueError: If a value is no class.
-        """
-        mask = _without_channel(torch.as_tensor(label), 2)
-        if mask.ndim != 2 or mask.is_floating_point():
-            raise TypeError(f"`SegmentationTask` needs masks (H, W) of class indices as labels, got {shown(label)}.")
-        wrong = self._no_class(mask)
-        if len(wrong):
-            raise ValueError(f"{wrong[0].item()} in a mask is no class: there are 0 to {self._classes - 1}.")
-        return mask.tolist()
-
-    def decode_label(self, value: Any) -> Tensor:
-        """Return the mask as a tensor (H, W)."""
-        return torch.tensor(value)
 
 
 def _check_reduce(reduce: Any) -> None:
