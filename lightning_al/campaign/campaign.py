@@ -1,7 +1,6 @@
 """The ledger of a campaign on disk: one immutable file per event, enough to go on after a kill at any point."""
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from lightning_al.campaign.states import INITIAL_WEIGHTS, State, States, state_f
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.oracle.base import DATASET
+from lightning_al.storage.blobs import to_json
 from lightning_al.storage.files import write_errors_explained
 
 
@@ -38,8 +38,8 @@ class Campaign:
     Everything is derived from the events: ``started``, ``named``, ``known``, ``asked``, ``answered``, ``said``,
     ``skipped``, ``released``,
     ``fitted``, ``reported``, ``moved``, ``forgotten``. Indices are those of the dataset as it was when the campaign was
-    last opened. Files are JSON, never pickle: reading one cannot run code. What is too large for JSON is in
-    :attr:`states`.
+    last opened. Files are JSON, never pickle: reading one cannot run code. Labels that are too large for JSON are files
+    in ``labels/``; what is learnt is in :attr:`states`.
 
     Args:
         dirpath: The campaign's folder.
@@ -166,7 +166,7 @@ class Campaign:
         labels: list[Any] = [(self._first.get(i, i), self.labels[i]) for i in self.pool.labelled.tolist()]
         if self.beside.size:
             labels.append(self.beside)
-        return hashlib.sha256(json.dumps(labels).encode()).hexdigest()[:16]
+        return hashlib.sha256(to_json(labels)[0].encode()).hexdigest()[:16]
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -204,9 +204,7 @@ class Campaign:
         for name, state in (states or {}).items():
             write_state(path / name, state)
         fields = {"size": size, "options": options, "root": root, "annotations": annotations or {}}
-        event = stamped("started", fields)
-        append_event(ledger, 0, event)
-        return [event]
+        return [append_event(ledger, 0, stamped("started", fields))]
 
     @staticmethod
     def refuse_to_start_over(dirpath: str | Path) -> NoReturn:
@@ -223,9 +221,7 @@ class Campaign:
             OSError: If it cannot be written; the ledger is as before.
         """
         event = stamped(kind, fields)
-        if self.ranks.is_first:
-            append_event(self.dirpath / "ledger", self._event_count, event)
-        return event
+        return append_event(self.dirpath / "ledger", self._event_count, event) if self.ranks.is_first else event
 
     def record(self, kind: str, make: Callable[[], dict[str, Any]]) -> Event:
         """Put an event on disk on rank 0, where ``make`` gives its fields, then take note of it on every rank."""

@@ -89,7 +89,7 @@ def check_same_campaign(campaign: Campaign, options: dict[str, Any], task: Task)
 def _check_labels(campaign: Campaign, task: Task) -> None:
     for index, value in campaign.labels.items():
         try:
-            task.encode_label(task.decode_label(value))
+            task.check_label(value)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"The campaign in {campaign.dirpath} has a label for dataset index {index} that cannot be taken. "

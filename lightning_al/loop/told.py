@@ -38,7 +38,7 @@ def check_told(campaign: Campaign, project: Project, settings: Settings) -> None
     refused: dict[int, str] = {}
     for unit, value in told.items():
         try:
-            project.task.encode_label(project.task.decode_label(value))
+            project.task.check_label(value)
         except (TypeError, ValueError) as error:
             refused[unit] = f"label {shown(value)}: {cut(error)}"
     if not refused:
