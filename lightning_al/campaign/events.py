@@ -94,13 +94,16 @@ def check_event(event: Event, number: int) -> None:
             raise ValueError(f"`{name}` must be a {type_.__name__}, got {shown(value)}.")
     if "regions" in event:
         _check_regions(event)
-    of_each = ("indices", "now", "keys", "labels", "regions", "pixels")
+    of_each = ("indices", "now", "keys", "labels", "sizes", "regions", "pixels")
     lengths = {name: len(event[name]) for name in of_each if name in event}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"There must be as many of each, got {lengths}.")
     prices = event.get("costs", [])
     if not isinstance(prices, list) or not all(type(p) in (int, float) and 0 <= p < math.inf for p in prices):
         raise ValueError(f"`costs` must be numbers of at least 0, got {shown(prices)}.")
+    sizes = event.get("sizes", [])
+    if not isinstance(sizes, list) or not all(size is None or _is_size(size) for size in sizes):
+        raise ValueError(f"`sizes` must be pairs of width and height, got {shown(sizes)}.")
     if not isinstance(event.get("annotations", {}), dict):
         raise ValueError(f"`annotations` must be a dict, got {shown(event['annotations'])}.")
     if type(event.get("spent", 0)) not in (int, float):
@@ -118,6 +121,10 @@ def _check_regions(event: Event) -> None:
         raise ValueError(f"`pixels` must be integers of at least 1, got {shown(pixels)}.")
     if not isinstance(last, list) or not all(unit in event["indices"] for unit in last):
         raise ValueError(f"`last` must be some of the indices, got {shown(last)}.")
+
+
+def _is_size(size: Any) -> bool:
+    return isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
 
 
 def check_events(

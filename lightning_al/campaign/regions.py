@@ -39,7 +39,7 @@ class AskedRegions:
 
     def __init__(self) -> None:
         self._regions: dict[int, list[Blob]] = {}
-        self._sizes: dict[int, int] = {}  # of the open ones, in pixels
+        self._pixels: dict[int, int] = {}  # of the open ones, in pixels
         self._last: set[int] = set()
 
     @property
@@ -47,23 +47,23 @@ class AskedRegions:
         """Samples of which a part was asked for."""
         return list(self._regions)
 
-    def ask(self, units: Sequence[int], regions: Sequence[Blob], sizes: Sequence[int], last: Collection[int]) -> None:
+    def ask(self, units: Sequence[int], regions: Sequence[Blob], pixels: Sequence[int], last: Collection[int]) -> None:
         """Take note of a question.
 
         Args:
             units: Of which samples.
             regions: Which pixels of each.
-            sizes: How many these are.
+            pixels: How many these are.
             last: Of which of them nothing more is left to ask for.
         """
-        for unit, region, size in zip(units, regions, sizes, strict=True):
+        for unit, region, count in zip(units, regions, pixels, strict=True):
             self._regions.setdefault(unit, []).append(region)
-            self._sizes[unit] = size
+            self._pixels[unit] = count
         self._last |= set(last)
 
-    def size(self, unit: int) -> int:
-        """How many pixels the open question is for; 1 of a sample all of which is asked for."""
-        return self._sizes.get(unit, 1)
+    def pixels(self, unit: int) -> int | None:
+        """How many pixels the open question is for; None where it is for all, or there is none."""
+        return self._pixels.get(unit)
 
     def is_asked(self, unit: int) -> bool:
         """Whether a part of a sample was asked for, now or earlier."""
@@ -79,7 +79,7 @@ class AskedRegions:
         Raises:
             ValueError: If the file is missing or damaged.
         """
-        return region_of(self._regions[unit][-1]) if unit in self._sizes else None
+        return region_of(self._regions[unit][-1]) if unit in self._pixels else None
 
     def all(self, unit: int) -> np.ndarray | None:
         """Return all pixels that were asked for so far, booleans (H, W); None where there are none.
@@ -93,12 +93,12 @@ class AskedRegions:
     def settle(self, units: Sequence[int]) -> None:
         """Take note that questions are open no more."""
         for unit in units:
-            self._sizes.pop(unit, None)
+            self._pixels.pop(unit, None)
 
     def release(self, units: Sequence[int]) -> None:
         """Take questions back: their pixels may be asked for again."""
         for unit in units:
-            if self._sizes.pop(unit, None) is not None:
+            if self._pixels.pop(unit, None) is not None:
                 self._regions[unit].pop()
                 self._last.discard(unit)
                 if not self._regions[unit]:
@@ -108,14 +108,14 @@ class AskedRegions:
         """Take all questions for samples back."""
         for unit in units:
             self._regions.pop(unit, None)
-            self._sizes.pop(unit, None)
+            self._pixels.pop(unit, None)
             self._last.discard(unit)
 
     def moved(self, places: Mapping[int, int]) -> "AskedRegions":
         """Return the same questions, now that samples are elsewhere; ``places`` says where, by where they were."""
         moved = AskedRegions()
         moved._regions = {places.get(unit, unit): regions for unit, regions in self._regions.items()}
-        moved._sizes = {places.get(unit, unit): size for unit, size in self._sizes.items()}
+        moved._pixels = {places.get(unit, unit): count for unit, count in self._pixels.items()}
         moved._last = {places.get(unit, unit) for unit in self._last}
         return moved
 

@@ -14,7 +14,7 @@ from lightning_al.oracle.people.files.names import Names
 from lightning_al.oracle.skip import SKIP
 from lightning_al.storage.blobs import is_same
 from lightning_al.tasks.annotations import Mask, annotation_of, label_of
-from lightning_al.tasks.mask_png import kept_values, mask_blob
+from lightning_al.tasks.mask_png import check_size, kept_values, mask_blob
 from lightning_al.words import cut, shown
 
 _MOST_PROBLEMS = 20
@@ -204,7 +204,7 @@ def _annotation(standing: Standing, entry: Entry, unit: int, codec: Codec) -> An
     if unit < 0:
         raise ValueError(f"{shown(entry.key)} was not in the data any more when they were last opened.")
     if annotation is not SKIP:
-        codec.encode(annotation)
+        check_size(codec.encode(annotation), standing.samples[unit].size)
     return annotation
 
 

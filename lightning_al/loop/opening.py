@@ -166,7 +166,7 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
             findings.of(data.check_training, count)
     if settings.reset == "fresh" and has_shapes:
         findings.of(check_redrawable, model)
-    has_oracle = is_sized and findings.of(oracle.bind, data.samples.pool.label_set, task)
+    has_oracle = is_sized and findings.of(oracle.bind, data.samples.label_set, task)
     if has_oracle and data.has_pool:
         told = oracle.annotator != DATASET or settings.asks_for_regions
         findings.of(data.samples.pool.check_labels, told=told)

@@ -58,9 +58,16 @@ class Session:
     @property
     def budget(self) -> Budget:
         """What can still be paid."""
+        budget, oracle = self.settings.budget, self.project.oracle
+        if not self.settings.asks_for_regions:
+            return Budget(budget, oracle, self.pool)
         least = (self.project.task.regions or 1) ** 2
-        pending = self.campaign.regions.size
-        return Budget(self.settings.budget, self.project.oracle, self.pool, least=least, pending=pending)
+        return Budget(budget, oracle, self.pool, least=least, pending=self._pixels_pending)
+
+    def _pixels_pending(self, index: int) -> int:
+        """Return how many pixels the question for a sample is for."""
+        width, height = self.campaign.sizes.get(index, (1, 1))
+        return self.campaign.regions.pixels(index) or width * height
 
     @property
     def is_over(self) -> bool:

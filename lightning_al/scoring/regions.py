@@ -251,6 +251,7 @@ class RegionPick:
         scores: Of the best region of each.
         regions: Which pixels of each, as a ledger keeps them.
         pixels: How many these are.
+        sizes: Width and height of each image's map.
         last: The images of which nothing more is left to ask for.
         seconds: What it took to ``score`` and ``select``.
         all_scores: The best score of each candidate in their order, 0 where nothing is left to ask for; on the first
@@ -261,6 +262,7 @@ class RegionPick:
     scores: list[float]
     regions: list[Blob]
     pixels: list[int]
+    sizes: list[tuple[int, int]]
     last: list[int]
     seconds: Mapping[str, float]
     all_scores: Tensor | None = None
@@ -303,15 +305,16 @@ def pick_regions(
         of_image: dict[int, list[int]] = {}
         for row, index in zip(best.tolist(), found["index"][best].tolist(), strict=True):
             of_image.setdefault(index, []).append(row)
-        sizes = {index: (int(rows["height"][at]), int(rows["width"][at])) for index, at in place_of.items()}
+        shapes = {index: (int(rows["height"][at]), int(rows["width"][at])) for index, at in place_of.items()}
         return RegionPick(
             indices=list(of_image),
             scores=[float(found["score"][mine[0]]) for mine in of_image.values()],
             regions=[
-                region_blob(picker.pixels_of(subject, index, found["position"][mine], sizes[index]))
+                region_blob(picker.pixels_of(subject, index, found["position"][mine], shapes[index]))
                 for index, mine in of_image.items()
             ],
             pixels=[int(found["pixels"][mine].sum()) for mine in of_image.values()],
+            sizes=[(shapes[index][1], shapes[index][0]) for index in of_image],
             last=[i for i, mine in of_image.items() if len(mine) >= int(rows["found"][place_of[i]])],
             seconds={"score": scored - start, "select": time.perf_counter() - begin},
         )

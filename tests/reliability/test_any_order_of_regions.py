@@ -208,7 +208,7 @@ class Anyhow:
             assert (opened is not None) == (sample.open and bool(sample.asked))
             if opened is not None:
                 assert set(np.flatnonzero(opened[0]).tolist()) == sample.asked[-1]
-                assert campaign.regions.size(i) == len(sample.asked[-1])
+                assert campaign.regions.pixels(i) == len(sample.asked[-1])
 
 
 @pytest.mark.parametrize("seed", [0, *map(slow, range(1, 6))])

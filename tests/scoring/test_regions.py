@@ -217,7 +217,7 @@ def test_nothing_of_the_size_of_maps_is_gathered(tmp_path, monkeypatch, task, si
     assert 5 * bound < IMAGES * HEIGHT * WIDTH
 
 
-# ------------------------------------------------------------------------------------------------------- what is refused
+# ----------------------------------------------------------------------------------------------------- what is refused
 
 
 def test_scores_that_are_not_finite_are_named(tmp_path):
