@@ -199,9 +199,11 @@ def _try_initial_set(
         initial = choose_by_scores(project, settings, ranks, method)
     if initial is None:
         return [], {}
+    can_pay = with_prices and findings.of(settings.check_prices, initial)
     labels = _of_first(findings, ranks, lambda: initial_labels(project, initial)) if project.oracle.simulated else {}
-    if with_prices and labels is not None:
-        findings.of(settings.check_prices, initial, {i: project.task.encode_label(labels[i]) for i in labels})
+    if can_pay and labels and settings.asks_for_regions:  # whose price is known now
+        encode = project.task.encode_label
+        findings.of(settings.check_prices, initial, {i: encode(label) for i, label in labels.items()})
     return initial, labels or {}
 
 

@@ -155,12 +155,12 @@ class Settings:
                 f"leave {left}. Ask for at most {left} per round."
             )
 
-    def check_prices(self, initial: Sequence[int], labels: Mapping[int, Any]) -> None:
+    def check_prices(self, initial: Sequence[int], labels: Mapping[int, Any] | None = None) -> None:
         """Refuse a budget that does not cover the initial set, at the oracle's prices.
 
         Args:
             initial: Dataset indices.
-            labels: Theirs, as the ledger has them, where they are known already.
+            labels: Theirs, as the ledger has them, where what they cost depends on them.
 
         Raises:
             ValueError: With what the initial labels cost.
