@@ -4,8 +4,9 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
+from lightning_al.campaign.beside import Gone, Known
 from lightning_al.campaign.events import Event, append_event, check_events, has_ledger, read_ledger, stamped
 from lightning_al.campaign.regions import AskedRegions
 from lightning_al.campaign.results import INITIAL_ROUND, RoundResult, after_move, rounds_of
@@ -15,23 +16,6 @@ from lightning_al.distributed.ranks import Ranks
 from lightning_al.oracle.base import DATASET
 from lightning_al.storage.blobs import to_json
 from lightning_al.storage.files import write_errors_explained
-
-
-class Gone(NamedTuple):
-    """A sample that the dataset has no more: its key, what it was, with which label, and whether that is a part."""
-
-    key: str | None
-    state: str
-    label: Any = None
-    cost: float = 0.0
-    in_part: bool = False
-
-
-class Known(NamedTuple):
-    """The training set beside a pool: how many samples it has, and a hash of which they are."""
-
-    size: int = 0
-    digest: str = ""
 
 
 class Campaign:

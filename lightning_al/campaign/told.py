@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_al.campaign.events import append_event, stamped
+from lightning_al.campaign.regions import merged, pixels_told
+from lightning_al.campaign.results import PIXELS
 from lightning_al.campaign.standing import Standing
 from lightning_al.oracle.people.agreement import Said, agree, check_agreement
 from lightning_al.oracle.people.files.entries import Entry, Reading, understood
@@ -203,9 +205,15 @@ def _annotation(standing: Standing, entry: Entry, unit: int, codec: Codec) -> An
     _check_whole(entry, annotation, standing)
     if unit < 0:
         raise ValueError(f"{shown(entry.key)} was not in the data any more when they were last opened.")
-    if annotation is not SKIP:
-        check_size(codec.encode(annotation), standing.samples[unit].size)
-    return annotation
+    if annotation is SKIP:
+        return annotation
+    label = codec.encode(annotation)
+    check_size(label, standing.samples[unit].size)
+    asked = standing.regions.all(unit)
+    if asked is None:
+        return annotation
+    label, told = merged(label, standing.samples[unit].label, asked)
+    return codec.decode(label) if told else None
 
 
 def _contradiction(entry: Entry, earlier: Entry) -> str:
@@ -285,7 +293,7 @@ def _decide(
             continue
         label = agreed.annotation
         label = label if label is None or label is SKIP else codec.encode(label)
-        is_new = label is not None and not (sample.state == "labelled" and is_same(label, sample.label))
+        is_new = label is not None and (sample.label is None or not is_same(label, sample.label))
         spoken = [(each.annotator, codec.encode(each.annotation)) for each in new if each.annotation is not SKIP]
         beside = [word for word in spoken if not (is_new and word[0] in agreed.annotators)]
         decisions[unit] = Decision(label if is_new else None, agreed.annotators, beside)
@@ -315,6 +323,8 @@ def _write(standing: Standing, decisions: dict[int, Decision], told: Told, cost_
     for people, labels in answered.items():
         fields = _fields(standing, people, labels)
         prices = [float(cost_of(unit)) for unit in labels]
+        if standing.counts == PIXELS:
+            prices = [price * pixels_told(label) for price, label in zip(prices, labels.values(), strict=True)]
         if any(price != 1 for price in prices):
             fields["costs"] = prices
         events.append(("answered", fields))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_al.campaign.events import has_ledger
-from lightning_al.campaign.results import read_rounds
+from lightning_al.campaign.results import LABELS, read_rounds
 from lightning_al.words import cut, shown
 
 # The name of a folder that only counts repeats: "seed_0", "run3", "version_12", "7".
@@ -31,10 +31,12 @@ class Curve:
     Attributes:
         path: The campaign's folder.
         metric: Name of the metric; None where none was recorded, and there are no ``values``.
-        labels: Number of labels at each training, ascending. Where one count was measured twice, the later one counts.
+        labels: Number of labels at each training, ascending; of a campaign that asks for regions of images what was
+            spent, the labelled pixels. Where one count was measured twice, the later one counts.
         values: The metric after each training, one per entry of ``labels``.
         fit_seconds: Seconds of each training, where recorded.
         query_seconds: Seconds of each query (learn, score and select together); the last round has none.
+        counts: What ``labels`` are: ``"labels"`` or ``"pixels"``.
     """
 
     path: str
@@ -43,6 +45,7 @@ class Curve:
     values: list[float]
     fit_seconds: list[float] = field(default_factory=list)
     query_seconds: list[float] = field(default_factory=list)
+    counts: str = LABELS
 
 
 def load_curves(root: str | Path, metric: str | None = None) -> Curves:
@@ -91,13 +94,14 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
         curve = Curve(
             path=str(folder),
             metric=metric,
-            labels=[r.labelled for r in finished],
+            labels=[round(r.amount) for r in finished],
             values=[] if metric is None else [float(r.metrics[metric]) for r in finished],
             # 0 is a stage that did not run.
             fit_seconds=[r.seconds["fit"] for r in finished if r.seconds.get("fit", 0.0) > 0],
             query_seconds=[
                 sum(r.seconds.get(stage, 0.0) for stage in ("learn", "score", "select")) for r in finished if r.picked
             ],
+            counts=finished[-1].counts,
         )
         curves.setdefault(_method(folder, root), []).append(curve)
     return curves
