@@ -9,11 +9,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lightning_al.acquisition import Acquisition
-from lightning_al.checks import shown
 from lightning_al.cli.run import ActiveParser  # first: it says what to install
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.scoring import score
 from lightning_al.storage.checkpoints import hyperparameters
+from lightning_al.words import shown
 
 
 class ScoringTrainer(pl.Trainer):
@@ -33,6 +33,8 @@ class LoopSection(ActiveLearningLoop):
 
 class ScoreCLI(LightningCLI):
     """``LightningCLI`` with the subcommand ``score``, for the files that ``lightning-al run`` takes."""
+
+    config: Any
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
