@@ -22,6 +22,7 @@ class Sample:
         label: As the ledger has it.
         cost: Of the label.
         said: What people said of it, as the ledger has it, in the order they did.
+        size: Width and height of its image, where a mask was asked for.
     """
 
     key: str | None
@@ -29,6 +30,7 @@ class Sample:
     label: Any = None
     cost: float = 0.0
     said: list[Said] = field(default_factory=list)
+    size: tuple[int, int] | None = None
 
 
 class Standing:
@@ -110,8 +112,10 @@ class Standing:
         self.annotations = event["annotations"]
 
     def _apply_asked(self, event: Event) -> None:
-        for unit, key in zip(event["indices"], event["keys"], strict=True):
-            self._put(unit, key, "pending")
+        sizes = event.get("sizes") or [None] * len(event["indices"])
+        for unit, key, size in zip(event["indices"], event["keys"], sizes, strict=True):
+            sample = self._put(unit, key, "pending")
+            sample.size = sample.size if size is None else tuple(size)
 
     def _apply_answered(self, event: Event) -> None:
         costs = event.get("costs") or [1.0] * len(event["indices"])

@@ -12,7 +12,9 @@ from lightning_al.oracle.people.agreement import Said, agree, check_agreement
 from lightning_al.oracle.people.files.entries import Entry, Reading, understood
 from lightning_al.oracle.people.files.names import Names
 from lightning_al.oracle.skip import SKIP
-from lightning_al.tasks.annotations import annotation_of, label_of
+from lightning_al.storage.blobs import is_same
+from lightning_al.tasks.annotations import Mask, annotation_of, label_of
+from lightning_al.tasks.mask_png import check_size, kept_values, mask_blob
 from lightning_al.words import cut, shown
 
 _MOST_PROBLEMS = 20
@@ -146,6 +148,8 @@ def _plain_codec(standing: Standing) -> Codec:
     classes, count, kind = standing.classes, standing.annotations.get("count"), standing.kind
 
     def encode(annotation: Any) -> Any:
+        if isinstance(annotation, Mask):
+            return mask_blob(kept_values(annotation.values, count, [annotation.not_said]))
         label = label_of(annotation, classes, count=count)
         if kind == "class" and count is not None and label >= count:
             raise ValueError(f"{shown(annotation)} is class {label}, and the model has {count} classes.")
@@ -200,7 +204,7 @@ def _annotation(standing: Standing, entry: Entry, unit: int, codec: Codec) -> An
     if unit < 0:
         raise ValueError(f"{shown(entry.key)} was not in the data any more when they were last opened.")
     if annotation is not SKIP:
-        codec.encode(annotation)
+        check_size(codec.encode(annotation), standing.samples[unit].size)
     return annotation
 
 
@@ -281,7 +285,8 @@ def _decide(
             continue
         label = agreed.annotation
         label = label if label is None or label is SKIP else codec.encode(label)
-        is_known = sample.state == "skipped" if label is SKIP else (sample.state, sample.label) == ("labelled", label)
+        is_labelled = sample.state == "labelled" and is_same(label, sample.label)
+        is_known = sample.state == "skipped" if label is SKIP else is_labelled
         is_new = label is not None and not is_known
         counted = agreed.annotators if is_new else ()
         beside = [(each.annotator, _encoded(each.annotation, codec)) for each in new if each.annotator not in counted]

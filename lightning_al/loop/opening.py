@@ -270,6 +270,7 @@ def _find_again(campaign: Campaign, project: Project) -> None:
         data.sample_keys,
         own_label=pool.own_label,
         keeps_target=pool.keeps_target,
+        same_label=pool.same_label,
         are_known=None if data.known_samples is None else data.known_samples.found_among,
     )
     move = campaign.ranks.first(search.move)

@@ -1,6 +1,7 @@
 """Boxes and masks in files, as other programs read and write them."""
 
 import json
+import tracemalloc
 from xml.etree import ElementTree
 
 import numpy as np
@@ -136,7 +137,7 @@ def test_xml_that_is_wrong(tmp_path, text, what):
 def test_masks_come_back(tmp_path):
     image_module = pytest.importorskip("PIL.Image")
     write_labels(tmp_path / "masks", entries(MASK, Mask(np.full((8, 10), 7)), None), kind="mask")
-    campaign = ledger(tmp_path / "c", "mask")
+    campaign = asked(tmp_path / "c", KEYS, {"kind": "mask", "classes": None, "count": None})
     told = tell(campaign, tmp_path / "masks")
     assert (told.labelled, told.blank) == (2, 1)
     assert said(campaign) == {KEYS[0]: MASK, KEYS[1]: Mask(np.full((8, 10), 7)), KEYS[2]: None}
@@ -153,8 +154,56 @@ def test_masks_come_back(tmp_path):
     with pytest.raises(Problems, match=r"2.png: .*got colours \(RGB\)"):
         tell(campaign, tmp_path / "masks")
     (tmp_path / "masks" / "b" / "\u00fc 2.png").write_bytes(b"\x89PNG")
-    with pytest.raises(Problems, match=r"2.png: cannot identify"):
+    with pytest.raises(Problems, match=r"2.png: a mask is a PNG file"):
         tell(campaign, tmp_path / "masks")
+
+
+def test_masks_of_classes_that_there_are_not(tmp_path):
+    write_labels(tmp_path / "masks", entries(Mask([[0, 2, 255]]), Mask([[0, 3, 1]]), None), kind="mask")
+    campaign = ledger(tmp_path / "c", "mask")
+    with pytest.raises(Problems, match=r"1.png.png: 3 in a mask is no class: there are 0 to 2"):
+        tell(campaign, tmp_path / "masks")
+    assert not (tmp_path / "c" / "labels").exists()
+    assert tell(campaign, tmp_path / "masks", partial=True).labelled == 1
+    assert said(campaign)[KEYS[0]] == Mask([[0, 2, 255]])
+    again = tell(campaign, tmp_path / "masks", partial=True)
+    assert (again.labelled, again.unchanged) == (0, 1)
+
+
+def test_masks_of_many_classes(tmp_path):
+    mask = Mask([[0, 255, 999], [65535, 256, 1]], not_said=65535)
+    many = [str(number) for number in range(1000)]
+    write_labels(tmp_path / "masks", entries(mask, None, None), classes=many, kind="mask")
+    campaign = asked(tmp_path / "c", KEYS, {"kind": "mask", "classes": many, "count": 1000})
+    told = tell(campaign, tmp_path / "masks")
+    assert (told.labelled, told.blank) == (1, 2)
+    assert said(campaign)[KEYS[0]] == mask
+
+
+def test_many_masks_are_read_without_their_pixels(tmp_path):
+    count, side = 100, 128
+    masks = [Mask(np.full((side, side), number)) for number in range(count)]
+    write_labels(tmp_path / "masks", [Entry(f"{n}.jpg", mask) for n, mask in enumerate(masks)], kind="mask")
+    keys = [f"{n}.jpg" for n in range(count)]
+    campaign = asked(tmp_path / "c", keys, {"kind": "mask", "classes": None, "count": count})
+    tracemalloc.start()
+    told = tell(campaign, tmp_path / "masks")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert told.labelled == count
+    assert peak < count * side * side / 2  # a byte for each pixel would be twice as much
+
+
+def test_a_damaged_mask_is_told_again(tmp_path):
+    write_labels(tmp_path / "masks", entries(Mask([[0, 2, 255]]), None, None), kind="mask")
+    campaign = ledger(tmp_path / "c", "mask")
+    tell(campaign, tmp_path / "masks")
+    [file] = (tmp_path / "c" / "labels").iterdir()
+    file.write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"{file.name} is damaged"):
+        said(campaign)
+    tell(campaign, tmp_path / "masks")
+    assert said(campaign)[KEYS[0]] == Mask([[0, 2, 255]])
 
 
 def test_formats_are_told_by_names(tmp_path):
@@ -178,7 +227,7 @@ def test_formats_are_told_by_names(tmp_path):
         ("x.json", "cat", None),
         ("voc", "cat", "boxes"),
         ("png", BOXES, "mask"),
-        ("png", Mask([[256]]), "mask"),
+        ("png", Mask([[65536]]), "mask"),
     ],
 )
 def test_formats_without_room(tmp_path, name, what, kind):
