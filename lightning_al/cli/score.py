@@ -9,11 +9,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lightning_al.acquisition import Acquisition
-from lightning_al.checks import shown
 from lightning_al.cli.run import ActiveParser  # first: it says what to install
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.scoring import score
 from lightning_al.storage.checkpoints import hyperparameters
+from lightning_al.words import shown
 
 
 class ScoringTrainer(pl.Trainer):
@@ -67,6 +67,7 @@ class ScoreCLI(LightningCLI):
         Lightning's own takes the class from the checkpoint too, and fails where the model was not made by a
         LightningCLI, or was saved with arguments that are no plain values.
         """
+        self.config: Any
         config = self.config[self.config["subcommand"]]
         path = config["ckpt_path"]
         if path is None or config["model"] is None or not Path(path).is_file():
