@@ -69,6 +69,7 @@ class ScoreCLI(LightningCLI):
         Lightning's own takes the class from the checkpoint too, and fails where the model was not made by a
         LightningCLI, or was saved with arguments that are no plain values.
         """
+        self.config: Any
         config = self.config[self.config["subcommand"]]
         path = config["ckpt_path"]
         if path is None or config["model"] is None or not Path(path).is_file():

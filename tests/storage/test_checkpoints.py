@@ -71,12 +71,13 @@ def test_no_checkpoint(tmp_path, data):
     [
         ({"hyper_parameters": {"width": 3, "layers": [1, (2.5, None)], "how": {"a": True, "b": "c"}}}, None),
         ({"hyper_parameters": {"width": 3, "net": nn.Linear(1, 1), "in": [Path("x")]}}, {"width": 3}),
+        ({"hyper_parameters": {"width": 3, "t": torch.ones(1)}}, {"width": 3}),
         ({"hyper_parameters": {"width": 3}, "hparams_name": "kwargs"}, {"width": 3}),
         ({"hyper_parameters": {"width": 3}, "hparams_name": "config"}, {"config": {"width": 3}}),
         ({"hyper_parameters": Several([1])}, {}),
         ({}, {}),
     ],
-    ids=["plain", "objects", "several", "in one", "of another kind", "none"],
+    ids=["plain", "objects", "a tensor", "several", "in one", "of another kind", "none"],
 )
 def test_hyperparameters_of_plain_values(tmp_path, kept, expected):
     saved(tmp_path, **kept)
