@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 from lightning_al.campaign.events import has_ledger
 from lightning_al.campaign.questions import check_replaceable, write_question
 from lightning_al.campaign.standing import Standing
-from lightning_al.cli.run import ActiveLearningCLI, run
+from lightning_al.cli.run import ActiveLearningCLI, label_count, run
 from lightning_al.data.image_size import image_size
 from lightning_al.loop.loop import ActiveLearningLoop
 
@@ -74,9 +74,8 @@ class AskCLI(ActiveLearningCLI):
             write_question(path, standing, picked, options["format"], size_of=size_of)
         else:
             print(*(standing.name(unit) for unit in picked), sep="\n")
-        labels = len(loop.pool.labelled) if loop.session is None else len(loop.session.labelled)
         where = f" in {path}" if path is not None and picked else ""
-        print(f"{loop.status}: {len(picked)} to label{where}, {labels} labels, {loop.dirpath}")
+        print(f"{loop.status}: {len(picked)} to label{where}, {label_count(loop)} labels, {loop.dirpath}")
 
 
 def ask(args: Sequence[str] | None) -> None:

@@ -176,7 +176,7 @@ def open_question(campaign: Campaign, project: Project) -> OpenQuestion:
     """Return what is pending, for the oracle."""
     return OpenQuestion(
         campaign.pool.pending.tolist(),
-        dataset=project.data.pool_set,
+        dataset=project.data.samples.shown,
         folder=campaign.dirpath,
         keys=campaign.keys,
         round=campaign.next_round - 1,
