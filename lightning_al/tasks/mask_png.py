@@ -109,6 +109,14 @@ def check_size(label: Any, size: Sequence[int] | None) -> None:
         )
 
 
+def is_blank(label: Any) -> bool:
+    """Whether a label of the ledger is a mask in which no pixel has a class."""
+    if not isinstance(label, Blob) or label.suffix != ".png":
+        return False
+    values = mask_from_png(label.data)
+    return bool((values == not_said_in(values)).all())
+
+
 def kept_values(values: np.ndarray, classes: int | None, voids: Collection[int]) -> np.ndarray:
     """Return a mask as a ledger keeps it: no class is :func:`not_said`, which says of how many bits it is.
 
