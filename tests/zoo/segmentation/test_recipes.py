@@ -33,17 +33,19 @@ def build():
     return build
 
 
-# ImageNet's weights would be downloaded.
-SMALL = {
-    "ripu/synthia_to_cityscapes": ["--model.net.init_args.weights=null", "--model.net.init_args.backbone=resnet50"]
-}
+@pytest.fixture
+def without_weights(tmp_path):
+    """A last file that leaves ImageNet's weights out, which would be downloaded."""
+    path = tmp_path / "random.yaml"
+    path.write_text("model: {init_args: {net: {init_args: {weights: null, backbone: resnet50}}}}")
+    return f"--config={path}"
 
 
 class TestMade:
     @pytest.mark.parametrize("protocol", SEGMENTATION)
-    def test_each_protocol(self, protocol, build):
+    def test_each_protocol(self, protocol, build, without_weights):
         method = "ripu" if SEGMENTATION[protocol] == "regions" else "saal"
-        made = build(protocol, f"acquisitions/{method}", *SMALL.get(protocol, []))
+        made = build(protocol, f"acquisitions/{method}", *[without_weights] * protocol.startswith("ripu"))
         recipe = load(protocol)
         model, data, task = made["model"], made["data"], made["loop"]["task"]
         assert type(model) is getattr(zoo, recipe["model"]["class_path"])
@@ -72,6 +74,19 @@ class TestMade:
         made = build("camvid/small_regions", f"acquisitions/{method}")
         (callback,), (named,) = made["trainer"]["callbacks"], load(f"acquisitions/{method}")["trainer"]["callbacks"]
         assert type(callback).__name__ == named["class_path"]
+
+    def test_the_form_of_single_pixels(self, build, without_weights):
+        """By the flags of the head."""
+        protocol = "ripu/synthia_to_cityscapes"
+        flags = [flag for line in head(protocol) for flag in line.split() if flag.startswith("--") and "=" in flag]
+        flags = [
+            flag.rstrip(",") for flag in flags if any(name in flag for name in ("regions", "radius", "query_size"))
+        ]
+        assert len(flags) == 3
+        made = build(protocol, "acquisitions/ripu", without_weights, *flags)
+        assert made["loop"]["task"].regions == 1
+        assert made["trainer"]["callbacks"][0].radius == 32
+        assert made["loop"]["query_size"] == -(-8 * 2048 * 1024 // (1280 * 640))
 
 
 class TestContents:
