@@ -45,7 +45,7 @@ class Task(ABC):
     A *decision* is what the model chooses one class for: a sample, or each pixel, box or label of it.
     """
 
-    gives: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "classes", "features", "gradients"})
+    gives: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "classes", "features", "gradients", "labellings"})
     """What acquisitions may ask of a model and its data, in words of ``Acquisition.requires``: one that asks for
     another is refused before anything trains."""
 
@@ -174,11 +174,13 @@ class Task(ABC):
     def features(self, model: nn.Module, inputs: Any, layer: str | None = None) -> Tensor:
         """Return what the last layer of the model gets of each sample, or what another layer gives, (B, d).
 
+        Maps and sequences are averaged over their positions.
+
         Args:
             model: The user's.
             inputs: What :meth:`inputs` gave.
             layer: Name of the layer whose output is meant, as in ``model.named_modules()``. Default: what the last
-                ``nn.Linear`` that :meth:`outputs` come from gets, of a model with several heads that of its own.
+                linear or convolutional layer that :meth:`outputs` come from gets, of several heads that of its own.
 
         Raises:
             ValueError: If there is no such layer, or it does not run.
