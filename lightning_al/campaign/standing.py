@@ -144,14 +144,15 @@ class Standing:
     def _apply_said(self, event: Event) -> None:
         for unit, key, label in zip(event["indices"], event["keys"], event["labels"], strict=True):
             sample = self.samples.setdefault(unit, Sample(key, "unlabelled"))
-            sample.said.append(Said(event["annotator"], event.get("time"), label))
+            sample.said.append(Said(event["annotator"], event.get("time"), SKIP if label is None else label))
 
     def _apply_skipped(self, event: Event) -> None:
         for unit, key in zip(event["indices"], event.get("keys") or [None] * len(event["indices"]), strict=True):
             sample = self.samples.get(unit)
             if sample is None or sample.label is None:
                 sample = self._put(unit, key, "skipped")
-                sample.said.append(Said(event.get("annotator", ""), event.get("time"), SKIP))
+                people = event.get("annotators") or [event.get("annotator", "")]
+                sample.said += [Said(who, event.get("time"), SKIP) for who in people]
             else:
                 self._put(unit, key, "labelled")
         self.regions.settle(event["indices"])

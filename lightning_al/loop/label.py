@@ -16,7 +16,10 @@ from lightning_al.oracle.answers import Answers, sort_answers
 from lightning_al.oracle.base import DATASET, Unreachable
 from lightning_al.oracle.question import OpenQuestion
 from lightning_al.tasks.base import Task
+from lightning_al.tasks.mask_png import is_blank
 from lightning_al.words import shown
+
+_BLANK = "No pixel of the mask has a class. A sample that is not to be labelled is `SKIP`."
 
 Places = Callable[[Collection[str]], dict[str, int]]
 """Gives the dataset indices of the samples of these names, those that there are."""
@@ -105,7 +108,10 @@ def answers_of(
     if len(units) != len(values):
         raise ValueError(f"`tell` got {len(units)} indices and {len(values)} labels.")
     classes = campaign.annotations.get("classes")
-    answers = of_asked(campaign, sort_answers(dict(zip(units, values, strict=True)), task, classes, campaign.sizes))
+    answers = sort_answers(dict(zip(units, values, strict=True)), task, classes, campaign.sizes)
+    blank = [i for i, label in answers.labels.items() if is_blank(label) and not campaign.regions.is_asked(i)]
+    answers.refused.update(dict.fromkeys(blank, _BLANK))
+    answers = of_asked(campaign, answers)
     answers.check()
     pool = campaign.pool
     labelled = [i for i in answers.skipped if pool.is_labelled(i) and not pool.is_pending(i)]

@@ -118,7 +118,7 @@ def round_by_round(curves: Curves) -> Curves:
     method alone. Other curves stay as they are.
 
     Example:
-        >>> curves = [Curve(name, "iou", [n, 2 * n], [0.1, 0.2], counts="pixels") for name, n in (("a", 99), ("b", 101))]
+        >>> curves = [Curve(name, "iou", [n, 2 * n], [], counts="pixels") for name, n in (("a", 99), ("b", 101))]
         >>> [curve.labels for curve in round_by_round({"ripu": curves})["ripu"]]
         [[100, 200], [100, 200]]
     """
