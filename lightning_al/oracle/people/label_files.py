@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from lightning_al.checks import Findings, check_choice, check_type
 from lightning_al.data.classes import class_names
 from lightning_al.data.image_size import image_size
-from lightning_al.oracle.base import Oracle
+from lightning_al.oracle.base import Oracle, check_asks_for_whole
 from lightning_al.oracle.people.agreement import AGREEMENTS, Said, agree
 from lightning_al.oracle.people.files.entries import Entry, Reading, understood
 from lightning_al.oracle.people.files.formats import FORMATS, read_labels, write_labels
@@ -84,7 +84,12 @@ class LabelFiles(Oracle):
         self._who: dict[int, str] = {}
 
     def bind(self, dataset: Dataset, task: Task) -> None:
-        """Take the loop's dataset and task, which name samples and classes."""
+        """Take the loop's dataset and task, which name samples and classes.
+
+        Raises:
+            ValueError: If the task asks for regions of samples.
+        """
+        check_asks_for_whole(self, task)
         self._dataset, self._task = dataset, task
         self._asked = {}
 
