@@ -38,7 +38,7 @@ def test_prices_that_are_none(tmp_path, price):
         NoisyOracle(price=price)
 
 
-@pytest.mark.parametrize("make", [lambda folder: LabelFiles(folder), lambda folder: LabelStudio("x", url="http://x")])
+@pytest.mark.parametrize("make", [lambda folder: LabelFiles(folder), lambda folder: LabelStudio("Cats")])
 def test_oracles_that_show_whole_samples_refuse_regions(tmp_path, make):
     oracle = make(tmp_path)
     with pytest.raises(ValueError, match=rf"`{type(oracle).__name__}` asks people for whole samples.*`AwaitTell\(\)`"):
