@@ -129,14 +129,15 @@ class Standing:
     def _apply_said(self, event: Event) -> None:
         for unit, key, label in zip(event["indices"], event["keys"], event["labels"], strict=True):
             sample = self.samples.setdefault(unit, Sample(key, "unlabelled"))
-            sample.said.append(Said(event["annotator"], event.get("time"), label))
+            sample.said.append(Said(event["annotator"], event.get("time"), SKIP if label is None else label))
 
     def _apply_skipped(self, event: Event) -> None:
         for unit, key in zip(event["indices"], event.get("keys") or [None] * len(event["indices"]), strict=True):
             sample = self.samples.get(unit)
             if sample is None or sample.state != "labelled":
                 sample = self._put(unit, key, "skipped")
-                sample.said.append(Said(event.get("annotator", ""), event.get("time"), SKIP))
+                people = event.get("annotators") or [event.get("annotator", "")]
+                sample.said += [Said(who, event.get("time"), SKIP) for who in people]
 
     def _apply_released(self, event: Event) -> None:
         for unit in event["indices"]:

@@ -31,6 +31,7 @@ class Entry:
         cut: The part of it that the end of the file may have cut off: ``"key"`` or ``"said"``.
         size: Width and height of the image in pixels.
         index: Its dataset index, for people to read.
+        text: What it is, for people to read; None: it is no text.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Entry:
     cut: str = ""
     size: tuple[int, int] | None = None
     index: int | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True)

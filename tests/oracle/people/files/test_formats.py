@@ -1,5 +1,7 @@
 """Boxes and masks in files, as other programs read and write them."""
 
+import csv
+import io
 import json
 import tracemalloc
 from xml.etree import ElementTree
@@ -278,3 +280,19 @@ def test_files_stay_in_their_folder(tmp_path):
     for key in ("../x.jpg", "/etc/x.jpg", "a\x00b"):
         with pytest.raises(ValueError, match="No file in a folder of labels"):
             write_labels(tmp_path / "voc", [Entry(key, BOXES)], kind="boxes")
+
+
+@pytest.mark.parametrize("name", ["asked.csv", "asked.tsv", "asked.jsonl"])
+def test_texts_are_there_to_read_and_passed_over(tmp_path, name):
+    texts = ['said "so", then\nleft; and more', None, "=1+1\tläuft"]
+    asked_for = [Entry(key, text=text) for key, text in zip(KEYS, texts, strict=True)]
+    write_labels(tmp_path / name, asked_for, classes=CLASSES)
+    content = (tmp_path / name).read_text()
+    if name == "asked.jsonl":
+        assert [json.loads(line).get("text") for line in content.splitlines()] == texts
+    else:
+        delimiter = "\t" if name == "asked.tsv" else ","
+        table = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter))
+        assert table == [["key", "text", "label", "annotator"], *([k, t or "", "", ""] for k, t in zip(KEYS, texts))]
+    read = read_labels(tmp_path / name)
+    assert [(entry.key, entry.said in (None, "")) for entry in read.entries] == [(key, True) for key in KEYS]
