@@ -144,8 +144,8 @@ def outputs_and_features_of(
     if not seen and layer is None:
         raise ValueError(
             "No linear or convolutional layer runs in the model's forward, so there are no penultimate features. Name "
-            'a layer (`features="backbone.avgpool"`), or give the loop a `task=` whose `features(model, inputs)` returns '
-            "them."
+            'a layer (`features="backbone.avgpool"`), or give the loop a `task=` whose `features(model, inputs)` '
+            "returns them."
         )
     if not seen:
         raise ValueError(f"The layer {layer!r} does not run in the model's forward, so it has no features.")
