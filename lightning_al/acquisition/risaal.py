@@ -28,7 +28,7 @@ class RISAAL(Acquisition):
 
     What the paper leaves open, and what is done here: the perturbation is that of the image's mean pixel loss; S is of
     the pixel itself, as A.8 has it, where RIPU's U is a mean over the region; of superpixels, which the paper does not
-    have, S is the mean. The authors published no code of it. As of :class:`SAAL`, "asam" is what their code of SAAL
+    have, S is the mean. As of :class:`SAAL`, "asam" is what their code of SAAL
     computes, and moves the loss far less at the same ``rho``.
 
     Args:

@@ -1,5 +1,7 @@
 r"""Scores of regions of an image: how mixed the classes around a pixel are, and means over windows and superpixels."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -99,29 +101,27 @@ def region_impurity(logits_or_labels: Tensor, radius: int) -> Tensor:
         radius: k >= 0. With 0, all is 0.
 
     Returns:
-        In nats, (B, H, W), in the precision of the logits, at least float32; of labels, in torch's default.
+        In nats, (B, H, W), in the precision of the logits, at least float32; of labels in float64.
 
     Raises:
         TypeError: If it is neither logits nor labels, or ``radius`` no integer.
         ValueError: If the shape is another, a label negative, or ``radius`` negative.
 
     Example:
-        >>> region_impurity(torch.tensor([[[0, 0, 0, 5]]]), 1)
+        >>> region_impurity(torch.tensor([[[0, 0, 0, 5]]]), 1).float()
         tensor([[[0.0000, 0.0000, 0.6365, 0.6931]]])
     """
     check_count("radius", radius, 0)
     labels, dtype = _labels_of(logits_or_labels)
-    device = labels.device
-    labels = labels.cpu() if device.type == "mps" else labels  # MPS has no float64
     height, width = labels.shape[1:]
     sizes = window_sizes((height, width), radius, labels.device)
     most = int(sizes.max()) if sizes.numel() else 0
-    table = _n_log_n(most, labels.device)
-    total = torch.zeros(labels.shape, dtype=table.dtype, device=labels.device)
+    counted = _CountedEntropy(most, labels.device)
+    total = torch.zeros(labels.shape, dtype=torch.int64, device=labels.device)
     for label in torch.bincount(labels.flatten().long()).nonzero().flatten().tolist():
         counts = window_sums((labels == label).to(counting_type(most)), radius)
-        total += table.index_select(0, counts.flatten().int()).view_as(total)
-    return _entropy_of_counts(total, sizes, table).to(device, dtype)
+        total += counted.table.index_select(0, counts.flatten().int()).view_as(total)
+    return counted.entropies(total, sizes, dtype)
 
 
 def superpixel_impurity(logits_or_labels: Tensor, superpixels: Tensor) -> Tensor:
@@ -134,46 +134,55 @@ def superpixel_impurity(logits_or_labels: Tensor, superpixels: Tensor) -> Tensor
         superpixels: Integers (B, H, W): to which area of its image each pixel belongs.
 
     Returns:
-        In nats, (B, H, W), in the precision of the logits, at least float32; of labels, in torch's default.
+        In nats, (B, H, W), in the precision of the logits, at least float32; of labels in float64.
 
     Raises:
         TypeError: If it is neither logits nor labels, or ``superpixels`` no tensor of integers.
         ValueError: If the shapes are others, or a label is negative.
 
     Example:
-        >>> superpixel_impurity(torch.tensor([[[0, 1, 1]]]), torch.tensor([[[7, 7, 3]]]))
+        >>> superpixel_impurity(torch.tensor([[[0, 1, 1]]]), torch.tensor([[[7, 7, 3]]])).float()
         tensor([[[0.6931, 0.6931, 0.0000]]])
     """
     labels, dtype = _labels_of(logits_or_labels)
     _check_superpixels(superpixels, labels.shape)
     of_images = zip(labels.cpu().long(), superpixels.cpu(), strict=True)
-    each = [_impurity_of_areas(own, numbered(areas)) for own, areas in of_images]
+    each = [_impurity_of_areas(own, numbered(areas), dtype) for own, areas in of_images]
     return (torch.stack(each) if each else labels).to(labels.device, dtype)
 
 
-def _impurity_of_areas(labels: Tensor, numbers: Tensor) -> Tensor:
+def _impurity_of_areas(labels: Tensor, numbers: Tensor, dtype: torch.dtype) -> Tensor:
     if not labels.numel():
         return labels
     classes = int(labels.max()) + 1
     counts = torch.bincount((numbers * classes + labels).flatten(), minlength=classes * (int(numbers.max()) + 1))
     counts = counts.view(-1, classes)
     sizes = counts.sum(1)
-    table = _n_log_n(int(sizes.max()), labels.device)
-    return _entropy_of_counts(table[counts].sum(1), sizes, table)[numbers]
+    counted = _CountedEntropy(int(sizes.max()), labels.device)
+    return counted.entropies(counted.table[counts].sum(1), sizes, dtype)[numbers]
 
 
-def _n_log_n(most: int, device: torch.device) -> Tensor:
-    """Return n log n for n from 0 to ``most``."""
-    n = torch.arange(most + 1, dtype=torch.float64, device=device)
-    return n * n.clamp(min=1).log()
+class _CountedEntropy:
+    """Entropies of shares n / N: log N - (sum of n log n) / N, where all n log n are integers, multiples of a fraction.
 
+    Integers add up to the same in any order, so that the same shares tie whichever classes have them, and a single
+    class has exactly 0.
 
-def _entropy_of_counts(total: Tensor, sizes: Tensor, table: Tensor) -> Tensor:
-    """Return the entropy of shares n / N: log N - (sum of n log n) / N, from the sum and N, by the table."""
-    sizes = sizes.clamp(min=1)
-    entropies = (table[sizes] - total) / sizes
-    # With a second class it is more than 1 / N: what is less is the rounding of 0.
-    return torch.where(entropies * sizes < 0.5, 0.0, entropies)
+    Args:
+        most: The largest N.
+        device: Of the table.
+    """
+
+    def __init__(self, most: int, device: torch.device) -> None:
+        n = torch.arange(most + 1, dtype=torch.float64)
+        values = n * n.clamp(min=1).log()
+        self._scale = 2.0 ** (62 - math.ceil(math.log2(max(float(values[-1]), 1.0))))
+        self.table = (values * self._scale).round().long().to(device)
+
+    def entropies(self, total: Tensor, sizes: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the entropies, from the sums of ``table[n]`` and the N."""
+        sizes = sizes.clamp(min=1)
+        return (self.table[sizes] - total).to(dtype) / (sizes.to(dtype) * self._scale)
 
 
 def ripu_map(logits: Tensor, radius: int, *, region_radius: int | None = None) -> Tensor:
@@ -246,7 +255,8 @@ def _labels_of(logits_or_labels: Tensor) -> tuple[Tensor, torch.dtype]:
         dtype = at_least_float32(logits_or_labels[:0]).dtype
         labels = logits_or_labels.detach().argmax(1)
     else:
-        labels, dtype = logits_or_labels, torch.get_default_dtype()
+        labels = logits_or_labels
+        dtype = torch.float32 if labels.device.type == "mps" else torch.float64  # MPS has none
     _check_maps("labels", labels, floating=False)
     if labels.numel() and int(labels.min()) < 0:
         raise ValueError(f"`labels` must be class indices of at least 0, got {int(labels.min())}.")

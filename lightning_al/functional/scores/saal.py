@@ -133,8 +133,10 @@ def saal(
 
 def _warn_of_inf(model: nn.Module, rho: float, p: float) -> None:
     """Warn of a step that goes by the signs of a large model's gradient."""
+    if not math.isinf(p):
+        return
     size = sum(w.numel() for w in model.parameters() if w.requires_grad)
-    if math.isinf(p) and size > 10_000:
+    if size > 10_000:
         warnings.warn(
             f"`p=inf` moves each of the {size:,} weights by rho={rho}, {rho * math.sqrt(size):.3g} in L2. "
             "Scores may say little; a much smaller `rho` is usual with p=inf.",
