@@ -109,8 +109,9 @@ def answers_of(
         raise ValueError(f"`tell` got {len(units)} indices and {len(values)} labels.")
     classes = campaign.annotations.get("classes")
     answers = sort_answers(dict(zip(units, values, strict=True)), task, classes, campaign.sizes)
-    blank = [i for i, label in answers.labels.items() if is_blank(label) and not campaign.regions.is_asked(i)]
-    answers.refused.update(dict.fromkeys(blank, _BLANK))
+    if task.annotation_kind == "mask":
+        blank = [i for i, label in answers.labels.items() if is_blank(label) and not campaign.regions.is_asked(i)]
+        answers.refused.update(dict.fromkeys(blank, _BLANK))
     answers = of_asked(campaign, answers)
     answers.check()
     pool = campaign.pool
