@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from lightning_al.campaign.events import append_event, stamped
 from lightning_al.campaign.standing import Standing
 from lightning_al.oracle.people.agreement import Said, agree, check_agreement
-from lightning_al.oracle.people.files.entries import Entry, Reading, understood
+from lightning_al.oracle.people.files.entries import Entry, Reading, check_person, check_whole, understood
 from lightning_al.oracle.people.files.names import Names
 from lightning_al.oracle.skip import SKIP
-from lightning_al.tasks.annotations import annotation_of, label_of
+from lightning_al.tasks.annotations import annotation_of, in_one_form, label_of, meaning
 from lightning_al.words import cut, shown
 
 _MOST_PROBLEMS = 20
@@ -162,6 +162,8 @@ def _words(
     entries = [entry for reading in readings for entry in reading.entries]
     units = {standing.name(unit): unit for unit in standing.samples}
     names = Names(units)
+    people = {entry.annotator for entry in entries}
+    people |= {each.annotator for sample in standing.samples.values() for each in sample.said}
     first: dict[tuple[int, str], tuple[Entry, Any]] = {}
     unknown: list[Entry] = []
     contradicted: set[int] = set()
@@ -171,6 +173,7 @@ def _words(
             if name is None:
                 unknown.append(entry)
                 continue
+            check_person(entry, people)
             unit, who = units[name], entry.annotator or annotator
             annotation = _annotation(standing, entry, unit, codec)
         except (ValueError, TypeError) as error:
@@ -180,7 +183,7 @@ def _words(
             told.blank += 1
             continue
         earlier, other = first.setdefault((unit, who), (entry, annotation))
-        if other != annotation:
+        if meaning(other) != meaning(annotation):
             told.problems.append(_contradiction(entry, earlier))
             contradicted.add(unit)
     told.problems += _of_unknown(unknown, standing, len(entries))
@@ -196,12 +199,11 @@ def _annotation(standing: Standing, entry: Entry, unit: int, codec: Codec) -> An
     annotation = understood(entry.said, standing.kind, standing.classes)
     if annotation is None:
         return None
-    _check_whole(entry, annotation, standing)
+    count = standing.annotations.get("count")
+    check_whole(entry, annotation, kind=standing.kind, classes=standing.classes, count=count)
     if unit < 0:
         raise ValueError(f"{shown(entry.key)} was not in the data any more when they were last opened.")
-    if annotation is not SKIP:
-        codec.encode(annotation)
-    return annotation
+    return annotation if annotation is SKIP else in_one_form(annotation, codec.encode, codec.decode)
 
 
 def _contradiction(entry: Entry, earlier: Entry) -> str:
@@ -212,23 +214,6 @@ def _contradiction(entry: Entry, earlier: Entry) -> str:
 
 def _said(said: Any) -> str:
     return "a skip" if said is SKIP else shown(said)
-
-
-def _check_whole(entry: Entry, annotation: Any, standing: Standing) -> None:
-    """Refuse the last word of a file that has no end, if it may be the beginning of another."""
-    if entry.cut != "said" or not isinstance(entry.said, str) or annotation is SKIP:
-        return
-    word = entry.said.strip()
-    last = word.rpartition("|")[2].strip()
-    if standing.classes is not None:
-        longer = [name for name in standing.classes if name != last and name.startswith(last)]
-    else:
-        longer = [last + "..."] if (standing.annotations.get("count") or 11) > 10 or standing.kind == "number" else []
-    if longer:
-        raise ValueError(
-            f"{shown(word)} may be the beginning of {shown(longer[0])}: the last line has no end. If the file is "
-            "whole, end it with a new line."
-        )
 
 
 def _of_unknown(unknown: list[Entry], standing: Standing, count: int) -> list[str]:
@@ -267,7 +252,11 @@ def _decide(
         sample, name = standing.samples[unit], standing.name(unit)
         before = [replace(each, time=None, annotation=_decoded(each.annotation, codec)) for each in sample.said]
         last = {each.annotator: each.annotation for each in before}
-        new = [each for each in said if each.annotator not in last or last[each.annotator] != each.annotation]
+        new = [
+            each
+            for each in said
+            if each.annotator not in last or meaning(last[each.annotator]) != meaning(each.annotation)
+        ]
         told.unchanged += len(said) - len(new)
         if not new:
             continue
@@ -281,7 +270,9 @@ def _decide(
             continue
         label = agreed.annotation
         label = label if label is None or label is SKIP else codec.encode(label)
-        is_new = label is not None and not (sample.state == "labelled" and sample.label == label)
+        is_new = label is not None and not (
+            sample.state == "labelled" and meaning(_decoded(sample.label, codec)) == meaning(_decoded(label, codec))
+        )
         spoken = [(each.annotator, codec.encode(each.annotation)) for each in new if each.annotation is not SKIP]
         beside = [word for word in spoken if not (is_new and word[0] in agreed.annotators)]
         decisions[unit] = Decision(label if is_new else None, agreed.annotators, beside)

@@ -87,7 +87,7 @@ def query(session: Session, k: int, how: Asking = AS_EVER) -> list[int]:
     if settings.subpool_size is not None and len(indices) < settings.subpool_size:
         rank_zero_info(f"Only {len(indices)} of subpool_size={settings.subpool_size} candidates are left.")
     if how.skip_unreadable:
-        indices = _readable(session, indices)
+        indices = readable_ones(session, indices)
     k = min(k, budget.count(indices))
     acquisition = session.project.acquisition
     candidates = Candidates(indices, session.labelled, settings.seed, number, purpose=(number, "select"))
@@ -120,7 +120,7 @@ def learn_and_pick(session: Session, acquisition: Acquisition, candidates: Candi
     return replace(picked, seconds={**learnt, **picked.seconds})
 
 
-def _readable(session: Session, indices: Tensor) -> Tensor:
+def readable_ones(session: Session, indices: Tensor) -> Tensor:
     """Return the candidates that can be read; the others are skipped from now on, and the ledger says so."""
     unreadable = find_unreadable(session.project, indices)
     if unreadable:

@@ -105,6 +105,7 @@ class Settings:
         count = self.initial_count
         left = size - count
         asks = self.rounds != 0 and (self.budget is None or self.budget > count)
+        asks = asks and self.oracle.simulated  # people are asked for what there is, and files may join
         if asks and self.query_size > left:
             raise ValueError(
                 f"`query_size={self.query_size}` is larger than the pool: {size} samples less {count} initial ones "
