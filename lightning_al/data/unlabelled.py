@@ -130,9 +130,10 @@ def _check_known_labels(known: TrainingSamples) -> None:
             sample = known.trained_on[index]
         except Exception as error:
             name = name_in(known.task, known.train_set, index)
+            called = f"{index}" if name is None else f"{index} ({name!r})"
             raise ValueError(
-                f"Sample {index}{'' if name is None else f' ({name!r})'} of the training set of {known.owner}, which is "
-                f"trained on, cannot be read: {first_line(error)}. Repair or remove it."
+                f"Sample {called} of the training set of {known.owner}, which is trained on, cannot be read: "
+                f"{first_line(error)}. Repair or remove it."
             ) from error
         try:
             target = known.task.targets(sample)

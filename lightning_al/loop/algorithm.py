@@ -56,7 +56,9 @@ def ask(session: Session, k: int | None, how: Asking) -> Outcome:
         return Outcome("waiting", pool.pending.tolist())
     check_same_on_every_rank(session.campaign.label_digest, LABELS)
     already_asked = not session.asked_initial_set and len(pool.pending) > 0
-    if how.skip_unreadable and len(session.labelled) == 0:  # the initial set is drawn without a look at samples
+    if how.skip_unreadable and (
+        session.asked_initial_set or len(session.labelled) == 0
+    ):  # the initial set is drawn without a look at samples
         readable_ones(session, torch.cat([pool.pending, pool.unlabelled]))
     # Only an initial set is waited for; later questions wait for `tell`.
     if session.asked_initial_set or len(session.labelled) == 0:

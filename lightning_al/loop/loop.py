@@ -331,8 +331,8 @@ class ActiveLearningLoop:
             return self.campaign
         if self.dirpath is None or not Campaign.exists(self.dirpath):
             raise RuntimeError(
-                "`tell` and `release` need a campaign that was opened by `ask` or `run`, or a `dirpath=` that holds one, got "
-                f"dirpath={str(self.dirpath)!r}."
+                "`tell` and `release` need a campaign that was opened by `ask` or `run`, or a `dirpath=` that holds "
+                f"one, got dirpath={str(self.dirpath)!r}."
             )
         campaign = Campaign.load(self.dirpath)
         self._take(campaign)

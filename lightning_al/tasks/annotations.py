@@ -128,7 +128,7 @@ Annotation: TypeAlias = str | list[str] | float | Boxes | Mask
 """A class name, the names of several, a number, boxes, or a mask."""
 
 
-def meaning(annotation: Annotation) -> Any:
+def meaning(annotation: Any) -> Any:
     """Return what can be compared of an annotation: the order of names, or boxes, and the image's size say nothing.
 
     Example:

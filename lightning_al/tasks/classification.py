@@ -141,8 +141,8 @@ def check_probabilities(outputs: Tensor, task: str) -> None:
     wrong = values[(values < -_ROUNDING) | (values > 1 + _ROUNDING)]
     if len(wrong):
         raise ValueError(
-            f'`{task}(outputs="probabilities")` expects outputs between 0 and 1, got {wrong[0].item():g}. Of logits say '
-            f"`task={task}()`."
+            f'`{task}(outputs="probabilities")` expects outputs between 0 and 1, got {wrong[0].item():g}. Of logits '
+            f"say `task={task}()`."
         )
 
 

@@ -207,8 +207,8 @@ class RegressionTask(BatchEntries, Task):
         """
         if isinstance(annotation, bool) or not isinstance(annotation, (int, float)):
             raise TypeError(
-                f"People say one number of a sample, got {shown(annotation)}: tell labels of several by `loop.tell`, or "
-                "give the task `to_annotation` and `from_annotation`."
+                f"People say one number of a sample, got {shown(annotation)}: tell labels of several by `loop.tell`, "
+                "or give the task `to_annotation` and `from_annotation`."
             )
         return float(annotation)
 

@@ -211,11 +211,11 @@ def test_people_say_one_number_of_one_output_alone(tmp_path, acquisition):
             loop, trainer = loop_over(folder, *parts, oracle=AwaitTell(), initial=4, evaluate=None)
             loop.run(trainer, resume=True)
             assert Standing(folder / "c").kind == ("number" if outputs == 1 else None)
-    with pytest.raises(TypeError, match="The model has 2 outputs, and 3.0 has 1"):
+    with pytest.raises(TypeError, match=r"The model has 2 outputs, and 3\.0 has 1"):
         loop.tell(loop.pool.pending[:1], [3.0])
 
 
 @pytest.mark.parametrize("said", ["0.5|1.0", ["0.5", "1.0"], "cat", True])
 def test_what_is_no_number(said):
-    with pytest.raises(TypeError, match="People say one number of a sample.*`loop.tell`"):
+    with pytest.raises(TypeError, match=r"People say one number of a sample.*`loop\.tell`"):
         TASK.from_annotation(said, None)

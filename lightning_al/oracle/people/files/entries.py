@@ -127,8 +127,8 @@ def check_person(entry: Entry, people: Collection[str]) -> None:
 
 def _may_begin(word: str, longer: str) -> str:
     return (
-        f"{shown(word)} may be the beginning of {shown(longer)}: the last line has no end. If the file is whole, end it "
-        "with a new line."
+        f"{shown(word)} may be the beginning of {shown(longer)}: the last line has no end. If the file is whole, end "
+        "it with a new line."
     )
 
 

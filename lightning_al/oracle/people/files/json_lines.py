@@ -38,7 +38,7 @@ def _entry(said: Any, where: str) -> Entry:
     if not isinstance(said, dict) or not isinstance(said.get("key"), str):
         raise ValueError(f'an object with a "key" is needed, got {shown(said)}.')
     skip, label = said.get("skip"), said.get("label")
-    if skip not in (None, True, False) or isinstance(skip, (int, float)) and not isinstance(skip, bool):
+    if skip is not None and not isinstance(skip, bool):
         raise ValueError(f'"skip" is true or false, got {shown(skip)}.')
     if skip and label is not None:
         raise ValueError(f'{shown(said["key"])} has a label, {shown(label)}, and "skip" too.')

@@ -51,7 +51,8 @@ def read_table(path: Path) -> Reading:
                 problems.append(f"{where}: the last line has {len(row)} of {width} columns and no end: is it whole?")
             elif len(row) == 1 < width and (other := _other_delimiter(row[0], delimiter, width)):
                 problems.append(
-                    f"{where}: columns are divided by {other!r} here, and by {delimiter!r} in the header; got {row[0]!r}."
+                    f"{where}: columns are divided by {other!r} here, and by {delimiter!r} in the header; got "
+                    f"{row[0]!r}."
                 )
             elif any(cell.strip() for cell in row[width:]):
                 problems.append(f"{where}: {len(row)} columns, the header has {width}. Put quotes around {row!r}.")
