@@ -15,7 +15,7 @@ from .data import ActiveDataModule, Loaders, Pool
 from .loop import ActiveLearningLoop
 from .oracle import SKIP, AwaitTell, DatasetOracle, LabelFiles, NoisyOracle, Oracle
 from .scoring import Scores, score
-from .tasks import BinaryTask, ClassificationTask, MultiLabelTask, RegressionTask, Task
+from .tasks import BinaryTask, ClassificationTask, MultiLabelTask, RegressionTask, SegmentationTask, Task
 
 __version__: str
 
@@ -37,6 +37,7 @@ __all__ = [
     "RegressionTask",
     "RoundResult",
     "Scores",
+    "SegmentationTask",
     "Task",
     "score",
 ]

@@ -11,12 +11,16 @@ from lightning_al.acquisition.gradient_norm import EntropyGradNorm, ExpectedGrad
 from lightning_al.acquisition.loss_prediction import LearningLoss, LPLGrad
 from lightning_al.acquisition.mc_dropout import BALD, BatchBALD, MCDropout
 from lightning_al.acquisition.random import Random
+from lightning_al.acquisition.ripu import RIPU
+from lightning_al.acquisition.risaal import RISAAL
 from lightning_al.acquisition.saal import SAAL
 from lightning_al.acquisition.uncertainty import Entropy, LeastConfidence, Margin
 
 __all__ = [
     "BADGE",
     "BALD",
+    "RIPU",
+    "RISAAL",
     "SAAL",
     "SRAAL",
     "VAAL",

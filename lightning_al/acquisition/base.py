@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_al.acquisition.query import Query, Rows
+from lightning_al.acquisition.regions import Regions
 from lightning_al.checks import check_choice, needed_generator
 from lightning_al.functional.selection.badge import badge
 from lightning_al.functional.selection.kmeans_plusplus import kmeans_plusplus
@@ -22,7 +23,7 @@ from lightning_al.words import cut, shown
 
 SELECTIONS = ("top", "kmeans++", "badge")
 
-REQUIREMENTS = ("outputs", "logits", "values", "features", "gradients", "encoder", "classes", "labels")
+REQUIREMENTS = ("outputs", "logits", "values", "features", "gradients", "encoder", "classes", "labels", "labellings")
 """The words of :attr:`Acquisition.requires`."""
 
 OF_SAMPLES = frozenset({"outputs", "logits", "values", "features", "gradients", "encoder"})
@@ -46,6 +47,10 @@ _OF_TASK = {
     "classes": ("classes", "Give the number of clusters: `clusters=`."),
     "features": ("features", "Use an acquisition that does without."),
     "gradients": ("gradients", "Use an acquisition that does without."),
+    "labellings": (
+        "the sum over all labels that a sample may have",
+        "Use `EntropyGradNorm`, or `ExpectedGradNorm()`, which draws labels instead.",
+    ),
 }
 """What a task may give or not: in words, and what to do where it does not."""
 
@@ -55,7 +60,7 @@ class Acquisition(Callback):
 
     Add one to ``Trainer(callbacks=[...])`` and run the project with an
     :class:`~lightning_al.ActiveLearningLoop`. To write one's own, override :meth:`score_batch`; or :meth:`rows` and
-    :meth:`select` for methods that need more than a score.
+    :meth:`select` for methods that need more than a score. To choose regions of images, :meth:`pixel_scores`.
 
     The attribute ``requires`` tells the loop what the acquisition works with, so that the loop spares a pass over the
     samples that nothing needs, and refuses early what could not work. It is a frozenset of these words:
@@ -66,6 +71,7 @@ class Acquisition(Callback):
     - ``"encoder"``: :meth:`rows` runs a network of the acquisition's own.
     - ``"classes"``: the task must know the number of classes.
     - ``"labels"``: some samples must be labelled, so the acquisition cannot choose the initial set.
+    - ``"labellings"``: a sum over all labels that a sample may have, which are too many where it has many decisions.
 
     A word that the task does not give (:attr:`~lightning_al.tasks.Task.gives`) is refused before anything trains.
     Without one of the first six, and without a :meth:`score_batch` or :meth:`rows` of its own, there is no pass over
@@ -115,6 +121,9 @@ class Acquisition(Callback):
     never_negative: ClassVar[bool] = True
     """Whether scores are at least 0, as ``selection="badge"`` needs."""
 
+    region_variant: str = "exact"
+    """How regions are picked by their scores: ``variant`` of :func:`lightning_al.functional.pick_squares`."""
+
     # Here, and not in `__init__`, which an acquisition of one's own may forget to call.
     selection = "top"
     _task: Task | None = None
@@ -163,6 +172,12 @@ class Acquisition(Callback):
         """Take part in a loop. Override to refuse what the acquisition cannot work with, before anything trains."""
         check_requirements(type(self), self.requires)
         check_given(type(self).__name__, self.requires, task)
+        if task.region_kind is not None and not self.has_region_scores:
+            raise ValueError(
+                f"`{type(self).__name__}` has no score for each pixel, and `{type(task).__name__}` asks for "
+                f"{task.region_kind}. Take `RIPU`, `RISAAL`, `Entropy`, `Margin`, `LeastConfidence` or `Random`, or "
+                "ask for whole samples."
+            )
         self._task = task
 
     def check_pool(self, size: int) -> None:
@@ -214,6 +229,34 @@ class Acquisition(Callback):
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the score of each sample of a batch, (B,). Larger = more wanted."""
         raise NotImplementedError(f"{type(self).__name__} must define `score_batch` (or `rows` and `select`).")
+
+    @property
+    def has_region_scores(self) -> bool:
+        """Whether it can choose regions of samples: :meth:`pixel_scores` or :meth:`region_scores` is overridden."""
+        own = type(self)
+        return own.pixel_scores is not Acquisition.pixel_scores or own.region_scores is not Acquisition.region_scores
+
+    def pixel_scores(self, model: pl.LightningModule, batch: Any) -> Tensor:
+        """Return the score of each pixel of a batch, (B, H, W), for tasks that ask for regions. Larger = more wanted.
+
+        The model is in ``eval()`` and the batch on its device.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no score for each pixel.")
+
+    def region_scores(self, model: pl.LightningModule, batch: Any, regions: Regions) -> Tensor:
+        """Return the score of the region of each pixel, (B, H, W), by default the mean of :meth:`pixel_scores` there.
+
+        Of squares it is the one around the pixel; of superpixels the one that it belongs to, all of which have a score.
+        """
+        return regions.mean(self.pixel_scores(model, batch))
+
+    def region_spacing(self, radius: int) -> int:
+        """Return how far the centre of a square is at least from pixels that were asked for before.
+
+        Args:
+            radius: Of the squares, by which they never overlap; the default.
+        """
+        return radius
 
     def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
         """Choose ``k`` of the candidates.

@@ -1,15 +1,19 @@
 """Random: the baseline that every method must beat."""
 
+from typing import Any
+
+import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Rows
+from lightning_al.acquisition.regions import Regions, map_size
 from lightning_al.functional.selection.top_k import top_k
 
 
 class Random(Acquisition):
-    """Uniformly random samples. Runs no inference at all.
+    """Uniformly random samples, or regions. Runs no inference at all.
 
     Example:
         >>> rows = {"index": torch.arange(10)}
@@ -25,3 +29,7 @@ class Random(Acquisition):
     def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
         """Draw a uniform score for each candidate and take the largest."""
         return top_k(torch.rand(len(rows["index"]), generator=generator, dtype=torch.float64), k)
+
+    def region_scores(self, model: pl.LightningModule, batch: Any, regions: Regions) -> Tensor:
+        """Draw a uniform score for each region, (B, H, W)."""
+        return regions.uniform(map_size(self.task, batch, regions))

@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition
+from lightning_al.functional.scores.regions import labels_and_entropies
 from lightning_al.functional.scores.uncertainty import entropies, least_confidences, margins
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.tasks.base import Task
@@ -17,6 +18,12 @@ def _scores(task: Task, model: pl.LightningModule, batch: Any, score: Callable[[
     """Score in full precision even under autocast: rounded to bfloat16's 8 bits, logits would tie by the hundred."""
     scores: Tensor = plain_outputs(model, task.inputs(batch), partial(task.score, score=score))
     return scores
+
+
+def _maps(task: Task, model: pl.LightningModule, batch: Any, score: Callable[[Tensor], Tensor]) -> Tensor:
+    """Score each position, in full precision even under autocast."""
+    maps: Tensor = plain_outputs(model, task.inputs(batch), lambda model, inputs: score(task.logits(model, inputs)))
+    return maps
 
 
 class Entropy(Acquisition):
@@ -33,6 +40,10 @@ class Entropy(Acquisition):
         """Return the entropy of each sample in nats, (B,)."""
         return _scores(self.task, model, batch, entropies)
 
+    def pixel_scores(self, model: pl.LightningModule, batch: Any) -> Tensor:
+        """Return the entropy of each pixel in nats, (B, H, W)."""
+        return _maps(self.task, model, batch, lambda logits: labels_and_entropies(logits)[1])
+
 
 class LeastConfidence(Acquisition):
     r"""Smallest top probability, :math:`1 - \max_c p_c`; see :func:`lightning_al.functional.least_confidence`.
@@ -47,6 +58,10 @@ class LeastConfidence(Acquisition):
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return one minus the largest probability of each sample, (B,)."""
         return _scores(self.task, model, batch, least_confidences)
+
+    def pixel_scores(self, model: pl.LightningModule, batch: Any) -> Tensor:
+        """Return one minus the largest probability of each pixel, (B, H, W)."""
+        return _maps(self.task, model, batch, least_confidences)
 
 
 class Margin(Acquisition):
@@ -64,3 +79,7 @@ class Margin(Acquisition):
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return minus the margin of each sample, (B,)."""
         return _scores(self.task, model, batch, margins)
+
+    def pixel_scores(self, model: pl.LightningModule, batch: Any) -> Tensor:
+        """Return minus the margin of each pixel, (B, H, W)."""
+        return _maps(self.task, model, batch, margins)

@@ -1,7 +1,6 @@
 """The ledger of a campaign on disk: one immutable file per event, enough to go on after a kill at any point."""
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from lightning_al.campaign.states import INITIAL_WEIGHTS, State, States, state_f
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.oracle.base import DATASET
+from lightning_al.storage.blobs import to_json
 from lightning_al.storage.files import write_errors_explained
 
 
@@ -38,8 +38,8 @@ class Campaign:
     Everything is derived from the events: ``started``, ``named``, ``known``, ``asked``, ``answered``, ``said``,
     ``skipped``, ``released``,
     ``fitted``, ``reported``, ``moved``, ``forgotten``. Indices are those of the dataset as it was when the campaign was
-    last opened. Files are JSON, never pickle: reading one cannot run code. What is too large for JSON is in
-    :attr:`states`.
+    last opened. Files are JSON, never pickle: reading one cannot run code. Labels that are too large for JSON are files
+    in ``labels/``; what is learnt is in :attr:`states`.
 
     Args:
         dirpath: The campaign's folder.
@@ -62,6 +62,8 @@ class Campaign:
         self.labels: dict[int, Any] = {}
         self.keys: dict[int, str] = {}
         """What the samples are called that were asked for or answered, by dataset index."""
+        self.sizes: dict[int, tuple[int, int]] = {}
+        """Width and height of images of which a mask was asked for, by dataset index."""
         self.root: str | None = None
         """The folder that all names of samples began with; None in older ledgers, which had no hashes for keys."""
         self.gone: dict[int, Gone] = {}
@@ -166,7 +168,7 @@ class Campaign:
         labels: list[Any] = [(self._first.get(i, i), self.labels[i]) for i in self.pool.labelled.tolist()]
         if self.beside.size:
             labels.append(self.beside)
-        return hashlib.sha256(json.dumps(labels).encode()).hexdigest()[:16]
+        return hashlib.sha256(to_json(labels)[0].encode()).hexdigest()[:16]
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -204,9 +206,7 @@ class Campaign:
         for name, state in (states or {}).items():
             write_state(path / name, state)
         fields = {"size": size, "options": options, "root": root, "annotations": annotations or {}}
-        event = stamped("started", fields)
-        append_event(ledger, 0, event)
-        return [event]
+        return [append_event(ledger, 0, stamped("started", fields))]
 
     @staticmethod
     def refuse_to_start_over(dirpath: str | Path) -> NoReturn:
@@ -223,9 +223,7 @@ class Campaign:
             OSError: If it cannot be written; the ledger is as before.
         """
         event = stamped(kind, fields)
-        if self.ranks.is_first:
-            append_event(self.dirpath / "ledger", self._event_count, event)
-        return event
+        return append_event(self.dirpath / "ledger", self._event_count, event) if self.ranks.is_first else event
 
     def record(self, kind: str, make: Callable[[], dict[str, Any]]) -> Event:
         """Put an event on disk on rank 0, where ``make`` gives its fields, then take note of it on every rank."""
@@ -282,6 +280,8 @@ class Campaign:
     def _apply_asked(self, event: Event) -> None:
         self.pool.ask(event["indices"])
         self._take_keys(event)
+        sizes = zip(event["indices"], event.get("sizes", ()), strict=False)
+        self.sizes.update((index, tuple(size)) for index, size in sizes if size is not None)
         self._asked.append(event)
 
     def _take_keys(self, event: Event) -> None:
@@ -343,6 +343,7 @@ class Campaign:
         for now, sample in back.items():
             self._come_back(now, sample)
         self._first = {places.get(unit, unit): self._first.get(unit, unit) for unit in known}
+        self.sizes = {places.get(unit, unit): size for unit, size in self.sizes.items()}
         keys = {places.get(unit, unit): key for unit, key in self.keys.items()}
         keys |= dict(zip(event["now"], event["keys"], strict=True))
         self.keys = {unit: key for unit, key in keys.items() if unit >= 0 and key is not None}

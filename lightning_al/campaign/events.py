@@ -1,6 +1,6 @@
 """The events of a ledger: one immutable JSON file each, numbered without a gap."""
 
-import json
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from lightning_al.storage.blobs import FOLDER, Blob, from_json, keep, to_json
 from lightning_al.storage.files import atomic_write
 from lightning_al.words import shown
 
@@ -56,6 +57,7 @@ def read_events(folder: Path) -> list[Event]:
         ValueError: If a file is missing or damaged, or of a newer version; the file is named.
     """
     events = []
+    blob_of = _blobs_beside(folder)
     for number, path in enumerate(sorted(folder.glob("[0-9]*.json"))):
         name = path.name.split("-")[0]
         if name == f"{number - 1:06d}":
@@ -63,7 +65,7 @@ def read_events(folder: Path) -> list[Event]:
         if name != f"{number:06d}":
             raise ValueError(f"The ledger lacks event {number:06d} before {path}. Restore it from a copy.")
         try:
-            event = json.loads(path.read_text())
+            event = from_json(path.read_text(), blob_of)
             kind, schema = event["kind"], event["schema"]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"The ledger file {path} is damaged ({error}). Restore it from a copy.") from None
@@ -89,18 +91,25 @@ def check_event(event: Event, number: int) -> None:
         value = event.get(name)
         if not isinstance(value, type_) or isinstance(value, bool):
             raise ValueError(f"`{name}` must be a {type_.__name__}, got {shown(value)}.")
-    lengths = {name: len(event[name]) for name in ("indices", "now", "keys", "labels") if name in event}
+    lengths = {name: len(event[name]) for name in ("indices", "now", "keys", "labels", "sizes") if name in event}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"There must be as many of each, got {lengths}.")
     prices = event.get("costs", [])
     if not isinstance(prices, list) or not all(type(p) in (int, float) and 0 <= p < math.inf for p in prices):
         raise ValueError(f"`costs` must be numbers of at least 0, got {shown(prices)}.")
+    sizes = event.get("sizes", [])
+    if not isinstance(sizes, list) or not all(size is None or _is_size(size) for size in sizes):
+        raise ValueError(f"`sizes` must be pairs of width and height, got {shown(sizes)}.")
     if not isinstance(event.get("annotations", {}), dict):
         raise ValueError(f"`annotations` must be a dict, got {shown(event['annotations'])}.")
     if type(event.get("spent", 0)) not in (int, float):
         raise ValueError(f"`spent` must be a number, got {shown(event['spent'])}.")
     if kind == "fitted" and not re.fullmatch("[0-9a-f]{16}", event["digest"]):  # it is part of file names
         raise ValueError(f"`digest` must be 16 hexadecimal digits, got {shown(event['digest'])}.")
+
+
+def _is_size(size: Any) -> bool:
+    return isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
 
 
 def check_events(
@@ -135,8 +144,8 @@ def stamped(kind: str, fields: dict[str, Any]) -> Event:
     return {"schema": SCHEMA, "kind": kind, "time": now, **fields}
 
 
-def append_event(folder: Path, number: int, event: Event) -> None:
-    """Put an event on disk.
+def append_event(folder: Path, number: int, event: Event) -> Event:
+    """Put an event on disk, what is too large for JSON before it, and return it as it will be read.
 
     Raises:
         FileExistsError: If there is one of this number.
@@ -146,5 +155,12 @@ def append_event(folder: Path, number: int, event: Event) -> None:
     taken = next(folder.glob(f"{number:06d}-*.json"), None)
     if taken is not None:
         raise FileExistsError(f"{taken} was written meanwhile: another process runs the campaign in {folder.parent}.")
+    text, blobs = to_json(event)
+    keep(folder.parent / FOLDER, blobs)
     with atomic_write(path) as file:
-        file.write((json.dumps(event) + "\n").encode())
+        file.write((text + "\n").encode())
+    return from_json(text, _blobs_beside(folder))
+
+
+def _blobs_beside(ledger: Path) -> Callable[[str], Blob]:
+    return functools.partial(Blob.kept, ledger.parent.absolute() / FOLDER)

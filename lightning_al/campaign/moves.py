@@ -1,6 +1,7 @@
 """Where a campaign's samples are in today's dataset: found again by their keys."""
 
 import functools
+import operator
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -30,6 +31,7 @@ class Search:
         keys: Of today's samples.
         own_label: Gives the dataset's own label of an index, encoded.
         keeps_target: Whether a sample has the same target whenever it is drawn.
+        same_label: Whether two labels, encoded, are the same.
         are_known: Says of keys which of them a training set beside the dataset has: of labelled samples that are gone,
             these are not missed. None: there is none.
     """
@@ -41,11 +43,13 @@ class Search:
         *,
         own_label: Callable[[int], Any],
         keeps_target: Callable[[int], bool],
+        same_label: Callable[[Any, Any], bool] = operator.eq,
         are_known: Callable[[list[str | None]], list[bool]] | None = None,
     ) -> None:
         self.campaign = campaign
         self.keys = keys
         self.own_label = functools.cache(own_label)
+        self.same_label = same_label
         self.keeps_target = keeps_target
         self.are_known = are_known
         self._known: list[int] = []  # labelled samples that are gone from the dataset into the training set beside it
@@ -88,7 +92,7 @@ class Search:
             missing = [unit for unit in missing if unit not in lost]
         # One of two that are alike may be where the other was.
         own_labels = _some(self.campaign.own_labels)
-        others = [u for u, label in own_labels if self._is_twin(u) and self.own_label(u) != label]
+        others = [u for u, label in own_labels if self._is_twin(u) and not self.same_label(self.own_label(u), label)]
         twins = [u for u in others if self.keeps_target(u)]
         for unit in twins:
             del self._places[unit]
@@ -199,7 +203,7 @@ class Search:
 
     def _has_own_label(self, unit: int, index: int) -> bool:
         labels = self.campaign.own_labels
-        return unit not in labels or self.own_label(index) == labels[unit]
+        return unit not in labels or self.same_label(self.own_label(index), labels[unit])
 
     # -- what is refused -------------------------------------------------------------------------------------------
 
@@ -245,10 +249,11 @@ class Search:
         for unit, label in _some(self.campaign.own_labels):
             if unit in self._known:
                 continue
-            label_now = self.own_label(self._places[unit])
-            if label_now != label and self.keeps_target(self._places[unit]):
+            place = self._places[unit]
+            label_now = self.own_label(place)
+            if not self.same_label(label_now, label) and self.keeps_target(place):
                 raise ValueError(
-                    f"Sample {self._places[unit]} of the training set had label {shown(label)} when the campaign in "
+                    f"Sample {place} of the training set had label {shown(label)} when the campaign in "
                     f"{self.campaign.dirpath} asked for it and has {shown(label_now)} now: the dataset is another, or "
                     "in another order; or targets were random then, moved by augmentation, and are not since there is "
                     "a `pool_dataset()` or `augment`. Then go on without it as before, or begin anew, with it, in "

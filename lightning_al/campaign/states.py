@@ -11,6 +11,7 @@ import torch
 from lightning_al.campaign.events import Event
 from lightning_al.checks import first_line
 from lightning_al.distributed.ranks import Ranks
+from lightning_al.storage.blobs import FOLDER
 from lightning_al.storage.files import atomic_write
 
 INITIAL_WEIGHTS = "initial.ckpt"
@@ -123,7 +124,7 @@ class States:
         """
         if not self.ranks.is_first:
             return
-        patterns = (RETURNED, "*.ckpt.tmp", "round_*/*.ckpt.tmp")
+        patterns = (RETURNED, "*.ckpt.tmp", "round_*/*.ckpt.tmp", f"{FOLDER}/*.tmp")
         old = [path for pattern in patterns for path in self.dirpath.glob(pattern)]
         old += self._of_other_fits([next_fit, *fits[-1:]])
         for fit in fits:

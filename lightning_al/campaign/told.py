@@ -12,7 +12,9 @@ from lightning_al.oracle.people.agreement import Said, agree, check_agreement
 from lightning_al.oracle.people.files.entries import Entry, Reading, check_person, check_whole, understood
 from lightning_al.oracle.people.files.names import Names
 from lightning_al.oracle.skip import SKIP
-from lightning_al.tasks.annotations import annotation_of, in_one_form, label_of, meaning
+from lightning_al.storage.blobs import is_same
+from lightning_al.tasks.annotations import Boxes, Mask, annotation_of, in_one_form, label_of, meaning
+from lightning_al.tasks.mask_png import check_size, kept_values, mask_blob
 from lightning_al.words import cut, shown
 
 _MOST_PROBLEMS = 20
@@ -146,6 +148,8 @@ def _plain_codec(standing: Standing) -> Codec:
     classes, count, kind = standing.classes, standing.annotations.get("count"), standing.kind
 
     def encode(annotation: Any) -> Any:
+        if isinstance(annotation, Mask):
+            return mask_blob(kept_values(annotation.values, count, [annotation.not_said]))
         label = label_of(annotation, classes, count=count)
         if kind == "class" and count is not None and label >= count:
             raise ValueError(f"{shown(annotation)} is class {label}, and the model has {count} classes.")
@@ -203,7 +207,15 @@ def _annotation(standing: Standing, entry: Entry, unit: int, codec: Codec) -> An
     check_whole(entry, annotation, kind=standing.kind, classes=standing.classes, count=count)
     if unit < 0:
         raise ValueError(f"{shown(entry.key)} was not in the data any more when they were last opened.")
-    return annotation if annotation is SKIP else in_one_form(annotation, codec.encode, codec.decode)
+    if annotation is SKIP:
+        return SKIP
+
+    def encode(said: Any) -> Any:
+        label = codec.encode(said)
+        check_size(label, standing.samples[unit].size)
+        return label
+
+    return in_one_form(annotation, encode, codec.decode)
 
 
 def _contradiction(entry: Entry, earlier: Entry) -> str:
@@ -270,13 +282,24 @@ def _decide(
             continue
         label = agreed.annotation
         label = label if label is None or label is SKIP else codec.encode(label)
-        is_new = label is not None and not (
-            sample.state == "labelled" and meaning(_decoded(sample.label, codec)) == meaning(_decoded(label, codec))
+        is_labelled = sample.state == "labelled" and (
+            is_same(label, sample.label) or _same_boxes(agreed.annotation, sample.label, codec)
         )
-        spoken = [(each.annotator, codec.encode(each.annotation)) for each in new if each.annotation is not SKIP]
-        beside = [word for word in spoken if not (is_new and word[0] in agreed.annotators)]
+        is_known = sample.state == "skipped" if label is SKIP else is_labelled
+        is_new = label is not None and not is_known
+        counted = agreed.annotators if is_new else ()
+        beside = [(each.annotator, _encoded(each.annotation, codec)) for each in new if each.annotator not in counted]
         decisions[unit] = Decision(label if is_new else None, agreed.annotators, beside)
     return decisions
+
+
+def _same_boxes(annotation: Any, label: Any, codec: Codec) -> bool:
+    return isinstance(annotation, Boxes) and meaning(annotation) == meaning(_decoded(label, codec))
+
+
+def _encoded(annotation: Any, codec: Codec) -> Any:
+    """Return what somebody said beside the label as the ledger has it: None is a skip."""
+    return None if annotation is SKIP else codec.encode(annotation)
 
 
 def _decoded(label: Any, codec: Codec) -> Any:
@@ -305,7 +328,7 @@ def _write(standing: Standing, decisions: dict[int, Decision], told: Told, cost_
         if any(price != 1 for price in prices):
             fields["costs"] = prices
         events.append(("answered", fields))
-    events += [("skipped", {"indices": units, "annotator": ", ".join(who)}) for who, units in skipped.items()]
+    events += [("skipped", {"indices": units, **_by(who)}) for who, units in skipped.items()]
     for number, (kind, fields) in enumerate(events, standing.event_count):
         append_event(standing.dirpath / "ledger", number, stamped(kind, fields))
     told.labelled = sum(map(len, answered.values()))
@@ -314,5 +337,8 @@ def _write(standing: Standing, decisions: dict[int, Decision], told: Told, cost_
 
 def _fields(standing: Standing, people: tuple[str, ...], labels: dict[int, Any]) -> dict[str, Any]:
     keys = [standing.samples[unit].key for unit in labels]
-    fields = {"indices": list(labels), "keys": keys, "labels": list(labels.values()), "annotator": ", ".join(people)}
-    return fields if len(people) < 2 else {**fields, "annotators": list(people)}
+    return {"indices": list(labels), "keys": keys, "labels": list(labels.values()), **_by(people)}
+
+
+def _by(people: tuple[str, ...]) -> dict[str, Any]:
+    return {"annotator": ", ".join(people), **({"annotators": list(people)} if len(people) > 1 else {})}

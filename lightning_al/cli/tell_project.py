@@ -1,6 +1,5 @@
 """``lightning-al tell`` where labels are said as only the project's own task knows."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from lightning_al.campaign.told import Codec, Told, tell_campaign
 from lightning_al.cli.run import ActiveLearningCLI, run
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.oracle.people.files.entries import Reading
+from lightning_al.storage.blobs import as_read
 from lightning_al.tasks.base import Task
 
 
@@ -34,7 +34,7 @@ def codec_of(task: Task, classes: Sequence[str] | None) -> Codec:
     """Return what makes the ledger's values of what people say, as a task does it."""
 
     def encode(annotation: Any) -> Any:
-        return json.loads(json.dumps(task.encode_label(task.from_annotation(annotation, classes))))
+        return as_read(task.encode_label(task.from_annotation(annotation, classes)))
 
     return Codec(encode, lambda value: task.to_annotation(task.decode_label(value), classes))
 

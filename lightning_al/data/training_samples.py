@@ -1,18 +1,18 @@
 """The samples that are trained on: where their labels come from, and when they are augmented."""
 
 import functools
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch.utils.data import Dataset
 
-from lightning_al.data.augmentation import Augment, check_targets_stay, check_told_labels, moving, target_of
+from lightning_al.data.augmentation import Augment, check_targets_stay, check_told_labels, moving, same, target_of
 from lightning_al.data.keys import SampleKeys
 from lightning_al.data.readable import readable
 from lightning_al.data.validation import spread_over
 from lightning_al.data.views import LabelledView
+from lightning_al.storage.blobs import Blob, as_read
 from lightning_al.tasks.base import Task
 
 
@@ -120,7 +120,12 @@ class TrainingSamples:
 
     def own_label(self, index: int) -> Any:
         """Return the label that a sample has in the data themselves, as the ledger has it."""
-        return json.loads(json.dumps(self.task.encode_label(self.task.targets(self.label_set[index]))))
+        return as_read(self.task.encode_label(self.task.targets(self.label_set[index])))
+
+    def same_label(self, one: Any, other: Any) -> bool:
+        """Whether two labels of the ledger are the same, whatever wrote their files, or if they were in one."""
+        in_files = isinstance(one, Blob) or isinstance(other, Blob)
+        return one == other or (in_files and same(*map(self.task.decode_label, (one, other))))
 
     def keeps_target(self, index: int) -> bool:
         """Whether a sample has the same target whenever it is drawn: augmentation leaves it alone."""

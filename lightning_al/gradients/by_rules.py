@@ -65,8 +65,8 @@ class ByRules(Scorer):
             return self._alone(inputs, group_size)
         network = self._by_rules.network(plan.elsewhere, channels_last=plan.channels_last)
         scores, outputs = self._by_rules(network, plan.layouts, inputs, group_size)
-        if scores.numel() == batch_size_of(inputs):
-            self._comparisons.check(scores.flatten(), inputs, group_size, outputs if plan.together else None)
+        if scores.ndim and len(scores) == batch_size_of(inputs):
+            self._comparisons.check(scores, inputs, group_size, outputs if plan.together else None)
         return scores
 
     def instead(self, error: Exception) -> str:

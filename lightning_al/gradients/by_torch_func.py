@@ -71,7 +71,7 @@ class ByTorchFunc(Scorer):
             return OneAfterAnother(self.model, self.score)(inputs, group_size)
         self._prove(inputs, group_size)
         scores = self._vectorized(self.model, inputs, group_size)
-        self._comparisons.check(scores.flatten(), inputs, group_size)
+        self._comparisons.check(scores, inputs, group_size)
         return scores
 
     def _vectorized(self, model: ScoredModel, inputs: Any, group_size: int) -> Tensor:
@@ -81,7 +81,8 @@ class ByTorchFunc(Scorer):
         def one(*group: Tensor) -> Tensor:
             return self.score(Vectorized(), model.call, model.params, rebuild(group))
 
-        return vmap(one)(*tensors)
+        scores: Tensor = vmap(one)(*tensors)
+        return scores.flatten(0, 1) if scores.ndim > 1 else scores  # (groups, samples, ...)
 
     def _prove(self, inputs: Any, group_size: int) -> None:
         """Compare the first groups of a kind with the plain loop.

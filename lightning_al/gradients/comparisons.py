@@ -6,7 +6,7 @@
 - Of a model that takes anything of all its batch together (:mod:`~lightning_al.gradients.mixing`): in every batch, the
   outputs of those samples that are farther apart in length, number of zeros, or values than any two that were
   compared in a batch before, and of one more in every fourth batch, are compared with those that the model gives them
-  alone. That is 2 to 5 % of a pass.
+  alone. That is 2.5 % of a pass over 2,000 texts in batches of 50, and 1.7 % over 8,000.
 
 What differs is scored in a slower way from there on, in the end by the plain loop, beginning with all samples of the
 call that showed it; a pass over the pool begins anew. What is not noticed: a model that takes something of its batch
@@ -95,7 +95,7 @@ class _Scored(NamedTuple):
     """A batch that was scored.
 
     Attributes:
-        scores: Of its samples, (B,), detached.
+        scores: Of its samples, (B,) or (B, ...), detached.
         inputs: Of the score.
         group_size: Samples in a group.
     """
@@ -146,7 +146,7 @@ class Comparisons:
         """Compare what is due of a batch.
 
         Args:
-            scores: Of the batch.
+            scores: Of the batch, (B,) or (B, ...).
             inputs: Of the batch.
             group_size: Samples in a group.
             outputs: Of a model that takes something of all its batch together.
@@ -154,7 +154,7 @@ class Comparisons:
         Raises:
             Differs: If it is not what the plain loop gives.
         """
-        batch = _Scored(scores.detach().flatten(), inputs, group_size)
+        batch = _Scored(scores.detach(), inputs, group_size)
         if outputs is not None:
             self._check_outputs(outputs, batch)
         standing = self.standing
@@ -205,8 +205,10 @@ class Comparisons:
             return math.nan
 
     def _check_score(self, i: int, batch: _Scored) -> None:
-        group, got = batch.group(i), batch.scores_of(i)
-        plain = OneAfterAnother(self.model, self.score)(group, batch.group_size).detach().flatten()
+        """Compare a group's scores, (b,) or (b, ...), whose numbers may differ by so much of a sample's largest."""
+        group, size = batch.group(i), batch.group_size
+        got = batch.scores_of(i).reshape(size, -1)
+        plain = OneAfterAnother(self.model, self.score)(group, size).detach().reshape(size, -1)
         close = 1e-7 if got.dtype == torch.float64 else 1e-4
         lost = ROUNDING * float(batch.scores.abs().nan_to_num(posinf=0.0).max())
         if torch.allclose(got, plain, rtol=close, atol=lost, equal_nan=True):
@@ -215,11 +217,11 @@ class Comparisons:
         with contextlib.suppress(Exception), attributes_kept(self.model.root):
             double = OneAfterAnother(self.model.in_double(), self.score)
             samples = pytree.tree_map_only(Tensor, floats_in_double, group)
-            exact, rough = double(samples, batch.group_size).detach().flatten(), False
+            exact, rough = double(samples, size).detach().reshape(size, -1), False
         rounding = 10 * (plain.double() - exact.double()).abs()
-        allowed = torch.maximum(rounding, (_ROUGH if rough else close) * exact.double().abs()) + lost
+        allowed = torch.maximum(rounding, (_ROUGH if rough else close) * exact.double().abs()).amax(1, True) + lost
         if bool(((got.double() - exact.double()).abs() > allowed).any()):
-            values = got.tolist()[:2], plain.tolist()[:2]
+            values = got.flatten().tolist()[:2], plain.flatten().tolist()[:2]
             self._refuse("gives {} where the plain loop gives {}".format(*values))
 
     def _refuse(self, reason: str) -> None:
@@ -253,10 +255,11 @@ def check_same(scores: Tensor, plain: Tensor, tolerance: float, *, differentiate
     """
     largest = float(plain.abs().max())
     if not math.isfinite(largest) or (largest == 0 and differentiated):
-        raise NothingToCompare(f"the first samples score {plain.tolist()[:2]}")
+        raise NothingToCompare(f"the first samples score {plain.flatten().tolist()[:2]}")
     if not torch.allclose(scores, plain, rtol=tolerance, atol=tolerance * largest):
         kind = NoRule if largest > ROUNDING else NothingToCompare
-        raise kind(f"they would be {scores.tolist()[:2]} where the plain loop gives {plain.tolist()[:2]}")
+        values = scores.flatten().tolist()[:2], plain.flatten().tolist()[:2]
+        raise kind("they would be {} where the plain loop gives {}".format(*values))
 
 
 def farthest_apart(

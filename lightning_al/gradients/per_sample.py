@@ -2,7 +2,7 @@
 
 All three are exact. The layers' rules need a rule for what the model is made of; ``torch.func`` holds a copy of the
 weights per sample; the plain loop takes anything, and the others are compared with it, at a price of less than 2 % of a
-pass over a pool, and 2 to 5 % for models that take something of all their batch together: see
+pass over a pool, and 1.7 to 2.5 % for models that take something of all their batch together: see
 :mod:`~lightning_al.gradients.comparisons`.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lightning_al.checks import Findings, check_count, check_number
+from lightning_al.checks import Findings, check_count, check_number, check_type
 from lightning_al.gradients.by_rules import ByRules
 from lightning_al.gradients.by_torch_func import ByTorchFunc
 from lightning_al.gradients.errors import Differs
@@ -30,6 +30,48 @@ from lightning_al.inference.mode import plain_layers
 log = logging.getLogger(__name__)
 
 
+Shaped = Callable[[Tensor, int], Tensor]
+"""``shaped(scores, samples)``: the scores with the samples first; refuses those that do not fit them."""
+
+
+def one_per_sample(values: Tensor, samples: int) -> Tensor:
+    """Return ``values`` if they are one for each sample.
+
+    Raises:
+        TypeError: If they are no tensor of floating-point numbers.
+        ValueError: If they are not as many as samples.
+    """
+    if not isinstance(values, Tensor) or not values.is_floating_point():
+        got = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise TypeError(f"The loss must give a floating-point tensor, one number per sample, got {got}.")
+    if values.numel() != samples:
+        raise ValueError(
+            f"The loss must give one number per sample, ({samples},) here, got {values.numel()} numbers. "
+            "Average over pixels, boxes or time steps first."
+        )
+    return values
+
+
+def one_number_each(values: Tensor, samples: int) -> Tensor:
+    """Return the scores of samples that have one number each, (b,)."""
+    return one_per_sample(values, samples).flatten()
+
+
+def one_map_each(values: Tensor, samples: int) -> Tensor:
+    """Return the scores of samples that have a map of them each, (b, H, W).
+
+    Raises:
+        TypeError: If they are no tensor of floating-point numbers.
+        ValueError: If they are no maps, or not as many as samples.
+    """
+    check_type("values", values, Tensor, "a tensor, the losses of all pixels")
+    if not values.is_floating_point():
+        raise TypeError(f"The loss must give floating-point numbers, got {values.dtype}.")
+    if values.ndim != 3 or len(values) != samples:
+        raise ValueError(f"The loss must give one map per sample, ({samples}, H, W) here, got {tuple(values.shape)}.")
+    return values
+
+
 def score_groups(
     model: nn.Module,
     score: GroupScore,
@@ -42,12 +84,14 @@ def score_groups(
     group_size: int = 1,
     copies: int = 2,
     max_bytes: int | None = None,
+    shaped: Shaped = one_number_each,
 ) -> Tensor:
     """Apply ``score`` to consecutive groups of samples, each as if it were alone.
 
     Args:
         model: Any module; scored in ``eval()`` whatever mode it came in, and left as it was.
-        score: ``score(differentiator, call, params, group)`` gives one number per sample of the group, (b,).
+        score: ``score(differentiator, call, params, group)`` gives one number per sample of the group, (b,); or, with
+            ``shaped``, several, (b, ...).
         inputs: Any pytree; every tensor has the batch as its first dimension. What has one entry for each sample is
             marked, by :func:`~lightning_al.inference.batches.as_samples`.
         fast: The same score of many groups at once, by the layers' rules. Compared with ``score`` on the first samples
@@ -59,9 +103,11 @@ def score_groups(
         copies: How many copies of the weights ``score`` holds per group, for the byte budget.
         max_bytes: Bound on the bytes of tensors held at once beside the model, as far as can be counted; one group is
             scored whatever it takes. Default: see :func:`default_max_bytes`.
+        shaped: ``shaped(scores, samples)`` refuses scores that do not fit the samples, and gives them the samples as
+            first dimension. Default: one number each, (b,).
 
     Returns:
-        The scores in order, (B,), detached, in the weights' precision, at least float32.
+        The scores in order, (B,) or (B, ...), detached, in the weights' precision, at least float32.
 
     Raises:
         TypeError: If weights are sharded over processes, or an option is no number.
@@ -84,26 +130,43 @@ def score_groups(
             scorers.insert(0, ByRules(prepared, score, fast, key=key, model_inputs=model_inputs))
         while True:
             try:
-                return _score(scorers, inputs, n, group_size=group_size, max_bytes=max_bytes)
+                parts = _score(scorers, inputs, n, group_size=group_size, max_bytes=max_bytes, shaped=shaped)
+                return torch.cat(parts) if parts else torch.empty(0)
             except Differs:  # what this call has scored so far may be wrong as well
                 scorers.pop(0)
 
 
-def _score(scorers: list[Scorer], inputs: Any, n: int, *, group_size: int, max_bytes: int | None) -> Tensor:
+def _score(
+    scorers: list[Scorer],
+    inputs: Any,
+    n: int,
+    *,
+    group_size: int,
+    max_bytes: int | None,
+    shaped: Shaped,
+) -> list[Tensor]:
     scores: list[Tensor] = []
     for stop in (n // group_size * group_size, n):  # the last group, if smaller, by itself
         start = sum(map(len, scores))
         if start < stop:
             size = min(group_size, stop - start)
-            scores += _score_in_chunks(scorers, inputs, start=start, stop=stop, group_size=size, max_bytes=max_bytes)
-    return torch.cat(scores) if scores else torch.empty(0)
+            samples = range(start, stop)
+            scores += _score_in_chunks(scorers, inputs, samples, group_size=size, max_bytes=max_bytes, shaped=shaped)
+    return scores
 
 
 def _score_in_chunks(
-    scorers: list[Scorer], inputs: Any, *, start: int, stop: int, group_size: int, max_bytes: int | None
+    scorers: list[Scorer],
+    inputs: Any,
+    samples: range,
+    *,
+    group_size: int,
+    max_bytes: int | None,
+    shaped: Shaped,
 ) -> list[Tensor]:
-    """Score samples ``start`` to ``stop`` by the first scorer that can, in chunks that it has the memory for."""
+    """Score these samples by the first scorer that can, in chunks that it has the memory for."""
     scores = []
+    start, stop = samples.start, samples.stop
     limit = stop - start
     while start < stop:
         scorer = scorers[0]
@@ -124,24 +187,6 @@ def _score_in_chunks(
                 log.info(scorer.instead(error))
                 scorers.pop(0)
             continue
-        scores.append(one_per_sample(part, end - start).detach().flatten())
+        scores.append(shaped(part, end - start).detach())
         start = end
     return scores
-
-
-def one_per_sample(values: Tensor, samples: int) -> Tensor:
-    """Return ``values`` if they are one for each sample.
-
-    Raises:
-        TypeError: If they are no tensor of floating-point numbers.
-        ValueError: If they are not as many as samples.
-    """
-    if not isinstance(values, Tensor) or not values.is_floating_point():
-        got = values.dtype if isinstance(values, Tensor) else type(values).__name__
-        raise TypeError(f"The loss must give a floating-point tensor, one number per sample, got {got}.")
-    if values.numel() != samples:
-        raise ValueError(
-            f"The loss must give one number per sample, ({samples},) here, got {values.numel()} numbers. "
-            "Average over pixels, boxes or time steps first."
-        )
-    return values

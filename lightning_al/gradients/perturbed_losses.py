@@ -20,13 +20,13 @@ _ALL = slice(None)
 def perturbed_losses(
     tape: Tape, inputs: Callable[[], Any], loss: Loss, *, losses: Callable[[Any], Tensor], ball: Ball
 ) -> Tensor:
-    """Return each row's loss under its unit's own worst-case perturbation, (N,).
+    """Return each row's losses under its unit's own worst-case perturbation, (N,) or (N, ...).
 
     Args:
         tape: A recorded pass.
         inputs: Gives the pass's inputs anew.
         loss: Of its outputs; a unit's perturbation is that of the sum over its rows.
-        losses: One for each row, from the perturbed outputs.
+        losses: One for each row, or several, from the perturbed outputs.
         ball: What the perturbations stay in.
     """
     shared = SharedGradients(tape.calls)

@@ -151,12 +151,15 @@ class PlanFinder:
         return together
 
     def _layouts(self, network: Network, inputs: Any) -> dict[Place, RowLayout]:
-        """Find along which dimension tensors have their rows, by passes of two and of three samples."""
+        """Find along which dimension tensors have their rows, by passes of two samples and of one of them again.
+
+        A third one, of another length, would change the length that a model cuts its batch to.
+        """
         sizes = (2, 3)
         shapes = []
         for size in sizes:
             tape = Tape(network, 1, size, None)
-            some = samples_at(inputs, torch.arange(size) % batch_size_of(inputs))
+            some = samples_at(inputs, torch.arange(size) % 2)
             with torch.no_grad():
                 tape.record(copies_for_model(self.model_inputs(some)))
             shapes.append(tape.shapes)

@@ -2,11 +2,15 @@
 
 from typing import Any
 
+import numpy as np
+
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.data.classes import class_names
 from lightning_al.loop.project import Project
 from lightning_al.oracle.base import Oracle
+from lightning_al.storage.blobs import Blob
 from lightning_al.tasks.base import annotation_kind_of
+from lightning_al.tasks.mask_png import mask_from_png
 
 
 def annotations_of(project: Project) -> dict[str, Any]:
@@ -56,6 +60,8 @@ def _classes_in(label: Any, count: int) -> set[int]:
     """Return the classes of a label: of a sample, of several, of boxes or of pixels."""
     if isinstance(label, int):
         return {label}
+    if isinstance(label, Blob):
+        return set(np.unique(mask_from_png(label.data)).tolist())
     if isinstance(label, dict):
         return set(label.get("labels", ()))
     if isinstance(label, list) and all(isinstance(row, list) for row in label):

@@ -166,7 +166,7 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
             findings.of(data.check_training, count)
     if settings.reset == "fresh" and has_shapes:
         findings.of(check_redrawable, model)
-    has_oracle = is_sized and findings.of(oracle.bind, data.samples.pool.label_set, task)
+    has_oracle = is_sized and findings.of(oracle.bind, data.samples.label_set, task)
     if has_oracle and data.has_pool:
         findings.of(data.samples.pool.check_labels, told=oracle.annotator != DATASET)
     is_bound = findings.of(acquisition.bind, task, oracle)
@@ -271,6 +271,7 @@ def _find_again(campaign: Campaign, project: Project) -> None:
         data.sample_keys,
         own_label=pool.own_label,
         keeps_target=pool.keeps_target,
+        same_label=pool.same_label,
         are_known=None if data.known_samples is None else data.known_samples.found_among,
     )
     move = campaign.ranks.first(search.move)

@@ -1,7 +1,7 @@
 """What the model says of the samples that it picked, for people to look at before they answer."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,12 +11,13 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
-from lightning_al.campaign.states import state_file
+from lightning_al.campaign.states import State, state_file
 from lightning_al.distributed.ranks import gather_objects
 from lightning_al.functional.scores.uncertainty import least_confidences
 from lightning_al.loop.project import Project
 from lightning_al.oracle.question import Prediction
 from lightning_al.scoring.pool_pass import rows_of
+from lightning_al.storage.blobs import Blob, from_json, to_json
 from lightning_al.tasks.base import Task
 
 _NAME = "predictions"
@@ -32,23 +33,50 @@ def keep_predictions(project: Project, campaign: Campaign, indices: list[int], *
         indices: Dataset indices; the same on every rank.
         seed: Of what draws in the pass over them.
     """
-    campaign.states.keep(campaign.round_file(_NAME), lambda: {"predictions": predict(project, indices, seed=seed)})
+
+    def make() -> State:
+        says = predict(project, indices, seed=seed)
+        blobs = {blob.name: _tensor_of(blob) for _, label, _ in says for blob in to_json(label)[1]}
+        return {"predictions": [(index, to_json(label)[0], sure) for index, label, sure in says], "blobs": blobs}
+
+    campaign.states.keep(campaign.round_file(_NAME), make)
 
 
 def predictions_kept(campaign: Campaign, task: Task) -> Mapping[int, Prediction]:
     """Return the predictions of the last question's samples, by dataset index as they were then."""
     fit = campaign.last_fit
     state = None if fit is None else campaign.states.load(state_file(_NAME, fit))
-    if state is None:
-        return {}
-    return {
-        index: Prediction(task.decode_label(json.loads(label)), confidence)
-        for index, label, confidence in state["predictions"]
-    }
+    return {} if state is None else _Kept(state, task)
 
 
-def predict(project: Project, indices: list[int], *, seed: int) -> list[tuple[int, str, float | None]]:
-    """Return index, encoded label as JSON, and confidence of what the model says of samples, in their order.
+class _Kept(Mapping[int, Prediction]):
+    """Predictions as they were kept, each decoded when it is looked at: masks of many images are large."""
+
+    def __init__(self, state: State, task: Task) -> None:
+        self._blobs = state.get("blobs", {})
+        self._task = task
+        self._rows = {index: (label, sure) for index, label, sure in state["predictions"]}
+
+    def __getitem__(self, index: int) -> Prediction:
+        label, sure = self._rows[index]
+        return Prediction(self._task.decode_label(from_json(label, self._blob)), sure)
+
+    def _blob(self, name: str) -> Blob:
+        return Blob(self._blobs[name].numpy().tobytes(), PurePath(name).suffix)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def _tensor_of(blob: Blob) -> Tensor:
+    return torch.frombuffer(bytearray(blob.data), dtype=torch.uint8)
+
+
+def predict(project: Project, indices: list[int], *, seed: int) -> list[tuple[int, Any, float | None]]:
+    """Return index, encoded label and confidence of what the model says of samples, in their order.
 
     Every rank must call this; the first one has them.
     """
@@ -69,7 +97,7 @@ class _Says(Acquisition):
 
     def __init__(self) -> None:
         super().__init__()
-        self.labels: list[str] = []
+        self.labels: list[Any] = []
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         task, inputs = self.task, self.task.inputs(batch)
@@ -80,7 +108,7 @@ class _Says(Acquisition):
         if "logits" in task.gives:
             sure = 1 - task.score(model, inputs, least_confidences)
         for row in range(count):
-            self.labels.append(json.dumps(task.encode_label(_row(targets, row))))
+            self.labels.append(task.encode_label(_row(targets, row)))
         place = torch.arange(start, len(self.labels))
         rank = torch.full_like(place, model.global_rank)
         return {"score": sure.detach(), "rank": rank, "place": place}

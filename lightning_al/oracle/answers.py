@@ -1,12 +1,14 @@
 """What an oracle said, sorted into labels, skips and what cannot be taken."""
 
-import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from lightning_al.oracle.skip import SKIP
+from lightning_al.storage.blobs import Blob, as_read, is_same
 from lightning_al.tasks.annotations import Boxes, Mask
 from lightning_al.tasks.base import Task
+from lightning_al.tasks.mask_png import check_size
 from lightning_al.words import cut, said_once
 
 _MOST_REASONS = 3
@@ -30,7 +32,7 @@ class Answers(NamedTuple):
             labels: The known ones, as JSON values.
             skipped: Dataset indices that are skipped already.
         """
-        changed = {index: label for index, label in self.labels.items() if labels.get(index) != label}
+        changed = {index: label for index, label in self.labels.items() if not is_same(label, labels.get(index))}
         known = {*labels, *skipped}  # what has a label keeps it
         return self._replace(labels=changed, skipped=[index for index in self.skipped if index not in known])
 
@@ -53,13 +55,19 @@ class Answers(NamedTuple):
             raise TypeError(f"{len(self.refused)} label(s) cannot be taken. {reasons}{others}")
 
 
-def sort_answers(answers: dict[int, Any], task: Task, classes: Sequence[str] | None = None) -> Answers:
+def sort_answers(
+    answers: dict[int, Any],
+    task: Task,
+    classes: Sequence[str] | None = None,
+    sizes: Mapping[int, Sequence[int]] = MappingProxyType({}),
+) -> Answers:
     """Split an oracle's answers into labels, skipped indices and labels that cannot be taken.
 
     Args:
         answers: By dataset index: labels, or else annotations of which the task makes labels.
         task: Of the loop.
         classes: Names, by class index.
+        sizes: Width and height of images, by dataset index, of which a mask must be.
     """
     sorted_answers = Answers({}, [], {})
     for index, label in answers.items():
@@ -70,7 +78,9 @@ def sort_answers(answers: dict[int, Any], task: Task, classes: Sequence[str] | N
             if label is None:
                 raise TypeError(_NO_LABEL)
             # As a resumed process reads it, and no object of the dataset's.
-            sorted_answers.labels[index] = json.loads(json.dumps(_encoded(label, task, classes)))
+            encoded = as_read(_encoded(label, task, classes))
+            check_size(encoded, sizes.get(index))
+            sorted_answers.labels[index] = encoded
         except (TypeError, ValueError) as error:
             sorted_answers.refused[index] = str(error)
     return sorted_answers
@@ -79,6 +89,9 @@ def sort_answers(answers: dict[int, Any], task: Task, classes: Sequence[str] | N
 def _encoded(label: Any, task: Task, classes: Sequence[str] | None) -> Any:
     """Return what the ledger keeps of a label, or of what people call it where that is no label by itself."""
     names = isinstance(label, (list, tuple)) and len(label) > 0 and all(isinstance(name, str) for name in label)
+    if isinstance(label, Blob):  # encoded already
+        task.check_label(label)
+        return label
     if isinstance(label, (Boxes, Mask)):
         return task.encode_label(task.from_annotation(label, classes))
     try:

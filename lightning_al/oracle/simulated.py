@@ -12,6 +12,7 @@ from lightning_al.data.pool import integers
 from lightning_al.distributed.randomness import draws_undone, generator
 from lightning_al.oracle.base import DATASET, Oracle
 from lightning_al.oracle.skip import SKIP
+from lightning_al.storage.blobs import Blob
 from lightning_al.tasks.base import Task, annotation_kind_of
 from lightning_al.words import shown
 
@@ -55,7 +56,7 @@ class DatasetOracle(Oracle):
         """Answer everything asked, at once."""
         if self.dataset is None or self.task is None:
             raise RuntimeError("`DatasetOracle` has no dataset yet: give it one, or have the loop `bind` it.")
-        answers = {i: self.task.targets(self.dataset[i]) for i in self._asked}
+        answers = {i: _small(self.task.targets(self.dataset[i]), self.task) for i in self._asked}
         self._asked.clear()
         return answers
 
@@ -222,6 +223,14 @@ class NoisyOracle(Oracle):
             return (int(label) + shift) % self.classes
         except (TypeError, ValueError, RuntimeError):  # a name, a list, a tensor of several
             raise TypeError(self._unflippable(f"the label of dataset index {index} is none", label)) from None
+
+
+def _small(label: Any, task: Task) -> Any:
+    """Return a label as it is kept in a file, if it is: many masks would fill the memory."""
+    with contextlib.suppress(TypeError, ValueError):  # what cannot be taken is refused with all others
+        encoded = task.encode_label(label)
+        return encoded if isinstance(encoded, Blob) else label
+    return label
 
 
 def _example(dataset: Dataset, task: Task) -> Any:

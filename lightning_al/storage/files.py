@@ -57,7 +57,12 @@ def write_errors_explained(path: Path, beside: Path) -> Iterator[None]:
 def publish(beside: Path, path: Path) -> None:
     """Rename a file that is already on disk to its final name, and make the rename durable."""
     beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make durable which files are in a folder."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

@@ -8,10 +8,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from lightning_al.storage.blobs import Blob
+from lightning_al.tasks.mask_png import NOT_SAID, mask_from_png, not_said_in
 from lightning_al.words import shown
-
-NOT_SAID = 255
-"""The value of a mask's pixels that nobody said anything of."""
 
 Box: TypeAlias = tuple[float, float, float, float]
 _MOST_NAMES = 12
@@ -84,12 +83,12 @@ class Boxes:
                 )
 
 
-@dataclass(frozen=True, eq=False)
 class Mask:
     """The class of each pixel of an image.
 
     Args:
-        values: Class ids, integers (H, W); 255 where nothing was said.
+        values: Class ids, integers (H, W).
+        not_said: The value of pixels that nobody said anything of.
 
     Raises:
         TypeError: If they are no integers.
@@ -100,28 +99,67 @@ class Mask:
         (2, 2)
     """
 
-    values: np.ndarray
+    __slots__ = ("_png", "_values", "not_said", "size")
 
-    def __post_init__(self) -> None:
-        values = np.asarray(_plain(self.values) if hasattr(self.values, "detach") else self.values)
+    def __init__(self, values: Any, not_said: int = NOT_SAID) -> None:
+        values = np.asarray(_plain(values) if hasattr(values, "detach") else values)
         if values.ndim != 2:
             raise ValueError(f"A mask has one class id for each pixel, (H, W), got shape {values.shape}.")
         if values.dtype.kind not in "iub" and values.size:
             raise TypeError(f"A mask has integers, the class ids, got {values.dtype}.")
-        values = values.astype(np.int64)  # a copy: nobody else writes into it
+        values = values.astype(_smallest(values))  # a copy: nobody else writes into it
         values.flags.writeable = False
-        object.__setattr__(self, "values", values)
+        self._values: np.ndarray | None = values
+        self._png = b""
+        self.not_said = not_said
+        self.size = (values.shape[1], values.shape[0])
+        """Width and height in pixels."""
+
+    @classmethod
+    def of_png(cls, data: bytes) -> "Mask":
+        """Return the mask of a PNG, which is read anew at every look at its values: so it is as small as the file.
+
+        Raises:
+            ValueError: If it is no PNG, or one of colours.
+        """
+        values = mask_from_png(data)
+        mask = cls(values, not_said_in(values))
+        mask._values, mask._png = None, data
+        return mask
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        return self.values.shape[1], self.values.shape[0]
+    def values(self) -> np.ndarray:
+        """Class ids, (H, W), in as few bits as will do; read-only."""
+        if self._values is not None:
+            return self._values
+        values = mask_from_png(self._png)
+        values.flags.writeable = False
+        return values
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing was said of any pixel."""
+        return bool((self.values == self.not_said).all())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Mask) and np.array_equal(self.values, other.values)
+        if not isinstance(other, Mask) or (self.size, self.not_said) != (other.size, other.not_said):
+            return False
+        return (self._png != b"" and self._png == other._png) or np.array_equal(self.values, other.values)
 
     def __hash__(self) -> int:
-        return hash((self.values.shape, self.values.tobytes()))
+        values = self.values
+        return hash((values.shape, values.astype(np.int64).tobytes()))
+
+    def __repr__(self) -> str:
+        return f"Mask(<{self.size[0]} x {self.size[1]} pixels>)"
+
+
+def _smallest(values: np.ndarray) -> type[np.generic]:
+    """Return the type of the fewest bits that a mask's values fit into."""
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    if low < 0 or high > np.iinfo(np.uint16).max:
+        return np.int64
+    return np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16
 
 
 Annotation: TypeAlias = str | list[str] | float | Boxes | Mask
@@ -157,6 +195,8 @@ def in_one_form(annotation: Annotation, encode: Callable[[Any], Any], decode: Ca
         '1'
     """
     label = encode(annotation)
+    if isinstance(annotation, Mask):  # the values of its pixels
+        return annotation
     try:
         said: Annotation = decode(label)
     except (ValueError, TypeError):
@@ -173,11 +213,11 @@ def annotation_of(label: Any, classes: Sequence[str] | None) -> Annotation:
     a number that is no integer                                 the number
     ``{"boxes": (n, 4), "labels": (n,)}``, with or without      :class:`Boxes`
     ``"scores"``
-    integers (H, W)                                             :class:`Mask`
+    integers (H, W), or a :class:`~.storage.blobs.Blob`, a PNG  :class:`Mask`
     ==========================================================  =====================================
 
     Args:
-        label: Plain values, an array or a tensor.
+        label: Plain values, an array or a tensor, or a PNG.
         classes: Their names, by class index. None: they are called by their numbers.
 
     Raises:
@@ -188,6 +228,8 @@ def annotation_of(label: Any, classes: Sequence[str] | None) -> Annotation:
         >>> annotation_of(1, ["cat", "dog"]), annotation_of(1, None), annotation_of([1, 0, 1], ["a", "b", "c"])
         ('dog', '1', ['a', 'c'])
     """
+    if isinstance(label, Blob):
+        return Mask.of_png(label.data)
     if isinstance(label, dict) and {"boxes", "labels"} <= label.keys():
         names = tuple(_name(int(number), classes) for number in _plain(label["labels"]))
         size = label.get("size")

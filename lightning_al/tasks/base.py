@@ -34,6 +34,7 @@ class Task(ABC):
     :meth:`known_targets`, :meth:`loss_of_known`            the dataset's own labels, for what is scored with them
     :meth:`residuals`, :meth:`features`                     the two factors of the last layer's gradient
     :meth:`encode_label`, :meth:`decode_label`, :meth:`key` labels and samples in the ledger
+    :meth:`check_label`                                     what the ledger has, without encoding it anew
     :meth:`to_annotation`, :meth:`from_annotation`          labels as people and their tools say them
     :meth:`check`, :attr:`num_classes`                      what is refused before training, and what is learnt then
     ======================================================  ======================================================
@@ -44,7 +45,7 @@ class Task(ABC):
     A *decision* is what the model chooses one class for: a sample, or each pixel, box or label of it.
     """
 
-    gives: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "classes", "features", "gradients"})
+    gives: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "classes", "features", "gradients", "labellings"})
     """What acquisitions may ask of a model and its data, in words of ``Acquisition.requires``: one that asks for
     another is refused before anything trains."""
 
@@ -55,6 +56,14 @@ class Task(ABC):
     annotation_kind: str | None = None
     """What people say of a sample: ``"class"``, ``"classes"``, ``"number"``, ``"boxes"`` or ``"mask"``. Labels of such
     a kind are taken from files without the project at hand. None: it is the task's own."""
+
+    regions: int | None = None
+    """Pixels each way of the squares that are asked for; None: whole samples, or areas."""
+
+    @property
+    def region_kind(self) -> str | None:
+        """What is asked for: ``"squares"`` or ``"superpixels"`` of samples, or None, whole samples."""
+        return None
 
     @abstractmethod
     def inputs(self, batch: Any) -> Any:
@@ -169,11 +178,13 @@ class Task(ABC):
     def features(self, model: nn.Module, inputs: Any, layer: str | None = None) -> Tensor:
         """Return what the last layer of the model gets of each sample, or what another layer gives, (B, d).
 
+        Maps and sequences are averaged over their positions.
+
         Args:
             model: The user's.
             inputs: What :meth:`inputs` gave.
             layer: Name of the layer whose output is meant, as in ``model.named_modules()``. Default: what the last
-                ``nn.Linear`` that :meth:`outputs` come from gets, of a model with several heads that of its own.
+                linear or convolutional layer that :meth:`outputs` come from gets, of several heads that of its own.
 
         Raises:
             ValueError: If there is no such layer, or it does not run.
@@ -262,14 +273,23 @@ class Task(ABC):
             return sample
 
     def encode_label(self, label: Any) -> Any:
-        """Return ``label`` as a JSON value for the ledger."""
+        """Return ``label`` as a JSON value for the ledger, or as a blob (:class:`~.storage.blobs.Blob`): in a file."""
         if isinstance(label, dict):  # boxes and their classes, say
             return {name: self.encode_label(part) for name, part in label.items()}
         return label.tolist() if hasattr(label, "tolist") else label  # tensors and NumPy's values
 
     def decode_label(self, value: Any) -> Any:
-        """Return the label that :meth:`encode_label` encoded."""
+        """Return the label that :meth:`encode_label` encoded; of a blob it gets a blob, which reads its file."""
         return value
+
+    def check_label(self, value: Any) -> None:
+        """Refuse what :meth:`encode_label` gave, of a ledger or another task, if it is no label of this task.
+
+        Raises:
+            TypeError: If it is of another kind.
+            ValueError: If it is none that there is.
+        """
+        self.encode_label(self.decode_label(value))
 
     def to_annotation(self, label: Any, classes: Sequence[str] | None) -> Annotation:
         """Return a label as people and tools say it; by its form in the ledger, :func:`~.annotations.annotation_of`.

@@ -37,7 +37,17 @@ def loss_of_decisions(logits: Tensor, targets: Tensor, reduce: Reduce) -> Tensor
         reduce: ``reduce(values) -> (B,)``; gets the decisions that are left of a sample as a row, (1, N).
     """
     ignored = is_ignored(targets, logits.shape[1])
-    values = cross_entropy(logits, targets.masked_fill(ignored, 0))
+    return reduced_without(cross_entropy(logits, targets.masked_fill(ignored, 0)), ignored, reduce)
+
+
+def reduced_without(values: Tensor, ignored: Tensor, reduce: Reduce) -> Tensor:
+    """Return one value for each sample from those of its decisions that are not ignored, (B, ...) -> (B,); 0 of none.
+
+    Args:
+        values: Of each decision.
+        ignored: Which are left out.
+        reduce: ``reduce(values) -> (B,)``; gets the decisions that are left of a sample as a row, (1, N).
+    """
     rows = [
         reduce(row[~left_out].unsqueeze(0)) if not bool(left_out.all()) else 0 * row.flatten()[:1]
         for row, left_out in zip(values, ignored, strict=True)

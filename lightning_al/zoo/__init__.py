@@ -14,15 +14,34 @@ from lightning_al.zoo.loss_prediction_classifier import LossPredictionClassifier
 from lightning_al.zoo.regressor import Regressor, TableNet
 from lightning_al.zoo.resnet import ResNet18
 from lightning_al.zoo.sam_classifier import SAMClassifier
+from lightning_al.zoo.segmentation import (
+    DRN22,
+    AdaptiveSegmenter,
+    CamVidDataModule,
+    CityscapesDataModule,
+    DeepLab,
+    MeanIoU,
+    SegmentationDataModule,
+    SegmentationFiles,
+    Segmenter,
+    SmallUNet,
+    SYNTHIADataModule,
+    TwoDomainsDataModule,
+)
 from lightning_al.zoo.text import TextClassifier
 from lightning_al.zoo.text_table import TextTableDataModule
 from lightning_al.zoo.two_heads import TwoHeads
 from lightning_al.zoo.vit import ViT
 
 __all__ = [
+    "DRN22",
+    "AdaptiveSegmenter",
     "CIFAR10DataModule",
+    "CamVidDataModule",
+    "CityscapesDataModule",
     "Classifier",
     "DataClassifier",
+    "DeepLab",
     "DiabetesDataModule",
     "DigitsDataModule",
     "FashionMNISTDataModule",
@@ -31,13 +50,20 @@ __all__ = [
     "ImageDataset",
     "ImageFolderDataModule",
     "LossPredictionClassifier",
+    "MeanIoU",
     "Regressor",
     "ResNet18",
     "SAMClassifier",
+    "SYNTHIADataModule",
+    "SegmentationDataModule",
+    "SegmentationFiles",
+    "Segmenter",
     "SmallCNN",
+    "SmallUNet",
     "TableNet",
     "TextClassifier",
     "TextTableDataModule",
+    "TwoDomainsDataModule",
     "TwoHeads",
     "ViT",
 ]

@@ -37,14 +37,10 @@ class ImageBackbone(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("library", library, ("torchvision", "timm"))
-        is_file = weights is not None and Path(weights).expanduser().is_file()
-        if weights is not None and not is_file and ("/" in weights or Path(weights).suffix in (".pt", ".pth")):
-            raise ValueError(f"`weights={weights!r}`: there is no such file.")
+        from_file = None if weights is None else weights_in_file(weights)
         make = _of_torchvision if library == "torchvision" else _of_timm
-        self.net, state = make(num_classes, name, None if is_file else weights)
-        if is_file:
-            state = torch.load(Path(str(weights)).expanduser(), map_location="cpu", weights_only=True)
-            state = state.get("state_dict", state)
+        self.net, state = make(num_classes, name, weights if from_file is None else None)
+        state = state if from_file is None else from_file
         if state is not None:
             load_but_for_the_head(self.net, state, of=f"`weights={weights!r}`")
 
@@ -52,6 +48,35 @@ class ImageBackbone(nn.Module):
         """Images (B, 3, H, W) to logits (B, num_classes)."""
         logits: Tensor = self.net(x)
         return logits
+
+
+def weights_in_file(weights: str) -> dict[str, Tensor] | None:
+    """Return the weights that are in a file, None if this is the name of weights and not of a file.
+
+    Raises:
+        ValueError: If it looks like a file, and there is none.
+    """
+    path = Path(weights).expanduser()
+    if path.is_file():
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return state.get("state_dict", state)
+    if "/" in weights or path.suffix in (".pt", ".pth"):
+        raise ValueError(f"`weights={weights!r}`: there is no such file.")
+    return None
+
+
+def torchvision_weights(name: str, weights: str) -> dict[str, Tensor]:
+    """Return weights of torchvision's by their name, downloaded where they are not on this machine yet.
+
+    Raises:
+        ValueError: If there are none of this name.
+    """
+    from torchvision import models
+
+    known = models.get_model_weights(name)
+    if weights not in known.__members__:
+        raise ValueError(_unknown("weights or file", weights, list(known.__members__)))
+    return dict(known[weights].get_state_dict(check_hash=True, progress=False))
 
 
 def load_but_for_the_head(net: nn.Module, state: dict[str, Tensor], *, of: str) -> None:
@@ -84,12 +109,7 @@ def _of_torchvision(num_classes: int, name: str, weights: str | None) -> tuple[n
     names = models.list_models(module=models)
     if name not in names:
         raise ValueError(_unknown("network", name, names))
-    state = None
-    if weights is not None:
-        known = models.get_model_weights(name)
-        if weights not in known.__members__:
-            raise ValueError(_unknown("weights or file", weights, list(known.__members__)))
-        state = known[weights].get_state_dict(check_hash=True, progress=False)
+    state = None if weights is None else torchvision_weights(name, weights)
     options: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name in _WITH_AUXILIARY_HEADS else {}
     return models.get_model(name, weights=None, num_classes=num_classes, **options), state
 

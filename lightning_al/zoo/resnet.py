@@ -1,5 +1,7 @@
 """ResNet-18 for small images and volumes."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from lightning_al.checks import check_count
@@ -21,15 +23,19 @@ class BasicBlock(nn.Module):
         channels: Channels that go out.
         stride: Of the first convolution and, where shapes change, of the shortcut's.
         dimensions: 1, 2 or 3.
+        dilation: Of both convolutions.
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int = 1, dimensions: int = 2) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, stride: int = 1, dimensions: int = 2, dilation: int = 1
+    ) -> None:
         super().__init__()
         conv, norm = _CONVOLUTION[dimensions], _NORM[dimensions]
-        self.conv1 = conv(in_channels, channels, 3, stride, padding=1, bias=False)
+        around: dict[str, Any] = {"padding": dilation, "dilation": dilation, "bias": False}
+        self.conv1 = conv(in_channels, channels, 3, stride, **around)
         self.bn1 = norm(channels)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = conv(channels, channels, 3, padding=1, bias=False)
+        self.conv2 = conv(channels, channels, 3, **around)
         self.bn2 = norm(channels)
         self.downsample: nn.Module | None = None
         if stride != 1 or in_channels != channels:

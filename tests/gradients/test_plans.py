@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+import pytest
 import torch
 from torch import nn
 
@@ -104,3 +105,28 @@ def test_nan_in_the_first_samples_says_nothing_of_the_next():
         F_al.gradient_norm(net, x)
     assert not engine.fell_back
     assert engine.passes
+
+
+class Trimmed(nn.Module):
+    """Cuts its batch to the longest sample of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.Embedding(9, 6), nn.Linear(6, C)
+
+    def forward(self, x):
+        x = x[:, : int((x != 0).sum(1).max())]
+        return self.head(self.table(x).sum(1) / (x != 0).sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("lengths", [(2, 3, 7, 5), (7, 2, 3, 5), (2, 2, 2, 7), (5, 5, 5, 5)])
+def test_a_model_that_cuts_its_batch_goes_by_the_rules_whichever_samples_come_first(lengths):
+    x = torch.zeros(len(lengths), 8, dtype=torch.long)
+    for row, length in zip(x, lengths, strict=True):
+        row[:length] = 1 + torch.arange(length)
+    net = seeded(Trimmed)
+    with messages() as said:
+        got = F_al.gradient_norm(net, x)
+    assert said.passes
+    want = torch.stack([reference.gradient_norm(net, row[None])[0] for row in x])
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)

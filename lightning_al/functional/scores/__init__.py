@@ -6,7 +6,14 @@ from lightning_al.functional.scores.mc_dropout import mc_dropout
 from lightning_al.functional.scores.perturbation import worst_case_perturbation
 from lightning_al.functional.scores.probabilities import cross_entropy, log_probabilities
 from lightning_al.functional.scores.real_values import model_change, prediction_variance
-from lightning_al.functional.scores.saal import saal
+from lightning_al.functional.scores.regions import (
+    region_impurity,
+    ripu_map,
+    superpixel_impurity,
+    superpixel_mean,
+    window_mean,
+)
+from lightning_al.functional.scores.saal import perturbed_pixel_losses, saal
 from lightning_al.functional.scores.sharpness import SharpnessBound, sharpness_bound
 from lightning_al.functional.scores.uncertainty import entropy, least_confidence, margin
 
@@ -23,10 +30,16 @@ __all__ = [
     "mc_dropout",
     "mean_entropy",
     "model_change",
+    "perturbed_pixel_losses",
     "prediction_variance",
+    "region_impurity",
+    "ripu_map",
     "saal",
     "sharpness_bound",
+    "superpixel_impurity",
+    "superpixel_mean",
     "variation_ratio",
     "vote_entropy",
+    "window_mean",
     "worst_case_perturbation",
 ]

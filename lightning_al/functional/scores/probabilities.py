@@ -137,8 +137,13 @@ def pseudo_labels(logits: Tensor) -> Tensor:
 
 def mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Return the cross-entropy of each sample, (B, C, ...), (B, ...) -> (B,), averaged over positions."""
+    return mean_over_positions(cross_entropies(logits, target))
+
+
+def cross_entropies(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the cross-entropy of every position, (B, C, ...), (B, ...) -> (B, ...)."""
     check_logits(logits)
-    return mean_over_positions(cross_entropy(logits, target))
+    return cross_entropy(logits, target)
 
 
 def check_class_indices(targets: Any, classes: int) -> None:

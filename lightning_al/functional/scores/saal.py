@@ -12,16 +12,18 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.checks import Findings, check_choice
 from lightning_al.functional.scores.perturbation import check_perturbation
+from lightning_al.functional.scores.positions import Reduce, mean_over_positions
 from lightning_al.functional.scores.probabilities import (
     check_class_indices,
     count_classes,
+    cross_entropies,
     mean_cross_entropy,
     pseudo_labels,
 )
 from lightning_al.gradients.balls import BALLS, Ball
 from lightning_al.gradients.differentiators import Differentiator, Params
 from lightning_al.gradients.loss import Loss
-from lightning_al.gradients.per_sample import one_per_sample, score_groups
+from lightning_al.gradients.per_sample import one_map_each, one_per_sample, score_groups
 from lightning_al.gradients.perturbed_losses import perturbed_losses
 from lightning_al.gradients.scorers import ModelFunction
 from lightning_al.gradients.tape import Tape
@@ -30,6 +32,11 @@ from lightning_al.inference.division import as_samples, targets_as_samples
 from lightning_al.inference.entries import batch_size_of, whole
 
 SCORES = ("max", "difference")
+
+
+def _as_it_is(values: Tensor) -> Tensor:
+    return values
+
 
 TargetFn = Callable[[Any], Any]
 LossFn = Callable[[Any, Any], Tensor]
@@ -97,14 +104,7 @@ def saal(
     with Findings() as findings:
         findings.of(check_perturbation, rho, perturbation, p)
         findings.of(check_choice, "score", score, SCORES)
-    if math.isinf(p):
-        size = sum(w.numel() for w in model.parameters() if w.requires_grad)
-        if size > 10_000:
-            warnings.warn(
-                f"`p=inf` moves each of the {size:,} weights by rho={rho}, {rho * math.sqrt(size):.3g} in L2. "
-                "Scores may say little; a much smaller `rho` is usual with p=inf.",
-                stacklevel=2,
-            )
+    _warn_of_inf(model, rho, p)
     inputs = as_samples(model, inputs, forward)
     if targets is not None:
         targets = targets_as_samples(targets, batch_size_of(inputs))
@@ -115,7 +115,7 @@ def saal(
         difference=score == "difference",
         labelled=targets is not None,
         find_targets=target_fn if target_fn is not None else pseudo_labels,
-        losses=loss_fn if loss_fn is not None else mean_cross_entropy,
+        values=loss_fn if loss_fn is not None else mean_cross_entropy,
     )
     return score_groups(
         model,
@@ -131,63 +131,155 @@ def saal(
     )
 
 
+def _warn_of_inf(model: nn.Module, rho: float, p: float) -> None:
+    """Warn of a step that goes by the signs of a large model's gradient."""
+    if not math.isinf(p):
+        return
+    size = sum(w.numel() for w in model.parameters() if w.requires_grad)
+    if size > 10_000:
+        warnings.warn(
+            f"`p=inf` moves each of the {size:,} weights by rho={rho}, {rho * math.sqrt(size):.3g} in L2. "
+            "Scores may say little; a much smaller `rho` is usual with p=inf.",
+            stacklevel=3,
+        )
+
+
+def perturbed_pixel_losses(
+    model: nn.Module,
+    inputs: Any,
+    *,
+    rho: float = 0.05,
+    perturbation: str = "sam",
+    p: float = 2.0,
+    score: str = "max",
+    forward: Forward | None = None,
+    target_fn: TargetFn | None = None,
+    loss_fn: LossFn | None = None,
+    max_bytes: int | None = None,
+) -> Tensor:
+    r"""The loss of every pixel under one worst-case perturbation for each image: the S of RI-SAAL (Kim et al., A.8).
+
+    .. math::
+        S_{ij} = \ell_{ij}(x, \hat y; \theta + \epsilon), \qquad
+        \epsilon = \arg\max_{\|\epsilon\| \le \rho} \frac{1}{HW} \sum_{ij} \ell_{ij}(x, \hat y; \theta + \epsilon)
+        \ \text{to first order}
+
+    The pseudo-labels are taken at θ and stay fixed. The mean of an image's S is its :func:`saal` score. The paper
+    leaves open what the perturbation is of; one of its own for each pixel would take as many passes as there are.
+
+    Args:
+        model: Scored in ``eval()`` whatever mode it came in, and left exactly as it was.
+        inputs: Any pytree of tensors with the batch as first dimension.
+        rho: Radius of the perturbation, > 0.
+        perturbation: ``"sam"`` (the paper's text) or ``"asam"`` (its code), as of :func:`saal`.
+        p: Norm of the ball for ``"sam"``, > 1.
+        score: ``"max"`` for the perturbed losses, ``"difference"`` for how much they exceed the plain ones.
+        forward: ``forward(model, inputs) -> logits``, (B, C, H, W). Default: ``model(inputs)``.
+        target_fn: ``target_fn(logits) -> targets``. Default: the argmax over dimension 1.
+        loss_fn: ``loss_fn(logits, targets) -> (B, H, W)``. Default: cross-entropy in nats.
+        max_bytes: Bound on the bytes of per-sample weights held at once.
+
+    Returns:
+        (B, H, W), at least float32. Larger = sharper = more wanted.
+
+    Raises:
+        TypeError: If the outputs are not floating logits.
+        ValueError: If an option is out of range, or there is no row of losses for each image.
+
+    Example:
+        >>> model = torch.nn.Conv2d(1, 3, 3, padding=1)
+        >>> x = torch.randn(2, 1, 4, 5)
+        >>> pixels = perturbed_pixel_losses(model, x)
+        >>> pixels.shape, torch.allclose(pixels.mean((1, 2)), saal(model, x), rtol=1e-3)
+        (torch.Size([2, 4, 5]), True)
+    """
+    with Findings() as findings:
+        findings.of(check_perturbation, rho, perturbation, p)
+        findings.of(check_choice, "score", score, SCORES)
+    _warn_of_inf(model, rho, p)
+    loss = _PerturbedLoss(
+        ball=BALLS[perturbation](rho, p),
+        difference=score == "difference",
+        labelled=False,
+        find_targets=target_fn if target_fn is not None else pseudo_labels,
+        values=loss_fn if loss_fn is not None else cross_entropies,
+        reduce=mean_over_positions,
+    )
+    return score_groups(
+        model,
+        loss.of_group,
+        (as_samples(model, inputs, forward), None),
+        fast=loss.of_batch,
+        kind=("perturbed_pixel_losses", perturbation, p, score, target_fn, loss_fn),
+        model_inputs=lambda batch: batch[0],
+        forward=forward,
+        copies=3,  # gradient, perturbation, moved weights
+        max_bytes=max_bytes,
+        shaped=one_map_each,
+    )
+
+
 @dataclass(frozen=True)
 class _PerturbedLoss:
-    """The loss of each sample under the perturbation of its group.
+    """The loss of each sample, or of each of its positions, under the perturbation of its group.
 
     Attributes:
         ball: What the perturbation stays in.
         difference: Whether the plain loss is taken off.
         labelled: Whether the samples come with targets of their own.
         find_targets: ``find_targets(outputs) -> targets``, where they do not.
-        losses: ``losses(outputs, targets) -> (B,)``.
+        values: ``values(outputs, targets) -> (B,)``, or (B, ...): losses.
+        reduce: Gives the loss of a sample, of which the perturbation is, from its values.
     """
 
     ball: Ball
     difference: bool
     labelled: bool
     find_targets: TargetFn
-    losses: LossFn
+    values: LossFn
+    reduce: Reduce = _as_it_is
 
     def of_group(self, diff: Differentiator, call: ModelFunction, params: Params, group: Any) -> Tensor:
-        """Return the losses of one group, (b,)."""
+        """Return the values of one group, (b,) or (b, ...)."""
         inputs, labels = group
 
         def mean_loss(weights: Params) -> tuple[Tensor, tuple[Tensor, Any]]:
             outputs = call(weights, inputs)
             targets = self._fixed_targets(outputs, labels)
-            losses = one_per_sample(self.losses(outputs, targets), batch_size_of(inputs))
-            return losses.mean(), (losses, targets)
+            values = self.values(outputs, targets)
+            return one_per_sample(self.reduce(values), batch_size_of(inputs)).mean(), (values, targets)
 
         grads, (plain, targets) = diff.gradient(mean_loss, params)
         with torch.no_grad():
             names = list(params)
             eps = self.ball.perturbation([params[k] for k in names], [grads[k] for k in names])
             moved = {k: params[k] + e for k, e in zip(names, eps, strict=True)}
-            perturbed = self.losses(call(moved, inputs), targets)
+            perturbed = self.values(call(moved, inputs), targets)
         return perturbed - plain if self.difference else perturbed
 
     def of_batch(self, tape: Tape, batch: Any) -> Tensor:
-        """Return the losses of all groups of a batch by the layers' rules, (B,)."""
+        """Return the values of all groups of a batch by the layers' rules, (B,) or (B, ...)."""
         inputs, labels = batch
         labels = copies_for_model(labels)
         outputs = tape.record(copies_for_model(inputs))
         group_size = tape.rows // tape.units
         fixed: list[Any] = []
+        plain: list[Tensor] = []
 
         def mean_losses(outputs: Any) -> Tensor:
             fixed.append(self._fixed_targets(outputs, labels))
-            return self.losses(outputs, fixed[0]) / group_size
+            values = self.values(outputs, fixed[0])
+            plain.append(values.detach())
+            return self.reduce(values) / group_size
 
-        plain = Loss(tape, outputs, mean_losses)
         perturbed = perturbed_losses(
             tape,
             lambda: copies_for_model(inputs),
-            plain,
-            losses=lambda outputs: self.losses(outputs, fixed[0]),
+            Loss(tape, outputs, mean_losses),
+            losses=lambda outputs: self.values(outputs, fixed[0]),
             ball=self.ball,
         )
-        return perturbed - plain.losses.detach() * group_size if self.difference else perturbed
+        return perturbed - plain[0] if self.difference else perturbed
 
     def _fixed_targets(self, outputs: Any, labels: Any) -> Any:
         """Return the labels the samples come with, or those that the model gives at the unperturbed weights."""

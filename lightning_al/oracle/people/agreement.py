@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lightning_al.oracle.skip import SKIP
-from lightning_al.tasks.annotations import NOT_SAID, Mask, meaning
+from lightning_al.tasks.annotations import Mask, meaning
 from lightning_al.words import shown
 
 AGREEMENTS = ("latest", "first", "majority")
@@ -116,13 +116,14 @@ def _majority(annotations: list[Any]) -> Any:
 
 
 def _majority_of_masks(masks: list[Mask]) -> Mask | None:
-    if len({mask.size for mask in masks}) > 1:
+    if len({(mask.size, mask.not_said) for mask in masks}) > 1:
         return None
+    nothing = masks[0].not_said
     values = np.stack([mask.values for mask in masks])
-    classes = np.setdiff1d(np.unique(values), [NOT_SAID])
+    classes = np.setdiff1d(np.unique(values), [nothing])
     if not len(classes):
         return masks[0]
     votes = np.stack([(values == number).sum(0) for number in classes])
     in_order = np.sort(votes, 0)
     runner_up = in_order[-2] if len(classes) > 1 else np.zeros_like(in_order[-1])
-    return Mask(np.where(in_order[-1] > runner_up, classes[votes.argmax(0)], NOT_SAID))
+    return Mask(np.where(in_order[-1] > runner_up, classes[votes.argmax(0)], nothing), nothing)

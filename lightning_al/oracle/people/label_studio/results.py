@@ -8,7 +8,8 @@ import numpy as np
 
 from lightning_al.oracle.people.label_studio import rle
 from lightning_al.oracle.people.label_studio.control import Control
-from lightning_al.tasks.annotations import NOT_SAID, Annotation, Boxes, Mask, class_index
+from lightning_al.tasks.annotations import Annotation, Boxes, Mask, class_index
+from lightning_al.tasks.mask_png import not_said
 from lightning_al.words import shown
 
 Result = dict[str, Any]
@@ -160,7 +161,7 @@ def _corners(value: Mapping[str, Any], size: Size) -> tuple[float, float, float,
 def _of_mask(mask: Mask, control: Control, classes: Sequence[str]) -> list[Result]:
     results = []
     for number in np.unique(mask.values).tolist():
-        if number == NOT_SAID:
+        if number == mask.not_said:
             continue
         if not 0 <= number < len(classes):
             raise ValueError(f"Class {number} of a mask has no name: there are {len(classes)}.")
@@ -180,13 +181,14 @@ def _mask(
         size = _size_of(result)
     if size is None:
         raise ValueError("Nothing is painted.")
-    values = np.full(size[::-1], NOT_SAID if unpainted is None else class_index(unpainted, classes), dtype=np.int64)
+    nothing = not_said(len(classes))
+    values = np.full(size[::-1], nothing if unpainted is None else class_index(unpainted, classes), dtype=np.int64)
     for result in results:  # what was painted later is on top
         if result["value"].get("format") != "rle":
             raise ValueError(f"A brush mask has the format 'rle', got {shown(result['value'].get('format'))}.")
         label = _one_label(result["value"], "brushlabels")
         values[rle.decode(result["value"]["rle"], size)] = class_index(label, classes)
-    return Mask(values)
+    return Mask(values, nothing)
 
 
 # -- regions -----------------------------------------------------------------------------------------------------------

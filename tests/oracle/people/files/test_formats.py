@@ -1,6 +1,9 @@
 """Boxes and masks in files, as other programs read and write them."""
 
+import csv
+import io
 import json
+import tracemalloc
 from xml.etree import ElementTree
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from lightning_al import SKIP
 from lightning_al.campaign import Problems
 from lightning_al.oracle import Entry, read_labels, write_labels
+from lightning_al.oracle.people.files.entries import understood
 from lightning_al.oracle.people.files.formats import format_of
 from lightning_al.tasks.annotations import Boxes, Mask
 from tests.helpers.told import asked, said, tell
@@ -136,7 +140,7 @@ def test_xml_that_is_wrong(tmp_path, text, what):
 def test_masks_come_back(tmp_path):
     image_module = pytest.importorskip("PIL.Image")
     write_labels(tmp_path / "masks", entries(MASK, Mask(np.full((8, 10), 7)), None), kind="mask")
-    campaign = ledger(tmp_path / "c", "mask")
+    campaign = asked(tmp_path / "c", KEYS, {"kind": "mask", "classes": None, "count": None})
     told = tell(campaign, tmp_path / "masks")
     assert (told.labelled, told.blank) == (2, 1)
     assert said(campaign) == {KEYS[0]: MASK, KEYS[1]: Mask(np.full((8, 10), 7)), KEYS[2]: None}
@@ -153,8 +157,93 @@ def test_masks_come_back(tmp_path):
     with pytest.raises(Problems, match=r"2.png: .*got colours \(RGB\)"):
         tell(campaign, tmp_path / "masks")
     (tmp_path / "masks" / "b" / "\u00fc 2.png").write_bytes(b"\x89PNG")
-    with pytest.raises(Problems, match=r"2.png: cannot identify"):
+    with pytest.raises(Problems, match=r"2.png: a mask is a PNG file"):
         tell(campaign, tmp_path / "masks")
+
+
+def test_masks_in_coco_s_json(tmp_path):
+    mask = Mask([[0, 1, 255], [2, 2, 1]])
+    given = entries(mask, SKIP, None, size=(3, 2))
+    write_labels(tmp_path / "masks.json", given, classes=CLASSES, kind="mask")
+    campaign = ledger(tmp_path / "c", "mask")
+    told = tell(campaign, tmp_path / "masks.json")
+    assert (told.labelled, told.skipped, told.blank) == (1, 1, 1)
+    assert said(campaign) == {KEYS[0]: mask, KEYS[1]: SKIP, KEYS[2]: None}
+    # as boxes they are those around the areas
+    boxes = Boxes([[0, 0, 1, 1], [1, 0, 3, 2], [0, 1, 2, 2]], ["background", "cat", "a dog"])
+    assert understood(read_labels(tmp_path / "masks.json").entries[0].said, "boxes", CLASSES).boxes == boxes.boxes
+    write_labels(tmp_path / "numbers.json", entries(mask, None, None, size=None), kind="mask")
+    assert understood(read_labels(tmp_path / "numbers.json").entries[0].said, "mask", None) == mask
+
+
+def test_areas_in_coco_s_json_that_are_none(tmp_path):
+    write_labels(tmp_path / "masks.json", entries(Mask([[0, 1]]), None, None), classes=CLASSES, kind="mask")
+    whole = json.loads((tmp_path / "masks.json").read_text())
+    campaign = ledger(tmp_path / "c", "mask")
+    for harm, what in (
+        (lambda area: area.pop("segmentation"), "'cat' has a box and no `segmentation`"),
+        (lambda area: area.update(segmentation=[[0, 1, 2]]), "must be polygons or runs"),
+        (lambda area: area["segmentation"].update(size=[3, 3]), r"of an image of \[3, 3\] pixels"),
+        (lambda area: area["segmentation"].update(counts=[1]), "runs of an area are 1 pixels, and the image has 80"),
+        (lambda area: area["segmentation"].update(counts="0!"), "cannot be in the packed runs"),
+        (lambda area: area["segmentation"].update(counts=[-1, 81]), "must be lengths of runs"),
+    ):
+        wrong = json.loads(json.dumps(whole))
+        for area in wrong["annotations"]:
+            if "segmentation" in area:
+                area["segmentation"]["size"], area["segmentation"]["counts"] = [8, 10], [80]
+        harm(wrong["annotations"][1])
+        (tmp_path / "wrong.json").write_text(json.dumps(wrong))
+        with pytest.raises(Problems, match=f"wrong.json, image 1: .*{what}"):
+            tell(campaign, tmp_path / "wrong.json")
+
+
+def test_masks_of_classes_that_there_are_not(tmp_path):
+    write_labels(tmp_path / "masks", entries(Mask([[0, 2, 255]]), Mask([[0, 3, 1]]), None), kind="mask")
+    campaign = ledger(tmp_path / "c", "mask")
+    with pytest.raises(Problems, match=r"1.png.png: 3 in a mask is no class: there are 0 to 2"):
+        tell(campaign, tmp_path / "masks")
+    assert not (tmp_path / "c" / "labels").exists()
+    assert tell(campaign, tmp_path / "masks", partial=True).labelled == 1
+    assert said(campaign)[KEYS[0]] == Mask([[0, 2, 255]])
+    again = tell(campaign, tmp_path / "masks", partial=True)
+    assert (again.labelled, again.unchanged) == (0, 1)
+
+
+def test_masks_of_many_classes(tmp_path):
+    mask = Mask([[0, 255, 999], [65535, 256, 1]], not_said=65535)
+    many = [str(number) for number in range(1000)]
+    write_labels(tmp_path / "masks", entries(mask, None, None), classes=many, kind="mask")
+    campaign = asked(tmp_path / "c", KEYS, {"kind": "mask", "classes": many, "count": 1000})
+    told = tell(campaign, tmp_path / "masks")
+    assert (told.labelled, told.blank) == (1, 2)
+    assert said(campaign)[KEYS[0]] == mask
+
+
+def test_many_masks_are_read_without_their_pixels(tmp_path):
+    count, side = 100, 128
+    masks = [Mask(np.full((side, side), number)) for number in range(count)]
+    write_labels(tmp_path / "masks", [Entry(f"{n}.jpg", mask) for n, mask in enumerate(masks)], kind="mask")
+    keys = [f"{n}.jpg" for n in range(count)]
+    campaign = asked(tmp_path / "c", keys, {"kind": "mask", "classes": None, "count": count})
+    tracemalloc.start()
+    told = tell(campaign, tmp_path / "masks")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert told.labelled == count
+    assert peak < count * side * side / 2  # a byte for each pixel would be twice as much
+
+
+def test_a_damaged_mask_is_told_again(tmp_path):
+    write_labels(tmp_path / "masks", entries(Mask([[0, 2, 255]]), None, None), kind="mask")
+    campaign = ledger(tmp_path / "c", "mask")
+    tell(campaign, tmp_path / "masks")
+    [file] = (tmp_path / "c" / "labels").iterdir()
+    file.write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"{file.name} is damaged"):
+        said(campaign)
+    tell(campaign, tmp_path / "masks")
+    assert said(campaign)[KEYS[0]] == Mask([[0, 2, 255]])
 
 
 def test_formats_are_told_by_names(tmp_path):
@@ -178,7 +267,7 @@ def test_formats_are_told_by_names(tmp_path):
         ("x.json", "cat", None),
         ("voc", "cat", "boxes"),
         ("png", BOXES, "mask"),
-        ("png", Mask([[256]]), "mask"),
+        ("png", Mask([[65536]]), "mask"),
     ],
 )
 def test_formats_without_room(tmp_path, name, what, kind):
@@ -191,3 +280,19 @@ def test_files_stay_in_their_folder(tmp_path):
     for key in ("../x.jpg", "/etc/x.jpg", "a\x00b"):
         with pytest.raises(ValueError, match="No file in a folder of labels"):
             write_labels(tmp_path / "voc", [Entry(key, BOXES)], kind="boxes")
+
+
+@pytest.mark.parametrize("name", ["asked.csv", "asked.tsv", "asked.jsonl"])
+def test_texts_are_there_to_read_and_passed_over(tmp_path, name):
+    texts = ['said "so", then\nleft; and more', None, "=1+1\tläuft"]
+    asked_for = [Entry(key, text=text) for key, text in zip(KEYS, texts, strict=True)]
+    write_labels(tmp_path / name, asked_for, classes=CLASSES)
+    content = (tmp_path / name).read_text()
+    if name == "asked.jsonl":
+        assert [json.loads(line).get("text") for line in content.splitlines()] == texts
+    else:
+        delimiter = "\t" if name == "asked.tsv" else ","
+        table = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter))
+        assert table == [["key", "text", "label", "annotator"], *([k, t or "", "", ""] for k, t in zip(KEYS, texts))]
+    read = read_labels(tmp_path / name)
+    assert [(entry.key, entry.said in (None, "")) for entry in read.entries] == [(key, True) for key in KEYS]
