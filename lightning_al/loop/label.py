@@ -101,7 +101,7 @@ def answers_of(
         raise ValueError(f"`tell` got {len(units)} indices and {len(values)} labels.")
     classes = campaign.annotations.get("classes")
     answers = sort_answers(dict(zip(units, values, strict=True)), task, classes, campaign.sizes)
-    if task.region_kind is None:
+    if task.annotation_kind == "mask" and task.region_kind is None:
         answers.refused.update((i, _BLANK) for i, label in answers.labels.items() if is_blank(label))
     answers.check()
     labelled = [i for i in answers.skipped if campaign.pool.is_labelled(i)]
