@@ -3,6 +3,7 @@
 import functools
 from typing import Any, NamedTuple
 
+import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from lightning_al.distributed.ranks import check_same_on_every_rank
 from lightning_al.loop.fit import begin_round, fit_round
 from lightning_al.loop.initial import another_initial_set
 from lightning_al.loop.label import collect_answers
-from lightning_al.loop.query import Asking, query
+from lightning_al.loop.query import Asking, query, readable_ones
 from lightning_al.loop.session import Session
 
 LABELS = "the labels (here a hash of them)"
@@ -55,6 +56,10 @@ def ask(session: Session, k: int | float | None, how: Asking) -> Outcome:
         return Outcome("waiting", pool.pending.tolist())
     check_same_on_every_rank(session.campaign.label_digest, LABELS)
     already_asked = not session.asked_initial_set and len(pool.pending) > 0
+    if how.skip_unreadable and (
+        session.asked_initial_set or len(session.labelled) == 0
+    ):  # the initial set is drawn without a look at samples
+        readable_ones(session, torch.cat([pool.pending, pool.unlabelled]))
     # Only an initial set is waited for; later questions wait for `tell`.
     if session.asked_initial_set or len(session.labelled) == 0:
         _collect(session, k)

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.data.pool import Pool
+from lightning_al.data.readable import readable
 from lightning_al.data.validation import spread_over
 from lightning_al.distributed.randomness import generator
 from lightning_al.distributed.ranks import Ranks
@@ -143,7 +144,10 @@ def _pick_initial(
 def initial_labels(project: Project, initial: list[int]) -> dict[int, Any]:
     """Take the initial labels on trial, before there is a campaign that starting over would be refused for."""
     data, task, samples = project.data, project.task, project.data.samples
-    some = initial or spread_over(samples.size)[:2]  # without an initial set: what may be asked for first
+    if samples.size == 0:
+        return {}
+    # Without an initial set: what may be asked for first.
+    some = initial or readable(samples.pool.label_set, spread_over(samples.size), 2)
     answers = sort_answers({i: task.targets(samples.pool.label_set[i]) for i in some}, task)
     answers.check()
     view = samples.view(torch.tensor(some[:2]), answers.labels)

@@ -247,7 +247,7 @@ class ActiveLearningLoop:
 
         Args:
             trainer: As for :meth:`run`.
-            k: How many, as ``query_size``, which is the default.
+            k: How many, as ``query_size``; default that, or all that is left if that is less.
             more: Whether to ask for more while a question is open. False: it is handed out again, whatever ``k``.
             keep_scores: Whether the scores of all candidates are kept, for a look at what was not picked:
                 :meth:`scores` reads them. The initial set has none.
@@ -329,8 +329,8 @@ class ActiveLearningLoop:
             return self.campaign
         if self.dirpath is None or not Campaign.exists(self.dirpath):
             raise RuntimeError(
-                "`tell` needs a campaign that was opened by `ask` or `run`, or a `dirpath=` that holds one, got "
-                f"dirpath={str(self.dirpath)!r}."
+                "`tell` and `release` need a campaign that was opened by `ask` or `run`, or a `dirpath=` that holds "
+                f"one, got dirpath={str(self.dirpath)!r}."
             )
         campaign = Campaign.load(self.dirpath)
         self._take(campaign)

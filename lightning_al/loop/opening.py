@@ -39,7 +39,7 @@ from lightning_al.loop.project import (
 from lightning_al.loop.question import question_of
 from lightning_al.loop.record import check_same_campaign, describe
 from lightning_al.loop.settings import Settings
-from lightning_al.loop.told import check_told
+from lightning_al.loop.told import check_told, show_model_again
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.oracle.base import DATASET
 from lightning_al.scoring.company import check_company
@@ -93,6 +93,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
     else:
         _find_again(campaign, project)
         check_told(campaign, project, settings)
+        show_model_again(project, settings)
         note_annotations(campaign, project)
     take_note_of_known(campaign, project.data)
     if begins:  # of no samples, where what is known is enough
@@ -233,7 +234,7 @@ def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
     acquisition = _as_it_scores(project, settings)
     size = len(project.data.samples)
     count_classes = "classes" in acquisition.requires and task.num_classes is None
-    needed = acquisition.sees_samples or acquisition.requires
+    needed = acquisition.sees_samples or acquisition.requires or task.always_checks
     tried: list[Acquisition] = [acquisition] if (needed if new else count_classes) else []
     if new and hasattr(project.model, "on_first_inputs"):
         tried = [_FirstInputs(), *tried]

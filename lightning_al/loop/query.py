@@ -54,7 +54,7 @@ def query(session: Session, k: int | float, how: Asking = AS_EVER) -> list[int]:
     if settings.subpool_size is not None and len(indices) < settings.subpool_size:
         rank_zero_info(f"Only {len(indices)} of subpool_size={settings.subpool_size} candidates are left.")
     if how.skip_unreadable:
-        indices = _readable(session, indices)
+        indices = readable_ones(session, indices)
     candidates = Candidates(indices, session.labelled, settings.seed, number, purpose=(number, "select"))
     asks = _asks_for_samples if session.project.task.region_kind is None else _asks_for_regions
     question, picked = asks(session, candidates, k)
@@ -115,7 +115,7 @@ def _learn(session: Session, acquisition: Acquisition, candidates: Candidates) -
     )
 
 
-def _readable(session: Session, indices: Tensor) -> Tensor:
+def readable_ones(session: Session, indices: Tensor) -> Tensor:
     """Return the candidates that can be read; the others are skipped from now on, and the ledger says so."""
     unreadable = find_unreadable(session.project, indices)
     if unreadable:

@@ -149,7 +149,9 @@ class Settings:
                 raise ValueError(
                     f"`initial` asks for all of {size} samples, so that no regions are left to ask for. Ask for fewer."
                 )
-        elif asks and self.query_size > left:
+            return
+        asks = asks and self.oracle.simulated  # people are asked for what there is, and files may join
+        if asks and self.query_size > left:
             raise ValueError(
                 f"`query_size={self.query_size}` is larger than the pool: {size} samples less {count} initial ones "
                 f"leave {left}. Ask for at most {left} per round."

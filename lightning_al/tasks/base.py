@@ -52,6 +52,10 @@ class Task(ABC):
     """What acquisitions may ask of a model and its data, in words of ``Acquisition.requires``: one that asks for
     another is refused before anything trains."""
 
+    always_checks: bool = False
+    """Whether :meth:`check` sees some of the model's outputs whenever a campaign is opened; otherwise only where the
+    acquisition works with them."""
+
     annotation_kind: str | None = None
     """What people say of a sample: ``"class"``, ``"classes"``, ``"number"``, ``"boxes"`` or ``"mask"``. Labels of such
     a kind are taken from files without the project at hand. None: it is the task's own."""
