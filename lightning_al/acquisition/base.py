@@ -23,7 +23,7 @@ from lightning_al.words import cut, shown
 
 SELECTIONS = ("top", "kmeans++", "badge")
 
-REQUIREMENTS = ("outputs", "logits", "values", "features", "gradients", "encoder", "classes", "labels")
+REQUIREMENTS = ("outputs", "logits", "values", "features", "gradients", "encoder", "classes", "labels", "labellings")
 """The words of :attr:`Acquisition.requires`."""
 
 OF_SAMPLES = frozenset({"outputs", "logits", "values", "features", "gradients", "encoder"})
@@ -47,6 +47,10 @@ _OF_TASK = {
     "classes": ("classes", "Give the number of clusters: `clusters=`."),
     "features": ("features", "Use an acquisition that does without."),
     "gradients": ("gradients", "Use an acquisition that does without."),
+    "labellings": (
+        "the sum over all labels that a sample may have",
+        "Use `EntropyGradNorm`, or `ExpectedGradNorm()`, which draws labels instead.",
+    ),
 }
 """What a task may give or not: in words, and what to do where it does not."""
 
@@ -67,6 +71,7 @@ class Acquisition(Callback):
     - ``"encoder"``: :meth:`rows` runs a network of the acquisition's own.
     - ``"classes"``: the task must know the number of classes.
     - ``"labels"``: some samples must be labelled, so the acquisition cannot choose the initial set.
+    - ``"labellings"``: a sum over all labels that a sample may have, which are too many where it has many decisions.
 
     A word that the task does not give (:attr:`~lightning_al.tasks.Task.gives`) is refused before anything trains.
     Without one of the first six, and without a :meth:`score_batch` or :meth:`rows` of its own, there is no pass over

@@ -57,7 +57,8 @@ class ExpectedGradNorm(Acquisition):
 
     Of samples of several decisions it is the expectation over their labellings: all of them where they are at most 256
     (up to eight yes-or-no labels), else 64 drawn from p; see :func:`lightning_al.functional.gradient_norm`. That takes
-    as many backward passes: for dense outputs such as segmentation, :class:`EntropyGradNorm` takes one.
+    as many backward passes: for dense outputs such as segmentation, :class:`EntropyGradNorm` takes one. There
+    ``"expected_loss"`` is refused: the paper calls its sum over all label maps infeasible (App. A.4).
 
     Args:
         loss: ``"expected_norm"`` or ``"expected_loss"``.
@@ -77,6 +78,8 @@ class ExpectedGradNorm(Acquisition):
             findings.of(check_choice, "loss", loss, ("expected_norm", "expected_loss"))
             findings.of(check_choice, "norm", norm, NORMS)
         self.loss = loss
+        if loss == "expected_loss":
+            self.requires |= {"labellings"}
         self.norm = norm
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:

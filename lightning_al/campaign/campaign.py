@@ -62,6 +62,8 @@ class Campaign:
         self.labels: dict[int, Any] = {}
         self.keys: dict[int, str] = {}
         """What the samples are called that were asked for or answered, by dataset index."""
+        self.sizes: dict[int, tuple[int, int]] = {}
+        """Width and height of images of which a mask was asked for, by dataset index."""
         self.root: str | None = None
         """The folder that all names of samples began with; None in older ledgers, which had no hashes for keys."""
         self.gone: dict[int, Gone] = {}
@@ -278,6 +280,8 @@ class Campaign:
     def _apply_asked(self, event: Event) -> None:
         self.pool.ask(event["indices"])
         self._take_keys(event)
+        sizes = zip(event["indices"], event.get("sizes", ()), strict=False)
+        self.sizes.update((index, tuple(size)) for index, size in sizes if size is not None)
         self._asked.append(event)
 
     def _take_keys(self, event: Event) -> None:
@@ -339,6 +343,7 @@ class Campaign:
         for now, sample in back.items():
             self._come_back(now, sample)
         self._first = {places.get(unit, unit): self._first.get(unit, unit) for unit in known}
+        self.sizes = {places.get(unit, unit): size for unit, size in self.sizes.items()}
         keys = {places.get(unit, unit): key for unit, key in self.keys.items()}
         keys |= dict(zip(event["now"], event["keys"], strict=True))
         self.keys = {unit: key for unit, key in keys.items() if unit >= 0 and key is not None}

@@ -91,18 +91,25 @@ def check_event(event: Event, number: int) -> None:
         value = event.get(name)
         if not isinstance(value, type_) or isinstance(value, bool):
             raise ValueError(f"`{name}` must be a {type_.__name__}, got {shown(value)}.")
-    lengths = {name: len(event[name]) for name in ("indices", "now", "keys", "labels") if name in event}
+    lengths = {name: len(event[name]) for name in ("indices", "now", "keys", "labels", "sizes") if name in event}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"There must be as many of each, got {lengths}.")
     prices = event.get("costs", [])
     if not isinstance(prices, list) or not all(type(p) in (int, float) and 0 <= p < math.inf for p in prices):
         raise ValueError(f"`costs` must be numbers of at least 0, got {shown(prices)}.")
+    sizes = event.get("sizes", [])
+    if not isinstance(sizes, list) or not all(size is None or _is_size(size) for size in sizes):
+        raise ValueError(f"`sizes` must be pairs of width and height, got {shown(sizes)}.")
     if not isinstance(event.get("annotations", {}), dict):
         raise ValueError(f"`annotations` must be a dict, got {shown(event['annotations'])}.")
     if type(event.get("spent", 0)) not in (int, float):
         raise ValueError(f"`spent` must be a number, got {shown(event['spent'])}.")
     if kind == "fitted" and not re.fullmatch("[0-9a-f]{16}", event["digest"]):  # it is part of file names
         raise ValueError(f"`digest` must be 16 hexadecimal digits, got {shown(event['digest'])}.")
+
+
+def _is_size(size: Any) -> bool:
+    return isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
 
 
 def check_events(

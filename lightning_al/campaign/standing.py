@@ -22,6 +22,7 @@ class Sample:
         label: As the ledger has it.
         cost: Of the label.
         said: What people said of it, as the ledger has it, in the order they did.
+        size: Width and height of its image, where a mask was asked for.
     """
 
     key: str | None
@@ -29,6 +30,7 @@ class Sample:
     label: Any = None
     cost: float = 0.0
     said: list[Said] = field(default_factory=list)
+    size: tuple[int, int] | None = None
 
 
 class Standing:
@@ -110,8 +112,10 @@ class Standing:
         self.annotations = event["annotations"]
 
     def _apply_asked(self, event: Event) -> None:
-        for unit, key in zip(event["indices"], event["keys"], strict=True):
-            self._put(unit, key, "pending")
+        sizes = event.get("sizes") or [None] * len(event["indices"])
+        for unit, key, size in zip(event["indices"], event["keys"], sizes, strict=True):
+            sample = self._put(unit, key, "pending")
+            sample.size = sample.size if size is None else tuple(size)
 
     def _apply_answered(self, event: Event) -> None:
         costs = event.get("costs") or [1.0] * len(event["indices"])
@@ -125,14 +129,15 @@ class Standing:
     def _apply_said(self, event: Event) -> None:
         for unit, key, label in zip(event["indices"], event["keys"], event["labels"], strict=True):
             sample = self.samples.setdefault(unit, Sample(key, "unlabelled"))
-            sample.said.append(Said(event["annotator"], event.get("time"), label))
+            sample.said.append(Said(event["annotator"], event.get("time"), SKIP if label is None else label))
 
     def _apply_skipped(self, event: Event) -> None:
         for unit, key in zip(event["indices"], event.get("keys") or [None] * len(event["indices"]), strict=True):
             sample = self.samples.get(unit)
             if sample is None or sample.state != "labelled":
                 sample = self._put(unit, key, "skipped")
-                sample.said.append(Said(event.get("annotator", ""), event.get("time"), SKIP))
+                people = event.get("annotators") or [event.get("annotator", "")]
+                sample.said += [Said(who, event.get("time"), SKIP) for who in people]
 
     def _apply_released(self, event: Event) -> None:
         for unit in event["indices"]:

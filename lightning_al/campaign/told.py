@@ -14,7 +14,7 @@ from lightning_al.oracle.people.files.names import Names
 from lightning_al.oracle.skip import SKIP
 from lightning_al.storage.blobs import is_same
 from lightning_al.tasks.annotations import Mask, annotation_of, label_of
-from lightning_al.tasks.mask_png import kept_values, mask_blob
+from lightning_al.tasks.mask_png import check_size, kept_values, mask_blob
 from lightning_al.words import cut, shown
 
 _MOST_PROBLEMS = 20
@@ -204,7 +204,7 @@ def _annotation(standing: Standing, entry: Entry, unit: int, codec: Codec) -> An
     if unit < 0:
         raise ValueError(f"{shown(entry.key)} was not in the data any more when they were last opened.")
     if annotation is not SKIP:
-        codec.encode(annotation)
+        check_size(codec.encode(annotation), standing.samples[unit].size)
     return annotation
 
 
@@ -285,11 +285,18 @@ def _decide(
             continue
         label = agreed.annotation
         label = label if label is None or label is SKIP else codec.encode(label)
-        is_new = label is not None and not (sample.state == "labelled" and is_same(label, sample.label))
-        spoken = [(each.annotator, codec.encode(each.annotation)) for each in new if each.annotation is not SKIP]
-        beside = [word for word in spoken if not (is_new and word[0] in agreed.annotators)]
+        is_labelled = sample.state == "labelled" and is_same(label, sample.label)
+        is_known = sample.state == "skipped" if label is SKIP else is_labelled
+        is_new = label is not None and not is_known
+        counted = agreed.annotators if is_new else ()
+        beside = [(each.annotator, _encoded(each.annotation, codec)) for each in new if each.annotator not in counted]
         decisions[unit] = Decision(label if is_new else None, agreed.annotators, beside)
     return decisions
+
+
+def _encoded(annotation: Any, codec: Codec) -> Any:
+    """Return what somebody said beside the label as the ledger has it: None is a skip."""
+    return None if annotation is SKIP else codec.encode(annotation)
 
 
 def _decoded(label: Any, codec: Codec) -> Any:
@@ -318,7 +325,7 @@ def _write(standing: Standing, decisions: dict[int, Decision], told: Told, cost_
         if any(price != 1 for price in prices):
             fields["costs"] = prices
         events.append(("answered", fields))
-    events += [("skipped", {"indices": units, "annotator": ", ".join(who)}) for who, units in skipped.items()]
+    events += [("skipped", {"indices": units, **_by(who)}) for who, units in skipped.items()]
     for number, (kind, fields) in enumerate(events, standing.event_count):
         append_event(standing.dirpath / "ledger", number, stamped(kind, fields))
     told.labelled = sum(map(len, answered.values()))
@@ -327,5 +334,8 @@ def _write(standing: Standing, decisions: dict[int, Decision], told: Told, cost_
 
 def _fields(standing: Standing, people: tuple[str, ...], labels: dict[int, Any]) -> dict[str, Any]:
     keys = [standing.samples[unit].key for unit in labels]
-    fields = {"indices": list(labels), "keys": keys, "labels": list(labels.values()), "annotator": ", ".join(people)}
-    return fields if len(people) < 2 else {**fields, "annotators": list(people)}
+    return {"indices": list(labels), "keys": keys, "labels": list(labels.values()), **_by(people)}
+
+
+def _by(people: tuple[str, ...]) -> dict[str, Any]:
+    return {"annotator": ", ".join(people), **({"annotators": list(people)} if len(people) > 1 else {})}

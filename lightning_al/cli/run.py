@@ -168,7 +168,12 @@ class ActiveLearningCLI(LightningCLI):
                     rank_zero_only(print)(result)
         self.loop.run(self.trainer, resume=resume)
         if self.trainer.is_global_zero:
-            print(f"{self.loop.status}: {len(self.loop.pool.labelled)} labels, {self.loop.dirpath}")
+            print(f"{self.loop.status}: {label_count(self.loop)} labels, {self.loop.dirpath}")
+
+
+def label_count(loop: ActiveLearningLoop) -> int:
+    """Return how many samples are labelled, a training set beside an ``unlabelled_dataset()`` included."""
+    return len(loop.pool.labelled) + (0 if loop.campaign is None else loop.campaign.beside.size)
 
 
 def is_ours(error: BaseException) -> bool:

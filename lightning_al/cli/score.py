@@ -1,16 +1,19 @@
 """``lightning-al score``: scores without a campaign, from the YAML of a project."""
 
 from argparse import SUPPRESS
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lightning_al.acquisition import Acquisition
 from lightning_al.cli.run import ActiveParser  # first: it says what to install
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.scoring import score
+from lightning_al.storage.checkpoints import hyperparameters
+from lightning_al.words import shown
 
 
 class ScoringTrainer(pl.Trainer):
@@ -30,6 +33,8 @@ class LoopSection(ActiveLearningLoop):
 
 class ScoreCLI(LightningCLI):
     """``LightningCLI`` with the subcommand ``score``, for the files that ``lightning-al run`` takes."""
+
+    config: Any
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
@@ -57,6 +62,28 @@ class ScoreCLI(LightningCLI):
         parser.add_argument("--labelled", action="store_true", help="The training set is labelled already.")
         parser.add_argument("--skip-unreadable", action="store_true", help="Leave out what cannot be read.")
         parser.add_argument("--resume", action="store_true", help=SUPPRESS)  # in the file that a campaign keeps
+
+    def _parse_ckpt_path(self) -> None:
+        """Make the model of ``model:`` as the checkpoint's was made.
+
+        Lightning's own takes the class from the checkpoint too, and fails where the model was not made by a
+        LightningCLI, or was saved with arguments that are no plain values.
+        """
+        self.config: Any
+        config = self.config[self.config["subcommand"]]
+        path = config["ckpt_path"]
+        if path is None or config["model"] is None or not Path(path).is_file():
+            return  # `score` says so
+        class_path, options = config["model"]["class_path"], config["model"].get("init_args") or {}
+        saved = {name: value for name, value in hyperparameters(path).items() if name in options}
+        if not saved:
+            return
+        model = {"class_path": class_path, "init_args": saved}
+        self.config = self.parser.parse_object({self.config["subcommand"]: {"model": model}}, self.config)
+        now = self.config[self.config["subcommand"]]["model"]["init_args"]
+        changed = ", ".join(f"{name}={shown(now[name])}" for name in saved if now[name] != options[name])
+        if changed:
+            rank_zero_info(f"As {path} was trained: {changed}.")
 
     def score(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
         """Score, write the file and say where it is."""

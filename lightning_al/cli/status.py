@@ -55,7 +55,7 @@ def _word(label: Any, standing: Standing) -> str:
             said = annotation_of(label, standing.classes)
         except (ValueError, TypeError):
             said = str(label)
-        return said if isinstance(said, str) else "|".join(said) if isinstance(said, list) else str(said)
+        return "|".join(said) or "[]" if isinstance(said, list) else str(said)
     return "labels"
 
 

@@ -29,7 +29,7 @@ def class_names(dataset: Dataset) -> list[str] | None:
 
 def _names(dataset: Any) -> list[str] | None:
     if isinstance(dataset, Subset):
-        return _names(dataset.dataset)
+        return _listed(dataset) or _names(dataset.dataset)
     if isinstance(dataset, ConcatDataset):
         return _agreed(dataset.datasets)
     if isinstance(dataset, StackDataset):

@@ -1,5 +1,7 @@
 """How large the image of a sample is."""
 
+import contextlib
+
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -25,3 +27,18 @@ def image_size(dataset: Dataset, index: int, task: Task) -> tuple[int, int] | No
         return (int(image.shape[-1]), int(image.shape[-2])) if image.ndim in (2, 3) else None
     size = getattr(image, "size", None)  # PIL's
     return (int(size[0]), int(size[1])) if isinstance(size, tuple) and len(size) == 2 else None
+
+
+def mask_size(dataset: Dataset, index: int, task: Task) -> tuple[int, int] | None:
+    """Return what size a mask of a sample must be, width and height; None where the task has none, or it is not known.
+
+    Args:
+        dataset: Un-augmented.
+        index: Of the sample.
+        task: Says whether masks are its labels.
+    """
+    if task.annotation_kind != "mask":
+        return None
+    with contextlib.suppress(Exception):  # a sample that cannot be read is a matter of the pool pass
+        return image_size(dataset, index, task)
+    return None

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.keys import name_of
+from lightning_al.tasks.texts import text_of
 
 
 def samples_of(dataset: Any, indices: Sequence[int]) -> list[Any]:
@@ -89,8 +90,35 @@ class CompletedSamples(Dataset):
         """Return the name of a sample, where the dataset has one."""
         return name_of(self.dataset, index)
 
+    def sample_text(self, index: int) -> str | None:
+        """Return what people read of a sample, where it has a text."""
+        return text_of(self.dataset, index)
+
     def __getitems__(self, indices: list[int]) -> list[Any]:
         return [self.task.completed(sample, copy_of(self.example)) for sample in samples_of(self.dataset, indices)]
+
+
+class WithClasses(Subset):
+    """A dataset, all of it, with names of classes that it does not have; what else is read is the dataset's.
+
+    Args:
+        dataset: Map-style.
+        classes: Names, by class index.
+
+    Example:
+        >>> from lightning_al.data.classes import class_names
+        >>> class_names(WithClasses(["a", "b"], ["cat", "dog"]))
+        ['cat', 'dog']
+    """
+
+    def __init__(self, dataset: Any, classes: Sequence[str]) -> None:
+        super().__init__(dataset, range(len(dataset)))
+        self.classes = list(classes)
+
+    def __getattr__(self, name: str) -> Any:  # of names that it does not have
+        if name == "dataset" or (name.startswith("__") and name.endswith("__")):
+            raise AttributeError(name)  # asked for while a copy is made
+        return getattr(self.dataset, name)
 
 
 class WithTargetsOf(Dataset):

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_al.data.classes import class_names
 from lightning_al.data.known import KnownSamples
-from lightning_al.data.parts import Parts
+from lightning_al.data.parts import Parts, WithClasses
 from lightning_al.data.pool import Pool
 from lightning_al.data.training_samples import TrainingSamples
 from lightning_al.data.views import LabelledView
@@ -79,6 +80,25 @@ class Samples:
     def pool_set(self) -> Dataset:
         """The samples as they are scored."""
         return self.pool.pool_set if self.known is None else Parts([self.pool.pool_set, self.known.pool_set])
+
+    @cached_property
+    def label_set(self) -> Dataset:
+        """The samples that may be asked for, where their labels are read if they have any."""
+        return self.pool.label_set if self.known is None else self._users
+
+    @cached_property
+    def shown(self) -> Dataset:
+        """The samples that may be asked for as people see them: without augmentation."""
+        return self.pool.pool_set if self.known is None else self._users
+
+    @cached_property
+    def _users(self) -> Dataset:
+        """The user's ``unlabelled_dataset()``, with the files that it lists and the training set's names of classes."""
+        unlabelled, known = self.pool.label_set, self.known
+        if known is None or class_names(unlabelled) is not None:
+            return unlabelled
+        classes = class_names(known.train_set) or class_names(known.pool_set)
+        return unlabelled if classes is None else WithClasses(unlabelled, classes)
 
     def view(self, indices: Tensor, labels: Mapping[int, Any]) -> LabelledView:
         """Return samples as they are trained on.

@@ -16,8 +16,13 @@ from lightning_al.inference.entries import device_of, slice_of
 from lightning_al.inference.outputs import floating_tensors
 from lightning_al.inference.pooling import Pooling
 
-_LAST_LINEAR: WeakKeyDictionary[nn.Module, dict[int, tuple[Any, str | None]]] = WeakKeyDictionary()
-"""Of each model, by the ``id`` of who looks at its outputs: a reference to that, and what :func:`last_linear` found."""
+Kinds = tuple[type[nn.Module], ...]
+
+HEADS: Kinds = (nn.Linear, nn.modules.conv._ConvNd)
+"""What may give a model's outputs as products of weights and features: those are what such a layer gets."""
+
+_LAST: WeakKeyDictionary[nn.Module, dict[int, tuple[Any, str | None]]] = WeakKeyDictionary()
+"""Of each model, by the ``id`` of who looks at its outputs: a reference to that, and what :func:`last_layer` found."""
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
@@ -36,7 +41,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
 def outputs_and_features_of_head(
     looker: object, model: nn.Module, inputs: Any, forward: Forward
 ) -> tuple[Tensor, Tensor]:
-    """Return what :func:`outputs_and_features_of` does, at the last linear layer that the outputs come from.
+    """Return what :func:`outputs_and_features_of` does, at the last layer of weights that the outputs come from.
 
     Where the model gives several outputs, that layer is looked for, once for each model and ``looker`` at its outputs.
     """
@@ -45,10 +50,10 @@ def outputs_and_features_of_head(
         outputs: Tensor = forward(model, inputs)
         return outputs
 
-    known = _LAST_LINEAR.get(model, {})
-    who, linear = known.get(id(looker), (None, None))
+    known = _LAST.get(model, {})
+    who, head = known.get(id(looker), (None, None))
     if who is not None and who() is looker:
-        return outputs_and_features_of(model, run, None, linear=linear)
+        return outputs_and_features_of(model, run, None, head=head)
     given: list[int] = []
     hook = model.register_forward_hook(lambda _, __, outputs: given.append(len(floating_tensors(outputs))))
     try:
@@ -57,13 +62,13 @@ def outputs_and_features_of_head(
         hook.remove()
     if set(given) == {1}:
         return found
-    linear = last_linear(model, slice_of(as_samples(model, inputs, forward), 0, 1), forward)
-    _LAST_LINEAR.setdefault(model, {})[id(looker)] = (ref(looker), linear)
-    return found if linear is None else outputs_and_features_of(model, run, None, linear=linear)
+    head = last_layer(model, slice_of(as_samples(model, inputs, forward), 0, 1), forward, HEADS)
+    _LAST.setdefault(model, {})[id(looker)] = (ref(looker), head)
+    return found if head is None else outputs_and_features_of(model, run, None, head=head)
 
 
-def last_linear(model: nn.Module, sample: Any, forward: Forward) -> str | None:
-    """Return the name of the last ``nn.Linear`` that outputs come from; None if there is no choice.
+def last_layer(model: nn.Module, sample: Any, forward: Forward, kinds: Kinds) -> str | None:
+    """Return the name of the last layer of these kinds that outputs come from; None if there is no choice.
 
     Of a model with several heads the last one that runs may be another head's, on which the outputs do not depend.
 
@@ -71,9 +76,10 @@ def last_linear(model: nn.Module, sample: Any, forward: Forward) -> str | None:
         model: In ``eval()``.
         sample: Inputs of one sample, as a batch.
         forward: ``forward(model, inputs) -> outputs``: of the head that is meant.
+        kinds: Types of layers.
     """
-    linears = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
-    if len(linears) < 2:
+    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, kinds)]
+    if len(layers) < 2:
         return None
     seen: list[tuple[str, Tensor]] = []
 
@@ -84,7 +90,7 @@ def last_linear(model: nn.Module, sample: Any, forward: Forward) -> str | None:
 
     device = device_of(sample)
     with contextlib.ExitStack() as stack, torch.random.fork_rng([device] if device.type == "cuda" else []):
-        for name, module in linears:
+        for name, module in layers:
             stack.callback(module.register_forward_hook(partial(cut_off, name)).remove)
         try:
             with torch.inference_mode(False), torch.enable_grad():
@@ -99,7 +105,7 @@ def last_linear(model: nn.Module, sample: Any, forward: Forward) -> str | None:
 
 
 def outputs_and_features_of(
-    model: nn.Module, run: Callable[[], Tensor], layer: str | None, *, linear: str | None = None
+    model: nn.Module, run: Callable[[], Tensor], layer: str | None, *, head: str | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the outputs that ``run`` gives, and what is seen at a layer meanwhile, as (B, C).
 
@@ -109,8 +115,9 @@ def outputs_and_features_of(
     Args:
         model: The model that ``run`` calls.
         run: One forward pass, which returns the outputs, one row for each sample.
-        layer: The name of a layer, whose output is taken; None: the input of the last ``nn.Linear`` that runs.
-        linear: The name of the linear layer that is meant instead of the last.
+        layer: The name of a layer, whose output is taken; None: the input of the last linear or
+            convolutional layer that runs.
+        head: The name of the linear or convolutional layer that is meant instead of the last.
 
     Raises:
         ValueError: If no such layer runs, or what is seen there has not one row for each sample.
@@ -118,8 +125,8 @@ def outputs_and_features_of(
     seen: list[Any] = []
     pooling = Pooling()
 
-    def see_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        seen[:] = [args[0] if args else kwargs["input"]]  # of several, the last
+    def see_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen[:] = [args[0] if args else kwargs["input"], -1 if isinstance(module, nn.Linear) else 1]  # the last
 
     def see_output(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         # At once, since what follows may work in place.
@@ -129,25 +136,25 @@ def outputs_and_features_of(
     with pooling.watching(model), contextlib.ExitStack() as hooks:
         if layer is None:
             for name, module in model.named_modules():
-                if isinstance(module, nn.Linear) and linear in (None, name):
+                if isinstance(module, HEADS) and head in (None, name):
                     hooks.callback(module.register_forward_pre_hook(see_input, with_kwargs=True).remove)
         else:
             hooks.callback(find_layer(model, layer).register_forward_hook(see_output).remove)
         outputs = run()
     if not seen and layer is None:
         raise ValueError(
-            "No `nn.Linear` runs in the model's forward, so there are no penultimate features. Name a layer "
-            '(`features="backbone.avgpool"`), or give the loop a `task=` whose `features(model, inputs)` returns '
-            "them."
+            "No linear or convolutional layer runs in the model's forward, so there are no penultimate features. Name "
+            'a layer (`features="backbone.avgpool"`), or give the loop a `task=` whose `features(model, inputs)` '
+            "returns them."
         )
     if not seen:
         raise ValueError(f"The layer {layer!r} does not run in the model's forward, so it has no features.")
-    output, features = seen if layer is not None else (seen[0], pooling.average(seen[0], seen[0], -1))
+    output, features = seen if layer is not None else (seen[0], pooling.average(seen[0], seen[0], seen[1]))
     if features is None or features.shape[:1] != (len(outputs),):
         what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
         raise ValueError(
             f"Features must be a tensor with one row for each of the {len(outputs)} samples, got {what} "
-            f"{'from the last linear layer' if layer is None else f'from {layer!r}'}. Name another layer "
+            f"{'from the last layer' if layer is None else f'from {layer!r}'}. Name another layer "
             '(`features="..."`).'
         )
     return outputs, features

@@ -12,10 +12,13 @@ from lightning_al.data.pool import Indices
 from lightning_al.loop.predict import predictions_kept
 from lightning_al.loop.project import Project
 from lightning_al.oracle.answers import Answers, sort_answers
-from lightning_al.oracle.base import Oracle, Unreachable, costs
+from lightning_al.oracle.base import DATASET, Oracle, Unreachable, costs
 from lightning_al.oracle.question import OpenQuestion
 from lightning_al.tasks.base import Task
+from lightning_al.tasks.mask_png import is_blank
 from lightning_al.words import shown
+
+_BLANK = "No pixel of the mask has a class. A sample that is not to be labelled is `SKIP`."
 
 Places = Callable[[Collection[str]], dict[str, int]]
 """Gives the dataset indices of the samples of these names, those that there are."""
@@ -97,7 +100,9 @@ def answers_of(
     if len(units) != len(values):
         raise ValueError(f"`tell` got {len(units)} indices and {len(values)} labels.")
     classes = campaign.annotations.get("classes")
-    answers = sort_answers(dict(zip(units, values, strict=True)), task, classes)
+    answers = sort_answers(dict(zip(units, values, strict=True)), task, classes, campaign.sizes)
+    if task.annotation_kind == "mask" and task.region_kind is None:
+        answers.refused.update((i, _BLANK) for i, label in answers.labels.items() if is_blank(label))
     answers.check()
     labelled = [i for i in answers.skipped if campaign.pool.is_labelled(i)]
     if labelled:
@@ -166,14 +171,17 @@ def _answers(campaign: Campaign, project: Project) -> Answers:
         )
     indices = campaign.pool.check(list(answers))
     said = dict(zip(indices, answers.values(), strict=True))
-    return sort_answers(said, project.task, campaign.annotations.get("classes"))
+    classes = campaign.annotations.get("classes")
+    # The dataset's own are of the draw of the image that they were read with.
+    sizes = {} if oracle.annotator == DATASET else campaign.sizes
+    return sort_answers(said, project.task, classes, sizes)
 
 
 def open_question(campaign: Campaign, project: Project) -> OpenQuestion:
     """Return what is pending, for the oracle."""
     return OpenQuestion(
         campaign.pool.pending.tolist(),
-        dataset=project.data.pool_set,
+        dataset=project.data.samples.shown,
         folder=campaign.dirpath,
         keys=campaign.keys,
         round=campaign.next_round - 1,

@@ -165,7 +165,7 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
             findings.of(data.check_training, count)
     if settings.reset == "fresh" and has_shapes:
         findings.of(check_redrawable, model)
-    has_oracle = is_sized and findings.of(oracle.bind, data.samples.pool.label_set, task)
+    has_oracle = is_sized and findings.of(oracle.bind, data.samples.label_set, task)
     if has_oracle and data.has_pool:
         findings.of(data.samples.pool.check_labels, told=oracle.annotator != DATASET)
     is_bound = findings.of(acquisition.bind, task, oracle)

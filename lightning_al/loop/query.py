@@ -1,13 +1,14 @@
 """One query: score the candidates, pick a batch of them, put the question on disk."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.events import Event
+from lightning_al.data.image_size import mask_size
 from lightning_al.distributed.randomness import generator
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.fitting.members import refit
@@ -31,16 +32,19 @@ class Question:
         keys: Their samples' names, which outlive a reordering.
         scores: Their scores; empty for acquisitions that score nothing.
         seconds: What it took to ``learn``, ``score`` and ``select``.
+        sizes: Width and height of their images, where labels are masks.
     """
 
     indices: list[int]
     keys: list[str | None]
     scores: list[float]
     seconds: Mapping[str, float]
+    sizes: list[tuple[int, int] | None] = field(default_factory=list)
 
     def first(self, count: int) -> "Question":
         """Return the question for the best ``count`` of these."""
-        return replace(self, indices=self.indices[:count], keys=self.keys[:count], scores=self.scores[:count])
+        of_each = {name: getattr(self, name)[:count] for name in ("indices", "keys", "scores", "sizes")}
+        return replace(self, **of_each)
 
     def event(self, round_number: int) -> Event:
         """Return the fields of the event that puts it on disk."""
@@ -50,6 +54,7 @@ class Question:
             "keys": self.keys,
             "scores": self.scores,
             "seconds": dict(self.seconds),
+            **({"sizes": self.sizes} if any(self.sizes) else {}),
         }
 
 
@@ -141,5 +146,11 @@ def _readable(session: Session, indices: Tensor) -> Tensor:
 
 def question_of(project: Project, ranks: Ranks, picked: Pick) -> Question:
     """Return the question for what was picked; the same on every rank."""
-    keys = ranks.first(lambda: [project.data.key(i) for i in picked.indices])
-    return Question(picked.indices, keys=keys, scores=picked.scores, seconds=picked.seconds)
+    data, task = project.data, project.task
+    keys, sizes = ranks.first(
+        lambda: (
+            [data.key(i) for i in picked.indices],
+            [mask_size(data.pool_set, i, task) for i in picked.indices],
+        )
+    )
+    return Question(picked.indices, keys=keys, scores=picked.scores, seconds=picked.seconds, sizes=sizes)

@@ -11,6 +11,7 @@ from lightning_al.campaign.campaign import Campaign
 from lightning_al.data.pool import integers
 from lightning_al.loop.project import Project
 from lightning_al.loop.settings import Settings
+from lightning_al.loop.told import name_of
 from lightning_al.tasks.base import Task
 from lightning_al.words import shown
 
@@ -92,6 +93,6 @@ def _check_labels(campaign: Campaign, task: Task) -> None:
             task.check_label(value)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"The campaign in {campaign.dirpath} has a label for dataset index {index} that cannot be taken. "
-                f"{error} If another one was meant, `tell` it."
+                f"The campaign in {campaign.dirpath} has a label for dataset index {name_of(campaign, index)} that "
+                f"cannot be taken. {error} If another one was meant, `tell` it."
             ) from None

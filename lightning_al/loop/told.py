@@ -5,11 +5,14 @@ import torch
 from lightning_al.acquisition.base import CHECKED
 from lightning_al.acquisition.random import Random
 from lightning_al.campaign.campaign import Campaign
+from lightning_al.data.image_size import mask_size
 from lightning_al.distributed.randomness import derive_seed
 from lightning_al.loop.project import Project
 from lightning_al.loop.settings import Settings
 from lightning_al.scoring.pool_pass import rows_of
 from lightning_al.scoring.rehearsal import rehearsed
+from lightning_al.storage.blobs import Blob
+from lightning_al.tasks.mask_png import check_size
 from lightning_al.words import cut, shown
 
 _FEW = 3
@@ -39,11 +42,13 @@ def check_told(campaign: Campaign, project: Project, settings: Settings) -> None
     for unit, value in told.items():
         try:
             project.task.check_label(value)
+            if isinstance(value, Blob) and unit not in campaign.sizes:  # nobody had asked for it
+                check_size(value, mask_size(project.data.pool_set, unit, project.task))
         except (TypeError, ValueError) as error:
             refused[unit] = f"label {shown(value)}: {cut(error)}"
     if not refused:
         return
-    of_each = [f"Sample {_name(campaign, unit)} has {reason}" for unit, reason in list(refused.items())[:_FEW]]
+    of_each = [f"Sample {name_of(campaign, unit)} has {reason}" for unit, reason in list(refused.items())[:_FEW]]
     others = f" And so on for {len(refused) - _FEW} more." if len(refused) > _FEW else ""
     indices = list(refused)[:_FEW]
     raise ValueError(
@@ -60,6 +65,7 @@ def _show_model(project: Project, settings: Settings, units: list[int]) -> None:
     rows_of(project, acquisition, some, seed=derive_seed(settings.seed, 0, "score"), check=True)
 
 
-def _name(campaign: Campaign, unit: int) -> str:
+def name_of(campaign: Campaign, unit: int) -> str:
+    """Return what a sample is called in messages: its dataset index, and its key where that is another."""
     key = campaign.keys.get(unit)
     return str(unit) if key is None or key == str(unit) else f"{unit} ({key})"

@@ -1,12 +1,14 @@
 """What an oracle said, sorted into labels, skips and what cannot be taken."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from lightning_al.oracle.skip import SKIP
 from lightning_al.storage.blobs import Blob, as_read, is_same
 from lightning_al.tasks.annotations import Boxes, Mask
 from lightning_al.tasks.base import Task
+from lightning_al.tasks.mask_png import check_size
 from lightning_al.words import cut, said_once
 
 _MOST_REASONS = 3
@@ -53,13 +55,19 @@ class Answers(NamedTuple):
             raise TypeError(f"{len(self.refused)} label(s) cannot be taken. {reasons}{others}")
 
 
-def sort_answers(answers: dict[int, Any], task: Task, classes: Sequence[str] | None = None) -> Answers:
+def sort_answers(
+    answers: dict[int, Any],
+    task: Task,
+    classes: Sequence[str] | None = None,
+    sizes: Mapping[int, Sequence[int]] = MappingProxyType({}),
+) -> Answers:
     """Split an oracle's answers into labels, skipped indices and labels that cannot be taken.
 
     Args:
         answers: By dataset index: labels, or else annotations of which the task makes labels.
         task: Of the loop.
         classes: Names, by class index.
+        sizes: Width and height of images, by dataset index, of which a mask must be.
     """
     sorted_answers = Answers({}, [], {})
     for index, label in answers.items():
@@ -70,7 +78,9 @@ def sort_answers(answers: dict[int, Any], task: Task, classes: Sequence[str] | N
             if label is None:
                 raise TypeError(_NO_LABEL)
             # As a resumed process reads it, and no object of the dataset's.
-            sorted_answers.labels[index] = as_read(_encoded(label, task, classes))
+            encoded = as_read(_encoded(label, task, classes))
+            check_size(encoded, sizes.get(index))
+            sorted_answers.labels[index] = encoded
         except (TypeError, ValueError) as error:
             sorted_answers.refused[index] = str(error)
     return sorted_answers

@@ -124,12 +124,13 @@ def _choose_metric(metrics: dict[Path, set[str]], metric: str | None) -> str:
         if len({frozenset(names) for names in metrics.values()}) > 1:
             lines = cut("; ".join(f"{folder}: {', '.join(sorted(names))}" for folder, names in metrics.items()))
             shared = sorted(set.intersection(*metrics.values()))
-            way = f"give `metric=` one they share: {shown(shared)}" if shared else "and share none: compare them apart"
+            give = f"give `metric=` (`--metric`) one they share: {shown(shared)}"
+            way = give if shared else "and share none: compare them apart"
             raise ValueError(f"The campaigns record different metrics, {way}. {lines}")
         accuracies = [name for name in recorded if "acc" in name.lower()]
         candidates = accuracies or recorded
         if len(candidates) != 1:
-            raise ValueError(f"Which metric? Give `metric=` one of {cut(recorded)}.")
+            raise ValueError(f"Which metric? Give `metric=` (`--metric`) one of {cut(recorded)}.")
         return candidates[0]
     without = [folder for folder, names in metrics.items() if metric not in names]
     if without:

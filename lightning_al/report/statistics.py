@@ -1,10 +1,18 @@
 """Numbers over repeats of a campaign: means, intervals, areas under curves."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from lightning_al.report.curves import Curve, shared_labels
+
+# Whole words of a metric's name by which less of it is better: "val_loss", "test/RMSE", "top1_error".
+_ERRORS = re.compile(
+    r"(?<![a-z])(loss|r?mse|mae|mape|smape|err(or)?s?|nll|cross_?entropy|bce|ece|mce|brier|perplexity|ppl|wer|cer|fid"
+    r"|hausdorff|distance|deviance|regret|risk)(?![a-z])",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,16 @@ def mean_over_curve(repeats: Sequence[Curve]) -> Spread:
     return Spread.of([fmean(values) for values in shared_values(repeats)])
 
 
+def is_error(metric: str) -> bool:
+    """Whether less of a metric is better, as far as its name says so.
+
+    Example:
+        >>> [is_error(name) for name in ("val_loss", "test/RMSE", "test_acc", "auroc", "dice")]
+        [True, True, False, False, False]
+    """
+    return _ERRORS.search(metric) is not None
+
+
 def max_over_rounds(repeats: Sequence[Curve]) -> Spread:
     """Each repeat's largest value over the shared label counts; then mean and spread over repeats.
 
@@ -56,6 +74,11 @@ def max_over_rounds(repeats: Sequence[Curve]) -> Spread:
     last round's.
     """
     return Spread.of([max(values) for values in shared_values(repeats)])
+
+
+def min_over_rounds(repeats: Sequence[Curve]) -> Spread:
+    """The same of each repeat's smallest value, for a metric of which less is better."""
+    return Spread.of([min(values) for values in shared_values(repeats)])
 
 
 def shared_values(repeats: Sequence[Curve]) -> list[list[float]]:

@@ -3,7 +3,7 @@
 from statistics import median
 
 from lightning_al.report.curves import Curves, metric_of
-from lightning_al.report.statistics import max_over_rounds, mean_over_curve, summarise
+from lightning_al.report.statistics import is_error, max_over_rounds, mean_over_curve, min_over_rounds, summarise
 
 
 def table(curves: Curves, max_rows: int = 12) -> str:
@@ -11,7 +11,7 @@ def table(curves: Curves, max_rows: int = 12) -> str:
 
     One column per method, mean ± standard deviation (ddof = 1) over its repeats. One row per label count, thinned
     evenly to about ``max_rows`` (the first and the last always stay); then the mean over the curve and the maximum
-    over rounds.
+    over rounds, or, of a metric whose name is that of an error or a loss, the minimum.
 
     Args:
         curves: As :func:`load_curves` returns them.
@@ -43,7 +43,8 @@ def table(curves: Curves, max_rows: int = 12) -> str:
     for labels in thinned(sorted(set().union(*columns.values())), max_rows):
         rows.append([str(labels), *(str(column.get(labels, "-")) for column in columns.values())])
     rows.append(["mean over curve", *(str(mean_over_curve(repeats)) for repeats in curves.values())])
-    rows.append(["max over rounds", *(str(max_over_rounds(repeats)) for repeats in curves.values())])
+    name, best = ("min", min_over_rounds) if is_error(metric) else ("max", max_over_rounds)
+    rows.append([f"{name} over rounds", *(str(best(repeats)) for repeats in curves.values())])
     text = markdown(rows)
 
     grids = {method: list(column) for method, column in columns.items()}

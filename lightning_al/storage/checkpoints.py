@@ -68,3 +68,28 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} holds no weights: neither a `state_dict`, as Lightning's checkpoints have it, nor tensors alone."
         )
     return content
+
+
+def hyperparameters(path: str | Path) -> dict[str, Any]:
+    """Return the arguments that the model of a checkpoint of Lightning's was made with, those of plain values.
+
+    A module that kept them as one argument (``save_hyperparameters(config)``) has that argument.
+
+    Raises:
+        ValueError: If it is no checkpoint.
+    """
+    content = read_checkpoint(path)
+    saved, name = content.get("hyper_parameters"), content.get("hparams_name")
+    if not isinstance(saved, dict):
+        return {}
+    if isinstance(name, str) and name != "kwargs":
+        saved = {name: saved}
+    return {key: value for key, value in saved.items() if isinstance(key, str) and _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(each) for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)

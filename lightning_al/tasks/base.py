@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -11,9 +12,11 @@ from lightning_al.distributed.randomness import draws_undone
 from lightning_al.functional.scores.positions import mean_over_positions
 from lightning_al.functional.scores.probabilities import check_logits, cross_entropy, pseudo_labels, residuals
 from lightning_al.inference.layers import outputs_and_features_of, outputs_and_features_of_head
+from lightning_al.storage.blobs import Blob
 from lightning_al.tasks.annotations import Annotation, annotation_of, label_of
 from lightning_al.tasks.ignored import loss_of_decisions
 from lightning_al.tasks.keys import hash_of, name_of
+from lightning_al.tasks.mask_png import mask_from_png
 
 
 class Task(ABC):
@@ -45,7 +48,7 @@ class Task(ABC):
     A *decision* is what the model chooses one class for: a sample, or each pixel, box or label of it.
     """
 
-    gives: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "classes", "features", "gradients"})
+    gives: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "classes", "features", "gradients", "labellings"})
     """What acquisitions may ask of a model and its data, in words of ``Acquisition.requires``: one that asks for
     another is refused before anything trains."""
 
@@ -174,11 +177,13 @@ class Task(ABC):
     def features(self, model: nn.Module, inputs: Any, layer: str | None = None) -> Tensor:
         """Return what the last layer of the model gets of each sample, or what another layer gives, (B, d).
 
+        Maps and sequences are averaged over their positions.
+
         Args:
             model: The user's.
             inputs: What :meth:`inputs` gave.
             layer: Name of the layer whose output is meant, as in ``model.named_modules()``. Default: what the last
-                ``nn.Linear`` that :meth:`outputs` come from gets, of a model with several heads that of its own.
+                linear or convolutional layer that :meth:`outputs` come from gets, of several heads that of its own.
 
         Raises:
             ValueError: If there is no such layer, or it does not run.
@@ -273,7 +278,12 @@ class Task(ABC):
         return label.tolist() if hasattr(label, "tolist") else label  # tensors and NumPy's values
 
     def decode_label(self, value: Any) -> Any:
-        """Return the label that :meth:`encode_label` encoded; of a blob it gets a blob, which reads its file."""
+        """Return the label that :meth:`encode_label` encoded; of a blob it gets a blob, which reads its file.
+
+        A mask that people told in a file is a PNG, of which the default makes a tensor (H, W).
+        """
+        if isinstance(value, Blob) and self.annotation_kind == "mask":
+            return torch.from_numpy(mask_from_png(value.data).astype("int64"))
         return value
 
     def check_label(self, value: Any) -> None:

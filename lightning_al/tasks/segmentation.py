@@ -1,6 +1,6 @@
 """The task of one class per pixel: semantic segmentation."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
@@ -70,6 +70,8 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
         ...
         ValueError: `regions` must be odd, so that a square has a middle, got 4. Take 3 or 5.
     """
+
+    gives: ClassVar[frozenset[str]] = Task.gives - {"labellings"}
 
     def __init__(
         self,

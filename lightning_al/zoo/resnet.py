@@ -1,5 +1,7 @@
 """ResNet-18 for small images and volumes."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from lightning_al.checks import check_count
@@ -29,7 +31,7 @@ class BasicBlock(nn.Module):
     ) -> None:
         super().__init__()
         conv, norm = _CONVOLUTION[dimensions], _NORM[dimensions]
-        around = {"padding": dilation, "dilation": dilation, "bias": False}
+        around: dict[str, Any] = {"padding": dilation, "dilation": dilation, "bias": False}
         self.conv1 = conv(in_channels, channels, 3, stride, **around)
         self.bn1 = norm(channels)
         self.relu = nn.ReLU(inplace=True)

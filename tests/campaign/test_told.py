@@ -9,6 +9,7 @@ import pytest
 
 from lightning_al import SKIP, Campaign
 from lightning_al.campaign import NeedsProject, Problems, Standing, tell_campaign
+from lightning_al.cli.status import status_of
 from lightning_al.oracle import read_labels
 from tests.helpers.ledger import record
 from tests.helpers.told import PETS, asked, said, tell
@@ -147,6 +148,42 @@ def test_several_people(campaign, tmp_path):
     answered = [e for e in Campaign.read_events(campaign) if e["kind"] == "answered"]
     assert [e["annotator"] for e in answered] == ["anna, ben", "anna, carl"]
     assert Campaign.load(campaign).labels == {0: 0, 1: 1}
+
+
+@pytest.mark.parametrize("agreement", ["latest", "first", "majority"])
+def test_skips_are_kept_as_each_person_said_them(campaign, tmp_path, agreement):
+    rows = ["a/1.jpg,skip,anna", "a/1.jpg,skip,ben", "a/2.jpg,skip,anna", "a/2.jpg,dog,ben", "b/10.jpg,skip,carl"]
+    by = table(tmp_path, "key,label,annotator\n" + "\n".join(rows) + "\n")
+    told = tell(campaign, by, agreement=agreement)
+    assert (told.labelled, told.skipped) == (1, 2)
+    heard = {
+        unit: [(each.annotator, each.annotation) for each in sample.said]
+        for unit, sample in Standing(campaign).samples.items()
+    }
+    assert {unit: dict(words) for unit, words in heard.items()} == {
+        0: {"anna": SKIP, "ben": SKIP},
+        1: {"anna": SKIP, "ben": 1},
+        2: {"carl": SKIP},
+    }
+    before = len(Campaign.read_events(campaign))
+    assert tell(campaign, by, agreement=agreement).unchanged == len(rows)
+    assert len(Campaign.read_events(campaign)) == before
+    # one more who skips says it of a sample that is skipped already
+    more = tell(campaign, table(tmp_path, "key,label\nb/10.jpg,skip\n", "dora.csv"), annotator="dora")
+    assert (more.labelled, more.skipped) == (0, 0)
+    assert [each.annotator for each in Standing(campaign).samples[2].said] == ["carl", "dora"]
+    assert status_of(campaign)["annotators"] == {
+        "anna": {"skip": 2},
+        "ben": {"skip": 1, "dog": 1},
+        "carl": {"skip": 1},
+        "dora": {"skip": 1},
+    }
+
+
+def test_the_status_names_what_has_no_class(tmp_path):
+    path = asked(tmp_path / "c", KEYS, {"kind": "classes", "classes": ["x", "y"], "count": 2, "priced": False})
+    tell(path, table(tmp_path, "key,label\na/1.jpg,[]\na/2.jpg,x|y\n"), annotator="anna")
+    assert status_of(path)["annotators"] == {"anna": {"[]": 1, "x|y": 1}}
 
 
 @pytest.mark.parametrize(("agreement", "label"), [("latest", "dog"), ("first", "cat"), ("majority", "cat")])

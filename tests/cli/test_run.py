@@ -61,7 +61,7 @@ def test_a_pool_beside_a_training_set(recipe, tmp_path, capsys):
     text = recipe.read_text().replace("projects.Data", "beside.Split").replace("initial: 6", "initial: 0")
     recipe.write_text(text)
     run(recipe, "--loop.known_share=0.5")
-    assert "finished: 8 labels" in capsys.readouterr().out
+    assert "finished: 16 labels" in capsys.readouterr().out
     campaign = Campaign.load(tmp_path / "c")
     assert [(r.labelled, r.spent) for r in campaign.rounds] == [(8, 0), (12, 4), (16, 8)]
     assert campaign.options["known_share"] == 0.5

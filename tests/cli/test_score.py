@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 
@@ -103,6 +104,67 @@ def test_what_is_wrong_is_said_in_one_line(project):
         with pytest.raises(SystemExit, match=said):
             main(["score", "-c", "project.yaml", *flags])
     assert not Path("picks.csv").exists()
+
+
+class Sized(L.LightningModule):
+    def __init__(self, width: int = 5, rate: float = 0.1, act: torch.nn.Module | None = None) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = torch.nn.Sequential(torch.nn.Linear(4, width), act or torch.nn.Identity(), torch.nn.Linear(width, 3))
+        self.double()
+
+    def forward(self, x):
+        return self.net(x)
+
+
+class Configured(L.LightningModule):
+    def __init__(self, sizes: dict) -> None:
+        super().__init__()
+        self.save_hyperparameters(sizes)  # known as `sizes` in checkpoints
+        self.net = torch.nn.Linear(4, sizes["classes"]).double()
+
+    def forward(self, x):
+        return self.net(x)
+
+
+def kept(model, file, **more):
+    trainer = make_trainer(file.parent)
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(file)
+    if more:
+        content = torch.load(file, weights_only=False)
+        content["hyper_parameters"].update(more)
+        torch.save(content, file)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "said"),
+    [
+        (Sized(), {}, None),
+        (Sized(width=7, rate=0.1), {}, "As kept.ckpt was trained: width=7."),
+        (Sized(width=7, act=torch.nn.ReLU()), {}, "As kept.ckpt was trained: width=7."),
+        (Sized(width=7), {"note": "no argument", "where": Path("x")}, "As kept.ckpt was trained: width=7."),
+        (Sized(width=7, rate=0.2), {"_class_path": "gone.Net"}, "As kept.ckpt was trained: width=7, rate=0.2."),
+        (Configured({"classes": 4}), {}, "As kept.ckpt was trained: sizes={'classes': 4}."),
+    ],
+    ids=["same", "other size", "a module", "others", "by a LightningCLI", "all in one"],
+)
+def test_the_model_is_made_as_that_of_the_checkpoint(project, caplog, model, more, said):
+    kept(model, project / "kept.ckpt", **more)
+    yaml = PROJECT.replace("tests.helpers.projects.Net", f"{__name__}.{type(model).__name__}")
+    if model.hparams.get("act") is not None:
+        yaml = yaml.replace("data:", "  init_args: {act: {class_path: torch.nn.ReLU}}\ndata:")
+    if "classes" in model.hparams:
+        yaml = yaml.replace("data:", "  init_args: {sizes: {classes: 3}}\ndata:")
+    (project / "project.yaml").write_text(yaml)
+    with caplog.at_level("INFO"):
+        main(["score", "-c", "project.yaml", "--ckpt_path", "kept.ckpt", "--k", "5"])
+    expected = score(model, BARE, Margin(), 5, trainer=make_trainer(project), batch_size=4)
+    written = Scores.read_csv("picks.csv")
+    assert written.picks == expected.picks
+    assert written.score.equal(expected.score)
+    assert [each for each in caplog.messages if each.startswith("As ")] == ([] if said is None else [said])
 
 
 def test_its_help_waits_for_nothing(capsys):

@@ -32,5 +32,5 @@ def write_campaign(folder, values, initial=20, query=10, metric="test_acc", extr
     return folder
 
 
-def curve(values, labels=None, path="a"):
-    return Curve(path, "test_acc", labels or [20 + 10 * i for i in range(len(values))], list(values))
+def curve(values, labels=None, path="a", metric="test_acc"):
+    return Curve(path, metric, labels or [20 + 10 * i for i in range(len(values))], list(values))

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 
-from lightning_al import SKIP, ActiveLearningLoop, Campaign, Oracle
+from lightning_al import SKIP, ActiveLearningLoop, Campaign, Oracle, SegmentationTask
 from lightning_al.acquisition import (
     BADGE,
     SAAL,
@@ -25,6 +25,7 @@ from lightning_al.acquisition import (
 )
 from lightning_al.fitting import RepeatedFit
 from lightning_al.training import LossPredictionMixin, SAMMixin
+from tests.helpers import maps
 from tests.helpers.projects import Data, Net, make_data, make_trainer
 
 LABELS = [int(y) for y in make_data()[1]]
@@ -84,6 +85,25 @@ class Bureau(Oracle):
         return (LABELS[index] + (index % 7 == 0)) % 3
 
 
+class Painters(Bureau):
+    """People who paint masks."""
+
+    @staticmethod
+    def answer(index: int) -> Any:
+        """Another mask than the data set's, which is hidden."""
+        return SKIP if index % 11 == 5 else maps.told(index)
+
+
+class Pictures(maps.MapData):
+    """Images whose masks are told."""
+
+    def __init__(self, num_workers: int) -> None:
+        super().__init__(maps.Maps(hidden=True), num_workers=num_workers)
+
+    def pool_dataset(self) -> Any:
+        return self.train
+
+
 Made = tuple[Callable[[], Net], Callable[[], Acquisition], dict[str, Any]]
 
 EVERY_EPOCH = {"checkpoint_every": 0.0}  # else once a minute, hence never: a killed fit starts over
@@ -98,6 +118,7 @@ KINDS: dict[str, Made] = {
     "LeastConfidence, workers": (Scheduled, LeastConfidence, {"num_workers": 1, **EVERY_EPOCH}),
     "VAAL": (Scheduled, lambda: VAAL(steps=6, width=4, latent=2, batch_size=4), {}),
     "CoreGCN": (Scheduled, lambda: CoreGCN(steps=8, hidden=8), {"reset": "warm"}),
+    "Entropy of masks": (maps.MapNet, Entropy, {"reset": "continue", "at_most": 3, "masks": True, **EVERY_EPOCH}),
     "Entropy, 2 processes": (Scheduled, Entropy, {"reset": "continue", "processes": 2, **EVERY_EPOCH}),
 }
 
@@ -105,7 +126,9 @@ KINDS: dict[str, Made] = {
 def run(kind: str, folder: Path) -> None:
     """Begin the campaign in ``folder / "campaign"``, or go on with it, to its end; leave what it ended with."""
     make_model, make_acquisition, options = KINDS[kind]
-    options = {"at_most": None, "processes": 1, "checkpoint_every": 60.0, "num_workers": 0, **options}
+    options = {"at_most": None, "processes": 1, "checkpoint_every": 60.0, "num_workers": 0, "masks": False, **options}
+    masks, num_workers = options.pop("masks"), options.pop("num_workers")
+    oracle = Painters if masks else Bureau
     at_most, processes = options.pop("at_most"), options.pop("processes")
     RepeatedFit.checkpoint_every_seconds = options.pop("checkpoint_every")
     launched = {}
@@ -118,7 +141,7 @@ def run(kind: str, folder: Path) -> None:
     model = make_model()
     loop = ActiveLearningLoop(
         model,
-        Data(batch_size=3, num_workers=options.pop("num_workers")),
+        Pictures(num_workers) if masks else Data(batch_size=3, num_workers=num_workers),
         initial=6,
         query_size=4,
         rounds=3,
@@ -126,7 +149,8 @@ def run(kind: str, folder: Path) -> None:
         pool_batch_size=10,
         seed=3,
         dirpath=folder / "campaign",
-        oracle=Bureau(folder / "asked.jsonl", at_most),
+        oracle=oracle(folder / "asked.jsonl", at_most),
+        task=SegmentationTask(maps.CLASSES) if masks else None,
         **options,
     )
     trainer = make_trainer(

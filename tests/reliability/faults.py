@@ -30,7 +30,7 @@ STAGES = {
     "old files are removed",
     *(
         f"{file}: {when}"
-        for file in ("ledger", "weights", "checkpoint")
+        for file in ("ledger", "weights", "checkpoint", "mask")
         for when in ("half written", "before the rename", "after the rename")
     ),
     *(f"rank 1: {stage}" for stage in ("fit", "evaluation", "pool pass")),
@@ -100,7 +100,8 @@ class Faults:
         rename, unlink = Path.replace, Path.unlink
 
         def replace(beside: Path, path: Path) -> Any:
-            what = "ledger" if path.suffix == ".json" else "weights" if "resume" not in path.name else "checkpoint"
+            of_suffix = {".json": "ledger", ".png": "mask"}
+            what = of_suffix.get(path.suffix, "weights" if "resume" not in path.name else "checkpoint")
             self.reach(f"{what}: half written", lambda: os.truncate(beside, beside.stat().st_size // 2))
             self.reach(f"{what}: before the rename")
             done = rename(beside, path)

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.strategies import DDPStrategy
 
-from lightning_al import ActiveLearningLoop, AwaitTell, Campaign
+from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, SegmentationTask
 from lightning_al.fitting import RepeatedFit
+from lightning_al.storage.blobs import Blob
+from tests.helpers import maps
 from tests.helpers.marks import slow
 from tests.helpers.projects import Data, Net, make_trainer
-from tests.reliability.campaigns import Bureau, outcome
+from tests.reliability.campaigns import Bureau, Pictures, outcome
 
 ADVICE = r"could not be written \(.*\)\. What was on disk before is intact: make room.*`resume=True`"
 
@@ -132,6 +134,33 @@ def test_the_disk_is_full_at_any_write(tmp_path, monkeypatch, whole, actions, pa
 @pytest.mark.parametrize("number", [errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO])
 def test_the_system_s_reason_is_kept(tmp_path, monkeypatch, whole, actions, number):
     fails_and_goes_on(tmp_path, monkeypatch, whole, actions // 2, number)
+
+
+def test_the_disk_is_full_while_masks_are_told(tmp_path, monkeypatch):
+    """At each thing that is done to the disk in turn, until there is no more."""
+    folder = tmp_path / "campaign"
+    options = {"initial": 3, "query_size": 3, "dirpath": folder, "oracle": AwaitTell(), "task": SegmentationTask(3)}
+
+    def loop_in():
+        return ActiveLearningLoop(maps.MapNet(), Pictures(num_workers=0), **options)
+
+    asked = loop_in().ask(make_trainer(tmp_path))
+    before = ledger(tmp_path)
+    fails, told = 0, {}
+    while not told:
+        fails += 1
+        with monkeypatch.context() as patch, contextlib.suppress(OSError):
+            Disk(patch, tmp_path, fails)
+            loop_in().tell(asked, map(maps.told, asked))
+        assert not list(folder.rglob("*.tmp"))
+        assert all(Blob.kept(path.parent, path.name).is_whole for path in (folder / "labels").glob("*"))
+        told = Campaign.load(folder).labels
+        assert bool(told) == (len(ledger(tmp_path)) > len(before))
+        assert before.items() <= ledger(tmp_path).items()
+        if not told:
+            shutil.rmtree(folder / "labels", ignore_errors=True)  # each time from the beginning
+    assert all(blob.is_whole for blob in told.values())
+    assert fails > 15
 
 
 # ---------------------------------------------------------------------------------------------------------- real disks

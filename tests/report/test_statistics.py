@@ -6,6 +6,7 @@ from lightning_al.report import (
     Spread,
     max_over_rounds,
     mean_over_curve,
+    min_over_rounds,
     shared_labels,
     summarise,
 )
@@ -35,6 +36,7 @@ class TestSummary:
 
     def test_the_maximum_is_taken_per_repeat_and_before_the_mean(self):
         repeats = [curve([0.1, 0.9, 0.5]), curve([0.8, 0.2, 0.4])]
+        assert min_over_rounds(repeats) == Spread.of([0.1, 0.2])
         best = max_over_rounds(repeats)
         assert best.mean == pytest.approx(0.85)
         assert best.std == pytest.approx(statistics.stdev([0.9, 0.8]))

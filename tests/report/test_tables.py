@@ -16,6 +16,20 @@ class TestTable:
             "| max over rounds   | 0.7500 ± 0.0707 | 0.4500       |",
         ]
 
+    def test_of_an_error_the_least_is_the_best(self):
+        errors = [curve([0.5, 0.25, 0.75], metric="test_mse"), curve([0.75, 1.0, 0.25], metric="test_mse")]
+        assert table({"m": errors}).splitlines()[-1] == "| min over rounds   | 0.2500 ± 0.0000 |"
+
+    @pytest.mark.parametrize(
+        ("metric", "row"),
+        [
+            *[(name, "min") for name in ("val_loss", "test/RMSE", "err", "top1_error", "val_MAE/cells", "nll", "ece")],
+            *[(name, "max") for name in ("acc", "auroc", "terror_recall", "lossless_dice", "maestro", "val_f1")],
+        ],
+    )
+    def test_its_name_says_whether_less_is_better(self, metric, row):
+        assert table({"m": [curve([0.5], metric=metric)]}).splitlines()[-1].startswith(f"| {row} over rounds ")
+
     def test_long_curves_are_thinned_and_keep_both_ends(self):
         text = table({"m": [curve([i / 101 for i in range(101)])]}, max_rows=6)
         shown = [line.split()[1] for line in text.splitlines()[2:-2]]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_al.storage.checkpoints import read_checkpoint
+from lightning_al.storage.checkpoints import hyperparameters, read_checkpoint
 
 
 class Colour(Enum):
@@ -64,3 +64,26 @@ def test_no_checkpoint(tmp_path, data):
     (tmp_path / "x.ckpt").write_bytes(data)
     with pytest.raises(ValueError, match=r"x.ckpt is no checkpoint, or is damaged"):
         read_checkpoint(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        ({"hyper_parameters": {"width": 3, "layers": [1, (2.5, None)], "how": {"a": True, "b": "c"}}}, None),
+        ({"hyper_parameters": {"width": 3, "net": nn.Linear(1, 1), "in": [Path("x")]}}, {"width": 3}),
+        ({"hyper_parameters": {"width": 3, "t": torch.ones(1)}}, {"width": 3}),
+        ({"hyper_parameters": {"width": 3}, "hparams_name": "kwargs"}, {"width": 3}),
+        ({"hyper_parameters": {"width": 3}, "hparams_name": "config"}, {"config": {"width": 3}}),
+        ({"hyper_parameters": Several([1])}, {}),
+        ({}, {}),
+    ],
+    ids=["plain", "objects", "a tensor", "several", "in one", "of another kind", "none"],
+)
+def test_hyperparameters_of_plain_values(tmp_path, kept, expected):
+    saved(tmp_path, **kept)
+    assert hyperparameters(tmp_path / "x.ckpt") == (kept["hyper_parameters"] if expected is None else expected)
+
+
+def test_a_plain_state_has_no_hyperparameters(tmp_path):
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "x.ckpt")
+    assert hyperparameters(tmp_path / "x.ckpt") == {}

@@ -134,5 +134,8 @@ class ModelLogits:
         """Return the ``"logits"`` of each sample of a batch, (B, C)."""
         logits = plain_outputs(model, self.task.inputs(batch), self.task.logits)
         if logits.ndim != 2:
-            raise ValueError(f"`SRAAL` needs logits of shape (B, C), got {tuple(logits.shape)}.")
+            raise ValueError(
+                f"`SRAAL` needs logits of shape (B, C), got {tuple(logits.shape)}: it learns from one class for each "
+                "sample. Use `VAAL`."
+            )
         return {"logits": logits}

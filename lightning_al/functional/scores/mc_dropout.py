@@ -14,7 +14,7 @@ from lightning_al.inference.division import as_samples
 from lightning_al.inference.dropout_calls import BEFORE, DropoutCall, DropoutCalls, idle_dropout
 from lightning_al.inference.dropout_masks import BatchAxis, MaskedDropout, SeenShapes, find_batch_axis
 from lightning_al.inference.entries import batch_size_of, device_of, has_entries, samples_at, whole
-from lightning_al.inference.layers import last_linear
+from lightning_al.inference.layers import last_layer
 from lightning_al.inference.memory import default_max_bytes, is_out_of_memory
 from lightning_al.inference.mode import plain_layers
 from lightning_al.inference.outputs import plain_outputs
@@ -292,7 +292,8 @@ class _Passes:
                 f"`add_dropout={self.add_dropout}` puts dropout before the last `nn.Linear` that runs, and none runs "
                 f"in the forward of `{type(self.model).__name__}`. Put an `nn.Dropout` into the model."
             )
-        name = last_linear(self.model, samples_at(self.inputs, torch.tensor([0])), self._forward)
+        one = samples_at(self.inputs, torch.tensor([0]))
+        name = last_layer(self.model, one, self._forward, (nn.Linear,))
         of_head = [name + BEFORE] if name is not None else [layer for layer, _ in two.linear]
         call, same = ([call for call in seen.linear if call[0] in of_head][-1] for seen in (two, three))
         if call != same:

@@ -1,10 +1,12 @@
 """Images beside their masks, read when they are asked for, and moved together when they are augmented."""
 
+import contextlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
@@ -28,7 +30,8 @@ class SegmentationFiles(Dataset[Sample]):
 
     Args:
         paths: The image files; what is left of a path below ``root`` names its sample.
-        mask_paths: The mask files, one for each: grey or with a palette, a number for each pixel. 16 bits will do.
+        mask_paths: The mask files, one for each: grey or with a palette, a number for each pixel, see
+            :func:`read_numbers`.
         root: The folder that the images are below.
         classes: Names, by class index.
         class_of: The class index of each number in the masks, or 255. Other numbers are refused.
@@ -103,59 +106,58 @@ def _resized(maps: Tensor, size: tuple[int, int], mode: str = "bilinear") -> Ten
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def _torchvision_io() -> Any:
+@contextlib.contextmanager
+def _opened(path: str, what: str) -> Iterator[Any]:
+    """Open an image file with Pillow.
+
+    Raises:
+        ImportError: If Pillow is missing.
+        OSError: If it cannot be read, with its path.
+    """
     try:
-        from torchvision import io
+        from PIL import Image
     except ImportError as error:
-        raise ImportError(
-            "Reading images and masks needs torchvision: `pip install 'lightning-al[vision]'`."
-        ) from error
-    return io
+        raise ImportError("Reading image files needs Pillow: `pip install 'lightning-al[vision]'`.") from error
+    try:
+        with Image.open(path) as file:
+            yield file
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise OSError(f"{path} cannot be read as {what}: {cut(error, 200)}") from None
 
 
 def read_rgb(path: str) -> Tensor:
     """Return the pixels of an image file, floats (3, H, W) from 0 to 1.
 
     Raises:
-        ImportError: If torchvision is missing.
+        ImportError: If Pillow is missing.
         OSError: If it cannot be read, with its path.
     """
-    io = _torchvision_io()
-    return _decoded(path, io.ImageReadMode.RGB).float() / 255
+    with _opened(path, "an image") as file:
+        pixels = np.array(file.convert("RGB"))
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 
 def read_numbers(path: str) -> Tensor:
-    """Return the number of each pixel of a mask file (H, W); of several channels (SYNTHIA's) the first.
+    """Return the number of each pixel of a mask file (H, W).
 
-    Palettes are left as numbers, and 16 bits as they are.
+    Palettes are left as numbers, grey of 16 bits as it is. Of colours, the first channel; where that has 16 bits, as in
+    SYNTHIA's masks, its lower byte.
 
     Raises:
-        ImportError: If torchvision is missing.
+        ImportError: If Pillow is missing.
         OSError: If it cannot be read, with its path.
     """
-    io = _torchvision_io()
-    from PIL import Image
-
-    try:
-        with Image.open(path) as file:
-            # A palette is read as its numbers, where torchvision would give its colours.
-            if file.mode in ("P", "L"):
-                import numpy as np
-
-                return torch.from_numpy(np.array(file)).long()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise OSError(f"{path} cannot be read as a mask: {cut(error, 200)}") from None
-    # Pillow would cut colours of 16 bits down to 8.
-    return _decoded(path, io.ImageReadMode.UNCHANGED)[0].long()
+    with _opened(path, "a mask") as file:
+        if file.tile and file.tile[0][3] == _COLOURS_OF_16_BITS:
+            # Pillow would keep the higher byte of each, which is 0. As if the bytes came in the other order:
+            decoder, extents, offset, _ = file.tile[0]
+            file.tile = [(decoder, extents, offset, "RGB;16L")]
+        numbers = np.array(file)
+    return torch.from_numpy((numbers if numbers.ndim == 2 else numbers[..., 0]).astype(np.int64))
 
 
-def _decoded(path: str, mode: Any) -> Tensor:
-    io = _torchvision_io()
-    try:
-        pixels: Tensor = io.decode_image(io.read_file(path), mode)
-    except (RuntimeError, ValueError) as error:
-        raise OSError(f"{path} cannot be read as an image: {cut(error, 200)}") from None
-    return pixels
+_COLOURS_OF_16_BITS = "RGB;16B"
+"""Pillow's name of what a PNG file of such colours holds."""
 
 
 def normalised(image: Tensor) -> Tensor:

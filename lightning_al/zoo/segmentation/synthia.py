@@ -115,7 +115,7 @@ class SYNTHIADataModule(SegmentationDataModule):
         missing = [mask for mask in masks if mask.name not in there]
         if missing or not images:
             raise FileNotFoundError(f"{missing[0]} is missing." if missing else f"{root / 'RGB'} holds no PNG.")
-        class_of = dict.fromkeys(range(2**16), VOID)
+        class_of = dict.fromkeys(range(256), VOID)
         class_of.update({NUMBERS[name]: index for index, name in enumerate(self.names)})
         return SegmentationFiles(
             [str(path) for path in images],
