@@ -122,7 +122,7 @@ def seconds(run: Callable[[], object]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--part", type=int, default=16, help="of the rows that theirs gets for a wide window")
+    parser.add_argument("--part", type=int, default=4, help="of the rows that theirs gets for a wide window")
     parser.add_argument("--planes", action="store_true", help="the wide window on planes too: minutes a round")
     options = parser.parse_args()
     torch.set_num_threads(1)
