@@ -10,6 +10,7 @@ from lightning_al.oracle.people.files.names import Names
 
 _HASH = "sha256:"  # how the keys begin that are hashes of inputs
 _WITH_SIZES = ("coco", "voc", "png")
+_WITH_TEXTS = ("csv", "jsonl")
 
 
 def write_question(
@@ -19,6 +20,7 @@ def write_question(
     format: str | None = None,
     *,
     size_of: Callable[[int], tuple[int, int] | None] = lambda index: None,
+    text_of: Callable[[int], str | None] = lambda index: None,
 ) -> None:
     """Write which samples are to be labelled to a file that people fill in.
 
@@ -28,6 +30,7 @@ def write_question(
         indices: Of the dataset.
         format: Of :func:`~lightning_al.oracle.write_labels`.
         size_of: Gives width and height of an image, for formats that need them.
+        text_of: Gives the text of a sample, for tables and lines.
 
     Raises:
         ValueError: If the format has no room for what the campaign takes.
@@ -39,6 +42,7 @@ def write_question(
             standing.name(i),
             size=size_of(i) if format in _WITH_SIZES else None,
             index=i if nameless else None,
+            text=text_of(i) if format in _WITH_TEXTS else None,
         )
         for i in indices
     ]

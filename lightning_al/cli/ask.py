@@ -13,6 +13,7 @@ from lightning_al.campaign.standing import Standing
 from lightning_al.cli.run import ActiveLearningCLI, label_count, run
 from lightning_al.data.image_size import image_size
 from lightning_al.loop.loop import ActiveLearningLoop
+from lightning_al.tasks.texts import text_of
 
 try:
     from lightning.pytorch.cli import ArgsType, LightningArgumentParser
@@ -59,9 +60,10 @@ class AskCLI(ActiveLearningCLI):
             raise ValueError("`ask` needs `--loop.dirpath`: `tell` must find the campaign again.")
         dirpath, path = Path(loop_options["dirpath"]), options["export"]
         is_first = self.trainer.is_global_zero
+        before = Standing(dirpath) if is_first and has_ledger(dirpath) else None
         if path is not None and is_first:
-            standing = Standing(dirpath) if has_ledger(dirpath) else None
-            check_replaceable(path, standing, options["format"])
+            check_replaceable(path, before, options["format"])
+        opened = set() if before is None else {before.name(unit) for unit in before.units("pending")}
         how = {name: options[name] for name in ("more", "keep_scores", "skip_unreadable")}
         self.loop = loop = ActiveLearningLoop(model, datamodule, **loop_options)
         picked = loop.ask(self.trainer, options["k"], **how)
@@ -71,11 +73,14 @@ class AskCLI(ActiveLearningCLI):
         if path is not None and picked:
             data, task = loop.datamodule, loop.task
             size_of = functools.partial(image_size, data.pool_set, task=task)
-            write_question(path, standing, picked, options["format"], size_of=size_of)
+            text = functools.partial(text_of, data.pool_set)
+            write_question(path, standing, picked, options["format"], size_of=size_of, text_of=text)
         else:
             print(*(standing.name(unit) for unit in picked), sep="\n")
         where = f" in {path}" if path is not None and picked else ""
         print(f"{loop.status}: {len(picked)} to label{where}, {label_count(loop)} labels, {loop.dirpath}")
+        if picked and {standing.name(unit) for unit in picked} <= opened:
+            print("They were asked for before and have no label yet: say it, or `skip`; `--more` asks for others.")
 
 
 def ask(args: Sequence[str] | None) -> None:

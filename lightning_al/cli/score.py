@@ -34,6 +34,8 @@ class LoopSection(ActiveLearningLoop):
 class ScoreCLI(LightningCLI):
     """``LightningCLI`` with the subcommand ``score``, for the files that ``lightning-al run`` takes."""
 
+    config: Any
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
             None,

@@ -18,6 +18,7 @@ _ARRAY = "array"  # how one of NumPy's is saved, as a tensor
 _ENOUGH = 1000  # entries of a long list that are looked at
 _COLLECTIONS = (list, dict, set, deque)
 _NOT_OURS = frozenset({*vars(nn.Module()), *vars(pl.LightningModule())})
+_OF_RECURRENT = frozenset(vars(nn.RNN(1, 1)))  # lists of its weights, made anew when the layer moves
 
 
 class _Place(NamedTuple):
@@ -153,7 +154,9 @@ def _contents(model: nn.Module) -> dict[str, Any]:
         f"{path}.{name}" if path else name: _content(value)
         for path, module in _modules(model).items()
         for name, value in vars(module).items()
-        if name not in _NOT_OURS and (isinstance(value, _COLLECTIONS) or _is_of_user(value))
+        if name not in _NOT_OURS
+        and not (isinstance(module, nn.RNNBase) and name in _OF_RECURRENT)
+        and (isinstance(value, _COLLECTIONS) or _is_of_user(value))
     }
 
 

@@ -15,7 +15,10 @@ from lightning_al.oracle.answers import Answers, sort_answers
 from lightning_al.oracle.base import DATASET, Oracle, Unreachable, costs
 from lightning_al.oracle.question import OpenQuestion
 from lightning_al.tasks.base import Task
+from lightning_al.tasks.mask_png import is_blank
 from lightning_al.words import shown
+
+_BLANK = "No pixel of the mask has a class. A sample that is not to be labelled is `SKIP`."
 
 Places = Callable[[Collection[str]], dict[str, int]]
 """Gives the dataset indices of the samples of these names, those that there are."""
@@ -98,6 +101,8 @@ def answers_of(
         raise ValueError(f"`tell` got {len(units)} indices and {len(values)} labels.")
     classes = campaign.annotations.get("classes")
     answers = sort_answers(dict(zip(units, values, strict=True)), task, classes, campaign.sizes)
+    if task.region_kind is None:
+        answers.refused.update((i, _BLANK) for i, label in answers.labels.items() if is_blank(label))
     answers.check()
     labelled = [i for i in answers.skipped if campaign.pool.is_labelled(i)]
     if labelled:

@@ -260,7 +260,9 @@ def _check_acquisition(acquisition: Any, labelled: Any) -> None:
 def _check_file(ckpt_path: Any) -> None:
     check_that(ckpt_path is None or isinstance(ckpt_path, (str, Path)), "ckpt_path", ckpt_path, "a path or None")
     if ckpt_path is not None and not Path(ckpt_path).is_file():
-        raise FileNotFoundError(f"`ckpt_path={shown(str(ckpt_path))}`: there is no such file.")
+        found = sorted(Path(ckpt_path).glob("*.ckpt"))
+        in_it = f"it is a folder, with {shown(str(found[0]))} in it" if found else "there is no such file"
+        raise FileNotFoundError(f"`ckpt_path={shown(str(ckpt_path))}`: {in_it}.")
 
 
 def _check_trainer(trainer: Any) -> None:

@@ -57,7 +57,7 @@ def mask_to_png(values: np.ndarray) -> bytes:
 
 
 def mask_from_png(data: bytes) -> np.ndarray:
-    """Return the values of a PNG, indexed or grey, as they stand in the file: ``uint8``, ``uint16`` or more, (H, W).
+    """Return the values of a PNG, indexed or grey, as they stand in the file: ``uint8`` or ``uint16``, (H, W).
 
     Raises:
         ValueError: If it is no PNG, or one of colours.
@@ -74,7 +74,7 @@ def mask_from_png(data: bytes) -> np.ndarray:
     bits, is_grey = data[24], data[25] == 0
     if is_grey and bits in (2, 4):  # Pillow stretches these over 8 bits
         values //= np.uint8(255 // (2**bits - 1))
-    return values
+    return values.astype(np.uint16 if bits == 16 else np.uint8, copy=False)  # some of its versions give 32 bits
 
 
 def mask_from_image(image: Any) -> np.ndarray:
@@ -109,6 +109,14 @@ def check_size(label: Any, size: Sequence[int] | None) -> None:
         )
 
 
+def is_blank(label: Any) -> bool:
+    """Whether a label of the ledger is a mask in which no pixel has a class."""
+    if not isinstance(label, Blob) or label.suffix != ".png":
+        return False
+    values = mask_from_png(label.data)
+    return bool((values == not_said_in(values)).all())
+
+
 def kept_values(values: np.ndarray, classes: int | None, voids: Collection[int]) -> np.ndarray:
     """Return a mask as a ledger keeps it: no class is :func:`not_said`, which says of how many bits it is.
 
@@ -120,13 +128,18 @@ def kept_values(values: np.ndarray, classes: int | None, voids: Collection[int])
     Raises:
         ValueError: If a value is no class.
     """
-    is_void = np.isin(values, list(voids))
-    wrong = values[((values < 0) | (values >= (NOT_SAID_16 if classes is None else classes))) & ~is_void]
+    is_void = np.zeros(values.shape, dtype=bool)
+    for void in voids:
+        is_void |= values == void
+    is_wrong = (values < 0) | (values >= (NOT_SAID_16 if classes is None else classes))
+    wrong = values[is_wrong & ~is_void]
     if wrong.size:
         there_are = "" if classes is None else f": there are 0 to {classes - 1}"
         raise ValueError(f"{wrong[0]} in a mask is no class{there_are}.")
     nothing = not_said(int(values[~is_void].max(initial=0)) + 1 if classes is None else classes)
-    return np.where(is_void, nothing, values).astype(np.uint8 if nothing == NOT_SAID else np.uint16)
+    kept = values.astype(np.uint8 if nothing == NOT_SAID else np.uint16)
+    kept[is_void] = nothing
+    return kept
 
 
 def mask_blob(values: np.ndarray) -> Blob:

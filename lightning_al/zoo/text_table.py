@@ -80,6 +80,10 @@ class Texts(Dataset[tuple[Tensor, int]]):
         """Return the id of a row, or what its text is called."""
         return self.rows[index].key
 
+    def sample_text(self, index: int) -> str:
+        """Return the text, which people read."""
+        return self.rows[index].text
+
 
 class TextTableDataModule(OwnFilesDataModule):
     """A CSV table of texts; rows without a label may be asked for.

@@ -18,7 +18,9 @@ from tests.helpers.projects import Data, Net, make_data, make_trainer
 from tests.helpers.registry import CASES, ONE_OF_EACH, REGISTRY
 from tests.helpers.scene import KEPT, LABELLED, SCENES, SIZE, Learner, prepare, write_tables
 
-NAMES = [name for name in acquisition.__all__ if name != "Acquisition"]
+OF_REGIONS = ("RIPU", "RISAAL")
+"""They choose parts of images alone, and have tests of their own."""
+NAMES = [name for name in acquisition.__all__ if name not in ("Acquisition", *OF_REGIONS)]
 
 
 # ---------------------------------------------------------------------------------------------- the registry itself

@@ -39,3 +39,15 @@ def test_the_ledger_grows_with_the_labels_not_with_the_pool(tmp_path):
     asked(campaign, -1, [3, 1])
     answered(campaign, [3, 1], [0, 2])
     assert sum(p.stat().st_size for p in (tmp_path / "ledger").iterdir()) < 2_000
+
+
+@pytest.mark.parametrize("sizes", [[[5, 6]], [[5, 6], [0, 6]], [[5, 6], "5 x 6"], [[5, 6], [5]], {"3": [5, 6]}])
+def test_sizes_of_images_that_are_none(tmp_path, sizes):
+    begin(tmp_path)
+    event = {"kind": "asked", "round": -1, "indices": [3, 1], "keys": ["a", "b"], "scores": [], "seconds": {}}
+    path = tmp_path / "ledger" / "000001-asked.json"
+    path.write_text(json.dumps({"schema": 1, **event, "sizes": [[5, 6], None]}))
+    assert Campaign.load(tmp_path).sizes == {3: (5, 6)}
+    path.write_text(json.dumps({"schema": 1, **event, "sizes": sizes}))
+    with pytest.raises(ValueError, match=r"000001.*(`sizes` must be|as many of each)"):
+        Campaign.load(tmp_path)

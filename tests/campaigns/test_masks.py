@@ -100,6 +100,7 @@ def test_told_in_python(tmp_path):
         (mask(0) + 1, "3 in a mask is no class"),
         (mask(0) - 1, "-1 in a mask is no class"),
         (mask(0).float(), "an integer for each pixel"),
+        (torch.full((6, 5), 255), "No pixel of the mask has a class.*`SKIP`"),
         (3, "an integer for each pixel"),
         (None, "None is no label"),
     ],

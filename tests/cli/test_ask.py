@@ -65,9 +65,13 @@ def test_a_campaign_from_the_shell(project, tmp_path, capsys):
     assert second.isdisjoint(keys)
     capsys.readouterr()
     main([*ask, "-k", "5"])  # still the open question, on the console
-    assert set(capsys.readouterr().out.splitlines()[:2]) == second
+    said = capsys.readouterr().out
+    assert set(said.splitlines()[:2]) == second
+    assert "They were asked for before and have no label yet" in said
     main([*ask, "-k", "1", "--more"])
-    assert capsys.readouterr().out.splitlines()[0] not in second
+    said = capsys.readouterr().out
+    assert said.splitlines()[0] not in second
+    assert "asked for before" not in said
     label(table, lambda key: "skip" if key == min(second) else "dog", annotator="ben")
     main(["tell", "-c", str(project), "--trainer.max_epochs=9", str(table)])
 

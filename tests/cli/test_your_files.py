@@ -108,6 +108,8 @@ def test_texts(folder):
 
     write([(text, "" if text in kinds else kind) for text, kind in table])
     main(["ask", "-c", str(TEXTS), *flags, "-k", "3", "--export", "q.csv"])
+    with open("q.csv", newline="") as file:
+        assert [row["text"] in kinds and row["key"].endswith(row["text"]) for row in csv.DictReader(file)] == [True] * 3
     keys = fill_in("q.csv", lambda key: kinds[key.partition(" ")[2]])
     main(["tell", "-c", str(TEXTS), "q.csv"])
     assert told("runs/your_texts") == {key: kinds[key.partition(" ")[2]] for key in keys}

@@ -215,3 +215,17 @@ def test_objects_that_changed_are_named(change):
     change(module)
     assert len(before.changed_objects()) == 1
     assert before.changed_objects()[0] in ("records", "state", "bank", "annealer")
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_the_weights_of_recurrent_layers_are_no_records(kind):
+    module = Module()
+    module.recurrent = kind(2, 2, batch_first=True)
+    module.recurrent.seen = []  # the user's
+    before = BesideWeights(module)
+    with torch.no_grad():
+        module.recurrent.weight_hh_l0.add_(1)
+    module.recurrent.flatten_parameters()
+    assert before.changed_objects() == []
+    module.recurrent.seen.append(1)
+    assert before.changed_objects() == ["recurrent.seen"]

@@ -34,6 +34,22 @@ ALONE = ["quickstart", "diabetes", "two_heads"]
 OF_FILES = ["your_images", "your_texts"]
 """Of one's own files, for people who label: nothing is simulated."""
 TRAININGS = ["sam", "sam_small"]
+SEGMENTATION = {
+    "camvid/small": "images",
+    "gradient_norms/cityscapes": "images",
+    "camvid/small_regions": "regions",
+    "ripu/synthia_to_cityscapes": "regions",
+}
+"""Protocols of segmentation, and what they ask for."""
+OF_REGIONS = ["ripu", "risaal"]
+"""Methods that choose regions alone."""
+OF_IMAGES = [
+    *("random", "entropy", "least_confidence", "margin", "entropy_grad_norm", "saal", "saal_kmeans", "badge"),
+    *("coreset", "query_by_committee"),
+]
+"""Methods that the protocols of whole images name."""
+OF_PIXELS = ["random", "entropy", "least_confidence", "margin"]
+"""Methods for whole images that have a score of each pixel too."""
 
 # Every protocol goes with every method, and with SAM after each method but these, which bring a model of their own.
 LEARN_THE_LOSS = {"learning_loss", "lplgrad"}

@@ -99,7 +99,16 @@ def test_weights_of_another_model_are_refused_by_name_and_nothing_is_scored(tmp_
 def test_files_that_hold_no_weights(tmp_path):
     (tmp_path / "text.ckpt").write_text("weights")
     torch.save({"epoch": 3, "weights": Net().state_dict()}, tmp_path / "nested.ckpt")
-    for name, said in {"text": "is no checkpoint", "nested": "holds no weights", "missing": "no such file"}.items():
+    for name in ("empty", "full"):
+        (tmp_path / f"{name}.ckpt").mkdir()
+    (tmp_path / "full.ckpt" / "b.ckpt").touch()
+    for name, said in {
+        "text": "is no checkpoint",
+        "nested": "holds no weights",
+        "missing": "no such file",
+        "empty": "no such file",
+        "full": r"it is a folder, with '.*b\.ckpt' in it",
+    }.items():
         with pytest.raises((ValueError, FileNotFoundError), match=said):
             scored(tmp_path, Never(), ckpt_path=tmp_path / f"{name}.ckpt")
 

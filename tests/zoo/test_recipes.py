@@ -20,9 +20,11 @@ from tests.helpers.recipes import (
     LEARN_THE_LOSS,
     METHODS,
     OF_FILES,
+    OF_REGIONS,
     PROTOCOLS,
     RECIPES,
     ROOT,
+    SEGMENTATION,
     TRAININGS,
     arguments,
     head,
@@ -113,8 +115,9 @@ def check_made(made):
 
 def test_the_files_are_those():
     files = {path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.*")}
-    methods, trainings = {f"acquisitions/{name}" for name in METHODS}, {f"training/{name}" for name in TRAININGS}
-    assert files == {*ALONE, *OF_FILES, *PROTOCOLS} | methods | trainings
+    methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS)}
+    trainings = {f"training/{name}" for name in TRAININGS}
+    assert files == {*ALONE, *OF_FILES, *PROTOCOLS, *SEGMENTATION} | methods | trainings
 
 
 class TestPairs:

@@ -24,7 +24,8 @@ class AdaptiveSegmenter(Segmenter):
 
     The steps are counted over the rounds, in a buffer that is saved with the weights. The rate falls as ``(1 - steps /
     poly_steps) ** poly_power``, and a round ends when the count comes to a number of ``rounds_end_at``: run the loop
-    with ``reset="continue"`` and the Trainer with ``max_epochs=-1``, so that all is one run that is never restarted.
+    with ``reset="continue"`` and the Trainer with more epochs than it ever needs, so that all is one run that is never
+    restarted.
 
     Args:
         net: Images (B, 3, H, W) to logits (B, num_classes, H, W).

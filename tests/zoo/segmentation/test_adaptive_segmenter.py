@@ -48,7 +48,7 @@ class TestLoss:
         expected = cross_entropy(source, targets[domain == 0]) + cross_entropy(target, targets[domain == 1])
         expected = expected + 0.3 * consistency_written_out(source, targets[domain == 0])
         expected = expected + 0.7 * negative_written_out(target, 0.2)
-        assert float(loss) == pytest.approx(float(expected), abs=1e-12)
+        assert loss.item() == pytest.approx(expected.item(), abs=1e-12)
 
     def test_images_beside_the_batch_until_something_was_told(self):
         torch.manual_seed(0)
@@ -57,7 +57,7 @@ class TestLoss:
         images, targets, domain = batch([0, 0])
         loss = loss_of(model, {"labelled": (images, targets, domain), "target": beside})
         expected = cross_entropy(model(images), targets) + negative_written_out(model(beside), 0.2)
-        assert float(loss) == pytest.approx(float(expected), abs=1e-12)
+        assert loss.item() == pytest.approx(expected.item(), abs=1e-12)
         told = batch([0, 1])
         assert loss_of(model, {"labelled": told, "target": beside}) == loss_of(model, told)
 
@@ -77,8 +77,8 @@ def data():
 
 
 class Rates(pl.Callback):
-    def __init__(self):
-        self.rates = []
+    def __init__(self, rates):
+        self.rates = rates  # the test's own, which a callback's renewal leaves alone
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         self.rates.append([group["lr"] for group in trainer.optimizers[0].param_groups])
@@ -87,7 +87,7 @@ class Rates(pl.Callback):
 def test_one_schedule_over_several_fits():
     """The rate of each step by the formula, over three fits that end where they are told to."""
     model = AdaptiveSegmenter(Net(2), 2, poly_steps=12, poly_power=0.9, head_rate=10, rounds_end_at=[5, 7, 10])
-    rates = Rates()
+    rates = Rates([])
     for end in (5, 7, 10):
         pl.Trainer(max_epochs=-1, callbacks=[rates], **QUIET).fit(model, data())
         assert int(model.trained_steps) == end
@@ -104,12 +104,12 @@ def test_a_fit_that_was_interrupted_goes_on_with_its_count(tmp_path):
         torch.manual_seed(0)
         return AdaptiveSegmenter(Net(2), 2, poly_steps=20, rounds_end_at=[12])
 
-    whole, rates = new(), Rates()
+    whole, rates = new(), Rates([])
     pl.Trainer(max_epochs=-1, callbacks=[rates], **QUIET).fit(whole, data())
     first = pl.Trainer(max_epochs=2, **QUIET)
     first.fit(new(), data())
     first.save_checkpoint(tmp_path / "x.ckpt")
-    later, later_rates = new(), Rates()
+    later, later_rates = new(), Rates([])
     pl.Trainer(max_epochs=-1, callbacks=[later_rates], **QUIET).fit(later, data(), ckpt_path=tmp_path / "x.ckpt")
     assert later_rates.rates == rates.rates[8:]
     assert int(later.trained_steps) == 12

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_al.oracle.people.files.areas import Areas
 from lightning_al.oracle.skip import SKIP
 from lightning_al.tasks.annotations import Annotation, Boxes, Mask, class_index
 from lightning_al.words import shown
@@ -21,7 +22,8 @@ class Entry:
 
     Args:
         key: What the sample is called there.
-        said: A word as it stands there, a JSON value, :class:`Boxes`, a :class:`Mask` or ``SKIP``; None: nothing yet.
+        said: A word as it stands there, a JSON value, :class:`Boxes`, :class:`~.areas.Areas`, a :class:`Mask` or
+            ``SKIP``; None: nothing yet.
         annotator: Who said it, if the file says so.
         where: The place in the file, for messages.
         other_keys: What else the sample may be called.
@@ -29,6 +31,7 @@ class Entry:
         cut: The part of it that the end of the file may have cut off: ``"key"`` or ``"said"``.
         size: Width and height of the image in pixels.
         index: Its dataset index, for people to read.
+        text: What it is, for people to read; None: it is no text.
     """
 
     key: str
@@ -40,6 +43,7 @@ class Entry:
     cut: str = ""
     size: tuple[int, int] | None = None
     index: int | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ def understood(said: Any, kind: str | None, classes: Sequence[str] | None) -> An
     """
     if said is None or said is SKIP:
         return said
+    if isinstance(said, Areas):
+        said = said.mask(classes) if kind == "mask" else said.boxes
     if isinstance(said, str):
         return _of_text(said, kind, list(classes or ()), named=classes is not None)
     if isinstance(said, dict) and {"boxes", "labels"} <= said.keys():

@@ -57,6 +57,8 @@ def write_json_lines(path: Path, entries: Sequence[Entry], classes: Sequence[str
         line: dict[str, Any] = {"key": entry.key, "label": None if entry.said is SKIP else _value(entry.said)}
         if entry.index is not None:
             line["index"] = entry.index
+        if entry.text is not None:
+            line["text"] = entry.text
         if entry.said is SKIP:
             line["skip"] = True
         if entry.annotator:

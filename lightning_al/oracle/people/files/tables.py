@@ -94,7 +94,7 @@ def _entry(row: list[str], columns: dict[str, int], where: str, cut_column: int)
 
 
 def write_table(path: Path, entries: Sequence[Entry], classes: Sequence[str] | None = None) -> None:
-    """Write a table with the columns key, label and annotator, and the index where keys are no names.
+    """Write a table with the columns key, label and annotator; the index where keys are no names, and texts.
 
     Raises:
         ValueError: If something is said that no cell has room for.
@@ -103,9 +103,11 @@ def write_table(path: Path, entries: Sequence[Entry], classes: Sequence[str] | N
     text = io.StringIO(newline="")
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(["key", *["index"] * with_index, "label", "annotator"])
+    with_text = any(entry.text is not None for entry in entries)
+    writer.writerow(["key", *["index"] * with_index, *["text"] * with_text, "label", "annotator"])
     for entry in entries:
         index = ["" if entry.index is None else entry.index] * with_index
-        writer.writerow([entry.key, *index, word_of(entry.said, classes), entry.annotator])
+        text_of_it = [entry.text or ""] * with_text
+        writer.writerow([entry.key, *index, *text_of_it, word_of(entry.said, classes), entry.annotator])
     with atomic_write(path) as file:
         file.write(text.getvalue().encode())

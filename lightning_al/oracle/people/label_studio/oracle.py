@@ -49,8 +49,8 @@ class LabelStudio(Oracle):
         kind: What is asked for: ``"class"``, ``"classes"`` (several), ``"number"``, ``"boxes"`` or ``"mask"``. Default:
             what the task says.
         show: What people see of a sample: one of its entries, by position or name, or a function of dataset and index
-            that returns a text, the path of an image, or an image. Default: the file that the dataset lists for it, or
-            else the first entry that is a text or an image.
+            that returns a text, the path of an image, or an image. Default: the file that the dataset lists for it,
+            what its ``sample_text(index)`` says, or else the first entry that is a text or an image.
         files: The folder from which the server serves files, its ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT``; images
             must be in folders below it. Default: images are sent inside the tasks, at most 1 MiB each.
         control: The name of the tag in the label config that takes the answer, if several could.

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import numpy as np
 
 from lightning_al.tasks.keys import file_of
+from lightning_al.tasks.texts import given_text
 from lightning_al.words import shown
 
 Show = Callable[[Any, int], Any]
@@ -42,7 +43,7 @@ class Showing:
 
     Args:
         show: What is shown of a sample: a function, or the entry of the sample. None: the file that the dataset lists
-            for it, or else the first entry that is a text or an image.
+            for it, what its ``sample_text(index)`` says, or else the first entry that is a text or an image.
         files: The folder that the server reads files from (its ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT``). None:
             images go into the tasks.
         with_size: Whether sizes of images are needed.
@@ -77,6 +78,9 @@ class Showing:
             path = file_of(dataset, index)
             if path is not None and path.suffix.lower() in _KINDS and Path(path).is_file():
                 return path
+            text = given_text(dataset, index)
+            if text is not None:
+                return text
         sample = dataset[index]
         if self.show is not None:
             try:

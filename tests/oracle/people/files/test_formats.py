@@ -1,5 +1,7 @@
 """Boxes and masks in files, as other programs read and write them."""
 
+import csv
+import io
 import json
 import tracemalloc
 from xml.etree import ElementTree
@@ -10,6 +12,7 @@ import pytest
 from lightning_al import SKIP
 from lightning_al.campaign import Problems
 from lightning_al.oracle import Entry, read_labels, write_labels
+from lightning_al.oracle.people.files.entries import understood
 from lightning_al.oracle.people.files.formats import format_of
 from lightning_al.tasks.annotations import Boxes, Mask
 from tests.helpers.told import asked, said, tell
@@ -158,6 +161,43 @@ def test_masks_come_back(tmp_path):
         tell(campaign, tmp_path / "masks")
 
 
+def test_masks_in_coco_s_json(tmp_path):
+    mask = Mask([[0, 1, 255], [2, 2, 1]])
+    given = entries(mask, SKIP, None, size=(3, 2))
+    write_labels(tmp_path / "masks.json", given, classes=CLASSES, kind="mask")
+    campaign = ledger(tmp_path / "c", "mask")
+    told = tell(campaign, tmp_path / "masks.json")
+    assert (told.labelled, told.skipped, told.blank) == (1, 1, 1)
+    assert said(campaign) == {KEYS[0]: mask, KEYS[1]: SKIP, KEYS[2]: None}
+    # as boxes they are those around the areas
+    boxes = Boxes([[0, 0, 1, 1], [1, 0, 3, 2], [0, 1, 2, 2]], ["background", "cat", "a dog"])
+    assert understood(read_labels(tmp_path / "masks.json").entries[0].said, "boxes", CLASSES).boxes == boxes.boxes
+    write_labels(tmp_path / "numbers.json", entries(mask, None, None, size=None), kind="mask")
+    assert understood(read_labels(tmp_path / "numbers.json").entries[0].said, "mask", None) == mask
+
+
+def test_areas_in_coco_s_json_that_are_none(tmp_path):
+    write_labels(tmp_path / "masks.json", entries(Mask([[0, 1]]), None, None), classes=CLASSES, kind="mask")
+    whole = json.loads((tmp_path / "masks.json").read_text())
+    campaign = ledger(tmp_path / "c", "mask")
+    for harm, what in (
+        (lambda area: area.pop("segmentation"), "'cat' has a box and no `segmentation`"),
+        (lambda area: area.update(segmentation=[[0, 1, 2]]), "must be polygons or runs"),
+        (lambda area: area["segmentation"].update(size=[3, 3]), r"of an image of \[3, 3\] pixels"),
+        (lambda area: area["segmentation"].update(counts=[1]), "runs of an area are 1 pixels, and the image has 80"),
+        (lambda area: area["segmentation"].update(counts="0!"), "cannot be in the packed runs"),
+        (lambda area: area["segmentation"].update(counts=[-1, 81]), "must be lengths of runs"),
+    ):
+        wrong = json.loads(json.dumps(whole))
+        for area in wrong["annotations"]:
+            if "segmentation" in area:
+                area["segmentation"]["size"], area["segmentation"]["counts"] = [8, 10], [80]
+        harm(wrong["annotations"][1])
+        (tmp_path / "wrong.json").write_text(json.dumps(wrong))
+        with pytest.raises(Problems, match=f"wrong.json, image 1: .*{what}"):
+            tell(campaign, tmp_path / "wrong.json")
+
+
 def test_masks_of_classes_that_there_are_not(tmp_path):
     write_labels(tmp_path / "masks", entries(Mask([[0, 2, 255]]), Mask([[0, 3, 1]]), None), kind="mask")
     campaign = ledger(tmp_path / "c", "mask")
@@ -240,3 +280,19 @@ def test_files_stay_in_their_folder(tmp_path):
     for key in ("../x.jpg", "/etc/x.jpg", "a\x00b"):
         with pytest.raises(ValueError, match="No file in a folder of labels"):
             write_labels(tmp_path / "voc", [Entry(key, BOXES)], kind="boxes")
+
+
+@pytest.mark.parametrize("name", ["asked.csv", "asked.tsv", "asked.jsonl"])
+def test_texts_are_there_to_read_and_passed_over(tmp_path, name):
+    texts = ['said "so", then\nleft; and more', None, "=1+1\tläuft"]
+    asked_for = [Entry(key, text=text) for key, text in zip(KEYS, texts, strict=True)]
+    write_labels(tmp_path / name, asked_for, classes=CLASSES)
+    content = (tmp_path / name).read_text()
+    if name == "asked.jsonl":
+        assert [json.loads(line).get("text") for line in content.splitlines()] == texts
+    else:
+        delimiter = "\t" if name == "asked.tsv" else ","
+        table = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter))
+        assert table == [["key", "text", "label", "annotator"], *([k, t or "", "", ""] for k, t in zip(KEYS, texts))]
+    read = read_labels(tmp_path / name)
+    assert [(entry.key, entry.said in (None, "")) for entry in read.entries] == [(key, True) for key in KEYS]

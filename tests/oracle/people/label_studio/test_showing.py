@@ -123,3 +123,18 @@ def test_paths_in_samples(folder):
 def test_what_nobody_could_see(show, sample, message):
     with pytest.raises(ValueError, match=message):
         Showing(show, None, with_size=False)([sample], 0)
+
+
+def test_what_the_dataset_says_is_the_text():
+    class Tokens:
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return torch.ones(3), 0
+
+        def sample_text(self, index):
+            return f"text {index}"
+
+    shown = Showing(None, None, with_size=True)(Subset(Tokens(), [1]), 0)
+    assert (shown.kind, shown.value) == ("text", "text 1")
