@@ -124,8 +124,8 @@ class SubtomogramDataModule(LightningDataModule):
         77,201,30,
 
     Tomograms are MRC (``.mrc``, ``.rec``, ``.map``) or TIFF files; ``pip install 'lightning-al[tomography]'``
-    brings what reads them. A class that is blank in ``train`` is one that nobody has said yet, for ``oracle=AwaitTell``. Rows may
-    be sorted anew, and files and rows may join, between two starts.
+    brings what reads them. A class that is blank in ``train`` is one that nobody has said yet, for
+    ``oracle=AwaitTell``. Rows may be sorted anew, and files and rows may join, between two starts.
 
     Args:
         root: Folder of the data.

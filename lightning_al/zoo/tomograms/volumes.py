@@ -155,7 +155,7 @@ def normalised_cube(
     Example:
         >>> cube = normalised_cube(np.arange(27.0).reshape(3, 3, 3), (1, 1, 2), 2)
         >>> cube[0].tolist()
-        [[-1.304..., -1.118...], [-0.745..., -0.559...]]
+        [[-1.362..., -1.153...], [-0.733..., -0.524...]]
     """
     spans = [(middle - size // 2, middle - size // 2 + size) for middle in centre]
     inside = tuple(
