@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ def volume_shape(path: str) -> tuple[int, int, int]:
         ValueError: If it holds no volume of real numbers.
     """
     if not _is_tiff(path):
-        return _checked(path, read_volume(path).shape, "")
+        return cast(tuple[int, int, int], read_volume(path).shape)
     with _reading(path) as tifffile, tifffile.TiffFile(path) as file:
         series = file.series[0]
         if file.pages[0].compression != UNCOMPRESSED:
@@ -51,8 +51,8 @@ def read_volume(path: str) -> np.ndarray:
     """
     with _reading(path) as package:
         voxels = _read_tiff(path, package) if _is_tiff(path) else _read_mrc(path, package)
-    _check_real(path, voxels.dtype)
-    return voxels
+        _check_real(path, voxels.dtype)
+        return voxels
 
 
 def _is_tiff(path: str) -> bool:
