@@ -199,7 +199,7 @@ class TestHeads:
     @pytest.mark.parametrize("protocol", [protocol for protocol in PROTOCOLS if not protocol.endswith("small")])
     def test_protocols_begin_with_the_initial_weights_that_they_say(self, protocol, build):
         _, made = build(protocol, "acquisitions/random")
-        convolutions = [m for m in made["model"].modules() if isinstance(m, torch.nn.Conv2d)]
+        convolutions = [m for m in made["model"].modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Conv3d)]
         assert len(convolutions) == 20
         for layer in convolutions:
             bound = layer.weight[0].numel() ** -0.5
