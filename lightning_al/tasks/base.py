@@ -52,6 +52,10 @@ class Task(ABC):
     """What acquisitions may ask of a model and its data, in words of ``Acquisition.requires``: one that asks for
     another is refused before anything trains."""
 
+    always_checks: bool = False
+    """Whether :meth:`check` sees some of the model's outputs whenever a campaign is opened; otherwise only where the
+    acquisition works with them."""
+
     annotation_kind: str | None = None
     """What people say of a sample: ``"class"``, ``"classes"``, ``"number"``, ``"boxes"`` or ``"mask"``. Labels of such
     a kind are taken from files without the project at hand. None: it is the task's own."""
@@ -59,10 +63,21 @@ class Task(ABC):
     regions: int | None = None
     """Pixels each way of the squares that are asked for; None: whole samples, or areas."""
 
+    per_image: bool = True
+    """Of regions, whether ``query_size`` is of each image or of the whole pool."""
+
     @property
     def region_kind(self) -> str | None:
         """What is asked for: ``"squares"`` or ``"superpixels"`` of samples, or None, whole samples."""
         return None
+
+    def superpixel_map(self, batch: Any) -> Any:
+        """Return the areas that are asked for, a map (B, H, W) of integers; of a sample (H, W).
+
+        Raises:
+            NotImplementedError: If there are none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no areas to ask for.")
 
     @abstractmethod
     def inputs(self, batch: Any) -> Any:
