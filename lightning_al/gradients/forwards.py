@@ -61,7 +61,10 @@ class LayerForwards:
                 return self._by_rule(layer.rule, layer.twin, layer.names, args[0])
             if not args and kwargs.keys() == {"input"}:
                 return self._by_rule(layer.rule, layer.twin, layer.names, kwargs["input"])
-            raise NoRule(f"{type(layer.twin).__name__} called with {len(args)} arguments and {sorted(kwargs)}")
+            if not args or not isinstance(args[0], Tensor):
+                raise NoRule(f"{type(layer.twin).__name__} called with {len(args)} arguments and {sorted(kwargs)}")
+            twin = layer.rule.with_options(layer.twin, *args, **kwargs)
+            return self._by_rule(layer.rule, twin, layer.names, args[0])
 
         return forward
 

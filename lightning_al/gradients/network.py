@@ -12,7 +12,8 @@ from torch.nn.utils import parametrize
 import lightning_al.gradients.rules.convolution  # registers its rules, as the others do
 import lightning_al.gradients.rules.embedding
 import lightning_al.gradients.rules.linear
-import lightning_al.gradients.rules.normalization  # noqa: F401
+import lightning_al.gradients.rules.normalization
+import lightning_al.gradients.rules.transposed_convolution  # noqa: F401
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.parameters import Names, ParameterRows
 from lightning_al.gradients.rules.base import Rule, find_rule

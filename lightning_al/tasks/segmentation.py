@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_al.checks import Findings, check_choice, check_count, check_flag, check_number, check_that
 from lightning_al.functional.scores.positions import REDUCTIONS, mean_over_positions, reduced
-from lightning_al.functional.scores.probabilities import cross_entropy, residuals
+from lightning_al.functional.scores.probabilities import cross_entropy, most_likely, residuals
 from lightning_al.inference.calling import Forward
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.entries import BatchEntries, Entries
@@ -137,7 +137,7 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
         if self.ignore_index is not None and 0 <= self.ignore_index < logits.shape[1]:
             taught = torch.arange(logits.shape[1], device=logits.device) != self.ignore_index
             logits = torch.where(taught.view(-1, 1, 1), logits, -torch.inf)
-        return logits.argmax(1)
+        return most_likely(logits)
 
     def loss(self, logits: Tensor, targets: Any) -> Tensor:
         """Return the cross-entropies of each image's pixels that have a class, reduced to one, (B,); 0 of none."""

@@ -65,7 +65,7 @@ def log_probabilities(logits: Tensor) -> Tensor:
         tensor([[-4.2484e-18, -4.0000e+01]])
     """
     logits = at_least_float32(logits)
-    top = logits.detach().argmax(1)
+    top = most_likely(logits)
     leading = F.logsigmoid(-deficit(logits, top)).unsqueeze(1)
     return logits.log_softmax(1).scatter(1, top.unsqueeze(1), leading)
 
@@ -86,7 +86,7 @@ def residuals(logits: Tensor) -> Tensor:
         tensor([[-4.2484e-18,  4.2484e-18]])
     """
     logits = at_least_float32(logits)
-    top = logits.argmax(1, keepdim=True)
+    top = most_likely(logits).unsqueeze(1)
     others = log_probabilities(logits).exp().scatter(1, top, 0.0)
     return others.scatter(1, top, -others.sum(1, keepdim=True))
 
@@ -132,7 +132,12 @@ def logits_shape(model: nn.Module, inputs: Any, forward: Forward | None = None) 
 def pseudo_labels(logits: Tensor) -> Tensor:
     """Return the most likely class, (B, C, ...) -> (B, ...); the lowest index among ties."""
     check_logits(logits)
-    return logits.argmax(1)
+    return most_likely(logits)
+
+
+def most_likely(logits: Tensor) -> Tensor:
+    """Return ``logits.argmax(1)``, which takes five times as long on maps on a CPU."""
+    return logits.detach().max(1).indices
 
 
 def mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.functional.scores.positions import mean_over_positions
-from lightning_al.functional.scores.probabilities import check_logits, deficit, log_probabilities
+from lightning_al.functional.scores.probabilities import check_logits, deficit, log_probabilities, most_likely
 from lightning_al.inference.precision import at_least_float32
 
 
@@ -69,7 +69,7 @@ def least_confidences(logits: Tensor) -> Tensor:
     """Return one minus the largest probability of every position, (B, C, ...) -> (B, ...)."""
     check_logits(logits)
     logits = at_least_float32(logits)
-    return deficit(logits, logits.argmax(1)).sigmoid()
+    return deficit(logits, most_likely(logits)).sigmoid()
 
 
 def margin(logits: Tensor) -> Tensor:

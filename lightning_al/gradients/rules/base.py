@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.gradients.costs import units_at_once
+from lightning_al.gradients.errors import NoRule
 
 _LOST = 1e-5  # of a squared norm, to rounding
 
@@ -75,6 +76,15 @@ class Rule(ABC):
     def accepts(cls, module: nn.Module) -> bool:
         """Whether the rule holds for this very layer and its options."""
         return True
+
+    @classmethod
+    def with_options(cls, module: nn.Module, x: Tensor, *args: Any, **kwargs: Any) -> nn.Module:
+        """Return the layer that gives for ``x`` alone what ``module`` gives for ``x`` and further arguments.
+
+        Raises:
+            NoRule: If there is none, as by default.
+        """
+        raise NoRule(f"{type(module).__name__} called with {1 + len(args)} arguments and {sorted(kwargs)}")
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output."""

@@ -70,9 +70,9 @@ class ConvolutionRule(Rule):
             return x, tuple(reversed(sides[0::2]))
         return F.pad(x, sides), (0,) * self.nd
 
-    def _convolve(self, x: Tensor, weight: Tensor, padding: Any, groups: int) -> Tensor:
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Any, groups: int) -> Tensor:
         convolve = _CONVOLVE[self.nd]
-        return convolve(x, weight, stride=self.stride, padding=padding, dilation=self.dilation, groups=groups)
+        return convolve(x, weight, bias, stride=self.stride, padding=padding, dilation=self.dilation, groups=groups)
 
     def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
         """Whether inner products cost less than gradients for these sizes."""
@@ -188,22 +188,23 @@ class ConvolutionRule(Rule):
         """Return the output where each unit has its own weights."""
         x, padding = self._padded(x)
         own, bias = weights.get("weight"), weights.get("bias")
-        if own is None:
-            y = self._convolve(x, self.weight, padding, self.groups)
-        else:
-            y = self._with_weights(x, own, padding)
-        if bias is not None:
-            return y + self.per_row(bias, y, 1)
-        return y if self.bias is None else y + self.bias.view(-1, *[1] * self.nd)
+        if own is not None:
+            if bias is None and self.bias is not None:
+                bias = self.bias.expand(self.units, -1)
+            return self._with_weights(x, own, bias, padding)
+        y = self._convolve(x, self.weight, None if bias is not None else self.bias, padding, self.groups)
+        return y if bias is None else y + self.per_row(bias, y, 1)
 
-    def _with_weights(self, x: Tensor, weight: Tensor, padding: tuple[int, ...]) -> Tensor:
-        """Return the output under each unit's own weights, (U, *shape)."""
+    def _with_weights(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]) -> Tensor:
+        """Return the output under each unit's own weights (U, *shape) and biases (U, out)."""
         units = self.units
         if len(x) == units and (self._is_pointwise() or (units == 1 and self._is_product())):
             unfolded, flat = self._unfold(x, padding), weight.flatten(2)
             y = torch.bmm(flat, unfolded) if units > 1 else product(flat[0], unfolded[0].t().contiguous())
-            return y.view(units, -1, *self._sizes(x, padding))
-        y = self._convolve(self._merge(x), weight.flatten(0, 1), padding, self.groups * units)
+            y = y.view(units, -1, *self._sizes(x, padding))
+            return y if bias is None else y.add_(self.per_row(bias, y, 1))
+        own_bias = None if bias is None else bias.reshape(-1)  # at no cost in the kernel
+        y = self._convolve(self._merge(x), weight.flatten(0, 1), own_bias, padding, self.groups * units)
         return y.unflatten(1, (units, -1)).transpose(0, 1).flatten(0, 1)
 
     # -- inner products --------------------------------------------------------------------------------------------

@@ -98,6 +98,17 @@ class GroupNormRule(_OverChannels):
         """Return the input normalised without the weights."""
         return F.group_norm(x, self.module.num_groups, eps=self.module.eps)  # type: ignore[arg-type]
 
+    def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
+        """Return the output where each unit has its own weights: rows are channels of one row, in one call."""
+        weight, bias = self._of_units("weight", weights), self._of_units("bias", weights)
+        if weight is None or bias is None or not x.is_contiguous() or x.numel() == 0:
+            return super().perturbed(x, weights)
+        n = len(x)
+        own = [self.rows(each, n).reshape(-1) for each in (weight, bias)]
+        groups: int = self.module.num_groups  # type: ignore[assignment]
+        y = F.group_norm(x.flatten(0, 1).unsqueeze(0), n * groups, *own, eps=self.module.eps)  # type: ignore[arg-type]
+        return y.view_as(x)
+
 
 @register_rule(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 class InstanceNormRule(_OverChannels):

@@ -134,14 +134,6 @@ def test_a_derived_layer_that_convolves_in_its_own_way_has_no_rule():
     assert_exact(net, randn(B, 2, 4, 4), FEW)
 
 
-def test_transposed_convolutions_have_no_rule_and_are_exact():
-    net = probe(lambda: nn.ConvTranspose2d(2, 3, 3, stride=2))
-    with messages() as engine:
-        SCORES["sam"][0](net, randn(B, 2, 4, 4))
-    assert engine.said == ["No rule for ConvTranspose2d: their parameters go through torch.func."]
-    assert_exact(net, randn(B, 2, 4, 4), FEW)
-
-
 def test_samples_without_a_batch_dimension_are_refused():
     class OneByOne(nn.Module):
         def __init__(self):
