@@ -35,9 +35,9 @@ def build():
 
 @pytest.fixture
 def without_weights(tmp_path):
-    """A last file that leaves ImageNet's weights out, which would be downloaded."""
+    """A last file that makes the network small, and leaves ImageNet's weights out, which would be downloaded."""
     path = tmp_path / "random.yaml"
-    path.write_text("model: {init_args: {net: {init_args: {weights: null, backbone: resnet50}}}}")
+    path.write_text("model: {init_args: {net: {init_args: {weights: null, backbone: resnet50, working_size: null}}}}")
     return f"--config={path}"
 
 
