@@ -178,7 +178,10 @@ class Standing:
         keys = dict(zip(event["indices"], event["keys"], strict=True))
         for unit, sample in self.samples.items():
             sample.key = keys.get(unit, sample.key)
-        self.samples = {places.get(unit, unit): sample for unit, sample in self.samples.items()}
+        # Samples whose question was taken back are not looked for: others may be in their places now.
+        lost = {unit for unit, sample in self.samples.items() if sample.state == "unlabelled" and unit not in places}
+        lost &= set(places.values())
+        self.samples = {places.get(unit, unit): each for unit, each in self.samples.items() if unit not in lost}
         self.regions = self.regions.moved(places)
         self.size = event["size"]
 

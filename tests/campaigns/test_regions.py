@@ -9,9 +9,12 @@ from torch.utils.data import TensorDataset
 
 from lightning_al import SKIP, AwaitTell, Campaign, ClassificationTask, DatasetOracle, NoisyOracle, Oracle
 from lightning_al.acquisition import BADGE, RIPU, Entropy, Random
+from lightning_al.campaign import tell_campaign
 from lightning_al.campaign.standing import Standing
 from lightning_al.cli.status import status_of, text_of
+from lightning_al.oracle import read_labels
 from lightning_al.report import load_curves
+from lightning_al.tasks.mask_png import mask_to_png
 from tests.helpers.marks import slow
 from tests.helpers.projects import Data, Net, loop_in, make_trainer
 from tests.helpers.regions import (
@@ -57,11 +60,11 @@ def test_labels_are_what_was_asked_for_and_training_sees_no_more(tmp_path, task)
     assert all((batch != VOID).any() for batch in model.trained_on)
 
 
-@pytest.mark.parametrize("task", [region_task(), region_task(1, per_image=False)])
-def test_a_budget_is_of_pixels_and_void_costs_nothing(tmp_path, task):
+@pytest.mark.parametrize(("task", "size"), [(region_task(), 7), (region_task(1, per_image=False), 40)])
+def test_a_budget_is_of_pixels_and_void_costs_nothing(tmp_path, task, size):
     initial = int(VALID[[4, 1]].sum())
     loop = run_regions(
-        tmp_path, Random(), task=task, query_size=7, rounds=None, budget=initial + 100, initial=[4, 1]
+        tmp_path, Random(), task=task, query_size=size, rounds=None, budget=initial + 100, initial=[4, 1]
     )  # fmt: skip
     questions = regions_asked(tmp_path / "c")
     spent = initial + valid_in(questions)
@@ -202,6 +205,68 @@ def test_another_datasets_masks(tmp_path):
     loop = run_regions(tmp_path, oracle=others, initial=[4], rounds=1)
     wanted = np.where(regions_asked(tmp_path / "c")[0][0], ((MASKS + 1) % 3)[0], VOID)
     assert (labels_in(loop.campaign)[0] == wanted).all()
+
+
+class Named(Images):
+    """Images that have names."""
+
+    def setup(self, stage):
+        super().setup(stage)
+        self.train = NamedImages(*self.train.tensors)
+
+
+class NamedImages(TensorDataset):
+    def sample_key(self, index):
+        return f"image_{index}.jpg"
+
+
+def test_masks_in_files_are_told_of_what_was_asked_for(tmp_path):
+    loop = region_loop(tmp_path, data=Named(), oracle=AwaitTell(), rounds=None)
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    first = loop.ask(trainer)
+    loop.tell(first, [torch.from_numpy(MASKS[n]) for n in first])
+    asked = loop.ask(trainer)
+    regions = {n: loop.campaign.regions.open(n) for n in asked}
+    folder = tmp_path / "masks"
+    folder.mkdir()
+
+    def draw(n, mask):
+        (folder / f"image_{n}.png").write_bytes(mask_to_png(mask.astype(np.uint8)))
+
+    for n in asked:
+        draw(n, MASKS[n])
+    draw(asked[1], np.where(regions[asked[1]], VOID, MASKS[asked[1]]))  # says nothing of what was asked for
+    told = tell_campaign(tmp_path / "c", [read_labels(folder)])
+    assert (told.labelled, told.blank) == (len(asked) - 1, 1)
+    campaign = Campaign.load(tmp_path / "c")
+    assert campaign.pool.pending.tolist() == [asked[1]]
+    labels = labels_in(campaign)
+    for n in set(asked) - {asked[1]}:
+        assert (labels[n] == np.where(regions[n], MASKS[n], VOID)).all()
+        assert campaign.pool.cost(n) == (regions[n] & VALID[n]).sum()
+    files = len(list((tmp_path / "c" / "ledger").iterdir()))
+    again = tell_campaign(tmp_path / "c", [read_labels(folder)])
+    assert (again.labelled, again.unchanged, again.blank) == (0, len(asked) - 1, 1)
+    assert len(list((tmp_path / "c" / "ledger").iterdir())) == files
+    more = region_loop(tmp_path, data=Named(), oracle=AwaitTell(), rounds=None)
+    second = more.ask(trainer, 1)
+    assert asked[1] not in second
+    told = tell_campaign(tmp_path / "c", [read_labels(folder)])  # the same masks, in which more is asked for now
+    campaign = Campaign.load(tmp_path / "c")
+    for n in second:
+        assert (labels_in(campaign)[n] == np.where(campaign.regions.all(n), MASKS[n], VOID)).all()
+    assert told.labelled == sum(bool((campaign.regions.all(n) & ~regions[n] & VALID[n]).any()) for n in second)
+
+
+def test_the_best_score_of_each_candidate_is_kept(tmp_path):
+    loop = region_loop(tmp_path, oracle=AwaitTell(), initial=[4])
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    loop.tell(loop.ask(trainer), [torch.from_numpy(MASKS[4])])
+    asked = loop.ask(trainer, 1, keep_scores=True)
+    kept = loop.scores(0)
+    assert sorted(asked) == sorted(np.asarray(kept.index).tolist())
+    best = dict(zip(np.asarray(kept.index).tolist(), np.asarray(kept.score).tolist(), strict=True))
+    assert loop.history[0].scores == [best[n] for n in asked] == sorted(best.values(), reverse=True)
 
 
 # ------------------------------------------------------------------------------------------------ what is kept and said

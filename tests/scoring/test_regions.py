@@ -179,6 +179,7 @@ def test_the_same_on_one_two_and_three_processes_and_in_other_batches(tmp_path, 
         assert others == scores
 
 
+@pytest.mark.slow
 def test_fewer_images_than_processes(tmp_path):
     options = {"data": Images(3), "initial": [1], "query_size": 2}
     one = asked_on(tmp_path / "1", 1, RIPU, **options)
