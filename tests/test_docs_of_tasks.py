@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_al import AwaitTell, BinaryTask, ClassificationTask, RegressionTask, acquisition
+from lightning_al import AwaitTell, BinaryTask, ClassificationTask, RegressionTask, SegmentationTask, acquisition
 
 PAGE = (Path(__file__).parents[1] / "docs" / "tasks.md").read_text()
 TABLE = re.search(r"^\| acquisition \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)[1]
@@ -35,12 +35,19 @@ def test_every_acquisition_is_in_the_table():
 @pytest.mark.parametrize("name", SAID)
 def test_what_the_table_says(name):
     make = getattr(acquisition, name)
-    of_classes, of_values = SAID[name]
+    of_classes, of_values, of_pixels = SAID[name]
     for options in options_in(name, of_classes):
-        assert takes(make(**options), ClassificationTask())
-        assert takes(make(**options), BinaryTask())
+        for task in (ClassificationTask(), BinaryTask()):
+            assert takes(make(**options), task) is not of_classes.startswith("no")
         if of_values != "yes" and name != "BADGE":
             assert not takes(make(**options), RegressionTask())
+    if name not in ("BatchBALD", "SRAAL"):  # refused once they see the model's outputs: tests/tasks
+        for options in options_in(name, of_pixels):
+            assert takes(make(**options), SegmentationTask(3)) is not of_pixels.startswith("no")
+    if "with `regions=`" in of_pixels:
+        assert takes(make(), SegmentationTask(3, regions=3))
+    if name == "ExpectedGradNorm":
+        assert not takes(make(loss="expected_loss"), SegmentationTask(3))
     if not of_values.startswith("no"):
         for options in options_in(name, of_values):
             assert takes(make(**options), RegressionTask())
@@ -51,14 +58,18 @@ def test_every_score_is_in_the_table():
         with pytest.raises(ValueError, match="must be one of") as refused:
             getattr(acquisition, name)(score="none")
         known = re.findall(r"'(\w+)'", str(refused.value).split(", got")[0])
-        assert sorted(known) == sorted(re.findall(r'"(\w+)"', " ".join(SAID[name])))
+        assert sorted(known) == sorted(set(re.findall(r'"(\w+)"', " ".join(SAID[name]))))
 
 
-def test_the_example(tmp_path, monkeypatch):
+def test_the_examples(tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
-    [code] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    of_values, of_pixels = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     made = {}
-    exec(code.replace("L.Trainer(", "L.Trainer(accelerator='cpu', enable_progress_bar=False, "), made)
-    assert [r.labelled for r in made["history"]] == [20, 30]
-    assert made["history"][-1].metrics.keys() == {"test_mse", "test_mae"}
+    for code, labelled, metrics in (
+        (of_values, [20, 30], {"test_mse", "test_mae"}),
+        (of_pixels, [8, 12], {"val_loss", "val_acc", "val_miou"}),
+    ):
+        exec(code.replace("L.Trainer(", "L.Trainer(accelerator='cpu', enable_progress_bar=False, "), made)
+        assert [r.labelled for r in made["history"]] == labelled
+        assert made["history"][-1].metrics.keys() == metrics

@@ -1,5 +1,6 @@
 """What collate functions make of samples: one row each, in their order; also of samples without a target."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,11 @@ Collate = Callable[[list[Any]], Any]
 
 NO_TARGET = -1
 """Stands in a batch where a sample has None."""
+
+_ONE_SIZE = (
+    "Bring them to one size in the dataset, or give the loader a `collate_fn` that pads them (masks with their "
+    "`ignore_index`)."
+)
 
 
 class CollateWithoutTargets:
@@ -40,8 +46,25 @@ class CollateWithoutTargets:
         except (TypeError, RuntimeError, KeyError):
             filled = _filled(samples)
             if all(new is old for new, old in zip(filled, samples, strict=True)):
+                refuse_several_sizes(self.collate, samples)
                 raise
         return self.collate(filled)
+
+
+def refuse_several_sizes(collate: Collate, samples: list[Any]) -> None:
+    """Say what to do about samples that a collate function failed on, if that is since their tensors differ in shape.
+
+    Raises:
+        ValueError: With two shapes.
+    """
+    shapes = [[tuple(t.shape) for t in pytree.tree_leaves(sample) if isinstance(t, Tensor)] for sample in samples]
+    for one, other in itertools.pairwise(shapes):
+        unlike = [pair for pair in zip(one, other, strict=False) if pair[0] != pair[1]]
+        if len(one) == len(other) and unlike:
+            raise ValueError(
+                f"Samples have several sizes, such as {unlike[0][0]} and {unlike[0][1]}, and the train loader's "
+                f"collate function ({_name_of(collate)}) cannot put them into one batch. {_ONE_SIZE}"
+            ) from None
 
 
 def _filled(samples: list[Any]) -> list[Any]:
@@ -79,7 +102,7 @@ def check_collate(collate: Collate, samples: Sequence[Any], task: Task, *, whose
         ValueError: If rows are in another order, or mixed.
         TypeError: If the samples are of different kinds and cannot be put together.
     """
-    name = getattr(collate, "__qualname__", type(collate).__name__)
+    name = _name_of(collate)
     collate = CollateWithoutTargets(collate)
     try:
         forwards, again, backwards = collate([*samples]), collate([*samples]), collate([*samples][::-1])
@@ -90,7 +113,7 @@ def check_collate(collate: Collate, samples: Sequence[Any], task: Task, *, whose
         raise TypeError(
             f"{whose}'s collate function ({name}) cannot put samples of different kinds together: "
             f"{' and '.join(cut(kind, 120) for kind in kinds[:3])} ({type(error).__name__}: {cut(error, 200)}). "
-            "Give all parts of the dataset samples of one kind, tensors of one type and shape."
+            f"Give all parts of the dataset samples of one kind, tensors of one type and shape. {_ONE_SIZE}"
         ) from None
     n = len(samples)
     try:
@@ -107,6 +130,10 @@ def check_collate(collate: Collate, samples: Sequence[Any], task: Task, *, whose
         "the samples at their places, and scores would go to the wrong ones. Keep the order (`pack_padded_sequence` "
         "takes `enforce_sorted=False`), and mix samples (MixUp, CutMix) in `training_step`."
     )
+
+
+def _name_of(collate: Collate) -> str:
+    return str(getattr(collate, "__qualname__", type(collate).__name__))
 
 
 def _are_rows(forwards: Any, backwards: Any, n: int) -> bool:

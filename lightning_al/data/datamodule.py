@@ -12,7 +12,7 @@ from lightning_al._compat import infinite_barrier, is_overridden
 from lightning_al.checks import Findings, check_choice, check_count, check_type
 from lightning_al.data import validation
 from lightning_al.data.augmentation import Augment
-from lightning_al.data.collate import check_collate
+from lightning_al.data.collate import check_collate, refuse_several_sizes
 from lightning_al.data.drawn import DrawnSampler
 from lightning_al.data.epochs import Epochs
 from lightning_al.data.keys import SampleKeys
@@ -293,7 +293,12 @@ class ActiveDataModule(ScoredData):
 
     def collate(self, samples: list[Any]) -> Any:
         """Return a batch of samples, as the train loader makes it."""
-        return self._train_loader().collate_fn(samples)
+        collate = self._train_loader().collate_fn
+        try:
+            return collate(samples)
+        except RuntimeError:
+            refuse_several_sizes(collate, samples)
+            raise
 
     @property
     def sample_keys(self) -> SampleKeys:

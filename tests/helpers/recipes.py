@@ -43,6 +43,8 @@ SEGMENTATION = {
 """Protocols of segmentation, and what they ask for."""
 OF_REGIONS = ["ripu", "risaal"]
 """Methods that choose regions alone."""
+OF_SINGLE_PIXELS = ["ripu_pixels"]
+"""The same, of single pixels, which flags of their heads make protocols ask for."""
 OF_IMAGES = [
     *("random", "entropy", "least_confidence", "margin", "entropy_grad_norm", "saal", "saal_kmeans", "badge"),
     *("coreset", "query_by_committee"),

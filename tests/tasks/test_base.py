@@ -19,7 +19,7 @@ def test_features_are_the_input_of_the_last_linear_layer():
     x = make_data()[0]
     assert torch.equal(TASK.features(net, x), net[:4](x))
     assert not any(m._forward_pre_hooks for m in net.modules())
-    with pytest.raises(ValueError, match=r"No `nn.Linear`.*features"):
+    with pytest.raises(ValueError, match=r"No linear or convolutional layer.*features"):
         TASK.features(nn.Sequential(nn.ReLU()), x)
 
 

@@ -12,7 +12,7 @@ from lightning_al import AwaitTell, BinaryTask, ClassificationTask, MultiLabelTa
 from lightning_al import functional as F_al
 from lightning_al.acquisition import BADGE
 from lightning_al.distributed.randomness import generator
-from lightning_al.inference.layers import last_linear
+from lightning_al.inference.layers import HEADS, last_layer
 from tests.helpers.projects import make_data
 
 Pair = namedtuple("Pair", "kind size")
@@ -110,18 +110,18 @@ def test_what_is_no_entry():
 def test_the_last_linear_layer_of_an_output(layers):
     net = Heads().eval()
     head = layers.split(".")[0]
-    assert last_linear(net, X[:1], lambda model, x: model(x)[head]) == layers
+    assert last_layer(net, X[:1], lambda model, x: model(x)[head], HEADS) == layers
     with torch.inference_mode():
-        assert last_linear(net, X[:1].clone(), lambda model, x: model(x)[head].float()) == layers
+        assert last_layer(net, X[:1].clone(), lambda model, x: model(x)[head].float(), HEADS) == layers
     assert all(p.grad is None for p in net.parameters())
 
 
 def test_there_may_be_no_choice():
-    assert last_linear(nn.Linear(4, 1), X[:1].float(), lambda m, x: m(x)) is None
+    assert last_layer(nn.Linear(4, 1), X[:1].float(), lambda m, x: m(x), HEADS) is None
     broken = nn.Sequential(nn.Linear(4, 3), nn.Linear(2, 1)).double()
-    assert last_linear(broken, X[:1], lambda m, x: m(x)) is None
+    assert last_layer(broken, X[:1], lambda m, x: m(x), HEADS) is None
     ignores = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 1)).double()
-    assert last_linear(ignores, X[:1], lambda m, x: m(x).detach()) is None
+    assert last_layer(ignores, X[:1], lambda m, x: m(x).detach(), HEADS) is None
 
 
 @pytest.mark.parametrize("outputs", [{"output": "kind"}, {"forward": lambda model, x: model(x)["kind"]}])

@@ -21,6 +21,7 @@ import lightning_al.report
 from lightning_al.zoo import *
 Classifier(SmallCNN(), num_classes=10), CIFAR10DataModule(), DigitsDataModule(), FashionMNISTDataModule()
 ResNet18(), ViT(), TextClassifier(), SubtomogramDataModule()
+CamVidDataModule(), CityscapesDataModule(), SYNTHIADataModule(), Segmenter(SmallUNet(3), 3), DRN22(3, width=2)
 """
 
 

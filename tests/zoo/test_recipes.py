@@ -21,6 +21,7 @@ from tests.helpers.recipes import (
     METHODS,
     OF_FILES,
     OF_REGIONS,
+    OF_SINGLE_PIXELS,
     PROTOCOLS,
     RECIPES,
     ROOT,
@@ -115,7 +116,7 @@ def check_made(made):
 
 def test_the_files_are_those():
     files = {path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.*")}
-    methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS)}
+    methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS, *OF_SINGLE_PIXELS)}
     trainings = {f"training/{name}" for name in TRAININGS}
     assert files == {*ALONE, *OF_FILES, *PROTOCOLS, *SEGMENTATION} | methods | trainings
 

@@ -34,8 +34,8 @@ class _LossCall(NamedTuple):
     each: Tensor
     """The same without reduction, (B, ...), detached."""
     reduction: str
-    counted: Tensor | None
-    """Which positions are not left out, as ``each``; None: all count."""
+    counted: Tensor
+    """Which of them the call does not ignore."""
 
 
 class SampleLosses(TorchFunctionMode):
@@ -76,9 +76,9 @@ class SampleLosses(TorchFunctionMode):
     def of(self, loss: Tensor) -> Tensor | None:
         """Return the loss of each sample, (B,), such that their mean is what the calls make of ``loss``.
 
-        Averaged over pixels or tokens as the call itself does, but for weights among them: without those whose target
-        is ``ignore_index``, of which a call's mean over the batch counts none either. (Where samples have different
-        numbers of them, the mean of the samples is not that of the batch.) ``None`` where no call counts in ``loss``.
+        Averaged over pixels or tokens as the call itself does, but for weights among them, and without those whose
+        target is its ``ignore_index``: a sample with few others counts as much as one with many, so that the mean of
+        the samples may not be that of the batch then. ``None`` where no call counts in ``loss``.
         """
         calls = self.calls
         if not calls or not loss.requires_grad:
@@ -105,21 +105,21 @@ def _reduction(options: dict[str, Any]) -> str:
     return "none" if old[1] is False else "sum" if old[0] is False else "mean"
 
 
-def _counted(options: dict[str, Any], each: Tensor) -> Tensor | None:
-    """Where a call's targets are not its ``ignore_index``; None where it has none, or targets are probabilities."""
+def _counted(options: dict[str, Any], each: Tensor) -> Tensor:
+    """Where a call's targets are not its ``ignore_index``; everywhere, where they are probabilities or it has none."""
     target, ignored = options.get("target"), options.get("ignore_index")
     if ignored is None or not isinstance(target, Tensor) or target.shape != each.shape:
-        return None
+        return torch.ones_like(each, dtype=torch.bool)
     return target != ignored
 
 
 def _per_sample(call: _LossCall, share: Tensor) -> Tensor:
-    """The part of each sample in the batch's loss, times the size of the batch."""
+    """The part of each sample in the batch's loss, times the size of the batch, were as much counted of each."""
     each, size = call.each, len(call.each)
+    counts = call.counted.reshape(size, -1).sum(1)
+    total = counts.sum()
     if call.reduction == "mean":
-        losses = each.reshape(size, -1)
-        if call.counted is None:
-            return share * losses.mean(1)
-        return share * losses.sum(1) / call.counted.reshape(size, -1).sum(1).clamp(min=1)
-    total = (share * each).reshape(size, -1).sum(1)
-    return total if call.reduction == "batchmean" else size * total
+        share = share / total.clamp(min=1)
+    elif call.reduction == "batchmean":
+        share = share / size
+    return total * (share * each).reshape(size, -1).sum(1) / counts.clamp(min=1)

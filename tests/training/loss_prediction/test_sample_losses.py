@@ -68,6 +68,30 @@ def test_dense_losses_are_averaged():
         torch.testing.assert_close(watched.of(loss), expected)
 
 
+IGNORING = {
+    "mean": lambda z, y: F.cross_entropy(z, y, ignore_index=7),
+    "sum": lambda z, y: F.cross_entropy(z, y, ignore_index=7, reduction="sum") / (y != 7).sum(),
+    "none": lambda z, y: F.cross_entropy(z, y, ignore_index=7, reduction="none")[y != 7].mean(),
+    "nll": lambda z, y: F.nll_loss(z.log_softmax(1), y, ignore_index=7),
+}
+
+
+@pytest.mark.parametrize("step", IGNORING.values(), ids=IGNORING)
+def test_pixels_that_are_ignored_do_not_count(step):
+    """A sample's loss is the mean over those that are left of it, however many; 0 of none."""
+    draws = torch.Generator().manual_seed(0)
+    z = torch.randn(4, 3, 2, 5, generator=draws, dtype=torch.float64)
+    y = torch.randint(3, (4, 2, 5), generator=draws)
+    y[0, 0], y[1], y[2, 1, 1] = 7, 7, 7
+    with SampleLosses() as watched:
+        loss = step(z.requires_grad_(), y)
+    expected = []
+    for image, mask in zip(z.detach(), y, strict=True):
+        each = [-image[:, i, j].log_softmax(0)[mask[i, j]] for i in range(2) for j in range(5) if mask[i, j] != 7]
+        expected.append(float(sum(each) / len(each)) if each else 0.0)
+    assert watched.of(loss).tolist() == pytest.approx(expected)
+
+
 def test_what_does_not_count_is_left_out():
     def step(z):
         F.mse_loss(z, torch.zeros_like(z))  # a metric
