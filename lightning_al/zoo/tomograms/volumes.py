@@ -111,7 +111,7 @@ def _checked(path: str, shape: tuple[int, ...], axes: str) -> tuple[int, int, in
 
 def _check_real(path: str, dtype: np.dtype) -> None:
     if dtype.kind not in "iuf":
-        raise ValueError(
+        raise _NotAVolume(
             f"{path} holds {dtype} numbers: a tomogram has real ones. Save its density, not its transform."
         )
 

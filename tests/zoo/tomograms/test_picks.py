@@ -43,7 +43,7 @@ def test_keys_are_of_the_place_and_not_of_the_row(read):
     [
         (
             "x,y,z,class\n30,0,0,a\n",
-            r"line 2 is at voxel \(30, 0, 0\), outside.*30x20x10 voxels|30x20x10 voxels.*\(30, 0,",
+            r"30x20x10 voxels \(x, y, z\): line 2 is at voxel \(30, 0, 0\), outside\.",
         ),
         ("x,y,z,class\n0,0,-0.6,a\n", r"line 2 is at voxel \(0, 0, -1\), outside"),
         ("x,y,z,class\n" + "0,99,0,a\n" * 9, r"has 9 row\(s\).*line 2 .*line 4 .*; \.\.\.\. .*--data.voxel_size"),

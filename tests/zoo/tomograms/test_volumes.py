@@ -60,7 +60,7 @@ def test_what_is_no_volume_is_named(tmp_path, suffix):
     with pytest.raises(ValueError, match="holds complex64 numbers"):
         volume_shape(str(path))
     save_volume(volume().astype(np.float32), path)
-    path.write_bytes(path.read_bytes()[:-200])
+    path.write_bytes(path.read_bytes()[: {".mrc": 1500, ".tif": 500}[suffix]])  # ends among the voxels
     with pytest.raises(OSError, match="cannot be read as a tomogram"):
         read_volume(str(path))
 
