@@ -195,7 +195,9 @@ def test_committees_of_pixels(score, dense):
 
 def test_a_campaign_over_pixels(tmp_path):
     x = images(20)
-    history, models = campaign(tmp_path, PixelClassifier(), Largest(), Entropy(), TensorDataset(x, x[:, :CLASSES].argmax(1)))
+    history, models = campaign(
+        tmp_path, PixelClassifier(), Largest(), Entropy(), TensorDataset(x, x[:, :CLASSES].argmax(1))
+    )
     for result, net in zip(history[:2], models, strict=True):
         expected = [number(largest([entropy(z) for z in pixels(net(x[i][None])[0])])) for i in result.picked]
         assert result.scores == pytest.approx(expected, rel=1e-9)
