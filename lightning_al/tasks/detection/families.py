@@ -1,0 +1,250 @@
+"""What torchvision's detectors give for each anchor, and which boxes they keep of it.
+
+Detectors of torchvision return boxes, scores and labels, and neither the other classes' scores nor where a box comes
+from. Here their own parts are run, and the same boxes kept.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.ssd import SSD
+from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
+
+from lightning_al.tasks.detection.kept import KeptBoxes
+
+Outputs = dict[str, Tensor]
+"""What a detector gives for images of one size, each with the images first: ``"logits"`` (B, A, C) and what else
+it takes to place the boxes of its A anchors."""
+
+Images = Tensor | Sequence[Tensor]
+
+
+class Family(ABC):
+    """One kind of torchvision's detectors, in ``eval()``.
+
+    Args:
+        detector: The detector.
+    """
+
+    exclusive: ClassVar[bool]
+    """Whether a box has one of C classes (softmax, of which 0 is the background) or each by itself (sigmoid)."""
+
+    moves_anchors: ClassVar[bool] = False
+    """Whether its anchors are proposals of its own, which change with the weights."""
+
+    def __init__(self, detector: nn.Module) -> None:
+        self.detector: Any = detector
+
+    @property
+    def mixes_sizes(self) -> bool:
+        """Whether images of different sizes may go together: all are brought to one size. Else they get padding."""
+        return self.detector.transform.fixed_size is not None
+
+    @property
+    def most_boxes(self) -> int:
+        """How many boxes of an image are kept at most."""
+        return int(self.detector.detections_per_img)
+
+    def outputs(self, images: Images, proposals: Sequence[Tensor] | None = None) -> Outputs:
+        """Return what the detector gives for images that go together.
+
+        Args:
+            images: B of them, (C, H, W) each.
+            proposals: Anchors to look at in place of its own, where :attr:`moves_anchors`, in the resized images.
+        """
+        resized, features = self._features(images)
+        outputs = self._of_features(resized, features, proposals)
+        made = outputs["logits"]
+        outputs["sizes"] = torch.tensor(resized.image_sizes, device=made.device)
+        outputs["originals"] = torch.tensor([list(image.shape[-2:]) for image in images], device=made.device)
+        return outputs
+
+    def pooled(self, images: Images) -> Tensor:
+        """Return the maps of the backbone, each averaged over its positions, side by side, (B, d)."""
+        _, features = self._features(images)
+        return torch.cat([each.mean((2, 3)) for each in features.values()], 1)
+
+    def kept(self, outputs: Outputs, index: int) -> KeptBoxes:
+        """Return the boxes that the detector itself keeps of an image."""
+        one = {name: part[index] for name, part in outputs.items()}
+        height, width = one["sizes"].tolist()
+        scores, anchors, labels, boxes = self._candidates(one, (height, width))
+        best = batched_nms(boxes, scores, labels, self._nms_threshold())[: self.most_boxes]
+        original = [tuple(one["originals"].tolist())]
+        placed = self.detector.transform.postprocess([{"boxes": boxes[best]}], [(height, width)], original)
+        logits = one["logits"][anchors[best]]
+        return KeptBoxes(logits, anchors[best], placed[0]["boxes"], labels[best], scores[best])
+
+    def _features(self, images: Images) -> tuple[ImageList, dict[str, Tensor]]:
+        resized, _ = self.detector.transform(list(images), None)
+        features = self.detector.backbone(resized.tensors)
+        return resized, {"0": features} if isinstance(features, Tensor) else features
+
+    def _nms_threshold(self) -> float:
+        return float(self.detector.nms_thresh)
+
+    def _best(self, scores: Tensor) -> Tensor:
+        """Return where the highest scores above the detector's threshold are, (n,).
+
+        ``topk`` gets what it gets in torchvision, so that scores that tie come in the same order.
+        """
+        above = torch.where(scores > self.detector.score_thresh)[0]
+        return above[scores[above].topk(min(self.detector.topk_candidates, len(above))).indices]
+
+    @abstractmethod
+    def _of_features(
+        self, resized: ImageList, features: dict[str, Tensor], proposals: Sequence[Tensor] | None
+    ) -> Outputs: ...
+
+    @abstractmethod
+    def _candidates(self, one: Outputs, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return scores, anchors, labels and boxes of all that may be kept of an image, in its resized form."""
+
+
+class SSDFamily(Family):
+    """SSD300 and SSDlite: softmax over classes and background, one shape of images."""
+
+    exclusive = True
+
+    def _of_features(
+        self, resized: ImageList, features: dict[str, Tensor], proposals: Sequence[Tensor] | None
+    ) -> Outputs:
+        maps = list(features.values())
+        made = self.detector.head(maps)
+        anchors = torch.stack(self.detector.anchor_generator(resized, maps))
+        return {"logits": made["cls_logits"], "regression": made["bbox_regression"], "anchors": anchors}
+
+    def _candidates(self, one: Outputs, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        p = one["logits"].softmax(-1)[:, 1:]
+        boxes = clip_boxes_to_image(self.detector.box_coder.decode_single(one["regression"], one["anchors"]), size)
+        best = [self._best(of_class) for of_class in p.T]
+        anchors = torch.cat(best)
+        labels = torch.cat([torch.full_like(each, c) for c, each in enumerate(best, 1)])
+        return p[anchors, labels - 1], anchors, labels, boxes[anchors]
+
+
+class RetinaNetFamily(Family):
+    """RetinaNet: a sigmoid for each class, the best of each level of the feature pyramid."""
+
+    exclusive = False
+
+    def _of_features(
+        self, resized: ImageList, features: dict[str, Tensor], proposals: Sequence[Tensor] | None
+    ) -> Outputs:
+        maps = list(features.values())
+        made = self.detector.head(maps)
+        anchors = torch.stack(self.detector.anchor_generator(resized, maps))
+        positions = [each.shape[2] * each.shape[3] for each in maps]
+        each = anchors.shape[1] // sum(positions)
+        levels = torch.tensor([each * n for n in positions], device=anchors.device).expand(len(anchors), -1)
+        outputs = {"logits": made["cls_logits"], "regression": made["bbox_regression"], "anchors": anchors}
+        outputs["levels"] = levels
+        if "bbox_ctrness" in made:
+            outputs["centredness"] = made["bbox_ctrness"]
+        return outputs
+
+    def _candidates(self, one: Outputs, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        p = self._scores(one)
+        best: list[Tensor] = []
+        start = 0
+        for count in one["levels"].tolist():
+            best.append(self._best(p[start : start + count].flatten()) + start * p.shape[1])
+            start += count
+        entries = torch.cat(best)
+        anchors, labels = entries // p.shape[1], entries % p.shape[1]
+        boxes = self._decoded(one["regression"][anchors], one["anchors"][anchors])
+        return p.flatten()[entries], anchors, labels, clip_boxes_to_image(boxes, size)
+
+    def _scores(self, one: Outputs) -> Tensor:
+        return one["logits"].sigmoid()
+
+    def _decoded(self, regression: Tensor, anchors: Tensor) -> Tensor:
+        boxes: Tensor = self.detector.box_coder.decode_single(regression, anchors)
+        return boxes
+
+
+class FCOSFamily(RetinaNetFamily):
+    """FCOS: as RetinaNet, and scores are geometric means with how central the anchor is."""
+
+    def _scores(self, one: Outputs) -> Tensor:
+        return (one["logits"].sigmoid() * one["centredness"].sigmoid()).sqrt()
+
+    def _decoded(self, regression: Tensor, anchors: Tensor) -> Tensor:
+        boxes: Tensor = self.detector.box_coder.decode(regression, anchors)
+        return boxes
+
+
+class FasterRCNNFamily(Family):
+    """Faster R-CNN and what is built on it: softmax over classes and background, at proposals of its own."""
+
+    exclusive = True
+    moves_anchors = True
+
+    @property
+    def most_boxes(self) -> int:
+        """How many boxes of an image are kept at most."""
+        return int(self.detector.roi_heads.detections_per_img)
+
+    def _nms_threshold(self) -> float:
+        return float(self.detector.roi_heads.nms_thresh)
+
+    def proposals(self, images: Images) -> list[Tensor]:
+        """Return where the detector looks, (P, 4) of each image, in the resized image."""
+        resized, features = self._features(images)
+        return list(self.detector.rpn(resized, features)[0])
+
+    def _of_features(
+        self, resized: ImageList, features: dict[str, Tensor], proposals: Sequence[Tensor] | None
+    ) -> Outputs:
+        heads = self.detector.roi_heads
+        places = list(self.detector.rpn(resized, features)[0] if proposals is None else proposals)
+        pooled = heads.box_roi_pool(features, places, resized.image_sizes)
+        logits, regression = heads.box_predictor(heads.box_head(pooled))
+        counts = [len(each) for each in places]
+        parts = {"logits": logits.split(counts), "regression": regression.split(counts), "anchors": places}
+        outputs = {name: nn.utils.rnn.pad_sequence(list(part), batch_first=True) for name, part in parts.items()}
+        outputs["counts"] = torch.tensor(counts, device=logits.device)
+        return outputs
+
+    def _candidates(self, one: Outputs, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        heads, count = self.detector.roi_heads, int(one["counts"])
+        p = one["logits"][:count].softmax(-1)
+        boxes = heads.box_coder.decode(one["regression"][:count], [one["anchors"][:count]])
+        boxes = clip_boxes_to_image(boxes, size)[:, 1:].reshape(-1, 4)
+        scores = p[:, 1:].flatten()
+        entries = torch.where(scores > heads.score_thresh)[0]
+        entries = entries[remove_small_boxes(boxes[entries], min_size=1e-2)]
+        classes = p.shape[1] - 1
+        return scores[entries], entries // classes, entries % classes + 1, boxes[entries]
+
+
+FAMILIES: dict[type[nn.Module], type[Family]] = {
+    SSD: SSDFamily,
+    RetinaNet: RetinaNetFamily,
+    FCOS: FCOSFamily,
+    FasterRCNN: FasterRCNNFamily,
+}
+
+
+def family_of(model: nn.Module) -> Family:
+    """Return the family of the one detector of torchvision's that a model is, or has in it.
+
+    Raises:
+        TypeError: If it has none, or several.
+    """
+    found = [
+        family(module) for module in model.modules() for kind, family in FAMILIES.items() if isinstance(module, kind)
+    ]
+    if len(found) == 1:
+        return found[0]
+    what = "none" if not found else f"{len(found)}: {', '.join(type(each.detector).__name__ for each in found)}"
+    raise TypeError(
+        f"`DetectionTask` looks for one detector of torchvision's (SSD, RetinaNet, FCOS, Faster R-CNN) among the "
+        f"modules of {type(model).__name__}, and found {what}. Make it an attribute of the model that holds it, or "
+        "override `kept_boxes(model, images)` of the task, which returns the `KeptBoxes` of each image."
+    )
