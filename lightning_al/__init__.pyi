@@ -15,7 +15,7 @@ from .data import ActiveDataModule, Loaders, Pool
 from .loop import ActiveLearningLoop
 from .oracle import SKIP, AwaitTell, DatasetOracle, LabelFiles, NoisyOracle, Oracle
 from .scoring import Scores, score
-from .tasks import BinaryTask, ClassificationTask, MultiLabelTask, RegressionTask, SegmentationTask, Task
+from .tasks import BinaryTask, ClassificationTask, DetectionTask, MultiLabelTask, RegressionTask, SegmentationTask, Task
 
 __version__: str
 
@@ -28,6 +28,7 @@ __all__ = [
     "Campaign",
     "ClassificationTask",
     "DatasetOracle",
+    "DetectionTask",
     "LabelFiles",
     "Loaders",
     "MultiLabelTask",

@@ -40,10 +40,9 @@ class EntropyGradNorm(Acquisition):
         """Return the norm of each sample's entropy gradient, (B,)."""
         return F_al.gradient_norm(
             model,
-            self.task.inputs(batch),
-            loss="entropy",
+            self.task.held(model, self.task.inputs(batch)),
+            loss=self.task.entropy,
             norm=self.norm,
-            reduce=self.task.reduce,
             forward=self.task.logits,
         )
 

@@ -100,7 +100,7 @@ class SAAL(Acquisition):
         loss = self.task.loss_of_known if may_be_ignored(targets) else self.task.loss
         scores = F_al.saal(
             model,
-            self.task.inputs(batch),
+            self.task.held(model, self.task.inputs(batch)),
             rho=self.rho,
             perturbation=self.perturbation,
             p=self.p,

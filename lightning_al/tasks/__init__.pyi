@@ -1,8 +1,17 @@
 from .base import Task
 from .binary import BinaryTask
 from .classification import ClassificationTask
+from .detection.task import DetectionTask
 from .multi_label import MultiLabelTask
 from .regression import RegressionTask
 from .segmentation import SegmentationTask
 
-__all__ = ["BinaryTask", "ClassificationTask", "MultiLabelTask", "RegressionTask", "SegmentationTask", "Task"]
+__all__ = [
+    "BinaryTask",
+    "ClassificationTask",
+    "DetectionTask",
+    "MultiLabelTask",
+    "RegressionTask",
+    "SegmentationTask",
+    "Task",
+]

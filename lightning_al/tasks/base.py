@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from lightning_al.distributed.randomness import draws_undone
 from lightning_al.functional.scores.positions import mean_over_positions
 from lightning_al.functional.scores.probabilities import check_logits, cross_entropy, pseudo_labels, residuals
+from lightning_al.functional.scores.uncertainty import entropies
 from lightning_al.inference.layers import outputs_and_features_of, outputs_and_features_of_head
 from lightning_al.storage.blobs import Blob
 from lightning_al.tasks.annotations import Annotation, annotation_of, label_of
@@ -33,6 +34,7 @@ class Task(ABC):
     :attr:`gives`                                           what acquisitions may ask for, in words
     :meth:`outputs`, :meth:`logits`                         what the model gives; as class scores, where it has some
     :meth:`reduce`, :meth:`score`                           how a sample of several decisions gets one score
+    :meth:`held`, :meth:`entropy`                           what stays while weights move, and what is differentiated
     :meth:`pseudo_targets`, :meth:`loss`                    the model's own labels, and the loss under labels
     :meth:`known_targets`, :meth:`loss_of_known`            the dataset's own labels, for what is scored with them
     :meth:`residuals`, :meth:`features`                     the two factors of the last layer's gradient
@@ -137,6 +139,20 @@ class Task(ABC):
             score: Gives every decision's, (B, C, ...) -> (B, ...).
         """
         return self.reduce(score(self.logits(model, inputs)))
+
+    def held(self, model: nn.Module, inputs: Any) -> Any:
+        """Return inputs with all that must stay as it is while the weights move, such as where a detector looks.
+
+        Scores by gradients hand it to :meth:`logits` in place of what :meth:`inputs` gave. Default: as they are.
+        """
+        return inputs
+
+    def entropy(self, logits: Tensor) -> Tensor:
+        """Return the entropy of each sample, (B,), by default those of its decisions, reduced.
+
+        ``EntropyGradNorm`` differentiates it; acquisitions that only score by it go through :meth:`score`.
+        """
+        return self.reduce(entropies(logits))
 
     def pseudo_targets(self, logits: Tensor) -> Any:
         """Return the targets the model itself would give."""

@@ -6,10 +6,12 @@ from. Here their own parts are run, and the same boxes kept.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
@@ -17,11 +19,55 @@ from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from lightning_al.tasks.detection.kept import KeptBoxes
 
-Outputs = dict[str, Tensor]
-"""What a detector gives for images of one size, each with the images first: ``"logits"`` (B, A, C) and what else
-it takes to place the boxes of its A anchors."""
-
+Parts = dict[str, Tensor]
 Images = Tensor | Sequence[Tensor]
+
+
+class Outputs:
+    """What a detector gives for B images that went together: a pytree of tensors, each with the images first.
+
+    Args:
+        family: Whose they are.
+        parts: ``"logits"`` (B, A, C), ``"features"`` (B, d), ``"draws"`` (B,), a number in [0, 1) that follows from the
+            image, and what else it takes to place the boxes of its A anchors.
+    """
+
+    def __init__(self, family: "Family | Held", parts: Parts) -> None:
+        self.family = family
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return len(self.parts["logits"])
+
+    @property
+    def logits(self) -> Tensor:
+        """The class scores of each anchor, (B, A, C)."""
+        return self.parts["logits"]
+
+
+pytree.register_pytree_node(
+    Outputs,
+    lambda outputs: (list(outputs.parts.values()), (outputs.family, tuple(outputs.parts))),
+    lambda parts, context: Outputs(context[0], dict(zip(context[1], parts, strict=True))),
+)
+
+
+def draws_of(images: Images) -> Tensor:
+    """Return a number in [0, 1) for each image, (B,), that looks drawn at random and follows from its pixels alone."""
+    sums = torch.stack([image.detach().double().sum() for image in images])
+    return (sums * 7919.7071).frac().abs()
+
+
+@dataclass(frozen=True)
+class Held:
+    """Stands for a detector where outputs have the kept boxes alone: ``"logits"`` (1, n, C) and ``"labels"`` (1, n)."""
+
+    exclusive: bool
+
+    def targets(self, outputs: Outputs, index: int, threshold: float) -> tuple[Tensor, Tensor]:
+        """Return anchors and classes of the kept boxes of an image, (n,) each."""
+        labels = outputs.parts["labels"][index]
+        return torch.arange(len(labels), device=labels.device), labels
 
 
 class Family(ABC):
@@ -40,6 +86,12 @@ class Family(ABC):
     def __init__(self, detector: nn.Module) -> None:
         self.detector: Any = detector
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.detector is self.detector
+
+    def __hash__(self) -> int:
+        return hash((type(self), id(self.detector)))
+
     @property
     def mixes_sizes(self) -> bool:
         """Whether images of different sizes may go together: all are brought to one size. Else they get padding."""
@@ -51,34 +103,42 @@ class Family(ABC):
         return int(self.detector.detections_per_img)
 
     def outputs(self, images: Images, proposals: Sequence[Tensor] | None = None) -> Outputs:
-        """Return what the detector gives for images that go together.
+        """Return what the detector gives for images that go together, with the means of the backbone's maps.
 
         Args:
             images: B of them, (C, H, W) each.
             proposals: Anchors to look at in place of its own, where :attr:`moves_anchors`, in the resized images.
         """
         resized, features = self._features(images)
-        outputs = self._of_features(resized, features, proposals)
-        made = outputs["logits"]
-        outputs["sizes"] = torch.tensor(resized.image_sizes, device=made.device)
-        outputs["originals"] = torch.tensor([list(image.shape[-2:]) for image in images], device=made.device)
-        return outputs
-
-    def pooled(self, images: Images) -> Tensor:
-        """Return the maps of the backbone, each averaged over its positions, side by side, (B, d)."""
-        _, features = self._features(images)
-        return torch.cat([each.mean((2, 3)) for each in features.values()], 1)
+        parts = self._of_features(resized, features, proposals)
+        device = parts["logits"].device
+        parts["features"] = torch.cat([each.mean((2, 3)) for each in features.values()], 1)
+        parts["draws"] = draws_of(images)
+        parts["sizes"] = torch.tensor(resized.image_sizes, device=device)
+        parts["originals"] = torch.tensor([list(image.shape[-2:]) for image in images], device=device)
+        return Outputs(self, parts)
 
     def kept(self, outputs: Outputs, index: int) -> KeptBoxes:
         """Return the boxes that the detector itself keeps of an image."""
-        one = {name: part[index] for name, part in outputs.items()}
+        one = {name: part[index].detach() for name, part in outputs.parts.items()}
         height, width = one["sizes"].tolist()
         scores, anchors, labels, boxes = self._candidates(one, (height, width))
         best = batched_nms(boxes, scores, labels, self._nms_threshold())[: self.most_boxes]
         original = [tuple(one["originals"].tolist())]
         placed = self.detector.transform.postprocess([{"boxes": boxes[best]}], [(height, width)], original)
-        logits = one["logits"][anchors[best]]
-        return KeptBoxes(logits, anchors[best], placed[0]["boxes"], labels[best], scores[best])
+        return KeptBoxes(
+            logits=one["logits"][anchors[best]],
+            anchors=anchors[best],
+            boxes=placed[0]["boxes"],
+            labels=labels[best],
+            scores=scores[best],
+            exclusive=self.exclusive,
+        )
+
+    def targets(self, outputs: Outputs, index: int, threshold: float) -> tuple[Tensor, Tensor]:
+        """Return anchors and classes of the kept boxes of an image that score more than ``threshold``, (n,) each."""
+        kept = self.kept(outputs, index).above(threshold)
+        return kept.anchors, kept.labels
 
     def _features(self, images: Images) -> tuple[ImageList, dict[str, Tensor]]:
         resized, _ = self.detector.transform(list(images), None)
@@ -99,10 +159,10 @@ class Family(ABC):
     @abstractmethod
     def _of_features(
         self, resized: ImageList, features: dict[str, Tensor], proposals: Sequence[Tensor] | None
-    ) -> Outputs: ...
+    ) -> Parts: ...
 
     @abstractmethod
-    def _candidates(self, one: Outputs, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _candidates(self, one: Parts, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return scores, anchors, labels and boxes of all that may be kept of an image, in its resized form."""
 
 
@@ -113,13 +173,13 @@ class SSDFamily(Family):
 
     def _of_features(
         self, resized: ImageList, features: dict[str, Tensor], proposals: Sequence[Tensor] | None
-    ) -> Outputs:
+    ) -> Parts:
         maps = list(features.values())
         made = self.detector.head(maps)
         anchors = torch.stack(self.detector.anchor_generator(resized, maps))
         return {"logits": made["cls_logits"], "regression": made["bbox_regression"], "anchors": anchors}
 
-    def _candidates(self, one: Outputs, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _candidates(self, one: Parts, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         p = one["logits"].softmax(-1)[:, 1:]
         boxes = clip_boxes_to_image(self.detector.box_coder.decode_single(one["regression"], one["anchors"]), size)
         best = [self._best(of_class) for of_class in p.T]
@@ -135,7 +195,7 @@ class RetinaNetFamily(Family):
 
     def _of_features(
         self, resized: ImageList, features: dict[str, Tensor], proposals: Sequence[Tensor] | None
-    ) -> Outputs:
+    ) -> Parts:
         maps = list(features.values())
         made = self.detector.head(maps)
         anchors = torch.stack(self.detector.anchor_generator(resized, maps))
@@ -148,7 +208,7 @@ class RetinaNetFamily(Family):
             outputs["centredness"] = made["bbox_ctrness"]
         return outputs
 
-    def _candidates(self, one: Outputs, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _candidates(self, one: Parts, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         p = self._scores(one)
         best: list[Tensor] = []
         start = 0
@@ -160,7 +220,7 @@ class RetinaNetFamily(Family):
         boxes = self._decoded(one["regression"][anchors], one["anchors"][anchors])
         return p.flatten()[entries], anchors, labels, clip_boxes_to_image(boxes, size)
 
-    def _scores(self, one: Outputs) -> Tensor:
+    def _scores(self, one: Parts) -> Tensor:
         return one["logits"].sigmoid()
 
     def _decoded(self, regression: Tensor, anchors: Tensor) -> Tensor:
@@ -171,7 +231,7 @@ class RetinaNetFamily(Family):
 class FCOSFamily(RetinaNetFamily):
     """FCOS: as RetinaNet, and scores are geometric means with how central the anchor is."""
 
-    def _scores(self, one: Outputs) -> Tensor:
+    def _scores(self, one: Parts) -> Tensor:
         return (one["logits"].sigmoid() * one["centredness"].sigmoid()).sqrt()
 
     def _decoded(self, regression: Tensor, anchors: Tensor) -> Tensor:
@@ -200,7 +260,7 @@ class FasterRCNNFamily(Family):
 
     def _of_features(
         self, resized: ImageList, features: dict[str, Tensor], proposals: Sequence[Tensor] | None
-    ) -> Outputs:
+    ) -> Parts:
         heads = self.detector.roi_heads
         places = list(self.detector.rpn(resized, features)[0] if proposals is None else proposals)
         pooled = heads.box_roi_pool(features, places, resized.image_sizes)
@@ -211,7 +271,7 @@ class FasterRCNNFamily(Family):
         outputs["counts"] = torch.tensor(counts, device=logits.device)
         return outputs
 
-    def _candidates(self, one: Outputs, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _candidates(self, one: Parts, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         heads, count = self.detector.roi_heads, int(one["counts"])
         p = one["logits"][:count].softmax(-1)
         boxes = heads.box_coder.decode(one["regression"][:count], [one["anchors"][:count]])

@@ -45,11 +45,11 @@ def test_logits_are_those_that_the_score_was_made_of(name):
     with torch.no_grad():
         outputs = family.outputs([image])
         kept = family.kept(outputs, 0)
-    assert torch.equal(outputs["logits"][0, kept.anchors], kept.logits)
+    assert torch.equal(outputs.logits[0, kept.anchors], kept.logits)
     p = kept.logits.softmax(1) if family.exclusive else kept.logits.sigmoid()
     p = p.gather(1, kept.labels.unsqueeze(1)).squeeze(1)
     if name == "fcos":
-        p = (p * outputs["centredness"][0, kept.anchors, 0].sigmoid()).sqrt()
+        p = (p * outputs.parts["centredness"][0, kept.anchors, 0].sigmoid()).sqrt()
     torch.testing.assert_close(p, kept.scores)
 
 
@@ -60,7 +60,7 @@ def test_proposals_of_another_pass_are_looked_at():
         proposals = family.proposals(samples)
         own = family.outputs(samples)
         some = family.outputs(samples, [proposals[0][3:7]])
-    torch.testing.assert_close(own["logits"][:, 3:7], some["logits"])
+    torch.testing.assert_close(own.logits[:, 3:7], some.logits)
 
 
 def test_a_detector_is_found_in_a_module():
@@ -83,6 +83,6 @@ def test_a_hidden_detector_is_refused():
 def test_features_are_the_maps_means():
     model, samples = detector("ssd"), images((64, 64), (64, 64))
     with torch.no_grad():
-        pooled = family_of(model).pooled(samples)
+        pooled = family_of(model).outputs(samples).parts["features"]
         maps = model.backbone(model.transform(samples)[0].tensors)
     torch.testing.assert_close(pooled, torch.cat([maps["0"].mean((2, 3)), maps["1"].mean((2, 3))], 1))

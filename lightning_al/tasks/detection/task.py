@@ -1,0 +1,377 @@
+"""The task of any number of boxes in an image: detection."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor, nn
+
+from lightning_al.checks import Findings, check_choice, check_count, check_number
+from lightning_al.functional.scores.positions import REDUCTIONS, mean_over_positions, reduced
+from lightning_al.functional.scores.probabilities import cross_entropy
+from lightning_al.functional.scores.uncertainty import entropies
+from lightning_al.inference.calling import Forward
+from lightning_al.inference.layers import outputs_and_features_of
+from lightning_al.inference.outputs import plain_outputs
+from lightning_al.tasks.base import Task
+from lightning_al.tasks.detection.boxes import BoxLabels
+from lightning_al.tasks.detection.checking import check_images, check_own_detections, check_targets
+from lightning_al.tasks.detection.families import Family, FasterRCNNFamily, Held, Outputs, draws_of, family_of
+from lightning_al.tasks.detection.kept import KeptBoxes, decisions, labels_of_decisions
+from lightning_al.tasks.entries import BatchEntries, Entries
+
+EMPTY = ("last", "first", "random")
+_MOST_BOXES = 100  # of an image, where the detector does not say
+
+
+class DetectionTask(BoxLabels, BatchEntries, Task):
+    r"""Boxes in images, each of a class: torchvision's SSD, SSDlite, RetinaNet, FCOS and Faster R-CNN.
+
+    Batches are ``(images, targets)``: a list of (C, H, W) of any sizes, or a stack (B, C, H, W), and a list of
+    ``{"boxes": (n, 4), "labels": (n,)}`` with corners (left, top, right, bottom) in pixels. The detector is the model,
+    or a module in it; what the model's ``forward`` does to images before is not seen, and refused where it tells.
+
+    An image is scored by the boxes that the detector itself keeps (threshold, non-maximum suppression) and that score
+    more than ``score_threshold``. Each is a decision: one of C classes, the background among them, by softmax (SSD,
+    Faster R-CNN), or by sigmoids (RetinaNet, FCOS) a yes or no to each of C classes, whose mean is taken as by
+    :class:`~lightning_al.tasks.MultiLabelTask`. ``reduce`` makes one value of those of an image's boxes.
+
+    Of ``SAAL`` (section 4.3 of its paper) the pseudo-labels are the classes that the boxes are kept as, at the
+    unperturbed weights; an image has one perturbation, of the reduced cross-entropies of its kept boxes, and the score
+    is these under it, at the same anchors (of Faster R-CNN: at the same proposals). The paper does not say which boxes
+    are kept. At thresholds below 0.3 many boxes are more likely background than what they are kept as, and the sum over
+    them counts boxes (on a small SSD, rank correlation 0.94 at 0.02, and 0.13 at 0.5): so the default is 0.5.
+
+    An image gets the score that it would get alone: where a detector pads images to the largest of a batch, images of
+    one size go together. Features are the backbone's maps, each averaged over its positions, side by side. ``BADGE``
+    takes the mean over the kept boxes of p - onehot for its residuals.
+
+    For any other model override :meth:`kept_boxes`, and :meth:`logits_at` for scores by gradients.
+
+    Args:
+        num_classes: C, as the detector counts (with the background). Default: what the model gives.
+        score_threshold: Boxes count that score more; at least 0 and below 1. The detector's own threshold holds too.
+        reduce: ``"sum"``, as in SAAL's paper, ``"mean"``, ``"max"``, or a number s above 0 and at most 1: the mean of
+            the share s of an image's boxes with the largest values.
+        empty: Where images without a box are placed: ``"last"``, as if all of their boxes were certain; ``"first"``, as
+            if the detector's whole number of boxes were undecided between all classes; ``"random"``, at a number
+            between those of one certain and one undecided box that follows from the image. Gradient norms, and what the
+            perturbation adds (``SAAL(score="difference")``), are 0 there.
+        inputs: The entry of a batch with the images, as in :class:`~lightning_al.tasks.ClassificationTask`.
+        target: The entry with the boxes.
+        forward: Not for torchvision's detectors: ``forward(model, images)`` in the place of ``model(images)``, whose
+            detections must be those of the detector.
+
+    Raises:
+        TypeError: If an option is of the wrong type.
+        ValueError: If an option is out of range.
+
+    Example:
+        >>> DetectionTask(reduce=0.5).reduce(torch.tensor([[0.1, 0.7, 0.3, 0.5]]))
+        tensor([0.6000])
+    """
+
+    gives: ClassVar[frozenset[str]] = Task.gives - {"labellings", "classes"}
+    always_checks = True
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        *,
+        score_threshold: float = 0.5,
+        reduce: str | float = "sum",
+        empty: str = "last",
+        inputs: Entries = 0,
+        target: int | str = 1,
+        forward: Forward | None = None,
+    ) -> None:
+        with Findings() as findings:
+            with findings.of_block():
+                super().__init__(inputs=inputs, target=target, forward=forward)
+            findings.of(check_count, "num_classes", num_classes, optional=True)
+            findings.of(_check_threshold, score_threshold)
+            findings.of(_check_reduce, reduce)
+            findings.of(check_choice, "empty", empty, EMPTY)
+        self._classes = num_classes
+        self._first_class = 0
+        self.score_threshold = score_threshold
+        self.empty = empty
+        self._reduce = reduce
+        self._seen = _Seen()
+
+    @property
+    def num_classes(self) -> int | None:
+        """C, once it is known."""
+        return self._classes
+
+    def _label_classes(self) -> range | None:
+        return None if self._classes is None else range(self._first_class, self._classes)
+
+    # -- boxes -------------------------------------------------------------------------------------------------------
+
+    def kept_boxes(self, model: nn.Module, images: Any) -> list[KeptBoxes]:
+        """Return the boxes of each image that count, best first: those that the detector keeps, above the threshold.
+
+        Override for models without one of torchvision's detectors.
+
+        Args:
+            model: The user's, in ``eval()``.
+            images: What :meth:`inputs` gave.
+        """
+        family = family_of(model)
+        kept: dict[int, KeptBoxes] = {}
+        for places, outputs in _together(family, images):
+            kept.update((place, family.kept(outputs, n)) for n, place in enumerate(places))
+        best = [float(each.scores.max()) for each in kept.values() if len(each)]
+        self._seen.best = max([self._seen.best, *best])
+        return [kept[place].above(self.score_threshold) for place in range(len(images))]
+
+    def logits_at(self, model: nn.Module, images: Any, anchors: Sequence[Tensor]) -> list[Tensor]:
+        """Return the class scores at anchors of each image, (n, C), differentiably, whatever boxes are kept now.
+
+        Override together with :meth:`kept_boxes`, for scores by gradients.
+
+        Args:
+            model: The user's, maybe with other weights than when the boxes were kept.
+            images: A list of them.
+            anchors: What :meth:`kept_boxes` gave for each.
+        """
+        raise NotImplementedError(
+            f"`{type(self).__name__}` has a `kept_boxes` of its own; scores by gradients need `logits_at(model, "
+            "images, anchors)` too, the class scores (n, C) at these anchors of each image."
+        )
+
+    def _is_own(self) -> bool:
+        return type(self).kept_boxes is not DetectionTask.kept_boxes
+
+    # -- what is computed --------------------------------------------------------------------------------------------
+
+    def reduce(self, values: Tensor) -> Tensor:
+        """Return one value for each image from those of its boxes, (B, n) -> (B,), by the option ``reduce``."""
+        return reduced(values, self._reduce)
+
+    def score(self, model: nn.Module, inputs: Any, score: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the score of each image, (B,), from those of its kept boxes."""
+        kept = self.kept_boxes(model, inputs)
+        self._seen.count(kept, self.score_threshold, self.empty)
+        logits = [decisions(each.logits, each.exclusive) for each in kept]
+        values = mean_over_positions(score(torch.cat(logits))) if sum(map(len, kept)) else logits[0].new_zeros(0)
+        of_images = values.split([len(each) for each in kept])
+        draws = draws_of(inputs) if self.empty == "random" else [None] * len(kept)
+        most = self._most_boxes(model)
+        scores = [
+            self.reduce(own.unsqueeze(0)) if len(own) else self._of_empty(score, each[:0], most, draw)
+            for own, each, draw in zip(of_images, logits, draws, strict=True)
+        ]
+        return torch.cat([each.reshape(1) for each in scores])
+
+    def _of_empty(self, score: Callable[[Tensor], Tensor], none: Tensor, most: int, draw: Tensor | None) -> Tensor:
+        """Return the score of an image without boxes, given the logits of none."""
+        undecided = none.new_zeros(1, *none.shape[1:])
+        certain = undecided.clone()
+        certain[:, 0] = 1000.0
+        low, high = mean_over_positions(score(certain)), mean_over_positions(score(undecided))
+        if draw is not None:
+            return low + draw.to(low) * (high - low)
+        many = most if self._reduce == "sum" else 1
+        return many * (low if self.empty == "last" else high)
+
+    def _most_boxes(self, model: nn.Module) -> int:
+        return _MOST_BOXES if self._is_own() else family_of(model).most_boxes
+
+    def held(self, model: nn.Module, inputs: Any) -> Any:
+        """Return images with what must stay while weights move: proposals, or the boxes kept by a method of one's own.
+
+        Each image of a list is then a dict, which :meth:`logits` knows. (Three images of three channels would look like
+        three columns for three samples.)
+        """
+        images = list(inputs)
+        if self._is_own():
+            kept = plain_outputs(model, inputs, self.kept_boxes)
+            return [
+                {"image": image, "anchors": own.anchors, "labels": own.labels, "exclusive": own.exclusive}
+                for image, own in zip(images, kept, strict=True)
+            ]
+        family = family_of(model)
+        if not isinstance(family, FasterRCNNFamily):
+            return inputs if isinstance(inputs, Tensor) else [{"image": image} for image in images]
+
+        def proposals(_: nn.Module, images: Any) -> list[Tensor]:
+            return [family.proposals([image])[0] for image in images]
+
+        places = plain_outputs(model, images, proposals)
+        return [{"image": image, "proposals": own} for image, own in zip(images, places, strict=True)]
+
+    def logits(self, model: nn.Module, inputs: Any) -> Any:
+        """Return what the detector gives at all anchors: of a stack of images together, of a list one by one."""
+        if isinstance(inputs, Tensor) and not self._is_own():
+            return family_of(model).outputs(inputs)
+        return [self._outputs_alone(model, each) for each in inputs]
+
+    def _outputs_alone(self, model: nn.Module, entry: Any) -> Outputs:
+        image = entry["image"] if isinstance(entry, Mapping) else entry
+        if not self._is_own():
+            proposals = [entry["proposals"]] if isinstance(entry, Mapping) and "proposals" in entry else None
+            return family_of(model).outputs([image], proposals)
+        if not isinstance(entry, Mapping):
+            (own,) = self.kept_boxes(model, [image])
+            parts = {"logits": own.logits.unsqueeze(0), "labels": own.labels.unsqueeze(0), "draws": draws_of([image])}
+            return Outputs(Held(own.exclusive), parts)
+        (logits,) = self.logits_at(model, [image], [entry["anchors"]])
+        parts = {"logits": logits.unsqueeze(0), "labels": entry["labels"].unsqueeze(0), "draws": draws_of([image])}
+        return Outputs(Held(entry["exclusive"]), parts)
+
+    def pseudo_targets(self, logits: Any) -> list[tuple[Tensor, Tensor]]:
+        """Return anchors and classes of the kept boxes of each image, (n,) each."""
+        with torch.no_grad():
+            return [each.family.targets(each, n, self.score_threshold) for each, n in _images_of(logits)]
+
+    def loss(self, logits: Any, targets: Any) -> Tensor:
+        """Return the cross-entropies of each image's boxes under these classes, at these anchors, reduced, (B,)."""
+
+        def losses(boxes: Tensor, labels: Tensor, exclusive: bool) -> Tensor:
+            own = labels_of_decisions(labels, boxes.shape[1], exclusive)
+            return cross_entropy(decisions(boxes, exclusive), own)
+
+        return self._reduced_at(logits, targets, losses)
+
+    def entropy(self, logits: Any) -> Tensor:
+        """Return the entropies of each image's kept boxes, reduced, (B,)."""
+
+        def values(boxes: Tensor, labels: Tensor, exclusive: bool) -> Tensor:
+            return entropies(decisions(boxes, exclusive))
+
+        return self._reduced_at(logits, self.pseudo_targets(logits), values)
+
+    def _reduced_at(self, outputs: Any, targets: Any, values: Callable[[Tensor, Tensor, bool], Tensor]) -> Tensor:
+        reduced_values = []
+        for (each, n), (anchors, labels) in zip(_images_of(outputs), targets, strict=True):
+            boxes, exclusive = each.logits[n, anchors], each.family.exclusive
+            if len(anchors):
+                own = mean_over_positions(values(boxes, labels, exclusive))
+                reduced_values.append(self.reduce(own.unsqueeze(0)))
+            else:
+                reduced_values.append(each.logits[n].sum() * 0 + self._loss_of_empty(each, n))
+        return torch.cat([each.reshape(1) for each in reduced_values])
+
+    def _loss_of_empty(self, outputs: Outputs, n: int) -> Tensor:
+        none = decisions(outputs.logits[n].detach()[:0], outputs.family.exclusive)
+        draw = outputs.parts["draws"][n] if self.empty == "random" else None
+        family = outputs.family
+        most = family.most_boxes if isinstance(family, Family) else _MOST_BOXES
+        return self._of_empty(entropies, none, most, draw).squeeze(0)
+
+    def known_targets(self, batch: Any) -> Any:
+        """Refuse the dataset's own boxes as labels of the model's.
+
+        Raises:
+            ValueError: Always. The message is the end of a sentence.
+        """
+        raise ValueError("which of its boxes is which of the model's is not known.")
+
+    def residuals(self, logits: Any) -> Tensor:
+        """Return the mean over each image's kept boxes of p - onehot, (B, C); 0 of none."""
+        rows = []
+        for (each, n), (anchors, labels) in zip(_images_of(logits), self.pseudo_targets(logits), strict=True):
+            boxes = each.logits[n, anchors]
+            p = boxes.softmax(1) if each.family.exclusive else boxes.sigmoid()
+            own = p - nn.functional.one_hot(labels, p.shape[1])
+            rows.append(own.mean(0) if len(own) else boxes.new_zeros(p.shape[1]))
+        return torch.stack(rows)
+
+    def outputs_and_features(self, model: nn.Module, inputs: Any, layer: str | None = None) -> tuple[Any, Tensor]:
+        """Return what the detector gives for each image, and the means of the backbone's maps, or of a layer's."""
+        family = family_of(model)
+        outputs: list[Outputs] = []
+        features: list[Tensor] = []
+        for image in inputs:
+            if layer is None:
+                own = family.outputs([image])
+                features.append(own.parts["features"])
+            else:
+                run = cast(Callable[[], Tensor], lambda image=image: family.outputs([image]))
+                made, of_layer = outputs_and_features_of(model, run, layer)
+                own = cast(Outputs, made)
+                features.append(of_layer)
+            outputs.append(own)
+        return outputs, torch.cat(features)
+
+    def new_target(self, label: Any) -> Any:
+        """Return told boxes as the target of a sample that had none."""
+        return self.decode_label(label)
+
+    # -- what is refused before training -----------------------------------------------------------------------------
+
+    def check(self, model: nn.Module, batch: Any) -> None:
+        """Refuse images, boxes and models that do not belong together, and learn how many classes there are."""
+        images = self.inputs(batch)
+        check_images(images)
+        if not self._is_own():
+            self._check_detector(model, images)
+        try:
+            targets = self.targets(batch)
+        except (TypeError, LookupError):
+            return
+        check_targets(images, targets, self._label_classes())
+
+    def _check_detector(self, model: nn.Module, images: Any) -> None:
+        family = family_of(model)
+        with self.explaining(images):
+            outputs = family.outputs([images[0]])
+            own = self.outputs_of(model, [images[0]])
+        classes = outputs.logits.shape[-1]
+        if self._classes not in (None, classes):
+            raise ValueError(
+                f"`DetectionTask(num_classes={self._classes})`, and {type(family.detector).__name__} gives {classes} "
+                "class scores for each anchor" + (", the background among them." if family.exclusive else ".")
+            )
+        check_own_detections(own, family.kept(outputs, 0), type(model).__name__)
+        self._classes = classes
+        self._first_class = 1 if family.exclusive else 0
+
+
+class _Seen:
+    """Counts images without a box, and says once if they are most."""
+
+    def __init__(self) -> None:
+        self.best = 0.0
+        self._images = 0
+        self._empty = 0
+        self._said = False
+
+    def count(self, kept: list[KeptBoxes], threshold: float, place: str) -> None:
+        """Take note of these images."""
+        self._images += len(kept)
+        self._empty += sum(not len(each) for each in kept)
+        if self._said or self._images < 16 or 2 * self._empty <= self._images:
+            return
+        self._said = True
+        rank_zero_warn(
+            f"{self._empty} of the first {self._images} images have no box that scores more than "
+            f"`score_threshold={threshold}` (the best so far: {self.best:.3g}), so that they are placed "
+            f'by `empty="{place}"`. Take a lower threshold, or train for longer before samples are asked for.'
+        )
+
+
+def _together(family: Family, images: Any) -> list[tuple[list[int], Outputs]]:
+    """Return outputs of images that give the same together as alone, and which they are of."""
+    groups: dict[Any, list[int]] = {}
+    for place, image in enumerate(images):
+        groups.setdefault(None if family.mixes_sizes else image.shape, []).append(place)
+    return [(places, family.outputs([images[place] for place in places])) for places in groups.values()]
+
+
+def _images_of(outputs: Outputs | list[Outputs]) -> list[tuple[Outputs, int]]:
+    several = outputs if isinstance(outputs, list) else [outputs]
+    return [(each, n) for each in several for n in range(len(each))]
+
+
+def _check_threshold(threshold: Any) -> None:
+    check_number("score_threshold", threshold, least=0, below=1)
+
+
+def _check_reduce(reduce: Any) -> None:
+    if isinstance(reduce, str) or reduce is None:
+        check_choice("reduce", reduce, REDUCTIONS, or_else="a share above 0 and at most 1")
+    check_number("reduce", 1.0 if isinstance(reduce, str) else reduce, above=0, most=1)

@@ -1,0 +1,213 @@
+"""Scores per image of a detector, against loops over one image and one box at a time in float64."""
+
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lightning_al import DetectionTask
+from lightning_al import functional as F_al
+from lightning_al.functional.scores.uncertainty import entropies, least_confidences, margins
+from lightning_al.inference.outputs import plain_outputs
+from tests.helpers.detectors import FAMILIES, detector, images
+
+SIZES = ((64, 96), (96, 64), (64, 96), (50, 70))
+REDUCTIONS = {"sum": sum, "mean": lambda v: sum(v) / len(v), "max": max, 0.25: lambda v: top_quarter(v)}
+EXCLUSIVE = ("ssd", "ssdlite", "faster_rcnn")
+
+
+def top_quarter(values):
+    count = -(-len(values) // 4)
+    return sum(sorted(values)[-count:]) / count
+
+
+def double(name):
+    return detector(name).double(), [image.double() for image in images(*SIZES)]
+
+
+def value_of(score, logits, exclusive):
+    """The value of one box, written out."""
+    if exclusive:
+        p = logits.softmax(0)
+    else:
+        return sum(value_of(score, torch.stack([0 * z, z]), True) for z in logits) / len(logits)
+    if score == "entropy":
+        return float(-(p * p.log()).sum())
+    if score == "least_confidence":
+        return float(1 - p.max())
+    return float(p.sort().values[-2] - p.max())
+
+
+SCORES = {"entropy": entropies, "least_confidence": least_confidences, "margin": margins}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_image_has_the_score_it_has_alone(name):
+    model, samples = double(name)
+    task = DetectionTask(score_threshold=0.4)
+    with torch.no_grad():
+        kept = [task.kept_boxes(model, [image])[0] for image in samples]
+        for image, own in zip(samples, kept, strict=True):
+            scores = model([image])[0]["scores"]
+            assert torch.equal(own.scores, scores[scores > 0.4])
+        for (score, function), (reduce, by_hand) in product(SCORES.items(), REDUCTIONS.items()):
+            found = DetectionTask(reduce=reduce, score_threshold=0.4).score(model, samples, function)
+            for own, value in zip(kept, found, strict=True):
+                values = [value_of(score, logits, name in EXCLUSIVE) for logits in own.logits]
+                assert float(value) == pytest.approx(by_hand(values), rel=1e-9)
+
+
+def test_images_without_a_box_have_a_place():
+    model, samples = detector("ssd"), images((64, 64), (64, 64), (48, 64))
+    with torch.no_grad():
+        for function, low, high in ((entropies, 0.0, 1.3863), (margins, -1.0, 0.0)):
+            for reduce, most in (("mean", 1), ("sum", 200)):
+                none = {"score_threshold": 0.99999, "reduce": reduce}
+                last = DetectionTask(**none, empty="last").score(model, samples, function)
+                first = DetectionTask(**none, empty="first").score(model, samples, function)
+                drawn = DetectionTask(**none, empty="random").score(model, samples, function)
+                torch.testing.assert_close(last, torch.full((3,), low * most))
+                torch.testing.assert_close(first, torch.full((3,), high * most), atol=1e-2, rtol=1e-4)
+                assert len(drawn.unique()) == 3
+                assert bool(((drawn >= low) & (drawn <= high)).all())
+                alone = DetectionTask(**none, empty="random").score(model, samples[1:2], function)
+                torch.testing.assert_close(alone, drawn[1:2])
+
+
+def test_it_is_said_once_if_most_images_have_no_box(recwarn):
+    model, samples = detector("ssd"), images(*[(32, 32)] * 8)
+    task = DetectionTask(score_threshold=0.99999)
+    with torch.no_grad():
+        for _ in range(4):
+            task.score(model, samples, entropies)
+    said = [str(each.message) for each in recwarn if "score_threshold" in str(each.message)]
+    assert len(said) == 1
+    assert "of the first 16 images have no box" in said[0]
+
+
+def plain_saal(model, image, *, name, rho, reduce, asam, difference, threshold):
+    """SAAL of one image, written out with torch alone: kept classes at the weights, fixed anchors, one perturbation."""
+    task = DetectionTask(score_threshold=threshold)
+    with torch.no_grad():
+        (kept,) = task.kept_boxes(model, [image])
+        resized = model.transform([image])[0]
+        proposals = model.rpn(resized, model.backbone(resized.tensors))[0] if name == "faster_rcnn" else None
+
+    def loss():
+        features = model.backbone(resized.tensors)
+        if name == "faster_rcnn":
+            pooled = model.roi_heads.box_roi_pool(features, proposals, resized.image_sizes)
+            logits = model.roi_heads.box_predictor(model.roi_heads.box_head(pooled))[0]
+        else:
+            logits = model.head(list(features.values()))["cls_logits"][0]
+        values = []
+        for anchor, label in zip(kept.anchors, kept.labels, strict=True):
+            z = logits[anchor]
+            if name in EXCLUSIVE:
+                values.append(-z.log_softmax(0)[label])
+            else:
+                values.append(F.binary_cross_entropy_with_logits(z, F.one_hot(label, len(z)).to(z)))
+        return torch.stack(values).sum() if reduce == "sum" else torch.stack(values).mean()
+
+    weights = list(model.parameters())
+    plain = loss()
+    grads = torch.autograd.grad(plain, weights, allow_unused=True)
+    grads = [torch.zeros_like(w) if g is None else g for w, g in zip(weights, grads, strict=True)]
+    scaled = [w.abs() * g if asam else g for w, g in zip(weights, grads, strict=True)]
+    norm = sum(each.square().sum() for each in scaled).sqrt()
+    before = [w.detach().clone() for w in weights]
+    with torch.no_grad():
+        for w, s in zip(weights, scaled, strict=True):
+            w.add_(rho * (w.abs() * s if asam else s) / norm)
+        moved = loss()
+        for w, own in zip(weights, before, strict=True):
+            w.copy_(own)
+    return float(moved - plain if difference else moved)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    ("reduce", "perturbation", "score"), [("sum", "sam", "max"), ("mean", "asam", "max"), ("sum", "sam", "difference")]
+)
+def test_saal_is_that_of_one_image_at_a_time(name, reduce, perturbation, score):
+    model, samples = double(name)
+    samples = samples[1:]
+    task = DetectionTask(reduce=reduce, score_threshold=0.4)
+    scores = F_al.saal(
+        model,
+        task.held(model, samples),
+        rho=0.05,
+        perturbation=perturbation,
+        score=score,
+        forward=task.logits,
+        target_fn=task.pseudo_targets,
+        loss_fn=task.loss,
+    )
+    by_hand = {"rho": 0.05, "reduce": reduce, "asam": perturbation == "asam", "difference": score == "difference"}
+    for image, found in zip(samples, scores, strict=True):
+        expected = plain_saal(model, image, name=name, threshold=0.4, **by_hand)
+        assert float(found) == pytest.approx(expected, rel=1e-7)
+        assert abs(expected) > 1e-3
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_entropy_gradients_are_those_of_one_image_at_a_time(name):
+    model, samples = double(name)
+    samples = samples[2:]
+    task = DetectionTask(score_threshold=0.4)
+    norms = F_al.gradient_norm(model, task.held(model, samples), loss=task.entropy, forward=task.logits)
+    for image, found in zip(samples, norms, strict=True):
+        (outputs,) = task.logits(model, [image])
+        with torch.no_grad():
+            (kept,) = task.kept_boxes(model, [image])
+        z = outputs.logits[0, kept.anchors]
+        if name in EXCLUSIVE:
+            p = z.softmax(1)
+            total = -(p * p.log()).sum()
+        else:
+            p = z.sigmoid()
+            total = -(p * p.log() + (1 - p) * (1 - p).log()).mean(1).sum()
+        grads = torch.autograd.grad(total, list(model.parameters()), allow_unused=True)
+        expected = sum(g.square().sum() for g in grads if g is not None).sqrt()
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_stack_has_the_scores_of_a_list():
+    model, samples = detector("ssd").double(), [image.double() for image in images((64, 64), (64, 64), (64, 64))]
+    task = DetectionTask(score_threshold=0.4)
+    how = {"forward": task.logits, "target_fn": task.pseudo_targets, "loss_fn": task.loss}
+    torch.testing.assert_close(
+        F_al.saal(model, torch.stack(samples), **how), F_al.saal(model, task.held(model, samples), **how)
+    )
+    how = {"loss": task.entropy, "forward": task.logits}
+    stacked = F_al.gradient_norm(model, torch.stack(samples), **how)
+    torch.testing.assert_close(stacked, F_al.gradient_norm(model, task.held(model, samples), **how))
+
+
+def test_images_that_share_a_perturbation_may_be_of_different_sizes():
+    model, samples = double("retinanet")
+    task = DetectionTask(score_threshold=0.4)
+    how = {"forward": task.logits, "target_fn": task.pseudo_targets, "loss_fn": task.loss}
+    samples = task.held(model, samples)
+    shared = F_al.saal(model, samples, group_size=2, **how)
+    assert len(shared) == 4
+    assert not torch.allclose(shared, F_al.saal(model, samples, **how))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_features_and_residuals_are_those_of_an_image_alone(name):
+    model, samples = double(name)
+    task = DetectionTask(score_threshold=0.4)
+    outputs, features = plain_outputs(model, samples, task.outputs_and_features)
+    residuals = task.residuals(outputs)
+    for n, image in enumerate(samples):
+        with torch.no_grad():
+            maps = model.backbone(model.transform([image])[0].tensors)
+            (kept,) = task.kept_boxes(model, [image])
+        torch.testing.assert_close(features[n], torch.cat([each.mean((2, 3))[0] for each in maps.values()]))
+        p = kept.logits.softmax(1) if name in EXCLUSIVE else kept.logits.sigmoid()
+        torch.testing.assert_close(residuals[n], (p - nn.functional.one_hot(kept.labels, 4)).mean(0))
+    _, of_layer = plain_outputs(model, samples, lambda m, x: task.outputs_and_features(m, x, "backbone.coarse"))
+    assert of_layer.shape == (4, 32)
