@@ -80,6 +80,6 @@ def check_own_detections(own: Any, kept: KeptBoxes, name: str) -> None:
     best = [f"{float(each.max()):.3g}" if len(each) else "none" for each in (scores, kept.scores)]
     raise ValueError(
         f"{name} gives {len(boxes)} boxes for an image (best score {best[0]}), and the detector in it, called by "
-        f"itself, {len(kept)} (best score {best[1]}): so its `forward` changes images or detections. Do that in the dataset or "
-        "in the detector's own `transform`, or override `kept_boxes(model, images)` of the task."
+        f"itself, {len(kept)} (best score {best[1]}): so its `forward` changes images or detections. Do that in the "
+        "dataset or in the detector's own `transform`, or override `kept_boxes(model, images)` of the task."
     )

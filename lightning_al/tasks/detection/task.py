@@ -72,7 +72,7 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         tensor([0.6000])
     """
 
-    gives: ClassVar[frozenset[str]] = Task.gives - {"labellings", "classes"}
+    gives: ClassVar[frozenset[str]] = Task.gives - {"labellings"}
     always_checks = True
 
     def __init__(
