@@ -23,7 +23,18 @@ from lightning_al.words import cut, shown
 
 SELECTIONS = ("top", "kmeans++", "badge")
 
-REQUIREMENTS = ("outputs", "logits", "values", "features", "gradients", "encoder", "classes", "labels", "labellings")
+REQUIREMENTS = (
+    "outputs",
+    "logits",
+    "values",
+    "distribution",
+    "features",
+    "gradients",
+    "encoder",
+    "classes",
+    "labels",
+    "labellings",
+)
 """The words of :attr:`Acquisition.requires`."""
 
 OF_SAMPLES = frozenset({"outputs", "logits", "values", "features", "gradients", "encoder"})
@@ -43,6 +54,10 @@ _OF_TASK = {
     "values": (
         "real values",
         "Take another `score=`; or, if real values are what the model gives, `task=RegressionTask()`.",
+    ),
+    "distribution": (
+        "one distribution over classes for each sample",
+        "Take one that scores each of a sample's decisions, such as `Entropy` or `BALD`.",
     ),
     "classes": ("classes", "Give the number of clusters: `clusters=`."),
     "features": ("features", "Use an acquisition that does without."),

@@ -9,6 +9,7 @@ from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.checks import Findings, check_choice
 from lightning_al.functional.scores.gradient_norm import NORMS, check_gradient_norm
+from lightning_al.inference.calling import Forward
 
 
 class EntropyGradNorm(Acquisition):
@@ -83,11 +84,9 @@ class ExpectedGradNorm(Acquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the expected gradient length of each sample, (B,)."""
-        return F_al.gradient_norm(
-            model,
-            self.task.inputs(batch),
-            loss=self.loss,
-            norm=self.norm,
-            reduce=self.task.reduce,
-            forward=self.task.logits,
-        )
+
+        def norms(forward: Forward, inputs: Any) -> Tensor:
+            how = {"loss": self.loss, "norm": self.norm, "reduce": self.task.reduce}
+            return F_al.gradient_norm(model, inputs, forward=forward, **how)
+
+        return self.task.score_of_several(model, self.task.inputs(batch), norms)

@@ -1,5 +1,6 @@
 """Acquisitions that run the model several times with dropout switched on."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import lightning.pytorch as pl
@@ -53,16 +54,24 @@ class DropoutAcquisition(Acquisition):
 
     def log_probabilities(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return those of each sample in each pass, (B, T, C)."""
-        return self._passes(model, batch, self.task.logits, returns="log_probabilities")
+        return self._passes(model, self.task.inputs(batch), self.task.logits, returns="log_probabilities")
+
+    def score_passes(self, model: pl.LightningModule, batch: Any, score: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the score of each sample, (B,), from that of its decisions' log-probabilities, (B, T, C, ...)."""
+
+        def values(forward: Forward, inputs: Any) -> Tensor:
+            return score(self._passes(model, inputs, forward, returns="log_probabilities"))
+
+        return self.task.score_of_several(model, self.task.inputs(batch), values)
 
     def values(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the model's outputs for each sample in each pass, (B, T, ...)."""
-        return self._passes(model, batch, self.task.outputs, returns="outputs")
+        return self._passes(model, self.task.inputs(batch), self.task.outputs, returns="outputs")
 
-    def _passes(self, model: pl.LightningModule, batch: Any, forward: Forward, *, returns: str) -> Tensor:
+    def _passes(self, model: pl.LightningModule, inputs: Any, forward: Forward, *, returns: str) -> Tensor:
         return F_al.mc_dropout(
             model,
-            self.task.inputs(batch),
+            inputs,
             passes=self.passes,
             seed=self._seed,
             add_dropout=self.add_dropout,
@@ -110,7 +119,7 @@ class MCDropout(DropoutAcquisition):
         """Return the uncertainty of each sample, (B,)."""
         if self.score in VALUE_SCORES:
             return VALUE_SCORES[self.score].of(self.task, model, batch, self.values(model, batch))
-        return self.task.reduce(DROPOUT_SCORES[self.score](self.log_probabilities(model, batch)))
+        return self.score_passes(model, batch, DROPOUT_SCORES[self.score])
 
 
 class BALD(DropoutAcquisition):
@@ -135,7 +144,7 @@ class BALD(DropoutAcquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the mutual information of each sample, (B,)."""
-        return self.task.reduce(mutual_informations(self.log_probabilities(model, batch)))
+        return self.score_passes(model, batch, mutual_informations)
 
 
 class BatchBALD(DropoutAcquisition):
@@ -156,6 +165,8 @@ class BatchBALD(DropoutAcquisition):
         ValueError: If an option is out of range; in a loop, before anything trains, if nothing in the model drops or
             its outputs are not of shape (B, C).
     """
+
+    requires = frozenset({"logits", "distribution"})
 
     def __init__(self, passes: int = 100, configurations: int = 1000, add_dropout: float | None = None) -> None:
         with Findings() as findings:

@@ -12,6 +12,7 @@ from lightning_al.distributed.randomness import draws_undone
 from lightning_al.functional.scores.positions import mean_over_positions
 from lightning_al.functional.scores.probabilities import check_logits, cross_entropy, pseudo_labels, residuals
 from lightning_al.functional.scores.uncertainty import entropies
+from lightning_al.inference.calling import Forward
 from lightning_al.inference.layers import outputs_and_features_of, outputs_and_features_of_head
 from lightning_al.storage.blobs import Blob
 from lightning_al.tasks.annotations import Annotation, annotation_of, label_of
@@ -34,6 +35,7 @@ class Task(ABC):
     :attr:`gives`                                           what acquisitions may ask for, in words
     :meth:`outputs`, :meth:`logits`                         what the model gives; as class scores, where it has some
     :meth:`reduce`, :meth:`score`                           how a sample of several decisions gets one score
+    :meth:`score_of_several`                                the same of several looks, with dropout or by a committee
     :meth:`held`, :meth:`entropy`                           what stays while weights move, and what is differentiated
     :meth:`pseudo_targets`, :meth:`loss`                    the model's own labels, and the loss under labels
     :meth:`known_targets`, :meth:`loss_of_known`            the dataset's own labels, for what is scored with them
@@ -50,7 +52,9 @@ class Task(ABC):
     A *decision* is what the model chooses one class for: a sample, or each pixel, box or label of it.
     """
 
-    gives: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "classes", "features", "gradients", "labellings"})
+    gives: ClassVar[frozenset[str]] = frozenset(
+        {"outputs", "logits", "distribution", "classes", "features", "gradients", "labellings"}
+    )
     """What acquisitions may ask of a model and its data, in words of ``Acquisition.requires``: one that asks for
     another is refused before anything trains."""
 
@@ -131,7 +135,7 @@ class Task(ABC):
         each other, (N, C), take ``score`` of these, (N,), and reduce what belongs to one sample. Say there what a
         sample without any decision scores.
 
-        Gradient norms, dropout and committees score otherwise, by :meth:`logits` and :meth:`reduce`.
+        Dropout and committees go through :meth:`score_of_several`, gradient norms through :meth:`entropy`.
 
         Args:
             model: The user's, in ``eval()``.
@@ -153,6 +157,20 @@ class Task(ABC):
         ``EntropyGradNorm`` differentiates it; acquisitions that only score by it go through :meth:`score`.
         """
         return self.reduce(entropies(logits))
+
+    def score_of_several(self, model: nn.Module, inputs: Any, values: Callable[[Forward, Any], Tensor]) -> Tensor:
+        """Return the score of each sample, (B,), from several looks at its decisions, with dropout or by a committee.
+
+        By default ``reduce(values(logits, inputs))``. Override where decisions are found anew in each pass, such as
+        boxes, to hold them: give ``values`` a function that looks at the same ones each time.
+
+        Args:
+            model: The user's, in ``eval()``.
+            inputs: What :meth:`inputs` gave.
+            values: ``values(forward, inputs)`` calls ``forward(model, inputs) -> (B, C, ...)`` several times, and gives
+                a value of each decision, (B, ...), or of each sample, (B,).
+        """
+        return self.reduce(values(self.logits, inputs))
 
     def pseudo_targets(self, logits: Tensor) -> Any:
         """Return the targets the model itself would give."""

@@ -64,7 +64,7 @@ class SRAAL(AdversarialAcquisition):
         TypeError: In a loop, before anything trains, if the inputs are not one tensor of numbers.
     """
 
-    requires = frozenset({"logits", "encoder", "labels"})
+    requires = frozenset({"logits", "encoder", "labels", "distribution"})
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from lightning_al.acquisition.query import Query
 from lightning_al.acquisition.value_scores import VALUE_SCORES
 from lightning_al.checks import Findings, check_choice, check_count, check_flag
 from lightning_al.functional.scores.disagreement import consensus_divergences, vote_entropies
-from lightning_al.inference.calling import check_whole
+from lightning_al.inference.calling import Forward, check_whole
 from lightning_al.inference.outputs import plain_outputs
 
 COMMITTEE_SCORES: dict[str, Callable[[Tensor], Tensor]] = {"vote_entropy": vote_entropies, "kl": consensus_divergences}
@@ -109,10 +109,18 @@ class QueryByCommittee(Acquisition):
         inputs = self.task.inputs(batch)
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._members = moved_to(device, self._members)
-        votes = [plain_outputs(model, inputs, self.task.outputs, member) for member in self._members]
         if self.score in VALUE_SCORES:
-            return VALUE_SCORES[self.score].of(self.task, model, batch, torch.stack(votes, 1))
-        return self.task.reduce(COMMITTEE_SCORES[self.score](torch.stack(votes, 1)))
+            values = self._votes(model, self.task.outputs, inputs)
+            return VALUE_SCORES[self.score].of(self.task, model, batch, values)
+
+        def disagreement(forward: Forward, inputs: Any) -> Tensor:
+            return COMMITTEE_SCORES[self.score](self._votes(model, forward, inputs))
+
+        return self.task.score_of_several(model, inputs, disagreement)
+
+    def _votes(self, model: pl.LightningModule, forward: Forward, inputs: Any) -> Tensor:
+        """Return what each member says, (B, K, ...)."""
+        return torch.stack([plain_outputs(model, inputs, forward, member) for member in self._members], 1)
 
     def on_query_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loop: Any) -> None:
         """Make room for the next fit."""

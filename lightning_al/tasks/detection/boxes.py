@@ -99,11 +99,12 @@ def _check_corners(boxes: Tensor, size: tuple[int, int] | None) -> None:
     if size is not None:
         height, width = size
         outside = (boxes[:, :2] < -1).any(1) | (boxes[:, 2] > width + 1) | (boxes[:, 3] > height + 1)
-    if (flat | outside).any() and _may_have_extents(boxes, flat, size):
+    crossed = (boxes[:, 2:] < boxes[:, :2]).any(1)
+    if crossed.any() and _may_have_extents(boxes, size):
         raise ValueError(
-            f"Boxes look like (left, top, width, height), and (left, top, right, bottom) is meant: {int(flat.sum())} "
-            f"of {len(boxes)} would end before they start, such as {_first(boxes, flat)}. Convert them in the dataset: "
-            '`torchvision.ops.box_convert(boxes, "xywh", "xyxy")`.'
+            f"Boxes look like (left, top, width, height), and (left, top, right, bottom) is meant: "
+            f"{int(crossed.sum())} of {len(boxes)} would end before they start, such as {_first(boxes, crossed)}. "
+            'Convert them in the dataset: `torchvision.ops.box_convert(boxes, "xywh", "xyxy")`.'
         )
     if flat.any():
         raise ValueError(
@@ -118,9 +119,9 @@ def _check_corners(boxes: Tensor, size: tuple[int, int] | None) -> None:
         )
 
 
-def _may_have_extents(boxes: Tensor, flat: Tensor, size: tuple[int, int] | None) -> bool:
+def _may_have_extents(boxes: Tensor, size: tuple[int, int] | None) -> bool:
     """Whether boxes are right as (left, top, width, height): more than zero, and inside the image."""
-    if not flat.any() or (boxes[:, 2:] <= 0).any() or (boxes[:, :2] < 0).any():
+    if (boxes[:, 2:] <= 0).any() or (boxes[:, :2] < 0).any():
         return False
     ends = boxes[:, :2] + boxes[:, 2:]
     return size is None or bool(((ends[:, 0] <= size[1] + 1) & (ends[:, 1] <= size[0] + 1)).all())

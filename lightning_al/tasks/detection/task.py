@@ -72,7 +72,7 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         tensor([0.6000])
     """
 
-    gives: ClassVar[frozenset[str]] = Task.gives - {"labellings"}
+    gives: ClassVar[frozenset[str]] = Task.gives - {"labellings", "distribution"}
     always_checks = True
 
     def __init__(
@@ -148,8 +148,11 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
     # -- what is computed --------------------------------------------------------------------------------------------
 
     def reduce(self, values: Tensor) -> Tensor:
-        """Return one value for each image from those of its boxes, (B, n) -> (B,), by the option ``reduce``."""
-        return reduced(values, self._reduce)
+        """Return one value for each image from those of its boxes, (B, n) -> (B,), by the option ``reduce``.
+
+        Of boxes of several classes, (B, n, C), each has the mean.
+        """
+        return reduced(mean_over_positions(values, 2), self._reduce)
 
     def score(self, model: nn.Module, inputs: Any, score: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the score of each image, (B,), from those of its kept boxes."""
@@ -179,6 +182,26 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
 
     def _most_boxes(self, model: nn.Module) -> int:
         return _MOST_BOXES if self._is_own() else family_of(model).most_boxes
+
+    def score_of_several(self, model: nn.Module, inputs: Any, values: Callable[[Forward, Any], Tensor]) -> Tensor:
+        """Return the score of each image, (B,), from several looks at the boxes that are kept at the first."""
+        scores = []
+        for entry in self.held(model, list(inputs)):
+            (own,) = plain_outputs(model, [entry], self.logits)
+            ((anchors, _),) = self.pseudo_targets([own])
+            exclusive = own.family.exclusive
+
+            def forward(
+                model: nn.Module, entries: Any, anchors: Tensor = anchors, exclusive: bool = exclusive
+            ) -> Tensor:
+                (seen,) = self.logits(model, entries)
+                return decisions(seen.logits[0, anchors], exclusive).movedim(0, 1).unsqueeze(0)  # (1, C, n, ...)
+
+            if len(anchors):
+                scores.append(self.reduce(values(forward, [entry])))
+            else:
+                scores.append(self._empty_score(own, 0).reshape(1))
+        return torch.cat(scores)
 
     def held(self, model: nn.Module, inputs: Any) -> Any:
         """Return images with what must stay while weights move: proposals, or the boxes kept by a method of one's own.
@@ -252,10 +275,11 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
                 own = mean_over_positions(values(boxes, labels, exclusive))
                 reduced_values.append(self.reduce(own.unsqueeze(0)))
             else:
-                reduced_values.append(each.logits[n].sum() * 0 + self._loss_of_empty(each, n))
+                reduced_values.append(each.logits[n].sum() * 0 + self._empty_score(each, n))
         return torch.cat([each.reshape(1) for each in reduced_values])
 
-    def _loss_of_empty(self, outputs: Outputs, n: int) -> Tensor:
+    def _empty_score(self, outputs: Outputs, n: int) -> Tensor:
+        """Return the loss, or entropy, of an image without boxes."""
         none = decisions(outputs.logits[n].detach()[:0], outputs.family.exclusive)
         draw = outputs.parts["draws"][n] if self.empty == "random" else None
         family = outputs.family

@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from lightning_al import ActiveLearningLoop, Campaign, DetectionTask
+from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, DetectionTask
 from lightning_al.acquisition import (
     BADGE,
     SAAL,
@@ -24,7 +24,7 @@ from tests.helpers.detecting import Detecting, SquaresData
 SIZES = ((64, 64), (48, 80))
 
 
-def run(acquisition, folder, *, name="ssd", sizes=SIZES, **options):
+def run(acquisition, folder, *, name="ssd", sizes=SIZES, tell=None, **options):
     torch.manual_seed(0)
     trainer = pl.Trainer(
         max_epochs=1,
@@ -50,6 +50,10 @@ def run(acquisition, folder, *, name="ssd", sizes=SIZES, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         history = loop.run(trainer)
+        while loop.status == "waiting":
+            waiting = loop.campaign.pool.pending.tolist()
+            loop.tell(waiting, [tell] * len(waiting))
+            history = loop.run(trainer, resume=True)
     return history, task
 
 
@@ -73,3 +77,30 @@ def test_a_campaign_runs(acquisition, tmp_path):
     history, task = run(acquisition, tmp_path / "campaign")
     assert [len(each.picked) for each in history] == [2, 0]
     assert task.num_classes == 4
+
+
+def test_labels_come_back_from_the_ledger_as_boxes(tmp_path):
+    history, task = run(Entropy(), tmp_path / "campaign")
+    data = SquaresData(sizes=SIZES).data
+    labels = Campaign.load(tmp_path / "campaign").labels
+    assert set(history[0].picked) < labels.keys()
+    for index, label in labels.items():
+        _, target = data[index]
+        decoded = task.decode_label(label)
+        assert torch.equal(decoded["boxes"], target["boxes"])
+        assert torch.equal(decoded["labels"], target["labels"])
+
+
+def test_people_tell_boxes(tmp_path):
+    torch.manual_seed(0)
+    told = {"boxes": [[1.0, 2.0, 30.0, 40.0]], "labels": [2]}
+    history, task = run(Entropy(), tmp_path / "campaign", oracle=AwaitTell(), tell=told)
+    assert len(history) == 2
+    labels = Campaign.load(tmp_path / "campaign").labels
+    assert all(task.encode_label(label) == told for label in labels.values())
+
+
+@pytest.mark.parametrize("name", ["retinanet", "faster_rcnn"])
+def test_other_families_are_asked_by_saal(name, tmp_path):
+    history, _ = run(SAAL(), tmp_path / "campaign", name=name)
+    assert [len(each.picked) for each in history] == [2, 0]
