@@ -86,7 +86,7 @@ class ExpectedGradNorm(Acquisition):
         """Return the expected gradient length of each sample, (B,)."""
 
         def norms(forward: Forward, inputs: Any) -> Tensor:
-            how = {"loss": self.loss, "norm": self.norm, "reduce": self.task.reduce}
-            return F_al.gradient_norm(model, inputs, forward=forward, **how)
+            reduce = self.task.reduce
+            return F_al.gradient_norm(model, inputs, loss=self.loss, norm=self.norm, reduce=reduce, forward=forward)
 
         return self.task.score_of_several(model, self.task.inputs(batch), norms)

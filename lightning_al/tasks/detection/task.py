@@ -1,6 +1,7 @@
 """The task of any number of boxes in an image: detection."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
@@ -189,19 +190,17 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         for entry in self.held(model, list(inputs)):
             (own,) = plain_outputs(model, [entry], self.logits)
             ((anchors, _),) = self.pseudo_targets([own])
-            exclusive = own.family.exclusive
-
-            def forward(
-                model: nn.Module, entries: Any, anchors: Tensor = anchors, exclusive: bool = exclusive
-            ) -> Tensor:
-                (seen,) = self.logits(model, entries)
-                return decisions(seen.logits[0, anchors], exclusive).movedim(0, 1).unsqueeze(0)  # (1, C, n, ...)
-
             if len(anchors):
-                scores.append(self.reduce(values(forward, [entry])))
+                scores.append(self.reduce(values(partial(self._logits_of_held, anchors=anchors), [entry])))
             else:
                 scores.append(self._empty_score(own, 0).reshape(1))
         return torch.cat(scores)
+
+    def _logits_of_held(self, model: nn.Module, entries: Any, anchors: Tensor) -> Tensor:
+        """Return the decisions of one image's boxes as positions, (1, C, n, ...)."""
+        (seen,) = self.logits(model, entries)
+        boxes = seen.logits[0, anchors.clone()]  # those of inference mode cannot be kept for a backward pass
+        return decisions(boxes, seen.family.exclusive).movedim(0, 1).unsqueeze(0)
 
     def held(self, model: nn.Module, inputs: Any) -> Any:
         """Return images with what must stay while weights move: proposals, or the boxes kept by a method of one's own.

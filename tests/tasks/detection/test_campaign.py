@@ -5,21 +5,33 @@ import warnings
 import lightning.pytorch as pl
 import pytest
 import torch
+from torch import nn
 
 from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, DetectionTask
 from lightning_al.acquisition import (
     BADGE,
+    BALD,
+    RIPU,
     SAAL,
+    SRAAL,
+    VAAL,
+    BatchBALD,
+    CoreGCN,
     CoreSet,
     Entropy,
     EntropyGradNorm,
+    ExpectedGradNorm,
     LeastConfidence,
     Margin,
+    MCDropout,
     ProbCover,
+    QueryByCommittee,
     Random,
     TypiClust,
 )
 from tests.helpers.detecting import Detecting, SquaresData
+from tests.helpers.detectors import detector
+from tests.helpers.marks import slow
 
 SIZES = ((64, 64), (48, 80))
 
@@ -77,6 +89,46 @@ def test_a_campaign_runs(acquisition, tmp_path):
     history, task = run(acquisition, tmp_path / "campaign")
     assert [len(each.picked) for each in history] == [2, 0]
     assert task.num_classes == 4
+
+
+def with_dropout():
+    model = detector("ssd")
+    model.backbone.fine.append(nn.Dropout(0.2))
+    return model
+
+
+@pytest.mark.parametrize(
+    "acquisition",
+    [
+        MCDropout(3),
+        MCDropout(3, "variation_ratio"),
+        BALD(3),
+        QueryByCommittee(2),
+        CoreGCN(),
+        pytest.param(ExpectedGradNorm(), marks=slow),
+    ],
+    ids=lambda acquisition: type(acquisition).__name__,
+)
+def test_a_campaign_looks_several_times(acquisition, tmp_path):
+    history, _ = run(acquisition, tmp_path / "campaign", name=with_dropout)
+    assert [len(each.picked) for each in history] == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("acquisition", "message"),
+    [
+        (BatchBALD(), "needs one distribution over classes for each sample"),
+        (SRAAL(), "needs one distribution over classes for each sample"),
+        (ExpectedGradNorm("expected_loss"), "Use `EntropyGradNorm`"),
+        (VAAL(), "reconstructs inputs that are one tensor of images"),
+        (RIPU(), "`DetectionTask` asks for whole samples"),
+        (SAAL(labels="true"), "which of its boxes is which of the model's is not known"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
+)
+def test_what_does_not_go_with_boxes_is_refused_before_training(acquisition, message, tmp_path):
+    with pytest.raises((ValueError, TypeError), match=message):
+        run(acquisition, tmp_path / "campaign")
 
 
 def test_labels_come_back_from_the_ledger_as_boxes(tmp_path):

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from lightning_al import DetectionTask
 from lightning_al import functional as F_al
+from lightning_al.functional.scores.disagreement import mutual_informations
 from lightning_al.functional.scores.uncertainty import entropies, least_confidences, margins
 from lightning_al.inference.outputs import plain_outputs
 from tests.helpers.detectors import FAMILIES, detector, images
@@ -211,3 +212,79 @@ def test_features_and_residuals_are_those_of_an_image_alone(name):
         torch.testing.assert_close(residuals[n], (p - nn.functional.one_hot(kept.labels, 4)).mean(0))
     _, of_layer = plain_outputs(model, samples, lambda m, x: task.outputs_and_features(m, x, "backbone.coarse"))
     assert of_layer.shape == (4, 32)
+
+
+def passes_by_hand(model, image, name, states):
+    """Log-probabilities of the boxes that the model keeps, in other weights, (T, n, C) or (T, n, K, 2)."""
+    task = DetectionTask(score_threshold=0.4)
+    with torch.no_grad():
+        (kept,) = task.kept_boxes(model, [image])
+        resized = model.transform([image])[0]
+        proposals = model.rpn(resized, model.backbone(resized.tensors))[0] if name == "faster_rcnn" else None
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        found = []
+        for state in states:
+            model.load_state_dict(state)
+            features = model.backbone(resized.tensors)
+            if proposals is None:
+                z = model.head(list(features.values()))["cls_logits"][0][kept.anchors]
+            else:
+                pooled = model.roi_heads.box_roi_pool(features, proposals, resized.image_sizes)
+                z = model.roi_heads.box_predictor(model.roi_heads.box_head(pooled))[0][kept.anchors]
+            found.append(
+                z.log_softmax(1) if name in EXCLUSIVE else torch.stack((F.logsigmoid(-z), F.logsigmoid(z)), -1)
+            )
+        model.load_state_dict(before)
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_committee_looks_at_the_same_boxes(name):
+    model, samples = double(name)
+    samples = samples[2:]
+    generator = torch.Generator().manual_seed(5)
+    states = [
+        {
+            key: value + 0.005 * torch.randn(value.shape, generator=generator) if value.is_floating_point() else value
+            for key, value in model.state_dict().items()
+            if "running_var" not in key
+        }
+        for _ in range(3)
+    ]
+    states = [{**model.state_dict(), **state} for state in states]
+    task = DetectionTask(score_threshold=0.4)
+
+    def values(forward, inputs):
+        logits = torch.stack([plain_outputs(model, inputs, forward, state) for state in states], 1)  # (1, T, C, n, ...)
+        return mutual_informations(logits.log_softmax(2))
+
+    scores = task.score_of_several(model, samples, values)
+    for image, score in zip(samples, scores, strict=True):
+        log_p = passes_by_hand(model, image, name, states)
+        p = log_p.exp().mean(0)
+        information = torch.special.entr(p).sum(-1) + (log_p.exp() * log_p).sum(-1).mean(0)
+        expected = (information if name in EXCLUSIVE else information.mean(1)).sum()
+        torch.testing.assert_close(score, expected)
+        assert float(expected) > 1e-4
+
+
+def test_expected_gradient_norms_are_over_labellings_of_the_kept_boxes():
+    model, samples = double("ssd")
+    image = samples[2]
+    with torch.no_grad():
+        top = float(model([image])[0]["scores"][1:3].mean())  # so that two boxes are kept, or one
+    task = DetectionTask(score_threshold=top)
+
+    def values(forward, inputs):
+        return F_al.gradient_norm(model, inputs, loss="expected_norm", reduce=task.reduce, forward=forward)
+
+    (found,) = task.score_of_several(model, [image], values)
+    (outputs,) = task.logits(model, [image])
+    (kept,) = task.kept_boxes(model, [image])
+    log_p = outputs.logits[0, kept.anchors].log_softmax(1)
+    expected = 0.0
+    for labels in product(range(4), repeat=len(kept)):
+        total = sum(log_p[n, c] for n, c in enumerate(labels))
+        grads = torch.autograd.grad(-total, list(model.parameters()), retain_graph=True, allow_unused=True)
+        expected += float(total.exp() * sum(g.square().sum() for g in grads if g is not None).sqrt())
+    assert float(found) == pytest.approx(expected, rel=1e-7)
