@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from lightning_al import AwaitTell, BinaryTask, ClassificationTask, RegressionTask, SegmentationTask, acquisition
+from lightning_al import (
+    AwaitTell,
+    BinaryTask,
+    ClassificationTask,
+    DetectionTask,
+    RegressionTask,
+    SegmentationTask,
+    acquisition,
+)
 
 PAGE = (Path(__file__).parents[1] / "docs" / "tasks.md").read_text()
 TABLE = re.search(r"^\| acquisition \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)[1]
@@ -35,7 +43,7 @@ def test_every_acquisition_is_in_the_table():
 @pytest.mark.parametrize("name", SAID)
 def test_what_the_table_says(name):
     make = getattr(acquisition, name)
-    of_classes, of_values, of_pixels = SAID[name]
+    of_classes, of_values, of_pixels, of_boxes = SAID[name]
     for options in options_in(name, of_classes):
         for task in (ClassificationTask(), BinaryTask()):
             assert takes(make(**options), task) is not of_classes.startswith("no")
@@ -44,6 +52,8 @@ def test_what_the_table_says(name):
     if name not in ("BatchBALD", "SRAAL"):  # refused once they see the model's outputs: tests/tasks
         for options in options_in(name, of_pixels):
             assert takes(make(**options), SegmentationTask(3)) is not of_pixels.startswith("no")
+    for options in options_in(name, of_boxes):
+        assert takes(make(**options), DetectionTask()) is not of_boxes.startswith("no")
     if "with `regions=`" in of_pixels:
         assert takes(make(), SegmentationTask(3, regions=3))
     if name == "ExpectedGradNorm":

@@ -59,10 +59,10 @@ class DropoutAcquisition(Acquisition):
     def score_passes(self, model: pl.LightningModule, batch: Any, score: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the score of each sample, (B,), from that of its decisions' log-probabilities, (B, T, C, ...)."""
 
-        def values(forward: Forward, inputs: Any) -> Tensor:
-            return score(self._passes(model, inputs, forward, returns="log_probabilities"))
+        def reduced(forward: Forward, inputs: Any) -> Tensor:
+            return self.task.reduce(score(self._passes(model, inputs, forward, returns="log_probabilities")))
 
-        return self.task.score_of_several(model, self.task.inputs(batch), values)
+        return self.task.score_of_several(model, self.task.inputs(batch), reduced)
 
     def values(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the model's outputs for each sample in each pass, (B, T, ...)."""

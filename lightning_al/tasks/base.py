@@ -158,19 +158,19 @@ class Task(ABC):
         """
         return self.reduce(entropies(logits))
 
-    def score_of_several(self, model: nn.Module, inputs: Any, values: Callable[[Forward, Any], Tensor]) -> Tensor:
+    def score_of_several(self, model: nn.Module, inputs: Any, score: Callable[[Forward, Any], Tensor]) -> Tensor:
         """Return the score of each sample, (B,), from several looks at its decisions, with dropout or by a committee.
 
-        By default ``reduce(values(logits, inputs))``. Override where decisions are found anew in each pass, such as
-        boxes, to hold them: give ``values`` a function that looks at the same ones each time.
+        By default ``score(logits, inputs)``. Override where decisions are found anew in each pass, such as boxes, to
+        hold them: give ``score`` a function that looks at the same ones each time.
 
         Args:
             model: The user's, in ``eval()``.
             inputs: What :meth:`inputs` gave.
-            values: ``values(forward, inputs)`` calls ``forward(model, inputs) -> (B, C, ...)`` several times, and gives
-                a value of each decision, (B, ...), or of each sample, (B,).
+            score: ``score(forward, inputs) -> (B,)`` calls ``forward(model, inputs) -> (B, C, ...)`` several times, and
+                takes :meth:`reduce` of what it makes of them.
         """
-        return self.reduce(values(self.logits, inputs))
+        return score(self.logits, inputs)
 
     def pseudo_targets(self, logits: Tensor) -> Any:
         """Return the targets the model itself would give."""

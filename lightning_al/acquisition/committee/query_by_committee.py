@@ -114,7 +114,7 @@ class QueryByCommittee(Acquisition):
             return VALUE_SCORES[self.score].of(self.task, model, batch, values)
 
         def disagreement(forward: Forward, inputs: Any) -> Tensor:
-            return COMMITTEE_SCORES[self.score](self._votes(model, forward, inputs))
+            return self.task.reduce(COMMITTEE_SCORES[self.score](self._votes(model, forward, inputs)))
 
         return self.task.score_of_several(model, inputs, disagreement)
 

@@ -184,14 +184,14 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
     def _most_boxes(self, model: nn.Module) -> int:
         return _MOST_BOXES if self._is_own() else family_of(model).most_boxes
 
-    def score_of_several(self, model: nn.Module, inputs: Any, values: Callable[[Forward, Any], Tensor]) -> Tensor:
+    def score_of_several(self, model: nn.Module, inputs: Any, score: Callable[[Forward, Any], Tensor]) -> Tensor:
         """Return the score of each image, (B,), from several looks at the boxes that are kept at the first."""
         scores = []
         for entry in self.held(model, list(inputs)):
             (own,) = plain_outputs(model, [entry], self.logits)
             ((anchors, _),) = self.pseudo_targets([own])
             if len(anchors):
-                scores.append(self.reduce(values(partial(self._logits_of_held, anchors=anchors), [entry])))
+                scores.append(score(partial(self._logits_of_held, anchors=anchors), [entry]))
             else:
                 scores.append(self._empty_score(own, 0).reshape(1))
         return torch.cat(scores)

@@ -100,12 +100,11 @@ def with_dropout():
 @pytest.mark.parametrize(
     "acquisition",
     [
-        MCDropout(3),
         MCDropout(3, "variation_ratio"),
         BALD(3),
         QueryByCommittee(2),
         CoreGCN(),
-        pytest.param(ExpectedGradNorm(), marks=slow),
+        slow(ExpectedGradNorm()),
     ],
     ids=lambda acquisition: type(acquisition).__name__,
 )

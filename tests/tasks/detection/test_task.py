@@ -256,7 +256,7 @@ def test_a_committee_looks_at_the_same_boxes(name):
 
     def values(forward, inputs):
         logits = torch.stack([plain_outputs(model, inputs, forward, state) for state in states], 1)  # (1, T, C, n, ...)
-        return mutual_informations(logits.log_softmax(2))
+        return task.reduce(mutual_informations(logits.log_softmax(2)))
 
     scores = task.score_of_several(model, samples, values)
     for image, score in zip(samples, scores, strict=True):
