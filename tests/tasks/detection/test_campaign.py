@@ -29,6 +29,7 @@ from lightning_al.acquisition import (
     Random,
     TypiClust,
 )
+from tests.helpers import processes
 from tests.helpers.detecting import Detecting, SquaresData
 from tests.helpers.detectors import detector
 from tests.helpers.marks import slow
@@ -155,3 +156,21 @@ def test_people_tell_boxes(tmp_path):
 def test_other_families_are_asked_by_saal(name, tmp_path):
     history, _ = run(SAAL(), tmp_path / "campaign", name=name)
     assert [len(each.picked) for each in history] == [2, 0]
+
+
+class Frozen(Detecting):
+    """Does not learn, so that every number of processes scores the same weights."""
+
+    def __init__(self):
+        super().__init__("retinanet", lr=0.0)
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize("acquisition", [SAAL, Entropy, CoreSet])
+def test_picks_of_two_processes_are_those_of_one(acquisition, tmp_path):
+    task = {"task": DetectionTask(score_threshold=0.3), "initial": 3, "query_size": 2, "rounds": 1}
+    picked = [
+        processes.run(tmp_path, n, model=Frozen(), data=SquaresData(11, SIZES), acquisition=acquisition(), **task)[0]
+        for n in (1, 2)
+    ]
+    assert [each.picked for each in picked[0]] == [each.picked for each in picked[1]]
