@@ -7,7 +7,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
@@ -101,21 +100,11 @@ class _Says(Acquisition):
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         task, inputs = self.task, self.task.inputs(batch)
-        outputs = task.outputs(model, inputs)
-        targets = task.pseudo_targets(outputs)
-        start, count = len(self.labels), len(pytree.tree_leaves(outputs)[0])
-        sure = torch.full((count,), _UNKNOWN)
+        labels = task.predicted(model, inputs)
+        start, sure = len(self.labels), torch.full((len(labels),), _UNKNOWN)
         if "logits" in task.gives:
-            sure = 1 - task.score(model, inputs, least_confidences)
-        for row in range(count):
-            self.labels.append(task.encode_label(_row(targets, row)))
+            sure = 1 - task.score(model, inputs, least_confidences).clamp(0, 1)  # a sum over boxes may be more
+        self.labels += [task.encode_label(label) for label in labels]
         place = torch.arange(start, len(self.labels))
         rank = torch.full_like(place, model.global_rank)
         return {"score": sure.detach(), "rank": rank, "place": place}
-
-
-def _row(targets: Any, row: int) -> Any:
-    """Return what the targets of a batch say of one of its samples."""
-    if isinstance(targets, (list, tuple)):  # one for each, such as boxes
-        return targets[row]
-    return pytree.tree_map_only(Tensor, lambda each: each[row], targets)

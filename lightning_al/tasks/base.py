@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 from torch.utils.data import Dataset
 
 from lightning_al.distributed.randomness import draws_undone
@@ -176,6 +177,14 @@ class Task(ABC):
         """Return the targets the model itself would give."""
         self._check_logits(logits, "pseudo_targets")
         return pseudo_labels(logits)
+
+    def predicted(self, model: nn.Module, inputs: Any) -> list[Any]:
+        """Return the label that the model would give each sample, as :meth:`encode_label` takes it."""
+        targets = self.pseudo_targets(self.outputs(model, inputs))
+        if isinstance(targets, (list, tuple)):  # one for each
+            return list(targets)
+        leaves, spec = pytree.tree_flatten(targets)
+        return [pytree.tree_unflatten(row, spec) for row in zip(*leaves, strict=True)]
 
     def loss(self, logits: Tensor, targets: Any) -> Tensor:
         """Return the loss of each sample, (B,), by default the cross-entropies of its decisions, reduced."""

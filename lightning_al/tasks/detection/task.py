@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_al.checks import Findings, check_choice, check_count, check_number
@@ -20,6 +19,7 @@ from lightning_al.tasks.detection.boxes import BoxLabels
 from lightning_al.tasks.detection.checking import check_images, check_own_detections, check_targets
 from lightning_al.tasks.detection.families import Family, FasterRCNNFamily, Held, Outputs, draws_of, family_of
 from lightning_al.tasks.detection.kept import KeptBoxes, decisions, labels_of_decisions
+from lightning_al.tasks.detection.without_boxes import ImagesSeen
 from lightning_al.tasks.entries import BatchEntries, Entries
 
 EMPTY = ("last", "first", "random")
@@ -99,7 +99,7 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         self.score_threshold = score_threshold
         self.empty = empty
         self._reduce = reduce
-        self._seen = _Seen()
+        self._seen = ImagesSeen()
 
     @property
     def num_classes(self) -> int | None:
@@ -249,6 +249,14 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         with torch.no_grad():
             return [each.family.targets(each, n, self.score_threshold) for each, n in _images_of(logits)]
 
+    def predicted(self, model: nn.Module, inputs: Any) -> list[Any]:
+        """Return the kept boxes of each image as its label, but those without a width or height at the border."""
+        labels = []
+        for own in self.kept_boxes(model, inputs):
+            has_area = (own.boxes[:, 2:] > own.boxes[:, :2]).all(1)
+            labels.append({"boxes": own.boxes[has_area].cpu(), "labels": own.labels[has_area].cpu()})
+        return labels
+
     def loss(self, logits: Any, targets: Any) -> Tensor:
         """Return the cross-entropies of each image's boxes under these classes, at these anchors, reduced, (B,)."""
 
@@ -352,29 +360,6 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         check_own_detections(own, family.kept(outputs, 0), type(model).__name__)
         self._classes = classes
         self._first_class = 1 if family.exclusive else 0
-
-
-class _Seen:
-    """Counts images without a box, and says once if they are most."""
-
-    def __init__(self) -> None:
-        self.best = 0.0
-        self._images = 0
-        self._empty = 0
-        self._said = False
-
-    def count(self, kept: list[KeptBoxes], threshold: float, place: str) -> None:
-        """Take note of these images."""
-        self._images += len(kept)
-        self._empty += sum(not len(each) for each in kept)
-        if self._said or self._images < 16 or 2 * self._empty <= self._images:
-            return
-        self._said = True
-        rank_zero_warn(
-            f"{self._empty} of the first {self._images} images have no box that scores more than "
-            f"`score_threshold={threshold}` (the best so far: {self.best:.3g}), so that they are placed "
-            f'by `empty="{place}"`. Take a lower threshold, or train for longer before samples are asked for.'
-        )
 
 
 def _together(family: Family, images: Any) -> list[tuple[list[int], Outputs]]:

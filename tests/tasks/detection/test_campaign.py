@@ -29,6 +29,7 @@ from lightning_al.acquisition import (
     Random,
     TypiClust,
 )
+from lightning_al.loop.predict import predictions_kept
 from tests.helpers import processes
 from tests.helpers.detecting import Detecting, SquaresData
 from tests.helpers.detectors import detector
@@ -174,3 +175,31 @@ def test_picks_of_two_processes_are_those_of_one(acquisition, tmp_path):
         for n in (1, 2)
     ]
     assert [each.picked for each in picked[0]] == [each.picked for each in picked[1]]
+
+
+class Shown(AwaitTell):
+    """People who see what the model says."""
+
+    wants_predictions = True
+
+
+def test_people_are_shown_the_boxes_that_the_model_keeps(tmp_path):
+    trainer = pl.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[Entropy()]
+    )
+    task, data, model = DetectionTask(score_threshold=0.3), SquaresData(), Frozen()
+    first = {"task": task, "initial": 3, "query_size": 2, "rounds": 1, "dirpath": tmp_path / "campaign"}
+    loop = ActiveLearningLoop(model, data, oracle=Shown(), **first)
+    loop.run(trainer)
+    waiting = loop.campaign.pool.pending.tolist()
+    loop.tell(waiting, [task.encode_label(data.data[index][1]) for index in waiting])
+    loop.run(trainer, resume=True)
+    says = predictions_kept(loop.campaign, task)
+    assert sorted(says) == sorted(loop.campaign.pool.pending.tolist())
+    model.eval()
+    for index, said in says.items():
+        with torch.no_grad():
+            (own,) = model([data.data[index][0]])
+        torch.testing.assert_close(said.label["boxes"], own["boxes"][own["scores"] > 0.3], atol=1e-3, rtol=1e-3)
+        assert said.label["labels"].tolist() == own["labels"][own["scores"] > 0.3].tolist()
+        assert 0 <= said.confidence <= 1
