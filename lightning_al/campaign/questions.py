@@ -85,20 +85,23 @@ def check_shows_parts(path: str | Path, format: str | None = None) -> None:
         )
 
 
-def check_replaceable(path: str | Path, standing: Standing | None, format: str | None = None) -> None:
+def check_replaceable(
+    path: str | Path, standing: Standing | None, format: str | None = None, *, kind: str | None = None
+) -> None:
     """Refuse a file in which people said something that the campaign does not know yet: it would be overwritten.
 
     Args:
         path: The file or folder.
         standing: Of the campaign; None: there is none yet.
         format: Of :func:`~lightning_al.oracle.read_labels`.
+        kind: What people say of a sample, where there is no campaign that knows it.
 
     Raises:
         FileExistsError: If there is such a file, or one that cannot be read.
         ValueError: If its name does not say what it is.
     """
     path = Path(path)
-    format = format_of(path, format, None if standing is None else standing.kind)
+    format = format_of(path, format, kind if standing is None else standing.kind)
     if not path.exists():
         return
     try:
