@@ -278,7 +278,7 @@ def _decide(
         told.unchanged += len(said) - len(new)
         if not new:
             continue
-        agreed = agree([*before, *new], agreement)
+        agreed = agree([*before[sample.before :], *new], agreement)
         if agreed.disagreement:
             told.disagreements.append(name)
         if agreed.annotation is None:

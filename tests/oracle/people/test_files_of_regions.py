@@ -153,3 +153,44 @@ def test_an_image_that_is_called_as_anothers_picture(tmp_path):
     entries = [Entry("a.jpg", size=(2, 1), picture=lambda: b""), Entry("a.asked.jpg", size=(2, 1))]
     with pytest.raises(ValueError, match=r"a\.asked\.png would be both a mask and the picture of what 'a\.jpg'"):
         write_labels(tmp_path / "q", entries, "png")
+
+
+def in_second_round(folder):
+    """Return images that have a label and are asked for again, with the parts."""
+    options = {"data": NamedImages(), "oracle": AwaitTell(), "rounds": None, "initial": [4, 1]}
+    trainer = make_trainer(folder, max_epochs=1)
+    for _ in range(2):
+        loop = region_loop(folder, **options)
+        asked = loop.ask(trainer)
+        loop.tell(asked, [MASKS[n] for n in asked])
+    loop = region_loop(folder, **options)
+    return {n: loop.campaign.regions.open(n) for n in loop.ask(trainer) if n in loop.campaign.labels}
+
+
+@pytest.mark.parametrize("agreement", ["first", "latest", "majority"])
+def test_another_person_answers_the_next_question(tmp_path, agreement):
+    regions = in_second_round(tmp_path)
+    (tmp_path / "ben").mkdir()
+    for n in regions:
+        (tmp_path / "ben" / f"image_{n}.png").write_bytes(mask_to_png(MASKS[n]))
+    reading = read_labels(tmp_path / "ben")
+    told = tell_campaign(tmp_path / "c", [reading], annotator="ben", agreement=agreement)
+    assert (told.labelled, told.disagreements) == (len(regions), [])
+    campaign = Campaign.load(tmp_path / "c")
+    for n in regions:
+        assert (labels_in(campaign)[n] == np.where(campaign.regions.all(n), MASKS[n], VOID)).all()
+
+
+def test_a_skip_in_a_table_ends_the_questions_for_an_image(tmp_path):
+    regions = in_second_round(tmp_path)
+    before = labels_in(Campaign.load(tmp_path / "c"))
+    n = next(iter(regions))
+    table = tmp_path / "skips.csv"
+    table.write_text(f"key,label\nimage_{n}.jpg,skip\n")
+    assert tell_campaign(tmp_path / "c", [read_labels(table)]).skipped == 1
+    campaign = Campaign.load(tmp_path / "c")
+    assert n not in campaign.pool.pending.tolist()
+    assert n not in campaign.pool.askable.tolist()
+    assert (labels_in(campaign)[n] == before[n]).all()
+    again = tell_campaign(tmp_path / "c", [read_labels(table)])
+    assert (again.skipped, again.unchanged, again.problems) == (0, 1, [])
