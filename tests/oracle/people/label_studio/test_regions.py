@@ -105,17 +105,20 @@ def test_a_task_shows_and_predicts_the_part_and_no_more_of_an_answer_is_taken(fa
 
 
 def test_corrections_wait_for_the_open_question_and_skips_end_it(fake, url, tmp_path):
-    _, parts, valid = begin(tmp_path, fake, url)
+    _, parts, _ = begin(tmp_path, fake, url)
     for n, part in parts.items():
         paint(fake, n, part, np.where(MASKS[n] == VOID, 0, MASKS[n]))
     loop = run(tmp_path, url)
     second = parts_of(loop)
-    one, other, *_ = [n for n in second if n in valid]
+    one, other, third, *_ = [n for n in second if (MASKS[n][second[n].pixels] != VOID).any()]
     before = labels_in(loop.campaign)
     for n in (one, other):
         paint(fake, n, parts[n], np.full_like(MASKS[n], 2), edit=True)  # and of what is asked for now, too
+    for _ in range(20):  # seconds, by the server's clock
+        fake.tick()
+    paint(fake, third, second[third])
     loop = run(tmp_path, url)
-    assert loop.pool.pending.tolist() == list(second)
+    assert loop.pool.pending.tolist() == [n for n in second if n != third]
     assert (labels_in(loop.campaign)[one] == before[one]).all()
     paint(fake, one, second[one], np.full_like(MASKS[one], 1))
     fake.skip(key_of(other, second[other]))
