@@ -94,6 +94,8 @@ class _OverChannels(AffineRule):
 class GroupNormRule(_OverChannels):
     """Group normalisation."""
 
+    takes_planes = True
+
     def normalised(self, x: Tensor) -> Tensor:
         """Return the input normalised without the weights."""
         return F.group_norm(x, self.module.num_groups, eps=self.module.eps)  # type: ignore[arg-type]
@@ -105,14 +107,16 @@ class GroupNormRule(_OverChannels):
             return super().perturbed(x, weights)
         n = len(x)
         own = [self.rows(each, n).reshape(-1) for each in (weight, bias)]
-        groups: int = self.module.num_groups  # type: ignore[assignment]
-        y = F.group_norm(x.flatten(0, 1).unsqueeze(0), n * groups, *own, eps=self.module.eps)  # type: ignore[arg-type]
+        m: Any = self.module
+        y = F.group_norm(x.flatten(0, 1).unsqueeze(0), n * m.num_groups, own[0], own[1], m.eps)
         return y.view_as(x)
 
 
 @register_rule(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 class InstanceNormRule(_OverChannels):
     """Instance normalisation, by each sample's own statistics or by running ones."""
+
+    takes_planes = True
 
     @classmethod
     def accepts(cls, module: nn.Module) -> bool:

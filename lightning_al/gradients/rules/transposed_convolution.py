@@ -38,11 +38,11 @@ class TransposedConvolutionRule(ConvolutionRule):
         if size is None:
             return module
         m: Any = module
-        asked = copy.copy(module)
+        asked: Any = copy.copy(module)
         nd = len(m.kernel_size)
         padding = m._output_padding(x, list(size), m.stride, m.padding, m.kernel_size, nd, m.dilation)
         asked.output_padding = tuple(padding)
-        return asked
+        return asked  # type: ignore[no-any-return]
 
     def positions(self, e: Tensor) -> int:
         """Return how often the weights were applied to one unit: at each position of the input."""
