@@ -207,6 +207,20 @@ class Acquisition(Callback):
         Runs on every rank. What takes long belongs in ``query.keep``.
         """
 
+    @property
+    def name_in_errors(self) -> str:
+        """What errors call it: its class."""
+        return type(self).__name__
+
+    def begin_pass(self, indices: Tensor) -> None:
+        """Take note that samples come next to :meth:`rows`, in order and batch by batch; by default nothing is done.
+
+        A pass may begin anew before it is over, and then all of it counts for nothing.
+
+        Args:
+            indices: Dataset indices of those that this process sees, (N,). The last may be there several times.
+        """
+
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Return what :meth:`select` needs of each sample of a batch: tensors with the batch as first dimension.
 

@@ -29,6 +29,15 @@ class RowSource(Protocol):
     def batch_multiple(self) -> int:
         """Batches are cut only at multiples of this."""
 
+    @property
+    def name_in_errors(self) -> str:
+        """Whose rows they are; the class, unless overridden."""
+        return type(self).__name__
+
+    def begin_pass(self, indices: Tensor) -> None:
+        """Take note of the samples that come next; nothing is done, unless overridden."""
+        return
+
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Return what is to be known of each sample of a batch."""
 

@@ -66,8 +66,9 @@ class RIPU(Acquisition):
 
     Where the authors' code errs, ours is right by default: pixels without a class (void) cost nothing, squares at the
     border cost the pixels that they have, an image all of which is blocked is left alone, and equal scores are taken
-    row by row. With ``variant="code"`` void pixels cost what others do, border squares cost a whole one, the upper left
-    pixel is asked for again where all is blocked, and equal scores are taken column by column.
+    row by row. With ``variant="code"`` equal scores are taken column by column; what is paid for stays as it is here,
+    and nothing is asked for twice. (The authors' code counts regions alone: void pixels and border squares are as dear
+    as others there, which changes no pick.)
 
     A training set that resizes masks by nearest neighbour loses labels that were paid for: from 2048 x 1024 to 1280 x
     640, as the authors' code trains, 61 % of the told pixels are never seen. Keep masks as they are, and interpolate

@@ -28,8 +28,8 @@ class RISAAL(Acquisition):
 
     What the paper leaves open, and what is done here: the perturbation is that of the image's mean pixel loss; S is of
     the pixel itself, as A.8 has it, where RIPU's U is a mean over the region; of superpixels, which the paper does not
-    have, S is the mean. As of :class:`SAAL`, "asam" is what their code of SAAL
-    computes, and moves the loss far less at the same ``rho``.
+    have, S is the mean. As of :class:`SAAL`, "asam" is what the authors' code of SAAL computes, and moves the loss far
+    less at the same ``rho``.
 
     Args:
         rho: Radius of the perturbation, > 0.

@@ -4,9 +4,11 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
+from lightning_al.campaign.beside import Gone, Known
 from lightning_al.campaign.events import Event, append_event, check_events, has_ledger, read_ledger, stamped
+from lightning_al.campaign.regions import AskedRegions
 from lightning_al.campaign.results import INITIAL_ROUND, RoundResult, after_move, rounds_of
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State, States, state_file, write_state
 from lightning_al.data.pool import Pool
@@ -16,30 +18,13 @@ from lightning_al.storage.blobs import to_json
 from lightning_al.storage.files import write_errors_explained
 
 
-class Gone(NamedTuple):
-    """A sample that the dataset has no more: its key, whether it was pending, skipped or labelled, and with what."""
-
-    key: str | None
-    state: str
-    label: Any = None
-    cost: float = 0.0
-
-
-class Known(NamedTuple):
-    """The training set beside a pool: how many samples it has, and a hash of which they are."""
-
-    size: int = 0
-    digest: str = ""
-
-
 class Campaign:
     """A campaign's ledger: which questions were asked and answered, and what each round yielded.
 
     Everything is derived from the events: ``started``, ``named``, ``known``, ``asked``, ``answered``, ``said``,
-    ``skipped``, ``released``,
-    ``fitted``, ``reported``, ``moved``, ``forgotten``. Indices are those of the dataset as it was when the campaign was
-    last opened. Files are JSON, never pickle: reading one cannot run code. Labels that are too large for JSON are files
-    in ``labels/``; what is learnt is in :attr:`states`.
+    ``skipped``, ``void``, ``released``, ``fitted``, ``reported``, ``moved``, ``forgotten``. Indices are those of the
+    dataset as it was when the campaign was last opened. Files are JSON, never pickle: reading one cannot run code.
+    Labels that are too large for JSON are files in ``labels/``; what is learnt is in :attr:`states`.
 
     Args:
         dirpath: The campaign's folder.
@@ -66,6 +51,8 @@ class Campaign:
         """Width and height of images of which a mask was asked for, by dataset index."""
         self.root: str | None = None
         """The folder that all names of samples began with; None in older ledgers, which had no hashes for keys."""
+        self.regions = AskedRegions()
+        """Which pixels were asked for, where questions are for parts of samples."""
         self.gone: dict[int, Gone] = {}
         """Samples that the dataset has no more, by negative numbers."""
         self.own_labels: dict[int, Any] = {}
@@ -137,7 +124,8 @@ class Campaign:
     @property
     def known(self) -> list[int]:
         """Dataset indices of all samples that were asked for or answered, and then those that are gone."""
-        return [*self.pool.touched, *self.gone]
+        in_part = [unit for unit in self.regions.units if unit >= 0]
+        return list(dict.fromkeys([*self.pool.touched, *in_part, *self.gone]))
 
     def key_of(self, unit: int) -> str | None:
         """Return the key of a sample of :attr:`known`; None where it is known by its index alone."""
@@ -279,6 +267,8 @@ class Campaign:
 
     def _apply_asked(self, event: Event) -> None:
         self.pool.ask(event["indices"])
+        if "regions" in event:
+            self.regions.ask(event["indices"], event["regions"], event["pixels"], event["last"])
         self._take_keys(event)
         sizes = zip(event["indices"], event.get("sizes", ()), strict=False)
         self.sizes.update((index, tuple(size)) for index, size in sizes if size is not None)
@@ -289,22 +279,33 @@ class Campaign:
         self.keys.update((index, key) for index, key in keys if key is not None)  # None: known by the index alone
 
     def _apply_answered(self, event: Event) -> None:
-        self.pool.label(event["indices"], event.get("costs"))
+        in_part = [index for index in event["indices"] if self.regions.has_more(index)]
+        self.pool.label(event["indices"], event.get("costs"), in_part=in_part)
+        self.regions.settle(event["indices"])
         self._take_keys(event)
         for index, label in zip(event["indices"], event["labels"], strict=True):
             self.labels[index] = label
-            if event["annotator"] == DATASET:
+            if event["annotator"] == DATASET and not self.regions.is_asked(index):
                 self.own_labels[index] = label
             else:
                 self.own_labels.pop(index, None)
 
     def _apply_skipped(self, event: Event) -> None:
         self.pool.skip(event["indices"])
+        self.regions.settle(event["indices"])
         if "keys" in event:
             self._take_keys(event)
 
+    def _apply_void(self, event: Event) -> None:
+        """Of what was asked for nothing has a class: other pixels may be asked for, where there are some."""
+        more = [index for index in event["indices"] if self.regions.has_more(index)]
+        self.pool.release(more)
+        self.pool.skip([index for index in event["indices"] if index not in more])
+        self.regions.settle(event["indices"])
+
     def _apply_released(self, event: Event) -> None:
         self.pool.release(event["indices"])
+        self.regions.release(event["indices"])
 
     def _apply_known(self, event: Event) -> None:
         self.pool.know(event["indices"])
@@ -312,6 +313,7 @@ class Campaign:
 
     def _apply_forgotten(self, event: Event) -> None:
         self.pool.forget(event["indices"])
+        self.regions.forget(event["indices"])
         for index in event["indices"]:
             self.labels.pop(index, None)
             self.own_labels.pop(index, None)
@@ -320,11 +322,12 @@ class Campaign:
         places = dict(zip(event["indices"], event["now"], strict=True))
         known = self.known
         self.pool.know([])
-        left = {
-            unit: Gone(None, state) for state in ("pending", "skipped") for unit in getattr(self.pool, state).tolist()
-        }
+        left = {unit: Gone(None, "unlabelled") for unit in self.regions.units if unit not in self.labels}
+        for state in ("pending", "skipped"):
+            left |= {unit: Gone(None, state) for unit in getattr(self.pool, state).tolist() if unit not in self.labels}
         for unit in event.get("known", []):
-            left[unit] = Gone(None, "labelled", self.labels.get(unit), self.pool.cost(unit))
+            in_part = self.regions.has_more(unit)
+            left[unit] = Gone(None, "labelled", self.labels.get(unit), self.pool.cost(unit), in_part=in_part)
         lost = [unit for unit in places if places[unit] < 0 and unit not in left and unit not in self.gone]
         if lost:
             raise ValueError(f"Sample {lost[0]} cannot be gone: it is labelled, or was never asked for.")
@@ -335,6 +338,7 @@ class Campaign:
         paid = math.fsum(sample.cost for sample in gone.values())
         self.pool = self.pool.moved(places, event["size"], paid_for_gone=paid)
         self.gone = gone
+        self.regions = self.regions.moved(places)
         self.labels = {places.get(unit, unit): label for unit, label in self.labels.items()}
         self.own_labels = {places.get(unit, unit): label for unit, label in self.own_labels.items()}
         for labels in (self.labels, self.own_labels):
@@ -353,8 +357,11 @@ class Campaign:
     def _come_back(self, unit: int, sample: Gone) -> None:
         """Let a sample that was gone be again what it was."""
         if sample.state == "labelled":
-            self.pool.label([unit], [sample.cost])
+            self.pool.label([unit], [sample.cost], in_part=[unit] if sample.in_part else [])
             self.labels[unit] = sample.label
+            self.regions.settle([unit])
+            return
+        if sample.state == "unlabelled":
             return
         self.pool.ask([unit])
         if sample.state == "skipped":
@@ -374,6 +381,7 @@ _APPLY: dict[str, Callable[[Campaign, Event], None]] = {
     "answered": Campaign._apply_answered,
     "said": Campaign._apply_said,
     "skipped": Campaign._apply_skipped,
+    "void": Campaign._apply_void,
     "released": Campaign._apply_released,
     "known": Campaign._apply_known,
     "moved": Campaign._apply_moved,

@@ -23,6 +23,7 @@ _FIELDS: dict[str, dict[str, type]] = {
     "said": {"indices": list, "keys": list, "labels": list, "annotator": str},
     "named": {"annotations": dict},
     "skipped": {"indices": list},
+    "void": {"indices": list},
     "released": {"indices": list},
     "known": {"size": int, "digest": str, "indices": list},
     "moved": {"size": int, "root": str, "indices": list, "now": list, "keys": list},
@@ -91,7 +92,10 @@ def check_event(event: Event, number: int) -> None:
         value = event.get(name)
         if not isinstance(value, type_) or isinstance(value, bool):
             raise ValueError(f"`{name}` must be a {type_.__name__}, got {shown(value)}.")
-    lengths = {name: len(event[name]) for name in ("indices", "now", "keys", "labels", "sizes") if name in event}
+    if "regions" in event:
+        _check_regions(event)
+    of_each = ("indices", "now", "keys", "labels", "sizes", "regions", "pixels")
+    lengths = {name: len(event[name]) for name in of_each if name in event}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"There must be as many of each, got {lengths}.")
     prices = event.get("costs", [])
@@ -106,6 +110,17 @@ def check_event(event: Event, number: int) -> None:
         raise ValueError(f"`spent` must be a number, got {shown(event['spent'])}.")
     if kind == "fitted" and not re.fullmatch("[0-9a-f]{16}", event["digest"]):  # it is part of file names
         raise ValueError(f"`digest` must be 16 hexadecimal digits, got {shown(event['digest'])}.")
+
+
+def _check_regions(event: Event) -> None:
+    """Refuse a question for parts of samples that does not say which."""
+    regions, pixels, last = (event.get(name) for name in ("regions", "pixels", "last"))
+    if not isinstance(regions, list) or not all(isinstance(region, Blob) for region in regions):
+        raise ValueError(f"`regions` must be blobs, got {shown(regions)}.")
+    if not isinstance(pixels, list) or not all(type(count) is int and count > 0 for count in pixels):
+        raise ValueError(f"`pixels` must be integers of at least 1, got {shown(pixels)}.")
+    if not isinstance(last, list) or not all(unit in event["indices"] for unit in last):
+        raise ValueError(f"`last` must be some of the indices, got {shown(last)}.")
 
 
 def _is_size(size: Any) -> bool:

@@ -11,6 +11,9 @@ from lightning_al.campaign.events import Event, check_events, read_ledger
 INITIAL_ROUND = -1
 """The round of the question for the initial set, which comes before round 0."""
 
+LABELS, PIXELS = "labels", "pixels"
+"""What the size of a labelled set is counted in."""
+
 
 @dataclass(frozen=True)
 class RoundResult:
@@ -25,7 +28,9 @@ class RoundResult:
         metrics: What the evaluation logged; empty where nothing was evaluated.
         seconds: Wall-clock seconds of ``fit``, ``evaluate``, ``score`` and ``select``, 0 for a stage that did not run;
             and of ``learn``, for acquisitions that train something of their own.
-        spent: What the labels cost; their number, unless the oracle has other prices.
+        spent: What the labels cost; their number, or that of the labelled pixels where regions are asked for, unless
+            the oracle has other prices.
+        counts: What :attr:`amount` is of: ``"labels"``, or ``"pixels"`` where regions are asked for.
     """
 
     round: int
@@ -35,11 +40,17 @@ class RoundResult:
     metrics: dict[str, float]
     seconds: dict[str, float]
     spent: float = math.nan
+    counts: str = LABELS
+
+    @property
+    def amount(self) -> float:
+        """How much was labelled, by which campaigns compare: the labels, or what was spent on pixels."""
+        return self.spent if self.counts == PIXELS else float(self.labelled)
 
     def __str__(self) -> str:
         metrics = " ".join(f"{name} {value:.4g}" for name, value in self.metrics.items()) or "no metrics"
         seconds = " ".join(f"{stage} {value:.1f}s" for stage, value in self.seconds.items())
-        return f"round {self.round}: {self.labelled} labels | {metrics} | {seconds}"
+        return f"round {self.round}: {self.amount:.0f} {self.counts} | {metrics} | {seconds}"
 
 
 def after_move(question: Event, move: Event) -> Event:
@@ -80,6 +91,7 @@ def rounds_of(events: Iterable[Event]) -> list[RoundResult]:
                 metrics=dict(latest["metrics"]),
                 seconds=seconds,
                 spent=float(latest["spent" if "spent" in latest else "labelled"]),
+                counts=latest.get("counts", LABELS),
             )
         )
     return results

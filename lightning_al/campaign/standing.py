@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_al.campaign.events import Event, check_events, read_ledger
-from lightning_al.campaign.results import RoundResult, rounds_of
+from lightning_al.campaign.regions import AskedRegions
+from lightning_al.campaign.results import LABELS, PIXELS, RoundResult, rounds_of
 from lightning_al.oracle.people.agreement import Said
 from lightning_al.oracle.skip import SKIP
 from lightning_al.tasks.annotations import annotation_of
@@ -18,7 +19,8 @@ class Sample:
 
     Args:
         key: What it is called; None: it is known by its index alone.
-        state: ``"pending"``, ``"labelled"``, ``"skipped"`` or ``"unlabelled"``, where a question was taken back.
+        state: ``"pending"``, ``"labelled"``, ``"skipped"`` or ``"unlabelled"``, where a question was taken back. One
+            that is pending may have a label too, of other parts.
         label: As the ledger has it.
         cost: Of the label.
         said: What people said of it, as the ledger has it, in the order they did.
@@ -49,6 +51,8 @@ class Standing:
         events = read_ledger(dirpath)
         self.samples: dict[int, Sample] = {}
         """By dataset index, as the data were when last opened; by negative numbers those that they have no more."""
+        self.regions = AskedRegions()
+        """Which pixels were asked for, where questions are for parts of samples."""
         self.size = 0
         self.options: dict[str, Any] = {}
         self.annotations: dict[str, Any] = {}
@@ -68,6 +72,11 @@ class Standing:
         return self.annotations.get("classes")
 
     @property
+    def counts(self) -> str:
+        """What is paid for: ``"labels"``, or ``"pixels"`` where regions are asked for."""
+        return LABELS if self.options.get("asks_for") is None else PIXELS
+
+    @property
     def spent(self) -> float:
         """What the labels cost."""
         return sum(sample.cost for sample in self.samples.values())
@@ -78,7 +87,10 @@ class Standing:
 
     def units(self, state: str) -> list[int]:
         """Return the dataset indices in a state, of samples that the data have, in the order they came to be in it."""
-        return [unit for unit, sample in self.samples.items() if sample.state == state and unit >= 0]
+        of_state = {unit for unit, sample in self.samples.items() if sample.state == state}
+        if state == "labelled":
+            of_state |= {unit for unit, sample in self.samples.items() if sample.label is not None}
+        return [unit for unit in self.samples if unit in of_state and unit >= 0]
 
     def annotation(self, unit: int) -> Any:
         """Return the label of a sample as people say it, ``SKIP``, or None."""
@@ -116,6 +128,8 @@ class Standing:
         for unit, key, size in zip(event["indices"], event["keys"], sizes, strict=True):
             sample = self._put(unit, key, "pending")
             sample.size = sample.size if size is None else tuple(size)
+        if "regions" in event:
+            self.regions.ask(event["indices"], event["regions"], event["pixels"], event["last"])
 
     def _apply_answered(self, event: Event) -> None:
         costs = event.get("costs") or [1.0] * len(event["indices"])
@@ -125,6 +139,7 @@ class Standing:
             sample.label, sample.cost = label, cost
             people = event.get("annotators") or [event["annotator"]]
             sample.said += [Said(who, event.get("time"), label) for who in people]
+        self.regions.settle(event["indices"])
 
     def _apply_said(self, event: Event) -> None:
         for unit, key, label in zip(event["indices"], event["keys"], event["labels"], strict=True):
@@ -134,26 +149,40 @@ class Standing:
     def _apply_skipped(self, event: Event) -> None:
         for unit, key in zip(event["indices"], event.get("keys") or [None] * len(event["indices"]), strict=True):
             sample = self.samples.get(unit)
-            if sample is None or sample.state != "labelled":
+            if sample is None or sample.label is None:
                 sample = self._put(unit, key, "skipped")
                 people = event.get("annotators") or [event.get("annotator", "")]
                 sample.said += [Said(who, event.get("time"), SKIP) for who in people]
+            else:
+                self._put(unit, key, "labelled")
+        self.regions.settle(event["indices"])
+
+    def _apply_void(self, event: Event) -> None:
+        for unit in event["indices"]:
+            self._put(unit, None, "unlabelled" if self.regions.has_more(unit) else "skipped")
+        self.regions.settle(event["indices"])
 
     def _apply_released(self, event: Event) -> None:
         for unit in event["indices"]:
-            self._put(unit, None, "unlabelled")
+            self._put(unit, None, "unlabelled" if self.samples[unit].label is None else "labelled")
+        self.regions.release(event["indices"])
 
     def _apply_forgotten(self, event: Event) -> None:
         for unit in event["indices"]:
             sample = self._put(unit, None, "skipped")
             sample.label, sample.cost, sample.said = None, 0.0, []
+        self.regions.forget(event["indices"])
 
     def _apply_moved(self, event: Event) -> None:
         places = dict(zip(event["indices"], event["now"], strict=True))
         keys = dict(zip(event["indices"], event["keys"], strict=True))
         for unit, sample in self.samples.items():
             sample.key = keys.get(unit, sample.key)
-        self.samples = {places.get(unit, unit): sample for unit, sample in self.samples.items()}
+        # Samples whose question was taken back are not looked for: others may be in their places now.
+        lost = {unit for unit, sample in self.samples.items() if sample.state == "unlabelled" and unit not in places}
+        lost &= set(places.values())
+        self.samples = {places.get(unit, unit): each for unit, each in self.samples.items() if unit not in lost}
+        self.regions = self.regions.moved(places)
         self.size = event["size"]
 
 
@@ -164,6 +193,7 @@ _APPLY: dict[str, Callable[[Standing, Event], None]] = {
     "answered": Standing._apply_answered,
     "said": Standing._apply_said,
     "skipped": Standing._apply_skipped,
+    "void": Standing._apply_void,
     "released": Standing._apply_released,
     "forgotten": Standing._apply_forgotten,
     "moved": Standing._apply_moved,

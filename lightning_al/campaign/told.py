@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_al.campaign.events import append_event, stamped
+from lightning_al.campaign.regions import merged, pixels_told
+from lightning_al.campaign.results import PIXELS
 from lightning_al.campaign.standing import Standing
 from lightning_al.oracle.people.agreement import Said, agree, check_agreement
-from lightning_al.oracle.people.files.entries import Entry, Reading, understood
+from lightning_al.oracle.people.files.entries import Entry, Reading, check_person, check_whole, understood
 from lightning_al.oracle.people.files.names import Names
 from lightning_al.oracle.skip import SKIP
 from lightning_al.storage.blobs import is_same
-from lightning_al.tasks.annotations import Mask, annotation_of, label_of
+from lightning_al.tasks.annotations import Boxes, Mask, annotation_of, in_one_form, label_of, meaning
 from lightning_al.tasks.mask_png import check_size, kept_values, mask_blob
 from lightning_al.words import cut, shown
 
@@ -166,6 +168,8 @@ def _words(
     entries = [entry for reading in readings for entry in reading.entries]
     units = {standing.name(unit): unit for unit in standing.samples}
     names = Names(units)
+    people = {entry.annotator for entry in entries}
+    people |= {each.annotator for sample in standing.samples.values() for each in sample.said}
     first: dict[tuple[int, str], tuple[Entry, Any]] = {}
     unknown: list[Entry] = []
     contradicted: set[int] = set()
@@ -175,6 +179,7 @@ def _words(
             if name is None:
                 unknown.append(entry)
                 continue
+            check_person(entry, people)
             unit, who = units[name], entry.annotator or annotator
             annotation = _annotation(standing, entry, unit, codec)
         except (ValueError, TypeError) as error:
@@ -184,7 +189,7 @@ def _words(
             told.blank += 1
             continue
         earlier, other = first.setdefault((unit, who), (entry, annotation))
-        if other != annotation:
+        if meaning(other) != meaning(annotation):
             told.problems.append(_contradiction(entry, earlier))
             contradicted.add(unit)
     told.problems += _of_unknown(unknown, standing, len(entries))
@@ -200,12 +205,23 @@ def _annotation(standing: Standing, entry: Entry, unit: int, codec: Codec) -> An
     annotation = understood(entry.said, standing.kind, standing.classes)
     if annotation is None:
         return None
-    _check_whole(entry, annotation, standing)
+    count = standing.annotations.get("count")
+    check_whole(entry, annotation, kind=standing.kind, classes=standing.classes, count=count)
     if unit < 0:
         raise ValueError(f"{shown(entry.key)} was not in the data any more when they were last opened.")
-    if annotation is not SKIP:
-        check_size(codec.encode(annotation), standing.samples[unit].size)
-    return annotation
+    if annotation is SKIP:
+        return SKIP
+
+    def encode(said: Any) -> Any:
+        label = codec.encode(said)
+        check_size(label, standing.samples[unit].size)
+        return label
+
+    asked = standing.regions.all(unit)
+    if asked is None:
+        return in_one_form(annotation, encode, codec.decode)
+    label, told = merged(encode(annotation), standing.samples[unit].label, asked)
+    return codec.decode(label) if told else None
 
 
 def _contradiction(entry: Entry, earlier: Entry) -> str:
@@ -216,23 +232,6 @@ def _contradiction(entry: Entry, earlier: Entry) -> str:
 
 def _said(said: Any) -> str:
     return "a skip" if said is SKIP else shown(said)
-
-
-def _check_whole(entry: Entry, annotation: Any, standing: Standing) -> None:
-    """Refuse the last word of a file that has no end, if it may be the beginning of another."""
-    if entry.cut != "said" or not isinstance(entry.said, str) or annotation is SKIP:
-        return
-    word = entry.said.strip()
-    last = word.rpartition("|")[2].strip()
-    if standing.classes is not None:
-        longer = [name for name in standing.classes if name != last and name.startswith(last)]
-    else:
-        longer = [last + "..."] if (standing.annotations.get("count") or 11) > 10 or standing.kind == "number" else []
-    if longer:
-        raise ValueError(
-            f"{shown(word)} may be the beginning of {shown(longer[0])}: the last line has no end. If the file is "
-            "whole, end it with a new line."
-        )
 
 
 def _of_unknown(unknown: list[Entry], standing: Standing, count: int) -> list[str]:
@@ -271,7 +270,11 @@ def _decide(
         sample, name = standing.samples[unit], standing.name(unit)
         before = [replace(each, time=None, annotation=_decoded(each.annotation, codec)) for each in sample.said]
         last = {each.annotator: each.annotation for each in before}
-        new = [each for each in said if each.annotator not in last or last[each.annotator] != each.annotation]
+        new = [
+            each
+            for each in said
+            if each.annotator not in last or meaning(last[each.annotator]) != meaning(each.annotation)
+        ]
         told.unchanged += len(said) - len(new)
         if not new:
             continue
@@ -285,13 +288,19 @@ def _decide(
             continue
         label = agreed.annotation
         label = label if label is None or label is SKIP else codec.encode(label)
-        is_labelled = sample.state == "labelled" and is_same(label, sample.label)
+        is_labelled = sample.label is not None and (
+            is_same(label, sample.label) or _same_boxes(agreed.annotation, sample.label, codec)
+        )
         is_known = sample.state == "skipped" if label is SKIP else is_labelled
         is_new = label is not None and not is_known
         counted = agreed.annotators if is_new else ()
         beside = [(each.annotator, _encoded(each.annotation, codec)) for each in new if each.annotator not in counted]
         decisions[unit] = Decision(label if is_new else None, agreed.annotators, beside)
     return decisions
+
+
+def _same_boxes(annotation: Any, label: Any, codec: Codec) -> bool:
+    return isinstance(annotation, Boxes) and meaning(annotation) == meaning(_decoded(label, codec))
 
 
 def _encoded(annotation: Any, codec: Codec) -> Any:
@@ -322,6 +331,8 @@ def _write(standing: Standing, decisions: dict[int, Decision], told: Told, cost_
     for people, labels in answered.items():
         fields = _fields(standing, people, labels)
         prices = [float(cost_of(unit)) for unit in labels]
+        if standing.counts == PIXELS:
+            prices = [price * pixels_told(label) for price, label in zip(prices, labels.values(), strict=True)]
         if any(price != 1 for price in prices):
             fields["costs"] = prices
         events.append(("answered", fields))

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from lightning_al.campaign.results import PIXELS
 from lightning_al.campaign.standing import Standing
 from lightning_al.oracle.skip import SKIP
 from lightning_al.tasks.annotations import annotation_of
@@ -29,6 +30,7 @@ def status_of(dirpath: str | Path) -> dict[str, Any]:
         "samples": standing.size,
         **{state: len(standing.units(state)) for state in ("labelled", "pending", "skipped")},
         "spent": standing.spent,
+        "counts": standing.counts,
         "budget": standing.options.get("budget"),
         "rounds": len(standing.rounds),
         "metrics": dict(last.metrics) if last else {},
@@ -71,7 +73,7 @@ def text_of(status: dict[str, Any]) -> str:
         ("labelled", f"{status['labelled']} of {status['samples']} samples"),
         ("pending", str(status["pending"])),
         ("skipped", str(status["skipped"])),
-        ("spent", number(status["spent"]) + of_budget),
+        ("spent", number(status["spent"]) + of_budget + (" pixels" if status["counts"] == PIXELS else "")),
         ("rounds", str(status["rounds"])),
         ("metrics", f"{metrics}  (of {status['metrics_labelled']} labels)" if status["rounds"] else "none yet"),
     ]

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -37,7 +37,8 @@ class Pool:
 
     A unit is a dataset index unless the task says otherwise. Each is *unlabelled*, *pending* (asked, not yet
     answered), *labelled* or *skipped* (the annotator gave no label). Those that a training set beside the pool has too
-    are *known* (:meth:`know`): none of the four, for as long as they are. The pool knows no Lightning, no labels and no
+    are *known* (:meth:`know`): none of the four, for as long as they are. A unit that is labelled in part may be asked
+    for again (:attr:`askable`), and is then labelled and pending at once. The pool knows no Lightning, no labels and no
     disk.
 
     Args:
@@ -63,6 +64,7 @@ class Pool:
         self._labelled: list[int] = []  # in the order in which the labels arrived
         self._pending: dict[int, None] = {}  # in the order asked
         self._costs: dict[int, float] = {}  # of labels that did not cost 1
+        self._in_part: set[int] = set()  # of the labelled: those of which something is left to ask for
         self._known: frozenset[int] = frozenset()
         self._paid_for_gone = 0.0
 
@@ -75,10 +77,8 @@ class Pool:
         return f"Pool({len(self)} units: {', '.join(counts)})"
 
     def counts(self) -> tuple[int, int, int, int]:
-        """Return how many units are unlabelled, pending, labelled and skipped."""
-        states = self._states().long()
-        unlabelled, pending, labelled, skipped, _ = torch.bincount(states, minlength=len(_NAMES)).tolist()
-        return unlabelled, pending, labelled, skipped
+        """Return how many units are unlabelled, pending, labelled and skipped; one in part may be in two of them."""
+        return len(self.unlabelled), len(self.pending), len(self.labelled), len(self.skipped)
 
     def _states(self) -> Tensor:
         """The state of every unit, those that are known included."""
@@ -96,8 +96,14 @@ class Pool:
 
     @property
     def unlabelled(self) -> Tensor:
-        """Units that may be asked for, ascending."""
+        """Units without a label that nobody was asked for, ascending."""
         return self._units_in(UNLABELLED)
+
+    @property
+    def askable(self) -> Tensor:
+        """Units that may be asked for, ascending: the unlabelled ones, and those that are labelled in part."""
+        again = self._in_part - self._pending.keys() - self._known
+        return torch.cat([self.unlabelled, torch.tensor(list(again), dtype=torch.long)]).sort().values
 
     @property
     def pending(self) -> Tensor:
@@ -122,7 +128,8 @@ class Pool:
     @property
     def touched(self) -> list[int]:
         """Units that were labelled, asked for or skipped, whether or not they are known by now."""
-        return [*self._labelled, *self._pending, *torch.nonzero(self._state == SKIPPED).flatten().tolist()]
+        skipped = torch.nonzero(self._state == SKIPPED).flatten().tolist()
+        return list(dict.fromkeys([*self._labelled, *self._pending, *skipped]))
 
     def cost(self, unit: int) -> float:
         """How much of the budget the label of ``unit`` took; 1 unless :meth:`label` was given another cost."""
@@ -136,6 +143,14 @@ class Pool:
     def is_labelled(self, unit: int) -> bool:
         """Whether ``unit`` has a label."""
         return int(self._state[unit]) == LABELLED
+
+    def is_pending(self, unit: int) -> bool:
+        """Whether ``unit`` is asked for and not yet answered."""
+        return unit in self._pending and unit not in self._known
+
+    def is_in_part(self, unit: int) -> bool:
+        """Whether ``unit`` has a label, of which a part is left to ask for."""
+        return unit in self._in_part
 
     def check(self, units: Indices) -> list[int]:
         """Return ``units`` as a list of ints, refusing what is not a set of units of this pool.
@@ -155,28 +170,34 @@ class Pool:
         return values
 
     def ask(self, units: Indices) -> None:
-        """Mark unlabelled ``units`` as pending.
+        """Mark :attr:`askable` ``units`` as pending; those labelled in part stay labelled too.
 
         Raises:
-            ValueError: If one of them is not unlabelled; nothing changes then.
+            ValueError: If one of them may not be asked for; nothing changes then.
         """
         values = self.check(units)
-        states = self._states()
-        taken = [u for u in values if int(states[u]) != UNLABELLED]
+        askable = set(self.askable.tolist())
+        taken = [u for u in values if u not in askable]
         if taken:
-            state = _NAMES[int(states[taken[0]])]
+            state = self._name_of(taken[0])
             raise ValueError(f"Only unlabelled units can be asked for; {taken[0]} is {state} ({len(taken)} such).")
-        self._state[values] = PENDING
+        self._state[[unit for unit in values if unit not in self._in_part]] = PENDING
         self._pending.update(dict.fromkeys(values))
 
-    def label(self, units: Indices, costs: Sequence[float] | None = None) -> None:
+    def _name_of(self, unit: int) -> str:
+        """Return the state of a unit in a word, of one that is in two of them the last that it came to."""
+        return "pending" if self.is_pending(unit) else _NAMES[int(self._states()[unit])]
+
+    def label(self, units: Indices, costs: Sequence[float] | None = None, in_part: Collection[int] = ()) -> None:
         """Mark ``units`` as labelled, whatever they were; those already labelled keep their place.
 
         Args:
             units: Distinct units, in any state.
-            costs: What the label of each cost; default 1.
+            costs: What the label of each cost, all of its parts together; default 1.
+            in_part: Those of them of which something is left to ask for.
         """
         values = self.check(units)
+        self._in_part = (self._in_part - set(values)) | set(in_part)
         for unit, cost in zip(values, costs if costs is not None else [1.0] * len(values), strict=True):
             self._costs.pop(unit, None)
             if cost != 1:
@@ -185,16 +206,17 @@ class Pool:
         self._resolve(values, LABELLED)
 
     def skip(self, units: Indices) -> None:
-        """Mark ``units`` as skipped, never to be asked for again. Labelled ones stay labelled.
+        """Mark ``units`` as skipped, never to be asked for again. Labelled ones stay labelled, as they are.
 
         Args:
             units: Distinct units, in any state.
         """
-        values = [u for u in self.check(units) if int(self._state[u]) != LABELLED]
+        values = self.check(units)
+        self._in_part -= set(values)
         self._resolve(values, SKIPPED)
 
     def release(self, units: Indices) -> None:
-        """Take back that ``units`` were asked for: they are unlabelled again.
+        """Take back that ``units`` were asked for: they are what they were before.
 
         Raises:
             ValueError: If one of them is not pending; nothing changes then.
@@ -211,7 +233,7 @@ class Pool:
         """
         others = [unit for unit in units if unit not in self._pending or unit in self._known]
         if others:
-            state = _NAMES[int(self._states()[others[0]])]
+            state = self._name_of(others[0])
             raise ValueError(f"Only pending units can be given back; {others[0]} is {state} ({len(others)} such).")
 
     def know(self, units: Indices) -> None:
@@ -227,8 +249,10 @@ class Pool:
         values = self.check(units)
         forgotten = set(values)
         self._labelled = [unit for unit in self._labelled if unit not in forgotten]
+        self._in_part -= forgotten
         for unit in values:
             self._costs.pop(unit, None)
+        self._state[values] = UNLABELLED
         self._resolve(values, SKIPPED)
 
     def moved(self, places: Mapping[int, int], size: int, *, paid_for_gone: float = 0.0) -> "Pool":
@@ -247,6 +271,7 @@ class Pool:
         pool._paid_for_gone = paid_for_gone
         now = [(unit, places.get(unit, unit)) for unit in self._labelled]
         pool.label([new for _, new in now if new >= 0], [self.cost(unit) for unit, new in now if new >= 0])
+        pool._in_part = {new for unit, new in now if new >= 0 and unit in self._in_part}
         pool.ask([new for unit in self._pending if (new := places.get(unit, unit)) >= 0])
         was_skipped = torch.nonzero(self._state == SKIPPED).flatten().tolist()
         skipped = [new for unit in was_skipped if (new := places.get(unit, unit)) >= 0]
@@ -255,12 +280,13 @@ class Pool:
         return pool
 
     def _resolve(self, values: list[int], state: int) -> None:
-        self._state[values] = state
+        """Let units be pending no more, and those without a label be in a state."""
+        self._state[[unit for unit in values if state == LABELLED or not self.is_labelled(unit)]] = state
         for unit in values:
             self._pending.pop(unit, None)
 
     def candidates(self, size: int | None = None, *, generator: torch.Generator) -> Tensor:
-        """Draw a random sub-pool of the unlabelled units, in random order.
+        """Draw a random sub-pool of the :attr:`askable` units, in random order.
 
         The order is random so that ties and groups do not follow the order of the dataset.
 
@@ -269,8 +295,8 @@ class Pool:
             generator: The only source of randomness.
 
         Returns:
-            LongTensor of distinct unlabelled units.
+            LongTensor of distinct units.
         """
-        left = self.unlabelled
+        left = self.askable
         order = torch.randperm(len(left), generator=generator)
         return left[order if size is None else order[:size]]

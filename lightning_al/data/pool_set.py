@@ -13,6 +13,7 @@ from lightning_al.data import validation
 from lightning_al.data.augmentation import Augment, check_targets_stay, moving
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.parts import WithTargetsOf
+from lightning_al.data.readable import readable
 from lightning_al.data.training_samples import TrainingSamples
 from lightning_al.tasks.base import Task
 
@@ -55,7 +56,7 @@ def find_known_samples(
     Arguments and errors as of :func:`find_training_samples`.
     """
     samples, targets = _find(datamodule, train_set, task, source=source)
-    rows = validation.spread_over(len(train_set))  # type: ignore[arg-type]
+    rows = readable(train_set, validation.spread_over(len(train_set)))  # type: ignore[arg-type]
     if targets == "hidden":
         check_targets_stay(train_set, rows, task, owner=samples.owner)
         return replace(samples, pool_set=WithTargetsOf(samples.pool_set, train_set, task))

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from lightning_al.data.augmentation import Augment, check_targets_stay, check_told_labels, moving, same, target_of
 from lightning_al.data.keys import SampleKeys
+from lightning_al.data.readable import readable
 from lightning_al.data.validation import spread_over
 from lightning_al.data.views import LabelledView
 from lightning_al.storage.blobs import Blob, as_read
@@ -96,7 +97,7 @@ class TrainingSamples:
             decoded = [self.task.decode_label(label) for label in list((labels or {}).values())[:2]]
             self.check_told(rows, decoded)
         elif self.trained_on is self.pool_set is not self.label_set:
-            check_targets_stay(self.label_set, rows, self.task, owner=self.owner)
+            check_targets_stay(self.label_set, readable(self.label_set, rows), self.task, owner=self.owner)
 
     def check_told(self, rows: Sequence[int], told: list[Any]) -> None:
         """Refuse samples whose inputs move beside labels that would have to.
@@ -105,6 +106,7 @@ class TrainingSamples:
             rows: Which to look at.
             told: Some labels that were told.
         """
+        rows = readable(self.trained_on, rows)
         check_told_labels(self.trained_on, rows, self.task, owner=self.owner, told=told)
 
     def check_augment(self, view: LabelledView) -> None:

@@ -21,7 +21,7 @@ from lightning_al.data.training_samples import TrainingSamples
 from lightning_al.data.validation import check_map_style, spread_over
 from lightning_al.distributed.randomness import draws_undone
 from lightning_al.inference.batches import copy_of
-from lightning_al.tasks.base import Task
+from lightning_al.tasks.base import Task, name_in
 from lightning_al.words import cut
 
 HOOK = "unlabelled_dataset"
@@ -127,7 +127,16 @@ def _check_known_labels(known: TrainingSamples) -> None:
     """Refuse a training set that is no labelled one."""
     for index in spread_over(len(known.trained_on)):  # type: ignore[arg-type]
         try:
-            target = known.task.targets(known.trained_on[index])
+            sample = known.trained_on[index]
+        except Exception as error:
+            name = name_in(known.task, known.train_set, index)
+            called = f"{index}" if name is None else f"{index} ({name!r})"
+            raise ValueError(
+                f"Sample {called} of the training set of {known.owner}, which is trained on, cannot be read: "
+                f"{first_line(error)}. Repair or remove it."
+            ) from error
+        try:
+            target = known.task.targets(sample)
             if target is None:
                 raise TypeError("it is None")
             known.task.encode_label(target)

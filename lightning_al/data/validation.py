@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
 
 from lightning_al.data.augmentation import draws, same
+from lightning_al.data.readable import readable
 from lightning_al.data.template import Epoch
 from lightning_al.tasks.base import Task, name_in
 from lightning_al.words import cut, shown
@@ -33,7 +34,7 @@ def spread_over_parts(dataset: Any) -> list[int]:
 
 
 def check_last_sample(dataset: Any, *, may_be_empty: bool = False) -> None:
-    """Refuse a training set that is empty, or whose last sample cannot be read.
+    """Refuse a training set that is empty, or whose last sample is not there.
 
     Args:
         dataset: What is trained on.
@@ -55,6 +56,8 @@ def check_last_sample(dataset: Any, *, may_be_empty: bool = False) -> None:
             f"The training set ({type(dataset).__name__}) says that it has {size} samples and gives no sample "
             f"{size - 1} ({cut(error)}). Correct its `__len__`."
         ) from None
+    except Exception:  # a damaged file, say, which may never be asked for
+        return
 
 
 # -- the pool, beside the training set ---------------------------------------------------------------------------------
@@ -119,7 +122,7 @@ def check_same_targets(
     Raises:
         ValueError: If targets of a few samples differ, or are missing and may not be.
     """
-    rows = spread_over(len(train_set))  # type: ignore[arg-type]
+    rows = readable(pool_set, readable(train_set, spread_over(len(train_set))))  # type: ignore[arg-type]
     read = functools.partial(_encoded, task)
     try:
         train_targets, pool_targets = ([read(data[i]) for i in rows] for data in (train_set, pool_set))
@@ -211,7 +214,7 @@ def _look_alike(one: Dataset, other: Dataset, task: Task) -> bool:
     n = len(one)  # type: ignore[arg-type]
     if len(other) != n:  # type: ignore[arg-type]
         return False
-    for i in spread_over(n):
+    for i in readable(one, spread_over(n)):
         if name_in(task, one, i) != name_in(task, other, i):
             return False
         read = functools.partial(_encoded, task)

@@ -3,6 +3,7 @@
 import functools
 from typing import Any, NamedTuple
 
+import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from lightning_al.distributed.ranks import check_same_on_every_rank
 from lightning_al.loop.fit import begin_round, fit_round
 from lightning_al.loop.initial import another_initial_set
 from lightning_al.loop.label import collect_answers
-from lightning_al.loop.query import Asking, query
+from lightning_al.loop.query import Asking, query, readable_ones
 from lightning_al.loop.session import Session
 
 LABELS = "the labels (here a hash of them)"
@@ -48,13 +49,17 @@ def run(session: Session) -> Outcome:
         session.call_hooks("on_round_end")
 
 
-def ask(session: Session, k: int | None, how: Asking) -> Outcome:
+def ask(session: Session, k: int | float | None, how: Asking) -> Outcome:
     """Pick what to label next; unless more is wanted, only where no question is open."""
     pool = session.pool
     if not how.more and len(pool.pending) > 0:
         return Outcome("waiting", pool.pending.tolist())
     check_same_on_every_rank(session.campaign.label_digest, LABELS)
     already_asked = not session.asked_initial_set and len(pool.pending) > 0
+    if how.skip_unreadable and (
+        session.asked_initial_set or len(session.labelled) == 0
+    ):  # the initial set is drawn without a look at samples
+        readable_ones(session, torch.cat([pool.pending, pool.unlabelled]))
     # Only an initial set is waited for; later questions wait for `tell`.
     if session.asked_initial_set or len(session.labelled) == 0:
         _collect(session, k)
@@ -78,10 +83,12 @@ def ask(session: Session, k: int | None, how: Asking) -> Outcome:
     picked = [] if over else query(session, session.settings.query_size if k is None else k, how)
     _report(session)
     session.call_hooks("on_round_end")
-    return Outcome("finished" if over else "waiting", picked)
+    return Outcome("finished" if over or not (picked or len(pool.pending)) else "waiting", picked)
 
 
-def _check_k(session: Session, k: int | None) -> None:
+def _check_k(session: Session, k: int | float | None) -> None:
+    if session.settings.asks_for_regions:  # as many as there are
+        return
     left = len(session.pool.unlabelled)
     covered = session.budget.count(session.pool.unlabelled)
     limits = {"pool": left, "sub-pool": min(session.settings.subpool_size or left, left), "budget": covered}
@@ -90,7 +97,7 @@ def _check_k(session: Session, k: int | None) -> None:
             raise ValueError(f"`ask(k={k})` is more than the {name} has left, {limit}: ask for fewer.")
 
 
-def _collect(session: Session, k: int | None = None) -> bool:
+def _collect(session: Session, k: int | float | None = None) -> bool:
     """Ask the oracle for what is pending and put its answers on disk; return whether nothing is pending any more.
 
     Args:
@@ -100,7 +107,7 @@ def _collect(session: Session, k: int | None = None) -> bool:
     project, campaign, pool = session.project, session.campaign, session.pool
     while True:
         if len(pool.pending) == 0 and len(session.labelled) == 0:
-            question = another_initial_set(session, k)
+            question = another_initial_set(session, None if k is None else int(k))
             campaign.record("asked", functools.partial(question.event, INITIAL_ROUND))
         if len(pool.pending) > 0 or project.oracle.corrects:
             collect_answers(campaign, project)
@@ -121,7 +128,7 @@ def _report(session: Session) -> None:
         row |= {f"al/{stage}_seconds": value for stage, value in result.seconds.items()}
         row |= {"al/labelled": float(result.labelled), "al/round": float(result.round), "al/spent": result.spent}
         for logger in trainer.loggers:
-            logger.log_metrics(row, step=result.labelled)
+            logger.log_metrics(row, step=int(result.amount))
             logger.save()  # before it is taken as reported
         campaign.record("reported", functools.partial(dict, round=result.round))
 

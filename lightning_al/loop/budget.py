@@ -1,8 +1,9 @@
 """How many labels can still be paid, what is pending counted as spent. ``settings.py`` refuses wrong budgets."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from lightning_al.data.pool import Pool
@@ -18,16 +19,28 @@ class Budget:
         limit: What may be spent in all; None: anything.
         oracle: Has the prices.
         pool: Knows what was spent, and what is asked for.
+        least: How many labels the least is that may be asked for of a sample, as the pixels of a region.
+        pending: Gives how many labels the question for a sample is for, by dataset index.
     """
 
-    def __init__(self, limit: float | None, oracle: Oracle, pool: Pool) -> None:
+    def __init__(
+        self,
+        limit: float | None,
+        oracle: Oracle,
+        pool: Pool,
+        *,
+        least: int = 1,
+        pending: Callable[[int], int] = lambda index: 1,
+    ) -> None:
         self.limit = limit
         self.oracle = oracle
         self.pool = pool
+        self.least = least
+        self.pending = pending
 
     def affordable(self, indices: Tensor) -> Tensor:
-        """Return those of dataset ``indices`` whose label alone is covered, in their order."""
-        return indices if self.limit is None else indices[self._covered(costs(self.oracle, indices))]
+        """Return those of dataset ``indices`` of which the least alone is covered, in their order."""
+        return indices if self.limit is None else indices[self._covered(self.least * costs(self.oracle, indices))]
 
     def count(self, indices: Tensor) -> int:
         """Return how many of dataset ``indices`` are covered together, if they are the cheapest."""
@@ -35,12 +48,26 @@ class Budget:
             return len(indices)
         return int(self._covered(costs(self.oracle, indices).sort().values.cumsum(0)).sum())
 
-    def count_in_order(self, indices: Sequence[int]) -> int:
-        """Return how many of dataset ``indices``, from the first on, are covered together."""
-        return int(self._covered(costs(self.oracle, indices).cumsum(0)).sum())
+    def count_in_order(self, indices: Sequence[int], sizes: Sequence[int] | None = None) -> int:
+        """Return how many of dataset ``indices``, from the first on, are covered together.
+
+        Args:
+            indices: A sample may come several times.
+            sizes: Of how many labels each counts; default 1.
+        """
+        if self.limit is None:
+            return len(indices)
+        distinct = list(dict.fromkeys(indices))
+        price = dict(zip(distinct, costs(self.oracle, distinct).tolist(), strict=True))
+        prices = torch.tensor([price[index] for index in indices], dtype=torch.float64)
+        if sizes is not None:
+            prices *= torch.tensor(sizes, dtype=torch.float64)
+        return int(self._covered(prices.cumsum(0)).sum())
 
     def _covered(self, spent: Tensor) -> Tensor:
         if self.limit is None:
             return spent < math.inf
-        promised = float(costs(self.oracle, self.pool.pending).sum())  # `ask` may come before all answers
+        pending = self.pool.pending.tolist()  # `ask` may come before all answers
+        sizes = torch.tensor([self.pending(index) for index in pending], dtype=torch.float64)
+        promised = float((costs(self.oracle, pending) * sizes).sum())
         return spent <= self.limit * (1 + _ROUNDING) - self.pool.spent - promised

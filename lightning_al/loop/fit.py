@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelPruning, WeightAveraging
 
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
+from lightning_al.campaign.results import LABELS, PIXELS
 from lightning_al.campaign.states import INITIAL_WEIGHTS, RESUME, State, state_file
 from lightning_al.checks import first_line
 from lightning_al.data.for_trainer import ForTrainer
@@ -50,6 +51,7 @@ def fit_round(session: Session) -> None:
             **fit,
             "labelled": len(session.labelled),
             "spent": session.pool.spent,
+            "counts": PIXELS if session.settings.asks_for_regions else LABELS,
             "metrics": metrics,
             "seconds": {"fit": fit_seconds, "evaluate": evaluate_seconds},
             "steps": session.fits.steps,

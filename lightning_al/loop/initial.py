@@ -11,11 +11,12 @@ from torch.utils.data import Dataset
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.data.pool import Pool
+from lightning_al.data.readable import readable
 from lightning_al.data.validation import spread_over
 from lightning_al.distributed.randomness import generator
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.loop.project import Project
-from lightning_al.loop.query import Question, question_of
+from lightning_al.loop.question import Question, question_of
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
 from lightning_al.oracle.answers import sort_answers
@@ -104,7 +105,7 @@ def another_initial_set(session: Session, count: int | None = None) -> Question:
         can_pay = session.budget.count(pool.unlabelled)
         if can_pay == 0:
             raise RuntimeError(f"Nothing is labelled yet, and `budget={settings.budget}` pays for no label.")
-        count = min(count or settings.query_size, can_pay)
+        count = min(settings.first_count if count is None or settings.asks_for_regions else count, can_pay)
     else:
         count = min(settings.initial_count, len(pool.unlabelled))
     if settings.initial_count == 0 and len(pool.skipped) == 0:
@@ -143,7 +144,10 @@ def _pick_initial(
 def initial_labels(project: Project, initial: list[int]) -> dict[int, Any]:
     """Take the initial labels on trial, before there is a campaign that starting over would be refused for."""
     data, task, samples = project.data, project.task, project.data.samples
-    some = initial or spread_over(samples.size)[:2]  # without an initial set: what may be asked for first
+    if samples.size == 0:
+        return {}
+    # Without an initial set: what may be asked for first.
+    some = initial or readable(samples.pool.label_set, spread_over(samples.size), 2)
     answers = sort_answers({i: task.targets(samples.pool.label_set[i]) for i in some}, task)
     answers.check()
     view = samples.view(torch.tensor(some[:2]), answers.labels)

@@ -4,7 +4,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign.campaign import Campaign, Known
+from lightning_al.campaign.beside import Known
+from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.checks import Findings
 from lightning_al.data.datamodule import ActiveDataModule

@@ -1,7 +1,7 @@
 """From answers to labels: what an oracle or a person says goes to the ledger first."""
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
@@ -9,10 +9,11 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.data.pool import Indices
+from lightning_al.loop.parts import of_asked, prices_of
 from lightning_al.loop.predict import predictions_kept
 from lightning_al.loop.project import Project
 from lightning_al.oracle.answers import Answers, sort_answers
-from lightning_al.oracle.base import DATASET, Oracle, Unreachable, costs
+from lightning_al.oracle.base import DATASET, Unreachable
 from lightning_al.oracle.question import OpenQuestion
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.mask_png import is_blank
@@ -55,7 +56,12 @@ def units_of(campaign: Campaign, samples: Indices | Sequence[str], places: Place
 
 
 def write_answers(
-    campaign: Campaign, answers: Answers, *, annotator_of: Callable[[int], str], key_of: KeyOf, oracle: Oracle
+    campaign: Campaign,
+    answers: Answers,
+    *,
+    annotator_of: Callable[[int], str],
+    key_of: KeyOf,
+    prices: Callable[[Mapping[int, Any]], list[float]],
 ) -> list[Event]:
     """Put answers on disk, then take note of them, and return their events.
 
@@ -64,7 +70,7 @@ def write_answers(
         answers: What was said.
         annotator_of: By whom, for each dataset index.
         key_of: For samples that were never asked for.
-        oracle: Has the prices of labels.
+        prices: Gives what labels cost, as the ledger has them, by dataset index.
     """
     events: list[Event] = []
 
@@ -79,13 +85,15 @@ def write_answers(
             "labels": [answers.labels[i] for i in indices],
             "annotator": annotator,
         }
-        prices = costs(oracle, indices).tolist()
-        if any(price != 1 for price in prices):
-            fields["costs"] = prices
+        paid = prices({i: answers.labels[i] for i in indices})
+        if any(price != 1 for price in paid):
+            fields["costs"] = paid
         write("answered", **fields)
     for annotator, indices in _by(annotator_of, answers.skipped).items():
         keys = [campaign.keys.get(i) or key_of(i) for i in indices]
         write("skipped", indices=indices, keys=keys, annotator=annotator)
+    for annotator, indices in _by(annotator_of, answers.void).items():
+        write("void", indices=indices, annotator=annotator)
     return events
 
 
@@ -101,10 +109,13 @@ def answers_of(
         raise ValueError(f"`tell` got {len(units)} indices and {len(values)} labels.")
     classes = campaign.annotations.get("classes")
     answers = sort_answers(dict(zip(units, values, strict=True)), task, classes, campaign.sizes)
-    if task.region_kind is None:
-        answers.refused.update((i, _BLANK) for i, label in answers.labels.items() if is_blank(label))
+    if task.annotation_kind == "mask":
+        blank = [i for i, label in answers.labels.items() if is_blank(label) and not campaign.regions.is_asked(i)]
+        answers.refused.update(dict.fromkeys(blank, _BLANK))
+    answers = of_asked(campaign, answers)
     answers.check()
-    labelled = [i for i in answers.skipped if campaign.pool.is_labelled(i)]
+    pool = campaign.pool
+    labelled = [i for i in answers.skipped if pool.is_labelled(i) and not pool.is_pending(i)]
     if labelled:
         raise ValueError(f"`SKIP` cannot take back a label that was told: {labelled[:10]}. Tell another label.")
     return answers
@@ -146,9 +157,15 @@ def collect_answers(campaign: Campaign, project: Project) -> None:
         except Unreachable as error:
             rank_zero_warn(f"{error} The campaign is intact, and waits as if nobody had answered.")
             return []
-        changed = answers.of_changed(campaign.labels, campaign.pool.skipped.tolist())
+        # What answers a question is new although it says of a sample what its label says already.
+        known = {i: label for i, label in campaign.labels.items() if oracle.corrects or not campaign.pool.is_pending(i)}
+        changed = answers.of_changed(known, campaign.pool.skipped.tolist())
         events = write_answers(
-            campaign, changed, annotator_of=oracle.annotator_of, key_of=project.data.key, oracle=oracle
+            campaign,
+            changed,
+            annotator_of=oracle.annotator_of,
+            key_of=project.data.key,
+            prices=functools.partial(prices_of, oracle, project.task),
         )
         answers.check()
         oracle.acknowledge()
@@ -174,7 +191,7 @@ def _answers(campaign: Campaign, project: Project) -> Answers:
     classes = campaign.annotations.get("classes")
     # The dataset's own are of the draw of the image that they were read with.
     sizes = {} if oracle.annotator == DATASET else campaign.sizes
-    return sort_answers(said, project.task, classes, sizes)
+    return of_asked(campaign, sort_answers(said, project.task, classes, sizes))
 
 
 def open_question(campaign: Campaign, project: Project) -> OpenQuestion:
@@ -184,6 +201,7 @@ def open_question(campaign: Campaign, project: Project) -> OpenQuestion:
         dataset=project.data.samples.shown,
         folder=campaign.dirpath,
         keys=campaign.keys,
+        region_of=campaign.regions.open,
         round=campaign.next_round - 1,
         predict=functools.partial(predictions_kept, campaign, project.task),
     )

@@ -13,7 +13,7 @@ from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.results import RoundResult
 from lightning_al.campaign.told import TELL
-from lightning_al.checks import Findings, check_count, check_flag, check_type
+from lightning_al.checks import Findings, check_flag, check_type
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import Indices, Pool
 from lightning_al.fitting.hooks import call_round_hook
@@ -25,12 +25,8 @@ from lightning_al.loop.fit import begin_fits, restore_weights
 from lightning_al.loop.known import find_without_known
 from lightning_al.loop.label import answers_of, release, write_answers
 from lightning_al.loop.opening import open_campaign
-from lightning_al.loop.project import (
-    Project,
-    datamodule_of,
-    find_in_model,
-    find_no_train_loader,
-)
+from lightning_al.loop.parts import prices_of
+from lightning_al.loop.project import Project, datamodule_of, find_in_model, find_no_train_loader
 from lightning_al.loop.query import Asking
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Option, Settings, Stop, check_dirpath
@@ -56,14 +52,15 @@ class ActiveLearningLoop:
         model: The user's module, or what ``torch.compile`` made of it: it is trained compiled and scored as written.
         datamodule: The user's datamodule; :class:`~lightning_al.Loaders` of loaders that are there already; None: the
             loaders that the module defines itself.
-        query_size: Labels asked for per round.
+        query_size: Labels asked for per round. Where the task asks for regions of images, how many of these, of each
+            image or of the whole pool (``per_image``); a number below 1 is a share of the pixels.
         initial: How many samples are labelled before round 0, or which (dataset indices). With an
             ``unlabelled_dataset()`` it may be 0; is the training set empty, ``query_size`` are asked for first.
         initial_by: How they are chosen: ``"random"``; ``"balanced"`` over the classes (simulated campaigns only); or an
             acquisition that needs no trained model, as ``TypiClust(encoder=...)``.
         rounds: Number of queries; the history has one entry more, for the last fit. None: no limit.
         budget: What may be spent on labels, the initial ones included: a label costs 1, unless the oracle has other
-            prices (``Oracle.cost``). None: no limit.
+            prices (``Oracle.cost``); where regions are asked for, each pixel costs as much. None: no limit.
         stop: Ends the campaign by its results: :class:`~lightning_al.stopping.MetricReached`,
             :class:`~lightning_al.stopping.MetricPlateau`, or any function of :attr:`history`. With several of
             ``rounds``, ``budget`` and ``stop`` the first that is reached ends it; with none, the empty pool.
@@ -103,7 +100,7 @@ class ActiveLearningLoop:
         [6, 9, 12]
     """
 
-    query_size = Option[int]()
+    query_size = Option[int | float]()
     initial = Option[int | Sequence[int]]()
     initial_by = Option[str | Acquisition]()
     rounds = Option[int | None]()
@@ -122,7 +119,7 @@ class ActiveLearningLoop:
         model: pl.LightningModule,
         datamodule: pl.LightningDataModule | None = None,
         *,
-        query_size: int,
+        query_size: int | float,
         initial: int | list[int],
         initial_by: str | Acquisition = "random",
         rounds: int | None = None,
@@ -237,7 +234,7 @@ class ActiveLearningLoop:
     def ask(
         self,
         trainer: pl.Trainer,
-        k: int | None = None,
+        k: int | float | None = None,
         *,
         more: bool = True,
         keep_scores: bool = False,
@@ -250,7 +247,7 @@ class ActiveLearningLoop:
 
         Args:
             trainer: As for :meth:`run`.
-            k: How many; default ``query_size``.
+            k: How many, as ``query_size``; default that, or all that is left if that is less.
             more: Whether to ask for more while a question is open. False: it is handed out again, whatever ``k``.
             keep_scores: Whether the scores of all candidates are kept, for a look at what was not picked:
                 :meth:`scores` reads them. The initial set has none.
@@ -260,7 +257,7 @@ class ActiveLearningLoop:
         Returns:
             Distinct, unlabelled indices of the pool's dataset, if ``more`` never handed out before unless they were
             released: fewer than ``k`` where the budget does not cover the best ``k`` together, none once the campaign
-            is over.
+            is over. Of regions, their images: ``loop.campaign.regions.open(index)`` says which pixels are meant.
 
         Raises:
             RuntimeError: If nothing is labelled yet and the initial set was handed out already.
@@ -268,7 +265,7 @@ class ActiveLearningLoop:
             ValueError: If ``k`` is less than 1, or more than the pool, the sub-pool or the budget has left.
         """
         with Findings() as findings:
-            findings.of(check_count, "k", k, optional=True)
+            findings.of(self.settings.check_size, "k", k, optional=True)
             findings.of(check_flag, "more", more)
             findings.of(check_flag, "keep_scores", keep_scores)
             findings.of(check_flag, "skip_unreadable", skip_unreadable)
@@ -309,7 +306,8 @@ class ActiveLearningLoop:
         campaign = self._campaign_to_tell()
         answers = answers_of(campaign, indices, labels, task=self.task, places=self.datamodule.places)
         key_of = self.datamodule.key
-        write_answers(campaign, answers, annotator_of=lambda _: annotator, key_of=key_of, oracle=self.oracle)
+        prices = functools.partial(prices_of, self.oracle, self.task)
+        write_answers(campaign, answers, annotator_of=lambda _: annotator, key_of=key_of, prices=prices)
 
     def release(self, indices: Indices) -> None:
         """Give pending samples back: they are no longer waited for, and may be asked for again.
@@ -331,8 +329,8 @@ class ActiveLearningLoop:
             return self.campaign
         if self.dirpath is None or not Campaign.exists(self.dirpath):
             raise RuntimeError(
-                "`tell` needs a campaign that was opened by `ask` or `run`, or a `dirpath=` that holds one, got "
-                f"dirpath={str(self.dirpath)!r}."
+                "`tell` and `release` need a campaign that was opened by `ask` or `run`, or a `dirpath=` that holds "
+                f"one, got dirpath={str(self.dirpath)!r}."
             )
         campaign = Campaign.load(self.dirpath)
         self._take(campaign)

@@ -36,14 +36,15 @@ from lightning_al.loop.project import (
     find_in_model,
     find_in_trainer,
 )
-from lightning_al.loop.query import question_of
+from lightning_al.loop.question import question_of
 from lightning_al.loop.record import check_same_campaign, describe
 from lightning_al.loop.settings import Settings
-from lightning_al.loop.told import check_told
+from lightning_al.loop.told import check_told, show_model_again
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.oracle.base import DATASET
 from lightning_al.scoring.company import check_company
 from lightning_al.scoring.pick import Pick
+from lightning_al.scoring.regions import HowMany, RegionPicker
 from lightning_al.scoring.rehearsal import check_classes_known, rehearse, rehearsed
 from lightning_al.storage.weights import check_plain, whole
 
@@ -92,6 +93,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
     else:
         _find_again(campaign, project)
         check_told(campaign, project, settings)
+        show_model_again(project, settings)
         note_annotations(campaign, project)
     take_note_of_known(campaign, project.data)
     if begins:  # of no samples, where what is known is enough
@@ -159,7 +161,7 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
         findings.of(settings.check_query_size, size)
     if begins and is_large_enough and is_sized:
         # Where nothing at all would be labelled, a question of the usual size is asked first.
-        first = 0 if len(data.samples.known_indices) else min(settings.query_size, size)
+        first = 0 if len(data.samples.known_indices) else min(settings.first_count, size)
         count = settings.initial_count or first
         if len(data.samples.known_indices) + count > 0:
             findings.of(data.check_training, count)
@@ -167,7 +169,8 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
         findings.of(check_redrawable, model)
     has_oracle = is_sized and findings.of(oracle.bind, data.samples.label_set, task)
     if has_oracle and data.has_pool:
-        findings.of(data.samples.pool.check_labels, told=oracle.annotator != DATASET)
+        told = oracle.annotator != DATASET or settings.asks_for_regions
+        findings.of(data.samples.pool.check_labels, told=told)
     is_bound = findings.of(acquisition.bind, task, oracle)
     is_bound = is_bound and (not is_sized or findings.of(acquisition.check_pool, len(data.samples)))
     return Sound(initial=is_large_enough, prices=has_oracle, scores=is_bound and has_shapes and data.has_pool)
@@ -197,9 +200,11 @@ def _try_initial_set(
         initial = choose_by_scores(project, settings, ranks, method)
     if initial is None:
         return [], {}
-    if with_prices:
-        findings.of(settings.check_prices, initial)
+    can_pay = with_prices and findings.of(settings.check_prices, initial)
     labels = _of_first(findings, ranks, lambda: initial_labels(project, initial)) if project.oracle.simulated else {}
+    if can_pay and labels and settings.asks_for_regions:  # whose price is known now
+        encode = project.task.encode_label
+        findings.of(settings.check_prices, initial, {i: encode(label) for i, label in labels.items()})
     return initial, labels or {}
 
 
@@ -225,10 +230,11 @@ def _agree(findings: Findings, can_go_on: bool) -> bool:
 
 def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
     """Score a few samples, so that what cannot work is refused before anything trains."""
-    acquisition, task = project.acquisition, project.task
+    task = project.task
+    acquisition = _as_it_scores(project, settings)
     size = len(project.data.samples)
     count_classes = "classes" in acquisition.requires and task.num_classes is None
-    needed = acquisition.sees_samples or acquisition.requires
+    needed = acquisition.sees_samples or acquisition.requires or task.always_checks
     tried: list[Acquisition] = [acquisition] if (needed if new else count_classes) else []
     if new and hasattr(project.model, "on_first_inputs"):
         tried = [_FirstInputs(), *tried]
@@ -240,6 +246,15 @@ def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
         rehearse(project, each, some, seed=derive_seed(settings.seed, 0, "score"))
     if new:
         check_company(project, acquisition, seed=settings.seed)
+
+
+def _as_it_scores(project: Project, settings: Settings) -> Acquisition:
+    """Return what a query scores with: the acquisition, or what picks regions by it."""
+    acquisition, task = project.acquisition, project.task
+    if not settings.asks_for_regions:
+        return acquisition
+    how_many = HowMany(settings.query_size, task.per_image, images=len(project.data.samples))
+    return RegionPicker(acquisition, how_many, lambda index: None, seed=settings.seed, round=0)
 
 
 class _FirstInputs(Acquisition):

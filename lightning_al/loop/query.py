@@ -1,61 +1,23 @@
 """One query: score the candidates, pick a batch of them, put the question on disk."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.campaign.events import Event
-from lightning_al.data.image_size import mask_size
 from lightning_al.distributed.randomness import generator
-from lightning_al.distributed.ranks import Ranks
 from lightning_al.fitting.members import refit
 from lightning_al.loop.predict import keep_predictions
-from lightning_al.loop.project import Project
+from lightning_al.loop.question import Question, question_of, question_of_regions
 from lightning_al.loop.session import Session
 from lightning_al.scoring.pick import Candidates, Pick, learn, pick
+from lightning_al.scoring.regions import HowMany, RegionPick, RegionPicker, pick_regions
 from lightning_al.scoring.scores import Scores, scores_file
 from lightning_al.scoring.unreadable import find_unreadable, without
 
 UNREADABLE = "unreadable"
 """Stands in the ledger for the annotator of samples that are skipped since they cannot be read."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What the oracle is asked next.
-
-    Args:
-        indices: Dataset indices, best first.
-        keys: Their samples' names, which outlive a reordering.
-        scores: Their scores; empty for acquisitions that score nothing.
-        seconds: What it took to ``learn``, ``score`` and ``select``.
-        sizes: Width and height of their images, where labels are masks.
-    """
-
-    indices: list[int]
-    keys: list[str | None]
-    scores: list[float]
-    seconds: Mapping[str, float]
-    sizes: list[tuple[int, int] | None] = field(default_factory=list)
-
-    def first(self, count: int) -> "Question":
-        """Return the question for the best ``count`` of these."""
-        of_each = {name: getattr(self, name)[:count] for name in ("indices", "keys", "scores", "sizes")}
-        return replace(self, **of_each)
-
-    def event(self, round_number: int) -> Event:
-        """Return the fields of the event that puts it on disk."""
-        return {
-            "round": round_number,
-            "indices": self.indices,
-            "keys": self.keys,
-            "scores": self.scores,
-            "seconds": dict(self.seconds),
-            **({"sizes": self.sizes} if any(self.sizes) else {}),
-        }
 
 
 @dataclass(frozen=True)
@@ -76,12 +38,12 @@ class Asking:
 AS_EVER = Asking()
 
 
-def query(session: Session, k: int, how: Asking = AS_EVER) -> list[int]:
-    """Score candidates, pick ``k`` of them and put the question on disk; return their dataset indices.
+def query(session: Session, k: int | float, how: Asking = AS_EVER) -> list[int]:
+    """Score candidates, pick ``k`` of them, or regions, and put the question on disk; return their dataset indices.
 
     Args:
         session: Of the campaign.
-        k: How many.
+        k: How many, as ``query_size``.
         how: What else is done for it.
     """
     settings, campaign, budget = session.settings, session.campaign, session.budget
@@ -92,27 +54,57 @@ def query(session: Session, k: int, how: Asking = AS_EVER) -> list[int]:
     if settings.subpool_size is not None and len(indices) < settings.subpool_size:
         rank_zero_info(f"Only {len(indices)} of subpool_size={settings.subpool_size} candidates are left.")
     if how.skip_unreadable:
-        indices = _readable(session, indices)
-    k = min(k, budget.count(indices))
-    acquisition = session.project.acquisition
+        indices = readable_ones(session, indices)
     candidates = Candidates(indices, session.labelled, settings.seed, number, purpose=(number, "select"))
-    picked = learn_and_pick(session, acquisition, candidates, k)
-    question = question_of(session.project, campaign.ranks, picked)
-    question = question.first(budget.count_in_order(question.indices))
+    asks = _asks_for_samples if session.project.task.region_kind is None else _asks_for_regions
+    question, picked = asks(session, candidates, k)
+    if not question.indices:  # of regions, where all are asked for
+        session.note_found_nothing()
     if how.keep_scores:
         scores = Scores.of(indices, picked.all_scores, question.indices, session.project.data.keys_of)
         campaign.ranks.first(lambda: scores.to_csv(campaign.dirpath / scores_file(number)))
     if session.project.oracle.wants_predictions and question.indices:
         keep_predictions(session.project, campaign, question.indices, seed=candidates.scoring_seed)
-    event = campaign.record("asked", lambda: question.event(number))
+    if question.indices:
+        campaign.record("asked", lambda: question.event(number))
     session.call_hooks("on_query_end")
-    return list(event["indices"])
+    return question.indices
+
+
+def _asks_for_samples(session: Session, candidates: Candidates, k: int | float) -> tuple[Question, Pick]:
+    budget = session.budget
+    count = min(int(k), budget.count(candidates.indices))
+    picked = learn_and_pick(session, session.project.acquisition, candidates, count)
+    question = question_of(session.project, session.campaign.ranks, picked)
+    return question.first(budget.count_in_order(question.indices)), picked
+
+
+def _asks_for_regions(session: Session, candidates: Candidates, k: int | float) -> tuple[Question, RegionPick]:
+    project, campaign = session.project, session.campaign
+    learnt = _learn(session, project.acquisition, candidates)
+    picker = RegionPicker(
+        project.acquisition,
+        HowMany(k, project.task.per_image, images=len(session.pool)),
+        campaign.regions.all,
+        seed=candidates.seed,
+        round=candidates.round,
+    )
+    picked = pick_regions(project, campaign.ranks, picker, candidates, session.budget.count_in_order)
+    picked = replace(picked, seconds={**learnt, **picked.seconds})
+    return question_of_regions(project, campaign.ranks, picked), picked
 
 
 def learn_and_pick(session: Session, acquisition: Acquisition, candidates: Candidates, k: int) -> Pick:
     """Let the acquisition learn what it needs, then pick ``k`` of the candidates; the same on every rank."""
+    learnt = _learn(session, acquisition, candidates)
+    picked = pick(session.project, session.campaign.ranks, acquisition, candidates, k)
+    return replace(picked, seconds={**learnt, **picked.seconds})
+
+
+def _learn(session: Session, acquisition: Acquisition, candidates: Candidates) -> dict[str, float]:
+    """Let the acquisition learn what it needs, and return the seconds it took."""
     campaign, number = session.campaign, candidates.round
-    learnt = learn(
+    return learn(
         session.project,
         acquisition,
         candidates,
@@ -121,11 +113,9 @@ def learn_and_pick(session: Session, acquisition: Acquisition, candidates: Candi
             session.fits, number, member, weights=session.settings.weights, redraw=redraw
         ),
     )
-    picked = pick(session.project, campaign.ranks, acquisition, candidates, k)
-    return replace(picked, seconds={**learnt, **picked.seconds})
 
 
-def _readable(session: Session, indices: Tensor) -> Tensor:
+def readable_ones(session: Session, indices: Tensor) -> Tensor:
     """Return the candidates that can be read; the others are skipped from now on, and the ledger says so."""
     unreadable = find_unreadable(session.project, indices)
     if unreadable:
@@ -142,15 +132,3 @@ def _readable(session: Session, indices: Tensor) -> Tensor:
     if len(indices) == 0:
         raise ValueError(f"None of {len(unreadable)} candidates can be read, so there is nothing to ask for.")
     return indices
-
-
-def question_of(project: Project, ranks: Ranks, picked: Pick) -> Question:
-    """Return the question for what was picked; the same on every rank."""
-    data, task = project.data, project.task
-    keys, sizes = ranks.first(
-        lambda: (
-            [data.key(i) for i in picked.indices],
-            [mask_size(data.pool_set, i, task) for i in picked.indices],
-        )
-    )
-    return Question(picked.indices, keys=keys, scores=picked.scores, seconds=picked.seconds, sizes=sizes)

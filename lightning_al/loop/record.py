@@ -33,6 +33,7 @@ def describe(project: Project, settings: Settings) -> dict[str, Any]:
         "reset": reset if isinstance(reset, str) else _name_of(reset),
         "oracle": type(project.oracle).__name__,
         "task": type(project.task).__name__,
+        **_regions_of(project.task),
         "evaluate": settings.evaluate,
         "weights": settings.weights,
         "seed": settings.seed,
@@ -40,6 +41,12 @@ def describe(project: Project, settings: Settings) -> dict[str, Any]:
         "pool_batch_size": project.data.pool_batch_size,
         "acquisition": _options_of(project.acquisition),
     }
+
+
+def _regions_of(task: Task) -> dict[str, Any]:
+    if task.region_kind is None:
+        return {}
+    return {"asks_for": task.region_kind, "regions": task.regions, "per_image": task.per_image}
 
 
 def _name_of(function: Any) -> str:

@@ -25,6 +25,7 @@ class Session:
         call_hooks: Calls a hook of the rounds, by its name, on every callback that has it.
         asked_initial_set: Whether the initial set was asked for in this launch.
         has_fitted_weights: Whether the model has the weights of the last recorded fit.
+        found_nothing: Whether a query found nothing that is left to ask for.
     """
 
     project: Project
@@ -34,6 +35,11 @@ class Session:
     call_hooks: Callable[[str], None]
     asked_initial_set: bool
     has_fitted_weights: bool
+    found_nothing: bool = False
+
+    def note_found_nothing(self) -> None:
+        """Note that a query found nothing that is left to ask for, which ends the campaign."""
+        self.found_nothing = True
 
     def note_fitted(self) -> None:
         """Note that the last fit was recorded, whose weights the model has."""
@@ -52,7 +58,16 @@ class Session:
     @property
     def budget(self) -> Budget:
         """What can still be paid."""
-        return Budget(self.settings.budget, self.project.oracle, self.pool)
+        budget, oracle = self.settings.budget, self.project.oracle
+        if not self.settings.asks_for_regions:
+            return Budget(budget, oracle, self.pool)
+        least = (self.project.task.regions or 1) ** 2
+        return Budget(budget, oracle, self.pool, least=least, pending=self._pixels_pending)
+
+    def _pixels_pending(self, index: int) -> int:
+        """Return how many pixels the question for a sample is for."""
+        width, height = self.campaign.sizes.get(index, (1, 1))
+        return self.campaign.regions.pixels(index) or width * height
 
     @property
     def is_over(self) -> bool:
@@ -60,7 +75,8 @@ class Session:
         settings, history = self.settings, self.campaign.rounds
         return (
             (settings.rounds is not None and self.campaign.next_round >= settings.rounds)
-            or len(self.budget.affordable(self.pool.unlabelled)) == 0
+            or self.found_nothing
+            or len(self.budget.affordable(self.pool.askable)) == 0
             or (settings.stop is not None and len(history) > 0 and bool(settings.stop(history)))
         )
 

@@ -1,6 +1,7 @@
 """The options of a loop, checked together before anything else happens."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -10,6 +11,7 @@ from lightning_al.campaign.results import RoundResult
 from lightning_al.checks import Findings, check_choice, check_count, check_number, check_that, check_type
 from lightning_al.data.pool import integers
 from lightning_al.fitting.reset import RESETS, Reset
+from lightning_al.loop.parts import prices_of
 from lightning_al.oracle.base import Oracle, costs
 from lightning_al.stopping import StopRule
 from lightning_al.tasks.base import Task
@@ -36,7 +38,7 @@ class Settings:
         ValueError: If a value is out of range, or several options cannot go together.
     """
 
-    query_size: int
+    query_size: int | float
     initial: int | Sequence[int]
     initial_by: str | Acquisition
     rounds: int | None
@@ -58,7 +60,7 @@ class Settings:
                 check_type, "oracle", self.oracle, Oracle, "an `Oracle` (`request` and `poll`)"
             )
             findings.of(check_type, "task", self.task, Task, "a `Task`")
-            query_size_is_right = findings.of(check_count, "query_size", self.query_size)
+            query_size_is_right = findings.of(self.check_size, "query_size", self.query_size)
             findings.of(check_count, "rounds", self.rounds, 0, optional=True)
             budget_is_right = findings.of(check_number, "budget", self.budget, above=0, optional=True)
             stop_is_right = self.stop is None or callable(self.stop)
@@ -83,6 +85,43 @@ class Settings:
             findings.of(self._check_reset)
 
     @property
+    def asks_for_regions(self) -> bool:
+        """Whether questions are for regions of samples, and ``query_size`` counts these."""
+        return isinstance(self.task, Task) and self.task.region_kind is not None
+
+    @property
+    def first_count(self) -> int:
+        """How many samples are asked for first, where nothing is labelled and ``initial`` is 0."""
+        return 1 if self.asks_for_regions else int(self.query_size)
+
+    def check_size(self, name: str, size: Any, *, optional: bool = False) -> None:
+        """Refuse what says of no question how large it is.
+
+        Args:
+            name: Of the option.
+            size: A count of samples, or of regions, of which a number below 1 is a share of the pixels.
+            optional: Whether None will do too.
+
+        Raises:
+            TypeError: If it is no number.
+            ValueError: If it is too small, or a share where whole samples are asked for.
+        """
+        if not isinstance(size, float) or not (self.asks_for_regions or 0 < size < 1):
+            check_count(name, size, optional=optional)
+        elif not self.asks_for_regions:
+            raise ValueError(
+                f"`{name}={size}` is a share of the pixels, and {type(self.task).__name__} asks for whole samples: "
+                "give how many. Regions are asked for by `SegmentationTask(..., regions=3)`."
+            )
+        else:
+            check_number(name, size, above=0, below=1)
+            if self.task.region_kind == "superpixels" and not self.task.per_image:
+                raise ValueError(
+                    f"`{name}={size}` is a share of the pool's pixels, and how many superpixels that is depends on "
+                    "each image: give a count, or ask for a share of each image (`per_image=True`)."
+                )
+
+    @property
     def initial_count(self) -> int:
         """How many samples are labelled before round 0."""
         return self.initial if isinstance(self.initial, int) else len(self.initial)
@@ -105,19 +144,33 @@ class Settings:
         count = self.initial_count
         left = size - count
         asks = self.rounds != 0 and (self.budget is None or self.budget > count)
+        if self.asks_for_regions:
+            if asks and left < 1:
+                raise ValueError(
+                    f"`initial` asks for all of {size} samples, so that no regions are left to ask for. Ask for fewer."
+                )
+            return
+        asks = asks and self.oracle.simulated  # people are asked for what there is, and files may join
         if asks and self.query_size > left:
             raise ValueError(
                 f"`query_size={self.query_size}` is larger than the pool: {size} samples less {count} initial ones "
                 f"leave {left}. Ask for at most {left} per round."
             )
 
-    def check_prices(self, initial: Sequence[int]) -> None:
+    def check_prices(self, initial: Sequence[int], labels: Mapping[int, Any] | None = None) -> None:
         """Refuse a budget that does not cover the initial set, at the oracle's prices.
+
+        Args:
+            initial: Dataset indices.
+            labels: Theirs, as the ledger has them, where what they cost depends on them.
 
         Raises:
             ValueError: With what the initial labels cost.
         """
-        spent = float(costs(self.oracle, initial).sum())
+        if labels:
+            spent = math.fsum(prices_of(self.oracle, self.task, {i: labels[i] for i in initial}))
+        else:
+            spent = float(costs(self.oracle, initial).sum())
         if self.budget is not None and spent > self.budget:
             raise ValueError(
                 f"`budget={self.budget}` counts the initial labels too and does not cover the {len(initial)} of "
@@ -125,7 +178,7 @@ class Settings:
             )
 
     def _check_subpool(self) -> None:
-        if self.subpool_size is not None and self.query_size > self.subpool_size:
+        if self.subpool_size is not None and self.query_size > self.subpool_size and not self.asks_for_regions:
             raise ValueError(
                 f"`query_size={self.query_size}` is larger than the sub-pool it is picked from, "
                 f"`subpool_size={self.subpool_size}`. Make the sub-pool at least as large."

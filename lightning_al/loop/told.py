@@ -1,16 +1,18 @@
 """Labels that were told before the task had seen the model, held against it before anything trains on them."""
 
+from typing import Any
+
 import torch
 
-from lightning_al.acquisition.base import CHECKED
 from lightning_al.acquisition.random import Random
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.data.image_size import mask_size
+from lightning_al.data.readable import readable
 from lightning_al.distributed.randomness import derive_seed
 from lightning_al.loop.project import Project
 from lightning_al.loop.settings import Settings
 from lightning_al.scoring.pool_pass import rows_of
-from lightning_al.scoring.rehearsal import rehearsed
+from lightning_al.scoring.rehearsal import looks_at_outputs, rehearsed
 from lightning_al.storage.blobs import Blob
 from lightning_al.tasks.mask_png import check_size
 from lightning_al.words import cut, shown
@@ -36,7 +38,9 @@ def check_told(campaign: Campaign, project: Project, settings: Settings) -> None
     told = {unit: value for unit, value in campaign.labels.items() if unit not in campaign.own_labels}
     if not told or (last is not None and last["digest"] == campaign.label_digest):
         return
-    if project.acquisition.requires & CHECKED and not hasattr(project.model, "on_first_inputs"):  # it needs weights
+    if looks_at_outputs(project.task, project.acquisition) and not hasattr(
+        project.model, "on_first_inputs"
+    ):  # it needs weights
         _show_model(project, settings, list(told))
     refused: dict[int, str] = {}
     for unit, value in told.items():
@@ -55,6 +59,13 @@ def check_told(campaign: Campaign, project: Project, settings: Settings) -> None
         f"{len(refused)} label(s) of the campaign in {campaign.dirpath} cannot be trained on. {' '.join(of_each)}"
         f"{others} Say what is right, which replaces it: `loop.tell({indices}, [...])`."
     )
+
+
+def show_model_again(project: Project, settings: Settings) -> None:
+    """Let a task that needs it look at the model: what it learnt is gone with the process that began the campaign."""
+    if project.task.always_checks and not hasattr(project.model, "on_first_inputs"):
+        pool_set: Any = project.data.pool_set
+        _show_model(project, settings, readable(pool_set, range(len(pool_set)), 1))
 
 
 def _show_model(project: Project, settings: Settings, units: list[int]) -> None:

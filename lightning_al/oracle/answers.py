@@ -19,11 +19,15 @@ _NO_LABEL = (
 
 
 class Answers(NamedTuple):
-    """Answers by dataset index: labels as JSON values, what was skipped, and why a label cannot be taken."""
+    """Answers by dataset index: labels as JSON values, what was skipped, and why a label cannot be taken.
+
+    ``void`` are those to questions for parts of samples in which there is nothing to label.
+    """
 
     labels: dict[int, Any]
     skipped: list[int]
     refused: dict[int, str]
+    void: Sequence[int] = ()
 
     def of_changed(self, labels: dict[int, Any], skipped: Collection[int]) -> "Answers":
         """Return these answers without those that say what is known already.

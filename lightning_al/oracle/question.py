@@ -31,6 +31,7 @@ class OpenQuestion(list[int]):
         folder: The campaign's, where an oracle may keep files of its own.
         keys: What the samples are called that were ever asked for or answered, by dataset index.
         round: The last question's round, -1 for the initial set.
+        region_of: Gives the pixels that a sample is asked for, or None where it is all of it.
         predict: Gives the model's predictions of the last question's samples, by dataset index; called when needed.
 
     Example:
@@ -47,6 +48,7 @@ class OpenQuestion(list[int]):
         folder: Path,
         keys: Mapping[int, str],
         round: int = -1,
+        region_of: Callable[[int], Any] = lambda index: None,
         predict: Callable[[], Mapping[int, Prediction]] = dict,
     ) -> None:
         super().__init__(indices)
@@ -54,6 +56,7 @@ class OpenQuestion(list[int]):
         self.folder = folder
         self.round = round
         self._keys = keys
+        self._region_of = region_of
         self._predict = predict
         self._predictions: Mapping[int, Prediction] | None = None
 
@@ -65,6 +68,7 @@ class OpenQuestion(list[int]):
             folder=self.folder,
             keys=self._keys,
             round=self.round,
+            region_of=self._region_of,
             predict=self._predict,
         )
 
@@ -82,6 +86,13 @@ class OpenQuestion(list[int]):
     def sample(self, index: int) -> Any:
         """Return a sample as it is scored."""
         return self.dataset[index]
+
+    def region(self, index: int) -> Any:
+        """Return which pixels of a sample are asked for, a NumPy array of booleans (H, W); None: all of it.
+
+        An answer may be a mask of the whole sample all the same: what was not asked for is not taken.
+        """
+        return self._region_of(index)
 
     def prediction(self, index: int) -> Prediction | None:
         """Return what the model says of a sample; None of the initial set, and where the oracle wants none."""

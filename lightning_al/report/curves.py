@@ -11,11 +11,12 @@ names the method:
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 
 from lightning_al.campaign.events import has_ledger
-from lightning_al.campaign.results import read_rounds
+from lightning_al.campaign.results import LABELS, PIXELS, read_rounds
 from lightning_al.words import cut, shown
 
 # The name of a folder that only counts repeats: "seed_0", "run3", "version_12", "7".
@@ -32,9 +33,12 @@ class Curve:
         path: The campaign's folder.
         metric: Name of the metric; None where none was recorded, and there are no ``values``.
         labels: Number of labels at each training, ascending. Where one count was measured twice, the later one counts.
+            Of a campaign that asks for regions of images what was spent, the labelled pixels, as
+            :func:`round_by_round` puts them.
         values: The metric after each training, one per entry of ``labels``.
         fit_seconds: Seconds of each training, where recorded.
         query_seconds: Seconds of each query (learn, score and select together); the last round has none.
+        counts: What ``labels`` are: ``"labels"`` or ``"pixels"``.
     """
 
     path: str
@@ -43,6 +47,7 @@ class Curve:
     values: list[float]
     fit_seconds: list[float] = field(default_factory=list)
     query_seconds: list[float] = field(default_factory=list)
+    counts: str = LABELS
 
 
 def load_curves(root: str | Path, metric: str | None = None) -> Curves:
@@ -91,16 +96,48 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
         curve = Curve(
             path=str(folder),
             metric=metric,
-            labels=[r.labelled for r in finished],
+            labels=[round(r.amount) for r in finished],
             values=[] if metric is None else [float(r.metrics[metric]) for r in finished],
             # 0 is a stage that did not run.
             fit_seconds=[r.seconds["fit"] for r in finished if r.seconds.get("fit", 0.0) > 0],
             query_seconds=[
                 sum(r.seconds.get(stage, 0.0) for stage in ("learn", "score", "select")) for r in finished if r.picked
             ],
+            counts=finished[-1].counts,
         )
         curves.setdefault(_method(folder, root), []).append(curve)
-    return curves
+    return round_by_round(curves)
+
+
+def round_by_round(curves: Curves) -> Curves:
+    """Return curves of which those that count pixels have one count for each round, the mean over the campaigns.
+
+    Pixels without a class cost nothing, and which are asked for differs between methods and repeats: no two campaigns
+    have labelled as many pixels, although they asked for as many. Where campaigns have asked for different amounts
+    (some round's pixels differ by more than a quarter from their mean), the mean is taken over the repeats of each
+    method alone. Other curves stay as they are.
+
+    Example:
+        >>> curves = [Curve(name, "iou", [n, 2 * n], [], counts="pixels") for name, n in (("a", 99), ("b", 101))]
+        >>> [curve.labels for curve in round_by_round({"ripu": curves})["ripu"]]
+        [[100, 200], [100, 200]]
+    """
+    of_pixels = [curve for repeats in curves.values() for curve in repeats if curve.counts == PIXELS]
+    are_alike = all(abs(n - mean) <= mean / 4 for mean, counts in _rounds_of(of_pixels) for n in counts)
+    put = {}
+    for method, repeats in curves.items():
+        means = [round(mean) for mean, _ in _rounds_of(of_pixels if are_alike else repeats)]
+        put[method] = [
+            replace(each, labels=means[: len(each.labels)]) if each.counts == PIXELS else each for each in repeats
+        ]
+    return put
+
+
+def _rounds_of(curves: Sequence[Curve]) -> list[tuple[float, list[int]]]:
+    """Return the mean count of each round, and the counts that it is of."""
+    rounds = range(max((len(curve.labels) for curve in curves), default=0))
+    counts = [[curve.labels[number] for curve in curves if number < len(curve.labels)] for number in rounds]
+    return [(fmean(of_round), of_round) for of_round in counts]
 
 
 def _method(folder: Path, root: Path) -> str:

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from lightning_al.campaign.results import PIXELS
 from lightning_al.report.curves import Curves, metric_of
 from lightning_al.report.statistics import summarise
+from lightning_al.report.tables import counted
 
 
 def plot(curves: Curves, path: str | Path) -> None:
@@ -43,7 +45,7 @@ def plot(curves: Curves, path: str | Path) -> None:
             low = [spread.mean - (spread.std or 0.0) for spread in spreads]
             high = [spread.mean + (spread.std or 0.0) for spread in spreads]
             axes.fill_between(labels, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.set_xlabel("labelled samples")
+    axes.set_xlabel("labelled pixels" if counted(curves) == PIXELS else "labelled samples")
     axes.set_ylabel(metric)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

@@ -2,6 +2,7 @@
 
 from statistics import median
 
+from lightning_al.campaign.results import LABELS, PIXELS
 from lightning_al.report.curves import Curves, metric_of
 from lightning_al.report.statistics import is_error, max_over_rounds, mean_over_curve, min_over_rounds, summarise
 
@@ -39,7 +40,7 @@ def table(curves: Curves, max_rows: int = 12) -> str:
     metric = metric_of(curves)
     columns = {method: summarise(repeats) for method, repeats in curves.items()}
 
-    rows = [[f"labels ({metric})", *(f"{method} (n={len(repeats)})" for method, repeats in curves.items())]]
+    rows = [[f"{counted(curves)} ({metric})", *(f"{method} (n={len(repeats)})" for method, repeats in curves.items())]]
     for labels in thinned(sorted(set().union(*columns.values())), max_rows):
         rows.append([str(labels), *(str(column.get(labels, "-")) for column in columns.values())])
     rows.append(["mean over curve", *(str(mean_over_curve(repeats)) for repeats in curves.values())])
@@ -52,6 +53,11 @@ def table(curves: Curves, max_rows: int = 12) -> str:
         ends = ", ".join(f"{method} {grid[0]} to {grid[-1]} ({len(grid)})" for method, grid in grids.items())
         text += f"\n\nThe last two rows do not compare: the methods were measured at different label counts: {ends}."
     return text
+
+
+def counted(curves: Curves) -> str:
+    """Return what is counted along curves: "pixels" if it is so of all of them, else "labels"."""
+    return PIXELS if {curve.counts for repeats in curves.values() for curve in repeats} == {PIXELS} else LABELS
 
 
 def thinned(items: list[int], most: int) -> list[int]:

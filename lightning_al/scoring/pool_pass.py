@@ -148,6 +148,8 @@ def score_pool(
     begins_anew = True
     while begins_anew:  # each time, a faster way to scores is taken no more
         collectors[:] = [_Collector(acquisition, len(sampler), data.called) for acquisition in acquisitions]
+        for acquisition in acquisitions:
+            acquisition.begin_pass(indices[list(sampler)])
         with _pass_of_its_own(trainer, model, predict_step), draws_undone(), scores_withdrawn() as withdrawn:
             seed_global(seed, trainer.global_rank)
             trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
@@ -178,7 +180,7 @@ class _Collector:
         self.acquisition = acquisition
         self.count = count
         self.called = called
-        self.name = type(acquisition).__name__
+        self.name = acquisition.name_in_errors
         self._stores: dict[str, RowStore] = {}
         self._shapes: dict[str, torch.Size] = {}
 

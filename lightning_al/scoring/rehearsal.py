@@ -15,7 +15,7 @@ def rehearsed(subject: Subject, acquisition: Acquisition) -> int:
 
 
 def rehearse(subject: Subject, acquisition: Acquisition, indices: Tensor, *, seed: int) -> Rows:
-    """Score a few samples; the model's outputs are looked at first where the acquisition works with them.
+    """Score a few samples; the task looks at the model's outputs first where :func:`looks_at_outputs`.
 
     Args:
         subject: What is scored.
@@ -26,7 +26,12 @@ def rehearse(subject: Subject, acquisition: Acquisition, indices: Tensor, *, see
     Returns:
         Their rows, where the acquisition has them.
     """
-    return rows_of(subject, acquisition, indices, seed=seed, check=bool(acquisition.requires & CHECKED))
+    return rows_of(subject, acquisition, indices, seed=seed, check=looks_at_outputs(subject.task, acquisition))
+
+
+def looks_at_outputs(task: Task, acquisition: Acquisition) -> bool:
+    """Whether the task looks at the model's outputs before anything trains."""
+    return task.always_checks or bool(acquisition.requires & CHECKED)
 
 
 def check_classes_known(acquisition: Acquisition, task: Task) -> None:

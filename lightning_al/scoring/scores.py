@@ -172,7 +172,7 @@ class Scores:
                 raise ValueError(
                     f"{path} holds no scores: its first line must be {','.join(COLUMNS)}, got {shown(header)}."
                 )
-            for row in reader:
+            for row in _rows_of(reader, path):
                 try:
                     key, place, value, rank = row
                     index.append(int(place))
@@ -208,6 +208,13 @@ class Scores:
         }
         columns["rank"][len(self.picks) :] = pandas.NA
         return pandas.DataFrame(columns)
+
+
+def _rows_of(reader: Any, path: str | Path) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}.") from None
 
 
 def _array(values: Tensor) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch.utils.data import DataLoader
 
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
@@ -229,8 +230,13 @@ def _quiet_trainer() -> pl.Trainer:
 
 def _check_source(dataset: Any) -> None:
     is_source = any(hasattr(dataset, name) for name in ("__getitem__", "__iter__", "predict_dataloader"))
+    is_source = is_source and not (isinstance(dataset, (list, tuple)) and any(map(_is_loader, dataset[:1])))
     check_that(is_source, "dataset", dataset, "a dataset, a `DataLoader` or a `LightningDataModule`")
     check_package("dataset", dataset)
+
+
+def _is_loader(value: Any) -> bool:
+    return isinstance(value, DataLoader)
 
 
 def _check_labelled(labelled: Any, dataset: Any) -> None:

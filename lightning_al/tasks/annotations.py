@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ from lightning_al.words import shown
 
 Box: TypeAlias = tuple[float, float, float, float]
 _MOST_NAMES = 12
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,19 @@ class Boxes:
 
     def __post_init__(self) -> None:
         rows = _plain(self.boxes)
-        if any(not isinstance(row, (list, tuple)) or len(row) != 4 for row in rows):
+        if not isinstance(rows, (list, tuple)) or any(
+            not isinstance(row, (list, tuple)) or len(row) != 4 for row in rows
+        ):
             raise ValueError(f"Boxes have four numbers each: left, top, right, bottom; got {shown(rows)}.")
-        boxes = tuple((float(row[0]), float(row[1]), float(row[2]), float(row[3])) for row in rows)
+        boxes = tuple((_number(row[0]), _number(row[1]), _number(row[2]), _number(row[3])) for row in rows)
         for left, top, right, bottom in boxes:
             if not (all(map(math.isfinite, (left, top, right, bottom))) and left <= right and top <= bottom):
                 raise ValueError(
                     "A box is left, top, right, bottom in pixels, the right not before the left and the bottom not "
                     f"above the top; got {(left, top, right, bottom)}."
                 )
-        labels = tuple(str(label) for label in _plain(self.labels))
-        scores = None if self.scores is None else tuple(float(score) for score in _plain(self.scores))
+        labels = tuple(str(label) for label in _plain(self.labels) or ())
+        scores = None if self.scores is None else tuple(_number(score) for score in _plain(self.scores))
         if len(labels) != len(boxes) or (scores is not None and len(scores) != len(boxes)):
             told = f"{len(boxes)} boxes, {len(labels)} labels"
             raise ValueError(f"Each box has one label (and score), got {told}{_of_scores(scores)}.")
@@ -59,8 +62,10 @@ class Boxes:
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "scores", scores)
         if self.size is not None:
-            width, height = _plain(self.size)
-            object.__setattr__(self, "size", (int(width), int(height)))
+            size = _plain(self.size)
+            if not isinstance(size, (list, tuple)) or len(size) != 2:
+                raise ValueError(f"`size` is width and height in pixels, got {shown(size)}.")
+            object.__setattr__(self, "size", (int(_number(size[0])), int(_number(size[1]))))
 
     def check_inside(self) -> None:
         """Refuse boxes that reach more than a pixel out of the image, where its size is known.
@@ -159,6 +164,44 @@ def _smallest(values: np.ndarray) -> type[np.generic]:
 
 Annotation: TypeAlias = str | list[str] | float | Boxes | Mask
 """A class name, the names of several, a number, boxes, or a mask."""
+
+
+def meaning(annotation: Any) -> Any:
+    """Return what can be compared of an annotation: the order of names, or boxes, and the image's size say nothing.
+
+    Example:
+        >>> meaning(["cat", "dog"]) == meaning(["dog", "cat"]), meaning("cat") == meaning(["cat"])
+        (True, False)
+    """
+    if isinstance(annotation, (list, tuple)):
+        return frozenset(annotation)
+    if isinstance(annotation, Boxes):
+        return tuple(sorted(zip(annotation.boxes, annotation.labels, strict=True)))
+    return annotation
+
+
+def in_one_form(annotation: Annotation, encode: Callable[[Any], Any], decode: Callable[[Any], Any]) -> Annotation:
+    """Return an annotation as it is said of the label that it becomes: `01` is `1`, names come once and in order.
+
+    Where labels cannot be said at all it stays as it is.
+
+    Args:
+        annotation: What was said.
+        encode: Makes the label of it; refuses what there is no label for.
+        decode: Says a label.
+
+    Example:
+        >>> in_one_form("01", lambda name: label_of(name, None), lambda label: annotation_of(label, None))
+        '1'
+    """
+    label = encode(annotation)
+    if isinstance(annotation, Mask):  # the values of its pixels
+        return annotation
+    try:
+        said: Annotation = decode(label)
+    except (ValueError, TypeError):
+        return annotation
+    return said
 
 
 def annotation_of(label: Any, classes: Sequence[str] | None) -> Annotation:
@@ -263,7 +306,7 @@ def class_index(name: str, classes: Sequence[str] | None) -> int:
         ValueError: There is no class 'cta'; did you mean 'cat'? There are 'cat', 'dog'.
     """
     if classes is None:
-        if name.isascii() and name.isdigit():
+        if name.isascii() and name.isdigit() and len(name) <= _MOST_DIGITS:
             return int(name)
         raise ValueError(
             f"There is no class {shown(name)}: the dataset has no names for its classes (`classes`), which are called "
@@ -284,6 +327,13 @@ def _name(number: int, classes: Sequence[str] | None) -> str:
     if not 0 <= number < len(classes):
         raise ValueError(f"Class {number} has no name: there are {len(classes)}, of 0 to {len(classes) - 1}.")
     return classes[number]
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"Corners, scores and sizes of boxes are numbers, got {shown(value)}.") from None
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -11,9 +12,11 @@ from lightning_al.distributed.randomness import draws_undone
 from lightning_al.functional.scores.positions import mean_over_positions
 from lightning_al.functional.scores.probabilities import check_logits, cross_entropy, pseudo_labels, residuals
 from lightning_al.inference.layers import outputs_and_features_of, outputs_and_features_of_head
+from lightning_al.storage.blobs import Blob
 from lightning_al.tasks.annotations import Annotation, annotation_of, label_of
 from lightning_al.tasks.ignored import loss_of_decisions
 from lightning_al.tasks.keys import hash_of, name_of
+from lightning_al.tasks.mask_png import mask_from_png
 
 
 class Task(ABC):
@@ -49,6 +52,10 @@ class Task(ABC):
     """What acquisitions may ask of a model and its data, in words of ``Acquisition.requires``: one that asks for
     another is refused before anything trains."""
 
+    always_checks: bool = False
+    """Whether :meth:`check` sees some of the model's outputs whenever a campaign is opened; otherwise only where the
+    acquisition works with them."""
+
     annotation_kind: str | None = None
     """What people say of a sample: ``"class"``, ``"classes"``, ``"number"``, ``"boxes"`` or ``"mask"``. Labels of such
     a kind are taken from files without the project at hand. None: it is the task's own."""
@@ -56,10 +63,21 @@ class Task(ABC):
     regions: int | None = None
     """Pixels each way of the squares that are asked for; None: whole samples, or areas."""
 
+    per_image: bool = True
+    """Of regions, whether ``query_size`` is of each image or of the whole pool."""
+
     @property
     def region_kind(self) -> str | None:
         """What is asked for: ``"squares"`` or ``"superpixels"`` of samples, or None, whole samples."""
         return None
+
+    def superpixel_map(self, batch: Any) -> Any:
+        """Return the areas that are asked for, a map (B, H, W) of integers; of a sample (H, W).
+
+        Raises:
+            NotImplementedError: If there are none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no areas to ask for.")
 
     @abstractmethod
     def inputs(self, batch: Any) -> Any:
@@ -275,7 +293,12 @@ class Task(ABC):
         return label.tolist() if hasattr(label, "tolist") else label  # tensors and NumPy's values
 
     def decode_label(self, value: Any) -> Any:
-        """Return the label that :meth:`encode_label` encoded; of a blob it gets a blob, which reads its file."""
+        """Return the label that :meth:`encode_label` encoded; of a blob it gets a blob, which reads its file.
+
+        A mask that people told in a file is a PNG, of which the default makes a tensor (H, W).
+        """
+        if isinstance(value, Blob) and self.annotation_kind == "mask":
+            return torch.from_numpy(mask_from_png(value.data).astype("int64"))
         return value
 
     def check_label(self, value: Any) -> None:

@@ -13,7 +13,7 @@ from lightning_al.inference.calling import Forward
 from lightning_al.inference.squashed import is_squashed
 from lightning_al.tasks.annotations import Annotation
 from lightning_al.tasks.base import Task
-from lightning_al.tasks.classification import check_kind_of_outputs
+from lightning_al.tasks.classification import check_kind_of_outputs, check_probabilities
 from lightning_al.tasks.entries import BatchEntries, Entries
 from lightning_al.words import shown
 
@@ -103,6 +103,8 @@ class BinaryTask(BatchEntries, Task):
         inputs = self.inputs(batch)
         with self.explaining(inputs):
             outputs, squashed = is_squashed(lambda: self.tensor_of(model, inputs))
+        if self._outputs == "probabilities":
+            check_probabilities(outputs, type(self).__name__)
         if not outputs.is_floating_point() or outputs.ndim == 0 or outputs.shape[1:] not in [(), (1,)]:
             two = " For two logits there is `task=ClassificationTask()`." if outputs.shape[1:] == (2,) else ""
             raise ValueError(

@@ -12,6 +12,8 @@ from lightning_al.tasks.base import Task
 from lightning_al.tasks.entries import BatchEntries, Entries
 from lightning_al.words import shown
 
+_ROUNDING = 1e-3  # by which probabilities of low precision may be off
+
 
 class ClassificationTask(BatchEntries, Task):
     """One class index per sample: outputs (B, C) of batches ``(inputs, target, ...)``, or of dicts.
@@ -77,6 +79,8 @@ class ClassificationTask(BatchEntries, Task):
         """Refuse logits of another shape than (B, C); warn where they look like probabilities."""
         inputs = self.inputs(batch)
         with self.explaining(inputs):
+            if self._outputs == "probabilities" and not self._has_own_logits():
+                check_probabilities(self.tensor_of(model, inputs), type(self).__name__)
             logits = self.logits(model, inputs)
             logits = logits if self._has_own_logits() else self.check_tensor(logits)
         self._check_logits(logits, "check")
@@ -124,6 +128,21 @@ class ClassificationTask(BatchEntries, Task):
             "targets there is `task=MultiLabelTask()`, for 0.0 and 1.0 `BinaryTask()`, for real values "
             "`RegressionTask()`; for soft ones give the loop a `task=` with its own `loss`, `encode_label` and "
             "`decode_label`."
+        )
+
+
+def check_probabilities(outputs: Tensor, task: str) -> None:
+    """Refuse outputs that are no probabilities.
+
+    Raises:
+        ValueError: With one of them, and what to say of logits.
+    """
+    values = outputs.detach().flatten().float()
+    wrong = values[(values < -_ROUNDING) | (values > 1 + _ROUNDING)]
+    if len(wrong):
+        raise ValueError(
+            f'`{task}(outputs="probabilities")` expects outputs between 0 and 1, got {wrong[0].item():g}. Of logits '
+            f"say `task={task}()`."
         )
 
 

@@ -141,7 +141,13 @@ class BatchEntries:
 
         Raises:
             TypeError: If they are none, with what may be meant.
+            ValueError: If they have no dimension for the samples.
         """
+        if isinstance(outputs, Tensor) and outputs.ndim == 0:
+            raise ValueError(
+                "The model's output is a single number, of shape (), and not one for each sample. Where `squeeze()` "
+                "takes the dimension of a batch of one away, say which is meant: `squeeze(1)`."
+            )
         if isinstance(outputs, Tensor):
             return outputs
         several, heads = _heads_of(outputs)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_al.checks import Findings, check_number
 from lightning_al.inference.calling import Forward
+from lightning_al.tasks.annotations import Annotation
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.entries import BatchEntries, Entries
 from lightning_al.words import shown
@@ -52,6 +53,7 @@ class RegressionTask(BatchEntries, Task):
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"outputs", "values", "features", "gradients"})
+    always_checks = True  # how many values a label has, the model alone says
 
     def __init__(
         self,
@@ -134,7 +136,7 @@ class RegressionTask(BatchEntries, Task):
                 f"The model gave {len(outputs)} rows of outputs for {len(inputs)} samples; it must give one for each."
             )
         self._size = outputs[0].numel() if len(outputs) else None
-        if isinstance(self.scale, list) and len(self.scale) != outputs.shape[-1]:
+        if isinstance(self.scale, list) and len(self.scale) != (outputs.shape[-1] if outputs.ndim > 1 else 1):
             raise ValueError(
                 f"`RegressionTask(scale=...)` has {len(self.scale)} numbers, and the model's outputs are "
                 f"{tuple(outputs.shape)}: give one for each output, or a single one."
@@ -195,6 +197,20 @@ class RegressionTask(BatchEntries, Task):
                 "or give the task `to_annotation` and `from_annotation`."
             )
         return float(value)
+
+    def from_annotation(self, annotation: Annotation, classes: Sequence[str] | None) -> float:
+        """Return the number that was said.
+
+        Raises:
+            TypeError: If it is none, or several.
+            ValueError: If the model has several outputs.
+        """
+        if isinstance(annotation, bool) or not isinstance(annotation, (int, float)):
+            raise TypeError(
+                f"People say one number of a sample, got {shown(annotation)}: tell labels of several by `loop.tell`, "
+                "or give the task `to_annotation` and `from_annotation`."
+            )
+        return float(annotation)
 
     def new_target(self, label: Any) -> Tensor:
         """Return a label as a tensor of torch's default precision, as the model's outputs are."""

@@ -1,4 +1,4 @@
-"""Models and datasets that the recipes name; torchvision and scikit-learn are imported only where they are used."""
+"""Models and datasets that the recipes name; packages that only some of them need are imported where they are used."""
 
 from lightning_al.zoo.backbone import ImageBackbone
 from lightning_al.zoo.cifar10 import CIFAR10DataModule
@@ -30,6 +30,7 @@ from lightning_al.zoo.segmentation import (
 )
 from lightning_al.zoo.text import TextClassifier
 from lightning_al.zoo.text_table import TextTableDataModule
+from lightning_al.zoo.tomograms import SubtomogramDataModule, Subtomograms
 from lightning_al.zoo.two_heads import TwoHeads
 from lightning_al.zoo.vit import ViT
 
@@ -60,6 +61,8 @@ __all__ = [
     "Segmenter",
     "SmallCNN",
     "SmallUNet",
+    "SubtomogramDataModule",
+    "Subtomograms",
     "TableNet",
     "TextClassifier",
     "TextTableDataModule",

@@ -8,7 +8,7 @@ import pytest
 
 from lightning_al import Campaign
 from lightning_al.campaign import Standing
-from lightning_al.campaign.campaign import Gone
+from lightning_al.campaign.beside import Gone
 from lightning_al.storage.blobs import Blob
 from tests.helpers.ledger import answered, asked, begin, fitted, record
 

@@ -69,6 +69,11 @@ BAD = [
     ('key,label\n"a/1.jpg"x,cat\n', r"line 2: .*quotation mark"),
     ("key,label\na/1.jpg,k\u00e4tze\n".encode("latin-1"), r"line 2: the byte 0xE4 is not UTF-8.*CSV UTF-8"),
     ("key,label\na/1.jpg,cat\n".encode("utf-16-le"), r"line 1: NUL characters"),
+    ("key,label\na/1.jpg,cat\n".encode("utf-16")[:-1], r"line 2: the file ends in the middle of a character"),
+    ("key,label\na/1.jpg,k\u00e4tze".encode()[:16] + b"\xc3", r"line 2: the file ends in the middle of a character"),
+    ("key,label\na/1.jpg;cat\na/2.jpg;dog\n", r"line 2: columns are divided by ';' here, and by ',' in the header"),
+    ("key;label\na/1.jpg;cat\na/2.jpg,dog\n", r"line 3: columns are divided by ',' here, and by ';' in the header"),
+    ("key,label,annotator\na/1.jpg,cat,anna\na/2.jpg,dog,an", r"line 3: 'an' may be the beginning of 'anna'"),
     (b"PK\x03\x04rest", r"is a workbook"),
 ]
 
@@ -229,6 +234,8 @@ def test_kinds_of_labels(tmp_path, kind, classes, cell, label):
         ("number", "1,5", "3 columns"),
         ("number", '"1,5"', "decimals have a point"),
         ("number", "nan", "no finite"),
+        ("number", "1_5", "is no number"),  # to Python it is 15
+        ("class", "9" * 6000, "There is no class '9"),
         ("class", "3", "the model has 3 classes"),
         ("class", "cat", "by their numbers"),
         ("classes", "0|7", "There are 3 labels"),
@@ -287,6 +294,66 @@ def test_json_lines(campaign, tmp_path):
     path = table(tmp_path, "".join(json.dumps(line) + "\n" for line in lines), "labels.jsonl")
     told = tell_campaign(campaign, [read_labels(path)])
     assert (told.labelled, told.skipped, told.blank) == (1, 1, 1)
-    for text, what in (('{"key": "a/1.jpg", "lab', "line 1"), ("[1]", '"key" is needed'), ('{"label": 1}', '"key"')):
+    wrong = (
+        ('{"key": "a/1.jpg", "lab', "line 1"),
+        ("[1]", '"key" is needed'),
+        ('{"label": 1}', '"key"'),
+        ('{"key": "a/1.jpg", "label": "cat", "skip": true}', "line 1: 'a/1.jpg' has a label, 'cat', and \"skip\" too"),
+        ('{"key": "a/1.jpg", "skip": "yes"}', "\"skip\" is true or false, got 'yes'"),
+        ('{"key": "a/1.jpg", "skip": 1}', '"skip" is true or false, got 1'),
+    )
+    for text, what in wrong:
         with pytest.raises(Problems, match=what):
             tell(campaign, table(tmp_path, text, "labels.jsonl"))
+
+
+BOX, OTHER = [0, 0, 4, 2], [1, 1, 2, 2]
+SAME = {  # one label, as different people and programs write it
+    "a name twice": ("classes", "x|x", "x"),
+    "names in another order": ("classes", "z|x", "x|z"),
+    "zeros before it": ("class", "01", "1"),
+    "digits after it": ("number", "1.50", "1.5"),
+    "with the image's size": (
+        "boxes",
+        {"boxes": [BOX], "labels": ["x"], "size": [9, 9], "scores": [0.5]},
+        {"boxes": [BOX], "labels": ["x"]},
+    ),
+    "boxes in another order": (
+        "boxes",
+        {"boxes": [OTHER, BOX], "labels": ["y", "x"]},
+        {"boxes": [BOX, OTHER], "labels": ["x", "y"]},
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "one", "other"), SAME.values(), ids=SAME)
+@pytest.mark.parametrize("agreement", ["latest", "majority"])
+def test_what_means_the_same_is_the_same(tmp_path, kind, one, other, agreement):
+    """By one person it is no contradiction, by two no disagreement, and told again nothing new."""
+    names = None if kind in ("class", "number") else ["x", "y", "z"]
+    path = asked(tmp_path / "c", ["k0", "k1"], {"kind": kind, "classes": names, "count": 3})
+    lines = [("k0", one, "anna"), ("k0", other, "anna"), ("k0", other, "ben")]
+    text = "".join(json.dumps({"key": key, "label": label, "annotator": who}) + "\n" for key, label, who in lines)
+    file = table(tmp_path, text, "labels.jsonl")
+    told = tell(path, file, agreement=agreement)
+    assert (told.labelled, told.undecided, told.disagreements) == (1, [], [])
+    events = Campaign.read_events(path)
+    again = tell(path, file, agreement=agreement)
+    assert (again.labelled, again.unchanged) == (0, 2)
+    assert Campaign.read_events(path) == events
+
+
+@pytest.mark.parametrize(
+    ("label", "what"),
+    [
+        ({"boxes": None, "labels": None}, "four numbers each.*got None"),
+        ({"boxes": [BOX], "labels": ["x"], "size": 5}, "width and height in pixels, got 5"),
+        ({"boxes": [BOX], "labels": ["x"], "scores": ["high"]}, "are numbers, got 'high'"),
+        ({"boxes": [[0, 0, "wide", 2]], "labels": ["x"]}, "are numbers, got 'wide'"),
+        ({"boxes": [BOX], "labels": None}, "1 boxes, 0 labels"),
+    ],
+)
+def test_boxes_that_are_none(tmp_path, label, what):
+    path = asked(tmp_path / "c", ["k0"], {"kind": "boxes", "classes": ["x"], "count": 1})
+    with pytest.raises(Problems, match=f"line 1: .*{what}"):
+        tell(path, table(tmp_path, json.dumps({"key": "k0", "label": label}), "labels.jsonl"))

@@ -9,9 +9,9 @@ RECIPES = ROOT / "recipes"
 PROTOCOLS = [
     *("saal/cifar10_low_budget", "saal/fashion_mnist_low_budget"),
     *("saal/cifar10_high_budget", "saal/fashion_mnist_high_budget"),
-    "gradient_norms/cifar10",
+    *("gradient_norms/cifar10", "gradient_norms/cryo_et"),
     *("lplgrad/cifar10_high_budget", "lplgrad/cifar10_low_budget"),
-    *("cifar10/small", "fashion_mnist/small"),
+    *("cifar10/small", "fashion_mnist/small", "cryo_et/small"),
 ]
 # The methods of the published tables and figures that protocols name, and those of none.
 FIGURES = {
@@ -43,6 +43,8 @@ SEGMENTATION = {
 """Protocols of segmentation, and what they ask for."""
 OF_REGIONS = ["ripu", "risaal"]
 """Methods that choose regions alone."""
+OF_SINGLE_PIXELS = ["ripu_pixels"]
+"""The same, of single pixels, which flags of their heads make protocols ask for."""
 OF_IMAGES = [
     *("random", "entropy", "least_confidence", "margin", "entropy_grad_norm", "saal", "saal_kmeans", "badge"),
     *("coreset", "query_by_committee"),

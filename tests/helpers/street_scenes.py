@@ -17,14 +17,14 @@ def save(array, path):
 
 
 def png_of_16_bits(pixels):
-    """Bytes of a PNG with three channels of 16 bits, which Pillow cannot write: pixels (H, W, 3)."""
-    height, width, _ = pixels.shape
+    """Bytes of a PNG with channels of 16 bits, which Pillow cannot write: pixels (H, W, 3), or 4 with transparency."""
+    height, width, channels = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 

@@ -56,7 +56,11 @@ class Doubles(Split):
             r"does not have are told: `oracle=AwaitTell\(\)`",
         ),
         (Split(), {"initial": 53}, "`initial` asks for 53 samples, but the pool has 52"),
-        (Split(), {"query_size": 53}, "is larger than the pool: 52 samples less 0 initial ones leave 52"),
+        (
+            Split(),
+            {"query_size": 53, "oracle": None},
+            "is larger than the pool: 52 samples less 0 initial ones leave 52",
+        ),
         (Split(drop_last=True, known=KNOWN[:3]), {}, "drops its last batch.* 3 labels give 3 per process"),
     ],
 )

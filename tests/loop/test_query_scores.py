@@ -10,7 +10,7 @@ from lightning_al.campaign import Standing
 from lightning_al.data.validation import spread_over
 from lightning_al.oracle import SKIP
 from tests.helpers import reference
-from tests.helpers.beside import KNOWN, Split
+from tests.helpers.beside import BESIDE, KNOWN, Split
 from tests.helpers.marks import slow
 from tests.helpers.processes import fork
 from tests.helpers.projects import SIZE, Data, loop_in, make_data, make_trainer
@@ -148,3 +148,52 @@ def test_a_skip_that_nobody_asked_for_is_known_by_its_name(tmp_path):
     [other, *_] = [i for i in range(SIZE) if i not in first]
     loop.tell([other], [SKIP])
     assert Campaign.load(tmp_path / "c").keys[other] == f"{other}.png"
+
+
+@pytest.mark.parametrize("bad", [[0], [SIZE - 1], [*spread_over(SIZE)[:6], *spread_over(SIZE)[7:]]])
+def test_samples_of_the_training_set_that_are_looked_at_first_cannot_be_read(tmp_path, bad):
+    """They are candidates as others are: named, or skipped for good where that is said."""
+    data = Damaged()
+    data.bad = frozenset(bad)
+    options = {"initial": [20 + i for i in range(8) if 20 + i not in bad], "oracle": AwaitTell()}
+    loop = loop_in(tmp_path, data=data, rounds=None, evaluate=None, **options)
+    first = loop.ask(make_trainer(tmp_path))
+    loop.tell(first, Y[first].tolist())
+    with pytest.raises(RuntimeError, match=r"Sample \d+ \('\d+.png'\) cannot be read: OSError: truncated"):
+        loop.ask(make_trainer(tmp_path))
+    with pytest.warns(UserWarning, match=f"{len(bad)} of .* samples cannot be read"):
+        picks = loop.ask(make_trainer(tmp_path), skip_unreadable=True)
+    assert not {*picks} & data.bad
+    assert set(loop.pool.skipped.tolist()) == data.bad
+
+
+@pytest.mark.parametrize("known", [KNOWN, []])
+@pytest.mark.parametrize("initial", [0, 6])
+def test_the_initial_set_holds_nothing_that_cannot_be_read(tmp_path, known, initial):
+    data = DamagedBeside(known=known)
+    data.train_dataloader = lambda: DataLoader(data.train, batch_size=4)
+    loop = loop_in(tmp_path, data=data, initial=initial, oracle=AwaitTell(), rounds=None, evaluate=None)
+    with pytest.warns(UserWarning, match="samples cannot be read"):
+        picks = loop.ask(make_trainer(tmp_path), skip_unreadable=True)
+    assert picks
+    assert not {*picks} & data.bad
+
+
+def test_a_labelled_sample_that_cannot_be_read_is_named(tmp_path):
+    class Labelled(Split):
+        def setup(self, stage):
+            super().setup(stage)
+            self.bad = frozenset([2])
+            self.train = Losing(X[KNOWN], Y[KNOWN], self)
+
+    loop = loop_in(tmp_path, data=Labelled(), initial=0, oracle=AwaitTell(), rounds=None, evaluate=None)
+    with pytest.raises(ValueError, match=r"Sample 2 \('2.png'\) of the training set of Labelled.*truncated"):
+        loop.ask(make_trainer(tmp_path), skip_unreadable=True)
+
+
+def test_people_are_asked_for_what_is_left(tmp_path):
+    """`query_size` may be more than there is: files may join."""
+    options = {"initial": 0, "query_size": 50, "oracle": AwaitTell(), "rounds": None, "evaluate": None}
+    loop = loop_in(tmp_path, data=Split(beside=BESIDE[:5]), **options)
+    assert len(loop.ask(make_trainer(tmp_path), 2)) == 2
+    assert len(loop.ask(make_trainer(tmp_path))) == 3

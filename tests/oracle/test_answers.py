@@ -6,10 +6,12 @@ import torch
 
 from lightning_al import SKIP, ClassificationTask
 from lightning_al.oracle import sort_answers
+from lightning_al.oracle.answers import Answers
 
 
 def test_answers_are_split():
-    assert sort_answers({3: torch.tensor(1), 4: SKIP, 9: 0}, ClassificationTask()) == ({3: 1, 9: 0}, [4], {})
+    answers = sort_answers({3: torch.tensor(1), 4: SKIP, 9: 0}, ClassificationTask())
+    assert answers == Answers({3: 1, 9: 0}, [4], {})
     assert repr(SKIP) == "SKIP"
     assert pickle.loads(pickle.dumps(SKIP)) is SKIP
 

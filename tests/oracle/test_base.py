@@ -2,7 +2,8 @@
 
 import pytest
 
-from lightning_al import ActiveLearningLoop, AwaitTell, DatasetOracle, NoisyOracle
+from lightning_al import ActiveLearningLoop, AwaitTell, DatasetOracle, NoisyOracle, SegmentationTask
+from lightning_al.oracle import LabelFiles, LabelStudio
 from tests.helpers.oracles import campaign
 from tests.helpers.projects import Data, Net, make_trainer
 
@@ -35,3 +36,10 @@ def test_prices_that_are_none(tmp_path, price):
         campaign(tmp_path, Priced(), budget=50)
     with pytest.raises(ValueError, match="`price` must be at least 0 and finite"):
         NoisyOracle(price=price)
+
+
+@pytest.mark.parametrize("make", [lambda folder: LabelFiles(folder), lambda folder: LabelStudio("Cats")])
+def test_oracles_that_show_whole_samples_refuse_regions(tmp_path, make):
+    oracle = make(tmp_path)
+    with pytest.raises(ValueError, match=rf"`{type(oracle).__name__}` asks people for whole samples.*`AwaitTell\(\)`"):
+        oracle.bind([0], SegmentationTask(3, regions=3))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,12 @@ from lightning_al.acquisition import (
     Margin,
     QueryByCommittee,
 )
+from lightning_al.acquisition.ripu import RIPU
+from lightning_al.campaign.regions import region_blob
 from lightning_al.fitting import RepeatedFit
+from lightning_al.storage.blobs import Blob
 from lightning_al.training import LossPredictionMixin, SAMMixin
-from tests.helpers import maps
+from tests.helpers import maps, regions
 from tests.helpers.projects import Data, Net, make_data, make_trainer
 
 LABELS = [int(y) for y in make_data()[1]]
@@ -71,8 +75,10 @@ class Bureau(Oracle):
 
     def request(self, indices):
         self.asked = list(indices)
+        regions = {i: indices.region(i) for i in indices}
+        asked = [_question(i, None if region is None else region_blob(region)) for i, region in regions.items()]
         with self.path.open("a") as file:
-            file.write(json.dumps(self.asked) + "\n")
+            file.write(json.dumps(asked) + "\n")
 
     def poll(self):
         return {i: self.answer(i) for i in self.asked[: self.at_most]}
@@ -94,6 +100,19 @@ class Painters(Bureau):
         return SKIP if index % 11 == 5 else maps.told(index)
 
 
+MASKS = regions.make_images()[1]
+
+
+class Markers(Bureau):
+    """People who mark regions, in masks of whole images; some pixels have no class."""
+
+    @staticmethod
+    def answer(index: int) -> Any:
+        """Another mask than the data set's."""
+        mask = MASKS[index % len(MASKS)]
+        return SKIP if index % 11 == 5 else torch.where(mask == regions.VOID, mask, (mask + 1) % regions.CLASSES)
+
+
 class Pictures(maps.MapData):
     """Images whose masks are told."""
 
@@ -102,6 +121,19 @@ class Pictures(maps.MapData):
 
     def pool_dataset(self) -> Any:
         return self.train
+
+
+def of_classes(batch_size: int, num_workers: int) -> dict[str, Any]:
+    return {"datamodule": Data(batch_size=batch_size, num_workers=num_workers), "oracle": Bureau}
+
+
+def of_masks(batch_size: int, num_workers: int) -> dict[str, Any]:
+    return {"datamodule": Pictures(num_workers), "oracle": Painters, "task": SegmentationTask(maps.CLASSES)}
+
+
+def of_regions(batch_size: int, num_workers: int, per_image: bool = True) -> dict[str, Any]:
+    task = regions.region_task(per_image=per_image)
+    return {"datamodule": regions.Images(16, batch_size), "oracle": Markers, "task": task}
 
 
 Made = tuple[Callable[[], Net], Callable[[], Acquisition], dict[str, Any]]
@@ -118,7 +150,13 @@ KINDS: dict[str, Made] = {
     "LeastConfidence, workers": (Scheduled, LeastConfidence, {"num_workers": 1, **EVERY_EPOCH}),
     "VAAL": (Scheduled, lambda: VAAL(steps=6, width=4, latent=2, batch_size=4), {}),
     "CoreGCN": (Scheduled, lambda: CoreGCN(steps=8, hidden=8), {"reset": "warm"}),
-    "Entropy of masks": (maps.MapNet, Entropy, {"reset": "continue", "at_most": 3, "masks": True, **EVERY_EPOCH}),
+    "Entropy of masks": (maps.MapNet, Entropy, {"reset": "continue", "at_most": 3, "brings": of_masks, **EVERY_EPOCH}),
+    "RIPU": (regions.Pixels, RIPU, {"reset": "continue", "at_most": 3, "brings": of_regions, **EVERY_EPOCH}),
+    "RIPU of the pool, 2 processes": (
+        regions.Pixels,
+        RIPU,
+        {"reset": "warm", "processes": 2, "brings": partial(of_regions, per_image=False), **EVERY_EPOCH},
+    ),
     "Entropy, 2 processes": (Scheduled, Entropy, {"reset": "continue", "processes": 2, **EVERY_EPOCH}),
 }
 
@@ -126,9 +164,15 @@ KINDS: dict[str, Made] = {
 def run(kind: str, folder: Path) -> None:
     """Begin the campaign in ``folder / "campaign"``, or go on with it, to its end; leave what it ended with."""
     make_model, make_acquisition, options = KINDS[kind]
-    options = {"at_most": None, "processes": 1, "checkpoint_every": 60.0, "num_workers": 0, "masks": False, **options}
-    masks, num_workers = options.pop("masks"), options.pop("num_workers")
-    oracle = Painters if masks else Bureau
+    options = {
+        "at_most": None,
+        "processes": 1,
+        "checkpoint_every": 60.0,
+        "num_workers": 0,
+        "brings": of_classes,
+        **options,
+    }
+    project = options.pop("brings")(batch_size=3, num_workers=options.pop("num_workers"))
     at_most, processes = options.pop("at_most"), options.pop("processes")
     RepeatedFit.checkpoint_every_seconds = options.pop("checkpoint_every")
     launched = {}
@@ -141,7 +185,7 @@ def run(kind: str, folder: Path) -> None:
     model = make_model()
     loop = ActiveLearningLoop(
         model,
-        Pictures(num_workers) if masks else Data(batch_size=3, num_workers=num_workers),
+        project["datamodule"],
         initial=6,
         query_size=4,
         rounds=3,
@@ -149,8 +193,8 @@ def run(kind: str, folder: Path) -> None:
         pool_batch_size=10,
         seed=3,
         dirpath=folder / "campaign",
-        oracle=oracle(folder / "asked.jsonl", at_most),
-        task=SegmentationTask(maps.CLASSES) if masks else None,
+        oracle=project["oracle"](folder / "asked.jsonl", at_most),
+        task=project.get("task"),
         **options,
     )
     trainer = make_trainer(
@@ -194,15 +238,25 @@ def plain(state: Any) -> Any:
     return [plain(value) for value in state] if isinstance(state, (list, tuple)) else state
 
 
-def answered(folder: Path) -> set[int]:
-    """Dataset indices whose answer is on disk."""
+def answered(folder: Path) -> set[str]:
+    """The questions whose answer is on disk."""
     if not Campaign.exists(folder / "campaign"):
         return set()
-    pool = Campaign.load(folder / "campaign").pool
-    return {*pool.labelled.tolist(), *pool.skipped.tolist()}
+    pending = Campaign.load(folder / "campaign").pool.pending.tolist()
+    questions: dict[int, list[str]] = {}
+    for event in Campaign.read_events(folder / "campaign"):
+        if event["kind"] == "asked":
+            parts = event.get("regions", [None] * len(event["indices"]))
+            for index, part in zip(event["indices"], parts, strict=True):
+                questions.setdefault(index, []).append(_question(index, part))
+    return {each for i, asked in questions.items() for each in (asked[:-1] if i in pending else asked)}
 
 
-def requests(folder: Path) -> list[list[int]]:
+def _question(index: int, part: Blob | None) -> str:
+    return str(index) if part is None else f"{index} {part.name}"
+
+
+def requests(folder: Path) -> list[list[str]]:
     """What the bureau was asked, request by request."""
     path = folder / "asked.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

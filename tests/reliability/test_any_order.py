@@ -1,4 +1,4 @@
-"""Ask, tell, skip, save, kill and load in any order, beside a plain model of the pool."""
+"""Ask, tell, skip, give back, know, save, kill and load in any order, beside a plain model of the pool."""
 
 import contextlib
 import shutil
@@ -50,11 +50,11 @@ def killed_at_rename(number, half):
 
 
 class PlainPool:
-    """Four sets, and the labels in the order in which they came."""
+    """Four sets, the labels in the order in which they came, and what a training set has too, which hides the rest."""
 
     def __init__(self, size):
         self.unlabelled = set(range(size))
-        self.pending, self.skipped = set(), set()
+        self.pending, self.skipped, self.known = set(), set(), set()
         self.labels = {}
 
     def ask(self, indices):
@@ -62,6 +62,11 @@ class PlainPool:
         assert set(indices) <= self.unlabelled
         self.unlabelled -= set(indices)
         self.pending |= set(indices)
+
+    def release(self, indices):
+        assert set(indices) <= self.pending
+        self.pending -= set(indices)
+        self.unlabelled |= set(indices)
 
     def tell(self, index, label):
         if label is SKIP:
@@ -77,16 +82,18 @@ class PlainPool:
         unlabelled, pending, labelled, skipped = (
             getattr(pool, name).tolist() for name in ("unlabelled", "pending", "labelled", "skipped")
         )
-        assert unlabelled == sorted(self.unlabelled)
-        assert sorted(pending) == sorted(self.pending)
-        assert labelled == list(self.labels)
-        assert skipped == sorted(self.skipped)
+        assert unlabelled == sorted(self.unlabelled - self.known)
+        assert sorted(pending) == sorted(self.pending - self.known)
+        assert labelled == [index for index in self.labels if index not in self.known]
+        assert skipped == sorted(self.skipped - self.known)
+        assert pool.known.tolist() == sorted(self.known)
         assert campaign.labels == self.labels
-        assert sorted(unlabelled + pending + labelled + skipped) == list(range(len(pool)))
+        assert pool.spent == len(self.labels)
+        assert sorted(unlabelled + pending + labelled + skipped + pool.known.tolist()) == list(range(len(pool)))
         assert pool.counts() == (len(unlabelled), len(pending), len(labelled), len(skipped))
 
 
-STATES = ["ask", "label", "skip"]
+STATES = ["ask", "label", "skip", "release", "know"]
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -117,7 +124,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def ask(self, indices, kill, half):
         known = [i for i in indices if i < self.size]
         fields = {"round": self.round, "indices": known, "keys": [str(i) for i in known], "scores": [], "seconds": {}}
-        if set(known) <= self.model.unlabelled:
+        if set(known) <= self.model.unlabelled - self.model.known:
             if self.write("asked", kill, half, **fields):
                 self.model.ask(known)
                 self.round += 1
@@ -140,6 +147,26 @@ class LedgerMachine(RuleBasedStateMachine):
             for index in known:
                 if index not in self.model.labels:
                     self.model.tell(index, SKIP)
+
+    @rule(data=st.data(), indices=indices, kill=kills, half=st.booleans())
+    def release(self, data, indices, kill, half):
+        known = [i for i in indices if i < self.size]
+        waiting = sorted(self.model.pending - self.model.known)
+        if waiting and data.draw(st.booleans()):
+            known = data.draw(st.lists(st.sampled_from(waiting), unique=True))
+        if set(known) <= set(waiting):
+            if self.write("released", kill, half, indices=known):
+                self.model.release(known)
+        else:
+            with pytest.raises(ValueError, match="Only pending units can be given back"):
+                self.campaign.pool.release(known)
+
+    @rule(indices=indices, kill=kills, half=st.booleans())
+    def know(self, indices, kill, half):
+        """In place of what was known before."""
+        known = sorted(i for i in indices if i < self.size)
+        if self.write("known", kill, half, size=len(known), digest="0" * 16, indices=known):
+            self.model.known = set(known)
 
     @rule(wrong=st.sampled_from([[0, 0], [-1], [12], [True], [0.5], ["0"]]), what=st.sampled_from(STATES))
     def refuse(self, wrong, what):
@@ -253,6 +280,24 @@ class LoopMachine(RuleBasedStateMachine):
         for index, label in (answer for event in events for answer in event):
             self.model.tell(index, label)
 
+    @precondition(lambda self: self.opened)
+    @rule(data=st.data(), kill=st.sampled_from([0, 0, 1]), half=st.booleans())
+    def release(self, data, kill, half):
+        indices = data.draw(st.lists(st.integers(0, SIZE - 1), unique=True, max_size=3))
+        if self.model.pending and data.draw(st.booleans()):
+            indices = data.draw(st.lists(st.sampled_from(sorted(self.model.pending)), unique=True))
+        if not set(indices) <= self.model.pending:
+            with pytest.raises(ValueError, match="Only pending units can be given back"):
+                self.loop.release(indices)
+            return
+        try:
+            with killed_at_rename(kill, half):
+                self.loop.release(indices)
+        except Killed:
+            self.open()
+            return
+        self.model.release(indices)
+
     @rule()
     def kill(self):
         self.open()
@@ -281,9 +326,13 @@ class LoopMachine(RuleBasedStateMachine):
         self.model.check(self.ledger())
         if self.loop.campaign is not None:
             self.model.check(self.loop.campaign)
-        questions = [event["indices"] for event in Campaign.read_events(self.folder / "c") if event["kind"] == "asked"]
-        asked = [index for question in questions for index in question]
-        assert len(asked) == len(set(asked))
+        asked = set()
+        for event in Campaign.read_events(self.folder / "c"):
+            if event["kind"] == "asked":
+                assert not asked & set(event["indices"])
+                asked |= set(event["indices"])
+            elif event["kind"] == "released":
+                asked -= set(event["indices"])
 
     def teardown(self):
         if hasattr(self, "folder"):

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-KINDS = ["QueryByCommittee", "VAAL", "Entropy of masks", "Entropy, 2 processes"]  # together they have every stage
+KINDS = [
+    "QueryByCommittee",
+    "VAAL",
+    "Entropy of masks",
+    "RIPU",
+    "Entropy, 2 processes",
+]  # together they have every stage
 
 
 def strike(*arguments):

@@ -138,7 +138,7 @@ NEW = [
         "tell: before ask, without a folder",
         lambda p: p.loop(dirpath=None).tell([0], [0]),
         RuntimeError,
-        "`tell` needs a campaign that was opened by `ask` or `run`",
+        "`tell` and `release` need a campaign that was opened by `ask` or `run`",
     ),
     ("tell: before ask", lambda p: p.loop().tell([0], [0]), RuntimeError, "opened by `ask` or `run`, or a `dirpath=`"),
     ("load: no campaign", lambda p: Campaign.load(p.dirpath), FileNotFoundError, "There is no campaign in .*c "),

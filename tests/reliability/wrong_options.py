@@ -99,6 +99,7 @@ NAMES = ["best", 3, None, ["top"]]
 WRONG: dict[str, list[Any]] = {
     "selection": NAMES,
     "rho": POSITIVE,
+    "radius": [value for value in COUNT if value is not None],
     "perturbation": NAMES,
     "p": [1, 0.5, NAN, True, "2", None],
     "group_size": COUNT,

@@ -1,7 +1,8 @@
 import pytest
 
 from lightning_al import Campaign
-from lightning_al.report import load_curves
+from lightning_al.report import Curve, load_curves
+from lightning_al.report.curves import round_by_round
 from tests.helpers.curves import fitted, write_campaign
 
 
@@ -86,3 +87,25 @@ class TestMetric:
         fitted(campaign, round=1, labelled=30, metrics={}, seconds={"fit": 1.0, "evaluate": 0.0})
         with pytest.raises(ValueError, match=r"m has no metric 'test_acc' in the rounds \[1\]"):
             load_curves(tmp_path)
+
+
+class TestRoundByRound:
+    """Campaigns that count pixels never have labelled as many."""
+
+    def curve(self, *labels, counts="pixels"):
+        return Curve("x", "iou", list(labels), [0.0] * len(labels), counts=counts)
+
+    def test_counts_are_the_means_of_all_campaigns_that_asked_for_as_many(self):
+        put = round_by_round({"a": [self.curve(90, 190, 300), self.curve(100, 200)], "b": [self.curve(110, 213)]})
+        assert [[each.labels for each in repeats] for repeats in put.values()] == [
+            [[100, 201, 300], [100, 201]],
+            [[100, 201]],
+        ]
+
+    def test_campaigns_that_asked_for_other_amounts_are_put_together_by_method(self):
+        put = round_by_round({"a": [self.curve(90), self.curve(100)], "b": [self.curve(30)]})
+        assert [[each.labels for each in repeats] for repeats in put.values()] == [[[95], [95]], [[30]]]
+
+    def test_other_curves_stay(self):
+        curves = {"a": [self.curve(10, 20, counts="labels"), self.curve(12, counts="labels")]}
+        assert round_by_round(curves) == curves

@@ -81,6 +81,7 @@ def test_no_scores_are_no_rows(tmp_path):
         ("name;score\n", "its first line must be"),
         ("key,index,score,rank\na,0,0.5,\nb,one,0.5,\n", "line 3: invalid literal"),
         ("key,index,score,rank\na,0\n", "line 2: not enough values"),
+        (f"key,index,score,rank\n{'a' * 200_000},0,0.5,\n", "line 2: field larger"),
     ],
 )
 def test_files_of_another_kind(tmp_path, text, said):

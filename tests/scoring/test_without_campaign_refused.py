@@ -39,6 +39,10 @@ REFUSED = {
     "none at all": ({"dataset": Subset(BARE, [])}, "no sample to score"),
     "a stream": ({"dataset": Stream()}, "must be a map-style dataset"),
     "a stream's loader": ({"dataset": DataLoader(Stream(), batch_size=2)}, "must be a map-style dataset"),
+    "several loaders": (
+        {"dataset": [DataLoader(BARE), DataLoader(BARE)]},
+        "`dataset` must be a dataset, a `DataLoader` or",
+    ),
     "no dataset": ({"dataset": 3}, "`dataset` must be a dataset, a `DataLoader` or"),
     "a part by a sampler": (
         {"dataset": DataLoader(BARE, sampler=torch.utils.data.SubsetRandomSampler([1, 2]))},

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_al import AwaitTell, BinaryTask
+from lightning_al import AwaitTell, BinaryTask, ClassificationTask, RegressionTask
 from lightning_al import functional as F_al
 from lightning_al.acquisition import Entropy
 from tests.helpers.real_values import Values, loop_over
@@ -195,3 +195,23 @@ def test_people_say_the_class():
         assert TASK.to_annotation(label, ["no", "yes"]) == "yes"
         assert TASK.encode_label(TASK.from_annotation("yes", ["no", "yes"])) == 1
     assert TASK.to_annotation(0.0, None) == "0"
+
+
+@pytest.mark.parametrize("task", [BinaryTask, ClassificationTask])
+@pytest.mark.parametrize("wrong", [-0.5, 1.5])
+def test_probabilities_that_are_none_are_refused(task, wrong):
+    outputs = torch.full((3, 1) if task is BinaryTask else (3, 2), 0.5)
+    made = task(outputs="probabilities", forward=lambda model, x: outputs)
+    batch = (torch.zeros(3, 4), torch.zeros(3))
+    made.check(nn.Identity(), batch)
+    outputs[1] = wrong
+    with pytest.raises(ValueError, match=rf"between 0 and 1, got {wrong}. Of logits say `task={task.__name__}\(\)`"):
+        made.check(nn.Identity(), batch)
+
+
+@pytest.mark.parametrize("task", [BinaryTask, ClassificationTask, RegressionTask])
+def test_a_batch_of_one_without_its_dimension(task):
+    """As `squeeze()` leaves it."""
+    made = task(forward=lambda model, x: torch.tensor(0.5))
+    with pytest.raises(ValueError, match=r"a single number.*`squeeze\(1\)`"):
+        made.check(nn.Identity(), (torch.zeros(1, 4), torch.zeros(1)))

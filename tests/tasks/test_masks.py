@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from lightning_al import SegmentationTask
+from lightning_al import Campaign, SegmentationTask
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.storage.blobs import Blob, keep
 from lightning_al.tasks.annotations import Mask
 from lightning_al.tasks.base import annotation_kind_of
 from lightning_al.tasks.mask_png import mask_from_png, mask_to_png
+from tests.helpers.pair_task import PairTask
+from tests.helpers.told import asked, tell
 
 VALUES = np.array([[0, 2, 1], [255, 1, 0]])
 TASK = SegmentationTask(3)
@@ -181,3 +183,20 @@ def test_people_say_masks():
             return super().encode_label(label)
 
     assert annotation_kind_of(Own(3)) is None
+
+
+def test_a_task_of_one_s_own_that_says_masks(tmp_path):
+    """With the base's labels; what is told in files is a PNG."""
+
+    class Own(PairTask):
+        annotation_kind = "mask"
+
+    campaign = asked(tmp_path / "c", ["x.jpg"], {"kind": "mask", "classes": None, "count": 3})
+    (tmp_path / "masks").mkdir()
+    indexed(VALUES).save(tmp_path / "masks" / "x.png")
+    assert tell(campaign, tmp_path / "masks").labelled == 1
+    label = Campaign.load(tmp_path / "c").labels[0]
+    image, target = Own().with_label((torch.zeros(1, 2, 3), None), Own().decode_label(label))
+    assert torch.equal(target, torch.tensor(VALUES))
+    Own().check_label(label)
+    assert Own().decode_label(Own().encode_label(torch.tensor(VALUES))) == VALUES.tolist()

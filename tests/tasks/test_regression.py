@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lightning_al import AwaitTell, RegressionTask
-from lightning_al.acquisition import CoreSet, MCDropout
+from lightning_al.acquisition import CoreSet, MCDropout, Random
+from lightning_al.campaign import Standing
 from tests.helpers.real_values import Values, loop_over, real_targets
 
 TASK = RegressionTask()
@@ -186,3 +187,35 @@ def test_people_say_the_number():
     assert TASK.encode_label(TASK.from_annotation(2.5, None)) == 2.5
     with pytest.raises(TypeError, match="one number of a sample"):
         TASK.to_annotation([0.0, 1.0], None)  # no two classes
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1), (3, 2)])
+def test_a_unit_for_each_output(shape):
+    """Outputs (B,) are one for each sample, however many samples there are."""
+    task = RegressionTask(scale=[2.0] * (shape[1] if len(shape) > 1 else 1), forward=lambda model, x: torch.ones(shape))
+    task.check(nn.Identity(), (X,))
+    assert torch.equal(task.outputs(nn.Identity(), X), torch.full(shape, 0.5))
+    others = RegressionTask(scale=[2.0] * 3, forward=lambda model, x: torch.ones(shape))
+    with pytest.raises(ValueError, match="has 3 numbers"):
+        others.check(nn.Identity(), (X,))
+
+
+@pytest.mark.parametrize("acquisition", [Random, CoreSet, lambda: MCDropout(score="variance")])
+def test_people_say_one_number_of_one_output_alone(tmp_path, acquisition):
+    """Whatever the acquisition looks at, and in whichever process."""
+    for name, outputs in (("one", 1), ("two", 2)):
+        folder = tmp_path / name
+        folder.mkdir()
+        for _ in range(2):  # processes
+            parts = (acquisition(), Values(outputs), real_targets(outputs=outputs), RegressionTask())
+            loop, trainer = loop_over(folder, *parts, oracle=AwaitTell(), initial=4, evaluate=None)
+            loop.run(trainer, resume=True)
+            assert Standing(folder / "c").kind == ("number" if outputs == 1 else None)
+    with pytest.raises(TypeError, match=r"The model has 2 outputs, and 3\.0 has 1"):
+        loop.tell(loop.pool.pending[:1], [3.0])
+
+
+@pytest.mark.parametrize("said", ["0.5|1.0", ["0.5", "1.0"], "cat", True])
+def test_what_is_no_number(said):
+    with pytest.raises(TypeError, match=r"People say one number of a sample.*`loop\.tell`"):
+        TASK.from_annotation(said, None)

@@ -4,10 +4,14 @@ import pytest
 import torch
 
 from lightning_al.fitting.reset import not_redrawn, redraw_parameters
-from lightning_al.zoo import SmallCNN, TextClassifier, ViT
+from lightning_al.zoo import DRN22, SmallCNN, SmallUNet, TextClassifier, ViT
+from lightning_al.zoo.segmentation.deeplab import SummedHead
 
 NETWORKS = {
     "SmallCNN": lambda: SmallCNN(width=8),
+    "SmallUNet": lambda: SmallUNet(3, width=16),
+    "DRN22": lambda: DRN22(3, width=4),
+    "SummedHead": lambda: SummedHead(64, 4),
     "ViT": lambda: ViT(dim=32, depth=1, heads=2),
     "TextClassifier": lambda: TextClassifier(3, 500, 40, dim=32, depth=1, heads=2),
 }

@@ -4,14 +4,15 @@ from tests.helpers.anew import imported_anew
 CODE = """
 import builtins
 real = builtins.__import__
+optional = ("torchvision", "sklearn", "matplotlib", "PIL", "jsonargparse", "mrcfile", "tifffile")
 def refuse(name, globals=None, *args, **kwargs):
     ours = (globals or {}).get("__name__", "").startswith("lightning_al")
-    if ours and name.split(".")[0] in {"torchvision", "sklearn", "matplotlib", "PIL", "jsonargparse"}:
+    if ours and name.split(".")[0] in optional:
         raise ImportError(name)
     return real(name, globals, *args, **kwargs)
 builtins.__import__ = refuse
 asked = []
-for name in ("torchvision", "sklearn", "matplotlib", "PIL", "jsonargparse"):
+for name in optional:
     try:
         exec(f"import {name}", {"__name__": "lightning_al.zoo"})
     except ImportError:
@@ -19,9 +20,10 @@ for name in ("torchvision", "sklearn", "matplotlib", "PIL", "jsonargparse"):
 import lightning_al.report
 from lightning_al.zoo import *
 Classifier(SmallCNN(), num_classes=10), CIFAR10DataModule(), DigitsDataModule(), FashionMNISTDataModule()
-ResNet18(), ViT(), TextClassifier()
+ResNet18(), ViT(), TextClassifier(), SubtomogramDataModule()
+CamVidDataModule(), CityscapesDataModule(), SYNTHIADataModule(), Segmenter(SmallUNet(3), 3), DRN22(3, width=2)
 """
 
 
 def test_importing_needs_no_optional_package():
-    assert len(imported_anew(CODE)["asked"]) == 5  # they are refused
+    assert len(imported_anew(CODE)["asked"]) == 7  # they are refused

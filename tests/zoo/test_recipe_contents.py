@@ -98,6 +98,9 @@ class TestPublishedNumbers:
         numbers = {"initial": 5000, "initial_by": "random", "query_size": 2500, "rounds": 6, "subpool_size": 25000}
         numbers |= {"reset": "warm", "epochs": 200, "batch": 128, "net": "ResNet18"}
         assert values("gradient_norms/cifar10") == numbers | {"optimizer": SGD, "scheduler": AT_160}
+        numbers |= {"initial": 2400, "query_size": 1200, "subpool_size": 12_000, "epochs": 100}
+        at_80 = {**AT_160, "init_args": {"milestones": [80], "gamma": 0.1}}
+        assert values("gradient_norms/cryo_et") == numbers | {"optimizer": SGD, "scheduler": at_80}
 
     @pytest.mark.parametrize(("budget", "labels", "subpool"), [("high", 1000, 25000), ("low", 500, 5000)])
     def test_lplgrad(self, budget, labels, subpool):

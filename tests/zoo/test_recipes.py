@@ -21,6 +21,7 @@ from tests.helpers.recipes import (
     METHODS,
     OF_FILES,
     OF_REGIONS,
+    OF_SINGLE_PIXELS,
     PROTOCOLS,
     RECIPES,
     ROOT,
@@ -115,7 +116,7 @@ def check_made(made):
 
 def test_the_files_are_those():
     files = {path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.*")}
-    methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS)}
+    methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS, *OF_SINGLE_PIXELS)}
     trainings = {f"training/{name}" for name in TRAININGS}
     assert files == {*ALONE, *OF_FILES, *PROTOCOLS, *SEGMENTATION} | methods | trainings
 
@@ -198,7 +199,7 @@ class TestHeads:
     @pytest.mark.parametrize("protocol", [protocol for protocol in PROTOCOLS if not protocol.endswith("small")])
     def test_protocols_begin_with_the_initial_weights_that_they_say(self, protocol, build):
         _, made = build(protocol, "acquisitions/random")
-        convolutions = [m for m in made["model"].modules() if isinstance(m, torch.nn.Conv2d)]
+        convolutions = [m for m in made["model"].modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Conv3d)]
         assert len(convolutions) == 20
         for layer in convolutions:
             bound = layer.weight[0].numel() ** -0.5

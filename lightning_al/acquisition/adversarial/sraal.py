@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from lightning_al.acquisition.adversarial.base import AdversarialAcquisition
-from lightning_al.acquisition.query import Query
+from lightning_al.acquisition.query import Query, RowSource
 from lightning_al.checks import Findings
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.tasks.base import Task
@@ -116,7 +116,7 @@ class SRAAL(AdversarialAcquisition):
         return super().rows(model, batch)
 
 
-class ModelLogits:
+class ModelLogits(RowSource):
     """The logits of a classifier, from which SRAAL's uncertainty comes, as a pass over samples makes them.
 
     Args:

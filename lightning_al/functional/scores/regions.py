@@ -118,8 +118,11 @@ def region_impurity(logits_or_labels: Tensor, radius: int) -> Tensor:
     most = int(sizes.max()) if sizes.numel() else 0
     counted = _CountedEntropy(most, labels.device)
     total = torch.zeros(labels.shape, dtype=torch.int64, device=labels.device)
-    for label in torch.bincount(labels.flatten().long()).nonzero().flatten().tolist():
-        counts = window_sums((labels == label).to(counting_type(most)), radius)
+    pixels = torch.bincount(labels.flatten().long())
+    labels = labels.to(counting_type(len(pixels)))
+    for label in pixels.nonzero().flatten().tolist():
+        inside = labels == torch.full_like(labels, label)  # a tenth of the time that comparing with a number takes
+        counts = window_sums(inside.to(counting_type(most)), radius)
         total += counted.table.index_select(0, counts.flatten().int()).view_as(total)
     return counted.entropies(total, sizes, dtype)
 
@@ -231,20 +234,23 @@ def labels_and_entropies(logits: Tensor) -> tuple[Tensor, Tensor]:
     """
     check_logits(logits)
     planes = at_least_float32(logits.detach()).unbind(1)
-    largest, labels = planes[0].clone(), torch.zeros_like(planes[0], dtype=torch.int32)
-    for label, plane in enumerate(planes[1:], 1):
-        labels.masked_fill_(plane > largest, label)
+    largest = planes[0].clone()
+    for plane in planes[1:]:
         torch.maximum(largest, plane, out=largest)
     # With e_c = exp(z_c - z_top): log(1 + s) + (sum of e_c (z_top - z_c)) / (1 + s), s without the class on top. All
-    # terms are positive, so nothing cancels.
-    others, weighted = torch.zeros_like(largest), torch.zeros_like(largest)
+    # terms are positive, so nothing cancels. Sums and products alone, which run several times as fast as masks do.
     floor = torch.finfo(largest.dtype).min / 4  # of masked classes, as 0 * -inf is NaN
-    for label, plane in enumerate(planes):
-        below = (plane - largest).clamp_(min=floor)
-        e = below.exp()
-        weighted.addcmul_(e, below)
-        others += e.masked_fill_(labels == label, 0.0)
-    return labels, others.log1p() - weighted / (1 + others)
+    others, weighted, labels, lower = (torch.zeros_like(largest) for _ in range(4))
+    before = torch.ones_like(largest)  # 1 until the first class on top
+    for plane in planes:
+        gap = (largest - plane).clamp_(max=-floor)
+        e, is_lower = gap.neg().exp_(), gap.sign()
+        weighted.addcmul_(e, gap)
+        others.addcmul_(e, is_lower)
+        lower += is_lower
+        labels += before.mul_(is_lower)
+    others += len(planes) - 1 - lower  # those that tie with the one on top
+    return labels.nan_to_num_().to(counting_type(len(planes))), others.log1p() + weighted / (1 + others)
 
 
 def _labels_of(logits_or_labels: Tensor) -> tuple[Tensor, torch.dtype]:

@@ -106,9 +106,10 @@ class GroupNormRule(_OverChannels):
         if weight is None or bias is None or not x.is_contiguous() or x.numel() == 0:
             return super().perturbed(x, weights)
         n = len(x)
-        own = [self.rows(each, n).reshape(-1) for each in (weight, bias)]
-        m: Any = self.module
-        y = F.group_norm(x.flatten(0, 1).unsqueeze(0), n * m.num_groups, own[0], own[1], m.eps)
+        weights_of_rows, biases_of_rows = (self.rows(each, n).reshape(-1) for each in (weight, bias))
+        layer: Any = self.module
+        one_row = x.flatten(0, 1).unsqueeze(0)
+        y = F.group_norm(one_row, n * layer.num_groups, weights_of_rows, biases_of_rows, layer.eps)
         return y.view_as(x)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lightning_al.oracle.skip import SKIP
-from lightning_al.tasks.annotations import Mask
+from lightning_al.tasks.annotations import Mask, meaning
 from lightning_al.words import shown
 
 AGREEMENTS = ("latest", "first", "majority")
@@ -91,22 +91,17 @@ def agree(said: Sequence[Said], rule: str = "latest") -> Agreed:
     words = [each for each in last.values() if each.annotation is not SKIP]
     if not words:
         return Agreed(SKIP if last else None, tuple(last), False)
-    differ = len({_value(each.annotation) for each in last.values()}) > 1
+    differ = len({meaning(each.annotation) for each in last.values()}) > 1
     if rule == "majority":
         annotation = _majority([each.annotation for each in words])
     elif rule == "first":
         annotation = words[0].annotation
     else:
         annotation = next(each.annotation for each in reversed(in_order) if each in words)
-    who = tuple(each.annotator for each in words if _value(each.annotation) == _value(annotation))
+    who = tuple(each.annotator for each in words if meaning(each.annotation) == meaning(annotation))
     if not who and annotation is not None:  # a median, say
         who = tuple(each.annotator for each in words)
     return Agreed(annotation, who, differ)
-
-
-def _value(annotation: Any) -> Any:
-    """Return what can be compared: the order of several names says nothing."""
-    return frozenset(annotation) if isinstance(annotation, list) else annotation
 
 
 def _majority(annotations: list[Any]) -> Any:
@@ -114,10 +109,10 @@ def _majority(annotations: list[Any]) -> Any:
         return median(annotations)
     if len(annotations) > 1 and all(isinstance(each, Mask) for each in annotations):
         return _majority_of_masks(annotations)
-    counts = Counter(map(_value, annotations)).most_common(2)
+    counts = Counter(map(meaning, annotations)).most_common(2)
     if len(counts) == 2 and counts[0][1] == counts[1][1]:
         return None
-    return next(each for each in annotations if _value(each) == counts[0][0])
+    return next(each for each in annotations if meaning(each) == counts[0][0])
 
 
 def _majority_of_masks(masks: list[Mask]) -> Mask | None:

@@ -10,12 +10,13 @@ from torch.utils.data import Dataset
 from lightning_al.checks import Findings, check_choice, check_type
 from lightning_al.data.classes import class_names
 from lightning_al.data.image_size import image_size
-from lightning_al.oracle.base import Oracle
+from lightning_al.oracle.base import Oracle, check_asks_for_whole
 from lightning_al.oracle.people.agreement import AGREEMENTS, Said, agree
-from lightning_al.oracle.people.files.entries import Entry, Reading, understood
+from lightning_al.oracle.people.files.entries import Entry, Reading, check_person, check_whole, understood
 from lightning_al.oracle.people.files.formats import FORMATS, read_labels, write_labels
 from lightning_al.oracle.people.files.names import Names
 from lightning_al.oracle.skip import SKIP
+from lightning_al.tasks.annotations import in_one_form, meaning
 from lightning_al.tasks.base import Task, annotation_kind_of
 from lightning_al.words import cut, shown
 
@@ -84,7 +85,12 @@ class LabelFiles(Oracle):
         self._who: dict[int, str] = {}
 
     def bind(self, dataset: Dataset, task: Task) -> None:
-        """Take the loop's dataset and task, which name samples and classes."""
+        """Take the loop's dataset and task, which name samples and classes.
+
+        Raises:
+            ValueError: If the task asks for regions of samples.
+        """
+        check_asks_for_whole(self, task)
         self._dataset, self._task = dataset, task
         self._asked = {}
 
@@ -135,6 +141,14 @@ class LabelFiles(Oracle):
         kind, classes, names = annotation_kind_of(task), class_names(dataset), Names(self._asked)
         first: dict[tuple[int, str], tuple[Entry, Any]] = {}
         readings = self._readings()
+        people = {entry.annotator for _, reading in readings for entry in reading.entries}
+
+        def encode(annotation: Any) -> Any:
+            return task.encode_label(task.from_annotation(annotation, classes))
+
+        def decode(label: Any) -> Any:
+            return task.to_annotation(task.decode_label(label), classes)
+
         problems = [problem for _, reading in readings for problem in reading.problems]
         for file_of, entry in ((who, entry) for who, reading in readings for entry in reading.entries):
             try:
@@ -142,11 +156,13 @@ class LabelFiles(Oracle):
                 annotation = None if key is None else understood(entry.said, kind, classes)
                 if key is None or annotation is None:
                     continue
+                check_whole(entry, annotation, kind=kind, classes=classes, count=task.num_names)
+                check_person(entry, people)
                 if annotation is not SKIP:
-                    task.encode_label(task.from_annotation(annotation, classes))
+                    annotation = in_one_form(annotation, encode, decode)
                 who = entry.annotator or file_of
                 earlier, other = first.setdefault((self._asked[key], who), (entry, annotation))
-                if other != annotation:
+                if meaning(other) != meaning(annotation):
                     raise ValueError(f"{shown(entry.key)} is {shown(entry.said)}, and another in {earlier.where}.")
             except (ValueError, TypeError) as error:
                 problems.append(f"{entry.where}: {cut(error)}")

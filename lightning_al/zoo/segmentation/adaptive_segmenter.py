@@ -73,7 +73,7 @@ class AdaptiveSegmenter(Segmenter):
     ) -> None:
         with Findings() as findings:
             with findings.of_block():
-                super().__init__(net, num_classes, ignore_index, also_over, optimizer)
+                super().__init__(net, num_classes, ignore_index=ignore_index, also_over=also_over, optimizer=optimizer)
             findings.of(check_number, "local_consistency", local_consistency, least=0)
             findings.of(check_number, "negative_learning", negative_learning, least=0)
             findings.of(check_number, "negative_below", negative_below, above=0, most=1)

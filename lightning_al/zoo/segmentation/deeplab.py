@@ -64,12 +64,14 @@ class DeepLab(nn.Module):
             from torchvision.ops import FrozenBatchNorm2d
         except ImportError as error:
             raise ImportError("`DeepLab` needs torchvision: `pip install 'lightning-al[vision]'`.") from error
+        # A file that is not there is said before anything is made.
+        state = None if weights is None else weights_in_file(weights)
         norm: Any = FrozenBatchNorm2d if frozen_batch_norm else nn.BatchNorm2d
         resnet = models.get_model(
             backbone, weights=None, replace_stride_with_dilation=[False, True, True], norm_layer=norm
         )
         if weights is not None:
-            state = weights_in_file(weights) or torchvision_weights(backbone, weights)
+            state = torchvision_weights(backbone, weights) if state is None else state
             load_but_for_the_head(resnet, state, of=f"`weights={weights!r}`")
         layers = [(name, layer) for name, layer in resnet.named_children() if name not in ("avgpool", "fc")]
         self.backbone = nn.Sequential(OrderedDict(layers))

@@ -78,8 +78,8 @@ class DRN22(nn.Module):
 def _convolution(
     in_channels: int, channels: int, *, size: int = 3, stride: int = 1, dilation: int = 1
 ) -> nn.Sequential:
-    padding = size // 2 * dilation
-    convolution = nn.Conv2d(in_channels, channels, size, stride, padding, dilation, bias=False)
+    around = size // 2 * dilation
+    convolution = nn.Conv2d(in_channels, channels, size, stride, padding=around, dilation=dilation, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 

@@ -148,22 +148,27 @@ def read_numbers(path: str) -> Tensor:
         OSError: If it cannot be read, with its path.
     """
     with _opened(path, "a mask") as file:
-        if file.tile and file.tile[0][3] == _COLOURS_OF_16_BITS:
+        if file.tile and file.tile[0][3] in _COLOURS_OF_16_BITS:
             # Pillow would keep the higher byte of each, which is 0. As if the bytes came in the other order:
-            decoder, extents, offset, _ = file.tile[0]
-            file.tile = [(decoder, extents, offset, "RGB;16L")]
+            decoder, extents, offset, raw = file.tile[0]
+            file.tile = [(decoder, extents, offset, raw.replace("16B", "16L"))]
         numbers = np.array(file)
     return torch.from_numpy((numbers if numbers.ndim == 2 else numbers[..., 0]).astype(np.int64))
 
 
-_COLOURS_OF_16_BITS = "RGB;16B"
-"""Pillow's name of what a PNG file of such colours holds."""
+_COLOURS_OF_16_BITS = ("RGB;16B", "RGBA;16B")
+"""Pillow's names of what PNG files of such colours hold."""
 
 
 def normalised(image: Tensor) -> Tensor:
     """Return pixels from 0 to 1, (3, H, W), with ImageNet's mean taken off and its deviation divided by."""
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (MEAN, STD))
+    mean, std = _imagenets()
     return (image - mean) / std
+
+
+def _imagenets() -> tuple[Tensor, Tensor]:
+    """Return the mean and the deviation of ImageNet's pixels, (3, 1, 1) each."""
+    return torch.tensor(MEAN).view(-1, 1, 1), torch.tensor(STD).view(-1, 1, 1)
 
 
 # -- augmentation ------------------------------------------------------------------------------------------------------
@@ -185,7 +190,7 @@ def augmented(transforms: Sequence[nn.Module], sample: Any) -> Any:
     from torchvision import tv_tensors
 
     image, mask, *others = sample
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (MEAN, STD))
+    mean, std = _imagenets()
     moved = tv_tensors.Image(image * std + mean)
     # Shifted, so that a 0 that is filled in is no class.
     numbers = tv_tensors.Mask(torch.where(mask == VOID, 0, mask + 1))
@@ -244,9 +249,8 @@ class SegmentationDataModule(LightningDataModule):
 
     @property
     def sets(self) -> dict[str, Any]:
-        """The datasets by name, listed when they are first asked for."""
-        if not self._sets:
-            self._sets = self.read_sets()
+        """The datasets by name, listed now if `setup` has not run."""
+        self.setup()
         return self._sets
 
     @property
@@ -256,7 +260,8 @@ class SegmentationDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """List the files, at the first call."""
-        self.sets  # noqa: B018
+        if not self._sets:
+            self._sets = self.read_sets()
 
     def pool_dataset(self) -> Any:
         """The training images, as they are."""

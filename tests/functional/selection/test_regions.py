@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al import functional as F_al
+from lightning_al.functional.selection import regions
 from tests.helpers import regions_reference as reference
 from tests.helpers.exact import examples
 
@@ -62,12 +63,17 @@ def test_squares_never_overlap():
     assert torch.equal(times > 0, F_al.asked_pixels(picks, (30, 40), 1))
 
 
-def test_large_maps_of_many_ties():
-    """Ties with the last candidate are candidates too; most scores are 0, as impurities are."""
+@pytest.mark.parametrize("sample", [1, 7, 8192])
+def test_how_far_scores_are_sorted_does_not_show(sample, monkeypatch):
+    """Most scores are 0, as impurities are; bands end wherever the sample says."""
+    monkeypatch.setattr(regions, "_SAMPLE", sample)
+    monkeypatch.setattr(regions, "_CHUNK", 5)
     draw = torch.Generator().manual_seed(0)
     scores = torch.randint(4, (30, 40), generator=draw) * (torch.rand(30, 40, generator=draw) < 0.05).float()
     for count in (3, 20, 45):
         assert F_al.pick_squares(scores, count, radius=1).tolist() == reference.greedy(scores, count, 2)
+    scores = torch.rand(30, 40, generator=draw)
+    assert F_al.pick_squares(scores, 60, radius=1).tolist() == reference.greedy(scores, 60, 2)
 
 
 def test_scores_are_left_as_they_were():

@@ -83,3 +83,10 @@ def test_a_rule_that_there_is_not():
     assert set(AGREEMENTS) == {"first", "latest", "majority"}
     with pytest.raises(ValueError, match=r"`agreement` must be one of 'latest', 'first', 'majority', got 'best'"):
         agree(said(A), "best")
+
+
+def test_what_means_the_same_agrees():
+    one = Boxes([[0, 0, 1, 1], [2, 2, 3, 3]], ["cat", "dog"], size=(9, 9))
+    other = Boxes([[2, 2, 3, 3], [0, 0, 1, 1]], ["dog", "cat"], scores=[0.5, 0.7])
+    both = agree(said(("anna", one), ("ben", other)), "majority")
+    assert (both.annotators, both.disagreement) == (("anna", "ben"), False)

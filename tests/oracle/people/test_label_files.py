@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from lightning_al import SKIP, ActiveLearningLoop, Campaign, LabelFiles
+from lightning_al import SKIP, ActiveLearningLoop, Campaign, ClassificationTask, LabelFiles, MultiLabelTask
 from tests.helpers.files import FolderData, fill, truth
 from tests.helpers.projects import Net, make_trainer
 
@@ -75,6 +75,9 @@ def test_what_is_wrong_in_a_file_takes_nothing(tmp_path):
     (tmp_path / "labels" / "anna.csv").write_text(f"key,label\n{keys[0]},dog\n{keys[0]},cat\n")
     with pytest.raises(ValueError, match=r"anna.csv, line 3: .* is 'cat', and another in .*line 2"):
         oracle.poll()
+    (tmp_path / "labels" / "anna.csv").write_text(f"key,label,annotator\n{keys[0]},dog,anna\n{keys[1]},dog,an")
+    with pytest.raises(ValueError, match=r"anna.csv, line 3: 'an' may be the beginning of 'anna'"):
+        oracle.poll()
     (tmp_path / "labels" / "anna.csv").unlink()
     oracle.request([5, 1])
     oracle.request([5, 1, 2])
@@ -86,3 +89,33 @@ def test_options():
         LabelFiles(3, format="xls", agreement="best", annotator=None)
     with pytest.raises(RuntimeError, match="no dataset yet"):
         LabelFiles("x").poll()
+
+
+class Pets:
+    classes = ("cat", "catfish", "dog")
+
+    def __len__(self):
+        return 4
+
+    def sample_key(self, index):
+        return f"{index}.jpg"
+
+
+def test_files_that_are_being_written(tmp_path):
+    oracle = LabelFiles(tmp_path)
+    oracle.bind(Pets(), ClassificationTask())
+    oracle.request([0, 1])
+    (tmp_path / "anna.csv").write_text("key,label\n0.jpg,dog\n1.jpg,cat")
+    with pytest.raises(ValueError, match=r"anna.csv, line 3: 'cat' may be the beginning of 'catfish'"):
+        oracle.poll()
+    (tmp_path / "anna.csv").write_text("key,label\n0.jpg,dog\n1.jpg,catfish\n")
+    assert oracle.poll() == {0: 2, 1: 1}
+
+
+def test_names_in_any_order(tmp_path):
+    oracle = LabelFiles(tmp_path, agreement="majority")
+    oracle.bind(Pets(), MultiLabelTask())
+    oracle.request([0])
+    (tmp_path / "anna.csv").write_text("key,label\n0.jpg,dog|cat\n0.jpg,cat|dog\n")
+    (tmp_path / "ben.csv").write_text("key,label\n0.jpg,cat|dog\n")
+    assert oracle.poll() == {0: [1, 0, 1]}

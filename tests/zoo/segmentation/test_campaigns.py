@@ -6,7 +6,7 @@ import torch
 from torchvision.transforms import v2
 
 from lightning_al import ActiveLearningLoop
-from lightning_al.acquisition import SAAL, Entropy, EntropyGradNorm
+from lightning_al.acquisition import RIPU, SAAL, Entropy, EntropyGradNorm
 from lightning_al.tasks import SegmentationTask
 from lightning_al.zoo import DRN22, AdaptiveSegmenter, CamVidDataModule, Segmenter, SmallUNet, TwoDomainsDataModule
 from tests.helpers.street_scenes import fill_camvid
@@ -79,6 +79,50 @@ def test_day_to_dusk_in_one_run(tmp_path):
     assert len(rates) == 8
     for step, (of_rest, _) in enumerate(rates):
         assert of_rest == pytest.approx(2.5e-4 * (1 - step / 10) ** 0.9, rel=1e-9)
+
+
+def test_regions_of_the_target(tmp_path):
+    """Squares are asked for of each image at dusk; training sees what was told and nothing else, mirrored or not."""
+    truths = fill_camvid(tmp_path / "data", day=4, dusk=4)
+    source, target = (
+        CamVidDataModule(str(tmp_path / "data"), sequences=sequences, augmentation=[v2.RandomHorizontalFlip()])
+        for sequences in (["0016E5", "Seq"], ["0001TP"])
+    )
+    told = []
+
+    class Seen(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            _, masks, domains = batch["labelled"]
+            told.extend(int((mask != 255).sum()) for mask in masks[domains == 1])
+
+    loop = ActiveLearningLoop(
+        AdaptiveSegmenter(SmallUNet(11, width=8), 11, head="classify", rounds_end_at=[2, 4, 6]),
+        TwoDomainsDataModule(source, target, batch_size=4, target_batch_size=2),
+        initial=0,
+        query_size=2,
+        rounds=2,
+        known_share=0.5,
+        reset="continue",
+        task=SegmentationTask(11, regions=3),
+        evaluate="test",
+        dirpath=tmp_path / "campaign",
+    )
+    history = loop.run(pl.Trainer(max_epochs=100, callbacks=[RIPU(), Seen()], **QUIET))
+    assert sorted(loop.campaign.labels) == [0, 1, 2, 3]
+    asked = 0
+    for index, label in loop.campaign.labels.items():
+        mask = torch.as_tensor(loop.task.decode_label(label)).long()
+        truth = torch.from_numpy(truths[f"0001TP_{index:06d}"])
+        known = mask != 255
+        assert torch.equal(mask[known], truth[known])
+        assert (truth[known] != 11).all()
+        asked += int(known.sum())
+    assert history[-1].spent == asked
+    assert asked <= 2 * 2 * 9 * 4
+    # Two rounds with two steps each of two images at dusk, with one round's squares or with both.
+    assert len(told) == 2 * 2 * 2
+    assert all(0 < count <= 2 * 9 for count in told[:4])
+    assert all(0 < count <= 4 * 9 for count in told[4:])
 
 
 def test_drn_is_scored_by_the_rules():

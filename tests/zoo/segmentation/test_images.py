@@ -62,10 +62,12 @@ def test_masks_of_all_kinds_of_png(tmp_path):
     palette.putpalette([v for n in range(256) for v in (255 - n, n, 7)])
     palette.save(tmp_path / "palette.png")
     Image.fromarray((numbers + 300).astype(np.uint16)).save(tmp_path / "deep.png")
-    (tmp_path / "colours.png").write_bytes(png_of_16_bits(np.stack([numbers, numbers + 999, 0 * numbers], 2)))
+    for channels in (3, 4):
+        colours = np.stack([numbers, numbers + 999, 0 * numbers, 0 * numbers], 2)[..., :channels]
+        (tmp_path / "colours.png").write_bytes(png_of_16_bits(colours))
+        assert np.array_equal(read_numbers(str(tmp_path / "colours.png")), numbers)
     assert np.array_equal(read_numbers(str(tmp_path / "palette.png")), numbers)
     assert np.array_equal(read_numbers(str(tmp_path / "deep.png")), numbers + 300)
-    assert np.array_equal(read_numbers(str(tmp_path / "colours.png")), numbers)
 
 
 def test_what_is_refused(tmp_path):

@@ -6,8 +6,17 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from lightning_al import tasks, zoo
-from tests.helpers.recipes import OF_IMAGES, OF_PIXELS, OF_REGIONS, SEGMENTATION, arguments, head, load
+from lightning_al import AwaitTell, tasks, zoo
+from tests.helpers.recipes import (
+    OF_IMAGES,
+    OF_PIXELS,
+    OF_REGIONS,
+    OF_SINGLE_PIXELS,
+    SEGMENTATION,
+    arguments,
+    head,
+    load,
+)
 
 pytest.importorskip("jsonargparse")
 
@@ -35,9 +44,9 @@ def build():
 
 @pytest.fixture
 def without_weights(tmp_path):
-    """A last file that leaves ImageNet's weights out, which would be downloaded."""
+    """A last file that makes the network small, and leaves ImageNet's weights out, which would be downloaded."""
     path = tmp_path / "random.yaml"
-    path.write_text("model: {init_args: {net: {init_args: {weights: null, backbone: resnet50}}}}")
+    path.write_text("model: {init_args: {net: {init_args: {weights: null, backbone: resnet50, working_size: null}}}}")
     return f"--config={path}"
 
 
@@ -86,6 +95,18 @@ class TestMade:
         made = build(protocol, "acquisitions/ripu", without_weights, *flags)
         assert made["loop"]["task"].regions == 1
         assert made["trainer"]["callbacks"][0].radius == 32
+        assert made["loop"]["query_size"] == -(-8 * 2048 * 1024 // (1280 * 640))
+
+    @pytest.mark.parametrize("method", OF_SINGLE_PIXELS)
+    def test_a_method_of_single_pixels(self, method, build, without_weights):
+        """By the flags of its own head: the same."""
+        said = " ".join(head(f"acquisitions/{method}"))
+        flags = [part for part in said.split() if part.startswith("--loop")]
+        made = build("ripu/synthia_to_cityscapes", f"acquisitions/{method}", without_weights, *flags)
+        (callback,) = made["trainer"]["callbacks"]
+        callback.bind(made["loop"]["task"], AwaitTell())
+        assert callback.radius == callback.region_spacing(0) == 32
+        assert made["loop"]["task"].regions == 1
         assert made["loop"]["query_size"] == -(-8 * 2048 * 1024 // (1280 * 640))
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ class Entry:
         where: The place in the file, for messages.
         other_keys: What else the sample may be called.
         without_suffix: Whether ``key`` lacks the file's suffix (``.jpg``).
-        cut: The part of it that the end of the file may have cut off: ``"key"`` or ``"said"``.
+        cut: The part of it that the end of the file may have cut off: ``"key"``, ``"said"`` or ``"annotator"``.
         size: Width and height of the image in pixels.
         index: Its dataset index, for people to read.
         text: What it is, for people to read; None: it is no text.
@@ -89,6 +89,55 @@ def understood(said: Any, kind: str | None, classes: Sequence[str] | None) -> An
     return _of_kind(said, kind, classes)
 
 
+def check_whole(
+    entry: Entry, annotation: Any, *, kind: str | None, classes: Sequence[str] | None, count: int | None
+) -> None:
+    """Refuse the last word of a file that has no end, if it may be the beginning of another.
+
+    Args:
+        entry: Of a file.
+        annotation: What it means.
+        kind: Of the task's annotations.
+        classes: Their names.
+        count: How many there are, where they have none; None: nobody knows.
+
+    Raises:
+        ValueError: With what it may be the beginning of.
+    """
+    if entry.cut != "said" or not isinstance(entry.said, str) or annotation is SKIP:
+        return
+    word = entry.said.strip()
+    last = word.rpartition("|")[2].strip()
+    if classes is not None:
+        longer = [name for name in classes if name != last and name.startswith(last)]
+    else:
+        longer = [last + "..."] if (count or 11) > 10 or kind == "number" else []
+    if longer:
+        raise ValueError(_may_begin(word, longer[0]))
+
+
+def check_person(entry: Entry, people: Collection[str]) -> None:
+    """Refuse the last name of a file that has no end, if it may be the beginning of another person's.
+
+    Args:
+        entry: Of a file.
+        people: All who are known.
+
+    Raises:
+        ValueError: With whose.
+    """
+    longer = [name for name in people if name != entry.annotator and name.startswith(entry.annotator)]
+    if entry.cut == "annotator" and entry.annotator and longer:
+        raise ValueError(_may_begin(entry.annotator, min(longer)))
+
+
+def _may_begin(word: str, longer: str) -> str:
+    return (
+        f"{shown(word)} may be the beginning of {shown(longer)}: the last line has no end. If the file is whole, end "
+        "it with a new line."
+    )
+
+
 def _of_text(text: str, kind: str | None, classes: list[str], *, named: bool) -> Any:
     word = text.strip()
     if kind != "number":
@@ -113,7 +162,7 @@ def _of_text(text: str, kind: str | None, classes: list[str], *, named: bool) ->
 
 def _number(word: str) -> float:
     try:
-        number = float(word)
+        number = float(word.replace("_", " "))  # which Python would pass over
     except ValueError:
         raise ValueError(f"{shown(word)} is no number; decimals have a point, as 1.5.") from None
     if not math.isfinite(number):

@@ -37,10 +37,14 @@ def read_json_lines(path: Path) -> Reading:
 def _entry(said: Any, where: str) -> Entry:
     if not isinstance(said, dict) or not isinstance(said.get("key"), str):
         raise ValueError(f'an object with a "key" is needed, got {shown(said)}.')
-    label = SKIP if said.get("skip") is True else said.get("label")
+    skip, label = said.get("skip"), said.get("label")
+    if skip is not None and not isinstance(skip, bool):
+        raise ValueError(f'"skip" is true or false, got {shown(skip)}.')
+    if skip and label is not None:
+        raise ValueError(f'{shown(said["key"])} has a label, {shown(label)}, and "skip" too.')
     return Entry(
         said["key"],
-        label,
+        SKIP if skip else label,
         annotator=str(said.get("annotator") or "").strip(),
         where=where,
     )

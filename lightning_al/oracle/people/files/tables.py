@@ -49,6 +49,11 @@ def read_table(path: Path) -> Reading:
                 continue
             if is_cut and len(row) < width:
                 problems.append(f"{where}: the last line has {len(row)} of {width} columns and no end: is it whole?")
+            elif len(row) == 1 < width and (other := _other_delimiter(row[0], delimiter, width)):
+                problems.append(
+                    f"{where}: columns are divided by {other!r} here, and by {delimiter!r} in the header; got "
+                    f"{row[0]!r}."
+                )
             elif any(cell.strip() for cell in row[width:]):
                 problems.append(f"{where}: {len(row)} columns, the header has {width}. Put quotes around {row!r}.")
             else:
@@ -79,6 +84,12 @@ def _header(path: Path, text: str, delimiters: Sequence[str]) -> tuple[str, dict
         f"{path}, line 1 must name the columns, `key` (or `file`) and `label` among them, by commas, semicolons or "
         f"tabs; got {shown(first)}."
     )
+
+
+def _other_delimiter(cell: str, delimiter: str, width: int) -> str | None:
+    """Return what else divides a line into as many columns as the header has."""
+    others = (other for other in _DELIMITERS if other != delimiter)
+    return next((other for other in others if cell.count(other) == width - 1), None)
 
 
 def _entry(row: list[str], columns: dict[str, int], where: str, cut_column: int) -> Entry:

@@ -23,6 +23,11 @@ def read_text(path: Path) -> str:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
+        if encoding == "utf-16" or error.reason == "unexpected end of data":
+            raise ValueError(
+                f"{path}, line {line}: the file ends in the middle of a character, or is no {encoding.upper()}: is it "
+                "whole? Save it again; nothing was taken from it."
+            ) from None
         raise ValueError(
             f"{path}, line {line}: the byte 0x{data[error.start]:02X} is not UTF-8. Save the file as UTF-8 (Excel: "
             "`CSV UTF-8`); nothing was taken from it."

@@ -81,7 +81,10 @@ def find_control(config: str, kind: str, name: str | None = None) -> Control:
         ValueError: If there is none or more than one, or it labels neither an image nor a text.
     """
     tag, entry = _TAGS[kind]
-    view = ElementTree.fromstring(config)
+    try:
+        view = ElementTree.fromstring(config)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"The label config is no XML ({error}): {shown(config)}.") from None
     of_name = {each.get("name"): each for each in view.iter() if each.get("name")}
     several = [each for each in view.iter(tag) if name in (None, each.get("name")) and _fits(each, kind)]
     if len(several) != 1:

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from lightning_al.checks import Findings, check_choice, check_count, check_that, check_type
 from lightning_al.data.classes import class_names
-from lightning_al.oracle.base import Oracle
+from lightning_al.oracle.base import Oracle, check_asks_for_whole
 from lightning_al.oracle.people.agreement import check_agreement
 from lightning_al.oracle.people.label_studio.answering import Answered, Answering
 from lightning_al.oracle.people.label_studio.control import KINDS
@@ -131,8 +131,9 @@ class LabelStudio(Oracle):
         """Take note of dataset and task, and refuse a task of which it is not known what people are to say.
 
         Raises:
-            ValueError: With the kinds that there are.
+            ValueError: With the kinds that there are, or if the task asks for regions of samples.
         """
+        check_asks_for_whole(self, task)
         self._dataset, self._task = dataset, task
         kind = task.annotation_kind if self.kind is None else self.kind
         if kind is None:

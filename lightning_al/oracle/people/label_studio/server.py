@@ -9,7 +9,7 @@ from lightning_al.words import cut
 
 _PAGE = 1000  # tasks of one answer
 _TIMEOUT = (10, 120)  # seconds to connect, and to wait for an answer
-_AWAY = (502, 503, 504)
+_AWAY = (429, 502, 503, 504)
 _OF_ANSWERS = (
     "id,updated_at,annotations,result,was_cancelled,completed_by,created_at,updated_at"  # nested ones are trimmed too
 )
@@ -197,5 +197,6 @@ def _said(response: Any) -> str:
     if not isinstance(answer, dict):
         return cut(answer, 300)
     errors = answer.get("validation_errors") or {}
-    told = "; ".join(f"{name}: {' '.join(map(str, texts))}" for name, texts in errors.items() if texts)
+    lists = {name: texts if isinstance(texts, list) else [texts] for name, texts in errors.items() if texts}
+    told = "; ".join(f"{name}: {' '.join(map(str, texts))}" for name, texts in lists.items())
     return cut(told or answer.get("detail") or answer, 300)

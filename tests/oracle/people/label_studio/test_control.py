@@ -41,6 +41,8 @@ def test_a_config_of_ones_own():
         (f'<View>{IMAGE}<Choices name="a" toName="image"/></View>', "class", "b", "has 0"),
         ('<View><Audio name="x" value="$x"/><Choices name="a" toName="x"/></View>', "class", None, "'x', which must"),
         ('<View><Choices name="a" toName="x"/></View>', "class", None, "which must be an <Image> or a <Text>"),
+        ("", "class", None, "no XML"),
+        ("<View><Choices", "class", None, "no XML.*'<View><Choices'"),
     ],
 )
 def test_configs_that_do_not_fit(config, kind, name, message):

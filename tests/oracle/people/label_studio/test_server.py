@@ -49,6 +49,8 @@ def test_a_personal_token_gets_others_that_last_five_minutes(canned):
         (301, "", ValueError, "on to https://studio/"),
         (500, "<html>", RuntimeError, r"failed at GET /x \(500\): no reason given"),
         (503, "", Unreachable, "is not there"),
+        (429, {"detail": "Request was throttled."}, Unreachable, "429"),
+        (400, {"validation_errors": {"detail": "Too long.", "x": [1, 2]}}, ValueError, "detail: Too long.; x: 1 2"),
         (200, "<html>", RuntimeError, "Is it Label Studio"),
     ],
 )

@@ -1,0 +1,23 @@
+"""docs/regions.md: the example runs, and does what the page says."""
+
+import re
+from pathlib import Path
+
+from tests.helpers.regions import regions_asked
+
+PAGE = (Path(__file__).parents[1] / "docs" / "regions.md").read_text()
+EXAMPLE = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
+
+
+def test_the_example(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(EXAMPLE, "docs/regions.md", "exec"), names)
+    loop = names["loop"]
+    first, second, last = loop.history
+    assert first.amount == loop.history[0].spent == 2 * 24 * 24
+    assert first.counts == "pixels"
+    assert last.picked == []
+    assert len(first.picked) == len(second.picked) == 10
+    for question in regions_asked(loop.dirpath):
+        assert all(4 * 4 <= mask.sum() <= 4 * 9 for mask in question.values())  # ⌈576 · 0.05 / 9⌉ squares
