@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from lightning_al import BinaryTask, ClassificationTask, MultiLabelTask, RegressionTask, acquisition
+from lightning_al import AwaitTell, BinaryTask, ClassificationTask, MultiLabelTask, RegressionTask, acquisition
 from lightning_al.acquisition import BADGE, MCDropout, QueryByCommittee
 from lightning_al.distributed.randomness import Race, derive_seed, generator
 from tests.helpers.marks import slow
@@ -41,6 +41,7 @@ REFUSED = {
     "BatchBALD": {},
     "SRAAL": BRIEFLY,
 }
+OF_REGIONS = ("RIPU", "RISAAL")
 ALSO_REFUSED = [
     ("MCDropout", {}),
     ("MCDropout", {"score": "variation_ratio"}),
@@ -50,7 +51,7 @@ ALSO_REFUSED = [
 
 
 def test_of_every_acquisition_it_is_said_whether_it_works():
-    assert set(NAMES) == WORK.keys() | REFUSED.keys()
+    assert set(NAMES) == WORK.keys() | REFUSED.keys() | set(OF_REGIONS)
     assert not WORK.keys() & REFUSED.keys()
 
 
@@ -62,6 +63,12 @@ def test_what_needs_classes_is_refused_with_the_way_out(tmp_path, name, options)
     with pytest.raises(ValueError, match=words):
         loop.run(trainer)
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("name", OF_REGIONS)
+def test_what_chooses_regions_is_refused_with_the_way_out(name):
+    with pytest.raises(ValueError, match=rf"`{name}` .*`RegressionTask`"):
+        getattr(acquisition, name)().bind(RegressionTask(), AwaitTell())
 
 
 def test_clusters_are_as_many_as_classes_unless_told(tmp_path):

@@ -25,7 +25,7 @@ class Largest(Pixels):
         return values.flatten(1).amax(1)
 
 
-class Segmenter(L.LightningModule):
+class PixelClassifier(L.LightningModule):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
@@ -58,7 +58,7 @@ def bound(acquisition, task, dataset=()):
 @pytest.mark.parametrize("value", IGNORED)
 @pytest.mark.parametrize("task", [Pixels(), Largest()])
 def test_pixels_without_a_class_are_left_out(value, task):
-    model, (x, y) = Segmenter().eval(), batch(value)
+    model, (x, y) = PixelClassifier().eval(), batch(value)
     got = bound(SAAL(rho=0.1, labels="true"), task).score_batch(model, (x, y))
     reduce = torch.amax if isinstance(task, Largest) else torch.mean
     weights = list(model.parameters())
@@ -81,7 +81,7 @@ def test_pixels_without_a_class_are_left_out(value, task):
 def test_a_mask_without_any_class_scores_nothing():
     x, y = batch(255)
     y[2] = 255
-    scores = bound(SAAL(labels="true"), Pixels()).score_batch(Segmenter(), (x, y))
+    scores = bound(SAAL(labels="true"), Pixels()).score_batch(PixelClassifier(), (x, y))
     assert scores[2] == 0
     assert bool((scores[:2] > 0).all())
 
@@ -112,7 +112,7 @@ def test_a_campaign(tmp_path):
     data = torch.utils.data.TensorDataset(torch.randn(12, 2, 4, 4, generator=g, dtype=torch.float64), masks)
     datamodule = L.LightningDataModule.from_datasets(data, batch_size=4)
     loop = ActiveLearningLoop(
-        Segmenter(), datamodule, initial=4, query_size=3, rounds=1, task=Pixels(), evaluate=None, dirpath=tmp_path
+        PixelClassifier(), datamodule, initial=4, query_size=3, rounds=1, task=Pixels(), evaluate=None, dirpath=tmp_path
     )
     history = loop.run(make_trainer(tmp_path, acquisition=SAAL(labels="true")))
     assert len(history[0].picked) == 3

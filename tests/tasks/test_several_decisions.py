@@ -45,7 +45,7 @@ from tests.helpers.decisions import (
 # -- pixels: as many decisions in each sample ------------------------------------------------------------------------
 
 
-class Segmenter(Project):
+class PixelClassifier(Project):
     def __init__(self, seed=0):
         super().__init__()
         torch.manual_seed(seed)
@@ -56,7 +56,7 @@ class Segmenter(Project):
         return 3 * self.net(x)
 
 
-class LearnsItsLoss(LossPredictionMixin, Segmenter):
+class LearnsItsLoss(LossPredictionMixin, PixelClassifier):
     pass
 
 
@@ -108,7 +108,7 @@ def dense(request):
 @pytest.mark.parametrize("cls", DECISIONS)
 def test_uncertainty_of_pixels(cls, dense):
     task, reduced = dense
-    net, x = Segmenter().eval(), images(5)
+    net, x = PixelClassifier().eval(), images(5)
     expected = [number(reduced([DECISIONS[cls](z) for z in pixels(net(image[None])[0])])) for image in x]
     assert scores(cls(), task, net, [x]).tolist() == pytest.approx(expected, rel=1e-9)
     assert scores(cls(), Mean(), net, [x]).tolist() != pytest.approx(expected, rel=1e-2)
@@ -122,7 +122,7 @@ class Mean(Largest):
 @pytest.mark.parametrize("make", [EntropyGradNorm, LPLGrad, lambda norm: ExpectedGradNorm("expected_loss", norm)])
 def test_gradient_norms_of_pixels(make, kind, dense):
     task, reduced = dense
-    net, x = (LearnsItsLoss() if make is LPLGrad else Segmenter()).eval(), images(4)
+    net, x = (LearnsItsLoss() if make is LPLGrad else PixelClassifier()).eval(), images(4)
     expected = [norm(gradient(net, reduced([entropy(z) for z in pixels(net(i[None])[0])])), kind) for i in x]
     assert scores(make(norm=kind), task, net, [x]).tolist() == pytest.approx(expected, rel=1e-9)
 
@@ -131,7 +131,7 @@ def test_gradient_norms_of_pixels(make, kind, dense):
 def test_expected_gradient_norms_of_pixels(dense):
     """Over all labellings of an image's pixels, each with its probability; the losses of each are reduced."""
     task, reduced = dense
-    net, x = Segmenter().eval(), images(1)[..., :1, :4]
+    net, x = PixelClassifier().eval(), images(1)[..., :1, :4]
     expected = []
     for image in x:
         score = 0.0
@@ -145,7 +145,7 @@ def test_expected_gradient_norms_of_pixels(dense):
 @pytest.mark.parametrize("options", [{}, {"score": "difference"}, {"labels": "true"}])
 def test_saal_of_pixels(options, dense):
     task, reduced = dense
-    net, x = Segmenter().eval(), images(4)
+    net, x = PixelClassifier().eval(), images(4)
     maps = torch.randint(CLASSES, (4, 4, 5), generator=torch.Generator().manual_seed(1))
     expected = []
     for image, true in zip(x, maps, strict=True):
@@ -171,7 +171,7 @@ PASSES = {
 @pytest.mark.parametrize("name", PASSES)
 def test_dropout_of_pixels(name, dense):
     task, reduced = dense
-    net, x = Segmenter().eval(), images(4)
+    net, x = PixelClassifier().eval(), images(4)
     of_pixel = getattr(disagreement_reference, name)
     log_p = F_al.mc_dropout(net, x, passes=4, seed=0)
     expected = [reduced([of_pixel(p.exp().tolist()) for p in pixels(image)]) for image in log_p]
@@ -181,7 +181,7 @@ def test_dropout_of_pixels(name, dense):
 @pytest.mark.parametrize("score", ["vote_entropy", "kl"])
 def test_committees_of_pixels(score, dense):
     task, reduced = dense
-    nets, x = [Segmenter(seed).eval() for seed in range(3)], images(4)
+    nets, x = [PixelClassifier(seed).eval() for seed in range(3)], images(4)
     acquisition = bound(QueryByCommittee(members=3, score=score), task)
     fitted = iter(nets[1:])
     query = SimpleNamespace(keep=lambda name, make: make(), refit=lambda *_: tensors_of(next(fitted)), round=0)
@@ -195,7 +195,9 @@ def test_committees_of_pixels(score, dense):
 
 def test_a_campaign_over_pixels(tmp_path):
     x = images(20)
-    history, models = campaign(tmp_path, Segmenter(), Largest(), Entropy(), TensorDataset(x, x[:, :CLASSES].argmax(1)))
+    history, models = campaign(
+        tmp_path, PixelClassifier(), Largest(), Entropy(), TensorDataset(x, x[:, :CLASSES].argmax(1))
+    )
     for result, net in zip(history[:2], models, strict=True):
         expected = [number(largest([entropy(z) for z in pixels(net(x[i][None])[0])])) for i in result.picked]
         assert result.scores == pytest.approx(expected, rel=1e-9)
