@@ -25,12 +25,14 @@ class BADGE(FeatureAcquisition):
     differs: their code counts labelled samples among the centres unless told otherwise, and takes other features too
     (those of all layers, sketched; as a Gaussian process sees them once the labelled ones are known).
 
+    Of a model with a class for each pixel (:class:`~lightning_al.SegmentationTask`) both factors are means over pixels.
+
     The first pick is the longest gradient, as in the authors' code, then each is drawn with probability ∝ D²; see
     :func:`lightning_al.functional.badge`, which never makes the products. Over several processes the factors stay
     where they were made.
 
     Args:
-        features: Name of the layer that the gradient is taken for, by its output; default the last linear layer, by
+        features: Name of the layer that the gradient is taken for, by its output; default the last layer, by
             what it gets.
         encoder: A module or a file that gives features in the model's place; see :class:`FeatureAcquisition`. There are
             no probabilities then, and this is k-means++ on the features.

@@ -249,7 +249,7 @@ class Acquisition(Callback):
     def last_layer_rows(self, model: pl.LightningModule, batch: Any, layer: str | None = None) -> dict[str, Tensor]:
         """Return the two factors of each sample's last-layer gradient: ``"residuals"`` (B, C), ``"features"`` (B, d).
 
-        In full precision even under autocast. ``layer`` is the one that features come from; default the last linear.
+        In full precision even under autocast. ``layer`` is the one that features come from; default the last.
         """
         inputs = self.task.inputs(batch)
         outputs, features = plain_outputs(model, inputs, partial(self.task.outputs_and_features, layer=layer))

@@ -28,7 +28,7 @@ class CoreSet(FeatureAcquisition):
     were made. (The paper's robust variant, which solves a mixed integer programme, is left out.)
 
     Args:
-        features: Name of the model's layer to take features from; default what the last linear layer gets, as in the
+        features: Name of the model's layer to take features from; default what the last layer gets, as in the
             paper.
         encoder: A module or a file that gives features in the model's place; see :class:`FeatureAcquisition`.
 
@@ -68,7 +68,7 @@ class ProbCover(FeatureAcquisition):
         purity: That share, > 0 and at most 1.
         clusters: Number of clusters of k-means for ``"auto"``; default the number of classes, which before any
             training (``initial_by=``) is not known and must be given.
-        features: Name of the model's layer to take features from; default what the last linear layer gets.
+        features: Name of the model's layer to take features from; default what the last layer gets.
         encoder: A module or a file that gives features in the model's place; see :class:`FeatureAcquisition`.
 
     Raises:
@@ -154,7 +154,7 @@ class TypiClust(FeatureAcquisition):
         max_clusters: The largest number of clusters, at least 1.
         neighbours: Nearest neighbours over which typicality is taken, at least 1.
         variant: ``"paper"``; or ``"code"``, as its authors' code differs from it.
-        features: Name of the model's layer to take features from; default what the last linear layer gets.
+        features: Name of the model's layer to take features from; default what the last layer gets.
         encoder: A module or a file that gives features in the model's place; see :class:`FeatureAcquisition`.
 
     Raises:

@@ -27,7 +27,7 @@ class FeatureAcquisition(Acquisition):
 
     Args:
         features: Name of the model's layer whose output they are, as ``"backbone.avgpool"``. Default: what the last
-            linear layer gets.
+            linear or convolutional layer gets.
         encoder: Where they come from instead: a module that is called with a batch's inputs, trained elsewhere
             (self-supervised, say), which stays as it is; or a file of features computed before, ``.npy`` or ``.pt``,
             one row for each sample of the training dataset, in its order (where there is an ``unlabelled_dataset()``,

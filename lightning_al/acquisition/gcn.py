@@ -176,7 +176,7 @@ class CoreGCN(GraphAcquisition):
         lr: Learning rate.
         weight_decay: As Adam has it, added to the gradient.
         unlabelled_weight: Weight of the unlabelled samples' part of the loss.
-        features: Name of the model's layer to take features from; default what the last linear layer gets, as in the
+        features: Name of the model's layer to take features from; default what the last layer gets, as in the
             paper.
         encoder: A module or a file that gives features in the model's place; see :class:`FeatureAcquisition`.
 

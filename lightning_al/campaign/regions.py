@@ -5,7 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from lightning_al.oracle.regions import Region
 from lightning_al.storage.blobs import Blob
+from lightning_al.tasks.annotations import Mask
 from lightning_al.tasks.mask_png import mask_blob, mask_from_png, not_said_in
 
 
@@ -28,7 +30,7 @@ def region_blob(pixels: np.ndarray) -> Blob:
 
 def region_of(blob: Blob) -> np.ndarray:
     """Return the pixels that :func:`region_blob` keeps, booleans (H, W)."""
-    return mask_from_png(blob.data) > 0
+    return Region(blob).pixels
 
 
 class AskedRegions:
@@ -79,7 +81,33 @@ class AskedRegions:
         Raises:
             ValueError: If the file is missing or damaged.
         """
-        return region_of(self._regions[unit][-1]) if unit in self._pixels else None
+        region = self.open_part(unit)
+        return None if region is None else region.pixels
+
+    def open_part(self, unit: int) -> Region | None:
+        """Return what the open question is for; None where it is for all, or there is none."""
+        return Region(self._regions[unit][-1]) if unit in self._pixels else None
+
+    def parts(self, unit: int) -> list[Region]:
+        """Return what all questions so far were for, the oldest first."""
+        return [Region(region) for region in self._regions.get(unit, ())]
+
+    def spoken_of(self, unit: int, name: str) -> np.ndarray | None:
+        """Return the pixels asked for so far that an answer to a question may say something of, booleans (H, W).
+
+        An answer to an earlier question says nothing of what is asked for now, whatever was painted beside.
+
+        Args:
+            unit: The sample.
+            name: Of the part that the question is for; empty: it is not known.
+
+        Raises:
+            ValueError: If a file is missing or damaged.
+        """
+        now, pixels = self.open_part(unit), self.all(unit)
+        if pixels is None or not name or now is None or now.name == name:
+            return pixels
+        return pixels & ~now.pixels
 
     def all(self, unit: int) -> np.ndarray | None:
         """Return all pixels that were asked for so far, booleans (H, W); None where there are none.
@@ -139,6 +167,20 @@ def merged(told: Blob, before: Blob | None, asked: np.ndarray) -> tuple[Blob, in
     label = np.full_like(values, nothing) if before is None else mask_from_png(before.data)
     label = np.where(asked & (values != nothing), values, label)
     return mask_blob(label), int((label != nothing).sum())
+
+
+def says_more(mask: Mask, before: Blob | None, asked: np.ndarray) -> bool:
+    """Whether a mask says something of the pixels that were asked for which a label does not say.
+
+    Args:
+        mask: Of the whole sample.
+        before: The label so far, if there is one.
+        asked: Booleans (H, W): all that was asked for so far.
+    """
+    said = mask.values
+    if before is None or said.shape != asked.shape:
+        return not mask.is_blank
+    return bool((asked & (said != mask.not_said) & (said != mask_from_png(before.data))).any())
 
 
 def pixels_told(label: Blob) -> int:

@@ -25,6 +25,7 @@ class Sample:
         cost: Of the label.
         said: What people said of it, as the ledger has it, in the order they did.
         size: Width and height of its image, where a mask was asked for.
+        before: How much of what people said was before the last question for a part of it, and so of other parts.
     """
 
     key: str | None
@@ -33,6 +34,7 @@ class Sample:
     cost: float = 0.0
     said: list[Said] = field(default_factory=list)
     size: tuple[int, int] | None = None
+    before: int = 0
 
 
 class Standing:
@@ -128,6 +130,7 @@ class Standing:
         for unit, key, size in zip(event["indices"], event["keys"], sizes, strict=True):
             sample = self._put(unit, key, "pending")
             sample.size = sample.size if size is None else tuple(size)
+            sample.before = len(sample.said) if "regions" in event else 0
         if "regions" in event:
             self.regions.ask(event["indices"], event["regions"], event["pixels"], event["last"])
 
@@ -151,10 +154,10 @@ class Standing:
             sample = self.samples.get(unit)
             if sample is None or sample.label is None:
                 sample = self._put(unit, key, "skipped")
-                people = event.get("annotators") or [event.get("annotator", "")]
-                sample.said += [Said(who, event.get("time"), SKIP) for who in people]
             else:
-                self._put(unit, key, "labelled")
+                sample = self._put(unit, key, "labelled")
+            people = event.get("annotators") or [event.get("annotator", "")]
+            sample.said += [Said(who, event.get("time"), SKIP) for who in people]
         self.regions.settle(event["indices"])
 
     def _apply_void(self, event: Event) -> None:
@@ -170,7 +173,7 @@ class Standing:
     def _apply_forgotten(self, event: Event) -> None:
         for unit in event["indices"]:
             sample = self._put(unit, None, "skipped")
-            sample.label, sample.cost, sample.said = None, 0.0, []
+            sample.label, sample.cost, sample.said, sample.before = None, 0.0, [], 0
         self.regions.forget(event["indices"])
 
     def _apply_moved(self, event: Event) -> None:

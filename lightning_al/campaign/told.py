@@ -217,7 +217,7 @@ def _annotation(standing: Standing, entry: Entry, unit: int, codec: Codec) -> An
         check_size(label, standing.samples[unit].size)
         return label
 
-    asked = standing.regions.all(unit)
+    asked = standing.regions.spoken_of(unit, entry.asked)
     if asked is None:
         return in_one_form(annotation, encode, codec.decode)
     label, told = merged(encode(annotation), standing.samples[unit].label, asked)
@@ -278,7 +278,7 @@ def _decide(
         told.unchanged += len(said) - len(new)
         if not new:
             continue
-        agreed = agree([*before, *new], agreement)
+        agreed = agree([*before[sample.before :], *new], agreement)
         if agreed.disagreement:
             told.disagreements.append(name)
         if agreed.annotation is None:

@@ -8,11 +8,12 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lightning_al.campaign.events import has_ledger
-from lightning_al.campaign.questions import check_replaceable, write_question
+from lightning_al.campaign.questions import check_replaceable, check_shows_parts, write_question
 from lightning_al.campaign.standing import Standing
 from lightning_al.cli.run import ActiveLearningCLI, label_count, run
 from lightning_al.data.image_size import image_size
 from lightning_al.loop.loop import ActiveLearningLoop
+from lightning_al.tasks.base import annotation_kind_of
 from lightning_al.tasks.texts import text_of
 
 try:
@@ -61,20 +62,31 @@ class AskCLI(ActiveLearningCLI):
         dirpath, path = Path(loop_options["dirpath"]), options["export"]
         is_first = self.trainer.is_global_zero
         before = Standing(dirpath) if is_first and has_ledger(dirpath) else None
+        self.loop = loop = ActiveLearningLoop(model, datamodule, **loop_options)
+        task = loop.task
         if path is not None and is_first:
-            check_replaceable(path, before, options["format"])
+            if task.region_kind is not None:
+                check_shows_parts(path, options["format"])
+            check_replaceable(path, before, options["format"], kind=annotation_kind_of(task))
         opened = set() if before is None else {before.name(unit) for unit in before.units("pending")}
         how = {name: options[name] for name in ("more", "keep_scores", "skip_unreadable")}
-        self.loop = loop = ActiveLearningLoop(model, datamodule, **loop_options)
         picked = loop.ask(self.trainer, options["k"], **how)
         if not self.trainer.is_global_zero:
             return
         standing = Standing(dirpath)
         if path is not None and picked:
-            data, task = loop.datamodule, loop.task
+            data = loop.datamodule
             size_of = functools.partial(image_size, data.pool_set, task=task)
             text = functools.partial(text_of, data.pool_set)
-            write_question(path, standing, picked, options["format"], size_of=size_of, text_of=text)
+            write_question(
+                path,
+                standing,
+                picked,
+                options["format"],
+                size_of=size_of,
+                text_of=text,
+                image_of=lambda index: task.inputs(data.pool_set[index]),
+            )
         else:
             print(*(standing.name(unit) for unit in picked), sep="\n")
         where = f" in {path}" if path is not None and picked else ""

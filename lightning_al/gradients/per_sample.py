@@ -24,7 +24,7 @@ from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnoth
 from lightning_al.inference.calling import Forward, copy_for_model
 from lightning_al.inference.entries import batch_size_of, has_entries, slice_of
 from lightning_al.inference.live_weights import live_weights
-from lightning_al.inference.memory import is_out_of_memory
+from lightning_al.inference.memory import is_out_of_memory, whole_bytes
 from lightning_al.inference.mode import plain_layers
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def score_groups(
     forward: Forward | None = None,
     group_size: int = 1,
     copies: int = 2,
-    max_bytes: int | None = None,
+    max_bytes: float | None = None,
     shaped: Shaped = one_number_each,
 ) -> Tensor:
     """Apply ``score`` to consecutive groups of samples, each as if it were alone.
@@ -118,6 +118,7 @@ def score_groups(
     with Findings() as findings:
         findings.of(check_count, "group_size", group_size)
         findings.of(check_number, "max_bytes", max_bytes, least=1, optional=True, may_be_infinite=True)
+    bound = whole_bytes(max_bytes)
     root = root_of(model, forward)
     with plain_layers(), live_weights(model, root, model_inputs(inputs)):
         prepared = prepare(root)
@@ -130,7 +131,7 @@ def score_groups(
             scorers.insert(0, ByRules(prepared, score, fast, key=key, model_inputs=model_inputs))
         while True:
             try:
-                parts = _score(scorers, inputs, n, group_size=group_size, max_bytes=max_bytes, shaped=shaped)
+                parts = _score(scorers, inputs, n, group_size=group_size, max_bytes=bound, shaped=shaped)
                 return torch.cat(parts) if parts else torch.empty(0)
             except Differs:  # what this call has scored so far may be wrong as well
                 scorers.pop(0)

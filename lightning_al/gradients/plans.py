@@ -190,7 +190,8 @@ class PlanFinder:
     def _goes_with_channels_last(
         self, network: Network, layouts: dict[Place, RowLayout], samples: Any, group_size: int
     ) -> bool:
-        images = any(layer.rule.takes_images for layer in network.layers.values())
+        rules = [layer.rule for layer in network.layers.values()]
+        images = any(rule.takes_images for rule in rules) and not any(rule.takes_planes for rule in rules)
         if not images or any(p.device.type != "cpu" for p in self.model.params.values()):
             return False
         try:  # a `view` of the model's may not go with it

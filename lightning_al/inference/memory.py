@@ -1,6 +1,8 @@
 """How much memory scoring may take, how much it takes, and which errors say that none is left."""
 
 import contextlib
+import math
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,18 @@ def default_max_bytes(device: torch.device) -> int:
         return int(torch.cuda.mem_get_info(device)[0] // 4)
     free = _available_bytes()
     return CPU_MAX_BYTES if free is None else max(min(free // 4, CPU_MAX_BYTES), 1)
+
+
+def whole_bytes(max_bytes: float | None) -> int | None:
+    """Return a bound on bytes, any number or infinite, as an integer, of which numbers of samples follow.
+
+    Example:
+        >>> whole_bytes(1e9), whole_bytes(math.inf) > 2**60, whole_bytes(None)
+        (1000000000, True, None)
+    """
+    if max_bytes is None:
+        return None
+    return sys.maxsize if math.isinf(max_bytes) else int(max_bytes)
 
 
 def _available_bytes() -> int | None:

@@ -159,7 +159,7 @@ def collect_answers(campaign: Campaign, project: Project) -> None:
             return []
         # What answers a question is new although it says of a sample what its label says already.
         known = {i: label for i, label in campaign.labels.items() if oracle.corrects or not campaign.pool.is_pending(i)}
-        changed = answers.of_changed(known, campaign.pool.skipped.tolist())
+        changed = answers.of_changed(known, campaign.pool.skipped.tolist(), campaign.pool.pending.tolist())
         events = write_answers(
             campaign,
             changed,
@@ -201,7 +201,8 @@ def open_question(campaign: Campaign, project: Project) -> OpenQuestion:
         dataset=project.data.samples.shown,
         folder=campaign.dirpath,
         keys=campaign.keys,
-        region_of=campaign.regions.open,
+        region_of=campaign.regions.open_part,
+        regions_of=campaign.regions.parts,
         round=campaign.next_round - 1,
         predict=functools.partial(predictions_kept, campaign, project.task),
     )

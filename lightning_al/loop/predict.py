@@ -98,6 +98,10 @@ class _Says(Acquisition):
         super().__init__()
         self.labels: list[Any] = []
 
+    @property
+    def has_region_scores(self) -> bool:  # it picks nothing, so that any question will do
+        return True
+
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         task, inputs = self.task, self.task.inputs(batch)
         labels = task.predicted(model, inputs)

@@ -29,15 +29,16 @@ class Answers(NamedTuple):
     refused: dict[int, str]
     void: Sequence[int] = ()
 
-    def of_changed(self, labels: dict[int, Any], skipped: Collection[int]) -> "Answers":
+    def of_changed(self, labels: dict[int, Any], skipped: Collection[int], pending: Collection[int] = ()) -> "Answers":
         """Return these answers without those that say what is known already.
 
         Args:
             labels: The known ones, as JSON values.
             skipped: Dataset indices that are skipped already.
+            pending: Those that are asked for now: a skip ends that, whatever was said of other parts.
         """
         changed = {index: label for index, label in self.labels.items() if not is_same(label, labels.get(index))}
-        known = {*labels, *skipped}  # what has a label keeps it
+        known = {*labels, *skipped} - set(pending)  # what has a label keeps it
         return self._replace(labels=changed, skipped=[index for index in self.skipped if index not in known])
 
     def check(self) -> None:

@@ -90,20 +90,6 @@ class Oracle(ABC):
         """Take note that all that :meth:`poll` returned is on disk and need not be returned again."""
 
 
-def check_asks_for_whole(oracle: Oracle, task: Task) -> None:
-    """Refuse a task that asks for regions of samples, for an oracle that shows people whole ones.
-
-    Raises:
-        ValueError: With what to take instead.
-    """
-    if task.region_kind is not None:
-        raise ValueError(
-            f"`{type(oracle).__name__}` asks people for whole samples, and `{type(task).__name__}` for "
-            f"{task.region_kind} of them. Take `AwaitTell()` and `tell` masks, or an `Oracle` of your own, to which "
-            "`question.region(index)` says which pixels are meant."
-        )
-
-
 def costs(oracle: Oracle, indices: Sequence[int] | Tensor) -> Tensor:
     """What labels of dataset ``indices`` cost, (N,) float64.
 

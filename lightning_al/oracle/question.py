@@ -1,10 +1,12 @@
 """What is asked and not answered yet, with all that a person needs to see to answer it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset
+
+from lightning_al.oracle.regions import Region
 
 
 class Prediction(NamedTuple):
@@ -31,7 +33,8 @@ class OpenQuestion(list[int]):
         folder: The campaign's, where an oracle may keep files of its own.
         keys: What the samples are called that were ever asked for or answered, by dataset index.
         round: The last question's round, -1 for the initial set.
-        region_of: Gives the pixels that a sample is asked for, or None where it is all of it.
+        region_of: Gives the part that a sample is asked for, or None where it is all of it.
+        regions_of: Gives all parts that a sample was asked for so far, the oldest first.
         predict: Gives the model's predictions of the last question's samples, by dataset index; called when needed.
 
     Example:
@@ -48,7 +51,8 @@ class OpenQuestion(list[int]):
         folder: Path,
         keys: Mapping[int, str],
         round: int = -1,
-        region_of: Callable[[int], Any] = lambda index: None,
+        region_of: Callable[[int], Region | None] = lambda index: None,
+        regions_of: Callable[[int], Sequence[Region]] = lambda index: (),
         predict: Callable[[], Mapping[int, Prediction]] = dict,
     ) -> None:
         super().__init__(indices)
@@ -57,6 +61,7 @@ class OpenQuestion(list[int]):
         self.round = round
         self._keys = keys
         self._region_of = region_of
+        self._regions_of = regions_of
         self._predict = predict
         self._predictions: Mapping[int, Prediction] | None = None
 
@@ -69,6 +74,7 @@ class OpenQuestion(list[int]):
             keys=self._keys,
             round=self.round,
             region_of=self._region_of,
+            regions_of=self._regions_of,
             predict=self._predict,
         )
 
@@ -92,7 +98,16 @@ class OpenQuestion(list[int]):
 
         An answer may be a mask of the whole sample all the same: what was not asked for is not taken.
         """
+        region = self._region_of(index)
+        return None if region is None else region.pixels
+
+    def part(self, index: int) -> Region | None:
+        """Return which part of a sample is asked for, by its name too; None: all of it."""
         return self._region_of(index)
+
+    def parts(self, index: int) -> Sequence[Region]:
+        """Return all parts of a sample that were asked for so far, the oldest first; none where it was all of it."""
+        return self._regions_of(index)
 
     def prediction(self, index: int) -> Prediction | None:
         """Return what the model says of a sample; None of the initial set, and where the oracle wants none."""

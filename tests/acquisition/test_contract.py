@@ -15,11 +15,9 @@ from tests.helpers import reference
 from tests.helpers.picking import pick
 from tests.helpers.processes import fork
 from tests.helpers.projects import Data, Net, make_data, make_trainer
-from tests.helpers.registry import CASES, ONE_OF_EACH, REGISTRY
+from tests.helpers.registry import CASES, OF_REGIONS, ONE_OF_EACH, REGISTRY
 from tests.helpers.scene import KEPT, LABELLED, SCENES, SIZE, Learner, prepare, write_tables
 
-OF_REGIONS = ("RIPU", "RISAAL")
-"""They choose parts of images alone, and have tests of their own."""
 NAMES = [name for name in acquisition.__all__ if name not in ("Acquisition", *OF_REGIONS)]
 
 

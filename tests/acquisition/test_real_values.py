@@ -13,6 +13,7 @@ from tests.helpers.marks import slow
 from tests.helpers.picking import pick
 from tests.helpers.projects import make_data
 from tests.helpers.real_values import SIZE, Learner, Values, loop_over, picks_of, real_targets
+from tests.helpers.registry import OF_REGIONS
 
 NAMES = [name for name in acquisition.__all__ if name != "Acquisition"]
 BRIEFLY = {"steps": 3, "width": 4}
@@ -41,7 +42,6 @@ REFUSED = {
     "BatchBALD": {},
     "SRAAL": BRIEFLY,
 }
-OF_REGIONS = ("RIPU", "RISAAL")
 ALSO_REFUSED = [
     ("MCDropout", {}),
     ("MCDropout", {"score": "variation_ratio"}),

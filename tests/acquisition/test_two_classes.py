@@ -11,8 +11,9 @@ from tests.helpers.marks import slow
 from tests.helpers.picking import pick
 from tests.helpers.projects import make_data
 from tests.helpers.real_values import SIZE, Learner, Values, picks_of
+from tests.helpers.registry import OF_REGIONS
 
-NAMES = [name for name in acquisition.__all__ if name != "Acquisition"]
+NAMES = [name for name in acquisition.__all__ if name not in ("Acquisition", *OF_REGIONS)]
 BRIEFLY = {"steps": 3, "width": 4}
 OPTIONS = {
     "VAAL": [BRIEFLY],

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from lightning_al import functional as F_al
 from lightning_al.functional import worst_case_perturbation
 from lightning_al.gradients import score_groups
-from lightning_al.zoo import ResNet18, ViT
+from lightning_al.zoo import ResNet18, SmallUNet, ViT
 from lightning_al.zoo.resnet import BasicBlock
 
 RHO = 0.05
@@ -42,6 +42,7 @@ CASES = {
     "resnet18": Case(lambda: ResNet18(width=64), (3, 32, 32), 32),
     "resnet18-w16": Case(lambda: ResNet18(width=16), (3, 32, 32), 64),
     "vit-tiny": Case(ViT, (3, 32, 32), 32),
+    "unet": Case(lambda: SmallUNet(num_classes=11), (3, 180, 240), 8),
     "resnet18-3d": Case(lambda: ResNet18(num_classes=10, in_channels=1, width=16, dimensions=3), (1, 32, 32, 32), 8),
 }
 
@@ -50,7 +51,9 @@ CASES = {
 
 
 def pseudo_loss(logits: Tensor) -> Tensor:
-    return F.cross_entropy(logits, logits.argmax(1), reduction="none")
+    """The loss of each image, of maps the mean over their pixels."""
+    losses = F.cross_entropy(logits, logits.argmax(1), reduction="none")
+    return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
 
 
 def one_norm(model: nn.Module, x: Tensor) -> Tensor:

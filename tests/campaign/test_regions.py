@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lightning_al import Campaign
-from lightning_al.campaign.regions import merged, pixels_told, region_blob, region_of
+from lightning_al.campaign.regions import merged, pixels_told, region_blob, region_of, says_more
+from lightning_al.tasks.annotations import Mask
 from lightning_al.tasks.mask_png import mask_blob, mask_from_png
 
 NOT_TOLD = 255
@@ -177,3 +178,33 @@ def test_a_missing_file_of_a_question_is_named(tmp_path):
     path.unlink()
     with pytest.raises(ValueError, match=f"The file {path} is missing"):
         Campaign.load(tmp_path).regions.all(1)
+
+
+def test_an_answer_to_an_earlier_question_speaks_of_what_was_asked_then(tmp_path):
+    campaign = begin(tmp_path)
+    ask(campaign, 0, {1: bits(0, 1)})
+    answer(campaign, k1=label(0, 2, *[NOT_TOLD] * 4))
+    ask(campaign, 1, {1: bits(3)})
+    regions = campaign.regions
+    first, second = regions.parts(1)
+    assert regions.open_part(1) == second
+    assert [part.pixels.tolist() for part in (first, second)] == [bits(0, 1).tolist(), bits(3).tolist()]
+    for name, expected in ((first.name, bits(0, 1)), (second.name, bits(0, 1, 3)), ("", bits(0, 1, 3))):
+        assert (regions.spoken_of(1, name) == expected).all()
+    answer(campaign, k1=label(0, 2, NOT_TOLD, 1, NOT_TOLD, NOT_TOLD))
+    assert regions.open_part(1) is None
+    assert (regions.spoken_of(1, first.name) == bits(0, 1, 3)).all()  # a correction
+    assert (regions.parts(0), regions.spoken_of(0, ""), regions.open_part(0)) == ([], None, None)
+
+
+def test_what_a_mask_says_more_than_a_label():
+    before = label(0, 2, *[NOT_TOLD] * 4)
+    for values, more in (
+        ([0, 2, NOT_TOLD, NOT_TOLD, NOT_TOLD, NOT_TOLD], False),
+        ([0, NOT_TOLD, 1, 1, NOT_TOLD, NOT_TOLD], False),
+        ([1, 2, NOT_TOLD, NOT_TOLD, NOT_TOLD, NOT_TOLD], True),
+        ([0, 2, NOT_TOLD, NOT_TOLD, 1, NOT_TOLD], True),
+    ):
+        assert says_more(Mask(np.reshape(values, (2, 3))), before, bits(0, 1, 4)) is more
+    assert says_more(Mask([[0, 255, 255], [255, 255, 255]]), None, bits(4))
+    assert says_more(Mask([[0, 255]]), before, bits(4))  # of another size: refused later

@@ -148,6 +148,8 @@ def test_the_byte_budget_bounds_a_batch_of_the_engine(score):
     some = sizes_of(net, x, SCORES[score], max_bytes=100_000)
     fewer = sizes_of(net, x, SCORES[score], max_bytes=50_000)
     assert max(fewer) < max(some) < 40
+    assert sizes_of(net, x, SCORES[score], max_bytes=1e5) == some  # which no number of samples follows from
+    assert max(sizes_of(net, x, SCORES[score], max_bytes=float("inf"))) == 40
     assert max(sizes_of(net, x, SCORES[score])) == 40
 
 

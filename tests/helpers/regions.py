@@ -46,6 +46,21 @@ class Images(L.LightningDataModule):
         return self.train
 
 
+class NamedImages(Images):
+    """Images that have names, and classes too."""
+
+    def setup(self, stage):
+        super().setup(stage)
+        self.train = _Named(*self.train.tensors)
+
+
+class _Named(TensorDataset):
+    classes = ("road", "tree", "sky")
+
+    def sample_key(self, index):
+        return f"image_{index}.jpg"
+
+
 class Pixels(L.LightningModule):
     """A class for each pixel; it notes what it is trained on."""
 

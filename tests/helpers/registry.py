@@ -101,6 +101,9 @@ GCN = [
 ]
 
 
+OF_REGIONS = ("RIPU", "RISAAL")
+"""Acquisitions that choose parts of images alone, and have tests of their own."""
+
 REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
     "Random": (random, [{}]),
     "Entropy": (scored(lambda scene: reference.entropy(scene.logits())), [{}, *SPREAD]),

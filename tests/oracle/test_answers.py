@@ -25,3 +25,9 @@ def test_labels_are_those_that_a_resumed_process_reads():
     labels = sort_answers({0: kept}, Pairs()).labels
     kept.append(4)
     assert labels == {0: [1, [2, 3]]}
+
+
+def test_a_skip_counts_where_something_is_asked():
+    answers = Answers({}, [1, 2, 3, 4], {})
+    assert answers.of_changed({1: "a", 2: "b"}, [3]).skipped == [4]
+    assert answers.of_changed({1: "a", 2: "b"}, [3], pending=[2, 4]).skipped == [2, 4]

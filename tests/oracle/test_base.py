@@ -38,8 +38,13 @@ def test_prices_that_are_none(tmp_path, price):
         NoisyOracle(price=price)
 
 
-@pytest.mark.parametrize("make", [lambda folder: LabelFiles(folder), lambda folder: LabelStudio("Cats")])
-def test_oracles_that_show_whole_samples_refuse_regions(tmp_path, make):
-    oracle = make(tmp_path)
-    with pytest.raises(ValueError, match=rf"`{type(oracle).__name__}` asks people for whole samples.*`AwaitTell\(\)`"):
-        oracle.bind([0], SegmentationTask(3, regions=3))
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda folder: LabelFiles(folder), r'`LabelFiles\(format=\'csv\'\)` has no room .* take `format="png"`'),
+        (lambda folder: LabelStudio("Cats", kind="boxes"), r"squares of samples, which are answered by masks"),
+    ],
+)
+def test_oracles_that_cannot_show_a_part_refuse_regions(tmp_path, make, says):
+    with pytest.raises(ValueError, match=says):
+        make(tmp_path).bind([0], SegmentationTask(3, regions=3))

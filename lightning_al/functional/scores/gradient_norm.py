@@ -42,7 +42,7 @@ def gradient_norm(
     reduce: Reduce = mean_over_positions,
     draws: int = 64,
     forward: Forward | None = None,
-    max_bytes: int | None = None,
+    max_bytes: float | None = None,
 ) -> Tensor:
     r"""Norm of each sample's gradient with respect to all trainable parameters.
 

@@ -15,7 +15,7 @@ from lightning_al.inference.dropout_calls import BEFORE, DropoutCall, DropoutCal
 from lightning_al.inference.dropout_masks import BatchAxis, MaskedDropout, SeenShapes, find_batch_axis
 from lightning_al.inference.entries import batch_size_of, device_of, has_entries, samples_at, whole
 from lightning_al.inference.layers import last_layer
-from lightning_al.inference.memory import default_max_bytes, is_out_of_memory
+from lightning_al.inference.memory import default_max_bytes, is_out_of_memory, whole_bytes
 from lightning_al.inference.mode import plain_layers
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.inference.precision import at_least_float32
@@ -47,7 +47,7 @@ def mc_dropout(
     add_dropout: float | None = None,
     forward: Forward | None = None,
     returns: str = "log_probabilities",
-    max_bytes: int | None = None,
+    max_bytes: float | None = None,
 ) -> Tensor:
     r"""What the model says of each sample in several passes with dropout switched on (Gal & Ghahramani, ICML 2016).
 
@@ -109,7 +109,7 @@ def mc_dropout(
             raise ValueError("`inputs` must hold at least one sample.")
         run = _Passes(model, inputs, forward=forward, seed=seed, add_dropout=add_dropout, read=READS[returns])
         with plain_layers():
-            return run.alone(passes) if has_entries(inputs) else run.run(passes, max_bytes)
+            return run.alone(passes) if has_entries(inputs) else run.run(passes, whole_bytes(max_bytes))
 
     result: Tensor = plain_outputs(model, inputs, all_passes)
     return result

@@ -55,7 +55,7 @@ def saal(
     forward: Forward | None = None,
     target_fn: TargetFn | None = None,
     loss_fn: LossFn | None = None,
-    max_bytes: int | None = None,
+    max_bytes: float | None = None,
 ) -> Tensor:
     r"""Maximally perturbed loss of each sample (Kim et al., SAAL, ICML 2023, Eq. 8-12, Algorithm 1).
 
@@ -155,7 +155,7 @@ def perturbed_pixel_losses(
     forward: Forward | None = None,
     target_fn: TargetFn | None = None,
     loss_fn: LossFn | None = None,
-    max_bytes: int | None = None,
+    max_bytes: float | None = None,
 ) -> Tensor:
     r"""The loss of every pixel under one worst-case perturbation for each image: the S of RI-SAAL (Kim et al., A.8).
 

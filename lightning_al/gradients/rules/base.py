@@ -67,6 +67,9 @@ class Rule(ABC):
     takes_images: ClassVar[bool] = False
     """Whether the layer is faster on a CPU with the channels of images (N, C, H, W) last in memory."""
 
+    takes_planes: ClassVar[bool] = False
+    """Whether the layer is so much slower with them last that others gain nothing: one that works on each plane."""
+
     def __init__(self, module: nn.Module, names: tuple[str, ...], units: int) -> None:
         self.module = module
         self.names = names

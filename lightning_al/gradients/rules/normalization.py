@@ -94,6 +94,8 @@ class _OverChannels(AffineRule):
 class GroupNormRule(_OverChannels):
     """Group normalisation."""
 
+    takes_planes = True
+
     def normalised(self, x: Tensor) -> Tensor:
         """Return the input normalised without the weights."""
         return F.group_norm(x, self.module.num_groups, eps=self.module.eps)  # type: ignore[arg-type]
@@ -114,6 +116,8 @@ class GroupNormRule(_OverChannels):
 @register_rule(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 class InstanceNormRule(_OverChannels):
     """Instance normalisation, by each sample's own statistics or by running ones."""
+
+    takes_planes = True
 
     @classmethod
     def accepts(cls, module: nn.Module) -> bool:

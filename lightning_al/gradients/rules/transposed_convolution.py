@@ -42,7 +42,7 @@ class TransposedConvolutionRule(ConvolutionRule):
         nd = len(m.kernel_size)
         padding = m._output_padding(x, list(size), m.stride, m.padding, m.kernel_size, nd, m.dilation)
         asked.output_padding = tuple(padding)
-        return asked
+        return asked  # type: ignore[no-any-return]
 
     def positions(self, e: Tensor) -> int:
         """Return how often the weights were applied to one unit: at each position of the input."""

@@ -1,5 +1,6 @@
 """The oracle of people who label in files of one folder."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +11,16 @@ from torch.utils.data import Dataset
 from lightning_al.checks import Findings, check_choice, check_type
 from lightning_al.data.classes import class_names
 from lightning_al.data.image_size import image_size
-from lightning_al.oracle.base import Oracle, check_asks_for_whole
+from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.people.agreement import AGREEMENTS, Said, agree
 from lightning_al.oracle.people.files.entries import Entry, Reading, check_person, check_whole, understood
 from lightning_al.oracle.people.files.formats import FORMATS, read_labels, write_labels
 from lightning_al.oracle.people.files.names import Names
+from lightning_al.oracle.people.pictures import picture_file
+from lightning_al.oracle.question import OpenQuestion
+from lightning_al.oracle.regions import Region, within
 from lightning_al.oracle.skip import SKIP
-from lightning_al.tasks.annotations import in_one_form, meaning
+from lightning_al.tasks.annotations import Mask, in_one_form, meaning
 from lightning_al.tasks.base import Task, annotation_kind_of
 from lightning_al.words import cut, shown
 
@@ -30,7 +34,9 @@ class LabelFiles(Oracle):
     A question is ``to_label_000.csv``, ``to_label_001.csv`` and so on; they are never written again. People fill them
     in, or put files of their own beside them, in the same format (``anna.csv``), a half now and a half later. ``run``
     returns ``"waiting"`` until all is answered, and goes on with ``resume=True``. Labels that were taken are corrected
-    by ``tell``. Who labelled what a column ``annotator`` says, or the name of a file beside the questions.
+    by ``tell``. Where parts of images are asked for, a picture of what is meant lies beside each mask that people fill
+    in (``1.asked.png`` of ``1.png``), and nothing else of it is taken; copy both to a folder beside the questions.
+    Who labelled what a column ``annotator`` says, or the name of a file beside the questions.
 
     Args:
         folder: Where the files are; made where it is not there.
@@ -82,17 +88,22 @@ class LabelFiles(Oracle):
         self._dataset: Dataset | None = None
         self._task: Task | None = None
         self._asked: dict[str, int] = {}
+        self._parts: dict[int, Region] = {}
         self._who: dict[int, str] = {}
 
     def bind(self, dataset: Dataset, task: Task) -> None:
         """Take the loop's dataset and task, which name samples and classes.
 
         Raises:
-            ValueError: If the task asks for regions of samples.
+            ValueError: If the task asks for regions of samples, of which other files than PNGs do not say which.
         """
-        check_asks_for_whole(self, task)
+        if task.region_kind is not None and self.format != "png":
+            raise ValueError(
+                f"`LabelFiles(format={self.format!r})` has no room for what `{type(task).__name__}` asks for, "
+                f'{task.region_kind} of samples: take `format="png"`.'
+            )
         self._dataset, self._task = dataset, task
-        self._asked = {}
+        self._asked, self._parts = {}, {}
 
     def _bound(self) -> tuple[Dataset, Task]:
         if self._dataset is None or self._task is None:
@@ -107,16 +118,33 @@ class LabelFiles(Oracle):
         """Write what no file asks for yet into a new one."""
         dataset, task = self._bound()
         self._asked = {task.key(dataset, index): index for index in indices}
+        parts = {i: indices.part(i) for i in indices} if isinstance(indices, OpenQuestion) else {}
+        self._parts = {index: part for index, part in parts.items() if part is not None}
         names = Names(self._asked)
-        known = {names.find(entry) for _, reading in self._readings() for entry in reading.entries}
+        entries_there = [(names.find(entry), entry) for _, reading in self._readings() for entry in reading.entries]
+        known = {key for key, entry in entries_there if key is not None and self._is_of(entry, key)}
         new = {key: index for key, index in self._asked.items() if key not in known}
         if not new:
             return
         needs_size = self.format in ("coco", "voc", "png")
         entries = [
-            Entry(key, size=image_size(dataset, index, task) if needs_size else None) for key, index in new.items()
+            Entry(
+                key,
+                size=image_size(dataset, index, task) if needs_size else None,
+                picture=functools.partial(self._picture, index) if index in self._parts else None,
+            )
+            for key, index in new.items()
         ]
         write_labels(self._next(), entries, self.format, classes=class_names(dataset), kind=annotation_kind_of(task))
+
+    def _is_of(self, entry: Entry, key: str) -> bool:
+        """Whether a file that asks for a sample asks for what is asked now."""
+        part = self._parts.get(self._asked[key])
+        return part is None or entry.asked == part.name
+
+    def _picture(self, index: int) -> bytes:
+        dataset, task = self._bound()
+        return picture_file(task.inputs(dataset[index]), self._parts[index])
 
     def _next(self) -> Path:
         number = 0
@@ -156,6 +184,11 @@ class LabelFiles(Oracle):
                 annotation = None if key is None else understood(entry.said, kind, classes)
                 if key is None or annotation is None:
                     continue
+                part = self._parts.get(self._asked[key])
+                if part is not None and isinstance(annotation, Mask):
+                    annotation = within(annotation, part)
+                    if annotation.is_blank or entry.asked not in ("", part.name):  # an answer to an earlier question
+                        continue
                 check_whole(entry, annotation, kind=kind, classes=classes, count=task.num_names)
                 check_person(entry, people)
                 if annotation is not SKIP:

@@ -101,7 +101,7 @@ def test_as_many_passes_at_once_as_fit():
             return self.last(x + self.drop(self.counted(x)))
 
     row = 4 * 4 * 8  # bytes of four results of four numbers
-    for budget, most in [(1, 10), (row * 10 * 3, 30), (row * 10 * 100, 70)]:
+    for budget, most in [(1, 10), (row * 10 * 3, 30), (row * 10.0 * 3, 30), (row * 10 * 100, 70), (float("inf"), 70)]:
         net = Shallow().double()
         F_al.mc_dropout(net, randn(10, 4), passes=7, max_bytes=budget)
         assert max(net.counted.seen) == most

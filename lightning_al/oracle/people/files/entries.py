@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ class Entry:
         size: Width and height of the image in pixels.
         index: Its dataset index, for people to read.
         text: What it is, for people to read; None: it is no text.
+        asked: The name of the part that is asked for, where a picture of it lies beside a mask.
+        picture: Makes that picture, a PNG; None: all of the sample is asked for.
     """
 
     key: str
@@ -44,6 +46,8 @@ class Entry:
     size: tuple[int, int] | None = None
     index: int | None = None
     text: str | None = None
+    asked: str = ""
+    picture: Callable[[], bytes] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from lightning_al.oracle.people.agreement import Said, agree
 from lightning_al.oracle.people.label_studio.control import Control
 from lightning_al.oracle.people.label_studio.results import Size, from_results
+from lightning_al.oracle.regions import Region, within
 from lightning_al.oracle.skip import SKIP
 from lightning_al.tasks.annotations import Boxes, Mask
 from lightning_al.words import cut, shown
@@ -50,19 +51,20 @@ class Answering:
     annotators: int
     unpainted: str | None
 
-    def __call__(self, task: Mapping[str, Any], size: Size | None) -> Answered:
+    def __call__(self, task: Mapping[str, Any], size: Size | None, part: Region | None = None) -> Answered:
         """Return what comes of a task.
 
         Args:
             task: As the server gives it.
             size: Width and height of its image, where they are known.
+            part: What it asks for of its sample, of which alone an answer is taken; None: all.
         """
         said: list[Said] = []
         problems = []
         for annotation in task.get("annotations", ()):
             who = self.name_of(annotation["completed_by"])
             try:
-                what = self._annotation(annotation, size)
+                what = self._annotation(annotation, size, part)
             except (ValueError, TypeError, KeyError) as error:
                 problems.append(f"{who}: {cut(error, 200)}")
                 continue
@@ -80,15 +82,21 @@ class Answering:
             return Answered(problem=" ".join(problems), disagreement=disagreement)
         if agreed.annotation is None:
             return Answered(problem=f"There is no majority ({words}).")
+        if part is not None and agreed.annotation is not SKIP and agreed.annotation.is_blank:
+            return Answered(problem="There is no pixel of which more people say one class than another.")
         label = SKIP if agreed.annotation is SKIP else self.to_label(agreed.annotation)
         return Answered(label, agreed.annotator, disagreement=disagreement)
 
-    def _annotation(self, annotation: Mapping[str, Any], size: Size | None) -> Any:
+    def _annotation(self, annotation: Mapping[str, Any], size: Size | None, part: Region | None) -> Any:
         if annotation["was_cancelled"]:  # the page leaves what it had preselected in it
             return SKIP
         what = from_results(
             annotation["result"], self.control, classes=self.classes, size=size, unpainted=self.unpainted
         )
+        if part is not None and isinstance(what, Mask):
+            what = within(what, part)
+            if what.is_blank:
+                raise ValueError("Nothing is painted of what is asked for; a skip says that there is nothing.")
         self.to_label(what)  # refused here, with the name of who said it
         return what
 

@@ -10,9 +10,10 @@ from torch.utils.data import Dataset
 
 from lightning_al.checks import Findings, check_choice, check_count, check_that, check_type
 from lightning_al.data.classes import class_names
-from lightning_al.oracle.base import Oracle, check_asks_for_whole
+from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.people.agreement import check_agreement
 from lightning_al.oracle.people.label_studio.answering import Answered, Answering
+from lightning_al.oracle.people.label_studio.asked import asked_of, task_key, together_of
 from lightning_al.oracle.people.label_studio.control import KINDS
 from lightning_al.oracle.people.label_studio.memory import FILE, Memory
 from lightning_al.oracle.people.label_studio.project import Project, gone
@@ -37,6 +38,9 @@ class LabelStudio(Oracle):
     while answers are missing; run it again with ``resume=True`` to go on. Every time it takes what changed since,
     corrections of earlier answers too. Samples go by their keys: one that has a task in the project already gets no
     other, and campaigns that share a project share its answers.
+
+    Where a part of an image is asked for, the image is dark outside of it, and no more of an answer is taken. An image
+    that is asked for again in another round has another task.
 
     A project that is named by its title is made where there is none, with a label config from the task and the names
     of the classes. What the campaign knows of it is in ``label_studio.json`` beside the ledger.
@@ -131,15 +135,19 @@ class LabelStudio(Oracle):
         """Take note of dataset and task, and refuse a task of which it is not known what people are to say.
 
         Raises:
-            ValueError: With the kinds that there are, or if the task asks for regions of samples.
+            ValueError: With the kinds that there are, or if regions of samples are asked for and no masks.
         """
-        check_asks_for_whole(self, task)
         self._dataset, self._task = dataset, task
         kind = task.annotation_kind if self.kind is None else self.kind
         if kind is None:
             raise ValueError(
                 f"`{type(task).__name__}` does not say what people are to say of a sample: give "
                 f"`LabelStudio(kind=...)`, one of {', '.join(map(repr, KINDS))}."
+            )
+        if task.region_kind is not None and kind != "mask":
+            raise ValueError(
+                f"`{type(task).__name__}` asks for {task.region_kind} of samples, which are answered by masks: got "
+                f"`LabelStudio(kind={kind!r})`."
             )
         project = Project(
             wanted=self.project,
@@ -202,16 +210,15 @@ class LabelStudio(Oracle):
             return {}
         with self._explained():
             changed = self._sending.project.server.changed(memory.project, memory.since or _FIRST)
-            answered = self._read(changed, memory)
+            answered = self._read(changed, memory, question)
         self._since = max([memory.since, *(_earlier(task["updated_at"]) for task in changed)])
         self._report(answered, memory)
-        indices_of = question.indices_of()
-        answers: dict[int, Any] = {}
-        for key in dict.fromkeys([*map(question.key, question), *answered]):  # as asked, then corrections
-            if key in answered and answered[key].label is not None:
-                for index in indices_of.get(key, ()):
-                    answers[index], self._annotators[index] = answered[key].label, answered[key].annotator
-        return answers
+        answers, held = together_of(question, answered)
+        for key in held:
+            changed_then, _ = self._taken.pop(key)
+            self._since = min(self._since, _earlier(changed_then))
+        self._annotators |= {index: answer.annotator for index, answer in answers.items()}
+        return {index: answer.label for index, answer in answers.items()}
 
     def annotator_of(self, index: int) -> str:
         """Return the e-mail address of who answered."""
@@ -239,7 +246,7 @@ class LabelStudio(Oracle):
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
-    def _read(self, changed: Sequence[Any], memory: Memory) -> dict[str, Answered]:
+    def _read(self, changed: Sequence[Any], memory: Memory, question: OpenQuestion) -> dict[str, Answered]:
         """Return what comes, by key, of the tasks of this campaign that changed and were not taken so before."""
         key_of = {task.id: key for key, task in memory.tasks.items()}
         ours = [(key_of[task["id"]], task) for task in changed if task["id"] in key_of]
@@ -247,7 +254,8 @@ class LabelStudio(Oracle):
         if not any(task["annotations"] or memory.tasks[key].taken for key, task in new):
             return {}
         answering = self._answering(memory)
-        answered = {key: answering(task, memory.tasks[key].size) for key, task in new}
+        part_of = {key: asked[0].part for key, asked in asked_of(question).items()}
+        answered = {key: answering(task, memory.tasks[key].size, part_of.get(key)) for key, task in new}
         self._taken |= {
             key: (task["updated_at"], answered[key].problem)
             for key, task in new
@@ -302,7 +310,8 @@ class LabelStudio(Oracle):
 
     def _mistrust_restored_ledger(self, question: OpenQuestion, memory: Memory) -> None:
         """Ask for everything again where the ledger lacks answers that it had taken: it is an older copy."""
-        tasks = [memory.tasks[key] for key in map(question.key, question) if key in memory.tasks]
+        keys = [task_key(question.key(index), question.part(index)) for index in question]
+        tasks = [memory.tasks[key] for key in keys if key in memory.tasks]
         lost = [task for task in tasks if task.taken and not task.problem]
         for task in lost:
             task.taken = ""

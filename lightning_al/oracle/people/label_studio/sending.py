@@ -8,12 +8,15 @@ from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
+from lightning_al.oracle.people.label_studio.asked import task_key
 from lightning_al.oracle.people.label_studio.control import Control
 from lightning_al.oracle.people.label_studio.memory import Memory, SentTask
 from lightning_al.oracle.people.label_studio.project import Project
 from lightning_al.oracle.people.label_studio.results import to_results
 from lightning_al.oracle.people.label_studio.showing import Showing, Shown
 from lightning_al.oracle.question import OpenQuestion
+from lightning_al.oracle.regions import within
+from lightning_al.tasks.annotations import Mask
 from lightning_al.tasks.base import Task
 
 AT_ONCE = 100
@@ -46,12 +49,13 @@ class Sending:
         The server does not know two tasks of one sample from each other, and goes on taking in what a killed process
         had sent. So it is written down what is being sent, and looked for before it is sent again.
         """
-        indices = {question.key(index): index for index in reversed(question)}
-        new = [key for key in dict.fromkeys(map(question.key, question)) if key not in memory.tasks]
+        key_of = {index: task_key(question.key(index), question.part(index)) for index in question}
+        indices = {key_of[index]: index for index in reversed(question)}
+        new = [key for key in dict.fromkeys(map(key_of.__getitem__, question)) if key not in memory.tasks]
         if not new:
             return
         self.project.check_names()
-        first = self.showing(question.dataset, indices[new[0]])  # says what a new project shows
+        first = self._shown(question, indices[new[0]])  # says what a new project shows
         if memory.project is None:
             number = self.project.find()
             memory.project = self.project.make(first.kind) if number is None else number
@@ -63,12 +67,12 @@ class Sending:
             self._find(number, new, memory)
             if self.showing.with_size:
                 for key in set(new) & memory.tasks.keys():
-                    memory.tasks[key].size = self.showing(question.dataset, indices[key]).size
+                    memory.tasks[key].size = self._shown(question, indices[key]).size
             memory.write(question.folder)
         left = [key for key in new if key not in memory.tasks]
         for start in range(0, len(left), AT_ONCE):
             keys = left[start : start + AT_ONCE]
-            shown = [self.showing(question.dataset, indices[key]) for key in keys]
+            shown = [self._shown(question, indices[key]) for key in keys]
             for folder in sorted({each.folder for each in shown if each.folder is not None}):
                 self.project.server.serve_files(number, folder)
             control = self.project.control_of(number)
@@ -78,6 +82,9 @@ class Sending:
             self._send_some(number, tasks, keys, [each.size for each in shown], memory, folder=question.folder)
         if left:
             rank_zero_info(f"{len(left)} task(s) in Label Studio: {self.project.page(number)}")
+
+    def _shown(self, question: OpenQuestion, index: int) -> Shown:
+        return self.showing(question.dataset, index, question.part(index))
 
     def _send_some(
         self, number: int, tasks: list[Any], keys: list[str], sizes: list[Any], memory: Memory, *, folder: Path
@@ -112,7 +119,8 @@ class Sending:
         memory.sending = []
 
     def _task_of(self, question: OpenQuestion, index: int, view: Shown, control: Control) -> dict[str, Any]:
-        key = question.key(index)
+        part = question.part(index)
+        key = task_key(question.key(index), part)
         if view.kind != control.shows:
             raise ValueError(
                 f"The label config shows an {control.shows!r}, and sample {key!r} is shown as {view.kind!r}: say what "
@@ -123,6 +131,8 @@ class Sending:
         if prediction is not None:
             names = self.project.names()
             annotation = self.task.to_annotation(prediction.label, names)
+            if part is not None and isinstance(annotation, Mask):
+                annotation = within(annotation, part)
             score = {} if prediction.confidence is None else {"score": prediction.confidence}
             results = to_results(annotation, control, classes=names or (), size=view.size)
             task["predictions"] = [{"model_version": version(question), "result": results, **score}]

@@ -7,8 +7,8 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import numpy as np
-
+from lightning_al.oracle.people.pictures import asked_picture, image_of, is_image
+from lightning_al.oracle.regions import Region
 from lightning_al.tasks.keys import file_of
 from lightning_al.tasks.texts import given_text
 from lightning_al.words import shown
@@ -54,8 +54,13 @@ class Showing:
         self.files = None if files is None else Path(files).absolute()
         self.with_size = with_size
 
-    def __call__(self, dataset: Any, index: int) -> Shown:
+    def __call__(self, dataset: Any, index: int, part: Region | None = None) -> Shown:
         """Return what is shown of a sample.
+
+        Args:
+            dataset: Un-augmented.
+            index: Of the sample.
+            part: What is asked for of it: the rest of the image is dark then, so that it goes into the task itself.
 
         Raises:
             ValueError: If there is neither a text nor an image in it, or its file cannot be shown.
@@ -67,8 +72,15 @@ class Showing:
                 return Shown("text", value)
             value = path
         if isinstance(value, PurePath):
-            return self._file(Path(value))
-        image = _image_of(value)
+            if part is None:
+                return self._file(Path(value))
+            value = _opened(Path(value))
+        image = image_of(value)
+        if part is not None:
+            try:
+                image = asked_picture(image, part)
+            except ValueError as error:
+                raise ValueError(f"{error} Show the sample itself: `show=` with the entry of its image.") from None
         return Shown("image", _in_task(image), image.size if self.with_size else None)
 
     def _value(self, dataset: Any, index: int) -> Any:
@@ -90,7 +102,7 @@ class Showing:
         entries = sample.values() if isinstance(sample, dict) else sample
         entries = list(entries) if isinstance(entries, (tuple, list)) or isinstance(sample, dict) else [sample]
         for entry in entries:
-            if isinstance(entry, (str, PurePath)) or _is_image(entry):
+            if isinstance(entry, (str, PurePath)) or is_image(entry):
                 return entry
         raise ValueError(
             f"There is neither a text nor an image in the sample of dataset index {index}: {shown(sample)}. Say what "
@@ -127,33 +139,6 @@ def _uri(kind: str, content: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _is_image(value: Any) -> bool:
-    if hasattr(value, "convert") and hasattr(value, "size"):
-        return True
-    shape = tuple(getattr(value, "shape", ()))
-    return len(shape) == 2 or (len(shape) == 3 and (shape[0] in (1, 3) or shape[-1] in (1, 3)))
-
-
-def _image_of(value: Any) -> Any:
-    """Return an image of PIL, or an array or tensor (H, W), (1 or 3, H, W) or (H, W, 1 or 3), as one of PIL."""
-    from PIL import Image
-
-    if hasattr(value, "convert") and hasattr(value, "size"):
-        return value
-    if not _is_image(value):
-        raise ValueError(f"People are shown a text, a path or an image, got {shown(value)}.")
-    pixels = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-    if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
-        pixels = np.moveaxis(pixels, 0, -1)
-    if pixels.dtype != np.uint8:
-        pixels = pixels.astype(np.float64)
-        low, high = pixels.min(), pixels.max()
-        if low < 0 or high > 1:  # normalised for the model: the darkest is black, the brightest white
-            pixels = (pixels - low) / max(high - low, 1e-12)
-        pixels = np.rint(255 * pixels).astype(np.uint8)
-    return Image.fromarray(pixels.squeeze(-1) if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels)
-
-
 def _in_task(image: Any) -> str:
     """Return an image as PNG, or as JPEG where that is large."""
     file = io.BytesIO()
@@ -163,6 +148,13 @@ def _in_task(image: Any) -> str:
     file = io.BytesIO()
     image.convert("RGB").save(file, "JPEG", quality=90)
     return _uri("jpeg", file.getvalue())
+
+
+def _opened(path: Path) -> Any:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
 def _size_of(path: Path) -> tuple[int, int]:
