@@ -12,6 +12,7 @@ from lightning_al import functional as F_al
 from lightning_al.functional.scores.disagreement import mutual_informations
 from lightning_al.functional.scores.uncertainty import entropies, least_confidences, margins
 from lightning_al.inference.outputs import plain_outputs
+from tests.helpers.detecting import Squares, in_lists
 from tests.helpers.detectors import FAMILIES, detector, images
 
 SIZES = ((64, 96), (96, 64), (64, 96), (50, 70))
@@ -288,3 +289,30 @@ def test_expected_gradient_norms_are_over_labellings_of_the_kept_boxes():
         grads = torch.autograd.grad(-total, list(model.parameters()), retain_graph=True, allow_unused=True)
         expected += float(total.exp() * sum(g.square().sum() for g in grads if g is not None).sqrt())
     assert float(found) == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize(("empty", "expected"), [("last", 0.0), ("first", 200 * 1.3862944)])
+def test_images_without_a_box_have_a_place_under_saal(empty, expected):
+    model, samples = detector("ssd"), images((64, 64), (64, 64))
+    task = DetectionTask(score_threshold=0.9999999, empty=empty)
+    how = {"forward": task.logits, "target_fn": task.pseudo_targets, "loss_fn": task.loss}
+    for inputs in (task.held(model, samples), torch.stack(samples)):
+        torch.testing.assert_close(F_al.saal(model, inputs, **how), torch.full((2,), expected))
+        assert F_al.gradient_norm(model, inputs, loss=task.entropy, forward=task.logits).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_after_some_steps_of_training_boxes_are_the_detectors_own(name):
+    model = detector(name).train()
+    data = Squares(4, ((64, 64), (48, 80)))
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    for _ in range(3):
+        losses = model(*in_lists([data[i] for i in range(4)]))
+        optimizer.zero_grad()
+        sum(losses.values()).clamp(max=1e3).backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        for image in [data[i][0] for i in range(4)]:
+            (own,), (kept,) = model([image]), DetectionTask(score_threshold=0).kept_boxes(model, [image])
+            assert all(torch.equal(getattr(kept, part), own[part]) for part in ("boxes", "scores", "labels"))
