@@ -1,5 +1,6 @@
 """Campaigns of detection: lists of images, any acquisition, labels that come back as boxes."""
 
+import json
 import warnings
 
 import lightning.pytorch as pl
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, DetectionTask
+from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, DetectionTask, LabelFiles
 from lightning_al.acquisition import (
     BADGE,
     BALD,
@@ -31,7 +32,7 @@ from lightning_al.acquisition import (
 )
 from lightning_al.loop.predict import predictions_kept
 from tests.helpers import processes
-from tests.helpers.detecting import Detecting, SquaresData
+from tests.helpers.detecting import Detecting, Squares, SquaresData
 from tests.helpers.detectors import detector
 from tests.helpers.marks import slow
 
@@ -203,3 +204,48 @@ def test_people_are_shown_the_boxes_that_the_model_keeps(tmp_path):
         torch.testing.assert_close(said.label["boxes"], own["boxes"][own["scores"] > 0.3], atol=1e-3, rtol=1e-3)
         assert said.label["labels"].tolist() == own["labels"][own["scores"] > 0.3].tolist()
         assert 0 <= said.confidence <= 1
+
+
+class Named(Squares):
+    """Squares that have names, as pictures in a folder, and classes."""
+
+    classes = ("background", "red", "green", "blue")
+
+    def sample_key(self, index):
+        return f"{index}.jpg"
+
+
+VOC = """<annotation><filename>{name}</filename><size><width>64</width><height>64</height><depth>3</depth></size>
+<object><name>green</name><bndbox><xmin>10</xmin><ymin>20</ymin><xmax>30</xmax><ymax>50</ymax></bndbox></object>
+</annotation>"""
+
+
+def fill(folder, kind):
+    if kind == "voc":
+        for file in (folder / "to_label_000").glob("*.xml"):
+            file.write_text(VOC.format(name=file.stem + ".jpg"))
+        return
+    (file,) = folder.glob("*.json")
+    told = json.loads(file.read_text())
+    told["categories"] = [{"id": 7, "name": "green"}]
+    told["annotations"] = [
+        {"id": n, "image_id": image["id"], "category_id": 7, "bbox": [10, 20, 20, 30], "area": 600, "iscrowd": 0}
+        for n, image in enumerate(told["images"])
+    ]
+    file.write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize("kind", ["coco", "voc"])
+def test_boxes_are_told_in_files(kind, tmp_path):
+    data, task = SquaresData(), DetectionTask()
+    data.data = Named()
+    quiet = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    trainer = pl.Trainer(max_epochs=1, callbacks=[Random()], **quiet)
+    options = {"task": task, "initial": 3, "query_size": 1, "rounds": 1, "dirpath": tmp_path / "campaign"}
+    loop = ActiveLearningLoop(Frozen(), data, oracle=LabelFiles(tmp_path / "files", format=kind), **options)
+    loop.run(trainer)
+    fill(tmp_path / "files", kind)
+    loop.run(trainer, resume=True)
+    labels = Campaign.load(tmp_path / "campaign").labels
+    assert len(labels) == 3
+    assert all(task.encode_label(each) == {"boxes": [[10, 20, 30, 50]], "labels": [2]} for each in labels.values())
