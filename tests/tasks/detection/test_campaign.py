@@ -72,6 +72,7 @@ def run(acquisition, folder, *, name="ssd", sizes=SIZES, tell=None, **options):
     return history, task
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "acquisition",
     [
@@ -100,6 +101,7 @@ def with_dropout():
     return model
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "acquisition",
     [
@@ -154,6 +156,7 @@ def test_people_tell_boxes(tmp_path):
     assert all(task.encode_label(label) == told for label in labels.values())
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["retinanet", "faster_rcnn"])
 def test_other_families_are_asked_by_saal(name, tmp_path):
     history, _ = run(SAAL(), tmp_path / "campaign", name=name)

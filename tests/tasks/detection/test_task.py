@@ -129,6 +129,7 @@ def plain_saal(model, image, *, name, rho, reduce, asam, difference, threshold):
     return float(moved - plain if difference else moved)
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize(
     ("reduce", "perturbation", "score"), [("sum", "sam", "max"), ("mean", "asam", "max"), ("sum", "sam", "difference")]
