@@ -1,9 +1,12 @@
 """One's own image files: a folder for each class, and a folder of files that nobody has labelled."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -49,6 +52,25 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         return (read_image(path, self.size) - self.mean) / self.std, label
 
 
+@contextlib.contextmanager
+def open_image(path: str, what: str = "an image") -> Iterator[Any]:
+    """Open an image file with Pillow.
+
+    Raises:
+        ImportError: If Pillow is missing.
+        OSError: If it cannot be read, with its path.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("Reading image files needs Pillow: `pip install 'lightning-al[vision]'`.") from error
+    try:
+        with Image.open(path) as file:
+            yield file
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise OSError(f"{path} cannot be read as {what}: {cut(error, 200)}") from None
+
+
 def read_image(path: str, size: int) -> Tensor:
     """Return the largest square in the middle of an image, as floats (3, size, size) from 0 to 1.
 
@@ -58,16 +80,10 @@ def read_image(path: str, size: int) -> Tensor:
         ImportError: If Pillow is missing.
         OSError: If it cannot be read, with its path.
     """
-    try:
-        import numpy as np
+    with open_image(path) as file:
         from PIL import Image, ImageOps
-    except ImportError as error:
-        raise ImportError("Reading image files needs Pillow: `pip install 'lightning-al[vision]'`.") from error
-    try:
-        with Image.open(path) as file:
-            upright = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise OSError(f"{path} cannot be read as an image: {cut(error, 200)}") from None
+
+        upright = ImageOps.exif_transpose(file).convert("RGB")
     square = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
 

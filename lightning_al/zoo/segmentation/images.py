@@ -1,8 +1,7 @@
 """Images beside their masks, read when they are asked for, and moved together when they are augmented."""
 
-import contextlib
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_al.checks import Findings, check_count
-from lightning_al.words import cut
-from lightning_al.zoo.image_folders import MEAN, STD
+from lightning_al.zoo.image_folders import MEAN, STD, open_image
 
 VOID = 255
 """The class of pixels that do not count."""
@@ -106,25 +104,6 @@ def _resized(maps: Tensor, size: tuple[int, int], mode: str = "bilinear") -> Ten
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _opened(path: str, what: str) -> Iterator[Any]:
-    """Open an image file with Pillow.
-
-    Raises:
-        ImportError: If Pillow is missing.
-        OSError: If it cannot be read, with its path.
-    """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("Reading image files needs Pillow: `pip install 'lightning-al[vision]'`.") from error
-    try:
-        with Image.open(path) as file:
-            yield file
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise OSError(f"{path} cannot be read as {what}: {cut(error, 200)}") from None
-
-
 def read_rgb(path: str) -> Tensor:
     """Return the pixels of an image file, floats (3, H, W) from 0 to 1.
 
@@ -132,7 +111,7 @@ def read_rgb(path: str) -> Tensor:
         ImportError: If Pillow is missing.
         OSError: If it cannot be read, with its path.
     """
-    with _opened(path, "an image") as file:
+    with open_image(path, "an image") as file:
         pixels = np.array(file.convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
@@ -147,7 +126,7 @@ def read_numbers(path: str) -> Tensor:
         ImportError: If Pillow is missing.
         OSError: If it cannot be read, with its path.
     """
-    with _opened(path, "a mask") as file:
+    with open_image(path, "a mask") as file:
         if file.tile and file.tile[0][3] in _COLOURS_OF_16_BITS:
             # Pillow would keep the higher byte of each, which is 0. As if the bytes came in the other order:
             decoder, extents, offset, raw = file.tile[0]

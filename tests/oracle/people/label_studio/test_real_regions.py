@@ -9,20 +9,12 @@ from lightning_al.oracle.people.label_studio.control import find_control
 from lightning_al.oracle.people.label_studio.memory import FILE
 from lightning_al.oracle.people.label_studio.results import to_results
 from lightning_al.tasks.annotations import Mask
-from tests.helpers.label_studio_server import TOKEN, Person, RealServer
+from tests.helpers.label_studio_server import TOKEN, Person
 from tests.helpers.regions import VOID, labels_in
 from tests.oracle.people.label_studio.test_regions import MASKS, NAMES, parts_of, run
 
 pytest.importorskip("requests")
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = RealServer(tmp_path_factory.mktemp("studio"))
-    server.start()
-    yield server
-    server.stop()
 
 
 def test_parts_are_asked_predicted_and_taken(server, tmp_path, monkeypatch):

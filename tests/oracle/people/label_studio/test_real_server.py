@@ -12,7 +12,7 @@ import torch
 from lightning_al import SKIP, Campaign, MultiLabelTask
 from lightning_al.oracle import AwaitTell, Unreachable
 from lightning_al.oracle.people.label_studio.memory import FILE
-from tests.helpers.label_studio_server import TOKEN, Person, RealServer
+from tests.helpers.label_studio_server import TOKEN, Person
 from tests.helpers.pair_task import PairTask
 from tests.helpers.projects import make_data, make_trainer
 from tests.oracle.people.label_studio.asking import Asking
@@ -21,14 +21,6 @@ from tests.oracle.people.label_studio.person_campaign import NAMES, draw, loop
 pytest.importorskip("requests")
 pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = RealServer(tmp_path_factory.mktemp("studio"))
-    server.start()
-    yield server
-    server.stop()
 
 
 def start(server, folder, kill_at=None):
