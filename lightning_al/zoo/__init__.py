@@ -4,7 +4,7 @@ from lightning_al.zoo.backbone import ImageBackbone
 from lightning_al.zoo.cifar10 import CIFAR10DataModule
 from lightning_al.zoo.classifier import Classifier
 from lightning_al.zoo.classifier_of_data import DataClassifier
-from lightning_al.zoo.cnn import SmallCNN
+from lightning_al.zoo.cnn import PlainCNN, SmallCNN
 from lightning_al.zoo.diabetes import DiabetesDataModule
 from lightning_al.zoo.digits import DigitsDataModule
 from lightning_al.zoo.fashion_mnist import FashionMNISTDataModule
@@ -14,6 +14,7 @@ from lightning_al.zoo.loss_prediction_classifier import LossPredictionClassifier
 from lightning_al.zoo.regressor import Regressor, TableNet
 from lightning_al.zoo.resnet import ResNet18
 from lightning_al.zoo.sam_classifier import SAMClassifier
+from lightning_al.zoo.sam_loss_prediction_classifier import SAMLossPredictionClassifier
 from lightning_al.zoo.segmentation import (
     DRN22,
     AdaptiveSegmenter,
@@ -52,9 +53,11 @@ __all__ = [
     "ImageFolderDataModule",
     "LossPredictionClassifier",
     "MeanIoU",
+    "PlainCNN",
     "Regressor",
     "ResNet18",
     "SAMClassifier",
+    "SAMLossPredictionClassifier",
     "SYNTHIADataModule",
     "SegmentationDataModule",
     "SegmentationFiles",
