@@ -95,7 +95,9 @@ def test_downloads_through_torchvision_only_if_the_files_are_nowhere(tmp_path, m
         write(Path(root) / "FashionMNIST" / "raw", gz=False)
 
     monkeypatch.setattr(datasets, "FashionMNIST", download)
-    data = FashionMNISTDataModule(root=str(tmp_path / "new"))
+    FashionMNISTDataModule(root=str(tmp_path / "new")).prepare_data()
+    assert not calls  # unless it is asked for
+    data = FashionMNISTDataModule(root=str(tmp_path / "new"), download=True)
     data.prepare_data()
     data.prepare_data()
     assert calls == [tmp_path / "new"]
@@ -110,13 +112,13 @@ def test_no_network(tmp_path, monkeypatch):
 
     monkeypatch.setattr(datasets, "FashionMNIST", download)
     with pytest.raises(RuntimeError, match=r"Error downloading train-images.*dataset-fashion-mnist.*`root=`"):
-        FashionMNISTDataModule().prepare_data()
+        FashionMNISTDataModule(download=True).prepare_data()
 
 
 def test_no_torchvision(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     with pytest.raises(RuntimeError, match=r"lightning-al\[vision\].*dataset-fashion-mnist"):
-        FashionMNISTDataModule().prepare_data()
+        FashionMNISTDataModule(download=True).prepare_data()
 
 
 @pytest.mark.parametrize(
