@@ -1,3 +1,4 @@
+import hashlib
 import pickle
 import sys
 
@@ -7,8 +8,8 @@ import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lightning_al import ClassificationTask
-from lightning_al.zoo import CIFAR10DataModule
-from lightning_al.zoo.cifar import MEAN, STD
+from lightning_al.zoo import CIFAR10DataModule, CIFAR100DataModule, LongTailedCIFAR10DataModule
+from lightning_al.zoo.cifar import MEAN, STD, long_tail
 from lightning_al.zoo.images import crop_and_flip
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -29,6 +30,26 @@ def write_batches(root, monkeypatch, rows=4):
     monkeypatch.setattr(datasets.CIFAR10, "train_list", [[name, None] for name in names[:5]])
     monkeypatch.setattr(datasets.CIFAR10, "test_list", [[names[5], None]])
     monkeypatch.setattr(datasets.CIFAR10, "meta", {**datasets.CIFAR10.meta, "md5": None})
+    return made
+
+
+FINE = [f"thing_{number:02d}" for number in range(100)]
+
+
+def write_batches_of_100(root, monkeypatch, rows=4):
+    """The same of CIFAR-100, which has one file for each split, and coarse labels beside the fine ones."""
+    rng = np.random.default_rng(1)
+    folder = root / "cifar-100-python"
+    folder.mkdir(parents=True)
+    made = {}
+    for name in ("train", "test"):
+        made[name] = (rng.integers(0, 256, (rows, 3072), dtype=np.uint8), rng.integers(0, 100, rows).tolist())
+        content = {"data": made[name][0], "fine_labels": made[name][1], "coarse_labels": [0] * rows}
+        (folder / name).write_bytes(pickle.dumps(content))
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": FINE, "coarse_label_names": ["all"]}))
+    monkeypatch.setattr(datasets.CIFAR100, "train_list", [["train", None]])
+    monkeypatch.setattr(datasets.CIFAR100, "test_list", [["test", None]])
+    monkeypatch.setattr(datasets.CIFAR100, "meta", {**datasets.CIFAR100.meta, "md5": None})
     return made
 
 
@@ -56,6 +77,80 @@ def test_batches(tmp_path, monkeypatch):
     scale = [torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD)]
     torch.testing.assert_close(pool[7][0], (pool.images[7] / 255 - scale[0]) / scale[1])
     assert not hasattr(pool, "samples")
+    assert data.classes == pool.classes == CLASSES
+
+
+def test_batches_of_100(tmp_path, monkeypatch):
+    made = write_batches_of_100(tmp_path, monkeypatch)
+    data = CIFAR100DataModule(root=str(tmp_path))
+    for split, images in (("train", data.pool_dataset()), ("test", data.splits.test)):
+        assert torch.equal(images.images, torch.from_numpy(made[split][0]).view(-1, 3, 32, 32))
+        assert images.targets.tolist() == made[split][1]
+    assert data.classes == FINE
+    assert data.splits.train.augment is crop_and_flip
+    assert [round(255 * value, 3) for value in (0.5071, 0.4865, 0.4409)] == pytest.approx(
+        data.pool_dataset().mean.flatten().tolist(), abs=1e-3
+    )
+
+
+def test_image_folder_of_100(tmp_path):
+    for split in ("train", "test"):
+        write_images(tmp_path, FINE, per_class=1, split=split, size=4)
+    data = CIFAR100DataModule(root=str(tmp_path))
+    assert data.pool_dataset().targets.tolist() == list(range(100))
+    with pytest.raises(ValueError, match="CIFAR-10 has the same 10 classes"):
+        CIFAR10DataModule(root=str(tmp_path)).setup()
+
+
+class TestLongTail:
+    def test_sizes(self):
+        """As Cui et al. count them: of 5,000 images of each class, 12,406 in all at a ratio of 100."""
+        targets = torch.arange(10).repeat(5000)
+        kept = targets[long_tail(targets, 100)].bincount().tolist()
+        assert kept == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+        few = torch.arange(10).repeat(50)
+        assert few[long_tail(few, 10)].bincount().tolist()[::9] == [50, 5]
+        assert few[long_tail(few, 1)].bincount().tolist() == [50] * 10
+
+    def test_which(self):
+        targets = torch.arange(4).repeat(50)
+        rows = long_tail(targets, 20)
+        drawn = sorted(range(200), key=lambda number: hashlib.sha256(f"0/{number}".encode()).digest()[:8])
+        expected = set()
+        for c in range(4):
+            expected |= set([number for number in drawn if number % 4 == c][: int(50 * 20 ** (-c / 3))])
+        assert rows.tolist() == sorted(expected)
+        assert set(long_tail(targets, 40).tolist()) < set(rows.tolist())
+        assert long_tail(targets, 20, split_seed=1).tolist() != rows.tolist()
+        assert set((targets == 0).nonzero().flatten().tolist()) < set(rows.tolist())
+
+    def test_data(self, tmp_path, monkeypatch):
+        write_batches(tmp_path, monkeypatch, rows=40)
+        whole = CIFAR10DataModule(root=str(tmp_path))
+        data = LongTailedCIFAR10DataModule(root=str(tmp_path), ratio=10, augmentation=False)
+        rows = long_tail(whole.pool_dataset().targets, 10)
+        assert len(rows) < 0.7 * 200
+        assert torch.equal(data.pool_dataset().images, whole.pool_dataset().images[rows])
+        assert torch.equal(data.pool_dataset().targets, whole.pool_dataset().targets[rows])
+        assert torch.equal(data.splits.test.images, whole.splits.test.images)
+        assert data.splits.train.augment is None
+        assert data.ratio == 10
+        assert LongTailedCIFAR10DataModule().ratio == 100
+
+    def test_files_keep_their_names(self, tmp_path):
+        for split in ("train", "test"):
+            write_images(tmp_path, per_class=4, split=split, size=4)
+        pool = LongTailedCIFAR10DataModule(root=str(tmp_path), ratio=4).pool_dataset()
+        assert pool.targets.bincount().tolist()[0] == 4
+        assert pool.targets.bincount().tolist()[-1] == 1
+        assert [label for _, label in pool.samples] == pool.targets.tolist()
+        assert ClassificationTask().key(pool, len(pool) - 1).startswith("truck/")
+
+    def test_refused(self):
+        with pytest.raises(ValueError, match=r"`ratio` must be at least 1 and finite, got 0\.01"):
+            LongTailedCIFAR10DataModule(ratio=0.01)
+        with pytest.raises(TypeError, match=r"2 things(.|\n)*`batch_size`(.|\n)*`split_seed`"):
+            LongTailedCIFAR10DataModule(batch_size="many", split_seed=None)
 
 
 def test_image_folder(tmp_path):
