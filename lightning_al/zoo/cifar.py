@@ -78,7 +78,13 @@ class CIFAR10DataModule(PublishedImages):
             raise ImportError(
                 f"Reading the {self.title} batches needs torchvision: `pip install 'lightning-al[vision]'`."
             ) from error
-        data = getattr(datasets, self.of_torchvision)(folder.parent, train=split == "train")
+        try:
+            data = getattr(datasets, self.of_torchvision)(folder.parent, train=split == "train")
+        except RuntimeError as error:
+            raise ValueError(
+                f"{folder} is not what was published: a file is missing, or has another MD5 sum. Unpack the archive "
+                "anew, or remove the folder and give `download=True`."
+            ) from error
         images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
         return Pixels(images, torch.tensor(data.targets), data.classes)
 
@@ -150,7 +156,8 @@ class LongTailedCIFAR10DataModule(CIFAR10DataModule):
 
     The paper says "exponentially imbalanced class ratios" and names no ratio. The default, 100, is the one most used
     (Cui et al., CVPR 2019; Cao et al., NeurIPS 2019): 12,406 images are left, of airplane 5,000 and of truck 50. See
-    :func:`long_tail`; which images are kept does not depend on ``loop.seed``.
+    :func:`long_tail`; which images are kept does not depend on ``loop.seed``, but on the order of the files, which
+    batches and image folders have each their own.
 
     Args:
         ratio: Images of the largest class over those of the smallest.

@@ -13,6 +13,7 @@ from lightning_al.zoo.image_files import (
     ImageFiles,
     Samples,
     class_folders,
+    class_names_in,
     decode,
     middle,
     read_image,
@@ -63,7 +64,7 @@ class ClassFoldersDataModule(ImageDataModule):
         TypeError: If an option has the wrong type.
         ValueError: If an option is out of range; in ``setup`` if a class has no image, or the test images have other
             classes than the training images.
-        FileNotFoundError: In ``setup``, if the folders are not there.
+        FileNotFoundError: In ``setup``, if the folders are not there, or have no folders of classes in them.
     """
 
     def __init__(
@@ -133,9 +134,11 @@ class ClassFoldersDataModule(ImageDataModule):
         """List the files, or read them all."""
         folder = self.folder()
         parts = [folder] if self.test_share is not None else [folder / self.train, folder / self.test]
-        missing = [part for part in parts if not part.is_dir()]
-        if missing:
-            raise FileNotFoundError(f"There is no folder {missing[0]}. `root={self.root!r}` must hold {self.layout()}.")
+        empty = [part for part in parts if not part.is_dir() or not class_names_in(part)]
+        if empty:
+            raise FileNotFoundError(
+                f"{empty[0]} is no folder of class folders. `root={self.root!r}` must hold {self.layout()}."
+            )
         listed = [self.list_classes(part) for part in parts]
         classes, train = listed[0]
         if self.test_share is not None:

@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import zlib
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -39,7 +40,10 @@ def read_idx(path: Path) -> Tensor:
     """
     content = path.read_bytes()
     if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path} cannot be unzipped ({error}): was it cut short?") from error
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
         raise ValueError(f"{path} is not an IDX file of unsigned bytes: it begins with {content[:4]!r}.")
     start = 4 + 4 * content[3]

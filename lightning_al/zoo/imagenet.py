@@ -28,7 +28,6 @@ class ImageNetDataModule(ClassFoldersDataModule):
         test: Folder of the images that are tested on.
         margin: As of :class:`ClassFoldersDataModule`.
         augmentation: As there.
-        num_workers: Loader processes.
         **options: As there.
     """
 
@@ -39,10 +38,9 @@ class ImageNetDataModule(ClassFoldersDataModule):
         test: str = "val",
         margin: float = 1 / 16,
         augmentation: Augmentation = "resized_crop",
-        num_workers: int = 8,
         **options: Any,
     ) -> None:
-        super().__init__(root, test=test, margin=margin, augmentation=augmentation, num_workers=num_workers, **options)
+        super().__init__(root, test=test, margin=margin, augmentation=augmentation, **options)
 
     def layout(self) -> str:
         """What the folder must hold."""

@@ -153,6 +153,13 @@ class PublishedImages(ImageDataModule):
 
     def _dataset(self, folder: Path, split: Split) -> ImageDataset:
         pixels = self.read_split(folder, split)
+        unknown = pixels.targets[(pixels.targets < 0) | (pixels.targets >= len(pixels.classes))]
+        if len(pixels.images) != len(pixels.targets) or len(unknown):
+            raise ValueError(
+                f"{folder}: {self.title} must have one label per image, from 0 to {len(pixels.classes) - 1}; the "
+                f"{split} images are {len(pixels.images)}, their labels {len(pixels.targets)}"
+                f"{f', of which one is {int(unknown[0])}' if len(unknown) else ''}. Is a file another data set's?"
+            )
         return ImageDataset(
             pixels.images,
             pixels.targets,

@@ -205,6 +205,13 @@ def test_an_empty_class_is_refused(tmp_path):
         CIFAR10DataModule(root=str(tmp_path)).setup()
 
 
+def test_batches_that_are_not_what_was_published(tmp_path, monkeypatch):
+    write_batches(tmp_path, monkeypatch)
+    (tmp_path / "cifar-10-batches-py" / "data_batch_3").unlink()
+    with pytest.raises(ValueError, match=r"cifar-10-batches-py is not what was published.*Unpack the archive"):
+        CIFAR10DataModule(root=str(tmp_path)).setup()
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"cifar-10-batches-py.*`train` and `test`"):
         CIFAR10DataModule(root=str(tmp_path)).setup()

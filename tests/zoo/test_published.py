@@ -1,3 +1,4 @@
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,8 @@ from lightning_al.zoo import (
 )
 from lightning_al.zoo.images import crop_and_flip
 from lightning_al.zoo.published import Pixels, PublishedImages
+from tests.helpers.published import DATA, NETS
+from tests.helpers.recipes import ROOT
 
 ALL = [
     *(CIFAR10DataModule, CIFAR100DataModule, LongTailedCIFAR10DataModule, SVHNDataModule, FashionMNISTDataModule),
@@ -85,13 +88,13 @@ def test_nothing_is_there_and_nothing_is_downloaded(kind, tmp_path, monkeypatch)
 
 def test_download(tmp_path, monkeypatch):
     torchvision = pytest.importorskip("torchvision")
-    monkeypatch.setitem(__import__("sys").modules, "torchvision.datasets", SimpleNamespace(fetched=[]))
-    fetched = __import__("sys").modules["torchvision.datasets"].fetched
-    monkeypatch.setattr(torchvision, "datasets", __import__("sys").modules["torchvision.datasets"], raising=False)
+    stand_in = SimpleNamespace(fetched=[])
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", stand_in)
+    monkeypatch.setattr(torchvision, "datasets", stand_in)
     data = Stripes(root=str(tmp_path), download=True)
     data.prepare_data()
     data.prepare_data()
-    assert fetched == [tmp_path]
+    assert stand_in.fetched == [tmp_path]
     assert len(data.pool_dataset()) == 6
 
 
@@ -100,3 +103,9 @@ def test_docstrings_say_where_from_and_under_which_licence(kind):
     said = (kind.__doc__ or "") + (kind.__mro__[1].__doc__ or "")
     assert "https://" in said or "http://" in said
     assert "Licence: " in said
+
+
+def test_the_page_has_all_of_them():
+    page = (ROOT / "docs" / "data_sets.md").read_text()
+    for name in (*DATA, *NETS):
+        assert f"`{name}`" in page
