@@ -176,8 +176,8 @@ class ResNet50(ResNet18):
     """ResNet-50 (He et al., CVPR 2016), untrained: bottlenecks, 3, 4, 6 and 3 of them; else as :class:`ResNet18`.
 
     Weights have the names of torchvision's ResNet-50. To predict losses from its stages, name them
-    (``loss_layers=["net.layer1", "net.layer2", "net.layer3", "net.layer4"]``): a stage's first convolution still runs at
-    the resolution of the one before.
+    (``loss_layers=["net.layer1", "net.layer2", "net.layer3", "net.layer4"]``): a stage's first convolution still runs
+    at the resolution of the one before.
 
     Args:
         num_classes: Number of logits.
