@@ -4,6 +4,7 @@ from torch import nn
 
 from lightning_al.fitting.reset import redraw_parameters
 from lightning_al.zoo import ResNet18, ResNet50
+from tests.helpers.marks import slow
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
@@ -83,7 +84,7 @@ def test_resnet18_refuses_another_stem():
         ResNet18(dimensions=4, stem="5x5")
 
 
-@pytest.mark.parametrize(("ours", "name"), [(ResNet18, "resnet18"), (ResNet50, "resnet50")])
+@pytest.mark.parametrize(("ours", "name"), [(ResNet18, "resnet18"), slow(ResNet50, "resnet50")])
 def test_the_original_stem_is_torchvisions(ours, name):
     theirs = pytest.importorskip("torchvision").models.get_model(name, num_classes=101, width_per_group=64)
     with torch.device("meta"):
