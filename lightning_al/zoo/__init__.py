@@ -2,7 +2,7 @@
 
 from lightning_al.zoo.backbone import ImageBackbone
 from lightning_al.zoo.caltech101 import Caltech101DataModule
-from lightning_al.zoo.cifar import CIFAR10DataModule, CIFAR100DataModule, LongTailedCIFAR10DataModule
+from lightning_al.zoo.cifar import CIFAR10DataModule, CIFAR100DataModule
 from lightning_al.zoo.class_folders import ClassFoldersDataModule
 from lightning_al.zoo.classifier import Classifier
 from lightning_al.zoo.classifier_of_data import DataClassifier
@@ -64,7 +64,6 @@ __all__ = [
     "ImageDataset",
     "ImageFolderDataModule",
     "ImageNetDataModule",
-    "LongTailedCIFAR10DataModule",
     "LossPredictionClassifier",
     "MeanIoU",
     "PlainCNN",

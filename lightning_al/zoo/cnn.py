@@ -45,8 +45,8 @@ class PlainCNN(nn.Sequential):
     """Two convolutions and two linear layers, without BatchNorm: to compare methods on a CPU.
 
     Trained on batches of ten of a few hundred images, a network with BatchNorm ends anywhere: :class:`SmallCNN` between
-    0.36 and 0.64 with the same 220 labels of Fashion-MNIST. Four trainings of this one end within 0.01 of each other, so
-    that what lies between two methods can be seen. 106,000 weights with the defaults.
+    0.36 and 0.64 with the same 220 labels of Fashion-MNIST. Four trainings of this one end within 0.01 of each other,
+    so that what lies between two methods can be seen. 106,000 weights with the defaults.
 
     A 3x3 convolution, ReLU and a 2x2 max-pool, twice, then a hidden layer of four times the width.
 
