@@ -32,6 +32,10 @@ def main(args: Sequence[str] | None = None) -> None:
         from lightning_al.cli.tell import tell
 
         return tell(words[1:])
+    if words[:1] == ["sweep"]:
+        from lightning_al.cli.sweep import sweep
+
+        return sweep(words[1:])
     parser = _parser()
     options = parser.parse_args(words)
     if "command" not in options:
@@ -54,6 +58,10 @@ def _parser() -> argparse.ArgumentParser:
         "tell", help="Take labels from files: tell -c recipe.yaml labels.csv [--partial], or tell FOLDER labels.csv"
     )
     _add_status(commands)
+    commands.add_parser(
+        "sweep",
+        help="Methods by seeds, then compared: sweep -c protocol.yaml --methods saal,random --seeds 0..4 --jobs 2",
+    )
     _add_compare(commands)
     return parser
 
