@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning_al.acquisition import Acquisition
-from lightning_al.checks import SeveralFindings
+from lightning_al.checks import Findings, SeveralFindings
 from lightning_al.cli.run import ActiveLearningCLI
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.words import cut
@@ -32,10 +32,18 @@ class RecipeCLI(ActiveLearningCLI):
         """
         callbacks = self._get(self.config_init, "trainer")["callbacks"] or []
         callbacks = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
-        count = sum(isinstance(callback, Acquisition) for callback in callbacks)
-        if count != 1:
-            raise ValueError(f"the loop needs exactly one acquisition among `trainer.callbacks`, found {count}.")
-        ActiveLearningLoop(self.model, self.datamodule, **self._get(self.config_init, "loop"))
+        acquisitions = [callback for callback in callbacks if isinstance(callback, Acquisition)]
+        with Findings() as findings:
+            findings.refuse_if(
+                len(acquisitions) != 1,
+                f"the loop needs exactly one acquisition among `trainer.callbacks`, found {len(acquisitions)}.",
+            )
+            for acquisition in acquisitions:
+                findings.of(acquisition.check_model, self.model)
+            with findings.of_block():
+                loop = ActiveLearningLoop(self.model, self.datamodule, **self._get(self.config_init, "loop"))
+                for acquisition in acquisitions:
+                    findings.of(acquisition.bind, loop.task, loop.oracle)
 
 
 def findings_of(args: Sequence[str]) -> list[str]:

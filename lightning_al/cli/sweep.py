@@ -178,6 +178,7 @@ def _findings_of_recipes(plan: Plan, left: Sequence[str]) -> list[str]:
     runs = [(method.name, plan.words(method)) for method in plan.methods if method.name in left]
     if not runs:
         return []
+    print(f"Reading the recipes of {len(runs)} methods ...", file=sys.stderr, flush=True)
     done = subprocess.run(
         [sys.executable, "-m", "lightning_al.cli.recipes_checked"],
         input=json.dumps(runs),

@@ -120,7 +120,8 @@ def plan_of(
     _check_overrides(overrides, findings)
     template = _template(loop.get("dirpath") if files else "", dirpath, findings)
     plan = Plan(tuple(files), tuple(found), tuple(numbers), template, tuple(overrides))
-    _check_folders(plan, dirpath, findings)
+    counts = {"{method}": methods.count(",") + 1, "{seed}": len(numbers)}
+    _check_folders(template, dirpath, counts, findings)
     return plan
 
 
@@ -256,14 +257,12 @@ def _template(own: Any, given: str | None, findings: list[str]) -> str:
     return template
 
 
-def _check_folders(plan: Plan, dirpath: str | None, findings: list[str]) -> None:
-    if not plan.template:
-        return
-    places = {"{method}": len(plan.methods), "{seed}": len(plan.seeds)}
-    without = [place for place, count in places.items() if count > 1 and place not in plan.template]
-    if without:
+def _check_folders(template: str, dirpath: str | None, counts: Mapping[str, int], findings: list[str]) -> None:
+    """Find that runs would share a folder; ``counts`` says how many each placeholder has to tell apart."""
+    without = [place for place, count in counts.items() if count > 1 and place not in template]
+    if template and without:
         whose = "The protocol's `loop.dirpath`" if dirpath is None else "`--dirpath`"
         findings.append(
-            f"{whose} is {plan.template}, without {' and '.join(without)}: runs would share a folder. Give "
+            f"{whose} is {template}, without {' and '.join(without)}: runs would share a folder. Give "
             "`--dirpath FOLDER`; runs are in FOLDER/{method}/seed_{seed}."
         )

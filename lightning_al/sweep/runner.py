@@ -73,10 +73,14 @@ def run_jobs(jobs: Sequence[Job], watcher: Watcher, slots: Sequence[Mapping[str,
 def _run(schedule: Schedule, processes: "_Processes", watcher: Watcher) -> None:
     for entry in schedule.entries:
         schedule.see(entry, entry.job.progress(), time.monotonic())
+    elsewhere: set[str] = set()
     while True:
         while (next_one := schedule.next_to_start()) is not None:
             _start(schedule, processes, next_one)
-            watcher.changed(schedule, next_one)
+            if next_one.state is not State.ELSEWHERE or next_one.job.name not in elsewhere:  # else it was told
+                watcher.changed(schedule, next_one)
+            if next_one.state is State.ELSEWHERE:
+                elsewhere.add(next_one.job.name)
         if schedule.is_over:
             return
         watcher.looked(schedule)
@@ -97,6 +101,7 @@ def _start(schedule: Schedule, processes: "_Processes", entry: Entry) -> None:
         log = None if entry.job.is_done() else _locked(entry.job.log)
         with log or contextlib.nullcontext():
             if entry.job.is_done():  # once more: another process may have finished it before its log was free
+                schedule.see(entry, entry.job.progress(), now)
                 schedule.end(entry, State.FINISHED, now)
             elif log is None:
                 schedule.end(entry, State.ELSEWHERE, now)

@@ -34,6 +34,7 @@ class Entry:
         progress: How far it is, as it was last seen.
         started: When it was started, in seconds of some clock.
         stepped: When its last step was seen to end, or it was started.
+        is_whole: Whether it was started from its beginning, and by this process.
         seconds: How long this process ran it.
         reason: Why it failed.
     """
@@ -43,6 +44,7 @@ class Entry:
     progress: Progress = field(default_factory=Progress)
     started: float = math.nan
     stepped: float = math.nan
+    is_whole: bool = False
     seconds: float = 0.0
     reason: str = ""
 
@@ -84,6 +86,7 @@ class Schedule:
     def start(self, entry: Entry, now: float) -> None:
         """Note that a job was started."""
         entry.state, entry.started, entry.stepped = State.RUNNING, now, now
+        entry.is_whole = entry.progress.done == 0
 
     def see(self, entry: Entry, progress: Progress, now: float) -> bool:
         """Note how far a job is; return whether it got further."""
@@ -134,16 +137,19 @@ class Schedule:
 
     def _seconds_of_a_whole_one(self, kind: str) -> float:
         """Return what a job of a kind takes from its beginning to its end, by those that have got somewhere."""
-        wholes = [(entry.job.kind, _whole(entry)) for entry in self.entries]
+        wholes = [(entry.job.kind, _seconds_of_all(entry)) for entry in self.entries]
         known = [(of_kind, seconds) for of_kind, seconds in wholes if not math.isnan(seconds)]
         own: Sequence[float] = [seconds for of_kind, seconds in known if of_kind == kind]
         some = own or [seconds for _, seconds in known]
         return fmean(some) if some else math.nan
 
 
-def _whole(entry: Entry) -> float:
-    """Return what a job takes as a whole, as far as that can be told; else NaN."""
-    if entry.progress.done:
-        left = 0.0 if entry.state is State.FINISHED else entry.progress.seconds_left
-        return sum(entry.progress.seconds) + left
-    return entry.seconds if entry.state is State.FINISHED and entry.seconds > 0 else math.nan
+def _seconds_of_all(entry: Entry) -> float:
+    """Return what a job takes from its beginning to its end, as far as that can be told; else NaN."""
+    if entry.state is State.FINISHED:
+        steps = sum(entry.progress.seconds) if entry.progress.done else math.nan
+        return entry.seconds if entry.is_whole else steps
+    left = entry.progress.seconds_left
+    if entry.state is State.RUNNING and entry.is_whole:  # with what it takes to start
+        return entry.stepped - entry.started + left
+    return sum(entry.progress.seconds) + left

@@ -76,10 +76,12 @@ class Screen:
         self._shown = len(lines)
 
     def _line(self, schedule: Schedule, entry: Entry) -> str:
-        progress, seconds = entry.progress, schedule.seconds_left(entry, self.clock())
-        of = "" if progress.total is None else f" of {progress.total}"
-        left = "" if progress.left is None else f", {progress.left} left"
-        return f"  {entry.job.name}: {progress.done}{of} rounds{left}{self._until(seconds)}"
+        progress, until = entry.progress, self._until(schedule.seconds_left(entry, self.clock()))
+        if progress.done == 0:
+            return f"  {entry.job.name}: round 1{until}"
+        if progress.left is None:
+            return f"  {entry.job.name}: {progress.done} rounds done{until}"
+        return f"  {entry.job.name}: {progress.done} of {progress.total} rounds done, {progress.left} left{until}"
 
     def _left(self, schedule: Schedule) -> str:
         """Say how many jobs are left, and when all will have ended."""
