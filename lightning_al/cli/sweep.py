@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lightning_al.sweep import Interrupted, Schedule, State, run_jobs
 from lightning_al.sweep.campaigns import CampaignJob
-from lightning_al.sweep.plan import Plan, PlanError, plan_of
+from lightning_al.sweep.plan import Method, Plan, PlanError, plan_of
 from lightning_al.sweep.screen import Screen, failures
 from lightning_al.sweep.shell import shell_line, slurm_array
 
@@ -136,9 +136,9 @@ def _checked(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Pla
     gpus = [] if options.gpus is None else [gpu.strip() for gpu in options.gpus.split(",")]
     if not all(gpus):
         findings.append(f"`--gpus` are their numbers with commas between, got {options.gpus!r}.")
-    readable = len(plan.protocol) == len(options.protocol)
-    left = [job.kind for job in plan.jobs(("lightning-al",)) if not job.is_done()] if readable else []
-    findings += _findings_of_recipes(plan, left)
+    if len(plan.protocol) == len(options.protocol):
+        left = {job.kind for job in plan.jobs(()) if findings or not job.is_done()}
+        findings += _findings_of_recipes(plan, [m for m in plan.methods if m.name in left or not plan.seeds])
     if findings:
         raise PlanError(findings)
     return plan, slots_of(jobs, threads, gpus)
@@ -170,12 +170,12 @@ def slots_of(jobs: int, threads: int | None = None, gpus: Sequence[str] = ()) ->
     return slots
 
 
-def _findings_of_recipes(plan: Plan, left: Sequence[str]) -> list[str]:
-    """Return what is wrong with the runs that are left, one of each method.
+def _findings_of_recipes(plan: Plan, methods: Sequence[Method]) -> list[str]:
+    """Return what is wrong with the runs of methods, of which one each is looked at.
 
     Another process reads the recipes, with the classes that they name: this one stays small, and off the GPUs.
     """
-    runs = [(method.name, plan.words(method)) for method in plan.methods if method.name in left]
+    runs = [(method.name, plan.words(method)) for method in methods]
     if not runs:
         return []
     print(f"Reading the recipes of {len(runs)} methods ...", file=sys.stderr, flush=True)
