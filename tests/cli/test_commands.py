@@ -57,7 +57,13 @@ def test_compare_says_in_one_line_what_is_wrong(tmp_path):
     "args",
     [
         *(["--help"], ["--version"], ["compare", "--help"], ["compare", "."], ["ask", "-c", "x.yaml", "--help"]),
-        *(["score", "--help"], ["tell", "--help"], ["sweep", "--help"], ["status", "--help"], ["status", "random/seed_0"]),
+        *(
+            ["score", "--help"],
+            ["tell", "--help"],
+            ["sweep", "--help"],
+            ["status", "--help"],
+            ["status", "random/seed_0"],
+        ),
     ],
 )
 def test_only_what_runs_a_model_waits_for_torch(tmp_path, args):

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from lightning_al import Campaign
 from lightning_al.cli import main
 from lightning_al.cli.sweep import slots_of
 from tests.helpers.curves import write_campaign
-from tests.helpers.marks import slow
 from tests.helpers.recipes import RECIPES, ROOT
 from tests.sweep.test_campaigns import finish
 
@@ -246,49 +246,61 @@ def real_sweep(folder, *flags, **kwargs):
     )
 
 
-@pytest.mark.parametrize("number", [slow(signal.SIGINT), slow(signal.SIGKILL)])
-def test_one_that_is_killed_in_the_middle_goes_on_bit_by_bit(tmp_path, number):
-    import torch
+def interrupt(process):
+    process.send_signal(signal.SIGINT)
 
+
+def kill_all(process):
+    """As a machine that goes down does."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.kill()
+    for child in children:
+        os.killpg(int(child), signal.SIGKILL)
+
+
+def trained(runs):
+    return len(list(runs.rglob("*-fitted.json")))
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_in_the_middle_goes_on_bit_by_bit(tmp_path):
     pytest.importorskip("sklearn")
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     whole = real_sweep(tmp_path / "whole")
     said, _ = whole.communicate()
     assert whole.returncode == 0
+    assert "| random (n=2)" in said
 
-    killed = real_sweep(tmp_path / "killed")
     runs = tmp_path / "killed" / "runs"
-    while len(list(runs.rglob("*-fitted.json"))) < 3 and killed.poll() is None:
-        time.sleep(0.02)
-    killed.send_signal(number)
-    stopped, _ = killed.communicate()
-    assert killed.returncode in (128 + number, -number)
-    unfinished = [path for path in runs.glob("*/seed_*/") if not (path / "swept.json").exists()]
-    assert unfinished
-    if number == signal.SIGINT:
-        assert "Stopped: ended by SIGINT" in stopped
-        assert f"To go on: lightning-al sweep -c {RECIPES / 'quickstart.yaml'} --methods random,saal" in stopped
+    for kill, code in ((interrupt, 128 + signal.SIGINT), (kill_all, -signal.SIGKILL)):
+        process, before = real_sweep(tmp_path / "killed"), trained(runs)
+        while trained(runs) < before + 3 and process.poll() is None:
+            time.sleep(0.02)
+        kill(process)
+        stopped, _ = process.communicate()
+        assert process.returncode == code
+        assert len(list(runs.rglob("swept.json"))) < 4
+        told = f"To go on: lightning-al sweep -c {RECIPES / 'quickstart.yaml'} --methods random,saal"
+        assert (told in stopped) == (kill is interrupt)
     again = real_sweep(tmp_path / "killed")
     said_again, _ = again.communicate()
     assert again.returncode == 0
-    assert "| random (n=2)" in said
     assert said_again.split("\n\n")[1] == said.split("\n\n")[1]  # the table
 
-    for path in sorted((tmp_path / "whole" / "runs").glob("*/seed_*/")):
-        other = tmp_path / "killed" / "runs" / path.relative_to(tmp_path / "whole" / "runs")
-        one, two = Campaign.load(path), Campaign.load(other)
-        assert [(r.picked, r.scores, r.metrics) for r in one.rounds] == [
-            (r.picked, r.scores, r.metrics) for r in two.rounds
-        ]
-        for weights in path.rglob("*.ckpt"):
-            a, b = (torch.load(p / weights.relative_to(path), weights_only=True) for p in (path, other))
-            assert_equal(a, b)
+    folders = sorted((tmp_path / "whole" / "runs").glob("*/seed_*/"))
+    assert len(folders) == 4
+    for folder in folders:
+        other = runs / folder.relative_to(tmp_path / "whole" / "runs")
+        one, two = Campaign.load(folder).rounds, Campaign.load(other).rounds
+        assert [(r.picked, r.scores, r.metrics) for r in one] == [(r.picked, r.scores, r.metrics) for r in two]
+        files = sorted(path.relative_to(folder) for path in folder.rglob("*.ckpt"))
+        assert len(files) >= 2
+        for file in files:
+            assert_equal(*(torch.load(path / file, weights_only=True) for path in (folder, other)))
 
 
 def assert_equal(a, b):
-    import torch
-
     if isinstance(a, dict):
         assert a.keys() == b.keys()
         for name in a:

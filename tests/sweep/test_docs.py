@@ -3,7 +3,6 @@
 import re
 import shlex
 
-
 from lightning_al.cli.sweep import sweep_parser
 from lightning_al.sweep.plan import plan_of
 from tests.helpers.recipes import RECIPES, ROOT
