@@ -14,7 +14,7 @@ from pathlib import Path
 from lightning_al.sweep import Interrupted, Schedule, State, run_jobs
 from lightning_al.sweep.campaigns import CampaignJob
 from lightning_al.sweep.plan import Method, Plan, PlanError, plan_of
-from lightning_al.sweep.screen import Screen, failures
+from lightning_al.sweep.screen import Screen, counted, failures
 from lightning_al.sweep.shell import shell_line, slurm_array
 
 _SECTIONS = ("model", "data", "trainer", "loop", "optimizer", "lr_scheduler", "seed_everything", "config", "resume")
@@ -90,7 +90,7 @@ def sweep(args: Sequence[str]) -> None:
         sys.exit(130)
     screen = Screen()
     jobs = plan.jobs((sys.executable, "-m", "lightning_al"))
-    count = f"{len(jobs)} runs, {len(plan.methods)} methods by {len(plan.seeds)} seeds"
+    count = f"{counted(len(jobs), 'run')}, {counted(len(plan.methods), 'method')} by {counted(len(plan.seeds), 'seed')}"
     screen.say(f"{count}; {len(slots)} at a time, OMP_NUM_THREADS={slots[0]['OMP_NUM_THREADS']}; in {plan.root}")
     try:
         schedule = run_jobs(jobs, screen, slots)
@@ -178,7 +178,7 @@ def _findings_of_recipes(plan: Plan, methods: Sequence[Method]) -> list[str]:
     runs = [(method.name, plan.words(method)) for method in methods]
     if not runs:
         return []
-    print(f"Reading the recipes of {len(runs)} methods ...", file=sys.stderr, flush=True)
+    print(f"Reading the recipes of {counted(len(runs), 'method')} ...", file=sys.stderr, flush=True)
     done = subprocess.run(
         [sys.executable, "-m", "lightning_al.cli.recipes_checked"],
         input=json.dumps(runs),

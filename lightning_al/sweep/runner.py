@@ -43,6 +43,9 @@ class Watcher(Protocol):
     def looked(self, schedule: Schedule) -> None:
         """Some time went by."""
 
+    def ending(self, schedule: Schedule) -> None:
+        """A signal came: what runs is asked to end."""
+
 
 def run_jobs(jobs: Sequence[Job], watcher: Watcher, slots: Sequence[Mapping[str, str]]) -> Schedule:
     """Run commands side by side until each has ended, and return what became of them.
@@ -65,6 +68,7 @@ def run_jobs(jobs: Sequence[Job], watcher: Watcher, slots: Sequence[Mapping[str,
         try:
             _run(schedule, processes, watcher)
         except BaseException:
+            watcher.ending(schedule)
             processes.end_all()
             raise
     return schedule

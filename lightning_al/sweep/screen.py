@@ -55,6 +55,12 @@ class Screen:
             for entry in running:
                 self.say(self._line(schedule, entry))
 
+    def ending(self, schedule: Schedule) -> None:
+        """Say that it takes a moment."""
+        running = schedule.of(State.RUNNING)
+        if running:
+            self.say(f"Ending {counted(len(running), 'run')} (once more: at once) ...")
+
     def say(self, text: str) -> None:
         """Write a line that stays."""
         self._show([])
@@ -101,7 +107,7 @@ class Screen:
 def _what(entry: Entry) -> str:
     name, took = entry.job.name, f" in {duration(entry.seconds)}" if entry.seconds else ""
     if entry.state is State.RUNNING:
-        begun = f"goes on after {entry.progress.done} rounds" if entry.progress.done else "starts"
+        begun = f"goes on after {counted(entry.progress.done, 'round')}" if entry.progress.done else "starts"
         return f"{name}: {begun}; log {entry.job.log}"
     if entry.state is State.FAILED:
         return f"{name}: FAILED{took}, {entry.reason}; log {entry.job.log}"
@@ -133,6 +139,16 @@ def time_of_day(now: datetime, seconds: float) -> str:
     """
     then = now + timedelta(seconds=seconds)
     return f"{then:%H:%M}" if then.date() == now.date() else f"{then:%a} {then.day} {then:%b} {then:%H:%M}"
+
+
+def counted(count: int, what: str) -> str:
+    """Return how many there are of something.
+
+    Example:
+        >>> counted(1, "run"), counted(2, "run")
+        ('1 run', '2 runs')
+    """
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def failures(schedule: Schedule) -> str:

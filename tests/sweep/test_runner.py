@@ -34,6 +34,9 @@ class Told:
     def looked(self, schedule):
         pass
 
+    def ending(self, schedule):
+        self.events.append("ending")
+
 
 @dataclass(frozen=True)
 class OnceJob(Job):
@@ -141,13 +144,15 @@ def test_two_at_once_do_not_run_the_same_job(tmp_path, first_succeeds):
 SWEEP = """
 import sys
 from pathlib import Path
-from lightning_al.sweep import Interrupted, Job, run_jobs
+from lightning_al.sweep import Interrupted, Job, State, run_jobs
 
 class Say:
     def changed(self, schedule, entry):
         pass
     def looked(self, schedule):
         pass
+    def ending(self, schedule):
+        print("ending", len(schedule.of(State.RUNNING)))
 
 folder = Path(sys.argv[1])
 jobs = [Job(name, ("sh", "-c", sys.argv[2]), folder / f"{name}.log") for name in "ab"]
@@ -183,7 +188,7 @@ def test_a_signal_ends_the_jobs_and_all_that_they_started(tmp_path, number):
     process.send_signal(number)
     said, _ = process.communicate()
     assert process.returncode == 128 + number
-    assert said == f"ended by {number.name}\n"
+    assert said == f"ending 1\nended by {number.name}\n"
     assert (tmp_path / "asked").exists()
     assert not (tmp_path / "b.log").exists()
     with pytest.raises(ProcessLookupError):  # a child of the job
