@@ -68,8 +68,10 @@ def run_jobs(jobs: Sequence[Job], watcher: Watcher, slots: Sequence[Mapping[str,
         try:
             _run(schedule, processes, watcher)
         except BaseException:
-            watcher.ending(schedule)
-            processes.end_all()
+            try:
+                watcher.ending(schedule)
+            finally:  # the terminal may be gone
+                processes.end_all()
             raise
     return schedule
 

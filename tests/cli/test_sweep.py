@@ -16,6 +16,7 @@ from lightning_al.cli import main
 from lightning_al.cli.sweep import slots_of
 from tests.helpers.curves import write_campaign
 from tests.helpers.recipes import RECIPES, ROOT
+from tests.helpers.signals import signals_as_ever
 from tests.sweep.test_campaigns import finish
 
 compare = importlib.import_module("lightning_al.report.compare")  # which the function of that name hides
@@ -231,10 +232,10 @@ class TestRecipesChecked:
             assert words in finding
 
 
-def real_sweep(folder, *flags, **kwargs):
+def real_sweep(folder):
     words = [
         *("sweep", "-c", str(RECIPES / "quickstart.yaml"), "--methods", "random,saal", "--seeds", "0..1"),
-        *("--jobs", "2", "--threads", "1", "--dirpath", "runs", "--trainer.max_epochs=5", "--loop.rounds=3", *flags),
+        *("--jobs", "2", "--threads", "1", "--dirpath", "runs", "--trainer.max_epochs=5", "--loop.rounds=3"),
     ]
     return subprocess.Popen(
         [sys.executable, "-m", "lightning_al", *words],
@@ -242,7 +243,7 @@ def real_sweep(folder, *flags, **kwargs):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
-        **kwargs,
+        preexec_fn=signals_as_ever,
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from lightning_al.sweep import Job, State, run_jobs, runner
 from tests.helpers.marks import slow
+from tests.helpers.signals import signals_as_ever
 
 ROOT = Path(__file__).parents[2]
 
@@ -172,6 +173,7 @@ def begin(tmp_path, script):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=signals_as_ever,
     )
     with open(tmp_path / "begun") as begun:
         pid = int(begun.read())
@@ -196,6 +198,22 @@ def test_a_signal_ends_the_jobs_and_all_that_they_started(tmp_path, number):
             os.kill(pid, 0)
             if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
                 raise ProcessLookupError
+
+
+def test_jobs_are_ended_too_where_nothing_can_be_said_any_more(tmp_path):
+    class Gone(Told):
+        def changed(self, schedule, entry):
+            raise BrokenPipeError
+
+        def ending(self, schedule):
+            raise OSError("the terminal is gone")
+
+    os.mkfifo(tmp_path / "never")
+    with pytest.raises(OSError, match="the terminal is gone"):
+        run([shell("a", f"read x < {tmp_path}/never", tmp_path)], told=Gone())
+    # its lock is free, so that it has ended
+    schedule, _ = run([shell("a", "true", tmp_path)])
+    assert states(schedule) == [State.FINISHED]
 
 
 def test_jobs_of_a_killed_process_go_on_and_are_not_run_twice(tmp_path):
