@@ -71,29 +71,31 @@ def compare(
         raise ValueError(f"`wins_by` must be one of {', '.join(MEASURES)}, got {shown(wins_by)}.")
     roots = [root] if isinstance(root, str) else list(root)
     loaded = {each: load_curves(each, metric) for each in roots}
-    compared: list[_Compared] = []
+    metrics = {name: None for curves in loaded.values() if (name := next(iter(curves.values()))[0].metric) is not None}
+    if len(metrics) > 1:
+        raise ValueError(f"The folders have different metrics: {', '.join(metrics)}. Give `metric=` (`--metric`).")
+    compared: dict[str, _Compared] = {}
+    for folder, curves in loaded.items():
+        if next(iter(curves.values()))[0].metric is not None:
+            methods, full_data = split_full_data(curves)
+            aligned = align(methods, baseline=baseline, lower_is_better=lower_is_better)
+            picture = Path(folder) / "curves.png" if output is None or len(roots) > 1 else _with_suffix(output)
+            compared[folder] = _Compared(methods, full_data, aligned, picture)
     for folder, curves in loaded.items():
         if len(roots) > 1:
             print(f"# {folder}\n")
-        if next(iter(curves.values()))[0].metric is None:
+        if folder in compared:
+            compared[folder].print_tables(wins_by)
+            compared[folder].write_numbers()
+        else:
             print("No metrics were recorded (`evaluate=None`), so there are seconds alone.\n")
             print(seconds_table(curves))
-            continue
-        picture = Path(folder) / "curves.png" if output is None or len(roots) > 1 else _with_suffix(output)
-        methods, full_data = split_full_data(curves)
-        aligned = align(methods, baseline=baseline, lower_is_better=lower_is_better)
-        compared.append(_Compared(methods, full_data, aligned, picture))
-        compared[-1].print_tables(wins_by)
-        compared[-1].write_numbers()
         print()
     if len(compared) > 1:
-        common = Path(os.path.commonpath([Path(folder).resolve() for folder in loaded]))
-        _print_all(
-            [each.aligned for each in compared],
-            wins_by,
-            common / "pairwise.png" if output is None else _with_suffix(output),
-        )
-    for each in compared:
+        common = Path(os.path.commonpath([Path(folder).resolve() for folder in compared])) / "pairwise.png"
+        together = common if output is None else _with_suffix(output)
+        _print_all([each.aligned for each in compared.values()], wins_by, together)
+    for each in compared.values():
         each.draw(wins_by)
 
 
@@ -176,9 +178,6 @@ def _draw_pairs(several: Sequence[Aligned], wins_by: str, path: Path) -> None:
 
 def _print_all(several: Sequence[Aligned], wins_by: str, path: Path) -> None:
     """Print, write and draw methods beside each other over the cases of several folders."""
-    metrics = dict.fromkeys(aligned.metric for aligned in several)
-    if len(metrics) > 1:
-        raise ValueError(f"The folders have different metrics: {', '.join(metrics)}. Give `metric=` (`--metric`).")
     print(f"# All {len(several)} folders\n\n{pairwise_tables(several, wins_by)}")
     stem = path.with_suffix("")
     of_all = {several[0].label_of(measure): pairwise_as_dict(several, measure) for measure in MEASURES}

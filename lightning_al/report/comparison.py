@@ -151,7 +151,8 @@ def labels_saved(aligned: Aligned) -> list[Reach]:
 
 
 def pairwise_of(several: Sequence[Aligned], measure: str) -> tuple[list[str], Pairwise]:
-    """Compare every two methods over all cases: the repeats of one folder or more; the most wins first.
+    """Compare every two methods over all cases: the repeats of one folder or more; the most wins first, and of as
+    many the largest gains.
 
     Raises:
         ValueError: If less of one metric is better, and more of another.
@@ -166,7 +167,8 @@ def pairwise_of(several: Sequence[Aligned], measure: str) -> tuple[list[str], Pa
             columns.append([measured.get(method, {}).get(repeat, np.nan) for method in methods])
     values = np.array(columns, dtype=np.float64).reshape(-1, len(methods)).T
     lower = several[0].lower_is_better
-    wins = pairwise(values, lower_is_better=lower).wins
-    shares = np.nansum(wins, axis=1) / np.maximum(1, np.isfinite(wins).sum(1))
-    order = np.argsort(-shares, kind="stable")
+    matrices = pairwise(values, lower_is_better=lower)
+    others = np.maximum(1, np.isfinite(matrices.wins).sum(1))
+    shares, gains = np.nansum(matrices.wins, axis=1) / others, np.nansum(matrices.gains, axis=1) / others
+    order = np.lexsort((-gains, -shares))
     return [methods[i] for i in order], pairwise(values[order], lower_is_better=lower)

@@ -19,6 +19,8 @@ _BESIDE = 8  # methods; the names of more stand beside the picture, not in it
 def plot(curves: Curves, path: str | Path, full_data: Sequence[Curve] = ()) -> None:
     """Draw the mean curve of each method, its standard deviation (ddof = 1) as a band, into a file.
 
+    More than eight methods have no bands, which would hide each other, and their names stand beside the picture.
+
     Args:
         curves: As :func:`load_curves` returns them.
         full_data: Of campaigns that were trained on all labels: the mean of their last rounds is a horizontal line.
@@ -45,7 +47,7 @@ def plot(curves: Curves, path: str | Path, full_data: Sequence[Curve] = ()) -> N
         marker = "o" if len(labels) <= 15 else None
         name = f"{method} (n={len(repeats)})"
         axes.plot(labels, means, dash, color=colour, marker=marker, markersize=3.5, linewidth=1.8, label=name)
-        if len(repeats) > 1:
+        if len(repeats) > 1 and not is_beside:
             low = [spread.mean - (spread.std or 0.0) for spread in spreads]
             high = [spread.mean + (spread.std or 0.0) for spread in spreads]
             axes.fill_between(labels, low, high, color=colour, alpha=0.15, linewidth=0)
@@ -58,12 +60,12 @@ def plot(curves: Curves, path: str | Path, full_data: Sequence[Curve] = ()) -> N
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.02)
-    banded = any(len(repeats) > 1 for repeats in curves.values())
-    title = "mean ± std over repeats" if banded else None
+    are_repeated = any(len(repeats) > 1 for repeats in curves.values())
     if is_beside:
+        title = "mean over repeats" if are_repeated else None
         axes.legend(frameon=False, title=title, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     else:
-        axes.legend(frameon=False, title=title)
+        axes.legend(frameon=False, title="mean ± std over repeats" if are_repeated else None)
     _save(figure, path)
 
 
