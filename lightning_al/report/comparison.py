@@ -151,8 +151,9 @@ def labels_saved(aligned: Aligned) -> list[Reach]:
 
 
 def pairwise_of(several: Sequence[Aligned], measure: str) -> tuple[list[str], Pairwise]:
-    """Compare every two methods over all cases: the repeats of one folder or more; the most wins first, and of as
-    many the largest gains.
+    """Compare every two methods over all cases: the repeats of one folder or more.
+
+    Methods with the most wins come first, and of as many those with the largest gains.
 
     Raises:
         ValueError: If less of one metric is better, and more of another.

@@ -66,7 +66,7 @@ class TestStatistics:
         assert "| saal                  | 5     | +0.2060    | " in out
         assert out.count("better: saal; worse: badge; not told apart from it: none.") == 3
         assert "it takes 7 seeds to get below 0.05" in out
-        assert "| saal                        | 0.7000 | 35          | 5 (12%)" in out
+        assert "| saal                        | 0.7000 | 35          | 5 (13%)" in out
         assert "| 1 saal   | -    | 1.00 | 1.00 | 1.00 |" in out
         assert "full_data" not in out
         assert undrawn == [tmp_path / "curves_pairwise.png", tmp_path / "curves.png"]
