@@ -63,12 +63,12 @@ class Aligned:
         return [repeat for repeat in self.values[method] if repeat in self.values[other]]
 
 
-def split_full_data(curves: Curves) -> tuple[Curves, list[Curve]]:
+def split_full_data(curves: Curves) -> tuple[Curves, Curves]:
     """Return the methods, and the campaigns trained on all labels: those in a folder named ``full_data``."""
     of_methods = {method: repeats for method, repeats in curves.items() if Path(method).name != FULL_DATA}
     if not of_methods:
-        return curves, []
-    return of_methods, [curve for method, repeats in curves.items() if method not in of_methods for curve in repeats]
+        return curves, {}
+    return of_methods, {method: repeats for method, repeats in curves.items() if method not in of_methods}
 
 
 def align(curves: Curves, *, baseline: str | None = None, lower_is_better: bool | None = None) -> Aligned:

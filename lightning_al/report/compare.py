@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightning_al.report.alignment import MEASURES, Aligned, align, split_full_data
 from lightning_al.report.comparison import differences, labels_saved, pairwise_of
-from lightning_al.report.curves import Curve, Curves, load_curves
+from lightning_al.report.curves import Curves, load_curves
 from lightning_al.report.exports import pairwise_as_dict, pairwise_rows, write_comparison, write_csv, write_json
 from lightning_al.report.plots import plot, plot_pairwise
 from lightning_al.report.tables import (
@@ -113,7 +113,7 @@ class _Compared:
     """The methods of one folder, and where their picture goes."""
 
     curves: Curves
-    full_data: list[Curve]
+    full_data: Curves
     aligned: Aligned
     picture: Path
 
@@ -122,8 +122,8 @@ class _Compared:
         aligned = self.aligned
         print(table(self.curves, lower_is_better=aligned.lower_is_better))
         print(f"\n{_on_best(aligned)}")
-        if self.full_data:
-            print(f"\n{full_data_line(self.full_data)}")
+        for name, repeats in self.full_data.items():
+            print(f"\n{full_data_line(name, repeats)}")
         print(f"\n{seconds_table(self.curves)}")
         for note in aligned.notes:
             print(f"\n{note}")

@@ -13,7 +13,7 @@ from lightning_al.report.comparison import differences, labels_saved, pairwise_o
 from lightning_al.report.curves import Curve, Curves
 
 
-def write_comparison(curves: Curves, full_data: Sequence[Curve], aligned: Aligned, stem: Path) -> list[Path]:
+def write_comparison(curves: Curves, full_data: Curves, aligned: Aligned, stem: Path) -> list[Path]:
     """Write all numbers of a comparison into files that are named after ``stem``.
 
     ``stem.json`` has everything; ``stem.csv`` a row for each campaign and label count, ``stem_differences.csv`` one for
@@ -43,7 +43,10 @@ def write_comparison(curves: Curves, full_data: Sequence[Curve], aligned: Aligne
             }
             for method, repeats in aligned.values.items()
         },
-        "full_data": [{"path": curve.path, "labels": curve.labels, "values": curve.values} for curve in full_data],
+        "full_data": {
+            name: [{"path": curve.path, "labels": curve.labels, "values": curve.values} for curve in repeats]
+            for name, repeats in full_data.items()
+        },
         "differences": {aligned.label_of(measure): _differences(aligned, measure) for measure in MEASURES},
         "labels_saved": [asdict(row) for row in labels_saved(aligned)],
         "pairwise": {aligned.label_of(measure): pairwise_as_dict([aligned], measure) for measure in MEASURES},
@@ -139,10 +142,9 @@ def _flat_differences(aligned: Aligned, measure: str) -> list[dict[str, Any]]:
     ]
 
 
-def _all(curves: Curves, full_data: Sequence[Curve]) -> list[tuple[str, Curve]]:
+def _all(curves: Curves, full_data: Curves) -> list[tuple[str, Curve]]:
     """Return every curve beside the name of its method."""
-    of_methods = [(method, curve) for method, repeats in curves.items() for curve in repeats]
-    return of_methods + [("full_data", curve) for curve in full_data]
+    return [(method, curve) for of in (curves, full_data) for method, repeats in of.items() for curve in repeats]
 
 
 def _points(method: str, curve: Curve) -> Iterable[dict[str, Any]]:

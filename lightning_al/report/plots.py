@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_al.campaign.results import PIXELS
-from lightning_al.report.curves import Curve, Curves, metric_of
+from lightning_al.report.curves import Curves, metric_of
 from lightning_al.report.statistics import Pairwise, summarise
 from lightning_al.report.tables import cases_of, counted, decimals
 
 _BESIDE = 8  # methods; the names of more stand beside the picture, not in it
 
 
-def plot(curves: Curves, path: str | Path, full_data: Sequence[Curve] = ()) -> None:
+def plot(curves: Curves, path: str | Path, full_data: Curves | None = None) -> None:
     """Draw the mean curve of each method, its standard deviation (ddof = 1) as a band, into a file.
 
     More than eight methods have no bands, which would hide each other, and their names stand beside the picture.
@@ -51,10 +51,10 @@ def plot(curves: Curves, path: str | Path, full_data: Sequence[Curve] = ()) -> N
             low = [spread.mean - (spread.std or 0.0) for spread in spreads]
             high = [spread.mean + (spread.std or 0.0) for spread in spreads]
             axes.fill_between(labels, low, high, color=colour, alpha=0.15, linewidth=0)
-    if full_data:
-        labels_of_all = full_data[0].labels[-1]
-        name = f"all {labels_of_all} {full_data[0].counts} (n={len(full_data)})"
-        axes.axhline(fmean(curve.values[-1] for curve in full_data), color="0.3", linestyle=(0, (1, 1)), label=name)
+    for number, (name, repeats) in enumerate(({} if full_data is None else full_data).items()):
+        label = f"{name}: {repeats[0].labels[-1]} {repeats[0].counts} (n={len(repeats)})"
+        level = fmean(curve.values[-1] for curve in repeats)
+        axes.axhline(level, color="0.3", linestyle=(0, (1, 1 + number)), label=label)
     axes.set_xlabel("labelled pixels" if counted(curves) == PIXELS else "labelled samples")
     axes.set_ylabel(metric)
     axes.grid(alpha=0.25, linewidth=0.6)

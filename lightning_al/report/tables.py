@@ -90,18 +90,18 @@ def table(curves: Curves, max_rows: int = 12, *, lower_is_better: bool | None = 
     return text
 
 
-def full_data_line(full_data: Sequence[Curve]) -> str:
+def full_data_line(name: str, repeats: Sequence[Curve]) -> str:
     """Return what training on all labels gives, mean ± standard deviation over its repeats.
 
     Example:
-        >>> full_data_line([Curve("full_data/seed_0", "test_acc", [50000], [0.931])])
-        'All labels (50000): test_acc 0.9310 (n=1).'
+        >>> full_data_line("full_data", [Curve("full_data/seed_0", "test_acc", [50000], [0.931])])
+        'full_data (50000 labels): test_acc 0.9310 (n=1).'
     """
-    counts = sorted({curve.labels[-1] for curve in full_data})
-    ends = [curve.values[-1] for curve in full_data]
+    counts = sorted({curve.labels[-1] for curve in repeats})
+    ends = [curve.values[-1] for curve in repeats]
     span = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    what = "pixels" if full_data[0].counts == PIXELS else "labels"
-    return f"All {what} ({span}): {full_data[0].metric} {Spread.of(ends).text(decimals(ends))} (n={len(ends)})."
+    figure = f"{repeats[0].metric} {Spread.of(ends).text(decimals(ends))}"
+    return f"{name} ({span} {repeats[0].counts}): {figure} (n={len(ends)})."
 
 
 def differences_table(aligned: Aligned, rows: Sequence[Difference], measure: str) -> str:

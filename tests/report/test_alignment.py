@@ -145,12 +145,13 @@ class TestFullData:
     def test_is_a_folder_of_its_name(self):
         of_all = [curve([0.9], [50000])]
         curves = {"saal": repeats([0.5]), "full_data": of_all}
-        assert split_full_data(curves) == ({"saal": curves["saal"]}, of_all)
-        assert split_full_data({"x/full_data": of_all, "x/saal": curves["saal"]})[1] == of_all
+        assert split_full_data(curves) == ({"saal": curves["saal"]}, {"full_data": of_all})
+        nested = {"x/full_data": of_all, "x/saal": curves["saal"], "y/full_data": curves["saal"]}
+        assert list(split_full_data(nested)[1]) == ["x/full_data", "y/full_data"]
 
     def test_alone_it_is_a_method(self):
         curves = {"full_data": [curve([0.9], [50000])]}
-        assert split_full_data(curves) == (curves, [])
+        assert split_full_data(curves) == (curves, {})
 
 
 def test_cut_curves_are_arrays_of_float64():

@@ -61,18 +61,18 @@ class TestStatistics:
         compare(str(tmp_path))
         out = capsys.readouterr().out
         assert "The max over rounds is chosen by what it reports, hence optimistic; the other two are not." in out
-        assert "All labels (900): test_acc 0.9500 (n=1)." in out
+        assert "full_data (900 labels): test_acc 0.9500 (n=1)." in out
         assert "Method - random, over the seeds that both have:" in out
         assert "| saal                  | 5     | +0.2060    | " in out
         assert out.count("better: saal; worse: badge; not told apart from it: none.") == 3
         assert "it takes 7 seeds to get below 0.05" in out
         assert "| saal                        | 0.7000 | 35          | 5 (13%)" in out
         assert "| 1 saal   | -    | 1.00 | 1.00 | 1.00 |" in out
-        assert "full_data" not in out
+        assert out.count("full_data") == 1
         assert undrawn == [tmp_path / "curves_pairwise.png", tmp_path / "curves.png"]
         got = json.loads((tmp_path / "curves.json").read_text())
         assert list(got["methods"]) == ["badge", "random", "saal"]
-        assert len(got["full_data"]) == 1
+        assert len(got["full_data"]["full_data"]) == 1
 
     def test_fewer_than_five_seeds(self, tmp_path, capsys, undrawn):
         compare(str(write(tmp_path, seeds=4, saal=0.9, random=0.7)))

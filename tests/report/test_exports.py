@@ -45,7 +45,7 @@ def test_json_has_everything(written):
         "gains": [[None, 0.375], [-0.375, None]],
         "cases": [[2, 2], [2, 2]],
     }
-    assert got["full_data"] == [{"path": "x/full_data", "labels": [900], "values": [0.9]}]
+    assert got["full_data"] == {"full_data": [{"path": "x/full_data", "labels": [900], "values": [0.9]}]}
 
 
 def test_csv_has_a_row_of_each(written):

@@ -37,12 +37,12 @@ class TestPlot:
     def test_many_methods_and_the_line_of_all_labels(self, tmp_path, drawn):
         """What is drawn, of nine methods: no bands, and names beside the axes."""
         many = {f"m{i}": [curve([0.1 * i, 0.5]), curve([0.2, 0.6])] for i in range(9)}
-        plot(many, tmp_path / "c.png", [curve([0.1, 0.9], [10, 800]), curve([0.7], [800])])
+        plot(many, tmp_path / "c.png", {"full_data": [curve([0.1, 0.9], [10, 800]), curve([0.7], [800])]})
         plot(self.curves, tmp_path / "c.png")
         beside, inside = (figure.axes[0] for figure in drawn)
         assert len(beside.lines) == 10
         assert list(beside.lines[-1].get_ydata()) == pytest.approx([0.8, 0.8])
-        assert beside.lines[-1].get_label() == "all 800 labels (n=2)"
+        assert beside.lines[-1].get_label() == "full_data: 800 labels (n=2)"
         assert (len(beside.collections), len(inside.collections)) == (0, 1)
         assert beside.get_legend().get_title().get_text() == "mean over repeats"
 

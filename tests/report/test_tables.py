@@ -89,8 +89,8 @@ class TestTable:
         assert decimals(values) == digits
 
     def test_all_labels(self):
-        assert full_data_line([curve([0.1, 0.9], [5, 80]), curve([0.8], [81])]) == (
-            "All labels (80 to 81): test_acc 0.8500 ± 0.0707 (n=2)."
+        assert full_data_line("full_data", [curve([0.1, 0.9], [5, 80]), curve([0.8], [81])]) == (
+            "full_data (80 to 81 labels): test_acc 0.8500 ± 0.0707 (n=2)."
         )
 
 
