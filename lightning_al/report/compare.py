@@ -71,12 +71,12 @@ def compare(
         raise ValueError(f"`wins_by` must be one of {', '.join(MEASURES)}, got {shown(wins_by)}.")
     roots = [root] if isinstance(root, str) else list(root)
     loaded = {each: load_curves(each, metric) for each in roots}
-    metrics = {name: None for curves in loaded.values() if (name := next(iter(curves.values()))[0].metric) is not None}
+    metrics = dict.fromkeys(name for curves in loaded.values() if (name := _metric(curves)) is not None)
     if len(metrics) > 1:
         raise ValueError(f"The folders have different metrics: {', '.join(metrics)}. Give `metric=` (`--metric`).")
     compared: dict[str, _Compared] = {}
     for folder, curves in loaded.items():
-        if next(iter(curves.values()))[0].metric is not None:
+        if _metric(curves) is not None:
             methods, full_data = split_full_data(curves)
             aligned = align(methods, baseline=baseline, lower_is_better=lower_is_better)
             picture = Path(folder) / "curves.png" if output is None or len(roots) > 1 else _with_suffix(output)
@@ -97,6 +97,10 @@ def compare(
         _print_all([each.aligned for each in compared.values()], wins_by, together)
     for each in compared.values():
         each.draw(wins_by)
+
+
+def _metric(curves: Curves) -> str | None:
+    return next(iter(curves.values()))[0].metric
 
 
 def _with_suffix(output: str) -> Path:
@@ -138,7 +142,7 @@ class _Compared:
 
     def _print_differences(self) -> None:
         aligned = self.aligned
-        if aligned.baseline is None:
+        if aligned.baseline is None or len(aligned.values) < 2:
             return
         less = ", less is better" if aligned.lower_is_better else ""
         print(f"\nMethod - {aligned.baseline}, over the seeds that both have{less}:")
@@ -149,7 +153,9 @@ class _Compared:
         limits = limits_of_wilcoxon(rows)
         if limits is not None:
             print(f"\n{limits}")
-        print(f"\n{reach_table(aligned, labels_saved(aligned))}")
+        reached = labels_saved(aligned)
+        if reached:
+            print(f"\n{reach_table(aligned, reached)}")
 
     def write_numbers(self) -> None:
         """Write what was printed, and more, as JSON and CSV."""

@@ -44,7 +44,10 @@ class Spread:
             >>> print(Spread.of([0.5, 0.7]), "|", Spread.of([0.5]))
             0.6000 ± 0.1414 | 0.5000
         """
-        return cls(fmean(values), stdev(values) if len(values) > 1 else None)
+        if len(values) < 2:
+            return cls(fmean(values), None)
+        # `stdev` fails on what is not finite.
+        return cls(fmean(values), stdev(values) if all(map(math.isfinite, values)) else math.nan)
 
     def text(self, decimals: int) -> str:
         """Return it with so many decimals."""
@@ -97,12 +100,12 @@ def max_over_rounds(repeats: Sequence[Curve]) -> Spread:
     This is the figure the SAAL paper's tables print. It is taken on the test set, hence optimistic: read it beside the
     last round's.
     """
-    return Spread.of([max(values) for values in shared_values(repeats)])
+    return Spread.of([float(np.max(values)) for values in shared_values(repeats)])
 
 
 def min_over_rounds(repeats: Sequence[Curve]) -> Spread:
     """The same of each repeat's smallest value, for a metric of which less is better."""
-    return Spread.of([min(values) for values in shared_values(repeats)])
+    return Spread.of([float(np.min(values)) for values in shared_values(repeats)])
 
 
 def shared_values(repeats: Sequence[Curve]) -> list[list[float]]:

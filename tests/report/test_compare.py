@@ -99,9 +99,17 @@ class TestStatistics:
         assert capsys.readouterr().out == ""
 
     def test_one_method(self, tmp_path, capsys, undrawn):
-        compare(str(write(tmp_path, saal=0.9)))
+        compare(str(write(tmp_path, saal=0.9)), baseline="saal")
         assert undrawn == [tmp_path / "curves.png"]
         assert "random" not in capsys.readouterr().out
+
+    def test_a_baseline_that_is_left_out(self, tmp_path, capsys, undrawn):
+        write(tmp_path, seeds=2, saal=0.9, random=float("nan"))
+        compare(str(tmp_path))
+        out = capsys.readouterr().out
+        assert "random seed 1 is left out, since its test_acc is not finite: random looks better than it is." in out
+        assert "Fewer than 5 seeds: nothing can be concluded." in out
+        assert "random's last round" not in out
 
     def test_nothing_in_common(self, tmp_path, capsys, undrawn):
         write(tmp_path, saal=0.9)

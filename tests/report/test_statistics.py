@@ -50,6 +50,12 @@ class TestSummary:
         assert best.mean == pytest.approx(0.85)
         assert best.std == pytest.approx(statistics.stdev([0.9, 0.8]))
 
+    @pytest.mark.parametrize("values", [[np.nan, 0.5, 0.2], [0.5, np.nan, 0.2]])
+    def test_what_is_not_finite_stays_so(self, values):
+        for measure in (mean_over_curve, max_over_rounds, min_over_rounds):
+            assert str(measure([curve(values), curve([0.1, 0.2, 0.3])])) == "nan ± nan"
+        assert str(Spread.of([np.inf, 0.5])) == "inf ± nan"
+
 
 WHOLE = st.lists(st.integers(-5, 5), min_size=1, max_size=7)
 VALUES = st.lists(st.floats(-1, 1, allow_subnormal=False), min_size=2, max_size=12)
