@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 
 from lightning_al.campaign.events import check_events, has_ledger, read_ledger
-from lightning_al.campaign.results import LABELS, PIXELS, RoundResult, rounds_of
+from lightning_al.campaign.results import LABELS, PIXELS, RoundResult, is_of_one_class, rounds_of
 from lightning_al.report.classes import class_metrics
 from lightning_al.words import cut, shown
 
@@ -64,8 +64,8 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
 
     Args:
         root: Folder to search, itself included.
-        metric: Which metric. Default: the only one with "acc" in its name, else the only one; those
-            of single classes do not count.
+        metric: Which metric. Default: the only one with "acc" in its name, else the only one; none of a single class
+            (``test_acc_class_3``).
 
     Returns:
         Method name -> its curves, both in the order of their names. Campaigns that recorded no metrics are left out
@@ -186,8 +186,8 @@ def _choose_metric(metrics: dict[Path, set[str]], metric: str | None) -> str:
             way = give if shared else "and share none: compare them apart"
             raise ValueError(f"The campaigns record different metrics, {way}. {lines}")
         of_classes = {name for each in recorded for name in class_metrics(each, recorded).values()}
-        of_all = [name for name in recorded if name not in of_classes]
-        candidates = [name for name in of_all if "acc" in name.lower()] or of_all
+        whole = [name for name in recorded if name not in of_classes and not is_of_one_class(name)] or recorded
+        candidates = [name for name in whole if "acc" in name.lower()] or whole
         if len(candidates) != 1:
             raise ValueError(f"Which metric? Give `metric=` (`--metric`) one of {cut(recorded)}.")
         return candidates[0]

@@ -35,3 +35,9 @@ def test_of_one_class_the_metric_may_be_asked_for(tmp_path):
     write_campaign(tmp_path / "m", [0.7], extra=["test_acc/cat", "test_acc/dog"])
     curve = load_curves(tmp_path, "test_acc/cat")["m"][0]
     assert (curve.values, curve.classes) == ([0.5], {})
+
+
+@pytest.mark.parametrize("name", ["test_acc_class_3", "test_iou_class_3"])
+def test_one_of_a_single_class_is_not_chosen(tmp_path, name):
+    write_campaign(tmp_path / "m", [0.7], extra=[name])
+    assert load_curves(tmp_path)["m"][0].metric == "test_acc"
