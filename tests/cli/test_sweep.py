@@ -264,6 +264,7 @@ def trained(runs):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # four sweeps
 def test_one_that_is_killed_in_the_middle_goes_on_bit_by_bit(tmp_path):
     pytest.importorskip("sklearn")
     for name in ("whole", "killed"):
