@@ -63,6 +63,7 @@ def sweep_parser() -> argparse.ArgumentParser:
         "--slurm", metavar="FILE", help="Run nothing: write a job array of Slurm with a task for each run that is left."
     )
     parser.add_argument("--metric", help="Which metric is compared, as of `lightning-al compare`.")
+    parser.add_argument("--baseline", help="Method that others are compared with. Default: random.")
     return parser
 
 
@@ -102,7 +103,7 @@ def sweep(args: Sequence[str]) -> None:
         )
         sys.exit(128 + signal.number)
     screen.close()
-    _conclude(plan, jobs, schedule, options.metric)
+    _conclude(plan, jobs, schedule, options)
 
 
 def _overrides(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
@@ -221,14 +222,14 @@ def _program() -> tuple[str, ...]:
     return (str(here),) if here.is_file() else (sys.executable, "-m", "lightning_al")
 
 
-def _conclude(plan: Plan, jobs: Sequence[CampaignJob], schedule: Schedule, metric: str | None) -> None:
+def _conclude(plan: Plan, jobs: Sequence[CampaignJob], schedule: Schedule, options: argparse.Namespace) -> None:
     """Compare what there is; then name what failed."""
     from lightning_al.report.compare import compare
 
     print()
     if schedule.of(State.FINISHED):
         try:
-            compare(str(plan.root), metric)
+            compare(str(plan.root), options.metric, baseline=options.baseline)
         except (ValueError, OSError, ImportError) as error:
             print(f"No comparison: {error}")
     for job, entry in zip(jobs, schedule.entries, strict=True):

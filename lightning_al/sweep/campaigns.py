@@ -4,7 +4,6 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +128,7 @@ def rounds_planned(options: dict[str, Any], size: int) -> int | None:
     rounds, budget = options.get("rounds"), options.get("budget")
     initial, query_size = options.get("initial"), options.get("query_size")
     counts = [] if rounds is None else [rounds]
-    first = len(initial) if isinstance(initial, Sequence) else initial
+    first = len(initial) if isinstance(initial, list) else size if initial == "all" else initial
     if isinstance(first, int) and isinstance(query_size, int) and query_size > 0:
         counts += [math.ceil((most - first) / query_size) for most in (budget, size) if most is not None]
     return None if not counts else max(int(min(counts)), 0) + 1

@@ -85,6 +85,7 @@ def test_its_progress_is_that_of_its_ledger(tmp_path, recipe):
         ({"initial": 4, "query_size": 0.1, "rounds": 5, "budget": 9}, 6),
         ({"initial": 4, "query_size": 0.1, "rounds": None, "budget": 9}, None),
         ({"initial": 20, "query_size": 1, "rounds": 0}, 1),
+        ({"initial": "all", "query_size": 10, "rounds": None}, 1),
         ({}, None),
     ],
 )
