@@ -22,7 +22,7 @@ from lightning_al.functional.selection.regions import (
     asked_pixels,
     asked_superpixels,
     blocked_centres,
-    pick_squares,
+    free_squares,
     pick_superpixels,
 )
 from lightning_al.scoring.pick import Candidates
@@ -176,7 +176,7 @@ class RegionPicker(Acquisition):
             return math.nan
         count = min(wanted + 1, scores.numel())
         if superpixels is None:
-            positions = pick_squares(
+            positions = free_squares(
                 scores,
                 count,
                 radius=self._radius,
@@ -184,10 +184,6 @@ class RegionPicker(Acquisition):
                 blocked=blocked,
                 variant=self.acquisition.region_variant,
             ).numpy()
-            # The authors' code goes on with what is blocked, where all is.
-            _, first = np.unique(positions, return_index=True)
-            positions = positions[np.sort(first)]
-            positions = positions[~blocked.flatten().numpy()[positions]]
             values = scores.flatten()[positions].numpy()
             sizes = square_sizes(positions, (scores.shape[0], scores.shape[1]), self._radius)
         else:

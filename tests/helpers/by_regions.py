@@ -196,11 +196,13 @@ def _squares(scores: Tensor, asked: Tensor, radius: int, options: dict[str, Any]
     blocked = torch.zeros_like(asked)
     for i, j in asked.nonzero().tolist():
         blocked |= around(i, j, spacing)
-    free = int((~blocked).sum())
-    by_column = options.get("variant") == "code"
-    found = reference.greedy(scores, free, radius + spacing, blocked, by_column=by_column)
-    places = [divmod(position, WIDTH) for position in dict.fromkeys(found)]
-    return [(float(scores[i, j]), around(i, j, radius)) for i, j in places if not blocked[i, j]]
+    found = []
+    while not blocked.all():
+        by_column = options.get("variant") == "code"
+        i, j = divmod(reference.greedy(scores, 1, 0, blocked, by_column=by_column)[0], WIDTH)
+        found.append((float(scores[i, j]), around(i, j, radius)))
+        blocked |= around(i, j, radius + spacing)
+    return found
 
 
 def _areas(scores: Tensor, asked: Tensor) -> list[tuple[float, Tensor]]:

@@ -148,6 +148,26 @@ def test_superpixels(tmp_path, per_image):
         assert all((mask == wanted[n][areas]).all() for n, mask in asked.items())
 
 
+def test_the_authors_variant_asks_for_nothing_beside_a_square_that_it_just_asked_for(tmp_path):
+    """Where all is blocked theirs takes the upper left pixel, which here lies beside the best one."""
+
+    class Corner(RIPU):
+        def region_scores(self, model, batch, regions):
+            distances = torch.arange(HEIGHT)[:, None] + torch.arange(WIDTH)[None]
+            return (10.0 - (distances - 2).abs()).expand(len(batch[0]), HEIGHT, WIDTH)
+
+    loop = run_regions(tmp_path, Corner(variant="code"), query_size=40, initial=[3], rounds=1)
+    wanted = Plain(np.zeros((1, HEIGHT, WIDTH)), 1, 1)
+    wanted.scores = (10.0 - np.abs(np.add.outer(np.arange(HEIGHT), np.arange(WIDTH)) - 2)).T[None]
+    wanted.blocked, wanted.asked = (np.zeros((1, WIDTH, HEIGHT), dtype=bool) for _ in range(2))  # column by column
+    while wanted.pick(0) is not None:
+        pass
+    for mask in regions_asked(tmp_path / "c")[0].values():
+        assert (mask == wanted.asked[0].T).all()
+        assert not mask[0, 0] or not mask[2, 2]
+    assert loop.campaign.regions.all(0).sum() == wanted.asked.sum()
+
+
 UNEVEN = (torch.arange(HEIGHT * WIDTH) ** 1.4 / 40).long().view(HEIGHT, WIDTH)
 
 
