@@ -275,6 +275,7 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
     def _check_superpixels(self, batch: Any, size: tuple[int, ...]) -> None:
         areas = self.superpixel_map(batch)
         is_map = isinstance(areas, Tensor) and areas.ndim == 3 and not areas.is_floating_point()
+        is_map = is_map and areas.dtype != torch.bool
         if not is_map or tuple(areas.shape[1:]) != size:
             got = f"{areas.dtype} of shape {tuple(areas.shape)}" if isinstance(areas, Tensor) else shown(areas)
             raise ValueError(

@@ -168,7 +168,9 @@ def test_regions_need_a_number_for_what_was_not_told(options):
         SegmentationTask(C, ignore_index=None, **options)
 
 
-@pytest.mark.parametrize("areas", [torch.zeros(3, 4, 6), torch.zeros(3, 2, 3, dtype=torch.long), torch.arange(3)])
+@pytest.mark.parametrize(
+    "areas", [torch.zeros(3, 4, 6), torch.zeros(3, 4, 6) > 0, torch.zeros(3, 2, 3, dtype=torch.long), torch.arange(3)]
+)
 def test_superpixels_that_are_no_map(areas):
     task = SegmentationTask(C, superpixels=2)
     with pytest.raises(ValueError, match=r"`superpixels=2` must be a map of integers.*\(B, 4, 6\), got"):
