@@ -93,6 +93,13 @@ def _made(name: str, seed: int) -> nn.Module:
     return model
 
 
+def with_dropout() -> nn.Module:
+    """Return the small SSD with a dropout between its maps."""
+    model = detector("ssd")
+    model.backbone.fine.append(nn.Dropout(0.2))
+    return model
+
+
 def spread(model: nn.Module, examples: list[Tensor]) -> None:
     """Scale the weights of the layers that give class scores, so that logits are of deviation 2."""
     layers = [m for n, m in model.named_modules() if _gives_classes(n, m)]
