@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, DetectionTask, LabelFiles
+from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, DetectionTask, LabelFiles, NoisyOracle
 from lightning_al.acquisition import (
     BADGE,
     BALD,
@@ -234,3 +234,13 @@ def test_boxes_are_told_in_files(kind, tmp_path):
     labels = Campaign.load(tmp_path / "campaign").labels
     assert len(labels) == 3
     assert all(task.encode_label(each) == {"boxes": [[10, 20, 30, 50]], "labels": [2]} for each in labels.values())
+
+
+def test_a_budget_may_count_boxes(tmp_path):
+    counts = [len(target["boxes"]) for _, target in SquaresData(8, SIZES).data.samples]
+    oracle = NoisyOracle(price=[3 * count for count in counts])
+    history, _ = run(Random(), tmp_path / "campaign", oracle=oracle, budget=27)
+    labelled = Campaign.load(tmp_path / "campaign").labels
+    assert len(labelled) > 3
+    assert history[-1].spent == 3 * sum(counts[index] for index in labelled)
+    assert history[-1].spent <= 27
