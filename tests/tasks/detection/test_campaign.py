@@ -32,7 +32,6 @@ from lightning_al.acquisition import (
 from lightning_al.loop.predict import predictions_kept
 from tests.helpers.detecting import Detecting, Squares, SquaresData
 from tests.helpers.detectors import with_dropout
-from tests.helpers.marks import slow
 
 SIZES = ((64, 64), (48, 80))
 
@@ -93,16 +92,10 @@ def test_a_campaign_runs(acquisition, tmp_path):
     assert task.num_classes == 4
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "acquisition",
-    [
-        slow(MCDropout(2, "variation_ratio")),
-        slow(BALD(2)),
-        QueryByCommittee(2),
-        slow(CoreGCN()),
-        slow(ExpectedGradNorm()),
-    ],
+    [MCDropout(2, "variation_ratio"), BALD(2), QueryByCommittee(2), CoreGCN(), ExpectedGradNorm()],
     ids=lambda acquisition: type(acquisition).__name__,
 )
 def test_a_campaign_looks_several_times(acquisition, tmp_path):

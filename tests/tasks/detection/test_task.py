@@ -15,6 +15,7 @@ from lightning_al.inference.outputs import plain_outputs
 from tests.helpers.boxes_by_hand import EXCLUSIVE, REDUCTIONS, Held, saal, values_of
 from tests.helpers.detecting import Squares, in_lists
 from tests.helpers.detectors import FAMILIES, detector, images
+from tests.helpers.marks import slow
 
 SIZES = ((64, 96), (96, 64), (64, 96), (50, 70))
 
@@ -26,6 +27,7 @@ def double(name):
 SCORES = {"entropy": entropies, "least_confidence": least_confidences, "margin": margins}
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_an_image_has_the_score_it_has_alone(name):
     model, samples = double(name)
@@ -56,7 +58,7 @@ class KeptBefore(DetectionTask):
         return self.known
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize(
     ("reduce", "perturbation", "score"), [("sum", "sam", "max"), ("mean", "asam", "max"), ("sum", "sam", "difference")]
@@ -99,6 +101,7 @@ def test_images_of_different_sizes_share_a_perturbation(name, perturbation, scor
     assert float(found[0]) != pytest.approx(alone, rel=1e-4)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_entropy_gradients_are_those_of_one_image_at_a_time(name):
     model, samples = double(name)
@@ -121,18 +124,21 @@ def test_entropy_gradients_are_those_of_one_image_at_a_time(name):
         torch.testing.assert_close(found, expected)
 
 
-def test_a_stack_has_the_scores_of_a_list():
+@pytest.mark.few(1)
+@pytest.mark.parametrize("gradients", ["saal", "norms"])
+def test_a_stack_has_the_scores_of_a_list(gradients):
     model, samples = detector("ssd").double(), [image.double() for image in images((64, 64), (64, 64))]
     task = DetectionTask(score_threshold=0.4)
     how = {"forward": task.logits, "target_fn": task.pseudo_targets, "loss_fn": task.loss}
+    if gradients == "norms":
+        how = {"forward": task.logits, "loss": task.entropy}
+    score = F_al.saal if gradients == "saal" else F_al.gradient_norm
     torch.testing.assert_close(
-        F_al.saal(model, torch.stack(samples), **how), F_al.saal(model, task.held(model, samples), **how)
+        score(model, torch.stack(samples), **how), score(model, task.held(model, samples), **how)
     )
-    how = {"loss": task.entropy, "forward": task.logits}
-    stacked = F_al.gradient_norm(model, torch.stack(samples), **how)
-    torch.testing.assert_close(stacked, F_al.gradient_norm(model, task.held(model, samples), **how))
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_features_and_residuals_are_those_of_an_image_alone(name):
     model, samples = double(name)
@@ -166,6 +172,7 @@ def passes_by_hand(model, image, name, states):
     return torch.stack(found)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_committee_looks_at_the_same_boxes(name):
     model, samples = double(name)
@@ -218,7 +225,7 @@ def test_expected_gradient_norms_are_over_labellings_of_the_kept_boxes():
     assert float(found) == pytest.approx(expected, rel=1e-7)
 
 
-@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("stacked", [False, slow(True)])
 def test_an_image_without_a_box_scores_0_by_itself(stacked):
     model, samples = detector("ssd"), images((64, 64), (64, 64))
     task = DetectionTask(score_threshold=0.9999999, empty="first")
