@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelPruning, WeightAveraging
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.campaign.results import LABELS, PIXELS
-from lightning_al.campaign.states import INITIAL_WEIGHTS, RESUME, State, state_file
+from lightning_al.campaign.states import INITIAL_WEIGHTS, KEPT, RESUME, State, state_file
 from lightning_al.checks import first_line
 from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.fitting.beside_weights import put_changes
@@ -94,14 +94,19 @@ def _evaluate(session: Session) -> tuple[dict[str, float], float]:
 
 def _save_weights(session: Session, fit: Event) -> None:
     fits, states = session.fits, session.campaign.states
-    state = {
+    model = {
         "state_dict": whole(session.project.model.state_dict()),
-        "optimizer_states": fits.optimizer_states,
-        "scaler_state": fits.scaler_state,
         "beside": fits.end(),
         "frozen": [name for name, p in session.project.model.named_parameters() if not p.requires_grad],
     }
-    session.campaign.ranks.first(lambda: states.save(state_file("weights", fit), state))
+    optimizers = {"optimizer_states": fits.optimizer_states, "scaler_state": fits.scaler_state}
+
+    def save() -> None:
+        if session.settings.keep_weights:
+            states.save(state_file(KEPT, fit), model)
+        states.save(state_file("weights", fit), {**model, **optimizers})
+
+    session.campaign.ranks.first(save)
 
 
 def _usable(checkpoint: Path, mark: dict[str, Any]) -> Path | None:

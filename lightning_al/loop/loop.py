@@ -76,6 +76,7 @@ class ActiveLearningLoop:
         evaluate: Where ``metrics`` come from: ``"validate"`` or ``"test"``; None: rounds have none, and neither loaders
             nor steps for them are needed.
         weights: Which weights of a fit are scored and reported: ``"last"``, or ``"best"`` of its ``ModelCheckpoint``.
+        keep_weights: Whether each round's stay on disk, a ``state_dict`` each, for diagnoses; else the last round's do.
         pool: Where un-augmented inputs come from, see :class:`~lightning_al.ActiveDataModule`.
         pool_batch_size: Batch size for scoring; default the train loader's.
         seed: Decides the initial set, sub-pools, ties and the order of training batches.
@@ -112,6 +113,7 @@ class ActiveLearningLoop:
     oracle = Option[Oracle]()
     evaluate = Option[str | None]()
     weights = Option[str]()
+    keep_weights = Option[bool]()
     seed = Option[int]()
 
     def __init__(
@@ -132,6 +134,7 @@ class ActiveLearningLoop:
         task: Task | None = None,
         evaluate: str | None = "validate",
         weights: str = "last",
+        keep_weights: bool = False,
         pool: str = "auto",
         pool_batch_size: int | None = None,
         seed: int = 0,
@@ -158,6 +161,7 @@ class ActiveLearningLoop:
                     task=task,
                     evaluate=evaluate,
                     weights=weights,
+                    keep_weights=keep_weights,
                     seed=seed,
                 )
             if model_is_right or datamodule is not None:
