@@ -119,8 +119,8 @@ def _add_diagnose(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser = commands.add_parser(
         "diagnose",
         help="Look inside campaigns that kept their weights: diagnose FOLDER --show losses gap",
-        description="Look inside campaigns that kept their weights (`run --loop.keep_weights=true`): print tables, write "
-        "them and pictures. Several folders are compared. Nothing in them is changed but for the folder `diagnoses`.",
+        description="Look inside campaigns that kept their weights (`run --loop.keep_weights=true`): print tables, and "
+        "write them and pictures. Several folders are compared. Their campaigns are not changed.",
         epilog="What can be shown:\n" + "\n".join(f"  {name:<12} {said}" for name, said in DIAGNOSES.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -139,6 +139,7 @@ def _add_diagnose(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     add("--norm", choices=["global", "tensor_sum"], help="Of gradients. Default: global.")
     add("--span", type=float, help="How far the landscape goes. Default: 1 filter length.")
     add("--points", type=int, help="Places along each direction of the landscape, odd. Default: 21.")
+    add("--loss", choices=["true", "entropy"], help="Of influence: of true labels, or the entropy. Default: true.")
     add("--damping", type=float, help="Added to the Hessian for influence. Default: as much as it takes.")
     add("--seed", type=int, help="Of directions and t-SNE. Default: 0.")
     add("--model", help="YAML file with the `model:` of `transfer`.")

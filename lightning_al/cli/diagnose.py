@@ -3,12 +3,14 @@
 import argparse
 import contextlib
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 
+from lightning_al._compat import quiet_infos
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import has_ledger
 from lightning_al.cli.run import ActiveLearningCLI
@@ -48,8 +50,7 @@ class ProjectCLI(ActiveLearningCLI):
 
     def __init__(self, files: Sequence[Path], accelerator: str) -> None:
         self.accelerator = accelerator
-        args = [word for file in files for word in ("--config", str(file))]
-        super().__init__(run=False, save_config_callback=None, args=args)
+        super().__init__(run=False, save_config_callback=None, args=_as_words(files))
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Return one on one device that writes nothing."""
@@ -59,6 +60,18 @@ class ProjectCLI(ActiveLearningCLI):
     def loop_options(self) -> dict[str, Any]:
         """The section ``loop:``."""
         return dict(self._get(self.config_init, "loop"))
+
+
+def _as_words(files: Sequence[Path]) -> list[str]:
+    return [word for file in files for word in ("--config", str(file))]
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Leave out what Lightning says of arguments that do not come from the command line, and of seeds."""
+    with quiet_infos(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+        yield
 
 
 def diagnose(options: argparse.Namespace) -> None:
@@ -102,6 +115,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
         "span": options.span,
         "points": options.points,
         "seed": options.seed,
+        "loss": options.loss,
         "damping": options.damping,
     }
 
@@ -159,7 +173,7 @@ def _files(folder: Path, options: argparse.Namespace) -> list[Path]:
         files = [folder / CONFIG]
         if not files[0].is_file():
             raise FileNotFoundError(
-                f"{folder} has no {CONFIG}, which `lightning-al run` writes. Give the project's files, `-c project.yaml`, "
+                f"{folder} has no {CONFIG}, which `lightning-al run` writes. Give the project's files, `-c FILE`, "
                 "or open the campaign in Python: `lightning_al.report.diagnostics.open_campaign`."
             )
     missing = [file for file in files if not file.is_file()]
@@ -170,7 +184,8 @@ def _files(folder: Path, options: argparse.Namespace) -> list[Path]:
 
 @contextlib.contextmanager
 def _opened(name: str, folder: Path, options: argparse.Namespace, numbers: list[int] | None) -> Iterator[KeptCampaign]:
-    project = ProjectCLI(_files(folder, options), options.accelerator)
+    with _quietly():
+        project = ProjectCLI(_files(folder, options), options.accelerator)
     loop = project.loop_options
     batch_size = options.batch_size if options.batch_size is not None else loop["pool_batch_size"]
     with open_campaign(
@@ -196,10 +211,11 @@ def _transfer(
 
     def train(name: str, round: int, indices: list[int]) -> dict[str, float]:
         folder = output / name.replace("/", "_") / f"round_{round}"
-        args = [word for file in [*_files(folders[name], options), options.model] for word in ("--config", str(file))]
-        project = ActiveLearningCLI(run=False, save_config_callback=None, args=args)
-        config = dict(project.config_init["loop"])
-        alone = {"initial": indices, "initial_by": "random", "rounds": 0, "budget": None, "stop": None}
+        words = _as_words([*_files(folders[name], options), Path(options.model)])
+        with _quietly():
+            project = ActiveLearningCLI(run=False, save_config_callback=None, args=words)
+        config: dict[str, Any] = dict(project.config_init["loop"])
+        alone: dict[str, Any] = {"initial": indices, "initial_by": "random", "rounds": 0, "budget": None, "stop": None}
         loop = ActiveLearningLoop(
             project.model, project.datamodule, **{**config, **alone, "keep_weights": False, "dirpath": folder}
         )
@@ -211,7 +227,7 @@ def _transfer(
 def _write(found: list[Diagnosis], output: Path) -> None:
     """Print tables, and write them and the pictures."""
     for each in found:
-        print(f"## {each.title}\n\n{each.table()}\n")
+        print(f"## {each.title}\n\n{each.table(most=40)}\n")
         each.to_csv(output / f"{each.name}.csv")
         picture = output / f"{each.name}.png"
         each.plot(picture)

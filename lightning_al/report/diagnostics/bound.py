@@ -121,7 +121,7 @@ def bound(
                 rho=rho,
                 perturbation=perturbation,
                 steps=steps,
-                scores=_other_scores(campaign),
+                scores=other_scores(campaign),
                 loss_fn=campaign.task.loss,
                 **campaign.how,
             )
@@ -129,7 +129,7 @@ def bound(
     return [_over_rounds(found), _with_scores(found), _among_terms(found), _overlaps(found, k)]
 
 
-def _other_scores(campaign: KeptCampaign) -> dict[str, ScoreOf]:
+def other_scores(campaign: KeptCampaign) -> dict[str, ScoreOf]:
     """Return the scores of Table 7 beside SAAL's, where the task has what they need."""
     task = campaign.task
 

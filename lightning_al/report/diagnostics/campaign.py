@@ -145,7 +145,10 @@ class KeptCampaign:
         wanted = indices.tolist()
         if pool.pool_set is not pool.label_set and pool.pool_set is not pool.train_set:  # targets may be hidden
             missing = [i for i in wanted if i < self.data.samples.size and i not in told]
-            told |= {i: pool.own_label(i) for i in missing}
+            try:
+                told |= {i: pool.own_label(i) for i in missing}
+            except (TypeError, ValueError) as error:
+                raise _no_labels(error) from None
         return {i: told[i] for i in wanted if i in told}
 
     def _pair(self, batch: Any, *, labels: bool) -> tuple[Any, Any]:
@@ -155,9 +158,7 @@ class KeptCampaign:
         try:
             return inputs, self.task.known_targets(batch)
         except ValueError as error:
-            raise ValueError(
-                f"This needs the labels of samples that nobody labelled, which only a simulated campaign has: {error}"
-            ) from None
+            raise _no_labels(error) from None
 
     def held_out(self, limit: int | None = None) -> SampleBatches:
         """Return the samples that the campaign was evaluated on, with their labels: the first ``limit``.
@@ -209,3 +210,9 @@ class KeptCampaign:
         """Return the loss of each sample under its target, (B,), where some decisions of a sample may have none."""
         first = next(iter(batches))
         return self.task.loss_of_known if may_be_ignored(first[1]) else self.task.loss
+
+
+def _no_labels(error: Exception) -> ValueError:
+    return ValueError(
+        f"This needs the labels of samples that nobody labelled, which only a simulated campaign has: {error}"
+    )

@@ -42,10 +42,14 @@ class Diagnosis:
     draw: Draw
     note: str = ""
 
-    def table(self) -> str:
-        """Return the table in Markdown, numbers to four digits, the note below it."""
-        text = markdown([list(self.header), *([_shown(cell) for cell in row] for row in self.rows)])
-        return f"{text}\n\n{self.note}" if self.note else text
+    def table(self, most: int = 100) -> str:
+        """Return the table in Markdown, numbers to four digits, at most so many of its rows; the note below it."""
+        rows = self.rows[:most]
+        text = markdown([list(self.header), *([_shown(cell) for cell in row] for row in rows)])
+        left_out = len(self.rows) - len(rows)
+        notes = [self.note] if self.note else []
+        notes += [f"{left_out} more rows are in {self.name}.csv."] if left_out else []
+        return "\n\n".join([text, *notes])
 
     def to_csv(self, path: str | Path) -> None:
         """Write the table with all digits."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_al.checks import check_count, check_number
+from lightning_al.checks import check_choice, check_count, check_number
 from lightning_al.functional.scores.saal import LossFn, TargetFn
 from lightning_al.functional.scores.sharpness import largest_eigenvalue
 from lightning_al.inference.calling import Forward
@@ -173,23 +173,27 @@ def influences(
     samples: int = 500,
     held_out: int = 1000,
     k: int | None = None,
+    loss: str = "true",
     damping: float | None = None,
     steps: int = 100,
 ) -> list[Diagnosis]:
     """What criterion picks as the influence would, and how the bounds of it compare, over rounds.
 
     Wang et al. (AAAI 2022): Table 2, the overlap of the K candidates of largest influence (Eq. 3, true labels) with
-    those of each approximation and of the norms without labels (Eq. 6, 7); Fig. 3, the mean of each bound. The
-    Hessian and the target are those of the next round's model, as there; Eq. 5 takes this round's norms.
+    those of each approximation and of the norms without labels (Eq. 6, 7); Fig. 3, the mean of each bound, where all
+    losses are the entropy. The Hessian and the target are those of the next round's model, as there; Eq. 5 takes this
+    round's norms.
 
     Args:
         campaigns: Open ones, simulated, with weights of consecutive rounds.
         samples: At most how many candidates.
         held_out: At most how many test samples.
         k: K. Default: how many the round picked, at most half of the candidates.
+        loss: ``"true"``, the loss under true labels, or ``"entropy"`` in its place everywhere.
         damping: As of :func:`influence`.
         steps: At most how many conjugate gradients.
     """
+    check_choice("loss", loss, ("true", "entropy"))
     overlaps: list[list[Any]] = []
     bounds: list[list[Any]] = []
     shares: dict[str, Panel] = {}
@@ -199,14 +203,16 @@ def influences(
         for now, then in zip(campaign.rounds, campaign.rounds[1:], strict=False):
             if then.number != now.number + 1 or len(now.picked) == 0:
                 continue
-            found, others = _of_round(campaign, now, then, samples, held_out, damping=damping, steps=steps)
+            how: dict[str, Any] = {"loss": loss, "damping": damping, "steps": steps}
+            made, found, others = _of_round(campaign, now, then, samples, held_out, **how)
             wanted = found["target"]
             count = max(1, min(k or len(now.picked), len(wanted) // 2))
             rivals = {name: value for name, value in {**found, **others}.items() if name != "target"}
             place = [campaign.name, now.number, now.count]
             overlaps.append([*place, count, *(top_k_overlap(wanted, value, count) for value in rivals.values())])
             means = {name: float(value.double().mean()) for name, value in found.items()}
-            bounds.append([*place, *means.values(), *(correlation(wanted, v) for v in rivals.values())])
+            correlations = [correlation(wanted, value) for value in rivals.values()]
+            bounds.append([*place, *means.values(), *correlations, made.damping, made.residual])
             for table, values in (
                 (shares, {name: top_k_overlap(wanted, value, count) for name, value in rivals.items()}),
                 (sizes, means),
@@ -230,7 +236,7 @@ def influences(
         Diagnosis(
             "influence_bounds",
             "Influence on the test loss and its upper bounds, mean over samples",
-            [*start, *means_of, *(f"correlation {name}" for name in names)],
+            [*start, *means_of, *(f"correlation {name}" for name in names), "damping", "residual"],
             bounds,
             curves(sizes, x="labels", log=[t for t, c in sizes.items() if min(min(y) for _, y in c.values()) > 0]),
         ),
@@ -243,14 +249,24 @@ def _of_round(
     then: KeptRound,
     samples: int,
     held_out: int,
-    **how: Any,
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the bounds of the candidates of a round, and the norms that need no labels."""
+    *,
+    loss: str,
+    damping: float | None,
+    steps: int,
+) -> tuple[Influence, dict[str, Tensor], dict[str, Tensor]]:
+    """Return the influence of the candidates of a round, its bounds, and the norms that need no labels."""
     indices = now.scored[:samples]
     model = campaign.at(now)
     before = {name: norms_of(campaign, model, indices, name) for name in ("true", "entropy", "expected_norm")}
     model = campaign.at(then)
     train = campaign.batches(campaign.trained_on(then), labels=True)
     test, some = campaign.held_out(held_out), campaign.batches(indices, labels=True)
-    found = influence(model, train, test, some, loss_fn=campaign.loss_of(train), **campaign.how, **how)
-    return found.bounds(before["true"]), {name: before[name] for name in ("entropy", "expected_norm")}
+    loss_fn = campaign.loss_of(train)
+    if loss == "entropy":
+
+        def loss_fn(outputs: Any, targets: Any) -> Tensor:
+            return campaign.task.entropy(outputs)
+
+    how: dict[str, Any] = {"loss_fn": loss_fn, "damping": damping, "steps": steps, **campaign.how}
+    found = influence(model, train, test, some, **how)
+    return found, found.bounds(before[loss]), {name: before[name] for name in ("entropy", "expected_norm")}

@@ -38,8 +38,7 @@ def curves(panels: Mapping[str, Mapping[str, Points]], *, x: str, log: Sequence[
             if title in log:
                 axes.set_yscale("log")
             _plain(axes)
-            if len(by_name) > 1 or len(panels) == 1:
-                axes.legend(frameon=False, fontsize=8)
+        _one_legend(figure)
 
     return draw
 
@@ -72,8 +71,7 @@ def bars(panels: Mapping[str, Mapping[str, Sequence[float]]], groups: Sequence[s
             axes.set_title(title, fontsize=10)
             axes.set_xlabel(x)
             _plain(axes)
-            if by_name:
-                axes.legend(frameon=False, fontsize=8)
+        _one_legend(figure)
 
     return draw
 
@@ -117,7 +115,7 @@ def groups_of_points(panels: Mapping[str, Mapping[str, Points]], *, last_on_top:
 
 def panels_of(figure: Any, count: int) -> list[Any]:
     """Divide a figure into panels, at most three in a row, and return them."""
-    columns = min(count, _PER_ROW)
+    columns = 2 if count == 4 else min(count, _PER_ROW)
     rows = -(-count // columns)
     figure.set_size_inches(_WIDTH * columns + (1.2 if count == 1 else 0), _HEIGHT * rows + 0.3)
     grid = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
@@ -126,6 +124,20 @@ def panels_of(figure: Any, count: int) -> list[Any]:
     return grid[:count]
 
 
+def _one_legend(figure: Any) -> None:
+    """Put one legend below all panels, of the names that are in any of them."""
+    by_name = {}
+    for axes in figure.axes:
+        handles, names = axes.get_legend_handles_labels()
+        by_name.update(zip(names, handles, strict=True))
+    if by_name:
+        columns = min(len(by_name), 6)
+        figure.legend(
+            list(by_name.values()), list(by_name), loc="outside lower center", ncols=columns, frameon=False, fontsize=8
+        )
+
+
 def _plain(axes: Any) -> None:
+    axes.set_axisbelow(True)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

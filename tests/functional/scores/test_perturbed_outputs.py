@@ -45,7 +45,8 @@ def test_every_way_equals_the_loop(mode, monkeypatch):
     max_bytes = only(mode, monkeypatch)
     for options in ({"rho": 0.4}, {"rho": 0.9, "perturbation": "asam"}, {"rho": 0.4, "targets": torch.arange(7) % 3}):
         got = F_al.perturbed_outputs(model, x, max_bytes=max_bytes, **options)
-        assert got.shape == (7, 3) and not got.requires_grad
+        assert got.shape == (7, 3)
+        assert not got.requires_grad
         torch.testing.assert_close(got, written_out(model, x, **options), **EXACT)
     assert reference.snapshot(model) == before
 
