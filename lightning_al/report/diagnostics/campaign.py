@@ -199,7 +199,8 @@ class KeptCampaign:
         """
         missing = [word for word in words if word not in self.task.gives]
         if missing:
-            raise ValueError(f"{what} needs {missing[0]} of the task, which {type(self.task).__name__} has not.")
+            name = type(self.task).__name__
+            raise ValueError(f"{what} needs {missing[0]}, which a {name} has not: it is for tasks with class scores.")
 
     @property
     def how(self) -> dict[str, Any]:

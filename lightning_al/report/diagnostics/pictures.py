@@ -126,7 +126,7 @@ def panels_of(figure: Any, count: int) -> list[Any]:
 
 def _one_legend(figure: Any) -> None:
     """Put one legend below all panels, of the names that are in any of them."""
-    by_name = {}
+    by_name: dict[str, Any] = {}
     for axes in figure.axes:
         handles, names = axes.get_legend_handles_labels()
         by_name.update(zip(names, handles, strict=True))

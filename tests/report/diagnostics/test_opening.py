@@ -198,7 +198,7 @@ def test_a_task_that_has_no_classes(campaign):
             return super().forward(x)[:, 0]
 
     with open_campaign(campaign[0], One(), Data(), task=RegressionTask()) as kept:
-        with pytest.raises(ValueError, match="needs logits of the task, which RegressionTask has not"):
+        with pytest.raises(ValueError, match="needs logits, which a RegressionTask has not"):
             gap([kept])
 
 
