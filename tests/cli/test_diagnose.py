@@ -126,7 +126,7 @@ def test_another_model_on_the_picks(there, capsys):
         (["runs/entropy/seed_0", "--show", "gap", "-c", "gone.yaml"], "no file gone.yaml"),
         slow(["runs/entropy/seed_0", "--show", "losses", "--rho=-1"], "`rho` must be above 0"),
         slow(["runs/entropy/seed_0", "--show", "landscape", "--points=4"], "`points` must be odd"),
-        slow(["runs/entropy/seed_0", "--show", "falls", "--rounds=0"], "No two consecutive rounds"),
+        slow(["runs/entropy/seed_0", "--show", "falls", "--rounds=0"], "followed by one that is looked at too"),
     ],
 )
 def test_what_cannot_be(there, words, said):

@@ -16,7 +16,7 @@ from lightning_al.report.diagnostics.campaign import KeptCampaign
 from lightning_al.report.diagnostics.curvature import Batches
 from lightning_al.report.diagnostics.diagnosis import Diagnosis
 from lightning_al.report.diagnostics.pictures import clouds, curves
-from lightning_al.report.diagnostics.rounds import KeptRound
+from lightning_al.report.diagnostics.rounds import KeptRound, check_some
 
 TERMS = ("task loss", "gradient norm", "first eigenvalue")
 SAAL = "SAAL"
@@ -114,6 +114,8 @@ def bound(
     for campaign in campaigns:
         campaign.check_gives("The bound", "logits", "gradients")
         for round in campaign.rounds:
+            if len(round.candidates) == 0:
+                continue
             model, batches = campaign.at(round), campaign.batches(round.candidates[:samples], labels=False)
             terms = bound_terms(
                 model,
@@ -126,6 +128,7 @@ def bound(
                 **campaign.how,
             )
             found.setdefault(campaign.name, []).append((round, terms))
+    check_some(found, "has an unlabelled sample")
     return [_over_rounds(found), _with_scores(found), _among_terms(found), _overlaps(found, k)]
 
 

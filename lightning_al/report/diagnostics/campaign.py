@@ -161,7 +161,9 @@ class KeptCampaign:
             raise _no_labels(error) from None
 
     def held_out(self, limit: int | None = None) -> SampleBatches:
-        """Return the samples that the campaign was evaluated on, with their labels: the first ``limit``.
+        """Return the samples that the campaign was evaluated on, with their labels: about the first ``limit``.
+
+        The last batch is cut where its inputs and targets are tensors.
 
         Raises:
             ValueError: If it was evaluated on nothing.
@@ -180,14 +182,17 @@ class KeptCampaign:
         for batch in itertools.chain.from_iterable(loaders):
             batch = self.data.to_device(batch, self.model, self.device)
             inputs, targets = self._pair(batch, labels=True)
-            size = len(next(leaf for leaf in pytree.tree_leaves(targets) if isinstance(leaf, Tensor)))
-            if left is not None and size > left:
-                inputs, targets = pytree.tree_map_only(Tensor, lambda t: t[:left], (inputs, targets))  # noqa: B023
+            if left is None:
+                yield inputs, targets
+                continue
+            leaves, form = pytree.tree_flatten((inputs, targets))
+            sizes = {len(leaf) if isinstance(leaf, Tensor) and leaf.ndim else None for leaf in leaves}
+            if len(sizes) == 1 and None not in sizes:  # others are not cut
+                inputs, targets = pytree.tree_unflatten([leaf[:left] for leaf in leaves], form)
             yield inputs, targets
-            if left is not None:
-                left -= size
-                if left <= 0:
-                    return
+            left -= max(size or 1 for size in sizes)
+            if left <= 0:
+                return
 
     # -- what the task says ----------------------------------------------------------------------------------------
 

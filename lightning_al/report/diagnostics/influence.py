@@ -16,7 +16,7 @@ from lightning_al.report.diagnostics.curvature import Batches, MeanLoss, Vector,
 from lightning_al.report.diagnostics.diagnosis import Diagnosis
 from lightning_al.report.diagnostics.norms import loss_gradient_norms, norms_of
 from lightning_al.report.diagnostics.pictures import Panel, add_point, curves
-from lightning_al.report.diagnostics.rounds import KeptRound
+from lightning_al.report.diagnostics.rounds import KeptRound, check_some
 
 
 class Influence(NamedTuple):
@@ -219,8 +219,7 @@ def influences(
             ):
                 for name, value in values.items():
                     add_point(table.setdefault(campaign.name, {}), name, now.count, value)
-    if not overlaps:
-        raise ValueError("No two consecutive rounds are looked at: influence is on the next round's model.")
+    check_some(overlaps, "picked anything and is followed by one that is looked at too")
     names, means_of = list(rivals), list(found)
     start = ["campaign", "round", "labels"]
     return [

@@ -16,6 +16,7 @@ from lightning_al.report.diagnostics.campaign import KeptCampaign
 from lightning_al.report.diagnostics.curvature import Batches
 from lightning_al.report.diagnostics.diagnosis import Diagnosis
 from lightning_al.report.diagnostics.pictures import Panel, add_point, curves
+from lightning_al.report.diagnostics.rounds import check_some
 
 SCHEMES = ("entropy", "expected_norm", "true")
 """Of which loss a norm is: without labels, by the entropy or all labels; or of the true label's."""
@@ -132,6 +133,7 @@ def norms(campaigns: Sequence[KeptCampaign], *, norm: str = "global") -> list[Di
                 [campaign.name, round.number, round.count, k, hits, hits / k, chance, mean, float(found.mean())]
             )
             add_point(panel, campaign.name, round.count, hits / k)
+    check_some(rows, "picked anything")
     header = ["campaign", "round", "labels", "K", "hits", "share", "by chance", "mean of picks", "mean"]
     title = "Share of the largest true-label gradient norms that were picked"
     return [Diagnosis("norms", title, header, rows, curves({"share of the top K": panel}, x="labels"))]
@@ -164,10 +166,7 @@ def falls(
                 means = float(before[scheme].mean()), float(after.mean())
                 rows.append([campaign.name, now.number, now.count, scheme, len(after), fell, fell / len(after), *means])
                 add_point(panels[scheme], campaign.name, now.count, fell / len(after))
-    if not rows:
-        raise ValueError(
-            "No two consecutive rounds are looked at, so nothing says whether norms fall. Give more rounds."
-        )
+    check_some(rows, "picked anything and is followed by one that is looked at too")
     header = ["campaign", "round", "labels", "scheme", "picks", "fell", "share", "mean before", "mean after"]
     title = "Share of picks whose gradient norm fell in the next round"
     return [Diagnosis("falls", title, header, rows, curves(panels, x="labels"))]

@@ -1,6 +1,6 @@
 """What was labelled, unlabelled and picked in each round of a campaign, and where its weights are: from its ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,3 +136,19 @@ def chosen_rounds(
     if without:
         raise ValueError(f"The weights of round {without[0]} in {dirpath} were not kept. {_HOW_TO_KEEP}")
     return [by_number[number] for number in sorted(set(wanted))]
+
+
+def check_some(found: Sized, what: str) -> None:
+    """Refuse to show nothing.
+
+    Args:
+        found: What there is to show.
+        what: Of the rounds looked at, what none of them did.
+
+    Raises:
+        ValueError: If there is nothing.
+    """
+    if not len(found):
+        raise ValueError(
+            f"None of the rounds looked at {what}, so there is nothing to show. Look at others: `rounds=`."
+        )

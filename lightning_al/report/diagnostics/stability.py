@@ -14,6 +14,7 @@ from lightning_al.report.diagnostics.campaign import KeptCampaign
 from lightning_al.report.diagnostics.curvature import Batches
 from lightning_al.report.diagnostics.diagnosis import Diagnosis
 from lightning_al.report.diagnostics.pictures import Panel, add_point, curves
+from lightning_al.report.diagnostics.rounds import check_some
 
 
 class Stability(NamedTuple):
@@ -135,6 +136,7 @@ def labels_kept(
                 name = f"ρ={rho:g}" if len(campaigns) == 1 else f"{campaign.name}, ρ={rho:g}"
                 for panel, value in zip(panels.values(), values, strict=True):
                     add_point(panel, name, round.count, value)
+    check_some(rows, "has an unlabelled sample")
     header = ["campaign", "round", "labels", "ρ", "ψ", "r", "mean δ"]
     title = "Predictions under their own worst-case perturbation, unlabelled samples"
     return [Diagnosis("labels_kept", title, header, rows, curves(panels, x="labels"))]

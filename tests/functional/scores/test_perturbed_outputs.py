@@ -37,6 +37,7 @@ def written_out(model, x, *, rho, perturbation="sam", targets=None):
     return torch.cat(rows)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("mode", WAYS)
 def test_every_way_equals_the_loop(mode, monkeypatch):
     model, x = seeded(net), randn(7, 4)

@@ -36,6 +36,7 @@ def test_it_is_the_whole_mean_loss(labelled):
     assert reference.snapshot(model) == before
 
 
+@pytest.mark.slow
 def test_its_largest_eigenvalue():
     model, (x, y) = net(), samples()
     values = torch.linalg.eigvalsh(hessian(model, x, y))

@@ -39,6 +39,7 @@ def test_it_is_the_inverse_hessians():
     torch.testing.assert_close(bounds["approx-2"], found.norms * solved.norm() / 11, **exact)
 
 
+@pytest.mark.slow
 def test_damping_is_found_where_the_hessian_needs_it():
     model, train, test, others = setting()
     lowest = float(torch.linalg.eigvalsh(hessian(model, *train))[0])

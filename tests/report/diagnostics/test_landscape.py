@@ -55,6 +55,7 @@ def test_what_cannot_be():
         loss_landscape(model, in_batches(*samples()), directions[:1])
 
 
+@pytest.mark.slow
 def test_of_a_campaign(kept):
     [found] = landscape([kept], points=3, steps=60)
     [row] = found.rows

@@ -6,9 +6,10 @@ import torch
 from lightning_al import functional as F_al
 from lightning_al.report.diagnostics import falls, loss_gradient_norms, norms
 from tests.helpers.hessians import gradients, in_batches, net, own_labels, samples
+from tests.helpers.marks import slow
 
 
-@pytest.mark.parametrize("size", [4, 2, 1])  # two samples a batch may be read as a pair
+@pytest.mark.parametrize("size", [slow(4), 2, slow(1)])  # two samples a batch may be read as a pair
 def test_they_are_the_loops(size):
     model, (x, y) = net(), samples()
     want = gradients(model, x, y).norm(dim=1)
@@ -42,6 +43,7 @@ def test_how_many_of_the_largest_were_picked(kept, campaign):
         assert row[8] == pytest.approx(float(all_norms.mean()))
 
 
+@pytest.mark.slow
 def test_how_many_fell(kept):
     [found] = falls([kept])
     by_scheme = {(row[1], row[3]): row for row in found.rows}

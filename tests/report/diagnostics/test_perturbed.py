@@ -32,6 +32,7 @@ def test_each_by_itself_and_all_together(perturbation, labelled):
     assert perturbed_loss(model, batches, **{**how, "rho": 1e-9}, shared=True) == pytest.approx(plain, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_of_a_campaign(kept):
     [found] = losses([kept], samples=9, rho=0.1)
     assert found.header[3:] == ["L", "U", "L∪U", "L shared", "U shared", "L∪U shared"]

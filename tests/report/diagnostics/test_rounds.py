@@ -1,9 +1,12 @@
 """What the ledger says of each round, and which rounds can be looked at."""
 
+from dataclasses import replace
+
 import pytest
 
 from lightning_al import Campaign
 from lightning_al.acquisition import Entropy
+from lightning_al.report.diagnostics import bound, falls, influences, labels_kept, losses, norms
 from lightning_al.report.diagnostics.rounds import chosen_rounds, rounds_kept
 from tests.helpers.projects import loop_in, make_trainer
 
@@ -37,6 +40,18 @@ def test_rounds_are_as_the_campaign_had_them(tmp_path):
     assert found[0].picked.tolist() == history[0].picked[1:]
     assert found[0].labelled[0] == 99
     assert len(found[0].scored) == 12
+
+
+def test_nothing_to_show(kept):
+    last = replace(kept, rounds=kept.rounds[-1:])
+    for function in (norms, falls, influences):
+        with pytest.raises(ValueError, match=r"None of the rounds looked at picked anything.*`rounds=`"):
+            function([last])
+    empty = replace(kept, rounds=[replace(kept.rounds[-1], candidates=kept.rounds[-1].candidates[:0])])
+    for function in (bound, labels_kept):
+        with pytest.raises(ValueError, match="None of the rounds looked at has an unlabelled sample"):
+            function([empty])
+    assert losses([empty])[0].rows[0][4] == 0.0
 
 
 def test_which_can_be_looked_at(tmp_path):

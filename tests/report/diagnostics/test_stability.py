@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from lightning_al.report.diagnostics import Stability, label_stability, labels_kept
 from tests.helpers.hessians import at, flat, gradients, in_batches, net, own_labels, samples
+from tests.helpers.marks import slow
 
 
 def moved_outputs(model, x, labels, rho):
@@ -17,7 +18,7 @@ def moved_outputs(model, x, labels, rho):
     return torch.cat(rows).detach()
 
 
-@pytest.mark.parametrize("rho", [0.01, 0.03])
+@pytest.mark.parametrize("rho", [slow(0.01), 0.03])
 def test_it_is_written_out(rho):
     model, (x, y) = net(), samples()
     own = own_labels(model, x)
@@ -56,6 +57,7 @@ def test_several_decisions_a_sample():
     assert bool(((found.kept > 0) & (found.kept < 1)).any())
 
 
+@pytest.mark.slow
 def test_of_a_campaign(kept):
     [found] = labels_kept([kept], samples=10, radii=(0.01, 0.5))
     assert [row[3] for row in found.rows] == [0.01, 0.5] * 3
