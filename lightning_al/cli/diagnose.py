@@ -219,7 +219,13 @@ def _transfer(
         loop = ActiveLearningLoop(
             project.model, project.datamodule, **{**config, **alone, "keep_weights": False, "dirpath": folder}
         )
-        return loop.run(project.trainer, resume=True)[-1].metrics
+        history = loop.run(project.trainer, resume=True)
+        if loop.status != "finished":
+            raise ValueError(
+                f"`transfer` trains on the labels of the data, and those of {folders[name]} are told by people: it waits "
+                f"for labels in {folder}."
+            )
+        return history[-1].metrics
 
     return diagnostics.transfer(folders, train, rounds=numbers)
 

@@ -12,6 +12,7 @@ from lightning_al import _compat
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import stamped
 from lightning_al.campaign.moves import Search
+from lightning_al.checks import Findings, check_that, check_type
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.data.loaders import ModuleLoaders
@@ -57,14 +58,20 @@ def open_campaign(
 
     Raises:
         FileNotFoundError: If there is no campaign.
+        TypeError: If model or datamodule are not Lightning's.
         ValueError: If weights were not kept, or samples cannot be found again.
     """
+    model = _compat.lightning_module(model)
+    with Findings() as findings:
+        findings.of(check_type, "model", model, pl.LightningModule, "a `lightning.LightningModule`")
+        users = ModuleLoaders(model) if datamodule is None else datamodule
+        findings.of(check_type, "datamodule", users, pl.LightningDataModule, "a `lightning.LightningDataModule`")
+        findings.of(check_that, isinstance(dirpath, (str, Path)), "dirpath", dirpath, "the folder of a campaign")
     dirpath = Path(dirpath)
     events = Campaign.read_events(dirpath)
     chosen_rounds(dirpath, rounds_kept(dirpath, events), rounds)  # before any data are read
     task = ClassificationTask() if task is None else task
     trainer = quiet_trainer() if trainer is None else trainer
-    users = ModuleLoaders(model) if datamodule is None else datamodule
     data = ActiveDataModule(users, task=task, pool_source=pool, pool_batch_size=batch_size)
     try:
         _set_up(data, model, trainer, Campaign(dirpath, events[:1]).options.get("evaluate"))

@@ -57,6 +57,12 @@ def test_another_model_is_refused(campaign):
         pass
 
 
+def test_what_is_not_lightnings(campaign):
+    with pytest.raises(TypeError, match="(?s)2 things.*`model` must be.*`datamodule` must be"):
+        with open_campaign(campaign[0], torch.nn.Linear(4, 3), make_data()):
+            pass
+
+
 class Reversed(Data):
     """The same samples in another order."""
 
