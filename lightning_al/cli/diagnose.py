@@ -222,8 +222,8 @@ def _transfer(
         history = loop.run(project.trainer, resume=True)
         if loop.status != "finished":
             raise ValueError(
-                f"`transfer` trains on the labels of the data, and those of {folders[name]} are told by people: it waits "
-                f"for labels in {folder}."
+                f"`transfer` trains on the labels of the data, and those of {folders[name]} are told by people, for "
+                f"whom it waits in {folder}."
             )
         return history[-1].metrics
 

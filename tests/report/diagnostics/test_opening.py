@@ -58,7 +58,7 @@ def test_another_model_is_refused(campaign):
 
 
 def test_what_is_not_lightnings(campaign):
-    with pytest.raises(TypeError, match="(?s)2 things.*`model` must be.*`datamodule` must be"):
+    with pytest.raises(TypeError, match=r"(?s)2 things.*`model` must be.*`datamodule` must be"):
         with open_campaign(campaign[0], torch.nn.Linear(4, 3), make_data()):
             pass
 
