@@ -198,6 +198,9 @@ class Acquisition(Callback):
     def check_pool(self, size: int) -> None:
         """Refuse, before anything trains, a dataset of ``size`` samples that the acquisition cannot work with."""
 
+    def check_model(self, model: pl.LightningModule) -> None:
+        """Refuse a model of a kind that the acquisition cannot work with, before any data are looked at."""
+
     def check_fitted(self, model: pl.LightningModule) -> None:
         """Refuse a model that lacks what a fit would have given it, where none comes before the scores.
 

@@ -162,7 +162,7 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
     if begins and is_large_enough and is_sized:
         # Where nothing at all would be labelled, a question of the usual size is asked first.
         first = 0 if len(data.samples.known_indices) else min(settings.first_count, size)
-        count = settings.initial_count or first
+        count = settings.initial_count(size) or first
         if len(data.samples.known_indices) + count > 0:
             findings.of(data.check_training, count)
     if settings.reset == "fresh" and has_shapes:

@@ -47,6 +47,13 @@ class KeptRound:
         """Where the weights are; None if they were not kept."""
         return next((path for path in self.files if path.is_file()), None)
 
+    def ask(self, candidates: Tensor, picked: Tensor) -> None:
+        """Take note of what was picked of which candidates; picks are among those that were scored."""
+        drawn = candidates[: self.subpool]
+        unseen = picked[~torch.isin(picked, drawn)]  # where an earlier version drew others
+        self.candidates = torch.cat([unseen, candidates[~torch.isin(candidates, unseen)]])
+        self.picked = picked
+
     def move(self, places: dict[int, int]) -> None:
         """Take note of where samples are now, by where they were; those that are gone are left out."""
 
@@ -76,9 +83,7 @@ def rounds_kept(dirpath: str | Path, events: list[Event]) -> list[KeptRound]:
     for event in events[1:]:
         number = event.get("round", -1)
         if event["kind"] == "asked" and number in rounds:
-            each = rounds[number]
-            each.candidates, each.picked = candidates(number), torch.tensor(event["indices"], dtype=torch.long)
-            each.subpool = len(each.candidates[: options.get("subpool_size")])
+            rounds[number].ask(candidates(number), torch.tensor(event["indices"], dtype=torch.long))
         campaign.apply(event)
         if event["kind"] == "fitted":
             files = [campaign.dirpath / state_file(name, event) for name in (KEPT, "weights")]
