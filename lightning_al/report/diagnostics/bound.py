@@ -108,7 +108,7 @@ def bound(
         rho: Radius of the perturbation.
         perturbation: ``"sam"`` or ``"asam"``.
         steps: At most how many Lanczos steps.
-        k: Sizes of selections for the overlaps; those above ``samples`` are left out.
+        k: Sizes of selections for the overlaps; those that are all of the samples, or more, are left out.
     """
     found: dict[str, list[tuple[KeptRound, BoundTerms]]] = {}
     for campaign in campaigns:
@@ -221,7 +221,7 @@ def _overlaps(found: _Found, sizes: Sequence[int]) -> Diagnosis:
     rows: list[list[Any]] = []
     panels: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
     for name, rounds in found.items():
-        fit = [size for size in sizes if size <= min(len(t.loss) for _, t in rounds)]
+        fit = [size for size in sizes if size < min(len(t.loss) for _, t in rounds)]
         for term in TERMS:
             shares = [_mean(top_k_overlap(t.scores[SAAL], t.by_name()[term], s) for _, t in rounds) for s in fit]
             rows.append([name, term, *shares, *[None for _ in sizes[len(fit) :]]])

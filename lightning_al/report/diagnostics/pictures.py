@@ -35,6 +35,7 @@ def curves(panels: Mapping[str, Mapping[str, Points]], *, x: str, log: Sequence[
                 axes.plot(xs, ys, marker="o" if len(xs) <= 15 else None, markersize=3.5, linewidth=1.6, label=name)
             axes.set_title(title, fontsize=10)
             axes.set_xlabel(x)
+            axes.xaxis.get_major_locator().set_params(integer=True)
             if title in log:
                 axes.set_yscale("log")
             _plain(axes)
