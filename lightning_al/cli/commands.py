@@ -36,6 +36,10 @@ def main(args: Sequence[str] | None = None) -> None:
         from lightning_al.cli.sweep import sweep
 
         return sweep(words[1:])
+    if words[:1] == ["reproduce"]:
+        from lightning_al.cli.reproduce import reproduce
+
+        return reproduce(words[1:])
     parser = _parser()
     options = parser.parse_args(words)
     if "command" not in options:
@@ -64,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_compare(commands)
     _add_diagnose(commands)
+    commands.add_parser(
+        "reproduce",
+        help="Published tables and figures, and what each lacks here; one of them: reproduce saal/table-1 --small",
+    )
     return parser
 
 
