@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lightning_al.reproduction.registry import DATA, PUBLISHED, Case
+from lightning_al.reproduction.registry import DATA, PUBLISHED, Case, read_yaml
 
 NO_SMALL = "a small protocol"
 _EXTRAS = {
-    "PIL": "labels",
-    "torchvision": "vision",
-    "mrcfile": "tomography",
-    "sklearn": "cluster",
+    "PIL": "'lightning-al[labels]'",
+    "torchvision": "'lightning-al[vision]'",
+    "mrcfile": "'lightning-al[tomography]'",
+    "sklearn": "'lightning-al[cluster]'",
 }
+"""What pip is asked for, by the package that is imported."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Source:
 def read_data_sets(recipes: Path) -> dict[str, DataSet]:
     """Return the data sets by the names of their data modules."""
     file = recipes / PUBLISHED / f"{DATA}.yaml"
-    content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    content = read_yaml(file) if file.is_file() else {}
     return {name: DataSet(**{**of, "get": " ".join(of["get"].split())}) for name, of in content.items()}
 
 
@@ -126,11 +125,8 @@ class Needs:
         sources = self._sources(case, small=small)
         lacking = [source.data.title for source in sources if not self._found(source)[0]]
         wanted = [*packages, *(package for source in sources for package in source.data.packages)]
-        lacking += [
-            f"the package {package} (pip install 'lightning-al[{_EXTRAS[package]}]')"
-            for package in dict.fromkeys(wanted)
-            if importlib.util.find_spec(package) is None
-        ]
+        missing = [package for package in dict.fromkeys(wanted) if importlib.util.find_spec(package) is None]
+        lacking += [f"the package {package} (pip install {_EXTRAS.get(package, package)})" for package in missing]
         return list(dict.fromkeys(lacking))
 
     def words(self, case: Case, *, small: bool) -> tuple[str, ...]:
@@ -168,7 +164,7 @@ class Needs:
         return round((labels - loop["initial"]) / loop["query_size"])
 
     def _recipe(self, file: str) -> dict[str, Any]:
-        content = yaml.load((self.recipes / file).read_text(encoding="utf-8"), Loader=_LOADER)
+        content = read_yaml(self.recipes / file)
         return content if isinstance(content, dict) else {}
 
     def _found(self, source: Source) -> tuple[bool, tuple[str, ...]]:
@@ -179,9 +175,6 @@ class Needs:
 
     def _sources(self, case: Case, *, small: bool) -> list[Source]:
         return list(_sources(self.recipe(case, small=small).get("data"), "data", self.data_sets))
-
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _sources(section: Any, option: str, data_sets: Mapping[str, DataSet]) -> Iterator[Source]:

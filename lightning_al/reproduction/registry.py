@@ -13,6 +13,14 @@ DATA = "data"
 """The file among them that is of data sets."""
 
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
+
+
+def read_yaml(file: Path) -> Any:
+    """Return what a file of YAML says."""
+    return yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)
+
+
 @dataclass(frozen=True)
 class Case:
     """One setting of a result: a data set with a way of training.
@@ -118,7 +126,7 @@ def read_results(recipes: Path) -> dict[str, Result]:
         if file.stem == DATA:
             continue
         try:
-            paper = yaml.safe_load(file.read_text(encoding="utf-8"))
+            paper = read_yaml(file)
             for name, content in paper["results"].items():
                 results[f"{file.stem}/{name}"] = _result(f"{file.stem}/{name}", content, paper)
         except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:

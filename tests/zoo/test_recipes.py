@@ -128,7 +128,9 @@ def check_made(made):
 
 def test_the_files_are_those():
     files = {path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.*")}
-    assert {name for name in files if name.startswith("published/")} == {f"published/{name}" for name in PUBLISHED}
+    assert {name for name in files if name.startswith("published/")} == {
+        f"published/{name}" for name in (*PUBLISHED, "data")
+    }
     files = {name for name in files if not name.startswith("published/")}
     methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS, *OF_SINGLE_PIXELS, *WITHOUT_QUERIES)}
     trainings = {f"training/{name}" for name in TRAININGS}
