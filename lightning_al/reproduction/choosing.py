@@ -108,7 +108,7 @@ def choice_of(
         findings: Takes what is wrong.
     """
     named = list(result.cases.values()) if only is None else cases_of(result, only, findings)
-    wanted = None if methods is None else methods_in(named, result, methods, findings)
+    wanted = None if methods is None else methods_in(named or result.cases.values(), result, methods, findings)
     numbers = seeds_for(seeds, result.repeats, findings)
     lacks = lacking(result, needs, small=small)
     cases = [case for case in named if not lacks[case.name]]
