@@ -120,9 +120,7 @@ def test_without_a_run_there_is_the_table_of_what_is_there(folder, capsys):
 
 
 def test_commands_are_printed_for_any_scheduler(folder, capsys):
-    reproduce(
-        "toy/table-1", "--only", "cubes-sam", "--print-commands", "--seeds", "1", "--gpus", "3", "--loop.rounds=2"
-    )
+    reproduce("toy/table-1", "--only=sam", "--print-commands", "--seeds", "1", "--gpus", "3", "--loop.rounds=2")
     lines = capsys.readouterr().out.splitlines()
     assert ran() == []
     assert not Path("runs").exists()
@@ -140,9 +138,7 @@ def test_a_list_of_all_or_of_one_paper(folder, capsys):
 
 def test_all_that_is_wrong_is_said_at_once_before_anything_runs(folder):
     with pytest.raises(SystemExit) as refused:
-        reproduce(
-            "toy/table-1", "--only", "cube", "--methods", "bagde", "--jobs", "0", "--seeds", "1..x", "--gpus", ","
-        )
+        reproduce("toy/table-1", "--only=cube", "--methods=bagde", "--jobs=0", "--seeds=1..x", "--gpus=,")
     said = str(refused.value)
     assert said.startswith("error: 5 things cannot be as they are:")
     assert all(word in said for word in ("`--only`", "did you mean badge?", "`--jobs`", "`--seeds`", "`--gpus`"))
@@ -187,13 +183,10 @@ def test_small_forms_run_for_real(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_fashion(tmp_path / "fashion")
     flags = ["--small", "--data.root=fashion", "--trainer.max_epochs=3", "--loop.rounds=1", "--recipes", str(RECIPES)]
-    reproduce(
-        "saal/table-1", "--methods", "random,saal", "--only", "fashion_mnist", "--seeds", "2", "--jobs", "2", *flags
-    )
+    reproduce("saal/table-1", "--methods=random,saal", "--only=fashion_mnist", "--seeds=2", "--jobs=2", *flags)
     said = capsys.readouterr().out
-    rows = re.findall(
-        r"\| fashion_mnist-(adam|sam) +\| (\w+) +\| maximum over rounds \| [\d.]+ ± [\d.]+ +\| ([\d.]+)", said
-    )
+    row = r"fashion_mnist-(adam|sam) +\| (\w+) +\| maximum over rounds \| [\d.]+ ± [\d.]+ +\| ([\d.]+)"
+    rows = re.findall(row, said)
     assert [row[:2] for row in rows] == [(way, method) for way in ("adam", "sam") for method in ("random", "saal")]
     assert all(20 < float(accuracy) <= 100 for *_, accuracy in rows)
     reproduce("saal/figure-5", "--methods", "random", "--seeds", "1", *flags)

@@ -18,7 +18,8 @@ def drawn(monkeypatch):
 
     def draw(*args):
         path = next(arg for arg in args if hasattr(arg, "suffix"))
-        path.write_bytes(b"")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
         made.append((path.name, args))
 
     for name in ("plot", "plot_pairwise"):
@@ -39,9 +40,7 @@ def test_the_page_leads_to_all_that_is_there(tmp_path, drawn):
     text = page.read_text()
     assert text.startswith("# toy/table-1: Accuracy\n\nTable 1 of Paper: a title. 2024\n")
     assert "lightning-al reproduce toy/table-1 --only cubes-adam" in text
-    assert (
-        "| cubes-adam | badge  | maximum over rounds | 82.5 ± 1.0    | 77.5 ± 3.5 | 2     | -5.0       | -2.0" in text
-    )
+    assert "| badge  | maximum over rounds | 82.5 ± 1.0    | 77.5 ± 3.5 | 2     | -5.0       | -2.0" in text
     assert said.startswith(text[text.index("| case") :].split("\n\n!")[0])
     links = links_of(page)
     assert links[:2] == ["published_and_ours.png", "cubes-adam_curves.png"]
@@ -103,7 +102,7 @@ def test_settings_are_a_table(tmp_path):
 
 def test_what_diagnoses_wrote_is_shown_where_nothing_was_printed(tmp_path, drawn):
     choice, runs, needs = chosen(tmp_path, "toy/table-3", seeds="1")
-    assert "9.5" in report(choice, runs, needs, [])  # what was published, and nothing of ours
+    assert "No diagnosis has ended yet." in report(choice, runs, needs, [])
     folder = choice.folder / "cubes" / "seed_0"
     folder.mkdir(parents=True)
     (folder / "losses.csv").write_text("campaign,loss\n" + "a,0.123456\n" * 50)
