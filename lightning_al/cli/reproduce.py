@@ -125,9 +125,10 @@ def _of_one(
         for number, job in enumerate(left):
             print(shell_line(job, slots[number % len(slots)]))
         return
-    _introduce(choice, left_out)
+    is_to_run = bool(runs) and not options.no_run
+    _introduce(choice, left_out, is_to_run=is_to_run)
     schedules = []
-    if runs and not options.no_run:
+    if is_to_run:
         schedules = _run(choice, runs, needs, slots, args)
     _report(choice, runs, needs, args)
     _end(schedules)
@@ -150,13 +151,14 @@ def _check_recipes(runs: Sequence[Run], *, is_to_run: bool) -> None:
         raise PlanError(findings)
 
 
-def _introduce(choice: Choice, left_out: Mapping[str, Sequence[str]]) -> None:
+def _introduce(choice: Choice, left_out: Mapping[str, Sequence[str]], *, is_to_run: bool) -> None:
+    """Say what will be run, and what cannot be."""
     from lightning_al.reproduction.tables import NOT_THE_PAPERS
 
     result = choice.result
-    print(f"{result.id}: {result.title}\n{result.where} of {result.paper}\n")
-    if choice.small and result.shows != "settings":
-        print(f"{NOT_THE_PAPERS}\n")
+    print(f"{result.id}: {result.title}\n{result.where} of {result.paper}")
+    if choice.small and is_to_run:
+        print(NOT_THE_PAPERS)
     for case, lacks in left_out.items():
         print(f"Left out: {case}, which lacks {', '.join(lacks)}.")
     sys.stdout.flush()

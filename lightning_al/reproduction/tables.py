@@ -9,6 +9,7 @@ from lightning_al.report.statistics import FEWEST, Spread
 from lightning_al.report.tables import decimals, markdown, signed
 from lightning_al.reproduction.figures import Figure
 from lightning_al.reproduction.runs import Choice, Run
+from lightning_al.sweep.screen import counted
 
 RANDOM = "random"
 """The method that others are compared with."""
@@ -93,7 +94,8 @@ def notes_of(choice: Choice, figures: Sequence[Figure], runs: Sequence[Run]) -> 
             notes.append("Difference: ours less published, also in standard errors of our mean.")
     if result.note:
         notes.append(" ".join(result.note.split()))
-    if runs and len(choice.seeds) < FEWEST:
+    seeds = min((len(each.ours) for each in figures if each.ours), default=len(choice.seeds))
+    if runs and seeds < FEWEST:
         notes.append(f"Fewer than {FEWEST} seeds: nothing can be concluded.")
     return notes
 
@@ -103,9 +105,14 @@ def unfinished(runs: Sequence[Run]) -> str:
     left = [run for run in runs if not run.is_finished]
     if not left:
         return ""
-    said = [f"{run.job.name} ({run.job.progress().done} rounds)" for run in left]
-    more = f" and {len(said) - 20} more" if len(said) > 20 else ""
-    return f"Not finished, and not in the table: {'; '.join(said[:20])}{more}."
+    rounds = {run.job.name: run.job.progress().done for run in left}
+    begun = [f"{name} (after {counted(done, 'round')})" for name, done in rounds.items() if done]
+    more = f" and {len(begun) - 20} more" if len(begun) > 20 else ""
+    texts = [f"Not finished, and not in the table: {'; '.join(begun[:20])}{more}."] if begun else []
+    waiting = len(left) - len(begun)
+    if waiting:
+        texts.append(f"Not one round is done of {counted(waiting, 'run')}.")
+    return " ".join(texts)
 
 
 def write_numbers(figures: Sequence[Figure], path: Path) -> None:

@@ -110,7 +110,7 @@ def test_what_fails_is_named_and_the_rest_is_in_the_table(folder, capsys):
     said = capsys.readouterr().out
     assert "| cubes-adam: badge, seed 0 | exit code 2: error: no such thing |" in said
     assert re.search(r"random +\| maximum over rounds \| 80.0 ± 0.5 +\| 70.0 ", said)
-    assert "Not finished, and not in the table: cubes-adam: badge, seed 0 (0 rounds)." in said
+    assert "Not one round is done of 1 run." in said
 
 
 def test_without_a_run_there_is_the_table_of_what_is_there(folder, capsys):

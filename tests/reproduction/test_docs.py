@@ -1,4 +1,4 @@
-"""The page on published results: its list is what the command prints, and its commands and options are those there are."""
+"""The page on published results: its list is what is printed, and its commands and options are those that there are."""
 
 import re
 import shlex

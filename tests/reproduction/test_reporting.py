@@ -78,7 +78,7 @@ def test_unfinished_runs_are_drawn_under_a_name_of_their_own(tmp_path, drawn):
     write_runs(runs, ACCURACIES)
     next((runs[0].folder / "ledger").glob("*-reported.json")).unlink()
     said = report(choice, runs, needs, [])
-    assert "Not finished, and not in the table: cubes-adam: random, seed 0 (2 rounds)." in said
+    assert "Not finished, and not in the table: cubes-adam: random, seed 0 (after 2 rounds)." in said
     [curves] = [args[0] for name, args in drawn if name == "cubes-adam_curves.png"]
     assert {name: len(repeats) for name, repeats in curves.items()} == {
         "random (unfinished)": 1,
