@@ -10,6 +10,7 @@ from lightning_al.zoo.cnn import PlainCNN, SmallCNN
 from lightning_al.zoo.diabetes import DiabetesDataModule
 from lightning_al.zoo.digits import DigitsDataModule
 from lightning_al.zoo.disasters import DisasterDataModule
+from lightning_al.zoo.encoder import Encoder
 from lightning_al.zoo.fashion_mnist import FashionMNISTDataModule
 from lightning_al.zoo.image_folders import ImageFolderDataModule
 from lightning_al.zoo.imagenet import ImageNetDataModule
@@ -34,6 +35,7 @@ from lightning_al.zoo.segmentation import (
     SYNTHIADataModule,
     TwoDomainsDataModule,
 )
+from lightning_al.zoo.simclr import SimCLR
 from lightning_al.zoo.svhn import SVHNDataModule
 from lightning_al.zoo.text import TextClassifier
 from lightning_al.zoo.text_table import TextTableDataModule
@@ -58,6 +60,7 @@ __all__ = [
     "DiabetesDataModule",
     "DigitsDataModule",
     "DisasterDataModule",
+    "Encoder",
     "FashionMNISTDataModule",
     "ImageBackbone",
     "ImageDataModule",
@@ -78,6 +81,7 @@ __all__ = [
     "SegmentationDataModule",
     "SegmentationFiles",
     "Segmenter",
+    "SimCLR",
     "SmallCNN",
     "SmallUNet",
     "SubtomogramDataModule",
