@@ -60,6 +60,8 @@ TRAININGS = [
     *("sam", "sam_cifar100", "sam_small"),
     *("sam_loss_prediction", "sam_loss_prediction_cifar100", "sam_loss_prediction_small"),
 ]
+FEATURES = ["simclr_cifar10", "simclr_fashion_mnist_small"]
+"""Of encoders, for `lightning-al features`."""
 SEGMENTATION = {
     "camvid/small": "images",
     "gradient_norms/cityscapes": "images",
