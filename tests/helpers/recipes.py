@@ -62,6 +62,8 @@ TRAININGS = [
 ]
 FEATURES = ["simclr_cifar10", "simclr_fashion_mnist_small"]
 """Of encoders, for `lightning-al features`."""
+WITHOUT_QUERIES = ["full_data"]
+"""Stands in a method's place, and trains on all labels."""
 SEGMENTATION = {
     "camvid/small": "images",
     "gradient_norms/cityscapes": "images",

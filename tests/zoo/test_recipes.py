@@ -31,11 +31,13 @@ from tests.helpers.recipes import (
     ROOT,
     SEGMENTATION,
     TRAININGS,
+    WITHOUT_QUERIES,
     arguments,
     head,
     load,
     runs_of,
     sam_of,
+    text,
 )
 
 
@@ -129,7 +131,7 @@ def test_the_files_are_those():
     files = {path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.*")}
     assert {name for name in files if name.startswith("published/")} == {f"published/{name}" for name in PUBLISHED}
     files = {name for name in files if not name.startswith("published/")}
-    methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS, *OF_SINGLE_PIXELS)}
+    methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS, *OF_SINGLE_PIXELS, *WITHOUT_QUERIES)}
     trainings = {f"training/{name}" for name in TRAININGS} | {f"features/{name}" for name in FEATURES}
     assert files == {*ALONE, *OF_FILES, *PROTOCOLS, *SEGMENTATION} | methods | trainings
 
@@ -189,6 +191,15 @@ class TestPairs:
                 config = resolved("fashion_mnist/small", f"acquisitions/{method}", option)
                 section = config["model"] if "model" in name else config["trainer"]["callbacks"][0]
                 assert section["init_args"][name.split(".")[-1]] == yaml.safe_load(value), option
+
+
+def test_all_labels_take_the_place_of_a_method(build):
+    config, made = build("saal/fashion_mnist_low_budget", "acquisitions/full_data")
+    check_made(made)
+    loop = config["loop"]
+    assert (loop["initial"], loop["rounds"], loop["budget"], loop["initial_by"]) == ("all", 0, None, "random")
+    assert loop["dirpath"].endswith("{method}/seed_{seed}")
+    assert "-c recipes/acquisitions/full_data.yaml" in text("acquisitions/full_data")
 
 
 class TestPublishedImages:
