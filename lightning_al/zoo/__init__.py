@@ -5,6 +5,14 @@ from lightning_al.zoo.cifar10 import CIFAR10DataModule
 from lightning_al.zoo.classifier import Classifier
 from lightning_al.zoo.classifier_of_data import DataClassifier
 from lightning_al.zoo.cnn import SmallCNN
+from lightning_al.zoo.detection import (
+    BoxedImage,
+    DetectionDataModule,
+    DetectionFiles,
+    Detector,
+    SmallSSD,
+    VOCDetectionDataModule,
+)
 from lightning_al.zoo.diabetes import DiabetesDataModule
 from lightning_al.zoo.digits import DigitsDataModule
 from lightning_al.zoo.fashion_mnist import FashionMNISTDataModule
@@ -37,12 +45,16 @@ from lightning_al.zoo.vit import ViT
 __all__ = [
     "DRN22",
     "AdaptiveSegmenter",
+    "BoxedImage",
     "CIFAR10DataModule",
     "CamVidDataModule",
     "CityscapesDataModule",
     "Classifier",
     "DataClassifier",
     "DeepLab",
+    "DetectionDataModule",
+    "DetectionFiles",
+    "Detector",
     "DiabetesDataModule",
     "DigitsDataModule",
     "FashionMNISTDataModule",
@@ -60,6 +72,7 @@ __all__ = [
     "SegmentationFiles",
     "Segmenter",
     "SmallCNN",
+    "SmallSSD",
     "SmallUNet",
     "SubtomogramDataModule",
     "Subtomograms",
@@ -68,5 +81,6 @@ __all__ = [
     "TextTableDataModule",
     "TwoDomainsDataModule",
     "TwoHeads",
+    "VOCDetectionDataModule",
     "ViT",
 ]
