@@ -7,10 +7,14 @@ from lightning_al.zoo.classifier_of_data import DataClassifier
 from lightning_al.zoo.cnn import SmallCNN
 from lightning_al.zoo.detection import (
     BoxedImage,
+    COCODetectionDataModule,
     DetectionDataModule,
     DetectionFiles,
     Detector,
+    LossPredictionDetector,
+    SAMDetector,
     SmallSSD,
+    TorchvisionDetector,
     VOCDetectionDataModule,
 )
 from lightning_al.zoo.diabetes import DiabetesDataModule
@@ -47,6 +51,7 @@ __all__ = [
     "AdaptiveSegmenter",
     "BoxedImage",
     "CIFAR10DataModule",
+    "COCODetectionDataModule",
     "CamVidDataModule",
     "CityscapesDataModule",
     "Classifier",
@@ -63,10 +68,12 @@ __all__ = [
     "ImageDataset",
     "ImageFolderDataModule",
     "LossPredictionClassifier",
+    "LossPredictionDetector",
     "MeanIoU",
     "Regressor",
     "ResNet18",
     "SAMClassifier",
+    "SAMDetector",
     "SYNTHIADataModule",
     "SegmentationDataModule",
     "SegmentationFiles",
@@ -79,6 +86,7 @@ __all__ = [
     "TableNet",
     "TextClassifier",
     "TextTableDataModule",
+    "TorchvisionDetector",
     "TwoDomainsDataModule",
     "TwoHeads",
     "VOCDetectionDataModule",

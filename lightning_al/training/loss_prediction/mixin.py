@@ -15,6 +15,7 @@ from lightning_al.inference.calling import Forward
 from lightning_al.nn.loss_prediction import LossPrediction
 from lightning_al.training.loss_prediction.example import example_inputs
 from lightning_al.training.loss_prediction.features import find_features, pooled_outputs, predict_losses
+from lightning_al.training.loss_prediction.image_losses import ImageLosses
 from lightning_al.training.loss_prediction.options import LossPredictionOptions
 from lightning_al.training.loss_prediction.own_group import check_trained, hold_rate, join_optimizer
 from lightning_al.training.loss_prediction.sample_losses import SampleLosses
@@ -61,7 +62,9 @@ class LossPredictionMixin(_Base):
     module goes on learning from it.
 
     The real losses are caught where ``training_step`` calls one of torch's loss functions, directly or as
-    ``nn.CrossEntropyLoss`` and the like. For a loss written by hand, override :meth:`losses_per_sample`.
+    ``nn.CrossEntropyLoss`` and the like; of torchvision's detectors, those of each image
+    (:class:`~lightning_al.training.loss_prediction.image_losses.ImageLosses`). For a loss written by hand, override
+    :meth:`losses_per_sample`.
 
     The module is ``self.loss_prediction``. It is made once, before optimizers are, from one run of the model on two
     samples (in a loop on samples of the pool, else on ``example_input_array`` or the first entry of a training batch),
@@ -306,10 +309,11 @@ class LossPredictionMixin(_Base):
             state.trained = True
         if not options.loss_scheduled:
             hold_rate(trainer.optimizers, module, state.rate)
-        with pooled_outputs(self, module) as features, SampleLosses() as watched:
+        with pooled_outputs(self, module) as features, SampleLosses() as watched, ImageLosses(self) as of_images:
             output = call(*args, **kwargs)
         loss = main_loss(output, type(self).__name__)
-        losses = self.losses_per_sample(watched.of(loss), output, *args, **kwargs)
+        caught = of_images.of(loss)
+        losses = self.losses_per_sample(watched.of(loss) if caught is None else caught, output, *args, **kwargs)
         maps = features()
         if detaches(trainer, options.loss_detach_after):
             maps = {name: pooled.detach() for name, pooled in maps.items()}

@@ -1,17 +1,21 @@
 """The base class of data modules of images with boxes."""
 
-from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningDataModule
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_al.checks import Findings, check_count, check_flag
-from lightning_al.zoo.detection.images import DetectionFiles, Sample, augmented, collate_boxes
+from lightning_al.checks import Findings, check_flag
+from lightning_al.zoo.detection.images import BoxedImage, DetectionFiles, augmented, collate_boxes
+from lightning_al.zoo.parts import PicturesDataModule
+
+BACKGROUND = "background"
+"""The name of class 0."""
 
 
-class DetectionDataModule(LightningDataModule):
+class DetectionDataModule(PicturesDataModule):
     """Images with boxes, to be trained on and to be tested on; subclasses list them.
 
     Args:
@@ -39,62 +43,33 @@ class DetectionDataModule(LightningDataModule):
         eval_batch_size: int = 8,
         num_workers: int = 0,
     ) -> None:
-        super().__init__()
         with Findings() as findings:
-            for part, length in zip(("height", "width"), size or (), strict=False):
-                findings.of(check_count, f"size ({part})", length)
+            with findings.of_block():
+                super().__init__(
+                    size=size,
+                    augmentation=augmentation,
+                    batch_size=batch_size,
+                    eval_batch_size=eval_batch_size,
+                    num_workers=num_workers,
+                )
             findings.of(check_flag, "in_memory", in_memory)
-            findings.of(check_count, "batch_size", batch_size)
-            findings.of(check_count, "eval_batch_size", eval_batch_size)
-            findings.of(check_count, "num_workers", num_workers, 0)
-        self.size = None if size is None else (size[0], size[1])
-        self.augmentation = list(augmentation or [])
         self.in_memory = in_memory
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.num_workers = num_workers
-        self._sets: dict[str, DetectionFiles] = {}
 
-    @abstractmethod
-    def read_sets(self) -> dict[str, DetectionFiles]:
-        """List the images and boxes of the datasets ``"train"`` and ``"test"``."""
+    def loader(self, part: str, collate: Callable[[list[Any]], Any] | None = collate_boxes) -> DataLoader[Any]:
+        """Return a loader of a dataset: shuffled where it trains, in order otherwise; ``collate`` makes batches."""
+        return super().loader(part, collate)
 
-    @property
-    def sets(self) -> dict[str, DetectionFiles]:
-        """The datasets by name, listed now if `setup` has not run."""
-        self.setup()
-        return self._sets
-
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes, by class index; the first is the background."""
-        return list(self.sets["train"].classes)
-
-    def setup(self, stage: str | None = None) -> None:
-        """List images and boxes, at the first call."""
-        if not self._sets:
-            self._sets = self.read_sets()
-
-    def pool_dataset(self) -> DetectionFiles:
-        """The training images, as they are."""
-        return self.sets["train"]
+    def dataset(self, part: str, images: Sequence[BoxedImage], *, root: Path, classes: Sequence[str]) -> DetectionFiles:
+        """Return the dataset of a part, ``"train"`` or ``"test"``, as the options say."""
+        return DetectionFiles(
+            images,
+            root=str(root),
+            classes=classes,
+            size=self.size,
+            in_memory=self.in_memory,
+            for_test=part == "test",
+        )
 
     def augment(self, sample: Any) -> Any:
         """Return a training sample augmented, its label in it."""
         return augmented(self.augmentation, sample)
-
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """Shuffled; :meth:`augment` is applied by the loop, once labels are in."""
-        return DataLoader(
-            self.sets["train"],
-            self.batch_size,
-            shuffle=True,
-            num_workers=self.num_workers,
-            collate_fn=collate_boxes,
-        )
-
-    def test_dataloader(self) -> DataLoader[Sample]:
-        """In order, as they are."""
-        return DataLoader(
-            self.sets["test"], self.eval_batch_size, num_workers=self.num_workers, collate_fn=collate_boxes
-        )

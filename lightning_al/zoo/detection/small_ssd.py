@@ -28,6 +28,7 @@ class SmallSSD(nn.Module):
         ImportError: If torchvision is missing.
 
     Example:
+        >>> import torch
         >>> model = SmallSSD(num_classes=4).eval()
         >>> sorted(model([torch.zeros(3, 120, 160)])[0])
         ['boxes', 'labels', 'scores']

@@ -10,7 +10,7 @@ from torch import nn
 from lightning_al.checks import Findings, check_count
 from lightning_al.tasks.detection.boxes import check_boxes
 from lightning_al.words import cut, shown
-from lightning_al.zoo.detection.data_module import DetectionDataModule
+from lightning_al.zoo.detection.data_module import BACKGROUND, DetectionDataModule
 from lightning_al.zoo.detection.images import BoxedImage, DetectionFiles
 
 CLASSES = (
@@ -19,7 +19,6 @@ CLASSES = (
 )
 """Of Pascal VOC, in alphabetical order."""
 
-BACKGROUND = "background"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -103,14 +102,7 @@ class VOCDetectionDataModule(DetectionDataModule):
                 for file in _listed(folder, Path(name).name):
                     with findings.of_block():
                         images.append(read_boxes(file, folder, self.named_classes, self.first_pixel))
-        return DetectionFiles(
-            images,
-            root=str(root),
-            classes=self.named_classes,
-            size=self.size,
-            in_memory=self.in_memory,
-            for_test=part == "test",
-        )
+        return self.dataset(part, images, root=root, classes=self.named_classes)
 
 
 def _listed(folder: Path, part: str) -> list[str]:
