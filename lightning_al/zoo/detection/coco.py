@@ -2,17 +2,17 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from lightning_al.checks import Findings
 from lightning_al.tasks.detection.boxes import check_boxes
 from lightning_al.words import cut, shown
 from lightning_al.zoo.detection.data_module import BACKGROUND, DetectionDataModule
-from lightning_al.zoo.detection.images import BoxedImage, DetectionFiles
+from lightning_al.zoo.detection.images import BoxedImage, DetectionFiles, read_each
 
 
 class COCODetectionDataModule(DetectionDataModule):
@@ -131,19 +131,15 @@ def boxes_of(content: dict[str, Any], folder: Path, classes: Sequence[str], *, w
         images = [(str(image["file_name"]), annotations[image["id"]]) for image in content["images"]]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where} is not as COCO's: {type(error).__name__} of {cut(error, 200)}.") from None
-    boxed = []
-    with Findings() as findings:
-        for name, own in images:
-            with findings.of_block():
-                boxed.append(_boxed(folder / name, own, classes))
-    return boxed
+    return read_each(partial(_boxed, folder / name, own, classes) for name, own in images)
 
 
 def _boxed(path: Path, annotations: list[Any], classes: Sequence[str]) -> BoxedImage:
     unknown = [name for _, name, _ in annotations if name not in classes[1:]]
     if unknown:
         raise ValueError(
-            f"{path}: a box is of the class {unknown[0]!r}; name all in `classes`, got {shown(list(classes[1:]))}."
+            f"{path}: a box is of the class {unknown[0]!r}, and there are {shown(list(classes[1:]))}. Name all of them "
+            "in `classes`."
         )
     boxes = torch.tensor([corners for corners, _, _ in annotations], dtype=torch.float32).reshape(-1, 4)
     labels = torch.tensor([classes.index(name, 1) for _, name, _ in annotations], dtype=torch.long)

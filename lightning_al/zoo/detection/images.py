@@ -1,6 +1,6 @@
 """Images beside their boxes, read when they are asked for, and moved together when they are augmented."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from lightning_al.checks import Findings
 from lightning_al.zoo.image_folders import open_image
 
 Target = dict[str, Tensor]
 Sample = tuple[Tensor, Target]
 
+_MOST_NAMED = 5  # files in which something is wrong
 _THINNEST = 1.0  # pixels; what is left of a box that augmentation cut off
 
 
@@ -32,6 +34,22 @@ class BoxedImage:
     boxes: Tensor
     labels: Tensor
     ignored: Tensor
+
+
+def read_each(reads: Iterable[Callable[[], BoxedImage]]) -> list[BoxedImage]:
+    """Return what these read, one after the other.
+
+    Raises:
+        ValueError: With the first few that are wrong.
+    """
+    images: list[BoxedImage] = []
+    with Findings() as findings:
+        for read in reads:
+            with findings.of_block():
+                images.append(read())
+            if len(findings.errors) == _MOST_NAMED:
+                break
+    return images
 
 
 class DetectionFiles(Dataset[Sample]):

@@ -1,6 +1,7 @@
 """Pascal VOC (Everingham et al.), and any data in its form: an XML file of boxes beside each image."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,7 +12,7 @@ from lightning_al.checks import Findings, check_count
 from lightning_al.tasks.detection.boxes import check_boxes
 from lightning_al.words import cut, shown
 from lightning_al.zoo.detection.data_module import BACKGROUND, DetectionDataModule
-from lightning_al.zoo.detection.images import BoxedImage, DetectionFiles
+from lightning_al.zoo.detection.images import BoxedImage, DetectionFiles, read_each
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
@@ -95,13 +96,11 @@ class VOCDetectionDataModule(DetectionDataModule):
 
     def _read(self, part: str) -> DetectionFiles:
         root = Path(self.root).expanduser()
-        images: list[BoxedImage] = []
-        with Findings() as findings:
-            for name in self.parts[part]:
-                folder = (root / name).parent
-                for file in _listed(folder, Path(name).name):
-                    with findings.of_block():
-                        images.append(read_boxes(file, folder, self.named_classes, self.first_pixel))
+        folders = [((root / name).parent, Path(name).name) for name in self.parts[part]]
+        files = [(folder, file) for folder, list_ in folders for file in _listed(folder, list_)]
+        images = read_each(
+            partial(read_boxes, file, folder, self.named_classes, self.first_pixel) for folder, file in files
+        )
         return self.dataset(part, images, root=root, classes=self.named_classes)
 
 
@@ -133,9 +132,8 @@ def read_boxes(name: str, folder: Path, classes: Sequence[str], first_pixel: int
     file = folder / "Annotations" / f"{name}.xml"
     path = next((p for s in SUFFIXES if (p := folder / "JPEGImages" / f"{name}{s}").is_file()), None)
     if path is None or not file.is_file():
-        raise FileNotFoundError(
-            f"{folder} has no {'Annotations' if path else 'JPEGImages'} of {name!r}, which it lists."
-        )
+        missing = file if path else folder / "JPEGImages" / f"{name}.jpg"
+        raise FileNotFoundError(f"There is no {missing}, and {name!r} is listed in {folder / 'ImageSets' / 'Main'}.")
     try:
         things = ElementTree.parse(file).getroot().findall("object")
         corners = [[float(thing.findtext(f"bndbox/{side}", "")) for side in _SIDES] for thing in things]
@@ -151,6 +149,6 @@ def read_boxes(name: str, folder: Path, classes: Sequence[str], first_pixel: int
 def _class_of(name: str, classes: Sequence[str]) -> int:
     if name not in classes[1:]:
         raise ValueError(
-            f"a box is of the class {name!r}, and there are {', '.join(classes[1:])}. Name all in `classes`."
+            f"a box is of the class {name!r}, and there are {shown(list(classes[1:]))}. Name all of them in `classes`."
         )
     return classes.index(name, 1)
