@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_al.checks import Findings, check_number
-from lightning_al.zoo.parts import PartsDataModule
+from lightning_al.zoo.parts import NamedClassesDataModule
 
 NO_LABEL = -1
 """Stands where a label will be."""
@@ -25,7 +25,7 @@ def is_held_out(name: str, share: float) -> bool:
     return number < share * 2**64
 
 
-class OwnFilesDataModule(PartsDataModule):
+class OwnFilesDataModule(NamedClassesDataModule):
     """Labelled samples, of which a share may validate, and unlabelled ones beside them; subclasses read them.
 
     Args:

@@ -56,11 +56,6 @@ class PartsDataModule(LightningDataModule):
             self._sets = self.read_sets()
         return self._sets
 
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes, by class index."""
-        return list(self.sets["train"].classes)
-
     def setup(self, stage: str | None = None) -> None:
         """Read the datasets, at the first call."""
         self.sets  # noqa: B018
@@ -82,7 +77,16 @@ class PartsDataModule(LightningDataModule):
         return self.loader("train")
 
 
-class PicturesDataModule(PartsDataModule):
+class NamedClassesDataModule(PartsDataModule):
+    """The same of datasets that know the names of their ``classes``."""
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, by class index."""
+        return list(self.sets["train"].classes)
+
+
+class PicturesDataModule(NamedClassesDataModule):
     """Pictures that are trained on and tested on, with what is said of their pixels; both are augmented together.
 
     Args:

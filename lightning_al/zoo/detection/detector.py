@@ -43,7 +43,7 @@ class Detector(LightningModule):
     ) -> None:
         super().__init__()
         check_choice("interval", interval, ("step", "epoch"))
-        self.detector = detector
+        self.detector = detector.train()  # in eval(), Lightning would leave it so, and it would give no losses
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.interval = interval
@@ -80,7 +80,7 @@ class Detector(LightningModule):
 
     def _log_map(self, metric: Any, split: str) -> None:
         values = precisions(metric, self.classes)
-        self.log_dict({f"{split}_{name}": value for name, value in values.items()})
+        self.log_dict({f"{split}_{name}": value for name, value in values.items()}, sync_dist=True)
         metric.reset()
 
     def configure_optimizers(self) -> Any:

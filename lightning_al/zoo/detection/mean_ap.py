@@ -42,8 +42,8 @@ def precisions(metric: Any, classes: Sequence[str] | None = None) -> dict[str, T
     """
     summary = metric.compute()
     # (IoU, recall, class, area, most detections), -1 where a class has no target
-    precision = summary["precision"]
-    seen = [] if precision.ndim != 5 else [int(label) for label in summary["classes"].reshape(-1)]
+    precision = summary.get("precision")  # there is none where nothing was seen
+    seen = [] if precision is None else [int(label) for label in summary["classes"].reshape(-1)]
     values = {name: summary[name].clamp(min=0) for name in ("map", "map_50")}
     for place, label in enumerate(seen):
         own = precision[:, :, place, 0, -1]

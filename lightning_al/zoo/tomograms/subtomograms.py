@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_al.checks import Findings, check_choice, check_count, check_number
 from lightning_al.words import cut
 from lightning_al.zoo.own_files import NO_LABEL
-from lightning_al.zoo.parts import PartsDataModule
+from lightning_al.zoo.parts import NamedClassesDataModule
 from lightning_al.zoo.segmentation.images import folder_found
 from lightning_al.zoo.tomograms.picks import Pick, class_indices, read_picks, tomograms_in
 from lightning_al.zoo.tomograms.volumes import normalised_cube, read_volume
@@ -112,7 +112,7 @@ def turned(cube: Tensor, *, mirrored: bool) -> Tensor:
     return cube.permute(0, *(axis + 1 for axis in axes)).flip([axis + 1 for axis in range(3) if flips[axis]])
 
 
-class SubtomogramDataModule(PartsDataModule):
+class SubtomogramDataModule(NamedClassesDataModule):
     """Subtomograms around the picks of tomograms, to be trained on and to be tested on.
 
     .. code-block:: text
