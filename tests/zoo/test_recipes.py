@@ -16,6 +16,7 @@ from lightning_al.acquisition import Acquisition
 from lightning_al.zoo import Classifier, LossPredictionClassifier, SAMClassifier
 from tests.helpers.recipes import (
     ALONE,
+    DETECTION,
     FIGURES,
     LEARN_THE_LOSS,
     METHODS,
@@ -118,7 +119,7 @@ def test_the_files_are_those():
     files = {path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.*")}
     methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS, *OF_SINGLE_PIXELS)}
     trainings = {f"training/{name}" for name in TRAININGS}
-    assert files == {*ALONE, *OF_FILES, *PROTOCOLS, *SEGMENTATION} | methods | trainings
+    assert files == {*ALONE, *OF_FILES, *PROTOCOLS, *SEGMENTATION, *DETECTION} | methods | trainings
 
 
 class TestPairs:
