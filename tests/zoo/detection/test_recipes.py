@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 
 from lightning_al import Campaign, DetectionTask, zoo
 from tests.helpers.boxed_pictures import fill_voc
+from tests.helpers.marks import slow
 from tests.helpers.recipes import DETECTION, OF_BOXES, arguments, head, load
 
 pytest.importorskip("jsonargparse")
@@ -46,7 +47,7 @@ def run(*files_and_flags):
 
 
 class TestMade:
-    @pytest.mark.parametrize("protocol", DETECTION)
+    @pytest.mark.parametrize("protocol", [slow(p) if p == "saal/voc" else p for p in DETECTION])
     def test_each_protocol(self, protocol, build, tmp_path):
         random = tmp_path / "random.yaml"  # VGG-16's weights would be downloaded
         random.write_text("model: {init_args: {detector: {init_args: {weights_backbone: null}}}}")
