@@ -23,7 +23,8 @@ class DetectionDataModule(PicturesDataModule):
             are.
         augmentation: Transforms of ``torchvision.transforms.v2`` for training samples, image and boxes together, see
             :func:`~lightning_al.zoo.detection.images.augmented`; None or none: they train as they are.
-        in_memory: Whether images stay in memory once they were read.
+        in_memory: Whether images stay in memory once they were read, a byte a channel and pixel. Of no use to loader
+            processes, which begin anew in each epoch.
         batch_size: Images per training batch.
         eval_batch_size: Images per test batch.
         num_workers: Loader processes.

@@ -1,6 +1,7 @@
 """The zoo's detectors: how they train, and what they log."""
 
 import copy
+from functools import partial
 
 import lightning.pytorch as pl
 import pytest
@@ -8,8 +9,10 @@ import torch
 from torch import nn
 
 from lightning_al import ActiveLearningLoop, DetectionTask
-from lightning_al.acquisition import LearningLoss, LPLGrad
+from lightning_al.acquisition import LearningLoss, LPLGrad, Random
+from lightning_al.training import AutoSAMMixin, sam_step
 from lightning_al.zoo import Detector, LossPredictionDetector, SAMDetector, SmallSSD, TorchvisionDetector
+from tests.helpers import processes
 from tests.helpers.detecting import Squares, SquaresData, in_lists
 from tests.helpers.detectors import detector
 from tests.helpers.marks import slow
@@ -86,31 +89,56 @@ def test_detectors_of_torchvision_by_name():
         TorchvisionDetector(3, "ssd")
 
 
-def test_a_step_of_sam_is_that_by_hand():
-    """SAM's gradient of the sum of a detector's losses, in float64."""
-    torch.manual_seed(0)
-    net = detector("ssd").double()
-    by_hand = copy.deepcopy(net).train()
-    images, targets = in_lists([Squares()[index] for index in (1, 2, 3)])
-    batch = [image.double() for image in images], [{**t, "boxes": t["boxes"].double()} for t in targets]
-    model = SAMDetector(detector=net, optimizer=sgd, rho=0.1)
-    trainer = pl.Trainer(max_steps=1, precision="64-true", **QUIET)
+class AutoSAMDetector(AutoSAMMixin, Detector):
+    rho = 0.1
+
+
+def by_trainer(kind, net, batch):
+    model = kind(detector=net, optimizer=sgd, rho=0.1)
+    trainer = pl.Trainer(max_steps=1, limit_val_batches=0, precision="64-true", **QUIET)
     trainer.fit(model, torch.utils.data.DataLoader([batch], batch_size=None))
 
+
+def by_sam_step(net, batch):
+    optimizer = sgd(net.parameters())
+
+    def closure():
+        optimizer.zero_grad()
+        loss = sum(net(*copy.deepcopy(batch)).values())
+        loss.backward()
+        return loss
+
+    sam_step(net.parameters(), optimizer, closure, rho=0.1)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [partial(by_trainer, SAMDetector), partial(by_trainer, AutoSAMDetector), by_sam_step],
+    ids=["SAMMixin", "AutoSAMMixin", "sam_step"],
+)
+def test_a_step_of_sam_is_that_by_hand(step):
+    """SAM's gradient of the sum of a detector's losses, in float64."""
+    torch.manual_seed(0)
+    net = detector("ssd").double().train()
+    by_hand = copy.deepcopy(net)
+    images, targets = in_lists([Squares()[index] for index in (1, 2, 3)])
+    batch = [image.double() for image in images], [{**t, "boxes": t["boxes"].double()} for t in targets]
+    step(net, copy.deepcopy(batch))
+
     params = list(by_hand.parameters())
+    before = [weight.detach().clone() for weight in params]
     gradient = torch.autograd.grad(sum(by_hand(*copy.deepcopy(batch)).values()), params)
     norm = torch.stack([g.square().sum() for g in gradient]).sum().sqrt()
-    state = copy.deepcopy(by_hand.state_dict())
+    statistics = [copy.deepcopy(list(by_hand.buffers()))]
     with torch.no_grad():
         for weight, g in zip(params, gradient, strict=True):
             weight += 0.1 * g / (norm + 1e-12)
     gradient = torch.autograd.grad(sum(by_hand(*copy.deepcopy(batch)).values()), params)
-    by_hand.load_state_dict(state)  # BatchNorm's statistics are those of the first pass
-    with torch.no_grad():
-        for weight, g in zip(params, gradient, strict=True):
-            weight -= 0.01 * g
-    for name, value in by_hand.state_dict().items():
-        torch.testing.assert_close(model.detector.state_dict()[name], value, rtol=1e-9, atol=1e-12, msg=name)
+    statistics.append(list(by_hand.buffers()))
+    for weight, g, old in zip(net.parameters(), gradient, before, strict=True):
+        torch.testing.assert_close(weight.detach(), old - 0.01 * g, rtol=1e-9, atol=1e-12)
+    for own, expected in zip(net.buffers(), statistics[step is by_sam_step], strict=True):
+        torch.testing.assert_close(own, expected)  # of the first pass, with the mixins
 
 
 @pytest.mark.parametrize(
@@ -127,3 +155,28 @@ def test_a_campaign_learns_the_loss_of_images(acquisition, name, tmp_path):
     history = ActiveLearningLoop(model, data, task=DetectionTask(score_threshold=0.3), **options).run(trainer)
     assert [len(each.picked) for each in history] == [2, 0]
     assert all(layer.startswith("detector.backbone.") for layer in model.loss_prediction.layers)
+
+
+class Frozen(Detector):
+    """Learns nothing, BatchNorm's statistics included, so that every number of processes tests the same weights."""
+
+    def training_step(self, batch, batch_idx):
+        return sum(weight.sum() for weight in self.parameters()) * 0
+
+
+@pytest.mark.slow
+def test_two_processes_test_as_one(tmp_path):
+    torch.manual_seed(0)
+    net, data = SmallSSD(4, size=(64, 64), width=8), WithTest(24)
+    trained = Detector(net, optimizer=lambda params: torch.optim.AdamW(params, lr=5e-3))
+    pl.Trainer(max_epochs=15, limit_val_batches=0, **QUIET).fit(trained, data)
+    options = {"task": DetectionTask(), "initial": 3, "query_size": 2, "rounds": 1, "evaluate": "test"}
+    of_each = []
+    for n in (1, 2):
+        model = Frozen(copy.deepcopy(net), classes=COLOURS, optimizer=sgd)
+        history, _ = processes.run(tmp_path, n, model=model, data=data, acquisition=Random(), **options)
+        of_each.append(history[0].metrics)
+    assert of_each[0].keys() == of_each[1].keys()
+    assert of_each[0]["test_map_50"] > 0.1
+    for name, value in of_each[0].items():
+        assert of_each[1][name] == pytest.approx(value, abs=1e-5), name
