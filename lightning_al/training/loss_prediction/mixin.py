@@ -1,7 +1,7 @@
 """A mixin that trains a model together with a small network that predicts its loss."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -36,18 +36,25 @@ _NAME = "loss_prediction"
 
 
 @dataclass
-class _LossPredictionState:
-    """The options of a model, and what is known of its module in the present fit."""
+class _PresentFit:
+    """What is known of the module in one fit."""
 
-    options: LossPredictionOptions
     rate: float | None = None
     """The learning rate that the module's group was made with."""
     trained: bool = False
     """Whether the module's parameters were seen in an optimizer of this fit."""
 
+
+@dataclass
+class _LossPredictionState:
+    """The options of a model, and its present fit."""
+
+    options: LossPredictionOptions
+    fit: _PresentFit = field(default_factory=_PresentFit)
+
     def begin(self, rate: float | None) -> None:
         """Begin a fit whose optimizer was made with this learning rate for the parameters."""
-        self.rate, self.trained = rate, False
+        self.fit = _PresentFit(rate)
 
 
 class LossPredictionMixin(_Base):
@@ -304,11 +311,11 @@ class LossPredictionMixin(_Base):
         if trainer is None:
             return call(*args, **kwargs)
         module, options = self._loss_prediction_made(), state.options
-        if not state.trained:
+        if not state.fit.trained:
             check_trained(self, module, trainer.optimizers)
-            state.trained = True
+            state.fit.trained = True
         if not options.loss_scheduled:
-            hold_rate(trainer.optimizers, module, state.rate)
+            hold_rate(trainer.optimizers, module, state.fit.rate)
         with pooled_outputs(self, module) as features, SampleLosses() as watched, ImageLosses(self) as of_images:
             output = call(*args, **kwargs)
         loss = main_loss(output, type(self).__name__)
