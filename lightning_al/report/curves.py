@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 
 from lightning_al.campaign.events import has_ledger
-from lightning_al.campaign.results import LABELS, PIXELS, read_rounds
+from lightning_al.campaign.results import LABELS, PIXELS, is_of_one_class, read_rounds
 from lightning_al.words import cut, shown
 
 # The name of a folder that only counts repeats: "seed_0", "run3", "version_12", "7".
@@ -58,7 +58,8 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
 
     Args:
         root: Folder to search, itself included.
-        metric: Which metric. Default: the only one with "acc" in its name, else the only one.
+        metric: Which metric. Default: the only one with "acc" in its name, else the only one; none of a single class
+            (``test_acc_class_3``).
 
     Returns:
         Method name -> its curves, both in the order of their names. Campaigns that recorded no metrics are left out
@@ -164,8 +165,8 @@ def _choose_metric(metrics: dict[Path, set[str]], metric: str | None) -> str:
             give = f"give `metric=` (`--metric`) one they share: {shown(shared)}"
             way = give if shared else "and share none: compare them apart"
             raise ValueError(f"The campaigns record different metrics, {way}. {lines}")
-        accuracies = [name for name in recorded if "acc" in name.lower()]
-        candidates = accuracies or recorded
+        whole = [name for name in recorded if not is_of_one_class(name)] or recorded
+        candidates = [name for name in whole if "acc" in name.lower()] or whole
         if len(candidates) != 1:
             raise ValueError(f"Which metric? Give `metric=` (`--metric`) one of {cut(recorded)}.")
         return candidates[0]

@@ -1,5 +1,6 @@
-"""Image datasets held in memory as one uint8 tensor, and the base class of the zoo's datamodules."""
+"""Datasets of images, those held in memory as one uint8 tensor, and the base class of the zoo's datamodules."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,23 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_al.zoo.parts import PartsDataModule
 
 
-class ImageDataset(Dataset[tuple[Tensor, int]]):
+class Images(Dataset[tuple[Tensor, int]]):
+    """Images (C, H, W), normalised, with class indices; each read may augment anew.
+
+    Where classes have names, by class index, they are in ``classes``; else there is no such attribute.
+    """
+
+    classes: list[str]
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def without_augmentation(self) -> "Images":
+        """The same images in the same order, as they are."""
+
+
+class ImageDataset(Images):
     """Images kept as bytes in one tensor, normalised when read.
 
     One tensor rather than many small objects: forked workers share it, and 50,000 CIFAR images take 150 MB.
@@ -24,6 +41,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         samples: ``(path, label)`` of each image where images are files, as in torchvision's ``ImageFolder``: a name
             that stays the same when the order does not. The attribute exists only if given.
         root: The folder that the paths are below.
+        classes: Names, by class index. The attribute exists only if given.
 
     Raises:
         TypeError: If ``images`` is not uint8.
@@ -45,6 +63,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         augment: Callable[[Tensor], Tensor] | None = None,
         samples: list[tuple[str, int]] | None = None,
         root: str | None = None,
+        classes: Sequence[str] | None = None,
     ) -> None:
         if images.dtype != torch.uint8:
             raise TypeError(f"`images` must be uint8, got {images.dtype}.")
@@ -68,6 +87,8 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         self.root = root
         if samples is not None:
             self.samples = samples
+        if classes is not None:
+            self.classes = list(classes)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -87,6 +108,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             self.std.flatten().tolist(),
             samples=getattr(self, "samples", None),
             root=self.root,
+            classes=getattr(self, "classes", None),
         )
 
 
@@ -113,18 +135,22 @@ def crop_and_flip(image: Tensor, padding: int = 4) -> Tensor:
 class Splits(NamedTuple):
     """What :meth:`ImageDataModule.read` returns."""
 
-    train: ImageDataset
-    test: ImageDataset
-    val: ImageDataset | None = None
+    train: Images
+    test: Images
+    val: Images | None = None
 
 
 class ImageDataModule(PartsDataModule):
-    """A datamodule over image datasets held in memory; a subclass says how to :meth:`read` them.
+    """A datamodule over datasets of images; a subclass says how to :meth:`read` them.
 
     Args:
         batch_size: Images per training batch.
         eval_batch_size: Images per validation or test batch; changes speed and memory, not results.
-        num_workers: Loader processes. 0 is fastest for images this small.
+        num_workers: Loader processes. 0 is fastest for small images in memory.
+
+    Raises:
+        TypeError: If an option has the wrong type.
+        ValueError: If an option is out of range.
     """
 
     def __init__(self, batch_size: int = 10, eval_batch_size: int = 250, num_workers: int = 0) -> None:
@@ -134,7 +160,7 @@ class ImageDataModule(PartsDataModule):
         """Read the dataset from disk. Called once."""
         raise NotImplementedError(f"{type(self).__name__} must define read().")
 
-    def read_sets(self) -> dict[str, ImageDataset]:
+    def read_sets(self) -> dict[str, Images]:
         """Read the dataset from disk, into its parts."""
         return {name: part for name, part in self.read()._asdict().items() if part is not None}
 
@@ -143,7 +169,12 @@ class ImageDataModule(PartsDataModule):
         """The datasets, read now if `setup` has not run."""
         return Splits(**self.sets)
 
-    def pool_dataset(self) -> ImageDataset:
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, by class index; empty where the training images have none."""
+        return list(getattr(self.splits.train, "classes", []))
+
+    def pool_dataset(self) -> Images:
         """The training images in the same order without augmentation: what an acquisition scores."""
         return self.splits.train.without_augmentation()
 

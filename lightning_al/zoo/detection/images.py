@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lightning_al.checks import Findings
-from lightning_al.zoo.image_folders import open_image
+from lightning_al.zoo.image_files import open_image
 
 Target = dict[str, Tensor]
 Sample = tuple[Tensor, Target]

@@ -13,6 +13,7 @@ from lightning_al.tasks.detection.boxes import check_boxes
 from lightning_al.words import cut, shown
 from lightning_al.zoo.detection.data_module import BACKGROUND, DetectionDataModule
 from lightning_al.zoo.detection.images import BoxedImage, DetectionFiles, read_each
+from lightning_al.zoo.image_files import SUFFIXES
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
@@ -20,7 +21,6 @@ CLASSES = (
 )
 """Of Pascal VOC, in alphabetical order."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 

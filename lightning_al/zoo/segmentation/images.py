@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from lightning_al.zoo.image_folders import MEAN, STD, open_image
+from lightning_al.zoo.image_files import MEAN, STD, open_image
 from lightning_al.zoo.parts import PicturesDataModule
 
 VOID = 255
