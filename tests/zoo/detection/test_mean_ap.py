@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lightning_al.zoo import Detector
 from lightning_al.zoo.detection.mean_ap import mean_ap, precisions
 
 pytest.importorskip("faster_coco_eval")
@@ -113,3 +114,10 @@ def test_nothing_seen_is_0():
         [{"boxes": torch.zeros(0, 4), "labels": none}] * 2,
     )
     assert float(precisions(metric, ["a"])["map"]) == 0.0
+
+
+def test_what_is_missing_is_said_before_anything_trains(monkeypatch):
+    missing = "lightning_al.zoo.detection.mean_ap.find_spec"
+    monkeypatch.setattr(missing, lambda name: None if "coco" in name else True)
+    with pytest.raises(ImportError, match=r"needs torchvision, and `faster-coco-eval`.*lightning-al\[detection\]"):
+        Detector(torch.nn.Linear(1, 1))
