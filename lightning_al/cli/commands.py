@@ -32,6 +32,10 @@ def main(args: Sequence[str] | None = None) -> None:
         from lightning_al.cli.tell import tell
 
         return tell(words[1:])
+    if words[:1] == ["sweep"]:
+        from lightning_al.cli.sweep import sweep
+
+        return sweep(words[1:])
     parser = _parser()
     options = parser.parse_args(words)
     if "command" not in options:
@@ -54,6 +58,10 @@ def _parser() -> argparse.ArgumentParser:
         "tell", help="Take labels from files: tell -c recipe.yaml labels.csv [--partial], or tell FOLDER labels.csv"
     )
     _add_status(commands)
+    commands.add_parser(
+        "sweep",
+        help="Methods by seeds, then compared: sweep -c protocol.yaml --methods saal,random --seeds 0..4 --jobs 2",
+    )
     _add_compare(commands)
     return parser
 
@@ -84,15 +92,38 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = commands.add_parser(
         "compare",
         help="Tables and a picture of the learning curves below a folder: compare runs/",
-        description="Compare the campaigns below a folder: print tables, write a picture of the learning curves.",
+        description="Compare the campaigns below a folder: learning curves, differences to a baseline over seeds with "
+        "intervals and tests, labels saved, and which method beats which; as tables, pictures, JSON and CSV. Campaigns "
+        "in ROOT/full_data, trained on all labels, are a line in the picture.",
     )
     parser.add_argument(
-        "root", help="Folder to search. ROOT/saal/seed_0, ROOT/saal/seed_1, ... repeat the method saal."
+        "root",
+        nargs="+",
+        help="Folder to search. ROOT/saal/seed_0, ROOT/saal/seed_1, ... repeat the method saal. Of several "
+        "folders, as of several datasets, each is compared; then methods beside each other over the cases of all.",
     )
     parser.add_argument(
         "--metric", help='Which metric. Default: the only one with "acc" in its name, else the only one.'
     )
-    parser.add_argument("--output", help="File of the picture. Default: ROOT/curves.png.")
+    parser.add_argument("--baseline", help="Method that others are compared with. Default: random.")
+    parser.add_argument(
+        "--wins-by",
+        choices=("last", "mean", "best"),
+        default="mean",
+        help="What pairs of methods are compared by: the last round, the mean over the curve (the default), or the "
+        "maximum over rounds.",
+    )
+    better = parser.add_mutually_exclusive_group()
+    better.add_argument(
+        "--lower-is-better",
+        action="store_true",
+        default=None,
+        help="Less of the metric is better. Default: by its name.",
+    )
+    better.add_argument("--higher-is-better", action="store_false", dest="lower_is_better", default=None)
+    parser.add_argument(
+        "--output", help="File of the picture; other files are named after it. Default: ROOT/curves.png."
+    )
     parser.set_defaults(command=_compare)
 
 
@@ -147,6 +178,13 @@ def _compare(options: argparse.Namespace) -> None:
     from lightning_al.report.compare import compare
 
     try:
-        compare(options.root, options.metric, options.output)
+        compare(
+            options.root,
+            options.metric,
+            options.output,
+            baseline=options.baseline,
+            wins_by=options.wins_by,
+            lower_is_better=options.lower_is_better,
+        )
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"error: {error}")

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 
@@ -54,8 +54,9 @@ class ActiveLearningLoop:
             loaders that the module defines itself.
         query_size: Labels asked for per round. Where the task asks for regions of images, how many of these, of each
             image or of the whole pool (``per_image``); a number below 1 is a share of the pixels.
-        initial: How many samples are labelled before round 0, or which (dataset indices). With an
-            ``unlabelled_dataset()`` it may be 0; is the training set empty, ``query_size`` are asked for first.
+        initial: How many samples are labelled before round 0, or which (dataset indices); ``"all"``, with ``rounds=0``,
+            trains once on all labels, for comparison. With an ``unlabelled_dataset()`` it may be 0; is the training set
+            empty, ``query_size`` are asked for first.
         initial_by: How they are chosen: ``"random"``; ``"balanced"`` over the classes (simulated campaigns only); or an
             acquisition that needs no trained model, as ``TypiClust(encoder=...)``.
         rounds: Number of queries; the history has one entry more, for the last fit. None: no limit.
@@ -101,7 +102,7 @@ class ActiveLearningLoop:
     """
 
     query_size = Option[int | float]()
-    initial = Option[int | Sequence[int]]()
+    initial = Option[int | Sequence[int] | Literal["all"]]()
     initial_by = Option[str | Acquisition]()
     rounds = Option[int | None]()
     budget = Option[float | None]()
@@ -120,7 +121,7 @@ class ActiveLearningLoop:
         datamodule: pl.LightningDataModule | None = None,
         *,
         query_size: int | float,
-        initial: int | list[int],
+        initial: int | list[int] | Literal["all"],
         initial_by: str | Acquisition = "random",
         rounds: int | None = None,
         budget: float | None = None,

@@ -23,7 +23,7 @@ def describe(project: Project, settings: Settings) -> dict[str, Any]:
     initial, initial_by, reset, stop = settings.initial, settings.initial_by, settings.reset, settings.stop
     return {
         "query_size": settings.query_size,
-        "initial": initial if isinstance(initial, int) else integers(initial),
+        "initial": initial if isinstance(initial, int | str) else integers(initial),
         "initial_by": _options_of(initial_by) if isinstance(initial_by, Acquisition) else initial_by,
         "rounds": settings.rounds,
         "budget": settings.budget,

@@ -43,7 +43,7 @@ LOOP: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"budget": 5}, ValueError, "`budget=5` counts the initial labels too and does not cover the 6"),
     ({"initial": 0}, ValueError, "`initial` is 0 or an empty list; the first fit needs at least one labelled sample"),
     ({"initial": 61}, ValueError, "`initial` asks for 61 samples, but the pool has 60"),
-    ({"initial": None}, TypeError, "`initial` must be a count or a list of dataset indices, got None"),
+    ({"initial": None}, TypeError, '`initial` must be a count, a list of dataset indices, or "all", got None'),
     ({"initial": []}, ValueError, "empty list"),
     ({"initial": [1, 1]}, ValueError, r"\[1\] more than once"),
     ({"initial": [1, 60]}, IndexError, r"between 0 and 59, got \[60\]"),

@@ -29,10 +29,12 @@ from tests.helpers.recipes import (
     ROOT,
     SEGMENTATION,
     TRAININGS,
+    WITHOUT_QUERIES,
     arguments,
     head,
     load,
     runs_of,
+    text,
 )
 
 
@@ -118,7 +120,7 @@ def check_made(made):
 
 def test_the_files_are_those():
     files = {path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.*")}
-    methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS, *OF_SINGLE_PIXELS)}
+    methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS, *OF_SINGLE_PIXELS, *WITHOUT_QUERIES)}
     trainings = {f"training/{name}" for name in TRAININGS}
     assert files == {*ALONE, *OF_FILES, *PROTOCOLS, *SEGMENTATION, *DETECTION} | methods | trainings
 
@@ -168,6 +170,15 @@ class TestPairs:
                 config = resolved("fashion_mnist/small", f"acquisitions/{method}", option)
                 section = config["model"] if "model" in name else config["trainer"]["callbacks"][0]
                 assert section["init_args"][name.split(".")[-1]] == yaml.safe_load(value), option
+
+
+def test_all_labels_take_the_place_of_a_method(build):
+    config, made = build("saal/fashion_mnist_low_budget", "acquisitions/full_data")
+    check_made(made)
+    loop = config["loop"]
+    assert (loop["initial"], loop["rounds"], loop["budget"], loop["initial_by"]) == ("all", 0, None, "random")
+    assert loop["dirpath"].endswith("{method}/seed_{seed}")
+    assert "-c recipes/acquisitions/full_data.yaml" in text("acquisitions/full_data")
 
 
 class TestPublishedImages:
