@@ -171,7 +171,7 @@ KINDS: dict[str, Made] = {
     "Margin, best weights": (Scheduled, Margin, {"reset": "warm", "weights": "best", **EVERY_EPOCH}),
     "LeastConfidence, workers": (Scheduled, LeastConfidence, {"num_workers": 1, **EVERY_EPOCH}),
     "VAAL": (Scheduled, lambda: VAAL(steps=6, width=4, latent=2, batch_size=4), {}),
-    "CoreGCN": (Scheduled, lambda: CoreGCN(steps=8, hidden=8), {"reset": "warm"}),
+    "CoreGCN": (Scheduled, lambda: CoreGCN(steps=8, hidden=8), {"reset": "warm", "keep_weights": True}),
     "Entropy of masks": (maps.MapNet, Entropy, {"reset": "continue", "at_most": 3, "brings": of_masks, **EVERY_EPOCH}),
     "SAAL of boxes": (
         detecting.Detecting,
@@ -184,7 +184,11 @@ KINDS: dict[str, Made] = {
         RIPU,
         {"reset": "warm", "processes": 2, "brings": partial(of_regions, per_image=False), **EVERY_EPOCH},
     ),
-    "Entropy, 2 processes": (Scheduled, Entropy, {"reset": "continue", "processes": 2, **EVERY_EPOCH}),
+    "Entropy, 2 processes": (
+        Scheduled,
+        Entropy,
+        {"reset": "continue", "processes": 2, "keep_weights": True, **EVERY_EPOCH},
+    ),
 }
 
 
