@@ -7,6 +7,18 @@ from lightning_al.zoo.class_folders import ClassFoldersDataModule
 from lightning_al.zoo.classifier import Classifier
 from lightning_al.zoo.classifier_of_data import DataClassifier
 from lightning_al.zoo.cnn import PlainCNN, SmallCNN
+from lightning_al.zoo.detection import (
+    BoxedImage,
+    COCODetectionDataModule,
+    DetectionDataModule,
+    DetectionFiles,
+    Detector,
+    LossPredictionDetector,
+    SAMDetector,
+    SmallSSD,
+    TorchvisionDetector,
+    VOCDetectionDataModule,
+)
 from lightning_al.zoo.diabetes import DiabetesDataModule
 from lightning_al.zoo.digits import DigitsDataModule
 from lightning_al.zoo.disasters import DisasterDataModule
@@ -48,8 +60,10 @@ __all__ = [
     "DRN22",
     "VGG16",
     "AdaptiveSegmenter",
+    "BoxedImage",
     "CIFAR10DataModule",
     "CIFAR100DataModule",
+    "COCODetectionDataModule",
     "Caltech101DataModule",
     "CamVidDataModule",
     "CityscapesDataModule",
@@ -57,6 +71,9 @@ __all__ = [
     "Classifier",
     "DataClassifier",
     "DeepLab",
+    "DetectionDataModule",
+    "DetectionFiles",
+    "Detector",
     "DiabetesDataModule",
     "DigitsDataModule",
     "DisasterDataModule",
@@ -68,6 +85,7 @@ __all__ = [
     "ImageFolderDataModule",
     "ImageNetDataModule",
     "LossPredictionClassifier",
+    "LossPredictionDetector",
     "MeanIoU",
     "PlainCNN",
     "PublishedImages",
@@ -75,6 +93,7 @@ __all__ = [
     "ResNet18",
     "ResNet50",
     "SAMClassifier",
+    "SAMDetector",
     "SAMLossPredictionClassifier",
     "SVHNDataModule",
     "SYNTHIADataModule",
@@ -83,13 +102,16 @@ __all__ = [
     "Segmenter",
     "SimCLR",
     "SmallCNN",
+    "SmallSSD",
     "SmallUNet",
     "SubtomogramDataModule",
     "Subtomograms",
     "TableNet",
     "TextClassifier",
     "TextTableDataModule",
+    "TorchvisionDetector",
     "TwoDomainsDataModule",
     "TwoHeads",
+    "VOCDetectionDataModule",
     "ViT",
 ]
