@@ -7,9 +7,22 @@ from lightning_al.zoo.class_folders import ClassFoldersDataModule
 from lightning_al.zoo.classifier import Classifier
 from lightning_al.zoo.classifier_of_data import DataClassifier
 from lightning_al.zoo.cnn import PlainCNN, SmallCNN
+from lightning_al.zoo.detection import (
+    BoxedImage,
+    COCODetectionDataModule,
+    DetectionDataModule,
+    DetectionFiles,
+    Detector,
+    LossPredictionDetector,
+    SAMDetector,
+    SmallSSD,
+    TorchvisionDetector,
+    VOCDetectionDataModule,
+)
 from lightning_al.zoo.diabetes import DiabetesDataModule
 from lightning_al.zoo.digits import DigitsDataModule
 from lightning_al.zoo.disasters import DisasterDataModule
+from lightning_al.zoo.encoder import Encoder
 from lightning_al.zoo.fashion_mnist import FashionMNISTDataModule
 from lightning_al.zoo.image_folders import ImageFolderDataModule
 from lightning_al.zoo.imagenet import ImageNetDataModule
@@ -34,6 +47,7 @@ from lightning_al.zoo.segmentation import (
     SYNTHIADataModule,
     TwoDomainsDataModule,
 )
+from lightning_al.zoo.simclr import SimCLR
 from lightning_al.zoo.svhn import SVHNDataModule
 from lightning_al.zoo.text import TextClassifier
 from lightning_al.zoo.text_table import TextTableDataModule
@@ -46,8 +60,10 @@ __all__ = [
     "DRN22",
     "VGG16",
     "AdaptiveSegmenter",
+    "BoxedImage",
     "CIFAR10DataModule",
     "CIFAR100DataModule",
+    "COCODetectionDataModule",
     "Caltech101DataModule",
     "CamVidDataModule",
     "CityscapesDataModule",
@@ -55,9 +71,13 @@ __all__ = [
     "Classifier",
     "DataClassifier",
     "DeepLab",
+    "DetectionDataModule",
+    "DetectionFiles",
+    "Detector",
     "DiabetesDataModule",
     "DigitsDataModule",
     "DisasterDataModule",
+    "Encoder",
     "FashionMNISTDataModule",
     "ImageBackbone",
     "ImageDataModule",
@@ -65,6 +85,7 @@ __all__ = [
     "ImageFolderDataModule",
     "ImageNetDataModule",
     "LossPredictionClassifier",
+    "LossPredictionDetector",
     "MeanIoU",
     "PlainCNN",
     "PublishedImages",
@@ -72,20 +93,25 @@ __all__ = [
     "ResNet18",
     "ResNet50",
     "SAMClassifier",
+    "SAMDetector",
     "SAMLossPredictionClassifier",
     "SVHNDataModule",
     "SYNTHIADataModule",
     "SegmentationDataModule",
     "SegmentationFiles",
     "Segmenter",
+    "SimCLR",
     "SmallCNN",
+    "SmallSSD",
     "SmallUNet",
     "SubtomogramDataModule",
     "Subtomograms",
     "TableNet",
     "TextClassifier",
     "TextTableDataModule",
+    "TorchvisionDetector",
     "TwoDomainsDataModule",
     "TwoHeads",
+    "VOCDetectionDataModule",
     "ViT",
 ]

@@ -56,12 +56,14 @@ ALONE = ["quickstart", "diabetes", "two_heads"]
 """Protocol and method in one file."""
 OF_FILES = ["your_images", "your_texts"]
 """Of one's own files, for people who label: nothing is simulated."""
-WITHOUT_QUERIES = ["full_data"]
-"""Stands in a method's place, and trains on all labels."""
 TRAININGS = [
     *("sam", "sam_cifar100", "sam_small"),
     *("sam_loss_prediction", "sam_loss_prediction_cifar100", "sam_loss_prediction_small"),
 ]
+FEATURES = ["simclr_cifar10", "simclr_fashion_mnist_small"]
+"""Of encoders, for `lightning-al features`."""
+WITHOUT_QUERIES = ["full_data"]
+"""Stands in a method's place, and trains on all labels."""
 SEGMENTATION = {
     "camvid/small": "images",
     "gradient_norms/cityscapes": "images",
@@ -69,6 +71,13 @@ SEGMENTATION = {
     "ripu/synthia_to_cityscapes": "regions",
 }
 """Protocols of segmentation, and what they ask for."""
+DETECTION = ["saal/voc", "bccd/small"]
+"""Protocols of detection."""
+OF_BOXES = [
+    *("random", "entropy", "least_confidence", "margin", "entropy_grad_norm", "saal", "saal_kmeans", "badge"),
+    *("coreset", "typiclust", "query_by_committee"),
+]
+"""Methods that the protocols of detection name."""
 OF_REGIONS = ["ripu", "risaal"]
 """Methods that choose regions alone."""
 OF_SINGLE_PIXELS = ["ripu_pixels"]

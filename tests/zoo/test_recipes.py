@@ -17,6 +17,8 @@ from lightning_al.zoo import Classifier, LossPredictionClassifier, SAMClassifier
 from tests.helpers import published
 from tests.helpers.recipes import (
     ALONE,
+    DETECTION,
+    FEATURES,
     FIGURES,
     LEARN_THE_LOSS,
     METHODS,
@@ -133,8 +135,8 @@ def test_the_files_are_those():
     }
     files = {name for name in files if not name.startswith("published/")}
     methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS, *OF_SINGLE_PIXELS, *WITHOUT_QUERIES)}
-    trainings = {f"training/{name}" for name in TRAININGS}
-    assert files == {*ALONE, *OF_FILES, *PROTOCOLS, *SEGMENTATION} | methods | trainings
+    trainings = {f"training/{name}" for name in TRAININGS} | {f"features/{name}" for name in FEATURES}
+    assert files == {*ALONE, *OF_FILES, *PROTOCOLS, *SEGMENTATION, *DETECTION} | methods | trainings
 
 
 class TestPairs:
