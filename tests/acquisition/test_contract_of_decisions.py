@@ -181,6 +181,7 @@ def launched(tmp_path_factory):
     return of
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_few_pick_the_same_in_batches_of_any_size_and_on_two_processes(launched, kind):
     picked, changed, refused, candidates = launched(kind, 1, FEW[kind], (1, 3))
