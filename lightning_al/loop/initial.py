@@ -23,6 +23,7 @@ from lightning_al.oracle.answers import sort_answers
 from lightning_al.scoring.company import check_company
 from lightning_al.scoring.pick import Candidates, Pick, pick
 from lightning_al.tasks.base import Task
+from lightning_al.tasks.mask_png import is_blank
 from lightning_al.words import cut
 
 
@@ -148,9 +149,15 @@ def initial_labels(project: Project, initial: list[int]) -> dict[int, Any]:
     if samples.size == 0:
         return {}
     # Without an initial set: what may be asked for first.
-    some = initial or readable(samples.pool.label_set, spread_over(samples.size), 2)
+    some = initial or readable(samples.pool.label_set, spread_over(samples.size))
     answers = sort_answers({i: task.targets(samples.pool.label_set[i]) for i in some}, task)
     answers.check()
+    if answers.labels and all(map(is_blank, answers.labels.values())):
+        raise ValueError(
+            f"No pixel of the {len(some)} masks that were looked at has a class, so nothing could be learnt of them: "
+            "all is what the task has for `ignore_index`. Give another `ignore_index=`; or, where masks are not known "
+            "yet, have them told: `oracle=AwaitTell()`."
+        )
     view = samples.view(torch.tensor(some[:2]), answers.labels)
     samples.pool.check_augment(view)
     batch = data.collate([view[position] for position in range(len(view))])

@@ -31,6 +31,9 @@ ALL = "all"
 METHODS = ("random", "balanced")
 """Of choosing the initial set without an acquisition."""
 
+_OF_SEVERAL = {"mask": "a class for each pixel", "boxes": "one for each box"}
+"""What tasks have of which a sample is of no one class, by the kind of their annotations."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -118,11 +121,6 @@ class Settings:
             )
         else:
             check_number(name, size, above=0, below=1)
-            if self.task.region_kind == "superpixels" and not self.task.per_image:
-                raise ValueError(
-                    f"`{name}={size}` is a share of the pool's pixels, and how many superpixels that is depends on "
-                    "each image: give a count, or ask for a share of each image (`per_image=True`)."
-                )
 
     @property
     def has_initial_set(self) -> bool:
@@ -219,11 +217,13 @@ class Settings:
                 f'{type(self.oracle).__name__} gives them only when asked. Use `initial_by="random"`, or name the '
                 "indices in `initial`."
             )
-        if self.initial_by == "balanced" and isinstance(self.task, Task) and "classes" not in self.task.gives:
-            raise ValueError(
-                f'`initial_by="balanced"` takes as many samples of each class, and `{type(self.task).__name__}` has '
-                'no classes. Use `initial_by="random"`, or `TypiClust(encoder=...)`.'
-            )
+        if self.initial_by == "balanced" and isinstance(self.task, Task):
+            has = "no classes" if "classes" not in self.task.gives else _OF_SEVERAL.get(self.task.annotation_kind or "")
+            if has is not None:
+                raise ValueError(
+                    f'`initial_by="balanced"` takes as many samples of each class, and `{type(self.task).__name__}` '
+                    f'has {has}. Use `initial_by="random"`, or `TypiClust(encoder=...)`.'
+                )
 
     def _check_reset(self) -> None:
         if not callable(self.reset):
