@@ -27,7 +27,6 @@ REQUIREMENTS = (
     "outputs",
     "logits",
     "values",
-    "distribution",
     "features",
     "gradients",
     "encoder",
@@ -54,10 +53,6 @@ _OF_TASK = {
     "values": (
         "real values",
         "Take another `score=`; or, if real values are what the model gives, `task=RegressionTask()`.",
-    ),
-    "distribution": (
-        "one distribution over classes for each sample",
-        "Take one that scores each of a sample's decisions, such as `Entropy` or `BALD`.",
     ),
     "classes": ("classes", "Give the number of clusters: `clusters=`."),
     "features": ("features", "Use an acquisition that does without."),

@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         help="Methods by seeds, then compared: sweep -c protocol.yaml --methods saal,random --seeds 0..4 --jobs 2",
     )
     _add_compare(commands)
+    _add_diagnose(commands)
     return parser
 
 
@@ -125,6 +126,67 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--output", help="File of the picture; other files are named after it. Default: ROOT/curves.png."
     )
     parser.set_defaults(command=_compare)
+
+
+DIAGNOSES = {
+    "bound": "the terms of SAAL's bound over rounds, their correlations with scores, top-k overlaps",
+    "losses": "maximally perturbed losses of labelled, unlabelled and both",
+    "labels_kept": "labels kept under perturbation, and the margin where they are not",
+    "landscape": "the loss around the last weights along two directions, with its largest eigenvalue",
+    "norms": "how many of the largest true-label gradient norms were picked",
+    "falls": "how many picks have a smaller gradient norm in the next round",
+    "influence": "influence on the test loss, overlap and size of its approximations (small models)",
+    "gap": "training less test accuracy",
+    "classes": "test accuracy of each class beside its labels",
+    "confidence": "histograms of confidence, labelled and unlabelled",
+    "tsne": "features of unlabelled samples and picks in two dimensions (scikit-learn)",
+    "seconds": "seconds of trainings and queries, hours of campaigns; needs no weights",
+    "transfer": "another model trained on the picks (--model FILE); needs no weights",
+}
+"""What ``diagnose`` shows, by name."""
+
+
+def _add_diagnose(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "diagnose",
+        help="Look inside campaigns that kept their weights: diagnose FOLDER --show losses gap",
+        description="Look inside campaigns that kept their weights (`run --loop.keep_weights=true`): print tables, and "
+        "write them and pictures. Several folders are compared. Their campaigns are not changed.",
+        epilog="What can be shown:\n" + "\n".join(f"  {name:<12} {said}" for name, said in DIAGNOSES.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("folders", nargs="+", metavar="FOLDER", help="A campaign's folder (`loop.dirpath`); more of them to compare.")
+    add("--show", nargs="+", choices=list(DIAGNOSES), required=True, metavar="WHAT", help="See below; several too.")
+    add("--rounds", help="Which rounds: 0,5,-1 or 0..4. Default: all that kept their weights.")
+    add("--output", help="Folder for tables and pictures. Default: `diagnoses` in the first folder.")
+    add("-c", "--config", action="append", help="The project's YAML files. Default: config.yaml of the folder.")
+    add("--samples", type=int, help="At most how many samples are looked at; each has its own default.")
+    add("--held-out", type=int, help="At most how many test samples are looked at. Default: all; influence 1,000.")
+    add("--batch-size", type=int, help="Samples of a batch. Default: loop.pool_batch_size, else the loader's.")
+    add("--accelerator", default="auto", help="Where the model is looked at: cpu, gpu, ... Default: auto.")
+    add("--rho", type=float, help="Radius of perturbations. Default: 0.05; labels_kept 0.01, 0.05 and 0.1.")
+    add("--perturbation", choices=["sam", "asam"], help="Default: sam.")
+    add("--norm", choices=["global", "tensor_sum"], help="Of gradients. Default: global.")
+    add("--span", type=float, help="How far the landscape goes. Default: 1 filter length.")
+    add("--points", type=int, help="Places along each direction of the landscape, odd. Default: 21.")
+    add("--loss", choices=["true", "entropy"], help="Of influence: of true labels, or the entropy. Default: true.")
+    add("--damping", type=float, help="Added to the Hessian for influence. Default: as much as it takes.")
+    add("--seed", type=int, help="Of directions and t-SNE. Default: 0.")
+    add("--model", help="YAML file with the `model:` of `transfer`.")
+    parser.set_defaults(command=_diagnose)
+
+
+def _diagnose(options: argparse.Namespace) -> None:
+    from lightning_al.cli.diagnose import diagnose
+    from lightning_al.cli.run import is_ours
+
+    try:
+        diagnose(options)
+    except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
+        if not is_ours(error):
+            raise
+        sys.exit(f"error: {error}")
 
 
 def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

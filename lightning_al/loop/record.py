@@ -15,7 +15,7 @@ from lightning_al.loop.told import name_of
 from lightning_al.tasks.base import Task
 from lightning_al.words import shown
 
-_MAY_CHANGE = ("rounds", "budget", "stop", "seed")  # the last is refused by itself
+_MAY_CHANGE = ("rounds", "budget", "stop", "keep_weights", "seed")  # the last is refused by itself
 
 
 def describe(project: Project, settings: Settings) -> dict[str, Any]:
@@ -36,6 +36,7 @@ def describe(project: Project, settings: Settings) -> dict[str, Any]:
         **_regions_of(project.task),
         "evaluate": settings.evaluate,
         "weights": settings.weights,
+        "keep_weights": settings.keep_weights,
         "seed": settings.seed,
         "pool": project.data.pool_source,
         "pool_batch_size": project.data.pool_batch_size,

@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from lightning_al.acquisition.base import Acquisition, learns
 from lightning_al.campaign.results import RoundResult
-from lightning_al.checks import Findings, check_choice, check_count, check_number, check_that, check_type
+from lightning_al.checks import Findings, check_choice, check_count, check_flag, check_number, check_that, check_type
 from lightning_al.data.pool import integers
 from lightning_al.fitting.reset import RESETS, Reset
 from lightning_al.loop.parts import prices_of
@@ -57,6 +57,7 @@ class Settings:
     task: Task
     evaluate: str | None
     weights: str
+    keep_weights: bool
     seed: int
 
     def __post_init__(self) -> None:
@@ -88,6 +89,7 @@ class Settings:
                     "`evaluate=None` leaves rounds without. Evaluate, or give a function of the history without."
                 )
             findings.of(check_choice, "weights", self.weights, ("last", "best"))
+            findings.of(check_flag, "keep_weights", self.keep_weights)
             findings.of(self._check_reset)
 
     @property

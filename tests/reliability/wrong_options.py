@@ -64,6 +64,7 @@ LOOP: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"evaluate": "train"}, ValueError, "'validate', 'test' or None, got 'train'"),
     ({"evaluate": True}, ValueError, "'validate', 'test' or None, got True"),
     ({"weights": "mean"}, ValueError, "'last', 'best', got 'mean'"),
+    ({"keep_weights": "yes"}, TypeError, "`keep_weights` must be True or False, got 'yes'"),
     ({"weights": "best"}, ValueError, r"ModelCheckpoint\(monitor=...\).*found 0"),
     ({"pool": "train"}, ValueError, "`pool` must be one of 'auto', 'predict', got 'train'"),
     ({"pool": ["auto"]}, ValueError, r"`pool` must be .*got \['auto'\]"),
