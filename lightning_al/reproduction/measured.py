@@ -12,7 +12,7 @@ from lightning_al.reproduction.needs import Needs
 from lightning_al.reproduction.registry import Case, Result
 from lightning_al.reproduction.runs import FULL_DATA, Choice, Run
 
-METRICS = {"accuracy": "acc", "miou": "miou", "map": "map", "pairwise": "acc", "seconds": "acc"}
+METRICS = {"accuracy": "acc", "miou": "miou", "map": "map_50", "pairwise": "acc", "seconds": "acc"}
 """Names of metrics, without ``test_`` or ``val_``, by what results show."""
 
 

@@ -87,7 +87,7 @@ class Source:
 
 
 def read_data_sets(recipes: Path) -> dict[str, DataSet]:
-    """Return the data sets by the names of their data modules."""
+    """Return the data sets by the names of their data modules, with the folder behind where one is of several."""
     file = recipes / PUBLISHED / f"{DATA}.yaml"
     content = read_yaml(file) if file.is_file() else {}
     return {name: DataSet(**{**of, "get": " ".join(of["get"].split())}) for name, of in content.items()}
@@ -182,9 +182,10 @@ def _sources(section: Any, option: str, data_sets: Mapping[str, DataSet]) -> Ite
     if not isinstance(section, Mapping):
         return
     options = section.get("init_args") or {}
-    name = str(section.get("class_path", "")).rpartition(".")[2]
-    if name in data_sets:
-        yield Source(data_sets[name], f"--{option}.root", options.get("root"))
+    name, root = str(section.get("class_path", "")).rpartition(".")[2], options.get("root")
+    data = data_sets.get(f"{name} {root}", data_sets.get(name))
+    if data is not None:
+        yield Source(data, f"--{option}.root", root)
     for key, value in options.items():
         yield from _sources(value, f"{option}.{key}", data_sets)
 
