@@ -15,6 +15,7 @@ _EXTRAS = {
     "torchvision": "'lightning-al[vision]'",
     "mrcfile": "'lightning-al[tomography]'",
     "sklearn": "'lightning-al[cluster]'",
+    "faster_coco_eval": "'lightning-al[detection]'",
 }
 """What pip is asked for, by the package that is imported."""
 
