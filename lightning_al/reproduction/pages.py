@@ -16,7 +16,7 @@ from lightning_al.reproduction.runs import FULL_DATA, Choice, Run
 from lightning_al.storage.files import atomic_write
 
 PAGE = "index.md"
-_MOST_LINES = 40  # of a diagnosis's table; all are in its file
+_MOST_LINES = 40  # of a diagnosis's table that is shown: a longer one is no table to read
 
 
 def curves_of(found: Sequence[Measured]) -> dict[str, Curves]:
@@ -65,9 +65,11 @@ def diagnosed_tables(folder: Path) -> str:
     for path in sorted(folder.glob("*/seed_*/**/*.csv")):
         with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.reader(file))
-        shown = [[_short(cell) for cell in line] for line in lines[: _MOST_LINES + 1]]
-        more = f"\n\n{len(lines) - 1 - _MOST_LINES} more rows in the file." if len(lines) - 1 > _MOST_LINES else ""
-        texts.append(f"{path.relative_to(folder)}:\n\n{markdown(shown)}{more}")
+        name, count = path.relative_to(folder), len(lines) - 1
+        if count > _MOST_LINES:
+            texts.append(f"{name}: {count} rows, in the file alone.")
+        else:
+            texts.append(f"{name}:\n\n{markdown([[_short(cell) for cell in line] for line in lines])}")
     return "\n\n".join(texts)
 
 
