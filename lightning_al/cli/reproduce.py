@@ -180,7 +180,7 @@ def _run(
         schedules.append(run_jobs(list(by_folder.values()), screen, slots))
         if choice.result.shows in SHOWN:
             diagnoses = jobs_of(choice, runs, needs, (sys.executable, "-m", "lightning_al"))
-            screen.say(f"{counted(len(diagnoses), 'diagnosis')}; in {choice.folder}")
+            screen.say(f"{counted(len(diagnoses), 'job')} of `lightning-al diagnose`; in {choice.folder}")
             schedules.append(run_jobs(diagnoses, screen, slots))
     except Interrupted as signal:
         screen.close()
