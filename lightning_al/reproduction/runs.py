@@ -11,6 +11,7 @@ from lightning_al.sweep.plan import Method, Plan
 
 FULL_DATA = "full_data"
 """The recipe, in a method's place, that trains on all labels."""
+_AMOUNTS = ("--loop.initial", "--loop.initial_by", "--loop.rounds", "--loop.budget")
 KEEP_WEIGHTS = "--loop.keep_weights=true"
 
 
@@ -108,6 +109,7 @@ def _plan(choice: Choice, case: Case, method: str, needs: Needs) -> Plan:
     recipe = _recipe_of(method, recipes, small=small)
     files = [recipe, *([] if own is None else [recipes / own])]
     options = case.options.get(method, ())
+    further = _without_amounts(choice.overrides) if method == FULL_DATA else choice.overrides
     keeps = (KEEP_WEIGHTS,) if choice.keep_weights else ()
     marks = [*([] if training is None else [Path(training).stem]), *map(_short, case.arguments)]
     marks += ["weights"] * choice.keep_weights
@@ -118,7 +120,7 @@ def _plan(choice: Choice, case: Case, method: str, needs: Needs) -> Plan:
         methods=(Method(name, tuple(files)),),
         seeds=(),
         template=str(choice.root / "runs" / of_protocol / "{method}" / "seed_{seed}"),
-        overrides=(*case.arguments, *options, *keeps, *needs.words(case, small=small), *choice.overrides),
+        overrides=(*case.arguments, *options, *keeps, *needs.words(case, small=small), *further),
     )
 
 
@@ -126,6 +128,23 @@ def _recipe_of(method: str, recipes: Path, *, small: bool) -> Path:
     """Return the recipe of a method; some have one for a CPU."""
     for_a_cpu = recipes / "acquisitions" / f"{method}_small.yaml"
     return for_a_cpu if small and for_a_cpu.is_file() else recipes / "acquisitions" / f"{method}.yaml"
+
+
+def _without_amounts(words: Sequence[str]) -> list[str]:
+    """Return words of a run without those that say how many labels there are.
+
+    Example:
+        >>> _without_amounts(["--loop.rounds=1", "--loop.initial", "20", "--loop.evaluate", "test"])
+        ['--loop.evaluate', 'test']
+    """
+    kept: list[str] = []
+    takes_value = is_amount = False
+    for word in words:
+        if not takes_value:
+            is_amount = word.partition("=")[0] in _AMOUNTS
+        takes_value = word.startswith("--") and "=" not in word
+        kept += [] if is_amount else [word]
+    return kept
 
 
 def _short(word: str) -> str:

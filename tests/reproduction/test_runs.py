@@ -54,7 +54,9 @@ def test_weights_are_kept_where_a_diagnosis_needs_them_and_apart_from_runs_witho
 
 
 def test_all_labels_are_one_run(tmp_path):
-    _, runs, _ = chosen(tmp_path, "toy/table-2")
+    _, runs, _ = chosen(tmp_path, "toy/table-2", overrides=["--loop.rounds=1", "--trainer.max_epochs=1"])
+    assert ["--loop.rounds=1" in run.job.words for run in runs[:3]] == [True, True, False]
+    assert all("--trainer.max_epochs=1" in run.job.words for run in runs)
     assert [(run.method, run.seed) for run in runs] == [
         *(("random", 0), ("badge", 0), ("full_data", 0)),
         *(("random", 1), ("badge", 1)),
