@@ -189,7 +189,7 @@ def test_images_of_another_size_than_when_they_were_asked_for_are_refused(tmp_pa
 
 def test_label_studio_shows_the_models_boxes_in_the_file_and_takes_its_own(tmp_path, fake, url, monkeypatch):  # noqa: F811
     dataset = Copies(tmp_path)
-    copy_of = {index: dataset.size for index in range(2)}
+    copy_of = dict.fromkeys(range(2), dataset.size)
     asking = Asking(tmp_path, url, monkeypatch, task=DetectionTask(), dataset=dataset)
     said = {0: ({"boxes": [dataset.around_bright(0)], "labels": [2]}, 0.5)}
     asking.ask([0, 1], round=0, predictions=said, sizes=copy_of)
