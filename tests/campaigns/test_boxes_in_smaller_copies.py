@@ -193,6 +193,10 @@ def test_label_studio_shows_the_models_boxes_in_the_file_and_takes_its_own(tmp_p
     asking = Asking(tmp_path, url, monkeypatch, task=DetectionTask(), dataset=dataset)
     said = {0: ({"boxes": [dataset.around_bright(0)], "labels": [2]}, 0.5)}
     asking.ask([0, 1], round=0, predictions=said, sizes=copy_of)
+    (project,) = fake.projects.values()
+    assert [name for name in NAMES if f'value="{name}"' in project["label_config"]] == NAMES[
+        1:
+    ]  # none draws background
     [result] = fake.by_key("p0")["predictions"][0]["result"]
     width, height = FILE
     left, top, right, bottom = dataset.drawn[0]
