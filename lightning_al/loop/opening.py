@@ -281,17 +281,7 @@ def _check_learnt(findings: Findings, project: Project) -> None:
 
 def _find_again(campaign: Campaign, project: Project) -> None:
     """Have the ledger go by where its samples are today, and refuse what training needs and is not there."""
-    data = project.data
-    pool = data.samples.pool
-    search = Search(
-        campaign,
-        data.sample_keys,
-        own_label=pool.own_label,
-        keeps_target=pool.keeps_target,
-        same_label=pool.same_label,
-        are_known=None if data.known_samples is None else data.known_samples.found_among,
-    )
-    move = campaign.ranks.first(search.move)
+    move = campaign.ranks.first(Search.among(campaign, project.data).move)
     if move is not None:
         campaign.record("moved", lambda: move)
 

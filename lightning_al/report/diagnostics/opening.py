@@ -76,7 +76,7 @@ def open_campaign(
     try:
         _set_up(data, model, trainer, Campaign(dirpath, events[:1]).options.get("evaluate"))
         campaign = Campaign(dirpath, events)
-        move = _moved(campaign, data)
+        move = Search.among(campaign, data).move()  # since the campaign was last opened
         if move is not None:
             event = stamped("moved", move)
             campaign.apply(event)
@@ -125,19 +125,6 @@ def _set_up(data: ActiveDataModule, model: pl.LightningModule, trainer: pl.Train
     model.setup("fit")
     _compat.configure_model(trainer)
     data.open(trainer, model, evaluate)
-
-
-def _moved(campaign: Campaign, data: ActiveDataModule) -> dict[str, Any] | None:
-    """Return what moved since the campaign was last opened, as fields of an event; None if nothing did."""
-    pool = data.samples.pool
-    return Search(
-        campaign,
-        data.sample_keys,
-        own_label=pool.own_label,
-        keeps_target=pool.keeps_target,
-        same_label=pool.same_label,
-        are_known=None if data.known_samples is None else data.known_samples.found_among,
-    ).move()
 
 
 def _show_samples(campaign: KeptCampaign) -> None:
