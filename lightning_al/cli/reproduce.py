@@ -126,13 +126,8 @@ def _check_recipes(runs: Sequence[Run], *, is_to_run: bool) -> None:
     Raises:
         PlanError: With all that is wrong.
     """
-    left = {run.job.kind: run for run in reversed(runs) if is_to_run and not run.job.is_done()}
-    of_own = ("--loop.seed=", "--loop.dirpath=", "--resume")
-    words = {
-        kind: [word for word in run.job.words[run.job.words.index("run") + 1 :] if not word.startswith(of_own)]
-        for kind, run in left.items()
-    }
-    findings = findings_of_recipes(list(words.items()))
+    left = {run.job.kind: run.words for run in runs if is_to_run and not run.job.is_done()}
+    findings = findings_of_recipes(list(left.items()))
     if findings:
         raise PlanError(findings)
 
