@@ -100,7 +100,7 @@ def runs_of(choice: Choice, needs: Needs, program: Sequence[str]) -> list[Run]:
             [job] = replace(plan, seeds=(seed,)).jobs(program)
             kind = f"{case.name}: {method}"
             job = replace(job, name=f"{kind}, seed {seed}", kind=kind)
-            runs.append(Run(case.name, method, seed, words=plan.words(*plan.methods), job=job))
+            runs.append(Run(case.name, method, seed, words=plan.words(plan.methods[0]), job=job))
     return runs
 
 
