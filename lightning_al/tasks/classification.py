@@ -124,7 +124,7 @@ class ClassificationTask(BatchEntries, Task):
             return self._class_index(int(label))
         else:
             kind = f"{shown(label)} ({type(label).__name__})"
-        if getattr(label, "ndim", 0) == 2:
+        if getattr(label, "ndim", 0) == 2 and "float" not in str(getattr(label, "dtype", "float")):  # a mask, no boxes
             raise TypeError(
                 f"`ClassificationTask` needs one class index as label, got {kind}. Of a mask, a class for each pixel: "
                 "`task=SegmentationTask(num_classes=...)`."

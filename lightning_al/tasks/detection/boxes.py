@@ -111,6 +111,11 @@ def _check_corners(boxes: Tensor, size: tuple[int, int] | None) -> None:
             f"A box must have a width and a height, got (left, top, right, bottom) = {_first(boxes, flat)}, "
             f"{int(flat.sum())} of {len(boxes)} boxes of an image. Leave such boxes out in the dataset."
         )
+    if size is not None and min(size) > 1 and len(boxes) and (boxes <= 1).all() and (boxes != boxes.round()).any():
+        raise ValueError(
+            f"Boxes look like shares of an image from 0 to 1, and pixels are meant: {_first(boxes, boxes[:, 0] <= 1)} "
+            f"in an image of {size[1]} x {size[0]} pixels (width x height). Multiply them by these in the dataset."
+        )
     if outside.any():
         raise ValueError(
             f"A box reaches out of its image of {size[1] if size else 0} x {size[0] if size else 0} pixels (width x "
@@ -129,6 +134,10 @@ def _may_have_extents(boxes: Tensor, size: tuple[int, int] | None) -> bool:
 
 def _check_classes(labels: Tensor, classes: range | None) -> None:
     if classes is None:
+        if (labels < 0).any():
+            raise ValueError(
+                f"Classes of boxes are numbered from 0, got {shown(labels[labels < 0].unique().tolist())}."
+            )
         return
     wrong = labels[(labels < classes.start) | (labels >= classes.stop)]
     if len(wrong):

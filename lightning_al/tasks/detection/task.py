@@ -50,6 +50,8 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
     Args:
         num_classes: C, as the detector counts (with the background). Default: what the model gives.
         score_threshold: Boxes count that score more; at least 0 and below 1. The detector's own threshold holds too.
+            Scores are the detector's own: of FCOS the geometric mean of a class's probability and its centredness, of
+            which the latter counts here alone.
         reduce: ``"sum"``, as in SAAL's paper, ``"mean"``, ``"max"``, or a number s above 0 and at most 1: the mean of
             the share s of an image's boxes with the largest values.
         empty: Where images without a box that counts come among the candidates, whichever acquisition scores boxes:
@@ -332,10 +334,10 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         check_targets(images, targets, self._label_classes())
 
     def _check_detector(self, model: nn.Module, images: Any) -> None:
-        family = family_of(model)
+        family, first = family_of(model), images[:1]  # a list, or a stack, as the model gets them
         with self.explaining(images):
-            outputs = family.outputs([images[0]])
-            own = self.outputs_of(model, [images[0]])
+            outputs = family.outputs(first)
+            own = self.outputs_of(model, first)
         classes = outputs.logits.shape[-1]
         if self._classes not in (None, classes):
             raise ValueError(

@@ -110,13 +110,19 @@ def boxes_of(content: dict[str, Any], folder: Path, classes: Sequence[str], *, w
                 corners = [left, top, left + width, top + height]
                 crowd = bool(annotation.get("iscrowd", 0))
                 annotations[annotation["image_id"]].append((corners, names[annotation["category_id"]], crowd))
-        images = [(str(image["file_name"]), annotations[image["id"]]) for image in content["images"]]
+        images = [(str(image["file_name"]), annotations[image["id"]], _size_of(image)) for image in content["images"]]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where} is not as COCO's: {type(error).__name__} of {cut(error, 200)}.") from None
-    return read_each(partial(_boxed, folder / name, own, classes) for name, own in images)
+    return read_each(partial(_boxed, folder / name, own, classes, size) for name, own, size in images)
 
 
-def _boxed(path: Path, annotations: list[Any], classes: Sequence[str]) -> BoxedImage:
+def _size_of(image: dict[str, Any]) -> tuple[int, int] | None:
+    """Return height and width of an image, where the file says them."""
+    height, width = image.get("height"), image.get("width")
+    return (int(height), int(width)) if height and width else None
+
+
+def _boxed(path: Path, annotations: list[Any], classes: Sequence[str], size: tuple[int, int] | None) -> BoxedImage:
     unknown = [name for _, name, _ in annotations if name not in classes[1:]]
     if unknown:
         raise ValueError(
@@ -126,7 +132,7 @@ def _boxed(path: Path, annotations: list[Any], classes: Sequence[str]) -> BoxedI
     boxes = torch.tensor([corners for corners, _, _ in annotations], dtype=torch.float32).reshape(-1, 4)
     labels = torch.tensor([classes.index(name, 1) for _, name, _ in annotations], dtype=torch.long)
     try:
-        check_boxes(boxes, labels)
+        check_boxes(boxes, labels, size=size)
     except ValueError as error:
         raise ValueError(f"{path}: {cut(error)}") from None
     return BoxedImage(str(path), boxes, labels, torch.tensor([crowd for *_, crowd in annotations], dtype=torch.bool))

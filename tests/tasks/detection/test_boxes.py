@@ -73,6 +73,7 @@ def test_a_label_is_put_into_a_sample():
         ({"boxes": [[1, 2, 3, 4]], "labels": [1, 2]}, ValueError, r"got \(1, 4\) and \(2,\)"),
         ({"boxes": [[1, 2, 3, 4]], "labels": ["cat"]}, TypeError, "must be numbers"),
         ({"boxes": [[1, 2, 3, 4]], "labels": [1.5]}, TypeError, "class numbers, integers"),
+        ({"boxes": [[1, 2, 3, 4], [1, 2, 3, 4]], "labels": [1, -1]}, ValueError, r"numbered from 0, got \[-1\]"),
         ({"boxes": [[1, 2, 1, 4]], "labels": [1]}, ValueError, "a width and a height, got"),
         ({"boxes": [[float("nan"), 2, 3, 4]], "labels": [1]}, ValueError, "no finite number"),
     ],
@@ -107,6 +108,7 @@ def one(*boxes, label=1):
         (one((10, 10, 10, 40), (3, 3, 3, 60)), "must have a width and a height, got .* 2 of 2"),
         (one((0, 0, 0, 0)), "must have a width and a height"),
         (one((40, 30, 12, 14), (2, 2, 20, 20)), r"look like \(left, top, width, height\).* 1 of 2 .*\(40.0, 30.0"),
+        (one((0.25, 0.5, 0.75, 1)), r"look like shares of an image .*\(0.25, 0.5, 0.75, 1.0\) in an image of 64 x 64"),
         (one((1, 1, 9, 9), label=0), r"classes \[0\], and there are 1 to 3. 0 is the background"),
         (one((1, 1, 9, 9), label=4), r"classes \[4\], and there are 1 to 3. Number them"),
     ],
@@ -139,6 +141,15 @@ def test_batches_of_another_form_are_refused(model):
     task.check(model, (images, targets))
     task.check(model, (torch.stack(images), targets))
     assert task.num_classes == 4
+
+
+def test_a_forward_gets_a_stack_where_batches_are_stacks():
+    class Stacked(Detecting):
+        def forward(self, images):
+            return self.detector(list(images * 1.0))
+
+    images, targets = batch()
+    DetectionTask().check(Stacked("ssd").eval(), (torch.stack(images), targets))
 
 
 def test_a_forward_that_changes_images_is_refused():

@@ -55,6 +55,7 @@ def test_classes_are_numbered_as_named(tmp_path):
         (lambda content: content["annotations"][0].update(image_id=5), "is not as COCO's: KeyError of 5"),
         (lambda content: content["annotations"][0].update(bbox=[1, 2, 3]), "is not as COCO's: ValueError"),
         (lambda content: content["annotations"][0].update(bbox=[1, 2, 3, float("inf")]), "000001.png: .*no finite"),
+        (lambda content: content["images"][0].update(width=4), r"000001.png: .*out of its image of 4 x 24"),
     ],
 )
 def test_what_is_none_of_cocos(change, message, tmp_path):

@@ -96,6 +96,7 @@ class TestWrong:
         [
             ("<xmax>", "<xmax>0</xmax><xmax>", "a width and a height|look like"),
             ("</annotation>", "", "no element found"),
+            ("<object>", "<size><width>4</width><height>24</height></size><object>", "out of its image of 4 x 24"),
             ("<xmin>", "<left>1</left><xmin>x", "could not convert"),
         ],
     )
@@ -104,6 +105,11 @@ class TestWrong:
         self.change(tmp_path, "000001", old, new)
         with pytest.raises(ValueError, match=rf"000001.xml: .*({message})"):
             opened(tmp_path, **parts)
+
+    def test_a_size_of_0_says_nothing(self, tmp_path):
+        parts = self.fill(tmp_path)
+        self.change(tmp_path, "000001", "<object>", "<size><width>0</width><height>0</height></size><object>")
+        assert len(opened(tmp_path, **parts).pool_dataset()[0][1]["boxes"]) == 1
 
     def test_options(self, tmp_path):
         with pytest.raises(ValueError, match="`first_pixel` must be at least 0 and at most 1"):
