@@ -43,7 +43,7 @@ class MaskLabels:
         return mask_blob(stored)
 
     def blank_target(self, example: Any, inputs: Any) -> Any:
-        """Return what stands for the mask of an image that has none: that of an example, or, of another size, no class."""
+        """Return what stands for the mask of an image that has none: an example's; of another size no class."""
         ignored, maps = self.ignore_index, (example, inputs)
         if ignored is None or not all(isinstance(each, Tensor) and each.ndim >= 2 for each in maps):
             return example

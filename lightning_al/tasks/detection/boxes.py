@@ -42,10 +42,11 @@ class BoxLabels:
         if not isinstance(example, Mapping) or not isinstance(example.get("labels"), Tensor):
             return example
         count = len(example["labels"])
-        is_of_boxes = {
-            name: isinstance(part, Tensor) and part.ndim > 0 and len(part) == count for name, part in example.items()
-        }
-        return {name: part[:0] if is_of_boxes[name] else part for name, part in example.items()}
+
+        def is_of_boxes(part: Any) -> bool:
+            return isinstance(part, Tensor) and part.ndim > 0 and len(part) == count
+
+        return {name: part[:0] if is_of_boxes(part) else part for name, part in example.items()}
 
     def _label_classes(self) -> range | None:
         """Return which classes a box may have, where that is known."""

@@ -183,7 +183,7 @@ def check_own_detections(own: Any, kept: KeptBoxes, name: str) -> None:
         return
     if boxes.shape == kept.boxes.shape and torch.allclose(scores.float(), kept.scores.float(), atol=1e-3):
         return
-    best = [f"{float(each.max()):.3g}" if len(each) else "none" for each in (scores, kept.scores)]
+    best = [f"{float(each.detach().max()):.3g}" if len(each) else "none" for each in (scores, kept.scores)]
     raise ValueError(
         f"{name} gives {len(boxes)} boxes for an image (best score {best[0]}), and the detector in it, called by "
         f"itself, {len(kept)} (best score {best[1]}): so its `forward` changes images or detections. Do that in the "
