@@ -1,5 +1,6 @@
 """The task of one class per sample."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -128,6 +129,10 @@ class ClassificationTask(BatchEntries, Task):
             raise TypeError(
                 f"`ClassificationTask` needs one class index as label, got {kind}. Of a mask, a class for each pixel: "
                 "`task=SegmentationTask(num_classes=...)`."
+            )
+        if isinstance(label, Mapping) and {"boxes", "labels"} <= label.keys():
+            raise TypeError(
+                f"`ClassificationTask` needs one class index as label, got {kind}. Of boxes: `task=DetectionTask()`."
             )
         raise TypeError(
             f"`ClassificationTask` needs class indices (integers) as labels, got {kind}. If the class is another "

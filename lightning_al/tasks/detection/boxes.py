@@ -37,6 +37,17 @@ class BoxLabels:
         boxes, labels = tensors_of_boxes(value)
         return {"boxes": boxes.float(), "labels": labels}
 
+    def blank_target(self, example: Any, inputs: Any) -> Any:
+        """Return what stands for the target of an image that has none: an example without its boxes."""
+        if not isinstance(example, Mapping) or not isinstance(example.get("labels"), Tensor):
+            return example
+        count = len(example["labels"])
+
+        def is_of_boxes(part: Any) -> bool:
+            return isinstance(part, Tensor) and part.ndim > 0 and len(part) == count
+
+        return {name: part[:0] if is_of_boxes(part) else part for name, part in example.items()}
+
     def _label_classes(self) -> range | None:
         """Return which classes a box may have, where that is known."""
         return None
@@ -94,6 +105,11 @@ def _check_corners(boxes: Tensor, size: tuple[int, int] | None) -> None:
     finite = boxes.isfinite().all(1)
     if not finite.all():
         raise ValueError(f"A box has a corner that is no finite number: {_first(boxes, ~finite)}.")
+    if len(boxes) and bool(((boxes >= 0) & (boxes <= 1)).all()) and bool((boxes % 1 != 0).any()):
+        raise ValueError(
+            f"Boxes look like shares of the image, from 0 to 1, and pixels are meant, such as {_first(boxes, finite)}. "
+            "Multiply them with the image's width and height (left, top, right, bottom)."
+        )
     flat = (boxes[:, 2:] <= boxes[:, :2]).any(1)
     outside = torch.zeros_like(flat)
     if size is not None:

@@ -28,7 +28,7 @@ class COCODetectionDataModule(DetectionDataModule):
     Args:
         root: Folder of the data.
         train: Folder of the training images, and its JSON file, below ``root``.
-        test: The same of the test; COCO's own are tested on with ``val2017``.
+        test: The same of the test; COCO's own are tested on with ``val2017``. None: nothing is tested.
         classes: Names of the classes, which are numbered from 1, after the background; others in the files are refused.
             None: all categories of the training file, in the order of their ids.
         **options: Of :class:`~lightning_al.zoo.detection.data_module.DetectionDataModule`.
@@ -45,13 +45,13 @@ class COCODetectionDataModule(DetectionDataModule):
         root: str = "data/coco",
         *,
         train: tuple[str, str] = ("train2017", "annotations/instances_train2017.json"),
-        test: tuple[str, str] = ("val2017", "annotations/instances_val2017.json"),
+        test: tuple[str, str] | None = ("val2017", "annotations/instances_val2017.json"),
         classes: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.root = root
-        self.parts = {"train": (train[0], train[1]), "test": (test[0], test[1])}
+        self.parts = {"train": (train[0], train[1])} | ({} if test is None else {"test": (test[0], test[1])})
         self.named_classes = None if classes is None else list(classes)
 
     def read_sets(self) -> dict[str, DetectionFiles]:
@@ -67,6 +67,7 @@ class COCODetectionDataModule(DetectionDataModule):
         for part, (folder, file) in self.parts.items():
             images = boxes_of(files[part], root / folder, classes, where=str(root / file))
             sets[part] = self.dataset(part, images, root=root / folder, classes=classes)
+        sets.setdefault("test", self.dataset("test", [], root=root, classes=classes))
         return sets
 
 
@@ -78,7 +79,10 @@ def read_coco(path: Path) -> dict[str, Any]:
         ValueError: If it is none of COCO's.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}. Is `root` another folder?")
+        raise FileNotFoundError(
+            f"There is no file {path}. Is `root` another folder? Name its files: `train=(FOLDER, FILE)`, and `test=`, "
+            "which may be None."
+        )
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:

@@ -41,7 +41,7 @@ class VOCDetectionDataModule(DetectionDataModule):
     Args:
         root: Folder of the data.
         train: Which lists of names train, each of a year, ``"VOC2007/trainval"``; several are put together.
-        test: Which lists are tested on.
+        test: Which lists are tested on; none, ``[]``, where nothing is tested.
         classes: Names of the classes. They are numbered from 1, after the background. Other names in the files are
             refused.
         first_pixel: Where the files begin to count pixels: 1 as VOC's own, of which the last pixel is then in a box, or
@@ -93,7 +93,9 @@ def _listed(folder: Path, part: str) -> list[str]:
     if not file.is_file():
         there = sorted(path.stem for path in file.parent.glob("*.txt")) if file.parent.is_dir() else []
         raise FileNotFoundError(
-            f"There is no list {file}. " + (f"There are {shown(there)}." if there else "Is `root` another folder?")
+            f"There is no list {file}. "
+            + (f"There are {shown(there)}." if there else "Is `root` another folder?")
+            + " Name those that there are: `train=[...]`, `test=[...]`, which may be empty."
         )
     # The lists of a single class have 1, 0 or -1 behind each name.
     return [line.split()[0] for line in file.read_text().splitlines() if line.strip()]

@@ -176,3 +176,20 @@ def test_a_forward_that_changes_images_is_refused():
 def test_wrong_options_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         DetectionTask(**options)
+
+
+def test_an_image_without_a_target_gets_no_box_of_another():
+    task, image = DetectionTask(), torch.zeros(3, 6, 7)
+    example = (torch.zeros(3, 9, 9), {"boxes": torch.ones(2, 4), "labels": torch.ones(2).long(), "image_id": 7})
+    for sample in (image, (image,), (image, None)):
+        made = task.completed(sample, example)
+        assert made[0] is image
+        assert {name: getattr(part, "shape", part) for name, part in made[1].items()} == {
+            "boxes": (0, 4),
+            "labels": (0,),
+            "image_id": 7,
+        }
+    own = {"boxes": torch.ones(1, 4), "labels": torch.ones(1).long()}
+    assert task.completed((image, own), example)[1] is own
+    named = DetectionTask(inputs="x", target="y").completed({"x": image}, {"x": example[0], "y": example[1]})
+    assert named["y"]["boxes"].shape == (0, 4)

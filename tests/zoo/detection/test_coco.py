@@ -72,3 +72,11 @@ def test_what_is_none_of_cocos(change, message, tmp_path):
     path.unlink()
     with pytest.raises(FileNotFoundError, match="Is `root` another"):
         opened(tmp_path)
+
+
+def test_nothing_need_be_tested_on(tmp_path):
+    fill_coco(tmp_path, {"train2017": [1, 2]})
+    data = opened(tmp_path, test=None)
+    assert (len(data.sets["train"]), len(data.sets["test"])) == (2, 0)
+    with pytest.raises(FileNotFoundError, match=r"There is no file .*`test=`, which may be None"):
+        opened(tmp_path)

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 
 from lightning_al.checks import SeveralFindings
 from lightning_al.tasks.keys import name_of
-from lightning_al.zoo import VOCDetectionDataModule
+from lightning_al.zoo import SmallSSD, VOCDetectionDataModule
 from tests.helpers.boxed_pictures import CLASSES, fill_voc
 
 YEARS = {"VOC2007/trainval": [1, 2, 3], "VOC2012/trainval": [5, 6], "VOC2007/test": [7, 8]}
@@ -116,3 +117,18 @@ class TestWrong:
             VOCDetectionDataModule(first_pixel=2)
         with pytest.raises(TypeError, match="`in_memory` must be True or False"):
             VOCDetectionDataModule(in_memory=1)
+
+
+def test_nothing_need_be_tested_on(tmp_path):
+    fill_voc(tmp_path, {"trainval": [1, 2]})
+    data = opened(tmp_path, train=["trainval"], test=[])
+    assert (len(data.sets["train"]), len(data.sets["test"])) == (2, 0)
+    with pytest.raises(FileNotFoundError, match=r"There is no list .*test.txt.*`test=\[...\]`, which may be empty"):
+        opened(tmp_path, train=["trainval"], test=["test"])
+
+
+@pytest.mark.parametrize(("size", "error"), [(160, TypeError), ((1, 2, 3), TypeError), ((16, 0), ValueError)])
+def test_a_size_is_a_height_and_a_width(size, error):
+    for make in (VOCDetectionDataModule, partial(SmallSSD, 4)):
+        with pytest.raises(error, match="`size"):
+            make(size=size)
