@@ -106,9 +106,10 @@ def _check_corners(boxes: Tensor, size: tuple[int, int] | None) -> None:
     if not finite.all():
         raise ValueError(f"A box has a corner that is no finite number: {_first(boxes, ~finite)}.")
     if len(boxes) and bool(((boxes >= 0) & (boxes <= 1)).all()) and bool((boxes % 1 != 0).any()):
+        where = "" if size is None else f" in an image of {size[1]} x {size[0]} pixels (width x height)"
         raise ValueError(
-            f"Boxes look like shares of the image, from 0 to 1, and pixels are meant, such as {_first(boxes, finite)}. "
-            "Multiply them with the image's width and height (left, top, right, bottom)."
+            f"Boxes look like shares of an image from 0 to 1, and pixels are meant: {_first(boxes, finite)}{where}. "
+            "Multiply them by the image's width and height in the dataset."
         )
     flat = (boxes[:, 2:] <= boxes[:, :2]).any(1)
     outside = torch.zeros_like(flat)
@@ -126,11 +127,6 @@ def _check_corners(boxes: Tensor, size: tuple[int, int] | None) -> None:
         raise ValueError(
             f"A box must have a width and a height, got (left, top, right, bottom) = {_first(boxes, flat)}, "
             f"{int(flat.sum())} of {len(boxes)} boxes of an image. Leave such boxes out in the dataset."
-        )
-    if size is not None and min(size) > 1 and len(boxes) and (boxes <= 1).all() and (boxes != boxes.round()).any():
-        raise ValueError(
-            f"Boxes look like shares of an image from 0 to 1, and pixels are meant: {_first(boxes, boxes[:, 0] <= 1)} "
-            f"in an image of {size[1]} x {size[0]} pixels (width x height). Multiply them by these in the dataset."
         )
     if outside.any():
         raise ValueError(

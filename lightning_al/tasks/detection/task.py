@@ -384,12 +384,11 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
 
     def _check_detector(self, model: nn.Module, images: Any) -> None:
         family, own = family_of(model, self._detector), None
-        first = images[:1]  # a list, or a stack, as the model gets them
-        check_channels(first[0], family.detector)
+        check_channels(images[0], family.detector)
         with self.explaining(images):
-            outputs = family.outputs(first)
+            outputs = family.outputs(images[:1])  # a list, or a stack, as the model gets them
             with contextlib.suppress(NotImplementedError):  # a module need not have a `forward` beside its detector
-                own = self.outputs_of(model, first)
+                own = self.outputs_of(model, images[:1])
         classes = outputs.logits.shape[-1]
         if self._classes not in (None, classes):
             raise ValueError(

@@ -30,7 +30,7 @@ def test_a_single_channel_is_spread_over_three():
 @pytest.mark.parametrize("boxes", [[[0.1, 0.2, 0.5, 0.9]], [[0.0, 0.0, 0.5, 1.0], [0.3, 0.3, 0.2, 0.2]]])
 def test_shares_of_the_image_are_no_pixels(boxes):
     label = {"boxes": boxes, "labels": [1] * len(boxes)}
-    with pytest.raises(ValueError, match=r"Boxes look like shares of the image, from 0 to 1, .*Multiply them"):
+    with pytest.raises(ValueError, match=r"Boxes look like shares of an image from 0 to 1, .*Multiply them"):
         DetectionTask().encode_label(label)
     for right in ([[0, 0, 1, 1]], [[0.1, 0.2, 0.5, 1.5]], [[0.1, 0.2, 0.5, 0.9], [2, 2, 3, 3]]):
         DetectionTask().encode_label({"boxes": right, "labels": [1] * len(right)})
