@@ -8,9 +8,11 @@ from lightning_al.gradients.differentiators import Params
 from lightning_al.inference.calling import (
     Forward,
     ForwardOf,
+    Place,
     call_with,
     check_whole,
     copies_for_model,
+    places_of,
     unwrapped,
 )
 from lightning_al.inference.memory import default_max_bytes
@@ -23,13 +25,14 @@ class ScoredModel(NamedTuple):
     root: ForwardOf
     params: Params
     fixed: dict[str, Tensor]
+    places: list[Place]
 
     def in_double(self) -> "ScoredModel":
         """The same in float64, to check by."""
         named = [*self.root.named_parameters(), *self.root.named_buffers()]
         values = {**dict(named), **self.params, **self.fixed}
         double = {name: floats_in_double(t.detach()) for name, t in values.items()}
-        return ScoredModel(self.root, {name: double.pop(name) for name in self.params}, double)
+        return self._replace(params={name: double.pop(name) for name in self.params}, fixed=double)
 
     @property
     def bytes(self) -> int:
@@ -43,7 +46,7 @@ class ScoredModel(NamedTuple):
     def call(self, weights: Params, group: Any) -> Any:
         """Run the model on one group under other weights."""
         group = copies_for_model(group)
-        return call_with(self.root, {**weights, **self.fixed}, group)
+        return call_with(self.root, {**weights, **self.fixed}, group, places=self.places)
 
 
 def root_of(model: nn.Module, forward: Forward | None) -> ForwardOf:
@@ -74,7 +77,7 @@ def prepare(root: ForwardOf) -> ScoredModel:
     params = {name: at_least_float32(p.detach()) for name, p in named if p.requires_grad}
     others = [*((name, p) for name, p in named if not p.requires_grad), *buffers]
     fixed = {name: at_least_float32(t) for name, t in others} if is_half(root) else {}
-    return ScoredModel(root, params, fixed)
+    return ScoredModel(root, params, fixed, places_of(root))
 
 
 def floats_in_double(tensor: Tensor) -> Tensor:
