@@ -4,6 +4,8 @@ Counts are in multiply-adds of a matrix product. The weights below are rough rat
 on one AMD EPYC core. Elsewhere they may be off; scores do not depend on them, only their speed.
 """
 
+from typing import NamedTuple
+
 import torch
 
 CACHED_WEIGHTS = 2**18
@@ -34,7 +36,50 @@ FORMED_AT_ONCE = {"cpu": 2**21}
 """Weights formed in one call: larger blocks are given back to the system each time, and cost as fresh memory."""
 
 
-def inner_products_are_cheaper(
+ALONE = {"cpu": 2.0**20}
+"""What a call of a layer costs beside its numbers, once for every unit where each runs alone."""
+
+DIRECT = {"cpu": 0.35}
+"""How much more, as a share, gradients and outputs of each unit's own weights cost with those of others in a batch."""
+
+ELEMENT = {"cpu": 100.0}
+"""How much more a number of a layer's output costs there where that is all there is to it, as in a normalisation."""
+
+
+class LayerCosts(NamedTuple):
+    """What each unit's gradient of a layer costs, and its second pass if there is one, beside the shared passes.
+
+    Attributes:
+        by_gradients: By forming each unit's gradient.
+        by_inner_products: By two Gram matrices in its stead.
+        forming: Of ``by_gradients``, forming it once.
+    """
+
+    by_gradients: float
+    by_inner_products: float
+    forming: float
+
+    def beyond_loop(self, weights: int, device: torch.device, *, perturb: bool) -> float:
+        """Return how much more it costs in a batch than with each unit alone; below 0, how much less.
+
+        Args:
+            weights: Of the layer.
+            device: Where.
+            perturb: Whether there is a second pass.
+        """
+        kind = device.type
+        direct = self.by_gradients * (1 + DIRECT.get(kind, 0.0))
+        if perturb and weights > CACHED_WEIGHTS:
+            direct += self.forming  # once more, rather than kept
+        return min(direct, self.by_inner_products) - self.by_gradients - ALONE.get(kind, 0.0)
+
+
+def beyond_loop_of_elements(elements: float, device: torch.device) -> float:
+    """Return how much more such a layer costs in a batch than with each unit alone; below 0, how much less."""
+    return ELEMENT.get(device.type, 0.0) * elements - ALONE.get(device.type, 0.0)
+
+
+def layer_costs(
     positions: int,
     fan_in: int,
     fan_out: int,
@@ -43,8 +88,8 @@ def inner_products_are_cheaper(
     device: torch.device,
     perturb: bool,
     convolves: bool = False,
-) -> bool:
-    """Whether a layer's two Gram matrices cost less than its per-sample weight gradient.
+) -> LayerCosts:
+    """Return what a layer's per-sample weight gradient costs, and what two Gram matrices do.
 
     Args:
         positions: T, how often the weights are applied to one unit.
@@ -60,13 +105,14 @@ def inner_products_are_cheaper(
     work = float(positions * weights)
     if convolves:
         work *= KERNEL.get(kind, 1.0) * (UNCACHED.get(kind, 1.0) if weights > CACHED_WEIGHTS else 1.0)
-    direct = work + FORM * weights
+    forming = work + FORM * weights
+    direct = forming
     grams = gram + positions**2 * fan_out
     if perturb:
         # Per-sample weights take the place of the shared ones; products come on top of the shared layer.
-        direct += work + FORM * weights
+        direct += forming
         grams += grams + work
-    return grams < direct
+    return LayerCosts(direct, grams, forming)
 
 
 def costs_of_inner_products(
