@@ -36,7 +36,7 @@ FORMED_AT_ONCE = {"cpu": 2**21}
 """Weights formed in one call: larger blocks are given back to the system each time, and cost as fresh memory."""
 
 
-ALONE = {"cpu": 2.0**20}
+ALONE = {"cpu": 3 * 2.0**18}
 """What a call of a layer costs beside its numbers, once for every unit where each runs alone."""
 
 DIRECT = {"cpu": 0.35}
@@ -68,15 +68,17 @@ class LayerCosts(NamedTuple):
             perturb: Whether there is a second pass.
         """
         kind = device.type
-        direct = self.by_gradients * (1 + DIRECT.get(kind, 0.0))
+        if kind not in ALONE:  # an accelerator has room for many units at a time
+            return 0.0
+        direct = self.by_gradients * (1 + DIRECT[kind])
         if perturb and weights > CACHED_WEIGHTS:
             direct += self.forming  # once more, rather than kept
-        return min(direct, self.by_inner_products) - self.by_gradients - ALONE.get(kind, 0.0)
+        return min(direct, self.by_inner_products) - self.by_gradients - ALONE[kind]
 
 
 def beyond_loop_of_elements(elements: float, device: torch.device) -> float:
-    """Return how much more such a layer costs in a batch than with each unit alone; below 0, how much less."""
-    return ELEMENT.get(device.type, 0.0) * elements - ALONE.get(device.type, 0.0)
+    """Return how much more the numbers of a layer's output cost in a batch than with each unit alone."""
+    return ELEMENT.get(device.type, 0.0) * elements
 
 
 def layer_costs(

@@ -189,11 +189,13 @@ class PlanFinder:
         tape = Tape(network, groups, n, layouts)
         tape.operations_of_losses, tape.stops_before_backward = [], True
         perturb = False
-        try:
-            with saved_bytes(self.model.params.values()) as saved:
+        with saved_bytes(self.model.params.values()) as saved:
+            try:
                 self.by_rules.fast(tape, samples)
-        except Looked as looked:
-            perturb = looked.perturb
+            except Looked as looked:
+                perturb = looked.perturb
+            for call in tape.calls:
+                saved.add(call.x)
         kept = saved.total + 3 * bytes_of(tape.leaves) + sum(call.bytes_kept(perturb=perturb) for call in tape.calls)
         formed = max((call.bytes_formed(perturb=perturb) for call in tape.calls), default=0)
         look = _Look(

@@ -63,6 +63,6 @@ class OneAfterAnother(Scorer):
 
         # Checkpointed blocks run again in the backward pass, when the weights of the call are no longer in place.
         weights = {name: p.detach().requires_grad_() for name, p in model.params.items()}
-        tensors = {f"model.{name}": t for name, t in {**model.fixed, **weights}.items()}
-        scores: Tensor = call_with(Around(model.root), tensors, score)
+        tensors = {**model.fixed, **weights}
+        scores: Tensor = call_with(Around(model.root), tensors, score, places=model.places)
         return scores

@@ -1,12 +1,47 @@
 import torch
 
-from lightning_al.gradients.costs import costs_of_inner_products, inner_products_are_cheaper, units_at_once
+from lightning_al.gradients.costs import (
+    ALONE,
+    CACHED_WEIGHTS,
+    beyond_loop_of_elements,
+    costs_of_inner_products,
+    layer_costs,
+    units_at_once,
+)
 
 CPU = torch.device("cpu")
 
 
 def cheaper(positions, fan_in, fan_out, **options):
-    return inner_products_are_cheaper(positions, fan_in, fan_out, gram=positions**2 * fan_in, **options)
+    costs = layer_costs(positions, fan_in, fan_out, gram=positions**2 * fan_in, **options)
+    return costs.by_inner_products < costs.by_gradients
+
+
+def beyond(positions, fan_in, fan_out, perturb=True, device=CPU):
+    costs = layer_costs(
+        positions, fan_in, fan_out, gram=positions**2 * fan_in, device=device, perturb=perturb, convolves=True
+    )
+    return costs.beyond_loop(fan_in * fan_out, device, perturb=perturb)
+
+
+def test_large_maps_go_alone_and_small_ones_together():
+    for perturb in (True, False):
+        assert beyond(56 * 56, 9 * 64, 64, perturb) > 0
+        assert beyond(49, 9 * 512, 512, perturb) < 0
+        assert beyond(4 * 4, 9 * 16, 16, perturb) < 0
+    assert beyond_loop_of_elements(56 * 56 * 64, CPU) > ALONE["cpu"] > beyond_loop_of_elements(8 * 8 * 16, CPU)
+
+
+def test_gradients_that_are_formed_twice_cost_more_than_alone():
+    assert CACHED_WEIGHTS < 9 * 192 * 192
+    once, twice = (beyond(28 * 28, 9 * 192, 192, perturb) for perturb in (False, True))
+    assert twice > 2 * once > 0
+
+
+def test_nothing_speaks_for_going_alone_on_a_device_without_figures():
+    meta = torch.device("meta")
+    assert beyond(56 * 56, 9 * 64, 64, device=meta) <= 0
+    assert beyond_loop_of_elements(1e9, meta) <= 0
 
 
 def test_few_positions_go_by_inner_products_and_many_by_gradients():

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_al.gradients.costs import LayerCosts, beyond_loop_of_elements, units_at_once
+from lightning_al.gradients.costs import ALONE, LayerCosts, beyond_loop_of_elements, units_at_once
 from lightning_al.gradients.errors import NoRule
 
 _LOST = 1e-5  # of a squared norm, to rounding
@@ -128,7 +128,7 @@ class Rule(ABC):
         """
         costs = self.costs(x, e, perturb)
         if costs is None or "weight" not in self.names:
-            return beyond_loop_of_elements(e.numel() / self.units, e.device)
+            return beyond_loop_of_elements(e.numel() / self.units, e.device) - ALONE.get(e.device.type, 0.0)
         if not self.low_rank:
             costs = costs._replace(by_inner_products=math.inf)
         return costs.beyond_loop(self.module.weight.numel(), e.device, perturb=perturb)  # type: ignore[operator,union-attr]

@@ -17,6 +17,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
+from lightning_al.inference.module_state import modules_of
 from lightning_al.tasks.detection.kept import KeptBoxes
 
 Parts = dict[str, Tensor]
@@ -289,6 +290,7 @@ FAMILIES: dict[type[nn.Module], type[Family]] = {
     FCOS: FCOSFamily,
     FasterRCNN: FasterRCNNFamily,
 }
+_KINDS = tuple(FAMILIES)
 
 
 def family_of(model: nn.Module) -> Family:
@@ -297,9 +299,8 @@ def family_of(model: nn.Module) -> Family:
     Raises:
         TypeError: If it has none, or several.
     """
-    found = [
-        family(module) for module in model.modules() for kind, family in FAMILIES.items() if isinstance(module, kind)
-    ]
+    detectors = [module for module in modules_of(model) if isinstance(module, _KINDS)]  # asked for in every pass
+    found = [family(each) for each in detectors for kind, family in FAMILIES.items() if isinstance(each, kind)]
     if len(found) == 1:
         return found[0]
     what = "none" if not found else f"{len(found)}: {', '.join(type(each.detector).__name__ for each in found)}"
