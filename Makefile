@@ -8,7 +8,7 @@ SHELL := bash
 # Small models: threads that wait for each other cost more than they bring.
 export OMP_NUM_THREADS ?= 1
 JOBS ?= 2
-SEEDS := 0 1 2
+SEEDS ?= 0..2
 KILLS ?= 100
 METHODS := random entropy coreset badge prob_cover typiclust saal saal_kmeans saal_badge learning_loss lplgrad \
   mc_dropout bald batch_bald query_by_committee core_gcn uncertain_gcn vaal_small sraal_small
@@ -29,23 +29,13 @@ $(BIN)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# $(call campaigns,METHODS,FOLDER,COMMAND): every method with every seed, JOBS at a time, a line a round on the screen and
-# the rest in FOLDER/METHOD/seed_N.log. Runs that were finished before are not run again: --resume returns their history.
-define campaigns
-@for method in $(1); do mkdir -p $(2)/$$method; for seed in $(SEEDS); do echo $$method $$seed; done; done | \
-xargs -P $(JOBS) -L 1 bash -o pipefail -c '$(BIN)/lightning-al run $(3) \
-  --loop.seed=$$1 --loop.dirpath=$(2)/$$0/seed_$$1 --resume 2>&1 | tee $(2)/$$0/seed_$$1.log | \
-  sed -un "s/^\(round\|finished\|.*Error\)/$$0 seed $$1: \1/p" || { tail -n 20 $(2)/$$0/seed_$$1.log; exit 1; }'
-$(BIN)/lightning-al compare $(2)
-endef
+SWEEP := $(BIN)/lightning-al sweep --seeds $(SEEDS) --jobs $(JOBS)
 
 demo: $(BIN)/installed
-	$(call campaigns,SAAL Random,runs/demo,-c recipes/quickstart.yaml --trainer.callbacks=$$0)
+	$(SWEEP) -c recipes/quickstart.yaml --methods saal,random --dirpath runs/demo
 
 fashion: $(BIN)/installed
-	$(call campaigns,$(METHODS),runs/fashion_mnist/small,-c recipes/fashion_mnist/small.yaml -c recipes/acquisitions/$$0.yaml)
-	$(if $(SAM),$(call campaigns,$(SAM:=_sam_small),runs/fashion_mnist/small,-c recipes/fashion_mnist/small.yaml \
-	  -c recipes/acquisitions/$${0%_sam_small}.yaml -c recipes/training/sam_small.yaml))
+	$(SWEEP) -c recipes/fashion_mnist/small.yaml --methods $(METHODS) $(SAM:=+sam_small)
 
 test: $(BIN)/installed
 	$(BIN)/python -m pytest -n $(JOBS)

@@ -52,8 +52,8 @@ def test_what_the_table_says(name):
     if name not in ("BatchBALD", "SRAAL"):  # refused once they see the model's outputs: tests/tasks
         for options in options_in(name, of_pixels):
             assert takes(make(**options), SegmentationTask(3)) is not of_pixels.startswith("no")
-    for options in options_in(name, of_boxes):
-        assert takes(make(**options), DetectionTask()) is not of_boxes.startswith("no")
+        for options in options_in(name, of_boxes):
+            assert takes(make(**options), DetectionTask()) is not of_boxes.startswith("no")
     if "with `regions=`" in of_pixels:
         assert takes(make(), SegmentationTask(3, regions=3))
     if name == "ExpectedGradNorm":

@@ -27,7 +27,6 @@ REQUIREMENTS = (
     "outputs",
     "logits",
     "values",
-    "distribution",
     "features",
     "gradients",
     "encoder",
@@ -54,10 +53,6 @@ _OF_TASK = {
     "values": (
         "real values",
         "Take another `score=`; or, if real values are what the model gives, `task=RegressionTask()`.",
-    ),
-    "distribution": (
-        "one distribution over classes for each sample",
-        "Take one that scores each of a sample's decisions, such as `Entropy` or `BALD`.",
     ),
     "classes": ("classes", "Give the number of clusters: `clusters=`."),
     "features": ("features", "Use an acquisition that does without."),
@@ -197,6 +192,9 @@ class Acquisition(Callback):
 
     def check_pool(self, size: int) -> None:
         """Refuse, before anything trains, a dataset of ``size`` samples that the acquisition cannot work with."""
+
+    def check_model(self, model: pl.LightningModule) -> None:
+        """Refuse a model of a kind that the acquisition cannot work with, before any data are looked at."""
 
     def check_fitted(self, model: pl.LightningModule) -> None:
         """Refuse a model that lacks what a fit would have given it, where none comes before the scores.

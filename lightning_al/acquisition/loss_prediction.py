@@ -32,6 +32,14 @@ class LearningLoss(Acquisition):
     def __init__(self, selection: str = "top") -> None:
         super().__init__(selection=selection)
 
+    def check_model(self, model: pl.LightningModule) -> None:
+        """Refuse a model that does not learn to predict its loss.
+
+        Raises:
+            TypeError: If it does not.
+        """
+        _check_learner(self, model)
+
     def check_fitted(self, model: pl.LightningModule) -> None:
         """Refuse a model that never learnt to predict its loss.
 
@@ -71,6 +79,14 @@ class LPLGrad(EntropyGradNorm):
 
     def __init__(self, norm: str = "tensor_sum", selection: str = "top") -> None:
         super().__init__(norm, selection)
+
+    def check_model(self, model: pl.LightningModule) -> None:
+        """Refuse a model that does not learn to predict its loss.
+
+        Raises:
+            TypeError: If it does not.
+        """
+        _check_learner(self, model)
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the norm of each sample's entropy gradient, (B,)."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_al import functional as F_al
 from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.one_decision import logits_of_one_decision
 from lightning_al.acquisition.query import Query, Rows
 from lightning_al.acquisition.value_scores import VALUE_SCORES
 from lightning_al.checks import Findings, check_choice, needed_generator
@@ -166,8 +167,6 @@ class BatchBALD(DropoutAcquisition):
             its outputs are not of shape (B, C).
     """
 
-    requires = frozenset({"logits", "distribution"})
-
     def __init__(self, passes: int = 100, configurations: int = 1000, add_dropout: float | None = None) -> None:
         with Findings() as findings:
             with findings.of_block():
@@ -177,12 +176,9 @@ class BatchBALD(DropoutAcquisition):
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Return the ``"log_probabilities"`` of each sample in each pass, (B, T, C), and its ``"score"``."""
-        log_p = self.log_probabilities(model, batch)
-        if log_p.ndim != 3:
-            raise ValueError(
-                f"`BatchBALD` needs logits of shape (B, C), got {(len(log_p), *log_p.shape[2:])}: the joint entropy of "
-                "dense outputs is out of reach. Use `BALD`."
-            )
+        way_out = "the joint entropy of samples of several decisions is out of reach. Use `BALD`."
+        forward = logits_of_one_decision(self.task, "BatchBALD", way_out)
+        log_p = self._passes(model, self.task.inputs(batch), forward, returns="log_probabilities")
         # Rows must be finite; a probability of 0 stays one.
         return {"log_probabilities": log_p.clamp(min=torch.finfo(log_p.dtype).min), "score": F_al.bald(log_p)}
 

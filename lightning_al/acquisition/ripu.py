@@ -5,45 +5,13 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import Tensor, nn
 
-from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.impurity import ByImpurity
 from lightning_al.acquisition.regions import Regions
-from lightning_al.checks import Findings, check_choice, check_count
 from lightning_al.functional.scores.regions import labels_and_entropies
 from lightning_al.inference.outputs import plain_outputs
-from lightning_al.oracle.base import Oracle
-from lightning_al.tasks.base import Task
-
-VARIANTS = {"paper": "exact", "code": "code"}
 
 
-def check_neighbourhood(name: str, radius: int | None, task: Task) -> None:
-    """Refuse a task of which an impurity says nothing.
-
-    Args:
-        name: Of the acquisition.
-        radius: Of the impurity, where it is not that of the regions.
-        task: Of the loop.
-
-    Raises:
-        ValueError: If it asks for whole samples, or for single pixels without a ``radius``; or for superpixels, which
-            have none.
-    """
-    if task.region_kind is None:
-        raise ValueError(
-            f"`{name}` chooses regions of images, and `{type(task).__name__}` asks for whole samples. Give the task "
-            "`regions=3`, squares of 3 x 3 pixels; for whole images take `Entropy`, `SAAL` or another with a score "
-            "for each."
-        )
-    if task.region_kind == "superpixels" and radius is not None:
-        raise ValueError(f"`{name}(radius={radius})` is of squares: superpixels have their own pixels. Leave it out.")
-    if task.regions == 1 and not radius:
-        raise ValueError(
-            f"`{name}` goes by the classes around a pixel: for single pixels, `regions=1`, say how far around. The "
-            f"paper has `{name}(radius=32)`."
-        )
-
-
-class RIPU(Acquisition):
+class RIPU(ByImpurity):
     r"""Regions of mixed classes whose predictions are uncertain (Xie et al., CVPR 2022).
 
     .. math:: A_{ij} = P_{ij}\, U_{ij}
@@ -84,18 +52,7 @@ class RIPU(Acquisition):
     """
 
     def __init__(self, radius: int | None = None, variant: str = "paper") -> None:
-        with Findings() as findings:
-            super().__init__()
-            findings.of(check_count, "radius", radius, optional=True)
-            findings.of(check_choice, "variant", variant, VARIANTS)
-        self.radius = radius
-        self.variant = variant
-        self.region_variant = VARIANTS[variant]
-
-    def bind(self, task: Task, oracle: Oracle) -> None:
-        """Refuse a task that asks for whole samples, or for single pixels without a ``radius``."""
-        check_neighbourhood("RIPU", self.radius, task)
-        super().bind(task, oracle)
+        super().__init__(radius, variant)
 
     def region_scores(self, model: pl.LightningModule, batch: Any, regions: Regions) -> Tensor:
         """Return impurity times uncertainty of the region of each pixel, (B, H, W)."""
@@ -107,7 +64,3 @@ class RIPU(Acquisition):
         labels, entropies = plain_outputs(model, self.task.inputs(batch), labels_and_uncertainty)
         uncertainty = regions.mean(entropies)
         return regions.impurity(labels, self.radius).to(uncertainty) * uncertainty
-
-    def region_spacing(self, radius: int) -> int:
-        """Return how far apart picks are: the window of P where it is larger than the region."""
-        return max(radius, self.radius or 0)

@@ -6,18 +6,15 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from lightning_al import functional as F_al
-from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.impurity import ByImpurity
 from lightning_al.acquisition.regions import Regions
-from lightning_al.acquisition.ripu import VARIANTS, check_neighbourhood
-from lightning_al.checks import Findings, check_choice, check_count
+from lightning_al.checks import Findings, check_choice
 from lightning_al.functional.scores.perturbation import check_perturbation
 from lightning_al.functional.scores.saal import SCORES
 from lightning_al.inference.outputs import plain_outputs
-from lightning_al.oracle.base import Oracle
-from lightning_al.tasks.base import Task
 
 
-class RISAAL(Acquisition):
+class RISAAL(ByImpurity):
     r"""Regions of mixed classes whose perturbed loss is large (Kim et al., ICML 2023, §4.4, App. A.8).
 
     .. math:: A_{ij} = P_{ij}\, S_{ij}, \qquad S_{ij} = \ell_{ij}(x, \hat y; \theta + \epsilon)
@@ -56,23 +53,14 @@ class RISAAL(Acquisition):
         variant: str = "paper",
     ) -> None:
         with Findings() as findings:
-            super().__init__()
+            with findings.of_block():
+                super().__init__(radius, variant)
             findings.of(check_perturbation, rho, perturbation, p)
             findings.of(check_choice, "score", score, SCORES)
-            findings.of(check_count, "radius", radius, optional=True)
-            findings.of(check_choice, "variant", variant, VARIANTS)
         self.rho = rho
         self.perturbation = perturbation
         self.p = p
         self.score = score
-        self.radius = radius
-        self.variant = variant
-        self.region_variant = VARIANTS[variant]
-
-    def bind(self, task: Task, oracle: Oracle) -> None:
-        """Refuse a task that asks for whole samples, or for single pixels without a ``radius``."""
-        check_neighbourhood("RISAAL", self.radius, task)
-        super().bind(task, oracle)
 
     def pixel_scores(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the loss of each pixel under its image's perturbation, (B, H, W)."""
@@ -93,7 +81,3 @@ class RISAAL(Acquisition):
         logits = plain_outputs(model, self.task.inputs(batch), self.task.logits)
         impurity = regions.impurity(self.task.pseudo_targets(logits), self.radius).to(losses)
         return impurity * (losses if regions.superpixels is None else regions.mean(losses))
-
-    def region_spacing(self, radius: int) -> int:
-        """Return how far apart picks are: the window of P where it is larger than the region."""
-        return max(radius, self.radius or 0)

@@ -1,6 +1,7 @@
 """What the rounds of a campaign yielded, read from its events without torch."""
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import compress
@@ -13,6 +14,32 @@ INITIAL_ROUND = -1
 
 LABELS, PIXELS = "labels", "pixels"
 """What the size of a labelled set is counted in."""
+
+
+_OF_ONE_CLASS = re.compile(r"(.*_class)_\d+")
+"""A metric of one class alone, such as ``test_acc_class_3``."""
+
+
+def is_of_one_class(metric: str) -> bool:
+    """Whether a metric's name says that it is of the samples of one class alone."""
+    return _OF_ONE_CLASS.fullmatch(metric) is not None
+
+
+def metrics_in_words(metrics: dict[str, float]) -> str:
+    """Return metrics on one line; of those of single classes the smallest and the largest.
+
+    Example:
+        >>> metrics_in_words({"test_acc": 0.5, "test_acc_class_0": 0.25, "test_acc_class_1": 0.75})
+        'test_acc 0.5 test_acc_class 0.25 to 0.75'
+    """
+    words = [f"{name} {value:.4g}" for name, value in metrics.items() if not is_of_one_class(name)]
+    of_classes: dict[str, list[float]] = {}
+    for name, value in metrics.items():
+        match = _OF_ONE_CLASS.fullmatch(name)
+        if match is not None:
+            of_classes.setdefault(match[1], []).append(value)
+    words += [f"{name} {min(values):.4g} to {max(values):.4g}" for name, values in of_classes.items()]
+    return " ".join(words) or "no metrics"
 
 
 @dataclass(frozen=True)
@@ -48,7 +75,7 @@ class RoundResult:
         return self.spent if self.counts == PIXELS else float(self.labelled)
 
     def __str__(self) -> str:
-        metrics = " ".join(f"{name} {value:.4g}" for name, value in self.metrics.items()) or "no metrics"
+        metrics = metrics_in_words(self.metrics)
         seconds = " ".join(f"{stage} {value:.1f}s" for stage, value in self.seconds.items())
         return f"round {self.round}: {self.amount:.0f} {self.counts} | {metrics} | {seconds}"
 

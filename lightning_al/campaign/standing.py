@@ -162,7 +162,8 @@ class Standing:
 
     def _apply_void(self, event: Event) -> None:
         for unit in event["indices"]:
-            self._put(unit, None, "unlabelled" if self.regions.has_more(unit) else "skipped")
+            without = "unlabelled" if self.regions.has_more(unit) else "skipped"
+            self._put(unit, None, without if self.samples[unit].label is None else "labelled")
         self.regions.settle(event["indices"])
 
     def _apply_released(self, event: Event) -> None:

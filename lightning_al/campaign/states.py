@@ -23,6 +23,9 @@ RESUME = "resume.ckpt"
 RETURNED = "returned.ckpt"
 """What processes that are copies of the one that launched them hand back, until it is read."""
 
+KEPT = "kept"
+"""Names the files of what each round's model was, which stay for later looks at it."""
+
 State = dict[str, Any]
 """Ints, strings, tensors, and lists and dicts of them: what loads with ``weights_only=True``."""
 
@@ -116,7 +119,7 @@ class States:
     def remove_old(self, fits: list[Event], next_fit: Event) -> None:
         """Remove, on the first rank, what belongs to other fits than the last one, and what a kill left.
 
-        What is learnt from the present labels stays, fitted or not yet.
+        What is learnt from the present labels stays, fitted or not yet; and of each round what is kept for good.
 
         Args:
             fits: The recorded ones, oldest first.
@@ -126,7 +129,9 @@ class States:
             return
         patterns = (RETURNED, "*.ckpt.tmp", "round_*/*.ckpt.tmp", f"{FOLDER}/*.tmp")
         old = [path for pattern in patterns for path in self.dirpath.glob(pattern)]
-        old += self._of_other_fits([next_fit, *fits[-1:]])
+        last_of_rounds = {fit["round"]: fit for fit in fits}
+        kept = {state_file(KEPT, fit) for fit in last_of_rounds.values()}
+        old += self._of_other_fits([next_fit, *fits[-1:]], but=kept)
         for fit in fits:
             # The last fit may have begun again, with labels that came since.
             if fit["round"] != fits[-1]["round"] or fits[-1]["digest"] == next_fit["digest"]:
@@ -137,11 +142,11 @@ class States:
             with contextlib.suppress(OSError):  # the user's checkpoints may be in it
                 folder.rmdir()
 
-    def _of_other_fits(self, fits: list[Event]) -> list[Path]:
+    def _of_other_fits(self, fits: list[Event], *, but: set[str]) -> list[Path]:
         endings = {state_file("", fit) for fit in fits}
         others = []
         for path in self.dirpath.glob("round_*/*.ckpt"):
             ending = _OF_A_FIT.search(path.name)  # the user's own checkpoints may be beside them
             if ending and f"{path.parent.name}/{ending.group()}" not in endings:
                 others.append(path)
-        return others
+        return [path for path in others if f"{path.parent.name}/{path.name}" not in but]

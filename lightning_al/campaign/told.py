@@ -22,6 +22,7 @@ from lightning_al.words import cut, shown
 _MOST_PROBLEMS = 20
 TELL = "tell"
 """Who said it, where nobody is named."""
+_NOTHING = object()
 
 
 class Codec(NamedTuple):
@@ -66,6 +67,7 @@ class Told:
         skipped: How many are not to be labelled.
         unchanged: How many entries say what the campaign has already.
         blank: How many entries say nothing yet.
+        void: Of how many samples nothing has a class in the part that is asked for.
         undecided: Samples of which people say different things, with no label by the rule; their names.
         disagreements: All samples of which people say different things.
         problems: What was left out, each with its place.
@@ -75,6 +77,7 @@ class Told:
     skipped: int = 0
     unchanged: int = 0
     blank: int = 0
+    void: int = 0
     undecided: list[str] = field(default_factory=list)
     disagreements: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -85,6 +88,7 @@ class Told:
             "skipped": self.skipped,
             "unchanged": self.unchanged,
             "blank": self.blank,
+            "without a class": self.void,
             "undecided": len(self.undecided),
         }
         text = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "labelled")
@@ -128,11 +132,11 @@ def tell_campaign(
     standing = Standing(dirpath)
     codec = _plain_codec(standing) if codec is None else codec
     told = Told()
-    words = _words(standing, readings, told, annotator=annotator, codec=codec)
+    words, void = _words(standing, readings, told, annotator=annotator, codec=codec)
     decisions = _decide(standing, words, told, agreement=agreement, codec=codec)
     if told.problems and not partial:
         raise Problems(told.problems)
-    _write(standing, decisions, told, cost_of)
+    _write(standing, decisions, void, told, cost_of)
     return told
 
 
@@ -162,8 +166,11 @@ def _plain_codec(standing: Standing) -> Codec:
 
 def _words(
     standing: Standing, readings: Sequence[Reading], told: Told, *, annotator: str, codec: Codec
-) -> dict[int, list[Said]]:
-    """Return what is said by dataset index, once for each person; take note of what is wrong."""
+) -> tuple[dict[int, list[Said]], dict[int, str]]:
+    """Return what is said by dataset index, once for each person; take note of what is wrong.
+
+    Apart from these are samples with nothing to label in the part that is asked for, and who says so.
+    """
     told.problems += [problem for reading in readings for problem in reading.problems]
     entries = [entry for reading in readings for entry in reading.entries]
     units = {standing.name(unit): unit for unit in standing.samples}
@@ -173,6 +180,7 @@ def _words(
     first: dict[tuple[int, str], tuple[Entry, Any]] = {}
     unknown: list[Entry] = []
     contradicted: set[int] = set()
+    void: dict[int, str] = {}
     for entry in entries:
         try:
             name = names.find(entry)
@@ -188,6 +196,9 @@ def _words(
         if annotation is None:
             told.blank += 1
             continue
+        if annotation is _NOTHING:
+            void[unit] = who
+            continue
         earlier, other = first.setdefault((unit, who), (entry, annotation))
         if meaning(other) != meaning(annotation):
             told.problems.append(_contradiction(entry, earlier))
@@ -197,11 +208,14 @@ def _words(
     for (unit, who), (_, annotation) in first.items():
         if unit not in contradicted:
             words[unit].append(Said(who, None, annotation))
-    return words
+    return words, {unit: who for unit, who in void.items() if unit not in words}
 
 
 def _annotation(standing: Standing, entry: Entry, unit: int, codec: Codec) -> Any:
-    """Return what an entry says, None if nothing, refusing what no label can be made of."""
+    """Return what an entry says, None if nothing yet, refusing what no label can be made of.
+
+    ``_NOTHING`` is that nothing has a class in the part that is asked for now.
+    """
     annotation = understood(entry.said, standing.kind, standing.classes)
     if annotation is None:
         return None
@@ -220,6 +234,9 @@ def _annotation(standing: Standing, entry: Entry, unit: int, codec: Codec) -> An
     asked = standing.regions.spoken_of(unit, entry.asked)
     if asked is None:
         return in_one_form(annotation, encode, codec.decode)
+    if annotation.is_blank:
+        part = standing.regions.open_part(unit)
+        return _NOTHING if part is not None and part.name == entry.asked else None
     label, told = merged(encode(annotation), standing.samples[unit].label, asked)
     return codec.decode(label) if told else None
 
@@ -315,7 +332,13 @@ def _decoded(label: Any, codec: Codec) -> Any:
         return str(label)
 
 
-def _write(standing: Standing, decisions: dict[int, Decision], told: Told, cost_of: Callable[[int], float]) -> None:
+def _write(
+    standing: Standing,
+    decisions: dict[int, Decision],
+    void: dict[int, str],
+    told: Told,
+    cost_of: Callable[[int], float],
+) -> None:
     """Put on disk first what people said beside the labels, and then the labels."""
     beside: dict[str, dict[int, Any]] = defaultdict(dict)
     answered: dict[tuple[str, ...], dict[int, Any]] = defaultdict(dict)
@@ -337,10 +360,13 @@ def _write(standing: Standing, decisions: dict[int, Decision], told: Told, cost_
             fields["costs"] = prices
         events.append(("answered", fields))
     events += [("skipped", {"indices": units, **_by(who)}) for who, units in skipped.items()]
+    for who in dict.fromkeys(void.values()):
+        events.append(("void", {"indices": [unit for unit in void if void[unit] == who], **_by((who,))}))
     for number, (kind, fields) in enumerate(events, standing.event_count):
         append_event(standing.dirpath / "ledger", number, stamped(kind, fields))
     told.labelled = sum(map(len, answered.values()))
     told.skipped = sum(map(len, skipped.values()))
+    told.void = len(void)
 
 
 def _fields(standing: Standing, people: tuple[str, ...], labels: dict[int, Any]) -> dict[str, Any]:

@@ -32,6 +32,10 @@ def main(args: Sequence[str] | None = None) -> None:
         from lightning_al.cli.tell import tell
 
         return tell(words[1:])
+    if words[:1] == ["sweep"]:
+        from lightning_al.cli.sweep import sweep
+
+        return sweep(words[1:])
     parser = _parser()
     options = parser.parse_args(words)
     if "command" not in options:
@@ -54,7 +58,12 @@ def _parser() -> argparse.ArgumentParser:
         "tell", help="Take labels from files: tell -c recipe.yaml labels.csv [--partial], or tell FOLDER labels.csv"
     )
     _add_status(commands)
+    commands.add_parser(
+        "sweep",
+        help="Methods by seeds, then compared: sweep -c protocol.yaml --methods saal,random --seeds 0..4 --jobs 2",
+    )
     _add_compare(commands)
+    _add_diagnose(commands)
     return parser
 
 
@@ -84,16 +93,100 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = commands.add_parser(
         "compare",
         help="Tables and a picture of the learning curves below a folder: compare runs/",
-        description="Compare the campaigns below a folder: print tables, write a picture of the learning curves.",
+        description="Compare the campaigns below a folder: learning curves, differences to a baseline over seeds with "
+        "intervals and tests, labels saved, and which method beats which; as tables, pictures, JSON and CSV. Campaigns "
+        "in ROOT/full_data, trained on all labels, are a line in the picture.",
     )
     parser.add_argument(
-        "root", help="Folder to search. ROOT/saal/seed_0, ROOT/saal/seed_1, ... repeat the method saal."
+        "root",
+        nargs="+",
+        help="Folder to search. ROOT/saal/seed_0, ROOT/saal/seed_1, ... repeat the method saal. Of several "
+        "folders, as of several datasets, each is compared; then methods beside each other over the cases of all.",
     )
     parser.add_argument(
         "--metric", help='Which metric. Default: the only one with "acc" in its name, else the only one.'
     )
-    parser.add_argument("--output", help="File of the picture. Default: ROOT/curves.png.")
+    parser.add_argument("--baseline", help="Method that others are compared with. Default: random.")
+    parser.add_argument(
+        "--wins-by",
+        choices=("last", "mean", "best"),
+        default="mean",
+        help="What pairs of methods are compared by: the last round, the mean over the curve (the default), or the "
+        "maximum over rounds.",
+    )
+    better = parser.add_mutually_exclusive_group()
+    better.add_argument(
+        "--lower-is-better",
+        action="store_true",
+        default=None,
+        help="Less of the metric is better. Default: by its name.",
+    )
+    better.add_argument("--higher-is-better", action="store_false", dest="lower_is_better", default=None)
+    parser.add_argument(
+        "--output", help="File of the picture; other files are named after it. Default: ROOT/curves.png."
+    )
     parser.set_defaults(command=_compare)
+
+
+DIAGNOSES = {
+    "bound": "the terms of SAAL's bound over rounds, their correlations with scores, top-k overlaps",
+    "losses": "maximally perturbed losses of labelled, unlabelled and both",
+    "labels_kept": "labels kept under perturbation, and the margin where they are not",
+    "landscape": "the loss around the last weights along two directions, with its largest eigenvalue",
+    "norms": "how many of the largest true-label gradient norms were picked",
+    "falls": "how many picks have a smaller gradient norm in the next round",
+    "influence": "influence on the test loss, overlap and size of its approximations (small models)",
+    "gap": "training less test accuracy",
+    "classes": "test accuracy of each class beside its labels",
+    "confidence": "histograms of confidence, labelled and unlabelled",
+    "tsne": "features of unlabelled samples and picks in two dimensions (scikit-learn)",
+    "seconds": "seconds of trainings and queries, hours of campaigns; needs no weights",
+    "transfer": "another model trained on the picks (--model FILE); needs no weights",
+}
+"""What ``diagnose`` shows, by name."""
+
+
+def _add_diagnose(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "diagnose",
+        help="Look inside campaigns that kept their weights: diagnose FOLDER --show losses gap",
+        description="Look inside campaigns that kept their weights (`run --loop.keep_weights=true`): print tables, and "
+        "write them and pictures. Several folders are compared. Their campaigns are not changed.",
+        epilog="What can be shown:\n" + "\n".join(f"  {name:<12} {said}" for name, said in DIAGNOSES.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("folders", nargs="+", metavar="FOLDER", help="A campaign's folder (`loop.dirpath`); more of them to compare.")
+    add("--show", nargs="+", choices=list(DIAGNOSES), required=True, metavar="WHAT", help="See below; several too.")
+    add("--rounds", help="Which rounds: 0,5,-1 or 0..4. Default: all that kept their weights.")
+    add("--output", help="Folder for tables and pictures. Default: `diagnoses` in the first folder.")
+    add("-c", "--config", action="append", help="The project's YAML files. Default: config.yaml of the folder.")
+    add("--samples", type=int, help="At most how many samples are looked at; each has its own default.")
+    add("--held-out", type=int, help="At most how many test samples are looked at. Default: all; influence 1,000.")
+    add("--batch-size", type=int, help="Samples of a batch. Default: loop.pool_batch_size, else the loader's.")
+    add("--accelerator", default="auto", help="Where the model is looked at: cpu, gpu, ... Default: auto.")
+    add("--rho", type=float, help="Radius of perturbations. Default: 0.05; labels_kept 0.01, 0.05 and 0.1.")
+    add("--perturbation", choices=["sam", "asam"], help="Default: sam.")
+    add("--norm", choices=["global", "tensor_sum"], help="Of gradients. Default: global.")
+    add("--span", type=float, help="How far the landscape goes. Default: 1 filter length.")
+    add("--points", type=int, help="Places along each direction of the landscape, odd. Default: 21.")
+    add("--loss", choices=["true", "entropy"], help="Of influence: of true labels, or the entropy. Default: true.")
+    add("--damping", type=float, help="Added to the Hessian for influence. Default: as much as it takes.")
+    add("--seed", type=int, help="Of directions and t-SNE. Default: 0.")
+    add("--model", help="YAML file with the `model:` of `transfer`.")
+    parser.set_defaults(command=_diagnose)
+
+
+def _diagnose(options: argparse.Namespace) -> None:
+    from lightning_al.cli.diagnose import diagnose
+    from lightning_al.cli.run import is_ours
+
+    try:
+        diagnose(options)
+    except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
+        if not is_ours(error):
+            raise
+        sys.exit(f"error: {error}")
 
 
 def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -147,6 +240,13 @@ def _compare(options: argparse.Namespace) -> None:
     from lightning_al.report.compare import compare
 
     try:
-        compare(options.root, options.metric, options.output)
+        compare(
+            options.root,
+            options.metric,
+            options.output,
+            baseline=options.baseline,
+            wins_by=options.wins_by,
+            lower_is_better=options.lower_is_better,
+        )
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"error: {error}")

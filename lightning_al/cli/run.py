@@ -21,6 +21,7 @@ from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.storage.files import atomic_write
 
 try:
+    from jsonargparse import Namespace
     from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 except ImportError as error:  # pragma: no cover
     raise ImportError(f"The command line needs an extra: `pip install 'lightning-al[cli]'` ({error}).") from error
@@ -123,6 +124,28 @@ class ActiveLearningCLI(LightningCLI):
             config["seed_everything"] = loop["seed"]
         if isinstance(loop["dirpath"], str):
             loop["dirpath"] = fill_in(loop["dirpath"], config.get("config"), loop["seed"])
+
+    def instantiate_classes(self) -> None:
+        """Make the Trainer's callbacks last.
+
+        Those of one method may draw when they are made, as an encoder does that is named among them. Made first, they
+        would give the model other initial weights than those of another method have with the same seed.
+        """
+        make = self.parser.instantiate_classes
+
+        def in_order(config: Any) -> Any:
+            others = config.clone()
+            section = others[self.subcommand] if self.subcommand else others
+            trainer = section.pop("trainer")
+            made = make(others)
+            alone = Namespace({"trainer": trainer})
+            alone = Namespace({"subcommand": self.subcommand, self.subcommand: alone}) if self.subcommand else alone
+            section = made[self.subcommand] if self.subcommand else made
+            section["trainer"] = self._get(make(alone), "trainer")
+            return made
+
+        with replaced(self.parser, "instantiate_classes", in_order):
+            super().instantiate_classes()
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
         build = super()._add_configure_optimizers_method_to_model

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from lightning_al.campaign.results import PIXELS
+from lightning_al.campaign.results import PIXELS, metrics_in_words
 from lightning_al.campaign.standing import Standing
 from lightning_al.oracle.skip import SKIP
 from lightning_al.tasks.annotations import annotation_of
@@ -68,7 +68,7 @@ def text_of(status: dict[str, Any]) -> str:
         return f"{value:g}" if value != int(value) else str(int(value))
 
     of_budget = "" if status["budget"] is None else f" of {number(status['budget'])}"
-    metrics = "  ".join(f"{name} {value:.4g}" for name, value in status["metrics"].items()) or "no metrics"
+    metrics = metrics_in_words(status["metrics"])
     rows = [
         ("labelled", f"{status['labelled']} of {status['samples']} samples"),
         ("pending", str(status["pending"])),

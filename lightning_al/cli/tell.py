@@ -42,7 +42,10 @@ def tell_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--partial", action="store_true", help="Take what is right, and list the rest.")
     parser.add_argument(
-        "--empty", action="store_true", help="Images without boxes are labelled so. Default: they are not labelled yet."
+        "--empty",
+        action="store_true",
+        help="Images without boxes are labelled so, and parts of images of which nothing is painted have no class. "
+        "Default: they are not labelled yet.",
     )
     return parser
 

@@ -5,6 +5,8 @@ import contextlib
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_al.data.readable import readable
+from lightning_al.data.validation import spread_over
 from lightning_al.tasks.base import Task
 
 
@@ -42,3 +44,27 @@ def mask_size(dataset: Dataset, index: int, task: Task) -> tuple[int, int] | Non
     with contextlib.suppress(Exception):  # a sample that cannot be read is a matter of the pool pass
         return image_size(dataset, index, task)
     return None
+
+
+def check_one_size(dataset: Dataset, task: Task, *, batch_size: int) -> None:
+    """Refuse images of several sizes that are padded to one in a batch, where parts of them are asked for.
+
+    Args:
+        dataset: Un-augmented.
+        task: Finds the input in a sample.
+        batch_size: Of the batches that are scored.
+
+    Raises:
+        ValueError: With two sizes.
+    """
+    if batch_size == 1:
+        return
+    rows = readable(dataset, spread_over(len(dataset)))  # type: ignore[arg-type]
+    sizes = list(dict.fromkeys(size for size in (mask_size(dataset, row, task) for row in rows) if size is not None))
+    if len(sizes) > 1:
+        one, other = (" × ".join(map(str, size[::-1])) for size in sizes[:2])
+        raise ValueError(
+            f"Images have several sizes, such as {one} and {other} pixels (height × width), and parts are asked for "
+            "by their places in the image itself, which a padded batch does not know. Score them one by one, "
+            "`pool_batch_size=1`, or bring them to one size in the dataset."
+        )

@@ -288,7 +288,9 @@ class Pool:
     def candidates(self, size: int | None = None, *, generator: torch.Generator) -> Tensor:
         """Draw a random sub-pool of the :attr:`askable` units, in random order.
 
-        The order is random so that ties and groups do not follow the order of the dataset.
+        The order is random so that ties and groups do not follow the order of the dataset. It is one of all units, of
+        which those that are not askable are left out: campaigns of one seed draw nearly the same sub-pools whatever
+        they picked before, so that they differ by their methods alone.
 
         Args:
             size: How many; clamped to what is left. None: all.
@@ -297,6 +299,7 @@ class Pool:
         Returns:
             LongTensor of distinct units.
         """
-        left = self.askable
-        order = torch.randperm(len(left), generator=generator)
-        return left[order if size is None else order[:size]]
+        is_askable = torch.zeros(len(self), dtype=torch.bool)
+        is_askable[self.askable] = True
+        order = torch.randperm(len(self), generator=generator)
+        return order[is_askable[order]][:size]

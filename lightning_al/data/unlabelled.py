@@ -22,6 +22,7 @@ from lightning_al.data.validation import check_map_style, spread_over
 from lightning_al.distributed.randomness import draws_undone
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task, name_in
+from lightning_al.tasks.mask_png import is_blank
 from lightning_al.words import cut
 
 HOOK = "unlabelled_dataset"
@@ -125,6 +126,7 @@ def _example(unlabelled: Any, known: TrainingSamples) -> Any:
 
 def _check_known_labels(known: TrainingSamples) -> None:
     """Refuse a training set that is no labelled one."""
+    blank = []
     for index in spread_over(len(known.trained_on)):  # type: ignore[arg-type]
         try:
             sample = known.trained_on[index]
@@ -139,13 +141,18 @@ def _check_known_labels(known: TrainingSamples) -> None:
             target = known.task.targets(sample)
             if target is None:
                 raise TypeError("it is None")
-            known.task.encode_label(target)
+            blank.append(is_blank(known.task.encode_label(target)))
         except (TypeError, ValueError, LookupError) as error:
             raise ValueError(
                 f"What `train_dataloader()` of {known.owner} has is labelled already, beside `{HOOK}()`, but sample "
                 f"{index} has no label that could be taken: {cut(error, 300)} Leave samples without a label to "
                 f"`{HOOK}()`."
             ) from None
+    if blank and all(blank):
+        raise ValueError(
+            f"No pixel of {len(blank)} masks of the training set of {known.owner}, all of which is labelled beside "
+            f"`{HOOK}()`, has a class: nothing could be learnt of them. Give another `ignore_index=`."
+        )
 
 
 def _check_another(unlabelled: Dataset, known: TrainingSamples) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import enum
+import inspect
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -100,8 +101,13 @@ def put_changes(model: nn.Module, changes: dict[str, Any]) -> None:
         if key in places:
             owner = places[key].owner
             owner[name] = _read(saved, like=owner[name])
-        elif path in modules and not hasattr(modules[path], name):
+        elif path in modules and _can_be_set(modules[path], name):
             setattr(modules[path], name, _read(saved, like=None))
+
+
+def _can_be_set(module: nn.Module, name: str) -> bool:
+    """Whether nothing is called so, or only a value of the class that stands until the module has its own."""
+    return not hasattr(module, name) or isinstance(inspect.getattr_static(type(module), name, ()), _VALUES)
 
 
 def unsaved_buffers(model: nn.Module) -> dict[str, Tensor]:

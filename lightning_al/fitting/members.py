@@ -74,8 +74,9 @@ def _set_first_weights(fits: RepeatedFit, round_number: int, member: int, redraw
             f"{', '.join(missing[:10])}. The order of the samples, and dropout, differ. Add a `reset_parameters()`, or "
             "pass the loop a function of the model as `reset=`."
         )
-    seed_global(fits.seed, *((round_number,) if reset == "fresh" else ()), "member", member, "reset")
-    redraw_parameters(model)
+    key = fits.seed, *((round_number,) if reset == "fresh" else ()), "member", member, "reset"
+    seed_global(*key)
+    redraw_parameters(model, *key)
 
 
 def _taking_part(callbacks: Callback | Sequence[Callback], folder: Path | None) -> list[Callback]:

@@ -320,5 +320,6 @@ class RepeatedFit:
             load_weights(self.model, self.initial)
         if round_number > 0 and (self.reset == "fresh" or callable(self.reset)):
             with draws_undone():
-                seed_global(self.seed, round_number, "reset")
-                self.reset(self.model) if callable(self.reset) else redraw_parameters(self.model)
+                key = self.seed, round_number, "reset"
+                seed_global(*key)
+                self.reset(self.model) if callable(self.reset) else redraw_parameters(self.model, *key)

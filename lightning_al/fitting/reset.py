@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-from lightning_al.distributed.randomness import draws_undone
+from lightning_al.distributed.randomness import draws_undone, seed_reading
 from lightning_al.inference.module_state import weights_kept
 from lightning_al.storage.weights import in_pieces
 
@@ -103,17 +103,23 @@ def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
-def redraw_parameters(model: nn.Module) -> None:
+def redraw_parameters(model: nn.Module, *key: int | str) -> None:
     """Draw all trainable parameters anew through the layers' ``reset_parameters``, children before parents.
 
     Frozen parameters (``requires_grad=False``) stay as they are.
+
+    Args:
+        model: The model.
+        *key: Each module's draws follow from it and from the module's name. So they are the same beside others, as a
+            module that learns to predict the loss, which not every method has.
     """
     frozen = [(p, p.detach().clone()) for p in model.parameters() if not p.requires_grad]
     with _computed_weights_apart(model):
-        for module in reversed(list(model.modules())):
+        for name, module in reversed(list(model.named_modules())):
             inside = list(module.parameters())
             redraw = _redraw_of(module)
             if redraw is not None and (not inside or any(p.requires_grad for p in inside)):
+                seed_reading(*key, name)
                 redraw()
     with torch.no_grad():
         for parameter, value in frozen:

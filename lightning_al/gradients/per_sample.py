@@ -72,6 +72,21 @@ def one_map_each(values: Tensor, samples: int) -> Tensor:
     return values
 
 
+def one_row_each(values: Tensor, samples: int) -> Tensor:
+    """Return the scores of samples that have a row of them each, of any shape, (b, ...).
+
+    Raises:
+        TypeError: If they are no tensor of floating-point numbers.
+        ValueError: If there is not one row for each sample.
+    """
+    check_type("outputs", values, Tensor, "a tensor with a row for each sample")
+    if not values.is_floating_point():
+        raise TypeError(f"The outputs must be floating-point numbers, got {values.dtype}.")
+    if values.ndim == 0 or len(values) != samples:
+        raise ValueError(f"There must be one row for each of {samples} samples, got {tuple(values.shape)}.")
+    return values
+
+
 def score_groups(
     model: nn.Module,
     score: GroupScore,

@@ -18,15 +18,15 @@ _ALL = slice(None)
 
 
 def perturbed_losses(
-    tape: Tape, inputs: Callable[[], Any], loss: Loss, *, losses: Callable[[Any], Tensor], ball: Ball
+    tape: Tape, inputs: Callable[[], Any], loss: Loss, *, given: Callable[[Any], Tensor], ball: Ball
 ) -> Tensor:
-    """Return each row's losses under its unit's own worst-case perturbation, (N,) or (N, ...).
+    """Return what is given of each row under its unit's own worst-case perturbation, its loss say, (N,) or (N, ...).
 
     Args:
         tape: A recorded pass.
         inputs: Gives the pass's inputs anew.
         loss: Of its outputs; a unit's perturbation is that of the sum over its rows.
-        losses: One for each row, or several, from the perturbed outputs.
+        given: Gives one number for each row, or several, of the perturbed outputs.
         ball: What the perturbations stay in.
     """
     shared = SharedGradients(tape.calls)
@@ -35,7 +35,7 @@ def perturbed_losses(
     of_loose_parameters = tape.backward(loss.ends, cotangents, weights.receive, keep=False, perturb=True)
     copies = weights.finish(of_loose_parameters)
     with torch.no_grad():
-        return losses(tape.replay(inputs(), weights.output, copies))
+        return given(tape.replay(inputs(), weights.output, copies))
 
 
 class PerturbedWeights:

@@ -5,15 +5,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelPruning, WeightAveraging
 
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.campaign.results import LABELS, PIXELS
-from lightning_al.campaign.states import INITIAL_WEIGHTS, RESUME, State, state_file
-from lightning_al.checks import first_line
+from lightning_al.campaign.states import INITIAL_WEIGHTS, KEPT, RESUME, state_file
 from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.fitting.beside_weights import put_changes
 from lightning_al.fitting.repeated import RepeatedFit
@@ -24,7 +22,7 @@ from lightning_al.inference.replaced import replaced
 from lightning_al.loop.project import Project
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
-from lightning_al.storage.weights import load_weights, whole, whole_copy
+from lightning_al.storage.weights import put_weights, whole
 
 log = logging.getLogger(__name__)
 
@@ -94,14 +92,19 @@ def _evaluate(session: Session) -> tuple[dict[str, float], float]:
 
 def _save_weights(session: Session, fit: Event) -> None:
     fits, states = session.fits, session.campaign.states
-    state = {
+    model = {
         "state_dict": whole(session.project.model.state_dict()),
-        "optimizer_states": fits.optimizer_states,
-        "scaler_state": fits.scaler_state,
         "beside": fits.end(),
         "frozen": [name for name, p in session.project.model.named_parameters() if not p.requires_grad],
     }
-    session.campaign.ranks.first(lambda: states.save(state_file("weights", fit), state))
+    optimizers = {"optimizer_states": fits.optimizer_states, "scaler_state": fits.scaler_state}
+
+    def save() -> None:
+        if session.settings.keep_weights:
+            states.save(state_file(KEPT, fit), model)
+        states.save(state_file("weights", fit), {**model, **optimizers})
+
+    session.campaign.ranks.first(save)
 
 
 def _usable(checkpoint: Path, mark: dict[str, Any]) -> Path | None:
@@ -149,7 +152,7 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
     initial = states.shared(INITIAL_WEIGHTS)
     if initial is None:
         raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")
-    put_weights(fits.model, initial, campaign.dirpath / INITIAL_WEIGHTS)
+    put_weights(fits.model, initial["state_dict"], campaign.dirpath / INITIAL_WEIGHTS)
     put_changes(fits.model, initial.get("buffers", {}))  # ledgers of before have none
     fits.restore(initial=initial["state_dict"])
     if campaign.last_fit is None:
@@ -162,7 +165,7 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
                 f"{campaign.dirpath / name} is missing, and `reset={fits.reset!r}` goes on from these weights."
             )
         return False
-    put_weights(fits.model, last, campaign.dirpath / name)
+    put_weights(fits.model, last["state_dict"], campaign.dirpath / name)
     fits.restore(
         initial=initial["state_dict"],
         optimizer_states=last.get("optimizer_states"),
@@ -170,16 +173,3 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
     )
     fits.go_on_after(last.get("beside", {}), frozen=last.get("frozen"), steps=campaign.last_fit["steps"])
     return True
-
-
-def put_weights(model: pl.LightningModule, state: State, file: Path) -> None:
-    """Load weights of the campaign, or say that they are another model's and leave the model as it was."""
-    before = whole_copy(model.state_dict())
-    try:
-        load_weights(model, state["state_dict"])
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        load_weights(model, before)  # some of it may have been loaded
-        raise ValueError(
-            f"{file} holds the weights of another model than this {type(model).__name__}. Go on with the model that "
-            f"the campaign began with, or begin another in another `dirpath`. ({first_line(error)})"
-        ) from None

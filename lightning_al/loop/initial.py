@@ -23,6 +23,7 @@ from lightning_al.oracle.answers import sort_answers
 from lightning_al.scoring.company import check_company
 from lightning_al.scoring.pick import Candidates, Pick, pick
 from lightning_al.tasks.base import Task
+from lightning_al.tasks.mask_png import is_blank
 from lightning_al.words import cut
 
 
@@ -75,7 +76,8 @@ def _all_labels(dataset: Dataset, task: Task) -> list[object]:
 def choose_by_name(project: Project, settings: Settings, method: str) -> list[int]:
     """Return the initial set that is given, drawn at random or balanced."""
     dataset, pool = project.data.samples.pool.label_set, project.data.new_pool()
-    return choose_initial(settings.initial, method, pool, dataset=dataset, task=project.task, seed=settings.seed)
+    initial = len(pool.unlabelled) if isinstance(settings.initial, str) else settings.initial
+    return choose_initial(initial, method, pool, dataset=dataset, task=project.task, seed=settings.seed)
 
 
 def choose_by_scores(project: Project, settings: Settings, ranks: Ranks, chooser: Acquisition) -> list[int]:
@@ -101,14 +103,14 @@ def another_initial_set(session: Session, count: int | None = None) -> Question:
     purpose = ("initial", len(pool.skipped))
     if len(pool.unlabelled) == 0:
         raise RuntimeError(f"All {len(pool)} samples were skipped, so there is nothing to train on.")
-    if settings.initial_count == 0:
+    if not settings.has_initial_set:
         can_pay = session.budget.count(pool.unlabelled)
         if can_pay == 0:
             raise RuntimeError(f"Nothing is labelled yet, and `budget={settings.budget}` pays for no label.")
         count = min(settings.first_count if count is None or settings.asks_for_regions else count, can_pay)
     else:
-        count = min(settings.initial_count, len(pool.unlabelled))
-    if settings.initial_count == 0 and len(pool.skipped) == 0:
+        count = min(settings.initial_count(len(pool)), len(pool.unlabelled))
+    if not settings.has_initial_set and len(pool.skipped) == 0:
         rank_zero_info(f"Nothing is labelled yet, so that {count} samples are asked for before anything is trained.")
     if isinstance(settings.initial_by, Acquisition):
         chooser, settings = settings.initial_by, replace(settings, initial=count)
@@ -134,7 +136,7 @@ def _pick_initial(
         indices = pool.candidates(generator=generator(settings.seed, *purpose))
         labelled = project.data.samples.labelled_of(pool)
         candidates = Candidates(indices, labelled, settings.seed, 0, purpose=(*purpose, "select"))
-        picked = pick(project, ranks, chooser, candidates, min(settings.initial_count, len(indices)))
+        picked = pick(project, ranks, chooser, candidates, min(settings.initial_count(len(indices)), len(indices)))
         return question_of(project, ranks, picked)
     finally:
         if chooser not in project.trainer.callbacks:  # one may do both
@@ -147,9 +149,15 @@ def initial_labels(project: Project, initial: list[int]) -> dict[int, Any]:
     if samples.size == 0:
         return {}
     # Without an initial set: what may be asked for first.
-    some = initial or readable(samples.pool.label_set, spread_over(samples.size), 2)
+    some = initial or readable(samples.pool.label_set, spread_over(samples.size))
     answers = sort_answers({i: task.targets(samples.pool.label_set[i]) for i in some}, task)
     answers.check()
+    if answers.labels and all(map(is_blank, answers.labels.values())):
+        raise ValueError(
+            f"No pixel of the {len(some)} masks that were looked at has a class, so nothing could be learnt of them: "
+            "all is what the task has for `ignore_index`. Give another `ignore_index=`; or, where masks are not known "
+            "yet, have them told: `oracle=AwaitTell()`."
+        )
     view = samples.view(torch.tensor(some[:2]), answers.labels)
     samples.pool.check_augment(view)
     batch = data.collate([view[position] for position in range(len(view))])

@@ -18,7 +18,7 @@ def find_without_known(findings: Findings, datamodule: pl.LightningDataModule, s
     if has_unlabelled(datamodule):
         return
     findings.refuse_if(
-        settings.initial_count == 0,
+        not settings.has_initial_set,
         "`initial` is 0 or an empty list; the first fit needs at least one labelled sample. There may be no initial "
         f"set where the datamodule has an `{HOOK}()`, and all of its training set is labelled already.",
     )

@@ -158,7 +158,7 @@ def collect_answers(campaign: Campaign, project: Project) -> None:
             rank_zero_warn(f"{error} The campaign is intact, and waits as if nobody had answered.")
             return []
         # What answers a question is new although it says of a sample what its label says already.
-        known = {i: label for i, label in campaign.labels.items() if oracle.corrects or not campaign.pool.is_pending(i)}
+        known = {i: label for i, label in campaign.labels.items() if not campaign.pool.is_pending(i)}
         changed = answers.of_changed(known, campaign.pool.skipped.tolist(), campaign.pool.pending.tolist())
         events = write_answers(
             campaign,

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 
@@ -54,8 +54,8 @@ class ActiveLearningLoop:
             loaders that the module defines itself.
         query_size: Labels asked for per round. Where the task asks for regions of images, how many of these, of each
             image or of the whole pool (``per_image``); a number below 1 is a share of the pixels.
-        initial: How many samples are labelled before round 0, or which (dataset indices). With an
-            ``unlabelled_dataset()`` it may be 0; is the training set empty, ``query_size`` are asked for first.
+        initial: How many samples are labelled before round 0, or which (dataset indices); ``"all"`` needs ``rounds=0``.
+            With an ``unlabelled_dataset()`` it may be 0; is the training set empty, ``query_size`` are asked for first.
         initial_by: How they are chosen: ``"random"``; ``"balanced"`` over the classes (simulated campaigns only); or an
             acquisition that needs no trained model, as ``TypiClust(encoder=...)``.
         rounds: Number of queries; the history has one entry more, for the last fit. None: no limit.
@@ -76,6 +76,7 @@ class ActiveLearningLoop:
         evaluate: Where ``metrics`` come from: ``"validate"`` or ``"test"``; None: rounds have none, and neither loaders
             nor steps for them are needed.
         weights: Which weights of a fit are scored and reported: ``"last"``, or ``"best"`` of its ``ModelCheckpoint``.
+        keep_weights: Whether each round's stay on disk, a ``state_dict`` each, for diagnoses; else the last round's do.
         pool: Where un-augmented inputs come from, see :class:`~lightning_al.ActiveDataModule`.
         pool_batch_size: Batch size for scoring; default the train loader's.
         seed: Decides the initial set, sub-pools, ties and the order of training batches.
@@ -101,7 +102,7 @@ class ActiveLearningLoop:
     """
 
     query_size = Option[int | float]()
-    initial = Option[int | Sequence[int]]()
+    initial = Option[int | Sequence[int] | Literal["all"]]()
     initial_by = Option[str | Acquisition]()
     rounds = Option[int | None]()
     budget = Option[float | None]()
@@ -112,6 +113,7 @@ class ActiveLearningLoop:
     oracle = Option[Oracle]()
     evaluate = Option[str | None]()
     weights = Option[str]()
+    keep_weights = Option[bool]()
     seed = Option[int]()
 
     def __init__(
@@ -120,7 +122,7 @@ class ActiveLearningLoop:
         datamodule: pl.LightningDataModule | None = None,
         *,
         query_size: int | float,
-        initial: int | list[int],
+        initial: int | list[int] | Literal["all"],
         initial_by: str | Acquisition = "random",
         rounds: int | None = None,
         budget: float | None = None,
@@ -132,6 +134,7 @@ class ActiveLearningLoop:
         task: Task | None = None,
         evaluate: str | None = "validate",
         weights: str = "last",
+        keep_weights: bool = False,
         pool: str = "auto",
         pool_batch_size: int | None = None,
         seed: int = 0,
@@ -158,6 +161,7 @@ class ActiveLearningLoop:
                     task=task,
                     evaluate=evaluate,
                     weights=weights,
+                    keep_weights=keep_weights,
                     seed=seed,
                 )
             if model_is_right or datamodule is not None:

@@ -18,6 +18,7 @@ from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State
 from lightning_al.checks import Findings
 from lightning_al.data.for_trainer import ForTrainer
+from lightning_al.data.image_size import check_one_size
 from lightning_al.data.pool import Pool
 from lightning_al.data.readable import readable
 from lightning_al.data.unlabelled import has_unlabelled
@@ -162,7 +163,7 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
     if begins and is_large_enough and is_sized:
         # Where nothing at all would be labelled, a question of the usual size is asked first.
         first = 0 if len(data.samples.known_indices) else min(settings.first_count, size)
-        count = settings.initial_count or first
+        count = settings.initial_count(size) or first
         if len(data.samples.known_indices) + count > 0:
             findings.of(data.check_training, count)
     if settings.reset == "fresh" and has_shapes:
@@ -171,6 +172,8 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
     if has_oracle and data.has_pool:
         told = oracle.annotator != DATASET or settings.asks_for_regions
         findings.of(data.samples.pool.check_labels, told=told)
+    if data.has_pool and settings.asks_for_regions:
+        findings.of(check_one_size, data.pool_set, task, batch_size=data.scoring_batch_size)
     is_bound = findings.of(acquisition.bind, task, oracle)
     is_bound = is_bound and (not is_sized or findings.of(acquisition.check_pool, len(data.samples)))
     return Sound(initial=is_large_enough, prices=has_oracle, scores=is_bound and has_shapes and data.has_pool)

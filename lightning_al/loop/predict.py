@@ -107,7 +107,10 @@ class _Says(Acquisition):
         labels = task.predicted(model, inputs)
         start, sure = len(self.labels), torch.full((len(labels),), _UNKNOWN)
         if "logits" in task.gives:
-            sure = 1 - task.score(model, inputs, least_confidences).clamp(0, 1)  # a sum over boxes may be more
+            scores = task.score(model, inputs, least_confidences)
+            without = task.without_decisions(model, inputs, scores)
+            sure = 1 - scores.clamp(0, 1)  # a sum over boxes may be more
+            sure = sure if without is None else sure.masked_fill(without, _UNKNOWN)
         self.labels += [task.encode_label(label) for label in labels]
         place = torch.arange(start, len(self.labels))
         rank = torch.full_like(place, model.global_rank)

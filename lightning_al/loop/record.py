@@ -15,7 +15,7 @@ from lightning_al.loop.told import name_of
 from lightning_al.tasks.base import Task
 from lightning_al.words import shown
 
-_MAY_CHANGE = ("rounds", "budget", "stop", "seed")  # the last is refused by itself
+_MAY_CHANGE = ("rounds", "budget", "stop", "keep_weights", "seed")  # the last is refused by itself
 
 
 def describe(project: Project, settings: Settings) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def describe(project: Project, settings: Settings) -> dict[str, Any]:
     initial, initial_by, reset, stop = settings.initial, settings.initial_by, settings.reset, settings.stop
     return {
         "query_size": settings.query_size,
-        "initial": initial if isinstance(initial, int) else integers(initial),
+        "initial": initial if isinstance(initial, int | str) else integers(initial),
         "initial_by": _options_of(initial_by) if isinstance(initial_by, Acquisition) else initial_by,
         "rounds": settings.rounds,
         "budget": settings.budget,
@@ -36,6 +36,7 @@ def describe(project: Project, settings: Settings) -> dict[str, Any]:
         **_regions_of(project.task),
         "evaluate": settings.evaluate,
         "weights": settings.weights,
+        "keep_weights": settings.keep_weights,
         "seed": settings.seed,
         "pool": project.data.pool_source,
         "pool_batch_size": project.data.pool_batch_size,

@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from lightning_al.acquisition.base import Acquisition, learns
 from lightning_al.campaign.results import RoundResult
-from lightning_al.checks import Findings, check_choice, check_count, check_number, check_that, check_type
+from lightning_al.checks import Findings, check_choice, check_count, check_flag, check_number, check_that, check_type
 from lightning_al.data.pool import integers
 from lightning_al.fitting.reset import RESETS, Reset
 from lightning_al.loop.parts import prices_of
@@ -25,8 +25,14 @@ Stop = Callable[[list[RoundResult]], bool]
 EVALUATED = ("validate", "test")
 """Stages from which metrics come."""
 
+ALL = "all"
+"""Initial set of a campaign that trains on all labels, for comparison."""
+
 METHODS = ("random", "balanced")
 """Of choosing the initial set without an acquisition."""
+
+_OF_SEVERAL = {"mask": "a class for each pixel", "boxes": "one for each box"}
+"""What tasks have of which a sample is of no one class, by the kind of their annotations."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Settings:
     """
 
     query_size: int | float
-    initial: int | Sequence[int]
+    initial: int | Sequence[int] | Literal["all"]
     initial_by: str | Acquisition
     rounds: int | None
     budget: float | None
@@ -51,6 +57,7 @@ class Settings:
     task: Task
     evaluate: str | None
     weights: str
+    keep_weights: bool
     seed: int
 
     def __post_init__(self) -> None:
@@ -82,6 +89,7 @@ class Settings:
                     "`evaluate=None` leaves rounds without. Evaluate, or give a function of the history without."
                 )
             findings.of(check_choice, "weights", self.weights, ("last", "best"))
+            findings.of(check_flag, "keep_weights", self.keep_weights)
             findings.of(self._check_reset)
 
     @property
@@ -115,15 +123,16 @@ class Settings:
             )
         else:
             check_number(name, size, above=0, below=1)
-            if self.task.region_kind == "superpixels" and not self.task.per_image:
-                raise ValueError(
-                    f"`{name}={size}` is a share of the pool's pixels, and how many superpixels that is depends on "
-                    "each image: give a count, or ask for a share of each image (`per_image=True`)."
-                )
 
     @property
-    def initial_count(self) -> int:
-        """How many samples are labelled before round 0."""
+    def has_initial_set(self) -> bool:
+        """Whether samples are labelled before round 0."""
+        return self.initial_count(size=1) > 0
+
+    def initial_count(self, size: int) -> int:
+        """How many of a pool of ``size`` samples are labelled before round 0."""
+        if isinstance(self.initial, str):
+            return size
         return self.initial if isinstance(self.initial, int) else len(self.initial)
 
     def check_initial_size(self, size: int) -> None:
@@ -132,8 +141,9 @@ class Settings:
         Raises:
             ValueError: With the sizes.
         """
-        if self.initial_count > size:
-            raise ValueError(f"`initial` asks for {self.initial_count} samples, but the pool has {size}.")
+        count = self.initial_count(size)
+        if count > size:
+            raise ValueError(f"`initial` asks for {count} samples, but the pool has {size}.")
 
     def check_query_size(self, size: int) -> None:
         """Refuse a query that is larger than what the initial set leaves of ``size`` samples.
@@ -141,7 +151,7 @@ class Settings:
         Raises:
             ValueError: With the sizes.
         """
-        count = self.initial_count
+        count = self.initial_count(size)
         left = size - count
         asks = self.rounds != 0 and (self.budget is None or self.budget > count)
         if self.asks_for_regions:
@@ -151,6 +161,11 @@ class Settings:
                 )
             return
         asks = asks and self.oracle.simulated  # people are asked for what there is, and files may join
+        if asks and left == 0:
+            raise ValueError(
+                f"`initial` is all of {size} samples, so that none is left to ask for. Train on all labels with "
+                "`rounds=0`, or begin with fewer."
+            )
         if asks and self.query_size > left:
             raise ValueError(
                 f"`query_size={self.query_size}` is larger than the pool: {size} samples less {count} initial ones "
@@ -186,14 +201,14 @@ class Settings:
 
     def _check_budget(self) -> None:
         has_prices = type(self.oracle).cost is not Oracle.cost  # which are known only once the data are set up
-        if self.budget is not None and self.budget < self.initial_count and not has_prices:
+        least = self.initial_count(size=0)  # of all samples, the pool's size says how many
+        if self.budget is not None and self.budget < least and not has_prices:
             raise ValueError(
-                f"`budget={self.budget}` counts the initial labels too and does not cover the {self.initial_count} of "
-                "`initial`."
+                f"`budget={self.budget}` counts the initial labels too and does not cover the {least} of `initial`."
             )
 
     def _check_initial_set(self) -> None:
-        if isinstance(self.initial_by, Acquisition) and not isinstance(self.initial, int):
+        if isinstance(self.initial_by, Acquisition) and not isinstance(self.initial, int | str):
             raise ValueError(
                 f"`initial_by={type(self.initial_by).__name__}(...)` chooses the initial set, which `initial` names "
                 "already: give a count."
@@ -204,11 +219,13 @@ class Settings:
                 f'{type(self.oracle).__name__} gives them only when asked. Use `initial_by="random"`, or name the '
                 "indices in `initial`."
             )
-        if self.initial_by == "balanced" and isinstance(self.task, Task) and "classes" not in self.task.gives:
-            raise ValueError(
-                f'`initial_by="balanced"` takes as many samples of each class, and `{type(self.task).__name__}` has '
-                'no classes. Use `initial_by="random"`, or `TypiClust(encoder=...)`.'
-            )
+        if self.initial_by == "balanced" and isinstance(self.task, Task):
+            has = "no classes" if "classes" not in self.task.gives else _OF_SEVERAL.get(self.task.annotation_kind or "")
+            if has is not None:
+                raise ValueError(
+                    f'`initial_by="balanced"` takes as many samples of each class, and `{type(self.task).__name__}` '
+                    f'has {has}. Use `initial_by="random"`, or `TypiClust(encoder=...)`.'
+                )
 
     def _check_reset(self) -> None:
         if not callable(self.reset):
@@ -250,8 +267,10 @@ def _check_initial(initial: Any) -> None:
     if isinstance(initial, int):
         check_count("initial", initial, 0)  # 0: where there are known samples
         return
+    if isinstance(initial, str) and initial == ALL:
+        return
     is_list = hasattr(initial, "__len__") and not isinstance(initial, str)
-    check_that(is_list, "initial", initial, "a count or a list of dataset indices")
+    check_that(is_list, "initial", initial, 'a count, a list of dataset indices, or "all"')
     integers(initial)
 
 

@@ -1,23 +1,56 @@
-"""Campaigns read back from disk: learning curves, tables, pictures."""
+"""Campaigns read back from disk: learning curves, comparisons, tables, pictures."""
 
+from lightning_al.report.alignment import Aligned, align, split_full_data
 from lightning_al.report.compare import compare
+from lightning_al.report.comparison import Difference, Reach, differences, labels_saved, pairwise_of
 from lightning_al.report.curves import Curve, Curves, load_curves, shared_labels
-from lightning_al.report.plots import plot
-from lightning_al.report.statistics import Spread, max_over_rounds, mean_over_curve, min_over_rounds, summarise
+from lightning_al.report.plots import plot, plot_pairwise
+from lightning_al.report.statistics import (
+    Pairwise,
+    Spread,
+    holm,
+    labels_to_reach,
+    last_round,
+    max_over_rounds,
+    mean_over_curve,
+    min_over_rounds,
+    paired_t,
+    pairwise,
+    summarise,
+    t_interval,
+    wilcoxon,
+)
 from lightning_al.report.tables import seconds_table, table
 
 __all__ = [
+    "Aligned",
     "Curve",
     "Curves",
+    "Difference",
+    "Pairwise",
+    "Reach",
     "Spread",
+    "align",
     "compare",
+    "differences",
+    "holm",
+    "labels_saved",
+    "labels_to_reach",
+    "last_round",
     "load_curves",
     "max_over_rounds",
     "mean_over_curve",
     "min_over_rounds",
+    "paired_t",
+    "pairwise",
+    "pairwise_of",
     "plot",
+    "plot_pairwise",
     "seconds_table",
     "shared_labels",
+    "split_full_data",
     "summarise",
+    "t_interval",
     "table",
+    "wilcoxon",
 ]

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
-from lightning_al.campaign.events import has_ledger
-from lightning_al.campaign.results import LABELS, PIXELS, read_rounds
+from lightning_al.campaign.events import check_events, has_ledger, read_ledger
+from lightning_al.campaign.results import LABELS, PIXELS, RoundResult, is_of_one_class, rounds_of
+from lightning_al.report.classes import class_metrics
 from lightning_al.words import cut, shown
 
 # The name of a folder that only counts repeats: "seed_0", "run3", "version_12", "7".
@@ -39,6 +40,9 @@ class Curve:
         fit_seconds: Seconds of each training, where recorded.
         query_seconds: Seconds of each query (learn, score and select together); the last round has none.
         counts: What ``labels`` are: ``"labels"`` or ``"pixels"``.
+        seed: The campaign's, where its ledger says so.
+        classes: The metric of each class after each training, where the campaign recorded those
+            (:func:`~lightning_al.report.classes.class_metrics`).
     """
 
     path: str
@@ -48,6 +52,8 @@ class Curve:
     fit_seconds: list[float] = field(default_factory=list)
     query_seconds: list[float] = field(default_factory=list)
     counts: str = LABELS
+    seed: int | None = None
+    classes: dict[str, list[float]] = field(default_factory=dict)
 
 
 def load_curves(root: str | Path, metric: str | None = None) -> Curves:
@@ -58,7 +64,8 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
 
     Args:
         root: Folder to search, itself included.
-        metric: Which metric. Default: the only one with "acc" in its name, else the only one.
+        metric: Which metric. Default: the only one with "acc" in its name, else the only one; none of a single class
+            (``test_acc_class_3``).
 
     Returns:
         Method name -> its curves, both in the order of their names. Campaigns that recorded no metrics are left out
@@ -76,7 +83,8 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
             "the runs' `dirpath` lie in."
         )
     # A campaign that has not finished its first round has no point to draw yet.
-    rounds = {folder: finished for folder in folders if (finished := read_rounds(folder))}
+    campaigns = {folder: _read(folder) for folder in folders}
+    rounds = {folder: finished for folder, (finished, _) in campaigns.items() if finished}
     if not rounds:
         raise FileNotFoundError(f"No campaign below {str(root)!r} has finished a round yet: {_names(folders)}.")
 
@@ -93,6 +101,9 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
         missing = [r.round for r in finished if metric is not None and metric not in r.metrics]
         if missing:
             raise ValueError(f"{folder} has no metric {metric!r} in the rounds {missing}.")
+        of_classes = (
+            {} if metric is None else class_metrics(metric, set.intersection(*(set(r.metrics) for r in finished)))
+        )
         curve = Curve(
             path=str(folder),
             metric=metric,
@@ -104,9 +115,19 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
                 sum(r.seconds.get(stage, 0.0) for stage in ("learn", "score", "select")) for r in finished if r.picked
             ],
             counts=finished[-1].counts,
+            seed=campaigns[folder][1],
+            classes={name: [float(r.metrics[of_class]) for r in finished] for name, of_class in of_classes.items()},
         )
         curves.setdefault(_method(folder, root), []).append(curve)
     return round_by_round(curves)
+
+
+def _read(folder: Path) -> tuple[list[RoundResult], int | None]:
+    """Return the rounds of a campaign, and its seed."""
+    events = read_ledger(folder)
+    check_events(events, folder)
+    seed = events[0]["options"].get("seed")
+    return rounds_of(events), seed if isinstance(seed, int) else None
 
 
 def round_by_round(curves: Curves) -> Curves:
@@ -164,8 +185,9 @@ def _choose_metric(metrics: dict[Path, set[str]], metric: str | None) -> str:
             give = f"give `metric=` (`--metric`) one they share: {shown(shared)}"
             way = give if shared else "and share none: compare them apart"
             raise ValueError(f"The campaigns record different metrics, {way}. {lines}")
-        accuracies = [name for name in recorded if "acc" in name.lower()]
-        candidates = accuracies or recorded
+        of_classes = {name for each in recorded for name in class_metrics(each, recorded).values()}
+        whole = [name for name in recorded if name not in of_classes and not is_of_one_class(name)] or recorded
+        candidates = [name for name in whole if "acc" in name.lower()] or whole
         if len(candidates) != 1:
             raise ValueError(f"Which metric? Give `metric=` (`--metric`) one of {cut(recorded)}.")
         return candidates[0]

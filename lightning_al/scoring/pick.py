@@ -13,6 +13,7 @@ from lightning_al.acquisition.query import LocalRows, Query, Rows, RowSource
 from lightning_al.campaign.states import State
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks
+from lightning_al.scoring.placing import Placing, placed
 from lightning_al.scoring.pool_pass import rows_of
 from lightning_al.scoring.subject import Subject
 
@@ -130,7 +131,7 @@ def pick(subject: Subject, ranks: Ranks, acquisition: Acquisition, candidates: C
     """
     start = time.perf_counter()
     indices, seed = candidates.indices, candidates.scoring_seed
-    rows = rows_of(subject, acquisition, indices, seed=seed)
+    rows: Rows = rows_of(subject, Placing(acquisition, subject.task), indices, seed=seed)
     labelled_rows: dict[str, Tensor] = {}
     if acquisition.uses_labelled and len(candidates.labelled) > 0:
         # Either both stay where they are, or every process has all of both.
@@ -138,6 +139,12 @@ def pick(subject: Subject, ranks: Ranks, acquisition: Acquisition, candidates: C
         labelled_rows = rows_of(subject, acquisition, candidates.labelled, seed=seed, gather=gather)
     scored = time.perf_counter()
     has_scores = "score" in rows and acquisition.gathers
+
+    def place() -> None:
+        nonlocal rows
+        rows = placed(rows, subject.task, generator(candidates.seed, *candidates.purpose, "place"))
+
+    ranks.first(place)
 
     def select() -> tuple[list[int], list[float], float]:
         begin = time.perf_counter()

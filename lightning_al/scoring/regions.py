@@ -22,7 +22,7 @@ from lightning_al.functional.selection.regions import (
     asked_pixels,
     asked_superpixels,
     blocked_centres,
-    pick_squares,
+    free_squares,
     pick_superpixels,
 )
 from lightning_al.scoring.pick import Candidates
@@ -53,7 +53,7 @@ class HowMany:
         if self.size >= 1:
             return int(self.size)
         images = 1 if self.per_image else self.images
-        return math.ceil(round(images * pixels * self.size / area, 6))
+        return max(math.ceil(round(images * pixels * self.size / area, 6)), 1)
 
     def check_one_size(self, sizes: Sequence[Sequence[int]]) -> None:
         """Refuse images of several sizes where a share of the whole pool's pixels is asked for.
@@ -144,11 +144,16 @@ class RegionPicker(Acquisition):
             "width": torch.full((len(here),), width),
         }
 
+    @property
+    def counts_pixels(self) -> bool:
+        """Whether as many are picked as have so many pixels: a share of the pool, and regions are of many areas."""
+        return self.task.region_kind == "superpixels" and not self.how_many.per_image and self.how_many.size < 1
+
     def _area(self, pixels: int, superpixels: Tensor | None) -> float:
-        """Return how many pixels a region has, of superpixels on average."""
+        """Return how many pixels a region has, of superpixels on average; 1 where pixels are counted."""
         if superpixels is None:
             return float((2 * self._radius + 1) ** 2)
-        return pixels / max(len(superpixels[superpixels >= 0].unique()), 1)
+        return 1.0 if self.counts_pixels else pixels / max(len(superpixels[superpixels >= 0].unique()), 1)
 
     def _pick(self, index: int, scores: Tensor, superpixels: Tensor | None, wanted: int) -> float:
         """Pick regions of an image, and return the best score: NaN if a free one is not finite, 0 if none is free.
@@ -171,7 +176,7 @@ class RegionPicker(Acquisition):
             return math.nan
         count = min(wanted + 1, scores.numel())
         if superpixels is None:
-            positions = pick_squares(
+            positions = free_squares(
                 scores,
                 count,
                 radius=self._radius,
@@ -179,35 +184,39 @@ class RegionPicker(Acquisition):
                 blocked=blocked,
                 variant=self.acquisition.region_variant,
             ).numpy()
-            # The authors' code goes on with what is blocked, where all is.
-            _, first = np.unique(positions, return_index=True)
-            positions = positions[np.sort(first)]
-            positions = positions[~blocked.flatten().numpy()[positions]]
             values = scores.flatten()[positions].numpy()
             sizes = square_sizes(positions, (scores.shape[0], scores.shape[1]), self._radius)
         else:
             positions = pick_superpixels(scores, superpixels, count, blocked=blocked).numpy()
-            members = [superpixels == int(number) for number in positions]
-            values = np.array([float(scores[each].double().mean()) for each in members])
-            sizes = np.array([int(each.sum()) for each in members], dtype=np.int64)
+            names, areas = np.unique(superpixels.numpy(), return_inverse=True)
+            at, areas = np.searchsorted(names, positions), areas.reshape(-1)
+            sizes = np.bincount(areas)[at]
+            values = np.bincount(areas, weights=scores.flatten().double().numpy())[at] / sizes
         self._picks[index] = {"position": positions, "score": values.astype(np.float64), "pixels": sizes}
         return float(values[0]) if len(values) else 0.0
 
-    def _leave_best(self, count: int) -> None:
-        """Drop what is not among the best ``count`` picks of this process, once there are twice as many."""
-        scores = np.concatenate([picks["score"] for picks in self._picks.values()])
-        if len(scores) <= 2 * count:
+    def _leave_best(self, wanted: int) -> None:
+        """Drop what is not among the best picks of this process that are enough, once there are twice as many."""
+        picks = {name: np.concatenate([each[name] for each in self._picks.values()]) for name in ("score", "pixels")}
+        if self.weights(picks["pixels"]).sum() <= 2 * wanted:
             return
-        least = np.partition(scores, -count)[-count] if count else math.inf
-        for index, picks in self._picks.items():
-            stay = picks["score"] >= least  # of a greedy sequence the first ones
-            self._picks[index] = {name: values[stay] for name, values in picks.items()}
+        order = np.argsort(-picks["score"], kind="stable")
+        enough = first_enough(self.weights(picks["pixels"][order]), wanted)
+        least = picks["score"][order[enough - 1]]
+        for index, mine in self._picks.items():
+            stay = mine["score"] >= least  # of a greedy sequence the first ones
+            self._picks[index] = {name: values[stay] for name, values in mine.items()}
+
+    def weights(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what each pick counts, by how many pixels it has."""
+        return pixels if self.counts_pixels else np.ones_like(pixels)
 
     def pixels_of(self, subject: Subject, index: int, positions: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """Return which pixels of an image some picks are, booleans (H, W)."""
         if self.task.region_kind == "squares":
             return asked_pixels(torch.from_numpy(positions), shape, self._radius).numpy()
-        areas = torch.as_tensor(np.asarray(self.task.superpixel_map(subject.data.pool_set[index]))).reshape(shape)
+        areas = self.task.superpixel_map(subject.data.pool_set[index])
+        areas = torch.from_numpy(np.asarray(areas).astype(np.int64)).reshape(shape)
         return asked_superpixels(torch.from_numpy(positions), areas).numpy()
 
     def picks(self) -> dict[str, Tensor]:
@@ -227,6 +236,16 @@ _NONE = np.empty(0, dtype=np.int64)
 
 def _no_picks() -> dict[str, np.ndarray]:
     return {"position": _NONE, "score": np.empty(0), "pixels": _NONE}
+
+
+def first_enough(weights: np.ndarray, wanted: int) -> int:
+    """Return how many of these, from the first on, weigh as much as is wanted; all where they do not.
+
+    Example:
+        >>> first_enough(np.array([4, 1, 3]), 5), first_enough(np.array([4, 1, 3]), 6)
+        (2, 3)
+    """
+    return min(int(np.searchsorted(weights.cumsum(), wanted)) + 1, len(weights))
 
 
 def square_sizes(positions: np.ndarray, shape: tuple[int, int], radius: int) -> np.ndarray:
@@ -300,7 +319,7 @@ def pick_regions(
         place_of = {index: place for place, index in enumerate(rows["index"].tolist())}
         found = {name: values.numpy() for name, values in picks.items()}
         rank = np.array([place_of[index] for index in found["index"].tolist()], dtype=np.int64)
-        best = _best(found, rank, picker.how_many, rows)
+        best = _best(found, rank, picker, rows)
         best = best[: payable(found["index"][best].tolist(), found["pixels"][best].tolist())]
         of_image: dict[int, list[int]] = {}
         for row, index in zip(best.tolist(), found["index"][best].tolist(), strict=True):
@@ -323,16 +342,16 @@ def pick_regions(
     return replace(picked, all_scores=rows["score"]) if ranks.is_first else picked
 
 
-def _best(picks: dict[str, np.ndarray], rank: np.ndarray, how_many: HowMany, rows: Rows) -> np.ndarray:
+def _best(picks: dict[str, np.ndarray], rank: np.ndarray, picker: RegionPicker, rows: Rows) -> np.ndarray:
     """Return which rows of the picks are asked for, best first: of each image as many as are wanted, or of all.
 
     Args:
         picks: Of all processes; one that several made is there several times.
         rank: The place of each one's image among the candidates.
-        how_many: To pick.
+        picker: Knows how many are.
         rows: Of the candidates.
     """
-    wanted = rows["wanted"].numpy()
+    how_many, wanted = picker.how_many, rows["wanted"].numpy()
     sizes = torch.stack([rows["height"], rows["width"]], dim=1).unique(dim=0).tolist()
     if not how_many.per_image and len(sizes) > 1:
         how_many.check_one_size(sizes)
@@ -341,4 +360,6 @@ def _best(picks: dict[str, np.ndarray], rank: np.ndarray, how_many: HowMany, row
         once = once[picks["place"][once] < wanted[rank[once]]]
     order = np.lexsort((picks["place"][once], rank[once], -picks["score"][once]))
     best: np.ndarray = once[order]
-    return best if how_many.per_image else best[: int(wanted.max(initial=0))]
+    if how_many.per_image:
+        return best
+    return best[: first_enough(picker.weights(picks["pixels"][best]), int(wanted.max(initial=0)))]

@@ -102,6 +102,28 @@ def load_checkpoint(model: nn.Module, path: Path, *, trusted: bool) -> None:
         load_weights(model, checkpoint["state_dict"])
 
 
+def put_weights(model: nn.Module, state: dict[str, Any], file: Path) -> None:
+    """Give the model the weights of a campaign, or leave it as it was.
+
+    Args:
+        model: Gets the weights.
+        state: Its ``state_dict`` as it was kept.
+        file: Where that is from, for errors.
+
+    Raises:
+        ValueError: If they are another model's.
+    """
+    before = whole_copy(model.state_dict())
+    try:
+        load_weights(model, state)
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        load_weights(model, before)  # some of it may have been loaded
+        raise ValueError(
+            f"{file} holds the weights of another model than this {type(model).__name__}. Go on with the model that "
+            f"the campaign began with, or begin another in another `dirpath`. ({first_line(error)})"
+        ) from None
+
+
 def load_weights_of(model: nn.Module, path: Path) -> None:
     """Give the model the weights in a file, a checkpoint's or a plain ``state_dict``, or leave it as it was.
 

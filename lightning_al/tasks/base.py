@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from lightning_al.distributed.randomness import draws_undone
 from lightning_al.functional.scores.positions import mean_over_positions
-from lightning_al.functional.scores.probabilities import check_logits, cross_entropy, pseudo_labels, residuals
+from lightning_al.functional.scores.probabilities import cross_entropy, pseudo_labels, residuals
 from lightning_al.functional.scores.uncertainty import entropies
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.layers import outputs_and_features_of, outputs_and_features_of_head
@@ -20,6 +20,7 @@ from lightning_al.tasks.annotations import Annotation, annotation_of, label_of
 from lightning_al.tasks.ignored import loss_of_decisions
 from lightning_al.tasks.keys import hash_of, name_of
 from lightning_al.tasks.mask_png import mask_from_png
+from lightning_al.tasks.own_logits import check_logits_of
 
 
 class Task(ABC):
@@ -38,6 +39,7 @@ class Task(ABC):
     :meth:`reduce`, :meth:`score`                           how a sample of several decisions gets one score
     :meth:`score_of_several`                                the same of several looks, with dropout or by a committee
     :meth:`held`, :meth:`entropy`                           what stays while weights move, and what is differentiated
+    :meth:`without_decisions`, :meth:`placed`               which samples have nothing to score, and where these come
     :meth:`pseudo_targets`, :meth:`loss`                    the model's own labels, and the loss under labels
     :meth:`known_targets`, :meth:`loss_of_known`            the dataset's own labels, for what is scored with them
     :meth:`residuals`, :meth:`features`                     the two factors of the last layer's gradient
@@ -53,9 +55,7 @@ class Task(ABC):
     A *decision* is what the model chooses one class for: a sample, or each pixel, box or label of it.
     """
 
-    gives: ClassVar[frozenset[str]] = frozenset(
-        {"outputs", "logits", "distribution", "classes", "features", "gradients", "labellings"}
-    )
+    gives: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "classes", "features", "gradients", "labellings"})
     """What acquisitions may ask of a model and its data, in words of ``Acquisition.requires``: one that asks for
     another is refused before anything trains."""
 
@@ -133,8 +133,8 @@ class Task(ABC):
         """Return the score of each sample, (B,), by default ``reduce(score(logits))``.
 
         Override where samples have different numbers of decisions, such as boxes: put the logits of all of them below
-        each other, (N, C), take ``score`` of these, (N,), and reduce what belongs to one sample. Say there what a
-        sample without any decision scores.
+        each other, (N, C), take ``score`` of these, (N,), and reduce what belongs to one sample. A sample without any
+        decision scores 0, and :meth:`placed` says where it comes.
 
         Dropout and committees go through :meth:`score_of_several`, gradient norms through :meth:`entropy`.
 
@@ -173,9 +173,23 @@ class Task(ABC):
         """
         return score(self.logits, inputs)
 
+    def without_decisions(self, model: nn.Module, inputs: Any, scores: Tensor) -> Tensor | None:
+        """Return which samples of a scored batch have no decision, (B,) of bool; None: each has one. Default: None."""
+        return None
+
+    def placed(self, scores: Tensor, without: Tensor, draws: Tensor) -> Tensor:
+        """Return scores in which samples without a decision have a place among the others. Default: as they are.
+
+        Args:
+            scores: Of all candidates by one acquisition, (N,), before any is picked.
+            without: Which of them have no decision, as :meth:`without_decisions` says, (N,).
+            draws: Drawn from [0, 1) for each, (N,), by the seed and the round.
+        """
+        return scores
+
     def pseudo_targets(self, logits: Tensor) -> Any:
         """Return the targets the model itself would give."""
-        self._check_logits(logits, "pseudo_targets")
+        check_logits_of(self, logits, "pseudo_targets")
         return pseudo_labels(logits)
 
     def predicted(self, model: nn.Module, inputs: Any) -> list[Any]:
@@ -188,7 +202,7 @@ class Task(ABC):
 
     def loss(self, logits: Tensor, targets: Any) -> Tensor:
         """Return the loss of each sample, (B,), by default the cross-entropies of its decisions, reduced."""
-        self._check_logits(logits, "loss")
+        check_logits_of(self, logits, "loss")
         return self.reduce(cross_entropy(logits, targets))
 
     def loss_of_known(self, logits: Tensor, targets: Any) -> Tensor:
@@ -199,7 +213,7 @@ class Task(ABC):
         """
         if type(self).loss is not Task.loss:
             return self.loss(logits, targets)
-        self._check_logits(logits, "loss_of_known")
+        check_logits_of(self, logits, "loss_of_known")
         return loss_of_decisions(logits, targets, self.reduce)
 
     def known_targets(self, batch: Any) -> Any:
@@ -278,32 +292,7 @@ class Task(ABC):
                 :meth:`logits` gives no class scores.
             ValueError: If they are of the wrong shape, or the model fails.
         """
-        self._check_logits(self.logits(model, self.inputs(batch)), "check")
-
-    def _has_own_logits(self) -> bool:
-        """Whether :meth:`logits` is of a class that is none of the package's."""
-        owner = next(each for each in type(self).__mro__ if "logits" in vars(each))
-        return owner.__module__.partition(".")[0] != __name__.partition(".")[0]
-
-    def _check_logits(self, logits: Any, method: str) -> None:
-        """Refuse what the default of a method cannot work with; where a task of one's own gives it, with the way out.
-
-        Raises:
-            TypeError: If ``logits`` is not a floating tensor.
-            ValueError: If it has fewer than two dimensions or classes.
-        """
-        try:
-            check_logits(logits)
-        except (TypeError, ValueError) as error:
-            if not self._has_own_logits():
-                raise
-            name, kind = type(self).__name__, type(logits).__name__
-            given = f"{logits.dtype} of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {kind}"
-            raise type(error)(
-                f"`{name}.logits` gives {given}, and the default of `{name}.{method}` takes class scores alone, a "
-                "floating tensor (B, C, ...) with C >= 2. Return such scores, or override `check(model, batch)` too, "
-                "and `score`, `pseudo_targets` and `loss`, which then work with what `logits` gives."
-            ) from None
+        check_logits_of(self, self.logits(model, self.inputs(batch)), "check")
 
     def key(self, dataset: Dataset, index: int) -> str:
         """Return what a sample is called, whatever its place in the dataset: the ledger goes by it.

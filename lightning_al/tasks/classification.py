@@ -10,6 +10,7 @@ from lightning_al.checks import Findings, check_choice
 from lightning_al.inference.calling import Forward
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.entries import BatchEntries, Entries
+from lightning_al.tasks.own_logits import check_logits_of, has_own_logits
 from lightning_al.words import shown
 
 _ROUNDING = 1e-3  # by which probabilities of low precision may be off
@@ -79,11 +80,11 @@ class ClassificationTask(BatchEntries, Task):
         """Refuse logits of another shape than (B, C); warn where they look like probabilities."""
         inputs = self.inputs(batch)
         with self.explaining(inputs):
-            if self._outputs == "probabilities" and not self._has_own_logits():
+            if self._outputs == "probabilities" and not has_own_logits(self):
                 check_probabilities(self.tensor_of(model, inputs), type(self).__name__)
             logits = self.logits(model, inputs)
-            logits = logits if self._has_own_logits() else self.check_tensor(logits)
-        self._check_logits(logits, "check")
+            logits = logits if has_own_logits(self) else self.check_tensor(logits)
+        check_logits_of(self, logits, "check")
         if isinstance(inputs, Tensor) and len(logits) != len(inputs):
             raise ValueError(
                 f"The model gave {len(logits)} rows of logits for {len(inputs)} samples; it must give one for each."

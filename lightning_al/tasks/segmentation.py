@@ -16,6 +16,13 @@ from lightning_al.tasks.ignored import reduced_without
 from lightning_al.tasks.masks import MaskLabels
 from lightning_al.words import shown
 
+_UNSIGNED = (torch.uint8, torch.uint16, torch.uint32, torch.uint64)
+
+_INTERPOLATE = (
+    "interpolate logits to the masks' size in the model's `forward`, or in the task: `SegmentationTask(..., "
+    'forward=lambda model, x: F.interpolate(model(x), x.shape[-2:], mode="bilinear"))`.'
+)
+
 
 class SegmentationTask(MaskLabels, BatchEntries, Task):
     r"""A class for each pixel: logits (B, C, H, W), and masks (B, H, W) of class indices.
@@ -39,7 +46,8 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
         num_classes: C, at least 2. A model with one logit z for each pixel has two classes by ``forward=``, which
             stacks (0, z).
         ignore_index: What stands for no class in masks: such pixels are left out of losses. Scores look at all pixels.
-            None: every pixel has a class. Where it is one of the C classes, no pseudo-label is that class.
+            None: every pixel has a class; not of regions, beside which nothing was told. Where it is one of the C
+            classes, no pseudo-label is that class.
         reduce: How the values of an image's pixels become one: their ``"mean"``, so that image sizes compare,
             ``"sum"``, or ``"max"``; or a number s above 0 and at most 1, the mean of the most uncertain share,
             ceil(s N) of N pixels. Of losses only pixels that have a class count, and of an image without any it is 0.
@@ -56,7 +64,8 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
 
     Raises:
         TypeError: If an option is of the wrong type.
-        ValueError: If an option is out of range, or both ``regions`` and ``superpixels`` are given.
+        ValueError: If an option is out of range, both ``regions`` and ``superpixels`` are given, or one of them
+            without an ``ignore_index``.
 
     Example:
         >>> task = SegmentationTask(2, reduce=0.5)
@@ -72,6 +81,7 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
     """
 
     gives: ClassVar[frozenset[str]] = Task.gives - {"labellings"}
+    always_checks = True  # masks of another size than the image train well, and to no good
 
     def __init__(
         self,
@@ -102,6 +112,11 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
                 regions is not None and superpixels is not None,
                 f"`regions={shown(regions)}` asks for squares and `superpixels={shown(superpixels)}` for areas of a "
                 "map: give one of them.",
+            )
+            findings.refuse_if(
+                ignore_index is None and not (regions is None and superpixels is None),
+                "`ignore_index=None` says that every pixel has a class, and of regions those beside them have none: "
+                "give the number that stands for it, as `ignore_index=255`.",
             )
         self._classes = num_classes
         self.ignore_index = ignore_index
@@ -156,7 +171,7 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
         Raises:
             ValueError: If an image has none, or a class is none of the model's.
         """
-        masks = _without_channel(super().known_targets(batch))
+        masks = _signed(_without_channel(super().known_targets(batch)))
         if not isinstance(masks, Tensor) or masks.ndim != 3 or masks.is_floating_point():
             raise ValueError(f"some images have none: their target is {shown(masks)}.")
         wrong = self._no_class(masks)
@@ -172,7 +187,7 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
         """Return the entry ``superpixels`` of a batch, a map (B, H, W) of integers."""
         if self.superpixels is None:
             raise ValueError("`SegmentationTask(superpixels=...)` says which entry of a batch the map of areas is.")
-        return _without_channel(self._entry(batch, self.superpixels))  # type: ignore[no-any-return]
+        return _signed(_without_channel(self._entry(batch, self.superpixels)))  # type: ignore[no-any-return]
 
     # -- what is refused before training -----------------------------------------------------------------------------
 
@@ -216,16 +231,21 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
             )
 
     def _masks_in(self, batch: Any) -> Any:
-        """Return the masks of a batch; None where it has none."""
+        """Return the masks of a batch; None where it has none, or something negative stands in their place."""
         try:
-            masks = self.targets(batch)
+            masks = _signed(_without_channel(self.targets(batch)))
         except (TypeError, LookupError):
             return None
-        is_placeholder = isinstance(masks, Tensor) and masks.ndim == 1 and bool((masks < 0).all())
-        return None if is_placeholder else _without_channel(masks)
+        is_placeholder = isinstance(masks, Tensor) and bool((masks < 0).all())
+        return None if is_placeholder else masks
 
     def _check_masks(self, masks: Any, size: tuple[int, ...], image: tuple[int, ...] | None) -> None:
         if masks is None:
+            if image not in (None, size):  # of which masks are told
+                raise ValueError(
+                    f"Logits are {_said(size)} and images {_said(image)} pixels (height × width), of which masks are "
+                    f"told: {_INTERPOLATE}"
+                )
             return
         if not isinstance(masks, Tensor) or masks.ndim != 3 or masks.is_floating_point() or masks.is_complex():
             got = f"{masks.dtype} of shape {tuple(masks.shape)}" if isinstance(masks, Tensor) else shown(masks)
@@ -242,9 +262,7 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
             )
         if of_mask != size:
             raise ValueError(
-                f"Logits are {_said(size)} and masks {_said(of_mask)} pixels (height × width): interpolate logits to "
-                "the masks' size in the model's `forward`, or in the task: `SegmentationTask(..., forward=lambda "
-                'model, x: F.interpolate(model(x), x.shape[-2:], mode="bilinear"))`.'
+                f"Logits are {_said(size)} and masks {_said(of_mask)} pixels (height × width): {_INTERPOLATE}"
             )
         wrong = self._no_class(masks)
         if len(wrong):
@@ -253,21 +271,21 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
                 f"Masks hold {shown(wrong.unique().tolist())}, and there are classes 0 to {self._classes - 1}"
                 f"{ignoring}. Give the right `num_classes=`, and as `ignore_index=` what stands for no class."
             )
-        if self.ignore_index is not None and bool((masks == self.ignore_index).all()):
-            raise ValueError(
-                f"All pixels of {len(masks)} masks are `ignore_index={self.ignore_index}`: nothing could be learnt of "
-                "them. Give another `ignore_index=`; where masks are not known yet, leave them out of the samples "
-                "(None in their place)."
-            )
 
     def _check_superpixels(self, batch: Any, size: tuple[int, ...]) -> None:
         areas = self.superpixel_map(batch)
         is_map = isinstance(areas, Tensor) and areas.ndim == 3 and not areas.is_floating_point()
+        is_map = is_map and areas.dtype != torch.bool
         if not is_map or tuple(areas.shape[1:]) != size:
             got = f"{areas.dtype} of shape {tuple(areas.shape)}" if isinstance(areas, Tensor) else shown(areas)
             raise ValueError(
                 f"`superpixels={self.superpixels!r}` must be a map of integers, one for each pixel, (B, "
                 f"{', '.join(map(str, size))}), got {got}."
+            )
+        if bool((areas < 0).all()):
+            raise ValueError(
+                f"`superpixels={self.superpixels!r}` numbers no area of {len(areas)} images: pixels of negative "
+                "numbers are never asked for. Number areas from 0 on."
             )
 
     def _no_class(self, masks: Tensor) -> Tensor:
@@ -288,6 +306,11 @@ def _check_regions(regions: Any) -> None:
         raise ValueError(
             f"`regions` must be odd, so that a square has a middle, got {regions}. Take {regions - 1} or {regions + 1}."
         )
+
+
+def _signed(values: Any) -> Any:
+    """Return integers as int64: there is no comparing those of 16 bits without a sign."""
+    return values.long() if isinstance(values, Tensor) and values.dtype in _UNSIGNED else values
 
 
 def _without_channel(masks: Any, ndim: int = 3) -> Any:

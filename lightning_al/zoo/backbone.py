@@ -18,9 +18,11 @@ class ImageBackbone(nn.Module):
     Args:
         num_classes: Number of logits.
         name: As ``torchvision.models.get_model`` or ``timm.create_model`` take it.
-        weights: None: they begin at random, and nothing is downloaded. A file: a ``state_dict`` of this network, whose
-            last layer may have other classes. Otherwise the name of torchvision's weights (``IMAGENET1K_V1``), or of
-            timm's (``a1_in1k``), which are downloaded where they are not on this machine yet.
+        weights: None: they begin at random, as the library draws them, and nothing is downloaded. (torchvision's
+            ResNets begin with Kaiming's weights; the zoo's :class:`ResNet18` and :class:`ResNet50` as torch's layers
+            do.) A file: a ``state_dict`` of this network, whose last layer may have other classes. Otherwise the name
+            of torchvision's weights (``IMAGENET1K_V1``), or of timm's (``a1_in1k``), which are downloaded where they
+            are not on this machine yet.
         library: ``"torchvision"`` or ``"timm"``, which must be installed.
 
     Raises:

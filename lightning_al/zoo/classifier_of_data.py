@@ -18,6 +18,7 @@ class DataClassifier(Classifier):
         num_classes: Default: the length of the datamodule's ``classes``.
         optimizer: As of :class:`Classifier`.
         scheduler: As of :class:`Classifier`.
+        class_accuracies: As of :class:`Classifier`.
 
     Raises:
         ValueError: In ``configure_model``, if nothing says how many classes there are.
@@ -36,8 +37,9 @@ class DataClassifier(Classifier):
         # A lambda, since jsonargparse reads its source.
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
         scheduler: LRSchedulerCallable | None = None,
+        class_accuracies: bool = False,
     ) -> None:
-        super().__init__(nn.Identity(), num_classes or 2, optimizer, scheduler)
+        super().__init__(nn.Identity(), num_classes or 2, optimizer, scheduler, class_accuracies=class_accuracies)
         self.make_net = net
         self.num_classes = num_classes
 

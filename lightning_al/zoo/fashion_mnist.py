@@ -2,12 +2,14 @@
 
 import gzip
 import math
+import zlib
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from lightning_al.zoo.images import ImageDataModule, ImageDataset, Splits
+from lightning_al.zoo.published import Pixels, PublishedImages, Split
 
 DEBIAN_FOLDER = "/usr/share/datasets/fashion-mnist"  # apt-get install dataset-fashion-mnist
 FILES = (
@@ -16,6 +18,7 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+CLASSES = (*("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),)
 # Of the training pixels / 255.
 MEAN, STD = 0.2860, 0.3530
 
@@ -37,7 +40,10 @@ def read_idx(path: Path) -> Tensor:
     """
     content = path.read_bytes()
     if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path} cannot be unzipped ({error}): was it cut short?") from error
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
         raise ValueError(f"{path} is not an IDX file of unsigned bytes: it begins with {content[:4]!r}.")
     start = 4 + 4 * content[3]
@@ -48,82 +54,51 @@ def read_idx(path: Path) -> Tensor:
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).view(shape)
 
 
-class FashionMNISTDataModule(ImageDataModule):
-    """Fashion-MNIST as (1, 28, 28) floats, normalised, never augmented.
+class FashionMNISTDataModule(PublishedImages):
+    """Fashion-MNIST: ten classes of 6,000 + 1,000 images (1, 28, 28), normalised; not augmented by default.
 
-    Labels are what active learning spends, so no validation set is carved out: there is a ``test_dataloader`` and no
-    ``val_dataloader``. Run the loop with ``evaluate="test"``.
+    From https://github.com/zalandoresearch/fashion-mnist, 31 MB. Licence: MIT.
 
     With ``root``, the four IDX files (gzipped or not) are read from ``root``, ``root/raw`` or ``root/FashionMNIST/raw``
-    (torchvision's layout) and, if in none of them, downloaded by torchvision into ``root``. Without, they are read
-    from the folder of Debian's package ``dataset-fashion-mnist``, else from ``data``, where torchvision downloads.
+    (torchvision's layout). Without, from the folder of Debian's package ``dataset-fashion-mnist``, else from these
+    places in ``data``.
 
-    Args:
-        batch_size: Images per training batch.
-        eval_batch_size: Images per test batch.
-        num_workers: Loader processes.
-        root: Folder of the files.
-
-    Raises:
-        FileNotFoundError: In ``setup``, if the files are in none of the places, with the places.
-        RuntimeError: In ``prepare_data``, if they are nowhere and cannot be downloaded either.
+    Options: those of :class:`PublishedImages`.
     """
 
-    def __init__(
-        self, batch_size: int = 10, eval_batch_size: int = 250, num_workers: int = 0, root: str | None = None
-    ) -> None:
-        super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers)
-        self.root = root
-
-    @property
-    def _download_root(self) -> Path:
-        return Path("data" if self.root is None else self.root).expanduser()
+    title: ClassVar[str] = "Fashion-MNIST"
+    augmented: ClassVar[bool] = False
+    pixel_mean: ClassVar[tuple[float, ...]] = (MEAN,)
+    pixel_std: ClassVar[tuple[float, ...]] = (STD,)
 
     @property
     def _places(self) -> list[Path]:
-        root = self._download_root
-        places = [root, root / "raw", root / "FashionMNIST" / "raw"]
+        places = [self.folder, self.folder / "raw", self.folder / "FashionMNIST" / "raw"]
         # A given root is meant: reading another folder instead would hide a mistyped one.
         return [Path(DEBIAN_FOLDER), *places] if self.root is None else places
 
-    def _find(self) -> list[Path] | None:
-        for place in self._places:
-            files = [p for name in FILES for p in (place / name, place / f"{name}.gz") if p.is_file()]
-            by_name = {p.name.removesuffix(".gz"): p for p in files}
-            if len(by_name) == len(FILES):
-                return [by_name[name] for name in FILES]
-        return None
+    def find(self) -> Path | None:
+        """Return the folder that has the four files."""
+        return next((place for place in self._places if all(_file(place, name) for name in FILES)), None)
 
-    def _ways_out(self) -> str:
+    def where_from(self) -> str:
+        """The places."""
         looked = ", ".join(str(place) for place in self._places)
         return (
-            f"Fashion-MNIST was looked for in: {looked}. `apt-get install dataset-fashion-mnist` provides it, or give "
-            f"`root=`, a folder with {FILES[0]}.gz and the three files beside it."
+            f"It was looked for in: {looked}. `apt-get install dataset-fashion-mnist` provides it, or give `root=`, a "
+            f"folder with {FILES[0]}.gz and the three files beside it."
         )
 
-    def prepare_data(self) -> None:
-        """Download the files with torchvision, if they are nowhere."""
-        if self._find() is not None:
-            return
-        try:
-            from torchvision.datasets import FashionMNIST
+    def fetch(self, datasets: Any) -> None:
+        """Download the four files."""
+        datasets.FashionMNIST(self.folder, download=True)
 
-            FashionMNIST(self._download_root, download=True)
-        except ImportError as error:
-            raise RuntimeError(
-                f"Downloading Fashion-MNIST needs torchvision: `pip install lightning-al[vision]`. {self._ways_out()}"
-            ) from error
-        except (RuntimeError, OSError) as error:
-            raise RuntimeError(f"Fashion-MNIST could not be downloaded ({error}). {self._ways_out()}") from error
+    def read_split(self, folder: Path, split: Split) -> Pixels:
+        """Read two of the four files."""
+        names = FILES[:2] if split == "train" else FILES[2:]
+        images, targets = (read_idx(_file(folder, name) or folder / name) for name in names)
+        return Pixels(images.unsqueeze(1), targets, CLASSES)
 
-    def read(self) -> Splits:
-        """Read the four files."""
-        paths = self._find()
-        if paths is None:
-            raise FileNotFoundError(self._ways_out())
-        train_images, train_targets, test_images, test_targets = [read_idx(path) for path in paths]
 
-        def part(images: Tensor, targets: Tensor) -> ImageDataset:
-            return ImageDataset(images.unsqueeze(1), targets, mean=[255 * MEAN], std=[255 * STD])
-
-        return Splits(train=part(train_images, train_targets), test=part(test_images, test_targets))
+def _file(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)

@@ -1,104 +1,13 @@
 """One's own image files: a folder for each class, and a folder of files that nobody has labelled."""
 
-import contextlib
-import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from lightning_al.checks import Findings, check_count
-from lightning_al.words import cut
+from lightning_al.zoo.image_files import ImageFiles, class_names_in, image_files
 from lightning_al.zoo.images import crop_and_flip
 from lightning_al.zoo.own_files import NO_LABEL, OwnFilesDataModule, is_held_out
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-"""Of files that are taken for images, in small letters or capitals."""
-
-# Of ImageNet's pixels, from 0 to 1, which torchvision's and timm's weights were trained with.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-
-
-class ImageFiles(Dataset[tuple[Tensor, int]]):
-    """Image files, read when they are asked for: the largest square in the middle, scaled and normalised.
-
-    Args:
-        samples: ``(path, class index)`` of each.
-        root: The folder that the paths are below; what is left of a path names its sample.
-        classes: Names, by class index.
-        size: Height and width.
-
-    Raises:
-        OSError: Of a file that cannot be read, with its path.
-    """
-
-    def __init__(self, samples: list[tuple[str, int]], *, root: str, classes: Sequence[str], size: int) -> None:
-        self.samples = samples
-        self.root = root
-        self.classes = list(classes)
-        self.size = size
-        self.mean, self.std = (torch.tensor(values).view(-1, 1, 1) for values in (MEAN, STD))
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        path, label = self.samples[index]
-        return (read_image(path, self.size) - self.mean) / self.std, label
-
-
-@contextlib.contextmanager
-def open_image(path: str, what: str = "an image") -> Iterator[Any]:
-    """Open an image file with Pillow.
-
-    Raises:
-        ImportError: If Pillow is missing.
-        OSError: If it cannot be read, with its path.
-    """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("Reading image files needs Pillow: `pip install 'lightning-al[vision]'`.") from error
-    try:
-        with Image.open(path) as file:
-            yield file
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise OSError(f"{path} cannot be read as {what}: {cut(error, 200)}") from None
-
-
-def read_image(path: str, size: int) -> Tensor:
-    """Return the largest square in the middle of an image, as floats (3, size, size) from 0 to 1.
-
-    A picture is turned as its camera says (EXIF); grey ones and palettes become colours.
-
-    Raises:
-        ImportError: If Pillow is missing.
-        OSError: If it cannot be read, with its path.
-    """
-    with open_image(path) as file:
-        from PIL import Image, ImageOps
-
-        upright = ImageOps.exif_transpose(file).convert("RGB")
-    square = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
-
-
-def image_files(folder: Path) -> list[str]:
-    """Return the image files of a folder and of all folders below it, sorted; hidden ones are passed over."""
-    found: list[str] = []
-    for where, below, names in os.walk(folder, followlinks=True):
-        below[:] = [name for name in below if not name.startswith(".")]
-        found += [
-            str(Path(where) / name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
-    return sorted(found)
 
 
 class ImageFolderDataModule(OwnFilesDataModule):
@@ -185,8 +94,7 @@ class ImageFolderDataModule(OwnFilesDataModule):
         }
 
     def _class_names(self, labelled: Path) -> list[str]:
-        there = [path.name for path in labelled.iterdir() if path.is_dir()] if labelled.is_dir() else []
-        there = sorted(name for name in there if not name.startswith("."))
+        there = class_names_in(labelled) if labelled.is_dir() else []
         if self.named_classes is None and not there:
             raise ValueError(
                 f"There are no classes yet. Make a folder of each in {labelled} (they may be empty), or say their "

@@ -1,5 +1,6 @@
-"""Image datasets held in memory as one uint8 tensor, and the base class of the zoo's datamodules."""
+"""Datasets of images, those held in memory as one uint8 tensor, and the base class of the zoo's datamodules."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -8,8 +9,26 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_al.checks import Findings, check_count
 
-class ImageDataset(Dataset[tuple[Tensor, int]]):
+
+class Images(Dataset[tuple[Tensor, int]]):
+    """Images (C, H, W), normalised, with class indices; each read may augment anew.
+
+    Where classes have names, by class index, they are in ``classes``; else there is no such attribute.
+    """
+
+    classes: list[str]
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def without_augmentation(self) -> "Images":
+        """The same images in the same order, as they are."""
+
+
+class ImageDataset(Images):
     """Images kept as bytes in one tensor, normalised when read.
 
     One tensor rather than many small objects: forked workers share it, and 50,000 CIFAR images take 150 MB.
@@ -23,6 +42,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         samples: ``(path, label)`` of each image where images are files, as in torchvision's ``ImageFolder``: a name
             that stays the same when the order does not. The attribute exists only if given.
         root: The folder that the paths are below.
+        classes: Names, by class index. The attribute exists only if given.
 
     Raises:
         TypeError: If ``images`` is not uint8.
@@ -44,6 +64,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         augment: Callable[[Tensor], Tensor] | None = None,
         samples: list[tuple[str, int]] | None = None,
         root: str | None = None,
+        classes: Sequence[str] | None = None,
     ) -> None:
         if images.dtype != torch.uint8:
             raise TypeError(f"`images` must be uint8, got {images.dtype}.")
@@ -67,6 +88,8 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
         self.root = root
         if samples is not None:
             self.samples = samples
+        if classes is not None:
+            self.classes = list(classes)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -86,6 +109,7 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
             self.std.flatten().tolist(),
             samples=getattr(self, "samples", None),
             root=self.root,
+            classes=getattr(self, "classes", None),
         )
 
 
@@ -112,22 +136,30 @@ def crop_and_flip(image: Tensor, padding: int = 4) -> Tensor:
 class Splits(NamedTuple):
     """What :meth:`ImageDataModule.read` returns."""
 
-    train: ImageDataset
-    test: ImageDataset
-    val: ImageDataset | None = None
+    train: Images
+    test: Images
+    val: Images | None = None
 
 
 class ImageDataModule(LightningDataModule):
-    """A datamodule over image datasets held in memory; a subclass says how to :meth:`read` them.
+    """A datamodule over datasets of images; a subclass says how to :meth:`read` them.
 
     Args:
         batch_size: Images per training batch.
         eval_batch_size: Images per validation or test batch; changes speed and memory, not results.
-        num_workers: Loader processes. 0 is fastest for images this small.
+        num_workers: Loader processes. 0 is fastest for small images in memory.
+
+    Raises:
+        TypeError: If an option has the wrong type.
+        ValueError: If an option is out of range.
     """
 
     def __init__(self, batch_size: int = 10, eval_batch_size: int = 250, num_workers: int = 0) -> None:
         super().__init__()
+        with Findings() as findings:
+            findings.of(check_count, "batch_size", batch_size)
+            findings.of(check_count, "eval_batch_size", eval_batch_size)
+            findings.of(check_count, "num_workers", num_workers, 0)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
@@ -151,7 +183,12 @@ class ImageDataModule(LightningDataModule):
             self._splits = self.read()
         return self._splits
 
-    def pool_dataset(self) -> ImageDataset:
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, by class index; empty where the training images have none."""
+        return list(getattr(self.splits.train, "classes", []))
+
+    def pool_dataset(self) -> Images:
         """The training images in the same order without augmentation: what an acquisition scores."""
         return self.splits.train.without_augmentation()
 

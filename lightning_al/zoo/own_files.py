@@ -14,6 +14,11 @@ NO_LABEL = -1
 """Stands where a label will be."""
 
 
+def hashed(name: str) -> int:
+    """Return a number from 0 to 2^64 - 1 that a name has on every machine, and that looks drawn at random."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+
+
 def is_held_out(name: str, share: float) -> bool:
     """Whether a sample is among a share of all, drawn by a hash of its name: whatever joins, it stays on its side.
 
@@ -21,8 +26,7 @@ def is_held_out(name: str, share: float) -> bool:
         >>> sum(is_held_out(f"{number}.jpg", 0.2) for number in range(1000))
         189
     """
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-    return number < share * 2**64
+    return hashed(name) < share * 2**64
 
 
 class OwnFilesDataModule(LightningDataModule):

@@ -66,6 +66,20 @@ def one_norm(model: nn.Module, x: Tensor) -> Tensor:
     return torch.stack(norms)
 
 
+def one_expected(model: nn.Module, x: Tensor) -> Tensor:
+    """One image and one class at a time: of each class the norm, weighed by its probability."""
+    params = list(model.parameters())
+    expected = []
+    for sample in x.split(1):
+        log_p = model(sample)[0].log_softmax(0)
+        norms = []
+        for c in range(len(log_p)):
+            grads = torch.autograd.grad(-log_p[c], params, retain_graph=c + 1 < len(log_p))
+            norms.append(torch.stack([g.norm() for g in grads]).norm())
+        expected.append(log_p.detach().exp() @ torch.stack(norms))
+    return torch.stack(expected)
+
+
 def one_saal(model: nn.Module, x: Tensor, perturbation: str) -> Tensor:
     """One image at a time, as published: a perturbed copy of the weights for each."""
     params = list(model.parameters())
@@ -154,7 +168,7 @@ def opacus_norm(model: nn.Module, x: Tensor) -> Callable[[], Tensor]:
     return run
 
 
-NORM, SAM, ASAM = "gradient norm", 'SAAL "sam"', 'SAAL "asam"'
+NORM, EXPECTED, SAM, ASAM = "gradient norm", "expected norm, 10 classes", 'SAAL "sam"', 'SAAL "asam"'
 
 
 def methods(model: nn.Module, x: Tensor) -> dict[tuple[str, str], Callable[[], Callable[[], Tensor]]]:
@@ -163,7 +177,13 @@ def methods(model: nn.Module, x: Tensor) -> dict[tuple[str, str], Callable[[], C
     def plain(function, *args, **options):
         return lambda: lambda: function(model, x, *args, **options)
 
+    are_maps = "SmallUNet" in type(model).__name__  # whose labellings are too many
+    expected: dict[tuple[str, str], Callable[[], Callable[[], Tensor]]] = {
+        ("lightning_al", EXPECTED): plain(F_al.gradient_norm, loss="expected_norm"),
+        ("one image at a time", EXPECTED): plain(one_expected),
+    }
     return {
+        **({} if are_maps else expected),
         ("lightning_al", NORM): plain(F_al.gradient_norm, loss="pseudo_label"),
         ("lightning_al", SAM): plain(F_al.saal, rho=RHO),
         ("lightning_al", ASAM): plain(F_al.saal, rho=RHO, perturbation="asam"),
@@ -268,7 +288,7 @@ def measure(name: str, device: torch.device, rounds: int, batch: int | None, our
             ratios[method].append(took / one)
     print(f"\n### {name}: batch of {len(x)}, a forward pass {statistics.median(units) * 1e3:.0f} ms, ", end="")
     print(f"+{memory[None]:.0f} MiB\n")
-    whats = [NORM, SAM, ASAM]
+    whats = [NORM, EXPECTED, SAM, ASAM]
     print("| in forward passes (peak MiB) | " + " | ".join(whats) + " |\n|---|" + "---|" * len(whats))
     for who in dict.fromkeys(who for who, _ in [*ready, *failed]):
         cells = []

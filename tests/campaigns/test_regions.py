@@ -340,10 +340,6 @@ def test_data_that_moved(tmp_path):
         ({"query_size": 1.5}, r"`query_size` must be .*below 1, got 1.5"),
         ({"query_size": 0.0}, r"`query_size` must be .*above 0.*got 0.0"),
         ({"query_size": 0}, r"`query_size` must be at least 1, got 0|`query_size` must be .*at least 1, got 0"),
-        (
-            {"task": region_task(None, superpixels=2, per_image=False), "query_size": 0.1},
-            r"`query_size=0.1` is a share of the pool's pixels, and how many superpixels",
-        ),
         ({"budget": 100, "initial": [4, 1]}, r"`budget=100` counts the initial labels too .*: they cost 180"),
         ({"initial": IMAGES}, r"`initial` asks for all of 10 samples, so that no regions are left"),
     ],

@@ -48,6 +48,22 @@ def test_compare_prints_tables_and_draws(tmp_path, capsys):
     assert (tmp_path / "loss.png").stat().st_size > 5_000
 
 
+def test_compare_takes_all_options(tmp_path, capsys, monkeypatch):
+    module = pytest.importorskip("matplotlib.figure")
+    monkeypatch.setattr(module.Figure, "savefig", lambda *args, **options: None)
+    roots = [str(tmp_path / name) for name in ("x", "y")]
+    for root in roots:
+        for method in ("margin", "badge"):
+            write_campaign(tmp_path / root / method / "seed_0", [0.5, 0.6])
+    main(["compare", *roots, "--baseline", "badge", "--wins-by", "best", "--lower-is-better"])
+    out = capsys.readouterr().out
+    assert "Method - badge, over the seeds that both have, less is better:" in out
+    assert "# All 2 folders" in out
+    assert "by min over rounds" in out
+    main(["compare", roots[0], "--higher-is-better"])
+    assert "max over rounds" in capsys.readouterr().out
+
+
 def test_compare_says_in_one_line_what_is_wrong(tmp_path):
     with pytest.raises(SystemExit, match=f"error: No campaign at or below '{tmp_path}'"):
         main(["compare", str(tmp_path)])
@@ -57,7 +73,13 @@ def test_compare_says_in_one_line_what_is_wrong(tmp_path):
     "args",
     [
         *(["--help"], ["--version"], ["compare", "--help"], ["compare", "."], ["ask", "-c", "x.yaml", "--help"]),
-        *(["score", "--help"], ["tell", "--help"], ["status", "--help"], ["status", "random/seed_0"]),
+        *(
+            ["score", "--help"],
+            ["tell", "--help"],
+            ["sweep", "--help"],
+            ["status", "--help"],
+            ["status", "random/seed_0"],
+        ),
     ],
 )
 def test_only_what_runs_a_model_waits_for_torch(tmp_path, args):

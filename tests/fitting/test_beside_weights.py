@@ -229,3 +229,21 @@ def test_the_weights_of_recurrent_layers_are_no_records(kind):
     assert before.changed_objects() == []
     module.recurrent.seen.append(1)
     assert before.changed_objects() == ["recurrent.seen"]
+
+
+def test_what_a_fit_sets_over_a_value_of_the_class_is_put_back():
+    class Annealed(L.LightningModule):
+        temperature = 1.0
+        best = None
+
+    module, other = Annealed(), Annealed()
+    before = BesideWeights(module)
+    module.temperature, module.best = 0.25, torch.ones(2)
+    changes = before.changes()
+    assert set(changes) == {"temperature", "best"}
+    put_changes(other, {**changes, "forward": 1, "current_epoch": 3})  # a method and a property are none
+    assert other.temperature == 0.25
+    assert torch.equal(other.best, torch.ones(2))
+    assert callable(other.forward)
+    before.put_back()
+    assert (module.temperature, Annealed.temperature) == (1.0, 1.0)

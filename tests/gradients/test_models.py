@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lightning_al import functional as F_al
-from lightning_al.zoo import ResNet18, SmallCNN, TextClassifier, ViT
+from lightning_al.zoo import VGG16, ResNet18, ResNet50, SmallCNN, TextClassifier, ViT
 from tests.helpers import reference
 from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, layers_as_written, messages
 from tests.helpers.marks import slow
@@ -36,6 +36,12 @@ MODELS = {
         randn(B, 1, 8, 8, 8),
     ),
     "ResNet-18, 1-D": lambda: (moved(lambda: ResNet18(num_classes=3, width=2, dimensions=1)), randn(B, 3, 16)),
+    "ResNet-18, 7x7": lambda: (moved(lambda: ResNet18(num_classes=3, width=4, stem="7x7")), randn(B, 3, 32, 32)),
+    "ResNet-50": lambda: (moved(lambda: ResNet50(num_classes=3, width=2)), randn(B, 3, 8, 8)),
+    "VGG-16": lambda: (
+        moved(lambda: VGG16(num_classes=3, width=2, hidden=4, initial="kaiming")),
+        randn(B, 3, 32, 32),
+    ),
     "ViT": lambda: (
         moved(lambda: ViT(num_classes=3, image_size=8, patch_size=4, dim=8, depth=2, heads=2, dropout=0.1)),
         randn(B, 3, 8, 8),
@@ -49,13 +55,14 @@ MODELS = {
 
 
 VARIANTS = ("ResNet-18, 3-D", "ResNet-18, 1-D")
+LARGE = ("ResNet-18, 7x7", "ResNet-50", "VGG-16")
 
 
 @pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("name", "score"),
     [
-        (name, score) if score in (BRIEF if name in VARIANTS else FEW) else slow(name, score)
+        (name, score) if name not in LARGE and score in (BRIEF if name in VARIANTS else FEW) else slow(name, score)
         for name in MODELS
         for score in SCORES
     ],

@@ -1,5 +1,7 @@
 """Small detectors of torchvision's families, whose weights are drawn so that they keep boxes of every class."""
 
+import copy
+import functools
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -79,10 +81,22 @@ FAMILIES: dict[str, Callable[[], nn.Module]] = {
 
 def detector(name: str, seed: int = 0) -> nn.Module:
     """Return a detector in eval() whose class scores are spread over 0 to 1."""
+    return copy.deepcopy(_made(name, seed))
+
+
+@functools.cache
+def _made(name: str, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     model = FAMILIES[name]().eval()
     generator = torch.Generator().manual_seed(seed)
     spread(model, images((64, 96), (80, 64), generator=generator))
+    return model
+
+
+def with_dropout() -> nn.Module:
+    """Return the small SSD with a dropout between its maps."""
+    model = detector("ssd")
+    model.backbone.fine.append(nn.Dropout(0.2))
     return model
 
 

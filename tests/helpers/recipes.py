@@ -33,6 +33,8 @@ ALONE = ["quickstart", "diabetes", "two_heads"]
 """Protocol and method in one file."""
 OF_FILES = ["your_images", "your_texts"]
 """Of one's own files, for people who label: nothing is simulated."""
+WITHOUT_QUERIES = ["full_data"]
+"""Stands in a method's place, and trains on all labels."""
 TRAININGS = ["sam", "sam_small"]
 SEGMENTATION = {
     "camvid/small": "images",

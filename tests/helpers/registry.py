@@ -102,7 +102,8 @@ GCN = [
 
 
 OF_REGIONS = ("RIPU", "RISAAL")
-"""Acquisitions that choose parts of images alone, and have tests of their own."""
+"""Acquisitions that choose parts of images alone: their cases are in ``by_regions.py``, as those of regions that others
+choose are."""
 
 REGISTRY: dict[str, tuple[Callable[..., list[int]], list[dict[str, Any]]]] = {
     "Random": (random, [{}]),

@@ -45,6 +45,13 @@ class TwoTowers(nn.Module):
         return self.net(torch.cat([one, other], 1))
 
 
+class Lists(PerImage):
+    """Gives a list of outputs, of one image each, as detectors do."""
+
+    def forward(self, images):
+        return [{"scores": image.mean((1, 2))[None], "boxes": image[None, :, :2, :2]} for image in images]
+
+
 class Rows(nn.Module):
     """Gives so many rows, or fewer where a part of the inputs has fewer."""
 
@@ -75,6 +82,13 @@ def test_a_list_of_images_is_one_entry_a_sample(inputs):
     back = whole(divided)
     assert type(back) is type(inputs)
     assert all(a is b for a, b in zip(back, inputs, strict=True))
+
+
+@pytest.mark.parametrize(("count", "channels"), [(3, 3), (2, 3), (4, 1), (2, 1), (1, 3)])
+def test_a_list_of_images_whose_outputs_are_lists_too(count, channels):
+    reading = as_samples(Lists(), images([(9, 9)] * count, channels))
+    assert isinstance(reading, OnePerSample)
+    assert batch_size_of(reading) == count
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

@@ -1,12 +1,14 @@
 """What rounds start from, and one Trainer in many fits."""
 
+import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_al import ActiveLearningLoop
 from lightning_al.fitting import RepeatedFit
-from tests.helpers.projects import Data, Net, Starts, loop_in, make_trainer, picks
+from lightning_al.storage.weights import whole_copy
+from tests.helpers.projects import Data, Net, Starts, loop_in, make_data, make_trainer, picks
 from tests.helpers.recorder import run
 
 
@@ -86,3 +88,64 @@ def test_best_is_of_the_checkpoint_that_monitors(tmp_path):
     now = loop.model.state_dict()
     assert all(torch.equal(now[k], best[k]) for k in best)
     assert any(not torch.equal(now[k], last[k]) for k in last)
+
+
+class Looked(L.Callback):
+    """Notes what the model's tensors are when each round is scored."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_query_start(self, trainer, pl_module, loop):
+        self.seen.append(whole_copy(pl_module.state_dict()))
+
+
+def kept_in(folder):
+    return [torch.load(path, weights_only=True) for path in sorted(folder.glob("round_*/kept_*.ckpt"))]
+
+
+def test_each_rounds_weights_are_kept_and_nothing_else_changes(tmp_path):
+    plain, _ = again(tmp_path / "plain")
+    looked = Looked()
+    loop = loop_in(tmp_path, model=Net(batch_norm=True), keep_weights=True)
+    loop.run(make_trainer(tmp_path, looked))
+    kept = kept_in(tmp_path / "c")
+    assert len(kept) == 3
+    for state, seen in zip(kept, looked.seen, strict=False):
+        assert state["frozen"] == []
+        assert set(state) == {"state_dict", "beside", "frozen"}
+        assert state["state_dict"].keys() == seen.keys()
+        assert "net.1.running_mean" in seen
+        assert all(torch.equal(value, seen[name]) for name, value in state["state_dict"].items())
+    with_them, _ = again(tmp_path / "kept", keep_weights=True)
+    assert picks(with_them) == picks(plain)
+    assert [r.metrics for r in with_them] == [r.metrics for r in plain]
+
+
+@pytest.mark.slow
+def test_kept_weights_after_a_kill_and_after_a_correction(tmp_path):
+    class Killed(L.Callback):
+        def on_query_end(self, trainer, pl_module, loop):
+            if loop.history[-1].round == 1:
+                raise KeyboardInterrupt
+
+    whole = loop_in(tmp_path / "whole", keep_weights=True, rounds=3)
+    whole.run(make_trainer(tmp_path))
+    cut = loop_in(tmp_path / "cut", keep_weights=True, rounds=3)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        cut.run(make_trainer(tmp_path, Killed()))
+    resumed = loop_in(tmp_path / "cut", keep_weights=True, rounds=3)
+    resumed.run(make_trainer(tmp_path), resume=True)
+    names = [path.name for path in sorted((tmp_path / "whole" / "c").glob("round_*/kept_*"))]
+    assert [path.name for path in sorted((tmp_path / "cut" / "c").glob("round_*/kept_*"))] == names
+    for one, other in zip(kept_in(tmp_path / "whole" / "c"), kept_in(tmp_path / "cut" / "c"), strict=True):
+        assert all(torch.equal(value, other["state_dict"][name]) for name, value in one["state_dict"].items())
+    some = resumed.pool.labelled[:2]
+    resumed.tell(some, (make_data()[1][some] + 1) % 3)
+    resumed.run(make_trainer(tmp_path), resume=True)  # the last round again, on other labels
+    files = [path.name for path in sorted((tmp_path / "cut" / "c").glob("round_*/kept_*"))]
+    assert files[:3] == names[:3]
+    assert files[3:] != names[3:]
+    assert len(files) == 4
+    loop_in(tmp_path / "cut", rounds=4).run(make_trainer(tmp_path), resume=True)  # without: what is there stays
+    assert len(kept_in(tmp_path / "cut" / "c")) == 4

@@ -4,8 +4,9 @@ import lightning as L
 import pytest
 
 from lightning_al import ActiveLearningLoop, Campaign, NoisyOracle
+from lightning_al.acquisition import Random
 from tests.helpers.oracles import campaign
-from tests.helpers.projects import Data, Net
+from tests.helpers.projects import SIZE, Data, Net, make_trainer
 
 
 def refused(error, *words, model=None, data=None, **options):
@@ -121,3 +122,39 @@ def test_the_budget_must_cover_the_initial_set(tmp_path):
 def test_budgets_that_are_none(budget, error):
     with pytest.raises(error, match="`budget` must be"):
         ActiveLearningLoop(Net(), Data(), initial=6, query_size=5, budget=budget)
+
+
+class TestAll:
+    """``initial="all"``: one training on all labels."""
+
+    def test_labels_every_sample(self, tmp_path):
+        model, data, trainer = Net(), Data(), make_trainer(Random())
+        options = {"initial": "all", "query_size": 4, "rounds": 0, "dirpath": tmp_path}
+        [result] = ActiveLearningLoop(model, data, **options).run(trainer)
+        assert (result.labelled, result.picked) == (SIZE, [])
+        campaign = Campaign.load(tmp_path)
+        assert sorted(campaign.pool.labelled) == list(range(SIZE))
+        assert ActiveLearningLoop(model, data, **options).run(make_trainer(Random()), resume=True) == [result]
+
+    @pytest.mark.parametrize(
+        ("options", "text"),
+        [
+            ({"rounds": 3}, "`initial` is all of 60 samples, so that none is left to ask for.*`rounds=0`"),
+            ({"rounds": 0, "budget": 6}, "`budget=6` counts the initial labels too and does not cover the 60"),
+        ],
+    )
+    def test_leaves_nothing_to_ask_for_and_is_paid(self, tmp_path, options, text):
+        loop = ActiveLearningLoop(Net(), Data(), initial="all", query_size=4, dirpath=tmp_path, **options)
+        with pytest.raises(ValueError, match=text):
+            loop.run(make_trainer(Random()))
+        assert not Campaign.exists(tmp_path)
+
+    def test_a_count_of_all_is_told_the_same(self, tmp_path):
+        loop = ActiveLearningLoop(Net(), Data(), initial=SIZE, query_size=4, rounds=1, dirpath=tmp_path)
+        with pytest.raises(ValueError, match="none is left to ask for"):
+            loop.run(make_trainer(Random()))
+
+    @pytest.mark.parametrize("word", ["every", "", "ALL"])
+    def test_no_other_word_is_one(self, word):
+        with pytest.raises(TypeError, match='`initial` must be a count, a list of dataset indices, or "all", got'):
+            ActiveLearningLoop(Net(), Data(), initial=word, query_size=4)

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 
-from lightning_al import SKIP, ActiveLearningLoop, Campaign, Oracle, SegmentationTask
+from lightning_al import SKIP, ActiveLearningLoop, Campaign, DetectionTask, Oracle, SegmentationTask
 from lightning_al.acquisition import (
     BADGE,
     SAAL,
@@ -29,7 +29,7 @@ from lightning_al.campaign.regions import region_blob
 from lightning_al.fitting import RepeatedFit
 from lightning_al.storage.blobs import Blob
 from lightning_al.training import LossPredictionMixin, SAMMixin
-from tests.helpers import maps, regions
+from tests.helpers import detecting, maps, regions
 from tests.helpers.projects import Data, Net, make_data, make_trainer
 
 LABELS = [int(y) for y in make_data()[1]]
@@ -101,6 +101,8 @@ class Painters(Bureau):
 
 
 MASKS = regions.make_images()[1]
+SIZES = ((64, 64), (48, 80))
+SQUARES = detecting.Squares(24, SIZES)
 
 
 class Markers(Bureau):
@@ -131,6 +133,26 @@ def of_masks(batch_size: int, num_workers: int) -> dict[str, Any]:
     return {"datamodule": Pictures(num_workers), "oracle": Painters, "task": SegmentationTask(maps.CLASSES)}
 
 
+class Boxers(Bureau):
+    """People who draw boxes."""
+
+    @staticmethod
+    def answer(index: int) -> Any:
+        """One box more than the data set has."""
+        if index % 11 == 5:
+            return SKIP
+        own = SQUARES[index][1]
+        return {
+            "boxes": torch.cat([own["boxes"], torch.tensor([[1.0, 2.0, 20.0, 30.0]])]),
+            "labels": torch.cat([own["labels"], torch.tensor([1 + index % 3])]),
+        }
+
+
+def of_boxes(batch_size: int, num_workers: int) -> dict[str, Any]:
+    task = DetectionTask(score_threshold=0.3, empty="random")
+    return {"datamodule": detecting.SquaresData(len(SQUARES), SIZES), "oracle": Boxers, "task": task}
+
+
 def of_regions(batch_size: int, num_workers: int, per_image: bool = True) -> dict[str, Any]:
     task = regions.region_task(per_image=per_image)
     return {"datamodule": regions.Images(16, batch_size), "oracle": Markers, "task": task}
@@ -149,15 +171,24 @@ KINDS: dict[str, Made] = {
     "Margin, best weights": (Scheduled, Margin, {"reset": "warm", "weights": "best", **EVERY_EPOCH}),
     "LeastConfidence, workers": (Scheduled, LeastConfidence, {"num_workers": 1, **EVERY_EPOCH}),
     "VAAL": (Scheduled, lambda: VAAL(steps=6, width=4, latent=2, batch_size=4), {}),
-    "CoreGCN": (Scheduled, lambda: CoreGCN(steps=8, hidden=8), {"reset": "warm"}),
+    "CoreGCN": (Scheduled, lambda: CoreGCN(steps=8, hidden=8), {"reset": "warm", "keep_weights": True}),
     "Entropy of masks": (maps.MapNet, Entropy, {"reset": "continue", "at_most": 3, "brings": of_masks, **EVERY_EPOCH}),
+    "SAAL of boxes": (
+        detecting.Detecting,
+        SAAL,
+        {"reset": "continue", "at_most": 3, "brings": of_boxes, **EVERY_EPOCH},
+    ),
     "RIPU": (regions.Pixels, RIPU, {"reset": "continue", "at_most": 3, "brings": of_regions, **EVERY_EPOCH}),
     "RIPU of the pool, 2 processes": (
         regions.Pixels,
         RIPU,
         {"reset": "warm", "processes": 2, "brings": partial(of_regions, per_image=False), **EVERY_EPOCH},
     ),
-    "Entropy, 2 processes": (Scheduled, Entropy, {"reset": "continue", "processes": 2, **EVERY_EPOCH}),
+    "Entropy, 2 processes": (
+        Scheduled,
+        Entropy,
+        {"reset": "continue", "processes": 2, "keep_weights": True, **EVERY_EPOCH},
+    ),
 }
 
 

@@ -58,6 +58,11 @@ class TestMetric:
         write_campaign(tmp_path / "m", [0.5], metric="val_acc", extra=["val_loss", "other"])
         assert load_curves(tmp_path)["m"][0].metric == "val_acc"
 
+    def test_that_of_a_single_class_is_taken_when_it_is_asked_for(self, tmp_path):
+        write_campaign(tmp_path / "m", [0.5], metric="test_acc", extra=["test_acc_class_0", "test_acc_class_11"])
+        assert load_curves(tmp_path)["m"][0].metric == "test_acc"
+        assert load_curves(tmp_path, "test_acc_class_11")["m"][0].metric == "test_acc_class_11"
+
     def test_else_the_only_one(self, tmp_path):
         write_campaign(tmp_path / "m", [0.5], metric="mAP")
         assert load_curves(tmp_path)["m"][0].metric == "mAP"

@@ -148,6 +148,55 @@ def test_superpixels(tmp_path, per_image):
         assert all((mask == wanted[n][areas]).all() for n, mask in asked.items())
 
 
+def test_the_authors_variant_asks_for_nothing_beside_a_square_that_it_just_asked_for(tmp_path):
+    """Where all is blocked theirs takes the upper left pixel, which here lies beside the best one."""
+
+    class Corner(RIPU):
+        def region_scores(self, model, batch, regions):
+            distances = torch.arange(HEIGHT)[:, None] + torch.arange(WIDTH)[None]
+            return (10.0 - (distances - 2).abs()).expand(len(batch[0]), HEIGHT, WIDTH)
+
+    loop = run_regions(tmp_path, Corner(variant="code"), query_size=40, initial=[3], rounds=1)
+    wanted = Plain(np.zeros((1, HEIGHT, WIDTH)), 1, 1)
+    wanted.scores = (10.0 - np.abs(np.add.outer(np.arange(HEIGHT), np.arange(WIDTH)) - 2)).T[None]
+    wanted.blocked, wanted.asked = (np.zeros((1, WIDTH, HEIGHT), dtype=bool) for _ in range(2))  # column by column
+    while wanted.pick(0) is not None:
+        pass
+    for mask in regions_asked(tmp_path / "c")[0].values():
+        assert (mask == wanted.asked[0].T).all()
+        assert not mask[0, 0] or not mask[2, 2]
+    assert loop.campaign.regions.all(0).sum() == wanted.asked.sum()
+
+
+UNEVEN = (torch.arange(HEIGHT * WIDTH) ** 1.4 / 40).long().view(HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("share", [0.004, 0.1, 0.35])
+def test_superpixels_that_are_a_share_of_the_whole_pool(tmp_path, share):
+    """The best ones until they have as many pixels, small ones and large ones."""
+    task = region_task(None, superpixels=2, per_image=False)
+    options = {"model": Frozen(), "data": Images(areas=UNEVEN), "initial": [3, 7], "pool_batch_size": 3}
+    run_regions(tmp_path, Entropy(), task=task, query_size=share, **options)
+    areas, maps = UNEVEN.numpy(), entropy_maps()
+    assert len(np.unique(np.bincount(areas.flatten()))) > 5
+    left = [
+        (-image[areas == number].mean(), n, number)
+        for n, image in enumerate(maps)
+        for number in range(areas.max() + 1)
+        if n not in (3, 7)
+    ]
+    left.sort()
+    questions = regions_asked(tmp_path / "c")
+    assert len(questions) == 2
+    for asked in questions:
+        wanted, pixels = {}, 0
+        while left and pixels < share * IMAGES * HEIGHT * WIDTH:
+            _, n, number = left.pop(0)
+            wanted[n] = wanted.get(n, np.zeros(areas.shape, dtype=bool)) | (areas == number)
+            pixels += (areas == number).sum()
+        assert same([asked], [wanted])
+
+
 # ----------------------------------------------------------------------------- processes, batches, what is gathered
 
 MADE = {
@@ -157,6 +206,10 @@ MADE = {
     "RIPU": (RIPU, {}),
     "RIPU, pool": (RIPU, {"task": region_task(per_image=False), "query_size": 11}),
     "Entropy, sub-pool": (Entropy, {"subpool_size": 5, "query_size": 0.1}),
+    "Margin, superpixels, share of the pool": (
+        Margin,
+        {"task": region_task(None, superpixels=2, per_image=False), "data": Images(areas=UNEVEN), "query_size": 0.1},
+    ),
     "Random, superpixels": (Random, {"task": region_task(None, superpixels=2), "data": Images(areas=AREAS)}),
 }
 
@@ -248,7 +301,15 @@ def test_a_share_of_a_pool_of_several_sizes_is_refused():
 
 @pytest.mark.parametrize(
     ("size", "per_image", "wanted"),
-    [(3, True, 3), (0.5, True, 6), (0.022 / 5, True, 1), (0.01, False, 9), (1 / 9, True, 2), (0.1, False, 82)],
+    [
+        (1e-9, True, 1),
+        (3, True, 3),
+        (0.5, True, 6),
+        (0.022 / 5, True, 1),
+        (0.01, False, 9),
+        (1 / 9, True, 2),
+        (0.1, False, 82),
+    ],
 )
 def test_how_many(size, per_image, wanted):
     """⌈108 · share / 9⌉ of images of 9 × 12 pixels and squares of 3 × 3; of the pool of 68 images at once."""

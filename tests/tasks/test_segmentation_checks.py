@@ -12,12 +12,14 @@ from lightning_al.acquisition import (
     VAAL,
     BatchBALD,
     CoreGCN,
+    CoreSet,
     Entropy,
     ExpectedGradNorm,
     LearningLoss,
     LPLGrad,
     ProbCover,
     QueryByCommittee,
+    Random,
     UncertainGCN,
 )
 from tests.helpers.marks import slow
@@ -121,7 +123,7 @@ MASKS = [
     (ValueError, r"Masks are 6 × 4 and images 4 × 6", masks(3, height=6, width=4)),
     (ValueError, r"Masks hold \[3, 9\], and there are classes 0 to 2 and 255", with_values(3, 9)),
     (ValueError, r"Masks hold \[-100\]", masks(3, ignore_index=-100)),
-    (ValueError, r"All pixels of 3 masks are `ignore_index=255`.*None in their place", torch.full((3, 4, 6), VOID)),
+    (ValueError, r"Masks hold \[3, 9\]", with_values(3, 9).to(torch.uint16)),
     (TypeError, r"integers \(B, H, W\), got torch.float32", masks(3).float()),
     (TypeError, r"got torch.int64 of shape \(3,\).*`target=`", torch.arange(3)),
     (TypeError, r"got torch.int64 of shape \(3, 3, 4, 6\).*colours", torch.zeros(3, 3, 4, 6, dtype=torch.long)),
@@ -140,16 +142,35 @@ def test_all_that_is_wrong_is_said_at_once():
         SegmentationTask(C, regions=5).check(UNet().eval(), [X, masks(3, height=8)])
 
 
-@pytest.mark.parametrize("targets", [torch.full((3,), -1), Y[:, None], Y.to(torch.uint8)])
+PLACEHOLDERS = [torch.full((3,), -1), torch.full((3, 4, 6), -1), torch.full((3, 4, 6), VOID)]
+UNSIGNED = [torch.uint8, torch.uint16, torch.uint32]
+
+
+@pytest.mark.parametrize("targets", [*PLACEHOLDERS, Y[:, None], *map(Y.to, UNSIGNED)])
 def test_masks_it_takes(targets):
     TASK.check(UNet().eval(), [X, targets])
 
 
 def test_samples_without_masks():
     TASK.check(UNet().eval(), X)
+    with pytest.raises(ValueError, match=r"Logits are 2 × 3 and images 4 × 6 pixels.*of which masks are told: interp"):
+        TASK.check(Half().eval(), X)
 
 
-@pytest.mark.parametrize("areas", [torch.zeros(3, 4, 6), torch.zeros(3, 2, 3, dtype=torch.long), torch.arange(3)])
+@pytest.mark.parametrize("dtype", UNSIGNED)
+def test_known_masks_without_a_sign(dtype):
+    assert TASK.known_targets([X, Y.to(dtype)]).equal(Y)
+
+
+@pytest.mark.parametrize("options", [{"regions": 3}, {"superpixels": 2}])
+def test_regions_need_a_number_for_what_was_not_told(options):
+    with pytest.raises(ValueError, match=r"`ignore_index=None` says that every pixel has a class.*`ignore_index=255`"):
+        SegmentationTask(C, ignore_index=None, **options)
+
+
+@pytest.mark.parametrize(
+    "areas", [torch.zeros(3, 4, 6), torch.zeros(3, 4, 6) > 0, torch.zeros(3, 2, 3, dtype=torch.long), torch.arange(3)]
+)
 def test_superpixels_that_are_no_map(areas):
     task = SegmentationTask(C, superpixels=2)
     with pytest.raises(ValueError, match=r"`superpixels=2` must be a map of integers.*\(B, 4, 6\), got"):
@@ -157,6 +178,10 @@ def test_superpixels_that_are_no_map(areas):
     whole = torch.zeros(3, 4, 6, dtype=torch.long)
     task.check(UNet().eval(), [X, Y, whole])
     assert task.superpixel_map([X, Y, whole]) is whole
+    for dtype in UNSIGNED:
+        assert task.superpixel_map([X, Y, whole.to(dtype)[:, None]]).equal(whole)
+    with pytest.raises(ValueError, match="numbers no area of 3 images"):
+        task.check(UNet().eval(), [X, Y, whole - 1])
     with pytest.raises(TypeError, match="looks for entry 2"):
         task.check(UNet().eval(), [X, Y])
 
@@ -196,7 +221,13 @@ REFUSED = [
     (SRAAL(steps=1, width=4), {}, r"`SRAAL` needs logits of shape \(B, C\).*Use `VAAL`"),
     (ExpectedGradNorm("expected_loss"), {}, r"sum over all labels.*Use `EntropyGradNorm`, or `ExpectedGradNorm\(\)`"),
     (Entropy(), {"model": Half()}, "Logits are 2 × 3 and masks 4 × 6"),
-    (SAAL(), {"train": TensorDataset(images(12), torch.full((12, 4, 6), VOID))}, "All pixels of 2 masks"),
+    *(
+        (made, {"train": TensorDataset(images(12), torch.full((12, 4, 6), VOID))}, "No pixel of the 6 masks")
+        for made in (SAAL(), Random(), CoreSet())
+    ),
+    *((made, {"model": Half()}, "Logits are 2 × 3 and masks 4 × 6") for made in (Random(), CoreSet())),
+    (Random(), {"train": TensorDataset(images(12), masks(12, height=8))}, "Masks are 8 × 6 and images 4 × 6"),
+    (Entropy(), {"train": OfSizes(), "task": SegmentationTask(C, regions=3)}, "several sizes"),
     (Entropy(), {"train": TensorDataset(images(12), masks(12, height=8))}, "Masks are 8 × 6 and images 4 × 6"),
     (Entropy(), {"train": TensorDataset(images(12), masks(12) + 5)}, "is no class"),
     (Entropy(), {"train": OfSizes()}, r"several sizes, such as \(3, .*`collate_fn` that pads .*`ignore_index`"),
@@ -210,6 +241,11 @@ def test_nothing_trains(tmp_path, made, options, words):
         loop.run(trainer)
     assert trainer.global_step == 0
     assert not (tmp_path / "c").exists()
+
+
+def test_no_image_is_of_one_class(tmp_path):
+    with pytest.raises(ValueError, match=r'"balanced".*`SegmentationTask` has a class for each pixel.*"random"'):
+        loop_of(tmp_path, Entropy(), initial_by="balanced")
 
 
 BRIEF = {

@@ -8,7 +8,7 @@ from lightning.pytorch.cli import ReduceLROnPlateau
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_al.zoo import Classifier, DigitsDataModule, SmallCNN
+from lightning_al.zoo import Classifier, DataClassifier, DigitsDataModule, SmallCNN
 
 QUIET = {
     "accelerator": "cpu",
@@ -47,6 +47,40 @@ def test_logged_values_are_over_all_samples_not_over_batches():
         logits = model(x)
     assert metrics["test_loss"] == pytest.approx(nn.functional.cross_entropy(logits, y).item(), abs=1e-6)
     assert metrics["test_acc"] == pytest.approx((logits.argmax(1) == y).float().mean().item())
+
+
+def class_accuracies(model, x, y, classes):
+    """By a plain loop; classes without samples have none."""
+    with torch.no_grad():
+        right = model.eval()(x).argmax(1) == y
+    return {c: float(right[y == c].double().mean()) for c in range(classes) if (y == c).any()}
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_accuracies_of_each_class(split):
+    pl.seed_everything(0)
+    x, y = torch.randn(23, 4), torch.tensor([0, 1, 1, 3] * 5 + [3] * 3)  # none of class 2
+    model = Classifier(nn.Linear(4, 4), num_classes=4, class_accuracies=True)
+    trainer = pl.Trainer(**QUIET)
+    evaluate = trainer.validate if split == "val" else trainer.test
+    for _ in range(2):  # counted anew each time
+        [metrics] = evaluate(model, DataLoader(TensorDataset(x, y), 5), verbose=False)
+        expected = {f"{split}_acc_class_{c}": value for c, value in class_accuracies(model, x, y, 4).items()}
+        assert len(expected) == 3
+        assert metrics == pytest.approx(
+            {**expected, f"{split}_acc": metrics[f"{split}_acc"], f"{split}_loss": metrics[f"{split}_loss"]}
+        )
+        with torch.no_grad():
+            model.net.weight.neg_()
+
+
+def test_accuracies_of_classes_of_the_data():
+    model = DataClassifier(lambda count: nn.Linear(4, count), num_classes=3, class_accuracies=True)
+    x, y = torch.randn(9, 4), torch.arange(9) % 3
+    [metrics] = pl.Trainer(**QUIET).test(model, DataLoader(TensorDataset(x, y), 5), verbose=False)
+    assert {name for name in metrics if "class" in name} == {f"test_acc_class_{c}" for c in range(3)}
+    with pytest.raises(TypeError, match="`class_accuracies` must be True or False, got 3"):
+        Classifier(nn.Linear(4, 3), 3, class_accuracies=3)
 
 
 def test_forward_returns_the_logits_of_the_net():

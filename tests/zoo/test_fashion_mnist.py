@@ -86,6 +86,18 @@ def test_an_incomplete_folder_is_not_taken(tmp_path):
         FashionMNISTDataModule(root=str(tmp_path)).setup()
 
 
+def test_labels_of_another_data_set_are_refused(tmp_path):
+    write(tmp_path)
+    labels = tmp_path / f"{FILES[1]}.gz"
+    for content, match in (
+        (torch.arange(30), "labels 30, of which one is 10"),
+        (torch.zeros(29), "are 30, their labels 29"),
+    ):
+        labels.write_bytes(gzip.compress(idx(content.byte())))
+        with pytest.raises(ValueError, match=rf"one label per image, from 0 to 9; the train images .*{match}"):
+            FashionMNISTDataModule(root=str(tmp_path)).setup()
+
+
 def test_downloads_through_torchvision_only_if_the_files_are_nowhere(tmp_path, monkeypatch):
     datasets = pytest.importorskip("torchvision.datasets")
     calls = []
@@ -95,7 +107,9 @@ def test_downloads_through_torchvision_only_if_the_files_are_nowhere(tmp_path, m
         write(Path(root) / "FashionMNIST" / "raw", gz=False)
 
     monkeypatch.setattr(datasets, "FashionMNIST", download)
-    data = FashionMNISTDataModule(root=str(tmp_path / "new"))
+    FashionMNISTDataModule(root=str(tmp_path / "new")).prepare_data()
+    assert not calls  # unless it is asked for
+    data = FashionMNISTDataModule(root=str(tmp_path / "new"), download=True)
     data.prepare_data()
     data.prepare_data()
     assert calls == [tmp_path / "new"]
@@ -110,13 +124,13 @@ def test_no_network(tmp_path, monkeypatch):
 
     monkeypatch.setattr(datasets, "FashionMNIST", download)
     with pytest.raises(RuntimeError, match=r"Error downloading train-images.*dataset-fashion-mnist.*`root=`"):
-        FashionMNISTDataModule().prepare_data()
+        FashionMNISTDataModule(download=True).prepare_data()
 
 
 def test_no_torchvision(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     with pytest.raises(RuntimeError, match=r"lightning-al\[vision\].*dataset-fashion-mnist"):
-        FashionMNISTDataModule().prepare_data()
+        FashionMNISTDataModule(download=True).prepare_data()
 
 
 @pytest.mark.parametrize(
@@ -124,8 +138,12 @@ def test_no_torchvision(monkeypatch):
     [
         (b"", "not an IDX file"),
         (b"\x00\x00\x0d\x01\x00\x00\x00\x01\x00\x00\x00\x00", "not an IDX file of unsigned bytes"),
+        (gzip.compress(idx(torch.arange(9).byte()))[:-12], r"broken cannot be unzipped .*was it cut short"),
+        (b"\x1f\x8bno gzip at all", r"broken cannot be unzipped"),
         (b"\x00\x00\x08\x01\x00\x00\x00\x05abc", r"promises \[5\] bytes and holds 3"),
     ],
+    # Not of the bytes: gzip's have the time in them, and processes of pytest must find the same names.
+    ids=["nothing", "floats", "gzip cut short", "no gzip", "bytes missing"],
 )
 def test_refuses_a_broken_file(tmp_path, content, match):
     path = tmp_path / "broken"

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from lightning_al.zoo import ImageFolderDataModule
-from lightning_al.zoo.image_folders import MEAN, STD, image_files, read_image
+from lightning_al.zoo.image_files import MEAN, STD, image_files, read_image
 from lightning_al.zoo.own_files import is_held_out
 from tests.helpers.pictures import fill_folders, paint
 

@@ -4,7 +4,7 @@ from tests.helpers.anew import imported_anew
 CODE = """
 import builtins
 real = builtins.__import__
-optional = ("torchvision", "sklearn", "matplotlib", "PIL", "jsonargparse", "mrcfile", "tifffile")
+optional = ("torchvision", "sklearn", "matplotlib", "PIL", "jsonargparse", "mrcfile", "tifffile", "scipy")
 def refuse(name, globals=None, *args, **kwargs):
     ours = (globals or {}).get("__name__", "").startswith("lightning_al")
     if ours and name.split(".")[0] in optional:
@@ -20,10 +20,12 @@ for name in optional:
 import lightning_al.report
 from lightning_al.zoo import *
 Classifier(SmallCNN(), num_classes=10), CIFAR10DataModule(), DigitsDataModule(), FashionMNISTDataModule()
+SVHNDataModule(), CIFAR100DataModule(), LongTailedCIFAR10DataModule(), ImageNetDataModule(), Caltech101DataModule()
+DisasterDataModule(), ResNet50(width=2), VGG16(width=2, hidden=2)
 ResNet18(), ViT(), TextClassifier(), SubtomogramDataModule()
 CamVidDataModule(), CityscapesDataModule(), SYNTHIADataModule(), Segmenter(SmallUNet(3), 3), DRN22(3, width=2)
 """
 
 
 def test_importing_needs_no_optional_package():
-    assert len(imported_anew(CODE)["asked"]) == 7  # they are refused
+    assert len(imported_anew(CODE)["asked"]) == 8  # they are refused

@@ -14,6 +14,7 @@ import yaml
 from lightning_al import Campaign, zoo
 from lightning_al.acquisition import Acquisition
 from lightning_al.zoo import Classifier, LossPredictionClassifier, SAMClassifier
+from tests.helpers import published
 from tests.helpers.recipes import (
     ALONE,
     FIGURES,
@@ -27,10 +28,12 @@ from tests.helpers.recipes import (
     ROOT,
     SEGMENTATION,
     TRAININGS,
+    WITHOUT_QUERIES,
     arguments,
     head,
     load,
     runs_of,
+    text,
 )
 
 
@@ -116,7 +119,7 @@ def check_made(made):
 
 def test_the_files_are_those():
     files = {path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.*")}
-    methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS, *OF_SINGLE_PIXELS)}
+    methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS, *OF_SINGLE_PIXELS, *WITHOUT_QUERIES)}
     trainings = {f"training/{name}" for name in TRAININGS}
     assert files == {*ALONE, *OF_FILES, *PROTOCOLS, *SEGMENTATION} | methods | trainings
 
@@ -166,6 +169,53 @@ class TestPairs:
                 config = resolved("fashion_mnist/small", f"acquisitions/{method}", option)
                 section = config["model"] if "model" in name else config["trainer"]["callbacks"][0]
                 assert section["init_args"][name.split(".")[-1]] == yaml.safe_load(value), option
+
+
+def test_all_labels_take_the_place_of_a_method(build):
+    config, made = build("saal/fashion_mnist_low_budget", "acquisitions/full_data")
+    check_made(made)
+    loop = config["loop"]
+    assert (loop["initial"], loop["rounds"], loop["budget"], loop["initial_by"]) == ("all", 0, None, "random")
+    assert loop["dirpath"].endswith("{method}/seed_{seed}")
+    assert "-c recipes/acquisitions/full_data.yaml" in text("acquisitions/full_data")
+
+
+class TestPublishedImages:
+    """Every data module and network of the zoo takes the place of a recipe's, by its name and its options."""
+
+    @pytest.fixture
+    def other(self, build, tmp_path):
+        def other(content):
+            (tmp_path / "other.yaml").write_text(yaml.safe_dump(content))
+            return build("quickstart", f"--config={tmp_path / 'other.yaml'}")[1]
+
+        return other
+
+    def test_all_are_here(self):
+        of = zoo.PublishedImages | zoo.ClassFoldersDataModule
+        names = {name for name in zoo.__all__ if name.endswith("DataModule")}
+        assert {name for name in names if issubclass(getattr(zoo, name), of)} == set(published.DATA)
+
+    @pytest.mark.few(2)
+    @pytest.mark.parametrize("name", list(published.DATA))
+    def test_data(self, name, other):
+        options = {"root": "data/somewhere", "batch_size": 7, "eval_batch_size": 9, **published.DATA[name]}
+        data = other({"data": {"class_path": name, "init_args": options}})["data"]
+        assert type(data) is getattr(zoo, name)
+        for option, value in options.items():
+            if option == "size":
+                value = (value, value) if isinstance(value, int) else tuple(value)
+            assert getattr(data, option) == value, option
+
+    @pytest.mark.few(1)
+    @pytest.mark.parametrize("classifier", ["SAMClassifier", "LossPredictionClassifier", "Classifier"])
+    @pytest.mark.parametrize("name", list(published.NETS))
+    def test_networks_and_class_accuracies(self, name, classifier, other):
+        net = {"class_path": name, "init_args": {"num_classes": 4, **published.NETS[name]}}
+        options = {"num_classes": 4, "class_accuracies": True, "net": net}
+        model = other({"model": {"class_path": classifier, "init_args": options}})["model"]
+        assert type(model.net) is getattr(zoo, name)
+        assert model.class_accuracies
 
 
 class TestHeads:

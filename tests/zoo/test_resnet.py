@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from lightning_al.fitting.reset import redraw_parameters
-from lightning_al.zoo import ResNet18
+from lightning_al.zoo import ResNet18, ResNet50
+from tests.helpers.marks import slow
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
@@ -76,3 +77,33 @@ def test_resnet18_of_other_dimensions(dimensions):
 def test_resnet18_refuses_other_dimensions():
     with pytest.raises(ValueError, match="`dimensions` must be at least 1 and at most 3, got 4"):
         ResNet18(dimensions=4)
+
+
+def test_resnet18_refuses_another_stem():
+    with pytest.raises(ValueError, match="2 things"):
+        ResNet18(dimensions=4, stem="5x5")
+
+
+@pytest.mark.parametrize(("ours", "name"), [(ResNet18, "resnet18"), slow(ResNet50, "resnet50")])
+def test_the_original_stem_is_torchvisions(ours, name):
+    theirs = pytest.importorskip("torchvision").models.get_model(name, num_classes=101, width_per_group=64)
+    with torch.device("meta"):
+        net = ours(num_classes=101, stem="7x7")
+    net.load_state_dict(theirs.state_dict(), assign=True)
+    assert list(net.state_dict()) == list(theirs.state_dict())
+    x = torch.randn(1, 3, 40, 60)
+    assert torch.equal(net.eval()(x), theirs.eval()(x))
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+def test_resnet50_begins_as_torchs_layers_do(dimensions):
+    net = ResNet50(num_classes=5, in_channels=2, width=4, dimensions=dimensions)
+    assert net(torch.randn(2, 2, *[9] * dimensions)).shape == (2, 5)
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
+            bound = layer.weight[0].numel() ** -0.5
+            assert 0.8 * bound < float(layer.weight.detach().abs().max()) < 1.0001 * bound
+
+
+def test_the_original_stem_in_other_dimensions():
+    assert ResNet18(width=2, dimensions=3, stem="7x7").maxpool(torch.zeros(1, 2, 8, 8, 8)).shape == (1, 2, 4, 4, 4)

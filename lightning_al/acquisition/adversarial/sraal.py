@@ -6,6 +6,7 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from lightning_al.acquisition.adversarial.base import AdversarialAcquisition
+from lightning_al.acquisition.one_decision import logits_of_one_decision
 from lightning_al.acquisition.query import Query, RowSource
 from lightning_al.checks import Findings
 from lightning_al.inference.outputs import plain_outputs
@@ -64,7 +65,7 @@ class SRAAL(AdversarialAcquisition):
         TypeError: In a loop, before anything trains, if the inputs are not one tensor of numbers.
     """
 
-    requires = frozenset({"logits", "encoder", "labels", "distribution"})
+    requires = frozenset({"logits", "encoder", "labels"})
 
     def __init__(
         self,
@@ -132,10 +133,6 @@ class ModelLogits(RowSource):
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Return the ``"logits"`` of each sample of a batch, (B, C)."""
-        logits = plain_outputs(model, self.task.inputs(batch), self.task.logits)
-        if logits.ndim != 2:
-            raise ValueError(
-                f"`SRAAL` needs logits of shape (B, C), got {tuple(logits.shape)}: it learns from one class for each "
-                "sample. Use `VAAL`."
-            )
-        return {"logits": logits}
+        way_out = "it learns from one class for each sample. Use `VAAL`, or a score of each decision, as `Entropy`."
+        forward = logits_of_one_decision(self.task, "SRAAL", way_out)
+        return {"logits": plain_outputs(model, self.task.inputs(batch), forward)}

@@ -4,6 +4,7 @@ from lightning_al.functional.scores.disagreement import bald, consensus_kl, mean
 from lightning_al.functional.scores.gradient_norm import gradient_norm
 from lightning_al.functional.scores.mc_dropout import mc_dropout
 from lightning_al.functional.scores.perturbation import worst_case_perturbation
+from lightning_al.functional.scores.perturbed_outputs import perturbed_outputs
 from lightning_al.functional.scores.probabilities import cross_entropy, log_probabilities
 from lightning_al.functional.scores.real_values import model_change, prediction_variance
 from lightning_al.functional.scores.regions import (
@@ -30,6 +31,7 @@ __all__ = [
     "mc_dropout",
     "mean_entropy",
     "model_change",
+    "perturbed_outputs",
     "perturbed_pixel_losses",
     "prediction_variance",
     "region_impurity",

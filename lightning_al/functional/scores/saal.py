@@ -110,7 +110,7 @@ def saal(
         targets = targets_as_samples(targets, batch_size_of(inputs))
     if loss_fn is None and targets is not None:
         check_class_indices(targets, count_classes(model, inputs, forward))
-    loss = _PerturbedLoss(
+    loss = PerturbedLoss(
         ball=BALLS[perturbation](rho, p),
         difference=score == "difference",
         labelled=targets is not None,
@@ -197,7 +197,7 @@ def perturbed_pixel_losses(
         findings.of(check_perturbation, rho, perturbation, p)
         findings.of(check_choice, "score", score, SCORES)
     _warn_of_inf(model, rho, p)
-    loss = _PerturbedLoss(
+    loss = PerturbedLoss(
         ball=BALLS[perturbation](rho, p),
         difference=score == "difference",
         labelled=False,
@@ -220,8 +220,8 @@ def perturbed_pixel_losses(
 
 
 @dataclass(frozen=True)
-class _PerturbedLoss:
-    """The loss of each sample, or of each of its positions, under the perturbation of its group.
+class PerturbedLoss:
+    """The loss of each sample, or of each of its positions, under the perturbation of its group; or the outputs there.
 
     Attributes:
         ball: What the perturbation stays in.
@@ -230,6 +230,7 @@ class _PerturbedLoss:
         find_targets: ``find_targets(outputs) -> targets``, where they do not.
         values: ``values(outputs, targets) -> (B,)``, or (B, ...): losses.
         reduce: Gives the loss of a sample, of which the perturbation is, from its values.
+        under: ``under(outputs, targets)``: what is given of the perturbed outputs. Default: the values.
     """
 
     ball: Ball
@@ -238,6 +239,11 @@ class _PerturbedLoss:
     find_targets: TargetFn
     values: LossFn
     reduce: Reduce = _as_it_is
+    under: LossFn | None = None
+
+    def given(self, outputs: Any, targets: Any) -> Tensor:
+        """Return what is given of perturbed outputs."""
+        return (self.values if self.under is None else self.under)(outputs, targets)
 
     def of_group(self, diff: Differentiator, call: ModelFunction, params: Params, group: Any) -> Tensor:
         """Return the values of one group, (b,) or (b, ...)."""
@@ -251,7 +257,7 @@ class _PerturbedLoss:
 
         grads, (plain, targets) = diff.gradient(mean_loss, params)
         with torch.no_grad():
-            perturbed = self.values(call(diff.moved(self.ball, params, grads), inputs), targets)
+            perturbed = self.given(call(diff.moved(self.ball, params, grads), inputs), targets)
         return perturbed - plain if self.difference else perturbed
 
     def of_batch(self, tape: Tape, batch: Any) -> Tensor:
@@ -273,7 +279,7 @@ class _PerturbedLoss:
             tape,
             lambda: copies_for_model(inputs),
             Loss(tape, outputs, mean_losses),
-            losses=lambda outputs: self.values(outputs, fixed[0]),
+            given=lambda outputs: self.given(outputs, fixed[0]),
             ball=self.ball,
         )
         return perturbed - plain[0] if self.difference else perturbed

@@ -96,7 +96,7 @@ def sharpness_bound(
     root = ForwardOf(unwrapped(model), forward)
     terms: list[SharpnessBound] = []
     check_whole(model)
-    with live_weights(model, root, inputs), _differentiable_attention():
+    with live_weights(model, root, inputs), differentiable_attention():
         weights = {n: at_least_float32(p.detach()).clone() for n, p in root.named_parameters() if p.requires_grad}
         if not weights:
             raise ValueError("The model has no trainable parameter (`requires_grad=True`). Unfreeze some.")
@@ -217,6 +217,6 @@ def _divided(a: Vector, by: Tensor) -> Vector:
     return [x / by for x in a]
 
 
-def _differentiable_attention() -> Any:
+def differentiable_attention() -> Any:
     """Attention kernels that can be differentiated twice."""
     return torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)

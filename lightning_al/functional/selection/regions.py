@@ -59,6 +59,16 @@ def pick_squares(
         >>> pick_squares(scores, 2, radius=1)
         tensor([1, 4])
     """
+    positions = free_squares(scores, count, radius=radius, spacing=spacing, blocked=blocked, variant=variant)
+    if variant == "code":
+        positions = torch.cat([positions, positions.new_zeros(count - len(positions))])
+    return positions
+
+
+def free_squares(
+    scores: Tensor, count: int, *, radius: int, spacing: int | None, blocked: Tensor | None, variant: str
+) -> Tensor:
+    """Return what :func:`pick_squares` does, and under either ``variant`` nothing more once all is blocked."""
     check_choice("variant", variant, VARIANTS)
     check_count("count", count, 0)
     check_count("radius", radius, 0)
@@ -77,7 +87,6 @@ def pick_squares(
     if by_column:
         height = values.shape[1]
         positions = positions % height * values.shape[0] + positions // height
-        positions = torch.cat([positions, positions.new_zeros(count - len(positions))])
     return positions
 
 

@@ -29,8 +29,7 @@ class Outputs:
 
     Args:
         family: Whose they are.
-        parts: ``"logits"`` (B, A, C), ``"features"`` (B, d), ``"draws"`` (B,), a number in [0, 1) that follows from the
-            image, and what else it takes to place the boxes of its A anchors.
+        parts: ``"logits"`` (B, A, C), ``"features"`` (B, d), and what else places the boxes of its A anchors.
     """
 
     def __init__(self, family: "Family | Held", parts: Parts) -> None:
@@ -51,12 +50,6 @@ pytree.register_pytree_node(
     lambda outputs: (list(outputs.parts.values()), (outputs.family, tuple(outputs.parts))),
     lambda parts, context: Outputs(context[0], dict(zip(context[1], parts, strict=True))),
 )
-
-
-def draws_of(images: Images) -> Tensor:
-    """Return a number in [0, 1) for each image, (B,), that looks drawn at random and follows from its pixels alone."""
-    sums = torch.stack([image.detach().double().sum() for image in images])
-    return (sums * 7919.7071).frac().abs()
 
 
 @dataclass(frozen=True)
@@ -114,7 +107,6 @@ class Family(ABC):
         parts = self._of_features(resized, features, proposals)
         device = parts["logits"].device
         parts["features"] = torch.cat([each.mean((2, 3)) for each in features.values()], 1)
-        parts["draws"] = draws_of(images)
         parts["sizes"] = torch.tensor(resized.image_sizes, device=device)
         parts["originals"] = torch.tensor([list(image.shape[-2:]) for image in images], device=device)
         return Outputs(self, parts)

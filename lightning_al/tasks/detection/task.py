@@ -17,13 +17,10 @@ from lightning_al.inference.outputs import plain_outputs
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.detection.boxes import BoxLabels
 from lightning_al.tasks.detection.checking import check_images, check_own_detections, check_targets
-from lightning_al.tasks.detection.families import Family, FasterRCNNFamily, Held, Outputs, draws_of, family_of
+from lightning_al.tasks.detection.families import Family, FasterRCNNFamily, Held, Outputs, family_of
 from lightning_al.tasks.detection.kept import KeptBoxes, decisions, labels_of_decisions
-from lightning_al.tasks.detection.without_boxes import ImagesSeen
+from lightning_al.tasks.detection.without_boxes import PLACES, WithoutBoxes, scores_with_places
 from lightning_al.tasks.entries import BatchEntries, Entries
-
-EMPTY = ("last", "first", "random")
-_MOST_BOXES = 100  # of an image, where the detector does not say
 
 
 class DetectionTask(BoxLabels, BatchEntries, Task):
@@ -55,10 +52,10 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         score_threshold: Boxes count that score more; at least 0 and below 1. The detector's own threshold holds too.
         reduce: ``"sum"``, as in SAAL's paper, ``"mean"``, ``"max"``, or a number s above 0 and at most 1: the mean of
             the share s of an image's boxes with the largest values.
-        empty: Where images without a box are placed: ``"last"``, as if all of their boxes were certain; ``"first"``, as
-            if the detector's whole number of boxes were undecided between all classes; ``"random"``, at a number
-            between those of one certain and one undecided box that follows from the image. Gradient norms, and what the
-            perturbation adds (``SAAL(score="difference")``), are 0 there.
+        empty: Where images without a box that counts come among the candidates, whichever acquisition scores boxes:
+            ``"last"``, after all others; ``"first"``, before them; ``"random"``, each beside an image that is drawn, by
+            whose score it goes. By themselves they score 0. If no image of 16 candidates or more has a box, the round
+            is refused, unless ``"random"``.
         inputs: The entry of a batch with the images, as in :class:`~lightning_al.tasks.ClassificationTask`.
         target: The entry with the boxes.
         forward: Not for torchvision's detectors: ``forward(model, images)`` in the place of ``model(images)``, whose
@@ -73,7 +70,7 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         tensor([0.6000])
     """
 
-    gives: ClassVar[frozenset[str]] = Task.gives - {"labellings", "distribution"}
+    gives: ClassVar[frozenset[str]] = Task.gives - {"labellings"}
     always_checks = True
 
     def __init__(
@@ -93,13 +90,13 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
             findings.of(check_count, "num_classes", num_classes, optional=True)
             findings.of(_check_threshold, score_threshold)
             findings.of(_check_reduce, reduce)
-            findings.of(check_choice, "empty", empty, EMPTY)
+            findings.of(check_choice, "empty", empty, PLACES)
         self._classes = num_classes
         self._first_class = 0
         self.score_threshold = score_threshold
         self.empty = empty
         self._reduce = reduce
-        self._seen = ImagesSeen()
+        self._without_boxes = WithoutBoxes()
 
     @property
     def num_classes(self) -> int | None:
@@ -124,8 +121,7 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         kept: dict[int, KeptBoxes] = {}
         for places, outputs in _together(family, images):
             kept.update((place, family.kept(outputs, n)) for n, place in enumerate(places))
-        best = [float(each.scores.max()) for each in kept.values() if len(each)]
-        self._seen.best = max([self._seen.best, *best])
+        self._without_boxes.note(each.scores for each in kept.values())
         return [kept[place].above(self.score_threshold) for place in range(len(images))]
 
     def logits_at(self, model: nn.Module, images: Any, anchors: Sequence[Tensor]) -> list[Tensor]:
@@ -156,33 +152,12 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         return reduced(mean_over_positions(values, 2), self._reduce)
 
     def score(self, model: nn.Module, inputs: Any, score: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return the score of each image, (B,), from those of its kept boxes."""
+        """Return the score of each image, (B,), from those of its kept boxes; 0 of none."""
         kept = self.kept_boxes(model, inputs)
-        self._seen.count(kept, self.score_threshold, self.empty)
-        logits = [decisions(each.logits, each.exclusive) for each in kept]
-        values = mean_over_positions(score(torch.cat(logits))) if sum(map(len, kept)) else logits[0].new_zeros(0)
+        logits = torch.cat([decisions(each.logits, each.exclusive) for each in kept])
+        values = mean_over_positions(score(logits)) if len(logits) else logits.new_zeros(0)
         of_images = values.split([len(each) for each in kept])
-        draws = draws_of(inputs) if self.empty == "random" else [None] * len(kept)
-        most = self._most_boxes(model)
-        scores = [
-            self.reduce(own.unsqueeze(0)) if len(own) else self._of_empty(score, each[:0], most, draw)
-            for own, each, draw in zip(of_images, logits, draws, strict=True)
-        ]
-        return torch.cat([each.reshape(1) for each in scores])
-
-    def _of_empty(self, score: Callable[[Tensor], Tensor], none: Tensor, most: int, draw: Tensor | None) -> Tensor:
-        """Return the score of an image without boxes, given the logits of none."""
-        undecided = none.new_zeros(1, *none.shape[1:])
-        certain = undecided.clone()
-        certain[:, 0] = 1000.0
-        low, high = mean_over_positions(score(certain)), mean_over_positions(score(undecided))
-        if draw is not None:
-            return low + draw.to(low) * (high - low)
-        many = most if self._reduce == "sum" else 1
-        return many * (low if self.empty == "last" else high)
-
-    def _most_boxes(self, model: nn.Module) -> int:
-        return _MOST_BOXES if self._is_own() else family_of(model).most_boxes
+        return torch.cat([self.reduce(own.unsqueeze(0)) if len(own) else own.new_zeros(1) for own in of_images])
 
     def score_of_several(self, model: nn.Module, inputs: Any, score: Callable[[Forward, Any], Tensor]) -> Tensor:
         """Return the score of each image, (B,), from several looks at the boxes that are kept at the first."""
@@ -193,8 +168,26 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
             if len(anchors):
                 scores.append(score(partial(self._logits_of_held, anchors=anchors), [entry]))
             else:
-                scores.append(self._empty_score(own, 0).reshape(1))
+                scores.append(own.logits.new_zeros(1))
         return torch.cat(scores)
+
+    def without_decisions(self, model: nn.Module, inputs: Any, scores: Tensor) -> Tensor:
+        """Return in which images no box counts, (B,). Only such whose score is exactly 0 are looked at again."""
+        without = scores == 0
+        images = [image for image, is_zero in zip(inputs, without, strict=True) if is_zero]
+        if images:
+            kept = plain_outputs(model, images, self.kept_boxes)
+            without[without.clone()] = torch.tensor([not len(each) for each in kept], device=without.device)
+        return without
+
+    def placed(self, scores: Tensor, without: Tensor, draws: Tensor) -> Tensor:
+        """Return scores in which images without a box come where ``empty`` says.
+
+        Raises:
+            ValueError: If that is all of 16 or more, and they are not to be taken at random.
+        """
+        self._without_boxes.look_at(without, threshold=self.score_threshold, place=self.empty)
+        return scores_with_places(scores, without, self.empty, draws)
 
     def _logits_of_held(self, model: nn.Module, entries: Any, anchors: Tensor) -> Tensor:
         """Return the decisions of one image's boxes as positions, (1, C, n, ...)."""
@@ -238,10 +231,10 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
             return family_of(model).outputs([image], proposals)
         if not isinstance(entry, Mapping):
             (own,) = self.kept_boxes(model, [image])
-            parts = {"logits": own.logits.unsqueeze(0), "labels": own.labels.unsqueeze(0), "draws": draws_of([image])}
+            parts = {"logits": own.logits.unsqueeze(0), "labels": own.labels.unsqueeze(0)}
             return Outputs(Held(own.exclusive), parts)
         (logits,) = self.logits_at(model, [image], [entry["anchors"]])
-        parts = {"logits": logits.unsqueeze(0), "labels": entry["labels"].unsqueeze(0), "draws": draws_of([image])}
+        parts = {"logits": logits.unsqueeze(0), "labels": entry["labels"].unsqueeze(0)}
         return Outputs(Held(entry["exclusive"]), parts)
 
     def pseudo_targets(self, logits: Any) -> list[tuple[Tensor, Tensor]]:
@@ -282,16 +275,8 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
                 own = mean_over_positions(values(boxes, labels, exclusive))
                 reduced_values.append(self.reduce(own.unsqueeze(0)))
             else:
-                reduced_values.append(each.logits[n].sum() * 0 + self._empty_score(each, n))
+                reduced_values.append(each.logits[n].sum() * 0)
         return torch.cat([each.reshape(1) for each in reduced_values])
-
-    def _empty_score(self, outputs: Outputs, n: int) -> Tensor:
-        """Return the loss, or entropy, of an image without boxes."""
-        none = decisions(outputs.logits[n].detach()[:0], outputs.family.exclusive)
-        draw = outputs.parts["draws"][n] if self.empty == "random" else None
-        family = outputs.family
-        most = family.most_boxes if isinstance(family, Family) else _MOST_BOXES
-        return self._of_empty(entropies, none, most, draw).squeeze(0)
 
     def known_targets(self, batch: Any) -> Any:
         """Refuse the dataset's own boxes as labels of the model's.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_al.checks import Findings, check_count
-from lightning_al.zoo.image_folders import MEAN, STD, open_image
+from lightning_al.zoo.image_files import MEAN, STD, open_image
 
 VOID = 255
 """The class of pixels that do not count."""

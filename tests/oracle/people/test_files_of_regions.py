@@ -194,3 +194,49 @@ def test_a_skip_in_a_table_ends_the_questions_for_an_image(tmp_path):
     assert (labels_in(campaign)[n] == before[n]).all()
     again = tell_campaign(tmp_path / "c", [read_labels(table)])
     assert (again.skipped, again.unchanged, again.problems) == (0, 1, [])
+
+
+def test_blank_masks_may_say_that_nothing_of_a_part_has_a_class(tmp_path):
+    """Of an image with a label, which it keeps, and of one without; told twice, they say nothing of the next part."""
+    loop = region_loop(tmp_path, data=NamedImages(), oracle=AwaitTell(), rounds=None, initial=[4, 1])
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    loop.tell(loop.ask(trainer), [MASKS[4], MASKS[1]])
+    blank, *others = first = loop.ask(trainer)
+    export(tmp_path / "q1", loop, first)
+    paint(tmp_path / "q1", lambda n, path: np.where(n == blank, VOID, MASKS[n]).astype(np.uint8))
+    assert tell_campaign(tmp_path / "c", [read_labels(tmp_path / "q1")], annotator="anna").blank == 1
+    assert Campaign.load(tmp_path / "c").pool.pending.tolist() == [blank]
+    told = tell_campaign(tmp_path / "c", [read_labels(tmp_path / "q1", empty=True)], annotator="anna")
+    assert (told.void, told.unchanged, str(told)) == (
+        1,
+        len(others),
+        f"0 labelled, {len(others)} unchanged, 1 without a class",
+    )
+    campaign = Campaign.load(tmp_path / "c")
+    assert (campaign.pool.pending.tolist(), campaign.pool.skipped.tolist()) == ([], [])
+    assert blank not in campaign.labels
+    assert Campaign.read_events(tmp_path / "c")[-1]["annotator"] == "anna"
+    loop = region_loop(tmp_path, data=NamedImages(), oracle=AwaitTell(), rounds=None, initial=[4, 1])
+    second = loop.ask(trainer)
+    assert blank in second
+    again = tell_campaign(tmp_path / "c", [read_labels(tmp_path / "q1", empty=True)])
+    assert (again.void, Campaign.load(tmp_path / "c").pool.pending.tolist()) == (0, second)
+    export(tmp_path / "q2", loop, second)
+    before = labels_in(Campaign.load(tmp_path / "c"))
+    assert tell_campaign(tmp_path / "c", [read_labels(tmp_path / "q2", empty=True)]).void == len(second)
+    standing, campaign = Standing(tmp_path / "c"), Campaign.load(tmp_path / "c")
+    assert sorted(standing.units("labelled")) == sorted(campaign.labels) == sorted(before)
+    assert all((labels_in(campaign)[n] == mask).all() for n, mask in before.items())
+    assert campaign.pool.pending.tolist() == []
+    assert set(others) <= set(campaign.pool.askable.tolist())
+
+
+def test_a_blank_mask_that_is_told_says_it_too(tmp_path):
+    regions = in_second_round(tmp_path)
+    loop = region_loop(tmp_path, data=NamedImages(), oracle=AwaitTell(), rounds=None, initial=[4, 1])
+    before = labels_in(Campaign.load(tmp_path / "c"))
+    loop.tell(list(regions), [np.full_like(MASKS[n], VOID) for n in regions])
+    campaign = Campaign.load(tmp_path / "c")
+    assert set(regions).isdisjoint(campaign.pool.pending.tolist())
+    assert all((labels_in(campaign)[n] == before[n]).all() for n in regions)
+    assert set(regions) <= set(campaign.pool.askable.tolist())

@@ -5,7 +5,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from lightning_al.tasks.keys import name_of
-from lightning_al.zoo.image_folders import MEAN, STD
+from lightning_al.zoo.image_files import MEAN, STD
 from lightning_al.zoo.segmentation.images import (
     VOID,
     SegmentationFiles,

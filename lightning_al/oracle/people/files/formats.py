@@ -21,7 +21,7 @@ _SUFFIXES = {
     ".xml": "voc",
 }
 FORMATS = ("csv", "jsonl", "coco", "voc", "png")
-_OF_BOXES = ("coco", "voc")
+_DRAWN = ("coco", "voc", "png")
 
 
 def format_of(path: str | Path, format: str | None = None, kind: str | None = None) -> str:
@@ -65,7 +65,8 @@ def read_labels(path: str | Path, format: str | None = None, *, empty: bool = Fa
     Args:
         path: A CSV, JSON lines or COCO file, or a folder of VOC's XML or of masks (PNG).
         format: Which of ``"csv"``, ``"jsonl"``, ``"coco"``, ``"voc"``, ``"png"`` it is. Default: as the suffix says.
-        empty: Whether an image without boxes is labelled so. Default: nothing is said of it yet.
+        empty: Whether an image without boxes is labelled so, and a blank mask beside a picture of what is asked for
+            says that nothing there has a class. Default: nothing is said of it yet.
 
     Returns:
         Entries as they stand there, and what cannot be read, with its place.
@@ -86,9 +87,9 @@ def read_labels(path: str | Path, format: str | None = None, *, empty: bool = Fa
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}.")
     format = format_of(path, format)
-    if format in _OF_BOXES:
-        return (read_coco if format == "coco" else read_voc)(path, empty=empty)
-    return {"csv": read_table, "jsonl": read_json_lines, "png": read_masks}[format](path)
+    if format in _DRAWN:
+        return {"coco": read_coco, "voc": read_voc, "png": read_masks}[format](path, empty=empty)
+    return (read_table if format == "csv" else read_json_lines)(path)
 
 
 def write_labels(

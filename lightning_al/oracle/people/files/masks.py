@@ -14,11 +14,15 @@ from lightning_al.tasks.annotations import Mask
 from lightning_al.tasks.mask_png import NOT_SAID, mask_to_png, not_said
 
 
-def read_masks(path: Path) -> Reading:
+def read_masks(path: Path, *, empty: bool = False) -> Reading:
     """Read the PNGs of a folder, indexed or grey; an image is what the file is called.
 
     A mask of nothing but 255, of 16 bits 65535, says nothing yet. Pictures of what is asked for (``.asked.png``) are
     passed over, but say which question the mask beside them is of.
+
+    Args:
+        path: The folder.
+        empty: Whether such a mask beside a picture says that nothing of what is asked for has a class.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -36,7 +40,8 @@ def read_masks(path: Path) -> Reading:
         except (ValueError, OSError) as error:
             problems.append(f"{file}: {error}")
             continue
-        said, asked = None if mask.is_blank else mask, region_beside(file)
+        asked = region_beside(file)
+        said = None if mask.is_blank and not (empty and asked) else mask
         entries.append(Entry(stem, said, where=str(file), without_suffix=True, size=mask.size, asked=asked))
     return Reading(entries, problems)
 

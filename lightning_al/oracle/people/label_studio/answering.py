@@ -82,7 +82,7 @@ class Answering:
             return Answered(problem=" ".join(problems), disagreement=disagreement)
         if agreed.annotation is None:
             return Answered(problem=f"There is no majority ({words}).")
-        if part is not None and agreed.annotation is not SKIP and agreed.annotation.is_blank:
+        if part is not None and _is_blank(agreed.annotation) and not all(_is_blank(each.annotation) for each in said):
             return Answered(problem="There is no pixel of which more people say one class than another.")
         label = SKIP if agreed.annotation is SKIP else self.to_label(agreed.annotation)
         return Answered(label, agreed.annotator, disagreement=disagreement)
@@ -93,12 +93,20 @@ class Answering:
         what = from_results(
             annotation["result"], self.control, classes=self.classes, size=size, unpainted=self.unpainted
         )
-        if part is not None and isinstance(what, Mask):
+        if part is not None and isinstance(what, Mask) and not what.is_blank:
             what = within(what, part)
             if what.is_blank:
-                raise ValueError("Nothing is painted of what is asked for; a skip says that there is nothing.")
+                raise ValueError(
+                    "Nothing is painted of what is asked for, but beside it. Where nothing of it has a class, submit "
+                    "it with nothing painted."
+                )
         self.to_label(what)  # refused here, with the name of who said it
         return what
+
+
+def _is_blank(annotation: Any) -> bool:
+    """Whether it says that no pixel has a class."""
+    return isinstance(annotation, Mask) and annotation.is_blank
 
 
 def _short(annotation: Any) -> str:

@@ -56,7 +56,8 @@ class LabelStudio(Oracle):
             that returns a text, the path of an image, or an image. Default: the file that the dataset lists for it,
             what its ``sample_text(index)`` says, or else the first entry that is a text or an image.
         files: The folder from which the server serves files, its ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT``; images
-            must be in folders below it. Default: images are sent inside the tasks, at most 1 MiB each.
+            must be in folders below it, and pictures of parts of images are written to one. Default: images are sent
+            inside the tasks, at most 1 MiB each.
         control: The name of the tag in the label config that takes the answer, if several could.
         unpainted: The class of a mask's pixels that nobody painted. Default: nothing is said of them (255).
         agreement: Whose answer counts if several people gave one: ``"latest"``, ``"first"``, or ``"majority"``, see

@@ -1,6 +1,7 @@
 """What people are shown of a sample: a text, an image in a file that the server reads, or one in the task itself."""
 
 import base64
+import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path, PurePath
@@ -9,12 +10,16 @@ from urllib.parse import quote
 
 from lightning_al.oracle.people.pictures import asked_picture, image_of, is_image
 from lightning_al.oracle.regions import Region
+from lightning_al.storage.files import atomic_write
 from lightning_al.tasks.keys import file_of
 from lightning_al.tasks.texts import given_text
 from lightning_al.words import shown
 
 Show = Callable[[Any, int], Any]
 """Of a dataset and an index: a text, the path of an image, or an image."""
+
+PICTURES = "lightning_al_pictures"
+"""The folder below the server's that has the pictures of parts of images."""
 
 _MOST_BYTES = 2**20
 """Of an image in a task; the server keeps each there, and sends them with every list of tasks."""
@@ -60,10 +65,12 @@ class Showing:
         Args:
             dataset: Un-augmented.
             index: Of the sample.
-            part: What is asked for of it: the rest of the image is dark then, so that it goes into the task itself.
+            part: What is asked for of it: the rest of the image is dark then, so that it is a picture of its own, in
+                the task itself, or with ``files`` in a folder below it.
 
         Raises:
             ValueError: If there is neither a text nor an image in it, or its file cannot be shown.
+            OSError: If the picture of a part cannot be written.
         """
         value = self._value(dataset, index)
         if isinstance(value, str):
@@ -81,7 +88,9 @@ class Showing:
                 image = asked_picture(image, part)
             except ValueError as error:
                 raise ValueError(f"{error} Show the sample itself: `show=` with the entry of its image.") from None
-        return Shown("image", _in_task(image), image.size if self.with_size else None)
+            if self.files is not None:
+                return self._beside(image, self.files / PICTURES)
+        return Shown("image", _uri(*_packed(image)), image.size if self.with_size else None)
 
     def _value(self, dataset: Any, index: int) -> Any:
         if callable(self.show):
@@ -109,6 +118,20 @@ class Showing:
             "people are to be shown: `show=` with the entry of the sample, or a function of dataset and index."
         )
 
+    def _beside(self, image: Any, folder: Path) -> Shown:
+        """Write a picture, called by what is in it, where the server reads files."""
+        kind, content = _packed(image)
+        path = folder / f"{hashlib.sha256(content).hexdigest()}.{kind}"
+        if not path.exists():
+            with atomic_write(path) as file:
+                file.write(content)
+        return self._served(path, image.size if self.with_size else None)
+
+    def _served(self, path: Path, size: tuple[int, int] | None) -> Shown:
+        below = path.relative_to(self.files or "")
+        where = f"/data/local-files/?d={quote(below.as_posix())}"
+        return Shown("image", where, size=size, folder=str((self.files or Path()) / below.parts[0]))
+
     def _file(self, path: Path) -> Shown:
         path = path.absolute()
         size = _size_of(path) if self.with_size else None
@@ -118,13 +141,7 @@ class Showing:
                     f"{path} is not in a subfolder of `files={str(self.files)!r}`, the folder that the server reads "
                     "files from (LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT)."
                 )
-            below = path.relative_to(self.files)
-            return Shown(
-                "image",
-                f"/data/local-files/?d={quote(below.as_posix())}",
-                size=size,
-                folder=str(self.files / below.parts[0]),
-            )
+            return self._served(path, size)
         content = path.read_bytes()
         if len(content) > _MOST_BYTES:
             raise ValueError(
@@ -139,15 +156,15 @@ def _uri(kind: str, content: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _in_task(image: Any) -> str:
-    """Return an image as PNG, or as JPEG where that is large."""
+def _packed(image: Any) -> tuple[str, bytes]:
+    """Return an image as PNG, or as JPEG where that is large, and which it is."""
     file = io.BytesIO()
     image.save(file, "PNG")
     if len(file.getvalue()) <= _MOST_BYTES // 4:
-        return _uri("png", file.getvalue())
+        return "png", file.getvalue()
     file = io.BytesIO()
     image.convert("RGB").save(file, "JPEG", quality=90)
-    return _uri("jpeg", file.getvalue())
+    return "jpeg", file.getvalue()
 
 
 def _opened(path: Path) -> Any:

@@ -164,6 +164,30 @@ def test_what_says_nothing_of_the_part_is_named_and_waits(fake, url, tmp_path):
     assert loop.pool.pending.tolist() == list(parts)
 
 
+def test_a_task_that_is_submitted_blank_says_that_nothing_of_the_part_has_a_class(fake, url, tmp_path):
+    """The image stays without a label, and other parts of it are asked for."""
+    _, parts, valid = begin(tmp_path, fake, url)
+    empty, *others = valid
+    fake.annotate(key_of(empty, parts[empty]), [])
+    for n in others:
+        paint(fake, n, parts[n])
+    for n in parts.keys() - valid.keys():
+        fake.annotate(key_of(n, parts[n]), [])
+    loop = run(tmp_path, url)
+    campaign = loop.campaign
+    assert set(campaign.labels) == {4, 1, *others}
+    assert campaign.pool.skipped.tolist() == []
+    second = parts_of(loop)
+    assert empty in second
+    assert not (second[empty].pixels & parts[empty].pixels).any()
+    n = others[0]  # which has a label by now
+    fake.annotate(key_of(n, second[n]), [])
+    run(tmp_path, url)
+    campaign = Campaign.load(tmp_path / "c")
+    assert not campaign.pool.is_pending(n)
+    assert (labels_in(campaign)[n] == expected(n, parts[n])).all()
+
+
 def test_what_nobody_painted_of_a_part_may_be_a_class(fake, url, tmp_path):
     _, _, valid = begin(tmp_path, fake, url, unpainted="sky")
     n, part = next(iter(valid.items()))
@@ -187,3 +211,15 @@ def test_a_majority_is_of_the_part(fake, url, tmp_path):
     wanted = np.where(part.pixels, 0, VOID)
     wanted[tuple(np.argwhere(part.pixels)[0])] = VOID
     assert (labels_in(loop.campaign)[n] == wanted).all()
+
+
+def test_people_who_disagree_on_each_pixel_say_not_that_there_is_nothing(fake, url, tmp_path):
+    _, parts, _ = begin(tmp_path, fake, url)
+    n, part = next(iter(parts.items()))
+    next(iter(fake.projects.values()))["maximum_annotations"] = 2
+    for who in (1, 2):
+        results = to_results(Mask(np.full_like(MASKS[n], who)), control_in(fake), classes=NAMES)
+        fake.annotate(key_of(n, part), results, by=who)
+    with pytest.warns(UserWarning, match="There is no pixel of which more people say one class than another"):
+        loop = run(tmp_path, url, agreement="majority", annotators=2)
+    assert loop.pool.is_pending(n)

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch.utils.data import StackDataset, Subset
 
-from lightning_al.oracle.people.label_studio.showing import Showing
+from lightning_al.campaign.regions import region_blob
+from lightning_al.oracle.people.label_studio.showing import PICTURES, Showing
+from lightning_al.oracle.regions import Region
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -138,3 +140,18 @@ def test_what_the_dataset_says_is_the_text():
 
     shown = Showing(None, None, with_size=True)(Subset(Tokens(), [1]), 0)
     assert (shown.kind, shown.value) == ("text", "text 1")
+
+
+def test_pictures_of_parts_are_files_where_the_server_reads_files(tmp_path):
+    """Called by what is in them: one that is there is not written again."""
+    asked = np.zeros((6, 8), dtype=bool)
+    asked[1:3, 2:4] = True
+    part, image = Region(region_blob(asked)), torch.linspace(0, 1, 48).reshape(1, 6, 8)
+    in_task = Showing(None, None, with_size=True)([image], 0, part)
+    shown = Showing(None, str(tmp_path), with_size=True)([image], 0, part)
+    [path] = (tmp_path / PICTURES).iterdir()
+    assert shown == ("image", f"/data/local-files/?d={PICTURES}/{path.name}", (8, 6), str(tmp_path / PICTURES))
+    assert in_task.value == "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    written = path.stat().st_mtime_ns
+    assert Showing(None, str(tmp_path), with_size=True)([image], 0, part) == shown
+    assert [each.stat().st_mtime_ns for each in (tmp_path / PICTURES).iterdir()] == [written]

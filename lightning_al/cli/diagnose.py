@@ -1,0 +1,240 @@
+"""``lightning-al diagnose``: tables and pictures of what is inside campaigns, from their folders."""
+
+import argparse
+import contextlib
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from lightning_al._compat import quiet_infos
+from lightning_al.campaign.campaign import Campaign
+from lightning_al.campaign.events import has_ledger
+from lightning_al.cli.run import ActiveLearningCLI
+from lightning_al.loop.loop import ActiveLearningLoop
+from lightning_al.report import diagnostics
+from lightning_al.report.diagnostics import Diagnosis, KeptCampaign, open_campaign
+from lightning_al.report.diagnostics.opening import quiet_trainer
+from lightning_al.report.diagnostics.rounds import chosen_rounds, rounds_kept
+from lightning_al.words import cut
+
+CONFIG = "config.yaml"
+"""The project, which ``lightning-al run`` leaves in a campaign's folder."""
+
+OPEN: dict[str, Callable[..., list[Diagnosis]]] = {
+    "bound": diagnostics.bound,
+    "losses": diagnostics.losses,
+    "labels_kept": diagnostics.labels_kept,
+    "landscape": diagnostics.landscape,
+    "norms": diagnostics.norms,
+    "falls": diagnostics.falls,
+    "influence": diagnostics.influences,
+    "gap": diagnostics.gap,
+    "classes": diagnostics.classes,
+    "confidence": diagnostics.confidence,
+    "tsne": diagnostics.embedding,
+}
+"""Those of campaigns that are open, by name."""
+
+
+class ProjectCLI(ActiveLearningCLI):
+    """Makes model and datamodule as a campaign's ``config.yaml`` says, and a quiet Trainer in the place of its own.
+
+    Args:
+        files: YAML files, later ones go first.
+        accelerator: Where the model is looked at.
+    """
+
+    def __init__(self, files: Sequence[Path], accelerator: str) -> None:
+        self.accelerator = accelerator
+        super().__init__(run=False, save_config_callback=None, args=_as_words(files))
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Return one on one device that writes nothing."""
+        return quiet_trainer(self.accelerator)
+
+    @property
+    def loop_options(self) -> dict[str, Any]:
+        """The section ``loop:``."""
+        return dict(self._get(self.config_init, "loop"))
+
+
+def _as_words(files: Sequence[Path]) -> list[str]:
+    return [word for file in files for word in ("--config", str(file))]
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Leave out what Lightning says of arguments that do not come from the command line, and of seeds."""
+    with quiet_infos(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+        yield
+
+
+def diagnose(options: argparse.Namespace) -> None:
+    """Run ``lightning-al diagnose``.
+
+    Raises:
+        ValueError: If a campaign kept no weights, or something cannot be looked at; the folder is named.
+    """
+    folders = names_of([Path(folder) for folder in options.folders])
+    output = Path(options.folders[0]) / "diagnoses" if options.output is None else Path(options.output)
+    numbers = _numbers(options.rounds)
+    given = {name: value for name, value in _given(options).items() if value is not None}
+    wanted = list(options.show)
+    for name in [name for name in ("seconds", "transfer") if name in wanted]:
+        wanted.remove(name)
+        if name == "seconds":
+            _write(diagnostics.seconds(folders), output)
+        else:
+            _write(_transfer(folders, options, numbers, output / "transfer"), output)
+    if not wanted:
+        return
+    for folder in folders.values():  # before anything is loaded
+        chosen_rounds(folder, rounds_kept(folder, Campaign.read_events(folder)), numbers)
+    with contextlib.ExitStack() as stack:
+        campaigns = [stack.enter_context(_opened(name, folder, options, numbers)) for name, folder in folders.items()]
+        for name in wanted:
+            function = OPEN[name]
+            takes = inspect.signature(function).parameters
+            _write(function(campaigns, **{k: v for k, v in given.items() if k in takes}), output)
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that functions take, by their names there."""
+    return {
+        "samples": options.samples,
+        "held_out": options.held_out,
+        "rho": options.rho,
+        "radii": None if options.rho is None else (options.rho,),
+        "perturbation": options.perturbation,
+        "norm": options.norm,
+        "span": options.span,
+        "points": options.points,
+        "seed": options.seed,
+        "loss": options.loss,
+        "damping": options.damping,
+    }
+
+
+def names_of(folders: Sequence[Path]) -> dict[str, Path]:
+    """Return the campaigns' folders by short names that tell them apart: the parts of their paths that differ.
+
+    Raises:
+        FileNotFoundError: If there is no campaign in one.
+        ValueError: If one is given twice.
+
+    Example:
+        >>> list(_short([Path("runs/saal/seed_0"), Path("runs/badge/seed_0")]))
+        ['saal', 'badge']
+    """
+    for folder in folders:
+        if not has_ledger(folder):
+            below = sorted({str(path.parent) for path in folder.rglob("ledger") if has_ledger(path.parent)})
+            found = f" There are some below it: {cut(', '.join(below), 200)}." if below else ""
+            raise FileNotFoundError(f"There is no campaign in {folder} (no `ledger/` folder with events).{found}")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise ValueError(f"A folder is given twice: {', '.join(map(str, folders))}.")
+    return dict(zip(_short(folders), folders, strict=True))
+
+
+def _short(folders: Sequence[Path]) -> list[str]:
+    parts = [folder.resolve().parts for folder in folders]
+    if len(parts) == 1:
+        return [parts[0][-1]]
+    depth = max(map(len, parts))
+    padded = [("",) * (depth - len(each)) + each for each in parts]
+    differing = [place for place in range(depth) if len({each[place] for each in padded}) > 1]
+    return ["/".join(filter(None, (each[place] for place in differing))) for each in padded]
+
+
+def _numbers(rounds: str | None) -> list[int] | None:
+    """Return the numbers of rounds in words like ``0,5,-1`` or ``0..4``."""
+    if rounds is None:
+        return None
+    numbers: list[int] = []
+    try:
+        for word in rounds.split(","):
+            first, dots, last = word.partition("..")
+            numbers += range(int(first), int(last) + 1) if dots else [int(first)]
+    except ValueError:
+        raise ValueError(f"`--rounds={rounds}` must be numbers, as 0,5,-1 or 0..4.") from None
+    return numbers
+
+
+def _files(folder: Path, options: argparse.Namespace) -> list[Path]:
+    """Return the files of a campaign's project."""
+    if options.config:
+        files = [Path(file) for file in options.config]
+    else:
+        files = [folder / CONFIG]
+        if not files[0].is_file():
+            raise FileNotFoundError(
+                f"{folder} has no {CONFIG}, which `lightning-al run` writes. Give the project's files, `-c FILE`, "
+                "or open the campaign in Python: `lightning_al.report.diagnostics.open_campaign`."
+            )
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise FileNotFoundError(f"There is no file {missing[0]}.")
+    return files
+
+
+@contextlib.contextmanager
+def _opened(name: str, folder: Path, options: argparse.Namespace, numbers: list[int] | None) -> Iterator[KeptCampaign]:
+    with _quietly():
+        project = ProjectCLI(_files(folder, options), options.accelerator)
+    loop = project.loop_options
+    batch_size = options.batch_size if options.batch_size is not None else loop["pool_batch_size"]
+    with open_campaign(
+        folder,
+        project.model,
+        project.datamodule,
+        task=loop["task"],
+        rounds=numbers,
+        name=name,
+        pool=loop["pool"],
+        batch_size=batch_size,
+        trainer=project.trainer,
+    ) as campaign:
+        yield campaign
+
+
+def _transfer(
+    folders: dict[str, Path], options: argparse.Namespace, numbers: list[int] | None, output: Path
+) -> list[Diagnosis]:
+    """Train the model of ``--model`` on the labels of each round, in a campaign of its own without a query."""
+    if options.model is None:
+        raise ValueError("`transfer` trains another model on the picks: give its file, `--model resnet50.yaml`.")
+
+    def train(name: str, round: int, indices: list[int]) -> dict[str, float]:
+        folder = output / name.replace("/", "_") / f"round_{round}"
+        words = _as_words([*_files(folders[name], options), Path(options.model)])
+        with _quietly():
+            project = ActiveLearningCLI(run=False, save_config_callback=None, args=words)
+        config: dict[str, Any] = dict(project.config_init["loop"])
+        alone: dict[str, Any] = {"initial": indices, "initial_by": "random", "rounds": 0, "budget": None, "stop": None}
+        loop = ActiveLearningLoop(
+            project.model, project.datamodule, **{**config, **alone, "keep_weights": False, "dirpath": folder}
+        )
+        history = loop.run(project.trainer, resume=True)
+        if loop.status != "finished":
+            raise ValueError(
+                f"`transfer` trains on the labels of the data, and those of {folders[name]} are told by people, for "
+                f"whom it waits in {folder}."
+            )
+        return history[-1].metrics
+
+    return diagnostics.transfer(folders, train, rounds=numbers)
+
+
+def _write(found: list[Diagnosis], output: Path) -> None:
+    """Print tables, and write them and the pictures."""
+    for each in found:
+        print(f"## {each.title}\n\n{each.table(most=40)}\n")
+        each.to_csv(output / f"{each.name}.csv")
+        picture = output / f"{each.name}.png"
+        each.plot(picture)
+        print(f"{picture}\n")

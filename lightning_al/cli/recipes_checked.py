@@ -1,0 +1,84 @@
+"""What is wrong with recipes, found by making all that they name but the Trainer; a process of its own for it."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from lightning_al.acquisition import Acquisition
+from lightning_al.checks import Findings, SeveralFindings
+from lightning_al.cli.run import ActiveLearningCLI
+from lightning_al.loop.loop import ActiveLearningLoop
+from lightning_al.words import cut
+
+
+class RecipeCLI(ActiveLearningCLI):
+    """Reads recipes and makes model, datamodule and callbacks, but no Trainer: there may be no GPU here."""
+
+    def __init__(self, args: Sequence[str]) -> None:
+        super().__init__(args=list(args), run=False, parser_kwargs={"exit_on_error": False})
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Make none."""
+        return None
+
+    def check(self) -> None:
+        """Refuse what the loop refuses before it looks at data.
+
+        Raises:
+            ValueError: With what is wrong.
+            TypeError: With what is wrong.
+        """
+        callbacks = self._get(self.config_init, "trainer")["callbacks"] or []
+        callbacks = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
+        acquisitions = [callback for callback in callbacks if isinstance(callback, Acquisition)]
+        with Findings() as findings:
+            findings.refuse_if(
+                len(acquisitions) != 1,
+                f"the loop needs exactly one acquisition among `trainer.callbacks`, found {len(acquisitions)}.",
+            )
+            for acquisition in acquisitions:
+                findings.of(acquisition.check_model, self.model)
+            with findings.of_block():
+                loop = ActiveLearningLoop(self.model, self.datamodule, **self._get(self.config_init, "loop"))
+                for acquisition in acquisitions:
+                    findings.of(acquisition.bind, loop.task, loop.oracle)
+
+
+def findings_of(args: Sequence[str]) -> list[str]:
+    """Return what is wrong with the command line of a run."""
+    try:
+        RecipeCLI(args).check()
+    except SeveralFindings as error:
+        return [_in_a_line(each) for each in error.args]
+    except (Exception, SystemExit) as error:  # whatever the user's own classes raise
+        return [_in_a_line(error)]
+    return []
+
+
+def _in_a_line(error: BaseException) -> str:
+    return cut(" ".join(str(error).split()) or type(error).__name__)
+
+
+def findings_by_method(runs: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """Return what is wrong, once, with the names of the runs that it holds for.
+
+    Args:
+        runs: The name and the command line of each.
+    """
+    whose: dict[str, list[str]] = {}
+    for name, args in runs:
+        for finding in findings_of(args):
+            whose.setdefault(finding, []).append(name)
+    return [
+        f"{'All methods' if len(names) == len(runs) > 1 else ', '.join(names)}: {finding}"
+        for finding, names in whose.items()
+    ]
+
+
+if __name__ == "__main__":
+    sys.argv = ["lightning-al"]  # LightningCLI warns about others
+    with contextlib.redirect_stdout(sys.stderr):  # what the user's classes print
+        found = findings_by_method(json.load(sys.stdin))
+    print(json.dumps(found))

@@ -1,0 +1,241 @@
+"""``lightning-al sweep``: methods by seeds, side by side, resumable; then what ``lightning-al compare`` says."""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lightning_al.sweep import Interrupted, Schedule, State, run_jobs
+from lightning_al.sweep.campaigns import CampaignJob
+from lightning_al.sweep.plan import Method, Plan, PlanError, plan_of
+from lightning_al.sweep.screen import Screen, counted, failures
+from lightning_al.sweep.shell import shell_line, slurm_array
+
+_SECTIONS = ("model", "data", "trainer", "loop", "optimizer", "lr_scheduler", "seed_everything", "config", "resume")
+
+
+def sweep_parser() -> argparse.ArgumentParser:
+    """Return what reads the command line of ``sweep``."""
+    parser = argparse.ArgumentParser(
+        prog="lightning-al sweep",
+        description="Run campaigns of every method with every seed, and compare them. Run it again after a kill or a "
+        "failure: what is finished is not run again, the rest goes on where it was.",
+        usage="lightning-al sweep -c PROTOCOL --methods saal,random,... [--seeds 0..4] [--jobs 2] [--dirpath FOLDER] "
+        "[--model..., --data.root=..., as for run]",
+        epilog="All options of `model`, `data`, `trainer` and `loop` may be given too, as to `lightning-al run`; every "
+        "run has them.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "-c", dest="protocol", action="append", metavar="PROTOCOL", required=True, help="The recipe that all runs have."
+    )
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        required=True,
+        metavar="METHOD",
+        help="Names of recipes/acquisitions, or files, with commas between. `saal+sam` is saal with recipes/training/"
+        "sam.yaml after it.",
+    )
+    parser.add_argument("--seeds", nargs="+", default=["0..4"], help="As 0..4 or 0,3,5. Default: 0..4.")
+    parser.add_argument("--jobs", help="How many run at a time. Default: 1.")
+    parser.add_argument(
+        "--dirpath",
+        metavar="FOLDER",
+        help="Runs are in FOLDER/{method}/seed_{seed}, their logs beside. Default: the protocol's `loop.dirpath`.",
+    )
+    parser.add_argument(
+        "--threads", help="OMP_NUM_THREADS of each run. Default: that of the environment, else the cores over the jobs."
+    )
+    parser.add_argument("--gpus", metavar="0,1", help="CUDA_VISIBLE_DEVICES of the jobs, dealt out in turn.")
+    parser.add_argument(
+        "--print-commands",
+        action="store_true",
+        help="Run nothing: print a line of the shell for each run that is left.",
+    )
+    parser.add_argument(
+        "--slurm", metavar="FILE", help="Run nothing: write a job array of Slurm with a task for each run that is left."
+    )
+    parser.add_argument("--metric", help="Which metric is compared, as of `lightning-al compare`.")
+    parser.add_argument("--baseline", help="Method that others are compared with. Default: random.")
+    return parser
+
+
+def sweep(args: Sequence[str]) -> None:
+    """Run ``lightning-al sweep``.
+
+    Args:
+        args: The command line after ``sweep``.
+
+    Raises:
+        SystemExit: With what is wrong; or if runs failed, or were ended by a signal.
+    """
+    parser = sweep_parser()
+    options, others = parser.parse_known_args(list(args))
+    overrides = _overrides(parser, others)
+    try:
+        plan, slots = _checked(options, overrides)
+        if options.print_commands or options.slurm:
+            _hand_out(plan, slots, options)
+            return
+        plan.root.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    screen = Screen()
+    jobs = plan.jobs((sys.executable, "-m", "lightning_al"))
+    count = f"{counted(len(jobs), 'run')}, {counted(len(plan.methods), 'method')} by {counted(len(plan.seeds), 'seed')}"
+    screen.say(f"{count}; {len(slots)} at a time, OMP_NUM_THREADS={slots[0]['OMP_NUM_THREADS']}; in {plan.root}")
+    try:
+        schedule = run_jobs(jobs, screen, slots)
+    except Interrupted as signal:
+        screen.close()
+        print(
+            f"\nStopped: {signal}. The runs that were under way have ended too, and are on disk as far as they got. To "
+            f"go on: {shlex.join(['lightning-al', 'sweep', *args])}"
+        )
+        sys.exit(128 + signal.number)
+    screen.close()
+    _conclude(plan, jobs, schedule, options)
+
+
+def _overrides(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
+    """Return what is for each run; a word that is no option is the value of the one before it."""
+    takes_value = False
+    for word in words:
+        is_option = word.startswith("--") and re.split("[.=+]", word[2:])[0] in _SECTIONS
+        if not is_option and not takes_value:
+            parser.error(f"unrecognized argument: {word}")
+        takes_value = is_option and "=" not in word
+    return list(words)
+
+
+def _checked(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Plan, list[dict[str, str]]]:
+    """Return what is to be run and the variables of each slot.
+
+    Raises:
+        PlanError: With all that is wrong.
+    """
+    findings: list[str] = []
+    jobs = _count("--jobs", options.jobs, findings) or 1
+    threads = _count("--threads", options.threads, findings)
+    plan = plan_of(
+        options.protocol,
+        ",".join(options.methods),
+        ",".join(options.seeds),
+        dirpath=options.dirpath,
+        overrides=overrides,
+        findings=findings,
+    )
+    gpus = [] if options.gpus is None else [gpu.strip() for gpu in options.gpus.split(",")]
+    if not all(gpus):
+        findings.append(f"`--gpus` are their numbers with commas between, got {options.gpus!r}.")
+    if len(plan.protocol) == len(options.protocol):
+        left = {job.kind for job in plan.jobs(()) if findings or not job.is_done()}
+        findings += _findings_of_recipes(plan, [m for m in plan.methods if m.name in left or not plan.seeds])
+    if findings:
+        raise PlanError(findings)
+    return plan, slots_of(jobs, threads, gpus)
+
+
+def _count(option: str, text: str | None, findings: list[str]) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10_000):
+        findings.append(f"`{option}` must be a number of at least 1, got {text!r}.")
+        return None
+    return int(text)
+
+
+def slots_of(jobs: int, threads: int | None = None, gpus: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return the variables of jobs that run side by side: their share of the cores, and of the GPUs that are named.
+
+    Args:
+        jobs: How many there are.
+        threads: Of each; None: as the environment says, or else the cores over the jobs.
+        gpus: Dealt out in turn.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = os.environ.get("OMP_NUM_THREADS") or str(max(cores // jobs, 1))
+    slots = [{"OMP_NUM_THREADS": share if threads is None else str(threads)} for _ in range(jobs)]
+    for number, slot in enumerate(slots):
+        if gpus:
+            slot["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+    return slots
+
+
+def _findings_of_recipes(plan: Plan, methods: Sequence[Method]) -> list[str]:
+    """Return what is wrong with the runs of methods, of which one each is looked at.
+
+    Another process reads the recipes, with the classes that they name: this one stays small, and off the GPUs.
+    """
+    runs = [(method.name, plan.words(method)) for method in methods]
+    if not runs:
+        return []
+    print(f"Reading the recipes of {counted(len(runs), 'method')} ...", file=sys.stderr, flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "lightning_al.cli.recipes_checked"],
+        input=json.dumps(runs),
+        capture_output=True,
+        text=True,
+    )
+    try:
+        return list(json.loads(done.stdout.splitlines()[-1]))
+    except (ValueError, IndexError):
+        said = done.stderr.strip().splitlines()
+        return [f"The recipes could not be read (exit code {done.returncode}): {said[-1] if said else 'nothing said'}"]
+
+
+def _hand_out(plan: Plan, slots: Sequence[Mapping[str, str]], options: argparse.Namespace) -> None:
+    """Print or write the commands of the runs that are left, in place of running them."""
+    program = _program()
+    jobs: list[CampaignJob] = plan.jobs(program)
+    left = [job for job in jobs if not job.is_done()]
+    if len(left) < len(jobs):
+        print(f"{len(jobs) - len(left)} of {len(jobs)} runs are finished and left out.", file=sys.stderr)
+    if options.print_commands:
+        for number, job in enumerate(left):
+            print(shell_line(job, slots[number % len(slots)]))
+    if options.slurm and left:
+        at_once = len(slots) if options.jobs else None
+        script = slurm_array(left, name=Path(plan.protocol[0]).stem, at_once=at_once, cwd=Path.cwd())
+        Path(options.slurm).write_text(script)
+        print(
+            f"{options.slurm}: {len(left)} tasks. Submit it with `sbatch {shlex.quote(options.slurm)}`, and then "
+            f"compare: `lightning-al compare {shlex.quote(str(plan.root))}`.",
+            file=sys.stderr,
+        )
+
+
+def _program() -> tuple[str, ...]:
+    """Return how this package is started from any shell."""
+    found, here = shutil.which("lightning-al"), Path(sys.executable).with_name("lightning-al")
+    if found is not None and Path(found) == here:
+        return ("lightning-al",)
+    return (str(here),) if here.is_file() else (sys.executable, "-m", "lightning_al")
+
+
+def _conclude(plan: Plan, jobs: Sequence[CampaignJob], schedule: Schedule, options: argparse.Namespace) -> None:
+    """Compare what there is; then name what failed."""
+    from lightning_al.report.compare import compare
+
+    print()
+    if schedule.of(State.FINISHED):
+        try:
+            compare(str(plan.root), options.metric, baseline=options.baseline)
+        except (ValueError, OSError, ImportError) as error:
+            print(f"No comparison: {error}")
+    for job, entry in zip(jobs, schedule.entries, strict=True):
+        if entry.state is State.OPEN:
+            print(f"{job.name} waits for labels: `lightning-al tell {job.folder} LABELS`, then sweep again.")
+    failed = schedule.of(State.FAILED)
+    if failed:
+        print(f"\n{failures(schedule)}\n")
+        sys.exit(f"{len(failed)} of {len(schedule.entries)} runs failed. Sweep again to try them once more.")

@@ -1,0 +1,144 @@
+"""How diagnoses are drawn: curves over rounds, bars, maps and clouds of points."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning_al.report.diagnostics.diagnosis import Draw
+
+Points = tuple[Sequence[float], Sequence[float]]
+Panel = dict[str, tuple[list[float], list[float]]]
+"""Curves by name, as they are added to."""
+
+_WIDTH, _HEIGHT = 4.2, 3.4  # inches of a panel
+_PER_ROW = 3
+
+
+def add_point(panel: Panel, name: str, x: float, y: float) -> None:
+    """Add a point to the curve of this name."""
+    xs, ys = panel.setdefault(name, ([], []))
+    xs.append(x)
+    ys.append(y)
+
+
+def curves(panels: Mapping[str, Mapping[str, Points]], *, x: str, log: Sequence[str] = ()) -> Draw:
+    """Return what draws a panel of curves for each title.
+
+    Args:
+        panels: The curves of each by name, as x and y.
+        x: Name of the horizontal axis.
+        log: Titles of the panels whose vertical axis is logarithmic.
+    """
+
+    def draw(figure: Any) -> None:
+        for axes, (title, by_name) in zip(panels_of(figure, len(panels)), panels.items(), strict=True):
+            for name, (xs, ys) in by_name.items():
+                axes.plot(xs, ys, marker="o" if len(xs) <= 15 else None, markersize=3.5, linewidth=1.6, label=name)
+            axes.set_title(title, fontsize=10)
+            axes.set_xlabel(x)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            if title in log:
+                axes.set_yscale("log")
+            _plain(axes)
+        _one_legend(figure)
+
+    return draw
+
+
+def clouds(panels: Mapping[str, Points], *, x: str, y: str, notes: Mapping[str, str] | None = None) -> Draw:
+    """Return what draws a cloud of points for each title, with a note of each in its corner."""
+
+    def draw(figure: Any) -> None:
+        for axes, (title, (xs, ys)) in zip(panels_of(figure, len(panels)), panels.items(), strict=True):
+            axes.scatter(xs, ys, s=8, alpha=0.5, linewidths=0)
+            axes.set_title(title, fontsize=10)
+            axes.set_xlabel(x)
+            axes.set_ylabel(y)
+            axes.text(0.04, 0.94, (notes or {}).get(title, ""), transform=axes.transAxes, va="top", fontsize=9)
+            _plain(axes)
+
+    return draw
+
+
+def bars(panels: Mapping[str, Mapping[str, Sequence[float]]], groups: Sequence[str], *, x: str = "") -> Draw:
+    """Return what draws, for each title, bars side by side: one for each name in each of the groups."""
+
+    def draw(figure: Any) -> None:
+        for axes, (title, by_name) in zip(panels_of(figure, len(panels)), panels.items(), strict=True):
+            width = 0.8 / max(len(by_name), 1)
+            for number, (name, heights) in enumerate(by_name.items()):
+                places = [group - 0.4 + width * (number + 0.5) for group in range(len(heights))]
+                axes.bar(places, heights, width, label=name)
+            axes.set_xticks(range(len(groups)), groups, fontsize=7, rotation=90 if len(groups) > 12 else 0)
+            axes.set_title(title, fontsize=10)
+            axes.set_xlabel(x)
+            _plain(axes)
+        _one_legend(figure)
+
+    return draw
+
+
+def surfaces(panels: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]) -> Draw:
+    """Return what draws surfaces over two directions, all with the same levels: the same places, rows first."""
+
+    def draw(figure: Any) -> None:
+        highest = max(max(map(max, values)) for _, values in panels.values())
+        lowest = min(min(map(min, values)) for _, values in panels.values())
+        levels = [lowest + (max(highest - lowest, 1e-12)) * (step / 24) ** 2 for step in range(25)]  # finer below
+        for axes, (title, (places, values)) in zip(panels_of(figure, len(panels)), panels.items(), strict=True):
+            drawn = axes.contourf(places, places, values, levels=levels, cmap="viridis")
+            axes.contour(places, places, values, levels=levels, colors="white", linewidths=0.3)
+            axes.set_title(title, fontsize=10)
+            axes.set_xlabel("second direction")
+            axes.set_ylabel("first direction")
+            axes.set_aspect("equal")
+            figure.colorbar(drawn, ax=axes, shrink=0.8, format="%.2g")
+
+    return draw
+
+
+def groups_of_points(panels: Mapping[str, Mapping[str, Points]], *, last_on_top: bool = True) -> Draw:
+    """Return what draws points in colours by name, for each title, without axes; the last name's as stars."""
+
+    def draw(figure: Any) -> None:
+        for axes, (title, by_name) in zip(panels_of(figure, len(panels)), panels.items(), strict=True):
+            for number, (name, (xs, ys)) in enumerate(by_name.items()):
+                if last_on_top and number == len(by_name) - 1:
+                    axes.scatter(xs, ys, s=26, marker="*", color="black", linewidths=0, label=name)
+                else:
+                    axes.scatter(xs, ys, s=7, alpha=0.7, linewidths=0, label=name)
+            axes.set_title(title, fontsize=10)
+            axes.set_xticks([])
+            axes.set_yticks([])
+        axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+    return draw
+
+
+def panels_of(figure: Any, count: int) -> list[Any]:
+    """Divide a figure into panels, at most three in a row, and return them."""
+    columns = 2 if count == 4 else min(count, _PER_ROW)
+    rows = -(-count // columns)
+    figure.set_size_inches(_WIDTH * columns + (1.2 if count == 1 else 0), _HEIGHT * rows + 0.3)
+    grid = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    for spare in grid[count:]:
+        spare.set_visible(False)
+    return grid[:count]
+
+
+def _one_legend(figure: Any) -> None:
+    """Put one legend below all panels, of the names that are in any of them."""
+    by_name: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, names = axes.get_legend_handles_labels()
+        by_name.update(zip(names, handles, strict=True))
+    if by_name:
+        columns = min(len(by_name), 6)
+        figure.legend(
+            list(by_name.values()), list(by_name), loc="outside lower center", ncols=columns, frameon=False, fontsize=8
+        )
+
+
+def _plain(axes: Any) -> None:
+    axes.set_axisbelow(True)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,69 @@
+"""How right and how sure models are, against counts by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_al.report.diagnostics import classes, confidence, gap, predictions
+
+LOGITS = torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 0, 9], [2, 1, 0], [0.1, 0, 0]])
+TARGETS = torch.tensor([0, 1, 1, 0, -1])
+
+
+def test_counts_by_hand():
+    found = predictions(nn.Identity(), [(LOGITS[:3], TARGETS[:3]), (LOGITS[3:], TARGETS[3:])])
+    assert found.label.tolist() == [0, 1, 2, 0, 0]
+    assert found.accuracy == 0.75
+    assert found.class_accuracies().tolist()[:2] == [1.0, 0.5]
+    assert found.class_accuracies()[2].isnan()
+    assert found.class_counts().tolist() == [2, 2, 0]
+    torch.testing.assert_close(found.confidence, LOGITS.softmax(1).amax(1))
+    shares = [sum(n / 4 <= c < (n + 1) / 4 for c in found.confidence.tolist()) / 5 for n in range(4)]
+    assert found.confidence_shares(4).tolist() == pytest.approx(shares)
+    assert predictions(nn.Identity(), [(1e4 * torch.eye(3), None)]).confidence_shares(5).tolist() == [0, 0, 0, 0, 1]
+
+
+def test_several_decisions_a_sample():
+    found = predictions(nn.Identity(), [(LOGITS.T[None, :, :, None], torch.tensor([[[0], [1], [1], [255], [2]]]))])
+    assert (found.label.tolist(), found.target.tolist()) == ([0, 1, 2, 0, 0], [0, 1, 1, -1, 2])
+    assert found.accuracy == 0.5
+
+
+def test_nothing():
+    with pytest.raises(ValueError, match="no samples"):
+        predictions(nn.Identity(), [])
+
+
+def test_the_gap_is_what_the_campaign_measured(kept, campaign):
+    [found] = gap([kept])
+    assert [row[4] for row in found.rows] == pytest.approx([r.metrics["test_acc"] for r in campaign[2]])
+    for row, each in zip(found.rows, kept.rounds):
+        x, y = (torch.stack(part) for part in zip(*(kept.data.pool_set[i] for i in each.labelled.tolist())))
+        right = (kept.at(each)(x).argmax(1) == y).double().mean()
+        assert row[3] == pytest.approx(float(right))
+        assert row[5] == pytest.approx(row[3] - row[4])
+    [few] = gap([kept], held_out=13)
+    x, y = (part[:13] for part in kept.data.datamodule.held_out.tensors)
+    assert few.rows[-1][4] == pytest.approx(float((kept.at(kept.rounds[-1])(x).argmax(1) == y).double().mean()))
+
+
+def test_classes_one_by_one(kept):
+    [found] = classes([kept])
+    x, y = kept.data.datamodule.held_out.tensors
+    said = kept.at(kept.rounds[-1])(x).argmax(1)
+    labelled = [int(kept.data.pool_set[i][1]) for i in kept.rounds[-1].labelled.tolist()]
+    for number, row in enumerate(found.rows):
+        assert row[4] == labelled.count(number)
+        assert row[5] == pytest.approx(float((said[y == number] == number).double().mean()))
+
+
+def test_confidence_of_first_and_last(kept):
+    [found] = confidence([kept], samples=9, bins=4)
+    assert [row[1:4] for row in found.rows] == [
+        [0, 8, "labelled"], [0, 8, "unlabelled"], [2, 16, "labelled"], [2, 16, "unlabelled"]
+    ]  # fmt: skip
+    each = kept.rounds[-1]
+    x = torch.stack([kept.data.pool_set[i][0] for i in each.candidates[:9].tolist()])
+    sure = kept.at(each)(x).softmax(1).amax(1)
+    assert found.rows[3][4] == pytest.approx(float(sure.mean()))
+    assert found.rows[3][5:] == pytest.approx([float(((sure * 4).long() == n).double().mean()) for n in range(4)])

@@ -1,0 +1,111 @@
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lightning_al.zoo import (
+    CIFAR10DataModule,
+    CIFAR100DataModule,
+    FashionMNISTDataModule,
+    LongTailedCIFAR10DataModule,
+    SVHNDataModule,
+)
+from lightning_al.zoo.images import crop_and_flip
+from lightning_al.zoo.published import Pixels, PublishedImages
+from tests.helpers.published import DATA, NETS
+from tests.helpers.recipes import ROOT
+
+ALL = [
+    *(CIFAR10DataModule, CIFAR100DataModule, LongTailedCIFAR10DataModule, SVHNDataModule, FashionMNISTDataModule),
+]
+
+
+class Stripes(PublishedImages):
+    title, augmented, pixel_mean, pixel_std = "Stripes", True, (0.5, 0.25), (0.1, 0.2)
+
+    def find(self):
+        return self.folder if (self.folder / "stripes").exists() else None
+
+    def read_split(self, folder, split):
+        count = 6 if split == "train" else 3
+        return Pixels(torch.arange(count * 8).view(count, 2, 2, 2).byte(), torch.arange(count) % 2, ["no", "yes"])
+
+    def fetch(self, datasets):
+        datasets.fetched.append(self.folder)
+        (self.folder / "stripes").touch()
+
+    def where_from(self):
+        return "Paint them."
+
+
+@pytest.fixture
+def there(tmp_path):
+    (tmp_path / "stripes").touch()
+    return str(tmp_path)
+
+
+def test_what_it_gives(there):
+    data = Stripes(4, root=there)
+    pool, train, test = data.pool_dataset(), data.train_dataloader().dataset, data.test_dataloader().dataset
+    assert (len(pool), len(train), len(test)) == (6, 6, 3)
+    assert data.classes == pool.classes == test.classes == ["no", "yes"]
+    mean, std = torch.tensor([0.5, 0.25]).view(2, 1, 1), torch.tensor([0.1, 0.2]).view(2, 1, 1)
+    torch.testing.assert_close(pool[3][0], (torch.arange(24, 32).view(2, 2, 2) / 255 - mean) / std)
+    assert (train.augment, pool.augment, test.augment) == (crop_and_flip, None, None)
+
+
+def test_augmentation_and_normalisation_are_options(there):
+    data = Stripes(root=there, augmentation=False, mean=[0.0, 0.0], std=[1.0, 1.0])
+    assert data.splits.train.augment is None
+    torch.testing.assert_close(data.pool_dataset()[1][0], torch.arange(8, 16).view(2, 2, 2) / 255)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"mean": [0.5]}, ValueError, r"`mean` must have one number per channel, 2, got \[0.5\]"),
+        ({"std": [1.0, 0.0]}, ValueError, "`std` must be above 0 and finite, got 0.0"),
+        ({"augmentation": "some", "download": 1, "batch_size": 0}, ValueError, "3 things"),
+        ({"num_workers": -1}, ValueError, "`num_workers` must be at least 0, got -1"),
+    ],
+)
+def test_refused(options, error, match):
+    with pytest.raises(error, match=match):
+        Stripes(**options)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_nothing_is_there_and_nothing_is_downloaded(kind, tmp_path, monkeypatch):
+    datasets = pytest.importorskip("torchvision.datasets")
+    for name in ("CIFAR10", "CIFAR100", "SVHN", "FashionMNIST"):
+        monkeypatch.delattr(datasets, name)
+    data = kind(root=str(tmp_path / "nowhere"))
+    data.prepare_data()
+    with pytest.raises(FileNotFoundError, match=rf"{data.title} is not there.*nowhere.*`download=True`"):
+        data.setup()
+
+
+def test_download(tmp_path, monkeypatch):
+    torchvision = pytest.importorskip("torchvision")
+    stand_in = SimpleNamespace(fetched=[])
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", stand_in)
+    monkeypatch.setattr(torchvision, "datasets", stand_in)
+    data = Stripes(root=str(tmp_path), download=True)
+    data.prepare_data()
+    data.prepare_data()
+    assert stand_in.fetched == [tmp_path]
+    assert len(data.pool_dataset()) == 6
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_docstrings_say_where_from_and_under_which_licence(kind):
+    said = (kind.__doc__ or "") + (kind.__mro__[1].__doc__ or "")
+    assert "https://" in said or "http://" in said
+    assert "Licence: " in said
+
+
+def test_the_page_has_all_of_them():
+    page = (ROOT / "docs" / "data_sets.md").read_text()
+    for name in (*DATA, *NETS):
+        assert f"`{name}`" in page
