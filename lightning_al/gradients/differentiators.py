@@ -67,7 +67,13 @@ class Vectorized:
 
 
 class OneByOne:
-    """Derivatives by plain autograd: for what ``vmap`` cannot trace, and for weights too large to copy."""
+    """Derivatives by plain autograd: for what ``vmap`` cannot trace, and for weights too large to copy.
+
+    One is made for the groups of a call, whose graphs are of the same kind: the first is looked through.
+    """
+
+    def __init__(self) -> None:
+        self._looked_through = False
 
     def gradient(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
         """Return the gradient of a scalar loss, and what came with the loss."""
@@ -116,11 +122,12 @@ class OneByOne:
                 )
             nodes += [following for following, _ in node.next_functions]
 
-    @staticmethod
-    def _autograd(value: Tensor, leaves: Params, retain_graph: bool = False) -> Params:
+    def _autograd(self, value: Tensor, leaves: Params, retain_graph: bool = False) -> Params:
         if not value.requires_grad:  # no trainable parameter had a part in it
             return {name: torch.zeros_like(p) for name, p in leaves.items()}
-        OneByOne._refuse_reentrant_checkpoints(value)
+        if not self._looked_through:
+            self._refuse_reentrant_checkpoints(value)
+            self._looked_through = True
         grads = torch.autograd.grad(value, list(leaves.values()), retain_graph=retain_graph, allow_unused=True)
         pairs = zip(leaves.items(), grads, strict=True)
         # An embedding with `sparse=True` gives a sparse one.

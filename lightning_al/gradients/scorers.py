@@ -57,8 +57,9 @@ class OneAfterAnother(Scorer):
         stops = range(group_size, batch_size_of(inputs) + 1, group_size)
 
         def score() -> Tensor:
+            differentiator = OneByOne()
             groups = (slice_of(inputs, stop - group_size, stop) for stop in stops)
-            scores = [self.score(OneByOne(), model.call, model.params, group) for group in groups]
+            scores = [self.score(differentiator, model.call, model.params, group) for group in groups]
             return scores[0] if len(scores) == 1 else torch.cat([each if each.ndim else each[None] for each in scores])
 
         # Checkpointed blocks run again in the backward pass, when the weights of the call are no longer in place.
