@@ -34,6 +34,7 @@ def status_of(dirpath: str | Path) -> dict[str, Any]:
         "budget": standing.options.get("budget"),
         "rounds": len(standing.rounds),
         "metrics": dict(last.metrics) if last else {},
+        "metrics_amount": last.amount if last else 0,
         "metrics_labelled": last.labelled if last else 0,
         "annotators": {who: dict(counts.most_common()) for who, counts in _by_person(standing).items()},
         "last_event": standing.last_time,
@@ -69,13 +70,18 @@ def text_of(status: dict[str, Any]) -> str:
 
     of_budget = "" if status["budget"] is None else f" of {number(status['budget'])}"
     metrics = metrics_in_words(status["metrics"])
+    in_pixels = status["counts"] == PIXELS
+    counted = f"{number(status['metrics_amount'])} {status['counts']}"
     rows = [
-        ("labelled", f"{status['labelled']} of {status['samples']} samples"),
+        ("labelled", f"{status['labelled']} of {status['samples']} samples" + ", at least in part" * in_pixels),
         ("pending", str(status["pending"])),
         ("skipped", str(status["skipped"])),
-        ("spent", number(status["spent"]) + of_budget + (" pixels" if status["counts"] == PIXELS else "")),
+        ("spent", number(status["spent"]) + of_budget + " pixels" * in_pixels),
         ("rounds", str(status["rounds"])),
-        ("metrics", f"{metrics}  (of {status['metrics_labelled']} labels)" if status["rounds"] else "none yet"),
+        (
+            "metrics",
+            f"{metrics}  (of {counted})" if status["rounds"] else "none yet",
+        ),
     ]
     for who, counts in status["annotators"].items():
         few = list(counts.items())[:_MOST_CLASSES]

@@ -20,8 +20,12 @@ NO_TARGET = -1
 
 _ONE_SIZE = (
     "Bring them to one size in the dataset, or give the loader a `collate_fn` that pads them (masks with their "
-    "`ignore_index`)."
+    "`ignore_index`), or `batch_size=1`."
 )
+
+
+class SeveralSizes(ValueError):
+    """Samples of several sizes that a collate function cannot put into one batch."""
 
 
 class CollateWithoutTargets:
@@ -55,13 +59,13 @@ def refuse_several_sizes(collate: Collate, samples: list[Any]) -> None:
     """Say what to do about samples that a collate function failed on, if that is since their tensors differ in shape.
 
     Raises:
-        ValueError: With two shapes.
+        SeveralSizes: With two shapes.
     """
     shapes = [[tuple(t.shape) for t in pytree.tree_leaves(sample) if isinstance(t, Tensor)] for sample in samples]
     for one, other in itertools.pairwise(shapes):
         unlike = [pair for pair in zip(one, other, strict=False) if pair[0] != pair[1]]
         if len(one) == len(other) and unlike:
-            raise ValueError(
+            raise SeveralSizes(
                 f"Samples have several sizes, such as {unlike[0][0]} and {unlike[0][1]}, and the train loader's "
                 f"collate function ({_name_of(collate)}) cannot put them into one batch. {_ONE_SIZE}"
             ) from None
@@ -99,13 +103,15 @@ def check_collate(collate: Collate, samples: Sequence[Any], task: Task, *, whose
         whose: For the error.
 
     Raises:
-        ValueError: If rows are in another order, or mixed.
+        ValueError: If rows are in another order, or mixed; or the samples have several sizes.
         TypeError: If the samples are of different kinds and cannot be put together.
     """
     name = _name_of(collate)
     collate = CollateWithoutTargets(collate)
     try:
         forwards, again, backwards = collate([*samples]), collate([*samples]), collate([*samples][::-1])
+    except SeveralSizes:
+        raise
     except (TypeError, RuntimeError, ValueError, KeyError) as error:
         kinds = list(dict.fromkeys(map(_kind, samples)))
         if len(kinds) == 1:

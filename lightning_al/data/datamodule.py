@@ -196,7 +196,7 @@ class ActiveDataModule(ScoredData):
                     self.datamodule, self.train_set, self.task, source=self.pool_source, collate=collate
                 )
                 rows = readable(self.pool_set, validation.spread_over_parts(self.pool_set))
-                if rows:
+                if rows and not self.goes_one_by_one:
                     check_collate(collate, [self.pool_set[i] for i in rows], self.task)
                 self._keys = self.samples.pool.keys()
                 self.known_samples = self.samples.known_samples()

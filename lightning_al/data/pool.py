@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from lightning_al.distributed.randomness import shuffled
 from lightning_al.words import shown
 
 UNLABELLED, PENDING, LABELLED, SKIPPED, KNOWN = range(5)
@@ -299,7 +300,4 @@ class Pool:
         Returns:
             LongTensor of distinct units.
         """
-        is_askable = torch.zeros(len(self), dtype=torch.bool)
-        is_askable[self.askable] = True
-        order = torch.randperm(len(self), generator=generator)
-        return order[is_askable[order]][:size]
+        return shuffled(self.askable, len(self), generator)[:size]

@@ -74,6 +74,11 @@ class ScoredData(pl.LightningDataModule):
         """Samples of a batch in a pass over the pool."""
         return self.pool_batch_size or self.template.batch_size
 
+    @property
+    def goes_one_by_one(self) -> bool:
+        """Whether no two samples are ever put together, so that they may have any sizes."""
+        return self.template.batch_size == 1 and self.scoring_batch_size == 1
+
     def pool_pass(self, indices: Tensor, multiple: int, batch_size: int | None = None) -> BlockSampler:
         """Point :meth:`predict_dataloader` at dataset ``indices``.
 

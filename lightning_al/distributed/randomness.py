@@ -44,6 +44,23 @@ def generator(*key: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(*key))
 
 
+def shuffled(units: Tensor, count: int, draws: torch.Generator) -> Tensor:
+    """Return units in the order in which a shuffle of all ``count`` units has them.
+
+    So two sets that are nearly the same come in nearly the same order.
+
+    Example:
+        >>> first, second = torch.tensor([0, 2, 5]), torch.tensor([0, 5])
+        >>> order = shuffled(first, 6, generator(0)).tolist()
+        >>> [unit for unit in order if unit != 2] == shuffled(second, 6, generator(0)).tolist()
+        True
+    """
+    is_among = torch.zeros(count, dtype=torch.bool)
+    is_among[units] = True
+    order = torch.randperm(count, generator=draws)
+    return order[is_among[order]]
+
+
 def seed_global(*key: int | str) -> None:
     """Seed Python's, NumPy's and torch's global generators, on every device, from ``key``."""
     torch.manual_seed(_seed_cpu(*key))

@@ -158,8 +158,10 @@ def initial_labels(project: Project, initial: list[int]) -> dict[int, Any]:
             "all is what the task has for `ignore_index`. Give another `ignore_index=`; or, where masks are not known "
             "yet, have them told: `oracle=AwaitTell()`."
         )
-    view = samples.view(torch.tensor(some[:2]), answers.labels)
+    view = samples.view(torch.tensor(some[: 1 if data.goes_one_by_one else 2]), answers.labels)
     samples.pool.check_augment(view)
+    if not data.has_pool:  # Batches were refused already.
+        return {index: task.decode_label(value) for index, value in answers.labels.items()}
     batch = data.collate([view[position] for position in range(len(view))])
     try:
         task.inputs(batch), task.targets(batch)

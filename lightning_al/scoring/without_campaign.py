@@ -17,7 +17,7 @@ from lightning_al.campaign.states import State
 from lightning_al.checks import Findings, check_count, check_flag, check_that, check_type
 from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.data.samples_alone import Labelled, SamplesAlone, Source
-from lightning_al.distributed.randomness import generator
+from lightning_al.distributed.randomness import generator, shuffled
 from lightning_al.distributed.ranks import Ranks, end_process_group, end_process_group_at_exit
 from lightning_al.fitting.setup_guard import weights_kept_in_setup
 from lightning_al.oracle.simulated import DatasetOracle
@@ -193,8 +193,8 @@ def _scored(subject: _Subject, acquisition: Acquisition, options: _Options) -> S
     _check_k(options.k, len(candidates))
     data.check_batches(candidates)
     # The order, and all seeds, are those of a campaign's first query.
-    order = torch.randperm(len(candidates), generator=generator(seed, 0, "candidates"))
-    asked = Candidates(candidates[order], labelled, seed, round=0, purpose=(0, "select"))
+    order = shuffled(candidates, len(data.pool_set), generator(seed, 0, "candidates"))  # type: ignore[arg-type]
+    asked = Candidates(order, labelled, seed, round=0, purpose=(0, "select"))
     few = asked.indices[: rehearsed(subject, acquisition)]
     rows = rehearse(subject, acquisition, few, seed=asked.scoring_seed)
     check_classes_known(acquisition, subject.task)

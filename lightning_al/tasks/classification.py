@@ -91,8 +91,9 @@ class ClassificationTask(BatchEntries, Task):
             )
         if logits.ndim != 2:
             raise ValueError(
-                f"`ClassificationTask` expects logits of shape (B, C), got {tuple(logits.shape)}. For dense outputs "
-                "give the loop a `task=` of their own, whose `check` allows them."
+                f"`ClassificationTask` expects logits of shape (B, C), got {tuple(logits.shape)}. Of a class for each "
+                "pixel, (B, C, H, W): `task=SegmentationTask(num_classes=C)`; of other dense outputs a `task=` of your "
+                "own, whose `check` allows them."
             )
         self._classes = logits.shape[1]
         sums = logits.float().sum(1)
@@ -123,6 +124,11 @@ class ClassificationTask(BatchEntries, Task):
             return self._class_index(int(label))
         else:
             kind = f"{shown(label)} ({type(label).__name__})"
+        if getattr(label, "ndim", 0) == 2:
+            raise TypeError(
+                f"`ClassificationTask` needs one class index as label, got {kind}. Of a mask, a class for each pixel: "
+                "`task=SegmentationTask(num_classes=...)`."
+            )
         raise TypeError(
             f"`ClassificationTask` needs class indices (integers) as labels, got {kind}. If the class is another "
             "entry of the samples, say which: `task=ClassificationTask(inputs=..., target=...)`. For multi-hot "

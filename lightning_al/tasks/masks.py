@@ -127,5 +127,12 @@ def _of_numbers(label: Any) -> np.ndarray:
     if values.ndim == 3 and len(values) == 1:  # as torchvision has them
         values = values[0]
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "iub":
-        raise TypeError(f"A mask has an integer for each pixel, (H, W), got {shown(label)} ({type(label).__name__}).")
+        out = ""
+        if values.ndim == 2 and values.dtype.kind == "f":
+            out = " Class indices in floats become integers by `.long()`."
+        elif values.ndim == 3:
+            out = " Of one-hot masks or class scores (C, H, W) take `.argmax(0)`; of colours look each one's class up."
+        raise TypeError(
+            f"A mask has an integer for each pixel, (H, W), got {shown(label)} ({type(label).__name__}).{out}"
+        )
     return values

@@ -187,7 +187,13 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
         """Return the entry ``superpixels`` of a batch, a map (B, H, W) of integers."""
         if self.superpixels is None:
             raise ValueError("`SegmentationTask(superpixels=...)` says which entry of a batch the map of areas is.")
-        return _signed(_without_channel(self._entry(batch, self.superpixels)))  # type: ignore[no-any-return]
+        try:
+            areas = self._entry(batch, self.superpixels)
+        except TypeError as error:
+            raise TypeError(
+                f"`superpixels={self.superpixels!r}` is the entry with the map of areas, (H, W) in a sample. {error}"
+            ) from None
+        return _signed(_without_channel(areas))  # type: ignore[no-any-return]
 
     # -- what is refused before training -----------------------------------------------------------------------------
 
@@ -201,7 +207,10 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
         with Findings() as findings:
             findings.of(self._check_masks, self._masks_in(batch), size, _image_size(inputs))
             if self.regions is not None and self.regions > min(size):
-                findings.refuse(f"`regions={self.regions}` does not fit into images of {_said(size)} pixels.")
+                findings.refuse(
+                    f"`regions={self.regions}` does not fit into images of {_said(size)} pixels. "
+                    f"Take an odd number of at most {(min(size) - 1) // 2 * 2 + 1}."
+                )
             if self.superpixels is not None:
                 findings.of(self._check_superpixels, batch, size)
         sums = logits.float().sum(1)
@@ -251,8 +260,8 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
             got = f"{masks.dtype} of shape {tuple(masks.shape)}" if isinstance(masks, Tensor) else shown(masks)
             raise TypeError(
                 "`SegmentationTask` needs masks of class indices, integers (B, H, W), got "
-                f"{got}. Say with `target=` where they are; a mask read from a picture of colours must be turned into "
-                "class indices in the dataset."
+                f"{got}. Say with `target=` where they are. In the dataset, class indices in floats become integers by "
+                "`.long()`, one-hot masks by `.argmax(0)`; of a picture of colours look each colour's class up."
             )
         of_mask = tuple(masks.shape[1:])
         if of_mask != size and image not in (None, of_mask):

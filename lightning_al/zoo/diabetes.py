@@ -1,14 +1,13 @@
 """scikit-learn's bundled diabetes data: a table of 442 patients, on every machine, no download."""
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset, random_split
+from torch.utils.data import DataLoader, Subset, TensorDataset, random_split
 
-Rows = DataLoader[tuple[Tensor, ...]]
+from lightning_al.zoo.parts import PartsDataModule
 
 
-class DiabetesDataModule(pl.LightningDataModule):
+class DiabetesDataModule(PartsDataModule):
     """Ten measurements of a patient, and how the disease went on a year later.
 
     Inputs are (10,) floats of unit variance, as scikit-learn scales them, targets (1,): the measure of 25 to 346
@@ -32,12 +31,10 @@ class DiabetesDataModule(pl.LightningDataModule):
     """
 
     def __init__(self, batch_size: int = 10, num_workers: int = 0, split_seed: int = 0) -> None:
-        super().__init__()
-        self.batch_size = batch_size
-        self.num_workers = num_workers
+        super().__init__(batch_size=batch_size, eval_batch_size=80, num_workers=num_workers)
         self.split_seed = split_seed
 
-    def setup(self, stage: str) -> None:
+    def read_sets(self) -> dict[str, Subset[tuple[Tensor, ...]]]:
         """Load the bundled table and cut the split."""
         try:
             from sklearn.datasets import load_diabetes
@@ -47,20 +44,16 @@ class DiabetesDataModule(pl.LightningDataModule):
         x, y = (torch.as_tensor(values, dtype=torch.float64) for values in load_diabetes(return_X_y=True))
         table = TensorDataset((x * len(x) ** 0.5).float(), ((y - 150) / 75).float().unsqueeze(1))
         cut = torch.Generator().manual_seed(self.split_seed)
-        self.train_set, self.val_set, self.test_set = random_split(table, [282, 80, 80], generator=cut)
+        return dict(zip(("train", "val", "test"), random_split(table, [282, 80, 80], generator=cut), strict=True))
 
     def pool_dataset(self) -> torch.utils.data.Dataset:
         """The training rows."""
-        return self.train_set
+        return self.sets["train"]
 
-    def train_dataloader(self) -> Rows:
-        """Batches of training rows, shuffled."""
-        return DataLoader(self.train_set, batch_size=self.batch_size, shuffle=True, num_workers=self.num_workers)
-
-    def val_dataloader(self) -> Rows:
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """80 rows, in order."""
-        return DataLoader(self.val_set, batch_size=80, num_workers=self.num_workers)
+        return self.loader("val")
 
-    def test_dataloader(self) -> Rows:
+    def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """80 rows, in order."""
-        return DataLoader(self.test_set, batch_size=80, num_workers=self.num_workers)
+        return self.loader("test")

@@ -59,4 +59,4 @@ class DigitsDataModule(ImageDataModule):
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         """300 images, in order."""
-        return self._eval_loader("val")
+        return self.loader("val")

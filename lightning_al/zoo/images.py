@@ -2,14 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_al.checks import Findings, check_count
+from lightning_al.zoo.parts import PartsDataModule
 
 
 class Images(Dataset[tuple[Tensor, int]]):
@@ -141,7 +140,7 @@ class Splits(NamedTuple):
     val: Images | None = None
 
 
-class ImageDataModule(LightningDataModule):
+class ImageDataModule(PartsDataModule):
     """A datamodule over datasets of images; a subclass says how to :meth:`read` them.
 
     Args:
@@ -155,33 +154,20 @@ class ImageDataModule(LightningDataModule):
     """
 
     def __init__(self, batch_size: int = 10, eval_batch_size: int = 250, num_workers: int = 0) -> None:
-        super().__init__()
-        with Findings() as findings:
-            findings.of(check_count, "batch_size", batch_size)
-            findings.of(check_count, "eval_batch_size", eval_batch_size)
-            findings.of(check_count, "num_workers", num_workers, 0)
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.num_workers = num_workers
-        self._splits: Splits | None = None
+        super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers)
 
     def read(self) -> Splits:
         """Read the dataset from disk. Called once."""
         raise NotImplementedError(f"{type(self).__name__} must define read().")
 
-    def setup(self, stage: str | None = None) -> None:
-        """Read every split at the first call, whatever the stage; later calls do nothing."""
-        self._read_once()
+    def read_sets(self) -> dict[str, Images]:
+        """Read the dataset from disk, into its parts."""
+        return {name: part for name, part in self.read()._asdict().items() if part is not None}
 
     @property
     def splits(self) -> Splits:
         """The datasets, read now if `setup` has not run."""
-        return self._read_once()
-
-    def _read_once(self) -> Splits:
-        if self._splits is None:
-            self._splits = self.read()
-        return self._splits
+        return Splits(**self.sets)
 
     @property
     def classes(self) -> list[str]:
@@ -192,13 +178,6 @@ class ImageDataModule(LightningDataModule):
         """The training images in the same order without augmentation: what an acquisition scores."""
         return self.splits.train.without_augmentation()
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """Shuffled, augmented where the dataset is."""
-        return DataLoader(self.splits.train, self.batch_size, shuffle=True, num_workers=self.num_workers)
-
     def test_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         """In order, never augmented."""
-        return self._eval_loader("test")
-
-    def _eval_loader(self, split: Literal["val", "test"]) -> DataLoader[tuple[Tensor, int]]:
-        return DataLoader(getattr(self.splits, split), self.eval_batch_size, num_workers=self.num_workers)
+        return self.loader("test")

@@ -4,11 +4,11 @@ import hashlib
 from abc import abstractmethod
 from typing import Any
 
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_al.checks import Findings, check_count, check_number
+from lightning_al.checks import Findings, check_number
+from lightning_al.zoo.parts import NamedClassesDataModule
 
 NO_LABEL = -1
 """Stands where a label will be."""
@@ -29,7 +29,7 @@ def is_held_out(name: str, share: float) -> bool:
     return hashed(name) < share * 2**64
 
 
-class OwnFilesDataModule(LightningDataModule):
+class OwnFilesDataModule(NamedClassesDataModule):
     """Labelled samples, of which a share may validate, and unlabelled ones beside them; subclasses read them.
 
     Args:
@@ -47,18 +47,12 @@ class OwnFilesDataModule(LightningDataModule):
     def __init__(
         self, *, classes: list[str] | None, val_share: float, batch_size: int, eval_batch_size: int, num_workers: int
     ) -> None:
-        super().__init__()
         with Findings() as findings:
+            with findings.of_block():
+                super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers)
             findings.of(check_number, "val_share", val_share, least=0, below=1)
-            findings.of(check_count, "batch_size", batch_size)
-            findings.of(check_count, "eval_batch_size", eval_batch_size)
-            findings.of(check_count, "num_workers", num_workers, 0)
         self.named_classes = classes
         self.val_share = val_share
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.num_workers = num_workers
-        self._sets: dict[str, Any] = {}
         if not val_share:  # then there is no such loader, as in a datamodule that defines none
             self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
 
@@ -66,29 +60,14 @@ class OwnFilesDataModule(LightningDataModule):
     def read_sets(self) -> dict[str, Any]:
         """Read the datasets ``"train"``, ``"val"`` and ``"unlabelled"``, each with the names of its ``classes``."""
 
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes, by class index; there from :meth:`setup` on."""
-        return self._sets["train"].classes
-
-    def setup(self, stage: str | None = None) -> None:
-        """Read what is there, once until :meth:`teardown`."""
-        if not self._sets:
-            self._sets = self.read_sets()
-
     def teardown(self, stage: str | None = None) -> None:
         """Forget it, so that what joined is seen at the next start."""
         self._sets = {}
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """What is labelled; there may be nothing yet, which torch cannot shuffle."""
-        train_set = self._sets["train"]
-        return DataLoader(train_set, self.batch_size, shuffle=len(train_set) > 0, num_workers=self.num_workers)
-
     def unlabelled_dataset(self) -> Any:
         """What may be asked for."""
-        return self._sets["unlabelled"]
+        return self.sets["unlabelled"]
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         """The share of what is labelled that is kept for it."""
-        return DataLoader(self._sets["val"], self.eval_batch_size, num_workers=self.num_workers)
+        return self.loader("val")

@@ -53,7 +53,7 @@ class Boxes(L.LightningDataModule):
         return DataLoader(Doubles(2), 2, collate_fn=in_lists)
 
 
-class Detector(Detecting):
+class DetectingNet(Detecting):
     """Does not learn, so that every number of processes scores the same weights."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ def images_and_regions(picked):
 
 
 KINDS = {
-    "boxes": Kind(Detector, Boxes, lambda: DetectionTask(score_threshold=THRESHOLD)),
+    "boxes": Kind(DetectingNet, Boxes, lambda: DetectionTask(score_threshold=THRESHOLD)),
     "pixels": Kind(
         Pixels, lambda: regions.Images(14), lambda: SegmentationTask(regions.CLASSES, ignore_index=regions.VOID)
     ),
@@ -181,6 +181,7 @@ def launched(tmp_path_factory):
     return of
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_few_pick_the_same_in_batches_of_any_size_and_on_two_processes(launched, kind):
     picked, changed, refused, candidates = launched(kind, 1, FEW[kind], (1, 3))
@@ -217,7 +218,7 @@ def test_what_does_not_go_together_is_refused(launched, kind):
 def test_boxes_are_picked_by_their_definition(launched):
     """Entropy and SAAL by loops over single images and boxes, in float64; images without a box come last."""
     picked, _, _, candidates = launched("boxes", 1, FEW["boxes"], (1, 3))
-    model, task = Detector().detector.eval(), DetectionTask(score_threshold=THRESHOLD)
+    model, task = DetectingNet().detector.eval(), DetectionTask(score_threshold=THRESHOLD)
     scores: dict[str, dict[int, float]] = {"Entropy": {}, "SAAL": {}}
     for index in candidates:
         image = Doubles(SIZE)[index][0]

@@ -29,7 +29,7 @@ from lightning_al.training import LossPredictionMixin
 from tests.helpers.projects import make_trainer
 
 
-class Detector(L.LightningModule):
+class ListsNet(L.LightningModule):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
@@ -95,7 +95,7 @@ SIZES = {"different": [6 + i % 5 for i in range(14)], "alike": [8] * 14}
 
 def run(folder, acquisition, sizes, model=None):
     loop = ActiveLearningLoop(
-        model or Detector(), Images(SIZES[sizes]), initial=6, query_size=3, rounds=1, task=Boxes(), evaluate=None,
+        model or ListsNet(), Images(SIZES[sizes]), initial=6, query_size=3, rounds=1, task=Boxes(), evaluate=None,
         dirpath=folder / "c",
     )  # fmt: skip
     return loop.run(make_trainer(folder, acquisition=acquisition, max_epochs=1))
@@ -117,7 +117,7 @@ def test_campaigns(acquisition, sizes, tmp_path):
 
 @pytest.mark.parametrize("acquisition", [LearningLoss, LPLGrad])
 def test_losses_are_predicted_from_layers_that_see_all_images(acquisition, tmp_path):
-    class Predicting(LossPredictionMixin, Detector):
+    class Predicting(LossPredictionMixin, ListsNet):
         loss_layers = ("head",)
 
         def training_step(self, batch, _):
@@ -137,7 +137,7 @@ def test_networks_that_need_a_tensor_say_so(acquisition, tmp_path):
 
 @pytest.mark.parametrize("initial_by", [False, True])
 def test_an_acquisition_that_needs_no_logits_works_without(initial_by, tmp_path):
-    class Silent(Detector):
+    class Silent(ListsNet):
         """Its outputs are boxes, of which there are as many as there are."""
 
         def training_step(self, batch, _):

@@ -294,6 +294,7 @@ def test_status_standing_and_curves_count_pixels(tmp_path):
     status = status_of(dirpath)
     assert (status["spent"], status["labelled"]) == (loop.pool.spent, len(loop.pool.labelled))
     assert f"{int(loop.pool.spent)} pixels" in text_of(status)
+    assert f"(of {int(loop.history[-1].amount)} pixels)" in text_of(status)
     [curves] = load_curves(tmp_path / "runs").values()
     assert curves[0].labels == [r.spent for r in loop.history]
     assert curves[0].counts == "pixels"

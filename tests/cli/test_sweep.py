@@ -223,12 +223,12 @@ class TestRecipesChecked:
             [
                 ("a", of("acquisitions/random", flags=wrong)),
                 ("b", of("acquisitions/learning_loss", "training/sam", flags=wrong)),
-                ("c", of("acquisitions/random", flags=["--trainer.callbacks=Nothing"])),
+                ("c", of("acquisitions/random", flags=["--trainer.callbacks=NoSuchAcquisition"])),
             ]
         )
         assert [finding.partition(":")[0] for finding in found] == ["a, b", "a, b", "b", "c"]
         for finding, words in zip(
-            found, ("`query_size` must be", "`rounds` must be", "LearningLoss needs a model", "Nothing"), strict=True
+            found, ("`query_size` must be", "`rounds` must be", "LearningLoss needs a model", "NoSuch"), strict=True
         ):
             assert words in finding
 

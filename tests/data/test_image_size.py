@@ -1,15 +1,19 @@
 """How large the image of a sample is, and images of several sizes."""
 
+import contextlib
+
+import lightning.pytorch as pl
 import pytest
 import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_al import ActiveLearningLoop, ClassificationTask, Loaders
-from lightning_al.acquisition import RIPU
+from lightning_al import ActiveLearningLoop, ClassificationTask, Loaders, SegmentationTask
+from lightning_al.acquisition import RIPU, Entropy
 from lightning_al.data.image_size import check_one_size
+from lightning_al.data.samples_alone import SamplesAlone
 from tests.helpers.projects import make_trainer
-from tests.helpers.regions import VOID, Pixels, make_images, region_task
+from tests.helpers.regions import CLASSES, VOID, Pixels, make_images, region_task
 
 
 class OfSizes(Dataset):
@@ -35,14 +39,12 @@ def padded(samples):
     )
 
 
-def run(folder, **options):
+def run(folder, *, acquisition=None, batch_size=4, collate=padded, **options):
     data = OfSizes()
-    loader = DataLoader(data, batch_size=4, collate_fn=padded)
-    loop = ActiveLearningLoop(
-        Pixels(), Loaders(loader, loader, pool=data), task=region_task(), initial=2, query_size=2, rounds=2,
-        dirpath=folder / "c", **options,
-    )  # fmt: skip
-    loop.run(make_trainer(folder, acquisition=RIPU(), max_epochs=1))
+    loader = DataLoader(data, batch_size=batch_size, collate_fn=collate)
+    options = {"task": region_task(), "initial": 2, "query_size": 2, "rounds": 2, "dirpath": folder / "c"} | options
+    loop = ActiveLearningLoop(Pixels(), Loaders(loader, loader, pool=data), **options)
+    loop.run(make_trainer(folder, acquisition=acquisition or RIPU(), max_epochs=1))
     return loop
 
 
@@ -59,3 +61,28 @@ def test_regions_have_no_place_in_padded_batches(tmp_path):
 def test_labels_that_are_no_masks_have_no_size():
     check_one_size(OfSizes(), ClassificationTask(), batch_size=4)
     check_one_size(OfSizes(), region_task(), batch_size=1)
+
+
+def test_batches_of_one_image_need_no_collate_function(tmp_path):
+    of_whole = {"task": SegmentationTask(CLASSES), "acquisition": Entropy()}
+    for name, options in (("regions", {}), ("whole", of_whole)):
+        alone = run(tmp_path / name, batch_size=1, collate=None, **options)
+        as_padded = run(tmp_path / name / "padded", batch_size=1, **options)
+        assert [result.picked for result in alone.history] == [result.picked for result in as_padded.history]
+        assert [len(result.picked) > 0 for result in alone.history] == [True, True, False]
+
+
+def test_larger_batches_say_once_what_to_do(tmp_path):
+    for options in ({"batch_size": 4}, {"batch_size": 1, "pool_batch_size": 4}):
+        with pytest.raises(ValueError, match=r"^Samples have several sizes, .* pads them .*or `batch_size=1`\.$"):
+            run(tmp_path, collate=None, **options)
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_samples_without_a_campaign_are_alike(batch_size):
+    alone = SamplesAlone(DataLoader(OfSizes(), batch_size=batch_size), task=region_task())
+    alone.begin(pl.Trainer(logger=False, barebones=True))
+    refused = pytest.raises(ValueError, match="several sizes") if batch_size > 1 else contextlib.nullcontext()
+    with refused:
+        alone.check_batches(torch.arange(9))

@@ -43,6 +43,13 @@ SEGMENTATION = {
     "ripu/synthia_to_cityscapes": "regions",
 }
 """Protocols of segmentation, and what they ask for."""
+DETECTION = ["saal/voc", "bccd/small"]
+"""Protocols of detection."""
+OF_BOXES = [
+    *("random", "entropy", "least_confidence", "margin", "entropy_grad_norm", "saal", "saal_kmeans", "badge"),
+    *("coreset", "typiclust", "query_by_committee"),
+]
+"""Methods that the protocols of detection name."""
 OF_REGIONS = ["ripu", "risaal"]
 """Methods that choose regions alone."""
 OF_SINGLE_PIXELS = ["ripu_pixels"]

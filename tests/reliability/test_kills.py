@@ -25,6 +25,7 @@ def strike(*arguments):
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_killed_campaign_goes_on_as_if_it_had_not_been():
     done = strike("1", "--kinds", "Entropy")
     assert re.search(r"(?m)^all +1 / 1$", done.stdout), done.stdout[-4000:] + done.stderr[-2000:]

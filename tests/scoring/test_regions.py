@@ -10,7 +10,6 @@ from lightning_al import Campaign
 from lightning_al.acquisition import RIPU, Entropy, LeastConfidence, Margin, Random
 from lightning_al.distributed import ranks
 from lightning_al.scoring import regions as picking
-from tests.helpers.marks import slow
 from tests.helpers.processes import fork
 from tests.helpers.regions import (
     HEIGHT,
@@ -221,7 +220,8 @@ def asked_on(folder, processes, made, **options):
     return regions_asked(folder / "c"), [r.scores for r in Campaign.load(folder / "c").rounds]
 
 
-@pytest.mark.parametrize("name", ["RIPU, pool", *(slow(n) for n in MADE if n != "RIPU, pool")])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(MADE))
 def test_the_same_on_one_two_and_three_processes_and_in_other_batches(tmp_path, name):
     made, options = MADE[name]
     one, scores = asked_on(tmp_path / "1", 1, made, **options)

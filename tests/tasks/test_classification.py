@@ -61,3 +61,11 @@ def test_probabilities_become_their_logarithm():
     assert bool(torch.isfinite(z).all())
     with pytest.raises(ValueError, match="got 'logit'"):
         ClassificationTask(outputs="logit")
+
+
+@pytest.mark.parametrize("mask", [torch.zeros(4, 6, dtype=torch.long), np.zeros((4, 6), dtype=int)])
+def test_masks_have_a_task_of_their_own(mask):
+    with pytest.raises(TypeError, match=r"needs one class index.*`task=SegmentationTask\(num_classes=\.\.\.\)`"):
+        TASK.encode_label(mask)
+    with pytest.raises(ValueError, match=r"got \(2, 3, 4, 6\).*`task=SegmentationTask\(num_classes=C\)`"):
+        TASK.check(torch.nn.Conv2d(1, 3, 1), (torch.zeros(2, 1, 4, 6), torch.zeros(2)))

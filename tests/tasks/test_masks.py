@@ -200,3 +200,17 @@ def test_a_task_of_one_s_own_that_says_masks(tmp_path):
     assert torch.equal(target, torch.tensor(VALUES))
     Own().check_label(label)
     assert Own().decode_label(Own().encode_label(torch.tensor(VALUES))) == VALUES.tolist()
+
+
+@pytest.mark.parametrize(
+    ("label", "way"),
+    [
+        (torch.rand(4, 6), r"`\.long\(\)`\.$"),
+        (torch.zeros(3, 4, 6), r"`\.argmax\(0\)`"),
+        (np.zeros((4, 6, 3), dtype=np.uint8), r"of colours look each"),
+        (3, r"got 3 \(int\)\.$"),
+    ],
+)
+def test_what_is_no_mask_says_how_it_becomes_one(label, way):
+    with pytest.raises(TypeError, match=rf"an integer for each pixel, \(H, W\).*{way}"):
+        SegmentationTask(3).encode_label(label)

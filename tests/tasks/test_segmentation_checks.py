@@ -92,7 +92,18 @@ MODELS = [
     ),
     (Half(), TASK, ValueError, r"Logits are 2 × 3 and masks 4 × 6 pixels.*forward=lambda model, x: F.interpolate"),
     (Several(), TASK, TypeError, r"got a dict of 'out', 'aux'.*SegmentationTask\(output='out'\)"),
-    (UNet(), SegmentationTask(C, regions=5), ValueError, r"`regions=5` does not fit into images of 4 × 6 pixels"),
+    (
+        UNet(),
+        SegmentationTask(C, regions=5),
+        ValueError,
+        r"`regions=5` does not fit into images of 4 × 6 .*at most 3\.",
+    ),
+    (
+        UNet(),
+        SegmentationTask(C, superpixels=2),
+        TypeError,
+        r"`superpixels=2` is the entry with the map.* of 2\.",
+    ),
 ]
 
 

@@ -218,7 +218,7 @@ def test_the_least_certain_of_several_labels(cls):
 # -- boxes: any number of decisions in each sample -------------------------------------------------------------------
 
 
-class Detector(Project):
+class DetectingProject(Project):
     """Gives each cell of a grid class logits, and whether something is there. The label is what there is most of."""
 
     def __init__(self):
@@ -278,7 +278,7 @@ def mean_or(values, otherwise):
 
 @pytest.mark.parametrize("cls", DECISIONS)
 def test_uncertainty_of_boxes(cls):
-    detector, x = Detector().eval(), scattered(7)
+    detector, x = DetectingProject().eval(), scattered(7)
     boxes = [boxes_of(detector, image) for image in x]
     assert boxes[2] == []
     assert len({len(each) for each in boxes}) > 3
@@ -292,7 +292,7 @@ def test_uncertainty_of_boxes(cls):
 
 def test_saal_of_boxes():
     """Which cells are boxes is decided at the weights as they are, and so are their labels."""
-    detector, x = Detector().eval(), scattered(7)
+    detector, x = DetectingProject().eval(), scattered(7)
     expected = []
     for image in x:
         outputs = detector(image[None])
@@ -310,14 +310,14 @@ def test_saal_of_boxes():
 @pytest.mark.parametrize("cls", [EntropyGradNorm, ExpectedGradNorm, MCDropout, BALD])
 def test_what_needs_logits_of_one_shape_refuses_boxes(cls):
     with pytest.raises(TypeError, match=r"Logits must be a tensor of shape .* got dict"):
-        scores(cls(), Boxes(), Detector(), [scattered(4)])
+        scores(cls(), Boxes(), DetectingProject(), [scattered(4)])
 
 
 @pytest.mark.parametrize("make", [Entropy, lambda: SAAL(rho=0.3, selection="top")])
 def test_a_campaign_over_boxes(tmp_path, make):
     x = scattered(20)
     labels = x.flatten(2).mean(2).argmax(1)
-    history, models = campaign(tmp_path, Detector(), Boxes(), make(), TensorDataset(x, labels))
+    history, models = campaign(tmp_path, DetectingProject(), Boxes(), make(), TensorDataset(x, labels))
     for result, net in zip(history[:2], models, strict=True):
         assert result.scores == sorted(result.scores, reverse=True)
         assert len(set(result.scores)) == 4

@@ -11,7 +11,7 @@ sklearn = pytest.importorskip("sklearn.datasets")
 def parts(**options):
     data = DiabetesDataModule(**options)
     data.setup("fit")
-    return data, [data.train_set, data.val_set, data.test_set]
+    return data, list(data.sets.values())
 
 
 def rows(part):
@@ -23,7 +23,7 @@ def test_the_parts_make_up_the_whole():
     whole = torch.cat([torch.tensor(x) * len(x) ** 0.5, (torch.tensor(y).unsqueeze(1) - 150) / 75], 1).float()
     data, cut = parts()
     assert sorted(row for part in cut for row in rows(part)) == sorted(map(tuple, whole.tolist()))
-    assert data.pool_dataset() is data.train_set
+    assert data.pool_dataset() is data.sets["train"]
     loaders = data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
     assert [len(loader.dataset) for loader in loaders] == [282, 80, 80]
 

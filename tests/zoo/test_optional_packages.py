@@ -5,6 +5,7 @@ CODE = """
 import builtins
 real = builtins.__import__
 optional = ("torchvision", "sklearn", "matplotlib", "PIL", "jsonargparse", "mrcfile", "tifffile", "scipy")
+optional += ("faster_coco_eval",)
 def refuse(name, globals=None, *args, **kwargs):
     ours = (globals or {}).get("__name__", "").startswith("lightning_al")
     if ours and name.split(".")[0] in optional:
@@ -24,8 +25,9 @@ SVHNDataModule(), CIFAR100DataModule(), LongTailedCIFAR10DataModule(), ImageNetD
 DisasterDataModule(), ResNet50(width=2), VGG16(width=2, hidden=2)
 ResNet18(), ViT(), TextClassifier(), SubtomogramDataModule()
 CamVidDataModule(), CityscapesDataModule(), SYNTHIADataModule(), Segmenter(SmallUNet(3), 3), DRN22(3, width=2)
+VOCDetectionDataModule(), COCODetectionDataModule()
 """
 
 
 def test_importing_needs_no_optional_package():
-    assert len(imported_anew(CODE)["asked"]) == 8  # they are refused
+    assert len(imported_anew(CODE)["asked"]) == 9  # they are refused

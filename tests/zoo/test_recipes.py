@@ -17,6 +17,7 @@ from lightning_al.zoo import Classifier, LossPredictionClassifier, SAMClassifier
 from tests.helpers import published
 from tests.helpers.recipes import (
     ALONE,
+    DETECTION,
     FIGURES,
     LEARN_THE_LOSS,
     METHODS,
@@ -121,7 +122,7 @@ def test_the_files_are_those():
     files = {path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.*")}
     methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS, *OF_SINGLE_PIXELS, *WITHOUT_QUERIES)}
     trainings = {f"training/{name}" for name in TRAININGS}
-    assert files == {*ALONE, *OF_FILES, *PROTOCOLS, *SEGMENTATION} | methods | trainings
+    assert files == {*ALONE, *OF_FILES, *PROTOCOLS, *SEGMENTATION, *DETECTION} | methods | trainings
 
 
 class TestPairs:

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.division import as_samples
-from lightning_al.inference.entries import batch_size_of
+from lightning_al.inference.entries import batch_size_of, has_entries, slice_of, whole
 from lightning_al.inference.layers import find_layer
 from lightning_al.inference.mode import plain_layers
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.inference.pooling import Pooling, batch_of, channel_dim
 from lightning_al.nn.loss_prediction import LossPrediction
+from lightning_al.training.loss_prediction.image_losses import detectors_in
 
 MOST_RESOLUTIONS = 4  # distinct resolutions
 
@@ -36,13 +37,15 @@ def find_features(model: nn.Module, inputs: Any, forward: Forward | None, layers
         forward: ``forward(model, inputs) -> outputs``. Default: ``model(inputs)``.
         layers: Their names. Default: those with the last output of each resolution, of at most the last four distinct
             ones; what is 1 x 1 is left out beside larger maps, and the model's very output beside anything else. A
-            model without maps gives its last vectors of each width.
+            model without maps gives its last vectors of each width, one of torchvision's detectors maps of its
+            backbone.
 
     Raises:
         ValueError: If there is no such layer, it does not run, or its output is no feature map of the samples.
     """
     for name in layers or ():
         find_layer(model, name)
+    first, *_ = _that_go_together(model, inputs, forward)
     seen: dict[str, _Seen] = {}
     pooling = Pooling()
 
@@ -57,20 +60,42 @@ def find_features(model: nn.Module, inputs: Any, forward: Forward | None, layers
             if name:
                 hook = module.register_forward_hook(lambda m, _, out, n=name: see(n, m, out))
                 hooks.callback(hook.remove)
-        outputs = plain_outputs(model, inputs, forward)
+        outputs = plain_outputs(model, first, forward)
     is_rows = isinstance(outputs, Tensor) and outputs.ndim > 0
-    samples = len(outputs) if is_rows else batch_size_of(as_samples(model, inputs, forward))
+    samples = len(outputs) if is_rows else batch_size_of(as_samples(model, first, forward))
     usable = {n: s for n, s in seen.items() if s.output.ndim >= 2 and len(s.output) == samples}
     for name in layers or ():
         if name not in usable:
             raise ValueError(_why_not(name, seen.get(name), samples))
     if layers is None:
-        layers = _choose(usable, outputs)
+        backbone = {n: s for n, s in usable.items() if any(n.startswith(b) for b in _backbones(model))}
+        layers = _choose(backbone or usable, outputs)
     if not layers:
         raise ValueError(
             "No layer of the model gives feature maps (B, C, ...) to predict the loss from. Name one in `loss_layers=`."
         )
     return Features({name: usable[name] for name in layers})
+
+
+def _that_go_together(model: nn.Module, inputs: Any, forward: Forward | None) -> list[Any]:
+    """Return inputs as the model is to get them: all samples at once, or each alone where they are entries of lists.
+
+    Such as images of several sizes: together they may be padded, and each would depend on what else is there.
+    """
+    if isinstance(inputs, Tensor):
+        return [inputs]
+    try:
+        samples = as_samples(model, inputs, forward)
+    except ValueError:  # nothing says how many there are
+        return [inputs]
+    if not has_entries(samples):
+        return [inputs]
+    return [whole(slice_of(samples, i, i + 1)) for i in range(batch_size_of(samples))]
+
+
+def _backbones(model: nn.Module) -> list[str]:
+    """Return how the names of layers begin that are in the backbone of one of torchvision's detectors."""
+    return [f"{name}.backbone." if name else "backbone." for name, _ in detectors_in(model)]
 
 
 class Features:
@@ -161,5 +186,7 @@ def predict_losses(model: nn.Module, module: LossPrediction, inputs: Any, forwar
             return module(features())
 
     with torch.no_grad(), plain_layers():
-        predicted: Tensor = plain_outputs(model, inputs, predict)
-    return predicted
+        parts: list[Tensor] = [
+            plain_outputs(model, some, predict) for some in _that_go_together(model, inputs, forward)
+        ]
+    return torch.cat(parts)

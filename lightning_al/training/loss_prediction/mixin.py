@@ -1,7 +1,7 @@
 """A mixin that trains a model together with a small network that predicts its loss."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -15,6 +15,7 @@ from lightning_al.inference.calling import Forward
 from lightning_al.nn.loss_prediction import LossPrediction
 from lightning_al.training.loss_prediction.example import example_inputs
 from lightning_al.training.loss_prediction.features import find_features, pooled_outputs, predict_losses
+from lightning_al.training.loss_prediction.image_losses import ImageLosses
 from lightning_al.training.loss_prediction.options import LossPredictionOptions
 from lightning_al.training.loss_prediction.own_group import check_trained, hold_rate, join_optimizer
 from lightning_al.training.loss_prediction.sample_losses import SampleLosses
@@ -35,18 +36,25 @@ _NAME = "loss_prediction"
 
 
 @dataclass
-class _LossPredictionState:
-    """The options of a model, and what is known of its module in the present fit."""
+class _PresentFit:
+    """What is known of the module in one fit."""
 
-    options: LossPredictionOptions
     rate: float | None = None
     """The learning rate that the module's group was made with."""
     trained: bool = False
     """Whether the module's parameters were seen in an optimizer of this fit."""
 
+
+@dataclass
+class _LossPredictionState:
+    """The options of a model, and its present fit."""
+
+    options: LossPredictionOptions
+    fit: _PresentFit = field(default_factory=_PresentFit)
+
     def begin(self, rate: float | None) -> None:
         """Begin a fit whose optimizer was made with this learning rate for the parameters."""
-        self.rate, self.trained = rate, False
+        self.fit = _PresentFit(rate)
 
 
 class LossPredictionMixin(_Base):
@@ -61,7 +69,9 @@ class LossPredictionMixin(_Base):
     module goes on learning from it.
 
     The real losses are caught where ``training_step`` calls one of torch's loss functions, directly or as
-    ``nn.CrossEntropyLoss`` and the like. For a loss written by hand, override :meth:`losses_per_sample`.
+    ``nn.CrossEntropyLoss`` and the like; of torchvision's detectors, those of each image
+    (:class:`~lightning_al.training.loss_prediction.image_losses.ImageLosses`). For a loss written by hand, override
+    :meth:`losses_per_sample`.
 
     The module is ``self.loss_prediction``. It is made once, before optimizers are, from one run of the model on two
     samples (in a loop on samples of the pool, else on ``example_input_array`` or the first entry of a training batch),
@@ -301,15 +311,16 @@ class LossPredictionMixin(_Base):
         if trainer is None:
             return call(*args, **kwargs)
         module, options = self._loss_prediction_made(), state.options
-        if not state.trained:
+        if not state.fit.trained:
             check_trained(self, module, trainer.optimizers)
-            state.trained = True
+            state.fit.trained = True
         if not options.loss_scheduled:
-            hold_rate(trainer.optimizers, module, state.rate)
-        with pooled_outputs(self, module) as features, SampleLosses() as watched:
+            hold_rate(trainer.optimizers, module, state.fit.rate)
+        with pooled_outputs(self, module) as features, SampleLosses() as watched, ImageLosses(self) as of_images:
             output = call(*args, **kwargs)
         loss = main_loss(output, type(self).__name__)
-        losses = self.losses_per_sample(watched.of(loss), output, *args, **kwargs)
+        caught = of_images.of(loss)
+        losses = self.losses_per_sample(watched.of(loss) if caught is None else caught, output, *args, **kwargs)
         maps = features()
         if detaches(trainer, options.loss_detach_after):
             maps = {name: pooled.detach() for name, pooled in maps.items()}

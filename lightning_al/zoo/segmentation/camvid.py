@@ -93,4 +93,4 @@ class CamVidDataModule(SegmentationDataModule):
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """In order, as they are; the validation images."""
-        return DataLoader(self.sets["val"], self.eval_batch_size, num_workers=self.num_workers)
+        return self.loader("val")

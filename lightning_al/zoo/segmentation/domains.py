@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_al.checks import Findings, check_count
 from lightning_al.tasks.keys import name_of
+from lightning_al.zoo.parts import check_batches
 from lightning_al.zoo.segmentation.images import SegmentationDataModule
 
 SOURCE, TARGET = 0, 1
@@ -97,10 +98,8 @@ class TwoDomainsDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         with Findings() as findings:
-            findings.of(check_count, "batch_size", batch_size)
-            findings.of(check_count, "eval_batch_size", eval_batch_size)
+            findings.of(check_batches, batch_size, eval_batch_size, num_workers)
             findings.of(check_count, "target_batch_size", target_batch_size, 0)
-            findings.of(check_count, "num_workers", num_workers, 0)
         self.source = source
         self.target = target
         self.batch_size = batch_size

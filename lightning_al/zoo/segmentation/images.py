@@ -1,18 +1,16 @@
 """Images beside their masks, read when they are asked for, and moved together when they are augmented."""
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from lightning_al.checks import Findings, check_count
 from lightning_al.zoo.image_files import MEAN, STD, open_image
+from lightning_al.zoo.parts import PicturesDataModule
 
 VOID = 255
 """The class of pixels that do not count."""
@@ -183,7 +181,7 @@ def augmented(transforms: Sequence[nn.Module], sample: Any) -> Any:
 # -- data modules ------------------------------------------------------------------------------------------------------
 
 
-class SegmentationDataModule(LightningDataModule):
+class SegmentationDataModule(PicturesDataModule):
     """Images with masks, to be trained on and to be tested on; subclasses read them.
 
     Args:
@@ -208,55 +206,17 @@ class SegmentationDataModule(LightningDataModule):
         eval_batch_size: int = 8,
         num_workers: int = 0,
     ) -> None:
-        super().__init__()
-        with Findings() as findings:
-            for part, length in zip(("height", "width"), size or (), strict=False):
-                findings.of(check_count, f"size ({part})", length)
-            findings.of(check_count, "batch_size", batch_size)
-            findings.of(check_count, "eval_batch_size", eval_batch_size)
-            findings.of(check_count, "num_workers", num_workers, 0)
-        self.size = None if size is None else (size[0], size[1])
-        self.augmentation = list(augmentation or [])
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.num_workers = num_workers
-        self._sets: dict[str, Any] = {}
-
-    @abstractmethod
-    def read_sets(self) -> dict[str, Any]:
-        """List the files of the datasets ``"train"`` and ``"test"``, and of others that the subclass knows."""
-
-    @property
-    def sets(self) -> dict[str, Any]:
-        """The datasets by name, listed now if `setup` has not run."""
-        self.setup()
-        return self._sets
-
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes, by class index."""
-        return list(self.sets["train"].classes)
-
-    def setup(self, stage: str | None = None) -> None:
-        """List the files, at the first call."""
-        if not self._sets:
-            self._sets = self.read_sets()
-
-    def pool_dataset(self) -> Any:
-        """The training images, as they are."""
-        return self.sets["train"]
+        super().__init__(
+            size=size,
+            augmentation=augmentation,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+        )
 
     def augment(self, sample: Any) -> Any:
         """Return a training sample augmented, its label in it."""
         return augmented(self.augmentation, sample)
-
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """Shuffled; :meth:`augment` is applied by the loop, once labels are in."""
-        return DataLoader(self.sets["train"], self.batch_size, shuffle=True, num_workers=self.num_workers)
-
-    def test_dataloader(self) -> DataLoader[Sample]:
-        """In order, as they are."""
-        return DataLoader(self.sets["test"], self.eval_batch_size, num_workers=self.num_workers)
 
 
 def folder_found(root: str, *needed: str, what: str) -> Path:

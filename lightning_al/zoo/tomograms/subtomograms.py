@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_al.checks import Findings, check_choice, check_count, check_number
 from lightning_al.words import cut
 from lightning_al.zoo.own_files import NO_LABEL
+from lightning_al.zoo.parts import NamedClassesDataModule
 from lightning_al.zoo.segmentation.images import folder_found
 from lightning_al.zoo.tomograms.picks import Pick, class_indices, read_picks, tomograms_in
 from lightning_al.zoo.tomograms.volumes import normalised_cube, read_volume
@@ -112,7 +112,7 @@ def turned(cube: Tensor, *, mirrored: bool) -> Tensor:
     return cube.permute(0, *(axis + 1 for axis in axes)).flip([axis + 1 for axis in range(3) if flips[axis]])
 
 
-class SubtomogramDataModule(LightningDataModule):
+class SubtomogramDataModule(NamedClassesDataModule):
     """Subtomograms around the picks of tomograms, to be trained on and to be tested on.
 
     .. code-block:: text
@@ -164,17 +164,15 @@ class SubtomogramDataModule(LightningDataModule):
         eval_batch_size: int = 64,
         num_workers: int = 0,
     ) -> None:
-        super().__init__()
         with Findings() as findings:
+            with findings.of_block():
+                super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers)
             findings.of(check_count, "cube", cube, 2)
             findings.of(check_number, "snr", snr, above=0, optional=True)
             findings.of(check_count, "noise_seed", noise_seed, 0)
             findings.of(check_number, "voxel_size", voxel_size, above=0)
             if augmentation is not None:
                 findings.of(check_choice, "augmentation", augmentation, ("rotate", "rotate and flip"), or_else="None")
-            findings.of(check_count, "batch_size", batch_size)
-            findings.of(check_count, "eval_batch_size", eval_batch_size)
-            findings.of(check_count, "num_workers", num_workers, 0)
         self.root = root
         self.cube = cube
         self.snr = snr
@@ -182,28 +180,9 @@ class SubtomogramDataModule(LightningDataModule):
         self.voxel_size = voxel_size
         self.named_classes = classes
         self.augmentation = augmentation
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.num_workers = num_workers
-        self._sets: dict[str, Subtomograms] = {}
 
-    @property
-    def sets(self) -> dict[str, Subtomograms]:
-        """The datasets ``"train"`` and ``"test"``, listed when they are first asked for."""
-        if not self._sets:
-            self._sets = self._read_sets()
-        return self._sets
-
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes, by class index."""
-        return self.sets["train"].classes
-
-    def setup(self, stage: str | None = None) -> None:
-        """List tomograms and picks, and check them, at the first call; no voxel is read."""
-        self.sets  # noqa: B018
-
-    def _read_sets(self) -> dict[str, Subtomograms]:
+    def read_sets(self) -> dict[str, Subtomograms]:
+        """List tomograms and picks, and check them; no voxel is read."""
         root = folder_found(self.root, "train", "test", what="`train` and `test`, tomograms with their tables of picks")
         picks: dict[str, list[Pick]] = {"train": [], "test": []}
         with Findings() as findings:
@@ -247,10 +226,6 @@ class SubtomogramDataModule(LightningDataModule):
         cube, *others = sample
         return (turned(cube, mirrored=self.augmentation == "rotate and flip"), *others)
 
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """Shuffled; :meth:`augment` is applied by the loop, once labels are in."""
-        return DataLoader(self.sets["train"], self.batch_size, shuffle=True, num_workers=self.num_workers)
-
     def test_dataloader(self) -> DataLoader[Sample]:
         """In order, as they are."""
-        return DataLoader(self.sets["test"], self.eval_batch_size, num_workers=self.num_workers)
+        return self.loader("test")

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision
 from torch.nn import functional as F
 
+from lightning_al.fitting.beside_weights import BesideWeights
 from lightning_al.training import AutoSAMMixin, LossPredictionMixin, SAMMixin
 from tests.helpers.loss_reference import (
     EPOCHS,
@@ -201,3 +202,11 @@ def test_sharding_strategies_need_a_module_of_ones_own(monkeypatch):
     monkeypatch.setattr(type(fit), "strategy", FSDPStrategy())
     with pytest.raises(MisconfigurationException, match=r"FSDPStrategy shards.*nn.LossPrediction"):
         model.configure_model()
+
+
+def test_a_fit_changes_no_object_that_a_loop_would_name():
+    model = Front(loss_width=4)
+    before = BesideWeights(model)
+    fitted(model, max_epochs=1)
+    assert model.loss_prediction is not None
+    assert before.changed_objects() == []
