@@ -91,18 +91,7 @@ class FeatureAcquisition(Acquisition):
         """Return the features (B, d) of a batch's inputs, by the encoder or else by the model."""
         if not isinstance(self.encoder, nn.Module):
             return plain_outputs(model, inputs, self._model_features)
-        encoder = self.encoder.to(device_of(inputs))
-        size = batch_size_of(as_samples(encoder, inputs))
-        pooling = Pooling()
-        with pooling.watching(encoder):
-            made = plain_outputs(encoder, inputs)
-        if not isinstance(made, Tensor) or made.shape[:1] != (size,):
-            what = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
-            raise ValueError(
-                f"`encoder` must return a tensor with one row for each of the {size} samples, got {what}. "
-                "Wrap it in a module that does."
-            )
-        return pooling.average(made, made, channel_dim(made, pooling.channels))
+        return features_by(self.encoder.to(device_of(inputs)), inputs)
 
     def _model_features(self, model: nn.Module, inputs: Any) -> Tensor:
         if self.features is None:
@@ -116,6 +105,25 @@ class FeatureAcquisition(Acquisition):
     def centres_of(self, labelled_rows: Rows) -> Tensor | None:
         """Return :meth:`features_of` the labelled samples, None where there are none."""
         return self.features_of(labelled_rows) if labelled_rows else None
+
+
+def features_by(encoder: nn.Module, inputs: Any) -> Tensor:
+    """Return what an encoder makes of a batch's inputs, (B, d), averaged over positions where there are some.
+
+    Raises:
+        ValueError: If it does not return one row for each sample.
+    """
+    size = batch_size_of(as_samples(encoder, inputs))
+    pooling = Pooling()
+    with pooling.watching(encoder):
+        made = plain_outputs(encoder, inputs)
+    if not isinstance(made, Tensor) or made.shape[:1] != (size,):
+        what = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else f"a {type(made).__name__}"
+        raise ValueError(
+            f"`encoder` must return a tensor with one row for each of the {size} samples, got {what}. "
+            "Wrap it in a module that does."
+        )
+    return pooling.average(made, made, channel_dim(made, pooling.channels))
 
 
 def _read_features(path: Path) -> Tensor:

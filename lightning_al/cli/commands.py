@@ -24,6 +24,11 @@ def main(args: Sequence[str] | None = None) -> None:
         from lightning_al.cli.score import ScoreCLI
 
         return run(None if args is None else words, ScoreCLI)
+    if words[:1] == ["features"] and not {"-h", "--help"} & set(words):
+        from lightning_al.cli.features import FeaturesCLI
+        from lightning_al.cli.run import run
+
+        return run(None if args is None else words, FeaturesCLI)
     if words[:1] == ["ask"] and not {"-h", "--help"} & set(words):
         from lightning_al.cli.ask import ask
 
@@ -36,6 +41,10 @@ def main(args: Sequence[str] | None = None) -> None:
         from lightning_al.cli.sweep import sweep
 
         return sweep(words[1:])
+    if words[:1] == ["reproduce"]:
+        from lightning_al.cli.reproduce import reproduce
+
+        return reproduce(words[1:])
     parser = _parser()
     options = parser.parse_args(words)
     if "command" not in options:
@@ -53,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     commands.add_parser("run", help="Run a campaign from YAML and flags: run -c recipe.yaml [--resume] [--loop.seed 1]")
     _add_score(commands)
+    _add_features(commands)
     _add_ask(commands)
     commands.add_parser(
         "tell", help="Take labels from files: tell -c recipe.yaml labels.csv [--partial], or tell FOLDER labels.csv"
@@ -64,6 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_compare(commands)
     _add_diagnose(commands)
+    commands.add_parser(
+        "reproduce",
+        help="Published tables and figures, and what each lacks here; one of them: reproduce saal/table-1 --small",
+    )
     return parser
 
 
@@ -87,6 +101,28 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--labelled", action="store_true", help="The training set is labelled already: compare with it (CoreSet, VAAL)."
     )
     parser.add_argument("--skip-unreadable", action="store_true", help="Name what cannot be read, and leave it out.")
+
+
+def _add_features(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Say what the options are; they are read with those of the user's classes, by a LightningCLI."""
+    parser = commands.add_parser(
+        "features",
+        help="Features of all samples, by an encoder that learns without labels: features -c recipe.yaml",
+        description="Train an encoder on all samples without their labels, if it is one that trains, and write what it "
+        "makes of each to a file, which ProbCover, TypiClust and other acquisitions take: "
+        "`--trainer.callbacks.encoder=features.npy`.",
+        epilog="All options of `model`, `data` and `trainer` may be given too, as to `lightning-al run`; "
+        "`features -c FILE --print_config` shows them all.",
+    )
+    parser.add_argument("-c", "--config", help="YAML file: model, data, trainer, output; more than one too.")
+    parser.add_argument(
+        "--output",
+        help="The .npy file, a row for each sample of the data. Default: features.npy. The encoder is kept beside it, "
+        "in a .ckpt file, after each epoch.",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="Go on after the last epoch that is kept; where there is none, start."
+    )
 
 
 def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

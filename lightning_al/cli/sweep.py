@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lightning_al.sweep import Interrupted, Schedule, State, run_jobs
 from lightning_al.sweep.campaigns import CampaignJob
-from lightning_al.sweep.plan import Method, Plan, PlanError, plan_of
+from lightning_al.sweep.plan import Plan, PlanError, plan_of
 from lightning_al.sweep.screen import Screen, counted, failures
 from lightning_al.sweep.shell import shell_line, slurm_array
 
@@ -78,7 +78,7 @@ def sweep(args: Sequence[str]) -> None:
     """
     parser = sweep_parser()
     options, others = parser.parse_known_args(list(args))
-    overrides = _overrides(parser, others)
+    overrides = overrides_of(parser, others)
     try:
         plan, slots = _checked(options, overrides)
         if options.print_commands or options.slurm:
@@ -106,7 +106,7 @@ def sweep(args: Sequence[str]) -> None:
     _conclude(plan, jobs, schedule, options)
 
 
-def _overrides(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
+def overrides_of(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
     """Return what is for each run; a word that is no option is the value of the one before it."""
     takes_value = False
     for word in words:
@@ -124,8 +124,8 @@ def _checked(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Pla
         PlanError: With all that is wrong.
     """
     findings: list[str] = []
-    jobs = _count("--jobs", options.jobs, findings) or 1
-    threads = _count("--threads", options.threads, findings)
+    jobs = count_of("--jobs", options.jobs, findings) or 1
+    threads = count_of("--threads", options.threads, findings)
     plan = plan_of(
         options.protocol,
         ",".join(options.methods),
@@ -139,13 +139,15 @@ def _checked(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Pla
         findings.append(f"`--gpus` are their numbers with commas between, got {options.gpus!r}.")
     if len(plan.protocol) == len(options.protocol):
         left = {job.kind for job in plan.jobs(()) if findings or not job.is_done()}
-        findings += _findings_of_recipes(plan, [m for m in plan.methods if m.name in left or not plan.seeds])
+        methods = [method for method in plan.methods if method.name in left or not plan.seeds]
+        findings += findings_of_recipes([(method.name, plan.words(method)) for method in methods])
     if findings:
         raise PlanError(findings)
     return plan, slots_of(jobs, threads, gpus)
 
 
-def _count(option: str, text: str | None, findings: list[str]) -> int | None:
+def count_of(option: str, text: str | None, findings: list[str]) -> int | None:
+    """Return the number of an option, None if it was not given; what is wrong goes into ``findings``."""
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10_000):
@@ -171,12 +173,11 @@ def slots_of(jobs: int, threads: int | None = None, gpus: Sequence[str] = ()) ->
     return slots
 
 
-def _findings_of_recipes(plan: Plan, methods: Sequence[Method]) -> list[str]:
-    """Return what is wrong with the runs of methods, of which one each is looked at.
+def findings_of_recipes(runs: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """Return what is wrong with runs, each a name and its words after ``lightning-al run``.
 
     Another process reads the recipes, with the classes that they name: this one stays small, and off the GPUs.
     """
-    runs = [(method.name, plan.words(method)) for method in methods]
     if not runs:
         return []
     print(f"Reading the recipes of {counted(len(runs), 'method')} ...", file=sys.stderr, flush=True)
@@ -195,8 +196,7 @@ def _findings_of_recipes(plan: Plan, methods: Sequence[Method]) -> list[str]:
 
 def _hand_out(plan: Plan, slots: Sequence[Mapping[str, str]], options: argparse.Namespace) -> None:
     """Print or write the commands of the runs that are left, in place of running them."""
-    program = _program()
-    jobs: list[CampaignJob] = plan.jobs(program)
+    jobs: list[CampaignJob] = plan.jobs(program())
     left = [job for job in jobs if not job.is_done()]
     if len(left) < len(jobs):
         print(f"{len(jobs) - len(left)} of {len(jobs)} runs are finished and left out.", file=sys.stderr)
@@ -214,7 +214,7 @@ def _hand_out(plan: Plan, slots: Sequence[Mapping[str, str]], options: argparse.
         )
 
 
-def _program() -> tuple[str, ...]:
+def program() -> tuple[str, ...]:
     """Return how this package is started from any shell."""
     found, here = shutil.which("lightning-al"), Path(sys.executable).with_name("lightning-al")
     if found is not None and Path(found) == here:

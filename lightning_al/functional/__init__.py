@@ -5,6 +5,7 @@ from lightning_al.functional.losses import (
     adversarial_loss,
     discriminator_loss,
     loss_prediction_loss,
+    nt_xent_loss,
     state_uncertainty,
     vae_loss,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "mc_dropout",
     "mean_entropy",
     "model_change",
+    "nt_xent_loss",
     "perturbed_outputs",
     "perturbed_pixel_losses",
     "pick_squares",

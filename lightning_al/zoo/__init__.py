@@ -2,11 +2,11 @@
 
 from lightning_al.zoo.backbone import ImageBackbone
 from lightning_al.zoo.caltech101 import Caltech101DataModule
-from lightning_al.zoo.cifar import CIFAR10DataModule, CIFAR100DataModule, LongTailedCIFAR10DataModule
+from lightning_al.zoo.cifar import CIFAR10DataModule, CIFAR100DataModule
 from lightning_al.zoo.class_folders import ClassFoldersDataModule
 from lightning_al.zoo.classifier import Classifier
 from lightning_al.zoo.classifier_of_data import DataClassifier
-from lightning_al.zoo.cnn import SmallCNN
+from lightning_al.zoo.cnn import PlainCNN, SmallCNN
 from lightning_al.zoo.detection import (
     BoxedImage,
     COCODetectionDataModule,
@@ -22,6 +22,7 @@ from lightning_al.zoo.detection import (
 from lightning_al.zoo.diabetes import DiabetesDataModule
 from lightning_al.zoo.digits import DigitsDataModule
 from lightning_al.zoo.disasters import DisasterDataModule
+from lightning_al.zoo.encoder import Encoder
 from lightning_al.zoo.fashion_mnist import FashionMNISTDataModule
 from lightning_al.zoo.image_folders import ImageFolderDataModule
 from lightning_al.zoo.imagenet import ImageNetDataModule
@@ -31,6 +32,7 @@ from lightning_al.zoo.published import PublishedImages
 from lightning_al.zoo.regressor import Regressor, TableNet
 from lightning_al.zoo.resnet import ResNet18, ResNet50
 from lightning_al.zoo.sam_classifier import SAMClassifier
+from lightning_al.zoo.sam_loss_prediction_classifier import SAMLossPredictionClassifier
 from lightning_al.zoo.segmentation import (
     DRN22,
     AdaptiveSegmenter,
@@ -45,6 +47,7 @@ from lightning_al.zoo.segmentation import (
     SYNTHIADataModule,
     TwoDomainsDataModule,
 )
+from lightning_al.zoo.simclr import SimCLR
 from lightning_al.zoo.svhn import SVHNDataModule
 from lightning_al.zoo.text import TextClassifier
 from lightning_al.zoo.text_table import TextTableDataModule
@@ -74,27 +77,30 @@ __all__ = [
     "DiabetesDataModule",
     "DigitsDataModule",
     "DisasterDataModule",
+    "Encoder",
     "FashionMNISTDataModule",
     "ImageBackbone",
     "ImageDataModule",
     "ImageDataset",
     "ImageFolderDataModule",
     "ImageNetDataModule",
-    "LongTailedCIFAR10DataModule",
     "LossPredictionClassifier",
     "LossPredictionDetector",
     "MeanIoU",
+    "PlainCNN",
     "PublishedImages",
     "Regressor",
     "ResNet18",
     "ResNet50",
     "SAMClassifier",
     "SAMDetector",
+    "SAMLossPredictionClassifier",
     "SVHNDataModule",
     "SYNTHIADataModule",
     "SegmentationDataModule",
     "SegmentationFiles",
     "Segmenter",
+    "SimCLR",
     "SmallCNN",
     "SmallSSD",
     "SmallUNet",

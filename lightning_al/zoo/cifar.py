@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009), 50,000 + 10,000 images of 32x32 pixels each; a long-tailed CIFAR-10."""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009), 50,000 + 10,000 images of 32x32 pixels each."""
 
 import logging
 from pathlib import Path
@@ -7,10 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lightning_al.checks import Findings, check_count, check_number
 from lightning_al.words import cut
 from lightning_al.zoo.image_files import class_folders, class_names_in, decode, open_image, pixels_of
-from lightning_al.zoo.own_files import hashed
 from lightning_al.zoo.published import Pixels, PublishedImages, Split
 
 _log = logging.getLogger(__name__)
@@ -118,69 +116,3 @@ class CIFAR100DataModule(CIFAR10DataModule):
     of_torchvision: ClassVar[str] = "CIFAR100"
     batches: ClassVar[str] = "cifar-100-python"
     count: ClassVar[int] = 100
-
-
-def long_tail(targets: Tensor, ratio: float, split_seed: int = 0) -> Tensor:
-    r"""Return which samples a long-tailed version of a balanced data set keeps.
-
-    Of class c of C it keeps :math:`\lfloor n\,\mathrm{ratio}^{-c/(C-1)} \rfloor`, where n is the size of the largest
-    class (Cui et al., CVPR 2019): all of class 0, and of the last the share 1 / ratio. Which they are is drawn by a
-    hash of the seed and a sample's number, so that it is the same everywhere, and a larger ratio keeps some of those
-    that a smaller one keeps.
-
-    Args:
-        targets: Class indices (N,), of every class from 0 on.
-        ratio: The largest class's size over the smallest's, at least 1.
-        split_seed: Another number keeps other samples.
-
-    Returns:
-        Numbers of the samples that are kept, ascending.
-
-    Example:
-        >>> targets = torch.arange(3).repeat(100)
-        >>> targets[long_tail(targets, ratio=25)].bincount()
-        tensor([100,  20,   4])
-    """
-    counts = targets.bincount()
-    drawn = [hashed(f"{split_seed}/{number}") for number in range(len(targets))]
-    kept: list[int] = []
-    for c in range(len(counts)):
-        # The small addition: 100 / 25^(1/2) must be 20 in floating point too.
-        size = int(int(counts.max()) * ratio ** (-c / max(len(counts) - 1, 1)) + 1e-9)
-        kept += sorted((targets == c).nonzero().flatten().tolist(), key=drawn.__getitem__)[:size]
-    return torch.tensor(sorted(kept))
-
-
-class LongTailedCIFAR10DataModule(CIFAR10DataModule):
-    """CIFAR-10 whose training classes shrink exponentially, as in SAAL's Table 3; the test images stay balanced.
-
-    The paper says "exponentially imbalanced class ratios" and names no ratio. The default, 100, is the one most used
-    (Cui et al., CVPR 2019; Cao et al., NeurIPS 2019): 12,406 images are left, of airplane 5,000 and of truck 50. See
-    :func:`long_tail`; which images are kept does not depend on ``loop.seed``, but on the order of the files, which
-    batches and image folders have each their own.
-
-    Args:
-        ratio: Images of the largest class over those of the smallest.
-        split_seed: Another number keeps other images. Leave it as it is over the repeats of an experiment.
-        **options: Those of :class:`PublishedImages`, by keyword.
-    """
-
-    title: ClassVar[str] = "CIFAR-10"
-
-    def __init__(self, ratio: float = 100.0, split_seed: int = 0, **options: Any) -> None:
-        with Findings() as findings:
-            with findings.of_block():
-                super().__init__(**options)
-            findings.of(check_number, "ratio", ratio, least=1)
-            findings.of(check_count, "split_seed", split_seed, 0)
-        self.ratio = ratio
-        self.split_seed = split_seed
-
-    def read_split(self, folder: Path, split: Split) -> Pixels:
-        """Read the images, and leave most of the training images out."""
-        pixels = super().read_split(folder, split)
-        if split == "test":
-            return pixels
-        rows = long_tail(pixels.targets, self.ratio, self.split_seed)
-        samples = None if pixels.samples is None else [pixels.samples[row] for row in rows.tolist()]
-        return pixels._replace(images=pixels.images[rows], targets=pixels.targets[rows], samples=samples)

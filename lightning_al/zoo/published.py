@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor
 
-from lightning_al.checks import Findings, check_flag, check_number
+from lightning_al.checks import Findings, check_count, check_flag, check_number
 from lightning_al.words import shown
 from lightning_al.zoo.image_files import Samples
 from lightning_al.zoo.images import ImageDataModule, ImageDataset, Splits, crop_and_flip
+from lightning_al.zoo.long_tail import long_tail
 
 Split = Literal["train", "test"]
 
@@ -64,6 +65,11 @@ class PublishedImages(ImageDataModule):
         mean: Of each channel, of pixels from 0 to 1, subtracted. Default: that of the training images.
         std: Of each channel, divided by. Default: that of the training images. With ``mean=[0, 0, 0]`` and
             ``std=[1, 1, 1]`` pixels stay between 0 and 1.
+        imbalance: Images of the largest training class over those of the smallest: from class to class fewer are kept,
+            exponentially (see :func:`~lightning_al.zoo.long_tail.long_tail`). The test images stay as they are.
+            Default: 1, all of them.
+        imbalance_seed: Another number keeps other images. Leave it as it is over the repeats of an experiment: which
+            images are kept does not depend on ``loop.seed``.
         download: Whether ``prepare_data`` downloads with torchvision, which checks the files by their MD5 sums, what is
             not below ``root``.
 
@@ -91,6 +97,8 @@ class PublishedImages(ImageDataModule):
         augmentation: bool | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
+        imbalance: float = 1.0,
+        imbalance_seed: int = 0,
         download: bool = False,
     ) -> None:
         with Findings() as findings:
@@ -98,12 +106,16 @@ class PublishedImages(ImageDataModule):
                 super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers)
             if augmentation is not None:
                 findings.of(check_flag, "augmentation", augmentation)
+            findings.of(check_number, "imbalance", imbalance, least=1)
+            findings.of(check_count, "imbalance_seed", imbalance_seed, 0)
             findings.of(check_flag, "download", download)
             check_normalization(findings, mean, std, len(self.pixel_mean))
         self.root = root
         self.augmentation = self.augmented if augmentation is None else augmentation
         self.mean = list(self.pixel_mean if mean is None else mean)
         self.std = list(self.pixel_std if std is None else std)
+        self.imbalance = imbalance
+        self.imbalance_seed = imbalance_seed
         self.download = download
 
     @property
@@ -159,6 +171,13 @@ class PublishedImages(ImageDataModule):
                 f"{folder}: {self.title} must have one label per image, from 0 to {len(pixels.classes) - 1}; the "
                 f"{split} images are {len(pixels.images)}, their labels {len(pixels.targets)}"
                 f"{f', of which one is {int(unknown[0])}' if len(unknown) else ''}. Is a file another data set's?"
+            )
+        if split == "train" and self.imbalance > 1:
+            rows = long_tail(pixels.targets, self.imbalance, self.imbalance_seed)
+            pixels = pixels._replace(
+                images=pixels.images[rows],
+                targets=pixels.targets[rows],
+                samples=None if pixels.samples is None else [pixels.samples[row] for row in rows.tolist()],
             )
         return ImageDataset(
             pixels.images,

@@ -196,7 +196,7 @@ class Singles(Data):
 @pytest.mark.parametrize(
     ("cls", "size", "processes"),
     [
-        (CoreGCN, 7, 2),
+        slow(CoreGCN, 7, 2),
         (UncertainGCN, 1, 1),
         *(slow(CoreGCN, size, 1) for size in (1, 7)),
         *(slow(UncertainGCN, 7, processes) for processes in (1, 2)),

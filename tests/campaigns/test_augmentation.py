@@ -254,6 +254,7 @@ class Strict(MapNet):
         return loss
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path):
     for data, oracle, shift in ((WithPool, None, 0), (AugmentsPool, Tells(), 1)):
         options = {"model": Strict(shift), "data": data(), "task": MapTask(), "oracle": oracle, "rounds": 1}

@@ -117,7 +117,7 @@ def test_wrong_layers_are_refused_before_anything_is_written(tmp_path):
     assert not Campaign.exists(tmp_path / "c")
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [None, "3"])  # that of `seed_everything`, which the command line always calls
 def test_two_processes(tmp_path, monkeypatch, seed):
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)

@@ -17,6 +17,7 @@ def test_help_lists_the_commands(capsys):
         out = capsys.readouterr().out
         assert "run -c recipe.yaml" in out
         assert "score -c project.yaml" in " ".join(out.split())
+        assert "features -c recipe.yaml" in " ".join(out.split())
         assert "compare runs/" in out
         for words in ("ask -c recipe.yaml", "tell -c recipe.yaml labels.csv", "status FOLDER"):
             assert words in out
@@ -74,7 +75,7 @@ def test_compare_says_in_one_line_what_is_wrong(tmp_path):
     [
         *(["--help"], ["--version"], ["compare", "--help"], ["compare", "."], ["ask", "-c", "x.yaml", "--help"]),
         *(
-            ["score", "--help"],
+            ["features", "--help"],
             ["tell", "--help"],
             ["sweep", "--help"],
             ["status", "--help"],

@@ -56,6 +56,7 @@ def test_all_three_forms_are_the_same_campaign(tmp_path):
     assert [r.metrics for r in given] == [r.metrics for r in own] == [r.metrics for r in expected]
 
 
+@pytest.mark.slow
 def test_in_several_processes(tmp_path):
     def both(folder, *project):
         strategy, devices = fork(2)

@@ -317,6 +317,7 @@ def test_limits_count_from_the_member_s_first_step(tmp_path, limits):
     assert tracked == {5 if "max_steps" in limits else 4}
 
 
+@pytest.mark.slow
 def test_two_processes_fit_a_member_together(tmp_path):
     class Tells(Refits):
         def learn(self, query):

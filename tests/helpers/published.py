@@ -1,12 +1,11 @@
 """Data modules of published images, with options of each as YAML has them; networks too."""
 
-SMALL = {"augmentation": True, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "download": False}
+SMALL = {"augmentation": True, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "imbalance": 50.0}
 FOLDERS = {"augmentation": "none", "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0], "num_workers": 2}
 DATA = {
-    "FashionMNISTDataModule": {"augmentation": False, "mean": [0.0], "std": [1.0]},
+    "FashionMNISTDataModule": {"mean": [0.0], "std": [1.0], "imbalance_seed": 1, "download": False},
     "CIFAR10DataModule": SMALL,
     "CIFAR100DataModule": SMALL,
-    "LongTailedCIFAR10DataModule": {**SMALL, "ratio": 50.0, "split_seed": 1},
     "SVHNDataModule": SMALL,
     "ClassFoldersDataModule": {**FOLDERS, "train": "learn", "test": "exam", "size": 32},
     "ImageNetDataModule": {**FOLDERS, "augmentation": "resized_crop", "test": "val", "size": 64, "margin": 0.0},

@@ -6,18 +6,41 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes"
-PROTOCOLS = [
-    *("saal/cifar10_low_budget", "saal/fashion_mnist_low_budget"),
-    *("saal/cifar10_high_budget", "saal/fashion_mnist_high_budget"),
-    *("gradient_norms/cifar10", "gradient_norms/cryo_et"),
-    *("lplgrad/cifar10_high_budget", "lplgrad/cifar10_low_budget"),
-    *("cifar10/small", "fashion_mnist/small", "cryo_et/small"),
+PUBLISHED = ["gradient_norms", "lplgrad", "saal"]
+"""What the papers report, in recipes/published: data, and no recipes."""
+OF_DATA = {
+    "saal": {
+        **{"low_budget": ["fashion_mnist", "svhn", "cifar10", "cifar100"]},
+        **{"high_budget": ["fashion_mnist", "svhn", "cifar10", "cifar100"]},
+        **{"long_tailed": ["cifar10"], "": ["imagenet"]},
+    },
+    "gradient_norms": {"": ["cifar10", "cifar100", "svhn", "caltech101", "imagenet", "cryo_et"]},
+    "lplgrad": {
+        **{"high_budget": ["cifar10", "cifar100", "svhn", "caltech101", "cdd"]},
+        **{"low_budget": ["cifar10", "cifar100", "svhn", "caltech101", "cdd"]},
+    },
+}
+FOR_A_CPU = [
+    *("cifar10/small", "fashion_mnist/small", "cryo_et/small", "cifar10/small_warm", "fashion_mnist/small_high_budget"),
+    *("cifar10/small_long_tailed", "fashion_mnist/small_long_tailed"),
 ]
+"""Protocols that are nobody's but ours."""
+OF_PAPERS = [
+    f"{paper}/{data}_{setting}".removesuffix("_")
+    for paper, settings in OF_DATA.items()
+    for setting, names in settings.items()
+    for data in names
+]
+PROTOCOLS = [*OF_PAPERS, *FOR_A_CPU]
 # The methods of the published tables and figures that protocols name, and those of none.
 FIGURES = {
     "SAAL, Table 1": {
         *("random", "entropy", "coreset", "learning_loss", "vaal", "badge", "prob_cover", "saal", "saal_kmeans"),
     },
+    "SAAL, Table 2": {"saal_kmeans_group10", "saal_kmeans_group100", "saal_kmeans_group200"},
+    "SAAL, Table 6": {"entropy_kmeans", "learning_loss_kmeans"},
+    "SAAL, Table 10": {"saal_reverse"},
+    "SAAL, Fig. 6 to 8": {"saal_rho001", "saal_rho010"},
     "LPLgrad, Table III": {"random", "entropy", "coreset", "learning_loss", "entropy_grad_norm", "lplgrad"},
     "gradient norms, Fig. 1": {
         *("random", "core_gcn", "sraal", "vaal", "learning_loss", "coreset", "query_by_committee", "mc_dropout"),
@@ -33,9 +56,14 @@ ALONE = ["quickstart", "diabetes", "two_heads"]
 """Protocol and method in one file."""
 OF_FILES = ["your_images", "your_texts"]
 """Of one's own files, for people who label: nothing is simulated."""
+TRAININGS = [
+    *("sam", "sam_cifar100", "sam_small"),
+    *("sam_loss_prediction", "sam_loss_prediction_cifar100", "sam_loss_prediction_small"),
+]
+FEATURES = ["simclr_cifar10", "simclr_fashion_mnist_small"]
+"""Of encoders, for `lightning-al features`."""
 WITHOUT_QUERIES = ["full_data"]
 """Stands in a method's place, and trains on all labels."""
-TRAININGS = ["sam", "sam_small"]
 SEGMENTATION = {
     "camvid/small": "images",
     "gradient_norms/cityscapes": "images",
@@ -62,17 +90,24 @@ OF_IMAGES = [
 OF_PIXELS = ["random", "entropy", "least_confidence", "margin"]
 """Methods for whole images that have a score of each pixel too."""
 
-# Every protocol goes with every method, and with SAM after each method but these, which bring a model of their own.
-LEARN_THE_LOSS = {"learning_loss", "lplgrad"}
+LEARN_THE_LOSS = {"learning_loss", "learning_loss_kmeans", "lplgrad"}
+"""Methods with a model of their own."""
+
+
+def sam_of(protocol, method):
+    """The file of SAM training that goes with a protocol and a method."""
+    training = "sam_loss_prediction" if method in LEARN_THE_LOSS else "sam"
+    ending = "_small" if protocol in FOR_A_CPU else "_cifar100" if "cifar100" in protocol else ""
+    return f"training/{training}{ending}"
 
 
 def runs_of(protocol):
-    """The files of every run that a protocol is for."""
-    sam = "training/sam_small" if protocol.endswith("/small") else "training/sam"
+    """The files of runs that a protocol is for: with every method, and some with SAM."""
     for method in METHODS:
         yield protocol, f"acquisitions/{method}"
-        if method not in LEARN_THE_LOSS:
-            yield protocol, f"acquisitions/{method}", sam
+    with_sam = METHODS if protocol in ("saal/cifar10_low_budget", "fashion_mnist/small") else ["badge", "learning_loss"]
+    for method in with_sam:
+        yield protocol, f"acquisitions/{method}", sam_of(protocol, method)
 
 
 def text(name):

@@ -136,8 +136,7 @@ def test_the_seed_decides(tmp_path):
     assert len(set(sets)) == 3
 
 
-@pytest.mark.few(1)
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_one_acquisition_may_do_both(tmp_path, processes):
     both = ProbCover(clusters=3, encoder=nn.Identity())
     got = run(tmp_path / "one", both, processes, acquisition=both)

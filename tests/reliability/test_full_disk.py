@@ -14,7 +14,6 @@ from lightning_al import ActiveLearningLoop, AwaitTell, Campaign, SegmentationTa
 from lightning_al.fitting import RepeatedFit
 from lightning_al.storage.blobs import Blob
 from tests.helpers import maps
-from tests.helpers.marks import slow
 from tests.helpers.projects import Data, Net, make_trainer
 from tests.reliability.campaigns import Bureau, Pictures, outcome
 
@@ -259,8 +258,8 @@ def test_a_new_campaign_in_a_read_only_folder(tmp_path):
             loop.run(make_trainer(tmp_path))
 
 
-@pytest.mark.few(1)
-@pytest.mark.parametrize("fails", ["answered", slow("resume"), slow("weights"), "fitted"])
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", ["answered", "resume", "weights", "fitted"])
 def test_a_full_disk_ends_both_of_two_processes(tmp_path, monkeypatch, fails):
     def both():
         run(tmp_path, strategy=DDPStrategy(start_method="fork"), devices=2)

@@ -168,9 +168,8 @@ def test_bf16_scores_are_float32(tmp_path):
 # -- where rows are kept -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.few(1)
-@pytest.mark.parametrize("acquisition", [slow(SAAL), slow(BADGE), CoreSet, TypiClust])
-@pytest.mark.parametrize("processes", [slow(1), 2])
+@pytest.mark.parametrize("acquisition", [slow(SAAL), slow(BADGE), CoreSet, slow(TypiClust)])
+@pytest.mark.parametrize("processes", [1, slow(2)])
 def test_rows_in_files_are_picked_from_alike(tmp_path, monkeypatch, acquisition, processes):
     def run(name):
         strategy, devices = fork(processes) if processes > 1 else ("auto", 1)

@@ -117,7 +117,9 @@ def test_the_same_on_any_number_of_processes(tmp_path, acquisition, processes):
     )
     assert several.picks == one.picks
     assert several.index.equal(one.index)
-    assert (one.score is None and several.score is None) or one.score.equal(several.score)
+    assert (one.score is None) == (several.score is None)
+    if one.score is not None:  # a discriminator's batches are others: the last bit
+        torch.testing.assert_close(several.score, one.score, rtol=1e-14, atol=0)
     assert list(several.key) == list(one.key)
 
 

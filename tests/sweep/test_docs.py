@@ -13,7 +13,8 @@ PAGE = ROOT / "docs" / "sweeps.md"
 def commands():
     """Every `lightning-al sweep` of page, README and recipes."""
     for path in [PAGE, ROOT / "README.md", *sorted(RECIPES.rglob("*.yaml"))]:
-        for line in re.findall(r"^(?:#   )?lightning-al (sweep -c .*)$", path.read_text(), re.MULTILINE):
+        text = re.sub(r"\\\n#? *", "", path.read_text())  # lines that go on
+        for line in re.findall(r"^(?:#   )?lightning-al (sweep -c .*)$", text, re.MULTILINE):
             words = shlex.split(line, comments=True)
             yield words[1 : words.index("|") if "|" in words else None]
 

@@ -1,4 +1,3 @@
-import hashlib
 import pickle
 import sys
 
@@ -8,8 +7,8 @@ import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lightning_al import ClassificationTask
-from lightning_al.zoo import CIFAR10DataModule, CIFAR100DataModule, LongTailedCIFAR10DataModule
-from lightning_al.zoo.cifar import MEAN, STD, long_tail
+from lightning_al.zoo import CIFAR10DataModule, CIFAR100DataModule
+from lightning_al.zoo.cifar import MEAN, STD
 from lightning_al.zoo.images import crop_and_flip
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -102,57 +101,6 @@ def test_image_folder_of_100(tmp_path):
         CIFAR10DataModule(root=str(tmp_path)).setup()
 
 
-class TestLongTail:
-    def test_sizes(self):
-        """As Cui et al. count them: of 5,000 images of each class, 12,406 in all at a ratio of 100."""
-        targets = torch.arange(10).repeat(5000)
-        kept = targets[long_tail(targets, 100)].bincount().tolist()
-        assert kept == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
-        few = torch.arange(10).repeat(50)
-        assert few[long_tail(few, 10)].bincount().tolist()[::9] == [50, 5]
-        assert few[long_tail(few, 1)].bincount().tolist() == [50] * 10
-
-    def test_which(self):
-        targets = torch.arange(4).repeat(50)
-        rows = long_tail(targets, 20)
-        drawn = sorted(range(200), key=lambda number: hashlib.sha256(f"0/{number}".encode()).digest()[:8])
-        expected = set()
-        for c in range(4):
-            expected |= set([number for number in drawn if number % 4 == c][: int(50 * 20 ** (-c / 3))])
-        assert rows.tolist() == sorted(expected)
-        assert set(long_tail(targets, 40).tolist()) < set(rows.tolist())
-        assert long_tail(targets, 20, split_seed=1).tolist() != rows.tolist()
-        assert set((targets == 0).nonzero().flatten().tolist()) < set(rows.tolist())
-
-    def test_data(self, tmp_path, monkeypatch):
-        write_batches(tmp_path, monkeypatch, rows=40)
-        whole = CIFAR10DataModule(root=str(tmp_path))
-        data = LongTailedCIFAR10DataModule(root=str(tmp_path), ratio=10, augmentation=False)
-        rows = long_tail(whole.pool_dataset().targets, 10)
-        assert len(rows) < 0.7 * 200
-        assert torch.equal(data.pool_dataset().images, whole.pool_dataset().images[rows])
-        assert torch.equal(data.pool_dataset().targets, whole.pool_dataset().targets[rows])
-        assert torch.equal(data.splits.test.images, whole.splits.test.images)
-        assert data.splits.train.augment is None
-        assert data.ratio == 10
-        assert LongTailedCIFAR10DataModule().ratio == 100
-
-    def test_files_keep_their_names(self, tmp_path):
-        for split in ("train", "test"):
-            write_images(tmp_path, per_class=4, split=split, size=4)
-        pool = LongTailedCIFAR10DataModule(root=str(tmp_path), ratio=4).pool_dataset()
-        assert pool.targets.bincount().tolist()[0] == 4
-        assert pool.targets.bincount().tolist()[-1] == 1
-        assert [label for _, label in pool.samples] == pool.targets.tolist()
-        assert ClassificationTask().key(pool, len(pool) - 1).startswith("truck/")
-
-    def test_refused(self):
-        with pytest.raises(ValueError, match=r"`ratio` must be at least 1 and finite, got 0\.01"):
-            LongTailedCIFAR10DataModule(ratio=0.01)
-        with pytest.raises(TypeError, match=r"2 things(.|\n)*`batch_size`(.|\n)*`split_seed`"):
-            LongTailedCIFAR10DataModule(batch_size="many", split_seed=None)
-
-
 def test_image_folder(tmp_path):
     write_images(tmp_path)
     write_images(tmp_path, per_class=1, split="test")
@@ -168,6 +116,16 @@ def test_image_folder(tmp_path):
         assert (colour - torch.tensor([25.0 * label, 100.0 * i, 7.0])).abs().max() < 4
     assert len(data.splits.test) == 10
     assert ClassificationTask().key(pool, 3) == "automobile/0001.jpg"
+
+
+def test_files_of_a_long_tail_keep_their_names(tmp_path):
+    for split in ("train", "test"):
+        write_images(tmp_path, per_class=4, split=split, size=4)
+    pool = CIFAR10DataModule(root=str(tmp_path), imbalance=4).pool_dataset()
+    assert pool.targets.bincount().tolist()[0] == 4
+    assert pool.targets.bincount().tolist()[-1] == 1
+    assert [label for _, label in pool.samples] == pool.targets.tolist()
+    assert ClassificationTask().key(pool, len(pool) - 1).startswith("truck/")
 
 
 def test_augments_only_what_trains(tmp_path, monkeypatch):

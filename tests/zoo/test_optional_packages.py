@@ -21,7 +21,7 @@ for name in optional:
 import lightning_al.report
 from lightning_al.zoo import *
 Classifier(SmallCNN(), num_classes=10), CIFAR10DataModule(), DigitsDataModule(), FashionMNISTDataModule()
-SVHNDataModule(), CIFAR100DataModule(), LongTailedCIFAR10DataModule(), ImageNetDataModule(), Caltech101DataModule()
+SVHNDataModule(), CIFAR100DataModule(), ImageNetDataModule(), Caltech101DataModule()
 DisasterDataModule(), ResNet50(width=2), VGG16(width=2, hidden=2)
 ResNet18(), ViT(), TextClassifier(), SubtomogramDataModule()
 CamVidDataModule(), CityscapesDataModule(), SYNTHIADataModule(), Segmenter(SmallUNet(3), 3), DRN22(3, width=2)

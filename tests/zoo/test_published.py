@@ -8,16 +8,16 @@ from lightning_al.zoo import (
     CIFAR10DataModule,
     CIFAR100DataModule,
     FashionMNISTDataModule,
-    LongTailedCIFAR10DataModule,
     SVHNDataModule,
 )
 from lightning_al.zoo.images import crop_and_flip
+from lightning_al.zoo.long_tail import long_tail
 from lightning_al.zoo.published import Pixels, PublishedImages
 from tests.helpers.published import DATA, NETS
 from tests.helpers.recipes import ROOT
 
 ALL = [
-    *(CIFAR10DataModule, CIFAR100DataModule, LongTailedCIFAR10DataModule, SVHNDataModule, FashionMNISTDataModule),
+    *(CIFAR10DataModule, CIFAR100DataModule, SVHNDataModule, FashionMNISTDataModule),
 ]
 
 
@@ -61,12 +61,31 @@ def test_augmentation_and_normalisation_are_options(there):
     torch.testing.assert_close(data.pool_dataset()[1][0], torch.arange(8, 16).view(2, 2, 2) / 255)
 
 
+def test_a_long_tail(there):
+    class Many(Stripes):
+        def read_split(self, folder, split):
+            return Pixels(torch.arange(800).view(100, 2, 2, 2).byte(), torch.arange(100) % 2, ["no", "yes"])
+
+    whole, data = Many(root=there), Many(root=there, imbalance=10)
+    rows = long_tail(whole.pool_dataset().targets, 10)
+    assert len(rows) == 55
+    assert torch.equal(data.pool_dataset().images, whole.pool_dataset().images[rows])
+    assert data.pool_dataset().targets.bincount().tolist() == [50, 5]
+    assert torch.equal(data.train_dataloader().dataset.images, data.pool_dataset().images)
+    assert torch.equal(data.splits.test.images, whole.splits.test.images)
+    others = Many(root=there, imbalance=10, imbalance_seed=1).pool_dataset()
+    assert others.targets.bincount().tolist() == [50, 5]
+    assert not torch.equal(others.images, data.pool_dataset().images)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
         ({"mean": [0.5]}, ValueError, r"`mean` must have one number per channel, 2, got \[0.5\]"),
         ({"std": [1.0, 0.0]}, ValueError, "`std` must be above 0 and finite, got 0.0"),
         ({"augmentation": "some", "download": 1, "batch_size": 0}, ValueError, "3 things"),
+        ({"imbalance": 0.01}, ValueError, r"`imbalance` must be at least 1 and finite, got 0\.01"),
+        ({"imbalance": None, "imbalance_seed": -1}, TypeError, r"2 things(.|\n)*`imbalance`(.|\n)*`imbalance_seed`"),
         ({"num_workers": -1}, ValueError, "`num_workers` must be at least 0, got -1"),
     ],
 )

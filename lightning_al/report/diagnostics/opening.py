@@ -163,5 +163,6 @@ def _left_alone(model: pl.LightningModule) -> Iterator[None]:
             yield
         finally:
             model.to("cpu")
-            load_weights(model, state)
+            # What the model made of first samples had no weights before, and keeps those that it has.
+            load_weights(model, {**whole_copy(model.state_dict()), **state})
             beside.put_back()

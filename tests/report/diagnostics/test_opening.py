@@ -8,6 +8,7 @@ from lightning_al import ActiveLearningLoop, AwaitTell
 from lightning_al.report.diagnostics import gap, labels_kept, losses, open_campaign
 from lightning_al.report.diagnostics.campaign import SampleBatches
 from lightning_al.tasks import RegressionTask
+from lightning_al.training import LossPredictionMixin
 from tests.helpers import reference
 from tests.helpers.projects import Data, Net, loop_in, make_data, make_trainer
 
@@ -220,3 +221,19 @@ def test_batches_are_read_once_where_they_are_few():
         reads.clear()
         assert all([float(x.sum()) for x, _ in batches] == [0.0, 4.0] for _ in range(3))
         assert len(reads) == passes
+
+
+def test_a_module_that_is_made_of_first_samples(tmp_path):
+    class Learner(LossPredictionMixin, Net):
+        """Has a loss-prediction module that is made once it has seen the layers' outputs."""
+
+        loss_layers = ("net.0", "net.1")
+
+    loop_in(tmp_path, model=Learner(), keep_weights=True, rounds=1).run(make_trainer(tmp_path, max_epochs=1))
+    model = Learner()
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    with open_campaign(tmp_path / "c", model, Data()) as kept:
+        state = {name: value.clone() for name, value in kept.at(kept.rounds[1]).state_dict().items()}
+        assert set(own) < set(state)
+    left = model.state_dict()
+    assert all(torch.equal(left[name], own.get(name, value)) for name, value in state.items())

@@ -1,0 +1,46 @@
+"""Which samples of a balanced data set are left where classes shrink exponentially."""
+
+import torch
+from torch import Tensor
+
+from lightning_al.zoo.own_files import hashed
+
+
+def long_tail(targets: Tensor, imbalance: float, seed: int = 0) -> Tensor:
+    r"""Return which samples a long-tailed version of a balanced data set keeps.
+
+    Of class c of C it keeps :math:`\lfloor n\,\mathrm{imbalance}^{-c/(C-1)} \rfloor`, where n is the size of the
+    largest class (Cui et al., CVPR 2019): all of class 0, and of the last the share 1 / imbalance. A class that has
+    fewer keeps all. Which they are is drawn by a hash of the seed and a sample's number, so that it is the same
+    everywhere, and a larger imbalance keeps some of those that a smaller one keeps.
+
+    Args:
+        targets: Class indices (N,), of every class from 0 on.
+        imbalance: The largest class's size over the smallest's, at least 1.
+        seed: Another number keeps other samples.
+
+    Returns:
+        Numbers of the samples that are kept, ascending.
+
+    Raises:
+        ValueError: If of the last class nothing is left.
+
+    Example:
+        >>> targets = torch.arange(3).repeat(100)
+        >>> targets[long_tail(targets, imbalance=25)].bincount()
+        tensor([100,  20,   4])
+    """
+    counts = targets.bincount()
+    largest = int(counts.max())
+    if imbalance > largest:
+        raise ValueError(
+            f"`imbalance` must be at most the size of the largest class, {largest}, or nothing is left of the last "
+            f"class, got {imbalance}."
+        )
+    drawn = [hashed(f"{seed}/{number}") for number in range(len(targets))]
+    kept: list[int] = []
+    for c in range(len(counts)):
+        # The small addition: 100 / 25^(1/2) must be 20 in floating point too.
+        size = int(largest * imbalance ** (-c / max(len(counts) - 1, 1)) + 1e-9)
+        kept += sorted((targets == c).nonzero().flatten().tolist(), key=drawn.__getitem__)[:size]
+    return torch.tensor(sorted(kept))

@@ -1,0 +1,76 @@
+from dataclasses import replace
+
+import yaml
+
+from lightning_al.reproduction.diagnosing import found_by, jobs_of
+from tests.helpers.results import chosen, write_runs
+
+
+def test_the_campaigns_of_a_seed_are_looked_at_together_once_they_are_finished(tmp_path):
+    choice, runs, needs = chosen(tmp_path, "toy/table-3")
+    write_runs(runs, {"random": [[0.5, 0.6], [0.5, 0.6]]})
+    write_runs(runs[:2], {"badge": [[0.5, 0.6]]})
+    weights, out = f"{tmp_path}/out/runs/cubes+weights", f"{tmp_path}/out/toy/table-3/cubes"
+    jobs = jobs_of(choice, runs, needs, ("true",))
+    assert [" ".join(job.words) for job in jobs] == [
+        f"true diagnose {weights}/random/seed_0 {weights}/badge/seed_0 --show gap --output={out}/seed_0",
+        f"true diagnose {weights}/random/seed_1 --show gap --output={out}/seed_1",
+    ]
+    assert not jobs[0].is_done()
+    assert jobs[0].end()
+    assert jobs[0].is_done()
+    assert not replace(jobs[0], words=(*jobs[0].words, "--rounds=1")).is_done()
+
+
+def test_figures_are_those_of_all_seeds(tmp_path):
+    choice, runs, needs = chosen(tmp_path, "toy/table-3")
+    write_runs(runs, {"random": [[0.5, 0.6], [0.5, 0.6]]})
+    write_runs(runs[:2], {"badge": [[0.5, 0.6]]})
+    # Names as `diagnose` has them: what differs in the paths, or the folder's own.
+    for seed, lines in ((0, "random,1,0.25\nbadge,1,0.5\n"), (1, "seed_1,1,0.75\n")):
+        folder = choice.folder / "cubes" / f"seed_{seed}"
+        folder.mkdir(parents=True)
+        (folder / "gap.csv").write_text(f"campaign,round,gap\n{lines}")
+    assert [(row.method, row.published.mean, row.ours) for row in found_by(choice, runs, needs)] == [
+        ("random", 9.5, [25.0, 75.0]),
+        ("badge", 7.0, [50.0]),
+    ]
+
+
+def result_that_shows(choice, shows, **options):
+    return replace(choice, result=replace(choice.result, shows=shows, options=options))
+
+
+def words_of(tmp_path, shows, *, small=False, **options):
+    choice, runs, needs = chosen(tmp_path, "toy/table-2", small=small, methods="random", seeds="1")
+    write_runs(runs, {"random": [[0.5, 0.6]]})
+    choice = result_that_shows(choice, shows, **options)
+    return choice, [list(job.words[4:]) for job in jobs_of(choice, runs[:1], needs, ("true",))]
+
+
+def test_some_look_at_each_round_by_itself_and_others_at_all_that_are_named(tmp_path):
+    choice, words = words_of(tmp_path, "class_accuracies", rounds=[2, 4])
+    out = choice.folder / "cubes" / "seed_0"
+    assert words == [["classes", f"--output={out}/round_{number}", f"--rounds={number}"] for number in (2, 4)]
+    _, words = words_of(tmp_path, "feature_map", rounds=[2, 4])
+    assert words == [["tsne", f"--output={out}", "--rounds=2,4"]]
+
+
+def test_the_small_form_looks_at_less(tmp_path):
+    _, words = words_of(tmp_path, "perturbed_losses")
+    assert words[0][2:] == []
+    _, words = words_of(tmp_path, "perturbed_losses", small=True)
+    assert words[0][2:] == ["--samples=500"]
+
+
+def test_another_network_is_the_protocols_model_with_its_net_exchanged(tmp_path):
+    for small, net in (
+        (False, {"class_path": "ResNet50", "init_args": {"num_classes": 2, "in_channels": 3}}),
+        (True, {"class_path": "ResNet18", "init_args": {"num_classes": 2, "in_channels": 3, "width": 8}}),
+    ):
+        choice, words = words_of(tmp_path, "other_architecture", small=small)
+        file = choice.folder / "cubes_other_model.yaml"
+        assert words[0][2:] == ["--rounds=-1", f"--model={file}"]
+        model = yaml.safe_load(file.read_text())["model"]
+        assert model["init_args"]["net"] == net
+        assert model["init_args"]["optimizer"]["init_args"] == {"lr": 0.5}
