@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightning_al.inference.entries import whole
+from lightning_al.inference.module_state import named_modules_of
 from lightning_al.inference.precision import at_least_float32
 from lightning_al.storage.weights import in_pieces
 
@@ -36,7 +37,7 @@ def places_of(root: nn.Module) -> list[Place]:
     """Return where a module has its tensors, each wherever it is."""
     first_names: dict[int, str] = {}
     places = []
-    for path, module in root.named_modules():
+    for path, module in named_modules_of(root):
         for holder in (module._parameters, module._buffers):
             for attribute, tensor in holder.items():
                 name = first_names.setdefault(id(tensor), f"{path}.{attribute}" if path else attribute)

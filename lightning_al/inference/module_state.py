@@ -28,13 +28,20 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
 
     In a fraction of the time, since nothing is asked for its hash: that of a metric is made of all that it holds.
     """
-    found: dict[int, nn.Module] = {}
-    ahead: list[nn.Module | None] = [model]
+    return [module for _, module in named_modules_of(model)]
+
+
+def named_modules_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return :func:`modules_of` with their first names, the model's own being ""."""
+    found: dict[int, tuple[str, nn.Module]] = {}
+    ahead: list[tuple[str, nn.Module | None]] = [("", model)]
     while ahead:
-        module = ahead.pop()
+        name, module = ahead.pop()
         if module is not None and id(module) not in found:
-            found[id(module)] = module
-            ahead.extend(reversed(list(module._modules.values())))
+            found[id(module)] = name, module
+            if module._modules:
+                prefix = f"{name}." if name else ""
+                ahead += [(prefix + own, inside) for own, inside in reversed(module._modules.items())]
     return list(found.values())
 
 
@@ -75,7 +82,8 @@ def flags_kept(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, flag in training:
-            module.training = flag
+            if module.training != flag:
+                module.training = flag
         for parameter, flag in trained:
             if parameter.requires_grad != flag:  # torch refuses to set some that cannot have changed
                 parameter.requires_grad_(flag)
@@ -164,7 +172,7 @@ class ReachedByTrain:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        modules = {id(m): m for own in with_own_train(model) for m in own.modules()}.values()
+        modules = {id(m): m for own in with_own_train(model) for m in modules_of(own)}.values()
         places = (vars(m)[name] for m in modules for name in _PLACES)
         self._places = [(place, dict(place)) for place in places]
         self._classes = [(m, type(m), _properties(type(m))) for m in modules]
@@ -213,6 +221,8 @@ def with_own_train(model: nn.Module) -> list[nn.Module]:
 
 def _is_own(module: nn.Module, method: str) -> bool:
     of_class = getattr(type(module), method)
+    if of_class is getattr(nn.Module, method) and method not in vars(module):  # of most
+        return False
     return method in vars(module) or of_class.__module__.partition(".")[0] not in ("torch", "lightning")
 
 

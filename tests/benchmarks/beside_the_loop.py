@@ -24,7 +24,7 @@ from torchvision.models.detection.ssd import SSD
 from lightning_al import functional as F_al
 from lightning_al.functional import worst_case_perturbation
 from lightning_al.tasks import ClassificationTask, DetectionTask, Task
-from lightning_al.zoo import ResNet18
+from lightning_al.zoo import ResNet18, SmallUNet, TextClassifier
 
 RHO = 0.05
 
@@ -69,56 +69,86 @@ def vit(size: int, patch: int) -> Callable[[], nn.Module]:
     return lambda: torchvision.models.VisionTransformer(size, patch, 6, 6, 384, 1536, num_classes=10)
 
 
+class LSTM(nn.Module):
+    """Tokens, two recurrent layers, the mean over what they give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(10_000, 128)
+        self.layers = nn.LSTM(128, 128, 2, batch_first=True)
+        self.head = nn.Linear(128, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layers(self.tokens(x))[0].mean(1))
+
+
+def bert() -> nn.Module:
+    """A small one: 4 layers of width 256."""
+    return TextClassifier(vocabulary=30_000, dim=256, depth=4, heads=4, max_length=256)
+
+
 class Case(NamedTuple):
+    """A model and its inputs: so many images of one size, or texts of so many tokens."""
+
     build: Callable[[], nn.Module]
     size: int
     batch: int
-    is_detector: bool = False
+    kind: str = "images"
 
 
 CASES = {
-    "ssd-small": Case(small_ssd, 160, 4, True),
-    "ssdlite": Case(detector("ssdlite320_mobilenet_v3_large"), 320, 4, True),
-    "ssd300": Case(detector("ssd300_vgg16"), 300, 4, True),
+    "ssd-small": Case(small_ssd, 160, 4, "boxes"),
+    "ssdlite": Case(detector("ssdlite320_mobilenet_v3_large"), 320, 4, "boxes"),
+    "ssd300": Case(detector("ssd300_vgg16"), 300, 4, "boxes"),
     "resnet18-w64-32": Case(lambda: ResNet18(width=64), 32, 32),
     "resnet18-64": Case(classifier("resnet18"), 64, 8),
     "resnet18-224": Case(classifier("resnet18"), 224, 4),
+    "resnet50-64": Case(classifier("resnet50"), 64, 8),
+    "resnet50-224": Case(classifier("resnet50"), 224, 4),
     "mobilenet-64": Case(classifier("mobilenet_v3_large"), 64, 8),
     "mobilenet-224": Case(classifier("mobilenet_v3_large"), 224, 4),
     "efficientnet-64": Case(classifier("efficientnet_b0"), 64, 8),
     "efficientnet-224": Case(classifier("efficientnet_b0"), 224, 4),
     "convnext-64": Case(classifier("convnext_tiny"), 64, 8),
     "convnext-224": Case(classifier("convnext_tiny"), 224, 4),
+    "swin-64": Case(classifier("swin_t"), 64, 8),
+    "swin-224": Case(classifier("swin_t"), 224, 4),
     "vit-64": Case(vit(64, 8), 64, 8),
     "vit-224": Case(vit(224, 16), 224, 4),
+    "unet-64": Case(lambda: SmallUNet(num_classes=11), 64, 8),
+    "unet-224": Case(lambda: SmallUNet(num_classes=11), 224, 4),
+    "bert-32": Case(bert, 32, 8, "tokens"),
+    "bert-128": Case(bert, 128, 4, "tokens"),
+    "lstm-32": Case(LSTM, 32, 8, "tokens"),
+    "lstm-128": Case(LSTM, 128, 4, "tokens"),
 }
 
 
 class Prepared(NamedTuple):
-    """A model with a batch of images, and the task that says what its losses are."""
+    """A model with a batch, and the task that says what its losses are."""
 
     model: nn.Module
-    images: Tensor
+    inputs: Tensor
     task: Task
 
     def forward(self) -> Any:
         with torch.no_grad():
-            return self.task.logits(self.model, self.images)
+            return self.task.logits(self.model, self.inputs)
 
     def saal(self) -> Tensor:
         task = self.task
         options = {"forward": task.logits, "target_fn": task.pseudo_targets, "loss_fn": task.loss}
-        return F_al.saal(self.model, self.images, rho=RHO, **options)
+        return F_al.saal(self.model, self.inputs, rho=RHO, **options)
 
     def norm(self) -> Tensor:
-        return F_al.gradient_norm(self.model, self.images, loss=self._loss, forward=self.task.logits)
+        return F_al.gradient_norm(self.model, self.inputs, loss=self._loss, forward=self.task.logits)
 
     def one_saal(self) -> Tensor:
         """As published: a perturbed copy of the weights for each image."""
         params = list(self.model.parameters())
         scores = []
-        for image in self.images.split(1):
-            outputs = self.task.logits(self.model, image)
+        for one in self.inputs.split(1):
+            outputs = self.task.logits(self.model, one)
             with torch.no_grad():
                 labels = self.task.pseudo_targets(outputs)
             grads = self._gradients(self.task.loss(outputs, labels), params)
@@ -126,7 +156,7 @@ class Prepared(NamedTuple):
                 before = [p.clone() for p in params]
                 for p, step in zip(params, worst_case_perturbation(params, grads, rho=RHO), strict=True):
                     p.add_(step)
-                scores.append(self.task.loss(self.task.logits(self.model, image), labels))
+                scores.append(self.task.loss(self.task.logits(self.model, one), labels))
                 for p, old in zip(params, before, strict=True):
                     p.copy_(old)
         return torch.cat(scores)
@@ -135,8 +165,8 @@ class Prepared(NamedTuple):
         """As published."""
         params = list(self.model.parameters())
         norms = []
-        for image in self.images.split(1):
-            grads = self._gradients(self._loss(self.task.logits(self.model, image)), params)
+        for one in self.inputs.split(1):
+            grads = self._gradients(self._loss(self.task.logits(self.model, one)), params)
             norms.append(torch.stack([g.norm() for g in grads]).norm())
         return torch.stack(norms)
 
@@ -161,8 +191,10 @@ def make(name: str) -> Prepared:
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2.0)
             nn.init.uniform_(module.weight, 0.5, 1.5)
+    if case.kind == "tokens":
+        return Prepared(model, torch.randint(1, 10_000, (case.batch, case.size)), ClassificationTask())
     images = torch.randn(case.batch, 3, case.size, case.size)
-    if not case.is_detector:
+    if case.kind == "images":
         return Prepared(model, images, ClassificationTask())
     made = Prepared(model, images.sigmoid(), DetectionTask())
     _settle(made)
