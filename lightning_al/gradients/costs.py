@@ -4,6 +4,7 @@ Counts are in multiply-adds of a matrix product. The weights below are rough rat
 on one AMD EPYC core. Elsewhere they may be off; scores do not depend on them, only their speed.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -35,15 +36,17 @@ WORTH_A_CALL = {"cpu": 2**22}
 FORMED_AT_ONCE = {"cpu": 2**21}
 """Weights formed in one call: larger blocks are given back to the system each time, and cost as fresh memory."""
 
-
-ALONE = {"cpu": 3 * 2.0**18}
+ALONE = {"cpu": 3e6}
 """What a call of a layer costs beside its numbers, once for every unit where each runs alone."""
 
-DIRECT = {"cpu": 0.35}
-"""How much more, as a share, gradients and outputs of each unit's own weights cost with those of others in a batch."""
+ELEMENT = {"cpu": 150.0}
+"""How much more a number of a layer's output costs in a batch, where each unit's weights are its own, in each pass."""
 
-ELEMENT = {"cpu": 100.0}
-"""How much more a number of a layer's output costs there where that is all there is to it, as in a normalisation."""
+FEW = 12_000
+"""Numbers of one unit's output up to which they cost no more: those of some units stay in the cache."""
+
+LARGE_OUTPUT = 2**19
+"""Numbers of one unit's output from which those of a few units are read from memory, not from the caches."""
 
 
 class LayerCosts(NamedTuple):
@@ -55,30 +58,26 @@ class LayerCosts(NamedTuple):
         forming: Of ``by_gradients``, forming it once.
     """
 
-    by_gradients: float
-    by_inner_products: float
-    forming: float
+    by_gradients: float = 0.0
+    by_inner_products: float = math.inf
+    forming: float = 0.0
 
-    def beyond_loop(self, weights: int, device: torch.device, *, perturb: bool) -> float:
+    def beyond_loop(self, weights: int, elements: float, device: torch.device, *, perturb: bool) -> float:
         """Return how much more it costs in a batch than with each unit alone; below 0, how much less.
 
         Args:
             weights: Of the layer.
+            elements: Numbers of one unit's output that cost more in a batch.
             device: Where.
             perturb: Whether there is a second pass.
         """
         kind = device.type
         if kind not in ALONE:  # an accelerator has room for many units at a time
             return 0.0
-        direct = self.by_gradients * (1 + DIRECT[kind])
+        direct = self.by_gradients + ELEMENT[kind] * max(elements - FEW, 0.0) * (2 if perturb else 1)
         if perturb and weights > CACHED_WEIGHTS:
             direct += self.forming  # once more, rather than kept
         return min(direct, self.by_inner_products) - self.by_gradients - ALONE[kind]
-
-
-def beyond_loop_of_elements(elements: float, device: torch.device) -> float:
-    """Return how much more the numbers of a layer's output cost in a batch than with each unit alone."""
-    return ELEMENT.get(device.type, 0.0) * elements
 
 
 def layer_costs(

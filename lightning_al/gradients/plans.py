@@ -64,17 +64,15 @@ class RuleScore:
     def __init__(self, model: ScoredModel, fast: BatchScore) -> None:
         self.model = model
         self.fast = fast
-        self._networks: dict[tuple[bool, frozenset[str]], Network] = {}
+        self._networks: dict[frozenset[str], Network] = {}
 
     def network(self, elsewhere: frozenset[str], *, channels_last: bool = False) -> Network:
         """Return the model's network, made once for the same options."""
-        key = channels_last, elsewhere
-        if key not in self._networks:
+        if elsewhere not in self._networks:
             model = self.model
-            self._networks[key] = Network(
-                model.root, model.params, model.fixed, channels_last=channels_last, elsewhere=elsewhere
-            )
-        return self._networks[key]
+            self._networks[elsewhere] = Network(model.root, model.params, model.fixed, elsewhere=elsewhere)
+        network = self._networks[elsewhere]
+        return network.with_channels_last() if channels_last else network
 
     def __call__(
         self, network: Network, layouts: dict[Place, RowLayout], inputs: Any, group_size: int

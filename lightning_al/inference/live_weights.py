@@ -114,7 +114,7 @@ def _set_mode(model: nn.Module, training: Names, *, unfold: bool) -> None:
         model.train()
     for name, module in named_modules_of(model):
         if module.training != (name in training):
-            module.training = not module.training
+            module.training = name in training
 
 
 @torch.no_grad()

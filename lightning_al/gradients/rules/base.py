@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_al.gradients.costs import ALONE, LayerCosts, beyond_loop_of_elements, units_at_once
+from lightning_al.gradients.costs import LayerCosts, units_at_once
 from lightning_al.gradients.errors import NoRule
 
 _LOST = 1e-5  # of a squared norm, to rounding
@@ -126,12 +126,18 @@ class Rule(ABC):
 
         In multiply-adds of a matrix product, which :mod:`~lightning_al.gradients.costs` counts.
         """
-        costs = self.costs(x, e, perturb)
-        if costs is None or "weight" not in self.names:
-            return beyond_loop_of_elements(e.numel() / self.units, e.device) - ALONE.get(e.device.type, 0.0)
+        costs, weights = self.costs(x, e, perturb) or LayerCosts(), 0
+        if "weight" in self.names:
+            weights = self.module.weight.numel()  # type: ignore[operator,union-attr]
+        else:
+            costs = LayerCosts()
         if not self.low_rank:
             costs = costs._replace(by_inner_products=math.inf)
-        return costs.beyond_loop(self.module.weight.numel(), e.device, perturb=perturb)  # type: ignore[operator,union-attr]
+        return costs.beyond_loop(weights, self.dearer_numbers(e), e.device, perturb=perturb)
+
+    def dearer_numbers(self, e: Tensor) -> float:
+        """Return how many numbers of one unit's output cost more where each unit of a batch has its own weights."""
+        return e.numel() / self.units
 
     def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients | None:
         """Return the squared L2 norm of each parameter's gradient, (U,). ``cache`` lives as long as ``x``.

@@ -13,7 +13,6 @@ from torch.nn import grad as conv_grad
 from lightning_al.gradients.costs import (
     CACHED_WEIGHTS,
     LayerCosts,
-    beyond_loop_of_elements,
     costs_of_inner_products,
     layer_costs,
 )
@@ -91,11 +90,6 @@ class ConvolutionRule(Rule):
             perturb=perturb,
             convolves=True,
         )
-
-    def beyond_loop(self, x: Tensor, e: Tensor, perturb: bool) -> float:
-        """Return how much more one unit costs in a batch than alone; of many groups, each number counts."""
-        beyond = super().beyond_loop(x, e, perturb)
-        return beyond + (beyond_loop_of_elements(e.numel() / self.units, e.device) if self.groups > 1 else 0.0)
 
     def units_at_once(self, weights: int, e: Tensor) -> int:
         """Return how many units' gradients to form in one call.
