@@ -36,8 +36,8 @@ WORTH_A_CALL = {"cpu": 2**22}
 FORMED_AT_ONCE = {"cpu": 2**21}
 """Weights formed in one call: larger blocks are given back to the system each time, and cost as fresh memory."""
 
-ALONE = {"cpu": 3e6}
-"""What a call of a layer costs beside its numbers, once for every unit where each runs alone."""
+ALONE = {"cpu": 1.5e6}
+"""What a call of a layer costs beside its numbers, once for every unit where each runs alone, in each pass."""
 
 ELEMENT = {"cpu": 150.0}
 """How much more a number of a layer's output costs in a batch, where each unit's weights are its own, in each pass."""
@@ -74,10 +74,11 @@ class LayerCosts(NamedTuple):
         kind = device.type
         if kind not in ALONE:  # an accelerator has room for many units at a time
             return 0.0
-        direct = self.by_gradients + ELEMENT[kind] * max(elements - FEW, 0.0) * (2 if perturb else 1)
+        passes = 2 if perturb else 1
+        direct = self.by_gradients + ELEMENT[kind] * max(elements - FEW, 0.0) * passes
         if perturb and weights > CACHED_WEIGHTS:
             direct += self.forming  # once more, rather than kept
-        return min(direct, self.by_inner_products) - self.by_gradients - ALONE[kind]
+        return min(direct, self.by_inner_products) - self.by_gradients - ALONE[kind] * passes
 
 
 def layer_costs(

@@ -69,15 +69,17 @@ class Vectorized:
 class OneByOne:
     """Derivatives by plain autograd: for what ``vmap`` cannot trace, and for weights too large to copy.
 
-    One is made for the groups of a call, whose graphs are of the same kind: the first is looked through.
+    One is made for the groups of a call, whose weights are the same and graphs of the same kind: the first is looked
+    through.
     """
 
     def __init__(self) -> None:
         self._looked_through = False
+        self._leaves: tuple[Params, Params] | None = None
 
     def gradient(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
         """Return the gradient of a scalar loss, and what came with the loss."""
-        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        leaves = self._leaves_of(params)
         value, aux = loss(leaves)
         return self._autograd(value, leaves), pytree.tree_map_only(Tensor, Tensor.detach, aux)
 
@@ -85,7 +87,7 @@ class OneByOne:
         self, outputs: Callable[[Params], Tensor], params: Params, norm: Callable[[list[Tensor]], Tensor]
     ) -> Tensor:
         """Return the norm of the gradient of each output, (C,)."""
-        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        leaves = self._leaves_of(params)
         values = outputs(leaves)
         last = len(values) - 1
         return torch.stack(
@@ -105,6 +107,12 @@ class OneByOne:
             scale = float(largest_entry(own)) or 1.0
             torch._foreach_div_(own, scale)
         return dict(zip(params, ball.moved(list(params.values()), own, scale), strict=True))
+
+    def _leaves_of(self, params: Params) -> Params:
+        """Return the weights as what is differentiated by, made once for the same ones."""
+        if self._leaves is None or self._leaves[0] is not params:
+            self._leaves = params, {name: p.detach().requires_grad_() for name, p in params.items()}
+        return self._leaves[1]
 
     @staticmethod
     def _refuse_reentrant_checkpoints(value: Tensor) -> None:

@@ -60,8 +60,8 @@ def live_weights(model: nn.Module, root: ForwardOf, samples: Any) -> Iterator[No
             _go_live(root, _names_of(inner, own), _names_of(inner, holding), samples)
         else:
             inner.eval()
-        kept = Attributes(m for m in modules_of(inner) if not _is_torchs(m))
-        hook = root.register_forward_pre_hook(lambda *_: kept.put_back(but=_OF_THE_ENGINE))
+        kept = Attributes((m for m in modules_of(inner) if not _is_torchs(m)), but=_OF_THE_ENGINE)
+        hook = root.register_forward_pre_hook(lambda *_: kept.put_back())
         stack.callback(hook.remove)
         yield
 

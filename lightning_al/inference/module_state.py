@@ -239,10 +239,12 @@ class Attributes:
 
     Args:
         modules: Whose.
+        but: Names of attributes that are left alone.
     """
 
-    def __init__(self, modules: Iterable[nn.Module]) -> None:
-        self._before = [(module, dict(vars(module))) for module in modules]
+    def __init__(self, modules: Iterable[nn.Module], but: Collection[str] = ()) -> None:
+        self._but = frozenset(but)
+        self._before = [(m, {name: value for name, value in vars(m).items() if name not in but}) for m in modules]
         self._collections = [
             (value, copy.copy(value), _contents(value))
             for _, attributes in self._before
@@ -250,13 +252,13 @@ class Attributes:
             if type(value) in _COLLECTIONS and name not in _OF_TORCH
         ]
 
-    def put_back(self, but: Collection[str] = ()) -> None:
-        """Put everything back, except attributes of these names."""
+    def put_back(self) -> None:
+        """Put everything back."""
         for module, attributes in self._before:
             now = vars(module)
-            for name in now.keys() - attributes.keys() - set(but):
+            for name in now.keys() - attributes.keys() - self._but:
                 del now[name]
-            now.update({name: value for name, value in attributes.items() if name not in but} if but else attributes)
+            now.update(attributes)
         for collection in self._collections:
             _refill(*collection)
 
@@ -265,7 +267,7 @@ class Attributes:
         others = [
             (vars(module), name, attributes.get(name, _NONE))
             for module, attributes in self._before
-            for name in vars(module).keys() | attributes.keys()
+            for name in (vars(module).keys() | attributes.keys()) - self._but
             if attributes.get(name, _NONE) is not vars(module).get(name, _NONE)
         ]
         refilled = [c for c in self._collections if _contents_differ(c[0], c[2])]
