@@ -45,7 +45,7 @@ ELEMENT = {"cpu": 150.0}
 FEW = 12_000
 """Numbers of one unit's output up to which they cost no more: those of some units stay in the cache."""
 
-LARGE_OUTPUT = 2**19
+LARGE_OUTPUT = 2**18
 """Numbers of one unit's output from which those of a few units are read from memory, not from the caches."""
 
 
