@@ -17,8 +17,9 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
-from lightning_al.inference.module_state import modules_of
+from lightning_al.inference.module_state import named_modules_of
 from lightning_al.tasks.detection.kept import KeptBoxes
+from lightning_al.words import cut
 
 Parts = dict[str, Tensor]
 Images = Tensor | Sequence[Tensor]
@@ -159,10 +160,8 @@ class Family(ABC):
         """Return scores, anchors, labels and boxes of all that may be kept of an image, in its resized form."""
 
 
-class SSDFamily(Family):
-    """SSD300 and SSDlite: softmax over classes and background, one shape of images."""
-
-    exclusive = True
+class AnchoredFamily(Family):
+    """Those whose head looks at anchors that lie in the same places whatever the weights."""
 
     def _of_features(
         self, resized: ImageList, features: dict[str, Tensor], proposals: Sequence[Tensor] | None
@@ -170,7 +169,18 @@ class SSDFamily(Family):
         maps = list(features.values())
         made = self.detector.head(maps)
         anchors = torch.stack(self.detector.anchor_generator(resized, maps))
-        return {"logits": made["cls_logits"], "regression": made["bbox_regression"], "anchors": anchors}
+        parts = {"logits": made["cls_logits"], "regression": made["bbox_regression"], "anchors": anchors}
+        return parts | self._beside(maps, made, anchors)
+
+    def _beside(self, maps: Sequence[Tensor], made: Parts, anchors: Tensor) -> Parts:
+        """Return what else places boxes. By default that is nothing."""
+        return {}
+
+
+class SSDFamily(AnchoredFamily):
+    """SSD300 and SSDlite: softmax over classes and background, one shape of images."""
+
+    exclusive = True
 
     def _candidates(self, one: Parts, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         p = one["logits"].softmax(-1)[:, 1:]
@@ -181,25 +191,17 @@ class SSDFamily(Family):
         return p[anchors, labels - 1], anchors, labels, boxes[anchors]
 
 
-class RetinaNetFamily(Family):
+class RetinaNetFamily(AnchoredFamily):
     """RetinaNet: a sigmoid for each class, the best of each level of the feature pyramid."""
 
     exclusive = False
 
-    def _of_features(
-        self, resized: ImageList, features: dict[str, Tensor], proposals: Sequence[Tensor] | None
-    ) -> Parts:
-        maps = list(features.values())
-        made = self.detector.head(maps)
-        anchors = torch.stack(self.detector.anchor_generator(resized, maps))
+    def _beside(self, maps: Sequence[Tensor], made: Parts, anchors: Tensor) -> Parts:
         positions = [each.shape[2] * each.shape[3] for each in maps]
         each = anchors.shape[1] // sum(positions)
         levels = torch.tensor([each * n for n in positions], device=anchors.device).expand(len(anchors), -1)
-        outputs = {"logits": made["cls_logits"], "regression": made["bbox_regression"], "anchors": anchors}
-        outputs["levels"] = levels
-        if "bbox_ctrness" in made:
-            outputs["centredness"] = made["bbox_ctrness"]
-        return outputs
+        centredness = {"centredness": made["bbox_ctrness"]} if "bbox_ctrness" in made else {}
+        return {"levels": levels, **centredness}
 
     def _candidates(self, one: Parts, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         p = self._scores(one)
@@ -285,19 +287,50 @@ FAMILIES: dict[type[nn.Module], type[Family]] = {
 _KINDS = tuple(FAMILIES)
 
 
-def family_of(model: nn.Module) -> Family:
+def family_of(model: nn.Module, name: str | None = None) -> Family:
     """Return the family of the one detector of torchvision's that a model is, or has in it.
 
+    Args:
+        model: Any module.
+        name: Of the module that the detector is, or is in, where there are several.
+
     Raises:
-        TypeError: If it has none, or several.
+        TypeError: If there is none, or several.
     """
-    detectors = [module for module in modules_of(model) if isinstance(module, _KINDS)]  # asked for in every pass
-    found = [family(each) for each in detectors for kind, family in FAMILIES.items() if isinstance(each, kind)]
-    if len(found) == 1:
-        return found[0]
-    what = "none" if not found else f"{len(found)}: {', '.join(type(each.detector).__name__ for each in found)}"
+    found = {
+        place: family(module)
+        for place, module in named_modules_of(model)  # asked for in every pass
+        if isinstance(module, _KINDS)
+        for kind, family in FAMILIES.items()
+        if isinstance(module, kind)
+    }
+    meant = [place for place in found if name is None or f".{name}." in f".{place}."]
+    if len(meant) == 1:
+        return found[meant[0]]
+    look = "`DetectionTask` looks for one detector of torchvision's (SSD, RetinaNet, FCOS, Faster R-CNN) among the "
+    look += f"modules of {type(model).__name__}"
+    if not found:
+        raise TypeError(
+            f"{look}, and found none. Make it an attribute of the model that holds it, or override `kept_boxes(model, "
+            "images)` of the task, which returns the `KeptBoxes` of each image."
+        )
+    places = ", ".join(f"`{place}` ({type(family.detector).__name__})" for place, family in found.items())
+    called = "" if name is None else f" called {name!r}"
     raise TypeError(
-        f"`DetectionTask` looks for one detector of torchvision's (SSD, RetinaNet, FCOS, Faster R-CNN) among the "
-        f"modules of {type(model).__name__}, and found {what}. Make it an attribute of the model that holds it, or "
-        "override `kept_boxes(model, images)` of the task, which returns the `KeptBoxes` of each image."
+        f"{look}, and found {len(meant) or 'none'}{called} of these: {cut(places, 300)}. Say which: "
+        f'`task=DetectionTask(detector="{next(iter(found))}")`.'
     )
+
+
+def outputs_together(family: Family, images: Any) -> list[tuple[list[int], Outputs]]:
+    """Return outputs of images that give the same together as alone, and which they are of."""
+    groups: dict[Any, list[int]] = {}
+    for place, image in enumerate(images):
+        groups.setdefault(None if family.mixes_sizes else image.shape, []).append(place)
+    return [(places, family.outputs([images[place] for place in places])) for places in groups.values()]
+
+
+def images_of(outputs: Outputs | list[Outputs]) -> list[tuple[Outputs, int]]:
+    """Return each image of outputs, with the outputs that it is in and its place there."""
+    several = outputs if isinstance(outputs, list) else [outputs]
+    return [(each, n) for each in several for n in range(len(each))]
