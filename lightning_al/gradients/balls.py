@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lightning_al.gradients.norms import global_norm, largest_entry, square_norm
+from lightning_al.gradients.norms import global_norm, largest_entry, plain_norm, square_norm
 
 EPSILON = 1e-12  # the papers' own; no other epsilon is added anywhere
 
@@ -50,6 +50,20 @@ class Ball(ABC):
     ) -> list[Tensor]:
         """Return the perturbation of one unit, shaped as its gradients; it also runs under ``torch.func.vmap``."""
 
+    def moved(self, weights: Sequence[Tensor], gradients: list[Tensor], scale: float) -> list[Tensor]:
+        """Return ``weights`` of one unit as the perturbation moves them.
+
+        Args:
+            weights: Any shapes.
+            gradients: Divided by ``scale``, so that their squares are in range. They are overwritten.
+            scale: Above 0.
+        """
+        everything = slice(None)
+        balls = self.of_units(1, gradients[0].new_tensor([scale]))
+        for weight, gradient in zip(weights, gradients, strict=True):
+            balls.add(weight, gradient.unsqueeze(0), everything)
+        return [balls.moved(w, g.unsqueeze(0), everything).squeeze(0) for w, g in zip(weights, gradients, strict=True)]
+
     @abstractmethod
     def of_units(self, units: int, scale: Tensor) -> "Balls":
         """Return such a ball for each unit, for gradients that were divided by ``scale`` (U,)."""
@@ -74,6 +88,14 @@ class LpBall(Ball):
         total = torch.stack([u.abs().pow(q).sum() for u in unit]).sum()
         step = self.rho / torch.where(total > 0, total, 1.0).pow(1 / self.p)
         return [u.sign() * u.abs().pow(q - 1) * step for u in unit]
+
+    def moved(self, weights: Sequence[Tensor], gradients: list[Tensor], scale: float) -> list[Tensor]:
+        """Return ``weights`` of one unit as the perturbation moves them; the gradients are overwritten."""
+        if self.p != 2:
+            return super().moved(weights, gradients, scale)
+        torch._foreach_mul_(gradients, self.rho * scale / (scale * plain_norm(gradients) + EPSILON))
+        torch._foreach_add_(gradients, list(weights))
+        return gradients
 
     def of_units(self, units: int, scale: Tensor) -> "Balls":
         """Return a ball for each unit, by its norm."""

@@ -56,12 +56,14 @@ class ByRules(Scorer):
             raise NoRule(self._standing.refused)
         budget = self.model.budget(max_bytes)
         plan = self._plan(inputs, group_size, budget)
-        return 1 if plan is None else max(budget // plan.bytes_per_group, 1)
+        if plan is None or plan.alone:
+            return self._alone.groups_at_once(inputs, group_size, max_bytes)
+        return max(budget // plan.bytes_per_group, 1)
 
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
         """Score the groups of ``inputs``."""
         plan = self._plan(inputs, group_size, self.model.budget(None))
-        if plan is None:
+        if plan is None or plan.alone:
             return self._alone(inputs, group_size)
         network = self._by_rules.network(plan.elsewhere, channels_last=plan.channels_last)
         scores, outputs = self._by_rules(network, plan.layouts, inputs, group_size)

@@ -69,8 +69,16 @@ class ByTorchFunc(Scorer):
         """Score the groups of ``inputs``."""
         if batch_size_of(inputs) == group_size:  # nothing to gain, and large weights need not be copied
             return OneAfterAnother(self.model, self.score)(inputs, group_size)
-        self._prove(inputs, group_size)
-        scores = self._vectorized(self.model, inputs, group_size)
+        kind = group_size, tuple(map(input_key, pytree.tree_leaves(inputs)))
+        if kind in self._standing.failed:
+            raise NoRule(self._standing.failed[kind])
+        try:
+            self._prove(inputs, group_size)
+            scores = self._vectorized(self.model, inputs, group_size)
+        except Exception as error:  # tracing costs as much as scoring: it is not tried with every batch
+            if not is_out_of_memory(error):
+                self._standing.failed[kind] = str(error) or type(error).__name__
+            raise
         self._comparisons.check(scores, inputs, group_size)
         return scores
 

@@ -56,6 +56,7 @@ class Standing:
         batches: How many batches there were of which outputs are compared.
         refused: Why it is not taken any more, or "".
         proved: Kinds of inputs for which the first samples were compared.
+        failed: Kinds of inputs for which it cannot be taken, and why.
         apart: For each measure of groups, those two values, of one batch, between which groups were compared.
         tolerance: By how much outputs alone and in a batch may differ, by rounding, of the largest.
     """
@@ -67,6 +68,7 @@ class Standing:
     batches: int = 0
     refused: str = ""
     proved: set[Hashable] = field(default_factory=set)
+    failed: dict[Hashable, str] = field(default_factory=dict)
     apart: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
     tolerance: float = 0.0
 

@@ -4,6 +4,9 @@ Counts are in multiply-adds of a matrix product. The weights below are rough rat
 on one AMD EPYC core. Elsewhere they may be off; scores do not depend on them, only their speed.
 """
 
+import math
+from typing import NamedTuple
+
 import torch
 
 CACHED_WEIGHTS = 2**18
@@ -33,8 +36,52 @@ WORTH_A_CALL = {"cpu": 2**22}
 FORMED_AT_ONCE = {"cpu": 2**21}
 """Weights formed in one call: larger blocks are given back to the system each time, and cost as fresh memory."""
 
+ALONE = {"cpu": 1.5e6}
+"""What a call of a layer costs beside its numbers, once for every unit where each runs alone, in each pass."""
 
-def inner_products_are_cheaper(
+ELEMENT = {"cpu": 150.0}
+"""How much more a number of a layer's output costs in a batch, where each unit's weights are its own, in each pass."""
+
+FEW = 12_000
+"""Numbers of one unit's output up to which they cost no more: those of some units stay in the cache."""
+
+LARGE_OUTPUT = 2**18
+"""Numbers of one unit's output from which those of a few units are read from memory, not from the caches."""
+
+
+class LayerCosts(NamedTuple):
+    """What each unit's gradient of a layer costs, and its second pass if there is one, beside the shared passes.
+
+    Attributes:
+        by_gradients: By forming each unit's gradient.
+        by_inner_products: By two Gram matrices in its stead.
+        forming: Of ``by_gradients``, forming it once.
+    """
+
+    by_gradients: float = 0.0
+    by_inner_products: float = math.inf
+    forming: float = 0.0
+
+    def beyond_loop(self, weights: int, elements: float, device: torch.device, *, perturb: bool) -> float:
+        """Return how much more it costs in a batch than with each unit alone; below 0, how much less.
+
+        Args:
+            weights: Of the layer.
+            elements: Numbers of one unit's output that cost more in a batch.
+            device: Where.
+            perturb: Whether there is a second pass.
+        """
+        kind = device.type
+        if kind not in ALONE:  # an accelerator has room for many units at a time
+            return 0.0
+        passes = 2 if perturb else 1
+        direct = self.by_gradients + ELEMENT[kind] * max(elements - FEW, 0.0) * passes
+        if perturb and weights > CACHED_WEIGHTS:
+            direct += self.forming  # once more, rather than kept
+        return min(direct, self.by_inner_products) - self.by_gradients - ALONE[kind] * passes
+
+
+def layer_costs(
     positions: int,
     fan_in: int,
     fan_out: int,
@@ -43,8 +90,8 @@ def inner_products_are_cheaper(
     device: torch.device,
     perturb: bool,
     convolves: bool = False,
-) -> bool:
-    """Whether a layer's two Gram matrices cost less than its per-sample weight gradient.
+) -> LayerCosts:
+    """Return what a layer's per-sample weight gradient costs, and what two Gram matrices do.
 
     Args:
         positions: T, how often the weights are applied to one unit.
@@ -60,13 +107,14 @@ def inner_products_are_cheaper(
     work = float(positions * weights)
     if convolves:
         work *= KERNEL.get(kind, 1.0) * (UNCACHED.get(kind, 1.0) if weights > CACHED_WEIGHTS else 1.0)
-    direct = work + FORM * weights
+    forming = work + FORM * weights
+    direct = forming
     grams = gram + positions**2 * fan_out
     if perturb:
         # Per-sample weights take the place of the shared ones; products come on top of the shared layer.
-        direct += work + FORM * weights
+        direct += forming
         grams += grams + work
-    return grams < direct
+    return LayerCosts(direct, grams, forming)
 
 
 def costs_of_inner_products(

@@ -1,12 +1,15 @@
 """Derivatives of one group's score towards a copy of the weights, by ``torch.func`` or by plain autograd."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.func import grad_and_value, jacrev, vmap
 from torch.utils import _pytree as pytree
+
+from lightning_al.gradients.balls import Ball
+from lightning_al.gradients.norms import global_norm, is_right, largest_entry, plain_norm
 
 Params = dict[str, Tensor]
 
@@ -21,6 +24,12 @@ class Differentiator(Protocol):
         self, outputs: Callable[[Params], Tensor], params: Params, norm: Callable[[list[Tensor]], Tensor]
     ) -> Tensor:
         """Return ``norm`` of the gradient of each entry of ``outputs(params)``, (C,)."""
+
+    def global_norm(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Return the L2 norm over all gradients together, as a scalar tensor."""
+
+    def moved(self, ball: Ball, params: Params, grads: Params) -> Params:
+        """Return the weights moved by the ball's perturbation; the gradients may be overwritten."""
 
 
 class Vectorized:
@@ -46,13 +55,31 @@ class Vectorized:
         rows = jacrev(outputs)(params)
         return vmap(lambda row: norm(list(row.values())))(rows)
 
+    def global_norm(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Return the L2 norm over all gradients together, as a scalar tensor."""
+        return global_norm(gradients)
+
+    def moved(self, ball: Ball, params: Params, grads: Params) -> Params:
+        """Return the weights moved by the ball's perturbation."""
+        names = list(params)
+        steps = ball.perturbation([params[name] for name in names], [grads[name] for name in names])
+        return {name: params[name] + step for name, step in zip(names, steps, strict=True)}
+
 
 class OneByOne:
-    """Derivatives by plain autograd: for what ``vmap`` cannot trace, and for weights too large to copy."""
+    """Derivatives by plain autograd: for what ``vmap`` cannot trace, and for weights too large to copy.
+
+    One is made for the groups of a call, whose weights are the same and graphs of the same kind: the first is looked
+    through.
+    """
+
+    def __init__(self) -> None:
+        self._looked_through = False
+        self._leaves: tuple[Params, Params] | None = None
 
     def gradient(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
         """Return the gradient of a scalar loss, and what came with the loss."""
-        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        leaves = self._leaves_of(params)
         value, aux = loss(leaves)
         return self._autograd(value, leaves), pytree.tree_map_only(Tensor, Tensor.detach, aux)
 
@@ -60,12 +87,32 @@ class OneByOne:
         self, outputs: Callable[[Params], Tensor], params: Params, norm: Callable[[list[Tensor]], Tensor]
     ) -> Tensor:
         """Return the norm of the gradient of each output, (C,)."""
-        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        leaves = self._leaves_of(params)
         values = outputs(leaves)
         last = len(values) - 1
         return torch.stack(
             [norm(list(self._autograd(v, leaves, retain_graph=i < last).values())) for i, v in enumerate(values)]
         )
+
+    def global_norm(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Return the L2 norm over all gradients together, as a scalar tensor, without copies of them if it may be."""
+        norm = plain_norm(gradients)
+        return norm if is_right(float(norm)) else global_norm(gradients)
+
+    def moved(self, ball: Ball, params: Params, grads: Params) -> Params:
+        """Return the weights moved by the ball's perturbation, in the memory of the gradients."""
+        own = _in_memory_apart(grads[name] for name in params)
+        scale = 1.0
+        if not is_right(float(plain_norm(own))):
+            scale = float(largest_entry(own)) or 1.0
+            torch._foreach_div_(own, scale)
+        return dict(zip(params, ball.moved(list(params.values()), own, scale), strict=True))
+
+    def _leaves_of(self, params: Params) -> Params:
+        """Return the weights as what is differentiated by, made once for the same ones."""
+        if self._leaves is None or self._leaves[0] is not params:
+            self._leaves = params, {name: p.detach().requires_grad_() for name, p in params.items()}
+        return self._leaves[1]
 
     @staticmethod
     def _refuse_reentrant_checkpoints(value: Tensor) -> None:
@@ -83,15 +130,28 @@ class OneByOne:
                 )
             nodes += [following for following, _ in node.next_functions]
 
-    @staticmethod
-    def _autograd(value: Tensor, leaves: Params, retain_graph: bool = False) -> Params:
+    def _autograd(self, value: Tensor, leaves: Params, retain_graph: bool = False) -> Params:
         if not value.requires_grad:  # no trainable parameter had a part in it
             return {name: torch.zeros_like(p) for name, p in leaves.items()}
-        OneByOne._refuse_reentrant_checkpoints(value)
+        if not self._looked_through:
+            self._refuse_reentrant_checkpoints(value)
+            self._looked_through = True
         grads = torch.autograd.grad(value, list(leaves.values()), retain_graph=retain_graph, allow_unused=True)
         pairs = zip(leaves.items(), grads, strict=True)
         # An embedding with `sparse=True` gives a sparse one.
         return {name: torch.zeros_like(p) if g is None else g.to_dense() for (name, p), g in pairs}
+
+
+def _in_memory_apart(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Return tensors that can be written to: autograd hands out memory that two gradients lie in, or repeat."""
+    taken: set[int] = set()
+    apart = []
+    for tensor in tensors:
+        memory = tensor.untyped_storage().data_ptr()
+        whole = tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+        apart.append(tensor if whole and memory not in taken else tensor.clone())
+        taken.add(memory)
+    return apart
 
 
 def tensors_apart(tree: Any) -> tuple[list[Tensor], Callable[[Iterable[Tensor]], Any]]:

@@ -23,7 +23,6 @@ def gradient_norms(tape: Tape, loss: Loss, norm: str, keep: bool = False) -> Ten
     squares = _SquareNorms(tape, keep=keep)
     cotangents, scale = loss.cotangents()
     of_loose_parameters = tape.backward(loss.ends, cotangents, squares.receive, keep=keep)
-    tape.bytes_held.note_held([squares.shared.sums, *(call.cache for call in tape.calls)])
     squares.finish(of_loose_parameters)
     if not squares.totals:  # no trainable parameter has a part in it
         return torch.zeros_like(scale)

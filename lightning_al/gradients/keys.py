@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_al.inference.module_state import modules_of
+
 _PLAIN = (bool, int, float, str, torch.dtype)
 
 
@@ -32,13 +34,15 @@ def settings_key(thing: Any) -> Hashable:
         return type(thing), thing
     code = getattr(thing, "__code__", None)
     attributes = vars(thing).items() if hasattr(thing, "__dict__") else ()
-    settings: list[Hashable] = [
-        (k, v) for k, v in attributes if k != "training" and (v is None or isinstance(v, _PLAIN))
-    ]
-    settings += [(k, v.__code__) for k, v in attributes if hasattr(v, "__code__")]
-    settings += [
-        (k, *map(_code_of, v.values())) for k, v in attributes if k in ("_forward_hooks", "_forward_pre_hooks")
-    ]
+    settings: list[Hashable] = []
+    for name, value in attributes:
+        if value is None or isinstance(value, _PLAIN):
+            if name != "training":
+                settings.append((name, value))
+        elif name in ("_forward_hooks", "_forward_pre_hooks"):
+            settings.append((name, *map(_code_of, value.values())))
+        elif hasattr(value, "__code__"):
+            settings.append((name, value.__code__))
     return type(thing), code, tuple(settings)
 
 
@@ -55,4 +59,4 @@ def input_key(leaf: Any) -> Hashable:
 
 def model_key(root: nn.Module, params: Iterable[str], options: Iterable[Any]) -> Hashable:
     """Tell a model as it is, in what trains and how it computes, from others, and options from others."""
-    return tuple(map(option_key, options)), tuple(map(settings_key, root.modules())), tuple(params)
+    return tuple(map(option_key, options)), tuple(map(settings_key, modules_of(root))), tuple(params)

@@ -19,6 +19,7 @@ from lightning_al.gradients.parameters import Names, ParameterRows
 from lightning_al.gradients.rules.base import Rule, find_rule
 from lightning_al.gradients.stand_ins import Functions, LooseParameter, OwnedParameter
 from lightning_al.inference.calling import Around, call_with
+from lightning_al.inference.module_state import modules_of, named_modules_of
 from lightning_al.inference.replaced import replaced
 
 _HOLDERS = (nn.ParameterList, nn.ParameterDict, parametrize.ParametrizationList)
@@ -42,8 +43,6 @@ class Network:
         root: The model.
         params: Its trainable parameters, detached, by name.
         fixed: Frozen parameters and buffers to use in place of the model's, by name.
-        channels_last: Whether images go through convolutions with their channels last in memory, which is faster on a
-            CPU, but too much for models that ask for a ``view``.
         elsewhere: Names of parameters that are used outside of their layers' calls, other than by ``F.linear``.
 
     Raises:
@@ -56,12 +55,13 @@ class Network:
         params: dict[str, Tensor],
         fixed: dict[str, Tensor],
         *,
-        channels_last: bool = False,
         elsewhere: frozenset[str] = frozenset(),
     ) -> None:
-        if any(getattr(module, "max_norm", None) is not None for module in root.modules()):
+        if any(getattr(module, "max_norm", None) is not None for module in modules_of(root)):
             raise NoRule("an embedding with `max_norm` writes its weights in the forward pass")
-        self.channels_last = channels_last
+        self.channels_last = False
+        """Whether images go through convolutions so in memory, which is faster on a CPU, but too much for models that
+        ask for a ``view``."""
         self.elsewhere = elsewhere
         self.not_vectorized: set[Hashable] = set()
         """Who failed under ``torch.func.vmap``."""
@@ -70,7 +70,7 @@ class Network:
         self.values = {**params, **fixed}
         first: dict[int, str] = {}
         self._name_of: dict[tuple[int, str], str] = {}  # by module and attribute; tied weights share one name
-        for path, module in root.named_modules():
+        for path, module in named_modules_of(root):
             for attribute, tensor in (*module._parameters.items(), *module._buffers.items()):
                 if tensor is not None:
                     name = first.setdefault(id(tensor), f"{path}.{attribute}" if path else attribute)
@@ -90,7 +90,7 @@ class Network:
 
     def _find_layers(self) -> None:
         inside: set[int] = set()  # output layers of attention, which are never called themselves
-        for module in self.root.modules():
+        for module in modules_of(self.root):
             if id(module) in inside or parametrize.is_parametrized(module):
                 continue
             names = self._trainable(module)
@@ -110,8 +110,10 @@ class Network:
 
     def _find_traced(self, covered: set[str]) -> dict[nn.Module, dict[str, str]]:
         traced: dict[nn.Module, dict[str, str]] = {}
+        if covered.issuperset(self.params):
+            return traced
         inside: set[int] = set()
-        for module in self.root.modules():
+        for module in modules_of(self.root):
             if module is self.root or id(module) in inside or isinstance(module, _HOLDERS) or not _is_leaf(module):
                 continue
             inside.update(map(id, module.modules()))
@@ -138,6 +140,12 @@ class Network:
             own = getattr(module, kind)
             setattr(twin, kind, {a: self.values.get(self._name_of.get((id(module), a), ""), t) for a, t in own.items()})
         return twin
+
+    def with_channels_last(self) -> "Network":
+        """Return the same network, whose images have their channels last."""
+        network = copy.copy(self)
+        network.channels_last = True
+        return network
 
     def run(
         self, action: Callable[[], Any], forwards: Forwards, copies: dict[str, Tensor], functions: Functions

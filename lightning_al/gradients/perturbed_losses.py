@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_al.gradients.balls import Ball, Balls, EuclideanBalls
 from lightning_al.gradients.costs import CACHED_WEIGHTS
 from lightning_al.gradients.loss import Loss
-from lightning_al.gradients.recorded_calls import Part, RecordedCall, bytes_of, in_own_memory
+from lightning_al.gradients.recorded_calls import Part, RecordedCall, in_own_memory
 from lightning_al.gradients.rules.base import Gradients
 from lightning_al.gradients.shared_gradients import SharedGradients
 from lightning_al.gradients.tape import Tape
@@ -32,7 +32,7 @@ def perturbed_losses(
     shared = SharedGradients(tape.calls)
     cotangents, scale = loss.cotangents()
     weights = PerturbedWeights(tape, shared, ball.of_units(tape.units, scale))
-    of_loose_parameters = tape.backward(loss.ends, cotangents, weights.receive, keep=False)
+    of_loose_parameters = tape.backward(loss.ends, cotangents, weights.receive, keep=False, perturb=True)
     copies = weights.finish(of_loose_parameters)
     with torch.no_grad():
         return given(tape.replay(inputs(), weights.output, copies))
@@ -79,14 +79,10 @@ class PerturbedWeights:
             self._formed_again[call] = e
             for part in call.parts(e):
                 for some, gradients in part.rule.blocks(call.x[part.rows], e[part.rows]):
-                    self.tape.bytes_held.note_formed(bytes_of(gradients))
                     self._add(call, gradients, part.units, some)
 
     def finish(self, of_loose_parameters: Gradients) -> dict[str, Tensor]:
         """Take note of all other gradients, and return each unit's copies of the parameters of no call, (U, *shape)."""
-        caches = [call.cache for call in self.tape.calls]
-        waiting = [[gradients for _, gradients in parts] for parts in self._kept.values()]
-        self.tape.bytes_held.note_held([self.shared.sums, waiting, list(self._formed_again.values()), caches])
         for rows, gradient in self.shared.sums.items():
             self.balls.add(rows.of(self._parameters), gradient.clone(), _ALL)
         for name, gradient in of_loose_parameters.items():

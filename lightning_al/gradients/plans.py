@@ -13,17 +13,21 @@ from lightning_al.gradients.comparisons import check_same
 from lightning_al.gradients.errors import NoRule, UsedElsewhere
 from lightning_al.gradients.example_groups import groups_at, groups_that_differ
 from lightning_al.gradients.layouts import Place, RowLayout, layouts_from_shapes
-from lightning_al.gradients.mixing import SIZES, operations_of, puts_together
+from lightning_al.gradients.mixing import SIZES, Operation, operations_of, puts_together
 from lightning_al.gradients.network import Network
+from lightning_al.gradients.recorded_calls import bytes_of
 from lightning_al.gradients.scored_model import ScoredModel, floats_in_double
 from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother
-from lightning_al.gradients.tape import Tape
+from lightning_al.gradients.tape import Looked, Tape
 from lightning_al.inference.calling import copies_for_model
 from lightning_al.inference.entries import batch_size_of, samples_at, slice_of
-from lightning_al.inference.memory import is_out_of_memory
+from lightning_al.inference.memory import is_out_of_memory, saved_bytes
 from lightning_al.inference.module_state import attributes_kept
 
 log = logging.getLogger(__name__)
+
+_LARGE = 2**22  # bytes of weights and of what a group keeps, from which a comparison in float64 would be felt
+_CLOSE = 1e-4  # what rounding leaves alike in float32, as where later batches are compared
 
 
 class Plan(NamedTuple):
@@ -36,14 +40,17 @@ class Plan(NamedTuple):
         elsewhere: Parameters that are used outside of their layers' calls.
         from_two_groups: Whether there were two groups only, which shows less than three.
         together: An operation that takes all samples of a batch together, or "".
+        alone: Whether the plain loop costs less. It follows from shapes and the kind of device, never from a clock, so
+            that scores come the same way, to the last bit, whenever they are computed again.
     """
 
     layouts: dict[Place, RowLayout]
     bytes_per_group: int
-    channels_last: bool
-    elsewhere: frozenset[str]
-    from_two_groups: bool
-    together: str
+    channels_last: bool = False
+    elsewhere: frozenset[str] = frozenset()
+    from_two_groups: bool = False
+    together: str = ""
+    alone: bool = False
 
 
 class RuleScore:
@@ -57,17 +64,15 @@ class RuleScore:
     def __init__(self, model: ScoredModel, fast: BatchScore) -> None:
         self.model = model
         self.fast = fast
-        self._networks: dict[tuple[bool, frozenset[str]], Network] = {}
+        self._networks: dict[frozenset[str], Network] = {}
 
     def network(self, elsewhere: frozenset[str], *, channels_last: bool = False) -> Network:
         """Return the model's network, made once for the same options."""
-        key = channels_last, elsewhere
-        if key not in self._networks:
+        if elsewhere not in self._networks:
             model = self.model
-            self._networks[key] = Network(
-                model.root, model.params, model.fixed, channels_last=channels_last, elsewhere=elsewhere
-            )
-        return self._networks[key]
+            self._networks[elsewhere] = Network(model.root, model.params, model.fixed, elsewhere=elsewhere)
+        network = self._networks[elsewhere]
+        return network.with_channels_last() if channels_last else network
 
     def __call__(
         self, network: Network, layouts: dict[Place, RowLayout], inputs: Any, group_size: int
@@ -115,26 +120,35 @@ class PlanFinder:
     def _find(self, network: Network, inputs: Any, group_size: int, budget: int) -> Plan:
         starts = groups_that_differ(inputs, group_size)
         few, many = (groups_at(inputs, group_size, [starts[i % len(starts)] for i in range(n)]) for n in SIZES)
-        together = self._together(few, many)
         layouts = self._layouts(network, inputs)
-        bytes_per_group, differentiated = self._costs(network, layouts, few, many, group_size)
-        samples = groups_at(inputs, group_size, starts[: max(budget // bytes_per_group, 2)])
-        used = batch_size_of(samples) // group_size * bytes_per_group
-        in_float64 = 2 * used + 6 * self.model.bytes <= budget
+        look = self._look(network, layouts, few, group_size)
+        if look.beyond_loop > 0:
+            log.info("The plain loop costs less than the layers' rules for samples like these: it is taken.")
+            return Plan(layouts, bytes_per_group=look.bytes_per_group, elsewhere=network.elsewhere, alone=True)
+        self._check_losses(look, self._look(network, layouts, many, group_size))
+        together = self._together(few, many)
+        if look.is_large(self.model):  # what is compared should not cost more than it brings
+            starts = starts[: max(batch_size_of(inputs) // group_size // 8, 2)]
+        samples = groups_at(inputs, group_size, starts[: max(budget // look.bytes_per_group, 2)])
         trial = _Trial(
-            fast=self.by_rules.fast,
+            by_rules=self.by_rules,
             score=self.score,
             elsewhere=network.elsewhere,
             layouts=layouts,
             samples=samples,
             group_size=group_size,
         )
-        check_same(*trial.scores(self.model, in_float64=in_float64), differentiated=differentiated)
+        channels_last = self._may_have_channels_last(network)
+        if look.is_large(self.model):
+            channels_last = trial.prove_roughly(look, budget, channels_last=channels_last)
+        else:
+            trial.prove(look, budget)
+            channels_last = channels_last and trial.goes_with_channels_last()
         _say_what_goes_through_torch_func(network)
         return Plan(
             layouts,
-            bytes_per_group,
-            channels_last=self._goes_with_channels_last(network, layouts, samples, group_size),
+            bytes_per_group=look.bytes_per_group,
+            channels_last=channels_last,
             elsewhere=network.elsewhere,
             from_two_groups=batch_size_of(inputs) // group_size == 2,
             together=together,
@@ -166,72 +180,153 @@ class PlanFinder:
         few, many = shapes
         return layouts_from_shapes(few, many, sizes=sizes)
 
-    def _costs(
-        self, network: Network, layouts: dict[Place, RowLayout], few: Any, many: Any, group_size: int
-    ) -> tuple[int, bool]:
-        """Return about how many bytes a group takes, and whether the score has a gradient at all.
+    def _look(self, network: Network, layouts: dict[Place, RowLayout], samples: Any, group_size: int) -> "_Look":
+        """Record groups, without a backward pass, and see what their scores are going to cost."""
+        n = batch_size_of(samples)
+        groups = n // group_size
+        tape = Tape(network, groups, n, layouts)
+        tape.operations_of_losses, tape.stops_before_backward = [], True
+        perturb = False
+        with saved_bytes(self.model.params.values()) as saved:
+            try:
+                self.by_rules.fast(tape, samples)
+            except Looked as looked:
+                perturb = looked.perturb
+            for call in tape.calls:
+                saved.add(call.x)
+        kept = saved.total + 3 * bytes_of(tape.leaves) + sum(call.bytes_kept(perturb=perturb) for call in tape.calls)
+        formed = max((call.bytes_formed(perturb=perturb) for call in tape.calls), default=0)
+        look = _Look(
+            operations_of_losses=tape.operations_of_losses,
+            differentiated=tape.differentiated,
+            bytes_per_group=max((kept + formed) // groups, 1),
+            beyond_loop=sum(call.beyond_loop(perturb=perturb) for call in tape.calls),
+        )
+        tape.release()
+        return look
+
+    @staticmethod
+    def _check_losses(few: "_Look", many: "_Look") -> None:
+        """Refuse losses that take something of all samples together: outputs would not show it.
 
         Raises:
-            NoRule: If the losses take something of all samples together: outputs would not show it.
+            NoRule: With the operation.
         """
-        passes = []
-        for groups, samples in zip(SIZES, (few, many), strict=True):
-            tape = Tape(network, groups, groups * group_size, layouts)
-            tape.operations_of_losses = []
-            self.by_rules.fast(tape, samples)
-            passes.append(tape.operations_of_losses)
-            costs = max(tape.bytes_used // groups, 1), tape.differentiated
-            tape.release()
-        together = puts_together(*passes)
+        together = puts_together(few.operations_of_losses, many.operations_of_losses)
         if together:
             raise NoRule(f"the loss takes all samples of a batch together ({together})")
-        return costs
 
-    def _goes_with_channels_last(
-        self, network: Network, layouts: dict[Place, RowLayout], samples: Any, group_size: int
-    ) -> bool:
+    def _may_have_channels_last(self, network: Network) -> bool:
         rules = [layer.rule for layer in network.layers.values()]
         images = any(rule.takes_images for rule in rules) and not any(rule.takes_planes for rule in rules)
-        if not images or any(p.device.type != "cpu" for p in self.model.params.values()):
-            return False
-        try:  # a `view` of the model's may not go with it
-            channels_last = self.by_rules.network(network.elsewhere, channels_last=True)
-            self.by_rules(channels_last, layouts, samples, group_size)
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            return False
-        return True
+        return images and all(p.device.type == "cpu" for p in self.model.params.values())
+
+
+class _Look(NamedTuple):
+    """What a recorded pass tells before the backward pass.
+
+    Attributes:
+        operations_of_losses: In order.
+        differentiated: Whether the loss depends on any parameter.
+        bytes_per_group: About what a group takes.
+        beyond_loop: How much more, in multiply-adds, one costs than by the plain loop; below 0, how much less.
+    """
+
+    operations_of_losses: list[Operation]
+    differentiated: bool
+    bytes_per_group: int
+    beyond_loop: float
+
+    def is_large(self, model: ScoredModel) -> bool:
+        """Whether a group takes so long that not many should be scored twice."""
+        return self.bytes_per_group + model.bytes > _LARGE
 
 
 class _Trial(NamedTuple):
     """A few groups that are scored by the rules and by the plain loop."""
 
-    fast: BatchScore
+    by_rules: RuleScore
     score: GroupScore
     elsewhere: frozenset[str]
     layouts: dict[Place, RowLayout]
     samples: Any
     group_size: int
 
-    def scores(self, model: ScoredModel, *, in_float64: bool) -> tuple[Tensor, Tensor, float]:
+    def prove(self, look: _Look, budget: int) -> None:
+        """Compare both, in float64 where that fits the memory and the model.
+
+        Raises:
+            NoRule: If they differ.
+            NothingToCompare: If these samples cannot tell.
+        """
+        model = self.by_rules.model
+        used = batch_size_of(self.samples) // self.group_size * look.bytes_per_group
+        in_float64 = 2 * used + 6 * model.bytes <= budget
+        check_same(*self._scores(model, in_float64=in_float64), differentiated=look.differentiated)
+
+    def prove_roughly(self, look: _Look, budget: int, *, channels_last: bool) -> bool:
+        """Compare both in the model's own precision, and further where that leaves a doubt.
+
+        Args:
+            look: What is known.
+            budget: In bytes.
+            channels_last: Whether images may have their channels last.
+
+        Returns:
+            Whether they do.
+
+        Raises:
+            NoRule: If they differ.
+            NothingToCompare: If these samples cannot tell.
+        """
+        model = self.by_rules.model
+        index = torch.arange(batch_size_of(self.samples)).roll(-self.group_size)
+        turned = samples_at(self.samples, index)
+        network = self.by_rules.network(self.elsewhere, channels_last=channels_last)
+        try:
+            scores, _ = self.by_rules(network, self.layouts, turned, self.group_size)
+        except Exception as error:  # a `view` of the model's may not go with it
+            if is_out_of_memory(error) or not channels_last:
+                raise
+            return self.prove_roughly(look, budget, channels_last=False)
+        plain = OneAfterAnother(model, self.score)(turned, self.group_size)
+        tolerance = 1e-7 if plain.dtype == torch.float64 else _CLOSE
+        try:
+            check_same(scores, plain, tolerance, differentiated=look.differentiated)
+        except NoRule:
+            self.prove(look, budget)
+        return channels_last
+
+    def goes_with_channels_last(self) -> bool:
+        """Whether the model takes images with their channels last in memory."""
+        try:  # a `view` of the model's may not go with it
+            self.by_rules(
+                self.by_rules.network(self.elsewhere, channels_last=True), self.layouts, self.samples, self.group_size
+            )
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+    def _scores(self, model: ScoredModel, *, in_float64: bool) -> tuple[Tensor, Tensor, float]:
         """Return both scores, in float64 where that fits the memory and the model, and how they may differ."""
         if in_float64:
             double = self._replace(samples=pytree.tree_map_only(Tensor, floats_in_double, self.samples))
             try:
                 with attributes_kept(model.root):  # what models cache would be of this precision
-                    return *double.both_ways(model.in_double()), 1e-7
+                    return *double._both_ways(model.in_double()), 1e-7
             except NoRule:
                 raise
             except Exception as error:  # a model or device that insists on its own precision
                 log.debug("Not compared in float64: %s", error)
-        by_rules, plain = self.both_ways(model)
+        by_rules, plain = self._both_ways(model)
         return by_rules, plain, 1e-7 if by_rules.dtype == torch.float64 else 2e-3
 
-    def both_ways(self, model: ScoredModel) -> tuple[Tensor, Tensor]:
+    def _both_ways(self, model: ScoredModel) -> tuple[Tensor, Tensor]:
         """Return the scores by the rules and by the plain loop, of the groups in two orders."""
         network = Network(model.root, model.params, model.fixed, elsewhere=self.elsewhere)
-        by_rules, alone = RuleScore(model, self.fast), OneAfterAnother(model, self.score)
+        by_rules, alone = RuleScore(model, self.by_rules.fast), OneAfterAnother(model, self.score)
         size, count = self.group_size, batch_size_of(self.samples)
         plain = [alone(slice_of(self.samples, i, i + size), size) for i in range(0, count, size)]
         index = torch.arange(count).roll(-size)

@@ -1,4 +1,4 @@
-"""The calls of layers that a pass recorded, with what their gradients need, and the bytes that this takes."""
+"""The calls of layers that a pass recorded, with what their gradients need, and what that costs."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -6,39 +6,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from lightning_al.gradients.costs import CACHED_WEIGHTS
 from lightning_al.gradients.parameters import Names
 from lightning_al.gradients.rules.base import Gradients, Rule
-
-
-class BytesHeld:
-    """About how many bytes the passes of a batch hold at once, as far as they write it down.
-
-    Attributes:
-        seen: What went into the layers.
-        held: What is kept beside it once gradients have reached all layers.
-        formed: The most that one layer's gradients took at once.
-    """
-
-    def __init__(self) -> None:
-        self.seen = 0
-        self.held = 0
-        self.formed = 0
-
-    def note_seen(self, x: Tensor) -> None:
-        """Count what a layer is called on."""
-        self.seen += bytes_of(x)
-
-    def note_held(self, tree: Any) -> None:
-        """Count what is kept until the second pass."""
-        self.held = max(self.held, bytes_of(tree))
-
-    def note_formed(self, size: int) -> None:
-        """Count the bytes of a layer's gradients, or of what stands for them."""
-        self.formed = max(self.formed, size)
-
-    def total(self, copies: int) -> int:
-        """Return all of it, with the layers' graph and the gradients of ``copies`` bytes of parameters."""
-        return 6 * self.seen + 3 * copies + self.held + self.formed
 
 
 def bytes_of(tree: Any) -> int:
@@ -61,17 +31,16 @@ class RecordedCall:
         rule: Of the layer.
         names: The parameters that it uses.
         x: What it was called on, rows first.
-        bytes_held: Where the bytes of its gradients are written down.
+        y: What it gave, of which the shape is kept.
     """
 
-    def __init__(self, rule: Rule, names: Names, x: Tensor, bytes_held: BytesHeld) -> None:
+    def __init__(self, rule: Rule, names: Names, x: Tensor, y: Tensor) -> None:
         self.rule = rule
         self.names = names
         self.x = x
+        self.like_output = y.detach().new_empty(()).expand(y.shape)
         self.cache: dict[str, Any] = {}
         """What the rule keeps from one question to the next."""
-        self.bytes_held = bytes_held
-        bytes_held.note_seen(x)
 
     @property
     def whole(self) -> Part:
@@ -81,8 +50,7 @@ class RecordedCall:
     def parts(self, e: Tensor) -> Iterator[Part]:
         """Split the call into what is worked on at once, for the gradient ``e`` towards its output."""
         rule = self.rule
-        weights = sum(getattr(rule.module, short).numel() for short in self.names)
-        size = rule.units_at_once(weights, e)
+        size = rule.units_at_once(self._weights(), e)
         if size >= rule.units:
             yield self.whole
             return
@@ -96,17 +64,40 @@ class RecordedCall:
     def gradients(self, part: Part, e: Tensor) -> Gradients:
         """Return the gradients of a part's units, for the gradient ``e`` towards the output of the whole call."""
         e = e[part.rows]
-        gradients = in_own_memory(part.rule.gradients(self.x[part.rows], e), e)
-        self.bytes_held.note_formed(bytes_of(gradients))
-        return gradients
+        return in_own_memory(part.rule.gradients(self.x[part.rows], e), e)
 
     def square_norms(self, e: Tensor, *, perturb: bool) -> Gradients | None:
         """Return squared norms from inner products, where these cost less and rounding leaves them right."""
         rule = self.rule
         if not (rule.low_rank and rule.prefers_inner_products(self.x, e, perturb)):
             return None
-        self.bytes_held.note_formed(rule.inner_product_bytes(self.x, e))
         return rule.square_norms(self.x, e, self.cache)
+
+    # -- what it is going to cost, as far as shapes tell ------------------------------------------------------------
+
+    def beyond_loop(self, *, perturb: bool) -> float:
+        """Return how much more one unit costs with others than by itself; see :meth:`Rule.beyond_loop`."""
+        return self.rule.beyond_loop(self.x, self.like_output, perturb)
+
+    def bytes_kept(self, *, perturb: bool) -> int:
+        """Return about what is kept of it until the second pass: gradients if they are small, else what forms them."""
+        e = bytes_of(self.like_output) if perturb else 0
+        if self.rule.low_rank and self.rule.prefers_inner_products(self.x, self.like_output, perturb):
+            return e
+        weights = self._weights()
+        return self.rule.units * weights * self.x.element_size() if perturb and weights <= CACHED_WEIGHTS else e
+
+    def bytes_formed(self, *, perturb: bool) -> int:
+        """Return about what its gradients take while they are formed, or what stands for them."""
+        rule = self.rule
+        if rule.low_rank and rule.prefers_inner_products(self.x, self.like_output, perturb):
+            return rule.inner_product_bytes(self.x, self.like_output)
+        weights = self._weights()
+        units = min(rule.units_at_once(weights, self.like_output), rule.units)
+        return 2 * units * weights * self.like_output.element_size()
+
+    def _weights(self) -> int:
+        return sum(getattr(self.rule.module, short).numel() for short in self.names)
 
     def release(self) -> None:
         """Let go of all tensors."""

@@ -8,12 +8,15 @@ from lightning_al.gradients.differentiators import Params
 from lightning_al.inference.calling import (
     Forward,
     ForwardOf,
+    Place,
     call_with,
     check_whole,
     copies_for_model,
+    places_of,
     unwrapped,
 )
 from lightning_al.inference.memory import default_max_bytes
+from lightning_al.inference.module_state import modules_of, tensors_of_modules
 from lightning_al.inference.precision import at_least_float32, is_half
 
 
@@ -23,13 +26,14 @@ class ScoredModel(NamedTuple):
     root: ForwardOf
     params: Params
     fixed: dict[str, Tensor]
+    places: list[Place]
 
     def in_double(self) -> "ScoredModel":
         """The same in float64, to check by."""
         named = [*self.root.named_parameters(), *self.root.named_buffers()]
         values = {**dict(named), **self.params, **self.fixed}
         double = {name: floats_in_double(t.detach()) for name, t in values.items()}
-        return ScoredModel(self.root, {name: double.pop(name) for name in self.params}, double)
+        return self._replace(params={name: double.pop(name) for name in self.params}, fixed=double)
 
     @property
     def bytes(self) -> int:
@@ -43,7 +47,7 @@ class ScoredModel(NamedTuple):
     def call(self, weights: Params, group: Any) -> Any:
         """Run the model on one group under other weights."""
         group = copies_for_model(group)
-        return call_with(self.root, {**weights, **self.fixed}, group)
+        return call_with(self.root, {**weights, **self.fixed}, group, places=self.places)
 
 
 def root_of(model: nn.Module, forward: Forward | None) -> ForwardOf:
@@ -55,12 +59,13 @@ def root_of(model: nn.Module, forward: Forward | None) -> ForwardOf:
     """
     check_whole(model)
     root = ForwardOf(unwrapped(model), forward)
-    if any(map(nn.parameter.is_lazy, (*root.parameters(), *root.buffers()))):
+    modules = modules_of(root)
+    if any(map(nn.parameter.is_lazy, tensors_of_modules(modules, "_parameters", "_buffers"))):
         raise ValueError(
             "The model has lazy layers that have seen no input yet, so that their weights have no shape. Run one batch "
             "through it before it is scored."
         )
-    if not any(p.requires_grad for p in root.parameters()):
+    if not any(p.requires_grad for p in tensors_of_modules(modules, "_parameters")):
         raise ValueError(
             "The model has no trainable parameter (`requires_grad=True`), so there is no gradient to score by. "
             "Unfreeze some, or use an acquisition that needs logits only."
@@ -70,11 +75,16 @@ def root_of(model: nn.Module, forward: Forward | None) -> ForwardOf:
 
 def prepare(root: ForwardOf) -> ScoredModel:
     """Take a model, in the mode in which it is scored, apart into what scorers need."""
-    named, buffers = list(root.named_parameters()), list(root.named_buffers())
-    params = {name: at_least_float32(p.detach()) for name, p in named if p.requires_grad}
-    others = [*((name, p) for name, p in named if not p.requires_grad), *buffers]
-    fixed = {name: at_least_float32(t) for name, t in others} if is_half(root) else {}
-    return ScoredModel(root, params, fixed)
+    places = places_of(root)
+    tensors: dict[str, Tensor] = {}
+    trained = set()
+    for place in places:
+        tensor = tensors.setdefault(place.name, place.holder[place.attribute])
+        if place.is_parameter and tensor.requires_grad:
+            trained.add(place.name)
+    params = {name: at_least_float32(t.detach()) for name, t in tensors.items() if name in trained}
+    others = [name for name in tensors if name not in trained] if is_half(root) else []
+    return ScoredModel(root, params, {name: at_least_float32(tensors[name]) for name in others}, places)
 
 
 def floats_in_double(tensor: Tensor) -> Tensor:

@@ -4,12 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightning_al.gradients.differentiators import Differentiator, OneByOne, Params
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.tape import Tape
 from lightning_al.inference.calling import Around, call_with
+from lightning_al.inference.entries import batch_size_of, slice_of
 
 ModelFunction = Callable[[Params, Any], Any]
 """The model as a function of its trainable weights: ``call(params, inputs) -> outputs``."""
@@ -46,18 +48,22 @@ class OneAfterAnother(Scorer):
         self.score = score
 
     def groups_at_once(self, inputs: Any, group_size: int, max_bytes: int | None) -> int:
-        """Return one: groups do not wait for each other."""
-        return 1
+        """Return all of them: no more than one takes memory at a time."""
+        return max(batch_size_of(inputs) // group_size, 1)
 
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
         """Score the groups of ``inputs``."""
         model = self.model
+        stops = range(group_size, batch_size_of(inputs) + 1, group_size)
 
         def score() -> Tensor:
-            return self.score(OneByOne(), model.call, model.params, inputs)
+            differentiator = OneByOne()
+            groups = (slice_of(inputs, stop - group_size, stop) for stop in stops)
+            scores = [self.score(differentiator, model.call, model.params, group) for group in groups]
+            return scores[0] if len(scores) == 1 else torch.cat([each if each.ndim else each[None] for each in scores])
 
         # Checkpointed blocks run again in the backward pass, when the weights of the call are no longer in place.
         weights = {name: p.detach().requires_grad_() for name, p in model.params.items()}
-        tensors = {f"model.{name}": t for name, t in {**model.fixed, **weights}.items()}
-        scores: Tensor = call_with(Around(model.root), tensors, score)
+        tensors = {**model.fixed, **weights}
+        scores: Tensor = call_with(Around(model.root), tensors, score, places=model.places)
         return scores

@@ -19,9 +19,22 @@ from lightning_al.gradients.layouts import Place, RowFinder, RowLayout, Shape, c
 from lightning_al.gradients.mixing import Operation, Operations
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.parameters import Names
-from lightning_al.gradients.recorded_calls import BytesHeld, RecordedCall, bytes_of
+from lightning_al.gradients.recorded_calls import RecordedCall
 from lightning_al.gradients.rules.base import Rule
 from lightning_al.inference.outputs import floating_tensors
+
+
+class Looked(Exception):
+    """A pass was recorded, its losses found, and no more was asked for.
+
+    Args:
+        perturb: Whether a second forward pass would follow.
+    """
+
+    def __init__(self, *, perturb: bool) -> None:
+        super().__init__("stopped before the backward pass")
+        self.perturb = perturb
+
 
 Receive = Callable[[RecordedCall, Tensor], None]
 """``receive(call, e)``: takes the gradient towards the output of a layer's call."""
@@ -46,13 +59,14 @@ class Tape:
         self.calls: list[RecordedCall] = []
         self.leaves: dict[str, Tensor] = {}
         """Each unit's copies of the parameters that no layer's rule takes care of, (U, *shape)."""
-        self.bytes_held = BytesHeld()
         self.differentiated = False
         """Whether the loss depended on any parameter."""
         self.outputs: list[Tensor] = []
         """The floating-point tensors of the model's outputs in the first pass, without their graph."""
         self.operations_of_losses: list[Operation] | None = None
         """What the losses do with the outputs; None: not noted."""
+        self.stops_before_backward = False
+        """Whether the costs alone are asked for: :class:`Looked` is raised where the backward pass would begin."""
         self.anchor = torch.zeros((), requires_grad=True)
         self._finder = RowFinder(layouts, rows)
         self._receive: Receive | None = None
@@ -62,11 +76,6 @@ class Tape:
     def shapes(self) -> dict[Place, Shape]:
         """The shapes of the layers' tensors, where no layouts were given."""
         return self._finder.shapes
-
-    @property
-    def bytes_used(self) -> int:
-        """About what the passes hold at once: what layers saw, its graph, and gradients."""
-        return self.bytes_held.total(copies=bytes_of(self.leaves))
 
     # -- the first pass ----------------------------------------------------------------------------------------------
 
@@ -96,7 +105,7 @@ class Tape:
         if torch.is_grad_enabled() and not y.requires_grad:
             y = Anchor.apply(y, self.anchor.to(y.device))
         if not self._recorded:
-            call = RecordedCall(rule, names, x.detach(), self.bytes_held)
+            call = RecordedCall(rule, names, x.detach(), y)
             self.calls.append(call)
             if y.requires_grad:
                 y.register_hook(lambda e: self._hand_on(call, e))
@@ -105,18 +114,36 @@ class Tape:
     # -- backward ----------------------------------------------------------------------------------------------------
 
     def backward(
-        self, outputs: Sequence[Tensor], cotangents: Sequence[Tensor | None], receive: Receive, *, keep: bool
+        self,
+        outputs: Sequence[Tensor],
+        cotangents: Sequence[Tensor | None],
+        receive: Receive,
+        *,
+        keep: bool,
+        perturb: bool = False,
     ) -> dict[str, Tensor]:
         """Send gradients back to the layers' outputs; ``receive`` gets each layer's, in reverse order.
 
+        Args:
+            outputs: The model's.
+            cotangents: The gradients towards them.
+            receive: Gets the layers'.
+            keep: Whether another backward pass follows.
+            perturb: Whether a second forward pass with other weights does.
+
         Returns:
             The gradients of the parameters that no layer's rule takes care of, (U, *shape).
+
+        Raises:
+            Looked: If nothing but the costs is asked for.
         """
         inputs = [self.anchor, *self.leaves.values()]
         pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad and c is not None]
         if not pairs:
             return {}
         self.differentiated = True
+        if self.stops_before_backward:
+            raise Looked(perturb=perturb)
 
         def differentiate() -> tuple[Tensor | None, ...]:
             ends, of_ends = zip(*pairs, strict=True)

@@ -21,7 +21,14 @@ from lightning_al.distributed.randomness import draws_undone
 from lightning_al.inference.calling import ForwardOf, call_with, copies_for_model
 from lightning_al.inference.entries import OnePerSample, is_per_sample, map_samples
 from lightning_al.inference.mode import scoring_mode
-from lightning_al.inference.module_state import Attributes, attributes_kept, tensors_kept, with_own_train
+from lightning_al.inference.module_state import (
+    Attributes,
+    attributes_kept,
+    modules_of,
+    named_modules_of,
+    tensors_kept,
+    with_own_train,
+)
 from lightning_al.inference.precision import at_least_float32, is_half
 
 log = logging.getLogger(__name__)
@@ -53,8 +60,8 @@ def live_weights(model: nn.Module, root: ForwardOf, samples: Any) -> Iterator[No
             _go_live(root, _names_of(inner, own), _names_of(inner, holding), samples)
         else:
             inner.eval()
-        kept = Attributes(m for m in inner.modules() if not _is_torchs(m))
-        hook = root.register_forward_pre_hook(lambda *_: kept.put_back(but=_OF_THE_ENGINE))
+        kept = Attributes((m for m in modules_of(inner) if not _is_torchs(m)), but=_OF_THE_ENGINE)
+        hook = root.register_forward_pre_hook(lambda *_: kept.put_back())
         stack.callback(hook.remove)
         yield
 
@@ -105,13 +112,14 @@ def _set_mode(model: nn.Module, training: Names, *, unfold: bool) -> None:
     """Unfold what is folded by ``train()``; then set flags alone, without what ``train(False)`` does beside it."""
     if unfold:
         model.train()
-    for name, module in model.named_modules():
-        module.training = name in training
+    for name, module in named_modules_of(model):
+        if module.training != (name in training):
+            module.training = name in training
 
 
 @torch.no_grad()
 def _outputs(root: ForwardOf, samples: Any) -> Any:
-    kept = Attributes(m for m in root.modules() if not _is_torchs(m))
+    kept = Attributes(m for m in modules_of(root) if not _is_torchs(m))
     tensors = {n: at_least_float32(t.detach()) for n, t in (*root.named_parameters(), *root.named_buffers())}
     try:
         with draws_undone():
@@ -138,14 +146,15 @@ def _same_tensors(a: Any, b: Any, *, half: bool) -> bool:
 
 
 def _drop_cached_properties(model: nn.Module) -> None:
-    for module in model.modules():
-        for name in [a for a in vars(module) if isinstance(getattr(type(module), a, None), functools.cached_property)]:
-            del vars(module)[name]
+    for module in modules_of(model):
+        for name in vars(module).keys() - _OF_TORCH:
+            if isinstance(getattr(type(module), name, None), functools.cached_property):
+                del vars(module)[name]
 
 
 def _holding_tensors(model: nn.Module) -> list[nn.Module]:
     """Return the modules that have floating-point tensors in plain attributes."""
-    return [m for m in model.modules() if not _is_torchs(m) and any(map(_holds_tensor, vars(m).items()))]
+    return [m for m in modules_of(model) if not _is_torchs(m) and any(map(_holds_tensor, vars(m).items()))]
 
 
 def _holds_tensor(attribute: tuple[str, Any]) -> bool:
@@ -166,4 +175,4 @@ def _is_torchs(module: nn.Module) -> bool:
 
 def _names_of(model: nn.Module, some: list[nn.Module]) -> Names:
     wanted = set(map(id, some))
-    return frozenset(name for name, module in model.named_modules() if id(module) in wanted)
+    return frozenset(name for name, module in named_modules_of(model) if id(module) in wanted)

@@ -34,7 +34,22 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
         module = ahead.pop()
         if module is not None and id(module) not in found:
             found[id(module)] = module
-            ahead.extend(reversed(list(module._modules.values())))
+            if module._modules:
+                ahead += reversed(module._modules.values())
+    return list(found.values())
+
+
+def named_modules_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return :func:`modules_of` with their first names, the model's own being ""."""
+    found: dict[int, tuple[str, nn.Module]] = {}
+    ahead: list[tuple[str, nn.Module | None]] = [("", model)]
+    while ahead:
+        name, module = ahead.pop()
+        if module is not None and id(module) not in found:
+            found[id(module)] = name, module
+            if module._modules:
+                prefix = f"{name}." if name else ""
+                ahead += [(prefix + own, inside) for own, inside in reversed(module._modules.items())]
     return list(found.values())
 
 
@@ -75,7 +90,8 @@ def flags_kept(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, flag in training:
-            module.training = flag
+            if module.training != flag:
+                module.training = flag
         for parameter, flag in trained:
             if parameter.requires_grad != flag:  # torch refuses to set some that cannot have changed
                 parameter.requires_grad_(flag)
@@ -164,7 +180,7 @@ class ReachedByTrain:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        modules = {id(m): m for own in with_own_train(model) for m in own.modules()}.values()
+        modules = {id(m): m for own in with_own_train(model) for m in modules_of(own)}.values()
         places = (vars(m)[name] for m in modules for name in _PLACES)
         self._places = [(place, dict(place)) for place in places]
         self._classes = [(m, type(m), _properties(type(m))) for m in modules]
@@ -213,6 +229,8 @@ def with_own_train(model: nn.Module) -> list[nn.Module]:
 
 def _is_own(module: nn.Module, method: str) -> bool:
     of_class = getattr(type(module), method)
+    if of_class is getattr(nn.Module, method) and method not in vars(module):  # of most
+        return False
     return method in vars(module) or of_class.__module__.partition(".")[0] not in ("torch", "lightning")
 
 
@@ -221,10 +239,12 @@ class Attributes:
 
     Args:
         modules: Whose.
+        but: Names of attributes that are left alone.
     """
 
-    def __init__(self, modules: Iterable[nn.Module]) -> None:
-        self._before = [(module, dict(vars(module))) for module in modules]
+    def __init__(self, modules: Iterable[nn.Module], but: Collection[str] = ()) -> None:
+        self._but = frozenset(but)
+        self._before = [(m, {name: value for name, value in vars(m).items() if name not in but}) for m in modules]
         self._collections = [
             (value, copy.copy(value), _contents(value))
             for _, attributes in self._before
@@ -232,13 +252,13 @@ class Attributes:
             if type(value) in _COLLECTIONS and name not in _OF_TORCH
         ]
 
-    def put_back(self, but: Collection[str] = ()) -> None:
-        """Put everything back, except attributes of these names."""
+    def put_back(self) -> None:
+        """Put everything back."""
         for module, attributes in self._before:
             now = vars(module)
-            for name in now.keys() - attributes.keys() - set(but):
+            for name in now.keys() - attributes.keys() - self._but:
                 del now[name]
-            now.update({name: value for name, value in attributes.items() if name not in but} if but else attributes)
+            now.update(attributes)
         for collection in self._collections:
             _refill(*collection)
 
@@ -247,7 +267,7 @@ class Attributes:
         others = [
             (vars(module), name, attributes.get(name, _NONE))
             for module, attributes in self._before
-            for name in vars(module).keys() | attributes.keys()
+            for name in (vars(module).keys() | attributes.keys()) - self._but
             if attributes.get(name, _NONE) is not vars(module).get(name, _NONE)
         ]
         refilled = [c for c in self._collections if _contents_differ(c[0], c[2])]

@@ -26,8 +26,9 @@ _EXTRA = "_extra_state"  # how torch names what `get_extra_state` of a module re
 
 def in_pieces(model: nn.Module) -> bool:
     """Whether weights of the model are spread over processes, even if they are together for now, as in a forward."""
-    sharded = any(isinstance(module, FSDPModule) for module in model.modules())
-    return sharded or any(isinstance(p, DTensor) for p in model.parameters())
+    modules = list(model.modules())
+    sharded = any(isinstance(module, FSDPModule) for module in modules)
+    return sharded or any(isinstance(p, DTensor) for module in modules for p in module._parameters.values())
 
 
 def whole(state: Any) -> dict[str, Any]:

@@ -1,12 +1,69 @@
+import pytest
 import torch
+from torch import nn
 
-from lightning_al.gradients.costs import costs_of_inner_products, inner_products_are_cheaper, units_at_once
+from lightning_al.gradients.costs import (
+    ALONE,
+    CACHED_WEIGHTS,
+    FEW,
+    LayerCosts,
+    costs_of_inner_products,
+    layer_costs,
+    units_at_once,
+)
+from lightning_al.gradients.rules.linear import LinearRule
 
 CPU = torch.device("cpu")
 
 
 def cheaper(positions, fan_in, fan_out, **options):
-    return inner_products_are_cheaper(positions, fan_in, fan_out, gram=positions**2 * fan_in, **options)
+    costs = layer_costs(positions, fan_in, fan_out, gram=positions**2 * fan_in, **options)
+    return costs.by_inner_products < costs.by_gradients
+
+
+def beyond(positions, fan_in, fan_out, perturb=True, device=CPU):
+    costs = layer_costs(
+        positions, fan_in, fan_out, gram=positions**2 * fan_in, device=device, perturb=perturb, convolves=True
+    )
+    return costs.beyond_loop(fan_in * fan_out, positions * fan_out, device, perturb=perturb)
+
+
+def beyond_of_numbers(numbers, perturb=True, device=CPU):
+    return LayerCosts().beyond_loop(0, numbers, device, perturb=perturb)
+
+
+def test_large_maps_go_alone_and_small_ones_together():
+    for perturb in (True, False):
+        assert beyond(56 * 56, 9 * 64, 64, perturb) > 0
+        assert beyond(49, 9 * 512, 512, perturb) < 0
+        assert beyond(4 * 4, 9 * 16, 16, perturb) < 0
+        assert beyond_of_numbers(56 * 56 * 64, perturb) > 0 > beyond_of_numbers(8 * 8 * 16, perturb)
+
+
+def test_each_pass_with_weights_of_their_own_counts():
+    once, twice = (beyond_of_numbers(10**6, perturb) for perturb in (False, True))
+    assert twice == 2 * once > 0
+    assert beyond_of_numbers(FEW) == -2 * ALONE["cpu"]
+
+
+def test_gradients_that_are_formed_twice_cost_more_than_alone():
+    assert CACHED_WEIGHTS < 9 * 192 * 192
+    costs = layer_costs(784, 9 * 192, 192, gram=1e18, device=CPU, perturb=True, convolves=True)
+    few, many = (costs.beyond_loop(weights, 784 * 192, CPU, perturb=True) for weights in (1, 9 * 192 * 192))
+    assert many - few == pytest.approx(costs.forming)
+    assert beyond(28 * 28, 9 * 192, 192, perturb=True) > 2 * beyond(28 * 28, 9 * 192, 192, perturb=False) > 0
+
+
+def test_large_products_of_matrices_count_and_small_ones_do_not():
+    rule = LinearRule(nn.Linear(96, 384), ("weight",), 2)
+    assert rule.dearer_numbers(torch.empty(2, 3136, 384)) == 3136 * 384
+    assert rule.dearer_numbers(torch.empty(2, 196, 384)) == 0
+
+
+def test_nothing_speaks_for_going_alone_on_a_device_without_figures():
+    meta = torch.device("meta")
+    assert beyond(56 * 56, 9 * 64, 64, device=meta) <= 0
+    assert beyond_of_numbers(1e9, device=meta) <= 0
 
 
 def test_few_positions_go_by_inner_products_and_many_by_gradients():

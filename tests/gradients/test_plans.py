@@ -8,7 +8,10 @@ import torch
 from torch import nn
 
 from lightning_al import functional as F_al
+from lightning_al.gradients import plans
+from lightning_al.gradients.by_torch_func import ByTorchFunc
 from lightning_al.gradients.scored_model import ScoredModel
+from lightning_al.inference.memory import saved_bytes
 from tests.helpers import reference
 from tests.helpers.exact import messages
 from tests.helpers.models import B, C, Mixing, case, mix, randn, seeded
@@ -129,4 +132,127 @@ def test_a_model_that_cuts_its_batch_goes_by_the_rules_whichever_samples_come_fi
         got = F_al.gradient_norm(net, x)
     assert said.passes
     want = torch.stack([reference.gradient_norm(net, row[None])[0] for row in x])
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
+
+
+class Planes(nn.Module):
+    """Works on each channel of large maps by itself: nothing to gain from other samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(2, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.depthwise, self.head = nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.Linear(16, C)
+        nn.init.uniform_(self.norm.running_var, 0.5, 2.0)
+
+    def forward(self, x):
+        return self.head(self.depthwise(self.norm(self.first(x)).relu()).square().mean((2, 3)))
+
+
+PLAINLY = {
+    "saal": (F_al.saal, reference.saal, {"rho": 0.3}),
+    "asam": (F_al.saal, reference.saal, {"rho": 0.3, "perturbation": "asam", "score": "difference"}),
+    "groups": (F_al.saal, reference.saal, {"rho": 0.3, "group_size": 2}),
+    "entropy": (F_al.gradient_norm, reference.gradient_norm, {}),
+    "tensor_sum": (F_al.gradient_norm, reference.gradient_norm, {"norm": "tensor_sum"}),
+}
+
+
+@pytest.mark.parametrize("kind", PLAINLY)
+@pytest.mark.parametrize(("size", "alone"), [(96, True), (5, False)])
+def test_large_maps_are_scored_by_the_plain_loop_and_small_ones_by_the_rules(kind, size, alone):
+    score, written_out, options = PLAINLY[kind]
+    net, x = seeded(Planes), randn(5, 2, size, size)
+    score(net, x, **options)  # looks at the model
+    with messages() as engine:
+        got = score(net, x, **options)
+    assert (engine.passes == 0) is alone
+    torch.testing.assert_close(got, written_out(net, x, **options), rtol=1e-9, atol=1e-12)
+
+
+def test_the_way_follows_from_shapes_alone():
+    """A campaign that goes on after it was killed may meet another batch first, on a busier machine."""
+    ways = {}
+    for size in (5, 16, 48):
+        for count in (2, 5):
+            net, x = seeded(Planes), randn(count, 2, size, size)
+            with messages() as engine:
+                F_al.saal(net, x)
+            ways.setdefault(size, set()).add(any("plain loop costs less" in m for m in engine.said))
+    assert all(len(each) == 1 for each in ways.values())
+    assert [each.pop() for each in ways.values()] == [False, False, True]
+
+
+def test_samples_that_go_alone_score_the_same_in_every_batch():
+    net, x = seeded(Planes).float(), randn(6, 2, 48, 48).float()
+    whole = F_al.saal(net, x)
+    parts = torch.cat([F_al.saal(seeded(Planes).float(), x[i:j]) for i, j in ((0, 1), (1, 4), (4, 6))])
+    assert torch.equal(parts, whole)
+
+
+def test_finding_out_about_a_large_model_costs_less_than_its_scores_do_thrice(monkeypatch):
+    monkeypatch.setattr(plans, "_LARGE", 0)
+    for net, x in ((seeded(Planes), randn(4, 2, 5, 5)), (seeded(Planes), randn(4, 2, 48, 48))):
+        seen = []
+
+        def run(model, images, seen=seen):
+            seen.append(len(images))
+            return model(images)
+
+        first = F_al.saal(net, x, forward=run)
+        assert sum(seen) <= 8 * len(x)  # scores themselves are two forward passes
+        torch.testing.assert_close(first, reference.saal(net, x), rtol=1e-9, atol=1e-12)
+
+
+def test_rounding_that_leaves_a_doubt_is_looked_at_in_float64(monkeypatch):
+    monkeypatch.setattr(plans, "_LARGE", 0)
+    compared = []
+    in_double = ScoredModel.in_double
+    monkeypatch.setattr(ScoredModel, "in_double", lambda model: compared.append(1) or in_double(model))
+    for close, wanted in ((1e-4, []), (0.0, [1])):
+        monkeypatch.setattr(plans, "_CLOSE", close)
+        compared.clear()
+        net, x = seeded(Planes).float(), randn(4, 2, 5, 5).float()
+        with messages() as engine:
+            got = F_al.saal(net, x)
+        assert engine.passes
+        assert compared == wanted
+        torch.testing.assert_close(got.double(), reference.saal(seeded(Planes), x.double()), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_a_large_model_that_mixes_its_samples_is_found_out(large, monkeypatch):
+    monkeypatch.setattr(plans, "_LARGE", 0 if large else 2**60)
+    net, x = seeded(Mixing), randn(4, 6)
+    net.how = mix
+    got = F_al.gradient_norm(net, x)
+    torch.testing.assert_close(got, reference.gradient_norm(net, x), rtol=1e-9, atol=1e-9)
+
+
+def test_the_memory_of_a_sample_is_reckoned_near_what_its_gradient_keeps(monkeypatch):
+    found = []
+    find = plans.PlanFinder.find
+    monkeypatch.setattr(plans.PlanFinder, "find", lambda *args: found.append(find(*args)) or found[-1])
+    for size in (16, 64):
+        net, x = seeded(Planes), randn(3, 2, size, size)
+        F_al.saal(net, x)
+        with saved_bytes(net.eval().parameters()) as saved:
+            net(x[:1].clone())
+        assert saved.total <= found[-1].bytes_per_group <= 4 * saved.total
+
+
+def test_what_torch_func_cannot_trace_is_tried_once(monkeypatch):
+    tried = []
+    vectorized = ByTorchFunc._vectorized
+    monkeypatch.setattr(ByTorchFunc, "_vectorized", lambda *args: tried.append(1) or vectorized(*args))
+    net, x = seeded(lambda: nn.Linear(4, C)), randn(4, 4)
+
+    def losses(outputs):
+        return torch.stack([each[: int((each > -9).sum())].square().sum() for each in outputs])
+
+    F_al.gradient_norm(net, x, loss=losses)
+    first = len(tried)
+    for _ in range(2):
+        got = F_al.gradient_norm(net, x, loss=losses)
+    assert len(tried) == first
+    want = torch.stack([reference.gradient_norm(net, row[None], loss=losses)[0] for row in x])
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)

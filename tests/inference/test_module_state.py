@@ -14,6 +14,7 @@ from lightning_al.inference.module_state import (
     flags_of,
     gradients_kept,
     modules_of,
+    named_modules_of,
     set_flags,
     tensors_kept,
     tensors_of_modules,
@@ -208,6 +209,7 @@ def test_modules_are_those_of_torch_in_its_order():
     model.none = None
     model.register_module("gone", None)
     assert list(map(id, modules_of(model))) == list(map(id, model.modules()))
+    assert named_modules_of(model) == list(model.named_modules())
     tensors = tensors_of_modules(modules_of(model), "_parameters", "_buffers")
     assert {id(t) for t in tensors} == {id(t) for t in (*model.parameters(), *model.buffers())}
     assert len(tensors) == len({id(t) for t in tensors})

@@ -23,7 +23,6 @@ from lightning_al.functional.scores.uncertainty import entropies
 from lightning_al.gradients.differentiators import Differentiator, Params
 from lightning_al.gradients.gradient_norms import gradient_norms
 from lightning_al.gradients.loss import Loss
-from lightning_al.gradients.norms import global_norm
 from lightning_al.gradients.per_sample import one_per_sample, score_groups
 from lightning_al.gradients.scorers import ModelFunction
 from lightning_al.gradients.tape import Tape
@@ -127,11 +126,18 @@ def check_gradient_norm(loss: str | Callable[[Any], Tensor], norm: str) -> None:
         findings.of(check_choice, "norm", norm, NORMS)
 
 
-def _tensor_sum(grads: Sequence[Tensor]) -> Tensor:
-    return torch.stack([global_norm([g]) for g in grads if g.numel()]).sum()
+def _norm_over_all(diff: Differentiator, grads: Sequence[Tensor]) -> Tensor:
+    return diff.global_norm(grads)
 
 
-NORMS: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {"global": global_norm, "tensor_sum": _tensor_sum}
+def _tensor_sum(diff: Differentiator, grads: Sequence[Tensor]) -> Tensor:
+    return torch.stack([diff.global_norm([g]) for g in grads if g.numel()]).sum()
+
+
+NORMS: dict[str, Callable[[Differentiator, Sequence[Tensor]], Tensor]] = {
+    "global": _norm_over_all,
+    "tensor_sum": _tensor_sum,
+}
 
 
 def _pseudo_label_losses(logits: Tensor) -> Tensor:
@@ -169,7 +175,7 @@ class _LossNorm:
             return one_per_sample(self.losses(call(weights, group)), 1).sum(), None
 
         grads, _ = diff.gradient(loss, params)
-        return NORMS[self.norm](list(grads.values())).unsqueeze(0)
+        return NORMS[self.norm](diff, list(grads.values())).unsqueeze(0)
 
     def of_batch(self, tape: Tape, batch: Any) -> Tensor:
         """Return it for all samples of a batch by the layers' rules, (B,)."""
@@ -206,7 +212,7 @@ class _ExpectedNorm:
             log_p = log_p_of(weights)
             return torch.cat([self._losses(log_p, labels) for labels, _ in labellings])
 
-        norms = diff.row_norms(losses, params, NORMS[self.norm])
+        norms = diff.row_norms(losses, params, partial(NORMS[self.norm], diff))
         return (torch.cat([weight for _, weight in labellings]) * norms).sum().unsqueeze(0)
 
     def of_batch(self, tape: Tape, batch: Any) -> Tensor:

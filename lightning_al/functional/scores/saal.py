@@ -267,10 +267,7 @@ class PerturbedLoss:
 
         grads, (plain, targets) = diff.gradient(mean_loss, params)
         with torch.no_grad():
-            names = list(params)
-            eps = self.ball.perturbation([params[k] for k in names], [grads[k] for k in names])
-            moved = {k: params[k] + e for k, e in zip(names, eps, strict=True)}
-            perturbed = self.given(call(moved, inputs), targets)
+            perturbed = self.given(call(diff.moved(self.ball, params, grads), inputs), targets)
         return perturbed - plain if self.difference else perturbed
 
     def of_batch(self, tape: Tape, batch: Any) -> Tensor:

@@ -1,6 +1,7 @@
 """What a layer contributes to per-sample gradients: the base of all rules, and their register."""
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -8,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_al.gradients.costs import units_at_once
+from lightning_al.gradients.costs import LayerCosts, units_at_once
 from lightning_al.gradients.errors import NoRule
 
 _LOST = 1e-5  # of a squared norm, to rounding
@@ -113,7 +114,30 @@ class Rule(ABC):
 
         ``perturb``: a second pass follows.
         """
-        return False
+        costs = self.costs(x, e, perturb)
+        return costs is not None and costs.by_inner_products < costs.by_gradients
+
+    def costs(self, x: Tensor, e: Tensor, perturb: bool) -> LayerCosts | None:
+        """Return what gradients cost one unit for these sizes, and what inner products do, where both are known."""
+        return None
+
+    def beyond_loop(self, x: Tensor, e: Tensor, perturb: bool) -> float:
+        """Return how much more one unit costs by the rule, in a batch, than by itself; below 0, how much less.
+
+        In multiply-adds of a matrix product, which :mod:`~lightning_al.gradients.costs` counts.
+        """
+        costs, weights = self.costs(x, e, perturb) or LayerCosts(), 0
+        if "weight" in self.names:
+            weights = self.module.weight.numel()  # type: ignore[operator,union-attr]
+        else:
+            costs = LayerCosts()
+        if not self.low_rank:
+            costs = costs._replace(by_inner_products=math.inf)
+        return costs.beyond_loop(weights, self.dearer_numbers(e), e.device, perturb=perturb)
+
+    def dearer_numbers(self, e: Tensor) -> float:
+        """Return how many numbers of one unit's output cost more where each unit of a batch has its own weights."""
+        return e.numel() / self.units
 
     def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients | None:
         """Return the squared L2 norm of each parameter's gradient, (U,). ``cache`` lives as long as ``x``.

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn import grad as conv_grad
 
-from lightning_al.gradients.costs import CACHED_WEIGHTS, costs_of_inner_products, inner_products_are_cheaper
+from lightning_al.gradients.costs import (
+    CACHED_WEIGHTS,
+    LayerCosts,
+    costs_of_inner_products,
+    layer_costs,
+)
 from lightning_al.gradients.product import product
 from lightning_al.gradients.rules.base import Gradients, Move, Rule, register_rule, sum_of_products
 
@@ -74,9 +79,9 @@ class ConvolutionRule(Rule):
         convolve = _CONVOLVE[self.nd]
         return convolve(x, weight, bias, stride=self.stride, padding=padding, dilation=self.dilation, groups=groups)
 
-    def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
-        """Whether inner products cost less than gradients for these sizes."""
-        return inner_products_are_cheaper(
+    def costs(self, x: Tensor, e: Tensor, perturb: bool) -> LayerCosts:
+        """Return what gradients cost for these sizes, and what inner products do."""
+        return layer_costs(
             self.positions(e),
             self.weight[0].numel(),
             len(self.weight),

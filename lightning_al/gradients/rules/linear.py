@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_al.gradients.costs import inner_products_are_cheaper
+from lightning_al.gradients.costs import LARGE_OUTPUT, LayerCosts, layer_costs
 from lightning_al.gradients.rules.base import Gradients, Rule, register_rule, sum_of_products
 
 
@@ -42,12 +42,15 @@ class LinearRule(Rule):
         """(N, ..., d) -> (U, T, d)."""
         return values.reshape(self.units, -1, values.shape[-1])
 
-    def prefers_inner_products(self, x: Tensor, e: Tensor, perturb: bool) -> bool:
-        """Whether inner products cost less than gradients for these sizes."""
+    def costs(self, x: Tensor, e: Tensor, perturb: bool) -> LayerCosts:
+        """Return what gradients cost for these sizes, and what inner products do."""
         positions, fan_in, fan_out = self.positions(e), x.shape[-1], e.shape[-1]
-        return inner_products_are_cheaper(
-            positions, fan_in, fan_out, gram=positions**2 * fan_in, device=x.device, perturb=perturb
-        )
+        return layer_costs(positions, fan_in, fan_out, gram=positions**2 * fan_in, device=x.device, perturb=perturb)
+
+    def dearer_numbers(self, e: Tensor) -> float:
+        """Return how many numbers of one unit's output cost more in a batch: products of matrices do not."""
+        numbers = super().dearer_numbers(e)
+        return numbers if numbers > LARGE_OUTPUT else 0.0
 
     def gradients(self, x: Tensor, e: Tensor) -> Gradients:
         """Return each unit's gradient of each parameter, (U, *shape)."""

@@ -17,6 +17,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
+from lightning_al.inference.module_state import named_modules_of
 from lightning_al.tasks.detection.kept import KeptBoxes
 from lightning_al.words import cut
 
@@ -283,6 +284,7 @@ FAMILIES: dict[type[nn.Module], type[Family]] = {
     FCOS: FCOSFamily,
     FasterRCNN: FasterRCNNFamily,
 }
+_KINDS = tuple(FAMILIES)
 
 
 def family_of(model: nn.Module, name: str | None = None) -> Family:
@@ -297,7 +299,8 @@ def family_of(model: nn.Module, name: str | None = None) -> Family:
     """
     found = {
         place: family(module)
-        for place, module in model.named_modules()
+        for place, module in named_modules_of(model)  # asked for in every pass
+        if isinstance(module, _KINDS)
         for kind, family in FAMILIES.items()
         if isinstance(module, kind)
     }
