@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lightning_al.gradients.norms import global_norm, largest_entry, square_norm
+from lightning_al.gradients.norms import global_norm, largest_entry, square_norm, total_norm, whole_scalar
 
 EPSILON = 1e-12  # the papers' own; no other epsilon is added anywhere
 
@@ -50,6 +50,15 @@ class Ball(ABC):
     ) -> list[Tensor]:
         """Return the perturbation of one unit, shaped as its gradients; it also runs under ``torch.func.vmap``."""
 
+    def climb(
+        self, weights: Sequence[Tensor], gradients: Sequence[Tensor], adaptive: Sequence[bool] | None = None
+    ) -> bool:
+        """Add :meth:`perturbation` to ``weights`` in place, unless gradients are not finite; return whether it did."""
+        if not math.isfinite(float(whole_scalar(largest_entry(gradients)))):
+            return False
+        torch._foreach_add_(list(weights), self.perturbation(weights, gradients, adaptive))
+        return True
+
     @abstractmethod
     def of_units(self, units: int, scale: Tensor) -> "Balls":
         """Return such a ball for each unit, for gradients that were divided by ``scale`` (U,)."""
@@ -75,6 +84,18 @@ class LpBall(Ball):
         step = self.rho / torch.where(total > 0, total, 1.0).pow(1 / self.p)
         return [u.sign() * u.abs().pow(q - 1) * step for u in unit]
 
+    def climb(
+        self, weights: Sequence[Tensor], gradients: Sequence[Tensor], adaptive: Sequence[bool] | None = None
+    ) -> bool:
+        """Add the perturbation in place; for p = 2 without any copy of the gradients."""
+        if self.p != 2:
+            return super().climb(weights, gradients, adaptive)
+        norm = total_norm(gradients)
+        if not math.isfinite(norm):
+            return False
+        torch._foreach_add_(list(weights), list(gradients), alpha=self.rho / (norm + EPSILON))
+        return True
+
     def of_units(self, units: int, scale: Tensor) -> "Balls":
         """Return a ball for each unit, by its norm."""
         if self.p == 2:
@@ -99,6 +120,25 @@ class AdaptiveBall(Ball):
         scales = self.scales(weights, adaptive)
         step = self.rho / (global_norm([t * g for t, g in zip(scales, gradients, strict=True)]) + EPSILON)
         return [t * t * g * step for t, g in zip(scales, gradients, strict=True)]
+
+    def climb(
+        self, weights: Sequence[Tensor], gradients: Sequence[Tensor], adaptive: Sequence[bool] | None = None
+    ) -> bool:
+        """Add the perturbation in place, with a copy of no more than the gradients."""
+        scaled = [True] * len(weights) if adaptive is None else adaptive
+
+        def times_scale(w: Tensor, tensor: Tensor, a: bool) -> Tensor:
+            # Without η the signs of θ cancel in T², so it stands for T.
+            return tensor.clone() if not a else w * tensor if not self.eta else (w.abs() + self.eta).mul_(tensor)
+
+        products = [times_scale(w, g, a) for w, g, a in zip(weights, gradients, scaled, strict=True)]
+        norm = total_norm(products)
+        if not math.isfinite(norm):
+            return False
+        step = self.rho / (norm + EPSILON)
+        for w, product, a in zip(weights, products, scaled, strict=True):
+            w.add_(times_scale(w, product, a) if a else product, alpha=step)
+        return True
 
     def of_units(self, units: int, scale: Tensor) -> "Balls":
         """Return a ball for each unit; its scale is ``|θ|``.
