@@ -21,8 +21,8 @@ class AutoSAMMixin(SAMBase):
 
     Args:
         *args: Go to the module's own ``__init__``.
-        variant: ``"sam"``, ``"esam"``, ``"gsam"``, ``"looksam"``, ``"saf"`` or ``"mesa"``, as in :class:`SAMMixin`, like
-            all that follow.
+        variant: ``"sam"``, ``"esam"``, ``"gsam"``, ``"looksam"``, ``"saf"`` or ``"mesa"``, as in
+            :class:`SAMMixin`, like all that follow.
         rho: Radius of the perturbation.
         perturbation: ``"sam"`` or ``"asam"``.
         p: Norm of the ball for ``"sam"``.

@@ -22,8 +22,8 @@ class SAMMixin(SAMBase):
 
     * ``"sam"`` (Foret 2020, default): 2.
     * ``"esam"`` (Du 2021): 1 and a forward pass and the share ``gamma`` of 1; ε is on a random share ``beta`` of the
-      weights, scaled by ``1 / beta``, and the second pass is over the :math:`\lceil \gamma B \rceil` samples of the batch
-      whose loss rose most. It needs the loss of each sample, caught where ``training_step`` calls torch's loss
+      weights, scaled by ``1 / beta``, and the second pass is over the :math:`\lceil \gamma B \rceil` samples of the
+      batch whose loss rose most. It needs the loss of each sample, caught where ``training_step`` calls torch's loss
       functions; else override :meth:`losses_per_sample`.
     * ``"gsam"`` (Zhuang 2022): 2; along :math:`g' - \alpha g_\perp`, with :math:`g_\perp` the part of the gradient
       :math:`g` at :math:`\theta` orthogonal to :math:`g'`, that at :math:`\theta + \epsilon`; the radius follows the

@@ -111,10 +111,11 @@ class SAMOptions:
             )
             findings.of(check_choice, "running_stats", self.running_stats, ("first", "both"))
             findings.of(check_flag, "same_noise", self.same_noise)
-        for name in ("beta", "gamma", "decay"):
+        for name in ("beta", "gamma"):
             if name in has:
-                most = {"below": 1.0} if name == "decay" else {"most": 1.0}
-                findings.of(check_number, name, getattr(self, name), above=0, **most)
+                findings.of(check_number, name, getattr(self, name), above=0, most=1)
+        if "decay" in has:
+            findings.of(check_number, "decay", self.decay, above=0, below=1)
         for name in ("alpha", "trajectory_weight"):
             if name in has:
                 findings.of(check_number, name, getattr(self, name), least=0)

@@ -42,10 +42,10 @@ class Past(ABC):
     def term(self, module: Any, logits: Tensor, before: Tensor | None, ids: Tensor | None) -> Tensor | None:
         """Return what is added to the loss, a scalar; None where nothing is."""
 
-    def stepped(self, module: Any) -> None:
+    def stepped(self, module: Any) -> None:  # noqa: B027 - most have nothing to do
         """Take note that the optimizer stepped."""
 
-    def end_epoch(self, module: Any) -> None:
+    def end_epoch(self, module: Any) -> None:  # noqa: B027
         """Take note that an epoch ended; every rank calls it."""
 
     @abstractmethod
@@ -69,11 +69,13 @@ class Remembered(Past):
         self._order: tuple[int, list[list[int]]] = (-1, [])
 
     def begin(self, module: Any, *, has_own_ids: bool) -> None:
+        """Refuse a train loader whose order cannot be known."""
         super().begin(module, has_own_ids=has_own_ids)
         if not has_own_ids:
             order_of_epoch(module.trainer)
 
     def term(self, module: Any, logits: Tensor, before: Tensor | None, ids: Tensor | None) -> Tensor | None:
+        """Remember the logits, and return how far they are from what they were."""
         ids = self._positions(module.trainer) if ids is None else torch.as_tensor(ids)
         if ids.shape != logits.shape[:1]:
             raise ValueError(
@@ -96,12 +98,15 @@ class Remembered(Past):
         return torch.tensor(self._order[1][batch_idx])
 
     def end_epoch(self, module: Any) -> None:
+        """Put together what all ranks remember."""
         self.memory.close(module.trainer.current_epoch, lambda rows: gather_rows(rows, module.device))
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the memory."""
         return self.memory.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the memory."""
         self.memory.load_state_dict(state)
 
 
@@ -116,20 +121,25 @@ class Averaged(Past):
         self.averages = AveragedWeights(options.decay)
 
     def begin(self, module: Any, *, has_own_ids: bool) -> None:
+        """Begin the averages with the weights as they are."""
         super().begin(module, has_own_ids=has_own_ids)
         if not self.averages.has_begun:
             self.averages.update(module)
 
     def term(self, module: Any, logits: Tensor, before: Tensor | None, ids: Tensor | None) -> Tensor | None:
+        """Return how far the logits are from those of the averages."""
         return None if before is None else trajectory_loss(logits, before, self.options.temperature).mean()
 
     def stepped(self, module: Any) -> None:
+        """Average the weights."""
         self.averages.update(module)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the averages."""
         return self.averages.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the averages."""
         self.averages.load_state_dict(state)
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from torch import Tensor
@@ -22,7 +21,8 @@ def order_of_epoch(trainer: Trainer) -> list[list[int]]:
         MisconfigurationException: If it cannot be known.
     """
     loader: Any = trainer.train_dataloader
-    batches, sampler = getattr(loader, "batch_sampler", None), getattr(loader, "sampler", None)
+    batches: Any = getattr(loader, "batch_sampler", None)
+    sampler = getattr(loader, "sampler", None)
     is_plain = type(batches) is BatchSampler or isinstance(batches, DistributedSampler)
     if not is_plain or not isinstance(sampler, (DistributedSampler, SequentialSampler)):
         raise MisconfigurationException(

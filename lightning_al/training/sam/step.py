@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_al.checks import check_choice
 from lightning_al.gradients.balls import BALLS
 from lightning_al.gradients.norms import total_norm
-from lightning_al.training.sam.options import SAMOptions
+from lightning_al.training.sam.options import VARIANTS, SAMOptions
 from lightning_al.training.sam.variants import SAM, STEPS, Gradients, selected
 from lightning_al.words import shown
 
@@ -190,12 +191,13 @@ def sam_step(
         >>> w.data  # 0.9 - 0.5 * 18
         tensor([-8.1000])
     """
-    chosen = SAMOptions(variant=variant, rho=rho, perturbation=perturbation, p=p, eta=eta, **_of_steps(options))
+    check_choice("variant", variant, VARIANTS)
     if variant not in STEPS:
         raise ValueError(
             f'`variant="{variant}"` adds to the loss what each sample\'s outputs were before, and a step does not know '
             f'the samples. Train with `SAMMixin(variant="{variant}")`, or choose one of {", ".join(map(repr, STEPS))}.'
         )
+    chosen = SAMOptions(variant=variant, rho=rho, perturbation=perturbation, p=p, eta=eta, **_of_steps(options))
     weights = list(params)
     if not weights:
         raise ValueError("`params` is empty. An iterator is used up once: pass `model.parameters()` at each step.")
@@ -221,7 +223,7 @@ def _of_steps(options: dict[str, Any]) -> dict[str, Any]:
         TypeError: Naming those that it has not.
     """
     if unknown := [name for name in options if name not in _OF_STEPS]:
-        raise TypeError(f"`sam_step` has no option {', '.join(map(repr, unknown))}; its variants have {_OF_STEPS}.")
+        raise TypeError(f"`sam_step` has no option {", ".join(map(repr, unknown))}. Of its variants are {", ".join(_OF_STEPS)}."
     return options
 
 

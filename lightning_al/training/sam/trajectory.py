@@ -69,7 +69,8 @@ class OutputMemory:
         at = torch.searchsorted(past["ids"], ids).clamp(max=len(past["ids"]) - 1)
         is_known = past["ids"][at] == ids
         outputs = past["outputs"][at]
-        return outputs * is_known.view(-1, *[1] * (outputs.ndim - 1)).to(outputs), is_known
+        outputs[~is_known] = 0
+        return outputs, is_known
 
     def close(self, epoch: int, gather: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
         """End an epoch: keep what was recorded in it, of all ranks together, and forget what is older than ``lag``."""

@@ -90,9 +90,11 @@ class ESAM(SAM):
 
     @property
     def masks(self) -> bool:
+        """Whether not all weights are perturbed."""
         return self.options.beta < 1
 
     def mask(self, epsilons: Sequence[Tensor]) -> None:
+        """Draw the share of the weights, by the number of the step."""
         beta, state = self.options.beta, self.state
         state.setdefault("seed", self.seed)
         seed = derive_seed(state["seed"], "esam", state.get("steps", 0))
@@ -104,21 +106,24 @@ class ESAM(SAM):
             epsilon.mul_(kept.div_(beta))
 
     def stepped(self) -> None:
+        """Count the step."""
         self.state["steps"] = self.state.get("steps", 0) + 1
 
 
 class GSAM(SAM):
     r"""GSAM (Zhuang 2022): the step is along :math:`g' - \alpha g_\perp`.
 
-    :math:`g_\perp` is the part of :math:`g = \nabla L(\theta)` orthogonal to :math:`g'`, so that the gap :math:`L(\theta
-    + \epsilon) - L(\theta)` shrinks and :math:`L(\theta + \epsilon)`, to first order, stays. The radius follows the
-    learning rate: :math:`\rho_t = \rho_{min} + (\rho - \rho_{min}) (\eta_t - \eta_{min}) / (\eta_{max} - \eta_{min})`.
+    :math:`g_\perp` is the part of :math:`g = \nabla L(\theta)` orthogonal to :math:`g'`, so that the gap
+    :math:`L(\theta + \epsilon) - L(\theta)` shrinks while :math:`L(\theta + \epsilon)` falls as with SAM.
+    The radius follows the learning rate:
+    :math:`\rho_t = \rho_{min} + (\rho - \rho_{min}) (\eta_t - \eta_{min}) / (\eta_{max} - \eta_{min})`.
     """
 
     keeps_first = True
 
     @property
     def rho(self) -> float:
+        """The radius that goes with the learning rate."""
         group, rho, least = self.optimizer.param_groups[0], super().rho, self.options.rho_min
         if least is None:
             return rho
@@ -129,6 +134,7 @@ class GSAM(SAM):
         return least + (rho - least) * min(max(share, 0.0), 1.0)
 
     def turn(self, first: Gradients, second: Gradients) -> None:
+        """Take from the gradient ahead what of the first is orthogonal to it."""
         alpha, g, g_ahead = self.options.alpha, list(first.values()), list(second.values())
         along = _part_along(g, g_ahead)  # g_⊥ = g - along · g'
         torch._foreach_mul_(g_ahead, 1 + alpha * along)
@@ -150,11 +156,13 @@ class LookSAM(SAM):
         self._next: dict[str, Any] = {}
 
     def looks(self) -> bool:
+        """Whether it is the first of k steps, or nothing is kept of these weights."""
         kept = self.state.get("direction")
         fits = kept is not None and all(i < len(self.weights) and self.weights[i].shape == kept[i].shape for i in kept)
         return not fits or self.state["steps"] % self.options.every == 0
 
     def turn(self, first: Gradients, second: Gradients) -> None:
+        """Keep v; the step is along the gradient ahead as it is."""
         g, g_ahead = list(first.values()), list(second.values())
         torch._foreach_mul_(g, -_part_along(g_ahead, g))
         torch._foreach_add_(g, g_ahead)  # v, in the memory of g
@@ -163,6 +171,7 @@ class LookSAM(SAM):
             self._next = {"direction": first, "norm": norm, "steps": 1}
 
     def reuse(self) -> None:
+        """Add v to the gradient, in proportion to its length."""
         state, direction = self.state, self.state["direction"]
         gradients = {i: w.grad for i, w in enumerate(self.weights) if w.grad is not None}
         norm = total_norm(list(gradients.values())) if gradients else 0.0
@@ -176,6 +185,7 @@ class LookSAM(SAM):
             torch._foreach_add_([gradients[i] for i in both], along, alpha=scale)
 
     def stepped(self) -> None:
+        """Count the step, unless its gradient had overflowed."""
         self.state.update(self._next)
 
 
