@@ -223,7 +223,9 @@ def _of_steps(options: dict[str, Any]) -> dict[str, Any]:
         TypeError: Naming those that it has not.
     """
     if unknown := [name for name in options if name not in _OF_STEPS]:
-        raise TypeError(f"`sam_step` has no option {", ".join(map(repr, unknown))}. Of its variants are {", ".join(_OF_STEPS)}."
+        raise TypeError(
+            f"`sam_step` has no option {', '.join(map(repr, unknown))}. Of its variants are {', '.join(_OF_STEPS)}."
+        )
     return options
 
 
