@@ -13,7 +13,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lightning_al.gradients.norms import global_norm, largest_entry, square_norm, total_norm, whole_scalar
+from lightning_al.gradients.norms import (
+    global_norm,
+    largest_entry,
+    norm_together,
+    square_norm,
+    total_norm,
+    whole_scalar,
+)
 
 EPSILON = 1e-12  # the papers' own; no other epsilon is added anywhere
 
@@ -124,20 +131,20 @@ class AdaptiveBall(Ball):
     def climb(
         self, weights: Sequence[Tensor], gradients: Sequence[Tensor], adaptive: Sequence[bool] | None = None
     ) -> bool:
-        """Add the perturbation in place, with a copy of no more than the gradients."""
+        """Add the perturbation in place, without more memory than one of the tensors takes."""
         scaled = [True] * len(weights) if adaptive is None else adaptive
+        each = list(zip(weights, gradients, scaled, strict=True))
 
         def times_scale(w: Tensor, tensor: Tensor, a: bool) -> Tensor:
             # Without η the signs of θ cancel in T², so it stands for T.
-            return tensor.clone() if not a else w * tensor if not self.eta else (w.abs() + self.eta).mul_(tensor)
+            return tensor if not a else w * tensor if not self.eta else (w.abs() + self.eta).mul_(tensor)
 
-        products = [times_scale(w, g, a) for w, g, a in zip(weights, gradients, scaled, strict=True)]
-        norm = total_norm(products)
+        norms = [torch.linalg.vector_norm(times_scale(w, g, a)) for w, g, a in each]
+        norm = norm_together(norms, lambda: [times_scale(w, g, a) for w, g, a in each])
         if not math.isfinite(norm):
             return False
-        step = self.rho / (norm + EPSILON)
-        for w, product, a in zip(weights, products, scaled, strict=True):
-            w.add_(times_scale(w, product, a) if a else product, alpha=step)
+        for w, g, a in each:
+            w.add_(times_scale(w, times_scale(w, g, a), a), alpha=self.rho / (norm + EPSILON))
         return True
 
     def of_units(self, units: int, scale: Tensor) -> "Balls":

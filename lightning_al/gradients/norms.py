@@ -42,8 +42,13 @@ def total_norm(tensors: Sequence[Tensor]) -> float:
         >>> total_norm([torch.tensor([1e-30])]) > 0
         True
     """
-    norm = _number_of(torch.linalg.vector_norm, torch._foreach_norm(list(tensors)))
-    return norm if _SQUARES_FROM < norm < _SQUARES_TO else float(whole_scalar(global_norm(tensors)))
+    return norm_together(torch._foreach_norm(list(tensors)), lambda: tensors)
+
+
+def norm_together(norms: Sequence[Tensor], tensors: Callable[[], Sequence[Tensor]]) -> float:
+    """The L2 norm over all tensors, whose norms these are; they are made anew where squares may have been lost."""
+    norm = _number_of(torch.linalg.vector_norm, norms)
+    return norm if _SQUARES_FROM < norm < _SQUARES_TO else float(whole_scalar(global_norm(tensors())))
 
 
 def cosine(a: Sequence[Tensor], b: Sequence[Tensor], norm_a: float, norm_b: float) -> float:
@@ -68,8 +73,11 @@ def whole_scalar(scalar: Tensor) -> Tensor:
 
 
 def _number_of(reduce: Callable[[Tensor], Tensor], scalars: Sequence[Tensor]) -> float:
-    whole = [whole_scalar(s) for s in scalars]
-    return float(reduce(torch.stack([s.to(whole[0].device, torch.float64) for s in whole])))
+    first = scalars[0]
+    if any(type(s) is not Tensor or s.dtype != first.dtype or s.device != first.device for s in scalars):
+        scalars = [whole_scalar(s) for s in scalars]
+        scalars = [s.to(scalars[0].device, torch.float64) for s in scalars]
+    return float(reduce(torch.stack(list(scalars))))
 
 
 def largest_entry(tensors: Sequence[Tensor]) -> Tensor:

@@ -118,12 +118,12 @@ def memory() -> None:
         for kind in ("plain", "ours", "pytorch_optimizer"):
             read, write = os.pipe()
             if os.fork() == 0:  # each in a process of its own, with nothing left over
-                net = nn.Sequential(*(nn.Linear(2048, 2048, bias=False) for _ in range(6)))
-                steps = steps_of(net, torch.randn(2, 2048), torch.tensor([0, 1]), perturbation=perturbation)
+                net = nn.Sequential(*(nn.Linear(3000, 3000, bias=False) for _ in range(4)))  # of more than 32 MiB
+                steps = steps_of(net, torch.randn(2, 3000), torch.tensor([0, 1]), perturbation=perturbation)
                 if kind in steps:
                     steps[kind]()  # momentum is there
                     net.zero_grad()
-                    mib = growth(steps[kind]) / (6 * 2048**2 * 4 / 2**20)
+                    mib = growth(steps[kind]) / (4 * 3000**2 * 4 / 2**20)
                     os.write(write, f"{mib:.2f}".encode())
                 os._exit(0)
             os.close(write)

@@ -25,13 +25,18 @@ def check_steps_alone(optimizer: Optimizer) -> None:
     Raises:
         TypeError: Naming it.
     """
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    if closure is not None and closure.default is inspect.Parameter.empty:
+    if _needs_closure(type(optimizer)):
         raise TypeError(
             f"{type(optimizer).__name__} needs a closure, to evaluate the loss several times a step, and here the "
             "gradient of SAM is formed once before it. Train with `AutoSAMMixin`, where each evaluation is one of SAM, "
             "or with another optimizer."
         )
+
+
+@functools.lru_cache(maxsize=64)
+def _needs_closure(kind: type[Optimizer]) -> bool:
+    closure = inspect.signature(kind.step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 @contextmanager
@@ -88,7 +93,7 @@ def ascended(
     try:
         with torch.no_grad():
             gradients = [_dense(w.grad).to(dtype) for w in weights if w.grad is not None]
-            backup = [w.detach().clone() for w in weights]
+            backup = [w.clone() for w in weights]
             if mask is None:
                 has_moved = ball.climb(weights, gradients, scaled)
             else:
@@ -197,7 +202,7 @@ def sam_step(
             f'`variant="{variant}"` adds to the loss what each sample\'s outputs were before, and a step does not know '
             f'the samples. Train with `SAMMixin(variant="{variant}")`, or choose one of {", ".join(map(repr, STEPS))}.'
         )
-    chosen = SAMOptions(variant=variant, rho=rho, perturbation=perturbation, p=p, eta=eta, **_of_steps(options))
+    chosen = _checked(variant=variant, rho=rho, perturbation=perturbation, p=p, eta=eta, **_of_steps(options))
     weights = list(params)
     if not weights:
         raise ValueError("`params` is empty. An iterator is used up once: pass `model.parameters()` at each step.")
@@ -211,6 +216,17 @@ def sam_step(
     optimizer.step()
     rule.stepped()
     return loss
+
+
+_known = functools.lru_cache(maxsize=64, typed=True)(SAMOptions)
+
+
+def _checked(**options: Any) -> SAMOptions:
+    """The options, which are the same in every step and are checked in the first."""
+    try:
+        return _known(**options)
+    except TypeError:  # what cannot be looked up is told what is wrong with it
+        return SAMOptions(**options)
 
 
 _OF_STEPS = ("alpha", "beta", "gamma", "every", "rho_min", "lr_min", "lr_max")
@@ -291,4 +307,10 @@ def _side_by_side(weights: Sequence[Tensor], first: Gradients) -> tuple[Gradient
 
 @torch.no_grad()
 def _write(weights: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    torch._foreach_copy_(list(weights), list(values))
+    torch._foreach_copy_([_piece(w) for w in weights], [_piece(v) for v in values])
+
+
+def _piece(tensor: Tensor) -> Tensor:
+    """The memory of a tensor in this process, of one that is spread over ranks (FSDP2) too."""
+    piece: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return piece
