@@ -112,7 +112,7 @@ def test_gradient_scaler(form, variant, initial, clip):
     options = {} if variant == "sam" else {"variant": variant, **({"every": 3} if variant == "looksam" else {})}
     model = form(net=network(torch.float32), **options, **({"gradient_clip_val": clip} if manual else {}))
     count = Scaled()
-    # LookSAM blows a small part of the gradient up to its size, and with it what arithmetic of 32 and 64 bits differ by.
+    # LookSAM blows a small part of the gradient up to its size, and rounding with it.
     epochs, tolerance = (2 if initial < 2.0**20 else 6, 1e-3) if variant == "looksam" else (6, 1e-4)
     fit = trainer(
         max_epochs=epochs,
