@@ -5,8 +5,8 @@
     python tests/benchmarks/sam.py --only family  # on scikit-learn's digits, 5 seeds
 
 ``step``: seconds of the processor for a step of a plain loop with ``sam_step``, and with ``pytorch_optimizer``'s SAM,
-over those of a plain step, in turn; the medians of the ratios. ``memory``: by how much the peak of the process lies
-above what it holds, in sizes of the weights. ``family``: all variants as mixins, with the same seeds; accuracy on the
+over those of a plain step, in turn; the medians of the ratios; and what each does beside its passes. ``memory``: by how
+much the peak of the process lies above what it holds, in sizes of the weights. ``family``: all variants as mixins, with the same seeds; accuracy on the
 test set and seconds of the processor a step, over those of plain training in the same turn.
 """
 
@@ -109,6 +109,43 @@ def step_times(repeats: int) -> None:
             )
 
 
+def without_passes(repeats: int) -> None:
+    """Only what a step does beside the two passes: gradients are there already."""
+    print(f"\n### What a step does beside its two passes, {repeats} times in turn\n")
+    print("| network | perturbation | ours in ms | pytorch_optimizer in ms | ours / theirs |\n|---|---|---|---|---|")
+    for name, (make, _, _) in NETWORKS.items():
+        for perturbation in ("sam", "asam"):
+            params = list(make().parameters())
+            gradients = [torch.randn_like(w) for w in params]
+
+            def closure(params: list[Any] = params, gradients: list[torch.Tensor] = gradients) -> None:
+                for w, g in zip(params, gradients, strict=True):
+                    w.grad = g
+
+            base = torch.optim.SGD(params, lr=1e-9)
+            kinds: dict[str, Step] = {
+                "plain": lambda closure=closure, base=base: (closure(), closure(), base.step()),
+                "ours": lambda closure=closure, base=base, params=params, perturbation=perturbation: sam_step(
+                    params, base, closure, perturbation=perturbation
+                ),
+            }
+            if peer() is not None:
+                theirs = peer()(params, torch.optim.SGD, rho=0.05, adaptive=perturbation == "asam", lr=1e-9)
+                kinds["theirs"] = lambda closure=closure, theirs=theirs: (closure(), theirs.step(closure))
+            took: dict[str, list[float]] = {kind: [] for kind in kinds}
+            for _ in range(repeats):
+                for kind, step in kinds.items():
+                    start = time.process_time()
+                    step()
+                    took[kind].append(time.process_time() - start)
+            plain = statistics.median(took["plain"])
+            ours, others = (
+                1e3 * (statistics.median(took[k]) - plain) if k in took else 0.0 for k in ("ours", "theirs")
+            )
+            cells = f"{ours:.2f} | {others:.2f} | {ours / others:.2f}" if others else f"{ours:.2f} | not installed |"
+            print(f"| {name} | {perturbation} | {cells} |", flush=True)
+
+
 def memory() -> None:
     print(
         "\n### Memory of a step, in sizes of the weights\n\n| | plain | ours | pytorch_optimizer |\n|---|---|---|---|"
@@ -201,6 +238,7 @@ def main() -> None:
     if told.only in (None, "memory"):
         memory()
     if told.only in (None, "step"):
+        without_passes(told.repeats)
         step_times(told.repeats)
     if told.only in (None, "family"):
         family(told.seeds, told.labels, told.epochs)
