@@ -34,7 +34,7 @@ def check_steps_alone(optimizer: Optimizer) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def _needs_closure(kind: type[Optimizer]) -> bool:
+def _needs_closure(kind: Any) -> bool:
     closure = inspect.signature(kind.step).parameters.get("closure")
     return closure is not None and closure.default is inspect.Parameter.empty
 

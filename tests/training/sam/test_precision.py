@@ -35,7 +35,7 @@ class Scaled(Callback):
         self.taken += not same
 
 
-def hand_scaled(initial, epochs, clip=None, variant="sam"):
+def hand_scaled(initial, epochs, clip=None, variant="sam", rho=0.05):
     """SAM with a gradient scaler: the first gradient only gives a direction, so it is not unscaled."""
     kept = {"t": 0}
 
@@ -86,7 +86,7 @@ def hand_scaled(initial, epochs, clip=None, variant="sam"):
                 continue
             if all(g.isfinite().all() for g in grads):
                 with torch.no_grad():
-                    for w, e in zip(params, sam_epsilon(theta, grads, None)):
+                    for w, e in zip(params, sam_epsilon(theta, grads, None, rho=rho)):
                         w += e
             backward(x, y)
             for w, t in zip(params, theta):
@@ -110,10 +110,10 @@ def test_gradient_scaler(form, variant, initial, clip):
     scaler = torch.amp.GradScaler("cpu", init_scale=initial)
     manual = form is ManualFront
     options = {} if variant == "sam" else {"variant": variant, **({"every": 3} if variant == "looksam" else {})}
-    model = form(net=network(torch.float32), **options, **({"gradient_clip_val": clip} if manual else {}))
+    # LookSAM blows the part that is orthogonal up to the size of the gradient, and half precision's rounding with it.
+    rho, epochs, tolerance = (0.5, 2 if initial < 2.0**20 else 5, 1e-2) if variant == "looksam" else (0.05, 6, 1e-4)
+    model = form(net=network(torch.float32), rho=rho, **options, **({"gradient_clip_val": clip} if manual else {}))
     count = Scaled()
-    # LookSAM blows a small part of the gradient up to its size, and rounding with it.
-    epochs, tolerance = (2 if initial < 2.0**20 else 6, 1e-3) if variant == "looksam" else (6, 1e-4)
     fit = trainer(
         max_epochs=epochs,
         plugins=[MixedPrecision("16-mixed", "cpu", scaler)],
@@ -121,7 +121,7 @@ def test_gradient_scaler(form, variant, initial, clip):
         **({} if manual else {"gradient_clip_val": clip}),
     )
     fit.fit(model, loader(dtype=torch.float32))
-    by_hand = hand_scaled(initial, epochs, clip, variant)
+    by_hand = hand_scaled(initial, epochs, clip, variant=variant, rho=rho)
     assert distance(model.net, by_hand) < tolerance
     assert distance(model.net, network(torch.float32)) > 1e-2
     assert (count.skipped > 5) == (initial > 2.0**20)
