@@ -6,7 +6,8 @@
 
 ``step``: seconds of the processor for a step of a plain loop with ``sam_step``, and with ``pytorch_optimizer``'s SAM,
 over those of a plain step, in turn; the medians of the ratios; and what each does beside its passes. ``memory``: by how
-much the peak of the process lies above what it holds, in sizes of the weights. ``family``: all variants as mixins, with
+much the peak of the process lies above what it holds, in sizes of the weights. ``cost``: of a step of each variant as a
+mixin. ``family``: all variants as mixins, with
 the same seeds; accuracy on the test set, and seconds of the processor a step over those of plain training in the same
 turn.
 """
@@ -26,7 +27,7 @@ import torch
 from peak import growth
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, DistributedSampler, Subset
+from torch.utils.data import DataLoader, DistributedSampler, Subset, TensorDataset
 
 from lightning_al.training import sam_step
 from lightning_al.zoo import Classifier, DigitsDataModule, PlainCNN, ResNet18, SAMClassifier
@@ -176,6 +177,7 @@ FAMILY: dict[str, dict[str, Any] | None] = {
     "esam": {"variant": "esam", "rho": 0.05},
     "gsam": {"variant": "gsam", "rho": 0.05},
     "looksam": {"variant": "looksam", "rho": 0.05},
+    "looksam, alpha 0.2": {"variant": "looksam", "rho": 0.05, "alpha": 0.2},
     "saf": {"variant": "saf"},
     "mesa": {"variant": "mesa", "decay": 0.99},
 }
@@ -225,9 +227,48 @@ def family(seeds: int, labels: int, epochs: int) -> None:
         )
 
 
+class Seconds(L.Callback):
+    """Of the processor, in the batches of a fit but the first few."""
+
+    def __init__(self, but: int) -> None:
+        self.but, self.began, self.took = but, 0.0, []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.began = time.process_time()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.took.append(time.process_time() - self.began)
+
+    @property
+    def each(self) -> float:
+        return statistics.mean(self.took[self.but :])
+
+
+def cost(turns: int, steps: int = 10) -> None:
+    print(
+        f"\n### A step of a mixin over a plain one, ResNet-18 w16, 32 of 32x32, {steps} steps, {turns} times in turn\n"
+    )
+    data = TensorDataset(torch.randn(32 * steps, 3, 32, 32), torch.randint(10, (32 * steps,)))
+    took: dict[str, list[float]] = {name: [] for name in FAMILY}
+    for _ in range(turns):
+        for name, options in FAMILY.items():
+            common = {"net": ResNet18(width=16), "num_classes": 10}
+            common["optimizer"] = lambda params: torch.optim.SGD(params, lr=0.01, momentum=0.9)
+            if name in ("saf", "mesa"):
+                options = {**(options or {}), "start_epoch": 1} | ({"lag": 1} if name == "saf" else {})
+            model = Classifier(**common) if options is None else SAMClassifier(**common, **options)
+            seconds = Seconds(but=steps)  # a first epoch, which SAF remembers
+            trainer = L.Trainer(max_epochs=2, accelerator="cpu", devices=1, callbacks=[seconds], **QUIET)
+            trainer.fit(model, DataLoader(data, batch_size=32))
+            took[name].append(seconds.each)
+    print("| | step over plain |\n|---|---|")
+    for name in FAMILY:
+        print(f"| {name} | {statistics.median(a / b for a, b in zip(took[name], took['plain'], strict=True)):.2f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["step", "memory", "family"])
+    parser.add_argument("--only", choices=["step", "memory", "cost", "family"])
     parser.add_argument("--repeats", type=int, default=21)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--labels", type=int, default=100)
@@ -241,6 +282,8 @@ def main() -> None:
     if told.only in (None, "step"):
         without_passes(told.repeats)
         step_times(told.repeats)
+    if told.only in (None, "cost"):
+        cost(3)
     if told.only in (None, "family"):
         family(told.seeds, told.labels, told.epochs)
 
