@@ -143,8 +143,12 @@ class AdaptiveBall(Ball):
         norm = norm_together(norms, lambda: [times_scale(w, g, a) for w, g, a in each])
         if not math.isfinite(norm):
             return False
+        step = self.rho / (norm + EPSILON)
         for w, g, a in each:
-            w.add_(times_scale(w, times_scale(w, g, a), a), alpha=self.rho / (norm + EPSILON))
+            if a and not self.eta and w.dtype == g.dtype:
+                w.addcmul_(w * g, w, value=step)
+            else:
+                w.add_(times_scale(w, times_scale(w, g, a), a), alpha=step)
         return True
 
     def of_units(self, units: int, scale: Tensor) -> "Balls":

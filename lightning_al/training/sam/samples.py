@@ -41,6 +41,7 @@ def some_of(batch: Any, size: int, rows: Tensor) -> Any:
         MisconfigurationException: If the batch is not of as many samples.
 
     Example:
+        >>> import torch
         >>> some_of({"x": torch.arange(3), "names": ["a", "b", "c"]}, 3, torch.tensor([0, 2]))
         {'x': tensor([0, 2]), 'names': ['a', 'c']}
     """
