@@ -25,7 +25,8 @@ def check_steps_alone(optimizer: Optimizer) -> None:
     Raises:
         TypeError: Naming it.
     """
-    if _needs_closure(type(optimizer)):
+    kind: Any = type(optimizer)
+    if _needs_closure(kind):
         raise TypeError(
             f"{type(optimizer).__name__} needs a closure, to evaluate the loss several times a step, and here the "
             "gradient of SAM is formed once before it. Train with `AutoSAMMixin`, where each evaluation is one of SAM, "
