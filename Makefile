@@ -21,7 +21,7 @@ help:
 	@echo "make test       the tests          make test-slow   the slow ones too"
 	@echo "make kills      small campaigns killed at KILLS=$(KILLS) points all over, resumed and compared bit by bit (minutes)"
 	@echo "make lint       ruff, mypy, import-linter"
-	@echo "make bench      exact per-sample scores, and selectors, beside other ways to them"
+	@echo "make bench      exact per-sample scores, selectors and SAM, beside other ways to them"
 	@echo "make fashion    the small Fashion-MNIST recipe by every method, 5 seeds (hours on 2 cores; METHODS='saal random' SAM=)"
 
 $(BIN)/installed: pyproject.toml constraints.txt
@@ -50,6 +50,7 @@ bench: $(BIN)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python tests/benchmarks/gradients.py
 	$(BIN)/python tests/benchmarks/selection.py
+	$(BIN)/python tests/benchmarks/sam.py
 
 lint: $(BIN)/installed
 	$(BIN)/ruff check lightning_al tests

@@ -13,7 +13,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lightning_al.gradients.norms import global_norm, largest_entry, plain_norm, square_norm
+from lightning_al.gradients.norms import (
+    global_norm,
+    largest_entry,
+    norm_together,
+    plain_norm,
+    square_norm,
+    total_norm,
+    whole_scalar,
+)
 
 EPSILON = 1e-12  # the papers' own; no other epsilon is added anywhere
 
@@ -64,6 +72,15 @@ class Ball(ABC):
             balls.add(weight, gradient.unsqueeze(0), everything)
         return [balls.moved(w, g.unsqueeze(0), everything).squeeze(0) for w, g in zip(weights, gradients, strict=True)]
 
+    def climb(
+        self, weights: Sequence[Tensor], gradients: Sequence[Tensor], adaptive: Sequence[bool] | None = None
+    ) -> bool:
+        """Add :meth:`perturbation` to ``weights`` in place, unless gradients are not finite; return whether it did."""
+        if not math.isfinite(float(whole_scalar(largest_entry(gradients)))):
+            return False
+        torch._foreach_add_(list(weights), self.perturbation(weights, gradients, adaptive))
+        return True
+
     @abstractmethod
     def of_units(self, units: int, scale: Tensor) -> "Balls":
         """Return such a ball for each unit, for gradients that were divided by ``scale`` (U,)."""
@@ -97,6 +114,18 @@ class LpBall(Ball):
         torch._foreach_add_(gradients, list(weights))
         return gradients
 
+    def climb(
+        self, weights: Sequence[Tensor], gradients: Sequence[Tensor], adaptive: Sequence[bool] | None = None
+    ) -> bool:
+        """Add the perturbation in place; for p = 2 without any copy of the gradients."""
+        if self.p != 2:
+            return super().climb(weights, gradients, adaptive)
+        norm = total_norm(gradients)
+        if not math.isfinite(norm):
+            return False
+        torch._foreach_add_(list(weights), list(gradients), alpha=self.rho / (norm + EPSILON))
+        return True
+
     def of_units(self, units: int, scale: Tensor) -> "Balls":
         """Return a ball for each unit, by its norm."""
         if self.p == 2:
@@ -121,6 +150,29 @@ class AdaptiveBall(Ball):
         scales = self.scales(weights, adaptive)
         step = self.rho / (global_norm([t * g for t, g in zip(scales, gradients, strict=True)]) + EPSILON)
         return [t * t * g * step for t, g in zip(scales, gradients, strict=True)]
+
+    def climb(
+        self, weights: Sequence[Tensor], gradients: Sequence[Tensor], adaptive: Sequence[bool] | None = None
+    ) -> bool:
+        """Add the perturbation in place, without more memory than one of the tensors takes."""
+        scaled = [True] * len(weights) if adaptive is None else adaptive
+        each = list(zip(weights, gradients, scaled, strict=True))
+
+        def times_scale(w: Tensor, tensor: Tensor, a: bool) -> Tensor:
+            # Without η the signs of θ cancel in T², so it stands for T.
+            return tensor if not a else w * tensor if not self.eta else (w.abs() + self.eta).mul_(tensor)
+
+        norms = [torch.linalg.vector_norm(times_scale(w, g, a)) for w, g, a in each]
+        norm = norm_together(norms, lambda: [times_scale(w, g, a) for w, g, a in each])
+        if not math.isfinite(norm):
+            return False
+        step = self.rho / (norm + EPSILON)
+        for w, g, a in each:
+            if a and not self.eta and w.dtype == g.dtype:
+                w.addcmul_(w * g, w, value=step)
+            else:
+                w.add_(times_scale(w, times_scale(w, g, a), a), alpha=step)
+        return True
 
     def of_units(self, units: int, scale: Tensor) -> "Balls":
         """Return a ball for each unit; its scale is ``|θ|``.

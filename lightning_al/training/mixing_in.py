@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 Options = TypeVar("Options")
@@ -159,6 +160,11 @@ def check_module(module: Any, mixin: type) -> None:
             f"{name} is not a lightning.pytorch.LightningModule (pytorch_lightning is another package). Write"
             f" `class Net({mixin.__name__}, YourModule)`."
         )
+
+
+def with_loss(output: Any, loss: Tensor) -> Any:
+    """Return what a ``training_step`` returned with another loss in it."""
+    return {**output, "loss": loss} if isinstance(output, Mapping) else loss
 
 
 def training_trainer(module: LightningModule) -> Trainer | None:

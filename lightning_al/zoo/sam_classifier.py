@@ -8,8 +8,8 @@ class SAMClassifier(SAMMixin, Classifier):
     """:class:`~lightning_al.zoo.Classifier` whose optimizer steps by SAM's gradient.
 
     Takes the arguments of both, by keyword: ``net``, ``num_classes``, ``optimizer`` (SAM's base optimizer, Adam by
-    default; the papers use SGD with momentum 0.9) and ``scheduler``; ``rho``, ``perturbation``, ``running_stats`` and
-    the other options of :class:`~lightning_al.training.SAMMixin`.
+    default; the papers use SGD with momentum 0.9) and ``scheduler``; ``variant``, ``rho``, ``perturbation``,
+    ``running_stats`` and the other options of :class:`~lightning_al.training.SAMMixin`.
 
     Example:
         >>> from torch import nn

@@ -1,4 +1,4 @@
-"""Times the kept boxes, with the numbers of their anchors, beside torchvision's own post-processing of the same outputs.
+"""Times kept boxes, with the numbers of their anchors, beside torchvision's own detections of the same images.
 
     python tests/benchmarks/kept_boxes.py        # on a CPU, minutes
 

@@ -108,3 +108,39 @@ def test_layers_of_one_shape_and_two_precisions():
     squares = [(w * g).double().square().flatten(1).sum(1) for w, g in zip(weights, gradients)]
     want = squares[0] + squares[1]
     torch.testing.assert_close(space.squares, want, rtol=1e-6, atol=0)
+
+
+@examples(20)
+@given(
+    shapes=st.lists(st.lists(st.integers(0, 4), max_size=3), min_size=1, max_size=4),
+    kind=st.sampled_from(sorted(KINDS)),
+    eta=st.sampled_from([0.0, 0.3]),
+    exponent=st.integers(-100, 60),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    seed=st.integers(0, 2**31),
+)
+def test_the_climb_in_place_is_the_perturbation_added(shapes, kind, eta, exponent, dtype, seed):
+    options = {"perturbation": "sam", "p": 2.0, **KINDS[kind]}
+    draws = torch.Generator().manual_seed(seed)
+    shapes = [*shapes, [3]]
+    gradients = [(torch.randn(s, generator=draws) * 2.0**exponent).to(dtype) for s in shapes]
+    weights = [torch.randn(s, generator=draws).to(dtype) for s in shapes]
+    adaptive = [i % 2 == 0 for i in range(len(shapes))]
+    ball = BALLS[options["perturbation"]](0.5, options["p"], eta)
+    doubles = [[t.double() for t in tensors] for tensors in (weights, gradients)]
+    want = [w + e for w, e in zip(doubles[0], ball.perturbation(*doubles, adaptive))]
+    before = [g.clone() for g in gradients]
+    assert ball.climb(weights, gradients, adaptive)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, before))
+    for got, true in zip(weights, want):
+        torch.testing.assert_close(got.double(), true, rtol=0, atol=1e-12 if dtype == torch.float64 else 1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_gradients_that_are_not_finite_move_nothing(kind, bad):
+    options = {"perturbation": "sam", "p": 2.0, **KINDS[kind]}
+    weights = [torch.ones(2), torch.ones(3)]
+    moved = BALLS[options["perturbation"]](0.5, options["p"]).climb(weights, [torch.ones(2), torch.full((3,), bad)])
+    assert not moved
+    assert all((w == 1).all() for w in weights)

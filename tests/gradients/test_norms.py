@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_al.gradients.norms import global_norm
+from lightning_al.gradients.norms import cosine, global_norm, total_norm
 from tests.helpers.models import randn
 
 
@@ -16,6 +16,24 @@ def test_global_norm_in_float32_is_float64s(scale):
     assert got.dtype == torch.float32
     whole = torch.cat([t.flatten() for t in tensors]).double().norm()
     assert float(got) == pytest.approx(float(whole), rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-20, 1.0, 1e25])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_total_norm_and_cosine_are_float64s(scale, dtype):
+    a, b = ([randn(4, 3, seed=s).to(dtype) * scale, randn(5, seed=s + 9).to(dtype) * scale] for s in (1, 2))
+    flat_a, flat_b = (torch.cat([t.flatten() for t in tensors]).double() for tensors in (a, b))
+    norm_a, norm_b = total_norm(a), total_norm(b)
+    assert norm_a == pytest.approx(float(flat_a.norm()), rel=1e-6)
+    true = float((flat_a / flat_a.norm()).dot(flat_b / flat_b.norm())) if scale else 0.0
+    assert cosine(a, b, norm_a, norm_b) == pytest.approx(true, abs=1e-6)
+
+
+def test_norms_of_tensors_of_several_kinds():
+    tensors = [torch.tensor([3.0], dtype=torch.float64), torch.tensor([4.0])]
+    assert total_norm(tensors) == pytest.approx(5.0)
+    assert math.isnan(total_norm([torch.tensor([math.nan]), torch.ones(2)]))
+    assert not math.isfinite(total_norm([torch.tensor([math.inf]), torch.ones(2)]))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

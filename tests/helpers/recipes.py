@@ -59,6 +59,7 @@ OF_FILES = ["your_images", "your_texts"]
 TRAININGS = [
     *("sam", "sam_cifar100", "sam_small"),
     *("sam_loss_prediction", "sam_loss_prediction_cifar100", "sam_loss_prediction_small"),
+    *("esam", "gsam", "looksam", "saf", "mesa"),
 ]
 FEATURES = ["simclr_cifar10", "simclr_fashion_mnist_small"]
 """Of encoders, for `lightning-al features`."""

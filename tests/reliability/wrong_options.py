@@ -334,6 +334,15 @@ FUNCTIONS: list[tuple[str, Any, type[Exception], str]] = [
         "some of each, got 0 and 4",
     ),
     ("sam_step: rho", lambda: sam_step([], None, None, rho=-1), ValueError, "`rho`.*got -1"),
+    ("sam_step: variant", lambda: sam_step([], None, None, variant="fsam"), ValueError, "`variant` .*'gsam'.*'fsam'"),
+    ("sam_step: saf", lambda: sam_step([], None, None, variant="saf"), ValueError, r"SAMMixin\(variant=.saf.\)"),
+    (
+        "sam_step: another variant's",
+        lambda: sam_step([], None, None, variant="gsam", every=5),
+        ValueError,
+        '`every` is an option of variant "looksam", not of "gsam", got 5',
+    ),
+    ("sam_step: no option", lambda: sam_step([], None, None, lag=5), TypeError, "no option 'lag'"),
 ]
 
 
@@ -350,6 +359,8 @@ MIXINS = [
             ("rho", "0.05", TypeError, "`rho` must be a number, above 0 and finite, got '0.05'"),
             ("perturbation", "adam", ValueError, "`perturbation` must be one of 'sam', 'asam', got 'adam'"),
             ("scope", "some", ValueError, "`scope` must be one of .*got 'some'"),
+            ("variant", "fsam", ValueError, "`variant` must be one of .*got 'fsam'"),
+            ("lag", 3, ValueError, '`lag` is an option of variant "saf", not of "sam", got 3'),
         )
     ),
     (

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import pytest
 
+from lightning_al.training.sam.options import SAMOptions
 from tests.helpers.recipes import (
     LEARN_THE_LOSS,
     METHODS,
@@ -76,6 +77,18 @@ def test_trainings_are_one_but_for_the_rate_and_the_model():
             other["model"]["init_args"]["optimizer"]["init_args"]["lr"] = 0.001
             assert other | {"model": sam["model"]} == sam
             assert other["model"]["init_args"] == sam["model"]["init_args"]
+
+
+@pytest.mark.parametrize("variant", ["esam", "gsam", "looksam", "saf", "mesa"])
+def test_trainings_of_sams_family_are_sams_but_for_the_variant(variant):
+    sam, other = load("training/sam"), load(f"training/{variant}")
+    options = other["model"]["init_args"]
+    assert options.pop("optimizer") == sam["model"]["init_args"]["optimizer"]
+    assert other | {"model": sam["model"]} == sam
+    assert other["model"]["class_path"] == "SAMClassifier"
+    as_published = SAMOptions(**options | ({"decay": 0.9995} if variant == "mesa" else {}))
+    assert as_published == SAMOptions(variant=variant)
+    assert options["variant"] == variant
 
 
 def values(protocol):

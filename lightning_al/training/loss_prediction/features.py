@@ -16,7 +16,7 @@ from lightning_al.inference.mode import plain_layers
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.inference.pooling import Pooling, batch_of, channel_dim
 from lightning_al.nn.loss_prediction import LossPrediction
-from lightning_al.training.loss_prediction.image_losses import detectors_in
+from lightning_al.training.losses.image_losses import detectors_in
 
 MOST_RESOLUTIONS = 4  # distinct resolutions
 

@@ -15,11 +15,11 @@ from lightning_al.inference.calling import Forward
 from lightning_al.nn.loss_prediction import LossPrediction
 from lightning_al.training.loss_prediction.example import example_inputs
 from lightning_al.training.loss_prediction.features import find_features, pooled_outputs, predict_losses
-from lightning_al.training.loss_prediction.image_losses import ImageLosses
 from lightning_al.training.loss_prediction.options import LossPredictionOptions
 from lightning_al.training.loss_prediction.own_group import check_trained, hold_rate, join_optimizer
-from lightning_al.training.loss_prediction.sample_losses import SampleLosses
 from lightning_al.training.loss_prediction.total import detaches, main_loss, with_prediction
+from lightning_al.training.losses.image_losses import ImageLosses
+from lightning_al.training.losses.sample_losses import SampleLosses
 from lightning_al.training.mixing_in import (
     around,
     check_order,
@@ -70,7 +70,7 @@ class LossPredictionMixin(_Base):
 
     The real losses are caught where ``training_step`` calls one of torch's loss functions, directly or as
     ``nn.CrossEntropyLoss`` and the like; of torchvision's detectors, those of each image
-    (:class:`~lightning_al.training.loss_prediction.image_losses.ImageLosses`). For a loss written by hand, override
+    (:class:`~lightning_al.training.losses.image_losses.ImageLosses`). For a loss written by hand, override
     :meth:`losses_per_sample`.
 
     The module is ``self.loss_prediction``. It is made once, before optimizers are, from one run of the model on two

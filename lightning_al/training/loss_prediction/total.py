@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_al.functional.losses.loss_prediction import loss_prediction_loss
 from lightning_al.training.loss_prediction.options import LossPredictionOptions
+from lightning_al.training.mixing_in import with_loss
 
 
 def main_loss(output: Any, name: str) -> Tensor:
@@ -46,7 +47,7 @@ def with_prediction(
         )
     auxiliary = loss_prediction_loss(predicted, losses, margin=options.loss_margin, variant=options.loss_variant)
     total = loss + options.loss_weight * auxiliary
-    return {**output, "loss": total} if isinstance(output, Mapping) else total
+    return with_loss(output, total)
 
 
 def detaches(trainer: Trainer, after: float) -> bool:

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimization: a step, and two mixins."""
+"""Sharpness-aware minimization and its family: a step, and two mixins."""
 
 from lightning_al.training.sam.automatic import AutoSAMMixin
 from lightning_al.training.sam.manual import SAMMixin

@@ -1,14 +1,13 @@
 """Sharpness-aware minimization inside automatic optimization, with the Trainer's windows, clipping and schedules."""
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, Literal
 
 from lightning_al.training.mixing_in import around, training_trainer
 from lightning_al.training.sam.base import SAMBase
-from lightning_al.training.sam.options import MANUAL_ONLY, SAMOptions
+from lightning_al.training.sam.options import MANUAL_ONLY, OPTIONS
 from lightning_al.training.sam.strategies import unsynced
-from lightning_al.training.sam.window import MicroBatch, loss_of
+from lightning_al.training.sam.window import loss_of
 
 
 class AutoSAMMixin(SAMBase):
@@ -22,7 +21,9 @@ class AutoSAMMixin(SAMBase):
 
     Args:
         *args: Go to the module's own ``__init__``.
-        rho: As in :class:`SAMMixin`, like all that follow.
+        variant: ``"sam"``, ``"esam"``, ``"gsam"``, ``"looksam"``, ``"saf"`` or ``"mesa"``, as in
+            :class:`SAMMixin`, like all that follow.
+        rho: Radius of the perturbation.
         perturbation: ``"sam"`` or ``"asam"``.
         p: Norm of the ball for ``"sam"``.
         eta: Added to ``|θ|`` for ``"asam"``.
@@ -30,11 +31,23 @@ class AutoSAMMixin(SAMBase):
         ascent: ``"global"`` or ``"per_rank"``.
         running_stats: ``"first"`` or ``"both"``.
         same_noise: Draw the same dropout masks in both passes.
+        alpha: Of ``"gsam"`` and ``"looksam"``.
+        beta: Of ``"esam"``.
+        gamma: Of ``"esam"``.
+        every: Of ``"looksam"``.
+        rho_min: Of ``"gsam"``.
+        lr_min: Of ``"gsam"``.
+        lr_max: Of ``"gsam"``.
+        trajectory_weight: Of ``"saf"`` and ``"mesa"``.
+        temperature: Of ``"saf"`` and ``"mesa"``.
+        start_epoch: Of ``"saf"`` and ``"mesa"``.
+        lag: Of ``"saf"``.
+        decay: Of ``"mesa"``.
         **kwargs: Go to the module's own ``__init__``.
 
     Raises:
         TypeError: If the module drives its optimizer itself, or stands before the mixin in the class statement.
-        ValueError: If an option is out of range.
+        ValueError: If an option is out of range, or not one of the variant.
 
     Example:
         >>> from lightning.pytorch.demos.boring_classes import BoringModel
@@ -51,6 +64,7 @@ class AutoSAMMixin(SAMBase):
     def __init__(
         self,
         *args: Any,
+        variant: Literal["sam", "esam", "gsam", "looksam", "saf", "mesa"] | None = None,
         rho: float | None = None,
         perturbation: Literal["sam", "asam"] | None = None,
         p: float | None = None,
@@ -59,10 +73,22 @@ class AutoSAMMixin(SAMBase):
         ascent: Literal["global", "per_rank"] | None = None,
         running_stats: Literal["first", "both"] | None = None,
         same_noise: bool | None = None,
+        alpha: float | None = None,
+        beta: float | None = None,
+        gamma: float | None = None,
+        every: int | None = None,
+        rho_min: float | None = None,
+        lr_min: float | None = None,
+        lr_max: float | None = None,
+        trajectory_weight: float | None = None,
+        temperature: float | None = None,
+        start_epoch: int | None = None,
+        lag: int | None = None,
+        decay: float | None = None,
         **kwargs: Any,
     ) -> None:
         local = locals()
-        names = [f.name for f in fields(SAMOptions) if f.name not in MANUAL_ONLY]
+        names = [name for name in OPTIONS if name not in MANUAL_ONLY]
         kwargs.update(self._sam_configure({name: local[name] for name in names}))
         super().__init__(*args, **kwargs)
 
@@ -74,8 +100,8 @@ class AutoSAMMixin(SAMBase):
             return call(*args, **kwargs)
         if trainer.fit_loop.batch_idx % trainer.accumulate_grad_batches == 0:
             state.window.clear()  # of an epoch that was cut short
-        micro_batch = MicroBatch.before(args, kwargs, self._sam_noise())
-        output = call(*args, **kwargs)
+        micro_batch = self._sam_begin(args, kwargs)
+        output = self._sam_first(call, micro_batch, args, kwargs)
         if loss_of(output, trainer) is not None:
             state.window.append(micro_batch)
         return output
@@ -98,13 +124,14 @@ class AutoSAMMixin(SAMBase):
             with unsynced(strategy, block=state.options.ascent == "per_rank"):
                 loss = optimizer_closure()
             if state.window:
-                with self._sam_second():
-                    self.optimizer_zero_grad(epoch, batch_idx, raw_optimizer)
-                    self._sam_replay(
-                        strategy.training_step,
-                        lambda loss: strategy.backward(loss, raw_optimizer),
-                        trainer.accumulate_grad_batches,
-                    )
+                self._sam_direction(
+                    lambda: self.optimizer_zero_grad(epoch, batch_idx, raw_optimizer),
+                    strategy.training_step,
+                    lambda loss: strategy.backward(loss, raw_optimizer),
+                    trainer.accumulate_grad_batches,
+                )
             return loss
 
-        return call(epoch, batch_idx, optimizer, closure)
+        output = call(epoch, batch_idx, optimizer, closure)
+        self._sam_stepped()
+        return output

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ParallelStrategy, Strategy
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ModelParallelStrategy, ParallelStrategy, Strategy
 from torch.nn.parallel import DistributedDataParallel
 
+from lightning_al.training.sam.options import SAMOptions
 
-def check_strategy(strategy: Strategy, ascent: str) -> None:
+
+def check_strategy(strategy: Strategy, options: SAMOptions) -> None:
     """Refuse a strategy that SAM cannot train with, before anything trains.
 
     Raises:
@@ -20,7 +22,16 @@ def check_strategy(strategy: Strategy, ascent: str) -> None:
             f"SAM needs the gradients of the parameters between two backward passes, which {name} keeps to itself."
             " Use ModelParallelStrategy (FSDP2) or DDPStrategy."
         )
-    if ascent == "per_rank" and isinstance(strategy, ParallelStrategy) and not isinstance(strategy, DDPStrategy):
+    if options.variant in ("esam", "mesa") and isinstance(strategy, ModelParallelStrategy):
+        raise MisconfigurationException(
+            f'`variant="{options.variant}"` runs a part of a step twice, which has not been made to work with the '
+            f'weights in pieces that {name} keeps. Use DDPStrategy, or "sam", "gsam" or "looksam".'
+        )
+    if (
+        options.ascent == "per_rank"
+        and isinstance(strategy, ParallelStrategy)
+        and not isinstance(strategy, DDPStrategy)
+    ):
         raise MisconfigurationException(
             f'`ascent="per_rank"` needs gradients that are not yet averaged, which only DDPStrategy has, not {name}.'
             ' Use `ascent="global"`.'

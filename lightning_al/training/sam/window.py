@@ -1,7 +1,7 @@
 """The batches that make up one step of SAM, which are run twice."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -9,16 +9,20 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lightning_al.inference.batches import copy_of
+from lightning_al.training.sam.samples import some_of
 from lightning_al.training.sam.second_pass import RandomState
+from lightning_al.training.sam.variants import selected
 
 
 @dataclass
 class MicroBatch:
     """The arguments of one ``training_step``, to run it again at θ + ε."""
 
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    noise: RandomState | None
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    noise: RandomState | None = None
+    losses: Tensor | None = None
+    """Of each sample (B,) at θ, where some of the samples are to be chosen by them."""
 
     @classmethod
     def before(cls, args: tuple[Any, ...], kwargs: dict[str, Any], noise: RandomState | None) -> "MicroBatch":
@@ -28,6 +32,15 @@ class MicroBatch:
         """
         args, kwargs = copy_of((args, kwargs))
         return cls(args, kwargs, noise)
+
+    def selection(self, rise: Tensor, gamma: float) -> "MicroBatch":
+        """Return the samples of which ``rise`` (B,) is largest, this share of them, as a batch."""
+        rows = selected(rise, gamma)
+        if self.args:
+            batch, *others = self.args
+            return MicroBatch((some_of(batch, len(rise), rows), *others), self.kwargs, self.noise)
+        name, batch = next(iter(self.kwargs.items()))
+        return MicroBatch((), {**self.kwargs, name: some_of(batch, len(rise), rows)}, self.noise)
 
 
 def is_last_batch(trainer: Trainer) -> bool:

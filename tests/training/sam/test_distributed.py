@@ -9,8 +9,9 @@ from lightning.pytorch import Callback
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
+from tests.helpers import sam_family_reference as reference
 from tests.helpers.marks import slow
 from tests.helpers.ranks import Leave, free_port
 from tests.helpers.sam_reference import (
@@ -46,8 +47,9 @@ class OwnHalf(Sampler):
 def fit(model, **kwargs):
     strategy = DDPStrategy(start_method="fork", process_group_backend="gloo", **kwargs.pop("ddp", {}))
     callbacks = [*kwargs.pop("extra", []), Leave()]
-    t = trainer(devices=2, strategy=strategy, callbacks=callbacks, use_distributed_sampler=False, **kwargs)
-    t.fit(model, DataLoader(rows(ROWS), batch_sampler=OwnHalf()))
+    data = kwargs.pop("data", None) or DataLoader(rows(ROWS), batch_sampler=OwnHalf())
+    t = trainer(devices=2, strategy=strategy, callbacks=callbacks, **{"use_distributed_sampler": False, **kwargs})
+    t.fit(model, data)
     return model
 
 
@@ -117,6 +119,75 @@ def test_ddp_with_clipping_and_unused_parameters(form):
     fit(model, ddp={"find_unused_parameters": True}, **({} if manual else clip))
     assert distance(model.net, hand_global(1, by_norm(0.1))) < 1e-10
     assert all(torch.equal(a, b) for a, b in zip(before, model.unused.parameters()))
+
+
+FAMILY = {
+    "esam": ({"beta": 1.0}, reference.esam),
+    "gsam": ({"alpha": 0.9}, lambda: reference.gsam(alpha=0.9)),
+    "looksam": ({"every": 3}, lambda: reference.looksam(every=3)),
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "variant"),
+    [
+        (ManualFront, "gsam"),
+        *(slow(form, variant) for form in (ManualFront, AutoFront) for variant in FAMILY),
+    ],
+)
+def test_ddp_of_variants(form, variant):
+    """Both halves are one window; of ESAM's samples each rank selects among its own."""
+    options, direction = FAMILY[variant]
+    model = form(rho=RHO, variant=variant, **options)
+    fit(model)
+    net = reference.by_hand(network(), halves(), sgd, direction(), n=2, epochs=2)
+    assert distance(model.net, net) < 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [ManualFront, AutoFront])
+def test_ddp_of_esams_masks_that_all_ranks_share(form):
+    model = form(rho=RHO, variant="esam", beta=0.5, gamma=0.5)
+    fit(model)  # `Leave` compares the weights of the ranks
+    assert distance(model.net, network()) > 1e-2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [ManualFront, AutoFront])
+def test_ddp_of_mesa(form):
+    model = form(variant="mesa", start_epoch=1, decay=0.8)
+    fit(model, max_epochs=4)
+    net = reference.mesa(network(), halves(), sgd, start=1, decay=0.8, epochs=4, n=2)
+    assert distance(model.net, net) < 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [ManualFront, AutoFront])
+def test_ddp_of_saf_remembers_samples_that_were_another_ranks(form):
+    data = rows(ROWS)
+    model = form(variant="saf", start_epoch=1, lag=1, trajectory_weight=2.0, temperature=1.0)
+    fit(model, max_epochs=3, data=DataLoader(data, batch_size=2, shuffle=True), use_distributed_sampler=True)
+    net = network()
+    optimizer, outputs = sgd(net.parameters()), {}
+    for epoch in range(3):
+        orders = []
+        for rank in range(2):
+            sampler = DistributedSampler(data, num_replicas=2, rank=rank, seed=0)
+            sampler.set_epoch(epoch)
+            orders.append(list(sampler))
+        for start in range(0, ROWS // 2, 2):
+            batch = [i for order in orders for i in order[start : start + 2]]
+            optimizer.zero_grad()
+            loss = 0.0
+            for i in batch:
+                z = net(data[i][0].unsqueeze(0))
+                loss = loss + F.cross_entropy(z, data[i][1].unsqueeze(0)) / len(batch)
+                outputs[epoch, i] = z[0].detach().clone()
+                if epoch >= 1:
+                    loss = loss + 2.0 * reference.divergence(outputs[epoch - 1, i], z[0], 1.0) / len(batch)
+            loss.backward()
+            optimizer.step()
+    assert distance(model.net, net) < 1e-10
 
 
 class Synced(Callback):
@@ -189,10 +260,10 @@ def fsdp2_worker(rank, port, path, manual, options):
         TORCHELASTIC_RUN_ID="sam",
     )
     torch.set_num_threads(1)
-    n, clip, perturbation, p = options
+    n, clip, own_options = options
     own = {"accumulate_grad_batches": n, "gradient_clip_val": clip}
     model = sharded(ManualFront if manual else AutoFront)(
-        rho=RHO, perturbation=perturbation, p=p, scope="weights", **(own if manual else {})
+        rho=RHO, scope="weights", **own_options, **(own if manual else {})
     )
     strategy = ModelParallelStrategy(
         data_parallel_size=2,
@@ -209,11 +280,13 @@ def fsdp2_worker(rank, port, path, manual, options):
 
 
 FSDP2 = {
-    "sam": (1, None, "sam", 2.0),
-    "accumulate": (4, None, "sam", 1.5),
-    "asam": (1, 0.1, "asam", 2.0),
+    "sam": (1, None, {}),
+    "accumulate": (4, None, {"p": 1.5}),
+    "asam": (1, 0.1, {"perturbation": "asam"}),
+    "gsam": (1, None, {"variant": "gsam", "alpha": 0.9}),
+    "looksam": (1, None, {"variant": "looksam", "every": 3}),
 }
-"""Batches a step, where to clip, the perturbation and the norm of its ball."""
+"""Batches a step, where to clip, and options."""
 
 
 @pytest.mark.few(1)
@@ -223,6 +296,7 @@ FSDP2 = {
         (True, "accumulate"),
         (False, "asam"),
         *(slow(*n) for n in ((True, "sam"), (True, "asam"), (False, "sam"), (False, "accumulate"))),
+        *(slow(manual, variant) for manual in (True, False) for variant in ("gsam", "looksam")),
     ],
 )
 def test_fsdp2(manual, case, tmp_path):
@@ -235,17 +309,20 @@ def test_fsdp2(manual, case, tmp_path):
     for w in workers:
         w.join(120)
     assert [w.exitcode for w in workers] == [0, 0]
-    n, clip, perturbation, p = options
+    n, clip, own = options
     net = network()
     x, y = rows(ROWS).tensors
     step = 2 * PER_RANK
     batches = [(x[i : i + step], y[i : i + step]) for i in range(0, ROWS, step)]
 
     def epsilon(params, grads, names):
-        if perturbation == "asam":
+        if own.get("perturbation") == "asam":
             return asam_epsilon(params, grads, names, rho=RHO, scope="weights")
-        return sam_epsilon(params, grads, names, rho=RHO, p=p)
+        return sam_epsilon(params, grads, names, rho=RHO, p=own.get("p", 2.0))
 
-    hand_sam(net, batches, sgd, epsilon, n=n, clip=clip and by_norm(clip), epochs=2)
+    if case in FAMILY:
+        reference.by_hand(net, batches, sgd, FAMILY[case][1](), epochs=2)
+    else:
+        hand_sam(net, batches, sgd, epsilon, n=n, clip=clip and by_norm(clip), epochs=2)
     for ours, theirs in zip(torch.load(path), net.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs.detach(), rtol=0, atol=1e-10)

@@ -7,7 +7,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule
 
-from lightning_al.training import AutoSAMMixin, SAMMixin
+from lightning_al.training import AutoSAMMixin, SAMMixin, sam_step
 from tests.helpers.sam_reference import (
     AutoFront,
     AutoOwn,
@@ -33,12 +33,32 @@ SHARED = [
     ({"ascent": "local"}, "ascent.*per_rank.*local"),
     ({"running_stats": "second"}, "running_stats.*second"),
 ]
+OF_VARIANTS = [
+    ({"variant": "asam"}, "variant.*esam.*asam"),
+    ({"variant": "looksam", "every": 0}, "every.*0"),
+    ({"variant": "looksam", "alpha": -0.1}, "alpha.*-0.1"),
+    ({"variant": "esam", "beta": 0.0}, "beta.*0.0"),
+    ({"variant": "esam", "gamma": 1.1}, "gamma.*1.1"),
+    ({"variant": "gsam", "rho_min": 0.1}, "`rho_min` must be at most `rho`, got 0.1 and 0.05"),
+    ({"variant": "gsam", "lr_min": 0.1, "lr_max": 0.01}, "`lr_min` must be at most `lr_max`"),
+    ({"variant": "gsam", "ascent": "per_rank"}, "gsam.*per_rank.*global"),
+    ({"variant": "looksam", "ascent": "per_rank"}, "looksam.*per_rank.*global"),
+    ({"variant": "saf", "temperature": 0.0}, "temperature.*0.0"),
+    ({"variant": "saf", "lag": 0}, "lag.*0"),
+    ({"variant": "saf", "start_epoch": -1}, "start_epoch.*-1"),
+    ({"variant": "mesa", "decay": 1.0}, "decay.*1.0"),
+    ({"variant": "mesa", "trajectory_weight": -1.0}, "trajectory_weight.*-1.0"),
+    ({"every": 5}, '`every` is an option of variant "looksam", not of "sam", got 5'),
+    ({"variant": "saf", "rho": 0.1}, '`rho` is an option of variant "sam" or .*, not of "saf"'),
+    ({"variant": "mesa", "lag": 2}, '`lag` is an option of variant "saf", not of "mesa"'),
+    ({"variant": "gsam", "beta": 0.5}, '`beta` is an option of variant "esam"'),
+]
 MANUAL_ONLY = [
     ({"accumulate_grad_batches": 0}, "accumulate_grad_batches.*0"),
     ({"gradient_clip_val": -1.0}, "gradient_clip_val.*-1.0"),
     ({"gradient_clip_algorithm": "max"}, "gradient_clip_algorithm.*max"),
 ]
-REFUSED = [(m, o, s) for m in MIXINS for o, s in SHARED] + [(SAMMixin, o, s) for o, s in MANUAL_ONLY]
+REFUSED = [(m, o, s) for m in MIXINS for o, s in SHARED + OF_VARIANTS] + [(SAMMixin, o, s) for o, s in MANUAL_ONLY]
 
 
 @pytest.mark.parametrize(("mixin", "options", "message"), REFUSED)
@@ -68,6 +88,36 @@ def test_options_of_the_wrong_type_are_one_type_error(mixin, wrong):
     for line, (name, value) in zip(lines, wrong.items(), strict=True):
         assert f"`{name}` must be " in line
         assert line.endswith(f"got {value!r}.")
+
+
+def test_all_that_is_wrong_is_said_at_once_and_before_anything_is_made():
+    with pytest.raises(ValueError, match="4 things") as caught:
+        ManualFront(variant="looksam", every=0, beta=0.5, lag=3, rho=-1.0)
+    for name in ("every", "beta", "lag", "rho"):
+        assert f"`{name}`" in str(caught.value)
+    w = torch.nn.Parameter(torch.ones(1))
+    calls = []
+    for options, message in [
+        ({"variant": "saf"}, r"SAMMixin\(variant=\"saf\"\)"),
+        ({"variant": "mesa"}, "SAMMixin"),
+        ({"variant": "lookspam"}, "lookspam"),
+        ({"variant": "sam", "every": 5}, "looksam"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            sam_step([w], sgd([w]), lambda: calls.append(0), **options)
+    with pytest.raises(TypeError, match=r"'lag'.*every"):
+        sam_step([w], sgd([w]), lambda: calls.append(0), lag=3)
+    assert not calls
+
+
+def test_options_that_are_not_given_are_the_papers():
+    assert options_of(ManualFront(variant="looksam")).every == 5
+    assert options_of(ManualFront(variant="looksam")).alpha == 0.7
+    assert options_of(ManualFront(variant="saf")).trajectory_weight == 0.3
+    assert options_of(ManualFront(variant="mesa")).trajectory_weight == 0.8
+    assert options_of(ManualFront(variant="esam")).rho == 0.05
+    assert options_of(ManualFront(variant="saf")).rho is None
+    assert options_of(type("Net", (AutoFront,), {"variant": "esam", "gamma": 0.25})()).gamma == 0.25
 
 
 def options_of(model):

@@ -32,3 +32,18 @@ def test_strategies(form, strategy, ascent, message, monkeypatch):
     else:
         with pytest.raises(MisconfigurationException, match=message):
             model.configure_callbacks()
+
+
+@pytest.mark.parametrize("form", [ManualFront, AutoFront])
+@pytest.mark.parametrize("variant", ["esam", "gsam", "looksam", "saf", "mesa"])
+def test_weights_in_pieces_are_refused_where_a_part_of_a_step_is_run_twice(form, variant, monkeypatch):
+    fit = trainer()
+    fit.state.fn = TrainerFn.FITTING
+    model = form(variant=variant)
+    model.trainer = fit
+    monkeypatch.setattr(type(fit), "strategy", ModelParallelStrategy())
+    if variant in ("esam", "mesa"):
+        with pytest.raises(MisconfigurationException, match=f'variant="{variant}".*ModelParallelStrategy.*DDPStrategy'):
+            model.configure_callbacks()
+    else:
+        assert model.configure_callbacks() == []

@@ -8,7 +8,7 @@ from torch import nn
 
 from lightning_al.training import LossPredictionMixin
 from lightning_al.training.loss_prediction.features import predict_losses
-from lightning_al.training.loss_prediction.image_losses import ImageLosses
+from lightning_al.training.losses.image_losses import ImageLosses
 from tests.helpers.detecting import Detecting, Squares, in_lists
 from tests.helpers.detectors import FAMILIES, detector
 

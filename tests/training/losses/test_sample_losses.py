@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_al.training.loss_prediction.sample_losses import SampleLosses
+from lightning_al.training.losses.sample_losses import SampleLosses
 
 G = torch.Generator().manual_seed(0)
 Z = torch.randn(6, 3, generator=G, dtype=torch.float64)
