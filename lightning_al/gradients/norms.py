@@ -1,6 +1,5 @@
 """L2 norms of gradients: of each unit's gradient of one tensor, and of one unit's over all tensors."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
