@@ -54,7 +54,7 @@ def cosine(a: Sequence[Tensor], b: Sequence[Tensor], norm_a: float, norm_b: floa
     """The cosine of the angle between two lists of tensors, each as one vector with this norm; 0 if a norm is 0.
 
     Example:
-        >>> cosine([torch.tensor([1.0, 1.0])], [torch.tensor([2.0, 0.0])], math.sqrt(2), 2.0)
+        >>> cosine([torch.tensor([1.0, 1.0])], [torch.tensor([2.0, 0.0])], 2**0.5, 2.0)
         0.7071067811865475
     """
     if not norm_a or not norm_b:
