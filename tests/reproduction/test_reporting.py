@@ -5,6 +5,7 @@ import re
 import pytest
 
 from lightning_al.reproduction import pages
+from lightning_al.reproduction.diagnosing import outputs_of
 from lightning_al.reproduction.reporting import report
 from tests.helpers.results import chosen, write_runs
 
@@ -102,18 +103,21 @@ def test_settings_are_a_table(tmp_path):
 
 def test_what_diagnoses_wrote_is_shown_where_nothing_was_printed(tmp_path, drawn):
     choice, runs, needs = chosen(tmp_path, "toy/table-3", seeds="1")
+    write_runs(runs, ACCURACIES)
     assert "No diagnosis has ended yet." in report(choice, runs, needs, [])
-    folder = choice.folder / "cubes" / "seed_0"
+    [folder] = outputs_of(choice, runs)
     folder.mkdir(parents=True)
     (folder / "losses.csv").write_text("campaign,loss\na,0.123456\n")
     (folder / "tsne.csv").write_text("campaign,x\n" + "a,0.123456\n" * 50)
     (folder / "losses.png").touch()
-    text = pages.diagnosed_tables(choice.folder)
-    assert text.startswith("cubes/seed_0/losses.csv:\n\n| campaign | loss   |\n")
+    text = pages.diagnosed_tables([folder])
+    assert text.startswith("losses of random+badge, seed 0:\n\n| campaign | loss   |\n")
     assert text.count("0.1235") == 1
-    assert text.endswith("cubes/seed_0/tsne.csv: 50 rows, in the file alone.")
+    assert text.endswith(f"tsne of random+badge, seed 0: 50 rows, in {folder / 'tsne.csv'}.")
     report(choice, runs, needs, [])
-    assert "cubes/seed_0/losses.png" in links_of(choice.folder / "index.md")
+    assert (folder / "losses.png").resolve() in [
+        (choice.folder / link).resolve() for link in links_of(choice.folder / "index.md")
+    ]
 
 
 def test_without_matplotlib_there_are_tables(tmp_path, monkeypatch, capsys):

@@ -38,9 +38,6 @@ def test_all_that_results_show_is_known():
     results = read_results(RECIPES)
     assert {result.shows for result in results.values()} == {*SHOWN, *METRICS, "settings"}
     assert {shown.diagnosis for shown in SHOWN.values()} <= set(DIAGNOSES)
-    for result in results.values():
-        if result.shows in SHOWN and SHOWN[result.shows].apart:
-            assert result.options["rounds"]
 
 
 def test_before_a_diagnosis_has_ended_there_is_nothing(found):
@@ -106,9 +103,8 @@ def test_correlations_and_overlaps_of_the_terms(found):
 
 
 def test_accuracies_of_classes(found):
-    lines = "campaign,class,test accuracy\nseed_0,a,0.5\nseed_0,b,0.75\nseed_0,c,\n"
-    write(found, "round_2/classes", lines)
-    write(found, "round_10/classes", lines)
+    lines = [f"seed_0,{number},{of}" for number in (2, 10) for of in ("a,0.5", "b,0.75", "c,")]
+    write(found, "classes", "\n".join(["campaign,round,class,test accuracy", *lines]))
     each = published(found, published={"random": [60.0, 70.0, 80.0]})
     assert rows(each, "class_accuracies")[:3] == [
         ("random", "class a, round 2", 60.0, 50.0),
