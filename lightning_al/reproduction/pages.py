@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning_al.report.alignment import Aligned, align
 from lightning_al.report.comparison import pairwise_of
-from lightning_al.report.curves import Curve, Curves
+from lightning_al.report.curves import Curve, Curves, round_by_round
 from lightning_al.report.plots import plot, plot_pairwise
 from lightning_al.report.tables import markdown, pairwise_tables
 from lightning_al.reproduction.measured import Measured
@@ -25,7 +25,7 @@ def curves_of(found: Sequence[Measured]) -> dict[str, Curves]:
     for each in found:
         name = each.run.method + ("" if each.run.is_finished else " (unfinished)")
         cases.setdefault(each.run.case, {}).setdefault(name, []).append(each.curve)
-    return cases
+    return {case: round_by_round(curves) for case, curves in cases.items()}
 
 
 def draw_curves(found: Sequence[Measured], folder: Path) -> list[Path]:

@@ -51,7 +51,7 @@ def report(choice: Choice, runs: Sequence[Run], needs: Needs, words: Sequence[st
         texts.insert(0, tables.table_of(figures, choice))
         if not choice.small and any(each.published is not None and each.ours for each in figures):
             draws.insert(0, lambda: _beside(choice, figures))
-    texts += tables.notes_of(choice, figures, runs)
+    texts += [tables.other_data(choice, needs), *tables.notes_of(choice, figures, runs)]
     if runs:
         texts.append(tables.unfinished(runs))
     text = "\n\n".join(filter(None, texts))

@@ -1,11 +1,13 @@
 """The folder that anybody can look through, made of campaigns written by hand."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from lightning_al.reproduction import pages
 from lightning_al.reproduction.diagnosing import outputs_of
+from lightning_al.reproduction.measured import measured
 from lightning_al.reproduction.reporting import report
 from tests.helpers.results import chosen, write_runs
 
@@ -86,6 +88,18 @@ def test_unfinished_runs_are_drawn_under_a_name_of_their_own(tmp_path, drawn):
         "random": 1,
         "badge": 2,
     }
+
+
+def test_curves_over_pixels_are_drawn_round_by_round(tmp_path, drawn):
+    """No two campaigns have labelled as many pixels, so that label counts alone would leave one point of them."""
+    choice, runs, needs = chosen(tmp_path, "toy/table-1", only="cubes-adam")
+    write_runs(runs, ACCURACIES)
+    found = [
+        replace(each, curve=replace(each.curve, counts="pixels", labels=[100 + place, 200 - place]))
+        for place, each in enumerate(measured(runs, "accuracy"))
+    ]
+    [curves] = pages.curves_of(found).values()
+    assert {tuple(curve.labels) for repeats in curves.values() for curve in repeats} == {(102, 198)}
 
 
 def test_training_on_all_labels_is_a_line(tmp_path, drawn):
