@@ -121,8 +121,8 @@ def _by_round(name: str, column: str, what: str, *, counts: bool = False, row: s
     return read
 
 
-_SCHEMES = {"expected_grad_norm": "expected_norm", "entropy_grad_norm": "entropy"}
-"""By which norm methods pick."""
+_SCHEMES = dict.fromkeys(("expected_grad_norm", "entropy_grad_norm"), "entropy")
+"""By which norm methods pick: the expected loss, of which the one takes it, is the entropy under cross-entropy."""
 
 
 def _classes(found: Diagnosed) -> list[Figure]:

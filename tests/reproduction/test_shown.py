@@ -70,10 +70,11 @@ def test_counts_become_percent_of_a_rounds_picks(found):
 
 
 def test_norms_fall_by_the_scheme_that_picked(found):
-    found = published(found, published={"entropy_grad_norm": [9]})
-    found = replace(found, methods={"seed_0": "entropy_grad_norm"})
-    write(found, "falls", "campaign,round,scheme,share\nseed_0,0,true,0.1\nseed_0,0,entropy,0.8\n")
-    assert rows(found, "falling_norms") == [("entropy_grad_norm", "% of picks whose norm fell, round 0", 90.0, 80.0)]
+    lines = "true,0.1", "entropy,0.8", "expected_norm,0.5"
+    write(found, "falls", "\n".join(["campaign,round,scheme,share", *(f"seed_0,0,{line}" for line in lines)]))
+    for method in ("entropy_grad_norm", "expected_grad_norm"):  # the expected loss is the entropy
+        of = replace(published(found, published={method: [9]}), methods={"seed_0": method})
+        assert rows(of, "falling_norms") == [(method, "% of picks whose norm fell, round 0", 90.0, 80.0)]
 
 
 def test_the_overlap_of_influence_is_of_no_method_in_print(found):
