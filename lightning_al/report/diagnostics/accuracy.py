@@ -17,6 +17,9 @@ from lightning_al.report.diagnostics.pictures import Panel, add_point, bars, cur
 from lightning_al.report.diagnostics.rounds import spread
 
 
+_LABELLED = "labelled in the end"
+
+
 class Predictions(NamedTuple):
     """Of each decision, (N,) each: one a sample, or one for each of its pixels or labels.
 
@@ -135,10 +138,10 @@ def classes(campaigns: Sequence[KeptCampaign], *, held_out: int | None = None) -
                 rows.append([campaign.name, round.number, round.count, name, count, None if value != value else value])
             panel = panels.setdefault(f"test accuracy, {round.count} labels", {})
             panel[campaign.name] = [0.0 if value != value else value for value in accuracies]
-        panels.setdefault("labelled in the end", {})[campaign.name] = labelled
-    panels["labelled in the end"] = panels.pop("labelled in the end")
+        panels.setdefault(_LABELLED, {})[campaign.name] = labelled
+    panels[_LABELLED] = panels.pop(_LABELLED)
     header = ["campaign", "round", "labels", "class", "labelled", "test accuracy"]
-    return [Diagnosis("classes", "Classes one by one", header, rows, bars(panels, names, x="class"))]
+    return [Diagnosis("classes", "Classes one by one", header, rows, bars(panels, names, x="class", apart=[_LABELLED]))]
 
 
 def confidence(campaigns: Sequence[KeptCampaign], *, samples: int = 2000, bins: int = 10) -> list[Diagnosis]:
