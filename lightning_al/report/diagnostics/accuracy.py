@@ -16,7 +16,6 @@ from lightning_al.report.diagnostics.diagnosis import Diagnosis
 from lightning_al.report.diagnostics.pictures import Panel, add_point, bars, curves
 from lightning_al.report.diagnostics.rounds import spread
 
-
 _LABELLED = "labelled in the end"
 
 
