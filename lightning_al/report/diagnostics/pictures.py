@@ -46,15 +46,15 @@ def curves(panels: Mapping[str, Mapping[str, Points]], *, x: str, log: Sequence[
 
 
 def clouds(panels: Mapping[str, Points], *, x: str, y: str, notes: Mapping[str, str] | None = None) -> Draw:
-    """Return what draws a cloud of points for each title, with a note of each in its corner."""
+    """Return what draws a cloud of points for each title, with a note of each behind it."""
 
     def draw(figure: Any) -> None:
         for axes, (title, (xs, ys)) in zip(panels_of(figure, len(panels)), panels.items(), strict=True):
             axes.scatter(xs, ys, s=8, alpha=0.5, linewidths=0)
-            axes.set_title(title, fontsize=10)
+            note = (notes or {}).get(title)
+            axes.set_title(title if note is None else f"{title}: {note}", fontsize=10)
             axes.set_xlabel(x)
             axes.set_ylabel(y)
-            axes.text(0.04, 0.94, (notes or {}).get(title, ""), transform=axes.transAxes, va="top", fontsize=9)
             _plain(axes)
 
     return draw
