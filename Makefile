@@ -8,7 +8,7 @@ SHELL := bash
 # Small models: threads that wait for each other cost more than they bring.
 export OMP_NUM_THREADS ?= 1
 JOBS ?= 2
-SEEDS ?= 0..2
+SEEDS ?= 0..4
 KILLS ?= 100
 METHODS := random entropy coreset badge prob_cover typiclust saal saal_kmeans saal_badge learning_loss lplgrad \
   mc_dropout bald batch_bald query_by_committee core_gcn uncertain_gcn vaal_small sraal_small
@@ -17,12 +17,12 @@ SAM := saal
 
 .PHONY: help demo test test-slow kills lint bench fashion clean
 help:
-	@echo "make demo       SAAL beside Random on scikit-learn's digits, 3 seeds: a table and a picture (minutes)"
+	@echo "make demo       five methods on digits with rare classes, 5 seeds: tables and pictures (minutes)"
 	@echo "make test       the tests          make test-slow   the slow ones too"
 	@echo "make kills      small campaigns killed at KILLS=$(KILLS) points all over, resumed and compared bit by bit (minutes)"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make bench      exact per-sample scores, and selectors, beside other ways to them"
-	@echo "make fashion    the small Fashion-MNIST recipe by every method, 3 seeds (hours on 2 cores; METHODS='saal random' SAM=)"
+	@echo "make fashion    the small Fashion-MNIST recipe by every method, 5 seeds (hours on 2 cores; METHODS='saal random' SAM=)"
 
 $(BIN)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,7 +32,7 @@ $(BIN)/installed: pyproject.toml constraints.txt
 SWEEP := $(BIN)/lightning-al sweep --seeds $(SEEDS) --jobs $(JOBS)
 
 demo: $(BIN)/installed
-	$(SWEEP) -c recipes/quickstart.yaml --methods saal,random --dirpath runs/demo
+	$(SWEEP) -c recipes/quickstart.yaml --methods random,entropy,badge,saal,saal_badge --dirpath runs/demo
 
 fashion: $(BIN)/installed
 	$(SWEEP) -c recipes/fashion_mnist/small.yaml --methods $(METHODS) $(SAM:=+sam_small)

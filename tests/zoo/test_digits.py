@@ -40,6 +40,22 @@ def test_the_split_depends_on_its_own_seed_only():
     assert not torch.equal(one.images, other.images)
 
 
+def test_rare_classes_in_what_is_trained_on_and_nowhere_else():
+    whole, rare = DigitsDataModule().splits, DigitsDataModule(imbalance=12).splits
+    counts = whole.train.targets.bincount()
+    assert counts.max() == 122
+    # 122 * 12^(-c/9), rounded down; there are no more than 118 zeros
+    assert rare.train.targets.bincount().tolist() == [118, 92, 70, 53, 40, 30, 23, 17, 13, 10]
+    assert torch.equal(rare.test.images, whole.test.images)
+    assert torch.equal(rare.val.images, whole.val.images)
+
+
+@pytest.mark.parametrize("imbalance", [0.5, "12", 1000])
+def test_an_imbalance_that_leaves_nothing(imbalance):
+    with pytest.raises((TypeError, ValueError), match="imbalance"):
+        DigitsDataModule(imbalance=imbalance).setup()
+
+
 def test_loaders():
     data = DigitsDataModule(batch_size=100)
     assert len(data.train_dataloader()) == 12
