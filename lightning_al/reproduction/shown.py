@@ -178,6 +178,7 @@ class Shown:
 
 
 _THREE_ROUNDS = ("--rounds=0,5,-1",)
+_FEW = ("--rounds=0,1,2", "--samples=200", "--held-out=200")
 
 SHOWN: dict[str, Shown] = {
     "bound_terms": Shown("bound", _bound_correlations, small=_THREE_ROUNDS),
@@ -193,13 +194,11 @@ SHOWN: dict[str, Shown] = {
     "feature_map": Shown("tsne", packages=("sklearn",)),
     "confidence": Shown("confidence"),
     "class_accuracies": Shown("classes", _classes),
-    "influence_bounds": Shown(
-        "influence", options=("--loss=entropy",), small=("--loss=entropy", "--samples=200", "--held-out=200")
-    ),
+    "influence_bounds": Shown("influence", options=("--loss=entropy",), small=("--loss=entropy", *_FEW)),
     "influence_overlap": Shown(
         "influence",
         _by_round("influence_overlap", "approx-3", "% of the K of largest influence", counts=True, row="eq_5"),
-        small=("--samples=200", "--held-out=200"),
+        small=_FEW,
     ),
     "true_norm_overlap": Shown(
         "norms", _by_round("norms", "share", "% of picks with the largest true norms", counts=True)
