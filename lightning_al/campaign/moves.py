@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, Subset
 
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
+from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.keys import SampleKeys, common_folder
 from lightning_al.tasks.keys import HASH, FileName
 from lightning_al.words import shown
@@ -58,6 +59,19 @@ class Search:
         self._by_index: list[int] = []  # known by their index alone
         self._in_new_folder = False
         self._hashes: dict[int, str | None] = {}
+
+    @classmethod
+    def among(cls, campaign: Campaign, data: ActiveDataModule) -> "Search":
+        """Return a search for the campaign's samples among those of a data module that is open."""
+        pool = data.samples.pool
+        return cls(
+            campaign,
+            data.sample_keys,
+            own_label=pool.own_label,
+            keeps_target=pool.keeps_target,
+            same_label=pool.same_label,
+            are_known=None if data.known_samples is None else data.known_samples.found_among,
+        )
 
     def move(self) -> Event | None:
         """Return the fields of the event that says what moved; None if nothing did.

@@ -15,10 +15,10 @@ from lightning_al._compat import quiet_infos
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import has_ledger
 from lightning_al.cli.run import ActiveLearningCLI
+from lightning_al.inference.trainer import quiet_trainer
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.report import diagnostics
 from lightning_al.report.diagnostics import Diagnosis, KeptCampaign, open_campaign
-from lightning_al.report.diagnostics.opening import quiet_trainer
 from lightning_al.report.diagnostics.rounds import chosen_rounds, rounds_kept
 from lightning_al.words import cut
 

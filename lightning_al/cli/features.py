@@ -17,6 +17,7 @@ from lightning_al.cli.run import ActiveParser  # first: it says what to install
 from lightning_al.data.samples_alone import check_map_style
 from lightning_al.data.template import LoaderTemplate
 from lightning_al.inference.mode import scoring_mode
+from lightning_al.storage.checkpoints import save_checkpoint
 from lightning_al.storage.files import atomic_write
 from lightning_al.tasks.classification import ClassificationTask
 
@@ -33,7 +34,7 @@ class EncoderKept(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the file anew."""
-        trainer.save_checkpoint(self.path)
+        save_checkpoint(trainer, self.path)
 
 
 class EncodingTrainer(pl.Trainer):

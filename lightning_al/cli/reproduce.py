@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lightning_al.cli.sweep import count_of, findings_of_recipes, overrides_of, program, slots_of
+from lightning_al.cli.sweep import add_ways_to_run, findings_of_recipes, overrides_of, program, slots_for
 from lightning_al.reproduction.choosing import choice_of, result_of
 from lightning_al.reproduction.listing import listing
 from lightning_al.reproduction.needs import Needs
@@ -38,11 +38,7 @@ def reproduce_parser() -> argparse.ArgumentParser:
     add("--methods", help="Of its methods these, with commas between.")
     add("--seeds", help="How many (3: 0, 1 and 2), or which: 0..4, or 0,3,5. Default: as many as the paper's repeats.")
     add("--small", action="store_true", help="A small network and budget, for a CPU: not the paper's.")
-    add("--jobs", help="How many run at a time. Default: 1.")
-    add(
-        "--threads", help="OMP_NUM_THREADS of each run. Default: that of the environment, else the cores over the jobs."
-    )
-    add("--gpus", metavar="0,1", help="CUDA_VISIBLE_DEVICES of the jobs, dealt out in turn.")
+    add_ways_to_run(parser)
     add(
         "--dirpath",
         metavar="FOLDER",
@@ -52,11 +48,6 @@ def reproduce_parser() -> argparse.ArgumentParser:
     add("--data.root", dest="data_root", metavar="FOLDER", help="Data are looked for here before the recipes' folders.")
     add("--recipes", metavar="FOLDER", help="Recipes with `published`. Default: ./recipes, else those of the package.")
     add("--no-run", action="store_true", help="Run nothing: the table of what is there.")
-    add(
-        "--print-commands",
-        action="store_true",
-        help="Run nothing: print a line of the shell for each run that is left.",
-    )
     return parser
 
 
@@ -95,11 +86,7 @@ def _of_one(
     overrides: Sequence[str],
 ) -> None:
     findings: list[str] = []
-    jobs = count_of("--jobs", options.jobs, findings) or 1
-    threads = count_of("--threads", options.threads, findings)
-    gpus = [] if options.gpus is None else [gpu.strip() for gpu in options.gpus.split(",")]
-    if not all(gpus):
-        findings.append(f"`--gpus` are their numbers with commas between, got {options.gpus!r}.")
+    slots = slots_for(options, findings)
     result = result_of(options.result, results, findings)
     if result is None:
         raise PlanError(findings)
@@ -119,7 +106,6 @@ def _of_one(
     start = program() if options.print_commands else (sys.executable, "-m", "lightning_al")
     runs = [] if result.shows == "settings" else runs_of(choice, needs, start)
     _check_recipes(runs, is_to_run=not options.no_run)
-    slots = slots_of(jobs, threads, gpus)
     if options.print_commands:
         left = [run.job for run in runs if not run.job.is_done()]
         for number, job in enumerate(left):
@@ -140,13 +126,8 @@ def _check_recipes(runs: Sequence[Run], *, is_to_run: bool) -> None:
     Raises:
         PlanError: With all that is wrong.
     """
-    left = {run.job.kind: run for run in reversed(runs) if is_to_run and not run.job.is_done()}
-    of_own = ("--loop.seed=", "--loop.dirpath=", "--resume")
-    words = {
-        kind: [word for word in run.job.words[run.job.words.index("run") + 1 :] if not word.startswith(of_own)]
-        for kind, run in left.items()
-    }
-    findings = findings_of_recipes(list(words.items()))
+    left = {run.job.kind: run.words for run in runs if is_to_run and not run.job.is_done()}
+    findings = findings_of_recipes(list(left.items()))
     if findings:
         raise PlanError(findings)
 

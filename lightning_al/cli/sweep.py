@@ -44,12 +44,23 @@ def sweep_parser() -> argparse.ArgumentParser:
         "sam.yaml after it.",
     )
     parser.add_argument("--seeds", nargs="+", default=["0..4"], help="As 0..4 or 0,3,5. Default: 0..4.")
-    parser.add_argument("--jobs", help="How many run at a time. Default: 1.")
     parser.add_argument(
         "--dirpath",
         metavar="FOLDER",
         help="Runs are in FOLDER/{method}/seed_{seed}, their logs beside. Default: the protocol's `loop.dirpath`.",
     )
+    add_ways_to_run(parser)
+    parser.add_argument(
+        "--slurm", metavar="FILE", help="Run nothing: write a job array of Slurm with a task for each run that is left."
+    )
+    parser.add_argument("--metric", help="Which metric is compared, as of `lightning-al compare`.")
+    parser.add_argument("--baseline", help="Method that others are compared with. Default: random.")
+    return parser
+
+
+def add_ways_to_run(parser: argparse.ArgumentParser) -> None:
+    """Add the options of how jobs are run, which :func:`slots_for` reads, and that of printing them."""
+    parser.add_argument("--jobs", help="How many run at a time. Default: 1.")
     parser.add_argument(
         "--threads", help="OMP_NUM_THREADS of each run. Default: that of the environment, else the cores over the jobs."
     )
@@ -59,12 +70,6 @@ def sweep_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="Run nothing: print a line of the shell for each run that is left.",
     )
-    parser.add_argument(
-        "--slurm", metavar="FILE", help="Run nothing: write a job array of Slurm with a task for each run that is left."
-    )
-    parser.add_argument("--metric", help="Which metric is compared, as of `lightning-al compare`.")
-    parser.add_argument("--baseline", help="Method that others are compared with. Default: random.")
-    return parser
 
 
 def sweep(args: Sequence[str]) -> None:
@@ -124,8 +129,7 @@ def _checked(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Pla
         PlanError: With all that is wrong.
     """
     findings: list[str] = []
-    jobs = count_of("--jobs", options.jobs, findings) or 1
-    threads = count_of("--threads", options.threads, findings)
+    slots = slots_for(options, findings)
     plan = plan_of(
         options.protocol,
         ",".join(options.methods),
@@ -134,20 +138,26 @@ def _checked(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Pla
         overrides=overrides,
         findings=findings,
     )
-    gpus = [] if options.gpus is None else [gpu.strip() for gpu in options.gpus.split(",")]
-    if not all(gpus):
-        findings.append(f"`--gpus` are their numbers with commas between, got {options.gpus!r}.")
     if len(plan.protocol) == len(options.protocol):
         left = {job.kind for job in plan.jobs(()) if findings or not job.is_done()}
         methods = [method for method in plan.methods if method.name in left or not plan.seeds]
         findings += findings_of_recipes([(method.name, plan.words(method)) for method in methods])
     if findings:
         raise PlanError(findings)
-    return plan, slots_of(jobs, threads, gpus)
+    return plan, slots
 
 
-def count_of(option: str, text: str | None, findings: list[str]) -> int | None:
-    """Return the number of an option, None if it was not given; what is wrong goes into ``findings``."""
+def slots_for(options: argparse.Namespace, findings: list[str]) -> list[dict[str, str]]:
+    """Return the variables of each slot that the options ask for; what is wrong goes into ``findings``."""
+    jobs = _count("--jobs", options.jobs, findings) or 1
+    threads = _count("--threads", options.threads, findings)
+    gpus = [] if options.gpus is None else [gpu.strip() for gpu in options.gpus.split(",")]
+    if not all(gpus):
+        findings.append(f"`--gpus` are their numbers with commas between, got {options.gpus!r}.")
+    return slots_of(jobs, threads, gpus)
+
+
+def _count(option: str, text: str | None, findings: list[str]) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10_000):

@@ -4,6 +4,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from lightning_al import _compat
 from lightning_al.data.scored_data import ScoredData
 
 _OF_THE_LOOP = {"prepare_data", "setup", "teardown", "train_dataloader", "predict_dataloader"}
@@ -47,3 +48,17 @@ class ForTrainer(pl.LightningDataModule):
     def __delattr__(self, name: str) -> None:
         data: ScoredData = object.__getattribute__(self, "_data")
         delattr(data.datamodule, name)
+
+
+def set_model_up(trainer: pl.Trainer, model: pl.LightningModule, data: ScoredData, stage: str) -> None:
+    """Set a model up as at the start of a stage of its Trainer, whose data are set up: its layers may depend on them.
+
+    Args:
+        trainer: Is told of the data.
+        model: The Trainer's.
+        data: The loop's, begun.
+        stage: ``"fit"`` or ``"predict"``.
+    """
+    _compat.attach(trainer, ForTrainer(data))
+    model.setup(stage)
+    _compat.configure_model(trainer)

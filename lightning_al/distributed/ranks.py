@@ -5,13 +5,14 @@ import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
-from lightning_al._compat import infinite_barrier
+from lightning_al._compat import connect, infinite_barrier
 from lightning_al.storage.rows import empty_rows, rows_at_a_time
 
 T = TypeVar("T")
@@ -28,6 +29,13 @@ def end_process_group_at_exit() -> None:
     if dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo":
         atexit.unregister(end_process_group)
         atexit.register(end_process_group)
+
+
+def begin_processes(trainer: pl.Trainer, model: pl.LightningModule) -> None:
+    """Let the processes of a Trainer find each other, for a model; a group that they make is left in the end."""
+    connect(trainer, model)
+    trainer.strategy.setup_environment()
+    end_process_group_at_exit()
 
 
 def on_rank_zero(strategy: Strategy, function: Callable[[], T]) -> T:

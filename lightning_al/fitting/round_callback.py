@@ -1,6 +1,5 @@
 """The callback that takes part in every fit: it seeds the epochs, and saves from where a killed fit goes on."""
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from lightning_al import _compat
 from lightning_al.distributed.randomness import seed_global
 from lightning_al.fitting.beside_weights import BesideWeights, put_changes
 from lightning_al.inference.module_state import Flags, flags_of, set_flags
-from lightning_al.storage.files import publish, write_errors_explained
+from lightning_al.storage.checkpoints import save_checkpoint
 from lightning_al.storage.optimizers import OptimizerState, give_gathered
 
 MARK = "lightning_al_round"
@@ -99,7 +98,7 @@ class RoundCallback(Checkpoint):
         due = time.monotonic() - self.last_save >= self.seconds_between_saves
         if self.path is None or not trainer.strategy.broadcast(due, 0) or not _goes_on_exactly(trainer):
             return
-        _save(trainer, self.path)
+        save_checkpoint(trainer, self.path)
         self.last_save = time.monotonic()
 
     def on_save_checkpoint(
@@ -140,16 +139,3 @@ def _goes_on_exactly(trainer: pl.Trainer) -> bool:
     # The random state of persistent workers cannot be restored, nor the order of loaders beside the pool's.
     loader = trainer.train_dataloader
     return isinstance(loader, DataLoader) and not loader.persistent_workers
-
-
-def _save(trainer: pl.Trainer, path: Path) -> None:
-    beside = path.with_name(path.name + ".tmp")
-    with write_errors_explained(path, beside):
-        if trainer.is_global_zero:
-            beside.parent.mkdir(parents=True, exist_ok=True)
-        trainer.save_checkpoint(beside, weights_only=False)
-        if trainer.is_global_zero:
-            with beside.open("rb+") as file:
-                os.fsync(file.fileno())
-            publish(beside, path)
-    trainer.strategy.barrier("round checkpoint")

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
@@ -17,13 +16,13 @@ from lightning_al.campaign.moves import Search
 from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State
 from lightning_al.checks import Findings
-from lightning_al.data.for_trainer import ForTrainer
+from lightning_al.data.for_trainer import set_model_up
 from lightning_al.data.image_size import check_one_size
 from lightning_al.data.pool import Pool
 from lightning_al.data.readable import readable
 from lightning_al.data.unlabelled import has_unlabelled
 from lightning_al.distributed.randomness import derive_seed, generator
-from lightning_al.distributed.ranks import Ranks, end_process_group_at_exit, gather_objects
+from lightning_al.distributed.ranks import Ranks, begin_processes, gather_objects
 from lightning_al.fitting.beside_weights import unsaved_buffers
 from lightning_al.fitting.reset import check_redrawable
 from lightning_al.loop.annotations import annotations_of, note_annotations
@@ -129,14 +128,9 @@ def _try(
 def _set_up(project: Project, settings: Settings) -> None:
     """Set processes, data and model up as at the start of a fit."""
     trainer, model, data = project.trainer, project.model, project.data
-    _compat.connect(trainer, model)
-    trainer.strategy.setup_environment()
-    end_process_group_at_exit()
+    begin_processes(trainer, model)
     data.begin(trainer, seed=settings.seed, known_share=settings.known_share)
-    # As at the start of a fit: layers that are made here may depend on the data.
-    _compat.attach(trainer, ForTrainer(data))
-    model.setup("fit")
-    _compat.configure_model(trainer)
+    set_model_up(trainer, model, data, "fit")
 
 
 def _check_parts(findings: Findings, project: Project, settings: Settings, *, new: bool, begins: bool) -> Sound:
@@ -281,17 +275,7 @@ def _check_learnt(findings: Findings, project: Project) -> None:
 
 def _find_again(campaign: Campaign, project: Project) -> None:
     """Have the ledger go by where its samples are today, and refuse what training needs and is not there."""
-    data = project.data
-    pool = data.samples.pool
-    search = Search(
-        campaign,
-        data.sample_keys,
-        own_label=pool.own_label,
-        keeps_target=pool.keeps_target,
-        same_label=pool.same_label,
-        are_known=None if data.known_samples is None else data.known_samples.found_among,
-    )
-    move = campaign.ranks.first(search.move)
+    move = campaign.ranks.first(Search.among(campaign, project.data).move)
     if move is not None:
         campaign.record("moved", lambda: move)
 

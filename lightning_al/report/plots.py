@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_al.campaign.results import PIXELS
+from lightning_al.report.canvas import new_figure, save_figure
 from lightning_al.report.curves import Curves, metric_of
 from lightning_al.report.statistics import Pairwise, summarise
 from lightning_al.report.tables import cases_of, counted, decimals
@@ -33,10 +34,11 @@ def plot(curves: Curves, path: str | Path, full_data: Curves | None = None) -> N
     if not curves:
         raise ValueError("There are no curves to draw.")
     metric = metric_of(curves)
-    matplotlib = _matplotlib()
     is_beside = len(curves) > _BESIDE
-    figure = _figure(width=9.6 if is_beside else 7.0, height=max(4.4, 0.21 * len(curves) + 0.7))
+    figure = new_figure(figsize=(9.6 if is_beside else 7.0, max(4.4, 0.21 * len(curves) + 0.7)))
     axes = figure.add_subplot()
+    import matplotlib  # which is there by now
+
     # Ten distinct hues, then the same ones dashed.
     colours = matplotlib.color_sequences["tab10"]
     for number, (method, repeats) in enumerate(curves.items()):
@@ -66,7 +68,7 @@ def plot(curves: Curves, path: str | Path, full_data: Curves | None = None) -> N
         axes.legend(frameon=False, title=title, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     else:
         axes.legend(frameon=False, title="mean ± std over repeats" if are_repeated else None)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_pairwise(methods: Sequence[str], matrices: Pairwise, by: str, path: str | Path) -> None:
@@ -81,10 +83,9 @@ def plot_pairwise(methods: Sequence[str], matrices: Pairwise, by: str, path: str
     Raises:
         ImportError: If matplotlib is missing.
     """
-    _matplotlib()
     names = 0.085 * max(len(method) for method in methods)  # inches that the longest name takes
     side = max(2.4, (0.48 if len(methods) <= _BESIDE else 0.36) * len(methods))
-    figure = _figure(width=2 * side + names + 0.8, height=side + names + 1.0)
+    figure = new_figure(figsize=(2 * side + names + 0.8, side + names + 1.0))
     left, right = figure.subplots(1, 2, sharey=True)
     most = float(np.nanmax(np.abs(matrices.gains), initial=0.0)) or 1.0
     figure.suptitle(f"Row against column by {by}; {cases_of(matrices)}", fontsize="medium")
@@ -92,7 +93,7 @@ def plot_pairwise(methods: Sequence[str], matrices: Pairwise, by: str, path: str
     left.set_title("share of cases that the row wins", fontsize="small")
     _matrix(right, matrices.gains, methods, limits=(-most, most), digits=max(0, decimals([most]) - 2))
     right.set_title("by how much the row is better", fontsize="small")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _matrix(
@@ -110,23 +111,3 @@ def _matrix(
         colour = "white" if abs(matrix[i, j] - middle) > 0.75 * half else "black"
         text = f"{matrix[i, j]:.{digits}f}"
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=7 if len(methods) <= 10 else 6)
-
-
-def _matplotlib() -> Any:
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError("plot() needs matplotlib: `pip install lightning-al[plot]`.") from error
-    return matplotlib
-
-
-def _figure(*, width: float, height: float) -> Any:
-    """Return a bare Figure rather than one of pyplot's: no window, no backend, no global state."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: Any, path: str | Path) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160)

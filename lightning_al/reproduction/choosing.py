@@ -10,8 +10,10 @@ from lightning_al.reproduction.needs import Needs
 from lightning_al.reproduction.registry import Case, Result
 from lightning_al.reproduction.runs import Choice
 from lightning_al.reproduction.shown import SHOWN
-from lightning_al.sweep.plan import seeds_of
+from lightning_al.sweep.plan import check_overrides, seeds_of
 from lightning_al.words import cut, shown
+
+_OF_RUNS = ("loop.seed", "loop.dirpath")
 
 
 def result_of(name: str, results: Mapping[str, Result], findings: list[str]) -> Result | None:
@@ -110,6 +112,7 @@ def choice_of(
     named = list(result.cases.values()) if only is None else cases_of(result, only, findings)
     wanted = None if methods is None else methods_in(named or result.cases.values(), result, methods, findings)
     numbers = seeds_for(seeds, result.repeats, findings)
+    check_overrides(overrides, findings, of_own=_OF_RUNS, who="`reproduce`", instead="`--seeds` or `--dirpath`")
     lacks = lacking(result, needs, small=small)
     cases = [case for case in named if not lacks[case.name]]
     left_out = {case.name: lacks[case.name] for case in named if lacks[case.name]}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_al.report.canvas import new_figure, save_figure
 from lightning_al.reproduction.figures import Figure
 
 _PUBLISHED, _OURS = "0.45", "tab:blue"
@@ -20,15 +21,11 @@ def draw_beside(figures: Sequence[Figure], unit: str, path: Path) -> None:
     Raises:
         ImportError: If matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure as Canvas
-    except ImportError as error:
-        raise ImportError("Pictures need matplotlib: `pip install lightning-al[plot]`.") from error
     cases: dict[str, list[Figure]] = {}
     for each in figures:
         cases.setdefault(each.case, []).append(each)
     heights = [0.6 + 0.26 * len(rows) for rows in cases.values()]
-    canvas = Canvas(figsize=(7.0, sum(heights) + 0.9), layout="constrained")
+    canvas = new_figure(figsize=(7.0, sum(heights) + 0.9))
     panels = canvas.subplots(len(cases), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axes, (case, rows) in zip(panels, cases.items(), strict=True):
         _draw_case(axes, rows)
@@ -37,8 +34,7 @@ def draw_beside(figures: Sequence[Figure], unit: str, path: Path) -> None:
     handles, names = panels[0].get_legend_handles_labels()
     if handles:
         canvas.legend(handles, names, loc="outside upper right", frameon=False, fontsize="small", ncols=2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.savefig(path, dpi=150)
+    save_figure(canvas, path, dpi=150)
 
 
 def _draw_case(axes: Any, rows: Sequence[Figure]) -> None:

@@ -58,12 +58,14 @@ class Run:
         case: The case's name.
         method: As the table has it.
         seed: Its seed.
+        words: After ``lightning-al run``, without those that it has of its own.
         job: Runs it.
     """
 
     case: str
     method: str
     seed: int
+    words: Sequence[str]
     job: CampaignJob
 
     @property
@@ -96,8 +98,9 @@ def runs_of(choice: Choice, needs: Needs, program: Sequence[str]) -> list[Run]:
             if method == FULL_DATA and place:  # takes as long as all others
                 continue
             [job] = replace(plan, seeds=(seed,)).jobs(program)
-            name = f"{case.name}: {method}, seed {seed}"
-            runs.append(Run(case.name, method, seed, replace(job, name=name, kind=f"{case.name}: {method}")))
+            kind = f"{case.name}: {method}"
+            job = replace(job, name=f"{kind}, seed {seed}", kind=kind)
+            runs.append(Run(case.name, method, seed, words=plan.words(plan.methods[0]), job=job))
     return runs
 
 

@@ -15,11 +15,12 @@ from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.states import State
 from lightning_al.checks import Findings, check_count, check_flag, check_that, check_type
-from lightning_al.data.for_trainer import ForTrainer
+from lightning_al.data.for_trainer import set_model_up
 from lightning_al.data.samples_alone import Labelled, SamplesAlone, Source
 from lightning_al.distributed.randomness import generator, shuffled
-from lightning_al.distributed.ranks import Ranks, end_process_group, end_process_group_at_exit
+from lightning_al.distributed.ranks import Ranks, begin_processes, end_process_group
 from lightning_al.fitting.setup_guard import weights_kept_in_setup
+from lightning_al.inference.trainer import quiet_trainer
 from lightning_al.oracle.simulated import DatasetOracle
 from lightning_al.scoring.company import check_company
 from lightning_al.scoring.pick import Candidates, learn, pick
@@ -107,7 +108,7 @@ def score(
             findings.of(_check_trainer, trainer)
         findings.of(check_flag, "skip_unreadable", skip_unreadable)
         findings.of(check_count, "seed", seed, 0)
-    trainer = _quiet_trainer() if trainer is None else trainer
+    trainer = quiet_trainer(progress=True) if trainer is None else trainer
     data = SamplesAlone(dataset, task=task, labelled=labelled, batch_size=batch_size)
     options = _Options(k, None if ckpt_path is None else Path(ckpt_path), skip_unreadable, seed)
     subject = _Subject(trainer, model, data, task)
@@ -171,13 +172,9 @@ def _scores_of_copy(
 def _set_up(subject: _Subject, ckpt_path: Path | None) -> None:
     """Set processes, data and model up as at the start of a prediction, and load the weights."""
     trainer, model, data = subject.trainer, subject.model, subject.data
-    _compat.connect(trainer, model)
-    trainer.strategy.setup_environment()
-    end_process_group_at_exit()
+    begin_processes(trainer, model)
     data.begin(trainer)
-    _compat.attach(trainer, ForTrainer(data))
-    model.setup("predict")
-    _compat.configure_model(trainer)
+    set_model_up(trainer, model, data, "predict")
     if ckpt_path is not None:
         load_weights_of(model, ckpt_path)
 
@@ -216,13 +213,6 @@ def _make(name: str, make: Callable[[], State]) -> State:
 
 def _refuse_to_refit(member: int, redraw: bool) -> State:
     raise ValueError("This acquisition fits the model again, which only a campaign can: use an `ActiveLearningLoop`.")
-
-
-def _quiet_trainer() -> pl.Trainer:
-    with _compat.quiet_infos():
-        return pl.Trainer(
-            accelerator="auto", devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
-        )
 
 
 # -- what cannot be scored -----------------------------------------------------------------------------------------

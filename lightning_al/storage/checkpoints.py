@@ -1,12 +1,30 @@
-"""A checkpoint of Lightning's, read without making any of the objects other than tensors that it may hold."""
+"""Checkpoints of Lightning's: written whole, and read without making any object that they may hold but tensors."""
 
+import os
 import pickle
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
+
+from lightning_al.storage.files import publish, write_errors_explained
+
+
+def save_checkpoint(trainer: pl.Trainer, path: Path) -> None:
+    """Write a Trainer's checkpoint, on all its processes; the file appears under its name whole or not at all."""
+    beside = path.with_name(path.name + ".tmp")
+    with write_errors_explained(path, beside):
+        if trainer.is_global_zero:
+            beside.parent.mkdir(parents=True, exist_ok=True)
+        trainer.save_checkpoint(beside, weights_only=False)
+        if trainer.is_global_zero:
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
+            publish(beside, path)
+    trainer.strategy.barrier("checkpoint")
 
 
 class _Foreign:

@@ -117,7 +117,7 @@ def plan_of(
     files, loop = _protocol(protocol, findings)
     found = _methods(methods, files, findings)
     numbers = seeds_of(seeds, findings)
-    _check_overrides(overrides, findings)
+    check_overrides(overrides, findings, of_own=_SWEPT, who="a sweep", instead="`--seeds`, `--dirpath` or `-c`")
     template = _template(loop.get("dirpath") if files else "", dirpath, findings)
     plan = Plan(tuple(files), tuple(found), tuple(numbers), template, tuple(overrides))
     counts = {"{method}": methods.count(",") + 1, "{seed}": len(numbers)}
@@ -240,11 +240,22 @@ def _file(name: str, rooms: Sequence[Path], findings: list[str]) -> Path | None:
     return None
 
 
-def _check_overrides(overrides: Sequence[str], findings: list[str]) -> None:
+def check_overrides(
+    overrides: Sequence[str], findings: list[str], *, of_own: Sequence[str], who: str, instead: str
+) -> None:
+    """Refuse words of each run that it has of its own.
+
+    Args:
+        overrides: The words.
+        findings: Takes what is wrong.
+        of_own: Names of such options.
+        who: Says them.
+        instead: What to give in their place.
+    """
     for word in overrides:
         name = word.lstrip("-").partition("=")[0]
-        if word.startswith("-") and name in _SWEPT:
-            findings.append(f"`--{name}` is what a sweep says of each run: give `--seeds`, `--dirpath` or `-c`.")
+        if word.startswith("-") and name in of_own:
+            findings.append(f"`--{name}` is what {who} says of each run: give {instead}.")
 
 
 def _template(own: Any, given: str | None, findings: list[str]) -> str:

@@ -4,11 +4,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from lightning_al.checks import check_flag
+from lightning_al.zoo.optimizers import optimizer_and_schedule
 
 
 class Classifier(LightningModule):
@@ -114,10 +115,4 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """A new optimizer, and a new schedule if there is one."""
-        optimizer = self.optimizer(self.parameters())
-        if self.scheduler is None:
-            return optimizer
-        scheduler = self.scheduler(optimizer)
-        if isinstance(scheduler, ReduceLROnPlateau):
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": scheduler.monitor}}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        return optimizer_and_schedule(self, self.optimizer, self.scheduler)

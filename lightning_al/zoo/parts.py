@@ -105,11 +105,11 @@ class PicturesDataModule(NamedClassesDataModule):
     def __init__(
         self,
         *,
-        size: tuple[int, int] | None,
-        augmentation: list[nn.Module] | None,
-        batch_size: int,
-        eval_batch_size: int,
-        num_workers: int,
+        size: tuple[int, int] | None = None,
+        augmentation: list[nn.Module] | None = None,
+        batch_size: int = 8,
+        eval_batch_size: int = 8,
+        num_workers: int = 0,
     ) -> None:
         with Findings() as findings:
             with findings.of_block():

@@ -1,8 +1,6 @@
 import json
 import re
-import stat
 import struct
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from lightning_al.reproduction import pages
 from tests.helpers.curves import write_campaign
 from tests.helpers.recipes import RECIPES
 from tests.helpers.results import write_data, write_recipes
+from tests.helpers.stand_in import stand_in_for_python
 from tests.sweep.test_campaigns import finish
 
 # In place of Python: a run copies a finished campaign of its method, unless there is none; a diagnosis writes a table.
@@ -35,10 +34,7 @@ esac
 def folder(tmp_path, monkeypatch):
     """With recipes, data, and runs that cost nothing."""
     monkeypatch.chdir(tmp_path)
-    stand_in = tmp_path / "python"
-    stand_in.write_text(STAND_IN)
-    stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(sys, "executable", str(stand_in))
+    stand_in_for_python(tmp_path, STAND_IN, monkeypatch)
     monkeypatch.setattr(pages, "plot", lambda *args: None)
     monkeypatch.setattr("lightning_al.reproduction.reporting.draw_beside", lambda *args: None)
     write_recipes(tmp_path / "recipes")

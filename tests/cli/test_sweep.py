@@ -2,7 +2,6 @@ import importlib
 import json
 import os
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from lightning_al.cli.sweep import slots_of
 from tests.helpers.curves import write_campaign
 from tests.helpers.recipes import RECIPES, ROOT
 from tests.helpers.signals import signals_as_ever
+from tests.helpers.stand_in import stand_in_for_python
 from tests.sweep.test_campaigns import finish
 
 compare = importlib.import_module("lightning_al.report.compare")  # which the function of that name hides
@@ -35,10 +35,7 @@ mkdir -p $folder && cp -r finished/. $folder
 def folder(tmp_path, monkeypatch):
     """Of a sweep, whose runs cost nothing."""
     monkeypatch.chdir(tmp_path)
-    stand_in = tmp_path / "python"
-    stand_in.write_text(STAND_IN)
-    stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(sys, "executable", str(stand_in))
+    stand_in_for_python(tmp_path, STAND_IN, monkeypatch)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     for drawn in ("plot", "plot_pairwise"):  # takes longer than all else
         monkeypatch.setattr(compare, drawn, lambda *args, **kwargs: None)

@@ -128,3 +128,20 @@ def arguments(*files_and_flags):
     """Arguments of the command line, in which names of recipes become ``-c recipes/NAME.yaml``."""
     for given in files_and_flags:
         yield from [given] if given.startswith("-") else ["-c", str(RECIPES / f"{given}.yaml")]
+
+
+def idle(cli):
+    """A kind of command line that makes all that it needs, and then runs nothing."""
+
+    class Idle(cli):
+        def _run_subcommand(self, subcommand):
+            pass
+
+    return Idle
+
+
+def command_line(*files_and_flags):
+    """That of `lightning-al run` with all that it makes, before it runs anything."""
+    from lightning_al.cli import ActiveLearningCLI
+
+    return idle(ActiveLearningCLI)(args=["run", *arguments(*files_and_flags)])

@@ -92,3 +92,9 @@ def test_all_that_is_wrong_is_said_at_once(recipes):
 @pytest.mark.parametrize(("text", "seeds"), [("3", [0, 1, 2]), ("3,", [3]), ("2..3,7", [2, 3, 7])])
 def test_a_lone_number_is_how_many_seeds(text, seeds):
     assert seeds_for(text, 5, []) == seeds
+
+
+def test_seed_and_folder_of_a_run_are_not_the_users_to_say(recipes):
+    _, _, findings = choose(recipes, overrides=["--loop.seed", "3", "--loop.dirpath=x", "--loop.rounds=1"])
+    way = "is what `reproduce` says of each run: give `--seeds` or `--dirpath`."
+    assert findings == [f"`--loop.seed` {way}", f"`--loop.dirpath` {way}"]

@@ -1,14 +1,18 @@
 import collections
+import errno
 import functools
 import pickle
 from enum import Enum
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from torch import nn
 
-from lightning_al.storage.checkpoints import hyperparameters, read_checkpoint
+from lightning_al._compat import connect
+from lightning_al.storage.checkpoints import hyperparameters, read_checkpoint, save_checkpoint
+from lightning_al.zoo import Classifier
 
 
 class Colour(Enum):
@@ -87,3 +91,22 @@ def test_hyperparameters_of_plain_values(tmp_path, kept, expected):
 def test_a_plain_state_has_no_hyperparameters(tmp_path):
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "x.ckpt")
     assert hyperparameters(tmp_path / "x.ckpt") == {}
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path):
+    class Full(pl.Trainer):
+        def save_checkpoint(self, path, *args, **kwargs):
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "folder" / "state.ckpt"
+    options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    trainer = pl.Trainer(**options)
+    connect(trainer, Classifier(nn.Linear(2, 3), 3))
+    save_checkpoint(trainer, path)
+    before = path.read_bytes()
+    assert read_checkpoint(path)["state_dict"]["net.bias"].shape == (3,)
+    with pytest.raises(OSError, match="could not be written"):
+        save_checkpoint(Full(**options), path)
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == ["state.ckpt"]

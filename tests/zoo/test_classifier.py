@@ -106,7 +106,8 @@ def test_a_deep_copy_trains_its_own_weights():
 def test_schedules():
     model = Classifier(nn.Linear(4, 3), 3, sgd, lambda o: torch.optim.lr_scheduler.StepLR(o, 5))
     made = model.configure_optimizers()
-    assert made["lr_scheduler"].optimizer is made["optimizer"]
+    assert made["lr_scheduler"]["scheduler"].optimizer is made["optimizer"]
+    assert made["lr_scheduler"]["interval"] == "epoch"
     model = Classifier(nn.Linear(4, 3), 3, sgd, lambda o: ReduceLROnPlateau(o, monitor="val_loss"))
     assert model.configure_optimizers()["lr_scheduler"]["monitor"] == "val_loss"
 

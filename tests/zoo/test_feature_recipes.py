@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_al import zoo
-from tests.helpers.recipes import FEATURES, arguments, head, load
+from tests.helpers.recipes import FEATURES, arguments, head, idle, load
 
 
 @pytest.mark.few(1)
@@ -17,11 +17,8 @@ def test_encoders_are_built(name, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["lightning-al"])  # LightningCLI warns about pytest's own
     from lightning_al.cli.features import FeaturesCLI
 
-    class Idle(FeaturesCLI):
-        def _run_subcommand(self, subcommand):
-            pass
-
-    made, recipe = Idle(args=["features", *arguments(f"features/{name}")]), load(f"features/{name}")
+    made = idle(FeaturesCLI)(args=["features", *arguments(f"features/{name}")])
+    recipe = load(f"features/{name}")
     assert type(made.model) is zoo.SimCLR
     pixels = {len(recipe["model"]["init_args"][key]) for key in ("mean", "std")}
     assert pixels == {len(made.datamodule.mean)}

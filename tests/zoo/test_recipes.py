@@ -34,6 +34,7 @@ from tests.helpers.recipes import (
     TRAININGS,
     WITHOUT_QUERIES,
     arguments,
+    command_line,
     head,
     load,
     runs_of,
@@ -60,38 +61,6 @@ def resolved(*files_and_flags):
         run(*files_and_flags, "--print_config")
     assert stopped.value.code in (0, None), files_and_flags
     return yaml.safe_load(said.getvalue())
-
-
-def command_line(*files_and_flags):
-    """The command line with all that it makes, before it runs anything."""
-    from lightning_al.cli import ActiveLearningCLI
-
-    class Idle(ActiveLearningCLI):
-        def _run_subcommand(self, subcommand):
-            pass
-
-    return Idle(args=["run", *arguments(*files_and_flags)])
-
-
-@pytest.fixture(scope="module")
-def parser():
-    """One for all: to make it takes longer than to read files."""
-    pytest.importorskip("jsonargparse")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["lightning-al"])
-        return command_line("quickstart").parser
-
-
-@pytest.fixture
-def build(parser):
-    """A run's configuration and what is made of it."""
-
-    def build(*files):
-        config = parser.parse_args(["run", *arguments(*files)])
-        made = parser.instantiate(config) if hasattr(parser, "instantiate") else parser.instantiate_classes(config)
-        return config["run"].as_dict(), made["run"]
-
-    return build
 
 
 def check_resolved(config, protocol, method, sam=None):

@@ -6,18 +6,11 @@ from torch import Tensor, nn
 
 from lightning_al.checks import Findings
 from lightning_al.functional.scores.perturbation import check_perturbation
-from lightning_al.functional.scores.probabilities import (
-    check_class_indices,
-    count_classes,
-    mean_cross_entropy,
-    pseudo_labels,
-)
+from lightning_al.functional.scores.probabilities import mean_cross_entropy, pseudo_labels
 from lightning_al.functional.scores.saal import LossFn, PerturbedLoss, TargetFn
 from lightning_al.gradients.balls import BALLS
-from lightning_al.gradients.per_sample import one_row_each, score_groups
+from lightning_al.gradients.per_sample import one_row_each
 from lightning_al.inference.calling import Forward
-from lightning_al.inference.division import as_samples, targets_as_samples
-from lightning_al.inference.entries import batch_size_of
 
 
 def _outputs(outputs: Any, targets: Any) -> Tensor:
@@ -75,28 +68,12 @@ def perturbed_outputs(
     """
     with Findings() as findings:
         findings.of(check_perturbation, rho, perturbation, p)
-    inputs = as_samples(model, inputs, forward)
-    if targets is not None:
-        targets = targets_as_samples(targets, batch_size_of(inputs))
-    if loss_fn is None and targets is not None:
-        check_class_indices(targets, count_classes(model, inputs, forward))
     loss = PerturbedLoss(
         ball=BALLS[perturbation](rho, p),
         difference=False,
-        labelled=targets is not None,
         find_targets=target_fn if target_fn is not None else pseudo_labels,
         values=loss_fn if loss_fn is not None else mean_cross_entropy,
         under=_outputs,
     )
-    return score_groups(
-        model,
-        loss.of_group,
-        (inputs, targets),
-        fast=loss.of_batch,
-        kind=("perturbed_outputs", perturbation, p, targets is None, target_fn, loss_fn),
-        model_inputs=lambda batch: batch[0],
-        forward=forward,
-        copies=3,  # gradient, perturbation, moved weights
-        max_bytes=max_bytes,
-        shaped=one_row_each,
-    )
+    kind = ("perturbed_outputs", perturbation, p, target_fn, loss_fn)
+    return loss.of_samples(model, inputs, targets, kind=kind, forward=forward, max_bytes=max_bytes, shaped=one_row_each)

@@ -105,29 +105,15 @@ def saal(
         findings.of(check_perturbation, rho, perturbation, p)
         findings.of(check_choice, "score", score, SCORES)
     _warn_of_inf(model, rho, p)
-    inputs = as_samples(model, inputs, forward)
-    if targets is not None:
-        targets = targets_as_samples(targets, batch_size_of(inputs))
-    if loss_fn is None and targets is not None:
-        check_class_indices(targets, count_classes(model, inputs, forward))
     loss = PerturbedLoss(
         ball=BALLS[perturbation](rho, p),
         difference=score == "difference",
-        labelled=targets is not None,
         find_targets=target_fn if target_fn is not None else pseudo_labels,
         values=loss_fn if loss_fn is not None else mean_cross_entropy,
     )
-    return score_groups(
-        model,
-        loss.of_group,
-        (inputs, targets),
-        fast=loss.of_batch,
-        kind=("saal", perturbation, p, score, targets is None, target_fn, loss_fn),
-        model_inputs=lambda batch: batch[0],
-        forward=forward,
-        group_size=group_size,
-        copies=3,  # gradient, perturbation, moved weights
-        max_bytes=max_bytes,
+    kind = ("saal", perturbation, p, score, target_fn, loss_fn)
+    return loss.of_samples(
+        model, inputs, targets, kind=kind, forward=forward, group_size=group_size, max_bytes=max_bytes
     )
 
 
@@ -200,23 +186,12 @@ def perturbed_pixel_losses(
     loss = PerturbedLoss(
         ball=BALLS[perturbation](rho, p),
         difference=score == "difference",
-        labelled=False,
         find_targets=target_fn if target_fn is not None else pseudo_labels,
         values=loss_fn if loss_fn is not None else cross_entropies,
         reduce=mean_over_positions,
     )
-    return score_groups(
-        model,
-        loss.of_group,
-        (as_samples(model, inputs, forward), None),
-        fast=loss.of_batch,
-        kind=("perturbed_pixel_losses", perturbation, p, score, target_fn, loss_fn),
-        model_inputs=lambda batch: batch[0],
-        forward=forward,
-        copies=3,  # gradient, perturbation, moved weights
-        max_bytes=max_bytes,
-        shaped=one_map_each,
-    )
+    kind = ("perturbed_pixel_losses", perturbation, p, score, target_fn, loss_fn)
+    return loss.of_samples(model, inputs, None, kind=kind, forward=forward, max_bytes=max_bytes, shaped=one_map_each)
 
 
 @dataclass(frozen=True)
@@ -226,8 +201,7 @@ class PerturbedLoss:
     Attributes:
         ball: What the perturbation stays in.
         difference: Whether the plain loss is taken off.
-        labelled: Whether the samples come with targets of their own.
-        find_targets: ``find_targets(outputs) -> targets``, where they do not.
+        find_targets: ``find_targets(outputs) -> targets``, of samples that come without targets.
         values: ``values(outputs, targets) -> (B,)``, or (B, ...): losses.
         reduce: Gives the loss of a sample, of which the perturbation is, from its values.
         under: ``under(outputs, targets)``: what is given of the perturbed outputs. Default: the values.
@@ -235,11 +209,47 @@ class PerturbedLoss:
 
     ball: Ball
     difference: bool
-    labelled: bool
     find_targets: TargetFn
     values: LossFn
     reduce: Reduce = _as_it_is
     under: LossFn | None = None
+
+    def of_samples(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        targets: Any,
+        *,
+        kind: tuple[Any, ...],
+        forward: Forward | None,
+        **options: Any,
+    ) -> Tensor:
+        """Return the values of all samples, (B,) or (B, ...).
+
+        Args:
+            model: Any module.
+            inputs: The samples.
+            targets: Of each of them. None: those that the model gives.
+            kind: As of :func:`score_groups`.
+            forward: As there.
+            **options: Others of it.
+        """
+        inputs = as_samples(model, inputs, forward)
+        if targets is not None:
+            targets = targets_as_samples(targets, batch_size_of(inputs))
+            if self.values is mean_cross_entropy:
+                check_class_indices(targets, count_classes(model, inputs, forward))
+        return score_groups(
+            model,
+            self.of_group,
+            (inputs, targets),
+            fast=self.of_batch,
+            kind=(*kind, targets is None),
+            model_inputs=lambda batch: batch[0],
+            forward=forward,
+            copies=3,  # gradient, perturbation, moved weights
+            **options,
+        )
 
     def given(self, outputs: Any, targets: Any) -> Tensor:
         """Return what is given of perturbed outputs."""
@@ -289,6 +299,6 @@ class PerturbedLoss:
 
     def _fixed_targets(self, outputs: Any, labels: Any) -> Any:
         """Return the labels the samples come with, or those that the model gives at the unperturbed weights."""
-        if self.labelled:
+        if labels is not None:
             return whole(labels)
         return pytree.tree_map_only(Tensor, Tensor.detach, self.find_targets(outputs))

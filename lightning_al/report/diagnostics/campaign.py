@@ -88,6 +88,12 @@ class KeptCampaign:
     device: torch.device
     before: BesideWeights
 
+    @property
+    def followed(self) -> list[tuple[KeptRound, KeptRound]]:
+        """The rounds that picked something and are followed by one that is looked at too, each with that one."""
+        pairs = itertools.pairwise(self.rounds)
+        return [(now, then) for now, then in pairs if then.number == now.number + 1 and len(now.picked)]
+
     def at(self, round: KeptRound) -> pl.LightningModule:
         """Return the model as a round left it: weights, buffers, what the fit changed beside them, and what is frozen.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_al.report.canvas import new_figure, save_figure
 from lightning_al.report.tables import markdown
 from lightning_al.storage.files import atomic_write
 
@@ -66,15 +67,10 @@ class Diagnosis:
         Raises:
             ImportError: If matplotlib is missing.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError("Pictures need matplotlib: `pip install lightning-al[plot]`.") from error
-        figure = Figure(layout="constrained")  # no pyplot: no window, no global state
+        figure = new_figure()
         self.draw(figure)
         figure.suptitle(self.title, fontsize=11)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130)
+        save_figure(figure, path, dpi=130)
 
 
 def _shown(cell: Cell) -> str:

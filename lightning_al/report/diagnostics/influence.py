@@ -200,9 +200,7 @@ def influences(
     sizes: dict[str, Panel] = {}
     for campaign in campaigns:
         campaign.check_gives("An influence", "logits", "gradients")
-        for now, then in zip(campaign.rounds, campaign.rounds[1:], strict=False):
-            if then.number != now.number + 1 or len(now.picked) == 0:
-                continue
+        for now, then in campaign.followed:
             how: dict[str, Any] = {"loss": loss, "damping": damping, "steps": steps}
             made, found, others = _of_round(campaign, now, then, samples, held_out, **how)
             wanted = found["target"]

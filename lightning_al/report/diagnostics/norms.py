@@ -155,9 +155,7 @@ def falls(
     panels: dict[str, Panel] = {scheme: {} for scheme in schemes}
     for campaign in campaigns:
         campaign.check_gives("A gradient norm", "logits", "gradients")
-        for now, then in zip(campaign.rounds, campaign.rounds[1:], strict=False):
-            if then.number != now.number + 1 or len(now.picked) == 0:
-                continue
+        for now, then in campaign.followed:
             before = {s: norms_of(campaign, campaign.at(now), now.picked, s, norm) for s in schemes}
             model = campaign.at(then)
             for scheme in schemes:

@@ -14,12 +14,14 @@ from lightning_al.campaign.events import stamped
 from lightning_al.campaign.moves import Search
 from lightning_al.checks import Findings, check_that, check_type
 from lightning_al.data.datamodule import ActiveDataModule
-from lightning_al.data.for_trainer import ForTrainer
+from lightning_al.data.for_trainer import set_model_up
 from lightning_al.data.loaders import ModuleLoaders
 from lightning_al.distributed.randomness import draws_undone
+from lightning_al.distributed.ranks import begin_processes
 from lightning_al.fitting.beside_weights import BesideWeights
 from lightning_al.inference.mode import scoring_mode
 from lightning_al.inference.module_state import flags_kept
+from lightning_al.inference.trainer import quiet_trainer
 from lightning_al.report.diagnostics.campaign import KeptCampaign
 from lightning_al.report.diagnostics.rounds import chosen_rounds, rounds_kept
 from lightning_al.storage.weights import load_weights, whole_copy
@@ -76,7 +78,7 @@ def open_campaign(
     try:
         _set_up(data, model, trainer, Campaign(dirpath, events[:1]).options.get("evaluate"))
         campaign = Campaign(dirpath, events)
-        move = _moved(campaign, data)
+        move = Search.among(campaign, data).move()  # since the campaign was last opened
         if move is not None:
             event = stamped("moved", move)
             campaign.apply(event)
@@ -103,41 +105,12 @@ def open_campaign(
         data.close()
 
 
-def quiet_trainer(accelerator: str = "auto") -> pl.Trainer:
-    """Return a Trainer on one device that writes and prints nothing."""
-    with _compat.quiet_infos():
-        return pl.Trainer(
-            accelerator=accelerator,
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-        )
-
-
 def _set_up(data: ActiveDataModule, model: pl.LightningModule, trainer: pl.Trainer, evaluate: str | None) -> None:
     """Set data and model up as at the start of a campaign."""
-    _compat.connect(trainer, model)
-    trainer.strategy.setup_environment()
+    begin_processes(trainer, model)
     data.begin(trainer)
-    _compat.attach(trainer, ForTrainer(data))
-    model.setup("fit")
-    _compat.configure_model(trainer)
+    set_model_up(trainer, model, data, "fit")
     data.open(trainer, model, evaluate)
-
-
-def _moved(campaign: Campaign, data: ActiveDataModule) -> dict[str, Any] | None:
-    """Return what moved since the campaign was last opened, as fields of an event; None if nothing did."""
-    pool = data.samples.pool
-    return Search(
-        campaign,
-        data.sample_keys,
-        own_label=pool.own_label,
-        keeps_target=pool.keeps_target,
-        same_label=pool.same_label,
-        are_known=None if data.known_samples is None else data.known_samples.found_among,
-    ).move()
 
 
 def _show_samples(campaign: KeptCampaign) -> None:

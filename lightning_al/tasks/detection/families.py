@@ -158,10 +158,8 @@ class Family(ABC):
         """Return scores, anchors, labels and boxes of all that may be kept of an image, in its resized form."""
 
 
-class SSDFamily(Family):
-    """SSD300 and SSDlite: softmax over classes and background, one shape of images."""
-
-    exclusive = True
+class AnchoredFamily(Family):
+    """Those whose head looks at anchors that lie in the same places whatever the weights."""
 
     def _of_features(
         self, resized: ImageList, features: dict[str, Tensor], proposals: Sequence[Tensor] | None
@@ -169,7 +167,18 @@ class SSDFamily(Family):
         maps = list(features.values())
         made = self.detector.head(maps)
         anchors = torch.stack(self.detector.anchor_generator(resized, maps))
-        return {"logits": made["cls_logits"], "regression": made["bbox_regression"], "anchors": anchors}
+        parts = {"logits": made["cls_logits"], "regression": made["bbox_regression"], "anchors": anchors}
+        return parts | self._beside(maps, made, anchors)
+
+    def _beside(self, maps: Sequence[Tensor], made: Parts, anchors: Tensor) -> Parts:
+        """Return what else places boxes. By default that is nothing."""
+        return {}
+
+
+class SSDFamily(AnchoredFamily):
+    """SSD300 and SSDlite: softmax over classes and background, one shape of images."""
+
+    exclusive = True
 
     def _candidates(self, one: Parts, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         p = one["logits"].softmax(-1)[:, 1:]
@@ -180,25 +189,17 @@ class SSDFamily(Family):
         return p[anchors, labels - 1], anchors, labels, boxes[anchors]
 
 
-class RetinaNetFamily(Family):
+class RetinaNetFamily(AnchoredFamily):
     """RetinaNet: a sigmoid for each class, the best of each level of the feature pyramid."""
 
     exclusive = False
 
-    def _of_features(
-        self, resized: ImageList, features: dict[str, Tensor], proposals: Sequence[Tensor] | None
-    ) -> Parts:
-        maps = list(features.values())
-        made = self.detector.head(maps)
-        anchors = torch.stack(self.detector.anchor_generator(resized, maps))
+    def _beside(self, maps: Sequence[Tensor], made: Parts, anchors: Tensor) -> Parts:
         positions = [each.shape[2] * each.shape[3] for each in maps]
         each = anchors.shape[1] // sum(positions)
         levels = torch.tensor([each * n for n in positions], device=anchors.device).expand(len(anchors), -1)
-        outputs = {"logits": made["cls_logits"], "regression": made["bbox_regression"], "anchors": anchors}
-        outputs["levels"] = levels
-        if "bbox_ctrness" in made:
-            outputs["centredness"] = made["bbox_ctrness"]
-        return outputs
+        centredness = {"centredness": made["bbox_ctrness"]} if "bbox_ctrness" in made else {}
+        return {"levels": levels, **centredness}
 
     def _candidates(self, one: Parts, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         p = self._scores(one)

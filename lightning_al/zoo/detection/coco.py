@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from lightning_al.tasks.detection.boxes import check_boxes
 from lightning_al.words import cut, shown
@@ -32,12 +31,7 @@ class COCODetectionDataModule(DetectionDataModule):
         test: The same of the test; COCO's own are tested on with ``val2017``.
         classes: Names of the classes, which are numbered from 1, after the background; others in the files are refused.
             None: all categories of the training file, in the order of their ids.
-        size: As of :class:`~lightning_al.zoo.detection.data_module.DetectionDataModule`.
-        augmentation: As there.
-        in_memory: As there.
-        batch_size: Images per training batch.
-        eval_batch_size: Images per test batch.
-        num_workers: Loader processes.
+        **options: Of :class:`~lightning_al.zoo.detection.data_module.DetectionDataModule`.
 
     Raises:
         TypeError: If an option has the wrong type.
@@ -53,21 +47,9 @@ class COCODetectionDataModule(DetectionDataModule):
         train: tuple[str, str] = ("train2017", "annotations/instances_train2017.json"),
         test: tuple[str, str] = ("val2017", "annotations/instances_val2017.json"),
         classes: Sequence[str] | None = None,
-        size: tuple[int, int] | None = None,
-        augmentation: list[nn.Module] | None = None,
-        in_memory: bool = False,
-        batch_size: int = 8,
-        eval_batch_size: int = 8,
-        num_workers: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            size=size,
-            augmentation=augmentation,
-            in_memory=in_memory,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-        )
+        super().__init__(**options)
         self.root = root
         self.parts = {"train": (train[0], train[1]), "test": (test[0], test[1])}
         self.named_classes = None if classes is None else list(classes)

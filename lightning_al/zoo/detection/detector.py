@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lightning_al.checks import check_choice
 from lightning_al.zoo.detection.mean_ap import mean_ap, precisions
+from lightning_al.zoo.optimizers import optimizer_and_schedule
 
 
 class Detector(LightningModule):
@@ -85,10 +86,4 @@ class Detector(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """A new optimizer, and a new schedule if there is one."""
-        optimizer = self.optimizer(self.parameters())
-        if self.scheduler is None:
-            return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": self.interval},
-        }
+        return optimizer_and_schedule(self, self.optimizer, self.scheduler, self.interval)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import torch
-from torch import nn
 
 from lightning_al.checks import Findings, check_count
 from lightning_al.tasks.detection.boxes import check_boxes
@@ -46,12 +46,7 @@ class VOCDetectionDataModule(DetectionDataModule):
             refused.
         first_pixel: Where the files begin to count pixels: 1 as VOC's own, of which the last pixel is then in a box, or
             0.
-        size: As of :class:`~lightning_al.zoo.detection.data_module.DetectionDataModule`.
-        augmentation: As there.
-        in_memory: As there.
-        batch_size: Images per training batch.
-        eval_batch_size: Images per test batch.
-        num_workers: Loader processes.
+        **options: Of :class:`~lightning_al.zoo.detection.data_module.DetectionDataModule`.
 
     Raises:
         TypeError: If an option has the wrong type.
@@ -67,23 +62,11 @@ class VOCDetectionDataModule(DetectionDataModule):
         test: Sequence[str] = ("VOC2007/test",),
         classes: Sequence[str] = CLASSES,
         first_pixel: int = 1,
-        size: tuple[int, int] | None = None,
-        augmentation: list[nn.Module] | None = None,
-        in_memory: bool = False,
-        batch_size: int = 8,
-        eval_batch_size: int = 8,
-        num_workers: int = 0,
+        **options: Any,
     ) -> None:
         with Findings() as findings:
             with findings.of_block():
-                super().__init__(
-                    size=size,
-                    augmentation=augmentation,
-                    in_memory=in_memory,
-                    batch_size=batch_size,
-                    eval_batch_size=eval_batch_size,
-                    num_workers=num_workers,
-                )
+                super().__init__(**options)
             findings.of(check_count, "first_pixel", first_pixel, 0, most=1)
         self.root = root
         self.parts = {"train": list(train), "test": list(test)}

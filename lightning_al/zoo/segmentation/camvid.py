@@ -1,6 +1,7 @@
 """CamVid (Brostow et al., 2009): street scenes from a driving car, by day and at dusk, eleven classes."""
 
-from torch import nn
+from typing import Any
+
 from torch.utils.data import DataLoader
 
 from lightning_al.zoo.segmentation.images import (
@@ -32,11 +33,7 @@ class CamVidDataModule(SegmentationDataModule):
     Args:
         root: Folder of the data.
         sequences: How the names of the files begin that are taken, in all three parts; ``"0001TP"`` is dusk. None: all.
-        size: As of :class:`SegmentationDataModule`.
-        augmentation: As there.
-        batch_size: Images per training batch.
-        eval_batch_size: Images per validation or test batch.
-        num_workers: Loader processes.
+        **options: Of :class:`SegmentationDataModule`.
 
     Raises:
         FileNotFoundError: In ``setup``, if a folder or the mask of an image is missing.
@@ -48,19 +45,9 @@ class CamVidDataModule(SegmentationDataModule):
         root: str = "data/camvid",
         *,
         sequences: list[str] | None = None,
-        size: tuple[int, int] | None = None,
-        augmentation: list[nn.Module] | None = None,
-        batch_size: int = 8,
-        eval_batch_size: int = 8,
-        num_workers: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            size=size,
-            augmentation=augmentation,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-        )
+        super().__init__(**options)
         self.root = root
         self.sequences = sequences
 

@@ -1,8 +1,7 @@
 """Cityscapes (Cordts et al., CVPR 2016): streets of fifty cities, nineteen classes, and the sixteen SYNTHIA shares."""
 
 from pathlib import Path
-
-from torch import nn
+from typing import Any
 
 from lightning_al.checks import check_that
 from lightning_al.zoo.segmentation.images import VOID, SegmentationDataModule, SegmentationFiles
@@ -47,11 +46,8 @@ class CityscapesDataModule(SegmentationDataModule):
     Args:
         root: Folder of the data.
         num_classes: 19; 16, those that SYNTHIA shares; or 13, these without wall, fence and pole.
-        size: As of :class:`SegmentationDataModule`; of the files 1024 by 2048.
-        augmentation: As there.
-        batch_size: Images per training batch.
         eval_batch_size: Images per test batch.
-        num_workers: Loader processes.
+        **options: Others of :class:`SegmentationDataModule`; ``size`` of the files is 1024 by 2048.
 
     Raises:
         TypeError: If ``num_classes`` is none of these.
@@ -64,19 +60,10 @@ class CityscapesDataModule(SegmentationDataModule):
         root: str = "data/cityscapes",
         *,
         num_classes: int = 19,
-        size: tuple[int, int] | None = None,
-        augmentation: list[nn.Module] | None = None,
-        batch_size: int = 8,
         eval_batch_size: int = 1,
-        num_workers: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            size=size,
-            augmentation=augmentation,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-        )
+        super().__init__(eval_batch_size=eval_batch_size, **options)
         self.root = root
         self.names = class_names(num_classes)
 

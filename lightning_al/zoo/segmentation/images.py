@@ -197,23 +197,6 @@ class SegmentationDataModule(PicturesDataModule):
         ValueError: If an option is out of range.
     """
 
-    def __init__(
-        self,
-        *,
-        size: tuple[int, int] | None = None,
-        augmentation: list[nn.Module] | None = None,
-        batch_size: int = 8,
-        eval_batch_size: int = 8,
-        num_workers: int = 0,
-    ) -> None:
-        super().__init__(
-            size=size,
-            augmentation=augmentation,
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            num_workers=num_workers,
-        )
-
     def augment(self, sample: Any) -> Any:
         """Return a training sample augmented, its label in it."""
         return augmented(self.augmentation, sample)

@@ -10,6 +10,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_al.checks import Findings, check_choice, check_count
+from lightning_al.zoo.optimizers import optimizer_and_schedule
 from lightning_al.zoo.segmentation.mean_iou import MeanIoU
 
 
@@ -127,10 +128,4 @@ class Segmenter(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """A new optimizer, and a new schedule if there is one."""
-        optimizer = self.optimizer(self.parameters())
-        if self.scheduler is None:
-            return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.scheduler(optimizer), "interval": self.interval},
-        }
+        return optimizer_and_schedule(self, self.optimizer, self.scheduler, self.interval)

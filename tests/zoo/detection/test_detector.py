@@ -6,6 +6,7 @@ from functools import partial
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.cli import ReduceLROnPlateau
 from torch import nn
 
 from lightning_al import ActiveLearningLoop, DetectionTask
@@ -68,6 +69,8 @@ def test_optimizer_and_schedule_are_made_anew():
     one, two = model.configure_optimizers(), model.configure_optimizers()
     assert one["optimizer"] is not two["optimizer"]
     assert one["lr_scheduler"]["interval"] == "epoch"
+    model = Detector(nn.Linear(1, 1), scheduler=lambda o: ReduceLROnPlateau(o, monitor="val_map"), interval="epoch")
+    assert model.configure_optimizers()["lr_scheduler"]["monitor"] == "val_map"
     with pytest.raises(ValueError, match="`interval` must be one of 'step', 'epoch'"):
         Detector(nn.Linear(1, 1), interval="batch")
 

@@ -19,27 +19,6 @@ pytest.importorskip("jsonargparse")
 pytest.importorskip("faster_coco_eval")
 
 
-@pytest.fixture(scope="module")
-def build():
-    """What is made of a run's configuration, by one and the same parser: to make that takes longer."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["lightning-al"])
-        from lightning_al.cli import ActiveLearningCLI
-
-        class Idle(ActiveLearningCLI):
-            def _run_subcommand(self, subcommand):
-                pass
-
-        parser = Idle(args=["run", *arguments("quickstart")]).parser
-
-    def build(*files_and_flags):
-        config = parser.parse_args(["run", *arguments(*files_and_flags)])
-        made = parser.instantiate(config) if hasattr(parser, "instantiate") else parser.instantiate_classes(config)
-        return made["run"]
-
-    return build
-
-
 def run(*files_and_flags):
     from lightning_al.cli import main
 
@@ -51,7 +30,7 @@ class TestMade:
     def test_each_protocol(self, protocol, build, tmp_path):
         random = tmp_path / "random.yaml"  # VGG-16's weights would be downloaded
         random.write_text("model: {init_args: {detector: {init_args: {weights_backbone: null}}}}")
-        made = build(protocol, "acquisitions/saal", *[f"--config={random}"] * (protocol == "saal/voc"))
+        _, made = build(protocol, "acquisitions/saal", *[f"--config={random}"] * (protocol == "saal/voc"))
         model, data = made["model"], made["data"]
         assert type(model) is zoo.Detector
         assert type(data) is zoo.VOCDetectionDataModule
@@ -65,7 +44,7 @@ class TestMade:
     @pytest.mark.few(2)
     @pytest.mark.parametrize("method", OF_BOXES)
     def test_each_method(self, method, build):
-        made = build("bccd/small", f"acquisitions/{method}")
+        _, made = build("bccd/small", f"acquisitions/{method}")
         (callback,), (named,) = made["trainer"]["callbacks"], load(f"acquisitions/{method}")["trainer"]["callbacks"]
         assert type(callback).__name__ == named["class_path"]
 
@@ -73,10 +52,10 @@ class TestMade:
         said = " ".join(head("bccd/small"))
         flags = [part for part in said.split() if part.startswith(("--model", "--trainer"))]
         assert len(flags) == 3
-        model = build("bccd/small", *flags)["model"]
+        model = build("bccd/small", *flags)[1]["model"]
         assert type(model) is zoo.LossPredictionDetector
         assert type(model.detector) is zoo.SmallSSD
-        model = build("bccd/small", "acquisitions/saal", "--model=SAMDetector", "--model.rho=0.1")["model"]
+        model = build("bccd/small", "acquisitions/saal", "--model=SAMDetector", "--model.rho=0.1")[1]["model"]
         assert type(model) is zoo.SAMDetector
         assert model.optimizer([torch.zeros(1)]).defaults["weight_decay"] == 0.01
 

@@ -1,7 +1,5 @@
 """Recipes of segmentation: that protocols and methods go together, and that numbers are those that were published."""
 
-import sys
-
 import pytest
 import torch
 from torchvision.transforms import v2
@@ -13,33 +11,11 @@ from tests.helpers.recipes import (
     OF_REGIONS,
     OF_SINGLE_PIXELS,
     SEGMENTATION,
-    arguments,
     head,
     load,
 )
 
 pytest.importorskip("jsonargparse")
-
-
-@pytest.fixture(scope="module")
-def build():
-    """What is made of a run's configuration, by one and the same parser: to make that takes longer."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["lightning-al"])
-        from lightning_al.cli import ActiveLearningCLI
-
-        class Idle(ActiveLearningCLI):
-            def _run_subcommand(self, subcommand):
-                pass
-
-        parser = Idle(args=["run", *arguments("quickstart")]).parser
-
-    def build(*files_and_flags):
-        config = parser.parse_args(["run", *arguments(*files_and_flags)])
-        made = parser.instantiate(config) if hasattr(parser, "instantiate") else parser.instantiate_classes(config)
-        return made["run"]
-
-    return build
 
 
 @pytest.fixture
@@ -54,7 +30,7 @@ class TestMade:
     @pytest.mark.parametrize("protocol", SEGMENTATION)
     def test_each_protocol(self, protocol, build, without_weights):
         method = "ripu" if SEGMENTATION[protocol] == "regions" else "saal"
-        made = build(protocol, f"acquisitions/{method}", *[without_weights] * protocol.startswith("ripu"))
+        _, made = build(protocol, f"acquisitions/{method}", *[without_weights] * protocol.startswith("ripu"))
         recipe = load(protocol)
         model, data, task = made["model"], made["data"], made["loop"]["task"]
         assert type(model) is getattr(zoo, recipe["model"]["class_path"])
@@ -73,14 +49,14 @@ class TestMade:
     @pytest.mark.few(2)
     @pytest.mark.parametrize("method", OF_IMAGES)
     def test_each_method_for_images(self, method, build):
-        made = build("camvid/small", f"acquisitions/{method}")
+        _, made = build("camvid/small", f"acquisitions/{method}")
         (callback,), (named,) = made["trainer"]["callbacks"], load(f"acquisitions/{method}")["trainer"]["callbacks"]
         assert type(callback).__name__ == named["class_path"]
 
     @pytest.mark.few(2)
     @pytest.mark.parametrize("method", OF_REGIONS + OF_PIXELS)
     def test_each_method_for_regions(self, method, build):
-        made = build("camvid/small_regions", f"acquisitions/{method}")
+        _, made = build("camvid/small_regions", f"acquisitions/{method}")
         (callback,), (named,) = made["trainer"]["callbacks"], load(f"acquisitions/{method}")["trainer"]["callbacks"]
         assert type(callback).__name__ == named["class_path"]
 
@@ -92,7 +68,7 @@ class TestMade:
             flag.rstrip(",") for flag in flags if any(name in flag for name in ("regions", "radius", "query_size"))
         ]
         assert len(flags) == 3
-        made = build(protocol, "acquisitions/ripu", without_weights, *flags)
+        _, made = build(protocol, "acquisitions/ripu", without_weights, *flags)
         assert made["loop"]["task"].regions == 1
         assert made["trainer"]["callbacks"][0].radius == 32
         assert made["loop"]["query_size"] == -(-8 * 2048 * 1024 // (1280 * 640))
@@ -102,7 +78,7 @@ class TestMade:
         """By the flags of its own head: the same."""
         said = " ".join(head(f"acquisitions/{method}"))
         flags = [part for part in said.split() if part.startswith("--loop")]
-        made = build("ripu/synthia_to_cityscapes", f"acquisitions/{method}", without_weights, *flags)
+        _, made = build("ripu/synthia_to_cityscapes", f"acquisitions/{method}", without_weights, *flags)
         (callback,) = made["trainer"]["callbacks"]
         callback.bind(made["loop"]["task"], AwaitTell())
         assert callback.radius == callback.region_spacing(0) == 32
