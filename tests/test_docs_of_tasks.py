@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from lightning_al import (
     AwaitTell,
@@ -14,6 +16,7 @@ from lightning_al import (
     SegmentationTask,
     acquisition,
 )
+from lightning_al.functional.scores.uncertainty import entropies
 
 PAGE = (Path(__file__).parents[1] / "docs" / "tasks.md").read_text()
 TABLE = re.search(r"^\| acquisition \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)[1]
@@ -74,7 +77,7 @@ def test_every_score_is_in_the_table():
 def test_the_examples(tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
-    of_values, of_pixels = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    _, of_values, of_pixels = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     made = {}
     for code, labelled, metrics in (
         (of_values, [20, 30], {"test_mse", "test_mae"}),
@@ -83,3 +86,30 @@ def test_the_examples(tmp_path, monkeypatch):
         exec(code.replace("L.Trainer(", "L.Trainer(accelerator='cpu', enable_progress_bar=False, "), made)
         assert [r.labelled for r in made["history"]] == labelled
         assert made["history"][-1].metrics.keys() == metrics
+
+
+class Cells(nn.Module):
+    """Three cells of an image; the one with the best score is left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 6)
+
+    def net(self, image):
+        logits = self.layer(image.mean((1, 2))).reshape(3, 2)
+        return logits, torch.tensor([[0.0, 0.0, 4.0, 4.0]]).expand(3, 4)
+
+    def keep(self, boxes, scores, labels):
+        return scores.argsort(descending=True)[1:]
+
+
+def test_the_example_of_a_model_of_ones_own():
+    code, made = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1], {}
+    exec(code, made)
+    task, model, image = made["CellsTask"](score_threshold=0), Cells(), torch.rand(3, 8, 8)
+    task.check(model, ([image], [None]))
+    (kept,) = task.kept_boxes(model, [image])
+    assert torch.equal(task.logits_at(model, [image], [kept.anchors])[0], kept.logits)
+    p = model.net(image)[0].sigmoid()
+    expected = torch.stack([-(q * q.log() + (1 - q) * (1 - q).log()).mean() for q in p[kept.anchors]]).sum()
+    torch.testing.assert_close(task.score(model, [image], entropies)[0], expected)

@@ -16,7 +16,8 @@ from lightning_al.oracle.people.files.names import Names
 from lightning_al.oracle.skip import SKIP
 from lightning_al.storage.blobs import is_same
 from lightning_al.tasks.annotations import Boxes, Mask, annotation_of, in_one_form, label_of, meaning
-from lightning_al.tasks.mask_png import check_size, kept_values, mask_blob
+from lightning_al.tasks.label_sizes import check_size
+from lightning_al.tasks.mask_png import kept_values, mask_blob
 from lightning_al.words import cut, shown
 
 _MOST_PROBLEMS = 20
@@ -225,10 +226,13 @@ def _annotation(standing: Standing, entry: Entry, unit: int, codec: Codec) -> An
         raise ValueError(f"{shown(entry.key)} was not in the data any more when they were last opened.")
     if annotation is SKIP:
         return SKIP
+    size = standing.samples[unit].size
+    if isinstance(annotation, Boxes):
+        annotation = annotation.in_pixels_of(size)
 
     def encode(said: Any) -> Any:
         label = codec.encode(said)
-        check_size(label, standing.samples[unit].size)
+        check_size(label, size)
         return label
 
     asked = standing.regions.spoken_of(unit, entry.asked)

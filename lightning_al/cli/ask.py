@@ -11,7 +11,7 @@ from lightning_al.campaign.events import has_ledger
 from lightning_al.campaign.questions import check_replaceable, check_shows_parts, write_question
 from lightning_al.campaign.standing import Standing
 from lightning_al.cli.run import ActiveLearningCLI, label_count, run
-from lightning_al.data.image_size import image_size
+from lightning_al.data.image_size import drawn_size
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.tasks.base import annotation_kind_of
 from lightning_al.tasks.texts import text_of
@@ -76,7 +76,7 @@ class AskCLI(ActiveLearningCLI):
         standing = Standing(dirpath)
         if path is not None and picked:
             data = loop.datamodule
-            size_of = functools.partial(image_size, data.pool_set, task=task)
+            size_of = functools.partial(drawn_size, data.pool_set, task=task)
             text = functools.partial(text_of, data.pool_set)
             write_question(
                 path,

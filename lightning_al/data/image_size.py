@@ -7,7 +7,11 @@ from torch.utils.data import Dataset
 
 from lightning_al.data.readable import readable
 from lightning_al.data.validation import spread_over
+from lightning_al.tasks.annotations import Boxes
 from lightning_al.tasks.base import Task
+from lightning_al.tasks.keys import file_of
+
+_CHANNELS = (1, 3, 4)
 
 
 def image_size(dataset: Dataset, index: int, task: Task) -> tuple[int, int] | None:
@@ -26,24 +30,75 @@ def image_size(dataset: Dataset, index: int, task: Task) -> tuple[int, int] | No
     """
     image = task.inputs(dataset[index])
     if isinstance(image, Tensor) or hasattr(image, "shape"):
-        return (int(image.shape[-1]), int(image.shape[-2])) if image.ndim in (2, 3) else None
+        shape = tuple(map(int, image.shape))
+        if len(shape) == 3:
+            is_last = shape[-1] in _CHANNELS and shape[0] not in _CHANNELS
+            shape = shape[:2] if is_last else shape[1:]
+        return (shape[1], shape[0]) if len(shape) == 2 else None
     size = getattr(image, "size", None)  # PIL's
     return (int(size[0]), int(size[1])) if isinstance(size, tuple) and len(size) == 2 else None
 
 
-def mask_size(dataset: Dataset, index: int, task: Task) -> tuple[int, int] | None:
-    """Return what size a mask of a sample must be, width and height; None where the task has none, or it is not known.
+def label_size(dataset: Dataset, index: int, task: Task) -> tuple[int, int] | None:
+    """Return in what image labels of a sample have their places, width and height, as the dataset gives it.
+
+    None where they are neither masks nor boxes, or it is not known.
 
     Args:
         dataset: Un-augmented.
         index: Of the sample.
-        task: Says whether masks are its labels.
+        task: Says what its labels are.
     """
-    if task.annotation_kind != "mask":
+    if task.annotation_kind not in ("mask", "boxes"):
         return None
     with contextlib.suppress(Exception):  # a sample that cannot be read is a matter of the pool pass
         return image_size(dataset, index, task)
     return None
+
+
+def drawn_size(dataset: Dataset, index: int, task: Task) -> tuple[int, int] | None:
+    """Return width and height of what people see of a sample where they draw: of its file, where it has one.
+
+    Of masks it is what the dataset gives, as they must be.
+
+    Args:
+        dataset: Un-augmented.
+        index: Of the sample.
+        task: Finds the input in it.
+
+    Raises:
+        ValueError: If the dataset gives the image in other proportions than the file's, where boxes are drawn.
+    """
+    given = image_size(dataset, index, task)
+    path = file_of(dataset, index) if task.annotation_kind == "boxes" else None
+    if path is None:
+        return given
+    try:
+        from PIL import Image
+
+        with Image.open(path) as image:
+            size = (image.width, image.height)
+    except (ImportError, OSError):  # no file that people look at
+        return given
+    Boxes((), (), size=size).in_pixels_of(given)
+    return size
+
+
+def check_drawn(dataset: Dataset, task: Task) -> None:
+    """Refuse images whose files have other proportions, where people draw boxes in the files.
+
+    Looks at one.
+
+    Args:
+        dataset: Un-augmented.
+        task: Finds the input in a sample.
+
+    Raises:
+        ValueError: With both sizes.
+    """
+    if task.annotation_kind == "boxes":
+        for index in readable(dataset, range(len(dataset)), 1):  # type: ignore[arg-type]
+            drawn_size(dataset, index, task)
 
 
 def check_one_size(dataset: Dataset, task: Task, *, batch_size: int) -> None:
@@ -60,7 +115,7 @@ def check_one_size(dataset: Dataset, task: Task, *, batch_size: int) -> None:
     if batch_size == 1:
         return
     rows = readable(dataset, spread_over(len(dataset)))  # type: ignore[arg-type]
-    sizes = list(dict.fromkeys(size for size in (mask_size(dataset, row, task) for row in rows) if size is not None))
+    sizes = list(dict.fromkeys(size for size in (label_size(dataset, row, task) for row in rows) if size is not None))
     if len(sizes) > 1:
         one, other = (" × ".join(map(str, size[::-1])) for size in sizes[:2])
         raise ValueError(

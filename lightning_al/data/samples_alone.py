@@ -15,11 +15,14 @@ from lightning_al.checks import first_line
 from lightning_al.data.collate import check_collate
 from lightning_al.data.keys import SampleKeys
 from lightning_al.data.loaders import owner_of
+from lightning_al.data.parts import CompletedSamples
 from lightning_al.data.pool import Indices, Pool
-from lightning_al.data.readable import NamedSamples
+from lightning_al.data.readable import NamedSamples, readable
 from lightning_al.data.scored_data import ScoredData
 from lightning_al.data.template import LoaderTemplate
 from lightning_al.data.train_loaders import pool_loader
+from lightning_al.distributed.randomness import draws_undone
+from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task
 from lightning_al.words import shown
 
@@ -155,7 +158,7 @@ class SamplesAlone(ScoredData):
                 if samples is None:
                     continue
                 check_map_style(samples, f"`{hook}()` of {owner}")
-                loader = self._like_the_users(samples)
+                loader = self._like_the_users(samples, are_bare=hook == "unlabelled_dataset")
             self._are_for_training = hook == "pool_dataset"
             size = len(loader.dataset) if isinstance(loader, DataLoader) and hasattr(loader.dataset, "__len__") else 0
             rank_zero_info(f"Scoring the {size:,} samples of `{hook}()` of {owner}.")
@@ -173,8 +176,11 @@ class SamplesAlone(ScoredData):
             rank_zero_info(f"`setup('fit')` failed ({first_line(error)}); the data are set up for 'predict' alone.")
         self._set_up("predict")
 
-    def _like_the_users(self, samples: Dataset) -> DataLoader:
-        """Return a loader over samples as the datamodule's own are: for training, or else for prediction."""
+    def _like_the_users(self, samples: Dataset, *, are_bare: bool) -> DataLoader:
+        """Return a loader over samples as the datamodule's own are: for training, or else for prediction.
+
+        Samples that may be inputs alone are given the form that the loader's collate function is made for.
+        """
         for hook in ("train_dataloader", "predict_dataloader"):
             if is_overridden(hook, self.datamodule):
                 with contextlib.suppress(Exception):  # there may be nothing to train on
@@ -183,6 +189,8 @@ class SamplesAlone(ScoredData):
                         loader = pool_loader(self.datamodule, loader)
                     if isinstance(loader, DataLoader) and loader.batch_sampler is not None:
                         template = LoaderTemplate(loader)
+                        if are_bare and hook == "train_dataloader":
+                            samples = completed_like(loader.dataset, samples, self.task)
                         return template.loader(samples, batch_size=template.batch_size)
         return DataLoader(samples, batch_size=BATCH_SIZE)
 
@@ -239,6 +247,20 @@ class SamplesAlone(ScoredData):
         if getattr(users, "augment", None) is None:
             rank_zero_warn(f"The training set of {owner} is looked at as it is, random augmentation included.")
         return dataset
+
+
+def completed_like(train_set: Dataset, samples: Dataset, task: Task) -> Dataset:
+    """Return samples in the form of those of a training set, as a campaign has them; as they are where that fails."""
+    few = [readable(each, range(len(each)), 1) for each in (train_set, samples)]  # type: ignore[arg-type]
+    if not all(few):
+        return samples
+    with draws_undone():
+        completed = CompletedSamples(samples, copy_of(train_set[few[0][0]]), task)
+        try:
+            completed[few[1][0]]
+        except (TypeError, ValueError, LookupError, AttributeError):
+            return samples
+    return completed
 
 
 def are_indices(labelled: Any) -> TypeGuard[Indices]:

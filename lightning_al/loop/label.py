@@ -203,6 +203,7 @@ def open_question(campaign: Campaign, project: Project) -> OpenQuestion:
         keys=campaign.keys,
         region_of=campaign.regions.open_part,
         regions_of=campaign.regions.parts,
+        sizes=campaign.sizes,
         round=campaign.next_round - 1,
         predict=functools.partial(predictions_kept, campaign, project.task),
     )

@@ -39,7 +39,7 @@ from lightning_al.loop.project import (
 from lightning_al.loop.question import question_of
 from lightning_al.loop.record import check_same_campaign, describe
 from lightning_al.loop.settings import Settings
-from lightning_al.loop.told import check_told, show_model_again
+from lightning_al.loop.told import check_sizes, check_told, show_model_again
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.oracle.base import DATASET
 from lightning_al.scoring.company import check_company
@@ -92,6 +92,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
         campaign = _begin(project, ranks, dirpath, options)
     else:
         _find_again(campaign, project)
+        check_sizes(campaign, project)
         check_told(campaign, project, settings)
         show_model_again(project, settings)
         note_annotations(campaign, project)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning_al.campaign.events import Event
-from lightning_al.data.image_size import mask_size
+from lightning_al.data.image_size import label_size
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.loop.project import Project
 from lightning_al.scoring.pick import Pick
@@ -21,7 +21,7 @@ class Question:
         keys: Their samples' names, which outlive a reordering.
         scores: Their scores; empty for acquisitions that score nothing.
         seconds: What it took to ``learn``, ``score`` and ``select``.
-        sizes: Width and height of their images, where labels are masks.
+        sizes: Width and height of their images, where labels are masks or boxes.
         parts: Which part of each sample is meant, as fields of the event; empty where all of it is.
     """
 
@@ -53,7 +53,7 @@ class Question:
 def question_of(project: Project, ranks: Ranks, picked: Pick) -> Question:
     """Return the question for samples that were picked; the same on every rank."""
     data, task = project.data, project.task
-    sizes = ranks.first(lambda: [mask_size(data.pool_set, i, task) for i in picked.indices])
+    sizes = ranks.first(lambda: [label_size(data.pool_set, i, task) for i in picked.indices])
     return Question(picked.indices, _keys(project, ranks, picked.indices), picked.scores, picked.seconds, sizes=sizes)
 
 

@@ -6,15 +6,14 @@ import torch
 
 from lightning_al.acquisition.random import Random
 from lightning_al.campaign.campaign import Campaign
-from lightning_al.data.image_size import mask_size
+from lightning_al.data.image_size import label_size
 from lightning_al.data.readable import readable
 from lightning_al.distributed.randomness import derive_seed
 from lightning_al.loop.project import Project
 from lightning_al.loop.settings import Settings
 from lightning_al.scoring.pool_pass import rows_of
 from lightning_al.scoring.rehearsal import looks_at_outputs, rehearsed
-from lightning_al.storage.blobs import Blob
-from lightning_al.tasks.mask_png import check_size
+from lightning_al.tasks.label_sizes import check_size
 from lightning_al.words import cut, shown
 
 _FEW = 3
@@ -46,8 +45,8 @@ def check_told(campaign: Campaign, project: Project, settings: Settings) -> None
     for unit, value in told.items():
         try:
             project.task.check_label(value)
-            if isinstance(value, Blob) and unit not in campaign.sizes:  # nobody had asked for it
-                check_size(value, mask_size(project.data.pool_set, unit, project.task))
+            if unit not in campaign.sizes:  # nobody had asked for it
+                check_size(value, label_size(project.data.pool_set, unit, project.task))
         except (TypeError, ValueError) as error:
             refused[unit] = f"label {shown(value)}: {cut(error)}"
     if not refused:
@@ -59,6 +58,32 @@ def check_told(campaign: Campaign, project: Project, settings: Settings) -> None
         f"{len(refused)} label(s) of the campaign in {campaign.dirpath} cannot be trained on. {' '.join(of_each)}"
         f"{others} Say what is right, which replaces it: `loop.tell({indices}, [...])`."
     )
+
+
+def check_sizes(campaign: Campaign, project: Project) -> None:
+    """Refuse images of another size than they had when they were asked for: told masks and boxes would be elsewhere.
+
+    Looks at a few.
+
+    Args:
+        campaign: Its samples are found again.
+        project: What the user brought.
+
+    Raises:
+        ValueError: Naming a sample, both sizes and what to do.
+    """
+    told = [unit for unit in campaign.sizes if unit in campaign.labels and unit not in campaign.own_labels]
+    waiting = [unit for unit in campaign.pool.pending.tolist() if unit in campaign.sizes]
+    for unit in [*told[:_FEW], *(waiting[:_FEW] if not project.oracle.simulated else [])]:
+        then, now = campaign.sizes[unit], label_size(project.data.pool_set, unit, project.task)
+        if unit >= 0 and now not in (None, then):
+            sizes = [" x ".join(map(str, size)) for size in (then, now or ())]
+            way_out = f", or give back what is asked for: `loop.release({waiting[:_FEW]})`" if not told else ""
+            raise ValueError(
+                f"Sample {name_of(campaign, unit)} was an image of {sizes[0]} pixels (width x height) when asked "
+                f"for by the campaign in {campaign.dirpath}, and is one of {sizes[1]} now: what people draw has its "
+                f"place in the former. Let the dataset give images as before{way_out}."
+            )
 
 
 def show_model_again(project: Project, settings: Settings) -> None:

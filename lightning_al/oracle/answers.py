@@ -8,7 +8,7 @@ from lightning_al.oracle.skip import SKIP
 from lightning_al.storage.blobs import Blob, as_read, is_same
 from lightning_al.tasks.annotations import Boxes, Mask
 from lightning_al.tasks.base import Task
-from lightning_al.tasks.mask_png import check_size
+from lightning_al.tasks.label_sizes import check_size
 from lightning_al.words import cut, said_once
 
 _MOST_REASONS = 3
@@ -72,7 +72,7 @@ def sort_answers(
         answers: By dataset index: labels, or else annotations of which the task makes labels.
         task: Of the loop.
         classes: Names, by class index.
-        sizes: Width and height of images, by dataset index, of which a mask must be.
+        sizes: Width and height of images, by dataset index, of which a mask must be, and in which boxes are.
     """
     sorted_answers = Answers({}, [], {})
     for index, label in answers.items():
@@ -83,7 +83,7 @@ def sort_answers(
             if label is None:
                 raise TypeError(_NO_LABEL)
             # As a resumed process reads it, and no object of the dataset's.
-            encoded = as_read(_encoded(label, task, classes))
+            encoded = as_read(_encoded(label, task, classes, sizes.get(index)))
             check_size(encoded, sizes.get(index))
             sorted_answers.labels[index] = encoded
         except (TypeError, ValueError) as error:
@@ -91,12 +91,14 @@ def sort_answers(
     return sorted_answers
 
 
-def _encoded(label: Any, task: Task, classes: Sequence[str] | None) -> Any:
+def _encoded(label: Any, task: Task, classes: Sequence[str] | None, size: Any) -> Any:
     """Return what the ledger keeps of a label, or of what people call it where that is no label by itself."""
     names = isinstance(label, (list, tuple)) and len(label) > 0 and all(isinstance(name, str) for name in label)
     if isinstance(label, Blob):  # encoded already
         task.check_label(label)
         return label
+    if isinstance(label, Boxes):
+        label = label.in_pixels_of(size)
     if isinstance(label, (Boxes, Mask)):
         return task.encode_label(task.from_annotation(label, classes))
     try:

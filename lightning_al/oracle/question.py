@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset
@@ -35,6 +36,7 @@ class OpenQuestion(list[int]):
         round: The last question's round, -1 for the initial set.
         region_of: Gives the part that a sample is asked for, or None where it is all of it.
         regions_of: Gives all parts that a sample was asked for so far, the oldest first.
+        sizes: Width and height of images as the dataset gives them, by dataset index, where labels are masks or boxes.
         predict: Gives the model's predictions of the last question's samples, by dataset index; called when needed.
 
     Example:
@@ -53,6 +55,7 @@ class OpenQuestion(list[int]):
         round: int = -1,
         region_of: Callable[[int], Region | None] = lambda index: None,
         regions_of: Callable[[int], Sequence[Region]] = lambda index: (),
+        sizes: Mapping[int, tuple[int, int]] = MappingProxyType({}),
         predict: Callable[[], Mapping[int, Prediction]] = dict,
     ) -> None:
         super().__init__(indices)
@@ -62,6 +65,7 @@ class OpenQuestion(list[int]):
         self._keys = keys
         self._region_of = region_of
         self._regions_of = regions_of
+        self._sizes = sizes
         self._predict = predict
         self._predictions: Mapping[int, Prediction] | None = None
 
@@ -75,6 +79,7 @@ class OpenQuestion(list[int]):
             round=self.round,
             region_of=self._region_of,
             regions_of=self._regions_of,
+            sizes=self._sizes,
             predict=self._predict,
         )
 
@@ -108,6 +113,13 @@ class OpenQuestion(list[int]):
     def parts(self, index: int) -> Sequence[Region]:
         """Return all parts of a sample that were asked for so far, the oldest first; none where it was all of it."""
         return self._regions_of(index)
+
+    def size(self, index: int) -> tuple[int, int] | None:
+        """Return width and height of a sample's image as the dataset gives it; None where labels have no place in it.
+
+        Boxes of labels are in these pixels; people may be shown its file, which is larger.
+        """
+        return self._sizes.get(index)
 
     def prediction(self, index: int) -> Prediction | None:
         """Return what the model says of a sample; None of the initial set, and where the oracle wants none."""

@@ -1,6 +1,7 @@
 from .base import Task
 from .binary import BinaryTask
 from .classification import ClassificationTask
+from .detection.kept import KeptBoxes
 from .detection.task import DetectionTask
 from .multi_label import MultiLabelTask
 from .regression import RegressionTask
@@ -10,6 +11,7 @@ __all__ = [
     "BinaryTask",
     "ClassificationTask",
     "DetectionTask",
+    "KeptBoxes",
     "MultiLabelTask",
     "RegressionTask",
     "SegmentationTask",

@@ -3,8 +3,8 @@
 import difflib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -81,6 +81,34 @@ class Boxes:
                 raise ValueError(
                     f"The box {(left, top, right, bottom)} reaches out of the image of {width} x {height} pixels."
                 )
+
+    def in_pixels_of(self, size: tuple[int, int] | None) -> "Boxes":
+        """Return the boxes in the pixels of their image at another size, such as the dataset gives it with.
+
+        Args:
+            size: Width and height there. Where one of both sizes is not known, the boxes stay as they are.
+
+        Raises:
+            ValueError: If its proportions are others there: it is stretched, or not all of it is there.
+
+        Example:
+            >>> Boxes([[0, 0, 320, 240]], ["cat"], size=(640, 480)).in_pixels_of((160, 120)).boxes
+            ((0.0, 0.0, 80.0, 60.0),)
+        """
+        if self.size is None or size is None or self.size == tuple(size) or 0 in self.size:
+            return self
+        (width, height), (new_width, new_height) = self.size, size
+        across, down = new_width / width, new_height / height
+        if min(abs(width * down - new_width), abs(height * across - new_height)) > 1:
+            raise ValueError(
+                f"Boxes are drawn in an image of {width} x {height} pixels, and the dataset gives one of {new_width} x "
+                f"{new_height} (width x height): stretched, turned or cut, so that they have no place in it. Let the "
+                "dataset keep its proportions, or show people the image as the dataset gives it."
+            )
+        factors = (across, down, across, down)
+        corners = [[side * by for side, by in zip(box, factors, strict=True)] for box in self.boxes]
+        boxes = cast("tuple[Box, ...]", corners)  # made tuples there
+        return replace(self, boxes=boxes, size=(new_width, new_height))
 
 
 class Mask:

@@ -1,5 +1,6 @@
 """The task of one class per sample."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -124,10 +125,14 @@ class ClassificationTask(BatchEntries, Task):
             return self._class_index(int(label))
         else:
             kind = f"{shown(label)} ({type(label).__name__})"
-        if getattr(label, "ndim", 0) == 2:
+        if getattr(label, "ndim", 0) == 2 and "float" not in str(getattr(label, "dtype", "float")):  # a mask, no boxes
             raise TypeError(
                 f"`ClassificationTask` needs one class index as label, got {kind}. Of a mask, a class for each pixel: "
                 "`task=SegmentationTask(num_classes=...)`."
+            )
+        if isinstance(label, Mapping) and {"boxes", "labels"} <= label.keys():
+            raise TypeError(
+                f"`ClassificationTask` needs one class index as label, got {kind}. Of boxes: `task=DetectionTask()`."
             )
         raise TypeError(
             f"`ClassificationTask` needs class indices (integers) as labels, got {kind}. If the class is another "

@@ -234,9 +234,11 @@ class BatchEntries:
         target %= len(example)
         entries = [sample] if _is_bare(sample, example, target) else list(sample)
         if len(entries) == len(example) - 1:
-            entries.insert(target, example[target])
+            entries.insert(target, None)
         elif len(entries) != len(example):
             raise TypeError(f"{len(example) - 1} entries are needed beside the target, got {len(entries)}")
+        if entries[target] is None:
+            entries[target] = self.blank_target(example[target], self.inputs(tuple(entries)))
         entries[target] = self._target_like(example[target], entries[target])
         return type(example)(*entries) if hasattr(example, "_replace") else type(example)(entries)
 
@@ -255,13 +257,22 @@ class BatchEntries:
         for name in others:
             completed[name] = sample[name]
         own = sample[target] if target in list(sample.keys()) else None
+        if own is None:
+            own = self.blank_target(example[target], self.inputs(completed))
         completed[target] = self._target_like(example[target], own)
         return completed
 
+    def blank_target(self, example: Any, inputs: Any) -> Any:
+        """Return what stands for the target of a sample that has none: that of an example.
+
+        Args:
+            example: The target of a training sample.
+            inputs: Of the sample.
+        """
+        return example
+
     def _target_like(self, example: Any, own: Any) -> Any:
-        """Return a sample's own target, a number in the type of the example's; the example's where it has none."""
-        if own is None:
-            return example
+        """Return a sample's own target, a number in the type of the example's."""
         if isinstance(own, type(example)) or count_of(own) != 1 or count_of(example) != 1:
             return own
         with contextlib.suppress(TypeError, ValueError, RuntimeError):

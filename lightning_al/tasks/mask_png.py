@@ -1,8 +1,7 @@
 """Masks as PNG files that people can open, and back: the value of a pixel is its class; without torch."""
 
 import io
-import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -87,26 +86,6 @@ def mask_from_image(image: Any) -> np.ndarray:
         raise ValueError(f"a mask is an indexed or a grey image, got colours ({image.mode}).")
     values = np.array(image)
     return values.astype(np.uint8) if values.dtype == bool else values
-
-
-def check_size(label: Any, size: Sequence[int] | None) -> None:
-    """Refuse a mask, as it is kept, of another size than its image.
-
-    Args:
-        label: Of the ledger; what is no mask is passed over.
-        size: Width and height of the image, where they are known.
-
-    Raises:
-        ValueError: With both.
-    """
-    if size is None or not isinstance(label, Blob) or label.suffix != ".png":
-        return
-    width, height = struct.unpack(">II", label.data[16:24])
-    if [width, height] != list(size):
-        raise ValueError(
-            f"The mask is {width} x {height} pixels and the image {size[0]} x {size[1]} (width x height), as the "
-            "dataset gives it. Bring the mask to that size by nearest neighbour, or label the image as it is there."
-        )
 
 
 def is_blank(label: Any) -> bool:

@@ -42,6 +42,18 @@ class MaskLabels:
             return label
         return mask_blob(stored)
 
+    def blank_target(self, example: Any, inputs: Any) -> Any:
+        """Return what stands for the mask of an image that has none: an example's; of another size no class."""
+        ignored, maps = self.ignore_index, (example, inputs)
+        if ignored is None or not all(isinstance(each, Tensor) and each.ndim >= 2 for each in maps):
+            return example
+        if example.is_floating_point() or example.shape[-2:] == inputs.shape[-2:]:
+            return example
+        limits = torch.iinfo(example.dtype)
+        if not limits.min <= ignored <= limits.max:
+            return example
+        return torch.full((*example.shape[:-2], *inputs.shape[-2:]), ignored, dtype=example.dtype)
+
     def decode_label(self, value: Any) -> Tensor:
         """Return the mask as a tensor (H, W) of int64, in which no class is ``ignore_index``."""
         if not isinstance(value, Blob):  # of a ledger that had masks as rows

@@ -43,10 +43,13 @@ def of_kind(old: Any, label: Any) -> Any:
 
 
 def beside(sample: Any, label: Any) -> Any:
-    """Return a told map as a mask of torchvision's, where the sample has an image of its size for its transforms.
+    """Return a told map or boxes as torchvision's, where the sample has an image (of a map's size) for its transforms.
 
     They leave plain tensors beside an image where they are, so that the image alone would be moved.
     """
+    if isinstance(label, Mapping) and type(label.get("boxes")) is Tensor and "torchvision" in sys.modules:
+        size = next(filter(None, map(_image_size, pytree.tree_leaves(sample))), None)
+        return label if size is None else {**label, "boxes": _moving(label["boxes"], size)}
     if type(label) is not Tensor or label.ndim < 2 or "torchvision" not in sys.modules:
         return label
     if any(size == tuple(label.shape[-2:]) for size in map(_image_size, pytree.tree_leaves(sample))):
@@ -54,6 +57,13 @@ def beside(sample: Any, label: Any) -> Any:
 
         return label.as_subclass(Mask)
     return label
+
+
+def _moving(boxes: Tensor, size: tuple[int, ...]) -> Tensor:
+    from torchvision.tv_tensors import BoundingBoxes
+
+    moving: Tensor = BoundingBoxes(boxes, format="XYXY", canvas_size=size)
+    return moving
 
 
 def _image_size(entry: Any) -> tuple[int, ...] | None:

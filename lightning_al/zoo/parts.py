@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_al.checks import Findings, check_count
+from lightning_al.words import shown
 
 
 def check_batches(batch_size: int, eval_batch_size: int, num_workers: int) -> None:
@@ -22,6 +23,20 @@ def check_batches(batch_size: int, eval_batch_size: int, num_workers: int) -> No
         findings.of(check_count, "batch_size", batch_size)
         findings.of(check_count, "eval_batch_size", eval_batch_size)
         findings.of(check_count, "num_workers", num_workers, 0)
+
+
+def check_size(size: Any) -> None:
+    """Refuse what is no height and width in pixels.
+
+    Raises:
+        TypeError: If it is no pair, or not of integers.
+        ValueError: If one is out of range.
+    """
+    if not isinstance(size, (list, tuple)) or len(size) != 2:
+        raise TypeError(f"`size` must be the height and the width, such as (160, 160), got {shown(size)}.")
+    with Findings() as findings:
+        for part, length in zip(("height", "width"), size, strict=True):
+            findings.of(check_count, f"size ({part})", length)
 
 
 class PartsDataModule(LightningDataModule):
@@ -114,8 +129,8 @@ class PicturesDataModule(NamedClassesDataModule):
         with Findings() as findings:
             with findings.of_block():
                 super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers)
-            for part, length in zip(("height", "width"), size or (), strict=False):
-                findings.of(check_count, f"size ({part})", length)
+            if size is not None:
+                findings.of(check_size, size)
         self.size = None if size is None else (size[0], size[1])
         self.augmentation = list(augmentation or [])
 

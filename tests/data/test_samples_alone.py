@@ -2,14 +2,19 @@
 
 import lightning as L
 import pytest
-from torch.utils.data import DataLoader, Subset
+import torch
+from torch.utils.data import DataLoader, Dataset, Subset
 
+from lightning_al import ClassificationTask, DetectionTask, score
 from lightning_al.acquisition import (
     CoreSet,
     Entropy,
 )
+from lightning_al.data.samples_alone import completed_like
+from lightning_al.functional.scores.uncertainty import entropies
 from tests.helpers import reference
-from tests.helpers.projects import Net
+from tests.helpers.detecting import Detecting, Squares, SquaresData, in_lists
+from tests.helpers.projects import Net, make_trainer
 from tests.helpers.scored import BARE, SAMPLES, X, scored
 
 
@@ -94,3 +99,45 @@ class Moves(Pools):
 def test_the_datamodules_transfer_hooks_see_the_batches(tmp_path):
     scores = scored(tmp_path, Entropy(), dataset=Moves("predict_dataloader"), batch_size=None)
     assert scores.score.tolist() == pytest.approx(reference.entropy(Net()(2 * X[:12]).detach()).tolist())
+
+
+class Photos(Dataset):
+    """Images alone, of two sizes, beside squares that are labelled."""
+
+    def __init__(self):
+        self.images = [image for image, _ in Squares(6, ((48, 56), (40, 64)), seed=3).samples]
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index].clone()
+
+
+class WithPhotos(SquaresData):
+    def train_dataloader(self):  # the last one's boxes reach out of the images beside it
+        return DataLoader(Subset(self.data, [3, 2]), 2, collate_fn=in_lists)
+
+    def unlabelled_dataset(self):
+        return Photos()
+
+
+@pytest.mark.parametrize("source", ["datamodule", "lists"])
+def test_images_alone_of_any_sizes_are_scored_as_one_by_one(source, tmp_path):
+    model, task = Detecting("ssd"), DetectionTask(score_threshold=0.3)
+    with torch.no_grad():
+        expected = [float(task.score(model.eval(), [image], entropies)) for image in Photos().images]
+    assert min(expected) > 0
+    data = WithPhotos(4, ((96, 96),)) if source == "datamodule" else DataLoader(Photos(), 4, collate_fn=list)
+    scores = score(model, data, Entropy(), 3, task=task, trainer=make_trainer(tmp_path))
+    assert scores.score.tolist() == pytest.approx(expected, rel=1e-5)
+    assert scores.picks == sorted(range(6), key=lambda i: -scores.score[i])[:3]
+    assert list(scores.key) == [task.key(Photos(), i) for i in range(6)]
+
+
+def test_samples_of_another_form_than_the_training_set_are_scored_as_they_are():
+    train, samples = [(torch.zeros(2), 0)], [(torch.ones(2), 1, 2)]
+    assert completed_like(train, samples, ClassificationTask()) is samples
+    assert completed_like([], samples, ClassificationTask()) is samples
+    completed = completed_like(train, [torch.ones(2)], ClassificationTask())
+    assert [entry.tolist() if isinstance(entry, torch.Tensor) else entry for entry in completed[0]] == [[1.0, 1.0], 0]

@@ -214,3 +214,18 @@ def test_a_task_of_one_s_own_that_says_masks(tmp_path):
 def test_what_is_no_mask_says_how_it_becomes_one(label, way):
     with pytest.raises(TypeError, match=rf"an integer for each pixel, \(H, W\).*{way}"):
         SegmentationTask(3).encode_label(label)
+
+
+@pytest.mark.parametrize(("dtype", "ignored"), [(torch.int64, 255), (torch.uint8, 255), (torch.int64, -100)])
+def test_an_image_without_a_mask_gets_none_of_another_size(dtype, ignored):
+    task, image = SegmentationTask(3, ignore_index=ignored), torch.zeros(3, 6, 7)
+    for example in (torch.ones(9, 9, dtype=dtype), torch.ones(1, 9, 9, dtype=dtype)):
+        made = task.completed(image, (torch.zeros(3, 9, 9), example))[1]
+        assert (made.dtype, made.shape[-2:], made.ndim, made.unique().tolist()) == (
+            dtype,
+            (6, 7),
+            example.ndim,
+            [ignored],
+        )
+        same = task.completed(torch.zeros(3, 9, 9), (torch.zeros(3, 9, 9), example))[1]
+        assert torch.equal(same, example)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_al import ClassificationTask
+from lightning_al import ClassificationTask, DetectionTask
 from lightning_al.tasks.told import like
 
 
@@ -47,6 +47,21 @@ class TestBesideImages:
         moved, target = v2.RandomHorizontalFlip(p=1.0)(both)
         assert target.tolist() == [[3, 2, 1], [6, 5, 4]]
         assert v2.functional.pil_to_tensor(moved)[0].tolist() == target.tolist() if kind == "pil" else True
+
+    @pytest.mark.parametrize("placeholder", [None, {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}])
+    @pytest.mark.parametrize("kind", ["tensor", "pil"])
+    def test_told_boxes_are_moved_with_them(self, vision, placeholder, kind):
+        tv_tensors, v2 = vision
+        image = tv_tensors.Image(torch.zeros(3, 6, 9, dtype=torch.uint8))
+        sample = (image if kind == "tensor" else v2.functional.to_pil_image(image), placeholder)
+        task = DetectionTask()
+        both = task.with_label(sample, task.decode_label({"boxes": [[1, 2, 5, 4]], "labels": [1]}))
+        _, target = v2.RandomHorizontalFlip(p=1.0)(both)
+        assert target["boxes"].tolist() == [[4, 2, 8, 4]]
+        assert target["boxes"].canvas_size == (6, 9)
+        assert target["labels"].tolist() == [1]
+        plain = task.with_label((torch.zeros(3, 6, 9), placeholder), task.decode_label({"boxes": [], "labels": []}))
+        assert type(plain[1]["boxes"]) is torch.Tensor
 
     def test_the_kind_of_a_told_label_stays(self, vision):
         tv_tensors, _ = vision

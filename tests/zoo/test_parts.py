@@ -17,13 +17,26 @@ MODULES = [
 NEEDED = {"folder": "a", "file": "a", "source": None, "target": None}
 
 
+def parameters(kind):
+    """Those of its constructor, with those that ``**options`` hands to the one above."""
+    found = {}
+    for base in kind.__mro__:
+        if "__init__" in vars(base):
+            own = dict(inspect.signature(base).parameters)
+            handed_on = [n for n, p in own.items() if p.kind is inspect.Parameter.VAR_KEYWORD]
+            found = {n: p for n, p in own.items() if n not in handed_on} | found
+            if not handed_on:
+                break
+    return found
+
+
 def made(kind, **options):
-    needed = [n for n, p in inspect.signature(kind).parameters.items() if p.default is inspect.Parameter.empty]
+    needed = [n for n, p in parameters(kind).items() if p.default is inspect.Parameter.empty]
     return kind(**{name: NEEDED[name] for name in needed}, **options)
 
 
 def options_of_loaders(kind):
-    return {"batch_size", "eval_batch_size", "num_workers"} & inspect.signature(kind).parameters.keys()
+    return {"batch_size", "eval_batch_size", "num_workers"} & parameters(kind).keys()
 
 
 @pytest.mark.parametrize("kind", MODULES, ids=lambda kind: kind.__name__)

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from lightning_al.checks import Findings, check_choice, check_type
 from lightning_al.data.classes import class_names
-from lightning_al.data.image_size import image_size
+from lightning_al.data.image_size import check_drawn, drawn_size
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.people.agreement import AGREEMENTS, Said, agree
 from lightning_al.oracle.people.files.entries import Entry, Reading, check_person, check_whole, understood
@@ -20,7 +20,7 @@ from lightning_al.oracle.people.pictures import picture_file
 from lightning_al.oracle.question import OpenQuestion
 from lightning_al.oracle.regions import Region, within
 from lightning_al.oracle.skip import SKIP
-from lightning_al.tasks.annotations import Mask, in_one_form, meaning
+from lightning_al.tasks.annotations import Boxes, Mask, in_one_form, meaning
 from lightning_al.tasks.base import Task, annotation_kind_of
 from lightning_al.words import cut, shown
 
@@ -89,21 +89,24 @@ class LabelFiles(Oracle):
         self._task: Task | None = None
         self._asked: dict[str, int] = {}
         self._parts: dict[int, Region] = {}
+        self._sizes: dict[int, tuple[int, int] | None] = {}
         self._who: dict[int, str] = {}
 
     def bind(self, dataset: Dataset, task: Task) -> None:
         """Take the loop's dataset and task, which name samples and classes.
 
         Raises:
-            ValueError: If the task asks for regions of samples, of which other files than PNGs do not say which.
+            ValueError: If the task asks for regions of samples, of which other files than PNGs do not say which, or
+                the dataset stretches images in whose files people draw boxes.
         """
         if task.region_kind is not None and self.format != "png":
             raise ValueError(
                 f"`LabelFiles(format={self.format!r})` has no room for what `{type(task).__name__}` asks for, "
                 f'{task.region_kind} of samples: take `format="png"`.'
             )
+        check_drawn(dataset, task)
         self._dataset, self._task = dataset, task
-        self._asked, self._parts = {}, {}
+        self._asked, self._parts, self._sizes = {}, {}, {}
 
     def _bound(self) -> tuple[Dataset, Task]:
         if self._dataset is None or self._task is None:
@@ -120,6 +123,7 @@ class LabelFiles(Oracle):
         self._asked = {task.key(dataset, index): index for index in indices}
         parts = {i: indices.part(i) for i in indices} if isinstance(indices, OpenQuestion) else {}
         self._parts = {index: part for index, part in parts.items() if part is not None}
+        self._sizes = {i: indices.size(i) for i in indices} if isinstance(indices, OpenQuestion) else {}
         names = Names(self._asked)
         entries_there = [(names.find(entry), entry) for _, reading in self._readings() for entry in reading.entries]
         known = {key for key, entry in entries_there if key is not None and self._is_of(entry, key)}
@@ -130,7 +134,7 @@ class LabelFiles(Oracle):
         entries = [
             Entry(
                 key,
-                size=image_size(dataset, index, task) if needs_size else None,
+                size=drawn_size(dataset, index, task) if needs_size else None,
                 picture=functools.partial(self._picture, index) if index in self._parts else None,
             )
             for key, index in new.items()
@@ -189,6 +193,8 @@ class LabelFiles(Oracle):
                     annotation = within(annotation, part)
                     if annotation.is_blank or entry.asked not in ("", part.name):  # an answer to an earlier question
                         continue
+                if isinstance(annotation, Boxes):
+                    annotation = annotation.in_pixels_of(self._sizes.get(self._asked[key]))
                 check_whole(entry, annotation, kind=kind, classes=classes, count=task.num_names)
                 check_person(entry, people)
                 if annotation is not SKIP:

@@ -37,6 +37,17 @@ class BoxLabels:
         boxes, labels = tensors_of_boxes(value)
         return {"boxes": boxes.float(), "labels": labels}
 
+    def blank_target(self, example: Any, inputs: Any) -> Any:
+        """Return what stands for the target of an image that has none: an example without its boxes."""
+        if not isinstance(example, Mapping) or not isinstance(example.get("labels"), Tensor):
+            return example
+        count = len(example["labels"])
+
+        def is_of_boxes(part: Any) -> bool:
+            return isinstance(part, Tensor) and part.ndim > 0 and len(part) == count
+
+        return {name: part[:0] if is_of_boxes(part) else part for name, part in example.items()}
+
     def _label_classes(self) -> range | None:
         """Return which classes a box may have, where that is known."""
         return None
@@ -94,6 +105,12 @@ def _check_corners(boxes: Tensor, size: tuple[int, int] | None) -> None:
     finite = boxes.isfinite().all(1)
     if not finite.all():
         raise ValueError(f"A box has a corner that is no finite number: {_first(boxes, ~finite)}.")
+    if len(boxes) and bool(((boxes >= 0) & (boxes <= 1)).all()) and bool((boxes % 1 != 0).any()):
+        where = "" if size is None else f" in an image of {size[1]} x {size[0]} pixels (width x height)"
+        raise ValueError(
+            f"Boxes look like shares of an image from 0 to 1, and pixels are meant: {_first(boxes, finite)}{where}. "
+            "Multiply them by the image's width and height in the dataset."
+        )
     flat = (boxes[:, 2:] <= boxes[:, :2]).any(1)
     outside = torch.zeros_like(flat)
     if size is not None:
@@ -129,6 +146,10 @@ def _may_have_extents(boxes: Tensor, size: tuple[int, int] | None) -> bool:
 
 def _check_classes(labels: Tensor, classes: range | None) -> None:
     if classes is None:
+        if (labels < 0).any():
+            raise ValueError(
+                f"Classes of boxes are numbered from 0, got {shown(labels[labels < 0].unique().tolist())}."
+            )
         return
     wrong = labels[(labels < classes.start) | (labels >= classes.stop)]
     if len(wrong):

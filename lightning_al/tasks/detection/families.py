@@ -18,6 +18,7 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from lightning_al.tasks.detection.kept import KeptBoxes
+from lightning_al.words import cut
 
 Parts = dict[str, Tensor]
 Images = Tensor | Sequence[Tensor]
@@ -284,20 +285,49 @@ FAMILIES: dict[type[nn.Module], type[Family]] = {
 }
 
 
-def family_of(model: nn.Module) -> Family:
+def family_of(model: nn.Module, name: str | None = None) -> Family:
     """Return the family of the one detector of torchvision's that a model is, or has in it.
 
+    Args:
+        model: Any module.
+        name: Of the module that the detector is, or is in, where there are several.
+
     Raises:
-        TypeError: If it has none, or several.
+        TypeError: If there is none, or several.
     """
-    found = [
-        family(module) for module in model.modules() for kind, family in FAMILIES.items() if isinstance(module, kind)
-    ]
-    if len(found) == 1:
-        return found[0]
-    what = "none" if not found else f"{len(found)}: {', '.join(type(each.detector).__name__ for each in found)}"
+    found = {
+        place: family(module)
+        for place, module in model.named_modules()
+        for kind, family in FAMILIES.items()
+        if isinstance(module, kind)
+    }
+    meant = [place for place in found if name is None or f".{name}." in f".{place}."]
+    if len(meant) == 1:
+        return found[meant[0]]
+    look = "`DetectionTask` looks for one detector of torchvision's (SSD, RetinaNet, FCOS, Faster R-CNN) among the "
+    look += f"modules of {type(model).__name__}"
+    if not found:
+        raise TypeError(
+            f"{look}, and found none. Make it an attribute of the model that holds it, or override `kept_boxes(model, "
+            "images)` of the task, which returns the `KeptBoxes` of each image."
+        )
+    places = ", ".join(f"`{place}` ({type(family.detector).__name__})" for place, family in found.items())
+    called = "" if name is None else f" called {name!r}"
     raise TypeError(
-        f"`DetectionTask` looks for one detector of torchvision's (SSD, RetinaNet, FCOS, Faster R-CNN) among the "
-        f"modules of {type(model).__name__}, and found {what}. Make it an attribute of the model that holds it, or "
-        "override `kept_boxes(model, images)` of the task, which returns the `KeptBoxes` of each image."
+        f"{look}, and found {len(meant) or 'none'}{called} of these: {cut(places, 300)}. Say which: "
+        f'`task=DetectionTask(detector="{next(iter(found))}")`.'
     )
+
+
+def outputs_together(family: Family, images: Any) -> list[tuple[list[int], Outputs]]:
+    """Return outputs of images that give the same together as alone, and which they are of."""
+    groups: dict[Any, list[int]] = {}
+    for place, image in enumerate(images):
+        groups.setdefault(None if family.mixes_sizes else image.shape, []).append(place)
+    return [(places, family.outputs([images[place] for place in places])) for places in groups.values()]
+
+
+def images_of(outputs: Outputs | list[Outputs]) -> list[tuple[Outputs, int]]:
+    """Return each image of outputs, with the outputs that it is in and its place there."""
+    several = outputs if isinstance(outputs, list) else [outputs]
+    return [(each, n) for each in several for n in range(len(each))]

@@ -1,5 +1,6 @@
 """The task of any number of boxes in an image: detection."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, cast
@@ -7,8 +8,8 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from lightning_al.checks import Findings, check_choice, check_count, check_number
-from lightning_al.functional.scores.positions import REDUCTIONS, mean_over_positions, reduced
+from lightning_al.checks import Findings, check_choice, check_count, check_that
+from lightning_al.functional.scores.positions import mean_over_positions, reduced
 from lightning_al.functional.scores.probabilities import cross_entropy
 from lightning_al.functional.scores.uncertainty import entropies
 from lightning_al.inference.calling import Forward
@@ -16,8 +17,26 @@ from lightning_al.inference.layers import outputs_and_features_of
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.detection.boxes import BoxLabels
-from lightning_al.tasks.detection.checking import check_images, check_own_detections, check_targets
-from lightning_al.tasks.detection.families import Family, FasterRCNNFamily, Held, Outputs, family_of
+from lightning_al.tasks.detection.checking import (
+    NAME_A_LAYER,
+    are_images_alone,
+    check_channels,
+    check_images,
+    check_kept,
+    check_own_detections,
+    check_own_method,
+    check_reduce,
+    check_targets,
+    check_threshold,
+)
+from lightning_al.tasks.detection.families import (
+    FasterRCNNFamily,
+    Held,
+    Outputs,
+    family_of,
+    images_of,
+    outputs_together,
+)
 from lightning_al.tasks.detection.kept import KeptBoxes, decisions, labels_of_decisions
 from lightning_al.tasks.detection.without_boxes import PLACES, WithoutBoxes, scores_with_places
 from lightning_al.tasks.entries import BatchEntries, Entries
@@ -45,18 +64,23 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
     one size go together. Features are the backbone's maps, each averaged over its positions, side by side. ``BADGE``
     takes the mean over the kept boxes of p - onehot for its residuals.
 
-    For any other model override :meth:`kept_boxes`, and :meth:`logits_at` for scores by gradients.
+    For any other model override :meth:`kept_boxes`, and :meth:`logits_at` for scores by gradients; acquisitions that
+    compare features need the name of a layer then (``CoreSet(features="backbone")``).
 
     Args:
         num_classes: C, as the detector counts (with the background). Default: what the model gives.
         score_threshold: Boxes count that score more; at least 0 and below 1. The detector's own threshold holds too.
+            Scores are the detector's own: of FCOS the geometric mean of a class's probability and its centredness, of
+            which the latter counts here alone.
         reduce: ``"sum"``, as in SAAL's paper, ``"mean"``, ``"max"``, or a number s above 0 and at most 1: the mean of
             the share s of an image's boxes with the largest values.
         empty: Where images without a box that counts come among the candidates, whichever acquisition scores boxes:
             ``"last"``, after all others; ``"first"``, before them; ``"random"``, each beside an image that is drawn, by
             whose score it goes. By themselves they score 0. If no image of 16 candidates or more has a box, the round
             is refused, unless ``"random"``.
-        inputs: The entry of a batch with the images, as in :class:`~lightning_al.tasks.ClassificationTask`.
+        detector: Which of several detectors of torchvision's is meant, by the name of its module, ``"student"``.
+        inputs: The entry of a batch with the images, as in :class:`~lightning_al.tasks.ClassificationTask`; a batch
+            that is a list of images alone is that entry.
         target: The entry with the boxes.
         forward: Not for torchvision's detectors: ``forward(model, images)`` in the place of ``model(images)``, whose
             detections must be those of the detector.
@@ -80,6 +104,7 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         score_threshold: float = 0.5,
         reduce: str | float = "sum",
         empty: str = "last",
+        detector: str | None = None,
         inputs: Entries = 0,
         target: int | str = 1,
         forward: Forward | None = None,
@@ -88,14 +113,17 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
             with findings.of_block():
                 super().__init__(inputs=inputs, target=target, forward=forward)
             findings.of(check_count, "num_classes", num_classes, optional=True)
-            findings.of(_check_threshold, score_threshold)
-            findings.of(_check_reduce, reduce)
+            findings.of(check_threshold, score_threshold)
+            findings.of(check_reduce, reduce)
             findings.of(check_choice, "empty", empty, PLACES)
+            is_name = detector is None or isinstance(detector, str)
+            findings.of(check_that, is_name, "detector", detector, "the name of a module of the model, or None")
         self._classes = num_classes
         self._first_class = 0
         self.score_threshold = score_threshold
         self.empty = empty
         self._reduce = reduce
+        self._detector = detector
         self._without_boxes = WithoutBoxes()
 
     @property
@@ -106,20 +134,31 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
     def _label_classes(self) -> range | None:
         return None if self._classes is None else range(self._first_class, self._classes)
 
+    def inputs(self, batch: Any) -> Any:
+        """Return the images."""
+        return batch if self._entries == 0 and are_images_alone(batch) else super().inputs(batch)
+
+    def targets(self, batch: Any) -> Any:
+        """Return the boxes of each image."""
+        if self._entries == 0 and are_images_alone(batch):
+            raise TypeError("A batch is a list of images alone, without boxes.")
+        return super().targets(batch)
+
     # -- boxes -------------------------------------------------------------------------------------------------------
 
     def kept_boxes(self, model: nn.Module, images: Any) -> list[KeptBoxes]:
         """Return the boxes of each image that count, best first: those that the detector keeps, above the threshold.
 
-        Override for models without one of torchvision's detectors.
+        Override for models without one of torchvision's detectors, and return those that the model keeps; boxes that
+        score no more than ``score_threshold`` are left out of them afterwards.
 
         Args:
             model: The user's, in ``eval()``.
             images: What :meth:`inputs` gave.
         """
-        family = family_of(model)
+        family = family_of(model, self._detector)
         kept: dict[int, KeptBoxes] = {}
-        for places, outputs in _together(family, images):
+        for places, outputs in outputs_together(family, images):
             kept.update((place, family.kept(outputs, n)) for n, place in enumerate(places))
         self._without_boxes.note(each.scores for each in kept.values())
         return [kept[place].above(self.score_threshold) for place in range(len(images))]
@@ -142,6 +181,15 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
     def _is_own(self) -> bool:
         return type(self).kept_boxes is not DetectionTask.kept_boxes
 
+    def _counted(self, model: nn.Module, images: Any) -> list[KeptBoxes]:
+        """Return the boxes of each image that count, also where another method says which are kept."""
+        kept = self.kept_boxes(model, images)
+        if not self._is_own():
+            return kept
+        check_kept(kept, len(images), type(self).__name__, classes=self._classes)
+        self._without_boxes.note(each.scores for each in kept)
+        return [each.above(self.score_threshold) for each in kept]
+
     # -- what is computed --------------------------------------------------------------------------------------------
 
     def reduce(self, values: Tensor) -> Tensor:
@@ -153,7 +201,7 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
 
     def score(self, model: nn.Module, inputs: Any, score: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the score of each image, (B,), from those of its kept boxes; 0 of none."""
-        kept = self.kept_boxes(model, inputs)
+        kept = self._counted(model, inputs)
         logits = torch.cat([decisions(each.logits, each.exclusive) for each in kept])
         values = mean_over_positions(score(logits)) if len(logits) else logits.new_zeros(0)
         of_images = values.split([len(each) for each in kept])
@@ -176,7 +224,7 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         without = scores == 0
         images = [image for image, is_zero in zip(inputs, without, strict=True) if is_zero]
         if images:
-            kept = plain_outputs(model, images, self.kept_boxes)
+            kept = plain_outputs(model, images, self._counted)
             without[without.clone()] = torch.tensor([not len(each) for each in kept], device=without.device)
         return without
 
@@ -203,12 +251,12 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         """
         images = list(inputs)
         if self._is_own():
-            kept = plain_outputs(model, inputs, self.kept_boxes)
+            kept = plain_outputs(model, inputs, self._counted)
             return [
                 {"image": image, "anchors": own.anchors, "labels": own.labels, "exclusive": own.exclusive}
                 for image, own in zip(images, kept, strict=True)
             ]
-        family = family_of(model)
+        family = family_of(model, self._detector)
         if not isinstance(family, FasterRCNNFamily):
             return inputs if isinstance(inputs, Tensor) else [{"image": image} for image in images]
 
@@ -221,16 +269,16 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
     def logits(self, model: nn.Module, inputs: Any) -> Any:
         """Return what the detector gives at all anchors: of a stack of images together, of a list one by one."""
         if isinstance(inputs, Tensor) and not self._is_own():
-            return family_of(model).outputs(inputs)
+            return family_of(model, self._detector).outputs(inputs)
         return [self._outputs_alone(model, each) for each in inputs]
 
     def _outputs_alone(self, model: nn.Module, entry: Any) -> Outputs:
         image = entry["image"] if isinstance(entry, Mapping) else entry
         if not self._is_own():
             proposals = [entry["proposals"]] if isinstance(entry, Mapping) and "proposals" in entry else None
-            return family_of(model).outputs([image], proposals)
+            return family_of(model, self._detector).outputs([image], proposals)
         if not isinstance(entry, Mapping):
-            (own,) = self.kept_boxes(model, [image])
+            (own,) = self._counted(model, [image])
             parts = {"logits": own.logits.unsqueeze(0), "labels": own.labels.unsqueeze(0)}
             return Outputs(Held(own.exclusive), parts)
         (logits,) = self.logits_at(model, [image], [entry["anchors"]])
@@ -240,12 +288,12 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
     def pseudo_targets(self, logits: Any) -> list[tuple[Tensor, Tensor]]:
         """Return anchors and classes of the kept boxes of each image, (n,) each."""
         with torch.no_grad():
-            return [each.family.targets(each, n, self.score_threshold) for each, n in _images_of(logits)]
+            return [each.family.targets(each, n, self.score_threshold) for each, n in images_of(logits)]
 
     def predicted(self, model: nn.Module, inputs: Any) -> list[Any]:
         """Return the kept boxes of each image as its label, but those without a width or height at the border."""
         labels = []
-        for own in self.kept_boxes(model, inputs):
+        for own in self._counted(model, inputs):
             has_area = (own.boxes[:, 2:] > own.boxes[:, :2]).all(1)
             labels.append({"boxes": own.boxes[has_area].cpu(), "labels": own.labels[has_area].cpu()})
         return labels
@@ -269,7 +317,7 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
 
     def _reduced_at(self, outputs: Any, targets: Any, values: Callable[[Tensor, Tensor, bool], Tensor]) -> Tensor:
         reduced_values = []
-        for (each, n), (anchors, labels) in zip(_images_of(outputs), targets, strict=True):
+        for (each, n), (anchors, labels) in zip(images_of(outputs), targets, strict=True):
             boxes, exclusive = each.logits[n, anchors], each.family.exclusive
             if len(anchors):
                 own = mean_over_positions(values(boxes, labels, exclusive))
@@ -289,7 +337,7 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
     def residuals(self, logits: Any) -> Tensor:
         """Return the mean over each image's kept boxes of p - onehot, (B, C); 0 of none."""
         rows = []
-        for (each, n), (anchors, labels) in zip(_images_of(logits), self.pseudo_targets(logits), strict=True):
+        for (each, n), (anchors, labels) in zip(images_of(logits), self.pseudo_targets(logits), strict=True):
             boxes = each.logits[n, anchors]
             p = boxes.softmax(1) if each.family.exclusive else boxes.sigmoid()
             own = p - nn.functional.one_hot(labels, p.shape[1])
@@ -298,15 +346,16 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
 
     def outputs_and_features(self, model: nn.Module, inputs: Any, layer: str | None = None) -> tuple[Any, Tensor]:
         """Return what the detector gives for each image, and the means of the backbone's maps, or of a layer's."""
-        family = family_of(model)
+        if layer is None and self._is_own():
+            raise ValueError(NAME_A_LAYER)
         outputs: list[Outputs] = []
         features: list[Tensor] = []
         for image in inputs:
             if layer is None:
-                own = family.outputs([image])
+                own = self._outputs_alone(model, image)
                 features.append(own.parts["features"])
             else:
-                run = cast(Callable[[], Tensor], lambda image=image: family.outputs([image]))
+                run = cast(Callable[[], Tensor], partial(self._outputs_alone, model, image))
                 made, of_layer = outputs_and_features_of(model, run, layer)
                 own = cast(Outputs, made)
                 features.append(of_layer)
@@ -323,7 +372,9 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         """Refuse images, boxes and models that do not belong together, and learn how many classes there are."""
         images = self.inputs(batch)
         check_images(images)
-        if not self._is_own():
+        if self._is_own():
+            check_own_method(self.kept_boxes, model, images, type(self).__name__, classes=self._classes)
+        else:
             self._check_detector(model, images)
         try:
             targets = self.targets(batch)
@@ -332,10 +383,12 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         check_targets(images, targets, self._label_classes())
 
     def _check_detector(self, model: nn.Module, images: Any) -> None:
-        family = family_of(model)
+        family, own = family_of(model, self._detector), None
+        check_channels(images[0], family.detector)
         with self.explaining(images):
-            outputs = family.outputs([images[0]])
-            own = self.outputs_of(model, [images[0]])
+            outputs = family.outputs(images[:1])  # a list, or a stack, as the model gets them
+            with contextlib.suppress(NotImplementedError):  # a module need not have a `forward` beside its detector
+                own = self.outputs_of(model, images[:1])
         classes = outputs.logits.shape[-1]
         if self._classes not in (None, classes):
             raise ValueError(
@@ -345,26 +398,3 @@ class DetectionTask(BoxLabels, BatchEntries, Task):
         check_own_detections(own, family.kept(outputs, 0), type(model).__name__)
         self._classes = classes
         self._first_class = 1 if family.exclusive else 0
-
-
-def _together(family: Family, images: Any) -> list[tuple[list[int], Outputs]]:
-    """Return outputs of images that give the same together as alone, and which they are of."""
-    groups: dict[Any, list[int]] = {}
-    for place, image in enumerate(images):
-        groups.setdefault(None if family.mixes_sizes else image.shape, []).append(place)
-    return [(places, family.outputs([images[place] for place in places])) for places in groups.values()]
-
-
-def _images_of(outputs: Outputs | list[Outputs]) -> list[tuple[Outputs, int]]:
-    several = outputs if isinstance(outputs, list) else [outputs]
-    return [(each, n) for each in several for n in range(len(each))]
-
-
-def _check_threshold(threshold: Any) -> None:
-    check_number("score_threshold", threshold, least=0, below=1)
-
-
-def _check_reduce(reduce: Any) -> None:
-    if isinstance(reduce, str) or reduce is None:
-        check_choice("reduce", reduce, REDUCTIONS, or_else="a share above 0 and at most 1")
-    check_number("reduce", 1.0 if isinstance(reduce, str) else reduce, above=0, most=1)

@@ -48,7 +48,7 @@ class WithoutBoxes:
 
     def note(self, of_images: Iterable[Tensor]) -> None:
         """Take note of the scores of all boxes of some images."""
-        self._best = max([self._best, *(float(scores.max()) for scores in of_images if len(scores))])
+        self._best = max([self._best, *(float(scores.detach().max()) for scores in of_images if len(scores))])
 
     def look_at(self, without: Tensor, *, threshold: float, place: str) -> None:
         """Say once if most candidates are without a box.

@@ -28,7 +28,7 @@ class COCODetectionDataModule(DetectionDataModule):
     Args:
         root: Folder of the data.
         train: Folder of the training images, and its JSON file, below ``root``.
-        test: The same of the test; COCO's own are tested on with ``val2017``.
+        test: The same of the test; COCO's own are tested on with ``val2017``. None: nothing is tested.
         classes: Names of the classes, which are numbered from 1, after the background; others in the files are refused.
             None: all categories of the training file, in the order of their ids.
         **options: Of :class:`~lightning_al.zoo.detection.data_module.DetectionDataModule`.
@@ -45,13 +45,13 @@ class COCODetectionDataModule(DetectionDataModule):
         root: str = "data/coco",
         *,
         train: tuple[str, str] = ("train2017", "annotations/instances_train2017.json"),
-        test: tuple[str, str] = ("val2017", "annotations/instances_val2017.json"),
+        test: tuple[str, str] | None = ("val2017", "annotations/instances_val2017.json"),
         classes: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.root = root
-        self.parts = {"train": (train[0], train[1]), "test": (test[0], test[1])}
+        self.parts = {"train": (train[0], train[1])} | ({} if test is None else {"test": (test[0], test[1])})
         self.named_classes = None if classes is None else list(classes)
 
     def read_sets(self) -> dict[str, DetectionFiles]:
@@ -67,6 +67,7 @@ class COCODetectionDataModule(DetectionDataModule):
         for part, (folder, file) in self.parts.items():
             images = boxes_of(files[part], root / folder, classes, where=str(root / file))
             sets[part] = self.dataset(part, images, root=root / folder, classes=classes)
+        sets.setdefault("test", self.dataset("test", [], root=root, classes=classes))
         return sets
 
 
@@ -78,7 +79,10 @@ def read_coco(path: Path) -> dict[str, Any]:
         ValueError: If it is none of COCO's.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}. Is `root` another folder?")
+        raise FileNotFoundError(
+            f"There is no file {path}. Is `root` another folder? Name its files: `train=(FOLDER, FILE)`, and `test=`, "
+            "which may be None."
+        )
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
@@ -110,13 +114,19 @@ def boxes_of(content: dict[str, Any], folder: Path, classes: Sequence[str], *, w
                 corners = [left, top, left + width, top + height]
                 crowd = bool(annotation.get("iscrowd", 0))
                 annotations[annotation["image_id"]].append((corners, names[annotation["category_id"]], crowd))
-        images = [(str(image["file_name"]), annotations[image["id"]]) for image in content["images"]]
+        images = [(str(image["file_name"]), annotations[image["id"]], _size_of(image)) for image in content["images"]]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where} is not as COCO's: {type(error).__name__} of {cut(error, 200)}.") from None
-    return read_each(partial(_boxed, folder / name, own, classes) for name, own in images)
+    return read_each(partial(_boxed, folder / name, own, classes, size) for name, own, size in images)
 
 
-def _boxed(path: Path, annotations: list[Any], classes: Sequence[str]) -> BoxedImage:
+def _size_of(image: dict[str, Any]) -> tuple[int, int] | None:
+    """Return height and width of an image, where the file says them."""
+    height, width = image.get("height"), image.get("width")
+    return (int(height), int(width)) if height and width else None
+
+
+def _boxed(path: Path, annotations: list[Any], classes: Sequence[str], size: tuple[int, int] | None) -> BoxedImage:
     unknown = [name for _, name, _ in annotations if name not in classes[1:]]
     if unknown:
         raise ValueError(
@@ -126,7 +136,7 @@ def _boxed(path: Path, annotations: list[Any], classes: Sequence[str]) -> BoxedI
     boxes = torch.tensor([corners for corners, _, _ in annotations], dtype=torch.float32).reshape(-1, 4)
     labels = torch.tensor([classes.index(name, 1) for _, name, _ in annotations], dtype=torch.long)
     try:
-        check_boxes(boxes, labels)
+        check_boxes(boxes, labels, size=size)
     except ValueError as error:
         raise ValueError(f"{path}: {cut(error)}") from None
     return BoxedImage(str(path), boxes, labels, torch.tensor([crowd for *_, crowd in annotations], dtype=torch.bool))

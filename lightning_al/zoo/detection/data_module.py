@@ -20,7 +20,7 @@ class DetectionDataModule(PicturesDataModule):
 
     Args:
         size: Height and width that images are brought to, whatever their shape; batches are then stacks. None: as they
-            are, which it must be where people draw boxes, in the pixels of the file.
+            are. Where people draw boxes in the files it must keep the files' proportions.
         augmentation: Transforms of ``torchvision.transforms.v2`` for training samples, image and boxes together, see
             :func:`~lightning_al.zoo.detection.images.augmented`; None or none: they train as they are.
         in_memory: Whether images stay in memory once they were read, a byte a channel and pixel. Of no use to loader

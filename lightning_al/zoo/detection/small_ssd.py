@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_al.checks import Findings, check_count
+from lightning_al.zoo.parts import check_size
 
 
 class SmallSSD(nn.Module):
@@ -24,6 +25,7 @@ class SmallSSD(nn.Module):
         detections_per_img: ... and of them so many of an image.
 
     Raises:
+        TypeError: If ``size`` is no pair.
         ValueError: If a number is out of range.
         ImportError: If torchvision is missing.
 
@@ -50,6 +52,7 @@ class SmallSSD(nn.Module):
         with Findings() as findings:
             findings.of(check_count, "num_classes", num_classes, 2)
             findings.of(check_count, "width", width)
+            findings.of(check_size, size)
         self.detector = SSD(
             _Maps(width),
             DefaultBoxGenerator([[2]] * 3, scales=[0.07, 0.16, 0.30, 0.5]),

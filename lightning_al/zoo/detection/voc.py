@@ -41,7 +41,7 @@ class VOCDetectionDataModule(DetectionDataModule):
     Args:
         root: Folder of the data.
         train: Which lists of names train, each of a year, ``"VOC2007/trainval"``; several are put together.
-        test: Which lists are tested on.
+        test: Which lists are tested on; none, ``[]``, where nothing is tested.
         classes: Names of the classes. They are numbered from 1, after the background. Other names in the files are
             refused.
         first_pixel: Where the files begin to count pixels: 1 as VOC's own, of which the last pixel is then in a box, or
@@ -93,7 +93,9 @@ def _listed(folder: Path, part: str) -> list[str]:
     if not file.is_file():
         there = sorted(path.stem for path in file.parent.glob("*.txt")) if file.parent.is_dir() else []
         raise FileNotFoundError(
-            f"There is no list {file}. " + (f"There are {shown(there)}." if there else "Is `root` another folder?")
+            f"There is no list {file}. "
+            + (f"There are {shown(there)}." if there else "Is `root` another folder?")
+            + " Name those that there are: `train=[...]`, `test=[...]`, which may be empty."
         )
     # The lists of a single class have 1, 0 or -1 behind each name.
     return [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
@@ -118,15 +120,22 @@ def read_boxes(name: str, folder: Path, classes: Sequence[str], first_pixel: int
         missing = file if path else folder / "JPEGImages" / f"{name}.jpg"
         raise FileNotFoundError(f"There is no {missing}, and {name!r} is listed in {folder / 'ImageSets' / 'Main'}.")
     try:
-        things = ElementTree.parse(file).getroot().findall("object")
+        tree = ElementTree.parse(file).getroot()
+        things = tree.findall("object")
         corners = [[float(thing.findtext(f"bndbox/{side}", "")) for side in _SIDES] for thing in things]
         boxes = torch.tensor(corners).reshape(-1, 4) - torch.tensor([first_pixel, first_pixel, 0, 0])
         labels = torch.tensor([_class_of(thing.findtext("name", "").strip(), classes) for thing in things]).long()
-        check_boxes(boxes, labels)
+        check_boxes(boxes, labels, size=_size_in(tree))
     except (ValueError, ElementTree.ParseError) as error:
         raise ValueError(f"{file}: {cut(error)}") from None
     ignored = torch.tensor([thing.findtext("difficult", "0").strip() == "1" for thing in things], dtype=torch.bool)
     return BoxedImage(str(path), boxes, labels, ignored)
+
+
+def _size_in(tree: ElementTree.Element) -> tuple[int, int] | None:
+    """Return height and width of the image, where a file says them; some say 0."""
+    height, width = (int(tree.findtext(f"size/{side}", "").strip() or 0) for side in ("height", "width"))
+    return (height, width) if height > 0 and width > 0 else None
 
 
 def _class_of(name: str, classes: Sequence[str]) -> int:

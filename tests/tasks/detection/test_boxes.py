@@ -73,6 +73,7 @@ def test_a_label_is_put_into_a_sample():
         ({"boxes": [[1, 2, 3, 4]], "labels": [1, 2]}, ValueError, r"got \(1, 4\) and \(2,\)"),
         ({"boxes": [[1, 2, 3, 4]], "labels": ["cat"]}, TypeError, "must be numbers"),
         ({"boxes": [[1, 2, 3, 4]], "labels": [1.5]}, TypeError, "class numbers, integers"),
+        ({"boxes": [[1, 2, 3, 4], [1, 2, 3, 4]], "labels": [1, -1]}, ValueError, r"numbered from 0, got \[-1\]"),
         ({"boxes": [[1, 2, 1, 4]], "labels": [1]}, ValueError, "a width and a height, got"),
         ({"boxes": [[float("nan"), 2, 3, 4]], "labels": [1]}, ValueError, "no finite number"),
     ],
@@ -107,6 +108,7 @@ def one(*boxes, label=1):
         (one((10, 10, 10, 40), (3, 3, 3, 60)), "must have a width and a height, got .* 2 of 2"),
         (one((0, 0, 0, 0)), "must have a width and a height"),
         (one((40, 30, 12, 14), (2, 2, 20, 20)), r"look like \(left, top, width, height\).* 1 of 2 .*\(40.0, 30.0"),
+        (one((0.25, 0.5, 0.75, 1)), r"look like shares of an image .*\(0.25, 0.5, 0.75, 1.0\) in an image of 64 x 64"),
         (one((1, 1, 9, 9), label=0), r"classes \[0\], and there are 1 to 3. 0 is the background"),
         (one((1, 1, 9, 9), label=4), r"classes \[4\], and there are 1 to 3. Number them"),
     ],
@@ -141,6 +143,15 @@ def test_batches_of_another_form_are_refused(model):
     assert task.num_classes == 4
 
 
+def test_a_forward_gets_a_stack_where_batches_are_stacks():
+    class Stacked(Detecting):
+        def forward(self, images):
+            return self.detector(list(images * 1.0))
+
+    images, targets = batch()
+    DetectionTask().check(Stacked("ssd").eval(), (torch.stack(images), targets))
+
+
 def test_a_forward_that_changes_images_is_refused():
     class Shifted(Detecting):
         def forward(self, images):
@@ -165,3 +176,20 @@ def test_a_forward_that_changes_images_is_refused():
 def test_wrong_options_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         DetectionTask(**options)
+
+
+def test_an_image_without_a_target_gets_no_box_of_another():
+    task, image = DetectionTask(), torch.zeros(3, 6, 7)
+    example = (torch.zeros(3, 9, 9), {"boxes": torch.ones(2, 4), "labels": torch.ones(2).long(), "image_id": 7})
+    for sample in (image, (image,), (image, None)):
+        made = task.completed(sample, example)
+        assert made[0] is image
+        assert {name: getattr(part, "shape", part) for name, part in made[1].items()} == {
+            "boxes": (0, 4),
+            "labels": (0,),
+            "image_id": 7,
+        }
+    own = {"boxes": torch.ones(1, 4), "labels": torch.ones(1).long()}
+    assert task.completed((image, own), example)[1] is own
+    named = DetectionTask(inputs="x", target="y").completed({"x": image}, {"x": example[0], "y": example[1]})
+    assert named["y"]["boxes"].shape == (0, 4)

@@ -5,6 +5,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
+from lightning_al import DetectionTask
+from lightning_al.functional.scores.uncertainty import entropies
 from lightning_al.tasks.detection.families import family_of
 from tests.helpers.detectors import FAMILIES, detector, images
 
@@ -76,8 +78,21 @@ def test_a_detector_is_found_in_a_module():
 def test_a_hidden_detector_is_refused():
     with pytest.raises(TypeError, match="among the modules of Linear, and found none"):
         family_of(nn.Linear(2, 2))
-    with pytest.raises(TypeError, match="found 2: SSD, FCOS"):
-        family_of(nn.ModuleList([detector("ssd"), detector("fcos")]))
+
+
+def test_of_several_detectors_one_is_named():
+    model = nn.ModuleDict({"student": nn.ModuleDict({"net": detector("ssd")}), "teacher": detector("fcos")})
+    with pytest.raises(TypeError, match=r"found 2 of these: `student.net` \(SSD\), `teacher` \(FCOS\).*student.net"):
+        family_of(model)
+    with pytest.raises(TypeError, match=r"found none called 'net.student' of these"):
+        family_of(model, "net.student")
+    for name, meant in (("student", "student.net"), ("net", "student.net"), ("teacher", "teacher")):
+        assert family_of(model, name).detector is model.get_submodule(meant)
+    samples = images((64, 64))
+    with torch.no_grad():
+        of_model = DetectionTask(detector="teacher").score(model, samples, entropies)
+        alone = DetectionTask().score(model["teacher"], samples, entropies)
+    assert of_model.item() == alone.item() > 0
 
 
 def test_features_are_the_maps_means():

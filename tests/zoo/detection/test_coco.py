@@ -55,6 +55,7 @@ def test_classes_are_numbered_as_named(tmp_path):
         (lambda content: content["annotations"][0].update(image_id=5), "is not as COCO's: KeyError of 5"),
         (lambda content: content["annotations"][0].update(bbox=[1, 2, 3]), "is not as COCO's: ValueError"),
         (lambda content: content["annotations"][0].update(bbox=[1, 2, 3, float("inf")]), "000001.png: .*no finite"),
+        (lambda content: content["images"][0].update(width=4), r"000001.png: .*out of its image of 4 x 24"),
     ],
 )
 def test_what_is_none_of_cocos(change, message, tmp_path):
@@ -70,4 +71,12 @@ def test_what_is_none_of_cocos(change, message, tmp_path):
         opened(tmp_path)
     path.unlink()
     with pytest.raises(FileNotFoundError, match="Is `root` another"):
+        opened(tmp_path)
+
+
+def test_nothing_need_be_tested_on(tmp_path):
+    fill_coco(tmp_path, {"train2017": [1, 2]})
+    data = opened(tmp_path, test=None)
+    assert (len(data.sets["train"]), len(data.sets["test"])) == (2, 0)
+    with pytest.raises(FileNotFoundError, match=r"There is no file .*`test=`, which may be None"):
         opened(tmp_path)

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 
 from lightning_al.checks import SeveralFindings
 from lightning_al.tasks.keys import name_of
-from lightning_al.zoo import VOCDetectionDataModule
+from lightning_al.zoo import SmallSSD, VOCDetectionDataModule
 from tests.helpers.boxed_pictures import CLASSES, fill_voc
 
 YEARS = {"VOC2007/trainval": [1, 2, 3], "VOC2012/trainval": [5, 6], "VOC2007/test": [7, 8]}
@@ -96,6 +97,7 @@ class TestWrong:
         [
             ("<xmax>", "<xmax>0</xmax><xmax>", "a width and a height|look like"),
             ("</annotation>", "", "no element found"),
+            ("<object>", "<size><width>4</width><height>24</height></size><object>", "out of its image of 4 x 24"),
             ("<xmin>", "<left>1</left><xmin>x", "could not convert"),
         ],
     )
@@ -105,8 +107,28 @@ class TestWrong:
         with pytest.raises(ValueError, match=rf"000001.xml: .*({message})"):
             opened(tmp_path, **parts)
 
+    def test_a_size_of_0_says_nothing(self, tmp_path):
+        parts = self.fill(tmp_path)
+        self.change(tmp_path, "000001", "<object>", "<size><width>0</width><height>0</height></size><object>")
+        assert len(opened(tmp_path, **parts).pool_dataset()[0][1]["boxes"]) == 1
+
     def test_options(self, tmp_path):
         with pytest.raises(ValueError, match="`first_pixel` must be at least 0 and at most 1"):
             VOCDetectionDataModule(first_pixel=2)
         with pytest.raises(TypeError, match="`in_memory` must be True or False"):
             VOCDetectionDataModule(in_memory=1)
+
+
+def test_nothing_need_be_tested_on(tmp_path):
+    fill_voc(tmp_path, {"trainval": [1, 2]})
+    data = opened(tmp_path, train=["trainval"], test=[])
+    assert (len(data.sets["train"]), len(data.sets["test"])) == (2, 0)
+    with pytest.raises(FileNotFoundError, match=r"There is no list .*test.txt.*`test=\[...\]`, which may be empty"):
+        opened(tmp_path, train=["trainval"], test=["test"])
+
+
+@pytest.mark.parametrize(("size", "error"), [(160, TypeError), ((1, 2, 3), TypeError), ((16, 0), ValueError)])
+def test_a_size_is_a_height_and_a_width(size, error):
+    for make in (VOCDetectionDataModule, partial(SmallSSD, 4)):
+        with pytest.raises(error, match="`size"):
+            make(size=size)

@@ -14,7 +14,7 @@ from lightning_al.oracle.people.files.text import read_text
 from lightning_al.oracle.skip import SKIP
 from lightning_al.storage.files import atomic_write
 from lightning_al.tasks.annotations import Box, Boxes, Mask, annotation_of
-from lightning_al.words import shown
+from lightning_al.words import cut, shown
 
 
 def read_coco(path: Path, *, empty: bool = False) -> Reading:
@@ -53,10 +53,11 @@ def read_coco(path: Path, *, empty: bool = False) -> Reading:
     entries = []
     for number, image in images.items():
         if number not in bad_images:
+            where = f"{path}, image {number} ({cut(image.get('file_name'), 100)})"
             try:
-                entries.append(_entry(image, drawn[number], f"{path}, image {number}", empty=empty))
+                entries.append(_entry(image, drawn[number], where, empty=empty))
             except (ValueError, TypeError) as error:
-                problems.append(f"{path}, image {number}: {error}")
+                problems.append(f"{where}: {error}")
     return Reading(entries, problems)
 
 

@@ -51,20 +51,24 @@ class Answering:
     annotators: int
     unpainted: str | None
 
-    def __call__(self, task: Mapping[str, Any], size: Size | None, part: Region | None = None) -> Answered:
+    def __call__(
+        self, task: Mapping[str, Any], size: Size | None, part: Region | None = None, *, given: Size | None = None
+    ) -> Answered:
         """Return what comes of a task.
 
         Args:
             task: As the server gives it.
             size: Width and height of its image, where they are known.
             part: What it asks for of its sample, of which alone an answer is taken; None: all.
+            given: Width and height of the image as the dataset gives it, in whose pixels boxes are labels; None: as it
+                is there.
         """
         said: list[Said] = []
         problems = []
         for annotation in task.get("annotations", ()):
             who = self.name_of(annotation["completed_by"])
             try:
-                what = self._annotation(annotation, size, part)
+                what = self._annotation(annotation, size, part, given)
             except (ValueError, TypeError, KeyError) as error:
                 problems.append(f"{who}: {cut(error, 200)}")
                 continue
@@ -87,12 +91,16 @@ class Answering:
         label = SKIP if agreed.annotation is SKIP else self.to_label(agreed.annotation)
         return Answered(label, agreed.annotator, disagreement=disagreement)
 
-    def _annotation(self, annotation: Mapping[str, Any], size: Size | None, part: Region | None) -> Any:
+    def _annotation(
+        self, annotation: Mapping[str, Any], size: Size | None, part: Region | None, given: Size | None
+    ) -> Any:
         if annotation["was_cancelled"]:  # the page leaves what it had preselected in it
             return SKIP
         what = from_results(
             annotation["result"], self.control, classes=self.classes, size=size, unpainted=self.unpainted
         )
+        if isinstance(what, Boxes):
+            what = what.in_pixels_of(given)
         if part is not None and isinstance(what, Mask) and not what.is_blank:
             what = within(what, part)
             if what.is_blank:

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from lightning_al.checks import Findings, check_choice, check_count, check_that, check_type
 from lightning_al.data.classes import class_names
+from lightning_al.data.image_size import check_drawn
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.people.agreement import check_agreement
 from lightning_al.oracle.people.label_studio.answering import Answered, Answering
@@ -136,7 +137,8 @@ class LabelStudio(Oracle):
         """Take note of dataset and task, and refuse a task of which it is not known what people are to say.
 
         Raises:
-            ValueError: With the kinds that there are, or if regions of samples are asked for and no masks.
+            ValueError: With the kinds that there are, or if regions of samples are asked for and no masks, or the
+                dataset stretches images in whose files people draw boxes.
         """
         self._dataset, self._task = dataset, task
         kind = task.annotation_kind if self.kind is None else self.kind
@@ -150,6 +152,8 @@ class LabelStudio(Oracle):
                 f"`{type(task).__name__}` asks for {task.region_kind} of samples, which are answered by masks: got "
                 f"`LabelStudio(kind={kind!r})`."
             )
+        if self.show is None:
+            check_drawn(dataset, task)
         project = Project(
             wanted=self.project,
             url=self.url,
@@ -255,8 +259,16 @@ class LabelStudio(Oracle):
         if not any(task["annotations"] or memory.tasks[key].taken for key, task in new):
             return {}
         answering = self._answering(memory)
-        part_of = {key: asked[0].part for key, asked in asked_of(question).items()}
-        answered = {key: answering(task, memory.tasks[key].size, part_of.get(key)) for key, task in new}
+        asked = {key: samples[0] for key, samples in asked_of(question).items()}
+        answered = {
+            key: answering(
+                task,
+                memory.tasks[key].size,
+                asked[key].part if key in asked else None,
+                given=question.size(asked[key].index) if key in asked else None,
+            )
+            for key, task in new
+        }
         self._taken |= {
             key: (task["updated_at"], answered[key].problem)
             for key, task in new

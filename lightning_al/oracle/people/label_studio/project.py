@@ -11,6 +11,9 @@ from lightning_al.oracle.people.label_studio.control import Control, find_contro
 from lightning_al.oracle.people.label_studio.memory import FILE
 from lightning_al.oracle.people.label_studio.server import NotThere, Server
 
+_BACKGROUND = ("background", "__background__")
+"""What class 0 of detectors is called that is no class of a box; as torchvision calls it too."""
+
 
 @dataclass
 class Project:
@@ -128,7 +131,10 @@ class Project:
         return self._control
 
     def _offered(self, names: list[str] | None) -> list[str]:
-        return [name for name in names or () if name != self.unpainted]
+        names = names or []
+        if self.kind == "boxes" and names[:1] and names[0] in _BACKGROUND:
+            names = names[1:]
+        return [name for name in names if name != self.unpainted]
 
 
 def gone(number: int, url: str, folder: Any, error: NotThere) -> RuntimeError:

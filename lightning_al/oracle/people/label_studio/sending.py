@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from lightning_al.oracle.people.label_studio.results import to_results
 from lightning_al.oracle.people.label_studio.showing import Showing, Shown
 from lightning_al.oracle.question import OpenQuestion
 from lightning_al.oracle.regions import within
-from lightning_al.tasks.annotations import Mask
+from lightning_al.tasks.annotations import Boxes, Mask
 from lightning_al.tasks.base import Task
 
 AT_ONCE = 100
@@ -127,12 +127,17 @@ class Sending:
                 "people are to see of a sample (`show=`)."
             )
         task: dict[str, Any] = {"data": {control.field: view.value, "key": key}}
+        given = question.size(index)
+        if control.kind == "boxes":  # refused before anybody draws some
+            Boxes((), (), size=view.size).in_pixels_of(given)
         prediction = question.prediction(index)
         if prediction is not None:
             names = self.project.names()
             annotation = self.task.to_annotation(prediction.label, names)
             if part is not None and isinstance(annotation, Mask):
                 annotation = within(annotation, part)
+            if isinstance(annotation, Boxes):
+                annotation = replace(annotation, size=given).in_pixels_of(view.size)
             score = {} if prediction.confidence is None else {"score": prediction.confidence}
             results = to_results(annotation, control, classes=names or (), size=view.size)
             task["predictions"] = [{"model_version": version(question), "result": results, **score}]

@@ -37,12 +37,11 @@ class Asking:
         self.oracle = LabelStudio(project, url=url, **options)
         self.oracle.bind(self.dataset, ClassificationTask() if task is None else task)
 
-    def question(self, indices, known=(), round=-1, predictions=None):
+    def question(self, indices, known=(), round=-1, predictions=None, **options):
         keys = {index: f"p{index}" for index in [*known, *indices]}
         of_index = {index: Prediction(*prediction) for index, prediction in (predictions or {}).items()}
-        return OpenQuestion(
-            indices, dataset=self.dataset, folder=self.folder, keys=keys, round=round, predict=lambda: of_index
-        )
+        options |= {"keys": keys, "round": round, "predict": lambda: of_index}
+        return OpenQuestion(indices, dataset=self.dataset, folder=self.folder, **options)
 
     def ask(self, indices, acknowledge=True, **options):
         """Ask, poll, and take the answers, as one start of the loop does."""
