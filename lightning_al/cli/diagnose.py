@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -128,8 +129,8 @@ def names_of(folders: Sequence[Path]) -> dict[str, Path]:
         ValueError: If one is given twice.
 
     Example:
-        >>> list(_short([Path("runs/saal/seed_0"), Path("runs/badge/seed_0")]))
-        ['saal', 'badge']
+        >>> _short([Path("runs/saal/seed_0"), Path("runs/badge/seed_0")]), _short([Path("runs/saal/seed_0")])
+        (['saal', 'badge'], ['saal'])
     """
     for folder in folders:
         if not has_ledger(folder):
@@ -144,7 +145,8 @@ def names_of(folders: Sequence[Path]) -> dict[str, Path]:
 def _short(folders: Sequence[Path]) -> list[str]:
     parts = [folder.resolve().parts for folder in folders]
     if len(parts) == 1:
-        return [parts[0][-1]]
+        *above, last = parts[0]
+        return [above[-1] if re.fullmatch(r"seed_\d+", last) and above[1:] else last]
     depth = max(map(len, parts))
     padded = [("",) * (depth - len(each)) + each for each in parts]
     differing = [place for place in range(depth) if len({each[place] for each in padded}) > 1]

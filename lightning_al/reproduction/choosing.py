@@ -124,7 +124,7 @@ def choice_of(
         cases=cases,
         methods=wanted,
         seeds=numbers,
-        small=small,
+        small=small and result.shows != "settings",  # of which there is one form
         keep_weights=result.shows in SHOWN and SHOWN[result.shows].weights,
         root=Path(root),
         overrides=tuple(overrides),

@@ -54,29 +54,28 @@ def jobs_of(choice: Choice, runs: Sequence[Run], needs: Needs, program: Sequence
         program: Starts the command line.
     """
     shown = SHOWN[choice.result.shows]
-    options = list(shown.small if choice.small and shown.small else shown.options)
-    named = choice.result.options.get("rounds")
-    rounds: Sequence[int | None] = named if named and shown.apart else [None]
-    if named and not shown.apart:
-        options.append(f"--rounds={','.join(map(str, named))}")
     jobs = []
     for case, seed, folders in _campaigns(choice, runs):
         model = [f"--model={_other_model(choice, case, needs)}"] if shown.diagnosis == "transfer" else []
-        for number in rounds:
-            output = _output(choice, case, seed) / ("" if number is None else f"round_{number}")
-            of_round = [] if number is None else [f"--rounds={number}"]
-            where = [f"--output={output}", *options, *model, *of_round]
-            name = f"{case.name}: {shown.diagnosis}, seed {seed}" + ("" if number is None else f", round {number}")
-            jobs.append(
-                DiagnosisJob(
-                    name=name,
-                    words=(*program, "diagnose", *map(str, folders), "--show", shown.diagnosis, *where),
-                    log=output / "diagnose.log",
-                    kind=f"{case.name}: {shown.diagnosis}",
-                    output=output,
-                )
+        output = _output(choice, seed, folders)
+        jobs.append(
+            DiagnosisJob(
+                name=f"{case.name}: {shown.diagnosis}, seed {seed}",
+                words=(
+                    *(*program, "diagnose", *map(str, folders), "--show", shown.diagnosis),
+                    *(f"--output={output}", *_options(choice), *model),
+                ),
+                log=output / "diagnose.log",
+                kind=f"{case.name}: {shown.diagnosis}",
+                output=output,
             )
+        )
     return jobs
+
+
+def outputs_of(choice: Choice, runs: Sequence[Run]) -> list[Path]:
+    """Return the folders of a result's diagnoses, whether they have ended or not."""
+    return [_output(choice, seed, folders) for _, seed, folders in _campaigns(choice, runs)]
 
 
 def found_by(choice: Choice, runs: Sequence[Run], needs: Needs) -> list[Figure]:
@@ -85,14 +84,24 @@ def found_by(choice: Choice, runs: Sequence[Run], needs: Needs) -> list[Figure]:
     of_seeds = []
     for case, seed, folders in _campaigns(choice, runs):
         methods = {run.folder: run.method for run in runs}
-        # A single campaign is named after its own folder, several after what differs in their paths.
-        names = {folder.name if len(folders) == 1 else folder.parent.name: methods[folder] for folder in folders}
-        of_seeds.append(shown.read(Diagnosed(_output(choice, case, seed), case, names, needs)))
+        names = {folder.parent.name: methods[folder] for folder in folders}
+        of_seeds.append(shown.read(Diagnosed(_output(choice, seed, folders), case, names, needs)))
     return over_seeds(of_seeds)
 
 
-def _output(choice: Choice, case: Case, seed: int) -> Path:
-    return choice.folder / case.name / f"seed_{seed}"
+def _options(choice: Choice) -> list[str]:
+    shown, named = SHOWN[choice.result.shows], choice.result.options.get("rounds")
+    options = list(shown.small if choice.small and shown.small else shown.options)
+    return [*options, f"--rounds={','.join(map(str, named))}"] if named else options
+
+
+def _output(choice: Choice, seed: int, folders: Sequence[Path]) -> Path:
+    """Return where the tables of campaigns go: results that show the same of the same campaigns share them."""
+    protocol = folders[0].parents[1].relative_to(choice.root / "runs")
+    options = [option.lstrip("-") for option in _options(choice)]
+    what = "+".join([SHOWN[choice.result.shows].diagnosis, *options])
+    methods = "+".join(folder.parent.name for folder in folders)
+    return choice.root / "diagnoses" / protocol / what / methods / f"seed_{seed}"
 
 
 def _campaigns(choice: Choice, runs: Sequence[Run]) -> list[tuple[Case, int, list[Path]]]:

@@ -134,6 +134,10 @@ class Needs:
         """Return the words of a run that say where the data are."""
         return tuple(word for source in self._sources(case, small=small) for word in self._found(source)[1])
 
+    def titles(self, case: Case, *, small: bool) -> list[str]:
+        """Return what the data sets of a case are called."""
+        return list(dict.fromkeys(source.data.title for source in self._sources(case, small=small)))
+
     def where(self, titles: Sequence[str]) -> dict[str, str]:
         """Return where data sets can be had, by what they are called."""
         return {data.title: data.get for data in self.data_sets.values() if data.title in titles}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning_al.report.alignment import Aligned, align
 from lightning_al.report.comparison import pairwise_of
-from lightning_al.report.curves import Curve, Curves
+from lightning_al.report.curves import Curve, Curves, round_by_round
 from lightning_al.report.plots import plot, plot_pairwise
 from lightning_al.report.tables import markdown, pairwise_tables
 from lightning_al.reproduction.measured import Measured
@@ -25,7 +25,7 @@ def curves_of(found: Sequence[Measured]) -> dict[str, Curves]:
     for each in found:
         name = each.run.method + ("" if each.run.is_finished else " (unfinished)")
         cases.setdefault(each.run.case, {}).setdefault(name, []).append(each.curve)
-    return cases
+    return {case: round_by_round(curves) for case, curves in cases.items()}
 
 
 def draw_curves(found: Sequence[Measured], folder: Path) -> list[Path]:
@@ -59,18 +59,28 @@ def draw_pairs(several: Sequence[Aligned], folder: Path) -> list[Path]:
     return [path]
 
 
-def diagnosed_tables(folder: Path) -> str:
-    """Return the tables that diagnoses wrote below a result's folder, each below what it is of."""
+def diagnosed_tables(outputs: Sequence[Path]) -> str:
+    """Return the tables in the folders of diagnoses, each below what it is of."""
     texts = []
-    for path in sorted(folder.glob("*/seed_*/**/*.csv")):
+    for path in _files_in(outputs, "*.csv"):
         with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.reader(file))
-        name, count = path.relative_to(folder), len(lines) - 1
+        methods, seed = path.parts[-3:-1]
+        name, count = f"{path.stem} of {methods}, {seed.replace('_', ' ')}", len(lines) - 1
         if count > _MOST_LINES:
-            texts.append(f"{name}: {count} rows, in the file alone.")
+            texts.append(f"{name}: {count} rows, in {path}.")
         else:
             texts.append(f"{name}:\n\n{markdown([[_short(cell) for cell in line] for line in lines])}")
     return "\n\n".join(texts)
+
+
+def diagnosed_pictures(outputs: Sequence[Path]) -> list[Path]:
+    """Return the pictures in the folders of diagnoses."""
+    return _files_in(outputs, "*.png")
+
+
+def _files_in(folders: Sequence[Path], pattern: str) -> list[Path]:
+    return [path for folder in folders for path in sorted(folder.glob(pattern))]
 
 
 def _short(cell: str) -> str:
@@ -81,7 +91,13 @@ def _short(cell: str) -> str:
 
 
 def write_page(
-    choice: Choice, runs: Sequence[Run], words: Sequence[str], *, text: str, pictures: Sequence[Path]
+    choice: Choice,
+    runs: Sequence[Run],
+    words: Sequence[str],
+    *,
+    text: str,
+    pictures: Sequence[Path],
+    outputs: Sequence[Path] = (),
 ) -> Path:
     """Write the page of a result, and the one above that names all results of the folder.
 
@@ -90,19 +106,20 @@ def write_page(
         runs: Of it.
         words: Of the command.
         text: Tables and notes.
-        pictures: Below the result's folder.
+        pictures: Of it.
+        outputs: Folders of its diagnoses.
 
     Returns:
         The page.
     """
     result, folder = choice.result, choice.folder
-    files = sorted(path for path in folder.rglob("*.csv"))
+    files = [*sorted(folder.rglob("*.csv")), *_files_in(outputs, "*.csv")]
     lines = [
         f"# {result.id}: {result.title}",
         f"{result.where} of {result.paper}",
         f"```\n{shlex.join(['lightning-al', 'reproduce', *words])}\n```",
         text,
-        *(f"![{path.stem}]({path.relative_to(folder).as_posix()})" for path in pictures),
+        *(f"![{path.stem}]({_of(path, folder)})" for path in pictures),
         "## Numbers",
         "\n".join(f"* [{_of(path, folder)}]({_of(path, folder)})" for path in files) or "None.",
     ]

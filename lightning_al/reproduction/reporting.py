@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lightning_al.report.tables import markdown
 from lightning_al.reproduction import pages, tables
-from lightning_al.reproduction.diagnosing import found_by
+from lightning_al.reproduction.diagnosing import found_by, outputs_of
 from lightning_al.reproduction.figures import Figure
 from lightning_al.reproduction.measured import measured, rows_of, settings_of
 from lightning_al.reproduction.needs import Needs
@@ -26,6 +26,7 @@ def report(choice: Choice, runs: Sequence[Run], needs: Needs, words: Sequence[st
         words: Of the command after ``lightning-al reproduce``.
     """
     shows, folder = choice.result.shows, choice.folder
+    outputs = outputs_of(choice, runs) if shows in SHOWN else []
     figures: list[Figure] = []
     texts: list[str] = []
     draws: list[Draw] = []
@@ -34,8 +35,8 @@ def report(choice: Choice, runs: Sequence[Run], needs: Needs, words: Sequence[st
     elif shows in SHOWN:
         figures = found_by(choice, runs, needs)
         if not figures:
-            texts.append(pages.diagnosed_tables(folder) or "No diagnosis has ended yet.")
-        draws.append(lambda: sorted(folder.glob("*/seed_*/**/*.png")))
+            texts.append(pages.diagnosed_tables(outputs) or "No diagnosis has ended yet.")
+        draws.append(lambda: pages.diagnosed_pictures(outputs))
     else:
         found = measured(runs, shows)
         draws.append(lambda: pages.draw_curves(found, folder))
@@ -50,12 +51,12 @@ def report(choice: Choice, runs: Sequence[Run], needs: Needs, words: Sequence[st
         texts.insert(0, tables.table_of(figures, choice))
         if not choice.small and any(each.published is not None and each.ours for each in figures):
             draws.insert(0, lambda: _beside(choice, figures))
-    texts += tables.notes_of(choice, figures, runs)
+    texts += [tables.other_data(choice, needs), *tables.notes_of(choice, figures, runs)]
     if runs:
         texts.append(tables.unfinished(runs))
     text = "\n\n".join(filter(None, texts))
     pictures = _drawn(draws)
-    page = pages.write_page(choice, runs, words, text=text, pictures=pictures)
+    page = pages.write_page(choice, runs, words, text=text, pictures=pictures, outputs=outputs)
     return f"{text}\n\nTables, pictures and runs: {page}"
 
 

@@ -33,9 +33,9 @@ class Diagnosed:
     methods: Mapping[str, str]
     needs: Needs
 
-    def lines(self, name: str, below: str = "") -> list[Line]:
+    def lines(self, name: str) -> list[Line]:
         """Return the lines of a table; none, if it was not written."""
-        path = self.folder / below / f"{name}.csv"
+        path = self.folder / f"{name}.csv"
         if not path.is_file():
             return []
         with path.open(newline="", encoding="utf-8") as file:
@@ -121,29 +121,25 @@ def _by_round(name: str, column: str, what: str, *, counts: bool = False, row: s
     return read
 
 
-_SCHEMES = {"expected_grad_norm": "expected_norm", "entropy_grad_norm": "entropy"}
-"""By which norm methods pick."""
+_SCHEMES = dict.fromkeys(("expected_grad_norm", "entropy_grad_norm"), "entropy")
+"""By which norm methods pick: the expected loss, of which the one takes it, is the entropy under cross-entropy."""
 
 
 def _classes(found: Diagnosed) -> list[Figure]:
     rows: list[Figure] = []
-    for folder in sorted(found.folder.glob("round_*"), key=lambda path: int(path.name[6:])):
-        number = int(folder.name[6:])
-        of: dict[str, list[Line]] = {}
-        for line in found.lines("classes", folder.name):
-            of.setdefault(line["campaign"], []).append(line)
-        for method, lines in of.items():
-            published = found.case.published.get(method, {})
-            accuracies = [100 * float(line["test accuracy"]) for line in lines if line["test accuracy"]]
-            if isinstance(published, Mapping):
-                highest = max(accuracies, default=None)
-                rows.append(
-                    found.figure(method, f"highest of the classes, round {number}", published.get(number), highest)
-                )
-                continue
-            for line, value in zip(lines, published, strict=False):
-                ours = 100 * float(line["test accuracy"]) if line["test accuracy"] else None
-                rows.append(found.figure(method, f"class {line['class']}, round {number}", value, ours))
+    of: dict[tuple[str, int], list[Line]] = {}
+    for line in found.lines("classes"):
+        of.setdefault((line["campaign"], int(line["round"])), []).append(line)
+    for (method, number), lines in of.items():
+        published = found.case.published.get(method, {})
+        accuracies = [100 * float(line["test accuracy"]) for line in lines if line["test accuracy"]]
+        if isinstance(published, Mapping):
+            highest = max(accuracies, default=None)
+            rows.append(found.figure(method, f"highest of the classes, round {number}", published.get(number), highest))
+            continue
+        for line, value in zip(lines, published, strict=False):
+            ours = 100 * float(line["test accuracy"]) if line["test accuracy"] else None
+            rows.append(found.figure(method, f"class {line['class']}, round {number}", value, ours))
     return rows
 
 
@@ -169,7 +165,6 @@ class Shown:
         read: Reads published figures and ours out of its tables.
         options: Of ``diagnose``.
         small: The same in place of these for ``--small``.
-        apart: Whether each of the rounds that the result names is looked at by itself.
         weights: Whether it takes the weights of each round.
         packages: What else must be installed.
     """
@@ -178,16 +173,18 @@ class Shown:
     read: Read = _nothing
     options: Sequence[str] = ()
     small: Sequence[str] = ()
-    apart: bool = False
     weights: bool = True
     packages: Sequence[str] = ()
 
 
+_THREE_ROUNDS = ("--rounds=0,5,-1",)
+_FEW = ("--rounds=0,1,2", "--samples=200", "--held-out=200")
+
 SHOWN: dict[str, Shown] = {
-    "bound_terms": Shown("bound", _bound_correlations),
-    "bound_correlations": Shown("bound", _bound_correlations),
-    "term_correlations": Shown("bound", _term_correlations),
-    "top_overlap": Shown("bound", _top_overlap),
+    "bound_terms": Shown("bound", _bound_correlations, small=_THREE_ROUNDS),
+    "bound_correlations": Shown("bound", _bound_correlations, small=_THREE_ROUNDS),
+    "term_correlations": Shown("bound", _term_correlations, small=_THREE_ROUNDS),
+    "top_overlap": Shown("bound", _top_overlap, small=_THREE_ROUNDS),
     "perturbed_losses": Shown("losses", small=("--samples=500",)),
     "loss_landscape": Shown(
         "landscape", options=("--rounds=-1",), small=("--rounds=-1", "--samples=500", "--points=11")
@@ -195,15 +192,13 @@ SHOWN: dict[str, Shown] = {
     "label_kept": Shown("labels_kept", small=("--samples=500",)),
     "relative_margin": Shown("labels_kept", small=("--samples=500",)),
     "feature_map": Shown("tsne", packages=("sklearn",)),
-    "confidence": Shown("confidence", apart=True),
-    "class_accuracies": Shown("classes", _classes, apart=True),
-    "influence_bounds": Shown(
-        "influence", options=("--loss=entropy",), small=("--loss=entropy", "--samples=200", "--held-out=200")
-    ),
+    "confidence": Shown("confidence"),
+    "class_accuracies": Shown("classes", _classes),
+    "influence_bounds": Shown("influence", options=("--loss=entropy",), small=("--loss=entropy", *_FEW)),
     "influence_overlap": Shown(
         "influence",
         _by_round("influence_overlap", "approx-3", "% of the K of largest influence", counts=True, row="eq_5"),
-        small=("--samples=200", "--held-out=200"),
+        small=_FEW,
     ),
     "true_norm_overlap": Shown(
         "norms", _by_round("norms", "share", "% of picks with the largest true norms", counts=True)

@@ -8,6 +8,7 @@ from lightning_al.report.exports import write_csv
 from lightning_al.report.statistics import FEWEST, Spread
 from lightning_al.report.tables import decimals, markdown, signed
 from lightning_al.reproduction.figures import Figure
+from lightning_al.reproduction.needs import Needs
 from lightning_al.reproduction.runs import Choice, Run
 from lightning_al.sweep.screen import counted
 
@@ -98,6 +99,15 @@ def notes_of(choice: Choice, figures: Sequence[Figure], runs: Sequence[Run]) -> 
     if runs and seeds < FEWEST:
         notes.append(f"Fewer than {FEWEST} seeds: nothing can be concluded.")
     return notes
+
+
+def other_data(choice: Choice, needs: Needs) -> str:
+    """Return a sentence on the cases whose small form is on other data than the paper's; nothing, if none is."""
+    titles = {case.name: [needs.titles(case, small=small) for small in (True, False)] for case in choice.cases}
+    said = [
+        f"{name} is on {', '.join(small)} here" for name, (small, full) in titles.items() if small and small != full
+    ]
+    return f"The small form is on other data than the paper's: {'; '.join(said)}." if choice.small and said else ""
 
 
 def unfinished(runs: Sequence[Run]) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.words import cut
-from lightning_al.zoo.image_files import class_folders, class_names_in, decode, open_image, pixels_of
+from lightning_al.zoo.image_files import Samples, class_folders, class_names_in, decode, open_image, pixels_of
 from lightning_al.zoo.published import Pixels, PublishedImages, Split
 
 _log = logging.getLogger(__name__)
@@ -21,6 +21,21 @@ STD = (0.2470, 0.2435, 0.2616)
 def _bytes_of(path: str) -> Tensor:
     with open_image(path) as file:
         return pixels_of(file.convert("RGB"))
+
+
+class _Files:
+    """Images in files, decoded when they are asked for."""
+
+    def __init__(self, samples: Samples, folder: Path) -> None:
+        self.samples = samples
+        self.folder = folder
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        _log.info("Decoding %d images below %s, once.", len(rows), self.folder)
+        return decode([self.samples[row] for row in rows.tolist()], _bytes_of)
 
 
 class CIFAR10DataModule(PublishedImages):
@@ -94,9 +109,8 @@ class CIFAR10DataModule(PublishedImages):
                 f"{cut(test)}."
             )
         classes, samples = class_folders(folder / split)
-        _log.info("Decoding %d images below %s, once.", len(samples), folder / split)
         targets = torch.tensor([label for _, label in samples])
-        return Pixels(decode(samples, _bytes_of), targets, classes, samples, folder / split)
+        return Pixels(_Files(samples, folder / split), targets, classes, samples, folder / split)
 
 
 class CIFAR100DataModule(CIFAR10DataModule):

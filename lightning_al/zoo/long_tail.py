@@ -1,4 +1,4 @@
-"""Which samples of a balanced data set are left where classes shrink exponentially."""
+"""Which samples of a balanced data set are left where classes are cut to a size, or shrink exponentially."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from lightning_al.zoo.own_files import hashed
 
 
-def long_tail(targets: Tensor, imbalance: float, seed: int = 0) -> Tensor:
+def long_tail(targets: Tensor, imbalance: float = 1.0, seed: int = 0, *, most: int | None = None) -> Tensor:
     r"""Return which samples a long-tailed version of a balanced data set keeps.
 
     Of class c of C it keeps :math:`\lfloor n\,\mathrm{imbalance}^{-c/(C-1)} \rfloor`, where n is the size of the
@@ -18,6 +18,7 @@ def long_tail(targets: Tensor, imbalance: float, seed: int = 0) -> Tensor:
         targets: Class indices (N,), of every class from 0 on.
         imbalance: The largest class's size over the smallest's, at least 1.
         seed: Another number keeps other samples.
+        most: n is at most this. With an imbalance of 1, that many samples of each class.
 
     Returns:
         Numbers of the samples that are kept, ascending.
@@ -29,12 +30,14 @@ def long_tail(targets: Tensor, imbalance: float, seed: int = 0) -> Tensor:
         >>> targets = torch.arange(3).repeat(100)
         >>> targets[long_tail(targets, imbalance=25)].bincount()
         tensor([100,  20,   4])
+        >>> targets[long_tail(targets, most=50)].bincount()
+        tensor([50, 50, 50])
     """
     counts = targets.bincount()
-    largest = int(counts.max())
+    largest = min(int(counts.max()), len(targets) if most is None else most)
     if imbalance > largest:
         raise ValueError(
-            f"`imbalance` must be at most the size of the largest class, {largest}, or nothing is left of the last "
+            f"`imbalance` must be at most what is kept of the largest class, {largest}, or nothing is left of the last "
             f"class, got {imbalance}."
         )
     drawn = [hashed(f"{seed}/{number}") for number in range(len(targets))]

@@ -3,8 +3,9 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from lightning_al.checks import Findings, check_count, check_flag, check_number
@@ -14,6 +15,16 @@ from lightning_al.zoo.images import ImageDataModule, ImageDataset, Splits, crop_
 from lightning_al.zoo.long_tail import long_tail
 
 Split = Literal["train", "test"]
+
+
+class Rows(Protocol):
+    """Images by their numbers: a tensor, or files that are decoded when they are asked for."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        """Some of them, uint8 (n, C, H, W)."""
 
 
 class Pixels(NamedTuple):
@@ -27,7 +38,7 @@ class Pixels(NamedTuple):
         root: The folder that the paths are below.
     """
 
-    images: Tensor
+    images: Rows
     targets: Tensor
     classes: Sequence[str]
     samples: Samples | None = None
@@ -68,8 +79,10 @@ class PublishedImages(ImageDataModule):
         imbalance: Images of the largest training class over those of the smallest: from class to class fewer are kept,
             exponentially (see :func:`~lightning_al.zoo.long_tail.long_tail`). The test images stay as they are.
             Default: 1, all of them.
-        imbalance_seed: Another number keeps other images. Leave it as it is over the repeats of an experiment: which
-            images are kept does not depend on ``loop.seed``.
+        imbalance_seed: Another number keeps other images, here and of the two that follow. Leave it as it is over the
+            repeats of an experiment: which images are kept does not depend on ``loop.seed``.
+        train_per_class: Training images of a class (with ``imbalance``, of the largest) at most. Default: all of them.
+        test_per_class: Test images of a class at most, which saves time where rounds are short. Default: all of them.
         download: Whether ``prepare_data`` downloads with torchvision, which checks the files by their MD5 sums, what is
             not below ``root``.
 
@@ -99,6 +112,8 @@ class PublishedImages(ImageDataModule):
         std: list[float] | None = None,
         imbalance: float = 1.0,
         imbalance_seed: int = 0,
+        train_per_class: int | None = None,
+        test_per_class: int | None = None,
         download: bool = False,
     ) -> None:
         with Findings() as findings:
@@ -108,6 +123,9 @@ class PublishedImages(ImageDataModule):
                 findings.of(check_flag, "augmentation", augmentation)
             findings.of(check_number, "imbalance", imbalance, least=1)
             findings.of(check_count, "imbalance_seed", imbalance_seed, 0)
+            for name, most in (("train_per_class", train_per_class), ("test_per_class", test_per_class)):
+                if most is not None:
+                    findings.of(check_count, name, most, 1)
             findings.of(check_flag, "download", download)
             check_normalization(findings, mean, std, len(self.pixel_mean))
         self.root = root
@@ -116,6 +134,8 @@ class PublishedImages(ImageDataModule):
         self.std = list(self.pixel_std if std is None else std)
         self.imbalance = imbalance
         self.imbalance_seed = imbalance_seed
+        self.train_per_class = train_per_class
+        self.test_per_class = test_per_class
         self.download = download
 
     @property
@@ -172,20 +192,20 @@ class PublishedImages(ImageDataModule):
                 f"{split} images are {len(pixels.images)}, their labels {len(pixels.targets)}"
                 f"{f', of which one is {int(unknown[0])}' if len(unknown) else ''}. Is a file another data set's?"
             )
-        if split == "train" and self.imbalance > 1:
-            rows = long_tail(pixels.targets, self.imbalance, self.imbalance_seed)
-            pixels = pixels._replace(
-                images=pixels.images[rows],
-                targets=pixels.targets[rows],
-                samples=None if pixels.samples is None else [pixels.samples[row] for row in rows.tolist()],
-            )
+        rows = self._kept(pixels.targets, split)
         return ImageDataset(
-            pixels.images,
-            pixels.targets,
+            pixels.images[rows],
+            pixels.targets[rows],
             mean=[255 * value for value in self.mean],
             std=[255 * value for value in self.std],
             augment=crop_and_flip if self.augmentation and split == "train" else None,
-            samples=pixels.samples,
+            samples=None if pixels.samples is None else [pixels.samples[row] for row in rows.tolist()],
             root=None if pixels.root is None else str(pixels.root),
             classes=pixels.classes,
         )
+
+    def _kept(self, targets: Tensor, split: Split) -> Tensor:
+        imbalance, most = (self.imbalance, self.train_per_class) if split == "train" else (1.0, self.test_per_class)
+        if imbalance == 1 and most is None:
+            return torch.arange(len(targets))
+        return long_tail(targets, imbalance, self.imbalance_seed, most=most)

@@ -73,7 +73,7 @@ def test_a_table_a_file_and_a_picture(there, capsys):
     assert "## Accuracy on training and test samples" in said
     assert "## Time of trainings and queries" in said
     with Path("out/gap.csv").open() as file:
-        assert [row[:3] for row in csv.reader(file)][1:] == [["seed_0", "0", "8"], ["seed_0", "2", "16"]]
+        assert [row[:3] for row in csv.reader(file)][1:] == [["entropy", "0", "8"], ["entropy", "2", "16"]]
     assert Path("out/gap.png").is_file()
     assert Path("out/seconds.png").is_file()
     assert sorted(Path("runs").rglob("*")) == before
@@ -156,7 +156,7 @@ def test_unknown_words_are_refused(capsys):
 
 def test_names_tell_campaigns_apart(there):
     one, other = Path("runs/entropy/seed_0"), Path("runs/bare/seed_0")
-    assert list(names_of([one])) == ["seed_0"]
+    assert list(names_of([one])) == ["entropy"]
     assert list(names_of([one, other])) == ["entropy", "bare"]
     with pytest.raises(ValueError, match="given twice"):
         names_of([one, one.resolve()])

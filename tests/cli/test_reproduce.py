@@ -91,7 +91,7 @@ def test_a_diagnosis_follows_the_runs_and_is_not_made_twice(folder, capsys):
     weights = "runs/reproduce/runs/cubes+weights"
     assert ran() == [
         *(f"run {weights}/{method}/seed_0" for method in ("random", "badge")),
-        "diagnose runs/reproduce/toy/table-3/cubes/seed_0",
+        "diagnose runs/reproduce/diagnoses/cubes+weights/gap/random+badge/seed_0",
     ]
     assert re.search(r"random \| training less test accuracy, round 1 \| 9.5 +\| 25.0 +\| 1 ", capsys.readouterr().out)
     reproduce("toy/table-3", "--seeds", "1")
@@ -187,8 +187,10 @@ def test_small_forms_run_for_real(tmp_path, monkeypatch, capsys):
     assert all(20 < float(accuracy) <= 100 for *_, accuracy in rows)
     reproduce("saal/figure-5", "--methods", "random", "--seeds", "1", *flags)
     assert "λ₁" in capsys.readouterr().out
-    folder = tmp_path / "runs" / "reproduce" / "saal"
-    for name in ("table-1_small/fashion_mnist-sam_curves.png", "figure-5_small/fashion_mnist/seed_0/landscape.png"):
-        assert (folder / name).read_bytes()[:4] == b"\x89PNG"
-    record = json.loads((folder / "figure-5_small" / "fashion_mnist" / "seed_0" / "diagnosed.json").read_text())
-    assert "--points=11" in record
+    folder = tmp_path / "runs" / "reproduce"
+    [landscape] = (folder / "diagnoses" / "fashion_mnist" / "small+weights").glob(
+        "landscape+*/random/seed_0/landscape.png"
+    )
+    for picture in (folder / "saal" / "table-1_small" / "fashion_mnist-sam_curves.png", landscape):
+        assert picture.read_bytes()[:4] == b"\x89PNG"
+    assert "--points=11" in json.loads((landscape.parent / "diagnosed.json").read_text())

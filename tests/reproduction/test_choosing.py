@@ -41,6 +41,13 @@ def test_an_unknown_result_is_refused_with_those_that_are_near(name, said, names
     assert len(findings[0]) < 1000
 
 
+def test_settings_have_no_small_form(names):
+    needs = Needs(RECIPES)
+    choice, _ = choice_of(read_results(RECIPES)["lplgrad/table-1"], needs, small=True, findings=[])
+    assert not choice.small
+    assert choice.folder.name == "table-1"
+
+
 def test_of_all_cases_those_that_can_run_do(recipes):
     choice, left_out, findings = choose(recipes)
     assert [case.name for case in choice.cases] == ["cubes-adam", "cubes-sam"]

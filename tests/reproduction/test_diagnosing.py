@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import yaml
 
-from lightning_al.reproduction.diagnosing import found_by, jobs_of
+from lightning_al.reproduction.diagnosing import found_by, jobs_of, outputs_of
 from tests.helpers.results import chosen, write_runs
 
 
@@ -10,11 +10,11 @@ def test_the_campaigns_of_a_seed_are_looked_at_together_once_they_are_finished(t
     choice, runs, needs = chosen(tmp_path, "toy/table-3")
     write_runs(runs, {"random": [[0.5, 0.6], [0.5, 0.6]]})
     write_runs(runs[:2], {"badge": [[0.5, 0.6]]})
-    weights, out = f"{tmp_path}/out/runs/cubes+weights", f"{tmp_path}/out/toy/table-3/cubes"
+    weights, out = f"{tmp_path}/out/runs/cubes+weights", f"{tmp_path}/out/diagnoses/cubes+weights/gap"
     jobs = jobs_of(choice, runs, needs, ("true",))
     assert [" ".join(job.words) for job in jobs] == [
-        f"true diagnose {weights}/random/seed_0 {weights}/badge/seed_0 --show gap --output={out}/seed_0",
-        f"true diagnose {weights}/random/seed_1 --show gap --output={out}/seed_1",
+        f"true diagnose {weights}/random/seed_0 {weights}/badge/seed_0 --show gap --output={out}/random+badge/seed_0",
+        f"true diagnose {weights}/random/seed_1 --show gap --output={out}/random/seed_1",
     ]
     assert not jobs[0].is_done()
     assert jobs[0].end()
@@ -26,9 +26,9 @@ def test_figures_are_those_of_all_seeds(tmp_path):
     choice, runs, needs = chosen(tmp_path, "toy/table-3")
     write_runs(runs, {"random": [[0.5, 0.6], [0.5, 0.6]]})
     write_runs(runs[:2], {"badge": [[0.5, 0.6]]})
-    # Names as `diagnose` has them: what differs in the paths, or the folder's own.
-    for seed, lines in ((0, "random,1,0.25\nbadge,1,0.5\n"), (1, "seed_1,1,0.75\n")):
-        folder = choice.folder / "cubes" / f"seed_{seed}"
+    outputs = outputs_of(choice, runs)
+    assert [folder.name for folder in outputs] == ["seed_0", "seed_1"]
+    for folder, lines in zip(outputs, ("random,1,0.25\nbadge,1,0.5\n", "random,1,0.75\n"), strict=True):
         folder.mkdir(parents=True)
         (folder / "gap.csv").write_text(f"campaign,round,gap\n{lines}")
     assert [(row.method, row.published.mean, row.ours) for row in found_by(choice, runs, needs)] == [
@@ -48,12 +48,20 @@ def words_of(tmp_path, shows, *, small=False, **options):
     return choice, [list(job.words[4:]) for job in jobs_of(choice, runs[:1], needs, ("true",))]
 
 
-def test_some_look_at_each_round_by_itself_and_others_at_all_that_are_named(tmp_path):
-    choice, words = words_of(tmp_path, "class_accuracies", rounds=[2, 4])
-    out = choice.folder / "cubes" / "seed_0"
-    assert words == [["classes", f"--output={out}/round_{number}", f"--rounds={number}"] for number in (2, 4)]
-    _, words = words_of(tmp_path, "feature_map", rounds=[2, 4])
+def test_rounds_that_a_result_names_are_looked_at(tmp_path):
+    choice, words = words_of(tmp_path, "feature_map", rounds=[2, 4])
+    out = choice.root / "diagnoses" / "cubes" / "tsne+rounds=2,4" / "random" / "seed_0"
     assert words == [["tsne", f"--output={out}", "--rounds=2,4"]]
+
+
+def test_results_that_show_the_same_share_a_diagnosis(tmp_path):
+    _, table = words_of(tmp_path, "bound_correlations")
+    _, figure = words_of(tmp_path, "bound_terms")
+    _, others = words_of(tmp_path, "label_kept")
+    assert table == figure != others
+    _, shares = words_of(tmp_path, "influence_overlap")
+    _, bounds = words_of(tmp_path, "influence_bounds")  # of another loss
+    assert shares[0][1] != bounds[0][1]
 
 
 def test_the_small_form_looks_at_less(tmp_path):

@@ -14,6 +14,7 @@ from tests.helpers.recipes import RECIPES, ROOT
 from tests.reproduction.test_needs import IDX, touch
 
 PAGE = ROOT / "docs" / "reproduction.md"
+SMALL = ROOT / "docs" / "reproduction_small.md"
 
 
 @pytest.fixture
@@ -33,8 +34,9 @@ def test_its_list_is_what_is_printed(needs):
 
 def test_its_commands_can_run(needs):
     results = read_results(RECIPES)
-    lines = re.findall(r"(?m)^lightning-al reproduce ?(.*)$", PAGE.read_text() + (ROOT / "README.md").read_text())
-    assert len(lines) >= 5
+    pages = "\n".join(page.read_text() for page in (PAGE, SMALL, ROOT / "README.md"))
+    lines = re.findall(r"(?m)^lightning-al reproduce ?(.*)$", pages)
+    assert len(lines) >= 12
     for line in lines:
         options, overrides = reproduce_parser().parse_known_args(shlex.split(line, comments=True))
         assert all(word.startswith(("--trainer.", "--loop.", "--model.")) for word in overrides), line
@@ -44,6 +46,16 @@ def test_its_commands_can_run(needs):
             how = {name: getattr(options, name) for name in ("only", "methods", "seeds", "small")}
             choice_of(result, needs, findings=findings, **how)
         assert [each for each in findings if "lacks" not in each and "--data.root" not in each] == [], line
+
+
+def test_every_picture_and_section_that_small_forms_link_to_is_there():
+    text = SMALL.read_text()
+    heads = re.findall(r"(?m)^## (.*)$", text)
+    sections = {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+    assert set(re.findall(r"\]\(#(.*?)\)", text)) <= sections
+    links = re.findall(r"\]\(([\w/]+\.\w+)", text)
+    assert len(links) >= 10
+    assert [link for link in links if not (SMALL.parent / link).is_file()] == []
 
 
 def test_every_option_is_on_the_page():

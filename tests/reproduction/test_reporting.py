@@ -1,10 +1,13 @@
 """The folder that anybody can look through, made of campaigns written by hand."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from lightning_al.reproduction import pages
+from lightning_al.reproduction.diagnosing import outputs_of
+from lightning_al.reproduction.measured import measured
 from lightning_al.reproduction.reporting import report
 from tests.helpers.results import chosen, write_runs
 
@@ -87,6 +90,18 @@ def test_unfinished_runs_are_drawn_under_a_name_of_their_own(tmp_path, drawn):
     }
 
 
+def test_curves_over_pixels_are_drawn_round_by_round(tmp_path, drawn):
+    """No two campaigns have labelled as many pixels, so that label counts alone would leave one point of them."""
+    choice, runs, needs = chosen(tmp_path, "toy/table-1", only="cubes-adam")
+    write_runs(runs, ACCURACIES)
+    found = [
+        replace(each, curve=replace(each.curve, counts="pixels", labels=[100 + place, 200 - place]))
+        for place, each in enumerate(measured(runs, "accuracy"))
+    ]
+    [curves] = pages.curves_of(found).values()
+    assert {tuple(curve.labels) for repeats in curves.values() for curve in repeats} == {(102, 198)}
+
+
 def test_training_on_all_labels_is_a_line(tmp_path, drawn):
     choice, runs, needs = chosen(tmp_path, "toy/table-2")
     write_runs(runs, {**ACCURACIES, "full_data": [[0.9]]})
@@ -102,18 +117,21 @@ def test_settings_are_a_table(tmp_path):
 
 def test_what_diagnoses_wrote_is_shown_where_nothing_was_printed(tmp_path, drawn):
     choice, runs, needs = chosen(tmp_path, "toy/table-3", seeds="1")
+    write_runs(runs, ACCURACIES)
     assert "No diagnosis has ended yet." in report(choice, runs, needs, [])
-    folder = choice.folder / "cubes" / "seed_0"
+    [folder] = outputs_of(choice, runs)
     folder.mkdir(parents=True)
     (folder / "losses.csv").write_text("campaign,loss\na,0.123456\n")
     (folder / "tsne.csv").write_text("campaign,x\n" + "a,0.123456\n" * 50)
     (folder / "losses.png").touch()
-    text = pages.diagnosed_tables(choice.folder)
-    assert text.startswith("cubes/seed_0/losses.csv:\n\n| campaign | loss   |\n")
+    text = pages.diagnosed_tables([folder])
+    assert text.startswith("losses of random+badge, seed 0:\n\n| campaign | loss   |\n")
     assert text.count("0.1235") == 1
-    assert text.endswith("cubes/seed_0/tsne.csv: 50 rows, in the file alone.")
+    assert text.endswith(f"tsne of random+badge, seed 0: 50 rows, in {folder / 'tsne.csv'}.")
     report(choice, runs, needs, [])
-    assert "cubes/seed_0/losses.png" in links_of(choice.folder / "index.md")
+    assert (folder / "losses.png").resolve() in [
+        (choice.folder / link).resolve() for link in links_of(choice.folder / "index.md")
+    ]
 
 
 def test_without_matplotlib_there_are_tables(tmp_path, monkeypatch, capsys):

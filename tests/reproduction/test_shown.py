@@ -38,9 +38,6 @@ def test_all_that_results_show_is_known():
     results = read_results(RECIPES)
     assert {result.shows for result in results.values()} == {*SHOWN, *METRICS, "settings"}
     assert {shown.diagnosis for shown in SHOWN.values()} <= set(DIAGNOSES)
-    for result in results.values():
-        if result.shows in SHOWN and SHOWN[result.shows].apart:
-            assert result.options["rounds"]
 
 
 def test_before_a_diagnosis_has_ended_there_is_nothing(found):
@@ -73,10 +70,11 @@ def test_counts_become_percent_of_a_rounds_picks(found):
 
 
 def test_norms_fall_by_the_scheme_that_picked(found):
-    found = published(found, published={"entropy_grad_norm": [9]})
-    found = replace(found, methods={"seed_0": "entropy_grad_norm"})
-    write(found, "falls", "campaign,round,scheme,share\nseed_0,0,true,0.1\nseed_0,0,entropy,0.8\n")
-    assert rows(found, "falling_norms") == [("entropy_grad_norm", "% of picks whose norm fell, round 0", 90.0, 80.0)]
+    lines = "true,0.1", "entropy,0.8", "expected_norm,0.5"
+    write(found, "falls", "\n".join(["campaign,round,scheme,share", *(f"seed_0,0,{line}" for line in lines)]))
+    for method in ("entropy_grad_norm", "expected_grad_norm"):  # the expected loss is the entropy
+        of = replace(published(found, published={method: [9]}), methods={"seed_0": method})
+        assert rows(of, "falling_norms") == [(method, "% of picks whose norm fell, round 0", 90.0, 80.0)]
 
 
 def test_the_overlap_of_influence_is_of_no_method_in_print(found):
@@ -106,9 +104,8 @@ def test_correlations_and_overlaps_of_the_terms(found):
 
 
 def test_accuracies_of_classes(found):
-    lines = "campaign,class,test accuracy\nseed_0,a,0.5\nseed_0,b,0.75\nseed_0,c,\n"
-    write(found, "round_2/classes", lines)
-    write(found, "round_10/classes", lines)
+    lines = [f"seed_0,{number},{of}" for number in (2, 10) for of in ("a,0.5", "b,0.75", "c,")]
+    write(found, "classes", "\n".join(["campaign,round,class,test accuracy", *lines]))
     each = published(found, published={"random": [60.0, 70.0, 80.0]})
     assert rows(each, "class_accuracies")[:3] == [
         ("random", "class a, round 2", 60.0, 50.0),

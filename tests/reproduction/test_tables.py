@@ -3,8 +3,12 @@ from dataclasses import replace
 
 import pytest
 
+from lightning_al.reproduction.choosing import choice_of
 from lightning_al.reproduction.figures import Figure, Published
-from lightning_al.reproduction.tables import NOT_THE_PAPERS, notes_of, table_of, unfinished, write_numbers
+from lightning_al.reproduction.needs import Needs
+from lightning_al.reproduction.registry import read_results
+from lightning_al.reproduction.tables import NOT_THE_PAPERS, notes_of, other_data, table_of, unfinished, write_numbers
+from tests.helpers.recipes import RECIPES
 from tests.helpers.results import chosen, write_runs
 
 FIGURES = [
@@ -18,6 +22,18 @@ FIGURES = [
 def cells(text):
     lines = [line for line in text.splitlines() if not line.startswith("|-")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_other_data_of_the_small_form_are_named():
+    results, needs = read_results(RECIPES), Needs(RECIPES)
+
+    def said(name, *, small=True):
+        choice, _ = choice_of(results[name], needs, small=small, findings=[])
+        return other_data(replace(choice, cases=list(results[name].cases.values())), needs)
+
+    assert said("saal/figure-10") == "The small form is on other data than the paper's: voc is on BCCD here."
+    assert said("saal/table-4").endswith("synthia_to_cityscapes is on CamVid here.")
+    assert [said("saal/figure-10", small=False), said("saal/table-7")] == ["", ""]
 
 
 def test_published_beside_ours(tmp_path):

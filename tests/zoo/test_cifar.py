@@ -128,6 +128,19 @@ def test_files_of_a_long_tail_keep_their_names(tmp_path):
     assert ClassificationTask().key(pool, len(pool) - 1).startswith("truck/")
 
 
+def test_only_files_that_are_kept_are_read(tmp_path):
+    for split in ("train", "test"):
+        write_images(tmp_path, per_class=4, split=split, size=4)
+    whole = CIFAR10DataModule(root=str(tmp_path)).splits
+    kept = CIFAR10DataModule(root=str(tmp_path), train_per_class=2, test_per_class=1).splits
+    assert (kept.train.targets.bincount().tolist(), len(kept.test)) == ([2] * 10, 10)
+    for row, (path, _) in enumerate(kept.train.samples):
+        assert torch.equal(kept.train.images[row], whole.train.images[whole.train.samples.index((path, row // 2))])
+    for path, _ in set(whole.train.samples) - set(kept.train.samples):
+        (tmp_path / path).write_bytes(b"")
+    assert torch.equal(CIFAR10DataModule(root=str(tmp_path), train_per_class=2).splits.train.images, kept.train.images)
+
+
 def test_augments_only_what_trains(tmp_path, monkeypatch):
     write_batches(tmp_path, monkeypatch)
     data = CIFAR10DataModule(batch_size=5, root=str(tmp_path))

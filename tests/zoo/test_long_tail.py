@@ -36,6 +36,16 @@ def test_a_class_that_has_fewer_keeps_all():
     assert long_tail(targets, 1).tolist() == list(range(27))
 
 
+def test_at_most_so_many():
+    targets = torch.tensor([0] * 16 + [1] * 2 + [2] * 9)
+    assert targets[long_tail(targets, most=4)].bincount().tolist() == [4, 2, 4]
+    assert targets[long_tail(targets, 4, most=8)].bincount().tolist() == [8, 2, 2]
+    assert long_tail(targets, most=99).tolist() == list(range(27))
+    assert set(long_tail(targets, most=3).tolist()) < set(long_tail(targets, most=4).tolist())
+
+
 def test_nothing_left_is_refused():
     with pytest.raises(ValueError, match=r"`imbalance` must be at most .* largest class, 3, .*got 3\.5"):
         long_tail(torch.arange(2).repeat(3), 3.5)
+    with pytest.raises(ValueError, match="kept of the largest class, 2, or"):
+        long_tail(torch.arange(2).repeat(3), 3.0, most=2)

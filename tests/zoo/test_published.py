@@ -78,6 +78,23 @@ def test_a_long_tail(there):
     assert not torch.equal(others.images, data.pool_dataset().images)
 
 
+def test_so_many_of_each_class(there):
+    class Many(Stripes):
+        def read_split(self, folder, split):
+            return Pixels(torch.arange(800).view(100, 2, 2, 2).byte(), torch.arange(100) % 2, ["no", "yes"])
+
+    whole, data = Many(root=there), Many(root=there, train_per_class=20, test_per_class=3)
+    assert data.pool_dataset().targets.bincount().tolist() == [20, 20]
+    assert data.splits.test.targets.bincount().tolist() == [3, 3]
+    rows = long_tail(whole.splits.test.targets, most=3)
+    assert torch.equal(data.splits.test.images, whole.splits.test.images[rows])
+    rare = Many(root=there, train_per_class=20, imbalance=5)
+    assert rare.pool_dataset().targets.bincount().tolist() == [20, 4]
+    assert rare.splits.test.targets.bincount().tolist() == [50, 50]
+    others = Many(root=there, train_per_class=20, imbalance_seed=1).pool_dataset()
+    assert not torch.equal(others.images, data.pool_dataset().images)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
@@ -86,6 +103,8 @@ def test_a_long_tail(there):
         ({"augmentation": "some", "download": 1, "batch_size": 0}, ValueError, "3 things"),
         ({"imbalance": 0.01}, ValueError, r"`imbalance` must be at least 1 and finite, got 0\.01"),
         ({"imbalance": None, "imbalance_seed": -1}, TypeError, r"2 things(.|\n)*`imbalance`(.|\n)*`imbalance_seed`"),
+        ({"test_per_class": 0}, ValueError, "`test_per_class` must be at least 1, got 0"),
+        ({"train_per_class": 2.5}, TypeError, "`train_per_class`"),
         ({"num_workers": -1}, ValueError, "`num_workers` must be at least 0, got -1"),
     ],
 )

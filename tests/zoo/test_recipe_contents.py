@@ -1,8 +1,10 @@
 """Recipes: what is in their files, and that numbers are those that were published."""
 
+import re
 from typing import ClassVar
 
 import pytest
+import yaml
 
 from lightning_al.training.sam.options import SAMOptions
 from tests.helpers.recipes import (
@@ -10,8 +12,29 @@ from tests.helpers.recipes import (
     METHODS,
     OF_PAPERS,
     PROTOCOLS,
+    RECIPES,
     load,
 )
+
+
+def strings_in(content):
+    if isinstance(content, dict):
+        content = list(content.values())
+    if isinstance(content, list):
+        return [text for each in content for text in strings_in(each)]
+    return [content] if isinstance(content, str) else []
+
+
+def test_no_string_becomes_a_number_in_config_yaml():
+    """jsonargparse writes 0016E5 as 1600000.0, with which a campaign's project cannot be read again."""
+    number = re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+")
+    files = sorted(RECIPES.glob("*/*.yaml"))
+    assert len(files) > 50
+    found = {
+        file.name: [text for text in strings_in(yaml.safe_load(file.read_text())) if number.fullmatch(text)]
+        for file in files
+    }
+    assert {name: texts for name, texts in found.items() if texts} == {}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -14,6 +14,9 @@ from lightning_al.report.diagnostics.campaign import KeptCampaign
 from lightning_al.report.diagnostics.curvature import Batches
 from lightning_al.report.diagnostics.diagnosis import Diagnosis
 from lightning_al.report.diagnostics.pictures import Panel, add_point, bars, curves
+from lightning_al.report.diagnostics.rounds import spread
+
+_LABELLED = "labelled in the end"
 
 
 class Predictions(NamedTuple):
@@ -110,7 +113,7 @@ def gap(campaigns: Sequence[KeptCampaign], *, held_out: int | None = None) -> li
 
 
 def classes(campaigns: Sequence[KeptCampaign], *, held_out: int | None = None) -> list[Diagnosis]:
-    """The test accuracy of each class beside how often it was labelled, after the last round looked at.
+    """The test accuracy of each class beside how often it was labelled, after up to four rounds.
 
     (Wang et al., AAAI 2022, Tables 7, 8; Gul et al., LPLgrad, 2024, Fig. 8.)
 
@@ -119,27 +122,29 @@ def classes(campaigns: Sequence[KeptCampaign], *, held_out: int | None = None) -
         held_out: At most how many test samples. None: all.
     """
     rows: list[list[Any]] = []
-    panels: dict[str, dict[str, list[float]]] = {"test accuracy": {}, "labelled": {}}
+    panels: dict[str, dict[str, list[float]]] = {}
     names: list[str] = []
     for campaign in campaigns:
         campaign.check_gives("An accuracy", "logits")
-        round = campaign.rounds[-1]
-        model, train = campaign.at(round), campaign.batches(campaign.trained_on(round), labels=True)
-        labelled = predictions(model, train, forward=campaign.task.logits).class_counts().tolist()
-        found = predictions(model, campaign.held_out(held_out), forward=campaign.task.logits)
-        accuracies = found.class_accuracies().tolist()
-        said = campaign.ledger.annotations.get("classes") or []
-        names = [str(said[number]) if number < len(said) else str(number) for number in range(found.classes)]
-        for name, count, value in zip(names, labelled, accuracies, strict=True):
-            rows.append([campaign.name, round.number, round.count, name, count, None if value != value else value])
-        panels["test accuracy"][campaign.name] = [0.0 if value != value else value for value in accuracies]
-        panels["labelled"][campaign.name] = labelled
+        test, labelled = campaign.held_out(held_out), []
+        for round in spread(campaign.rounds):
+            model, train = campaign.at(round), campaign.batches(campaign.trained_on(round), labels=True)
+            labelled = predictions(model, train, forward=campaign.task.logits).class_counts().tolist()
+            found = predictions(model, test, forward=campaign.task.logits)
+            accuracies = found.class_accuracies().tolist()
+            names = campaign.class_names(found.classes)
+            for name, count, value in zip(names, labelled, accuracies, strict=True):
+                rows.append([campaign.name, round.number, round.count, name, count, None if value != value else value])
+            panel = panels.setdefault(f"test accuracy, {round.count} labels", {})
+            panel[campaign.name] = [0.0 if value != value else value for value in accuracies]
+        panels.setdefault(_LABELLED, {})[campaign.name] = labelled
+    panels[_LABELLED] = panels.pop(_LABELLED)
     header = ["campaign", "round", "labels", "class", "labelled", "test accuracy"]
-    return [Diagnosis("classes", "Classes one by one", header, rows, bars(panels, names, x="class"))]
+    return [Diagnosis("classes", "Classes one by one", header, rows, bars(panels, names, x="class", apart=[_LABELLED]))]
 
 
 def confidence(campaigns: Sequence[KeptCampaign], *, samples: int = 2000, bins: int = 10) -> list[Diagnosis]:
-    """How sure the model is of labelled and of unlabelled samples, first and last (Gul et al., LPLgrad, 2024, Fig. 7).
+    """How sure the model is of labelled and of unlabelled samples after up to four rounds (LPLgrad, 2024, Fig. 7).
 
     Args:
         campaigns: Open ones.
@@ -151,8 +156,7 @@ def confidence(campaigns: Sequence[KeptCampaign], *, samples: int = 2000, bins: 
     groups = [f"{(number + 0.5) / bins:.2g}" for number in range(bins)]
     for campaign in campaigns:
         campaign.check_gives("A confidence", "logits")
-        for round in dict.fromkeys((0, len(campaign.rounds) - 1)):
-            each = campaign.rounds[round]
+        for each in spread(campaign.rounds):
             model = campaign.at(each)
             for name, indices in (("labelled", campaign.trained_on(each)), ("unlabelled", each.candidates[:samples])):
                 if len(indices) == 0:

@@ -200,6 +200,11 @@ class KeptCampaign:
             if left <= 0:
                 return
 
+    def class_names(self, count: int) -> list[str]:
+        """Return what classes are called: as the ledger says, else by their numbers."""
+        said = self.ledger.annotations.get("classes") or []
+        return [str(said[number]) if number < len(said) else str(number) for number in range(count)]
+
     # -- what the task says ----------------------------------------------------------------------------------------
 
     def check_gives(self, what: str, *words: str) -> None:

@@ -11,6 +11,7 @@ Panel = dict[str, tuple[list[float], list[float]]]
 
 _WIDTH, _HEIGHT = 4.2, 3.4  # inches of a panel
 _PER_ROW = 3
+_MOST_LETTERS = 45  # below a panel
 
 
 def add_point(panel: Panel, name: str, x: float, y: float) -> None:
@@ -45,30 +46,48 @@ def curves(panels: Mapping[str, Mapping[str, Points]], *, x: str, log: Sequence[
 
 
 def clouds(panels: Mapping[str, Points], *, x: str, y: str, notes: Mapping[str, str] | None = None) -> Draw:
-    """Return what draws a cloud of points for each title, with a note of each in its corner."""
+    """Return what draws a cloud of points for each title, with a note of each behind it."""
 
     def draw(figure: Any) -> None:
         for axes, (title, (xs, ys)) in zip(panels_of(figure, len(panels)), panels.items(), strict=True):
             axes.scatter(xs, ys, s=8, alpha=0.5, linewidths=0)
-            axes.set_title(title, fontsize=10)
+            note = (notes or {}).get(title)
+            axes.set_title(title if note is None else f"{title}: {note}", fontsize=10)
             axes.set_xlabel(x)
             axes.set_ylabel(y)
-            axes.text(0.04, 0.94, (notes or {}).get(title, ""), transform=axes.transAxes, va="top", fontsize=9)
             _plain(axes)
 
     return draw
 
 
-def bars(panels: Mapping[str, Mapping[str, Sequence[float]]], groups: Sequence[str], *, x: str = "") -> Draw:
-    """Return what draws, for each title, bars side by side: one for each name in each of the groups."""
+def bars(
+    panels: Mapping[str, Mapping[str, Sequence[float]]],
+    groups: Sequence[str],
+    *,
+    x: str = "",
+    apart: Sequence[str] = (),
+) -> Draw:
+    """Return what draws, for each title, bars side by side: one for each name in each of the groups.
+
+    Args:
+        panels: The heights by title and name.
+        groups: What they are called.
+        x: Name of the horizontal axis.
+        apart: Titles of the panels whose heights are of another kind: all others have one scale.
+    """
 
     def draw(figure: Any) -> None:
+        # Upright where names would run into each other.
+        rotation = 90 if len(groups) > 12 or sum(map(len, groups)) > _MOST_LETTERS else 0
+        heights = [n for title, of in panels.items() if title not in apart for values in of.values() for n in values]
         for axes, (title, by_name) in zip(panels_of(figure, len(panels)), panels.items(), strict=True):
             width = 0.8 / max(len(by_name), 1)
-            for number, (name, heights) in enumerate(by_name.items()):
-                places = [group - 0.4 + width * (number + 0.5) for group in range(len(heights))]
-                axes.bar(places, heights, width, label=name)
-            axes.set_xticks(range(len(groups)), groups, fontsize=7, rotation=90 if len(groups) > 12 else 0)
+            for number, (name, values) in enumerate(by_name.items()):
+                places = [group - 0.4 + width * (number + 0.5) for group in range(len(values))]
+                axes.bar(places, values, width, label=name)
+            axes.set_xticks(range(len(groups)), groups, fontsize=7, rotation=rotation)
+            if title not in apart:
+                axes.set_ylim(0, 1.05 * max(heights, default=0.0) or 1.0)
             axes.set_title(title, fontsize=10)
             axes.set_xlabel(x)
             _plain(axes)

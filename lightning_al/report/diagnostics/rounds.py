@@ -12,6 +12,8 @@ from lightning_al.campaign.events import Event
 from lightning_al.campaign.states import KEPT, state_file
 from lightning_al.distributed.randomness import generator
 
+MOST_SHOWN = 4
+"""Rounds of a campaign that have a panel of their own."""
 _HOW_TO_KEEP = "Weights are kept by `keep_weights=True` (`--loop.keep_weights=true`) from the first round on."
 
 
@@ -141,6 +143,18 @@ def chosen_rounds(
     if without:
         raise ValueError(f"The weights of round {without[0]} in {dirpath} were not kept. {_HOW_TO_KEEP}")
     return [by_number[number] for number in sorted(set(wanted))]
+
+
+def spread(rounds: Sequence[KeptRound], most: int = MOST_SHOWN) -> list[KeptRound]:
+    """Return at most so many rounds, evenly from the first to the last.
+
+    Example:
+        >>> [spread(range(count), 4) for count in (2, 4, 10, 11)]  # type: ignore[arg-type]
+        [[0, 1], [0, 1, 2, 3], [0, 3, 6, 9], [0, 3, 7, 10]]
+    """
+    if len(rounds) <= most:
+        return list(rounds)
+    return [rounds[round(place * (len(rounds) - 1) / (most - 1))] for place in range(most)]
 
 
 def check_some(found: Sized, what: str) -> None:

@@ -62,4 +62,8 @@ def seconds(folders: Mapping[str, str | Path]) -> list[Diagnosis]:
         for column in ("hours of fits", "hours of queries"):
             panels["hours"].setdefault(column, []).append(found[column])
     header = ["campaign", "trainings", "fit, median s", "query, median s", "hours of fits", "hours of queries", "hours"]
-    return [Diagnosis("seconds", "Time of trainings and queries", header, rows, bars(panels, list(folders)))]
+    return [
+        Diagnosis(
+            "seconds", "Time of trainings and queries", header, rows, bars(panels, list(folders), apart=list(panels))
+        )
+    ]

@@ -11,6 +11,7 @@ from lightning_al.inference.mode import scoring_mode
 from lightning_al.report.diagnostics.campaign import KeptCampaign
 from lightning_al.report.diagnostics.diagnosis import Diagnosis
 from lightning_al.report.diagnostics.pictures import groups_of_points
+from lightning_al.report.diagnostics.rounds import spread
 
 
 def tsne(features: Tensor, *, perplexity: float = 30.0, seed: int = 0) -> Tensor:
@@ -59,7 +60,7 @@ def embedding(
     perplexity: float = 30.0,
     seed: int = 0,
 ) -> list[Diagnosis]:
-    """Unlabelled samples by what the model says of them, and what was picked, of the first, middle and last round.
+    """Unlabelled samples by what the model says of them, and what was picked, of up to four rounds.
 
     Each round's features are embedded by themselves, as the model changes; axes mean nothing.
 
@@ -75,8 +76,7 @@ def embedding(
     for campaign in campaigns:
         campaign.check_gives("An embedding", "logits", "features")
         with_picks = [round for round in campaign.rounds if len(round.picked)] or list(campaign.rounds)
-        for place in dict.fromkeys((0, len(with_picks) // 2, len(with_picks) - 1)):
-            round = with_picks[place]
+        for round in spread(with_picks):
             model = campaign.at(round)
             some = round.candidates[:samples]
             shown = torch.cat([round.picked, some[~torch.isin(some, round.picked)]])
@@ -89,7 +89,8 @@ def embedding(
             label = torch.cat(said).cpu()
             picked = torch.arange(len(shown)) < len(round.picked)
             title = f"{campaign.name}, {round.count} labels"
-            groups = {str(c): where[label == c] for c in label.unique().tolist()} | {"picked": where[picked]}
+            names = campaign.class_names(int(label.max()) + 1)
+            groups = {names[c]: where[label == c] for c in label.unique().tolist()} | {"picked": where[picked]}
             panels[title] = {name: (part[:, 0].tolist(), part[:, 1].tolist()) for name, part in groups.items()}
             columns = zip(shown.tolist(), where.tolist(), label.tolist(), picked.tolist(), strict=True)
             rows += [[campaign.name, round.number, i, x, y, c, int(p)] for i, (x, y), c, p in columns]

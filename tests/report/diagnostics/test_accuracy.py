@@ -50,20 +50,23 @@ def test_the_gap_is_what_the_campaign_measured(kept, campaign):
 def test_classes_one_by_one(kept):
     [found] = classes([kept])
     x, y = kept.data.datamodule.held_out.tensors
-    said = kept.at(kept.rounds[-1])(x).argmax(1)
-    labelled = [int(kept.data.pool_set[i][1]) for i in kept.rounds[-1].labelled.tolist()]
-    for number, row in enumerate(found.rows):
-        assert row[4] == labelled.count(number)
-        assert row[5] == pytest.approx(float((said[y == number] == number).double().mean()))
+    for each in kept.rounds:
+        said = kept.at(each)(x).argmax(1)
+        labelled = [int(kept.data.pool_set[i][1]) for i in each.labelled.tolist()]
+        rows = [row for row in found.rows if row[1] == each.number]
+        assert len(rows) > 1
+        for number, row in enumerate(rows):
+            assert row[4] == labelled.count(number)
+            assert row[5] == pytest.approx(float((said[y == number] == number).double().mean()))
 
 
-def test_confidence_of_first_and_last(kept):
+def test_confidence_of_each_round(kept):
     [found] = confidence([kept], samples=9, bins=4)
     assert [row[1:4] for row in found.rows] == [
-        [0, 8, "labelled"], [0, 8, "unlabelled"], [2, 16, "labelled"], [2, 16, "unlabelled"]
-    ]  # fmt: skip
+        [number, labels, which] for number, labels in ((0, 8), (1, 12), (2, 16)) for which in ("labelled", "unlabelled")
+    ]
     each = kept.rounds[-1]
     x = torch.stack([kept.data.pool_set[i][0] for i in each.candidates[:9].tolist()])
     sure = kept.at(each)(x).softmax(1).amax(1)
-    assert found.rows[3][4] == pytest.approx(float(sure.mean()))
-    assert found.rows[3][5:] == pytest.approx([float(((sure * 4).long() == n).double().mean()) for n in range(4)])
+    assert found.rows[5][4] == pytest.approx(float(sure.mean()))
+    assert found.rows[5][5:] == pytest.approx([float(((sure * 4).long() == n).double().mean()) for n in range(4)])

@@ -40,6 +40,20 @@ def every_picture():
     yield groups_of_points({"points": {"0": panel["a"], "picked": panel["a"]}})
 
 
+def test_bars_have_one_scale_and_names_that_can_be_read():
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    panels = {"one": {"a": [0.1, 0.2]}, "two": {"a": [0.4, 0.3]}, "counts": {"a": [90.0, 10.0]}}
+    for groups, rotation in ((["x", "y"], 0), (["a name of a class", "another name of another class"], 90)):
+        figure = Figure()
+        bars(panels, groups, apart=["counts"])(figure)
+        one, two, counts = figure.axes[:3]
+        assert one.get_ylim() == two.get_ylim() == (0, pytest.approx(0.42))
+        assert counts.get_ylim()[1] > 90
+        assert {label.get_rotation() for label in one.get_xticklabels()} == {rotation}
+
+
 @pytest.mark.slow
 def test_every_picture_is_drawn_with_its_titles(tmp_path):
     pytest.importorskip("matplotlib")
