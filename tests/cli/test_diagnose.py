@@ -105,8 +105,8 @@ def test_another_model_on_the_picks(there, capsys):
     words = ["diagnose", "runs/entropy/seed_0", "--show", "transfer", "--model", "other.yaml", "--output", "out"]
     main(words)
     first = capsys.readouterr().out
-    assert "| seed_0   | 2     | 16     | test_acc |" in first
-    assert len(list(Path("out/transfer/seed_0").glob("round_*/ledger"))) == 3
+    assert "| entropy  | 2     | 16     | test_acc |" in first
+    assert len(list(Path("out/transfer/entropy").glob("round_*/ledger"))) == 3
     main(words)  # what was trained is not trained again
     assert capsys.readouterr().out.split("## ")[1] == first.split("## ")[1]
 
