@@ -130,9 +130,10 @@ class ByTorchFunc(Scorer):
         return vectorized, plain, 1e-7 if plain.dtype == torch.float64 else 2e-3
 
     def _scores_of(self, model: ScoredModel, samples: Any, group_size: int) -> tuple[Tensor, Tensor]:
+        vectorized = self._vectorized(model, samples, group_size)  # first: what fails costs no loop beside it
         alone, count = OneAfterAnother(model, self.score), batch_size_of(samples)
         plain = [alone(slice_of(samples, i, i + group_size), group_size) for i in range(0, count, group_size)]
-        return self._vectorized(model, samples, group_size).detach().flatten(), torch.cat(plain).detach().flatten()
+        return vectorized.detach().flatten(), torch.cat(plain).detach().flatten()
 
     def instead(self, error: Exception) -> str:
         """Say what is done where ``torch.func`` fails."""
