@@ -75,6 +75,8 @@ class Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = func.__name__.partition(".")[0]
+        if name == "detach":  # of what is saved for a backward pass: more of them where somebody looks at it
+            return result
         dims = _dims(func, args, kwargs or {}) if name in _IN_ORDER else ()
         self.done.append(Operation(name, _shapes((args, kwargs)), _shapes(result), dims))
         return result

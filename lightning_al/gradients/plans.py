@@ -1,8 +1,11 @@
-"""How a model goes by its layers' rules: found out by a few of its samples, and proved against the plain loop."""
+"""How a model goes by its layers' rules: found out by a few of its samples, and proved against the plain loop.
+
+Small models are proved by a few groups in float64, before any score is given. Of large ones, where that would be felt,
+the first batch is scored, and some groups of it are held against the plain loop before its scores are given.
+"""
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +16,7 @@ from lightning_al.gradients.comparisons import check_same
 from lightning_al.gradients.errors import NoRule, UsedElsewhere
 from lightning_al.gradients.example_groups import groups_at, groups_that_differ
 from lightning_al.gradients.layouts import Place, RowLayout, layouts_from_shapes
-from lightning_al.gradients.mixing import SIZES, Operation, operations_of, puts_together
+from lightning_al.gradients.mixing import SIZES, Operation, Operations, puts_together
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.recorded_calls import bytes_of
 from lightning_al.gradients.scored_model import ScoredModel, floats_in_double
@@ -42,6 +45,7 @@ class Plan(NamedTuple):
         together: An operation that takes all samples of a batch together, or "".
         alone: Whether the plain loop costs less. It follows from shapes and the kind of device, never from a clock, so
             that scores come the same way, to the last bit, whenever they are computed again.
+        unproved: What was seen of a model whose first batch is yet to be held against the plain loop.
     """
 
     layouts: dict[Place, RowLayout]
@@ -51,6 +55,21 @@ class Plan(NamedTuple):
     from_two_groups: bool = False
     together: str = ""
     alone: bool = False
+    unproved: "Look | None" = None
+
+
+class Scored(NamedTuple):
+    """What a pass by the rules gave.
+
+    Attributes:
+        scores: Of the samples.
+        outputs: The tensors of the model's outputs.
+        operations_of_losses: In order.
+    """
+
+    scores: Tensor
+    outputs: list[Tensor]
+    operations_of_losses: list[Operation]
 
 
 class RuleScore:
@@ -75,13 +94,21 @@ class RuleScore:
         return network.with_channels_last() if channels_last else network
 
     def __call__(
-        self, network: Network, layouts: dict[Place, RowLayout], inputs: Any, group_size: int
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Return the scores of the groups of ``inputs``, and the tensors of the model's outputs."""
+        self,
+        network: Network,
+        layouts: dict[Place, RowLayout],
+        inputs: Any,
+        group_size: int,
+        *,
+        notes_losses: bool = False,
+    ) -> Scored:
+        """Score the groups of ``inputs``; note what the losses do with the outputs if that is wanted."""
         n = batch_size_of(inputs)
         tape = Tape(network, n // group_size, n, layouts)
+        tape.operations_of_losses = [] if notes_losses else None
         try:
-            return self.fast(tape, inputs), list(tape.outputs)
+            scores = self.fast(tape, inputs)
+            return Scored(scores, list(tape.outputs), tape.operations_of_losses or [])
         finally:
             tape.release()
 
@@ -102,7 +129,7 @@ class PlanFinder:
         self.model_inputs = model_inputs
 
     def find(self, inputs: Any, group_size: int, budget: int) -> Plan:
-        """Return the plan, proved by groups of the inputs, of which there are two at least.
+        """Return the plan for groups like those of the inputs, of which there are two at least.
 
         Raises:
             NoRule: If the rules do not hold for the model.
@@ -117,70 +144,91 @@ class PlanFinder:
                     raise
                 elsewhere |= error.names
 
+    def prove(self, plan: Plan, look: "Look", inputs: Any, group_size: int, budget: int) -> tuple[Plan, Scored]:
+        """Score the first batch, of two groups at least, and hold some of them against the plain loop.
+
+        Returns:
+            The plan, which is proved, and the scores.
+
+        Raises:
+            NoRule: If they differ.
+            NothingToCompare: If these samples cannot tell.
+        """
+        network = self.by_rules.network(plan.elsewhere, channels_last=plan.channels_last)
+        try:
+            scored = self.by_rules(network, plan.layouts, inputs, group_size, notes_losses=True)
+        except Exception as error:  # a `view` of the model's may not go with it
+            if is_out_of_memory(error) or not plan.channels_last:
+                raise
+            return self.prove(plan._replace(channels_last=False), look, inputs, group_size, budget)
+        groups = batch_size_of(inputs) // group_size
+        starts = groups_that_differ(inputs, group_size)
+        operations = scored.operations_of_losses
+        if groups == SIZES[0]:
+            many = _groups_again(inputs, group_size, starts, SIZES[1])
+            operations = self._look(network, plan.layouts, many, group_size).operations_of_losses
+        _check_losses(look.operations_of_losses, operations)
+        starts = starts[: max(groups // 8, 2)]  # what is compared should not cost more than it brings
+        trial = self._trial(plan, groups_at(inputs, group_size, starts), group_size)
+        trial.compare(scored.scores, starts, look, budget)
+        _say_what_goes_through_torch_func(network)
+        return plan._replace(unproved=None), scored
+
     def _find(self, network: Network, inputs: Any, group_size: int, budget: int) -> Plan:
         starts = groups_that_differ(inputs, group_size)
-        few, many = (groups_at(inputs, group_size, [starts[i % len(starts)] for i in range(n)]) for n in SIZES)
-        layouts = self._layouts(network, inputs)
+        layouts, passes = self._passes(network, samples_at(inputs, torch.tensor([starts[0], starts[-1]])))
+        few, many = (_groups_again(inputs, group_size, starts, count) for count in SIZES)
         look = self._look(network, layouts, few, group_size)
+        plan = Plan(layouts, bytes_per_group=look.bytes_per_group, elsewhere=network.elsewhere)
         if look.beyond_loop > 0:
             log.info("The plain loop costs less than the layers' rules for samples like these: it is taken.")
-            return Plan(layouts, bytes_per_group=look.bytes_per_group, elsewhere=network.elsewhere, alone=True)
-        self._check_losses(look, self._look(network, layouts, many, group_size))
-        together = self._together(few, many)
-        if look.is_large(self.model):  # what is compared should not cost more than it brings
-            starts = starts[: max(batch_size_of(inputs) // group_size // 8, 2)]
-        samples = groups_at(inputs, group_size, starts[: max(budget // look.bytes_per_group, 2)])
-        trial = _Trial(
-            by_rules=self.by_rules,
-            score=self.score,
-            elsewhere=network.elsewhere,
-            layouts=layouts,
-            samples=samples,
-            group_size=group_size,
-        )
-        channels_last = self._may_have_channels_last(network)
-        if look.is_large(self.model):
-            channels_last = trial.prove_roughly(look, budget, channels_last=channels_last)
-        else:
-            trial.prove(look, budget)
-            channels_last = channels_last and trial.goes_with_channels_last()
-        _say_what_goes_through_torch_func(network)
-        return Plan(
-            layouts,
-            bytes_per_group=look.bytes_per_group,
-            channels_last=channels_last,
-            elsewhere=network.elsewhere,
-            from_two_groups=batch_size_of(inputs) // group_size == 2,
-            together=together,
-        )
-
-    @torch.no_grad()
-    def _together(self, few: Any, many: Any) -> str:
-        """Return an operation of the model's that takes all samples together, or ""."""
-        model = self.model
-        passes = [operations_of(partial(model.call, model.params, self.model_inputs(part))) for part in (few, many)]
+            return plan._replace(alone=True)
         together = puts_together(*passes)
         if together:
             log.info("The model takes all samples of a batch together (%s): each batch is compared.", together)
-        return together
+        plan = plan._replace(
+            channels_last=self._may_have_channels_last(network),
+            from_two_groups=batch_size_of(inputs) // group_size == 2,
+            together=together,
+        )
+        if look.is_large(self.model):
+            return plan._replace(unproved=look)
+        _check_losses(look.operations_of_losses, self._look(network, layouts, many, group_size).operations_of_losses)
+        samples = groups_at(inputs, group_size, starts[: max(budget // look.bytes_per_group, 2)])
+        trial = self._trial(plan, samples, group_size)
+        trial.prove(look, budget)
+        _say_what_goes_through_torch_func(network)
+        return plan._replace(channels_last=plan.channels_last and trial.goes_with_channels_last())
 
-    def _layouts(self, network: Network, inputs: Any) -> dict[Place, RowLayout]:
-        """Find along which dimension tensors have their rows, by passes of two samples and of one of them again.
+    def _trial(self, plan: Plan, samples: Any, group_size: int) -> "_Trial":
+        return _Trial(
+            by_rules=self.by_rules,
+            score=self.score,
+            elsewhere=plan.elsewhere,
+            layouts=plan.layouts,
+            samples=samples,
+            group_size=group_size,
+        )
 
-        A third one, of another length, would change the length that a model cuts its batch to.
+    @torch.no_grad()
+    def _passes(self, network: Network, two: Any) -> tuple[dict[Place, RowLayout], list[list[Operation]]]:
+        """Find along which dimension tensors have their rows, and the operations of the passes that show it.
+
+        They are passes of two samples and of one of them again: a third one, of another length, would change the
+        length that a model cuts its batch to.
         """
-        sizes = (2, 3)
-        shapes = []
-        for size in sizes:
+        shapes, passes = [], []
+        for size in SIZES:
             tape = Tape(network, 1, size, None)
-            some = samples_at(inputs, torch.arange(size) % 2)
-            with torch.no_grad():
-                tape.record(copies_for_model(self.model_inputs(some)))
+            some = copies_for_model(self.model_inputs(samples_at(two, torch.arange(size) % 2)))
+            with Operations() as operations:
+                tape.record(some)
             shapes.append(tape.shapes)
+            passes.append(operations.done)
         few, many = shapes
-        return layouts_from_shapes(few, many, sizes=sizes)
+        return layouts_from_shapes(few, many, sizes=SIZES), passes
 
-    def _look(self, network: Network, layouts: dict[Place, RowLayout], samples: Any, group_size: int) -> "_Look":
+    def _look(self, network: Network, layouts: dict[Place, RowLayout], samples: Any, group_size: int) -> "Look":
         """Record groups, without a backward pass, and see what their scores are going to cost."""
         n = batch_size_of(samples)
         groups = n // group_size
@@ -196,7 +244,7 @@ class PlanFinder:
                 saved.add(call.x)
         kept = saved.total + 3 * bytes_of(tape.leaves) + sum(call.bytes_kept(perturb=perturb) for call in tape.calls)
         formed = max((call.bytes_formed(perturb=perturb) for call in tape.calls), default=0)
-        look = _Look(
+        look = Look(
             operations_of_losses=tape.operations_of_losses,
             differentiated=tape.differentiated,
             bytes_per_group=max((kept + formed) // groups, 1),
@@ -205,24 +253,29 @@ class PlanFinder:
         tape.release()
         return look
 
-    @staticmethod
-    def _check_losses(few: "_Look", many: "_Look") -> None:
-        """Refuse losses that take something of all samples together: outputs would not show it.
-
-        Raises:
-            NoRule: With the operation.
-        """
-        together = puts_together(few.operations_of_losses, many.operations_of_losses)
-        if together:
-            raise NoRule(f"the loss takes all samples of a batch together ({together})")
-
     def _may_have_channels_last(self, network: Network) -> bool:
         rules = [layer.rule for layer in network.layers.values()]
         images = any(rule.takes_images for rule in rules) and not any(rule.takes_planes for rule in rules)
         return images and all(p.device.type == "cpu" for p in self.model.params.values())
 
 
-class _Look(NamedTuple):
+def _groups_again(inputs: Any, group_size: int, starts: list[int], count: int) -> Any:
+    """Return so many groups, those that begin there, again from the first where there are fewer."""
+    return groups_at(inputs, group_size, [starts[i % len(starts)] for i in range(count)])
+
+
+def _check_losses(few: list[Operation], many: list[Operation]) -> None:
+    """Refuse losses that take something of all samples together: outputs would not show it.
+
+    Raises:
+        NoRule: With the operation.
+    """
+    together = puts_together(few, many)
+    if together:
+        raise NoRule(f"the loss takes all samples of a batch together ({together})")
+
+
+class Look(NamedTuple):
     """What a recorded pass tells before the backward pass.
 
     Attributes:
@@ -252,7 +305,7 @@ class _Trial(NamedTuple):
     samples: Any
     group_size: int
 
-    def prove(self, look: _Look, budget: int) -> None:
+    def prove(self, look: Look, budget: int) -> None:
         """Compare both, in float64 where that fits the memory and the model.
 
         Raises:
@@ -264,38 +317,29 @@ class _Trial(NamedTuple):
         in_float64 = 2 * used + 6 * model.bytes <= budget
         check_same(*self._scores(model, in_float64=in_float64), differentiated=look.differentiated)
 
-    def prove_roughly(self, look: _Look, budget: int, *, channels_last: bool) -> bool:
-        """Compare both in the model's own precision, and further where that leaves a doubt.
+    def compare(self, scores: Tensor, starts: list[int], look: Look, budget: int) -> None:
+        """Compare a batch's scores with the plain loop in the model's own precision, and in float64 if in doubt.
 
         Args:
+            scores: Of all samples of the batch.
+            starts: Where the groups begin in it.
             look: What is known.
             budget: In bytes.
-            channels_last: Whether images may have their channels last.
-
-        Returns:
-            Whether they do.
 
         Raises:
             NoRule: If they differ.
             NothingToCompare: If these samples cannot tell.
         """
-        model = self.by_rules.model
-        index = torch.arange(batch_size_of(self.samples)).roll(-self.group_size)
-        turned = samples_at(self.samples, index)
-        network = self.by_rules.network(self.elsewhere, channels_last=channels_last)
-        try:
-            scores, _ = self.by_rules(network, self.layouts, turned, self.group_size)
-        except Exception as error:  # a `view` of the model's may not go with it
-            if is_out_of_memory(error) or not channels_last:
-                raise
-            return self.prove_roughly(look, budget, channels_last=False)
-        plain = OneAfterAnother(model, self.score)(turned, self.group_size)
+        size = self.group_size
+        plain = OneAfterAnother(self.by_rules.model, self.score)(self.samples, size)
+        if scores.shape[1:] != plain.shape[1:] or len(plain) != size * len(starts):
+            raise NoRule(f"scores of shape {tuple(scores.shape)} where the plain loop gives {tuple(plain.shape)}")
+        some = torch.cat([scores[start : start + size] for start in starts])
         tolerance = 1e-7 if plain.dtype == torch.float64 else _CLOSE
         try:
-            check_same(scores, plain, tolerance, differentiated=look.differentiated)
+            check_same(some, plain, tolerance, differentiated=look.differentiated)
         except NoRule:
             self.prove(look, budget)
-        return channels_last
 
     def goes_with_channels_last(self) -> bool:
         """Whether the model takes images with their channels last in memory."""
@@ -331,7 +375,7 @@ class _Trial(NamedTuple):
         plain = [alone(slice_of(self.samples, i, i + size), size) for i in range(0, count, size)]
         index = torch.arange(count).roll(-size)
         turned = samples_at(self.samples, index)
-        together = [by_rules(network, self.layouts, both, size)[0] for both in (self.samples, turned)]
+        together = [by_rules(network, self.layouts, both, size).scores for both in (self.samples, turned)]
         return torch.cat(together), torch.cat([*plain, *plain[1:], plain[0]])
 
 

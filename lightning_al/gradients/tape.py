@@ -64,7 +64,7 @@ class Tape:
         self.outputs: list[Tensor] = []
         """The floating-point tensors of the model's outputs in the first pass, without their graph."""
         self.operations_of_losses: list[Operation] | None = None
-        """What the losses do with the outputs; None: not noted."""
+        """What the losses do with the outputs, up to the first backward pass; None: not noted."""
         self.stops_before_backward = False
         """Whether the costs alone are asked for: :class:`Looked` is raised where the backward pass would begin."""
         self.anchor = torch.zeros((), requires_grad=True)
@@ -179,7 +179,7 @@ class Tape:
     @contextlib.contextmanager
     def noting_losses(self) -> Iterator[None]:
         """Inside, operations are those of the losses."""
-        if self.operations_of_losses is None:
+        if self.operations_of_losses is None or self.differentiated:
             yield
             return
         with Operations() as operations:
