@@ -150,7 +150,11 @@ def _growing(few: Shape, many: Shape) -> list[int]:
 
 
 def _shapes(tree: Any) -> tuple[Shape, ...]:
-    return tuple(tuple(leaf.shape) for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor))
+    """Return the shapes of the tensors in what an operation takes or gives: in tuples, lists and dicts."""
+    if isinstance(tree, Tensor):
+        return (tuple(tree.shape),)
+    inside = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (tuple, list)) else ()
+    return tuple(shape for part in inside for shape in _shapes(part))
 
 
 def _dims(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[int, ...]:

@@ -137,12 +137,13 @@ class PlanFinder:
         """
         elsewhere: frozenset[str] = frozenset()
         while True:
+            network = self.by_rules.network(elsewhere)
             try:
-                return self._find(self.by_rules.network(elsewhere), inputs, group_size, budget)
+                return self._find(network, inputs, group_size, budget)
             except UsedElsewhere as error:
                 if error.names <= elsewhere:
                     raise
-                elsewhere |= error.names
+                elsewhere |= network.alike(error.names)
 
     def prove(self, plan: Plan, look: "Look", inputs: Any, group_size: int, budget: int) -> tuple[Plan, Scored]:
         """Score the first batch, of two groups at least, and hold some of them against the plain loop.
@@ -248,7 +249,7 @@ class PlanFinder:
             operations_of_losses=tape.operations_of_losses,
             differentiated=tape.differentiated,
             bytes_per_group=max((kept + formed) // groups, 1),
-            beyond_loop=sum(call.beyond_loop(perturb=perturb) for call in tape.calls),
+            beyond_loop=tape.beyond_loop(perturb=perturb),
         )
         tape.release()
         return look
