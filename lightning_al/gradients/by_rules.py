@@ -10,9 +10,10 @@ from torch.utils import _pytree as pytree
 from lightning_al.gradients.comparisons import Comparisons, standing_of
 from lightning_al.gradients.errors import NoRule, NothingToCompare
 from lightning_al.gradients.keys import input_key
-from lightning_al.gradients.plans import Plan, PlanFinder, RuleScore, Scored
+from lightning_al.gradients.plans import Plan, PlanFinder
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother, Scorer
+from lightning_al.gradients.trials import RuleScore, Scored
 from lightning_al.inference.entries import batch_size_of
 from lightning_al.inference.memory import is_out_of_memory
 
