@@ -8,7 +8,7 @@
   compared in a batch before, and of one more in every fourth batch, are compared with those that the model gives them
   alone. That is 2.5 % of a pass over 2,000 texts in batches of 50, and 1.7 % over 8,000.
 
-A ReLU or a maximum that rounding decides may be decided otherwise in a batch, and the gradient is another one beyond it.
+A ReLU or a maximum that rounding decides may be decided otherwise in a batch, and the gradient then is another one too.
 So what differs by no more than the score changes under weights that are moved by about their rounding does not count.
 
 What differs is scored in a slower way from there on, in the end by the plain loop, beginning with all samples of the

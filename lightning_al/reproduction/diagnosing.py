@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lightning_al.reproduction.figures import Figure, over_seeds
 from lightning_al.reproduction.needs import Needs
 from lightning_al.reproduction.registry import Case
 from lightning_al.reproduction.runs import Choice, Run
 from lightning_al.reproduction.shown import SHOWN, Diagnosed
 from lightning_al.storage.files import atomic_write
+from lightning_al.storage.yaml_text import yaml_text
 from lightning_al.sweep.jobs import Job
 
 RECORD = "diagnosed.json"
@@ -124,7 +123,7 @@ def _other_model(choice: Choice, case: Case, needs: Needs) -> Path:
     if choice.small:
         other = {"class_path": "ResNet18", "init_args": {**kept, "width": 8}}
     path = choice.folder / f"{case.name}_other_model.yaml"
-    text = yaml.safe_dump({"model": {**model, "init_args": {**model["init_args"], "net": other}}}, sort_keys=False)
+    text = yaml_text({"model": {**model, "init_args": {**model["init_args"], "net": other}}})
     with atomic_write(path) as file:
         file.write(text.encode())
     return path

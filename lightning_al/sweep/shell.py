@@ -1,5 +1,6 @@
 """Jobs as lines of a shell, and as a job array of Slurm."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,14 +8,20 @@ from pathlib import Path
 from lightning_al.sweep.jobs import Job
 
 
-def shell_line(job: Job, variables: Mapping[str, str]) -> str:
-    """Return a job as a line of a shell.
+def shell_line(job: Job, variables: Mapping[str, str], *, cwd: Path) -> str:
+    """Return a job as a line of a shell, wherever that is.
+
+    Args:
+        job: Which.
+        variables: Of its environment.
+        cwd: Folder in which the command runs.
 
     Example:
-        >>> shell_line(Job("a", ("echo", "a b"), Path("a.log")), {"OMP_NUM_THREADS": "1"})
-        "OMP_NUM_THREADS=1 echo 'a b'"
+        >>> shell_line(Job("a", ("echo", "a b"), Path("a.log")), {"OMP_NUM_THREADS": "1"}, cwd=Path("/data"))
+        "cd /data && OMP_NUM_THREADS=1 echo 'a b'"
     """
-    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in variables.items()), shlex.join(job.words)])
+    words = [*(f"{name}={shlex.quote(value)}" for name, value in variables.items()), shlex.join(job.words)]
+    return f"cd {shlex.quote(str(cwd))} && {' '.join(words)}"
 
 
 def slurm_array(jobs: Sequence[Job], *, name: str, at_once: int | None, cwd: Path) -> str:
@@ -22,10 +29,11 @@ def slurm_array(jobs: Sequence[Job], *, name: str, at_once: int | None, cwd: Pat
 
     Args:
         jobs: At least one.
-        name: Of the array.
+        name: Of the array; what is neither letter, digit, dot nor dash in it becomes an underscore.
         at_once: How many tasks run at a time; None: as many as the cluster lets.
         cwd: Folder in which the commands run.
     """
+    word = re.sub(r"[^.\w-]", "_", name)
     limit = "" if at_once is None else f"%{at_once}"
     folders = sorted({str(job.log.parent) for job in jobs})
     cases = "".join(
@@ -34,7 +42,7 @@ def slurm_array(jobs: Sequence[Job], *, name: str, at_once: int | None, cwd: Pat
     )
     return (
         "#!/bin/bash\n"
-        f"#SBATCH --job-name={name}\n"
+        f"#SBATCH --job-name={word}\n"
         f"#SBATCH --array=0-{len(jobs) - 1}{limit}\n"
         "#SBATCH --output=/dev/null\n"
         "#SBATCH --requeue\n"
