@@ -16,7 +16,7 @@ from lightning_al.storage.yaml_text import yaml_text
 from lightning_al.sweep.jobs import Job
 
 RECORD = "diagnosed.json"
-"""File beside the tables of a diagnosis that ended: its command."""
+"""File beside the tables of a diagnosis that ended: its command, and how far the campaigns were."""
 
 
 @dataclass(frozen=True)
@@ -25,22 +25,29 @@ class DiagnosisJob(Job):
 
     Args:
         output: Folder of its tables.
+        campaigns: Whose.
     """
 
     output: Path = Path()
+    campaigns: tuple[Path, ...] = ()
 
     def is_done(self) -> bool:
-        """Whether its tables are there, by the same command as now."""
+        """Whether its tables are there, by the same command as now, of the campaigns as they are now."""
         try:
-            return bool(json.loads((self.output / RECORD).read_text()) == list(self.words))
+            return bool(json.loads((self.output / RECORD).read_text()) == self._made_by())
         except (OSError, ValueError):
             return False
 
     def end(self) -> bool:
         """Take note that it is done."""
         with atomic_write(self.output / RECORD) as file:
-            file.write((json.dumps(list(self.words)) + "\n").encode())
+            file.write((json.dumps(self._made_by()) + "\n").encode())
         return True
+
+    def _made_by(self) -> dict[str, list[Any]]:
+        """Return the command, and how many events each campaign has."""
+        events = [sum(1 for _ in (folder / "ledger").glob("[0-9]*.json")) for folder in self.campaigns]
+        return {"command": list(self.words), "events": events}
 
 
 def jobs_of(choice: Choice, runs: Sequence[Run], needs: Needs, program: Sequence[str]) -> list[DiagnosisJob]:
@@ -67,6 +74,7 @@ def jobs_of(choice: Choice, runs: Sequence[Run], needs: Needs, program: Sequence
                 log=output / "diagnose.log",
                 kind=f"{case.name}: {shown.diagnosis}",
                 output=output,
+                campaigns=tuple(folders),
             )
         )
     return jobs
