@@ -14,7 +14,6 @@ from lightning_al.reproduction.registry import Result, read_results, recipes_fol
 from lightning_al.reproduction.runs import Choice, Run, runs_of
 from lightning_al.reproduction.shown import SHOWN
 from lightning_al.sweep import Interrupted, Job, Schedule, State, run_jobs
-from lightning_al.sweep.campaigns import findings_of_others
 from lightning_al.sweep.plan import PlanError
 from lightning_al.sweep.screen import Screen, counted, failures
 from lightning_al.sweep.shell import shell_line
@@ -122,15 +121,13 @@ def _of_one(
 
 
 def _check_recipes(runs: Sequence[Run], *, is_to_run: bool) -> None:
-    """Refuse runs in whose folders others lie, and recipes and options that do not go together.
-
-    Of these one a case and method is looked at.
+    """Refuse runs whose recipes and options do not go together, of which one a case and method is looked at.
 
     Raises:
         PlanError: With all that is wrong.
     """
     left = {run.job.kind: run.words for run in runs if is_to_run and not run.job.is_done()}
-    findings = findings_of_others([run.job for run in runs]) + findings_of_recipes(list(left.items()))
+    findings = findings_of_recipes(list(left.items()))
     if findings:
         raise PlanError(findings)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning_al.sweep import Interrupted, Schedule, State, run_jobs
-from lightning_al.sweep.campaigns import CampaignJob, findings_of_others
+from lightning_al.sweep.campaigns import CampaignJob
 from lightning_al.sweep.plan import Plan, PlanError, plan_of
 from lightning_al.sweep.screen import Screen, counted, failures
 from lightning_al.sweep.shell import shell_line, slurm_array
@@ -139,7 +139,6 @@ def _checked(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Pla
         findings=findings,
     )
     if len(plan.protocol) == len(options.protocol):
-        findings += findings_of_others(plan.jobs(()))
         left = {job.kind for job in plan.jobs(()) if findings or not job.is_done()}
         methods = [method for method in plan.methods if method.name in left or not plan.seeds]
         findings += findings_of_recipes([(method.name, plan.words(method)) for method in methods])

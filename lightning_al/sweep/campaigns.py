@@ -4,8 +4,6 @@ import functools
 import hashlib
 import json
 import math
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +15,7 @@ from lightning_al.storage.files import atomic_write
 from lightning_al.sweep.jobs import Job, Progress
 
 RECORD = "swept.json"
-"""File in the folder of a campaign that says by which recipes and options it was begun, or else finished."""
-_AMOUNTS = ("rounds", "budget", "stop")
-"""Of `loop`: what may be another when a campaign goes on."""
-_ELSEWHERE = re.compile(
-    r"--(loop\.(rounds|budget|stop)|data\..*(root|num_workers)|trainer\.(accelerator|devices|enable_.*))$"
-)
-"""Options that may be others when a campaign goes on: how far, and on which machine."""
+"""File in the folder of a finished campaign that says by which recipes and options it was."""
 
 
 @dataclass(frozen=True)
@@ -48,40 +40,13 @@ class CampaignJob(Job):
             return False
         return bool(recorded == self._made_by) and is_finished(self.folder)
 
-    def begin(self) -> None:
-        """Take note by what the campaign is, where there is none yet."""
-        if not has_ledger(self.folder):
-            self._record()
-
     def end(self) -> bool:
         """Take note that the campaign is finished, unless it waits for labels."""
         if not is_finished(self.folder):
             return False
-        self._record()
-        return True
-
-    def made_otherwise(self) -> list[str]:
-        """Return in what the campaign that is there is another than this one would be; nothing: in nothing known."""
-        try:
-            recorded = json.loads((self.folder / RECORD).read_text())
-            settings, options = list(recorded["settings"]), [str(word) for word in recorded["options"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            return []
-        if not has_ledger(self.folder):
-            return []
-        changed = settings != self._made_by["settings"]
-        then, now = _that_matter(options), _that_matter(self.options)
-        without, more = ([word for word in a if word not in b] for a, b in ((then, now), (now, then)))
-        return [
-            *(["it is of recipes that said something else"] if changed else []),
-            *([f"it had `{' '.join(without)}`"] if without else []),
-            *([f"it had no `{' '.join(more)}`"] if more else []),
-        ]
-
-    def _record(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.folder / RECORD) as file:
             file.write((json.dumps(self._made_by) + "\n").encode())
+        return True
 
     def progress(self) -> Progress:
         """How many rounds have been trained, and how many there will be."""
@@ -93,56 +58,13 @@ class CampaignJob(Job):
 
     @functools.cached_property
     def _made_by(self) -> dict[str, Any]:
-        said = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in self.recipes]
-        return {
-            "recipes": [_digest(each) for each in said],
-            "options": list(self.options),
-            "settings": [_digest(_without_amounts(each)) for each in said],
-        }
+        return {"recipes": [_digest(path) for path in self.recipes], "options": list(self.options)}
 
 
-def findings_of_others(jobs: Sequence[CampaignJob]) -> list[str]:
-    """Return a sentence on campaigns in whose folders others lie, if there are any: going on would make one of both."""
-    others = {job: differences for job in jobs if (differences := job.made_otherwise())}
-    if not others:
-        return []
-    first, differences = next(iter(others.items()))
-    more = f" (and so of {len(others) - 1} more)" if len(others) > 1 else ""
-    return [
-        f"There is another campaign in {first.folder}: {', and '.join(differences)}{more}. Give another "
-        f"`--dirpath`, or recipes and options as they were; if they make no difference, remove {RECORD} there."
-    ]
-
-
-def _digest(said: Any) -> str:
+def _digest(recipe: Path) -> str:
     """Return a hash of what a recipe says; comments say nothing."""
+    said = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def _without_amounts(said: Any) -> Any:
-    """Return what a recipe says without how far a campaign goes, and where it lies."""
-    if not (isinstance(said, dict) and isinstance(said.get("loop"), dict)):
-        return said
-    loop = {key: value for key, value in said["loop"].items() if key not in (*_AMOUNTS, "dirpath")}
-    return {**said, "loop": loop}
-
-
-def _that_matter(words: Sequence[str]) -> list[str]:
-    """Return options, each with its value, without those that may be others when a campaign goes on.
-
-    Example:
-        >>> _that_matter(["--loop.rounds", "3", "--data.root=x", "--trainer.max_epochs", "3", "--loop.seed=0"])
-        ['--trainer.max_epochs=3', '--loop.seed=0']
-    """
-    options: list[str] = []
-    takes_value = False
-    for word in words:
-        if takes_value and not word.startswith("--"):
-            options[-1] += f"={word}"
-        else:
-            options.append(word)
-        takes_value = word.startswith("--") and "=" not in word
-    return [option for option in options if not _ELSEWHERE.match(option.partition("=")[0])]
 
 
 def is_finished(folder: Path) -> bool:

@@ -61,9 +61,6 @@ class Job:
         """Whether it need not run: an earlier process finished it."""
         return False
 
-    def begin(self) -> None:
-        """Take note that the command is about to start."""
-
     def end(self) -> bool:
         """Take note that the command ended without an error; return whether the job is finished with that."""
         return True

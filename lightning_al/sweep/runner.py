@@ -112,7 +112,6 @@ def _start(schedule: Schedule, processes: "_Processes", entry: Entry) -> None:
             elif log is None:
                 schedule.end(entry, State.ELSEWHERE, now)
             else:
-                entry.job.begin()
                 processes.start(entry.job, log)
                 schedule.start(entry, now)
     except OSError as error:

@@ -109,18 +109,6 @@ def test_what_fails_is_named_and_the_rest_is_in_the_table(folder, capsys):
     assert "Not one round is done of 1 run." in said
 
 
-def test_a_trial_by_other_options_is_not_shown_as_the_papers(folder):
-    words = ("toy/table-1", "--only=sam", "--seeds", "1")
-    reproduce(*words, "--trainer.max_epochs=1")
-    ran()
-    for more in ((), ("--no-run",)):
-        with pytest.raises(SystemExit, match=r"another campaign in .*: it had `--trainer.max_epochs=1` \(and so of"):
-            reproduce(*words, *more)
-    assert ran() == []
-    reproduce(*words, "--dirpath", "runs/real")
-    assert ran()
-
-
 def test_without_a_run_there_is_the_table_of_what_is_there(folder, capsys):
     reproduce("toy/table-1", "--only", "cubes-adam", "--no-run")
     assert ran() == []

@@ -78,20 +78,8 @@ def test_it_runs_all_compares_them_and_runs_none_again(folder, capsys):
     assert capsys.readouterr().out.count("finished already") == 4
     sweep(seeds="0..2")
     assert ran() == ["runs/x/random/seed_2", "runs/x/badge/seed_2"]
-    sweep("--loop.rounds=3")  # more than those that are finished have
+    sweep("--trainer.max_epochs=3")  # others than those that are finished
     assert ran() == FOLDERS
-
-
-def test_a_finished_campaign_is_not_taken_for_one_by_other_options(folder, capsys):
-    sweep("--trainer.max_epochs=1", methods="random", seeds="0")
-    ran()
-    with pytest.raises(
-        SystemExit, match=r"another campaign in runs/x/random/seed_0: it had `--trainer.max_epochs=1`\."
-    ):
-        sweep(methods="random,badge", seeds="0..1")
-    assert ran() == []
-    sweep("--trainer.max_epochs=1", "--loop.rounds=3", methods="random", seeds="0")
-    assert ran() == FOLDERS[:1]  # which goes on
 
 
 def test_what_fails_is_named_in_the_end_and_tried_again_the_next_time(folder, capsys):

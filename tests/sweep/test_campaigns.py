@@ -1,10 +1,9 @@
 import json
-from dataclasses import replace
 
 import pytest
 
 from lightning_al import Campaign
-from lightning_al.sweep.campaigns import CampaignJob, findings_of_others, is_finished, rounds_planned
+from lightning_al.sweep.campaigns import CampaignJob, is_finished, rounds_planned
 from tests.helpers.curves import write_campaign
 
 
@@ -62,30 +61,6 @@ def test_it_is_done_by_the_same_recipes_and_options_alone(tmp_path, recipe):
     for torn in ("", "[", "{}", "3"):
         (folder / "swept.json").write_text(torn)
         assert not job(folder, recipe, "--x=1").is_done()
-
-
-def test_another_campaign_is_told_from_one_that_goes_on(tmp_path, recipe):
-    folder = tmp_path / "c"
-    first = job(folder, recipe, "--trainer.max_epochs=1", "--loop.seed=0")
-    assert not findings_of_others([first])
-    first.begin()
-    assert not findings_of_others([job(folder, recipe, "--loop.seed=0")])  # nothing was begun yet
-    write_campaign(tmp_path / "own", [0.5]).joinpath("ledger").rename(folder / "ledger")
-    same = "--trainer.max_epochs", "1", "--loop.seed=0"
-    for more in ((), ("--loop.rounds=9",), ("--data.init_args.root", "x"), ("--trainer.devices=2",)):
-        assert not findings_of_others([job(folder, recipe, *same, *more)])
-    recipe.write_text("loop: {rounds: 5}")
-    assert not findings_of_others([first])
-    recipe.write_text("loop: {rounds: 5, query_size: 3}")
-    other = job(folder, recipe, "--loop.seed=0", "--model.net.width=8")
-    [said] = findings_of_others([other, replace(other, name="b")])
-    assert f"another campaign in {folder}: it is of recipes that said something else, and it had" in said
-    assert "`--trainer.max_epochs=1`, and it had no `--model.net.width=8` (and so of 1 more)" in said
-    other.begin()  # what is there is not claimed
-    assert other.made_otherwise()
-    for unknown in ('{"recipes": [], "options": []}', "[", "3"):
-        (folder / "swept.json").write_text(unknown)
-        assert not findings_of_others([other])
 
 
 def test_its_progress_is_that_of_its_ledger(tmp_path, recipe):
