@@ -126,8 +126,10 @@ def _check_recipes(runs: Sequence[Run], *, is_to_run: bool) -> None:
     Raises:
         PlanError: With all that is wrong.
     """
-    left = {run.job.kind: run.words for run in runs if is_to_run and not run.job.is_done()}
-    findings = findings_of_recipes(list(left.items()))
+    left = [run for run in runs if is_to_run and not run.job.is_done()]
+    words = {run.job.kind: run.words for run in left}
+    folders = {kind: [str(run.folder) for run in left if run.job.kind == kind] for kind in words}
+    findings = findings_of_recipes([(kind, words[kind], folders[kind]) for kind in words])
     if findings:
         raise PlanError(findings)
 

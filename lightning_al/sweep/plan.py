@@ -214,9 +214,9 @@ def _methods(text: str, protocol: Sequence[Path], findings: list[str]) -> list[M
 
 
 def _rooms(protocol: Sequence[Path]) -> Iterable[Path]:
-    """The folders in which methods have names: those beside the protocol, or of a folder above, or of this one."""
+    """The folders in which methods have names: beside the protocol or above, in this one, or beside the package."""
     above = [parent for file in protocol for parent in [file.parent, *file.parent.absolute().parents][:4]]
-    for folder in dict.fromkeys([*above, Path("recipes"), Path()]):
+    for folder in dict.fromkeys([*above, Path("recipes"), Path(), Path(__file__).parents[2] / "recipes"]):
         for room in _ROOMS:
             yield folder / room
 
