@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lightning_al.cli.ending import refuse
 from lightning_al.cli.sweep import add_ways_to_run, findings_of_recipes, overrides_of, program, slots_for
 from lightning_al.reproduction.choosing import choice_of, result_of
 from lightning_al.reproduction.listing import listing
@@ -73,7 +74,7 @@ def reproduce(args: Sequence[str]) -> None:
             return
         _of_one(options, args, results, needs, overrides)
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        refuse(error)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -14,6 +14,7 @@ from lightning_al import oracle, tasks
 from lightning_al.acquisition import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.checks import where_raised
+from lightning_al.cli.ending import refuse
 from lightning_al.cli.recipe import fill_in
 from lightning_al.cli.saved import begun_otherwise
 from lightning_al.data.readable import UnreadableSampleError
@@ -241,4 +242,4 @@ def run(args: Sequence[str] | None, cli: Callable[..., object] = ActiveLearningC
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
         if not is_ours(error):
             raise
-        sys.exit(f"error: {error}")
+        refuse(error)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lightning_al.cli.ending import refuse
 from lightning_al.sweep import Interrupted, Schedule, State, run_jobs
 from lightning_al.sweep.campaigns import CampaignJob
 from lightning_al.sweep.plan import Plan, PlanError, plan_of
@@ -91,7 +92,7 @@ def sweep(args: Sequence[str]) -> None:
             return
         plan.root.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        refuse(error)
     except KeyboardInterrupt:
         sys.exit(130)
     screen = Screen()

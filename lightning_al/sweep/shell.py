@@ -36,7 +36,7 @@ def slurm_array(jobs: Sequence[Job], *, name: str, at_once: int | None, cwd: Pat
         "#!/bin/bash\n"
         f"#SBATCH --job-name={shlex.quote(name)}\n"
         f"#SBATCH --array=0-{len(jobs) - 1}{limit}\n"
-        "# What is said outside of the runs, each of which has a log of its own: of all tasks, where it was submitted.\n"
+        "# What is said outside of the runs, which have logs of their own; of all tasks, where this is submitted.\n"
         f"#SBATCH --output={shlex.quote(f'{name}_array.log')}\n"
         "#SBATCH --open-mode=append\n"
         "#SBATCH --requeue\n"
