@@ -229,6 +229,7 @@ class TestRecipesChecked:
         ):
             assert words in finding
 
+    @pytest.mark.slow
     def test_campaigns_that_began_with_other_options_are_refused(self, tmp_path):
         from lightning_al.cli.recipes_checked import RecipeCLI, findings_by_method
 
