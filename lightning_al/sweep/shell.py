@@ -1,6 +1,5 @@
 """Jobs as lines of a shell, and as a job array of Slurm."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,11 +28,10 @@ def slurm_array(jobs: Sequence[Job], *, name: str, at_once: int | None, cwd: Pat
 
     Args:
         jobs: At least one.
-        name: Of the array; what is neither letter, digit, dot nor dash in it becomes an underscore.
+        name: Of the array.
         at_once: How many tasks run at a time; None: as many as the cluster lets.
         cwd: Folder in which the commands run.
     """
-    word = re.sub(r"[^.\w-]", "_", name)
     limit = "" if at_once is None else f"%{at_once}"
     folders = sorted({str(job.log.parent) for job in jobs})
     cases = "".join(
@@ -42,9 +40,11 @@ def slurm_array(jobs: Sequence[Job], *, name: str, at_once: int | None, cwd: Pat
     )
     return (
         "#!/bin/bash\n"
-        f"#SBATCH --job-name={word}\n"
+        f"#SBATCH --job-name={shlex.quote(name)}\n"
         f"#SBATCH --array=0-{len(jobs) - 1}{limit}\n"
-        "#SBATCH --output=/dev/null\n"
+        "# What is said outside of the runs, which have logs of their own; of all tasks, where this is submitted.\n"
+        f"#SBATCH --output={shlex.quote(f'{name}_array.log')}\n"
+        "#SBATCH --open-mode=append\n"
         "#SBATCH --requeue\n"
         "# What each task needs, in your cluster's terms:\n"
         "##SBATCH --time=04:00:00\n"
