@@ -240,7 +240,7 @@ def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
     for each in tried:
         count = min(size, rehearsed(project, each))
         order = Pool(size).candidates(generator=generator(settings.seed, "rehearsal"))
-        some = torch.tensor(readable(project.data.pool_set, order.tolist(), count), dtype=torch.long)
+        some = torch.tensor(readable(project.data.pool_set, map(int, order), count), dtype=torch.long)
         rehearse(project, each, some, seed=derive_seed(settings.seed, 0, "score"))
     if new:
         check_company(project, acquisition, seed=settings.seed)
