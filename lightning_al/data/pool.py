@@ -193,7 +193,8 @@ class Pool:
         is_unlabelled = (self._state[values] == UNLABELLED).tolist()  # a pool may have millions of others
         again = self._asked_again()
         askable = [
-            unit in again or (free and unit not in self._known) for unit, free in zip(values, is_unlabelled, strict=True)
+            unit in again or (free and unit not in self._known)
+            for unit, free in zip(values, is_unlabelled, strict=True)
         ]
         taken = [unit for unit, is_askable in zip(values, askable, strict=True) if not is_askable]
         if taken:

@@ -17,6 +17,7 @@ from lightning_al.campaign.states import State
 from lightning_al.checks import Findings, check_count, check_flag, check_that, check_type
 from lightning_al.data.for_trainer import set_model_up
 from lightning_al.data.samples_alone import Labelled, SamplesAlone, Source
+from lightning_al.distributed.files import file_of_first
 from lightning_al.distributed.randomness import generator, shuffled
 from lightning_al.distributed.ranks import Ranks, begin_processes, end_process_group
 from lightning_al.fitting.setup_guard import weights_kept_in_setup
@@ -145,7 +146,11 @@ def _scores(subject: _Subject, acquisition: Acquisition, options: _Options, mode
     data = subject.data
     _compat.run_in_place(subject.trainer)
     try:
-        with _compat.no_reseeding(), weights_kept_in_setup(model):
+        with (
+            _compat.no_reseeding(),
+            _compat.no_found_checkpoints(subject.trainer),
+            weights_kept_in_setup(model),
+        ):
             _set_up(subject, options.ckpt_path)
             acquisition.check_fitted(model)
             acquisition.bind(subject.task, DatasetOracle())
@@ -176,7 +181,8 @@ def _set_up(subject: _Subject, ckpt_path: Path | None) -> None:
     data.begin(trainer)
     set_model_up(trainer, model, data, "predict")
     if ckpt_path is not None:
-        load_weights_of(model, ckpt_path)
+        with file_of_first(trainer.strategy, ckpt_path) as file:
+            load_weights_of(model, file)
 
 
 def _scored(subject: _Subject, acquisition: Acquisition, options: _Options) -> Scores:
@@ -255,7 +261,7 @@ def _check_acquisition(acquisition: Any, labelled: Any) -> None:
 
 def _check_file(ckpt_path: Any) -> None:
     check_that(ckpt_path is None or isinstance(ckpt_path, (str, Path)), "ckpt_path", ckpt_path, "a path or None")
-    if ckpt_path is not None and not Path(ckpt_path).is_file():
+    if ckpt_path is not None and Ranks().is_first and not Path(ckpt_path).is_file():  # the others are sent it
         found = sorted(Path(ckpt_path).glob("*.ckpt"))
         in_it = f"it is a folder, with {shown(str(found[0]))} in it" if found else "there is no such file"
         raise FileNotFoundError(f"`ckpt_path={shown(str(ckpt_path))}`: {in_it}.")
