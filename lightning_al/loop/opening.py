@@ -23,7 +23,7 @@ from lightning_al.checks import Findings
 from lightning_al.data.for_trainer import set_model_up
 from lightning_al.data.image_size import check_one_size
 from lightning_al.data.pool import Pool
-from lightning_al.data.readable import readable
+from lightning_al.data.readable import one_by_one, readable
 from lightning_al.data.unlabelled import has_unlabelled
 from lightning_al.distributed.files import all_see
 from lightning_al.distributed.randomness import derive_seed, generator
@@ -287,7 +287,7 @@ def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
     for each in tried:
         count = min(size, rehearsed(project, each))
         order = Pool(size).candidates(generator=generator(settings.seed, "rehearsal"))
-        some = torch.tensor(readable(project.data.pool_set, map(int, order), count), dtype=torch.long)
+        some = torch.tensor(readable(project.data.pool_set, one_by_one(order), count), dtype=torch.long)
         rehearse(project, each, some, seed=derive_seed(settings.seed, 0, "score"))
     if new:
         check_company(project, acquisition, seed=settings.seed)

@@ -150,7 +150,7 @@ def score_pool(
         collectors[:] = [_Collector(acquisition, len(sampler), data.called) for acquisition in acquisitions]
         for acquisition in acquisitions:
             acquisition.begin_pass(indices[sampler.positions])
-        with _pass_of_its_own(trainer, model, predict_step), draws_undone(), scores_withdrawn() as withdrawn:
+        with pass_of_its_own(trainer, model, predict_step), draws_undone(), scores_withdrawn() as withdrawn:
             seed_global(seed, trainer.global_rank)
             trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
         begins_anew = any(gather_objects(bool(withdrawn)))
@@ -241,7 +241,7 @@ class _Collector:
 
 
 @contextlib.contextmanager
-def _pass_of_its_own(
+def pass_of_its_own(
     trainer: pl.Trainer, model: pl.LightningModule, predict_step: Callable[..., Tensor]
 ) -> Iterator[None]:
     """Predict by this step inside, seen by progress bars alone; then model and Trainer are as they were.
