@@ -169,9 +169,9 @@ def check_train_loader(loader: Any, factory: Draw | None = None) -> DataLoader:
             f"The train loader has a sampler of its own ({type(sampler).__name__}), which draws positions of the whole "
             f"training set. {_OWN_WAY}, or use `shuffle=True`."
         )
-    if isinstance(sampler, WeightedRandomSampler) and len(sampler.weights) != len(loader.dataset):
+    if isinstance(sampler, WeightedRandomSampler) and len(sampler.weights) != len(loader.dataset):  # type: ignore[arg-type]
         raise ValueError(
             f"The train loader's `WeightedRandomSampler` has {len(sampler.weights)} weights, and the training set "
-            f"{len(loader.dataset)} samples. Give it one for each sample."
+            f"{len(loader.dataset)} samples. Give it one for each sample."  # type: ignore[arg-type]
         )
     return loader

@@ -83,8 +83,8 @@ def _check_folder(path: Path, where: str) -> None:
     if not all(sees):
         raise ValueError(
             f"{where} is a checkpoint in pieces, which each process must read, and process {sees.index(False)} does "
-            "not see it. Put the campaign (`dirpath=`) and the checkpoints in a folder that all machines share, or save "
-            "whole checkpoints: `ModelParallelStrategy(save_distributed_checkpoint=False)`."
+            "not see it. Put the campaign (`dirpath=`) and the checkpoints in a folder that all machines share, or "
+            "save whole checkpoints: `ModelParallelStrategy(save_distributed_checkpoint=False)`."
         )
 
 

@@ -57,6 +57,9 @@ class Best:
         self._kept: dict[str, float] = {}
         self._least = -torch.inf
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def add(self, keys: Sequence[str], scores: Tensor) -> None:
         """Take the scores (B,) of a batch, finite, and the keys of its samples."""
         self.seen += len(keys)

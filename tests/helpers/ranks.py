@@ -53,9 +53,7 @@ def under_torchrun(function, count):
     return in_forks(function, count, begin, str(free_port()))
 
 
-def in_forks(
-    function: Callable[[int], Any], count: int, begin: Callable[[int, str], None], port: str
-) -> list[Any]:
+def in_forks(function: Callable[[int], Any], count: int, begin: Callable[[int, str], None], port: str) -> list[Any]:
     """Run ``function(rank)`` in forked processes, ``begin(rank, port)`` first; return what each gives."""
     context = mp.get_context("fork")
     queue = context.SimpleQueue()
