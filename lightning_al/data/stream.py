@@ -81,7 +81,7 @@ class Stream:
         >>> class Texts(IterableDataset):
         ...     def __iter__(self):
         ...         yield from ({"key": name, "x": len(name)} for name in ("a", "bb", "ccc"))
-        >>> stream = Stream(DataLoader(Texts(), batch_size=2), ClassificationTask())
+        >>> stream = Stream(DataLoader(Texts(), batch_size=2), ClassificationTask(inputs="x", target="y"))
         >>> [(stream.next_keys(), batch["x"].tolist()) for batch in stream.loader()]
         [(['a', 'bb'], [1, 2]), (['ccc'], [3])]
     """
@@ -158,7 +158,7 @@ class _Keyed(IterableDataset):
             except Exception as error:
                 after = f"after {count} samples, the last {key!r}" if count else "before its first sample"
                 raise UnreadableSampleError(
-                    f"The stream broke {after}: {type(error).__name__}: {cut(first_line(error), 300)}. Nothing is kept "
+                    f"The stream broke {after}: {cut(first_line(error), 300)}. Nothing is kept "
                     "of it: repair it, or let it leave out what cannot be read."
                 ) from error
             count, key = count + 1, _checked(key_of(sample), sample)

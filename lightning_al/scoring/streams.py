@@ -8,10 +8,10 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from lightning_al.acquisition.base import Acquisition, learns
+from lightning_al.acquisition.base import Acquisition
+from lightning_al.acquisition.query import Query
 from lightning_al.checks import rows_not_finite
 from lightning_al.data.for_trainer import ForTrainer
-from lightning_al.data.scored_data import ScoredData
 from lightning_al.data.stream import Stream, drawn
 from lightning_al.distributed.randomness import derive_seed, draws_undone, seed_global
 from lightning_al.distributed.ranks import gather_objects
@@ -40,10 +40,10 @@ class Best:
 
     Example:
         >>> best = Best(2, seed=0)
-        >>> best.add(["a", "b", "c"], torch.tensor([0.1, 0.9, 0.5]))
-        >>> best.add(["b", "d"], torch.tensor([0.9, 0.2]))
+        >>> best.add(["a", "b", "c"], torch.tensor([0.25, 0.75, 0.5]))
+        >>> best.add(["b", "d"], torch.tensor([0.75, 0.125]))
         >>> best.ranked()
-        [('b', 0.9), ('c', 0.5)]
+        [('b', 0.75), ('c', 0.5)]
     """
 
     def __init__(self, k: int, seed: int) -> None:
@@ -105,18 +105,47 @@ def check_scores_alone(acquisition: Acquisition, task: Task) -> None:
         why = "picks samples that go together, or by no score, and so needs all of them at once"
     elif acquisition.selection != "top":
         why = f'spreads its picks over all samples (`selection="{acquisition.selection}"`)'
-    elif learns(acquisition) or acquisition.uses_labelled or "labels" in acquisition.requires:
-        why = "learns from samples before it scores"
+    elif acquisition.uses_labelled or "labels" in acquisition.requires:
+        why = "looks at labelled samples"
     elif acquisition.batch_multiple != 1:
         why = "scores groups of samples, which a stream has not"
     elif type(task).placed is not Task.placed and "logits" in acquisition.requires:
         why = f"has no score for samples without a decision, which `{type(task).__name__}` places among all others"
     else:
         return
-    raise ValueError(
+    raise _needs_all(name, why)
+
+
+def _needs_all(name: str, why: str) -> ValueError:
+    return ValueError(
         f"The samples are a stream, of which the best are kept as they come, and `{name}` {why}. Take one that scores "
         "each sample by itself (`Entropy`, `Margin`, `LeastConfidence`, `BALD`, `EntropyGradNorm`, `SAAL(group_size=1)`"
         '; `selection="top"`), or give a map-style dataset.'
+    )
+
+
+def _learn(subject: Subject, acquisition: Acquisition, seed: int) -> None:
+    """Let an acquisition take what it draws by, and refuse one that asks for samples."""
+
+    def needs_samples(*args: Any) -> Any:
+        raise _needs_all(type(acquisition).__name__, "learns from samples before it scores")
+
+    nothing = torch.empty(0, dtype=torch.long)
+    acquisition.learn(
+        Query(
+            trainer=subject.trainer,
+            model=subject.model,
+            round=0,
+            size=0,
+            seed=derive_seed(seed, 0, "select", "learn"),  # as in a campaign's first query
+            candidates=nothing,
+            labelled=nothing,
+            loader=needs_samples,
+            to_device=needs_samples,
+            score=needs_samples,
+            keep=lambda name, make: make(),
+            refit=needs_samples,
+        )
     )
 
 
@@ -140,19 +169,16 @@ def score_stream(subject: Subject, acquisition: Acquisition, stream: Stream, k: 
             "The model's weights are sharded over processes, which must all score equally many batches, and a stream "
             "does not say how many it has. Score it on one device, or give a map-style dataset."
         )
+    _learn(subject, acquisition, seed)
     scoring_seed = derive_seed(seed, 0, "score")
     begins_anew = True
     while begins_anew:  # each time, a faster way to scores is taken no more
         watch = _Watch(subject, acquisition, stream, Best(k, seed))
         with pass_of_its_own(trainer, model, watch.step), draws_undone(), scores_withdrawn() as withdrawn:
             seed_global(scoring_seed, trainer.global_rank)
-            trainer.predict(model, datamodule=ForTrainer(_data(subject)), return_predictions=False)
+            trainer.predict(model, datamodule=ForTrainer(subject.data), return_predictions=False)
         begins_anew = any(gather_objects(bool(withdrawn)))
     return watch.scores()
-
-
-def _data(subject: Subject) -> ScoredData:
-    return subject.data
 
 
 class _Watch:

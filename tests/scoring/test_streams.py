@@ -45,9 +45,9 @@ def best(folder, dataset, k=7, acquisition=None, **options):
     return scored(folder, acquisition or Entropy(), k, dataset=dataset, task=TASK, **options)
 
 
-def in_pool(folder, k=7, acquisition=None):
+def in_pool(folder, k=7, acquisition=None, **options):
     """Keys and scores of the same samples with indices."""
-    scores = scored(folder, acquisition or Entropy(), k)
+    scores = scored(folder, acquisition or Entropy(), k, **options)
     return [f"k{index}" for index in scores.picks], scores.score[torch.tensor(scores.picks)].tolist()
 
 
@@ -139,6 +139,10 @@ class Tuples(IterableDataset):
         return zip(X, range(SIZE), strict=True)
 
 
+def in_order_of_size(samples):
+    return default_collate(sorted(samples, key=lambda sample: float(sample["x"][0])))
+
+
 class Breaks(Rows):
     def __iter__(self):
         yield from list(super().__iter__())[:9]
@@ -167,7 +171,7 @@ REFUSED = {
         "broke after 9 samples, the last 'k8': OSError: connection",
     ),
     "order": (
-        {"dataset": DataLoader(Rows(), batch_size=4, collate_fn=lambda some: default_collate(some[::-1]))},
+        {"dataset": DataLoader(Rows(), batch_size=8, collate_fn=in_order_of_size)},
         ValueError,
         "The loader's collate",
     ),
@@ -193,9 +197,9 @@ def test_what_is_refused(tmp_path, name):
     [
         (Random(), "picks samples that go together, or by no score"),
         (BADGE(), "picks samples that go together"),
-        (Entropy(selection="kmeans++"), 'spreads its picks over all samples .`selection="kmeans..."'),
+        (Entropy(selection="kmeans++"), 'spreads its picks over all samples .`selection="kmeans'),
         (SAAL(group_size=4, selection="top"), "scores groups of samples"),
-        (VAAL(), "picks samples that go together|learns from samples"),
+        (VAAL(), "looks at labelled samples"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
 )
@@ -207,6 +211,16 @@ def test_acquisitions_that_need_all_samples_at_once(acquisition, why):
 def test_acquisitions_that_score_each_sample_by_itself():
     for acquisition in (Entropy(), Margin(), BALD(), EntropyGradNorm(), SAAL(selection="top"), Never()):
         check_scores_alone(acquisition, SegmentationTask(3))
+
+
+class Learns(Entropy):
+    def learn(self, query):
+        query.score(self, query.candidates)
+
+
+def test_an_acquisition_that_learns_from_samples(tmp_path):
+    with pytest.raises(ValueError, match="`Learns` learns from samples before it scores"):
+        best(tmp_path, Rows(), acquisition=Learns())
 
 
 def test_scores_that_are_not_finite_end_it_with_the_keys(tmp_path):
