@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from lightning_al.cli.ending import ends_with_its_reader, refuse
+
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line ``lightning-al``.
@@ -12,6 +14,11 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: What is written after ``lightning-al``. Default: that of this process.
     """
+    with ends_with_its_reader():
+        _main(args)
+
+
+def _main(args: Sequence[str] | None) -> None:
     words = list(sys.argv[1:] if args is None else args)
     # Options of these are those of the user's classes, which LightningCLI reads. Processes that Lightning launches read
     # the command line of this one.
@@ -78,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         "reproduce",
         help="Published tables and figures, and what each lacks here; one of them: reproduce saal/table-1 --small",
     )
+    _add_recipes(commands)
     return parser
 
 
@@ -222,7 +230,7 @@ def _diagnose(options: argparse.Namespace) -> None:
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
         if not is_ours(error):
             raise
-        sys.exit(f"error: {error}")
+        refuse(error)
 
 
 def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -251,6 +259,36 @@ def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
 
 
+def _add_recipes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "recipes",
+        help="The recipes that come with the package: recipes [saal], or recipes --copy recipes",
+        description="List the recipes that come with the package, a line each, or copy them into a folder of yours, "
+        "where they can be changed.",
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="A recipe, as quickstart, or a folder of them, as saal. Default: all.",
+    )
+    parser.add_argument(
+        "--copy",
+        metavar="FOLDER",
+        help="Copy them into FOLDER. Files that were changed there are not overwritten.",
+    )
+    parser.set_defaults(command=_recipes)
+
+
+def _recipes(options: argparse.Namespace) -> None:
+    from lightning_al.cli.recipes import recipes
+
+    try:
+        recipes(options.names, options.copy)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
 def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "status",
@@ -269,7 +307,7 @@ def _status(options: argparse.Namespace) -> None:
     try:
         print_status(options.folder, as_json=options.json)
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        refuse(error)
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -285,4 +323,4 @@ def _compare(options: argparse.Namespace) -> None:
             lower_is_better=options.lower_is_better,
         )
     except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"error: {error}")
+        refuse(error)
