@@ -93,6 +93,10 @@ class ByIndex(IterableDataset):
 def test_a_stream_with_indices_is_a_pool(tmp_path):
     wanted, _ = campaign(tmp_path / "own", Data())
     assert campaign(tmp_path, Pooled(ByIndex()))[0] == wanted
+
+
+@pytest.mark.slow
+def test_a_stream_with_indices_in_its_own_order(tmp_path):
     in_order, _ = campaign(tmp_path / "in order", Pooled(TensorDataset(X, Y), shuffle=False))
     assert campaign(tmp_path / "unshuffled", Pooled(ByIndex(shuffle=False)))[0] == in_order
     score = lightning_al.score(Net(), ByIndex(), Entropy(), 4, trainer=make_trainer(tmp_path))

@@ -64,8 +64,8 @@ def test_the_best_are_those_of_a_dataset(tmp_path, acquisition):
     assert scores.picks == scores.index.tolist() == list(range(7))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [Divided, Rows], ids=["a part for each", "all for each"])
-@pytest.mark.few(1)
 def test_workers_that_share_the_stream_or_do_not(tmp_path, stream):
     scores = best(tmp_path, DataLoader(stream(), batch_size=7, num_workers=2))
     assert scores.key == in_pool(tmp_path)[0]
