@@ -116,12 +116,22 @@ def copy_for_model(tensor: Tensor) -> Tensor:
 
     Inference tensors, which predict loops hand out, could not be saved for backward; half precision is raised.
     """
-    return at_least_float32(tensor.detach().clone())
+    return at_least_float32(_copy(tensor))
 
 
-def copies_for_model(inputs: Any) -> Any:
-    """Return inputs with every tensor in them replaced by its :func:`copy_for_model`, and no list marked."""
-    return whole(pytree.tree_map_only(Tensor, copy_for_model, inputs))
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone()
+
+
+def copies_for_model(inputs: Any, *, as_they_come: bool = False) -> Any:
+    """Return inputs with every tensor in them replaced by its :func:`copy_for_model`, and no list marked.
+
+    Args:
+        inputs: Any pytree.
+        as_they_come: Whether half precision stays.
+    """
+    copied = _copy if as_they_come else copy_for_model
+    return whole(pytree.tree_map_only(Tensor, copied, inputs))
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from lightning_al.inference.module_state import (
     tensors_of_modules,
     with_own_train,
 )
+from lightning_al.inference.precision import full_precision
 
 
 @contextlib.contextmanager
@@ -33,14 +34,13 @@ def scoring_mode(model: nn.Module, *, as_it_comes: bool = False) -> Iterator[Non
     """
     modules = modules_of(model)
     tensors = tensors_of_modules(modules, "_parameters", "_buffers")
-    kinds = {"cpu"} | {t.device.type for t in tensors}
+    kinds = {t.device.type for t in tensors}
     cuda = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.random.fork_rng(devices=cuda))
-        for kind in kinds:
-            stack.enter_context(torch.autocast(device_type=kind, enabled=False))
+        stack.enter_context(full_precision(*kinds))
         for put_back in (attributes_kept, tensors_kept, flags_kept):
             stack.enter_context(put_back(model))
         if not as_it_comes and (any(module.training for module in modules) or with_own_train(model)):

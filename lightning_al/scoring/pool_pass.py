@@ -23,6 +23,7 @@ from lightning_al.gradients.comparisons import scores_withdrawn
 from lightning_al.inference.batches import copy_of
 from lightning_al.inference.mode import own_train_undone
 from lightning_al.inference.module_state import flags_kept, gradients_kept
+from lightning_al.inference.precision import FULL, OF_TRAINER, Lowered, full_precision, lower_forwards
 from lightning_al.inference.replaced import replaced
 from lightning_al.scoring.subject import Subject
 from lightning_al.storage.rows import RowStore
@@ -94,6 +95,7 @@ def rows_of(
         seed=seed,
         gather=gather,
         check=subject.task.check if check else None,
+        precision=subject.pool_precision,
     )
     return of_each[0] if scored else {"index": indices}
 
@@ -109,6 +111,7 @@ def score_pool(
     seed: int,
     gather: bool = True,
     check: Check | None = None,
+    precision: str | int = FULL,
 ) -> list[dict[str, Tensor]]:
     """Run one predict pass and return each acquisition's rows.
 
@@ -126,6 +129,8 @@ def score_pool(
         seed: Of whatever draws random numbers in the pass: augmentation, stochastic models.
         gather: Whether every rank gets all rows of acquisitions whose rows stay where they are (not ``gathers``).
         check: Called with the model and each batch first, to refuse what cannot work.
+        precision: ``"trainer"``: the model makes forward passes in the Trainer's, but not for acquisitions that
+            differentiate it. All else is computed in full precision.
 
     Returns:
         For each acquisition its rows by name, in the order of ``indices``, on the CPU, with ``"index"`` holding the
@@ -136,13 +141,15 @@ def score_pool(
         ValueError: If rows are missing or surplus, or a score is NaN or infinite; the dataset indices are named.
     """
     collectors: list[_Collector] = []
+    lowered = Lowered(model, trainer.precision_plugin.forward_context)
 
     def predict_step(batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
-        looks = [collector.add for collector in collectors] if check is None else [check, *(c.add for c in collectors)]
-        for look in looks[:-1]:  # which may change its batch in place
-            look(model, copy_of(batch))
-        for look in looks[-1:]:
-            look(model, batch)
+        looks: list[tuple[Check, bool]] = [] if check is None else [(check, False)]
+        looks += [(c.add, precision == OF_TRAINER and not c.acquisition.differentiates) for c in collectors]
+        for number, (look, lower) in enumerate(looks, 1):
+            own = batch if number == len(looks) else copy_of(batch)  # a look may change its batch in place
+            with full_precision(model.device.type), lower_forwards(lowered) if lower else contextlib.nullcontext():
+                look(model, own)
         return torch.empty(0)  # None would make Lightning warn
 
     begins_anew = True
