@@ -1,10 +1,8 @@
 """Calling a model with other weights than its own, and with copies of its inputs."""
 
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -98,17 +96,6 @@ class ForwardOf(nn.Module):
     def forward(self, inputs: Any) -> Any:
         """Call the model."""
         return self.model(inputs) if self.call is None else self.call(self.model, inputs)
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the module inside ``DistributedDataParallel`` and ``torch.compile``, whose hooks would be in the way."""
-    while True:
-        if isinstance(model, nn.parallel.DistributedDataParallel):
-            model = model.module
-        elif "torch._dynamo" in sys.modules and isinstance(model, torch._dynamo.OptimizedModule):
-            model = model._orig_mod
-        else:
-            return model
 
 
 def copy_for_model(tensor: Tensor) -> Tensor:

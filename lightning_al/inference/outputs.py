@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lightning_al.inference.calling import Forward, ForwardOf, call_with, copies_for_model, unwrapped
+from lightning_al.inference.calling import Forward, ForwardOf, call_with, copies_for_model
+from lightning_al.inference.compiled import unwrapped
 from lightning_al.inference.live_weights import live_weights
 from lightning_al.inference.mode import scoring_mode
 from lightning_al.inference.precision import (
@@ -18,6 +19,7 @@ from lightning_al.inference.precision import (
     lowered_again,
     lowered_of,
 )
+from lightning_al.storage.weights import named_as_in
 
 
 def plain_outputs(
@@ -62,10 +64,9 @@ def _outputs_in(
 def _state_of(root: ForwardOf, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors that the root is to be called with."""
     state = dict([*root.named_parameters(), *root.named_buffers()])
-    for name, tensor in tensors.items():
-        name_in_root = f"model.{name}"
-        if name_in_root in state:
-            state[name_in_root] = tensor.to(state[name_in_root].device, copy=True)
+    for name, tensor in named_as_in(state, {f"model.{name}": tensor for name, tensor in tensors.items()}).items():
+        if name in state:
+            state[name] = tensor.to(state[name].device, copy=True)
     return state
 
 

@@ -21,8 +21,9 @@ from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
 from lightning_al.gradients.comparisons import scores_withdrawn
 from lightning_al.inference.batches import copy_of
+from lightning_al.inference.compiled import nothing_compiled, say_once_if_compiled
 from lightning_al.inference.mode import own_train_undone
-from lightning_al.inference.module_state import flags_kept, gradients_kept
+from lightning_al.inference.module_state import flags_kept, gradients_kept, modules_of
 from lightning_al.inference.precision import FULL, OF_TRAINER, Lowered, full_precision, lower_forwards
 from lightning_al.inference.replaced import replaced
 from lightning_al.scoring.subject import Subject
@@ -259,7 +260,8 @@ def _pass_of_its_own(
         stack.enter_context(own_train_undone(model))  # Lightning sets flags back, and no more
         stack.enter_context(gradients_kept(model))  # Lightning clears them when it moves the module
         stack.enter_context(flags_kept(model))  # Lightning leaves them in `eval()` after an error
-        stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled layers cannot be looked into
+        say_once_if_compiled(model, modules_of(model))
+        stack.enter_context(nothing_compiled())  # compiled layers cannot be looked into
         stack.enter_context(replaced(model, "predict_step", predict_step))
         for hook in PREDICT_HOOKS:
             if is_overridden(hook, model):
