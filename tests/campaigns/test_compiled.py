@@ -51,7 +51,7 @@ ACQUISITIONS = {
 }
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("way", ["module", "parts", "whole", "whole in place", "layers in place"])
 @pytest.mark.parametrize("name", ACQUISITIONS)
 def test_picks_are_those_of_the_model_as_it_is_written(tmp_path, name, way):
@@ -62,7 +62,8 @@ def test_picks_are_those_of_the_model_as_it_is_written(tmp_path, name, way):
     assert told(got) == told(run(tmp_path / "plain", "as written", **options))
 
 
-@pytest.mark.parametrize("way", ["whole", slow("module"), slow("whole in place"), slow("layers in place")])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["whole", "module", "whole in place", "layers in place"])
 def test_training_stays_compiled_and_nothing_is_compiled_anew_for_a_round(tmp_path, way):
     backend = Backend()
     run(tmp_path, way, rounds=0, backend=backend)
@@ -118,7 +119,7 @@ def test_so_does_a_fit_that_was_killed_in_its_middle(tmp_path, monkeypatch):
     assert go(tmp_path / "cut", "as written") == whole
 
 
-@pytest.mark.parametrize(("saved", "loads"), [("parts", "as written"), ("as written", "parts")])
+@pytest.mark.parametrize(("saved", "loads"), [("parts", "as written"), slow("as written", "parts")])
 def test_a_state_of_either_kind_is_scored_with(tmp_path, saved, loads):
     model = built(saved)
     torch.nn.init.normal_(model.net[4].weight, generator=torch.Generator().manual_seed(3))
