@@ -1,5 +1,6 @@
 """How Sphinx makes the pages: `make docs`. Nothing comes from the network, neither to build them nor to read them."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -8,7 +9,10 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import lightning_al  # noqa: E402
+import lightning_al
+
+# What examples print is shown, and not what Lightning says beside it.
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 project = "lightning_al"
 author = "The lightning_al contributors"

@@ -21,7 +21,7 @@ from lightning_al.acquisition import SAAL, Random
 from lightning_al.zoo import Classifier, DigitsDataModule, PlainCNN
 
 matplotlib.use("agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 COLOURS = plt.get_cmap("tab10").colors
 INK, PALE = "#33373d", "#d5d8dd"
@@ -100,6 +100,9 @@ def main():
     """Write `picks.gif` beside this file."""
     pictures = list(frames())
     palette = pictures[-2].quantize(48, dither=Image.Dither.NONE)
+    colours = np.array(palette.getpalette()[:144]).reshape(-1, 3)
+    colours[colours.sum(1).argmax()] = 255  # a page's white
+    palette.putpalette(colours.ravel().tolist())
     shown = [each.quantize(palette=palette, dither=Image.Dither.NONE) for each in pictures]
     durations = [1100] * (len(shown) - 1) + [3500]
     path = Path(__file__).parent / "picks.gif"

@@ -22,7 +22,9 @@ L.seed_everything(0, verbose=False)
 x = torch.linspace(-3, 3, 200)[:, None]
 y = torch.sin(2 * x) + 0.3 * x
 pool = TensorDataset(x, y)
-net = nn.Sequential(nn.Linear(1, 64), nn.Tanh(), nn.Dropout(0.1), nn.Linear(64, 64), nn.Tanh(), nn.Dropout(0.1), nn.Linear(64, 1))
+net = nn.Sequential(
+    nn.Linear(1, 64), nn.Tanh(), nn.Dropout(0.1), nn.Linear(64, 64), nn.Tanh(), nn.Dropout(0.1), nn.Linear(64, 1)
+)
 model = Regressor(net)
 quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 trainer = L.Trainer(max_epochs=150, accelerator="cpu", callbacks=[MCDropout(score="variance")], **quiet)
