@@ -55,7 +55,7 @@ bench: $(BIN)/installed
 	$(BIN)/python tests/benchmarks/sam.py
 
 docs: $(BIN)/installed
-	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --write-all --quiet docs docs/_build/html
 	$(BIN)/python -m pytest -n $(JOBS) -m "slow or not slow" --deselect tests/test_docs_build.py tests/test_docs.py \
 	  tests/test_readme.py lightning_al
 	@echo "docs/_build/html/index.html"

@@ -9,6 +9,8 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from sphinx.util.nodes import make_refnode
+
 import lightning_al
 
 # What examples print is shown, and not what Lightning says beside it.
@@ -88,9 +90,22 @@ def is_lightnings(app, what, name, obj, skip, options):
     return True if str(getattr(obj, "__module__", "")).startswith("lightning.") else None
 
 
+def find_by_last_name(app, env, node, contnode):
+    """Find `lightning_al.SAAL`, or `SAAL` alone, where the one public thing of that name is described."""
+    if node.get("refdomain") != "py":
+        return None
+    name = "." + node["reftarget"].rsplit(".", 1)[-1]
+    known = [(full, entry) for full, entry in env.domains["py"].objects.items() if full.endswith(name)]
+    if len(known) != 1:
+        return None
+    [(full, entry)] = known
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, full)
+
+
 def setup(app):
     """A table of commas is text to Pygments."""
     from pygments.lexers.special import TextLexer
 
     app.add_lexer("csv", TextLexer)
     app.connect("autodoc-skip-member", is_lightnings)
+    app.connect("missing-reference", find_by_last_name)

@@ -1,7 +1,8 @@
 """Draws the moving picture of the README: `make pictures` (a minute on one core).
 
-Two campaigns of the quickstart, by Random and by SAAL as in `make demo`, from the same labels and weights, in a pool of digits with rare
-classes. Each frame is a round: the pool on a map (t-SNE of the pixels), what is labelled, and what was just picked.
+Two campaigns of the quickstart, by Random and by SAAL as in `make demo`, from the same labels and weights, in a pool of
+digits with rare classes. Each frame is a round: the pool on a map (t-SNE of the pixels), what is labelled, and what was
+just picked.
 """
 
 import io

@@ -10,9 +10,8 @@ Three classes in a plane, and a network that has seen twelve points.
 
 import matplotlib.pyplot as plt
 import torch
-from torch import nn
-
 from lightning_al import functional as F_al
+from torch import nn
 
 torch.manual_seed(0)
 centres = torch.tensor([[0.0, 1.6], [-1.4, -0.8], [1.4, -0.8]])
@@ -38,8 +37,10 @@ scores = {
     "SAAL, ρ = 0.5": F_al.saal(model, grid, rho=0.5),
 }
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.1), layout="constrained")
-for place, (name, values) in zip(axes, scores.items()):
-    place.pcolormesh(axis, axis, values.detach().reshape(70, 70).T, cmap="magma", shading="gouraud")
+for place, (name, values) in zip(axes, scores.items(), strict=True):
+    place.pcolormesh(
+        axis, axis, values.detach().reshape(70, 70).T, cmap="magma", shading="gouraud"
+    )
     place.scatter(*points.T, c=labels, cmap="Set2", edgecolor="white", s=36)
     place.set(title=name, xticks=[], yticks=[])
 

@@ -11,27 +11,43 @@ import tempfile
 import lightning as L
 import matplotlib.pyplot as plt
 import torch
-from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
-
 from lightning_al import ActiveLearningLoop, Loaders, RegressionTask
 from lightning_al.acquisition import MCDropout
 from lightning_al.zoo import Regressor
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 L.seed_everything(0, verbose=False)
 x = torch.linspace(-3, 3, 200)[:, None]
 y = torch.sin(2 * x) + 0.3 * x
 pool = TensorDataset(x, y)
 net = nn.Sequential(
-    nn.Linear(1, 64), nn.Tanh(), nn.Dropout(0.1), nn.Linear(64, 64), nn.Tanh(), nn.Dropout(0.1), nn.Linear(64, 1)
+    nn.Linear(1, 64),
+    nn.Tanh(),
+    nn.Dropout(0.1),
+    nn.Linear(64, 64),
+    nn.Tanh(),
+    nn.Dropout(0.1),
+    nn.Linear(64, 1),
 )
 model = Regressor(net)
-quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-trainer = L.Trainer(max_epochs=150, accelerator="cpu", callbacks=[MCDropout(score="variance")], **quiet)
+quiet = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+trainer = L.Trainer(
+    max_epochs=150, accelerator="cpu", callbacks=[MCDropout(score="variance")], **quiet
+)
 folder = tempfile.mkdtemp()
 loop = ActiveLearningLoop(
     model,
-    Loaders(DataLoader(pool, batch_size=16, shuffle=True), DataLoader(pool, batch_size=200), pool=pool),
+    Loaders(
+        DataLoader(pool, batch_size=16, shuffle=True),
+        DataLoader(pool, batch_size=200),
+        pool=pool,
+    ),
     task=RegressionTask(),
     initial=[90, 95, 100, 105, 110],
     query_size=3,
@@ -64,10 +80,17 @@ history = loop.run(trainer)
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(9.5, 2.8), sharey=True, layout="constrained")
 labelled = [90, 95, 100, 105, 110]
-for place, result, (mean, spread) in zip(axes, history, watch.seen):
+for place, result, (mean, spread) in zip(axes, history[:3], watch.seen, strict=True):
     place.plot(x, y, color="#9aa0a8", linewidth=1)
     place.plot(x, mean, color="#5b2bbf")
-    place.fill_between(x[:, 0], mean - 2 * spread, mean + 2 * spread, color="#5b2bbf", alpha=0.18, linewidth=0)
+    place.fill_between(
+        x[:, 0],
+        mean - 2 * spread,
+        mean + 2 * spread,
+        color="#5b2bbf",
+        alpha=0.18,
+        linewidth=0,
+    )
     place.scatter(x[labelled], y[labelled], color="#33373d", s=18, zorder=3)
     place.scatter(x[result.picked], y[result.picked], color="#d1495b", s=34, zorder=3)
     place.set(title=f"{result.labelled} labels, and the next three")

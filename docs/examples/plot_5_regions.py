@@ -11,9 +11,8 @@ where predicted classes are mixed, and the network is unsure of them.
 
 import matplotlib.pyplot as plt
 import torch
-from torch import nn
-
 from lightning_al import functional as F_al
+from torch import nn
 
 torch.manual_seed(0)
 
@@ -24,12 +23,16 @@ def scene(seed):
     rows, columns = torch.meshgrid(torch.arange(40), torch.arange(60), indexing="ij")
     mask = ((columns + 2 * rows) // 22 % 2).long()
     mask[(rows - 18) ** 2 + (columns - 38) ** 2 < 110] = 2
-    image = nn.functional.one_hot(mask, 3).movedim(2, 0) + 0.9 * torch.randn(3, 40, 60, generator=draw)
+    image = nn.functional.one_hot(mask, 3).movedim(2, 0) + 0.9 * torch.randn(
+        3, 40, 60, generator=draw
+    )
     return image[None], mask[None]
 
 
 image, mask = scene(1)
-net = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 3, 3, padding=1))
+net = nn.Sequential(
+    nn.Conv2d(3, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 3, 3, padding=1)
+)
 optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
 for _ in range(40):
     optimizer.zero_grad()
@@ -48,8 +51,12 @@ figure, axes = plt.subplots(1, 3, figsize=(10, 2.6), layout="constrained")
 axes[0].imshow(new[0].movedim(0, 2).clamp(0, 1))
 axes[1].imshow(logits.argmax(1)[0], cmap="Set2")
 axes[2].imshow(scores, cmap="magma")
-for place, name in zip(axes, ("the image", "predicted classes", "RIPU's map, and the squares")):
+for place, name in zip(
+    axes, ("the image", "predicted classes", "RIPU's map, and the squares"), strict=True
+):
     place.set(title=name, xticks=[], yticks=[])
 for centre in centres.tolist():
     row, column = divmod(centre, 60)
-    axes[2].add_patch(plt.Rectangle((column - 1.5, row - 1.5), 3, 3, fill=False, edgecolor="#7fe3ff"))
+    axes[2].add_patch(
+        plt.Rectangle((column - 1.5, row - 1.5), 3, 3, fill=False, edgecolor="#7fe3ff")
+    )
