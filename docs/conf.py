@@ -9,12 +9,13 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import lightning.pytorch
 from sphinx.util.nodes import make_refnode
 
 import lightning_al
 
 # What examples print is shown, and not what Lightning says beside it.
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+logging.getLogger(lightning.pytorch.__name__).setLevel(logging.ERROR)
 
 project = "lightning_al"
 author = "The lightning_al contributors"
@@ -95,7 +96,9 @@ def find_by_last_name(app, env, node, contnode):
     if node.get("refdomain") != "py":
         return None
     name = "." + node["reftarget"].rsplit(".", 1)[-1]
-    known = [(full, entry) for full, entry in env.domains["py"].objects.items() if full.endswith(name)]
+    known = [
+        (full, entry) for full, entry in env.domains["py"].objects.items() if full.endswith(name) and not entry.aliased
+    ]
     if len(known) != 1:
         return None
     [(full, entry)] = known

@@ -14,6 +14,7 @@ from functools import partial
 import lightning as L
 import matplotlib.pyplot as plt
 import torch
+
 from lightning_al import ActiveLearningLoop
 from lightning_al.acquisition import Entropy
 from lightning_al.zoo import Classifier, DigitsDataModule, PlainCNN

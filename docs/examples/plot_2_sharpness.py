@@ -10,8 +10,9 @@ Three classes in a plane, and a network that has seen twelve points.
 
 import matplotlib.pyplot as plt
 import torch
-from lightning_al import functional as F_al
 from torch import nn
+
+from lightning_al import functional as F_al
 
 torch.manual_seed(0)
 centres = torch.tensor([[0.0, 1.6], [-1.4, -0.8], [1.4, -0.8]])

@@ -9,8 +9,9 @@ corners, BADGE at both, and ProbCover at where most samples are.
 
 import matplotlib.pyplot as plt
 import torch
-from lightning_al import functional as F_al
 from torch import nn
+
+from lightning_al import functional as F_al
 
 torch.manual_seed(1)
 centres = torch.tensor([[0.0, 1.7], [-1.5, -0.9], [1.5, -0.9], [3.4, 1.6]])

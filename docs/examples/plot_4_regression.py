@@ -11,11 +11,12 @@ import tempfile
 import lightning as L
 import matplotlib.pyplot as plt
 import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
 from lightning_al import ActiveLearningLoop, Loaders, RegressionTask
 from lightning_al.acquisition import MCDropout
 from lightning_al.zoo import Regressor
-from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 L.seed_everything(0, verbose=False)
 x = torch.linspace(-3, 3, 200)[:, None]
@@ -38,7 +39,7 @@ quiet = {
     "enable_model_summary": False,
 }
 trainer = L.Trainer(
-    max_epochs=150, accelerator="cpu", callbacks=[MCDropout(score="variance")], **quiet
+    max_epochs=80, accelerator="cpu", callbacks=[MCDropout(score="variance")], **quiet
 )
 folder = tempfile.mkdtemp()
 loop = ActiveLearningLoop(

@@ -11,8 +11,9 @@ where predicted classes are mixed, and the network is unsure of them.
 
 import matplotlib.pyplot as plt
 import torch
-from lightning_al import functional as F_al
 from torch import nn
+
+from lightning_al import functional as F_al
 
 torch.manual_seed(0)
 

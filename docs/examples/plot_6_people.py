@@ -12,6 +12,7 @@ from functools import partial
 import lightning as L
 import matplotlib.pyplot as plt
 import torch
+
 from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign
 from lightning_al.acquisition import BADGE
 from lightning_al.zoo import Classifier, DigitsDataModule, PlainCNN
