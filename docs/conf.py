@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -16,6 +17,7 @@ import lightning_al
 
 # What examples print is shown, and not what Lightning says beside it.
 logging.getLogger(lightning.pytorch.__name__).setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
 
 project = "lightning_al"
 author = "The lightning_al contributors"
