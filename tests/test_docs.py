@@ -47,7 +47,8 @@ def entries(path):
         for line in tree.splitlines():
             if line and not line.startswith(":"):
                 named = re.search(r"<(.*)>", line)
-                yield (path.parent / (named[1] if named else line)).with_suffix(".md")
+                name = named[1] if named else line
+                yield from path.parent.glob(f"{name}.md") if "*" in name else [path.parent / f"{name}.md"]
 
 
 def test_every_page_is_in_one_table_of_contents():

@@ -3,8 +3,8 @@ Real values: where a curve is asked for
 =======================================
 
 **Nothing is compared here, and the spread is too small**: the curve is wrong by more than the passes with dropout say.
-Even so they disagree most where nothing is labelled, and there it asks. Targets are real numbers: ``RegressionTask``, and
-``MCDropout`` by the variance, spread out by k-means++.
+Even so they disagree most where nothing is labelled, and there it asks. Targets are real numbers: ``RegressionTask``,
+and ``MCDropout`` by the variance, spread out by k-means++.
 """
 
 import tempfile
