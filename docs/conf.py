@@ -34,7 +34,7 @@ extensions = [
     "_ext.mathml",
 ]
 exclude_patterns = ["_build", "_ext", "examples", "gallery/*.ipynb", "gallery/*.py", "gallery/*.zip", "gallery/*.md5"]
-suppress_warnings = ["config.cache", "toc.empty_glob"]
+suppress_warnings = ["config.cache"]
 
 # Markdown.
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
