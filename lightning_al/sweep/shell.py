@@ -34,9 +34,11 @@ def slurm_array(jobs: Sequence[Job], *, name: str, at_once: int | None, cwd: Pat
     )
     return (
         "#!/bin/bash\n"
-        f"#SBATCH --job-name={name}\n"
+        f"#SBATCH --job-name={shlex.quote(name)}\n"
         f"#SBATCH --array=0-{len(jobs) - 1}{limit}\n"
-        "#SBATCH --output=/dev/null\n"
+        "# What is said outside of the runs, which have logs of their own; of all tasks, where this is submitted.\n"
+        f"#SBATCH --output={shlex.quote(f'{name}_array.log')}\n"
+        "#SBATCH --open-mode=append\n"
         "#SBATCH --requeue\n"
         "# What each task needs, in your cluster's terms:\n"
         "##SBATCH --time=04:00:00\n"

@@ -84,6 +84,9 @@ def test_resume_and_starting_over(recipe, tmp_path, capsys):
         "round 0: 6 labels", "round 1: 10 labels", "round 2: 14 labels",
     ]  # fmt: skip
     assert Campaign.load(tmp_path / "c").rounds == first
+    others = r"began with other options: trainer.max_epochs: 2, now 1; data.batch_size: \d+, now 3\. "
+    with pytest.warns(UserWarning, match=others):
+        run(recipe, "--resume", "--loop.rounds=3", "--trainer.max_epochs=1", "--data.batch_size=3")
     with pytest.raises(SystemExit, match=r"error: `--resume` needs `--loop.dirpath`"):
         run(recipe, "--resume", "--loop.dirpath=null")
 

@@ -31,6 +31,7 @@ def test_each_task_of_an_array_is_a_job(tmp_path, cores, threads):
     lines = script.read_text().splitlines()
     assert lines[0] == "#!/bin/bash"
     assert "#SBATCH --array=0-1%2" in lines
+    assert {"#SBATCH --output=small_array.log", "#SBATCH --open-mode=append"} <= set(lines)  # a `cd` may fail
     env = {"PATH": os.environ["PATH"]} | ({} if cores is None else {"SLURM_CPUS_PER_TASK": cores})
     codes = []
     for task in range(3):
@@ -42,4 +43,6 @@ def test_each_task_of_an_array_is_a_job(tmp_path, cores, threads):
 
 
 def test_a_cluster_may_have_no_limit(tmp_path):
-    assert "#SBATCH --array=0-1\n" in slurm_array(jobs_in(tmp_path), name="x", at_once=None, cwd=tmp_path)
+    said = slurm_array(jobs_in(tmp_path), name="x y", at_once=None, cwd=tmp_path)
+    assert "#SBATCH --array=0-1\n" in said
+    assert "#SBATCH --job-name='x y'\n" in said

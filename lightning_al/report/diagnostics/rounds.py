@@ -169,5 +169,5 @@ def check_some(found: Sized, what: str) -> None:
     """
     if not len(found):
         raise ValueError(
-            f"None of the rounds looked at {what}, so there is nothing to show. Look at others: `rounds=`."
+            f"None of the rounds looked at {what}, so there is nothing to show. Look at others: `rounds=` (`--rounds`)."
         )
