@@ -166,12 +166,15 @@ def _numbers(rounds: str | None) -> list[int] | None:
     if rounds is None:
         return None
     numbers: list[int] = []
-    try:
-        for word in rounds.split(","):
-            first, dots, last = word.partition("..")
-            numbers += range(int(first), int(last) + 1) if dots else [int(first)]
-    except ValueError:
-        raise ValueError(f"`--rounds={rounds}` must be numbers, as 0,5,-1 or 0..4.") from None
+    for word in rounds.split(","):
+        first, dots, last = word.partition("..")
+        try:
+            named = range(int(first), int(last) + 1) if dots else [int(first)]
+        except ValueError:
+            raise ValueError(f"`--rounds={rounds}` must be numbers, as 0,5,-1 or 0..4.") from None
+        if not named:
+            raise ValueError(f"`--rounds`: {word} names none; did you mean {last}..{first}?")
+        numbers += named
     return numbers
 
 

@@ -111,7 +111,7 @@ def _of_one(
     if options.print_commands:
         left = [run.job for run in runs if not run.job.is_done()]
         for number, job in enumerate(left):
-            print(shell_line(job, slots[number % len(slots)]))
+            print(shell_line(job, slots[number % len(slots)], cwd=Path.cwd()))
         return
     is_to_run = bool(runs) and not options.no_run
     _introduce(choice, left_out, is_to_run=is_to_run)

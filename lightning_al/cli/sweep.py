@@ -215,7 +215,7 @@ def _hand_out(plan: Plan, slots: Sequence[Mapping[str, str]], options: argparse.
         print(f"{len(jobs) - len(left)} of {len(jobs)} runs are finished and left out.", file=sys.stderr)
     if options.print_commands:
         for number, job in enumerate(left):
-            print(shell_line(job, slots[number % len(slots)]))
+            print(shell_line(job, slots[number % len(slots)], cwd=Path.cwd()))
     if options.slurm and left:
         at_once = len(slots) if options.jobs else None
         script = slurm_array(left, name=Path(plan.protocol[0]).stem, at_once=at_once, cwd=Path.cwd())

@@ -7,14 +7,20 @@ from pathlib import Path
 from lightning_al.sweep.jobs import Job
 
 
-def shell_line(job: Job, variables: Mapping[str, str]) -> str:
-    """Return a job as a line of a shell.
+def shell_line(job: Job, variables: Mapping[str, str], *, cwd: Path) -> str:
+    """Return a job as a line of a shell, wherever that is.
+
+    Args:
+        job: Which.
+        variables: Of its environment.
+        cwd: Folder in which the command runs.
 
     Example:
-        >>> shell_line(Job("a", ("echo", "a b"), Path("a.log")), {"OMP_NUM_THREADS": "1"})
-        "OMP_NUM_THREADS=1 echo 'a b'"
+        >>> shell_line(Job("a", ("echo", "a b"), Path("a.log")), {"OMP_NUM_THREADS": "1"}, cwd=Path("/data"))
+        "cd /data && OMP_NUM_THREADS=1 echo 'a b'"
     """
-    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in variables.items()), shlex.join(job.words)])
+    words = [*(f"{name}={shlex.quote(value)}" for name, value in variables.items()), shlex.join(job.words)]
+    return f"cd {shlex.quote(str(cwd))} && {' '.join(words)}"
 
 
 def slurm_array(jobs: Sequence[Job], *, name: str, at_once: int | None, cwd: Path) -> str:

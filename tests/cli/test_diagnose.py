@@ -123,6 +123,7 @@ def test_another_model_on_the_picks(there, capsys):
             "`--rounds=two` must be numbers, as 0,5,-1 or 0..4",
         ),
         (["runs/entropy/seed_0", "--show", "gap", "--rounds", "0..9"], "rounds 0 to 2, and no round 3"),
+        (["runs/entropy/seed_0", "--show", "gap", "--rounds=0,2..1"], r"2\.\.1 names none; did you mean 1\.\.2\?"),
         (["runs/entropy/seed_0", "--show", "transfer"], "give its file, `--model"),
         (["runs/entropy/seed_0", "--show", "gap", "-c", "gone.yaml"], "no file gone.yaml"),
         slow(["runs/entropy/seed_0", "--show", "losses", "--rho=-1"], "`rho` must be above 0"),

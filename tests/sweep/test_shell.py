@@ -17,9 +17,11 @@ def jobs_in(folder):
 
 
 def test_a_line_runs_in_a_shell(tmp_path):
-    line = shell_line(jobs_in(tmp_path)[0], {"OMP_NUM_THREADS": "3"})
-    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout == f"{tmp_path} 3 a'\"$HOME\n"
+    cwd = tmp_path / "the runs' folder"
+    cwd.mkdir()
+    line = shell_line(jobs_in(tmp_path)[0], {"OMP_NUM_THREADS": "3"}, cwd=cwd)
+    done = subprocess.run(["sh", "-c", line], cwd="/", capture_output=True, text=True)
+    assert done.stdout == f"{cwd} 3 a'\"$HOME\n"
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(None, "1"), ("4", "4")])

@@ -160,6 +160,7 @@ def confidence(campaigns: Sequence[KeptCampaign], *, samples: int = 2000, bins: 
         samples: At most how many unlabelled samples.
         bins: Of the histograms.
     """
+    check_count("samples", samples)
     rows: list[list[Any]] = []
     panels: dict[str, dict[str, list[float]]] = {}
     counts: list[int] = []

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al import functional as F_al
+from lightning_al.checks import check_count
 from lightning_al.functional.scores.saal import LossFn, TargetFn
 from lightning_al.functional.scores.uncertainty import entropies
 from lightning_al.inference.calling import Forward
@@ -110,6 +111,7 @@ def bound(
         steps: At most how many Lanczos steps.
         k: Sizes of selections for the overlaps; those that are all of the samples, or more, are left out.
     """
+    check_count("samples", samples)
     found: dict[str, list[tuple[KeptRound, BoundTerms]]] = {}
     for campaign in campaigns:
         campaign.check_gives("The bound", "logits", "gradients")

@@ -193,6 +193,7 @@ def influences(
         damping: As of :func:`influence`.
         steps: At most how many conjugate gradients.
     """
+    check_count("samples", samples)
     check_choice("loss", loss, ("true", "entropy"))
     overlaps: list[list[Any]] = []
     bounds: list[list[Any]] = []

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al import functional as F_al
+from lightning_al.checks import check_count
 from lightning_al.functional.scores.saal import LossFn, TargetFn
 from lightning_al.inference.calling import Forward, copies_for_model
 from lightning_al.inference.mode import scoring_mode
@@ -112,6 +113,7 @@ def labels_kept(
         radii: ρ.
         perturbation: ``"sam"`` or ``"asam"``.
     """
+    check_count("samples", samples)
     rows: list[list[Any]] = []
     counts: list[int] = []
     panels: dict[str, Panel] = {"ψ, labels kept": {}, "r, relative margin": {}}

@@ -71,6 +71,7 @@ def embedding(
         perplexity: As of :func:`tsne`.
         seed: As of :func:`tsne`.
     """
+    check_count("samples", samples)
     rows: list[list[Any]] = []
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     classes: Sequence[str] = []
