@@ -17,7 +17,7 @@ import lightning_al
 
 # What examples print is shown, and not what Lightning says beside it.
 logging.getLogger(lightning.pytorch.__name__).setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
 
 project = "lightning_al"
 author = "The lightning_al contributors"
