@@ -21,8 +21,10 @@ from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
 from lightning_al.gradients.comparisons import scores_withdrawn
 from lightning_al.inference.batches import copy_of
+from lightning_al.inference.compiled import nothing_compiled, say_once_if_compiled
 from lightning_al.inference.mode import own_train_undone
-from lightning_al.inference.module_state import flags_kept, gradients_kept
+from lightning_al.inference.module_state import flags_kept, gradients_kept, modules_of
+from lightning_al.inference.precision import FULL, OF_TRAINER, Lowered, full_precision, lower_forwards
 from lightning_al.inference.replaced import replaced
 from lightning_al.scoring.subject import Subject
 from lightning_al.storage.rows import RowStore
@@ -94,6 +96,7 @@ def rows_of(
         seed=seed,
         gather=gather,
         check=subject.task.check if check else None,
+        precision=subject.pool_precision,
     )
     return of_each[0] if scored else {"index": indices}
 
@@ -109,6 +112,7 @@ def score_pool(
     seed: int,
     gather: bool = True,
     check: Check | None = None,
+    precision: str | int = FULL,
 ) -> list[dict[str, Tensor]]:
     """Run one predict pass and return each acquisition's rows.
 
@@ -126,6 +130,8 @@ def score_pool(
         seed: Of whatever draws random numbers in the pass: augmentation, stochastic models.
         gather: Whether every rank gets all rows of acquisitions whose rows stay where they are (not ``gathers``).
         check: Called with the model and each batch first, to refuse what cannot work.
+        precision: ``"trainer"``: the model makes forward passes in the Trainer's, but not for acquisitions that
+            differentiate it. All else is computed in full precision.
 
     Returns:
         For each acquisition its rows by name, in the order of ``indices``, on the CPU, with ``"index"`` holding the
@@ -136,13 +142,15 @@ def score_pool(
         ValueError: If rows are missing or surplus, or a score is NaN or infinite; the dataset indices are named.
     """
     collectors: list[_Collector] = []
+    lowered = Lowered(model, trainer.precision_plugin.forward_context)
 
     def predict_step(batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
-        looks = [collector.add for collector in collectors] if check is None else [check, *(c.add for c in collectors)]
-        for look in looks[:-1]:  # which may change its batch in place
-            look(model, copy_of(batch))
-        for look in looks[-1:]:
-            look(model, batch)
+        looks: list[tuple[Check, bool]] = [] if check is None else [(check, False)]
+        looks += [(c.add, precision == OF_TRAINER and not c.acquisition.differentiates) for c in collectors]
+        for number, (look, lower) in enumerate(looks, 1):
+            own = batch if number == len(looks) else copy_of(batch)  # a look may change its batch in place
+            with full_precision(model.device.type), lower_forwards(lowered) if lower else contextlib.nullcontext():
+                look(model, own)
         return torch.empty(0)  # None would make Lightning warn
 
     begins_anew = True
@@ -252,7 +260,8 @@ def pass_of_its_own(
         stack.enter_context(own_train_undone(model))  # Lightning sets flags back, and no more
         stack.enter_context(gradients_kept(model))  # Lightning clears them when it moves the module
         stack.enter_context(flags_kept(model))  # Lightning leaves them in `eval()` after an error
-        stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled layers cannot be looked into
+        say_once_if_compiled(model, modules_of(model))
+        stack.enter_context(nothing_compiled())  # compiled layers cannot be looked into
         stack.enter_context(replaced(model, "predict_step", predict_step))
         for hook in PREDICT_HOOKS:
             if is_overridden(hook, model):
