@@ -1,5 +1,6 @@
 """The best of a stream: samples are scored as they come, and the best few of them are kept."""
 
+import contextlib
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from lightning_al.distributed.randomness import derive_seed, draws_undone, seed_
 from lightning_al.distributed.ranks import gather_objects
 from lightning_al.gradients.comparisons import scores_withdrawn
 from lightning_al.inference.batches import copy_of
+from lightning_al.inference.precision import OF_TRAINER, Lowered, full_precision, lower_forwards
 from lightning_al.scoring.pool_pass import pass_of_its_own
 from lightning_al.scoring.rehearsal import check_classes_known, looks_at_outputs
 from lightning_al.scoring.scores import Scores
@@ -196,7 +198,8 @@ class _Watch:
         if self.best.seen == 0:
             self._first_keys = keys
             if looks_at_outputs(task, self.acquisition):
-                task.check(model, copy_of(batch))
+                with full_precision(model.device.type):
+                    task.check(model, copy_of(batch))
             check_classes_known(self.acquisition, task)
         scores = self._scores_of(batch, keys)
         is_wrong = rows_not_finite(scores)
@@ -211,7 +214,11 @@ class _Watch:
 
     def _scores_of(self, batch: Any, keys: list[str]) -> Tensor:
         name = self.acquisition.name_in_errors
-        rows = self.acquisition.rows(self.subject.model, batch)
+        model = self.subject.model
+        lower = self.subject.pool_precision == OF_TRAINER and not self.acquisition.differentiates
+        lowered = Lowered(model, self.subject.trainer.precision_plugin.forward_context)
+        with full_precision(model.device.type), lower_forwards(lowered) if lower else contextlib.nullcontext():
+            rows = self.acquisition.rows(model, batch)
         scores = rows.get("score") if isinstance(rows, dict) else None
         if not isinstance(scores, Tensor) or scores.shape != (len(keys),):
             got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset, default_collate, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default_collate, get_worker_info
 
 from lightning_al import ClassificationTask, SegmentationTask
 from lightning_al.acquisition import BADGE, BALD, SAAL, VAAL, CoreSet, Entropy, EntropyGradNorm, Margin, Random
@@ -111,6 +111,24 @@ def test_a_forked_launch_hands_the_keys_back(tmp_path):
     strategy, devices = fork(2)
     trainer = make_trainer(tmp_path, strategy=strategy, devices=devices)
     assert best(tmp_path, Rows(), trainer=trainer).key == in_pool(tmp_path)[0]
+
+
+@pytest.mark.parametrize("precision", ["32", slow("trainer")])
+def test_in_the_precision_of_a_campaign(tmp_path, precision):
+    """Under a Trainer in half precision too."""
+
+    def half():
+        return {"trainer": make_trainer(tmp_path, precision="bf16-mixed"), "pool_precision": precision}
+
+    options = {"model": Net().float(), "batch_size": 60}
+    x = 20 * X.float()
+    indexed = scored(tmp_path, Entropy(), 7, dataset=TensorDataset(x), **options, **half())
+    scores = best(tmp_path, Rows(x=x), **options, **half())
+    picked = indexed.score[torch.tensor(indexed.picks)]
+    assert torch.allclose(scores.score, picked, rtol=0, atol=1e-6)
+    full = scored(tmp_path, Entropy(), 7, dataset=TensorDataset(x), **options)
+    exact = full.score[torch.tensor(full.picks)]
+    assert bool(torch.allclose(scores.score, exact, rtol=0, atol=1e-6)) == (precision == "32")
 
 
 def test_the_file_has_the_best_alone(tmp_path):
