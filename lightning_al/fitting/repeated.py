@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from lightning_al import _compat
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.for_trainer import ForTrainer
+from lightning_al.distributed.files import file_of_first
 from lightning_al.distributed.randomness import draws_undone, seed_global
 from lightning_al.fitting.beside_weights import BesideWeights, as_in, put_changes
 from lightning_al.fitting.callbacks import RenewedCallbacks
@@ -237,7 +238,8 @@ class RepeatedFit:
         for callback in self._checkpoints:
             if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and callback.best_model_path:
                 # A resumed fit may have been told of any folder by its own checkpoint.
-                load_checkpoint(self.model, Path(callback.best_model_path), trusted=not self._resumed)
+                with file_of_first(self.trainer.strategy, Path(callback.best_model_path)) as file:
+                    load_checkpoint(self.model, file, trusted=not self._resumed)
                 return
         raise RuntimeError(
             '`weights="best"`, but no `ModelCheckpoint` saved a best checkpoint in this round. Does it `monitor=` a '

@@ -353,7 +353,7 @@ class ActiveLearningLoop(OptionsOfLoop):
         trainer = project.trainer
         _compat.run_in_place(trainer)
         try:
-            with _compat.no_reseeding(), weights_kept_in_setup(model):
+            with _compat.no_reseeding(), _compat.no_found_checkpoints(trainer), weights_kept_in_setup(model):
                 session = self._open(project, resume=resume)
                 outcome = steps(session)
         finally:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.data.readable import readable
+from lightning_al.data.readable import one_by_one, readable
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.inference.precision import FULL
@@ -49,7 +49,7 @@ def check_company(subject: Subject, acquisition: Acquisition, *, seed: int, indi
     exact = replace(subject, pool_precision=FULL)  # half precision rounds as much as padding may bring
     count = min(len(indices), SAMPLES * max(subject.trainer.world_size, 1))
     order = indices[torch.randperm(len(indices), generator=generator(seed, "company"))]
-    some = torch.tensor(readable(subject.data.pool_set, order.tolist(), count), dtype=torch.long)
+    some = torch.tensor(readable(subject.data.pool_set, one_by_one(order), count), dtype=torch.long)
 
     def rows(seed: int, batch_size: int | None = None) -> dict[str, Tensor]:
         return rows_of(exact, acquisition, some, seed=seed, gather=True, batch_size=batch_size)

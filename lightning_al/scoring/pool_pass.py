@@ -157,8 +157,8 @@ def score_pool(
     while begins_anew:  # each time, a faster way to scores is taken no more
         collectors[:] = [_Collector(acquisition, len(sampler), data.called) for acquisition in acquisitions]
         for acquisition in acquisitions:
-            acquisition.begin_pass(indices[list(sampler)])
-        with _pass_of_its_own(trainer, model, predict_step), draws_undone(), scores_withdrawn() as withdrawn:
+            acquisition.begin_pass(indices[sampler.positions])
+        with pass_of_its_own(trainer, model, predict_step), draws_undone(), scores_withdrawn() as withdrawn:
             seed_global(seed, trainer.global_rank)
             trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
         begins_anew = any(gather_objects(bool(withdrawn)))
@@ -249,7 +249,7 @@ class _Collector:
 
 
 @contextlib.contextmanager
-def _pass_of_its_own(
+def pass_of_its_own(
     trainer: pl.Trainer, model: pl.LightningModule, predict_step: Callable[..., Tensor]
 ) -> Iterator[None]:
     """Predict by this step inside, seen by progress bars alone; then model and Trainer are as they were.
@@ -290,7 +290,7 @@ def _put_together(
     block, device = sampler.block, trainer.strategy.root_device
     if sampler.num_replicas > 1 and (gather or acquisition.gathers):
         keep = trainer.is_global_zero or not acquisition.gathers
-        gathered = gather_rows({**rows, POSITION: torch.tensor(block, dtype=torch.long)}, device, keep=keep)
+        gathered = gather_rows({**rows, POSITION: torch.arange(block.start, block.stop)}, device, keep=keep)
         return {**_in_order(gathered, len(indices)), "index": indices} if keep else {"index": indices[:0]}
     if sampler.num_replicas == 1 or not rows:
         return {**rows, "index": indices}

@@ -6,6 +6,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.strategies import FSDPStrategy
 
+from lightning_al._compat import launches_copies
 from lightning_al.checks import Findings, check_type
 from lightning_al.data.scored_data import ScoredData
 from lightning_al.inference.precision import FULL
@@ -64,6 +65,11 @@ def check_strategy(trainer: pl.Trainer) -> None:
         raise ValueError(
             "`FSDPStrategy` keeps weights flat outside of forward, so samples cannot be scored. Use "
             '`strategy="ddp"`, or `ModelParallelStrategy` (FSDP2).'
+        )
+    if launches_copies(trainer) and trainer.num_nodes > 1:
+        raise ValueError(
+            f"`num_nodes={trainer.num_nodes}` with a strategy that spawns or forks: what its processes did is copied "
+            'back on one machine alone. Use `strategy="ddp"`, started on every machine (`torchrun`, `srun`).'
         )
 
 
