@@ -39,6 +39,11 @@ def has_ledger(dirpath: str | Path) -> bool:
     return ledger.is_dir() and any(ledger.glob("[0-9]*.json"))
 
 
+def count_events(dirpath: str | Path) -> int:
+    """Return how many events the campaign in ``dirpath`` has, from the names of their files; 0: there is none."""
+    return sum(1 for _ in (Path(dirpath) / "ledger").glob("[0-9]*.json"))
+
+
 def read_ledger(dirpath: str | Path) -> list[Event]:
     """Read the events of the campaign in ``dirpath``.
 

@@ -44,10 +44,19 @@ def generator(*key: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(*key))
 
 
-def shuffled(units: Tensor, count: int, draws: torch.Generator) -> Tensor:
+_BLOCK_OF_UNITS = 2**18
+
+
+def shuffled(units: Tensor, count: int, draws: torch.Generator, most: int | None = None) -> Tensor:
     """Return units in the order in which a shuffle of all ``count`` units has them.
 
     So two sets that are nearly the same come in nearly the same order.
+
+    Args:
+        units: (N,) distinct, in any order.
+        count: They are smaller than this.
+        draws: The only source of randomness.
+        most: How many of them, the first; None: all.
 
     Example:
         >>> first, second = torch.tensor([0, 2, 5]), torch.tensor([0, 5])
@@ -58,7 +67,15 @@ def shuffled(units: Tensor, count: int, draws: torch.Generator) -> Tensor:
     is_among = torch.zeros(count, dtype=torch.bool)
     is_among[units] = True
     order = torch.randperm(count, generator=draws)
-    return order[is_among[order]]
+    most = len(units) if most is None else min(most, len(units))
+    found = 0
+    parts = []  # in pieces, so that as little as possible is there twice, or looked at for nothing
+    for part in order.split(_BLOCK_OF_UNITS):
+        if found >= most:
+            break
+        parts.append(part[is_among[part]][: most - found])
+        found += len(parts[-1])
+    return torch.cat(parts) if parts else order[:0]
 
 
 def seed_global(*key: int | str) -> None:

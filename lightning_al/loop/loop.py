@@ -29,7 +29,7 @@ from lightning_al.loop.parts import prices_of
 from lightning_al.loop.project import Project, datamodule_of, find_in_model, find_no_train_loader
 from lightning_al.loop.query import Asking
 from lightning_al.loop.session import Session
-from lightning_al.loop.settings import Option, Settings, Stop, check_dirpath
+from lightning_al.loop.settings import OptionsOfLoop, Settings, Stop, check_dirpath
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import DatasetOracle
 from lightning_al.scoring.scores import Scores, read_scores
@@ -40,7 +40,7 @@ from lightning_al.tasks.classification import ClassificationTask
 Steps = Callable[[Session], algorithm.Outcome]
 
 
-class ActiveLearningLoop:
+class ActiveLearningLoop(OptionsOfLoop):
     """Runs an active-learning campaign on an existing Lightning project.
 
     Each round fits the model on what is labelled, evaluates it, scores the unlabelled samples with the acquisition
@@ -79,6 +79,9 @@ class ActiveLearningLoop:
         keep_weights: Whether each round's stay on disk, a ``state_dict`` each, for diagnoses; else the last round's do.
         pool: Where un-augmented inputs come from, see :class:`~lightning_al.ActiveDataModule`.
         pool_batch_size: Batch size for scoring; default the train loader's.
+        pool_precision: Of the model's forward passes in scoring: ``"32"``, float32 at least, without autocast; or
+            ``"trainer"``, the Trainer's, of which logits and features are raised to float32. What scores make of them,
+            and gradients of the model, are in float32 at least in any case.
         seed: Decides the initial set, sub-pools, ties and the order of training batches.
         dirpath: The campaign's folder. Default: a new ``al/version_N`` below the Trainer's ``default_root_dir``.
 
@@ -101,21 +104,6 @@ class ActiveLearningLoop:
         [6, 9, 12]
     """
 
-    query_size = Option[int | float]()
-    initial = Option[int | Sequence[int] | Literal["all"]]()
-    initial_by = Option[str | Acquisition]()
-    rounds = Option[int | None]()
-    budget = Option[float | None]()
-    stop = Option[Stop | None]()
-    subpool_size = Option[int | None]()
-    known_share = Option[float | None]()
-    reset = Option[Reset]()
-    oracle = Option[Oracle]()
-    evaluate = Option[str | None]()
-    weights = Option[str]()
-    keep_weights = Option[bool]()
-    seed = Option[int]()
-
     def __init__(
         self,
         model: pl.LightningModule,
@@ -137,6 +125,7 @@ class ActiveLearningLoop:
         keep_weights: bool = False,
         pool: str = "auto",
         pool_batch_size: int | None = None,
+        pool_precision: str | int = "32",
         seed: int = 0,
         dirpath: str | Path | None = None,
     ) -> None:
@@ -162,6 +151,7 @@ class ActiveLearningLoop:
                     evaluate=evaluate,
                     weights=weights,
                     keep_weights=keep_weights,
+                    pool_precision=pool_precision,
                     seed=seed,
                 )
             if model_is_right or datamodule is not None:
@@ -363,7 +353,7 @@ class ActiveLearningLoop:
         trainer = project.trainer
         _compat.run_in_place(trainer)
         try:
-            with _compat.no_reseeding(), weights_kept_in_setup(model):
+            with _compat.no_reseeding(), _compat.no_found_checkpoints(trainer), weights_kept_in_setup(model):
                 session = self._open(project, resume=resume)
                 outcome = steps(session)
         finally:

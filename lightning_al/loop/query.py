@@ -49,7 +49,8 @@ def query(session: Session, k: int | float, how: Asking = AS_EVER) -> list[int]:
     settings, campaign, budget = session.settings, session.campaign, session.budget
     number = campaign.next_round
     session.call_hooks("on_query_start")
-    left = session.pool.candidates(generator=generator(settings.seed, number, "candidates"))
+    most = settings.subpool_size if budget.limit is None else None  # some may cost too much
+    left = session.pool.candidates(most, generator=generator(settings.seed, number, "candidates"))
     indices = budget.affordable(left)[: settings.subpool_size]
     if settings.subpool_size is not None and len(indices) < settings.subpool_size:
         rank_zero_info(f"Only {len(indices)} of subpool_size={settings.subpool_size} candidates are left.")

@@ -21,8 +21,10 @@ from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
 from lightning_al.gradients.comparisons import scores_withdrawn
 from lightning_al.inference.batches import copy_of
+from lightning_al.inference.compiled import nothing_compiled, say_once_if_compiled
 from lightning_al.inference.mode import own_train_undone
-from lightning_al.inference.module_state import flags_kept, gradients_kept
+from lightning_al.inference.module_state import flags_kept, gradients_kept, modules_of
+from lightning_al.inference.precision import FULL, OF_TRAINER, Lowered, full_precision, lower_forwards
 from lightning_al.inference.replaced import replaced
 from lightning_al.scoring.subject import Subject
 from lightning_al.storage.rows import RowStore
@@ -94,6 +96,7 @@ def rows_of(
         seed=seed,
         gather=gather,
         check=subject.task.check if check else None,
+        precision=subject.pool_precision,
     )
     return of_each[0] if scored else {"index": indices}
 
@@ -109,6 +112,7 @@ def score_pool(
     seed: int,
     gather: bool = True,
     check: Check | None = None,
+    precision: str | int = FULL,
 ) -> list[dict[str, Tensor]]:
     """Run one predict pass and return each acquisition's rows.
 
@@ -126,6 +130,8 @@ def score_pool(
         seed: Of whatever draws random numbers in the pass: augmentation, stochastic models.
         gather: Whether every rank gets all rows of acquisitions whose rows stay where they are (not ``gathers``).
         check: Called with the model and each batch first, to refuse what cannot work.
+        precision: ``"trainer"``: the model makes forward passes in the Trainer's, but not for acquisitions that
+            differentiate it. All else is computed in full precision.
 
     Returns:
         For each acquisition its rows by name, in the order of ``indices``, on the CPU, with ``"index"`` holding the
@@ -136,21 +142,23 @@ def score_pool(
         ValueError: If rows are missing or surplus, or a score is NaN or infinite; the dataset indices are named.
     """
     collectors: list[_Collector] = []
+    lowered = Lowered(model, trainer.precision_plugin.forward_context)
 
     def predict_step(batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
-        looks = [collector.add for collector in collectors] if check is None else [check, *(c.add for c in collectors)]
-        for look in looks[:-1]:  # which may change its batch in place
-            look(model, copy_of(batch))
-        for look in looks[-1:]:
-            look(model, batch)
+        looks: list[tuple[Check, bool]] = [] if check is None else [(check, False)]
+        looks += [(c.add, precision == OF_TRAINER and not c.acquisition.differentiates) for c in collectors]
+        for number, (look, lower) in enumerate(looks, 1):
+            own = batch if number == len(looks) else copy_of(batch)  # a look may change its batch in place
+            with full_precision(model.device.type), lower_forwards(lowered) if lower else contextlib.nullcontext():
+                look(model, own)
         return torch.empty(0)  # None would make Lightning warn
 
     begins_anew = True
     while begins_anew:  # each time, a faster way to scores is taken no more
         collectors[:] = [_Collector(acquisition, len(sampler), data.called) for acquisition in acquisitions]
         for acquisition in acquisitions:
-            acquisition.begin_pass(indices[list(sampler)])
-        with _pass_of_its_own(trainer, model, predict_step), draws_undone(), scores_withdrawn() as withdrawn:
+            acquisition.begin_pass(indices[sampler.positions])
+        with pass_of_its_own(trainer, model, predict_step), draws_undone(), scores_withdrawn() as withdrawn:
             seed_global(seed, trainer.global_rank)
             trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
         begins_anew = any(gather_objects(bool(withdrawn)))
@@ -241,7 +249,7 @@ class _Collector:
 
 
 @contextlib.contextmanager
-def _pass_of_its_own(
+def pass_of_its_own(
     trainer: pl.Trainer, model: pl.LightningModule, predict_step: Callable[..., Tensor]
 ) -> Iterator[None]:
     """Predict by this step inside, seen by progress bars alone; then model and Trainer are as they were.
@@ -252,7 +260,8 @@ def _pass_of_its_own(
         stack.enter_context(own_train_undone(model))  # Lightning sets flags back, and no more
         stack.enter_context(gradients_kept(model))  # Lightning clears them when it moves the module
         stack.enter_context(flags_kept(model))  # Lightning leaves them in `eval()` after an error
-        stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled layers cannot be looked into
+        say_once_if_compiled(model, modules_of(model))
+        stack.enter_context(nothing_compiled())  # compiled layers cannot be looked into
         stack.enter_context(replaced(model, "predict_step", predict_step))
         for hook in PREDICT_HOOKS:
             if is_overridden(hook, model):
@@ -281,7 +290,7 @@ def _put_together(
     block, device = sampler.block, trainer.strategy.root_device
     if sampler.num_replicas > 1 and (gather or acquisition.gathers):
         keep = trainer.is_global_zero or not acquisition.gathers
-        gathered = gather_rows({**rows, POSITION: torch.tensor(block, dtype=torch.long)}, device, keep=keep)
+        gathered = gather_rows({**rows, POSITION: torch.arange(block.start, block.stop)}, device, keep=keep)
         return {**_in_order(gathered, len(indices)), "index": indices} if keep else {"index": indices[:0]}
     if sampler.num_replicas == 1 or not rows:
         return {**rows, "index": indices}
