@@ -16,7 +16,7 @@ from lightning_al.checks import check_choice, needed_generator
 from lightning_al.functional.selection.badge import badge
 from lightning_al.functional.selection.kmeans_plusplus import kmeans_plusplus
 from lightning_al.functional.selection.top_k import top_k
-from lightning_al.inference.outputs import plain_outputs
+from lightning_al.inference.shared_forward import shared_outputs
 from lightning_al.oracle.base import Oracle
 from lightning_al.tasks.base import Task
 from lightning_al.words import cut, shown
@@ -250,7 +250,7 @@ class Acquisition(Callback):
         In full precision even under autocast. ``layer`` is the one that features come from; default the last.
         """
         inputs = self.task.inputs(batch)
-        outputs, features = plain_outputs(model, inputs, partial(self.task.outputs_and_features, layer=layer))
+        outputs, features = shared_outputs(model, inputs, partial(self.task.outputs_and_features, layer=layer))
         return {"residuals": self.task.residuals(outputs), "features": features}
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
