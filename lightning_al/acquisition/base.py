@@ -128,6 +128,9 @@ class Acquisition(Callback):
     needs_of_campaign: str = ""
     """What scores need that only a campaign makes, in words; empty where a fitted model is enough."""
 
+    takes_part_in_fits: bool = False
+    """Whether scores need what its hooks did in the fit of the round."""
+
     never_negative: ClassVar[bool] = True
     """Whether scores are at least 0, as ``selection="badge"`` needs."""
 

@@ -60,10 +60,8 @@ class SharedForward:
 
     def __init__(self, model: nn.Module, kept: KeptRowsOnDisk | None = None) -> None:
         self.model = unwrapped(model)
-        self.made = 0
-        """Forward passes so far."""
-        self.served = 0
-        """How many were spared."""
+        self.looks = 0
+        """How often the model's outputs were asked for, and made or not."""
         self._kept = kept
         self._trusted = False
         self._calls: list[_Call] = []
@@ -131,15 +129,13 @@ class SharedForward:
         if torch.is_grad_enabled() or is_watched:
             if self._mode == "known":
                 raise _NotMade
-            self.made += 1
             return forward(*args, **kwargs)
+        self.looks += 1
         leaves, spec = pytree.tree_flatten((args, kwargs))
         state = _autocast_of(leaves)
         call = next((c for c in self._calls if c.is_of(leaves, spec, state)), None)
         if call is None or self._mode == "anew":
             call = self._made(forward, leaves, spec, state)
-        else:
-            self.served += 1
         self._touched.append(call)
         return copy_of(call.outputs)
 
@@ -151,7 +147,6 @@ class SharedForward:
         def run(which: Tensor | None = None) -> Any:
             some = leaves if which is None else [_some(leaf, which) for leaf in mine]
             args, kwargs = pytree.tree_unflatten(some, spec)
-            self.made += 1
             return forward(*args, **kwargs)
 
         outputs = None
@@ -188,7 +183,6 @@ class SharedForward:
                 return None
             self._trusted = True
         if bool(found.which.all()):
-            self.served += 1
             return pytree.tree_unflatten(rows, pytree.treespec_loads(found.form))
         missing = torch.nonzero(~found.which).flatten()
         made, form = _rows_of(run(missing), len(missing))

@@ -58,6 +58,7 @@ class Settings:
     evaluate: str | None
     weights: str
     keep_weights: bool
+    cache_gb: float
     seed: int
 
     def __post_init__(self) -> None:
@@ -90,6 +91,7 @@ class Settings:
                 )
             findings.of(check_choice, "weights", self.weights, ("last", "best"))
             findings.of(check_flag, "keep_weights", self.keep_weights)
+            findings.of(check_number, "cache_gb", self.cache_gb, least=0)
             findings.of(self._check_reset)
 
     @property

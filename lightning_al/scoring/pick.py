@@ -1,5 +1,6 @@
 """Candidates scored, and a batch of them picked: the step that a campaign's queries and scores without one share."""
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,12 +58,15 @@ class Pick:
         seconds: What it took to ``learn``, ``score`` and ``select``.
         all_scores: The scores of all candidates in their order, on the first rank; None for acquisitions that score
             nothing, and on other ranks.
+        forward: Whether the forward passes that it took were ``"shared"``, the model's as it is, its ``"own"``, or
+            there were ``"none"``.
     """
 
     indices: list[int]
     scores: list[float]
     seconds: Mapping[str, float]
     all_scores: Tensor | None = None
+    forward: str = "none"
 
     @classmethod
     def unscored(cls, indices: list[int]) -> "Pick":
@@ -142,6 +146,7 @@ def picks(
     order = sorted(range(len(acquisitions)), key=lambda number: not takes_features(acquisitions[number]))
     sources = [Placing(acquisitions[number], subject.task) for number in order]
     rows = dict(zip(order, rows_of_each(subject, sources, candidates.indices, seed=seed), strict=True))
+    forwards = {n: _forward(acquisitions[n], source) for n, source in zip(order, sources, strict=True)}
     labelled_rows: dict[int, dict[str, Tensor]] = {}
     if len(candidates.labelled) > 0:
         # Either both stay where they are, or every process has all of both.
@@ -161,9 +166,17 @@ def picks(
             rows=rows[number],
             labelled_rows=labelled_rows.get(number, {}),
             seconds=seconds,
+            forward=ranks.first(functools.partial(forwards.get, number, "none")),
         )
         for number, acquisition in enumerate(acquisitions)
     ]
+
+
+def _forward(acquisition: Acquisition, source: Placing) -> str:
+    """Return in a word whose forward passes an acquisition took."""
+    if not source.sees_samples:
+        return "none"
+    return "shared" if source.shares and not acquisition.needs_of_campaign else "own"
 
 
 def takes_features(acquisition: Acquisition) -> bool:
@@ -181,9 +194,10 @@ def _pick(
     rows: Rows,
     labelled_rows: Rows,
     seconds: float,
+    forward: str,
 ) -> Pick:
     """Let an acquisition select ``k`` of the candidates, of which these rows are."""
-    indices, scoring_seconds = candidates.indices, seconds
+    indices, scoring = candidates.indices, seconds
     has_scores = "score" in rows and acquisition.gathers
 
     def place() -> None:
@@ -209,8 +223,9 @@ def _pick(
     return Pick(
         indices=picked,
         scores=scores,
-        seconds={"score": scoring_seconds, "select": seconds},
+        seconds={"score": scoring, "select": seconds},
         all_scores=rows["score"] if has_scores and ranks.is_first else None,
+        forward=forward,
     )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Rows, RowSource
+from lightning_al.inference.shared_forward import sharing_of
 from lightning_al.tasks.base import Task
 
 _WITHOUT = "without decisions"
@@ -24,6 +25,8 @@ class Placing(RowSource):
     def __init__(self, acquisition: Acquisition, task: Task) -> None:
         self._acquisition, self._task = acquisition, task
         self.gathers = acquisition.gathers  # type: ignore[misc]
+        self.shares = False
+        """Whether it worked with forward passes of the model as it is, which others may share."""
 
     @property
     def sees_samples(self) -> bool:
@@ -46,7 +49,10 @@ class Placing(RowSource):
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Return the acquisition's rows, and the note."""
+        shared = sharing_of(model)
+        looks = 0 if shared is None else shared.looks
         rows = self._acquisition.rows(model, batch)
+        self.shares = self.shares or (shared is not None and shared.looks > looks)
         if "score" not in rows or not self.gathers:
             return rows
         without = self._task.without_decisions(model, self._task.inputs(batch), rows["score"])

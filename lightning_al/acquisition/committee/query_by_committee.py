@@ -89,6 +89,7 @@ class QueryByCommittee(Acquisition):
         if score in VALUE_SCORES:
             self.requires = VALUE_SCORES[score].requires | {"labels"}
         self.needs_of_campaign = "further fits of the model" if source == "fits" else "snapshots of the model's fit"
+        self.takes_part_in_fits = source == "snapshots"
         self._source: Members = FurtherFits(members, redraw=redraw) if source == "fits" else Snapshots(members)
         self._members: list[Member] = [None]  # before anything is learnt the model votes alone
 
