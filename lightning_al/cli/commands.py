@@ -101,6 +101,11 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--labelled", action="store_true", help="The training set is labelled already: compare with it (CoreSet, VAAL)."
     )
     parser.add_argument("--skip-unreadable", action="store_true", help="Name what cannot be read, and leave it out.")
+    parser.add_argument(
+        "--cache",
+        metavar="FOLDER",
+        help="A campaign's folder, or any: what the model gives of samples is taken from there, and kept.",
+    )
 
 
 def _add_features(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -16,12 +16,7 @@ def hand_back(session: Session, outcome: Outcome) -> str:
     A pipe takes 64 KiB at most before the launching process reads, and that reads once its children have ended.
     """
     campaign, project = session.campaign, session.project
-    state = {
-        "state_dict": project.model.state_dict(),
-        "status": outcome.status,
-        "picked": outcome.picked,
-        "race": outcome.race,
-    }
+    state = {"state_dict": project.model.state_dict(), **outcome._asdict()}
     campaign.states.save(RETURNED, state)
     # A worker process ends without running what is registered for its exit.
     project.trainer.strategy.barrier("end of campaign")

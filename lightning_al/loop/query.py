@@ -1,6 +1,7 @@
 """One query: score the candidates, pick a batch of them, put the question on disk."""
 
 import contextlib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -80,13 +81,8 @@ def query(session: Session, k: int | float, how: Asking = AS_EVER) -> list[int]:
     session.call_hooks("on_query_start")
     candidates = candidates_of(session, how)
     indices = candidates.indices
-    asks = _asks_for_samples if session.project.task.region_kind is None else _asks_for_regions
     with kept_passes(session, how):
-        question, picked = (
-            asks(session, candidates, k)
-            if how.acquisition is None
-            else _asks_as_raced(session, candidates, how.acquisition)
-        )
+        question, picked = _asks(session, candidates, k, how)
     if not question.indices:  # of regions, where all are asked for
         session.note_found_nothing()
     if how.keep_scores:
@@ -126,7 +122,7 @@ def race(session: Session, racers: Mapping[str, Acquisition], k: int) -> RaceRes
         racers: By name.
         k: How many each picks, where the budget covers as many.
     """
-    project, ranks = session.project, session.campaign.ranks
+    project, ranks, start = session.project, session.campaign.ranks, time.perf_counter()
     for racer in racers.values():
         racer.check_fitted(project.model)
     session.call_hooks("on_query_start")
@@ -139,14 +135,18 @@ def race(session: Session, racers: Mapping[str, Acquisition], k: int) -> RaceRes
         picked = [
             replace(pick, seconds={**seconds, **pick.seconds}) for seconds, pick in zip(learnt, picked, strict=True)
         ]
-        result = result_of(session, candidates, racers, picked, count)
+        result = result_of(session, candidates, racers, picked, k=count, start=start)
     session.call_hooks("on_query_end")
     return result
 
 
-def _asks_as_raced(session: Session, candidates: Candidates, name: str) -> tuple[Question, Pick]:
-    question = question_of_race(session, candidates, *raced_before(session, name, None))
-    return question.first(session.budget.count_in_order(question.indices)), Pick.unscored([])
+def _asks(session: Session, candidates: Candidates, k: int | float, how: Asking) -> tuple[Question, Pick | RegionPick]:
+    if how.acquisition is not None:
+        question = question_of_race(session, candidates, *raced_before(session, how.acquisition, None))
+        return question.first(session.budget.count_in_order(question.indices)), Pick.unscored([])
+    if session.project.task.region_kind is None:
+        return _asks_for_samples(session, candidates, k)
+    return _asks_for_regions(session, candidates, k)
 
 
 def _asks_for_samples(session: Session, candidates: Candidates, k: int | float) -> tuple[Question, Pick]:

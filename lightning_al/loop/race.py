@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import inspect
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -171,7 +172,13 @@ def release_racers(session: Session, racers: Iterable[Acquisition]) -> None:
 
 
 def result_of(
-    session: Session, candidates: Candidates, racers: Mapping[str, Acquisition], picked: Sequence[Pick], k: int
+    session: Session,
+    candidates: Candidates,
+    racers: Mapping[str, Acquisition],
+    picked: Sequence[Pick],
+    *,
+    k: int,
+    start: float,
 ) -> RaceResult:
     """Put picks beside each other, and keep them with the campaign; the same on every rank.
 
@@ -181,6 +188,7 @@ def result_of(
         racers: By name.
         picked: Theirs, in the same order.
         k: How many each was to pick.
+        start: When the race began, by ``time.perf_counter``.
     """
     project, ranks = session.project, session.campaign.ranks
     union = torch.tensor(sorted({index for pick in picked for index in pick.indices}), dtype=torch.long)
@@ -221,6 +229,7 @@ def result_of(
             classes=tuple(names),
             classes_are=classes_are,
             raced=tuple(raced),
+            seconds=time.perf_counter() - start,
             digest=_digest(candidates),
         )
         session.campaign.states.save(session.campaign.round_file(_FILE), result.as_state())

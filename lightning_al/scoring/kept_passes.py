@@ -58,12 +58,13 @@ class KeptPasses:
             return
         root = self.dirpath / FOLDER
         folder = root / fingerprint(subject.model)
-        left = ranks.first(lambda: make_room(root, folder, int(self.gigabytes * 1e9)))
+        limit = int(self.gigabytes * 1e9)
+        left = ranks.first(lambda: make_room(root, folder, limit))
         here = ranks.is_first or self.dirpath.is_dir()  # another machine may have no such folder
         processes = max(subject.trainer.world_size, 1)
         size: int = len(subject.data.pool_set)  # type: ignore[arg-type]
-        limit = left // processes if here else 0
-        kept = KeptRowsOnDisk(folder, limit=limit, expected=-(-size // processes), say=_say)
+        mine = left // processes if here else 0
+        kept = KeptRowsOnDisk(folder, limit=mine, expected=-(-size // processes), say=_say)
         try:
             with sharing(SharedForward(subject.model, kept)):
                 yield

@@ -1,6 +1,5 @@
 """Candidates scored, and a batch of them picked: the step that a campaign's queries and scores without one share."""
 
-import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -138,7 +137,8 @@ def picks(
         k: How many, at most as many as there are; 0: there is nothing to select.
 
     Returns:
-        The picks of each, those that it has alone; the same on every rank. Seconds of ``score`` are those of all.
+        The picks of each, those that it has alone; the same on every rank. Seconds of ``score`` are those of the pass;
+        of several acquisitions, those of each in it, the first of which bear the forward passes that they share.
     """
     start = time.perf_counter()
     seed = candidates.scoring_seed
@@ -146,7 +146,6 @@ def picks(
     order = sorted(range(len(acquisitions)), key=lambda number: not takes_features(acquisitions[number]))
     sources = [Placing(acquisitions[number], subject.task) for number in order]
     rows = dict(zip(order, rows_of_each(subject, sources, candidates.indices, seed=seed), strict=True))
-    forwards = {n: _forward(acquisitions[n], source) for n, source in zip(order, sources, strict=True)}
     labelled_rows: dict[int, dict[str, Tensor]] = {}
     if len(candidates.labelled) > 0:
         # Either both stay where they are, or every process has all of both.
@@ -155,7 +154,9 @@ def picks(
             of_some = [acquisitions[number] for number in some]
             made = rows_of_each(subject, of_some, candidates.labelled, seed=seed, gather=gather)
             labelled_rows.update(zip(some, made, strict=True))
-    seconds = time.perf_counter() - start
+    of_pass = time.perf_counter() - start
+    said = [(_forward(acquisitions[n], source), source.seconds) for n, source in zip(order, sources, strict=True)]
+    said_of = dict(zip(order, ranks.first(lambda: said), strict=True))
     return [
         _pick(
             subject,
@@ -165,8 +166,8 @@ def picks(
             k,
             rows=rows[number],
             labelled_rows=labelled_rows.get(number, {}),
-            seconds=seconds,
-            forward=ranks.first(functools.partial(forwards.get, number, "none")),
+            seconds=of_pass if len(acquisitions) == 1 else said_of[number][1],
+            forward=said_of[number][0],
         )
         for number, acquisition in enumerate(acquisitions)
     ]

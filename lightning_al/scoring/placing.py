@@ -1,5 +1,6 @@
 """Samples without a decision, such as images without boxes, placed among the others once all are scored."""
 
+import time
 from typing import Any
 
 import lightning.pytorch as pl
@@ -27,6 +28,8 @@ class Placing(RowSource):
         self.gathers = acquisition.gathers  # type: ignore[misc]
         self.shares = False
         """Whether it worked with forward passes of the model as it is, which others may share."""
+        self.seconds = 0.0
+        """That it took so far."""
 
     @property
     def sees_samples(self) -> bool:
@@ -51,7 +54,9 @@ class Placing(RowSource):
         """Return the acquisition's rows, and the note."""
         shared = sharing_of(model)
         looks = 0 if shared is None else shared.looks
+        start = time.perf_counter()
         rows = self._acquisition.rows(model, batch)
+        self.seconds += time.perf_counter() - start
         self.shares = self.shares or (shared is not None and shared.looks > looks)
         if "score" not in rows or not self.gathers:
             return rows

@@ -28,7 +28,8 @@ class Raced:
         indices: Dataset indices, best first.
         keys: What these samples are called, None where one is known by its index alone.
         scores: Theirs; empty for acquisitions that score nothing.
-        seconds: What it took to ``learn``, ``score`` (of all that shared the pass) and ``select``.
+        seconds: What it took to ``learn``, ``score`` (without reading samples, which is done once for all; the first
+            of those that share forward passes bear them) and ``select``.
         forward: ``"shared"``: it works with outputs and features of the model, of forward passes that all such share;
             ``"own"``: it makes other ones, of its own; ``"none"``: it looks at no sample.
         classes: How many picks there are of each class; empty where samples are not of one class each.
@@ -63,20 +64,21 @@ class RaceResult:
         classes: Names or numbers of the classes; empty where samples are not of one class each.
         classes_are: ``"true"``, the dataset's own of a simulated campaign, or ``"predicted"`` by the model.
         raced: What each would ask for.
+        seconds: That all of it took, without the fit of the round.
         digest: Of the candidates, in their order.
 
     Example:
         >>> def raced(name, indices, classes):
         ...     return Raced(name, {}, indices, [None] * 2, [], {"score": 1.0}, "shared", classes, 1.0, 0.5)
         >>> entries = (raced("Entropy", [4, 2], [2, 0]), raced("Margin", [2, 9], [1, 1]))
-        >>> race = RaceResult(0, 8, 100, 2, ("cat", "dog"), "predicted", entries)
+        >>> race = RaceResult(0, 8, 100, 2, ("cat", "dog"), "predicted", entries, 3.5)
         >>> race.overlap
         tensor([[2, 1],
                 [1, 2]])
         >>> race["Margin"].indices
         [2, 9]
         >>> print(race)
-        Race of 2 acquisitions in round 0: 2 picks each of 100 candidates, after 8 labels.
+        Race of 2 acquisitions in round 0: 2 picks each of 100 candidates, after 8 labels, in 3.5 s.
         |         | seconds | forward | to labelled | apart | predicted classes | evenness |
         |---------|---------|---------|-------------|-------|-------------------|----------|
         | Entropy | 1.0     | shared  | 1           | 0.5   | 2 0               | 0.00     |
@@ -96,6 +98,7 @@ class RaceResult:
     classes: tuple[str, ...]
     classes_are: str
     raced: tuple[Raced, ...]
+    seconds: float = 0.0
     digest: str = ""
 
     @property
@@ -176,7 +179,7 @@ class RaceResult:
             rows.append(cells)
         lines = [
             f"Race of {len(self.raced)} acquisitions in round {self.round}: {self.k} picks each of "
-            f"{self.candidates:,} candidates, after {self.labelled:,} labels.",
+            f"{self.candidates:,} candidates, after {self.labelled:,} labels, in {self.seconds:.1f} s.",
             markdown(rows),
         ]
         if 0 < len(self.classes) <= _MOST_CLASSES:
