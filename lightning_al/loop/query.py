@@ -22,6 +22,7 @@ from lightning_al.scoring.race_result import RaceResult
 from lightning_al.scoring.regions import HowMany, RegionPick, RegionPicker, pick_regions
 from lightning_al.scoring.scores import Scores, scores_file
 from lightning_al.scoring.unreadable import find_unreadable, without
+from lightning_al.storage.kept_rows import KeptRowsOnDisk
 
 UNREADABLE = "unreadable"
 """Stands in the ledger for the annotator of samples that are skipped since they cannot be read."""
@@ -108,7 +109,7 @@ def candidates_of(session: Session, how: Asking = AS_EVER) -> Candidates:
     return Candidates(indices, session.labelled, settings.seed, number, purpose=(number, "select"))
 
 
-def kept_passes(session: Session, how: Asking) -> contextlib.AbstractContextManager[None]:
+def kept_passes(session: Session, how: Asking) -> contextlib.AbstractContextManager[KeptRowsOnDisk | None]:
     """Inside, passes over samples take what was kept of earlier ones, where that is wanted."""
     kept = KeptPasses(session.campaign.dirpath, session.settings.cache_gb if how.keep_passes else 0)
     return kept.used(session.project, session.campaign.ranks)
@@ -129,12 +130,14 @@ def race(session: Session, racers: Mapping[str, Acquisition], k: int) -> RaceRes
     candidates = candidates_of(session)
     count = min(k, session.budget.count(candidates.indices))
     say_who_races(racers, candidates)
-    with kept_passes(session, Asking(keep_passes=True)):
-        learnt = [_learn(session, racer, candidates) for racer in racers.values()]
+    with kept_passes(session, Asking(keep_passes=True)) as kept:
+        learnt = [learn_for(session, racer, candidates) for racer in racers.values()]
         picked = picks(project, ranks, list(racers.values()), candidates, count)
         picked = [
             replace(pick, seconds={**seconds, **pick.seconds}) for seconds, pick in zip(learnt, picked, strict=True)
         ]
+        if kept is not None:
+            kept.flush()  # what follows looks at picks once more
         result = result_of(session, candidates, racers, picked, k=count, start=start)
     session.call_hooks("on_query_end")
     return result
@@ -159,7 +162,7 @@ def _asks_for_samples(session: Session, candidates: Candidates, k: int | float) 
 
 def _asks_for_regions(session: Session, candidates: Candidates, k: int | float) -> tuple[Question, RegionPick]:
     project, campaign = session.project, session.campaign
-    learnt = _learn(session, project.acquisition, candidates)
+    learnt = learn_for(session, project.acquisition, candidates)
     picker = RegionPicker(
         project.acquisition,
         HowMany(k, project.task.per_image, images=len(session.pool)),
@@ -174,12 +177,12 @@ def _asks_for_regions(session: Session, candidates: Candidates, k: int | float) 
 
 def learn_and_pick(session: Session, acquisition: Acquisition, candidates: Candidates, k: int) -> Pick:
     """Let the acquisition learn what it needs, then pick ``k`` of the candidates; the same on every rank."""
-    learnt = _learn(session, acquisition, candidates)
+    learnt = learn_for(session, acquisition, candidates)
     picked = pick(session.project, session.campaign.ranks, acquisition, candidates, k)
     return replace(picked, seconds={**learnt, **picked.seconds})
 
 
-def _learn(session: Session, acquisition: Acquisition, candidates: Candidates) -> dict[str, float]:
+def learn_for(session: Session, acquisition: Acquisition, candidates: Candidates) -> dict[str, float]:
     """Let the acquisition learn what it needs, and return the seconds it took."""
     campaign, number = session.campaign, candidates.round
     return learn(

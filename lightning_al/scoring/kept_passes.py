@@ -41,20 +41,22 @@ class KeptPasses:
     gigabytes: float
 
     @contextlib.contextmanager
-    def used(self, subject: Subject, ranks: Ranks) -> Iterator[None]:
+    def used(self, subject: Subject, ranks: Ranks) -> Iterator[KeptRowsOnDisk | None]:
         """Inside, passes over samples take what is kept, and keep what is new. All processes must go in together.
+
+        What is new is found by passes after a ``flush`` of what this gives; None where nothing is kept.
 
         Args:
             subject: What is scored.
             ranks: Of the launch.
         """
         if self.gigabytes <= 0:
-            yield
+            yield None
             return
         why_not = _why_not(subject, ranks)
         if why_not:
             _say(why_not)
-            yield
+            yield None
             return
         root = self.dirpath / FOLDER
         folder = root / fingerprint(subject.model)
@@ -67,7 +69,7 @@ class KeptPasses:
         kept = KeptRowsOnDisk(folder, limit=mine, expected=-(-size // processes), say=_say)
         try:
             with sharing(SharedForward(subject.model, kept)):
-                yield
+                yield kept
         finally:
             kept.flush()
 

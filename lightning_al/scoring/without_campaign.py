@@ -77,7 +77,7 @@ def score(
         skip_unreadable: Whether samples that cannot be read are named and left out, for which all samples are read once
             before. Otherwise the first of them is an error that names it.
         cache: A campaign's folder, or any: what the model gives of samples, logits and features, is taken from its
-            ``cache`` and kept there, up to a gigabyte, for as long as weights and inputs are the same. None: nothing is.
+            ``cache`` and kept there, up to a gigabyte, as long as weights and inputs are the same. None: nothing is.
         seed: Decides all draws.
 
     Returns:
