@@ -15,7 +15,8 @@ _PLAIN = (bool, float, str)  # not integers, which models count with
 def fingerprint(model: nn.Module) -> str:
     """Return a hash of a model's weights, buffers and layers, its flags and numbers, and torch's ways to compute.
 
-    Code is not looked at, and neither are integers among a module's attributes, with which some count their calls.
+    Not looked at: whether it trains, since scores are in ``eval()`` anyway; code; and integers among a module's
+    attributes, with which some count their calls.
 
     Example:
         >>> layer = nn.Linear(2, 2)
@@ -29,7 +30,9 @@ def fingerprint(model: nn.Module) -> str:
     digest.update(_ADDRESS.sub("", repr(model)).encode())
     for name, module in named_modules_of(model):
         kind = type(module)
-        flags = sorted((k, v) for k, v in vars(module).items() if k[:1] != "_" and type(v) in _PLAIN)
+        flags = sorted(
+            (k, v) for k, v in vars(module).items() if k[:1] != "_" and k != "training" and type(v) in _PLAIN
+        )
         digest.update(repr((name, kind.__module__, kind.__qualname__, flags)).encode())
         for attribute, tensor in (*module._parameters.items(), *module._buffers.items()):
             if tensor is not None:

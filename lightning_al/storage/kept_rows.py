@@ -18,6 +18,9 @@ PART_BYTES = 2**26
 """Bytes of rows that make a file, of which a kill loses no more."""
 
 
+_AROUND = 2**13  # bytes of a file that are no rows, at most
+
+
 class FoundRows(NamedTuple):
     """Rows that were kept.
 
@@ -159,13 +162,14 @@ class KeptRowsOnDisk:
 
     def _write(self, part: dict[str, Any]) -> None:
         size = part["keys"].nbytes + sum(leaf.nbytes for leaf in part["leaves"])
-        if not self._writes or size > self._left:
+        if not self._writes or size + _AROUND > self._left:
             self._writes = False
             return
+        path = self.folder / f"{uuid.uuid4().hex}.pt"
         try:
-            with atomic_write(self.folder / f"{uuid.uuid4().hex}.pt") as file:
+            with atomic_write(path) as file:
                 torch.save(part, file)
-            self._left -= size
+            self._left -= path.stat().st_size
         except OSError as error:
             self._writes = False
             self._say(f"it cannot be written ({os.strerror(error.errno) if error.errno else error})")
