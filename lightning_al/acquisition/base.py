@@ -244,8 +244,9 @@ class Acquisition(Callback):
         cannot work is refused early; before :meth:`learn` then. The key ``"score"`` is reported in the history;
         ``"index"`` is reserved.
         """
-        rows = {"score": self.score_batch(model, batch)}
-        return {**rows, **self.last_layer_rows(model, batch)} if self.selection == "badge" else rows
+        # First the layer, whose forward pass has the outputs too.
+        factors = self.last_layer_rows(model, batch) if self.selection == "badge" else {}
+        return {"score": self.score_batch(model, batch), **factors}
 
     def last_layer_rows(self, model: pl.LightningModule, batch: Any, layer: str | None = None) -> dict[str, Tensor]:
         """Return the two factors of each sample's last-layer gradient: ``"residuals"`` (B, C), ``"features"`` (B, d).

@@ -5,7 +5,7 @@ import hashlib
 import inspect
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -131,10 +131,20 @@ def check_racers(session: Session, racers: Mapping[str, Acquisition]) -> None:
             "Ask with one acquisition after the other, in campaigns of their own."
         )
     with Findings() as findings:
-        for racer in racers.values():
-            can_be_tried = findings.of(_check_apart, project, racer)
+        for name, racer in racers.items():
+            can_be_tried = findings.of(_named, name, _check_apart, project, racer)
             if can_be_tried and racer is not project.acquisition:  # which was tried when the campaign was opened
-                findings.of(_try, session, racer)
+                findings.of(_named, name, _try, session, racer)
+
+
+def _named(name: str, check: Callable[..., None], *args: Any) -> None:
+    """Call a check, and say of whom what it refuses is."""
+    try:
+        check(*args)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _check_apart(project: Project, racer: Acquisition) -> None:
@@ -212,7 +222,7 @@ def result_of(
                     name=name,
                     options=options_of(racer),
                     indices=pick.indices,
-                    keys=[project.data.key(index) for index in pick.indices],
+                    keys=[None if key is None else str(key) for key in map(project.data.key, pick.indices)],
                     scores=pick.scores,
                     seconds=dict(pick.seconds),
                     forward=pick.forward,

@@ -10,6 +10,7 @@ from lightning_al import ClassificationTask, score
 from lightning_al.acquisition import BADGE, CoreSet, Entropy, Margin
 from lightning_al.scoring import kept_passes
 from tests.helpers.inference import Seen
+from tests.helpers.marks import slow
 from tests.helpers.projects import SIZE, make_data, make_trainer
 
 X = make_data()[0]
@@ -61,7 +62,7 @@ def test_a_second_look_takes_what_the_first_one_made(tmp_path):
     same(margins, scored(tmp_path, model, acquisition=Margin(), cache=False))
 
 
-@pytest.mark.parametrize("acquisition", [CoreSet, BADGE])
+@pytest.mark.parametrize("acquisition", [CoreSet, slow(BADGE)])
 def test_features_are_kept_too(tmp_path, acquisition):
     model = Seen()
     scored(tmp_path, model)
@@ -95,6 +96,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_nothing_of_before_a_change_is_used(tmp_path, change):
     model, data = Seen(), Transformed()
@@ -107,6 +109,7 @@ def test_nothing_of_before_a_change_is_used(tmp_path, change):
     same(scored(tmp_path, model, data), expected)
 
 
+@pytest.mark.slow
 def test_another_collate_function_makes_other_inputs(tmp_path):
     def doubled(samples):
         x, y = default_collate(samples)
@@ -118,6 +121,7 @@ def test_another_collate_function_makes_other_inputs(tmp_path):
     same(scored(tmp_path, model, other), scored(tmp_path, model, other, cache=False))
 
 
+@pytest.mark.slow
 def test_where_one_sample_is_new_only_it_is_run(tmp_path):
     model = Seen()
     scored(tmp_path, model, Transformed(X[:-3]))
@@ -181,6 +185,7 @@ def test_a_folder_is_refused_that_is_none(tmp_path):
         score(Seen(), Transformed(), Entropy(), cache=3)
 
 
+@pytest.mark.slow
 def test_outputs_that_are_no_rows_are_made_each_time(tmp_path):
     class Dense(Seen):
         def forward(self, x):
