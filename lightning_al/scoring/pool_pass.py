@@ -177,11 +177,12 @@ def score_pool(
         ValueError: If rows are missing or surplus, or a score is NaN or infinite; the dataset indices are named.
     """
     collectors: list[_Collector] = []
-    shared = sharing_of(model) or SharedForward(model)
     together = len(acquisitions) > 1
+    shared = sharing_of(model) or (SharedForward(model) if together else None)
 
     def predict_step(batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
-        shared.begin_batch()
+        if shared is not None:
+            shared.begin_batch()
         looks = [collector.add for collector in collectors] if check is None else [check, *(c.add for c in collectors)]
         for look in looks[:-1]:  # which may change its batch in place
             look(model, copy_of(batch))
@@ -198,7 +199,7 @@ def score_pool(
             acquisition.begin_pass(indices[list(sampler)])
         with _pass_of_its_own(trainer, model, predict_step), draws_undone(), scores_withdrawn() as withdrawn:
             seed_global(seed, trainer.global_rank)
-            with sharing(shared):
+            with contextlib.nullcontext() if shared is None else sharing(shared):
                 trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
         begins_anew = any(gather_objects(bool(withdrawn)))
 
