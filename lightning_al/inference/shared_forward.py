@@ -66,6 +66,8 @@ class SharedForward:
         self._trusted = False
         self._calls: list[_Call] = []
         self._hooks = _inner_hooks(self.model)
+        self._shares = not _has_hooks_of_others(self.model)
+        """Whether all that a forward pass leaves are its outputs."""
         self._forward: Callable[..., Any] | None = None
         self._mode = "any"
         self._touched: list[_Call] = []
@@ -95,7 +97,7 @@ class SharedForward:
             name: Of the features.
             look: Watches a forward pass.
         """
-        if self._forward is None or self._mode != "any":
+        if self._forward is None or self._mode != "any" or not self._shares:
             return look(run)
         try:
             with self._in_mode("known") as calls:
@@ -126,7 +128,7 @@ class SharedForward:
         """Stand for the model's forward."""
         forward = self._forward or self.model.forward
         is_watched = self._mode != "anew" and _inner_hooks(self.model) != self._hooks  # by hooks that must see layers
-        if torch.is_grad_enabled() or is_watched:
+        if torch.is_grad_enabled() or is_watched or not self._shares:
             if self._mode == "known":
                 raise _NotMade
             return forward(*args, **kwargs)
@@ -147,12 +149,16 @@ class SharedForward:
         def run(which: Tensor | None = None) -> Any:
             some = leaves if which is None else [_some(leaf, which) for leaf in mine]
             args, kwargs = pytree.tree_unflatten(some, spec)
-            return forward(*args, **kwargs)
+            before = _held(self.model)
+            made = forward(*args, **kwargs)
+            if _held(self.model) != before:  # somebody may read that
+                self._shares, self._kept = False, None
+            return made
 
         outputs = None
         if keys is not None and self._mode != "anew":
             outputs = self._put_together(run, keys, mine)
-        if outputs is None:
+        if outputs is None or not self._shares:
             if self._mode == "known":
                 raise _NotMade
             before = _draw_state() if keys is not None else None
@@ -160,7 +166,7 @@ class SharedForward:
             if before is not None and not torch.equal(before, _draw_state()):
                 self._keep_none("the model draws at random")
                 keys = None
-            if keys is not None:
+            if keys is not None and self._shares:
                 self._keep_outputs(keys, outputs)
         call = _Call(mine, spec, state, copy_of(outputs), keys)
         self._calls = [other for other in self._calls if not other.is_of(mine, spec, state)] + [call]
@@ -274,7 +280,7 @@ def _rows_of(outputs: Any, size: int) -> tuple[list[Tensor] | None, str]:
         return None, ""
     try:
         return leaves, pytree.treespec_dumps(spec)
-    except NotImplementedError:  # a class of the user's, which only this process knows
+    except (NotImplementedError, TypeError, ValueError):  # a class of the user's, which only this process knows
         return None, ""
 
 
@@ -321,3 +327,35 @@ def _inner_hooks(model: nn.Module) -> int:
     """Count the hooks of a model's layers."""
     inner = (module for module in modules_of(model) if module is not model)
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in inner)
+
+
+def _has_hooks_of_others(model: nn.Module) -> bool:
+    """Whether somebody other than torch has hooks on a model's layers, to see what is in them in each pass."""
+    inner = (module for module in modules_of(model) if module is not model)
+    hooks = (hook for m in inner for hook in (*m._forward_hooks.values(), *m._forward_pre_hooks.values()))
+    return any(not (getattr(hook, "__module__", None) or "").startswith("torch.") for hook in hooks)
+
+
+def _held(model: nn.Module) -> list[tuple[int, str, int, Any]]:
+    """Return which tensors modules have as buffers or attributes, and in containers there, to see which are new."""
+    held: list[tuple[int, str, int, Any]] = []
+    for module in modules_of(model):
+        for name, value in (*vars(module).items(), *module._buffers.items()):
+            if isinstance(value, Tensor):
+                held.append((id(module), name, id(value), _Alive(value)))
+            elif name[:1] != "_" and isinstance(value, (list, tuple, dict)):
+                items = value.values() if isinstance(value, dict) else value
+                held += [(id(module), name, id(item), _Alive(item)) for item in items if isinstance(item, Tensor)]
+    return held
+
+
+class _Alive:
+    """Keeps a tensor, whose ``id`` no other has for as long; all are equal."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Alive)
+
+    __hash__ = None  # type: ignore[assignment]

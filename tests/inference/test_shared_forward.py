@@ -95,6 +95,40 @@ def test_hooks_of_the_users_see_their_layers(model):
         assert torch.equal(shared_outputs(model, X, with_hook), model.net[0](X))
 
 
+class Remembering(Seen):
+    """Leaves what its layers gave where others read it."""
+
+    def forward(self, x):
+        self.hidden = self.net[0](x)
+        return super().forward(x)
+
+
+def by_attribute(model, x):
+    model(x)
+    return model.hidden
+
+
+def test_what_a_forward_pass_leaves_in_the_model_is_of_that_pass():
+    model = Remembering().eval()
+    wanted = [plain_outputs(model, x, by_attribute) for x in (X, X + 1)]
+    with sharing(SharedForward(model)) as shared:
+        for _ in range(2):
+            for x, hidden in zip((X, X + 1), wanted, strict=True):
+                shared.begin_batch()
+                shared_outputs(model, x)
+                assert torch.equal(shared_outputs(model, x, by_attribute), hidden)
+                assert torch.equal(shared_outputs(model, x, features())[0], plain_outputs(model, x))
+
+
+def test_hooks_that_stay_see_each_pass():
+    model, caught = Seen().eval(), []
+    model.net[0].register_forward_hook(lambda _, __, out: caught.append(out))
+    with sharing(SharedForward(model)):
+        for _ in range(2):
+            shared_outputs(model, X)
+    assert len(caught) == 2
+
+
 def test_a_model_that_works_in_place_gets_its_own_inputs():
     class InPlace(nn.Module):
         def forward(self, x):

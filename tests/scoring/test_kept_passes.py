@@ -131,6 +131,23 @@ def test_where_one_sample_is_new_only_it_is_run(tmp_path):
     same(got, scored(tmp_path, model, Transformed(), cache=False))
 
 
+def test_what_a_model_leaves_in_itself_is_of_the_samples_at_hand(tmp_path):
+    class Remembering(Seen):
+        def forward(self, x):
+            self.hidden = self.net[0](x)
+            return super().forward(x)
+
+    class Task(ClassificationTask):
+        def features(self, model, inputs, layer=None):
+            model(inputs)
+            return model.hidden
+
+    model = Remembering()
+    for _ in range(2):
+        got = scored(tmp_path, model, acquisition=CoreSet(), task=Task())
+    same(got, scored(tmp_path, model, acquisition=CoreSet(), task=Task(), cache=False))
+
+
 def said(caplog):
     return [r.message for r in caplog.records if "is not kept for later questions" in r.message]
 
