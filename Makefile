@@ -15,13 +15,14 @@ METHODS := random entropy coreset badge prob_cover typiclust saal saal_kmeans sa
 # Those of the methods that are run with SAM training too.
 SAM := saal
 
-.PHONY: help demo test test-slow kills lint bench fashion clean
+.PHONY: help demo test test-slow kills lint bench gpu fashion clean
 help:
 	@echo "make demo       five methods on digits with rare classes, 5 seeds: tables and pictures (minutes)"
 	@echo "make test       the tests          make test-slow   the slow ones too"
 	@echo "make kills      small campaigns killed at KILLS=$(KILLS) points all over, resumed and compared bit by bit (minutes)"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make bench      exact per-sample scores, selectors and SAM, beside other ways to them"
+	@echo "make gpu        all that a GPU should be asked, in under 8 minutes: right, how fast, how large (GPU='--tiny --device cpu': a rehearsal)"
 	@echo "make fashion    the small Fashion-MNIST recipe by every method, 5 seeds (hours on 2 cores; METHODS='saal random' SAM=)"
 
 $(BIN)/installed: pyproject.toml constraints.txt
@@ -51,6 +52,9 @@ bench: $(BIN)/installed
 	$(BIN)/python tests/benchmarks/gradients.py
 	$(BIN)/python tests/benchmarks/selection.py
 	$(BIN)/python tests/benchmarks/sam.py
+
+gpu: $(BIN)/installed
+	$(BIN)/python -m tests.gpu $(GPU)
 
 lint: $(BIN)/installed
 	$(BIN)/ruff check lightning_al tests

@@ -181,6 +181,11 @@ class Acquisition(Callback):
         own = type(self).rows is not Acquisition.rows or type(self).score_batch is not Acquisition.score_batch
         return own or bool(self.requires & OF_SAMPLES)
 
+    @property
+    def differentiates(self) -> bool:
+        """Whether rows are made of gradients of the model, which then runs in full precision whatever the loop says."""
+        return "gradients" in self.requires
+
     def bind(self, task: Task, oracle: Oracle) -> None:
         """Take part in a loop. Override to refuse what the acquisition cannot work with, before anything trains."""
         check_requirements(type(self), self.requires)

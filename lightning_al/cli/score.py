@@ -101,6 +101,7 @@ class ScoreCLI(LightningCLI):
             labelled=config["labelled"],
             ckpt_path=config["ckpt_path"],
             batch_size=batch_size,
+            pool_precision=loop["pool_precision"],
             trainer=self.trainer,
             skip_unreadable=config["skip_unreadable"],
             cache=config["cache"],

@@ -16,6 +16,7 @@ from lightning_al.inference.entries import device_of, slice_of
 from lightning_al.inference.outputs import floating_tensors
 from lightning_al.inference.pooling import Pooling
 from lightning_al.inference.shared_forward import sharing_of
+from lightning_al.storage.weights import plain_name
 
 Kinds = tuple[type[nn.Module], ...]
 
@@ -32,7 +33,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     Raises:
         ValueError: If there is none, with names that are near.
     """
-    layers = dict(model.named_modules())
+    layers = {plain_name(path): module for path, module in model.named_modules()}
     if not name or name not in layers:
         near = difflib.get_close_matches(name, layers, n=5, cutoff=0.3) or list(layers)[1:6]
         raise ValueError(f"The model has no layer {name!r}. It has, among others: {', '.join(map(repr, near))}.")

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightning_al.inference.batches import copy_of
-from lightning_al.inference.calling import Forward, unwrapped
+from lightning_al.inference.calling import Forward
+from lightning_al.inference.compiled import unwrapped
 from lightning_al.inference.module_state import modules_of
 from lightning_al.inference.outputs import plain_outputs
+from lightning_al.inference.precision import lowered_of
 from lightning_al.inference.replaced import replaced
 from lightning_al.inference.row_keys import row_keys
 from lightning_al.storage.kept_rows import KeptRowsOnDisk
@@ -26,7 +28,7 @@ OUTPUTS = "outputs"
 """The kind of rows that are a model's outputs; others are features, and say at which layer."""
 
 _COMPARED = 8  # samples whose outputs are made again before those that were kept are trusted
-_IN_FLOAT64, _IN_FLOAT32, _AUTOCAST = 1e-9, 2e-3, 2e-2
+_IN_FLOAT64, _IN_FLOAT32, _LOWERED = 1e-9, 2e-3, 2e-2
 """By how much outputs may differ by rounding, of the largest, on any device; by no more than that."""
 
 
@@ -134,7 +136,7 @@ class SharedForward:
             return forward(*args, **kwargs)
         self.looks += 1
         leaves, spec = pytree.tree_flatten((args, kwargs))
-        state = _autocast_of(leaves)
+        state = lowered_of(self.model) is not None, _autocast_of(leaves)
         call = next((c for c in self._calls if c.is_of(leaves, spec, state)), None)
         if call is None or self._mode == "anew":
             call = self._made(forward, leaves, spec, state)
@@ -184,7 +186,7 @@ class SharedForward:
         if not self._trusted:
             few = torch.nonzero(found.which).flatten()[:_COMPARED]
             made, form = _rows_of(run(few), len(few))
-            if made is None or form != found.form or not all(map(_close, made, [row[: len(few)] for row in rows])):
+            if made is None or form != found.form or not self._are_close(made, [row[: len(few)] for row in rows]):
                 self._keep_none("the model gives other outputs than when they were kept")
                 return None
             self._trusted = True
@@ -201,6 +203,11 @@ class SharedForward:
         for all_rows, old, new in zip(whole, rows, made, strict=True):
             all_rows[where], all_rows[~where] = old.to(new.dtype), new
         return pytree.tree_unflatten(whole, pytree.treespec_loads(form))
+
+    def _are_close(self, made: list[Tensor], kept: list[Tensor]) -> bool:
+        """Whether rows are the same but for rounding."""
+        lowered = lowered_of(self.model) is not None
+        return all(_close(one, other, lowered=lowered) for one, other in zip(made, kept, strict=True))
 
     def _keep_outputs(self, keys: Tensor, outputs: Any) -> None:
         rows, form = _rows_of(outputs, len(keys))
@@ -295,15 +302,14 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and isinstance(one, (str, bytes, bool, int, float, type(None))) and one == other
 
 
-def _close(made: Tensor, kept: Tensor) -> bool:
-    """Whether rows are the same but for rounding."""
+def _close(made: Tensor, kept: Tensor, *, lowered: bool) -> bool:
     if made.shape != kept.shape or made.dtype != kept.dtype:
         return False
     if not made.is_floating_point() or made.numel() == 0:
         return torch.equal(made, kept)
     rounding = _IN_FLOAT64 if made.dtype == torch.float64 else _IN_FLOAT32
-    if torch.is_autocast_enabled(made.device.type):
-        rounding = _AUTOCAST
+    if lowered or torch.is_autocast_enabled(made.device.type):
+        rounding = _LOWERED
     a, b = made.double(), kept.double()
     allowed = rounding * float(a.abs().nan_to_num(posinf=0.0).max())
     return torch.allclose(a, b, rtol=0.0, atol=allowed, equal_nan=True)

@@ -22,7 +22,7 @@ from lightning_al.inference.replaced import replaced
 from lightning_al.loop.project import Project
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
-from lightning_al.storage.weights import put_weights, whole
+from lightning_al.storage.weights import plain_name, put_weights, whole
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def _save_weights(session: Session, fit: Event) -> None:
     model = {
         "state_dict": whole(session.project.model.state_dict()),
         "beside": fits.end(),
-        "frozen": [name for name, p in session.project.model.named_parameters() if not p.requires_grad],
+        "frozen": [plain_name(name) for name, p in session.project.model.named_parameters() if not p.requires_grad],
     }
     optimizers = {"optimizer_states": fits.optimizer_states, "scaler_state": fits.scaler_state}
 

@@ -25,7 +25,7 @@ from lightning_al.loop.project import datamodule_of, find_in_model, find_no_trai
 from lightning_al.loop.query import Asking
 from lightning_al.loop.race import Racers, racers_of
 from lightning_al.loop.session import Session
-from lightning_al.loop.settings import Option, Settings, Stop, check_dirpath
+from lightning_al.loop.settings import OptionsOfLoop, Settings, Stop, check_dirpath
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import DatasetOracle
 from lightning_al.scoring.race_result import RaceResult
@@ -35,7 +35,7 @@ from lightning_al.tasks.base import Task
 from lightning_al.tasks.classification import ClassificationTask
 
 
-class ActiveLearningLoop(Launched):
+class ActiveLearningLoop(Launched, OptionsOfLoop):
     """Runs an active-learning campaign on an existing Lightning project.
 
     Each round fits the model on what is labelled, evaluates it, scores the unlabelled samples with the acquisition
@@ -77,6 +77,9 @@ class ActiveLearningLoop(Launched):
         cache_gb: How many gigabytes of what the model gives of samples, logits and features, :meth:`ask` and
             :meth:`race` may keep in ``dirpath/cache`` for the next question without new labels; 0: none. :meth:`run`,
             every pass of which is of other weights, keeps none.
+        pool_precision: Of the model's forward passes in scoring: ``"32"``, float32 at least, without autocast; or
+            ``"trainer"``, the Trainer's, of which logits and features are raised to float32. What scores make of them,
+            and gradients of the model, are in float32 at least in any case.
         seed: Decides the initial set, sub-pools, ties and the order of training batches.
         dirpath: The campaign's folder. Default: a new ``al/version_N`` below the Trainer's ``default_root_dir``.
 
@@ -98,22 +101,6 @@ class ActiveLearningLoop(Launched):
         >>> [result.labelled for result in loop.run(trainer)]
         [6, 9, 12]
     """
-
-    query_size = Option[int | float]()
-    initial = Option[int | Sequence[int] | Literal["all"]]()
-    initial_by = Option[str | Acquisition]()
-    rounds = Option[int | None]()
-    budget = Option[float | None]()
-    stop = Option[Stop | None]()
-    subpool_size = Option[int | None]()
-    known_share = Option[float | None]()
-    reset = Option[Reset]()
-    oracle = Option[Oracle]()
-    evaluate = Option[str | None]()
-    weights = Option[str]()
-    keep_weights = Option[bool]()
-    cache_gb = Option[float]()
-    seed = Option[int]()
 
     def __init__(
         self,
@@ -137,6 +124,7 @@ class ActiveLearningLoop(Launched):
         pool: str = "auto",
         pool_batch_size: int | None = None,
         cache_gb: float = 1.0,
+        pool_precision: str | int = "32",
         seed: int = 0,
         dirpath: str | Path | None = None,
     ) -> None:
@@ -163,6 +151,7 @@ class ActiveLearningLoop(Launched):
                     weights=weights,
                     keep_weights=keep_weights,
                     cache_gb=cache_gb,
+                    pool_precision=pool_precision,
                     seed=seed,
                 )
             if model_is_right or datamodule is not None:

@@ -9,6 +9,7 @@ from torch import nn
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.data.pool import integers
+from lightning_al.inference.precision import FULL
 from lightning_al.loop.project import Project
 from lightning_al.loop.settings import Settings
 from lightning_al.loop.told import name_of
@@ -16,6 +17,9 @@ from lightning_al.tasks.base import Task
 from lightning_al.words import shown
 
 _MAY_CHANGE = ("rounds", "budget", "stop", "keep_weights", "cache_gb", "seed")  # the last is refused by itself
+
+_BEFORE_IT_WAS_THERE = {"pool_precision": FULL}
+"""What an option was in campaigns that are older than it."""
 
 
 def describe(project: Project, settings: Settings) -> dict[str, Any]:
@@ -41,6 +45,7 @@ def describe(project: Project, settings: Settings) -> dict[str, Any]:
         "seed": settings.seed,
         "pool": project.data.pool_source,
         "pool_batch_size": project.data.pool_batch_size,
+        "pool_precision": str(settings.pool_precision),
         "acquisition": options_of(project.acquisition),
     }
 
@@ -88,6 +93,7 @@ def check_same_campaign(campaign: Campaign, options: dict[str, Any], task: Task)
             f"{options['seed']}."
         )
     _check_labels(campaign, task)
+    before = {**_BEFORE_IT_WAS_THERE, **before}
     changes = [
         f"{name}: {shown(before.get(name))} -> {shown(value)}"
         for name, value in options.items()

@@ -42,6 +42,11 @@ class Placing(RowSource):
         return self._acquisition.batch_multiple
 
     @property
+    def differentiates(self) -> bool:
+        """As the acquisition's."""
+        return self._acquisition.differentiates
+
+    @property
     def name_in_errors(self) -> str:
         """As the acquisition's."""
         return self._acquisition.name_in_errors

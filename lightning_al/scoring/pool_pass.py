@@ -21,8 +21,10 @@ from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
 from lightning_al.gradients.comparisons import scores_withdrawn
 from lightning_al.inference.batches import copy_of
+from lightning_al.inference.compiled import nothing_compiled, say_once_if_compiled
 from lightning_al.inference.mode import own_train_undone
-from lightning_al.inference.module_state import flags_kept, gradients_kept
+from lightning_al.inference.module_state import flags_kept, gradients_kept, modules_of
+from lightning_al.inference.precision import FULL, OF_TRAINER, Lowered, full_precision, lower_forwards
 from lightning_al.inference.replaced import replaced
 from lightning_al.inference.shared_forward import SharedForward, sharing, sharing_of
 from lightning_al.scoring.subject import Subject
@@ -95,6 +97,7 @@ def rows_of(
         seed=seed,
         gather=gather,
         check=subject.task.check if check else None,
+        precision=subject.pool_precision,
     )
     return of_each[0] if scored else {"index": indices}
 
@@ -128,6 +131,7 @@ def rows_of_each(
             sampler=subject.data.pool_pass(indices, multiple),
             seed=seed,
             gather=gather,
+            precision=subject.pool_precision,
         )
         made.update(zip(numbers, of_each, strict=True))
     return [
@@ -147,6 +151,7 @@ def score_pool(
     seed: int,
     gather: bool = True,
     check: Check | None = None,
+    precision: str | int = FULL,
 ) -> list[dict[str, Tensor]]:
     """Run one predict pass and return each acquisition's rows.
 
@@ -167,6 +172,8 @@ def score_pool(
         seed: Of whatever draws random numbers in the pass: augmentation, stochastic models.
         gather: Whether every rank gets all rows of acquisitions whose rows stay where they are (not ``gathers``).
         check: Called with the model and each batch first, to refuse what cannot work.
+        precision: ``"trainer"``: the model makes forward passes in the Trainer's, but not for acquisitions that
+            differentiate it. All else is computed in full precision.
 
     Returns:
         For each acquisition its rows by name, in the order of ``indices``, on the CPU, with ``"index"`` holding the
@@ -180,14 +187,17 @@ def score_pool(
     together = len(acquisitions) > 1
     shared = sharing_of(model) or (SharedForward(model) if together else None)
 
+    lowered = Lowered(model, trainer.precision_plugin.forward_context)
+
     def predict_step(batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
         if shared is not None:
             shared.begin_batch()
-        looks = [collector.add for collector in collectors] if check is None else [check, *(c.add for c in collectors)]
-        for look in looks[:-1]:  # which may change its batch in place
-            look(model, copy_of(batch))
-        for look in looks[-1:]:
-            look(model, batch)
+        looks: list[tuple[Check, bool]] = [] if check is None else [(check, False)]
+        looks += [(c.add, precision == OF_TRAINER and not c.acquisition.differentiates) for c in collectors]
+        for number, (look, lower) in enumerate(looks, 1):
+            own = batch if number == len(looks) else copy_of(batch)  # a look may change its batch in place
+            with full_precision(model.device.type), lower_forwards(lowered) if lower else contextlib.nullcontext():
+                look(model, own)
         return torch.empty(0)  # None would make Lightning warn
 
     begins_anew = True
@@ -215,6 +225,7 @@ def score_pool(
                 sampler=data.pool_pass(indices, acquisition.batch_multiple),
                 seed=seed,
                 gather=gather,
+                precision=precision,
             )
             return own
         mine = collector.rows(sampler.block, indices)
@@ -322,7 +333,8 @@ def _pass_of_its_own(
         stack.enter_context(own_train_undone(model))  # Lightning sets flags back, and no more
         stack.enter_context(gradients_kept(model))  # Lightning clears them when it moves the module
         stack.enter_context(flags_kept(model))  # Lightning leaves them in `eval()` after an error
-        stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled layers cannot be looked into
+        say_once_if_compiled(model, modules_of(model))
+        stack.enter_context(nothing_compiled())  # compiled layers cannot be looked into
         stack.enter_context(replaced(model, "predict_step", predict_step))
         for hook in PREDICT_HOOKS:
             if is_overridden(hook, model):

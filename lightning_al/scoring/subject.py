@@ -1,6 +1,6 @@
 """What is scored: a model and samples, on a Trainer, and the checks that hold for every pass over samples."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightning.pytorch as pl
@@ -8,6 +8,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 
 from lightning_al.checks import Findings, check_type
 from lightning_al.data.scored_data import ScoredData
+from lightning_al.inference.precision import FULL
 from lightning_al.tasks.base import Task
 
 
@@ -20,12 +21,14 @@ class Subject:
         model: Looks at the samples.
         data: The samples.
         task: What a batch means.
+        pool_precision: In which precision the model makes forward passes over them, as the loop has it.
     """
 
     trainer: pl.Trainer
     model: pl.LightningModule
     data: ScoredData
     task: Task
+    pool_precision: str | int = field(default=FULL, kw_only=True)
 
 
 def check_package(name: str, value: Any) -> None:

@@ -20,6 +20,7 @@ from lightning_al.data.samples_alone import Labelled, SamplesAlone, Source
 from lightning_al.distributed.randomness import generator, shuffled
 from lightning_al.distributed.ranks import Ranks, begin_processes, end_process_group
 from lightning_al.fitting.setup_guard import weights_kept_in_setup
+from lightning_al.inference.precision import FULL, check_pool_precision
 from lightning_al.inference.trainer import quiet_trainer
 from lightning_al.oracle.simulated import DatasetOracle
 from lightning_al.scoring.company import check_company
@@ -48,6 +49,7 @@ def score(
     labelled: Labelled = False,
     ckpt_path: str | Path | None = None,
     batch_size: int | None = None,
+    pool_precision: str | int = FULL,
     trainer: pl.Trainer | None = None,
     skip_unreadable: bool = False,
     cache: str | Path | None = None,
@@ -73,6 +75,7 @@ def score(
         ckpt_path: A checkpoint of Lightning's, or a plain ``state_dict``, to load first; the model keeps these weights.
             No code in it is run.
         batch_size: Samples of a batch; default the loader's, 64 where there is none.
+        pool_precision: ``"32"``, or ``"trainer"``: forward passes in the Trainer's precision, as in a campaign.
         trainer: Whose accelerator, devices, strategy and precision are used. Default: one on one device, without logs.
         skip_unreadable: Whether samples that cannot be read are named and left out, for which all samples are read once
             before. Otherwise the first of them is an error that names it.
@@ -111,6 +114,7 @@ def score(
             findings.of(_check_acquisition, acquisition, labelled)
         findings.of(_check_file, ckpt_path)
         findings.of(check_count, "batch_size", batch_size, optional=True)
+        findings.of(check_pool_precision, pool_precision)
         if trainer is not None:
             findings.of(_check_trainer, trainer)
         findings.of(check_flag, "skip_unreadable", skip_unreadable)
@@ -119,7 +123,7 @@ def score(
     trainer = quiet_trainer(progress=True) if trainer is None else trainer
     data = SamplesAlone(dataset, task=task, labelled=labelled, batch_size=batch_size)
     options = _Options(k, _path_of(ckpt_path), skip_unreadable=skip_unreadable, cache=_path_of(cache), seed=seed)
-    subject = _Subject(trainer, model, data, task)
+    subject = _Subject(trainer, model, data, task, pool_precision=pool_precision)
     if not _compat.launches_copies(trainer):
         scores: Scores = _compat.launch(trainer, functools.partial(_scores, subject, acquisition, options), model)
         return scores
