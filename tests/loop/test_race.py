@@ -373,3 +373,27 @@ def test_data_of_another_kind_race_too(tmp_path):
     with pytest.warns(UserWarning, match="random"):
         race = loop.race(make_trainer(tmp_path), [Entropy(), CoreSet()])
     assert list(race.picks.values()) == alone
+
+
+class Single(Seen):
+    """In float32, which a Trainer may lower."""
+
+    def __init__(self):
+        super().__init__()
+        self.net.float()
+
+    def forward(self, x):
+        return super().forward(x.float())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["32", "trainer"])
+def test_in_the_trainers_precision_too(tmp_path, precision):
+    alone = []
+    options = {"rounds": None, "pool_precision": precision}
+    for number, each in enumerate((Entropy(), CoreSet(), SAAL())):
+        loop = loop_in(tmp_path / str(number), model=Single(), cache_gb=0, **options)
+        alone.append(loop.ask(make_trainer(tmp_path, acquisition=each, precision="bf16-mixed")))
+    loop = loop_in(tmp_path / "race", model=Single(), **options)
+    race = loop.race(make_trainer(tmp_path, precision="bf16-mixed"), [Entropy(), CoreSet(), SAAL()])
+    assert list(race.picks.values()) == alone

@@ -110,6 +110,25 @@ def test_nothing_of_before_a_change_is_used(tmp_path, change):
 
 
 @pytest.mark.slow
+def test_what_is_kept_of_one_precision_is_not_taken_for_another(tmp_path):
+    class Single(Seen):
+        def forward(self, x):
+            return self.net(x.float())
+
+    model = Single()
+    model.net.float()
+    trainer = {"barebones": True, "enable_checkpointing": None, "precision": "bf16-mixed"}
+    scores = {}
+    for cache in (True, False):
+        for precision in ("32", "trainer", "32"):
+            options = {"pool_precision": precision, "trainer": make_trainer(tmp_path, **trainer)}
+            scores[cache, precision] = scored(tmp_path, model, cache=cache, **options).score
+    for precision in ("32", "trainer"):
+        torch.testing.assert_close(scores[True, precision], scores[False, precision], rtol=1e-5, atol=1e-6)
+    assert float((scores[True, "32"] - scores[True, "trainer"]).abs().max()) > 1e-4
+
+
+@pytest.mark.slow
 def test_another_collate_function_makes_other_inputs(tmp_path):
     def doubled(samples):
         x, y = default_collate(samples)
