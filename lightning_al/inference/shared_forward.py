@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from lightning_al.inference.batches import copy_of
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.compiled import unwrapped
+from lightning_al.inference.memory import is_out_of_memory
 from lightning_al.inference.module_state import modules_of
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.inference.precision import lowered_of
@@ -145,7 +146,9 @@ class SharedForward:
 
     def _made(self, forward: Callable[..., Any], leaves: list[Any], spec: Any, state: Hashable) -> _Call:
         """Make a forward pass, or take what was kept of it."""
-        keys = None if self._kept is None else row_keys(leaves, repr((str(spec), state)))
+        keys = None
+        if self._kept is not None and not _may_have_entries(pytree.tree_unflatten(leaves, spec)):
+            keys = row_keys(leaves, repr((str(spec), state)))
         mine = [leaf.detach().clone() if isinstance(leaf, Tensor) else copy_of(leaf) for leaf in leaves]
 
         def run(which: Tensor | None = None) -> Any:
@@ -185,7 +188,7 @@ class SharedForward:
         rows = [leaf.to(device) for leaf in found.leaves]
         if not self._trusted:
             few = torch.nonzero(found.which).flatten()[:_COMPARED]
-            made, form = _rows_of(run(few), len(few))
+            made, form = _rows_of(_tried(run, few), len(few))
             if made is None or form != found.form or not self._are_close(made, [row[: len(few)] for row in rows]):
                 self._keep_none("the model gives other outputs than when they were kept")
                 return None
@@ -193,7 +196,7 @@ class SharedForward:
         if bool(found.which.all()):
             return pytree.tree_unflatten(rows, pytree.treespec_loads(found.form))
         missing = torch.nonzero(~found.which).flatten()
-        made, form = _rows_of(run(missing), len(missing))
+        made, form = _rows_of(_tried(run, missing), len(missing))
         if made is None or form != found.form or [m.shape[1:] for m in made] != [row.shape[1:] for row in rows]:
             return None
         if self._kept is not None:
@@ -289,6 +292,33 @@ def _rows_of(outputs: Any, size: int) -> tuple[list[Tensor] | None, str]:
         return leaves, pytree.treespec_dumps(spec)
     except (NotImplementedError, TypeError, ValueError):  # a class of the user's, which only this process knows
         return None, ""
+
+
+def _tried(run: Callable[[Tensor], Any], which: Tensor) -> Any:
+    """Return what the model gives of some samples; None where its inputs cannot be divided so."""
+    try:
+        return run(which)
+    except Exception as error:  # the model's, of any kind
+        if is_out_of_memory(error):
+            raise
+        return None
+
+
+def _may_have_entries(arguments: tuple[Any, dict[str, Any]]) -> bool:
+    """Whether a list in what the model is called with may have an entry for each sample, as images of several sizes."""
+    args, kwargs = arguments
+    leaves = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, Tensor) and leaf.ndim]
+    sizes = {len(leaf) for leaf in leaves}
+    waiting = [*args, *kwargs.values()]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (list, tuple)):
+            if len(node) in sizes:
+                return True
+            waiting += node
+        elif isinstance(node, dict):
+            waiting += node.values()
+    return False
 
 
 def _some(leaf: Any, which: Tensor) -> Any:

@@ -221,6 +221,41 @@ def test_a_folder_is_refused_that_is_none(tmp_path):
         score(Seen(), Transformed(), Entropy(), cache=3)
 
 
+class Listed(Dataset):
+    """Three images of three channels a batch, as lists: the channels look like samples."""
+
+    def __init__(self):
+        self.x = torch.randn(9, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, index):
+        return self.x[index], -1
+
+
+@pytest.mark.slow
+def test_lists_of_images_and_words_are_not_taken_apart(tmp_path):
+    class OfLists(Seen):
+        def forward(self, images, names):
+            assert len(images) == len(names)
+            return torch.stack([super(OfLists, self).forward(image).mean(0) for image in images])
+
+    class Task(ClassificationTask):
+        def inputs(self, batch):
+            return batch[0]
+
+        def logits(self, model, inputs):
+            return model(list(inputs), [str(float(image.sum())) for image in inputs])
+
+    model, data = OfLists(), Listed()
+    loader = DataLoader(data, batch_size=3)
+    for number in range(3):
+        got = scored(tmp_path, model, loader, task=Task())
+        same(got, scored(tmp_path, model, loader, task=Task(), cache=False))
+        data.x[number, 0] += 1.0
+
+
 @pytest.mark.slow
 def test_outputs_that_are_no_rows_are_made_each_time(tmp_path):
     class Dense(Seen):
