@@ -10,7 +10,7 @@ from torch import nn
 from lightning_al import ActiveLearningLoop, AwaitTell, ClassificationTask
 from lightning_al.acquisition import BADGE, CoreSet, Entropy, ProbCover, TypiClust
 from lightning_al.scoring import pick, pool_pass
-from lightning_al.scoring.pool_pass import score_pool
+from lightning_al.scoring.pool_pass import rows_of_each, score_pool
 from lightning_al.storage import rows as storage
 from tests.helpers import reference
 from tests.helpers.bound import seeded
