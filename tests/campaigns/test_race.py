@@ -93,7 +93,7 @@ def campaign(folder, acquisition, processes, model=Frozen, **options):
     return ActiveLearningLoop(model(), Data(), **options), trainer
 
 
-LIKE_ALONE = ("Entropy", "CoreSet", "SAAL")
+LIKE_ALONE = ("Entropy", "CoreSet")
 OF_NET = [case for case in ONE_OF_EACH if case.model is Net]
 
 

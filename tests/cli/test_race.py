@@ -31,6 +31,7 @@ def project(tmp_path, monkeypatch):
     return recipe(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_race_from_the_shell(project, tmp_path, capsys):
     ask = ["ask", "-c", str(project)]
     main([*ask, "--export", "first.csv"])

@@ -22,6 +22,7 @@ from lightning_al.acquisition import (
 from lightning_al.loop.race import racers_of
 from tests.helpers import reference
 from tests.helpers.inference import Seen
+from tests.helpers.marks import slow
 from tests.helpers.projects import SIZE, Data, NeverTrains, Starts, loop_in, make_data, make_trainer
 
 X, Y = make_data()
@@ -113,43 +114,40 @@ def test_a_budget_that_does_not_cover_all(tmp_path):
     assert loop.ask(trainer, acquisition="Random") == race["Random"].indices
 
 
-def test_forward_passes_are_made_once(tmp_path):
+@pytest.mark.parametrize("kept", [0, slow(1.0)])
+def test_forward_passes_are_made_once(tmp_path, kept):
     """Those of the pool and the labelled samples; picks are looked at in what was kept; rehearsals apart."""
-    rows = {}
-    for kept in (1.0, 0):
-        model = Seen()
-        loop = loop_in(tmp_path / str(kept), model=model, rounds=None, cache_gb=kept, pool_batch_size=20)
-        trainer = make_trainer(tmp_path)
-        loop.ask(trainer)  # fits, and asks for 4
-        looked = {}
+    model, looked = Seen(), {}
 
-        class Count(Acquisition):
-            """Marks where the race begins: it is the last one that learns."""
+    class Count(Acquisition):
+        """Marks where the race begins: it is the last one that learns."""
 
-            requires = frozenset()
+        requires = frozenset()
 
-            def learn(self, query, model=model, looked=looked):
-                looked["from"] = len(model.seen)
+        def learn(self, query):
+            looked["from"] = len(model.seen)
 
-            def select(self, rows, k, *, labelled_rows, generator):
-                return torch.arange(k)
+        def select(self, rows, k, *, labelled_rows, generator):
+            return torch.arange(k)
 
-        both = [Entropy(), Margin(), Entropy(selection="badge"), CoreSet(), "BADGE", "TypiClust", Count()]
-        race = loop.race(trainer, both)
-        rows[kept] = sum(model.seen[looked["from"] :])
+    loop = loop_in(tmp_path, model=model, rounds=None, cache_gb=kept, pool_batch_size=20)
+    trainer = make_trainer(tmp_path)
+    loop.ask(trainer)  # fits, and asks for 4
+    both = [Entropy(), Margin(), Entropy(selection="badge"), CoreSet(), "BADGE", "TypiClust", Count()]
+    race = loop.race(trainer, both)
+    made = sum(model.seen[looked["from"] :])
+    assert [each.forward for each in race.raced] == ["shared"] * 6 + ["none"]
+    if not kept:
         union = {index for each in race.raced for index in each.indices}
-        shared = {each.name for each in race.raced if each.forward == "shared"}
-        assert len(shared) == 6
-        assert race["Count"].forward == "none"
-        if not kept:
-            assert rows[kept] == (SIZE - 8 - 4) + 8 + len(union | set(loop.pool.labelled.tolist()))
-            continue
-        assert rows[kept] == 8 + (SIZE - 8 - 4) + 8  # outputs are compared, then features made; and of labelled ones
-        again = loop.race(trainer, both)
-        assert again.picks == race.picks
-        assert sum(model.seen[looked["from"] :]) == 8
+        assert made == (SIZE - 8 - 4) + 8 + len(union | set(loop.pool.labelled.tolist()))
+        return
+    assert made == 8 + (SIZE - 8 - 4) + 8  # outputs are compared, then features made; and of labelled ones
+    again = loop.race(trainer, both)
+    assert again.picks == race.picks
+    assert sum(model.seen[looked["from"] :]) == 8
 
 
+@pytest.mark.slow
 def test_one_that_draws_leaves_the_others_as_they_are(tmp_path):
     class Drawing(Acquisition):
         requires = frozenset()
@@ -177,6 +175,7 @@ def test_those_that_train_leave_the_model_as_it_is(tmp_path):
     assert race["QueryByCommittee"].seconds["learn"] > 0
 
 
+@pytest.mark.slow
 def test_progress_is_shown(asked, caplog):
     loop, trainer = asked
     with caplog.at_level(logging.INFO):

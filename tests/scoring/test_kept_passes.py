@@ -150,6 +150,7 @@ def test_where_one_sample_is_new_only_it_is_run(tmp_path):
     same(got, scored(tmp_path, model, Transformed(), cache=False))
 
 
+@pytest.mark.slow
 def test_what_a_model_leaves_in_itself_is_of_the_samples_at_hand(tmp_path):
     class Remembering(Seen):
         def forward(self, x):
