@@ -80,7 +80,7 @@ def last_layer(model: nn.Module, sample: Any, forward: Forward, kinds: Kinds) ->
         forward: ``forward(model, inputs) -> outputs``: of the head that is meant.
         kinds: Types of layers.
     """
-    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, kinds)]
+    layers = [(plain_name(name), m) for name, m in model.named_modules() if isinstance(m, kinds)]
     if len(layers) < 2:
         return None
     seen: list[tuple[str, Tensor]] = []
@@ -146,7 +146,7 @@ def _outputs_and_features(
     with pooling.watching(model), contextlib.ExitStack() as hooks:
         if layer is None:
             for name, module in model.named_modules():
-                if isinstance(module, HEADS) and head in (None, name):
+                if isinstance(module, HEADS) and head in (None, plain_name(name)):
                     hooks.callback(module.register_forward_pre_hook(see_input, with_kwargs=True).remove)
         else:
             hooks.callback(find_layer(model, layer).register_forward_hook(see_output).remove)

@@ -1,12 +1,14 @@
 """Campaigns of compiled models: the picks of the model as it is written, with training that stays compiled."""
 
+import lightning as L
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_al import ActiveLearningLoop, score
 from lightning_al.acquisition import BADGE, BALD, SAAL, Entropy, EntropyGradNorm, LearningLoss, QueryByCommittee
 from lightning_al.fitting.repeated import RepeatedFit
-from lightning_al.training import LossPredictionMixin
+from lightning_al.training import AutoSAMMixin, LossPredictionMixin, SAMMixin
 from tests.helpers.compiling import WAYS, Backend
 from tests.helpers.marks import slow
 from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
@@ -51,7 +53,7 @@ ACQUISITIONS = {
 }
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("way", ["module", "parts", "whole", "whole in place", "layers in place"])
 @pytest.mark.parametrize("name", ACQUISITIONS)
 def test_picks_are_those_of_the_model_as_it_is_written(tmp_path, name, way):
@@ -62,7 +64,8 @@ def test_picks_are_those_of_the_model_as_it_is_written(tmp_path, name, way):
     assert told(got) == told(run(tmp_path / "plain", "as written", **options))
 
 
-@pytest.mark.parametrize("way", ["whole", slow("module"), slow("whole in place"), slow("layers in place")])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["whole", "module", "whole in place", "layers in place"])
 def test_training_stays_compiled_and_nothing_is_compiled_anew_for_a_round(tmp_path, way):
     backend = Backend()
     run(tmp_path, way, rounds=0, backend=backend)
@@ -71,6 +74,19 @@ def test_training_stays_compiled_and_nothing_is_compiled_anew_for_a_round(tmp_pa
     backend = Backend()
     run(tmp_path / "longer", way, rounds=3, acquisition=SAAL, backend=backend)
     assert len(backend.graphs) <= of_one_fit + 1  # a last batch of another size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["module", "whole", "whole in place"])
+@pytest.mark.parametrize("mixin", [SAMMixin, AutoSAMMixin])
+def test_sam_steps_are_those_of_the_model_as_it_is_written(tmp_path, mixin, way):
+    kind, ends = type("Steps", (mixin, Net), {}), []
+    for each in (way, "as written"):
+        model = built(each, kind=kind)
+        L.seed_everything(0)
+        make_trainer(tmp_path).fit(model, DataLoader(TensorDataset(*make_data()), batch_size=10))
+        ends.append([t.clone() for t in getattr(model, "_orig_mod", model).state_dict().values()])
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
 # -- names with `_orig_mod.` -------------------------------------------------------------------------------------------
@@ -118,7 +134,7 @@ def test_so_does_a_fit_that_was_killed_in_its_middle(tmp_path, monkeypatch):
     assert go(tmp_path / "cut", "as written") == whole
 
 
-@pytest.mark.parametrize(("saved", "loads"), [("parts", "as written"), ("as written", "parts")])
+@pytest.mark.parametrize(("saved", "loads"), [("parts", "as written"), slow("as written", "parts")])
 def test_a_state_of_either_kind_is_scored_with(tmp_path, saved, loads):
     model = built(saved)
     torch.nn.init.normal_(model.net[4].weight, generator=torch.Generator().manual_seed(3))

@@ -33,7 +33,8 @@ class Check(NamedTuple):
     run: Callable[[], dict[str, Any]]
 
 
-Part = Callable[[Where], Iterator[Check]]
+STUCK = 3
+"""How a process ends whose device refuses all that follows: the rest is for another process."""
 
 
 def rows_in(file: Path) -> list[dict[str, Any]]:
@@ -47,6 +48,12 @@ def rows_in(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def forget_errors(file: Path) -> None:
+    """Leave only the rows of checks that were done, so that the others are tried again."""
+    rows = [row for row in rows_in(file) if "error" not in row]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 def run_checks(part: str, checks: Iterator[Check], file: Path, *, seconds: float) -> None:
     """Run a part's checks that are not in the file yet, for as long as it has, whatever becomes of each.
 
@@ -55,11 +62,12 @@ def run_checks(part: str, checks: Iterator[Check], file: Path, *, seconds: float
         checks: The checks.
         file: A line of JSON for each.
         seconds: After which no other one begins.
+
+    Raises:
+        SystemExit: With :data:`STUCK` after an error of the device's, which this process cannot use any more.
     """
     begin = time.monotonic()
-    rows = rows_in(file)
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    done = {row["name"] for row in rows if "error" not in row}
+    done = {row["name"] for row in rows_in(file)}
     for check in checks:
         if check.name in done:
             continue
@@ -76,6 +84,8 @@ def run_checks(part: str, checks: Iterator[Check], file: Path, *, seconds: float
         row["seconds"] = round(time.monotonic() - start, 2)
         _write(file, row)
         print(f"{part}: {described(row)}", flush=True)
+        if "CUDA error" in row.get("error", ""):
+            raise SystemExit(STUCK)
 
 
 def _write(file: Path, row: dict[str, Any]) -> None:

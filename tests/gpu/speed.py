@@ -76,7 +76,8 @@ def _measured(where: Where, build: Callable[[], nn.Module], score: str, precisio
     ours, loop, func = SCORES[score]
     few = x[: min(LOOP, batch)]
     half = precision == "bf16"
-    with torch.autocast(device.type, torch.bfloat16) if half else contextlib.nullcontext():
+    # What autocast keeps of weights in `no_grad` has no gradient: nothing is kept.
+    with torch.autocast(device.type, torch.bfloat16, cache_enabled=False) if half else contextlib.nullcontext():
 
         def forward() -> Tensor:
             with torch.no_grad():

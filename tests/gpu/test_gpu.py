@@ -9,7 +9,7 @@ from lightning_al import functional as F_al
 from tests.gpu import __main__ as script
 from tests.gpu.functional import CASES, WITHOUT
 from tests.gpu.picks import NAMES
-from tests.gpu.record import Check, rows_in, run_checks, table_of
+from tests.gpu.record import STUCK, Check, forget_errors, rows_in, run_checks, table_of
 
 
 def test_every_acquisition_and_every_function_is_asked():
@@ -18,7 +18,7 @@ def test_every_acquisition_and_every_function_is_asked():
 
 
 def fails():
-    raise RuntimeError("CUDA error: out of luck")
+    raise RuntimeError("out of luck")
 
 
 def test_a_check_that_fails_leaves_the_others_alone_and_is_tried_again(tmp_path, capsys):
@@ -32,7 +32,7 @@ def test_a_check_that_fails_leaves_the_others_alone_and_is_tried_again(tmp_path,
     assert ran == [1, 3]
     assert [row.get("right", row.get("error")) for row in rows_in(file)] == [
         True,
-        "RuntimeError: CUDA error: out of luck",
+        "RuntimeError: out of luck",
         False,
     ]
     said = capsys.readouterr().out.splitlines()
@@ -40,9 +40,24 @@ def test_a_check_that_fails_leaves_the_others_alone_and_is_tried_again(tmp_path,
     assert [line.split(":")[2].split()[0] for line in said] == ["right", "ERROR", "WRONG"]
     with file.open("a") as out:
         out.write('{"name": "cut o')  # by a kill
+    forget_errors(file)
     run_checks("part", iter([*checks[:1], Check("second", lambda: {"right": True}), *checks[2:]]), file, seconds=60)
     assert ran == [1, 3]
-    assert [row["name"] for row in rows_in(file)] == ["first", "second", "third", "second"]
+    assert [row["name"] for row in rows_in(file)] == ["first", "third", "second"]
+
+
+def test_an_error_of_the_device_ends_the_process_and_the_next_goes_on_after_it(tmp_path):
+    def stuck():
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    file, ran = tmp_path / "part.jsonl", []
+    checks = [Check("first", stuck), Check("second", lambda: ran.append(2) or {"right": True})]
+    with pytest.raises(SystemExit) as ended:
+        run_checks("part", iter(checks), file, seconds=60)
+    assert (ended.value.code, ran) == (STUCK, [])
+    run_checks("part", iter(checks), file, seconds=60)
+    assert ran == [2]
+    assert [("error" in row) for row in rows_in(file)] == [True, False]
 
 
 def test_what_there_is_no_time_for_is_said(tmp_path):

@@ -48,6 +48,7 @@ def dropping():
 LOOKS = {
     "outputs": plain_outputs,
     "dropout": partial(F_al.mc_dropout, passes=4, seed=3),
+    "dropout that is added": partial(F_al.mc_dropout, passes=4, seed=3, add_dropout=0.4),
     "features": lambda net, x: plain_outputs(net, x, ClassificationTask().outputs_and_features),
     "features of a layer inside": lambda net, x: plain_outputs(
         net, x, lambda model, x: ClassificationTask().features(model, x, "2.0")
@@ -74,7 +75,7 @@ def test_badge_s_factors_are_those_of_the_layers_by_hand():
     torch.testing.assert_close(task.residuals(outputs), residuals)
 
 
-@pytest.mark.parametrize("way", SLOWLY)
+@pytest.mark.parametrize("way", ["parts", *map(slow, ("whole", "whole in place", "layers in place", "forward alone"))])
 def test_a_model_goes_on_compiled(way):
     backend = Backend()
     net = WAYS[way](dropping(), backend)

@@ -97,7 +97,8 @@ def _that_go_together(model: nn.Module, inputs: Any, forward: Forward | None) ->
 
 def _backbones(model: nn.Module) -> list[str]:
     """Return how the names of layers begin that are in the backbone of one of torchvision's detectors."""
-    return [f"{name}.backbone." if name else "backbone." for name, _ in detectors_in(model)]
+    names = (plain_name(name) for name, _ in detectors_in(model))
+    return [f"{name}.backbone." if name else "backbone." for name in names]
 
 
 class Features:
