@@ -14,7 +14,20 @@ LOOPS = ["guides/committees", "guides/diversity", "guides/loss_prediction", "gui
 PAGES = ["sam", "guides/own_acquisition", "guides/own_task", "guides/people", "methods/*"]
 SLOW = [*LOOPS, "guides/migrating"]
 ELSEWHERE = [
-    *("bccd", "diagnostics", "labels", "regions", "rounds", "samplers", "score", "sweeps", "tasks", "tomograms"),
+    *(
+        "bccd",
+        "diagnostics",
+        "gpu",
+        "labels",
+        "race",
+        "regions",
+        "rounds",
+        "samplers",
+        "score",
+        "sweeps",
+        "tasks",
+        "tomograms",
+    ),
     "unlabelled",
 ]
 """Pages whose Python other tests run, or that only define classes."""

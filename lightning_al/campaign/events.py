@@ -99,6 +99,8 @@ def check_event(event: Event, number: int) -> None:
             raise ValueError(f"`{name}` must be a {type_.__name__}, got {shown(value)}.")
     if "regions" in event:
         _check_regions(event)
+    if kind == "asked" and not isinstance(event.get("acquisition", {}), dict):
+        raise ValueError(f"`acquisition` must be a dict, got {shown(event['acquisition'])}.")
     of_each = ("indices", "now", "keys", "labels", "sizes", "regions", "pixels")
     lengths = {name: len(event[name]) for name in of_each if name in event}
     if len(set(lengths.values())) > 1:

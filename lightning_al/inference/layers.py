@@ -15,6 +15,7 @@ from lightning_al.inference.division import as_samples
 from lightning_al.inference.entries import device_of, slice_of
 from lightning_al.inference.outputs import floating_tensors
 from lightning_al.inference.pooling import Pooling
+from lightning_al.inference.shared_forward import sharing_of
 from lightning_al.storage.weights import plain_name
 
 Kinds = tuple[type[nn.Module], ...]
@@ -123,6 +124,14 @@ def outputs_and_features_of(
     Raises:
         ValueError: If no such layer runs, or what is seen there has not one row for each sample.
     """
+    shared, look = sharing_of(model), partial(_outputs_and_features, model, layer=layer, head=head)
+    return look(run) if shared is None else shared.with_features(run, f"features {layer} {head}", look)
+
+
+def _outputs_and_features(
+    model: nn.Module, run: Callable[[], Tensor], *, layer: str | None, head: str | None
+) -> tuple[Tensor, Tensor]:
+    """Do what :func:`outputs_and_features_of` says, by a forward pass of which layers are watched."""
     seen: list[Any] = []
     pooling = Pooling()
 

@@ -16,7 +16,7 @@ from lightning_al.loop.told import name_of
 from lightning_al.tasks.base import Task
 from lightning_al.words import shown
 
-_MAY_CHANGE = ("rounds", "budget", "stop", "keep_weights", "seed")  # the last is refused by itself
+_MAY_CHANGE = ("rounds", "budget", "stop", "keep_weights", "cache_gb", "seed")  # the last is refused by itself
 
 _BEFORE_IT_WAS_THERE = {"pool_precision": FULL}
 """What an option was in campaigns that are older than it."""
@@ -28,7 +28,7 @@ def describe(project: Project, settings: Settings) -> dict[str, Any]:
     return {
         "query_size": settings.query_size,
         "initial": initial if isinstance(initial, int | str) else integers(initial),
-        "initial_by": _options_of(initial_by) if isinstance(initial_by, Acquisition) else initial_by,
+        "initial_by": options_of(initial_by) if isinstance(initial_by, Acquisition) else initial_by,
         "rounds": settings.rounds,
         "budget": settings.budget,
         "stop": None if stop is None else _name_of(stop),
@@ -41,11 +41,12 @@ def describe(project: Project, settings: Settings) -> dict[str, Any]:
         "evaluate": settings.evaluate,
         "weights": settings.weights,
         "keep_weights": settings.keep_weights,
+        "cache_gb": settings.cache_gb,
         "seed": settings.seed,
         "pool": project.data.pool_source,
         "pool_batch_size": project.data.pool_batch_size,
         "pool_precision": str(settings.pool_precision),
-        "acquisition": _options_of(project.acquisition),
+        "acquisition": options_of(project.acquisition),
     }
 
 
@@ -59,7 +60,8 @@ def _name_of(function: Any) -> str:
     return str(getattr(function, "__qualname__", type(function).__name__))
 
 
-def _options_of(acquisition: Acquisition) -> dict[str, Any]:
+def options_of(acquisition: Acquisition) -> dict[str, Any]:
+    """Return an acquisition's class and options as plain values."""
     options: dict[str, Any] = {"class": type(acquisition).__name__}
     for name, value in vars(acquisition).items():
         if name.startswith("_"):

@@ -59,6 +59,7 @@ class Settings:
     evaluate: str | None
     weights: str
     keep_weights: bool
+    cache_gb: float
     pool_precision: str | int
     seed: int
 
@@ -92,6 +93,7 @@ class Settings:
                 )
             findings.of(check_choice, "weights", self.weights, ("last", "best"))
             findings.of(check_flag, "keep_weights", self.keep_weights)
+            findings.of(check_number, "cache_gb", self.cache_gb, least=0)
             findings.of(check_pool_precision, self.pool_precision)
             findings.of(self._check_reset)
 
@@ -272,6 +274,7 @@ class OptionsOfLoop:
     evaluate = Option[str | None]()
     weights = Option[str]()
     keep_weights = Option[bool]()
+    cache_gb = Option[float]()
     pool_precision = Option[str | int]()
     seed = Option[int]()
 

@@ -25,6 +25,7 @@ from lightning_al.inference.precision import FULL, check_pool_precision
 from lightning_al.inference.trainer import quiet_trainer
 from lightning_al.oracle.simulated import DatasetOracle
 from lightning_al.scoring.company import check_company
+from lightning_al.scoring.kept_passes import KeptPasses
 from lightning_al.scoring.pick import Candidates, learn, pick
 from lightning_al.scoring.rehearsal import check_classes_known, rehearse, rehearsed
 from lightning_al.scoring.scores import Scores
@@ -35,6 +36,9 @@ from lightning_al.storage.weights import load_weights_of
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.classification import ClassificationTask
 from lightning_al.words import shown
+
+CACHE_GB = 1.0
+"""Of what the model gives of samples, how much is kept where a folder for it is given."""
 
 
 def score(
@@ -50,6 +54,7 @@ def score(
     pool_precision: str | int = FULL,
     trainer: pl.Trainer | None = None,
     skip_unreadable: bool = False,
+    cache: str | Path | None = None,
     seed: int = 0,
 ) -> Scores:
     """Score samples with a trained model and pick some, without a campaign, training data or labels.
@@ -77,6 +82,8 @@ def score(
         trainer: Whose accelerator, devices, strategy and precision are used. Default: one on one device, without logs.
         skip_unreadable: Whether samples that cannot be read are named and left out, for which all samples are read once
             before. Otherwise the first of them is an error that names it.
+        cache: A campaign's folder, or any: what the model gives of samples, logits and features, is taken from its
+            ``cache`` and kept there, up to a gigabyte, as long as weights and inputs are the same. None: nothing is.
         seed: Decides all draws.
 
     Returns:
@@ -114,10 +121,11 @@ def score(
         if trainer is not None:
             findings.of(_check_trainer, trainer)
         findings.of(check_flag, "skip_unreadable", skip_unreadable)
+        findings.of(_check_cache, cache)
         findings.of(check_count, "seed", seed, 0)
     trainer = quiet_trainer(progress=True) if trainer is None else trainer
     data = SamplesAlone(dataset, task=task, labelled=labelled, batch_size=batch_size)
-    options = _Options(k, None if ckpt_path is None else Path(ckpt_path), skip_unreadable, seed)
+    options = _Options(k, _path_of(ckpt_path), skip_unreadable=skip_unreadable, cache=_path_of(cache), seed=seed)
     subject = _Subject(trainer, model, data, task, pool_precision=pool_precision)
     if not _compat.launches_copies(trainer):
         scores: Scores = _compat.launch(trainer, functools.partial(_scores, subject, acquisition, options), model)
@@ -140,6 +148,7 @@ class _Options:
     k: int | None
     ckpt_path: Path | None
     skip_unreadable: bool
+    cache: Path | None
     seed: int
 
 
@@ -217,8 +226,9 @@ def _scored(subject: _Subject, acquisition: Acquisition, options: _Options) -> S
             f"`{type(acquisition).__name__}` gives no scores, it picks samples that go together: say how many, `k=`."
         )
     check_company(subject, acquisition, seed=seed, indices=asked.indices)
-    learn(subject, acquisition, asked, keep=_make, refit=_refuse_to_refit)
-    picked = pick(subject, ranks, acquisition, asked, options.k or 0)
+    with KeptPasses(options.cache or Path(), CACHE_GB if options.cache else 0).used(subject, ranks):
+        learn(subject, acquisition, asked, keep=_make, refit=_refuse_to_refit)
+        picked = pick(subject, ranks, acquisition, asked, options.k or 0)
     all_scores = ranks.first(lambda: picked.all_scores)
     return Scores.of(asked.indices, all_scores, picked.indices, data.keys_of, unreadable=unreadable)
 
@@ -288,6 +298,16 @@ def _check_acquisition(acquisition: Any, labelled: Any) -> None:
             f"`{name}` learns from labelled samples, and there are none. Give them: `labelled=`, a dataset or indices "
             "(`--labelled`: the training set)."
         )
+
+
+def _path_of(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _check_cache(cache: Any) -> None:
+    check_that(cache is None or isinstance(cache, (str, Path)), "cache", cache, "a folder or None")
+    if cache is not None and (not str(cache) or (Path(cache).exists() and not Path(cache).is_dir())):
+        raise NotADirectoryError(f"`cache={shown(str(cache))}` must be a folder: a campaign's, or any.")
 
 
 def _check_file(ckpt_path: Any) -> None:
