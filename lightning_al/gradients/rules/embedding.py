@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_al.gradients.costs import whole_weights
 from lightning_al.gradients.rules.base import Gradients, Rule, register_rule
 
 
@@ -43,11 +42,6 @@ class EmbeddingRule(Rule):
         Only rows that were looked up have a gradient.
         """
         return True
-
-    def beyond_loop(self, x: Tensor, e: Tensor, perturb: bool) -> float:
-        """Return how much more one unit costs in a batch than by itself, where all of the table is moved for it."""
-        moved = whole_weights(self._table().numel(), e.device) if perturb else 0.0
-        return super().beyond_loop(x, e, perturb) - moved
 
     def gradients(self, x: Tensor, e: Tensor) -> Gradients:
         """Return each unit's gradient of each parameter, (U, *shape)."""
