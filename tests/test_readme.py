@@ -19,6 +19,7 @@ ELSEWHERE = [
         "diagnostics",
         "gpu",
         "labels",
+        "large",
         "race",
         "regions",
         "rounds",
