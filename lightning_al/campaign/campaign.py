@@ -13,7 +13,7 @@ from lightning_al.campaign.results import INITIAL_ROUND, RoundResult, after_move
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State, States, state_file, write_state
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.ranks import Ranks
-from lightning_al.oracle.base import DATASET
+from lightning_al.oracle.skip import DATASET
 from lightning_al.storage.blobs import to_json
 from lightning_al.storage.files import write_errors_explained
 

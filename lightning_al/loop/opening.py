@@ -41,7 +41,7 @@ from lightning_al.loop.record import check_same_campaign, describe
 from lightning_al.loop.settings import Settings
 from lightning_al.loop.told import check_sizes, check_told, show_model_again
 from lightning_al.oracle.answers import sort_answers
-from lightning_al.oracle.base import DATASET
+from lightning_al.oracle.skip import DATASET
 from lightning_al.scoring.company import check_company
 from lightning_al.scoring.pick import Pick
 from lightning_al.scoring.regions import HowMany, RegionPicker
