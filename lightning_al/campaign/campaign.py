@@ -170,6 +170,7 @@ class Campaign:
         root: str = "",
         annotations: dict[str, Any] | None = None,
         states: dict[str, State] | None = None,
+        versions: dict[str, str] | None = None,
     ) -> list[Event]:
         """Begin a campaign in ``dirpath`` and return its events, the first one.
 
@@ -180,6 +181,7 @@ class Campaign:
             root: The folder that all names of samples begin with.
             annotations: How people say labels, see :attr:`annotations`.
             states: What :attr:`states` must have from the first event on, by file name.
+            versions: Of the packages that it begins with, by name.
 
         Raises:
             FileExistsError: If there is one already.
@@ -194,6 +196,7 @@ class Campaign:
         for name, state in (states or {}).items():
             write_state(path / name, state)
         fields = {"size": size, "options": options, "root": root, "annotations": annotations or {}}
+        fields |= {"versions": versions} if versions else {}
         return [append_event(ledger, 0, stamped("started", fields))]
 
     @staticmethod

@@ -172,8 +172,8 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         description="Write what became of campaigns as one HTML file that loads nothing: the result in words, learning "
         "curves, methods beside each other, what was asked and when, the picks as images or texts, scores, coverage, "
         "disagreements, seconds and cost, settings, warnings. Campaigns are not changed.",
-        epilog="To show samples, the data of the project are opened as the config.yaml of a campaign's folder says, with "
-        "the classes that it names: for a folder of somebody else give --no-data.",
+        epilog="To show samples, the data of the project are opened as the config.yaml of a campaign's folder says, "
+        "with the classes that it names: for a folder of somebody else give --no-data.",
     )
     add = parser.add_argument
     add(

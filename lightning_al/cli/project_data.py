@@ -28,7 +28,7 @@ class ProjectData(NamedTuple):
 
 
 class DataCLI(ActiveLearningCLI):
-    """``LightningCLI`` that makes the datamodule and the task, and nothing else: no weights, no server is looked for."""
+    """Makes the datamodule and the task, and nothing else: no weights and no server are looked for."""
 
     found: ProjectData
 

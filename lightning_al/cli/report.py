@@ -49,10 +49,11 @@ def _opener(files: Sequence[str] | None, stack: contextlib.ExitStack) -> Callabl
             raise FileNotFoundError(
                 f"{folder} has no {CONFIG}, which `lightning-al run` writes: give the project's files, `-c FILE`"
             )
-        from lightning_al.cli.project_data import data_of  # which imports torch
+        from lightning_al._compat import quiet_infos  # which imports torch, as the others
+        from lightning_al.cli.project_data import data_of
         from lightning_al.report.page.samples import open_samples
 
-        with _quietly():
+        with _quietly(), quiet_infos():
             project = data_of(paths)
             if project.name not in opened:
                 samples = open_samples(project.datamodule, task=project.task, pool=project.pool)

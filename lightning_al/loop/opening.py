@@ -15,6 +15,7 @@ from lightning_al.campaign.events import Event
 from lightning_al.campaign.moves import Search
 from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State
+from lightning_al.campaign.versions import versions
 from lightning_al.checks import Findings
 from lightning_al.data.for_trainer import set_model_up
 from lightning_al.data.image_size import check_one_size
@@ -292,8 +293,8 @@ def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[s
         states = {INITIAL_WEIGHTS: {"state_dict": weights, "buffers": unsaved_buffers(project.model)}}
         root = project.data.sample_keys.root
         annotations = annotations_of(project)
-        events = Campaign.create(folder, size=size, options=options, root=root, annotations=annotations, states=states)
-        return folder, events
+        said: dict[str, Any] = {"options": options, "root": root, "annotations": annotations, "versions": versions()}
+        return folder, Campaign.create(folder, size=size, states=states, **said)
 
     folder, events = ranks.first(create)
     return Campaign(folder, events, ranks)

@@ -160,8 +160,8 @@ def _clusters(shown: Sequence[Told], samples_of: Callable[[Told], Any]) -> list[
     drawn = [*lines, expected]
     about = "Share of the groups of alike samples that have a label, by number of labelled samples."
     note = (
-        f"Some samples of the pool were put into {count} groups by k-means of what they look like (tiny pictures, words, "
-        "or numbers; not the model's features). A rough look at variety, and no score."
+        f"Some samples of the pool were put into {count} groups by k-means of what they look like (tiny pictures, "
+        "words, or numbers; not the model's features). A rough look at variety, and no score."
     )
     rows = [["labelled samples", *(line.name for line in drawn)]]
     at = [dict(zip(line.x, line.y, strict=True)) for line in drawn]

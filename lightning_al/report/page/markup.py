@@ -104,9 +104,9 @@ def table(rows: Sequence[Sequence[Any]], caption: Any = None, *, name: str | Non
     )
 
 
-def details(summary: Any, *children: Any) -> Html:
+def details(summary: Any, *children: Any, open: bool = False) -> Html:
     """Return what is shown when it is asked for, and on paper."""
-    return tag("details", tag("summary", summary), *children)
+    return tag("details", tag("summary", summary), *children, open=open)
 
 
 def section(title: str, *children: Any, name: str) -> Html:

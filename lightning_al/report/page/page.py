@@ -4,11 +4,11 @@ import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from lightning_al.campaign.versions import versions
 from lightning_al.report.alignment import BASELINE, Aligned, align, split_full_data
 from lightning_al.report.page.comparing import curves_section, methods_section
 from lightning_al.report.page.covered import coverage_section
@@ -234,7 +234,7 @@ def _document(read: Read, verdict: Sequence[str], parts: Sequence[tuple[str, Htm
     methods = list(read.methods)
     title = methods[0] if len(methods) == 1 else read.root.resolve().name
     made = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    version = metadata.version("lightning-al")
+    version = versions().get("lightning-al", "")
     links = [tag("a", name, href=f"#{_id_of(part)}") for name, part in parts]
     sub = f"{len(read.campaigns)} campaign{'s' * (len(read.campaigns) != 1)}"
     sub += f", {len(methods)} methods: {cut(', '.join(methods), 300)}" if len(methods) > 1 else ""

@@ -8,12 +8,12 @@ from lightning_al.oracle.skip import SKIP
 from lightning_al.report.page.charts import Ranges, number, range_chart
 from lightning_al.report.page.coverage import classes_in, said_of
 from lightning_al.report.page.markup import Html, details, name_of, section, table, tag
-from lightning_al.report.page.pictures import Album, Look, class_key, tile, words_of
+from lightning_al.report.page.pictures import FEW_PIXELS, Album, Look, class_key, tile, words_of
 from lightning_al.report.page.reading import Asked, Told
 from lightning_al.report.tables import thinned
 from lightning_al.tasks.annotations import Boxes, Mask
 
-MOST_TILES = 420
+MOST_TILES = 480
 """Samples shown on a page."""
 
 _MOST_ROUNDS = 10  # of a campaign
@@ -37,31 +37,24 @@ def picks_section(shown: Sequence[Told], look_at: LookAt, album: Album, notes: C
     parts: list[Html] = []
     for campaign in shown:
         questions = [campaign.asked[i] for i in thinned(list(range(len(campaign.asked))), rounds)]
-        if not questions:
-            continue
-        if len(shown) > 1:
-            parts.append(tag("h3", campaign.name))
+        inside = [_question(campaign, question, look_at, album, each) for question in questions]
         if len(questions) < len(campaign.asked):
-            parts.append(
-                tag("p", f"{len(questions)} of {len(campaign.asked)} questions, evenly spread.", class_="note")
-            )
-        parts += [_question(campaign, question, look_at, album, each) for question in questions]
-        parts.append(_key(campaign, questions, each))
+            few = f"{len(questions)} of {len(campaign.asked)} questions, evenly spread."
+            inside.insert(0, tag("p", few, class_="note"))
+        inside.append(_key(campaign, questions, each))
+        if questions and len(shown) > 1:
+            parts.append(details(campaign.name, *inside, open=not parts))
+        elif questions:
+            parts += inside
     said = [tag("p", note, class_="note") for note in notes()]
     return section("What was picked, round by round", *said, *parts, name="picks")
 
 
 def _shares(shown: Sequence[Told]) -> tuple[int, int]:
     """Return how many questions of each campaign are shown, and how many samples of each."""
-    per_campaign = MOST_TILES // max(len(shown), 1)
+    rounds = min(_MOST_ROUNDS, max((len(campaign.asked) for campaign in shown), default=1)) or 1
     most = max((len(question.units) for each in shown for question in each.asked), default=1)
-    each = max(min(most, _PER_ROUND, per_campaign), 1)
-    questions = max((len(campaign.asked) for campaign in shown), default=1)
-    rounds = max(min(_MOST_ROUNDS, questions, per_campaign // each), 2)
-    if rounds < min(_MOST_ROUNDS, questions):
-        each = max(per_campaign // min(_MOST_ROUNDS, questions), 4)
-        rounds = max(min(_MOST_ROUNDS, questions, per_campaign // each), 2)
-    return rounds, each
+    return rounds, min(most, _PER_ROUND, max(MOST_TILES // max(len(shown), 1) // rounds, 4))
 
 
 def _question(campaign: Told, question: Asked, look_at: LookAt, album: Album, most: int) -> Html:
@@ -84,7 +77,9 @@ def _question(campaign: Told, question: Asked, look_at: LookAt, album: Album, mo
 def _kind(look: Look | None, annotation: Any) -> str:
     if look is None or look.image is None:
         return "read-tiles" if look is not None and look.text is not None else ""
-    return "large" if isinstance(annotation, (Boxes, Mask)) else ""
+    if isinstance(annotation, (Boxes, Mask)):
+        return "large"
+    return "small" if max(look.image.size) <= FEW_PIXELS else ""
 
 
 def sample_tile(

@@ -31,7 +31,9 @@ PALETTE = (
 )
 """Of classes in masks and boxes; those of Okabe and Ito, and three more."""
 
-_PIXELS = 48  # images up to this side are shown pixel by pixel
+FEW_PIXELS = 48
+"""Images up to this side are shown pixel by pixel."""
+
 _LONGEST_TEXT = 280
 _MOST_NUMBERS = 8
 _ENDS = "\x1a"  # around the number of a picture: no text of the data has it any more
@@ -126,7 +128,7 @@ def _smaller(image: Any, side: int) -> Any:
 def _address(image: Any, side: int) -> str:
     image = _smaller(image, side)
     file = io.BytesIO()
-    kind = "png" if max(image.size) <= _PIXELS else "jpeg"
+    kind = "png" if max(image.size) <= FEW_PIXELS else "jpeg"
     image.save(file, "PNG", optimize=True) if kind == "png" else image.save(file, "JPEG", quality=78, optimize=True)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
@@ -187,7 +189,7 @@ def _image_tile(
         image = _masked(image, annotation if isinstance(annotation, Mask) else None, region)
     if isinstance(annotation, Boxes):
         over = _boxes(annotation, classes, width, height)
-    pixels = "pixels" if max(image.size) <= _PIXELS else None
+    pixels = "pixels" if max(image.size) <= FEW_PIXELS else None
     picture = tag(
         "img",
         src=album.add(image),

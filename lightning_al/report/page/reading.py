@@ -182,7 +182,7 @@ def asked_in(events: Sequence[Event]) -> list[Asked]:
                 list(event["scores"]),
                 regions,
                 quantiles if len(quantiles) == 5 else [],
-                int(of_all.get("count", 0)),
+                count if isinstance(count := of_all.get("count"), int) else 0,
             )
         )
     return found

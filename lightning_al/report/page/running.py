@@ -171,7 +171,7 @@ def _waits(read: Read) -> str | None:
     if not seconds:
         return None
     middle = median(seconds)
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+    for name, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if middle >= length:
-            return f"From question to answer: {middle / length:.1f} {unit}, the median of {len(seconds):,} answers."
+            return f"From question to answer: {middle / length:.1f} {name}, the median of {len(seconds):,} answers."
     return f"From question to answer: {middle:.0f} seconds, the median of {len(seconds):,} answers."

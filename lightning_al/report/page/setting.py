@@ -4,16 +4,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lightning_al.campaign.versions import versions
 from lightning_al.report.page.markup import Html, details, section, table, tag
 from lightning_al.report.page.reading import Told
 from lightning_al.words import cut
-
-PACKAGES = ("lightning-al", "lightning", "torch", "torchvision", "torchmetrics", "numpy", "scipy")
-"""Whose versions are said."""
 
 _SECRET = re.compile(r"(?:^|_)(token|passwd|password|secret|api_?key|access_key|credentials?|auth)$", re.IGNORECASE)
 _IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
@@ -100,15 +97,10 @@ def version_rows(campaigns: Sequence[Told]) -> list[list[str]]:
     for each in campaigns:
         for name, version in each.versions.items():
             recorded.setdefault(name, set()).add(version)
+    now = versions()
     rows = [["package", "the campaigns began with", "this report was made with"]]
-    for name in dict.fromkeys([*PACKAGES, *recorded]):
-        try:
-            now = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            now = "-"
-        said = ", ".join(sorted(recorded.get(name, ()))) or ("not recorded" if now != "-" else "-")
-        if (said, now) != ("-", "-"):
-            rows.append([name, cut(said, 120), now])
+    for name in dict.fromkeys([*now, *recorded]):
+        rows.append([name, cut(", ".join(sorted(recorded.get(name, ()))) or "not recorded", 120), now.get(name, "-")])
     return rows
 
 

@@ -51,21 +51,26 @@ def _tested(aligned: Aligned, rows: Sequence[Difference]) -> list[str]:
     elif worse and not neither:
         texts.append(f"{_capital(baseline)} wins here: every method did worse than it, beyond what chance explains.")
     else:
-        is_first = _best(aligned) == baseline
-        texts.append(
-            f"{_capital(baseline)} wins here: it has the best mean, and no method is better than it beyond chance."
-            if is_first
-            else f"No method is shown to be better than {baseline} here: the differences are within what chance makes."
-        )
-        texts.append(
-            f"On a pool like this one {baseline} does as well, and costs nothing to compute. A pool with rare "
-            "classes, more seeds, or a longer curve may tell methods apart."
-        )
+        texts += _of_none(aligned, _best(aligned) == baseline)
     if worse and (better or neither):
         texts.append(f"Worse than {baseline}, beyond chance: {_named(aligned, worse)}.")
     if neither and (better or worse):
         texts.append(f"Not told apart from {baseline}: {', '.join(neither)}.")
     return texts
+
+
+def _of_none(aligned: Aligned, is_first: bool) -> list[str]:
+    """Say that no method is told apart from the baseline."""
+    baseline = aligned.baseline
+    if is_first:
+        return [
+            f"{_capital(baseline)} wins here: it has the best mean, and no method is better than it beyond chance.",
+            f"On a pool like this one {baseline} does as well as any, and costs nothing to compute.",
+        ]
+    return [
+        f"It is open whether choosing what to label pays here: no method is better than {baseline} beyond chance.",
+        f"{_capital(_best(aligned))} has the best mean, and more seeds would tell whether that is luck.",
+    ]
 
 
 def _is_better(aligned: Aligned, row: Difference) -> bool:
@@ -102,10 +107,10 @@ def _order(aligned: Aligned, methods: Sequence[str]) -> str:
 
 def _reached(aligned: Aligned) -> list[str]:
     """Say what a method saves that gets where the baseline ends with the fewest labels."""
-    rows = [row for row in labels_saved(aligned) if row.method != aligned.baseline and row.saved is not None]
-    if not rows or rows[0].saved is None or rows[0].labels is None or rows[0].saved <= 0:
+    rows = [row for row in labels_saved(aligned) if row.method != aligned.baseline]
+    first, last = rows[0] if rows else None, aligned.labels[-1]
+    if first is None or first.labels is None or first.saved is None or first.saved <= 0:
         return []
-    first, last = rows[0], aligned.labels[-1]
     return [
         f"{first.method} got where {aligned.baseline} ends ({number(first.target)} with {last:,} {aligned.counts}) "
         f"with {first.labels:,.0f}: {first.saved / last:.0%} fewer. ({first.reached} of {first.repeats} seeds do.)"
