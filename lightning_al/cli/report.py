@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from lightning_al.report.page import write_html
+from lightning_al.report.page.page import written
 
 CONFIG = "config.yaml"
 """The project, which ``lightning-al run`` leaves in a campaign's folder."""
@@ -27,15 +27,16 @@ def report(options: argparse.Namespace) -> None:
     if missing:
         raise FileNotFoundError(f"There is no file {missing[0]}.")
     with contextlib.ExitStack() as stack:
-        path = write_html(
+        path, verdict = written(
             options.folders,
             options.output,
+            None if options.no_data else _opener(options.config, stack),
             metric=options.metric,
             baseline=options.baseline,
             lower_is_better=options.lower_is_better,
-            open_data=None if options.no_data else _opener(options.config, stack),
         )
-    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    print(*verdict, sep="\n")
+    print(f"\nReport: {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 def _opener(files: Sequence[str] | None, stack: contextlib.ExitStack) -> Callable[[Path], AbstractContextManager[Any]]:

@@ -251,7 +251,12 @@ def dot_chart(
         strip = tag("rect", tag("title", "\n".join([row, *said])), x=0, y=middle - step + 9, width=_WIDTH, height=step)
         parts.append(tag("g", strip, class_="read"))
     parts.append(_axis_below(along, x, height, bottom))
-    return _chart(parts, height, about, _legend([(e.name, e.style, "mark") for e in lines], [note] if expected else []))
+    return _chart(
+        parts,
+        height,
+        about,
+        joined([_legend([(e.name, e.style, "mark") for e in lines], []), _tick_key(note) if expected else None]),
+    )
 
 
 def bar_chart(bars: Sequence[Bars], *, x: str, about: str) -> Html:
@@ -321,8 +326,15 @@ def range_chart(ranges: Sequence[Ranges], *, x: str, about: str) -> Html:
         strip = tag("rect", tag("title", "\n".join(said)), x=0, y=middle - step + 13, width=_WIDTH, height=step)
         parts.append(tag("g", strip, class_="read"))
     parts.append(_axis_below(along, x, height, bottom))
-    keys = tag("span", tag("span", class_="key all"), "all candidates: 5 to 95 % and 25 to 75 %, median")
+    keys = None
+    if any(each.every for each in ranges):
+        keys = tag("span", tag("span", class_="key all"), "all candidates: 5 to 95 % and 25 to 75 %, median")
     return _chart(parts, height, about, joined([_legend([("picked", 1 + 2 * STYLES, "pick")], []), keys]))
+
+
+def _tick_key(name: str) -> Html:
+    mark = tag("line", x1=14, x2=14, y1=0, y2=16, class_="expected")
+    return tag("span", tag("svg", mark, viewBox="0 0 28 16"), name)
 
 
 def _legend(keys: Sequence[tuple[str, int, str]], levels: Sequence[str]) -> Html:

@@ -20,7 +20,7 @@ from lightning_al.report.page.reading import Read, Told, curves_in, metric_names
 from lightning_al.report.page.running import rounds_section, seconds_section
 from lightning_al.report.page.setting import settings_section, warnings_section
 from lightning_al.report.page.style import css, script
-from lightning_al.report.page.verdict import verdict_of_methods, verdict_of_one
+from lightning_al.report.page.verdict import verdict_of_methods, verdict_of_one, verdict_of_repeats
 from lightning_al.storage.files import atomic_write
 from lightning_al.words import cut, first_line, shown
 
@@ -30,6 +30,7 @@ PAGE = "report.html"
 MOST_BYTES = 3_000_000
 """Of the file; pictures are as small as it takes."""
 
+_SPARE = 20_000  # bytes of the page that may be more than counted
 _MOST_SHOWN = 6  # methods whose picks are shown
 _MADE_BY = "lightning-al report"
 
@@ -77,20 +78,27 @@ def write_html(
         FileExistsError: If a file that is no report has that name.
         OSError: If it cannot be written.
     """
+    options = {"metric": metric, "baseline": baseline, "lower_is_better": lower_is_better}
+    if datamodule is not None:
+        open_data = _opener(datamodule, task, pool)
+    return written(folders, output, open_data, **options)[0]
+
+
+def written(
+    folders: str | Path | Sequence[str | Path], output: str | Path | None, open_data: OpenData | None, **options: Any
+) -> tuple[Path, list[str]]:
+    """Write a report, and return its file and the result in words; arguments as of :func:`write_html`."""
     every = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]
     if not every:
         raise ValueError("A report is of at least one folder with a campaign.")
     read = read_campaigns(every)
     path = read.root / PAGE if output is None else Path(output)
     check_replaceable(path)
-    if datamodule is not None:
-        open_data = _opener(datamodule, task, pool)
     with contextlib.ExitStack() as stack:
-        data = _Data(open_data, stack)
-        page = _page(read, data, metric=metric, baseline=baseline, lower_is_better=lower_is_better)
+        page, verdict = _page(read, _Data(open_data, stack), **options)
     with atomic_write(path) as file:
         file.write(page.encode("utf-8", "replace"))
-    return path
+    return path, verdict
 
 
 def check_replaceable(path: Path) -> None:
@@ -167,7 +175,10 @@ class _Data:
         return texts
 
 
-def _page(read: Read, data: _Data, *, metric: str | None, baseline: str | None, lower_is_better: bool | None) -> str:
+def _page(
+    read: Read, data: _Data, *, metric: str | None, baseline: str | None, lower_is_better: bool | None
+) -> tuple[str, list[str]]:
+    """Return the page and the result in words."""
     names = metric_names(read.campaigns)
     if metric is not None and metric not in names:
         raise ValueError(
@@ -199,14 +210,19 @@ def _page(read: Read, data: _Data, *, metric: str | None, baseline: str | None, 
         ("Warnings", warnings_section(read.campaigns, read.problems)),
         ("Settings", settings_section(firsts, read.campaigns)),
     ]
-    verdict = verdict_of_methods(aligned) if aligned is not None and len(read.methods) > 1 else None
-    if verdict is None:
-        verdict = verdict_of_one(read.campaigns[0], main)
-        if len(read.campaigns) > 1:
-            verdict.insert(
-                0, f"{len(read.campaigns)} campaigns of {next(iter(read.methods))}; this is the first of them."
-            )
-    return _fitted(_document(read, verdict, [(name, part) for name, part in parts if part], album), album)
+    verdict = _verdict(read, aligned, main)
+    page = _document(read, verdict, [(name, part) for name, part in parts if part], album)
+    return album.packed(page, MOST_BYTES - len(page.encode("utf-8", "replace")) - _SPARE), verdict
+
+
+def _verdict(read: Read, aligned: Aligned | None, metric: str | None) -> list[str]:
+    if len(read.campaigns) == 1:
+        return verdict_of_one(read.campaigns[0], metric)
+    if aligned is None:
+        return [
+            f"{len(read.campaigns)} campaigns of {len(read.methods)} methods, without metrics: nothing is compared."
+        ]
+    return verdict_of_methods(aligned) if len(read.methods) > 1 else verdict_of_repeats(aligned)
 
 
 def _shown(read: Read, aligned: Aligned | None) -> tuple[list[Told], list[str]]:
@@ -270,7 +286,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-
 
 
 def _id_of(part: Html) -> str:
-    return part.partition('id="')[2].partition("-title")[0]
+    return part.partition('id="')[2].partition('"')[0]
 
 
 def _foot(version: str, pictures: int) -> str:
@@ -278,9 +294,3 @@ def _foot(version: str, pictures: int) -> str:
         f"Made by lightning-al {version}. All is in this file: it loads nothing. Charts say their numbers under the "
         f"mouse or a finger, and in the tables below them. It holds {pictures} pictures, as small as it takes."
     )
-
-
-def _fitted(page: str, album: Album) -> str:
-    """Return the page with pictures of such a size that all of it stays below the limit."""
-    text = len(page.encode("utf-8", "replace"))
-    return album.packed(page, MOST_BYTES - text - 20_000)

@@ -36,10 +36,11 @@ def picks_section(shown: Sequence[Told], look_at: LookAt, album: Album, notes: C
     rounds, each = _shares(shown)
     parts: list[Html] = []
     for campaign in shown:
-        questions = [campaign.asked[i] for i in thinned(list(range(len(campaign.asked))), rounds)]
+        every = [question for question in campaign.asked if question.units]
+        questions = [every[i] for i in thinned(list(range(len(every))), rounds)]
         inside = [_question(campaign, question, look_at, album, each) for question in questions]
-        if len(questions) < len(campaign.asked):
-            few = f"{len(questions)} of {len(campaign.asked)} questions, evenly spread."
+        if len(questions) < len(every):
+            few = f"{len(questions)} of {len(every)} questions, evenly spread."
             inside.insert(0, tag("p", few, class_="note"))
         inside.append(_key(campaign, questions, each))
         if questions and len(shown) > 1:
@@ -97,7 +98,7 @@ def sample_tile(
     sample = standing.samples.get(unit)
     annotation = said_of(standing, unit)
     key = (sample.key if sample is not None else None) or f"index {unit}"
-    name = f"sample {unit}" if key.startswith("sha256:") else key
+    name = f"#{unit}" if key.startswith("sha256:") else key
     state = (
         ""
         if sample is None or annotation is not None
@@ -107,7 +108,7 @@ def sample_tile(
     below = [
         tag("b", name_of(said)) if said else None,
         f"score {number(score)}" if math.isfinite(score) else None,
-        tag("span", name_of(name), class_="soft"),
+        tag("span", name_of(name), class_="soft") if look is not None or name != key else None,
         *more,
     ]
     if unit < 0:
@@ -119,14 +120,17 @@ def sample_tile(
 
 
 def _key(campaign: Told, questions: Sequence[Asked], each: int) -> Html:
-    """Return which colour of masks is which class, of those that are shown."""
+    """Return which colour of masks and boxes is which class, of those that are shown."""
     numbers: set[int] = set()
+    classes = campaign.standing.classes
     for question in questions:
         for place in thinned(list(range(len(question.units))), each):
             annotation = said_of(campaign.standing, question.units[place])
             if isinstance(annotation, Mask):
                 numbers |= {int(name) for name in classes_in(annotation) or ()}
-    return class_key(sorted(numbers), campaign.standing.classes)
+            elif isinstance(annotation, Boxes) and classes is not None:
+                numbers |= {classes.index(name) for name in annotation.labels if name in classes}
+    return class_key(sorted(numbers), classes)
 
 
 def scores_section(shown: Sequence[Told]) -> Html:

@@ -129,6 +129,21 @@ def _capital(name: str | None) -> str:
     return (name or "")[:1].upper() + (name or "")[1:]
 
 
+def verdict_of_repeats(aligned: Aligned) -> list[str]:
+    """Return what the repeats of one method came to, in words."""
+    [(method, repeats)] = aligned.values.items()
+    if not aligned.labels or not repeats:
+        return [
+            f"The campaigns of {method} have no label count in common, so there is no mean of them.",
+            *aligned.notes,
+        ]
+    first, last = (fmean(float(values[place]) for values in repeats.values()) for place in (0, -1))
+    span = f"{aligned.labels[0]:,} to {aligned.labels[-1]:,} {aligned.counts}"
+    ends = f"{aligned.metric} went from {number(first)} to {number(last)}"
+    text = f"From {span}, {ends}, the mean of {len(repeats)} campaigns."
+    return [text, "There is one method: nothing says yet whether another, or chance, would have done as well."]
+
+
 def verdict_of_one(campaign: Told, metric: str | None) -> list[str]:
     """Return where one campaign stands, in words."""
     standing, rounds = campaign.standing, campaign.rounds
