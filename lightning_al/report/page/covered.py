@@ -100,8 +100,20 @@ def _seen_lines(shown: Sequence[Told], names: Sequence[str]) -> list[Html]:
         lines.append(Line(campaign.name, style, x, y))
     if len({value for line in lines for value in line.y}) < 2:
         return []
-    about = f"How many of {len(names)} classes have a label, by number of labelled samples."
-    return [tag("h4", "Classes with a label"), line_chart(lines, x="labelled samples", y="classes", about=about)]
+    about = f"How many of {len(names)} classes have a label, by number of labelled samples. See the table below."
+    return [
+        tag("h4", "Classes with a label"),
+        line_chart(lines, x="labelled samples", y="classes", about=about),
+        details("The numbers", _line_table(lines, "Classes with a label", number, "seen-table")),
+    ]
+
+
+def _line_table(lines: Sequence[Line], caption: str, text: Callable[[float], str], name: str) -> Html:
+    rows = [["labelled samples", *(line.name for line in lines)]]
+    at = [dict(zip(line.x, line.y, strict=True)) for line in lines]
+    for place in thinned(sorted({int(v) for line in lines for v in line.x}), 24):
+        rows.append([f"{place:,}", *(text(of[place]) if place in of else "-" for of in at)])
+    return table(rows, caption, name=name)
 
 
 def _pool_classes(campaign: Told, samples: Any) -> dict[str, float] | None:
@@ -158,20 +170,18 @@ def _clusters(shown: Sequence[Told], samples_of: Callable[[Told], Any]) -> list[
     if not lines or expected is None:
         return []
     drawn = [*lines, expected]
-    about = "Share of the groups of alike samples that have a label, by number of labelled samples."
+    about = (
+        "Share of the groups of alike samples that have a label, by number of labelled samples. See the table below."
+    )
     note = (
         f"Some samples of the pool were put into {count} groups by k-means of what they look like (tiny pictures, "
         "words, or numbers; not the model's features). A rough look at variety, and no score."
     )
-    rows = [["labelled samples", *(line.name for line in drawn)]]
-    at = [dict(zip(line.x, line.y, strict=True)) for line in drawn]
-    for place in thinned(sorted({int(v) for line in drawn for v in line.x}), 24):
-        rows.append([f"{place:,}", *(f"{of[place]:.0%}" if place in of else "-" for of in at)])
     return [
         tag("h3", "Groups of alike samples"),
         line_chart(drawn, x="labelled samples", y="share of groups", about=about),
         tag("p", note, class_="note"),
-        details("The numbers", table(rows, "Share of groups with a label", name="cluster-table")),
+        details("The numbers", _line_table(drawn, "Share of groups with a label", "{:.0%}".format, "cluster-table")),
     ]
 
 

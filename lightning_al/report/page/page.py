@@ -16,7 +16,15 @@ from lightning_al.report.page.markup import Html, joined, paragraphs, tag
 from lightning_al.report.page.people import people_section
 from lightning_al.report.page.picks import picks_section, scores_section
 from lightning_al.report.page.pictures import Album, Look
-from lightning_al.report.page.reading import Read, Told, curves_in, metric_names, read_campaigns, time_of
+from lightning_al.report.page.reading import (
+    Read,
+    Told,
+    curves_in,
+    metric_names,
+    read_campaigns,
+    time_of,
+    without_the_late,
+)
 from lightning_al.report.page.running import rounds_section, seconds_section
 from lightning_al.report.page.setting import settings_section, warnings_section
 from lightning_al.report.page.style import css, script
@@ -185,14 +193,16 @@ def _page(
             f"No metric {shown(metric)} that all campaigns have; there are: {cut(', '.join(names) or 'none')}."
         )
     main = metric or (names[0] if names else None)
-    curves, notes = curves_in(read, main)
+    compared, late = without_the_late(read)
+    curves, notes = curves_in(compared, main)
+    notes += late
     methods, full_data = split_full_data(curves) if main is not None and curves else (curves, {})
     aligned = None
     if main is not None and methods:
         aligned = align(methods, baseline=baseline, lower_is_better=lower_is_better)
     elif baseline is not None:
         raise ValueError(f"There is nothing to compare with {shown(baseline)}: no campaign has metrics.")
-    others = {name: curves_in(read, name)[0] for name in names if name != main and main is not None}
+    others = {name: curves_in(compared, name)[0] for name in names if name != main and main is not None}
     firsts, left_out = _shown(read, aligned)
     album = Album()
     tiles = picks_section(firsts, data.look, album, lambda: [*data.notes, *left_out])

@@ -92,6 +92,16 @@ class Told:
         return {str(name): str(version) for name, version in said.items()} if isinstance(said, dict) else {}
 
     @property
+    def left_to_do(self) -> int:
+        """How many of its trainings are not done yet; 0 where nothing says how many there are to be."""
+        options, standing = self.standing.options, self.standing
+        rounds = options.get("rounds")
+        if not isinstance(rounds, int) or options.get("stop") is not None or options.get("budget") is not None:
+            return 0
+        done = sum(bool(result.metrics or result.seconds.get("fit")) for result in self.rounds)
+        return max(rounds + 1 - done, 0) if len(standing.units("labelled")) < standing.size else 0
+
+    @property
     def answers_itself(self) -> bool:
         """Whether all labels are the dataset's own."""
         by = {event.get("annotator") for event in self.events if event["kind"] == "answered"}
@@ -219,6 +229,20 @@ def metric_names(campaigns: Sequence[Told]) -> list[str]:
     of_classes = {name for each in shared for name in class_metrics(each, shared).values()}
     whole = [name for name in shared if name not in of_classes and not is_of_one_class(name)] or shared
     return sorted(whole, key=lambda name: ("acc" not in name.lower(), is_error(name)))
+
+
+def without_the_late(read: Read) -> tuple[Read, list[str]]:
+    """Leave campaigns out that are under way and not half as far as others: means are of what all have."""
+    done = {each.folder: len(each.rounds) for each in read.campaigns}
+    most = max(done.values(), default=0)
+    late = [each for each in read.campaigns if each.left_to_do and 2 * done[each.folder] < most]
+    if not late:
+        return read, []
+    names = ", ".join(f"{each.name} ({done[each.folder]} of {most})" for each in late[:8])
+    more = f" and {len(late) - 8} more" if len(late) > 8 else ""
+    kept = [each for each in read.campaigns if each not in late]
+    text = f"Left out of curves and comparisons, since they are under way and far behind: {names}{more}."
+    return Read(read.root, kept, read.problems), [text]
 
 
 def curves_in(read: Read, metric: str | None) -> tuple[Curves, list[str]]:

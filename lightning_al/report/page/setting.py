@@ -167,16 +167,12 @@ def ledger_warnings(campaign: Told) -> list[str]:
     alike = [q.round for q in campaign.asked if len(q.scores) > 2 and len(set(q.scores)) == 1]
     if alike:
         texts.append(f"All picks of round {_few([str(n) for n in alike])} have one score: it told nothing apart there.")
-    pending, rounds = len(standing.units("pending")), standing.options.get("rounds")
-    done = sum(event["kind"] == "fitted" for event in campaign.events)
+    pending, left = len(standing.units("pending")), campaign.left_to_do
     if pending and not campaign.answers_itself:
         texts.append(f"{pending} samples wait for an answer: all numbers here are of what is labelled so far.")
-    elif isinstance(rounds, int) and standing.options.get("stop") is None and len(campaign.rounds) <= rounds:
-        full = standing.options.get("budget") is None and len(standing.units("labelled")) < standing.size
-        if full:
-            texts.append(
-                f"{done} of {rounds + 1} trainings are done: the campaign is under way, or was ended before its end."
-            )
+    elif left:
+        whole = standing.options["rounds"] + 1
+        texts.append(f"{whole - left} of {whole} trainings are done: it is under way, or was ended before its end.")
     return texts
 
 

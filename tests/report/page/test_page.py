@@ -18,10 +18,10 @@ CURVES = {
 }
 
 
-def write_methods(root, curves=CURVES, **options):
-    for method, of_seeds in curves.items():
+def write_methods(root, **options):
+    for method, of_seeds in CURVES.items():
         for seed, values in enumerate(of_seeds):
-            write_campaign(root / method / f"seed_{seed}", values, options={"seed": seed}, **options)
+            write_campaign(root / method / f"seed_{seed}", values, options={"seed": seed, **options})
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +200,15 @@ def test_many_rounds_and_many_methods_are_thinned_and_it_is_said(tmp_path):
     assert "asked for, 8 of them below" in page.text
     assert len(page.captions) == 6 * 10 * 8
     assert len(page.tables["curve-table"]) == 8  # methods are rows
+
+
+def test_a_campaign_that_has_just_begun_does_not_cut_the_curves_of_all(tmp_path):
+    write_methods(tmp_path, rounds=2)
+    write_campaign(tmp_path / "late" / "seed_0", [0.4], options={"seed": 0, "rounds": 2})
+    page = page_of(write_html(tmp_path))
+    assert len(page.tables["curve-table"]) == 4
+    assert "under way and far behind: late, seed 0 (1 of 3)." in page.text
+    assert "1 of 3 trainings are done" in page.text
 
 
 def test_campaigns_without_metrics_and_repeats_that_do_not_meet(tmp_path):

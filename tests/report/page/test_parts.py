@@ -64,7 +64,9 @@ def test_some_are_better_and_others_worse():
 
 
 def test_too_few_seeds_and_no_baseline():
-    assert first_word({"random": LOW[:2], "badge": HIGH[:2]})[0].startswith("Nothing can be concluded yet: with 2 seeds")
+    assert first_word({"random": LOW[:2], "badge": HIGH[:2]})[0].startswith(
+        "Nothing can be concluded yet: with 2 seeds"
+    )
     assert "No baseline is named" in first_word({"a": LOW, "b": HIGH})[1]
 
 
@@ -98,9 +100,9 @@ def test_clusters_are_the_groups_that_are_there():
     found = clusters.of(points)
     assert all(len(set(found[where == group])) == 1 for group in range(4))
     assert sorted(clusters.shares) == pytest.approx([0.1, 0.2, 0.3, 0.4])
-    drawn = generator.choice(4, p=[0.4, 0.3, 0.2, 0.1], size=(20_000, 6))
+    drawn = generator.choice(4, p=[0.4, 0.3, 0.2, 0.1], size=(5_000, 6))
     share = np.mean([len(set(row)) for row in drawn.tolist()]) / 4
-    assert clusters.expected(6) == pytest.approx(share, abs=0.005)
+    assert clusters.expected(6) == pytest.approx(share, abs=0.01)
     assert len(Clusters(np.zeros((5, 2)), 3).centres) == 1
 
 
@@ -162,11 +164,12 @@ def test_warnings_of_ledgers_and_logs(tmp_path):
         "2 samples could not be read and were left out: a.png, b.png.",
         "In round 0 acc is not finite.",
         "All picks of round -1 have one score: it told nothing apart there.",
-        "1 of 6 trainings are done: the campaign is under way, or was ended before its end.",
+        "1 of 6 trainings are done: it is under way, or was ended before its end.",
     ]
     (tmp_path / "seed_0.log").write_text(
-        "a.py:3: UserWarning: Labels look wrong.\nb.py:1: PossibleUserWarning: The 'train_dataloader' does not have many "
-        "workers.\nRound 0\na.py:3: UserWarning: Labels look wrong.\n"
+        "a.py:3: UserWarning: Labels look wrong.\n"
+        "b.py:1: PossibleUserWarning: The 'train_dataloader' does not have many workers.\n"
+        "Round 0\na.py:3: UserWarning: Labels look wrong.\n"
     )
     assert log_warnings(tmp_path / "seed_0") == ["Labels look wrong. (2 times)"]
 
@@ -247,7 +250,9 @@ def test_what_a_chart_says_is_what_it_was_given():
     assert page.tips == ["r\nfit: 3 s (75%)", "r\nscore: 1 s (25%)"]
 
 
-@pytest.mark.parametrize("values", [[0.5], [0.0], [-3.0, -3.0], [1e-9, 2e-9], [1e12, 3e12], [math.nan], [], [0, 1e-300]])
+@pytest.mark.parametrize(
+    "values", [[0.5], [0.0], [-3.0, -3.0], [1e-9, 2e-9], [1e12, 3e12], [math.nan], [], [0, 1e-300]]
+)
 def test_axes_have_a_few_round_ticks_inside(values):
     scale = _Scale(values, 0, 100)
     ticks = scale.ticks()
