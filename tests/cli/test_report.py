@@ -48,7 +48,7 @@ def test_report_says_in_one_line_what_is_wrong(tmp_path):
     with pytest.raises(SystemExit, match=f"error: No campaign at or below '{tmp_path}'"):
         main(["report", str(tmp_path)])
     write_campaign(tmp_path / "x", [0.5, 0.6])
-    with pytest.raises(SystemExit, match="error: There is no file nowhere.yaml"):
+    with pytest.raises(SystemExit, match="error: There is no file nowhere"):
         main(["report", str(tmp_path), "-c", "nowhere.yaml"])
     with pytest.raises(SystemExit, match="error: No metric 'f1'"):
         main(["report", str(tmp_path), "--metric", "f1", "--no-data"])
