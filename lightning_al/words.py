@@ -43,6 +43,16 @@ def shown(value: Any) -> str:
     return cut(_short.repr(value), _MOST_SHOWN)
 
 
+def counted(count: int, what: str) -> str:
+    """Return how many there are of something.
+
+    Example:
+        >>> counted(1, "run"), counted(2, "run")
+        ('1 run', '2 runs')
+    """
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def cut(text: object, most: int = _MOST_TOLD) -> str:
     """Return a text, such as another error's, or as much of its beginning as belongs in a message.
 

@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         "reproduce",
         help="Published tables and figures, and what each lacks here; one of them: reproduce saal/table-1 --small",
     )
+    _add_recipes(commands)
     return parser
 
 
@@ -291,6 +292,36 @@ def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--skip-unreadable", action="store_true", help="Name what cannot be read, and skip it for good."
     )
+
+
+def _add_recipes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "recipes",
+        help="The recipes that come with the package: recipes [saal], or recipes --copy recipes",
+        description="List the recipes that come with the package, a line each, or copy them into a folder of yours, "
+        "where they can be changed.",
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="A recipe, as quickstart, or a folder of them, as saal. Default: all.",
+    )
+    parser.add_argument(
+        "--copy",
+        metavar="FOLDER",
+        help="Copy them into FOLDER. Files that were changed there are not overwritten.",
+    )
+    parser.set_defaults(command=_recipes)
+
+
+def _recipes(options: argparse.Namespace) -> None:
+    from lightning_al.cli.recipes import recipes
+
+    try:
+        recipes(options.names, options.copy)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
 
 
 def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

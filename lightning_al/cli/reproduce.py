@@ -15,8 +15,9 @@ from lightning_al.reproduction.runs import Choice, Run, runs_of
 from lightning_al.reproduction.shown import SHOWN
 from lightning_al.sweep import Interrupted, Job, Schedule, State, run_jobs
 from lightning_al.sweep.plan import PlanError
-from lightning_al.sweep.screen import Screen, counted, failures
+from lightning_al.sweep.screen import Screen, failures
 from lightning_al.sweep.shell import shell_line
+from lightning_al.words import counted
 
 
 def reproduce_parser() -> argparse.ArgumentParser:

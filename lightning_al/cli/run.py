@@ -57,6 +57,8 @@ class ActiveParser(LightningArgumentParser):
                 "\nIs a file missing? The first has the protocol (`model:`, `data:`, `loop:`), another the method: "
                 "`-c recipes/saal/cifar10_low_budget.yaml -c recipes/acquisitions/badge.yaml`."
             )
+        elif "does not exist" in message and "recipes/" in message:
+            message += "\nThose that came with the package are put there by `lightning-al recipes --copy recipes`."
         super().error(message, ex)
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from lightning_al.sweep import Interrupted, Schedule, State, run_jobs
 from lightning_al.sweep.campaigns import CampaignJob
 from lightning_al.sweep.plan import Plan, PlanError, plan_of
-from lightning_al.sweep.screen import Screen, counted, failures
+from lightning_al.sweep.screen import Screen, failures
 from lightning_al.sweep.shell import shell_line, slurm_array
+from lightning_al.words import counted
 
 _SECTIONS = ("model", "data", "trainer", "loop", "optimizer", "lr_scheduler", "seed_everything", "config", "resume")
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from lightning_al.recipe_files import packaged_recipes
+
 PUBLISHED = "published"
 """The folder of the results among the recipes."""
 DATA = "data"
@@ -96,19 +98,18 @@ class Result:
 
 
 def recipes_folder(given: str | None = None) -> Path:
-    """Return the folder of the recipes: a given one, or ``recipes`` here, or those beside the package.
+    """Return the folder of the recipes: a given one, or ``recipes`` here, or those that came with the package.
 
     Raises:
         FileNotFoundError: If there are no published results in it.
     """
-    beside = Path(__file__).parents[2] / "recipes"
-    places = [Path("recipes"), beside] if given is None else [Path(given)]
+    places = [Path("recipes"), packaged_recipes()] if given is None else [Path(given)]
     for place in places:
         if (place / PUBLISHED).is_dir():
             return place
     raise FileNotFoundError(
-        f"There are no published results in {' or '.join(str(place / PUBLISHED) for place in places)}. They come with "
-        "the repository: give its folder of recipes, `--recipes FOLDER`."
+        f"There are no published results in {' or '.join(str(place / PUBLISHED) for place in places)}. Give the "
+        "folder of the package's recipes: `--recipes FOLDER`."
     )
 
 

@@ -10,7 +10,7 @@ from lightning_al.report.tables import decimals, markdown, signed
 from lightning_al.reproduction.figures import Figure
 from lightning_al.reproduction.needs import Needs
 from lightning_al.reproduction.runs import Choice, Run
-from lightning_al.sweep.screen import counted
+from lightning_al.words import counted
 
 RANDOM = "random"
 """The method that others are compared with."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from lightning_al.recipe_files import packaged_recipes
 from lightning_al.sweep.campaigns import CampaignJob
 from lightning_al.words import cut, shown
 
@@ -214,9 +215,9 @@ def _methods(text: str, protocol: Sequence[Path], findings: list[str]) -> list[M
 
 
 def _rooms(protocol: Sequence[Path]) -> Iterable[Path]:
-    """The folders in which methods have names: those beside the protocol, or of a folder above, or of this one."""
+    """The folders in which methods have names: beside the protocol or above it, here, and those of the package."""
     above = [parent for file in protocol for parent in [file.parent, *file.parent.absolute().parents][:4]]
-    for folder in dict.fromkeys([*above, Path("recipes"), Path()]):
+    for folder in dict.fromkeys([*above, Path("recipes"), Path(), packaged_recipes()]):
         for room in _ROOMS:
             yield folder / room
 
@@ -232,10 +233,8 @@ def _file(name: str, rooms: Sequence[Path], findings: list[str]) -> Path | None:
     near = difflib.get_close_matches(name.lower(), known, 3)
     if near:
         way = f"did you mean {' or '.join(near)}?"
-    elif known:
-        way = f"there are {', '.join(known)}; or give a file."
     else:
-        way = f"no folder {_ROOMS[0]} lies beside the protocol or in ./recipes; give a file."
+        way = f"there are {', '.join(known)}; or give a file."
     findings.append(f"`--methods`: there is no method {shown(name)}: {way}")
     return None
 

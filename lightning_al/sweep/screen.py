@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TextIO
 
 from lightning_al.sweep.schedule import Entry, Schedule, State
-from lightning_al.words import cut
+from lightning_al.words import counted, cut
 
 _SAY_EVERY = 300.0  # seconds between two lines on a running job where nothing can be written anew
 
@@ -139,16 +139,6 @@ def time_of_day(now: datetime, seconds: float) -> str:
     """
     then = now + timedelta(seconds=seconds)
     return f"{then:%H:%M}" if then.date() == now.date() else f"{then:%a} {then.day} {then:%b} {then:%H:%M}"
-
-
-def counted(count: int, what: str) -> str:
-    """Return how many there are of something.
-
-    Example:
-        >>> counted(1, "run"), counted(2, "run")
-        ('1 run', '2 runs')
-    """
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def failures(schedule: Schedule) -> str:

@@ -19,7 +19,10 @@ for name in optional:
     except ImportError:
         asked.append(name)
 import lightning_al.report
+from lightning_al.tasks import *
+from lightning_al.oracle import *
 from lightning_al.zoo import *
+DetectionTask(), SegmentationTask(3)
 Classifier(SmallCNN(), num_classes=10), CIFAR10DataModule(), DigitsDataModule(), FashionMNISTDataModule()
 SVHNDataModule(), CIFAR100DataModule(), ImageNetDataModule(), Caltech101DataModule()
 DisasterDataModule(), ResNet50(width=2), VGG16(width=2, hidden=2)

@@ -1,25 +1,26 @@
 """What torchvision's detectors give for each anchor, and which boxes they keep of it.
 
 Detectors of torchvision return boxes, scores and labels, and neither the other classes' scores nor where a box comes
-from. Here their own parts are run, and the same boxes kept.
+from. Here their own parts are run, and the same boxes kept. torchvision is imported only where there is a detector:
+without it all other tasks work, and their classes are listed beside this one.
 """
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
-from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.ssd import SSD
-from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from lightning_al.inference.module_state import named_modules_of
 from lightning_al.tasks.detection.kept import KeptBoxes
 from lightning_al.words import cut
+
+if TYPE_CHECKING:
+    from torchvision.models.detection.image_list import ImageList
 
 Parts = dict[str, Tensor]
 Images = Tensor | Sequence[Tensor]
@@ -114,6 +115,8 @@ class Family(ABC):
 
     def kept(self, outputs: Outputs, index: int) -> KeptBoxes:
         """Return the boxes that the detector itself keeps of an image."""
+        from torchvision.ops import batched_nms
+
         one = {name: part[index].detach() for name, part in outputs.parts.items()}
         height, width = one["sizes"].tolist()
         scores, anchors, labels, boxes = self._candidates(one, (height, width))
@@ -134,7 +137,7 @@ class Family(ABC):
         kept = self.kept(outputs, index).above(threshold)
         return kept.anchors, kept.labels
 
-    def _features(self, images: Images) -> tuple[ImageList, dict[str, Tensor]]:
+    def _features(self, images: Images) -> "tuple[ImageList, dict[str, Tensor]]":
         resized, _ = self.detector.transform(list(images), None)
         features = self.detector.backbone(resized.tensors)
         return resized, {"0": features} if isinstance(features, Tensor) else features
@@ -152,7 +155,7 @@ class Family(ABC):
 
     @abstractmethod
     def _of_features(
-        self, resized: ImageList, features: dict[str, Tensor], proposals: Sequence[Tensor] | None
+        self, resized: "ImageList", features: dict[str, Tensor], proposals: Sequence[Tensor] | None
     ) -> Parts: ...
 
     @abstractmethod
@@ -164,7 +167,7 @@ class AnchoredFamily(Family):
     """Those whose head looks at anchors that lie in the same places whatever the weights."""
 
     def _of_features(
-        self, resized: ImageList, features: dict[str, Tensor], proposals: Sequence[Tensor] | None
+        self, resized: "ImageList", features: dict[str, Tensor], proposals: Sequence[Tensor] | None
     ) -> Parts:
         maps = list(features.values())
         made = self.detector.head(maps)
@@ -183,6 +186,8 @@ class SSDFamily(AnchoredFamily):
     exclusive = True
 
     def _candidates(self, one: Parts, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        from torchvision.ops import clip_boxes_to_image
+
         p = one["logits"].softmax(-1)[:, 1:]
         boxes = clip_boxes_to_image(self.detector.box_coder.decode_single(one["regression"], one["anchors"]), size)
         best = [self._best(of_class) for of_class in p.T]
@@ -204,6 +209,8 @@ class RetinaNetFamily(AnchoredFamily):
         return {"levels": levels, **centredness}
 
     def _candidates(self, one: Parts, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        from torchvision.ops import clip_boxes_to_image
+
         p = self._scores(one)
         best: list[Tensor] = []
         start = 0
@@ -254,7 +261,7 @@ class FasterRCNNFamily(Family):
         return list(self.detector.rpn(resized, features)[0])
 
     def _of_features(
-        self, resized: ImageList, features: dict[str, Tensor], proposals: Sequence[Tensor] | None
+        self, resized: "ImageList", features: dict[str, Tensor], proposals: Sequence[Tensor] | None
     ) -> Parts:
         heads = self.detector.roi_heads
         places = list(self.detector.rpn(resized, features)[0] if proposals is None else proposals)
@@ -267,6 +274,8 @@ class FasterRCNNFamily(Family):
         return outputs
 
     def _candidates(self, one: Parts, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        from torchvision.ops import clip_boxes_to_image, remove_small_boxes
+
         heads, count = self.detector.roi_heads, int(one["counts"])
         p = one["logits"][:count].softmax(-1)
         boxes = heads.box_coder.decode(one["regression"][:count], [one["anchors"][:count]])
@@ -278,13 +287,14 @@ class FasterRCNNFamily(Family):
         return scores[entries], entries // classes, entries % classes + 1, boxes[entries]
 
 
-FAMILIES: dict[type[nn.Module], type[Family]] = {
-    SSD: SSDFamily,
-    RetinaNet: RetinaNetFamily,
-    FCOS: FCOSFamily,
-    FasterRCNN: FasterRCNNFamily,
-}
-_KINDS = tuple(FAMILIES)
+def _families() -> dict[type[nn.Module], type[Family]]:
+    """Return the family of each of torchvision's detectors; none if no detector was ever made."""
+    if "torchvision.models.detection" not in sys.modules:
+        return {}
+    from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+    from torchvision.models.detection.ssd import SSD
+
+    return {SSD: SSDFamily, RetinaNet: RetinaNetFamily, FCOS: FCOSFamily, FasterRCNN: FasterRCNNFamily}
 
 
 def family_of(model: nn.Module, name: str | None = None) -> Family:
@@ -297,11 +307,13 @@ def family_of(model: nn.Module, name: str | None = None) -> Family:
     Raises:
         TypeError: If there is none, or several.
     """
+    families = _families()
+    kinds = tuple(families)
     found = {
         place: family(module)
         for place, module in named_modules_of(model)  # asked for in every pass
-        if isinstance(module, _KINDS)
-        for kind, family in FAMILIES.items()
+        if isinstance(module, kinds)
+        for kind, family in families.items()
         if isinstance(module, kind)
     }
     meant = [place for place in found if name is None or f".{name}." in f".{place}."]
