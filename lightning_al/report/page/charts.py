@@ -156,7 +156,7 @@ def _axis_below(along: _Scale, name: str, height: float, bottom: float, most: in
 
 def _title_aside(name: str, bottom: float) -> Html:
     middle = (_TOP + bottom) / 2
-    return tag("text", name, transform=f"translate(15 {middle:g}) rotate(-90)", text_anchor="middle", class_="name")
+    return tag("text", name, transform=f"translate(15 {middle:g}) rotate(-90)", text_anchor="middle", class_="name aside")
 
 
 def _band(line: Line, along: _Scale, down: _Scale) -> Html:
@@ -298,7 +298,7 @@ class Ranges:
 
 def range_chart(ranges: Sequence[Ranges], *, x: str, about: str) -> Html:
     """Return a row for each round: bars where the values of all are, and a mark for each that was picked."""
-    step, bottom, left = 40, 46, 14
+    step, bottom, left = 48, 46, 14
     height = _TOP + step * len(ranges) + bottom
     values = [value for each in ranges for value in (*each.every, *each.picked)]
     along = _Scale(values, left + 8, _WIDTH - _RIGHT - 8)
@@ -306,7 +306,7 @@ def range_chart(ranges: Sequence[Ranges], *, x: str, about: str) -> Html:
     for place, each in enumerate(ranges):
         middle = _TOP + step * place + step - 13
         parts.append(tag("line", x1=left, x2=_WIDTH - _RIGHT, y1=middle, y2=middle, class_="grid"))
-        parts.append(tag("text", each.name, x=left, y=middle - 12, class_="row"))
+        parts.append(tag("text", each.name, x=left, y=middle - 14, class_="row"))
         said = [each.name]
         if each.every:
             for first, last, half in ((0, 4, 3), (1, 3, 7)):
