@@ -156,7 +156,8 @@ def _axis_below(along: _Scale, name: str, height: float, bottom: float, most: in
 
 def _title_aside(name: str, bottom: float) -> Html:
     middle = (_TOP + bottom) / 2
-    return tag("text", name, transform=f"translate(15 {middle:g}) rotate(-90)", text_anchor="middle", class_="name aside")
+    place = f"translate(15 {middle:g}) rotate(-90)"
+    return tag("text", name, transform=place, text_anchor="middle", class_="name aside")
 
 
 def _band(line: Line, along: _Scale, down: _Scale) -> Html:
