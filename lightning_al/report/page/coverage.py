@@ -1,13 +1,13 @@
 """Which classes and which kinds of samples the labels of a campaign cover."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lightning_al.campaign.standing import Standing
-from lightning_al.tasks.annotations import Boxes, Mask
+from lightning_al.tasks.annotations import Boxes, Mask, annotation_of
 
 MOST_LOOKED_AT = 500
 """Samples of the pool that stand for all of it."""
@@ -42,16 +42,20 @@ def names_in(annotation: Any, classes: Sequence[str] | None) -> list[str] | None
     return [classes[int(number)] if int(number) < len(classes) else number for number in found]
 
 
-def class_counts(standing: Standing, units: Sequence[int]) -> Counter[str] | None:
-    """Return how many labelled samples have each class; None where labels have none."""
-    counts: Counter[str] = Counter()
-    some = False
-    for unit in units:
-        names = names_in(said_of(standing, unit), standing.classes)
-        if names is not None:
-            some = True
-            counts.update(names)
-    return counts if some else None
+def class_names_of(standing: Standing, units: Sequence[int]) -> dict[int, list[str]]:
+    """Return the classes of labelled samples by unit, of those whose labels name some; each is read once."""
+    named = {unit: names_in(said_of(standing, unit), standing.classes) for unit in units}
+    return {unit: names for unit, names in named.items() if names is not None}
+
+
+def class_counts(named: Mapping[int, Sequence[str]], units: Iterable[int] | None = None) -> Counter[str]:
+    """Return how many samples, or how many of ``units``, have each class.
+
+    Example:
+        >>> class_counts({3: ["cat"], 5: ["cat", "dog"]}, [5, 7])
+        Counter({'cat': 1, 'dog': 1})
+    """
+    return Counter(name for unit in (named if units is None else units) for name in named.get(unit, ()))
 
 
 def said_of(standing: Standing, unit: int) -> Any:
@@ -59,8 +63,6 @@ def said_of(standing: Standing, unit: int) -> Any:
     sample = standing.samples.get(unit)
     if sample is None or sample.label is None:
         return None
-    from lightning_al.tasks.annotations import annotation_of
-
     try:
         return annotation_of(sample.label, standing.classes)
     except (ValueError, TypeError, OSError):

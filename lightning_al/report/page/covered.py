@@ -12,6 +12,7 @@ from lightning_al.report.page.coverage import (
     MOST_FEATURES,
     Clusters,
     class_counts,
+    class_names_of,
     features_of,
     names_in,
     said_of,
@@ -22,7 +23,6 @@ from lightning_al.report.page.reading import Read, Told
 from lightning_al.report.tables import thinned
 
 _MOST_CLASSES = 24
-_NOTHING = Counter[str]()
 
 
 def coverage_section(read: Read, shown: Sequence[Told], samples_of: Callable[[Told], Any]) -> Html:
@@ -42,17 +42,19 @@ def coverage_section(read: Read, shown: Sequence[Told], samples_of: Callable[[To
 
 def _classes(read: Read, shown: Sequence[Told], samples: Any) -> list[Html]:
     by_method: dict[str, list[Counter[str]]] = {}
+    named: dict[str, dict[int, list[str]]] = {}
     for method, campaigns in read.methods.items():
-        counts = [class_counts(each.standing, each.standing.units("labelled")) for each in campaigns]
-        known = [count for count in counts if count is not None]
-        if known:
-            by_method[method] = known
+        for each in campaigns:
+            found = class_names_of(each.standing, each.standing.units("labelled"))
+            if found:
+                by_method.setdefault(method, []).append(class_counts(found))
+                named[str(each.folder)] = found
     if not by_method:
         return []
     pool = _pool_classes(shown[0], samples)
     known_names = list(shown[0].standing.classes or [])
-    found = set(pool or ()).union(*(count for counts in by_method.values() for count in counts))
-    names = [*known_names, *sorted(found - set(known_names), key=lambda name: (len(name), name))]
+    every = set(pool or ()).union(*(count for counts in by_method.values() for count in counts))
+    names = [*known_names, *sorted(every - set(known_names), key=lambda name: (len(name), name))]
     if not names:
         return []
     means = {m: {name: fmean(count[name] for count in counts) for name in names} for m, counts in by_method.items()}
@@ -80,7 +82,7 @@ def _classes(read: Read, shown: Sequence[Told], samples: Any) -> list[Html]:
         chart,
         tag("p", f"The rarest first{few}. Classes with a label, of {len(names)}: {seen}.", class_="note"),
         details("The numbers", table([head, *shown_rows], f"{unit}, the mean over repeats", name="class-table")),
-        *_seen_lines(shown, names),
+        *_seen_lines([(each, named.get(str(each.folder), {})) for each in shown], names),
     ]
 
 
@@ -88,15 +90,15 @@ def _seen(counts: Counter[str], names: Sequence[str]) -> int:
     return sum(counts[name] > 0 for name in names)
 
 
-def _seen_lines(shown: Sequence[Told], names: Sequence[str]) -> list[Html]:
+def _seen_lines(shown: Sequence[tuple[Told, dict[int, list[str]]]], names: Sequence[str]) -> list[Html]:
     """Return how many classes have a label after each question, where that is not all of them at once."""
     lines = []
-    for style, campaign in enumerate(shown):
+    for style, (campaign, named) in enumerate(shown):
         x, y = [], []
         for count in range(1, len(campaign.asked) + 1):
             units = campaign.labelled_after(count)
             x.append(float(len(units)))
-            y.append(float(_seen(class_counts(campaign.standing, units) or _NOTHING, names)))
+            y.append(float(_seen(class_counts(named, units), names)))
         lines.append(Line(campaign.name, style, x, y))
     if len({value for line in lines for value in line.y}) < 2:
         return []

@@ -1,7 +1,7 @@
 """Who labelled what, and where annotators disagree."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -38,16 +38,13 @@ def _in_words(label: Any, campaign: Told) -> Any:
         return str(label)
 
 
-def disagreements(campaign: Told) -> dict[int, dict[str, Any]]:
-    """Return what each person said of the samples on which not all say the same, by unit."""
-    found = {}
-    for unit, sample in campaign.standing.samples.items():
-        if len({each.annotator for each in sample.said[sample.before :]}) < 2:
-            continue
-        said = said_last(campaign, unit)
-        if agree([Said(who, None, label) for who, label in said.items()]).disagreement:
-            found[unit] = said
-    return found
+def disagreements(said: Mapping[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Return those samples, by unit, of which not all say the same."""
+    return {
+        unit: words
+        for unit, words in said.items()
+        if len(words) > 1 and agree([Said(who, None, label) for who, label in words.items()]).disagreement
+    }
 
 
 def people_section(campaigns: Sequence[Told], look_at: LookAt, album: Album) -> Html:
@@ -55,50 +52,49 @@ def people_section(campaigns: Sequence[Told], look_at: LookAt, album: Album) -> 
     parts: list[Html] = []
     left = MOST_SHOWN
     for campaign in campaigns:
-        standing = campaign.standing
-        who = Counter(person for unit in standing.samples for person in said_last(campaign, unit))
+        if campaign.answers_itself:
+            continue
+        said = {unit: said_last(campaign, unit) for unit, sample in campaign.standing.samples.items() if sample.said}
+        who = Counter(person for words in said.values() for person in words)
         if not set(who) - {DATASET}:
             continue
-        differ = disagreements(campaign)
+        differ = disagreements(said)
         title = [tag("h3", campaign.name)] if len(campaigns) > 1 else []
         rows = [["annotator", "samples", "skipped", "alone", "disagrees with others"]]
         for person, count in who.most_common(_MOST_PEOPLE):
-            of_person = [said for unit in standing.samples if person in (said := said_last(campaign, unit))]
-            skips = sum(said[person] is SKIP for said in of_person)
-            alone = sum(len(said) == 1 for said in of_person)
-            apart = sum(person in said for said in differ.values())
+            of_person = [words for words in said.values() if person in words]
+            skips = sum(words[person] is SKIP for words in of_person)
+            alone = sum(len(words) == 1 for words in of_person)
+            apart = sum(person in words for words in differ.values())
             rows.append([name_of(person or _NOBODY), str(count), str(skips), str(alone), str(apart)])
         more = f", {_MOST_PEOPLE} of {len(who)}" if len(who) > _MOST_PEOPLE else ""
         parts += [*title, table(rows, f"Who labelled{more}, with their last word on each sample", name=None)]
-        parts += _pairs(campaign)
+        parts += _pairs(said)
         shown = list(differ.items())[: max(left, 0)]
         left -= len(shown)
         if not differ:
-            several = sum(len(said_last(campaign, unit)) > 1 for unit in standing.samples)
-            words = f"All of the {several} samples that several people labelled have one label." if several else ""
-            parts += [tag("p", words or "Nobody labelled a sample that somebody else labelled too.", class_="note")]
+            several = sum(len(words) > 1 for words in said.values())
+            alike = f"All of the {several} samples that several people labelled have one label." if several else ""
+            parts.append(tag("p", alike or "Nobody labelled a sample that somebody else labelled too.", class_="note"))
             continue
         kept = f", {len(shown)} of them below" if len(shown) < len(differ) else ""
         parts.append(tag("h4", f"{len(differ)} sample{'s' * (len(differ) != 1)} that people disagree on{kept}"))
         tiles = []
-        for unit, said in shown:
-            lines = [
-                tag("span", name_of(person or _NOBODY), ": ", name_of(said_in_words(v))) for person, v in said.items()
-            ]
+        for unit, words in shown:
+            lines = [tag("span", name_of(one or _NOBODY), ": ", name_of(said_in_words(v))) for one, v in words.items()]
             tiles.append(sample_tile(campaign, unit, look_at(campaign, unit), album, more=lines))
         parts.append(tag("div", *tiles, class_="tiles large"))
     return section("Who labelled, and where they disagree", *parts, name="people")
 
 
-def _pairs(campaign: Told) -> list[Html]:
+def _pairs(said: Mapping[int, dict[str, Any]]) -> list[Html]:
     """Return how often every two people say the same of the samples that both labelled."""
     both: Counter[tuple[str, str]] = Counter()
     same: Counter[tuple[str, str]] = Counter()
-    for unit in campaign.standing.samples:
-        said = said_last(campaign, unit)
-        for one, other in combinations(sorted(said), 2):
+    for words in said.values():
+        for one, other in combinations(sorted(words), 2):
             both[one, other] += 1
-            same[one, other] += meaning(said[one]) == meaning(said[other])
+            same[one, other] += meaning(words[one]) == meaning(words[other])
     if not both:
         return []
     rows: list[list[Any]] = [["annotators", "samples of both", "the same", "share"]]

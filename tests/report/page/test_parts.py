@@ -8,7 +8,7 @@ import pytest
 
 from lightning_al.report.alignment import align
 from lightning_al.report.page.charts import _DASHES, _MARKS, STYLES, Bars, Line, _Scale, bar_chart, line_chart
-from lightning_al.report.page.coverage import Clusters, class_counts, features_of, some_of
+from lightning_al.report.page.coverage import Clusters, class_counts, class_names_of, features_of, some_of
 from lightning_al.report.page.reading import asked_in, metric_names, read_campaigns
 from lightning_al.report.page.setting import ledger_warnings, log_warnings, settings_section, without_secrets
 from lightning_al.report.page.style import DARK, LIGHT, css, script
@@ -81,15 +81,15 @@ def test_repeats_of_one_method():
 def test_class_counts_of_single_and_several_classes(tmp_path):
     campaign = begin(tmp_path)
     asked(campaign, -1, [3, 1, 2])
-    answered(campaign, [3, 1, 2], [0, 2, 2])
-    [told] = read_campaigns([tmp_path]).campaigns
-    assert class_counts(told.standing, [3, 1, 2]) == Counter({"2": 2, "0": 1})
-    answered(campaign, [1, 2], [[1, 0, 1], [0, 0, 1]])
-    [told] = read_campaigns([tmp_path]).campaigns
-    assert class_counts(told.standing, [1, 2]) == Counter({"2": 2, "0": 1})
-    answered(campaign, [1, 2], [0.5, 1.5])
-    [told] = read_campaigns([tmp_path]).campaigns
-    assert class_counts(told.standing, [1, 2]) is None
+    for labels, counts in (
+        ([0, 2, 2], {"2": 2, "0": 1}),
+        ([[1, 0, 1], [0, 0, 1], [0, 0, 0]], {"2": 2, "0": 1}),
+        ([0.5, 1.5, 2.5], {}),
+        ([{"boxes": [[0, 0, 1, 1]] * 2, "labels": [1, 1]}] * 3, {"1": 3}),
+    ):
+        answered(campaign, [3, 1, 2], labels)
+        [told] = read_campaigns([tmp_path]).campaigns
+        assert class_counts(class_names_of(told.standing, [3, 1, 2])) == Counter(counts)
 
 
 def test_clusters_are_the_groups_that_are_there():

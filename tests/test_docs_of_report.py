@@ -1,0 +1,25 @@
+"""docs/report.md names every option of the command, and every limit that the page has."""
+
+import re
+from pathlib import Path
+
+from lightning_al.cli import main
+from lightning_al.report.page import coverage, page, picks, pictures
+
+PAGE = (Path(__file__).parents[1] / "docs" / "report.md").read_text()
+
+
+def test_options(capsys):
+    try:
+        main(["report", "--help"])
+    except SystemExit:
+        options = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out)) - {"--help"}
+    assert options == set(re.findall(r"--[a-z][a-z-]+", PAGE))
+
+
+def test_limits():
+    assert f"{picks.MOST_TILES} in all" in PAGE
+    assert f"in {coverage.MOST_LOOKED_AT} samples of the pool" in PAGE
+    assert f"below {page.MOST_BYTES // 10**6} MB" in PAGE
+    assert f"from {pictures.SIDES[0]} pixels a side down to {pictures.SIDES[-1]}" in PAGE
+    assert f"at most {pictures.FEW_PIXELS} pixels are shown pixel by pixel" in PAGE
