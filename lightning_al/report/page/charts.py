@@ -92,6 +92,7 @@ class _Scale:
         if high <= low:
             low, high = low - (abs(low) * 0.05 or 1.0) * (not from_zero), high + (abs(high) * 0.05 or 1.0)
         self.low, self.high, self.start, self.end = low, high, start, end
+        self._are_counts = all(value == int(value) for value in known)
 
     def __call__(self, value: float) -> float:
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
@@ -103,7 +104,9 @@ class _Scale:
         step = next(power * by for by in (1, 2, 2.5, 5, 10) if power * by >= rough * 0.999)
         first = math.ceil(self.low / step - 1e-9)
         count = math.floor(self.high / step + 1e-9) - first + 1
-        return [round((first + i) * step, 12) for i in range(count)]
+        ticks = [round((first + i) * step, 12) for i in range(count)]
+        whole = [tick for tick in ticks if tick == int(tick)]
+        return whole if self._are_counts and whole else ticks
 
 
 def line_chart(lines: Sequence[Line], *, x: str, y: str, about: str, levels: Sequence[tuple[str, float]] = ()) -> Html:

@@ -169,7 +169,7 @@ def _clusters(shown: Sequence[Told], samples_of: Callable[[Told], Any]) -> list[
         lines.append(Line(campaign.name, style, x, y))
         if expected is None or len(x) > len(expected.x):
             expected = Line("at random, expected", 6 + 8, x, [groups.expected(int(n)) for n in x])
-    if not lines or expected is None:
+    if expected is None or len(expected.x) < 2:
         return []
     drawn = [*lines, expected]
     about = (

@@ -258,3 +258,9 @@ def test_axes_have_a_few_round_ticks_inside(values):
     ticks = scale.ticks()
     assert 1 <= len(ticks) <= 8
     assert all(-0.1 <= scale(tick) <= 100.1 for tick in ticks)
+
+
+def test_counts_have_no_ticks_between_them():
+    assert _Scale([10], 0, 100).ticks() == [10]
+    assert _Scale([2, 4], 0, 100).ticks() == [2, 3, 4]
+    assert _Scale([0.2, 0.4], 0, 100).ticks() == [0.2, 0.25, 0.3, 0.35, 0.4]
