@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from lightning_al.cli.ending import ends_with_its_reader, refuse
+
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line ``lightning-al``.
@@ -12,6 +14,11 @@ def main(args: Sequence[str] | None = None) -> None:
     Args:
         args: What is written after ``lightning-al``. Default: that of this process.
     """
+    with ends_with_its_reader():
+        _main(args)
+
+
+def _main(args: Sequence[str] | None) -> None:
     words = list(sys.argv[1:] if args is None else args)
     # Options of these are those of the user's classes, which LightningCLI reads. Processes that Lightning launches read
     # the command line of this one.
@@ -265,7 +272,7 @@ def _diagnose(options: argparse.Namespace) -> None:
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
         if not is_ours(error):
             raise
-        sys.exit(f"error: {error}")
+        refuse(error)
 
 
 def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -342,7 +349,7 @@ def _status(options: argparse.Namespace) -> None:
     try:
         print_status(options.folder, as_json=options.json)
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        refuse(error)
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -358,4 +365,4 @@ def _compare(options: argparse.Namespace) -> None:
             lower_is_better=options.lower_is_better,
         )
     except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"error: {error}")
+        refuse(error)

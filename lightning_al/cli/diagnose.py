@@ -14,7 +14,9 @@ import lightning.pytorch as pl
 from lightning_al._compat import quiet_infos
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import has_ledger
+from lightning_al.checks import Findings
 from lightning_al.cli.run import ActiveLearningCLI
+from lightning_al.cli.saved import CONFIG
 from lightning_al.inference.trainer import quiet_trainer
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.report import diagnostics
@@ -22,8 +24,11 @@ from lightning_al.report.diagnostics import Diagnosis, KeptCampaign, open_campai
 from lightning_al.report.diagnostics.rounds import chosen_rounds, rounds_kept
 from lightning_al.words import cut
 
-CONFIG = "config.yaml"
-"""The project, which ``lightning-al run`` leaves in a campaign's folder."""
+_ONE_EACH = (
+    "Each campaign is one run: what it shows, and what two of them differ in, may be chance. With fewer than 5 seeds "
+    "of each method nothing can be concluded."
+)
+_MOST_ROWS, _FEW_ROWS = 40, 5  # of a table that is printed; and of a longer one, which is none to read
 
 OPEN: dict[str, Callable[..., list[Diagnosis]]] = {
     "bound": diagnostics.bound,
@@ -98,10 +103,13 @@ def diagnose(options: argparse.Namespace) -> None:
         chosen_rounds(folder, rounds_kept(folder, Campaign.read_events(folder)), numbers)
     with contextlib.ExitStack() as stack:
         campaigns = [stack.enter_context(_opened(name, folder, options, numbers)) for name, folder in folders.items()]
-        for name in wanted:
-            function = OPEN[name]
-            takes = inspect.signature(function).parameters
-            _write(function(campaigns, **{k: v for k, v in given.items() if k in takes}), output)
+        with Findings() as findings:  # what cannot be shown keeps nothing else from it
+            for name in wanted:
+                function = OPEN[name]
+                takes = inspect.signature(function).parameters
+                with findings.of_block():
+                    _write(function(campaigns, **{k: v for k, v in given.items() if k in takes}), output)
+    print(_ONE_EACH)
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -158,12 +166,15 @@ def _numbers(rounds: str | None) -> list[int] | None:
     if rounds is None:
         return None
     numbers: list[int] = []
-    try:
-        for word in rounds.split(","):
-            first, dots, last = word.partition("..")
-            numbers += range(int(first), int(last) + 1) if dots else [int(first)]
-    except ValueError:
-        raise ValueError(f"`--rounds={rounds}` must be numbers, as 0,5,-1 or 0..4.") from None
+    for word in rounds.split(","):
+        first, dots, last = word.partition("..")
+        try:
+            named = range(int(first), int(last) + 1) if dots else [int(first)]
+        except ValueError:
+            raise ValueError(f"`--rounds={rounds}` must be numbers, as 0,5,-1 or 0..4.") from None
+        if not named:
+            raise ValueError(f"`--rounds`: {word} names none; did you mean {last}..{first}?")
+        numbers += named
     return numbers
 
 
@@ -235,7 +246,8 @@ def _transfer(
 def _write(found: list[Diagnosis], output: Path) -> None:
     """Print tables, and write them and the pictures."""
     for each in found:
-        print(f"## {each.title}\n\n{each.table(most=40)}\n")
+        most = _MOST_ROWS if len(each.rows) <= _MOST_ROWS else _FEW_ROWS
+        print(f"## {each.title}\n\n{each.table(most=most)}\n")
         each.to_csv(output / f"{each.name}.csv")
         picture = output / f"{each.name}.png"
         each.plot(picture)

@@ -4,11 +4,13 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning_al.acquisition import Acquisition
 from lightning_al.checks import Findings, SeveralFindings
 from lightning_al.cli.run import ActiveLearningCLI
+from lightning_al.cli.saved import SEEDS, begun_otherwise
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.words import cut
 
@@ -45,31 +47,45 @@ class RecipeCLI(ActiveLearningCLI):
                 for acquisition in acquisitions:
                     findings.of(acquisition.bind, loop.task, loop.oracle)
 
+    def others_of(self, folders: Sequence[str]) -> list[str]:
+        """Return a line on the campaigns that began with other options, if any did."""
+        config = self.parser.dump(self.config, skip_none=False, skip_validation=True)
+        others = {folder: begun_otherwise(Path(folder), config, without=SEEDS) for folder in folders}
+        begun = [folder for folder, options in others.items() if options]
+        if not begun:
+            return []
+        more = f" (and {len(begun) - 1} more)" if len(begun) > 1 else ""
+        return [
+            f"{begun[0]}{more} began with other options: {others[begun[0]]}. One curve would be of both: give another "
+            "`--dirpath`, or the options that it began with."
+        ]
 
-def findings_of(args: Sequence[str]) -> list[str]:
-    """Return what is wrong with the command line of a run."""
+
+def findings_of(args: Sequence[str], folders: Sequence[str] = ()) -> list[str]:
+    """Return what is wrong with the command line of a run, and with its campaigns as far as they were begun."""
     try:
-        RecipeCLI(args).check()
+        recipe = RecipeCLI(args)
+        recipe.check()
+        return recipe.others_of(folders)
     except SeveralFindings as error:
         return [_in_a_line(each) for each in error.args]
     except (Exception, SystemExit) as error:  # whatever the user's own classes raise
         return [_in_a_line(error)]
-    return []
 
 
 def _in_a_line(error: BaseException) -> str:
     return cut(" ".join(str(error).split()) or type(error).__name__)
 
 
-def findings_by_method(runs: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+def findings_by_method(runs: Sequence[tuple[str, Sequence[str], Sequence[str]]]) -> list[str]:
     """Return what is wrong, once, with the names of the runs that it holds for.
 
     Args:
-        runs: The name and the command line of each.
+        runs: The name, the command line, and the folders of the campaigns of each.
     """
     whose: dict[str, list[str]] = {}
-    for name, args in runs:
-        for finding in findings_of(args):
+    for name, args, folders in runs:
+        for finding in findings_of(args, folders):
             whose.setdefault(finding, []).append(name)
     return [
         f"{'All methods' if len(names) == len(runs) > 1 else ', '.join(names)}: {finding}"

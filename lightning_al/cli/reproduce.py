@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lightning_al.cli.ending import refuse
 from lightning_al.cli.sweep import add_ways_to_run, findings_of_recipes, overrides_of, program, slots_for
 from lightning_al.reproduction.choosing import choice_of, result_of
 from lightning_al.reproduction.listing import listing
@@ -74,7 +75,7 @@ def reproduce(args: Sequence[str]) -> None:
             return
         _of_one(options, args, results, needs, overrides)
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        refuse(error)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -110,7 +111,7 @@ def _of_one(
     if options.print_commands:
         left = [run.job for run in runs if not run.job.is_done()]
         for number, job in enumerate(left):
-            print(shell_line(job, slots[number % len(slots)]))
+            print(shell_line(job, slots[number % len(slots)], cwd=Path.cwd()))
         return
     is_to_run = bool(runs) and not options.no_run
     _introduce(choice, left_out, is_to_run=is_to_run)
@@ -127,8 +128,10 @@ def _check_recipes(runs: Sequence[Run], *, is_to_run: bool) -> None:
     Raises:
         PlanError: With all that is wrong.
     """
-    left = {run.job.kind: run.words for run in runs if is_to_run and not run.job.is_done()}
-    findings = findings_of_recipes(list(left.items()))
+    left = [run for run in runs if is_to_run and not run.job.is_done()]
+    words = {run.job.kind: run.words for run in left}
+    folders = {kind: [str(run.folder) for run in left if run.job.kind == kind] for kind in words}
+    findings = findings_of_recipes([(kind, words[kind], folders[kind]) for kind in words])
     if findings:
         raise PlanError(findings)
 

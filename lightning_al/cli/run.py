@@ -7,24 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 import lightning_al.zoo  # noqa: F401 - imported classes can be named without their module
 from lightning_al import oracle, tasks
 from lightning_al.acquisition import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.checks import where_raised
+from lightning_al.cli.ending import refuse
 from lightning_al.cli.recipe import fill_in
+from lightning_al.cli.saved import begun_otherwise
 from lightning_al.data.readable import UnreadableSampleError
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.storage.files import atomic_write
+from lightning_al.storage.yaml_text import yaml_text
 
 try:
-    from jsonargparse import Namespace
+    from jsonargparse import Namespace, set_dumper
     from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 except ImportError as error:  # pragma: no cover
     raise ImportError(f"The command line needs an extra: `pip install 'lightning-al[cli]'` ({error}).") from error
+
+set_dumper("yaml", yaml_text)  # its own writes strings that it reads as numbers
 
 for room in (oracle, tasks):  # as those of the zoo, which are imported as they are listed
     for listed in room.__all__:
@@ -74,9 +79,12 @@ class SaveCampaignConfig(SaveConfigCallback):
             return
         path = loop.dirpath / self.config_filename
         if not path.exists():
-            text = self.parser.dump(self.config, skip_none=False)
             with atomic_write(path) as file:
-                file.write(text.encode())
+                file.write(self.text().encode())
+
+    def text(self) -> str:
+        """Return the configuration as YAML."""
+        return str(self.parser.dump(self.config, skip_none=False))
 
 
 class ActiveLearningCLI(LightningCLI):
@@ -187,6 +195,7 @@ class ActiveLearningCLI(LightningCLI):
             raise ValueError("`--resume` needs `--loop.dirpath`: without it every run begins a folder of its own.")
         self.loop = ActiveLearningLoop(model, datamodule, **options)
         if resume and Campaign.exists(options["dirpath"]):
+            self._warn_of_other_options(Path(options["dirpath"]))
             campaign = Campaign.load(options["dirpath"])
             for result in campaign.rounds:
                 if result.round in campaign.reported:
@@ -194,6 +203,16 @@ class ActiveLearningCLI(LightningCLI):
         self.loop.run(self.trainer, resume=resume)
         if self.trainer.is_global_zero:
             print(f"{self.loop.status}: {label_count(self.loop)} labels, {self.loop.dirpath}")
+
+    def _warn_of_other_options(self, folder: Path) -> None:
+        """Say which options a campaign began with that it does not go on with."""
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        others = [begun_otherwise(folder, each.text()) for each in callbacks if isinstance(each, SaveCampaignConfig)]
+        if any(others):
+            rank_zero_warn(
+                f"{folder} began with other options: {others[0]}. Rounds that are trained from here on have those of "
+                "now, and its curve is of both. To keep them apart, give a `--loop.dirpath` of its own."
+            )
 
 
 def label_count(loop: ActiveLearningLoop) -> int:
@@ -228,4 +247,4 @@ def run(args: Sequence[str] | None, cli: Callable[..., object] = ActiveLearningC
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
         if not is_ours(error):
             raise
-        sys.exit(f"error: {error}")
+        refuse(error)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lightning_al.cli.ending import refuse
 from lightning_al.sweep import Interrupted, Schedule, State, run_jobs
 from lightning_al.sweep.campaigns import CampaignJob
 from lightning_al.sweep.plan import Plan, PlanError, plan_of
@@ -92,7 +93,7 @@ def sweep(args: Sequence[str]) -> None:
             return
         plan.root.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        refuse(error)
     except KeyboardInterrupt:
         sys.exit(130)
     screen = Screen()
@@ -140,9 +141,10 @@ def _checked(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Pla
         findings=findings,
     )
     if len(plan.protocol) == len(options.protocol):
-        left = {job.kind for job in plan.jobs(()) if findings or not job.is_done()}
-        methods = [method for method in plan.methods if method.name in left or not plan.seeds]
-        findings += findings_of_recipes([(method.name, plan.words(method)) for method in methods])
+        left = [job for job in plan.jobs(()) if findings or not job.is_done()]
+        folders = {method.name: [str(job.folder) for job in left if job.kind == method.name] for method in plan.methods}
+        methods = [method for method in plan.methods if folders[method.name] or not plan.seeds]
+        findings += findings_of_recipes([(each.name, plan.words(each), folders[each.name]) for each in methods])
     if findings:
         raise PlanError(findings)
     return plan, slots
@@ -184,8 +186,8 @@ def slots_of(jobs: int, threads: int | None = None, gpus: Sequence[str] = ()) ->
     return slots
 
 
-def findings_of_recipes(runs: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
-    """Return what is wrong with runs, each a name and its words after ``lightning-al run``.
+def findings_of_recipes(runs: Sequence[tuple[str, Sequence[str], Sequence[str]]]) -> list[str]:
+    """Return what is wrong with runs, each a name, its words after ``lightning-al run``, and folders of campaigns.
 
     Another process reads the recipes, with the classes that they name: this one stays small, and off the GPUs.
     """
@@ -213,7 +215,7 @@ def _hand_out(plan: Plan, slots: Sequence[Mapping[str, str]], options: argparse.
         print(f"{len(jobs) - len(left)} of {len(jobs)} runs are finished and left out.", file=sys.stderr)
     if options.print_commands:
         for number, job in enumerate(left):
-            print(shell_line(job, slots[number % len(slots)]))
+            print(shell_line(job, slots[number % len(slots)], cwd=Path.cwd()))
     if options.slurm and left:
         at_once = len(slots) if options.jobs else None
         script = slurm_array(left, name=Path(plan.protocol[0]).stem, at_once=at_once, cwd=Path.cwd())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_al.campaign.told import TELL, NeedsProject, Problems, Told, tell_campaign
+from lightning_al.cli.ending import refuse
 from lightning_al.cli.recipe import folder_of
 from lightning_al.oracle.people.agreement import AGREEMENTS
 from lightning_al.oracle.people.files.entries import Reading
@@ -75,7 +76,7 @@ def tell(args: Sequence[str]) -> None:
         readings = [read_labels(path, options.format, empty=options.empty) for path in paths]
         told = _tell(dirpath, readings, options, others)
     except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"error: {error}")
+        refuse(error)
     if told.problems:
         print(Problems(told.problems, "the others were"), file=sys.stderr)
     print(f"{told}; {dirpath}")

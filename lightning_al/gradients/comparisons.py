@@ -8,6 +8,9 @@
   compared in a batch before, and of one more in every fourth batch, are compared with those that the model gives them
   alone. That is 2.5 % of a pass over 2,000 texts in batches of 50, and 1.7 % over 8,000.
 
+A ReLU or a maximum that rounding decides may be decided otherwise in a batch, and the gradient then is another one too.
+So what differs by no more than the score changes under weights that are moved by about their rounding does not count.
+
 What differs is scored in a slower way from there on, in the end by the plain loop, beginning with all samples of the
 call that showed it; a pass over the pool begins anew. What is not noticed: a model that takes something of its batch
 out of torch's sight (in C++ of its own), or that goes by hidden values that only few batches have.
@@ -39,6 +42,8 @@ FIRST, EVERY = 256, 1000  # groups until one is compared: after the first batch,
 ROUNDING = 1e-12  # scores below may be made of rounding errors only, and say nothing
 _IN_TURN = 4  # batches until one more sample's outputs are compared than those that are far apart
 _ROUGH = 5e-3  # by how much outputs may differ by rounding on a device that multiplies with fewer digits
+_MOVED = 1e-6  # share of each weight by which it is moved to see what rounding can decide: some of float32's
+_MOVES = 4  # times, and as often the other way
 _MARGIN = 0.05  # of their distance, by which two samples may be farther apart than two that were compared
 
 ModelInputs = Callable[[Any], Any]
@@ -215,16 +220,29 @@ class Comparisons:
         lost = ROUNDING * float(batch.scores.abs().nan_to_num(posinf=0.0).max())
         if torch.allclose(got, plain, rtol=close, atol=lost, equal_nan=True):
             return
-        exact, rough = plain, True
+        exact, rough, moved = plain, True, torch.zeros_like(plain)
         with contextlib.suppress(Exception), attributes_kept(self.model.root):
-            double = OneAfterAnother(self.model.in_double(), self.score)
+            double = self.model.in_double()
             samples = pytree.tree_map_only(Tensor, floats_in_double, group)
-            exact, rough = double(samples, size).detach().reshape(size, -1), False
-        rounding = 10 * (plain.double() - exact.double()).abs()
+            exact, rough = OneAfterAnother(double, self.score)(samples, size).detach().reshape(size, -1), False
+            if got.dtype != torch.float64:
+                moved = self._changes_under_rounding(double, samples, exact)
+        rounding = torch.maximum(10 * (plain.double() - exact.double()).abs(), 2 * moved.double())
         allowed = torch.maximum(rounding, (_ROUGH if rough else close) * exact.double().abs()).amax(1, True) + lost
         if bool(((got.double() - exact.double()).abs() > allowed).any()):
             values = got.flatten().tolist()[:2], plain.flatten().tolist()[:2]
             self._refuse("gives {} where the plain loop gives {}".format(*values))
+
+    def _changes_under_rounding(self, double: ScoredModel, samples: Any, exact: Tensor) -> Tensor:
+        """Return by how much the scores (b, ...) of a group change where its weights change by about their rounding."""
+        draw, most = torch.Generator().manual_seed(0), torch.zeros_like(exact)
+        for _ in range(_MOVES):
+            steps = {n: _MOVED * torch.randn(p.shape, generator=draw).to(p) for n, p in double.params.items()}
+            for sign in (1, -1):
+                moved = double._replace(params={n: p * (1 + sign * steps[n]) for n, p in double.params.items()})
+                scores = OneAfterAnother(moved, self.score)(samples, len(exact)).detach()
+                most = torch.maximum(most, (scores.reshape(exact.shape) - exact).abs().nan_to_num(nan=0.0, posinf=0.0))
+        return most
 
     def _refuse(self, reason: str) -> None:
         standing = self.standing

@@ -59,6 +59,7 @@ def plot(curves: Curves, path: str | Path, full_data: Curves | None = None) -> N
         axes.axhline(level, color="0.3", linestyle=(0, (1, 1 + number)), label=label)
     axes.set_xlabel("labelled pixels" if counted(curves) == PIXELS else "labelled samples")
     axes.set_ylabel(metric)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.02)

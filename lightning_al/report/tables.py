@@ -214,24 +214,29 @@ def pairwise_tables(several: Sequence[Aligned], measure: str) -> str:
     digits = decimals_of(several)
     wins = matrix_table(methods, matrices.wins, "{:.2f}".format)
     gains = matrix_table(methods, matrices.gains, lambda gain: signed(gain, digits))
+    few = f"\n\nFewer than {FEWEST} cases: nothing can be concluded." if fewest_cases(matrices) < FEWEST else ""
     if len(methods) <= _MOST_COLUMNS:
         return (
             f"Share of the {cases_of(matrices)} in which the row beats the column, {by}:\n\n{wins}\n\n"
-            f"By how much the row is better than the column, the mean over the cases:\n\n{gains}"
+            f"By how much the row is better than the column, the mean over the cases:\n\n{gains}{few}"
         )
     ends = [[line.rstrip("|").rsplit("|", 1)[1].strip() for line in text.split("\n")[2:]] for text in (wins, gains)]
     rows = [["beside the others", "share won", "better by"], *map(list, zip(methods, *ends, strict=True))]
     return (
         f"Each method beside each other one, the mean over the others and the {cases_of(matrices)}, {by}:\n\n"
-        f"{markdown(rows)}"
+        f"{markdown(rows)}{few}"
     )
 
 
 def cases_of(matrices: Pairwise) -> str:
     """Return how many cases any two methods have: "5 cases", "3 to 5 cases"."""
-    cases = matrices.cases[~np.eye(len(matrices.cases), dtype=bool)]
-    least, most = int(cases.min()), int(cases.max())
+    least, most = fewest_cases(matrices), int(matrices.cases[~np.eye(len(matrices.cases), dtype=bool)].max())
     return f"{f'{least} to ' * (least != most)}{most} case{'s' * (most != 1)}"
+
+
+def fewest_cases(matrices: Pairwise) -> int:
+    """Return how many cases any two methods have at least."""
+    return int(matrices.cases[~np.eye(len(matrices.cases), dtype=bool)].min())
 
 
 def signed(value: float | None, digits: int) -> str:

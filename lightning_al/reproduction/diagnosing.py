@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lightning_al.reproduction.figures import Figure, over_seeds
 from lightning_al.reproduction.needs import Needs
 from lightning_al.reproduction.registry import Case
 from lightning_al.reproduction.runs import Choice, Run
 from lightning_al.reproduction.shown import SHOWN, Diagnosed
 from lightning_al.storage.files import atomic_write
+from lightning_al.storage.yaml_text import yaml_text
 from lightning_al.sweep.jobs import Job
 
 RECORD = "diagnosed.json"
-"""File beside the tables of a diagnosis that ended: its command."""
+"""File beside the tables of a diagnosis that ended: its command, and how far the campaigns were."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +25,29 @@ class DiagnosisJob(Job):
 
     Args:
         output: Folder of its tables.
+        campaigns: Whose.
     """
 
     output: Path = Path()
+    campaigns: tuple[Path, ...] = ()
 
     def is_done(self) -> bool:
-        """Whether its tables are there, by the same command as now."""
+        """Whether its tables are there, by the same command as now, of the campaigns as they are now."""
         try:
-            return bool(json.loads((self.output / RECORD).read_text()) == list(self.words))
+            return bool(json.loads((self.output / RECORD).read_text()) == self._made_by())
         except (OSError, ValueError):
             return False
 
     def end(self) -> bool:
         """Take note that it is done."""
         with atomic_write(self.output / RECORD) as file:
-            file.write((json.dumps(list(self.words)) + "\n").encode())
+            file.write((json.dumps(self._made_by()) + "\n").encode())
         return True
+
+    def _made_by(self) -> dict[str, list[Any]]:
+        """Return the command, and how many events each campaign has."""
+        events = [sum(1 for _ in (folder / "ledger").glob("[0-9]*.json")) for folder in self.campaigns]
+        return {"command": list(self.words), "events": events}
 
 
 def jobs_of(choice: Choice, runs: Sequence[Run], needs: Needs, program: Sequence[str]) -> list[DiagnosisJob]:
@@ -68,6 +74,7 @@ def jobs_of(choice: Choice, runs: Sequence[Run], needs: Needs, program: Sequence
                 log=output / "diagnose.log",
                 kind=f"{case.name}: {shown.diagnosis}",
                 output=output,
+                campaigns=tuple(folders),
             )
         )
     return jobs
@@ -124,7 +131,7 @@ def _other_model(choice: Choice, case: Case, needs: Needs) -> Path:
     if choice.small:
         other = {"class_path": "ResNet18", "init_args": {**kept, "width": 8}}
     path = choice.folder / f"{case.name}_other_model.yaml"
-    text = yaml.safe_dump({"model": {**model, "init_args": {**model["init_args"], "net": other}}}, sort_keys=False)
+    text = yaml_text({"model": {**model, "init_args": {**model["init_args"], "net": other}}})
     with atomic_write(path) as file:
         file.write(text.encode())
     return path

@@ -47,7 +47,7 @@ def report(choice: Choice, runs: Sequence[Run], needs: Needs, words: Sequence[st
         else:
             figures = rows_of(choice, runs, needs)
     if figures:
-        tables.write_numbers(figures, folder / "figures.csv")
+        tables.write_numbers(figures, folder / "figures.csv", is_small=choice.small)
         texts.insert(0, tables.table_of(figures, choice))
         if not choice.small and any(each.published is not None and each.ours for each in figures):
             draws.insert(0, lambda: _beside(choice, figures))

@@ -1,5 +1,6 @@
 """The table of a result: published, ours, and how far they are apart; as Markdown and as CSV."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,14 @@ def notes_of(choice: Choice, figures: Sequence[Figure], runs: Sequence[Run]) -> 
     """Return the sentences that the table needs to be read."""
     result = choice.result
     notes = [NOT_THE_PAPERS] if choice.small else []
+    if choice.overrides:
+        notes.append(f"With options that no recipe has: {shlex.join(choice.overrides)}.")
+    others = [run for run in runs if run.is_finished and run.job.is_by_others()]
+    if others:
+        notes.append(
+            f"{counted(len(others), 'run')} of these {len(runs)} had other recipes or options than this command: "
+            "`config.yaml` in a run's folder says which."
+        )
     if result.statistic:
         notes.append(_STATISTICS[result.statistic])
     if any(each.published is not None for each in figures):
@@ -125,8 +134,8 @@ def unfinished(runs: Sequence[Run]) -> str:
     return " ".join(texts)
 
 
-def write_numbers(figures: Sequence[Figure], path: Path) -> None:
-    """Write the rows as CSV, with all digits and the value of each seed."""
+def write_numbers(figures: Sequence[Figure], path: Path, *, is_small: bool = False) -> None:
+    """Write the rows as CSV, with all digits and the value of each seed; of a small form without differences."""
     rows: list[dict[str, Any]] = []
     for each in figures:
         published, spread = each.published, each.spread
@@ -140,8 +149,8 @@ def write_numbers(figures: Sequence[Figure], path: Path) -> None:
                 "ours": None if spread is None else spread.mean,
                 "ours_std": None if spread is None else spread.std,
                 "seeds": len(each.ours),
-                "difference": each.difference,
-                "standard_errors": each.in_errors,
+                "difference": None if is_small else each.difference,
+                "standard_errors": None if is_small else each.in_errors,
                 "values": " ".join(map(repr, each.ours)),
             }
         )

@@ -34,11 +34,14 @@ class CampaignJob(Job):
 
     def is_done(self) -> bool:
         """Whether its ledger is that of a finished campaign, by the same recipes and options as now."""
-        try:
-            recorded = json.loads((self.folder / RECORD).read_text())
-        except (OSError, ValueError):
+        return self._recorded == self._made_by and is_finished(self.folder)
+
+    def is_by_others(self) -> bool:
+        """Whether it was finished by other recipes or options than now; where the data lie does not count."""
+        recorded = self._recorded
+        if not isinstance(recorded, dict) or recorded.keys() != self._made_by.keys():
             return False
-        return bool(recorded == self._made_by) and is_finished(self.folder)
+        return _without_place(recorded) != _without_place(self._made_by)
 
     def end(self) -> bool:
         """Take note that the campaign is finished, unless it waits for labels."""
@@ -56,9 +59,20 @@ class CampaignJob(Job):
     def _ledger(self) -> "_Seen":
         return _Seen(self.folder / "ledger")
 
+    @property
+    def _recorded(self) -> Any:
+        try:
+            return json.loads((self.folder / RECORD).read_text())
+        except (OSError, ValueError):
+            return None
+
     @functools.cached_property
     def _made_by(self) -> dict[str, Any]:
         return {"recipes": [_digest(path) for path in self.recipes], "options": list(self.options)}
+
+
+def _without_place(made_by: dict[str, Any]) -> list[Any]:
+    return [made_by["recipes"], [option for option in made_by["options"] if not option.startswith("--data.root=")]]
 
 
 def _digest(recipe: Path) -> str:

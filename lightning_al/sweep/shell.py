@@ -7,14 +7,20 @@ from pathlib import Path
 from lightning_al.sweep.jobs import Job
 
 
-def shell_line(job: Job, variables: Mapping[str, str]) -> str:
-    """Return a job as a line of a shell.
+def shell_line(job: Job, variables: Mapping[str, str], *, cwd: Path) -> str:
+    """Return a job as a line of a shell, wherever that is.
+
+    Args:
+        job: Which.
+        variables: Of its environment.
+        cwd: Folder in which the command runs.
 
     Example:
-        >>> shell_line(Job("a", ("echo", "a b"), Path("a.log")), {"OMP_NUM_THREADS": "1"})
-        "OMP_NUM_THREADS=1 echo 'a b'"
+        >>> shell_line(Job("a", ("echo", "a b"), Path("a.log")), {"OMP_NUM_THREADS": "1"}, cwd=Path("/data"))
+        "cd /data && OMP_NUM_THREADS=1 echo 'a b'"
     """
-    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in variables.items()), shlex.join(job.words)])
+    words = [*(f"{name}={shlex.quote(value)}" for name, value in variables.items()), shlex.join(job.words)]
+    return f"cd {shlex.quote(str(cwd))} && {' '.join(words)}"
 
 
 def slurm_array(jobs: Sequence[Job], *, name: str, at_once: int | None, cwd: Path) -> str:
@@ -34,9 +40,11 @@ def slurm_array(jobs: Sequence[Job], *, name: str, at_once: int | None, cwd: Pat
     )
     return (
         "#!/bin/bash\n"
-        f"#SBATCH --job-name={name}\n"
+        f"#SBATCH --job-name={shlex.quote(name)}\n"
         f"#SBATCH --array=0-{len(jobs) - 1}{limit}\n"
-        "#SBATCH --output=/dev/null\n"
+        "# What is said outside of the runs, which have logs of their own; of all tasks, where this is submitted.\n"
+        f"#SBATCH --output={shlex.quote(f'{name}_array.log')}\n"
+        "#SBATCH --open-mode=append\n"
         "#SBATCH --requeue\n"
         "# What each task needs, in your cluster's terms:\n"
         "##SBATCH --time=04:00:00\n"

@@ -19,6 +19,7 @@ from lightning_al.zoo.image_files import (
     read_image,
 )
 from lightning_al.zoo.images import ImageDataModule, ImageDataset, Images, Splits, crop_and_flip
+from lightning_al.zoo.long_tail import check_long_tail, long_tail
 from lightning_al.zoo.own_files import hashed
 from lightning_al.zoo.published import check_normalization
 
@@ -54,6 +55,13 @@ class ClassFoldersDataModule(ImageDataModule):
             the image, of sides 3:4 to 4:3, scaled to ``size``, and mirrors; ``"none"``.
         in_memory: Whether all files are read in ``setup``, once, and kept as bytes of this size: faster from then on,
             and a file that cannot be read ends the start.
+        imbalance: Images of the largest training class over those of the smallest: from class to class, in the order of
+            their names, fewer are kept, exponentially (see :func:`~lightning_al.zoo.long_tail.long_tail`). What is
+            tested on stays as it is. Default: 1, all of them.
+        imbalance_seed: Another number keeps other images, here and of the two that follow. Leave it as it is over the
+            repeats of an experiment. Which are kept is drawn by a hash of their names.
+        train_per_class: Training images of a class (with ``imbalance``, of the largest) at most. Default: all of them.
+        test_per_class: Test images of a class at most. Default: all of them.
         mean: Of each channel, of pixels from 0 to 1, subtracted. Default: ImageNet's.
         std: Of each channel, divided by. Default: ImageNet's.
         batch_size: Images per training batch.
@@ -79,6 +87,10 @@ class ClassFoldersDataModule(ImageDataModule):
         margin: float = 0.0,
         augmentation: Augmentation = "crop_and_flip",
         in_memory: bool = False,
+        imbalance: float = 1.0,
+        imbalance_seed: int = 0,
+        train_per_class: int | None = None,
+        test_per_class: int | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
         batch_size: int = 64,
@@ -105,6 +117,9 @@ class ClassFoldersDataModule(ImageDataModule):
                     "`augmentation='resized_crop'` takes its part of the whole picture, which is not kept with "
                     "`in_memory=True`. Leave one of them out.",
                 )
+            check_long_tail(
+                findings, imbalance, imbalance_seed, train_per_class=train_per_class, test_per_class=test_per_class
+            )
             check_normalization(findings, mean, std, channels=3)
         self.root = root
         self.train = train
@@ -115,6 +130,10 @@ class ClassFoldersDataModule(ImageDataModule):
         self.margin = margin
         self.augmentation = augmentation
         self.in_memory = in_memory
+        self.imbalance = imbalance
+        self.imbalance_seed = imbalance_seed
+        self.train_per_class = train_per_class
+        self.test_per_class = test_per_class
         self.mean = list(MEAN if mean is None else mean)
         self.std = list(STD if std is None else std)
 
@@ -151,10 +170,19 @@ class ClassFoldersDataModule(ImageDataModule):
                     f"{parts[0]} and {parts[1]} must have folders of the same classes; {differ[0]!r} is in one of them "
                     f"alone ({len(differ)} in all)."
                 )
+        train = self._kept(train, parts[0], self.imbalance, self.train_per_class)
+        test = self._kept(test, parts[-1], 1.0, self.test_per_class)
         return Splits(
             train=self._images(train, parts[0], classes, self.augmentation),
             test=self._images(test, parts[-1], classes, "none"),
         )
+
+    def _kept(self, samples: Samples, folder: Path, imbalance: float, most: int | None) -> Samples:
+        """Return the samples that a long tail leaves, or so many of each class."""
+        targets = torch.tensor([label for _, label in samples], dtype=torch.long)
+        names = [Path(path).relative_to(folder).as_posix() for path, _ in samples]
+        rows = long_tail(targets, imbalance, self.imbalance_seed, most=most, names=names)
+        return [samples[row] for row in rows.tolist()]
 
     def _divided(self, samples: Samples, folder: Path, share: float) -> tuple[Samples, Samples]:
         def drawn(sample: tuple[str, int]) -> int:

@@ -96,7 +96,13 @@ class FashionMNISTDataModule(PublishedImages):
     def read_split(self, folder: Path, split: Split) -> Pixels:
         """Read two of the four files."""
         names = FILES[:2] if split == "train" else FILES[2:]
-        images, targets = (read_idx(_file(folder, name) or folder / name) for name in names)
+        paths = [_file(folder, name) or folder / name for name in names]
+        images, targets = map(read_idx, paths)
+        if images.shape[1:] != (28, 28) or targets.ndim != 1:
+            raise ValueError(
+                f"{paths[0]} must hold images (N, 28, 28) and {paths[1].name} labels (N,), got {tuple(images.shape)} "
+                f"and {tuple(targets.shape)}: is one the other's, or another data set's?"
+            )
         return Pixels(images.unsqueeze(1), targets, CLASSES)
 
 

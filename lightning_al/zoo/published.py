@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
-from lightning_al.checks import Findings, check_count, check_flag, check_number
+from lightning_al.checks import Findings, check_flag, check_number
 from lightning_al.words import shown
 from lightning_al.zoo.image_files import Samples
 from lightning_al.zoo.images import ImageDataModule, ImageDataset, Splits, crop_and_flip
-from lightning_al.zoo.long_tail import long_tail
+from lightning_al.zoo.long_tail import check_long_tail, long_tail
 
 Split = Literal["train", "test"]
 
@@ -121,11 +120,9 @@ class PublishedImages(ImageDataModule):
                 super().__init__(batch_size=batch_size, eval_batch_size=eval_batch_size, num_workers=num_workers)
             if augmentation is not None:
                 findings.of(check_flag, "augmentation", augmentation)
-            findings.of(check_number, "imbalance", imbalance, least=1)
-            findings.of(check_count, "imbalance_seed", imbalance_seed, 0)
-            for name, most in (("train_per_class", train_per_class), ("test_per_class", test_per_class)):
-                if most is not None:
-                    findings.of(check_count, name, most, 1)
+            check_long_tail(
+                findings, imbalance, imbalance_seed, train_per_class=train_per_class, test_per_class=test_per_class
+            )
             findings.of(check_flag, "download", download)
             check_normalization(findings, mean, std, len(self.pixel_mean))
         self.root = root
@@ -206,6 +203,4 @@ class PublishedImages(ImageDataModule):
 
     def _kept(self, targets: Tensor, split: Split) -> Tensor:
         imbalance, most = (self.imbalance, self.train_per_class) if split == "train" else (1.0, self.test_per_class)
-        if imbalance == 1 and most is None:
-            return torch.arange(len(targets))
         return long_tail(targets, imbalance, self.imbalance_seed, most=most)

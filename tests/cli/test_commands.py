@@ -1,4 +1,6 @@
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -28,6 +30,29 @@ def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
         main(["fit"])
     assert done.value.code == 2
     assert "'fit' (choose from" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_gone_ends_it_without_a_word():
+    """As `head` does."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "lightning_al", "reproduce"], stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_another_broken_pipe_is_an_error(monkeypatch):
+    def broken(args):
+        raise BrokenPipeError("of a worker")
+
+    monkeypatch.setattr("lightning_al.cli.commands._main", broken)
+    read, write = os.pipe()
+    with os.fdopen(read), os.fdopen(write, "w") as printed:
+        monkeypatch.setattr(sys, "stdout", printed)
+        with pytest.raises(BrokenPipeError, match="of a worker"):
+            main([])
 
 
 def test_compare_has_help(capsys):

@@ -72,6 +72,7 @@ def test_a_table_a_file_and_a_picture(there, capsys):
     said = capsys.readouterr().out
     assert "## Accuracy on training and test samples" in said
     assert "## Time of trainings and queries" in said
+    assert "With fewer than 5 seeds of each method nothing can be concluded." in said
     with Path("out/gap.csv").open() as file:
         assert [row[:3] for row in csv.reader(file)][1:] == [["entropy", "0", "8"], ["entropy", "2", "16"]]
     assert Path("out/gap.png").is_file()
@@ -122,6 +123,7 @@ def test_another_model_on_the_picks(there, capsys):
             "`--rounds=two` must be numbers, as 0,5,-1 or 0..4",
         ),
         (["runs/entropy/seed_0", "--show", "gap", "--rounds", "0..9"], "rounds 0 to 2, and no round 3"),
+        (["runs/entropy/seed_0", "--show", "gap", "--rounds=0,2..1"], r"2\.\.1 names none; did you mean 1\.\.2\?"),
         (["runs/entropy/seed_0", "--show", "transfer"], "give its file, `--model"),
         (["runs/entropy/seed_0", "--show", "gap", "-c", "gone.yaml"], "no file gone.yaml"),
         slow(["runs/entropy/seed_0", "--show", "losses", "--rho=-1"], "`rho` must be above 0"),
@@ -132,6 +134,14 @@ def test_another_model_on_the_picks(there, capsys):
 def test_what_cannot_be(there, words, said):
     with pytest.raises(SystemExit, match=f"error: .*{said}"):
         main(["diagnose", *words, "--output", "out"])
+
+
+def test_what_cannot_be_shown_keeps_nothing_else_from_it(there, capsys):
+    words = ["runs/entropy/seed_0", "--show", "falls", "gap", "--rounds=0", "--output", "other"]
+    with pytest.raises(SystemExit, match="error: None of the rounds looked at picked anything and is followed"):
+        main(["diagnose", *words])
+    assert "## Accuracy on training" in capsys.readouterr().out
+    assert Path("other/gap.csv").is_file()
 
 
 @pytest.mark.slow

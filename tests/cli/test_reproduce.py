@@ -121,6 +121,7 @@ def test_commands_are_printed_for_any_scheduler(folder, capsys):
     assert ran() == []
     assert not Path("runs").exists()
     assert len(lines) == 2
+    assert all(line.startswith(f"cd {Path.cwd()} && OMP_NUM_THREADS=") for line in lines)
     assert all("CUDA_VISIBLE_DEVICES=3" in line and "--loop.rounds=2 --loop.seed=0" in line for line in lines)
 
 

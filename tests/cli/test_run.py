@@ -84,6 +84,9 @@ def test_resume_and_starting_over(recipe, tmp_path, capsys):
         "round 0: 6 labels", "round 1: 10 labels", "round 2: 14 labels",
     ]  # fmt: skip
     assert Campaign.load(tmp_path / "c").rounds == first
+    others = r"began with other options: trainer.max_epochs: 2, now 1; data.batch_size: \d+, now 3\. "
+    with pytest.warns(UserWarning, match=others):
+        run(recipe, "--resume", "--loop.rounds=3", "--trainer.max_epochs=1", "--data.batch_size=3")
     with pytest.raises(SystemExit, match=r"error: `--resume` needs `--loop.dirpath`"):
         run(recipe, "--resume", "--loop.dirpath=null")
 
@@ -108,12 +111,15 @@ def test_print_config(recipe, capsys):
     assert printed["trainer"]["callbacks"][0]["class_path"].endswith("Margin")
 
 
-def test_the_saved_configuration_runs_again(recipe, tmp_path):
-    run(recipe, "--loop.seed=3")
-    saved = tmp_path / "c" / "config.yaml"
+def test_the_saved_configuration_runs_again(recipe, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run(recipe, "--loop.seed=3", "--loop.dirpath=1e3")  # a number to some readers of YAML
+    saved = tmp_path / "1e3" / "config.yaml"
     assert yaml.safe_load(saved.read_text())["loop"]["seed"] == 3
+    main(["run", "-c", str(saved), "--resume"])
+    assert capsys.readouterr().out.endswith("finished: 14 labels, 1e3\n")
     main(["run", "-c", str(saved), f"--loop.dirpath={tmp_path}/d"])
-    a, b = Campaign.load(tmp_path / "c").rounds, Campaign.load(tmp_path / "d").rounds
+    a, b = Campaign.load(tmp_path / "1e3").rounds, Campaign.load(tmp_path / "d").rounds
     assert [r.picked for r in a] == [r.picked for r in b]
 
 

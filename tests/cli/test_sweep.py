@@ -118,12 +118,12 @@ def test_commands_are_printed_for_any_scheduler_and_nothing_runs(folder, capsys)
     assert len(lines) == 4
     for line, each in zip(lines, FOLDERS, strict=True):
         assert line.endswith(f"--model.num_classes 10 --loop.seed={each[-1]} --loop.dirpath={each} --resume")
-    assert [line.split(" ", 2)[:2] for line in lines[:2]] == [
+    assert [line.removeprefix(f"cd {folder} && ").split(" ", 2)[:2] for line in lines[:2]] == [
         ["OMP_NUM_THREADS=4", "CUDA_VISIBLE_DEVICES=3"],
         ["OMP_NUM_THREADS=4", "CUDA_VISIBLE_DEVICES=5"],
     ]
     for line in lines:
-        subprocess.run(["bash", "-c", line], check=True)
+        subprocess.run(["sh", "-c", line], check=True, cwd="/")
     assert ran() == FOLDERS
     sweep("--model.num_classes", "10")  # they were run by others: each is looked at, which for real takes seconds
     assert len(ran()) == 4
@@ -207,20 +207,20 @@ class TestRecipesChecked:
         pytest.importorskip("jsonargparse")
         monkeypatch.setattr(sys, "argv", ["lightning-al"])
 
+    def of(self, *methods, flags=()):
+        files = [RECIPES / "quickstart.yaml", *(RECIPES / f"{method}.yaml" for method in methods)]
+        return [*(word for file in files for word in ("-c", str(file))), *flags]
+
     def test_what_is_wrong_is_said_once_with_the_methods_that_it_holds_for(self):
         from lightning_al.cli.recipes_checked import findings_by_method
-
-        def of(*methods, flags=()):
-            files = [RECIPES / "quickstart.yaml", *(RECIPES / f"{method}.yaml" for method in methods)]
-            return [*(word for file in files for word in ("-c", str(file))), *flags]
 
         # no GPU is needed to look at what will need one
         wrong = ["--loop.query_size=0", "--loop.rounds=-1", "--trainer.accelerator=gpu"]
         found = findings_by_method(
             [
-                ("a", of("acquisitions/random", flags=wrong)),
-                ("b", of("acquisitions/learning_loss", "training/sam", flags=wrong)),
-                ("c", of("acquisitions/random", flags=["--trainer.callbacks=NoSuchAcquisition"])),
+                ("a", self.of("acquisitions/random", flags=wrong), []),
+                ("b", self.of("acquisitions/learning_loss", "training/sam", flags=wrong), []),
+                ("c", self.of("acquisitions/random", flags=["--trainer.callbacks=NoSuchAcquisition"]), []),
             ]
         )
         assert [finding.partition(":")[0] for finding in found] == ["a, b", "a, b", "b", "c"]
@@ -228,6 +228,28 @@ class TestRecipesChecked:
             found, ("`query_size` must be", "`rounds` must be", "LearningLoss needs a model", "NoSuch"), strict=True
         ):
             assert words in finding
+
+    @pytest.mark.slow
+    def test_campaigns_that_began_with_other_options_are_refused(self, tmp_path):
+        from lightning_al.cli.recipes_checked import RecipeCLI, findings_by_method
+
+        words = self.of("acquisitions/saal")
+        recipe = RecipeCLI([*words, "--loop.seed=1"])
+        config = recipe.parser.dump(recipe.config, skip_none=False)
+        folders = [str(tmp_path / name) for name in ("begun", "too", "new")]
+        for folder in folders[:2]:
+            Path(folder).mkdir()
+            (Path(folder) / "config.yaml").write_text(config)
+        found = findings_by_method(
+            [
+                ("same", words, folders),
+                ("longer", [*words, "--loop.rounds=9"], folders),
+                ("other", [*words, "--trainer.max_epochs=3", "--trainer.callbacks.rho=0.5"], folders),
+            ]
+        )
+        [finding] = found
+        assert finding.startswith(f"other: {folders[0]} (and 1 more) began with other options: trainer.callbacks.rho: ")
+        assert "trainer.max_epochs: " in finding
 
 
 def real_sweep(folder):

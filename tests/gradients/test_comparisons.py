@@ -311,6 +311,35 @@ def test_later_scores_are_compared_too(way, monkeypatch):
     assert wrong == [True, False, False, False]  # the 256th sample is in the third batch of all
 
 
+class Rounds(nn.Module):
+    """A ReLU, of which a batch moves a unit by a little where one sample alone, (0, 0, c), does not."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.first, self.last, self.by = nn.Linear(3, 4), nn.Linear(4, 3), by
+        with torch.no_grad():
+            self.first.weight[3], self.first.bias[3] = torch.ones(3), -1.0
+
+    def forward(self, x):
+        h = self.first(x)
+        moved = self.by * (len(x) > 1) * (x[:, 0] == 0) * torch.eye(4, dtype=x.dtype)[3][:, None]
+        return self.last((h + moved.T).relu())
+
+
+@pytest.mark.parametrize(("c", "by", "is_rounding"), [(1.0, 1e-8, True), (0.9, 0.11, False)])
+def test_what_rounding_decides_is_no_difference(c, by, is_rounding, caplog):
+    """But what takes more to open is one."""
+    net = seeded(lambda: Rounds(by)).float()
+    F_al.gradient_norm(net, randn(100, 3).float())
+    edge = torch.tensor([0.0, 0, c]).expand(100, 3)
+    alone = reference.gradient_norm(net, edge[:1])
+    with caplog.at_level(logging.WARNING, "lightning_al"):
+        first, *_, last = (F_al.gradient_norm(net, edge) for _ in range(4))
+    assert not torch.isclose(first, alone, rtol=1e-2).any()
+    assert torch.isclose(last, alone).all() == (not is_rounding)
+    assert len(caplog.records) == (not is_rounding)
+
+
 def test_how_often_later_scores_are_compared(monkeypatch):
     net = seeded(lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)))
     compared = []

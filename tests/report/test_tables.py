@@ -196,7 +196,11 @@ class TestPairwise:
             "|----------|---------|---------|---------|",
             "| 1 saal   | -       | +0.1250 | +0.1250 |",
             "| 2 random | -0.1250 | -       | -0.1250 |",
+            "",
+            "Fewer than 5 cases: nothing can be concluded.",
         ]
+        five = align({"saal": repeats(*[[0.5]] * 5), "random": repeats(*[[0.4]] * 5)})
+        assert "concluded" not in pairwise_tables([five], "last")
 
     def test_of_many_methods_only_the_means(self):
         curves = {f"m{i}": repeats([0.1 * i], seeds=[0]) for i in range(9)} | {"m8": repeats([0.8], [0.9])}
@@ -210,6 +214,7 @@ class TestPairwise:
             "| m8                | 1.00      | +0.4500   |",
         ]
         assert lines[8] == "| m4                | 0.50      | +0.0000   |"
+        assert lines[-1] == "Fewer than 5 cases: nothing can be concluded."
 
 
 class TestClasses:

@@ -1,9 +1,15 @@
 from dataclasses import replace
 
+import pytest
 import yaml
 
 from lightning_al.reproduction.diagnosing import found_by, jobs_of, outputs_of
+from lightning_al.reproduction.needs import Needs
+from lightning_al.reproduction.registry import read_results
+from lightning_al.reproduction.shown import SHOWN
+from tests.helpers.recipes import RECIPES
 from tests.helpers.results import chosen, write_runs
+from tests.sweep.test_campaigns import finish
 
 
 def test_the_campaigns_of_a_seed_are_looked_at_together_once_they_are_finished(tmp_path):
@@ -20,6 +26,8 @@ def test_the_campaigns_of_a_seed_are_looked_at_together_once_they_are_finished(t
     assert jobs[0].end()
     assert jobs[0].is_done()
     assert not replace(jobs[0], words=(*jobs[0].words, "--rounds=1")).is_done()
+    finish(jobs[0].campaigns[1], 1)  # a campaign that went on is looked at again
+    assert not jobs[0].is_done()
 
 
 def test_figures_are_those_of_all_seeds(tmp_path):
@@ -69,6 +77,34 @@ def test_the_small_form_looks_at_less(tmp_path):
     assert words[0][2:] == []
     _, words = words_of(tmp_path, "perturbed_losses", small=True)
     assert words[0][2:] == ["--samples=500"]
+
+
+@pytest.mark.parametrize(
+    ("shows", "options"),
+    [
+        ("bound_terms", ["--rounds=0,5,-1"]),
+        ("term_correlations", ["--rounds=0,5,-1"]),
+        ("influence_bounds", ["--loss=entropy", "--rounds=0,1,2", "--samples=200", "--held-out=200"]),
+        ("influence_overlap", ["--rounds=0,1,2", "--samples=200", "--held-out=200"]),
+        ("loss_landscape", ["--rounds=-1", "--samples=500", "--points=11"]),
+    ],
+)
+def test_the_small_form_looks_at_some_rounds(tmp_path, shows, options):
+    _, words = words_of(tmp_path, shows, small=True)
+    assert words[0][2:] == options
+
+
+def test_small_protocols_have_the_rounds_that_are_looked_at():
+    needs = Needs(RECIPES)
+    looked_at = 0
+    for result in read_results(RECIPES).values():
+        small = SHOWN[result.shows].small if result.shows in SHOWN else ()
+        [rounds] = [word.partition("=")[2] for word in small if word.startswith("--rounds=")] or [""]
+        for case in (case for case in result.cases.values() if case.small and rounds):
+            last = needs.recipe(case, small=True)["loop"]["rounds"]
+            assert max(map(int, rounds.split(","))) <= last, (result.id, case.name)
+            looked_at += 1
+    assert looked_at >= 6
 
 
 def test_another_network_is_the_protocols_model_with_its_net_exchanged(tmp_path):

@@ -77,6 +77,19 @@ def test_notes_say_how_to_read_it(tmp_path):
     assert "nothing can be concluded" not in " ".join(notes_of(choice, five, runs))
 
 
+def test_options_that_are_not_the_recipes_are_noted(tmp_path):
+    choice, runs, _ = chosen(tmp_path, "toy/table-1", only="cubes-adam", seeds="1")
+    assert "options" not in " ".join(notes_of(choice, FIGURES, runs))
+    write_runs(runs, {"random": [[0.5, 0.6]], "badge": [[0.5]]})
+    assert runs[0].job.end()
+    assert "options" not in " ".join(notes_of(choice, FIGURES, runs))  # those of badge nobody knows
+    own = replace(choice, overrides=["--trainer.max_epochs=1"])
+    others = [replace(run, job=replace(run.job, options=("--trainer.max_epochs=1",))) for run in runs]
+    said = notes_of(own, FIGURES, others)
+    assert "With options that no recipe has: --trainer.max_epochs=1." in said
+    assert any(note.startswith("1 run of these 2 had other recipes or options than this command") for note in said)
+
+
 def test_what_is_not_finished_is_named_with_its_rounds(tmp_path):
     _, runs, _ = chosen(tmp_path, "toy/table-1", only="cubes-adam", seeds="1")
     assert unfinished(runs) == "Not one round is done of 2 runs."
@@ -94,3 +107,6 @@ def test_all_digits_are_in_the_file(tmp_path):
     assert float(rows[0]["ours_std"]) == pytest.approx(8**0.5, abs=1e-15)
     assert (rows[0]["values"], rows[1]["published_std"], rows[3]["ours"]) == ("70.0 74.0", "", "")
     assert float(rows[1]["standard_errors"]) == pytest.approx(-14.1)
+    write_numbers(FIGURES, tmp_path / "figures.csv", is_small=True)  # which is not to be compared with what was printed
+    with (tmp_path / "figures.csv").open() as file:
+        assert {(row["difference"], row["standard_errors"]) for row in csv.DictReader(file)} == {("", "")}

@@ -53,14 +53,19 @@ def test_it_is_done_by_the_same_recipes_and_options_alone(tmp_path, recipe):
     assert job(folder, recipe, "--x=1").end()
     assert job(folder, recipe, "--x=1").is_done()
     assert not job(folder, recipe, "--x=2").is_done()
+    others = [job(folder, recipe, *options).is_by_others() for options in (["--x=1"], ["--x=2"], [], ["--x=1", "--y"])]
+    assert others == [False, True, True, True]
+    assert not job(folder, recipe, "--data.root=/mnt", "--x=1").is_by_others()
     recipe.write_text("# said otherwise\nloop:\n  rounds: 2\n")
     assert job(folder, recipe, "--x=1").is_done()
     recipe.write_text("loop: {rounds: 3}")
     assert not job(folder, recipe, "--x=1").is_done()
+    assert job(folder, recipe, "--x=1").is_by_others()
     recipe.write_text("loop: {rounds: 2}")
     for torn in ("", "[", "{}", "3"):
         (folder / "swept.json").write_text(torn)
         assert not job(folder, recipe, "--x=1").is_done()
+        assert not job(folder, recipe, "--x=1").is_by_others()  # by whom, nobody knows
 
 
 def test_its_progress_is_that_of_its_ledger(tmp_path, recipe):

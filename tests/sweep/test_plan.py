@@ -84,6 +84,12 @@ def test_methods_of_ones_own_beside_a_protocol_of_ones_own(tmp_path, monkeypatch
     made, findings = plan("own.yaml", "mine,other.yaml")
     assert findings == []
     assert [method.name for method in made.methods] == ["mine", "other"]
+    made, findings = plan("own.yaml", "mine,badge+sam")  # which come with the package
+    assert findings == []
+    assert [[file.name for file in method.files] for method in made.methods] == [
+        ["mine.yaml"],
+        ["badge.yaml", "sam.yaml"],
+    ]
 
 
 def test_all_that_is_wrong_is_said_at_once(tmp_path):

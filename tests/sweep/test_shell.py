@@ -17,9 +17,11 @@ def jobs_in(folder):
 
 
 def test_a_line_runs_in_a_shell(tmp_path):
-    line = shell_line(jobs_in(tmp_path)[0], {"OMP_NUM_THREADS": "3"})
-    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout == f"{tmp_path} 3 a'\"$HOME\n"
+    cwd = tmp_path / "the runs' folder"
+    cwd.mkdir()
+    line = shell_line(jobs_in(tmp_path)[0], {"OMP_NUM_THREADS": "3"}, cwd=cwd)
+    done = subprocess.run(["sh", "-c", line], cwd="/", capture_output=True, text=True)
+    assert done.stdout == f"{cwd} 3 a'\"$HOME\n"
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(None, "1"), ("4", "4")])
@@ -31,6 +33,7 @@ def test_each_task_of_an_array_is_a_job(tmp_path, cores, threads):
     lines = script.read_text().splitlines()
     assert lines[0] == "#!/bin/bash"
     assert "#SBATCH --array=0-1%2" in lines
+    assert {"#SBATCH --output=small_array.log", "#SBATCH --open-mode=append"} <= set(lines)  # a `cd` may fail
     env = {"PATH": os.environ["PATH"]} | ({} if cores is None else {"SLURM_CPUS_PER_TASK": cores})
     codes = []
     for task in range(3):
@@ -42,4 +45,6 @@ def test_each_task_of_an_array_is_a_job(tmp_path, cores, threads):
 
 
 def test_a_cluster_may_have_no_limit(tmp_path):
-    assert "#SBATCH --array=0-1\n" in slurm_array(jobs_in(tmp_path), name="x", at_once=None, cwd=tmp_path)
+    said = slurm_array(jobs_in(tmp_path), name="x y", at_once=None, cwd=tmp_path)
+    assert "#SBATCH --array=0-1\n" in said
+    assert "#SBATCH --job-name='x y'\n" in said

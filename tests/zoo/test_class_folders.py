@@ -102,6 +102,16 @@ class TestTrainAndTest:
             ({"test_share": 1.0}, ValueError, "`test_share` must be above 0 and below 1, got 1.0"),
             ({"margin": 0.5, "std": [1.0]}, ValueError, "2 things"),
             ({"in_memory": "yes"}, TypeError, "`in_memory` must be True or False"),
+            (
+                {"imbalance": 0.5, "imbalance_seed": -1},
+                ValueError,
+                r"2 things(.|\n)*`imbalance` (.|\n)*`imbalance_seed`",
+            ),
+            (
+                {"train_per_class": 0, "test_per_class": 1.5},
+                TypeError,
+                r"2 things(.|\n)*`train_per(.|\n)*`test_per_class`",
+            ),
         ],
     )
     def test_refused(self, options, error, match):
@@ -120,6 +130,55 @@ class TestAShareIsTestedOn:
         other = ClassFoldersDataModule(str(tmp_path), test_share=0.25, size=4, split_seed=1)
         assert keys(other.splits.test) == sorted(in_order_of_hashes(names, 1)[:5])
         assert data.pool_dataset().samples[0][1] == 0
+
+
+class TestALongTail:
+    """Of classes a, b and c with 16 files each an imbalance of 4 leaves 16, 8 and 4, drawn by a hash of their names."""
+
+    CLASSES = ("a", "b", "c")
+
+    def left(self, counts, of=16, seed=0):
+        """The files of each class that are left, so many of each."""
+        names = {name: [f"{name}/{number}.png" for number in range(of)] for name in self.CLASSES}
+        drawn = [in_order_of_hashes(names[n], seed)[:c] for n, c in zip(self.CLASSES, counts, strict=True)]
+        return sorted(name for of_class in drawn for name in of_class)
+
+    @pytest.mark.parametrize("in_memory", [False, True])
+    def test_which_train_and_which_are_tested_on(self, tmp_path, in_memory):
+        fill(tmp_path / "train", self.CLASSES, per_class=16)
+        fill(tmp_path / "test", self.CLASSES, per_class=2)
+        options = {"size": 4, "in_memory": in_memory, "imbalance": 4}
+        data = ClassFoldersDataModule(str(tmp_path), **options, test_per_class=1)
+        assert keys(data.pool_dataset()) == self.left([16, 8, 4])
+        assert [label for _, label in data.splits.train.samples] == [0] * 16 + [1] * 8 + [2] * 4
+        assert keys(data.splits.test) == self.left([1, 1, 1], of=2)
+        other = ClassFoldersDataModule(str(tmp_path), **options, imbalance_seed=5, train_per_class=8)
+        assert keys(other.pool_dataset()) == self.left([8, 4, 2], seed=5)
+        assert len(ClassFoldersDataModule(str(tmp_path), size=4).pool_dataset()) == 48
+
+    def test_of_a_share_only_what_trains_is_cut(self, tmp_path):
+        fill(tmp_path, self.CLASSES, per_class=16)
+        whole = ClassFoldersDataModule(str(tmp_path), size=4, test_share=0.25)
+        data = ClassFoldersDataModule(str(tmp_path), size=4, test_share=0.25, imbalance=4)
+        counts = torch.tensor([label for _, label in whole.splits.train.samples]).bincount()
+        left = torch.tensor([label for _, label in data.splits.train.samples]).bincount()
+        assert keys(data.splits.test) == keys(whole.splits.test)
+        largest = int(counts.max())
+        assert left.tolist() == [min(int(n), largest // d) for n, d in zip(counts, (1, 2, 4), strict=True)]
+
+    def test_a_file_that_joins_leaves_the_others_as_they_are(self, tmp_path):
+        fill(tmp_path / "train", self.CLASSES, per_class=16)
+        fill(tmp_path / "test", self.CLASSES, per_class=1)
+        before = set(keys(ClassFoldersDataModule(str(tmp_path), size=4, imbalance=4).pool_dataset()))
+        paint(tmp_path / "train" / "b" / "00.png", 7)
+        after = set(keys(ClassFoldersDataModule(str(tmp_path), size=4, imbalance=4).pool_dataset()))
+        assert len(before - after) <= 1
+
+    def test_nothing_would_be_left(self, tmp_path):
+        fill(tmp_path / "train", self.CLASSES)
+        fill(tmp_path / "test", self.CLASSES)
+        with pytest.raises(ValueError, match=r"`imbalance` must be at most .* largest class, 3, .* got 4\."):
+            ClassFoldersDataModule(str(tmp_path), imbalance=4).setup()
 
 
 class TestImageNet:

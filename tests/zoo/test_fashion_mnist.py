@@ -98,6 +98,17 @@ def test_labels_of_another_data_set_are_refused(tmp_path):
             FashionMNISTDataModule(root=str(tmp_path)).setup()
 
 
+def test_images_and_labels_that_changed_places_are_refused(tmp_path):
+    write(tmp_path)
+    images, labels = (tmp_path / f"{name}.gz" for name in FILES[:2])
+    images.rename(tmp_path / "kept")
+    labels.rename(images)
+    (tmp_path / "kept").rename(labels)
+    said = rf"{FILES[0]}.gz must hold images \(N, 28, 28\) and {FILES[1]}.gz labels .* got \(30,\) and \(30, 28, 28\)"
+    with pytest.raises(ValueError, match=said):
+        FashionMNISTDataModule(root=str(tmp_path)).setup()
+
+
 def test_downloads_through_torchvision_only_if_the_files_are_nowhere(tmp_path, monkeypatch):
     datasets = pytest.importorskip("torchvision.datasets")
     calls = []

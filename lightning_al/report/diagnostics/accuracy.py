@@ -12,7 +12,7 @@ from lightning_al.inference.calling import Forward, copies_for_model
 from lightning_al.inference.mode import scoring_mode
 from lightning_al.report.diagnostics.campaign import KeptCampaign
 from lightning_al.report.diagnostics.curvature import Batches
-from lightning_al.report.diagnostics.diagnosis import Diagnosis
+from lightning_al.report.diagnostics.diagnosis import Diagnosis, count_of
 from lightning_al.report.diagnostics.pictures import Panel, add_point, bars, curves
 from lightning_al.report.diagnostics.rounds import spread
 
@@ -97,19 +97,23 @@ def gap(campaigns: Sequence[KeptCampaign], *, held_out: int | None = None) -> li
         held_out: At most how many test samples. None: all.
     """
     rows: list[list[Any]] = []
+    tested: list[int] = []
     panels: dict[str, Panel] = {"training": {}, "test": {}, "gap": {}}
     for campaign in campaigns:
         campaign.check_gives("An accuracy", "logits")
         test = campaign.held_out(held_out)
         for round in campaign.rounds:
             model, train = campaign.at(round), campaign.batches(campaign.trained_on(round), labels=True)
-            known, others = (predictions(model, b, forward=campaign.task.logits).accuracy for b in (train, test))
+            on_both = [predictions(model, batches, forward=campaign.task.logits) for batches in (train, test)]
+            known, others = (found.accuracy for found in on_both)
+            tested.append(int(on_both[1].class_counts().sum()))
             values = known, others, known - others
             rows.append([campaign.name, round.number, round.count, *values])
             for panel, value in zip(panels.values(), values, strict=True):
                 add_point(panel, campaign.name, round.count, value)
     header = ["campaign", "round", "labels", *panels]
-    return [Diagnosis("gap", "Accuracy on training and test samples", header, rows, curves(panels, x="labels"))]
+    note = f"Of {count_of(tested, 'predictions')} on test samples; on training samples of as many as there are labels."
+    return [Diagnosis("gap", "Accuracy on training and test samples", header, rows, curves(panels, x="labels"), note)]
 
 
 def classes(campaigns: Sequence[KeptCampaign], *, held_out: int | None = None) -> list[Diagnosis]:
@@ -133,14 +137,19 @@ def classes(campaigns: Sequence[KeptCampaign], *, held_out: int | None = None) -
             found = predictions(model, test, forward=campaign.task.logits)
             accuracies = found.class_accuracies().tolist()
             names = campaign.class_names(found.classes)
-            for name, count, value in zip(names, labelled, accuracies, strict=True):
-                rows.append([campaign.name, round.number, round.count, name, count, None if value != value else value])
+            tested = found.class_counts().tolist()
+            for name, count, of, value in zip(names, labelled, tested, accuracies, strict=True):
+                accuracy = None if value != value else value
+                rows.append([campaign.name, round.number, round.count, name, count, accuracy, of])
             panel = panels.setdefault(f"test accuracy, {round.count} labels", {})
             panel[campaign.name] = [0.0 if value != value else value for value in accuracies]
         panels.setdefault(_LABELLED, {})[campaign.name] = labelled
     panels[_LABELLED] = panels.pop(_LABELLED)
-    header = ["campaign", "round", "labels", "class", "labelled", "test accuracy"]
-    return [Diagnosis("classes", "Classes one by one", header, rows, bars(panels, names, x="class", apart=[_LABELLED]))]
+    header = ["campaign", "round", "labels", "class", "labelled", "test accuracy", "tested"]
+    draw = bars(panels, names, x="class", apart=[_LABELLED])
+    return [
+        Diagnosis("classes", "Classes one by one", header, rows, draw, note="Tested: on how many samples of the class.")
+    ]
 
 
 def confidence(campaigns: Sequence[KeptCampaign], *, samples: int = 2000, bins: int = 10) -> list[Diagnosis]:
@@ -151,14 +160,17 @@ def confidence(campaigns: Sequence[KeptCampaign], *, samples: int = 2000, bins: 
         samples: At most how many unlabelled samples.
         bins: Of the histograms.
     """
+    check_count("samples", samples)
     rows: list[list[Any]] = []
     panels: dict[str, dict[str, list[float]]] = {}
+    counts: list[int] = []
     groups = [f"{(number + 0.5) / bins:.2g}" for number in range(bins)]
     for campaign in campaigns:
         campaign.check_gives("A confidence", "logits")
         for each in spread(campaign.rounds):
             model = campaign.at(each)
             for name, indices in (("labelled", campaign.trained_on(each)), ("unlabelled", each.candidates[:samples])):
+                counts += [len(indices)] * (name == "unlabelled")
                 if len(indices) == 0:
                     continue
                 batches = campaign.batches(indices, labels=False)
@@ -169,4 +181,5 @@ def confidence(campaigns: Sequence[KeptCampaign], *, samples: int = 2000, bins: 
                 panels.setdefault(f"{campaign.name}, {each.count} labels", {})[name] = shares
     header = ["campaign", "round", "labels", "samples", "mean", *(f"≤{(n + 1) / bins:.2g}" for n in range(bins))]
     draw = bars(panels, groups, x="confidence")
-    return [Diagnosis("confidence", "Confidence of predictions, share of samples", header, rows, draw)]
+    note = f"Of all labelled samples, and {count_of(counts, 'unlabelled ones')}."
+    return [Diagnosis("confidence", "Confidence of predictions, share of samples", header, rows, draw, note)]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al import functional as F_al
+from lightning_al.checks import check_count
 from lightning_al.functional.scores.saal import LossFn, TargetFn
 from lightning_al.functional.scores.uncertainty import entropies
 from lightning_al.inference.calling import Forward
@@ -14,7 +15,7 @@ from lightning_al.inference.mode import scoring_mode
 from lightning_al.report.diagnostics.agreement import correlation, top_k_overlap
 from lightning_al.report.diagnostics.campaign import KeptCampaign
 from lightning_al.report.diagnostics.curvature import Batches
-from lightning_al.report.diagnostics.diagnosis import Diagnosis
+from lightning_al.report.diagnostics.diagnosis import Diagnosis, count_of
 from lightning_al.report.diagnostics.pictures import clouds, curves
 from lightning_al.report.diagnostics.rounds import KeptRound, check_some
 
@@ -110,6 +111,7 @@ def bound(
         steps: At most how many Lanczos steps.
         k: Sizes of selections for the overlaps; those that are all of the samples, or more, are left out.
     """
+    check_count("samples", samples)
     found: dict[str, list[tuple[KeptRound, BoundTerms]]] = {}
     for campaign in campaigns:
         campaign.check_gives("The bound", "logits", "gradients")
@@ -168,7 +170,8 @@ def _over_rounds(found: _Found) -> Diagnosis:
     }
     draw = curves(panels, x="labels")
     title = "Terms of the bound of the perturbed loss, mean over unlabelled samples"
-    return Diagnosis("bound", title, ["campaign", "round", "labels", *names], rows, draw)
+    note = f"Of {_samples(found)} in each round."
+    return Diagnosis("bound", title, ["campaign", "round", "labels", *names], rows, draw, note)
 
 
 def _with_scores(found: _Found) -> Diagnosis:
@@ -189,7 +192,7 @@ def _with_scores(found: _Found) -> Diagnosis:
         ["campaign", "score", *TERMS],
         rows,
         draw,
-        note="Pearson's correlation, mean over rounds.",
+        note=f"Pearson's correlation over {_samples(found)}, mean over rounds.",
     )
 
 
@@ -213,7 +216,7 @@ def _among_terms(found: _Found) -> Diagnosis:
         for one, other in pairs
     }
     title = "Correlations among the terms of the bound"
-    note = "Pearson's correlation, mean over rounds."
+    note = f"Pearson's correlation over {_samples(found)}, mean over rounds."
     return Diagnosis("bound_terms", title, ["campaign", "term", *TERMS], rows, curves(panels, x="labels"), note)
 
 
@@ -226,14 +229,21 @@ def _overlaps(found: _Found, sizes: Sequence[int]) -> Diagnosis:
             shares = [_mean(top_k_overlap(t.scores[SAAL], t.by_name()[term], s) for _, t in rounds) for s in fit]
             rows.append([name, term, *shares, *[None for _ in sizes[len(fit) :]]])
             panels.setdefault(term, {})[name] = fit, shares
+    fewest = min(len(t.loss) for rounds in found.values() for _, t in rounds)
+    by_chance = [f"{size / fewest:.2f} at k={size}" for size in sizes if size < fewest]
+    chance = ", ".join(by_chance) or f"nothing to say, as no k is below {fewest}"
     return Diagnosis(
         "bound_overlap",
         "Share of the k samples of largest SAAL score among the k of largest term",
         ["campaign", "term", *(f"k={size}" for size in sizes)],
         rows,
         curves(panels, x="k"),
-        note="Mean over rounds.",
+        note=f"Mean over rounds, of {_samples(found)}. By chance: {chance}.",
     )
+
+
+def _samples(found: _Found) -> str:
+    return count_of((len(terms.loss) for rounds in found.values() for _, terms in rounds), "unlabelled samples")
 
 
 def _mean(values: Any) -> float:

@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,20 @@ class Diagnosis:
         """
         figure = new_figure()
         self.draw(figure)
-        figure.suptitle(self.title, fontsize=11)
+        width = int(13 * figure.get_size_inches()[0])  # letters
+        figure.suptitle("\n".join(textwrap.wrap(self.title, width)), fontsize=11)
         save_figure(figure, path, dpi=130)
+
+
+def count_of(counts: Iterable[int], what: str = "samples") -> str:
+    """Return how many samples rounds were looked at with.
+
+    Example:
+        >>> count_of([30, 30]), count_of([28, 30]), count_of([1], "test samples")
+        ('30 samples', '28 to 30 samples', '1 test samples')
+    """
+    least, most = min(counts := list(counts)), max(counts)
+    return f"{f'{least} to ' * (least != most)}{most} {what}"
 
 
 def _shown(cell: Cell) -> str:

@@ -13,7 +13,7 @@ from lightning_al.inference.calling import Forward
 from lightning_al.report.diagnostics.agreement import correlation, top_k_overlap
 from lightning_al.report.diagnostics.campaign import KeptCampaign
 from lightning_al.report.diagnostics.curvature import Batches, MeanLoss, Vector, mean_loss
-from lightning_al.report.diagnostics.diagnosis import Diagnosis
+from lightning_al.report.diagnostics.diagnosis import Diagnosis, count_of
 from lightning_al.report.diagnostics.norms import loss_gradient_norms, norms_of
 from lightning_al.report.diagnostics.pictures import Panel, add_point, curves
 from lightning_al.report.diagnostics.rounds import KeptRound, check_some
@@ -193,9 +193,11 @@ def influences(
         damping: As of :func:`influence`.
         steps: At most how many conjugate gradients.
     """
+    check_count("samples", samples)
     check_choice("loss", loss, ("true", "entropy"))
     overlaps: list[list[Any]] = []
     bounds: list[list[Any]] = []
+    counts: list[int] = []
     shares: dict[str, Panel] = {}
     sizes: dict[str, Panel] = {}
     for campaign in campaigns:
@@ -207,6 +209,7 @@ def influences(
             count = max(1, min(k or len(now.picked), len(wanted) // 2))
             rivals = {name: value for name, value in {**found, **others}.items() if name != "target"}
             place = [campaign.name, now.number, now.count]
+            counts.append(len(wanted))
             overlaps.append([*place, count, *(top_k_overlap(wanted, value, count) for value in rivals.values())])
             means = {name: float(value.double().mean()) for name, value in found.items()}
             correlations = [correlation(wanted, value) for value in rivals.values()]
@@ -227,8 +230,9 @@ def influences(
             [*start, "K", *names],
             overlaps,
             curves(shares, x="labels"),
-            note="approx-1, -2: Eq. 4; approx-3: Eq. 5; entropy, expected_norm: without labels, Eq. 7, 6. In the "
-            "approximations a negative influence, of a sample that does harm, counts as a large one.",
+            note=f"K of {count_of(counts, 'candidates')}: by chance K over these. approx-1, -2: Eq. 4; approx-3: "
+            "Eq. 5; entropy, expected_norm: without labels, Eq. 7, 6. In the approximations a negative influence, of a "
+            "sample that does harm, counts as a large one.",
         ),
         Diagnosis(
             "influence_bounds",
@@ -236,6 +240,8 @@ def influences(
             [*start, *means_of, *(f"correlation {name}" for name in names), "damping", "residual"],
             bounds,
             curves(sizes, x="labels", log=[t for t, c in sizes.items() if min(min(y) for _, y in c.values()) > 0]),
+            note=f"Of {count_of(counts, 'candidates')}. Damping: what was added to the Hessian's diagonal. Residual: "
+            "how far the conjugate gradients were from their end.",
         ),
     ]
 

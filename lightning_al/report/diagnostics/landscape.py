@@ -145,6 +145,7 @@ def landscape(
         steps: At most how many Lanczos steps for λ₁.
         seed: Of the directions.
     """
+    check_count("samples", samples)
     rows: list[list[Any]] = []
     panels = {}
     for campaign in campaigns:

@@ -14,7 +14,7 @@ from lightning_al.functional.selection import top_k
 from lightning_al.inference.calling import Forward
 from lightning_al.report.diagnostics.campaign import KeptCampaign
 from lightning_al.report.diagnostics.curvature import Batches
-from lightning_al.report.diagnostics.diagnosis import Diagnosis
+from lightning_al.report.diagnostics.diagnosis import Diagnosis, count_of
 from lightning_al.report.diagnostics.pictures import Panel, add_point, curves
 from lightning_al.report.diagnostics.rounds import check_some
 
@@ -117,6 +117,7 @@ def norms(campaigns: Sequence[KeptCampaign], *, norm: str = "global") -> list[Di
         norm: ``"global"`` or ``"tensor_sum"``.
     """
     rows: list[list[Any]] = []
+    counts: list[int] = []
     panel: Panel = {}
     for campaign in campaigns:
         campaign.check_gives("A gradient norm", "logits", "gradients")
@@ -130,13 +131,15 @@ def norms(campaigns: Sequence[KeptCampaign], *, norm: str = "global") -> list[Di
             mean = float(found[torch.isin(scored, round.picked)].mean())
             chance = k * k / len(scored)
             rows.append(
-                [campaign.name, round.number, round.count, k, hits, hits / k, chance, mean, float(found.mean())]
+                [campaign.name, round.number, round.count, k, hits, chance, hits / k, mean, float(found.mean())]
             )
+            counts.append(len(scored))
             add_point(panel, campaign.name, round.count, hits / k)
     check_some(rows, "picked anything")
-    header = ["campaign", "round", "labels", "K", "hits", "share", "by chance", "mean of picks", "mean"]
+    header = ["campaign", "round", "labels", "K", "hits", "hits by chance", "share", "mean of picks", "mean"]
     title = "Share of the largest true-label gradient norms that were picked"
-    return [Diagnosis("norms", title, header, rows, curves({"share of the top K": panel}, x="labels"))]
+    note = f"K of {count_of(counts, 'candidates')}. Share: hits over K."
+    return [Diagnosis("norms", title, header, rows, curves({"share of the top K": panel}, x="labels"), note)]
 
 
 def falls(

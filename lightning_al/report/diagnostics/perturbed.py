@@ -105,4 +105,8 @@ def losses(
             rows.append([campaign.name, round.number, round.count, *values])
             for column, value in zip(header[3:], values, strict=True):
                 add_point(panels[column], campaign.name, round.count, value)
-    return [Diagnosis("losses", "Maximally perturbed losses", header, rows, curves(panels, x="labels"))]
+    note = (
+        f"L: labelled samples, under their labels; U: unlabelled ones, under the model's; of each at most {samples}. "
+        "Each sample under its own perturbation; shared: one for all of a set."
+    )
+    return [Diagnosis("losses", "Maximally perturbed losses", header, rows, curves(panels, x="labels"), note)]

@@ -29,11 +29,13 @@ def curves(panels: Mapping[str, Mapping[str, Points]], *, x: str, log: Sequence[
         x: Name of the horizontal axis.
         log: Titles of the panels whose vertical axis is logarithmic.
     """
+    colours = _colours_of(panels)
 
     def draw(figure: Any) -> None:
         for axes, (title, by_name) in zip(panels_of(figure, len(panels)), panels.items(), strict=True):
             for name, (xs, ys) in by_name.items():
-                axes.plot(xs, ys, marker="o" if len(xs) <= 15 else None, markersize=3.5, linewidth=1.6, label=name)
+                marker = "o" if len(xs) <= 15 else None
+                axes.plot(xs, ys, marker=marker, markersize=3.5, linewidth=1.6, color=colours[name], label=name)
             axes.set_title(title, fontsize=10)
             axes.set_xlabel(x)
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -75,6 +77,7 @@ def bars(
         x: Name of the horizontal axis.
         apart: Titles of the panels whose heights are of another kind: all others have one scale.
     """
+    colours = _colours_of(panels)
 
     def draw(figure: Any) -> None:
         # Upright where names would run into each other.
@@ -84,7 +87,7 @@ def bars(
             width = 0.8 / max(len(by_name), 1)
             for number, (name, values) in enumerate(by_name.items()):
                 places = [group - 0.4 + width * (number + 0.5) for group in range(len(values))]
-                axes.bar(places, values, width, label=name)
+                axes.bar(places, values, width, color=colours[name], label=name)
             axes.set_xticks(range(len(groups)), groups, fontsize=7, rotation=rotation)
             if title not in apart:
                 axes.set_ylim(0, 1.05 * max(heights, default=0.0) or 1.0)
@@ -115,22 +118,39 @@ def surfaces(panels: Mapping[str, tuple[Sequence[float], Sequence[Sequence[float
     return draw
 
 
-def groups_of_points(panels: Mapping[str, Mapping[str, Points]], *, last_on_top: bool = True) -> Draw:
-    """Return what draws points in colours by name, for each title, without axes; the last name's as stars."""
+def groups_of_points(
+    panels: Mapping[str, Mapping[str, Points]], names: Sequence[str] = (), *, last_on_top: bool = True
+) -> Draw:
+    """Return what draws points in colours by name, for each title, without axes; the last name's as stars.
+
+    Args:
+        panels: The points of each by name.
+        names: All that may occur, in the order of their colours. Default: those that do.
+        last_on_top: Whether the last name of each panel is of points among the others.
+    """
+    colours = _colours_of(panels, names)
 
     def draw(figure: Any) -> None:
+        handles = {}
         for axes, (title, by_name) in zip(panels_of(figure, len(panels)), panels.items(), strict=True):
             for number, (name, (xs, ys)) in enumerate(by_name.items()):
                 if last_on_top and number == len(by_name) - 1:
-                    axes.scatter(xs, ys, s=26, marker="*", color="black", linewidths=0, label=name)
+                    handles[name] = axes.scatter(xs, ys, s=26, marker="*", color="black", linewidths=0)
                 else:
-                    axes.scatter(xs, ys, s=7, alpha=0.7, linewidths=0, label=name)
+                    handles[name] = axes.scatter(xs, ys, s=7, alpha=0.7, linewidths=0, color=colours[name])
             axes.set_title(title, fontsize=10)
             axes.set_xticks([])
             axes.set_yticks([])
-        axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        shown = [name for name in colours if name in handles]
+        figure.legend([handles[name] for name in shown], shown, loc="outside right center", frameon=False, fontsize=7)
 
     return draw
+
+
+def _colours_of(panels: Mapping[str, Mapping[str, Any]], names: Sequence[str] = ()) -> dict[str, str]:
+    """Return a colour for each name, the same in all panels, which may lack some of them."""
+    known = dict.fromkeys([*names, *(name for by_name in panels.values() for name in by_name)])
+    return {name: f"C{number}" for number, name in enumerate(known)}
 
 
 def panels_of(figure: Any, count: int) -> list[Any]:
@@ -151,7 +171,8 @@ def _one_legend(figure: Any) -> None:
         handles, names = axes.get_legend_handles_labels()
         by_name.update(zip(names, handles, strict=True))
     if by_name:
-        columns = min(len(by_name), 6)
+        letters = int(14 * figure.get_size_inches()[0])  # that fit side by side, where each name has a line before it
+        columns = max(1, min(len(by_name), 6, letters // (max(map(len, by_name)) + 7)))
         figure.legend(
             list(by_name.values()), list(by_name), loc="outside lower center", ncols=columns, frameon=False, fontsize=8
         )

@@ -117,7 +117,7 @@ def chosen_rounds(
         numbers: Which; -1 is the last, -2 the one before. None: all that have their weights.
 
     Raises:
-        ValueError: If a round is none, or its weights were not kept, with how to keep them.
+        ValueError: If none is named, a round is none, or its weights were not kept, with how to keep them.
     """
     if not rounds:
         raise ValueError(f"The campaign in {dirpath} has no round that was fitted: there is nothing to look at yet.")
@@ -135,8 +135,10 @@ def chosen_rounds(
         return there
     by_number = {each.number: each for each in rounds}
     last = rounds[-1].number
+    if not numbers:
+        raise ValueError(f"No round is named: the campaign in {dirpath} has the rounds 0 to {last}.")
     wanted = [number if number >= 0 else last + 1 + number for number in numbers]
-    missing = [number for number in wanted if number not in by_number]
+    missing = [number for number, place in zip(numbers, wanted, strict=True) if place not in by_number]
     if missing:
         raise ValueError(f"The campaign in {dirpath} has the rounds 0 to {last}, and no round {missing[0]}.")
     without = [number for number in wanted if by_number[number].file is None]
@@ -169,5 +171,5 @@ def check_some(found: Sized, what: str) -> None:
     """
     if not len(found):
         raise ValueError(
-            f"None of the rounds looked at {what}, so there is nothing to show. Look at others: `rounds=`."
+            f"None of the rounds looked at {what}, so there is nothing to show. Look at others: `rounds=` (`--rounds`)."
         )

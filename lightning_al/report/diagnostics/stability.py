@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al import functional as F_al
+from lightning_al.checks import check_count
 from lightning_al.functional.scores.saal import LossFn, TargetFn
 from lightning_al.inference.calling import Forward, copies_for_model
 from lightning_al.inference.mode import scoring_mode
 from lightning_al.report.diagnostics.campaign import KeptCampaign
 from lightning_al.report.diagnostics.curvature import Batches
-from lightning_al.report.diagnostics.diagnosis import Diagnosis
+from lightning_al.report.diagnostics.diagnosis import Diagnosis, count_of
 from lightning_al.report.diagnostics.pictures import Panel, add_point, curves
 from lightning_al.report.diagnostics.rounds import check_some
 
@@ -112,7 +113,9 @@ def labels_kept(
         radii: ρ.
         perturbation: ``"sam"`` or ``"asam"``.
     """
+    check_count("samples", samples)
     rows: list[list[Any]] = []
+    counts: list[int] = []
     panels: dict[str, Panel] = {"ψ, labels kept": {}, "r, relative margin": {}}
     for campaign in campaigns:
         campaign.check_gives("What keeps its label", "logits", "gradients")
@@ -132,6 +135,7 @@ def labels_kept(
                 )
                 values = found.kept_share, found.relative_margin
                 mean = float(found.margin.mean())
+                counts.append(len(round.candidates[:samples]))
                 rows.append([campaign.name, round.number, round.count, rho, *values, mean])
                 name = f"ρ={rho:g}" if len(campaigns) == 1 else f"{campaign.name}, ρ={rho:g}"
                 for panel, value in zip(panels.values(), values, strict=True):
@@ -139,4 +143,8 @@ def labels_kept(
     check_some(rows, "has an unlabelled sample")
     header = ["campaign", "round", "labels", "ρ", "ψ", "r", "mean δ"]
     title = "Predictions under their own worst-case perturbation, unlabelled samples"
-    return [Diagnosis("labels_kept", title, header, rows, curves(panels, x="labels"))]
+    note = (
+        "ρ: radius; ψ: share that keeps its label; δ: margin of the predicted over the true label's loss; r: mean δ "
+        f"over the mean perturbed loss of the true label. Of {count_of(counts, 'unlabelled samples')} in each round."
+    )
+    return [Diagnosis("labels_kept", title, header, rows, curves(panels, x="labels"), note)]

@@ -34,10 +34,10 @@ def transfer(
         results = {result.round: result for result in Campaign(folder, events).rounds}
         every = {each.number: each for each in rounds_kept(folder, events)}
         last = max(every, default=-1)
-        wanted = sorted(every) if rounds is None else [r if r >= 0 else last + 1 + r for r in rounds]
-        for number in wanted:
+        for named in sorted(every) if rounds is None else rounds:
+            number = named if named >= 0 else last + 1 + named
             if number not in every:
-                raise ValueError(f"The campaign in {folder} has the rounds 0 to {last}, and no round {number}.")
+                raise ValueError(f"The campaign in {folder} has the rounds 0 to {last}, and no round {named}.")
             found = train(name, number, every[number].labelled.tolist())
             own = results[number].metrics
             for metric in sorted(found.keys() & own.keys()):

@@ -71,8 +71,10 @@ def embedding(
         perplexity: As of :func:`tsne`.
         seed: As of :func:`tsne`.
     """
+    check_count("samples", samples)
     rows: list[list[Any]] = []
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    classes: Sequence[str] = []
     for campaign in campaigns:
         campaign.check_gives("An embedding", "logits", "features")
         with_picks = [round for round in campaign.rounds if len(round.picked)] or list(campaign.rounds)
@@ -90,10 +92,11 @@ def embedding(
             picked = torch.arange(len(shown)) < len(round.picked)
             title = f"{campaign.name}, {round.count} labels"
             names = campaign.class_names(int(label.max()) + 1)
+            classes = max(classes, names, key=len)
             groups = {names[c]: where[label == c] for c in label.unique().tolist()} | {"picked": where[picked]}
             panels[title] = {name: (part[:, 0].tolist(), part[:, 1].tolist()) for name, part in groups.items()}
             columns = zip(shown.tolist(), where.tolist(), label.tolist(), picked.tolist(), strict=True)
             rows += [[campaign.name, round.number, i, x, y, c, int(p)] for i, (x, y), c, p in columns]
     header = ["campaign", "round", "index", "x", "y", "predicted", "picked"]
     title = "Features of unlabelled samples (t-SNE), coloured by prediction"
-    return [Diagnosis("tsne", title, header, rows, groups_of_points(panels))]
+    return [Diagnosis("tsne", title, header, rows, groups_of_points(panels, classes))]

@@ -169,9 +169,8 @@ def ledger_warnings(campaign: Told) -> list[str]:
         texts.append(f"All picks of round {_few([str(n) for n in alike])} have one score: it told nothing apart there.")
     pending, left = len(standing.units("pending")), campaign.left_to_do
     if pending and not campaign.answers_itself:
-        texts.append(
-            f"{pending} sample{'s wait' if pending != 1 else ' waits'} for an answer: all numbers here are of what is labelled so far."
-        )
+        wait = "samples wait" if pending != 1 else "sample waits"
+        texts.append(f"{pending} {wait} for an answer: all numbers here are of what is labelled so far.")
     elif left:
         whole = standing.options["rounds"] + 1
         texts.append(f"{whole - left} of {whole} trainings are done: it is under way, or was ended before its end.")

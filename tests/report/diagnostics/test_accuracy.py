@@ -58,6 +58,7 @@ def test_classes_one_by_one(kept):
         for number, row in enumerate(rows):
             assert row[4] == labelled.count(number)
             assert row[5] == pytest.approx(float((said[y == number] == number).double().mean()))
+            assert row[6] == int((y == number).sum())
 
 
 def test_confidence_of_each_round(kept):

@@ -54,6 +54,54 @@ def test_bars_have_one_scale_and_names_that_can_be_read():
         assert {label.get_rotation() for label in one.get_xticklabels()} == {rotation}
 
 
+def test_a_name_has_one_colour_in_all_panels_and_a_place_in_the_legend():
+    pytest.importorskip("matplotlib")
+    from matplotlib.colors import to_hex
+    from matplotlib.figure import Figure
+
+    xs = ([0.0, 1.0], [1.0, 2.0])
+    panels = {"one": {"a": xs, "b": xs, "picked": xs}, "two": {"b": xs, "c": xs, "picked": xs}}
+    figure = Figure(layout="constrained")
+    groups_of_points(panels, ["c", "b", "a", "nowhere"])(figure)
+    of = [[to_hex(points.get_facecolor()[0]) for points in axes.collections] for axes in figure.axes]
+    assert of == [["#2ca02c", "#ff7f0e", "#000000"], ["#ff7f0e", "#1f77b4", "#000000"]]
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["c", "b", "a", "picked"]
+    figure = Figure(layout="constrained")
+    curves(panels, x="labels")(figure)
+    assert [[line.get_color() for line in axes.lines] for axes in figure.axes] == [
+        ["C0", "C1", "C2"],
+        ["C1", "C3", "C2"],
+    ]
+    figure = Figure(layout="constrained")
+    bars({"one": {"a": [1.0]}, "two": {"b": [1.0]}}, ["x"])(figure)
+    assert [to_hex(axes.patches[0].get_facecolor()) for axes in figure.axes[:2]] == ["#1f77b4", "#ff7f0e"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_titles_and_legends_fit_into_the_picture(tmp_path, count):
+    pytest.importorskip("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    names = [f"a_method_of_a_long_name_{number}, ρ=0.05" for number in range(6)]
+    panel = {name: ([0.0, 1.0], [0.0, 1.0]) for name in names}
+    figures = []
+
+    def draw(figure):
+        curves({f"panel {number}": panel for number in range(count)}, x="labels")(figure)
+        figures.append(figure)
+
+    title = "Share of the K samples of largest influence among the K of largest criterion, and more that is said"
+    Diagnosis("name", title, ["a"], [], draw).plot(tmp_path / "picture.png")
+    [figure] = figures
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for text in (figure.legends[0], figure._suptitle):
+        box = text.get_window_extent(renderer)
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
+
+
 @pytest.mark.slow
 def test_every_picture_is_drawn_with_its_titles(tmp_path):
     pytest.importorskip("matplotlib")

@@ -39,7 +39,7 @@ def test_how_many_of_the_largest_were_picked(kept, campaign):
         assert len(each.scored) == 30
         largest = {int(each.scored[i]) for i in all_norms.argsort(descending=True)[:4]}
         assert row[3:5] == [4, len(largest & set(result.picked))]
-        assert row[6] == pytest.approx(4 * 4 / 30)
+        assert row[5] == pytest.approx(4 * 4 / 30)
         assert row[8] == pytest.approx(float(all_norms.mean()))
 
 

@@ -6,7 +6,17 @@ import pytest
 
 from lightning_al import Campaign
 from lightning_al.acquisition import Entropy
-from lightning_al.report.diagnostics import bound, falls, influences, labels_kept, losses, norms
+from lightning_al.report.diagnostics import (
+    bound,
+    confidence,
+    embedding,
+    falls,
+    influences,
+    labels_kept,
+    landscape,
+    losses,
+    norms,
+)
 from lightning_al.report.diagnostics.rounds import chosen_rounds, rounds_kept
 from tests.helpers.projects import loop_in, make_trainer
 
@@ -54,6 +64,13 @@ def test_nothing_to_show(kept):
     assert losses([empty])[0].rows[0][4] == 0.0
 
 
+@pytest.mark.parametrize("function", [bound, confidence, embedding, influences, labels_kept, landscape, losses])
+def test_how_many_samples_is_a_count(kept, function):
+    for samples in (-3, 0):
+        with pytest.raises(ValueError, match=rf"`samples` must be .*, got {samples}"):
+            function([kept], samples=samples)
+
+
 def test_which_can_be_looked_at(tmp_path):
     loop_in(tmp_path).run(make_trainer(tmp_path, max_epochs=1))
     folder = tmp_path / "c"
@@ -65,6 +82,10 @@ def test_which_can_be_looked_at(tmp_path):
         chosen_rounds(folder, rounds, [0])
     with pytest.raises(ValueError, match="rounds 0 to 2, and no round 7"):
         chosen_rounds(folder, rounds, [7])
+    with pytest.raises(ValueError, match="rounds 0 to 2, and no round -7"):
+        chosen_rounds(folder, rounds, [-7])
+    with pytest.raises(ValueError, match=r"No round is named: .* rounds 0 to 2\."):
+        chosen_rounds(folder, rounds, [])
     with pytest.raises(ValueError, match="no round that was fitted"):
         chosen_rounds(folder, [])
     for path in folder.glob("round_*/*.ckpt"):

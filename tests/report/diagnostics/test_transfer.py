@@ -19,5 +19,7 @@ def test_it_gets_each_rounds_labels(campaign):
     assert found.rows == [["a", 0, 8, "test_acc", own[0], 0.0], ["a", 1, 12, "test_acc", own[1], 0.25]]
     with pytest.raises(ValueError, match="rounds 0 to 2, and no round 5"):
         transfer({"a": folder}, train, rounds=[5])
+    with pytest.raises(ValueError, match="rounds 0 to 2, and no round -5"):
+        transfer({"a": folder}, train, rounds=[-5])
     with pytest.raises(ValueError, match="no metric that the campaigns have"):
         transfer({"a": folder}, lambda *args: {"other": 1.0})
