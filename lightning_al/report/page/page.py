@@ -196,13 +196,13 @@ def _page(
     compared, late = without_the_late(read)
     curves, notes = curves_in(compared, main)
     notes += late
-    methods, full_data = split_full_data(curves) if main is not None and curves else (curves, {})
+    methods, full_data = split_full_data(curves) if curves else (curves, {})
     aligned = None
-    if main is not None and methods:
+    if methods:
         aligned = align(methods, baseline=baseline, lower_is_better=lower_is_better)
     elif baseline is not None:
         raise ValueError(f"There is nothing to compare with {shown(baseline)}: no campaign has metrics.")
-    others = {name: curves_in(compared, name)[0] for name in names if name != main and main is not None}
+    others = {name: curves_in(compared, name)[0] for name in names if name != main}
     firsts, left_out = _shown(read, aligned)
     album = Album()
     tiles = picks_section(firsts, data.look, album, lambda: [*data.notes, *left_out])
@@ -230,7 +230,7 @@ def _verdict(read: Read, aligned: Aligned | None, metric: str | None) -> list[st
         return verdict_of_one(read.campaigns[0], metric)
     if aligned is None:
         return [
-            f"{len(read.campaigns)} campaigns of {len(read.methods)} methods, without metrics: nothing is compared."
+            f"{len(read.campaigns)} campaigns of {len(read.methods)} methods, without a metric that all have: nothing is compared."
         ]
     return verdict_of_methods(aligned) if len(read.methods) > 1 else verdict_of_repeats(aligned)
 

@@ -51,7 +51,7 @@ def people_section(campaigns: Sequence[Told], look_at: LookAt, album: Album) -> 
     """Return how much each person labelled, and what they disagree on; empty where the data answered themselves."""
     parts: list[Html] = []
     left = MOST_SHOWN
-    for campaign in campaigns:
+    for place, campaign in enumerate(campaigns, 1):
         if campaign.answers_itself:
             continue
         said = {unit: said_last(campaign, unit) for unit, sample in campaign.standing.samples.items() if sample.said}
@@ -69,7 +69,7 @@ def people_section(campaigns: Sequence[Told], look_at: LookAt, album: Album) -> 
             rows.append([name_of(person or _NOBODY), str(count), str(skips), str(alone), str(apart)])
         more = f", {_MOST_PEOPLE} of {len(who)}" if len(who) > _MOST_PEOPLE else ""
         parts += [*title, table(rows, f"Who labelled{more}, with their last word on each sample", name=None)]
-        parts += _pairs(said)
+        parts += _pairs(said, f"agreement-{place}")
         shown = list(differ.items())[: max(left, 0)]
         left -= len(shown)
         if not differ:
@@ -87,7 +87,7 @@ def people_section(campaigns: Sequence[Told], look_at: LookAt, album: Album) -> 
     return section("Who labelled, and where they disagree", *parts, name="people")
 
 
-def _pairs(said: Mapping[int, dict[str, Any]]) -> list[Html]:
+def _pairs(said: Mapping[int, dict[str, Any]], name: str) -> list[Html]:
     """Return how often every two people say the same of the samples that both labelled."""
     both: Counter[tuple[str, str]] = Counter()
     same: Counter[tuple[str, str]] = Counter()
@@ -103,4 +103,4 @@ def _pairs(said: Mapping[int, dict[str, Any]]) -> list[Html]:
         rows.append(
             [tag("span", name_of(one), " and ", name_of(other)), str(count), str(alike), f"{alike / count:.0%}"]
         )
-    return [table(rows, "How often two people say the same", name="agreement")]
+    return [table(rows, "How often two people say the same", name=name)]

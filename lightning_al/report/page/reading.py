@@ -218,11 +218,12 @@ def time_of(text: Any) -> str:
 
 
 def metric_names(campaigns: Sequence[Told]) -> list[str]:
-    """Return the metrics that all campaigns with any have, the main one first; none of a single class.
+    """Return the metrics that all campaigns with any have in every round, the main one first; none of a single class.
 
     The main one has "acc" in its name; else it is one of which more is better, if there is one.
     """
-    recorded = [result.metrics for each in campaigns for result in each.rounds[:1] if result.metrics]
+    with_some = [each for each in campaigns if any(result.metrics for result in each.rounds)]
+    recorded = [result.metrics for each in with_some for result in each.rounds]
     if not recorded:
         return []
     shared = [name for name in recorded[0] if all(name in metrics for metrics in recorded)]
@@ -250,6 +251,10 @@ def curves_in(read: Read, metric: str | None) -> tuple[Curves, list[str]]:
     folders = [each.folder for each in read.campaigns if each.rounds]
     if not folders:
         return {}, ["No round is finished yet, so there is no curve."]
+    if metric is None:
+        some = any(result.metrics for each in read.campaigns for result in each.rounds)
+        why = "record no metric in common: give folders of one project" if some else "record no metrics"
+        return {}, [f"There are no curves, since the campaigns {why}."]
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         curves = curves_of([folder.resolve() for folder in folders], read.root.resolve(), metric)

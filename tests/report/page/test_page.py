@@ -134,7 +134,7 @@ def test_people_who_disagree_are_shown_with_what_each_said(tmp_path):
     page = page_of(write_html(tmp_path / "x"))
     who = page.tables[next(name for name in page.tables if page.tables[name][0][0] == "annotator")]
     assert who[1:] == [["anna", "3", "0", "1", "1"], ["ben", "2", "0", "0", "1"]]
-    assert page.tables["agreement"][1:] == [["anna and ben", "2", "1", "50%"]]
+    assert page.tables["agreement-1"][1:] == [["anna and ben", "2", "1", "50%"]]
     assert "1 sample that people disagree on" in page.text
     assert "anna: 0" in page.captions[-1]
     assert "ben: 1" in page.captions[-1]
@@ -227,6 +227,36 @@ def test_campaigns_without_metrics_and_repeats_that_do_not_meet(tmp_path):
     page = page_of(write_html(tmp_path / "apart"))
     assert "have no label count in common, so there is no mean" in page.text
     assert page.tables["curve-table"][0][1:] == ["apart, 1", "apart, 2"]
+
+
+def test_campaigns_of_different_projects_are_shown_without_curves(tmp_path):
+    write_campaign(tmp_path / "a" / "seed_0", [0.5, 0.6], options={"seed": 0})
+    write_campaign(tmp_path / "b" / "seed_0", [0.5, 0.6], metric="val_iou", options={"seed": 0})
+    page = page_of(write_html(tmp_path))
+    assert "record no metric in common: give folders of one project" in page.text
+    assert "2 campaigns of 2 methods, without a metric that all have: nothing is compared." in page.text
+    assert "rounds-2" in page.tables
+
+
+def test_a_metric_that_only_some_rounds_have_is_no_curve(tmp_path):
+    campaign = a_campaign(tmp_path / "x")
+    record(
+        campaign, "fitted", round=2, labelled=4, digest=campaign.label_digest, metrics={"acc": 0.8, "f1": 0.7},
+        seconds={}, steps={},
+    )  # fmt: skip
+    page = page_of(write_html(tmp_path / "x"))
+    assert [row[0] for row in page.tables["curve-table"]] == ["labels (acc)", "2", "3", "4"]
+    assert "curve-table-1" not in page.tables
+
+
+def test_several_campaigns_of_people_have_a_table_each(tmp_path):
+    for name in ("x", "y"):
+        campaign = begin(tmp_path / name)
+        asked(campaign, -1, [3, 1])
+        record(campaign, "answered", indices=[3, 1], keys=["k3", "k1"], labels=[0, 2], annotator="anna")
+        record(campaign, "said", indices=[3], keys=["k3"], labels=[1], annotator="ben")
+    page = page_of(write_html(tmp_path))
+    assert page.tables["agreement-1"] == page.tables["agreement-2"]
 
 
 def test_what_one_person_said_of_a_skip_is_in_words():
