@@ -229,9 +229,8 @@ def _verdict(read: Read, aligned: Aligned | None, metric: str | None) -> list[st
     if len(read.campaigns) == 1:
         return verdict_of_one(read.campaigns[0], metric)
     if aligned is None:
-        return [
-            f"{len(read.campaigns)} campaigns of {len(read.methods)} methods, without a metric that all have: nothing is compared."
-        ]
+        count = f"{len(read.campaigns)} campaigns of {len(read.methods)} methods"
+        return [f"{count}, without a metric that all have: nothing is compared."]
     return verdict_of_methods(aligned) if len(read.methods) > 1 else verdict_of_repeats(aligned)
 
 
