@@ -15,13 +15,16 @@ METHODS := random entropy coreset badge prob_cover typiclust saal saal_kmeans sa
 # Those of the methods that are run with SAM training too.
 SAM := saal
 
-.PHONY: help demo test test-slow kills lint bench fashion clean
+.PHONY: help demo test test-slow kills lint bench gpu docs pictures fashion clean
 help:
 	@echo "make demo       five methods on digits with rare classes, 5 seeds: tables, and a report to look at (minutes)"
 	@echo "make test       the tests          make test-slow   the slow ones too"
 	@echo "make kills      small campaigns killed at KILLS=$(KILLS) points all over, resumed and compared bit by bit (minutes)"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make bench      exact per-sample scores, selectors and SAM, beside other ways to them"
+	@echo "make gpu        all that a GPU should be asked, in under 8 minutes: right, how fast, how large (GPU='--tiny --device cpu': a rehearsal)"
+	@echo "make docs       all pages as HTML, into docs/_build/html; examples are run, warnings are errors (minutes)"
+	@echo "make pictures   the moving picture of the README"
 	@echo "make fashion    the small Fashion-MNIST recipe by every method, 5 seeds (hours on 2 cores; METHODS='saal random' SAM=)"
 
 $(BIN)/installed: pyproject.toml constraints.txt
@@ -53,11 +56,23 @@ bench: $(BIN)/installed
 	$(BIN)/python tests/benchmarks/selection.py
 	$(BIN)/python tests/benchmarks/sam.py
 
+gpu: $(BIN)/installed
+	$(BIN)/python -m tests.gpu $(GPU)
+
+docs: $(BIN)/installed
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --write-all --quiet docs docs/_build/html
+	$(BIN)/python -m pytest -n $(JOBS) -m "slow or not slow" --deselect tests/test_docs_build.py tests/test_docs.py \
+	  tests/test_readme.py lightning_al
+	@echo "docs/_build/html/index.html"
+
+pictures: $(BIN)/installed
+	$(BIN)/python docs/pictures.py
+
 lint: $(BIN)/installed
-	$(BIN)/ruff check lightning_al tests
-	$(BIN)/ruff format --check lightning_al tests
+	$(BIN)/ruff check lightning_al tests docs
+	$(BIN)/ruff format --check lightning_al tests docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) docs/_build docs/gallery

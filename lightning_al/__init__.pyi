@@ -14,7 +14,7 @@ from .campaign import Campaign, RoundResult
 from .data import ActiveDataModule, Loaders, Pool
 from .loop import ActiveLearningLoop
 from .oracle import SKIP, AwaitTell, DatasetOracle, LabelFiles, NoisyOracle, Oracle
-from .scoring import Scores, score
+from .scoring import RaceResult, Scores, score
 from .tasks import BinaryTask, ClassificationTask, DetectionTask, MultiLabelTask, RegressionTask, SegmentationTask, Task
 
 __version__: str
@@ -35,6 +35,7 @@ __all__ = [
     "NoisyOracle",
     "Oracle",
     "Pool",
+    "RaceResult",
     "RegressionTask",
     "RoundResult",
     "Scores",

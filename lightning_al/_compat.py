@@ -195,6 +195,28 @@ def no_reseeding() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def no_found_checkpoints(trainer: pl.Trainer) -> Iterator[None]:
+    """Keep a Trainer that is given a model from loading a checkpoint that it finds by itself.
+
+    On Slurm that is the last ``hpc_ckpt_*.ckpt`` that a requeued job left, and with an ``OnExceptionCheckpoint`` the
+    last of any: weights and epochs of one round would replace those of every later fit, evaluation and pass.
+    """
+    connector = trainer._checkpoint_connector
+    found = connector._parse_ckpt_path
+
+    def as_told(state_fn: Any, ckpt_path: Any, model_provided: bool, model_connected: bool) -> Any:
+        if ckpt_path is None and model_provided:
+            return None
+        return found(state_fn, ckpt_path, model_provided=model_provided, model_connected=model_connected)
+
+    connector._parse_ckpt_path = as_told
+    try:
+        yield
+    finally:
+        del connector._parse_ckpt_path
+
+
+@contextlib.contextmanager
 def quiet_infos() -> Iterator[None]:
     """Leave out what Lightning says of devices and the like for every Trainer that is made."""
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
@@ -236,6 +258,7 @@ __all__ = [
     "launches_copies",
     "lightning_module",
     "logged_step",
+    "no_found_checkpoints",
     "no_reseeding",
     "prunes_for_good",
     "quiet_infos",

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch.demos.boring_classes import BoringModel, ManualOptimBoringModel
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.loops.progress import _BaseProgress
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_al import _compat
@@ -153,3 +154,31 @@ class Streamed(IterableDataset):
 def test_infinite_barrier_without_a_group():
     with _compat.infinite_barrier():
         pass
+
+
+@pytest.mark.parametrize("on_slurm", [True, False])
+def test_a_checkpoint_that_a_requeued_job_left_is_not_loaded(tmp_path, monkeypatch, on_slurm):
+    """On Slurm Lightning loads it in every fit and every pass that is given no other."""
+    left, model = Net(), Net()
+    with torch.no_grad():
+        left.net[0].weight.fill_(7.0)
+    first = make_trainer(tmp_path, max_epochs=3, enable_checkpointing=False)
+    first.fit(left, Data())
+    first.save_checkpoint(tmp_path / "hpc_ckpt_1.ckpt")
+    if on_slurm:
+        monkeypatch.setattr(SLURMEnvironment, "detect", staticmethod(lambda: True))
+    before = [w.detach().clone() for w in model.parameters()]
+
+    def has_other_weights(trainer):
+        trainer.validate(model, Data(), verbose=False)
+        return not all(map(torch.equal, before, model.parameters()))
+
+    trainer = make_trainer(tmp_path)
+    with _compat.no_found_checkpoints(trainer):
+        assert not has_other_weights(trainer)
+        trainer.fit(model, Data())
+        assert trainer.current_epoch == 2
+        assert trainer.ckpt_path is None
+    assert "_parse_ckpt_path" not in vars(trainer._checkpoint_connector)
+    before = [w.detach().clone() for w in model.parameters()]
+    assert has_other_weights(make_trainer(tmp_path)) == on_slurm  # what Lightning does without us

@@ -16,7 +16,7 @@ from lightning_al.checks import check_choice, needed_generator
 from lightning_al.functional.selection.badge import badge
 from lightning_al.functional.selection.kmeans_plusplus import kmeans_plusplus
 from lightning_al.functional.selection.top_k import top_k
-from lightning_al.inference.outputs import plain_outputs
+from lightning_al.inference.shared_forward import shared_outputs
 from lightning_al.oracle.base import Oracle
 from lightning_al.tasks.base import Task
 from lightning_al.words import cut, shown
@@ -128,6 +128,9 @@ class Acquisition(Callback):
     needs_of_campaign: str = ""
     """What scores need that only a campaign makes, in words; empty where a fitted model is enough."""
 
+    takes_part_in_fits: bool = False
+    """Whether scores need what its hooks did in the fit of the round."""
+
     never_negative: ClassVar[bool] = True
     """Whether scores are at least 0, as ``selection="badge"`` needs."""
 
@@ -177,6 +180,11 @@ class Acquisition(Callback):
         """Whether there is a pass over the samples, for :meth:`rows`."""
         own = type(self).rows is not Acquisition.rows or type(self).score_batch is not Acquisition.score_batch
         return own or bool(self.requires & OF_SAMPLES)
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether rows are made of gradients of the model, which then runs in full precision whatever the loop says."""
+        return "gradients" in self.requires
 
     def bind(self, task: Task, oracle: Oracle) -> None:
         """Take part in a loop. Override to refuse what the acquisition cannot work with, before anything trains."""
@@ -241,8 +249,9 @@ class Acquisition(Callback):
         cannot work is refused early; before :meth:`learn` then. The key ``"score"`` is reported in the history;
         ``"index"`` is reserved.
         """
-        rows = {"score": self.score_batch(model, batch)}
-        return {**rows, **self.last_layer_rows(model, batch)} if self.selection == "badge" else rows
+        # First the layer, whose forward pass has the outputs too.
+        factors = self.last_layer_rows(model, batch) if self.selection == "badge" else {}
+        return {"score": self.score_batch(model, batch), **factors}
 
     def last_layer_rows(self, model: pl.LightningModule, batch: Any, layer: str | None = None) -> dict[str, Tensor]:
         """Return the two factors of each sample's last-layer gradient: ``"residuals"`` (B, C), ``"features"`` (B, d).
@@ -250,7 +259,7 @@ class Acquisition(Callback):
         In full precision even under autocast. ``layer`` is the one that features come from; default the last.
         """
         inputs = self.task.inputs(batch)
-        outputs, features = plain_outputs(model, inputs, partial(self.task.outputs_and_features, layer=layer))
+        outputs, features = shared_outputs(model, inputs, partial(self.task.outputs_and_features, layer=layer))
         return {"residuals": self.task.residuals(outputs), "features": features}
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:

@@ -14,6 +14,7 @@ from lightning_al.inference.division import as_samples
 from lightning_al.inference.entries import batch_size_of, device_of
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.inference.pooling import Pooling, channel_dim
+from lightning_al.inference.shared_forward import shared_outputs
 from lightning_al.storage.rows import take_rows
 from lightning_al.words import first_line
 
@@ -42,6 +43,9 @@ class FeatureAcquisition(Acquisition):
     """
 
     uses_labelled = True
+
+    look = staticmethod(shared_outputs)
+    """How the model's features are made: in a forward pass that others may have had before."""
 
     def __init__(self, *, features: str | None = None, encoder: nn.Module | str | Path | None = None) -> None:
         super().__init__()
@@ -91,7 +95,7 @@ class FeatureAcquisition(Acquisition):
     def make_features(self, model: nn.Module, inputs: Any) -> Tensor:
         """Return the features (B, d) of a batch's inputs, by the encoder or else by the model."""
         if not isinstance(self.encoder, nn.Module):
-            return plain_outputs(model, inputs, self._model_features)
+            return self.look(model, inputs, self._model_features)
         return features_by(self.encoder.to(device_of(inputs)), inputs)
 
     def _model_features(self, model: nn.Module, inputs: Any) -> Tensor:

@@ -16,6 +16,7 @@ from lightning_al.checks import Findings, needed_generator
 from lightning_al.functional.selection.gcn import GCNOptions, check_margin
 from lightning_al.inference.division import as_samples
 from lightning_al.inference.entries import batch_size_of, samples_at
+from lightning_al.inference.outputs import plain_outputs
 
 _CHUNK = 32  # samples at a time
 _SECONDS = 10.0  # between two lines that say how far the training has come
@@ -33,6 +34,8 @@ class GraphAcquisition(FeatureAcquisition):
     Raises:
         ValueError: If an option is out of range.
     """
+
+    look = staticmethod(plain_outputs)  # of chunks of its own
 
     _device = torch.device("cpu")
 

@@ -30,6 +30,11 @@ class RowSource(Protocol):
         """Batches are cut only at multiples of this."""
 
     @property
+    def differentiates(self) -> bool:
+        """Whether rows are made of gradients of the model; they are not, unless overridden."""
+        return False
+
+    @property
     def name_in_errors(self) -> str:
         """Whose rows they are; the class, unless overridden."""
         return type(self).__name__

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lightning_al.acquisition.impurity import ByImpurity
 from lightning_al.acquisition.regions import Regions
 from lightning_al.functional.scores.regions import labels_and_entropies
-from lightning_al.inference.outputs import plain_outputs
+from lightning_al.inference.shared_forward import shared_outputs
 
 
 class RIPU(ByImpurity):
@@ -61,6 +61,6 @@ class RIPU(ByImpurity):
             logits = self.task.logits(model, inputs)
             return self.task.pseudo_targets(logits), labels_and_entropies(logits)[1]
 
-        labels, entropies = plain_outputs(model, self.task.inputs(batch), labels_and_uncertainty)
+        labels, entropies = shared_outputs(model, self.task.inputs(batch), labels_and_uncertainty)
         uncertainty = regions.mean(entropies)
         return regions.impurity(labels, self.radius).to(uncertainty) * uncertainty

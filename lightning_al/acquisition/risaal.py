@@ -11,7 +11,7 @@ from lightning_al.acquisition.regions import Regions
 from lightning_al.checks import Findings, check_choice
 from lightning_al.functional.scores.perturbation import check_perturbation
 from lightning_al.functional.scores.saal import SCORES
-from lightning_al.inference.outputs import plain_outputs
+from lightning_al.inference.shared_forward import shared_outputs
 
 
 class RISAAL(ByImpurity):
@@ -78,6 +78,6 @@ class RISAAL(ByImpurity):
     def region_scores(self, model: pl.LightningModule, batch: Any, regions: Regions) -> Tensor:
         """Return the impurity around each pixel times its perturbed loss, (B, H, W)."""
         losses = self.pixel_scores(model, batch)
-        logits = plain_outputs(model, self.task.inputs(batch), self.task.logits)
+        logits = shared_outputs(model, self.task.inputs(batch), self.task.logits)
         impurity = regions.impurity(self.task.pseudo_targets(logits), self.radius).to(losses)
         return impurity * (losses if regions.superpixels is None else regions.mean(losses))

@@ -10,19 +10,19 @@ from torch import Tensor
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.functional.scores.regions import labels_and_entropies
 from lightning_al.functional.scores.uncertainty import entropies, least_confidences, margins
-from lightning_al.inference.outputs import plain_outputs
+from lightning_al.inference.shared_forward import shared_outputs
 from lightning_al.tasks.base import Task
 
 
 def _scores(task: Task, model: pl.LightningModule, batch: Any, score: Callable[[Tensor], Tensor]) -> Tensor:
     """Score in full precision even under autocast: rounded to bfloat16's 8 bits, logits would tie by the hundred."""
-    scores: Tensor = plain_outputs(model, task.inputs(batch), partial(task.score, score=score))
+    scores: Tensor = shared_outputs(model, task.inputs(batch), partial(task.score, score=score))
     return scores
 
 
 def _maps(task: Task, model: pl.LightningModule, batch: Any, score: Callable[[Tensor], Tensor]) -> Tensor:
     """Score each position, in full precision even under autocast."""
-    maps: Tensor = plain_outputs(model, task.inputs(batch), lambda model, inputs: score(task.logits(model, inputs)))
+    maps: Tensor = shared_outputs(model, task.inputs(batch), lambda model, inputs: score(task.logits(model, inputs)))
     return maps
 
 

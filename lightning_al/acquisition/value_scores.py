@@ -7,7 +7,7 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from lightning_al.functional.scores.real_values import model_change, prediction_variances
-from lightning_al.inference.outputs import plain_outputs
+from lightning_al.inference.shared_forward import shared_outputs
 from lightning_al.tasks.base import Task
 
 
@@ -28,7 +28,7 @@ def _variance(task: Task, model: pl.LightningModule, batch: Any, values: Tensor)
 
 
 def _model_change(task: Task, model: pl.LightningModule, batch: Any, values: Tensor) -> Tensor:
-    own, features = plain_outputs(model, task.inputs(batch), task.outputs_and_features)
+    own, features = shared_outputs(model, task.inputs(batch), task.outputs_and_features)
     return model_change(values, own, features)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning_al.campaign.beside import Gone, Known
+from lightning_al.campaign.blobs_sent import readable_everywhere
 from lightning_al.campaign.events import Event, append_event, check_events, has_ledger, read_ledger, stamped
 from lightning_al.campaign.regions import AskedRegions
 from lightning_al.campaign.results import INITIAL_ROUND, RoundResult, after_move, rounds_of
@@ -218,7 +219,8 @@ class Campaign:
 
     def record(self, kind: str, make: Callable[[], dict[str, Any]]) -> Event:
         """Put an event on disk on rank 0, where ``make`` gives its fields, then take note of it on every rank."""
-        event: Event = self.ranks.first(lambda: self.write(kind, **make()))
+        written: Event = self.ranks.first(lambda: self.write(kind, **make()))
+        [event] = readable_everywhere([written], self.ranks)
         self.apply(event)
         return event
 

@@ -39,6 +39,11 @@ def has_ledger(dirpath: str | Path) -> bool:
     return ledger.is_dir() and any(ledger.glob("[0-9]*.json"))
 
 
+def count_events(dirpath: str | Path) -> int:
+    """Return how many events the campaign in ``dirpath`` has, from the names of their files; 0: there is none."""
+    return sum(1 for _ in (Path(dirpath) / "ledger").glob("[0-9]*.json"))
+
+
 def read_ledger(dirpath: str | Path) -> list[Event]:
     """Read the events of the campaign in ``dirpath``.
 
@@ -94,6 +99,8 @@ def check_event(event: Event, number: int) -> None:
             raise ValueError(f"`{name}` must be a {type_.__name__}, got {shown(value)}.")
     if "regions" in event:
         _check_regions(event)
+    if kind == "asked" and not isinstance(event.get("acquisition", {}), dict):
+        raise ValueError(f"`acquisition` must be a dict, got {shown(event['acquisition'])}.")
     of_each = ("indices", "now", "keys", "labels", "sizes", "regions", "pixels")
     lengths = {name: len(event[name]) for name in of_each if name in event}
     if len(set(lengths.values())) > 1:

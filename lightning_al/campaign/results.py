@@ -3,9 +3,10 @@
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 from lightning_al.campaign.events import Event, check_events, read_ledger
 
@@ -58,6 +59,7 @@ class RoundResult:
         spent: What the labels cost; their number, or that of the labelled pixels where regions are asked for, unless
             the oracle has other prices.
         counts: What :attr:`amount` is of: ``"labels"``, or ``"pixels"`` where regions are asked for.
+        acquisition: Class and options of the one that was asked out of a race; empty: the campaign's own.
     """
 
     round: int
@@ -68,6 +70,7 @@ class RoundResult:
     seconds: dict[str, float]
     spent: float = math.nan
     counts: str = LABELS
+    acquisition: dict[str, Any] = field(default_factory=dict)
 
     @property
     def amount(self) -> float:
@@ -119,6 +122,7 @@ def rounds_of(events: Iterable[Event]) -> list[RoundResult]:
                 seconds=seconds,
                 spent=float(latest["spent" if "spent" in latest else "labelled"]),
                 counts=latest.get("counts", LABELS),
+                acquisition=dict(question.get("acquisition", {})) if question else {},
             )
         )
     return results

@@ -21,7 +21,7 @@ try:
 except ImportError as error:  # pragma: no cover
     raise ImportError(f"The command line needs an extra: `pip install 'lightning-al[cli]'` ({error}).") from error
 
-_OPTIONS = ("k", "export", "format", "more", "keep_scores", "skip_unreadable")
+_OPTIONS = ("k", "export", "format", "more", "keep_scores", "skip_unreadable", "acquisition")
 
 
 class AskCLI(ActiveLearningCLI):
@@ -47,6 +47,8 @@ class AskCLI(ActiveLearningCLI):
         parser.add_argument("--keep-scores", action="store_true", help="Keep the scores of what was not picked too.")
         parser.add_argument("--skip-unreadable", action="store_true", help="Skip what cannot be read, for good.")
 
+        parser.add_argument("--acquisition", type=str | None, default=None, help="One that was raced.")
+
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Keep what is asked out of the configuration that is saved with the campaign."""
         super().parse_arguments(parser, args)
@@ -69,7 +71,8 @@ class AskCLI(ActiveLearningCLI):
                 check_shows_parts(path, options["format"])
             check_replaceable(path, before, options["format"], kind=annotation_kind_of(task))
         opened = set() if before is None else {before.name(unit) for unit in before.units("pending")}
-        how = {name: options[name] for name in ("more", "keep_scores", "skip_unreadable")}
+        how = {name: options[name] for name in ("more", "keep_scores", "skip_unreadable", "acquisition")}
+        how["more"] = how["more"] or how["acquisition"] is not None
         picked = loop.ask(self.trainer, options["k"], **how)
         if not self.trainer.is_global_zero:
             return

@@ -40,6 +40,10 @@ def _main(args: Sequence[str] | None) -> None:
         from lightning_al.cli.ask import ask
 
         return ask(None if args is None else words)
+    if words[:1] == ["race"] and not {"-h", "--help"} & set(words):
+        from lightning_al.cli.race import race
+
+        return race(None if args is None else words)
     if words[:1] == ["tell"]:
         from lightning_al.cli.tell import tell
 
@@ -71,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_score(commands)
     _add_features(commands)
     _add_ask(commands)
+    _add_race(commands)
     commands.add_parser(
         "tell", help="Take labels from files: tell -c recipe.yaml labels.csv [--partial], or tell FOLDER labels.csv"
     )
@@ -110,6 +115,11 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--labelled", action="store_true", help="The training set is labelled already: compare with it (CoreSet, VAAL)."
     )
     parser.add_argument("--skip-unreadable", action="store_true", help="Name what cannot be read, and leave it out.")
+    parser.add_argument(
+        "--cache",
+        metavar="FOLDER",
+        help="A campaign's folder, or any: what the model gives of samples is taken from there, and kept.",
+    )
 
 
 def _add_features(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -299,6 +309,26 @@ def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     parser.add_argument(
         "--skip-unreadable", action="store_true", help="Name what cannot be read, and skip it for good."
     )
+    parser.add_argument("--acquisition", metavar="NAME", help="Ask for the picks of this one in the last `race`.")
+
+
+def _add_race(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Say what the options are; they are read with those of the user's classes, by a LightningCLI."""
+    parser = commands.add_parser(
+        "race",
+        help="What several acquisitions would ask for next: race -c recipe.yaml --methods saal,entropy,coreset",
+        description="Let several acquisitions pick from one pass over the pool, and put their picks beside each other: "
+        "overlap, classes, distances. The model is that of the round, fitted first if labels came since. Nothing is "
+        "asked for: `lightning-al ask ... --acquisition NAME` then asks for the picks of one.",
+        epilog="All options of `model`, `data`, `trainer` and `loop` may be given too, as to `lightning-al run`; "
+        "`race -c FILE --print_config` shows them all.",
+    )
+    parser.add_argument("-c", "--config", help="YAML file: model, data, loop; more than one too.")
+    parser.add_argument(
+        "--methods", help="Names of recipes/acquisitions, files, or classes of acquisitions, with commas between."
+    )
+    parser.add_argument("-k", "--k", type=int, help="How many each picks. Default: loop.query_size.")
+    parser.add_argument("--output", help="File of the picture (.png, .pdf, .svg) or the table (.csv). Default: none.")
 
 
 def _add_recipes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

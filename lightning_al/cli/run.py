@@ -47,6 +47,10 @@ class ActiveTrainer(pl.Trainer):
         """Hand out which samples to label next; fit first where labels came since."""
         raise NotImplementedError("Ask with `ActiveLearningLoop(...).ask(trainer)`.")
 
+    def race(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
+        """Put what several acquisitions would ask for beside each other."""
+        raise NotImplementedError("Race with `ActiveLearningLoop(...).race(trainer, [...])`.")
+
     def tell(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
         """Take labels from files."""
         raise NotImplementedError("Tell with `ActiveLearningLoop(...).tell(indices, labels)`.")

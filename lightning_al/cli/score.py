@@ -61,6 +61,7 @@ class ScoreCLI(LightningCLI):
         parser.add_argument("--batch_size", type=int | None, default=None, help="Samples of a batch.")
         parser.add_argument("--labelled", action="store_true", help="The training set is labelled already.")
         parser.add_argument("--skip-unreadable", action="store_true", help="Leave out what cannot be read.")
+        parser.add_argument("--cache", type=str | None, default=None, help="Folder that keeps what the model gives.")
         parser.add_argument("--resume", action="store_true", help=SUPPRESS)  # in the file that a campaign keeps
 
     def _parse_ckpt_path(self) -> None:
@@ -100,8 +101,10 @@ class ScoreCLI(LightningCLI):
             labelled=config["labelled"],
             ckpt_path=config["ckpt_path"],
             batch_size=batch_size,
+            pool_precision=loop["pool_precision"],
             trainer=self.trainer,
             skip_unreadable=config["skip_unreadable"],
+            cache=config["cache"],
             seed=loop["seed"],
         )
         scores.to_csv(config["output"])

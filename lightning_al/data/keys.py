@@ -177,6 +177,8 @@ class SampleKeys:
 
     def _look(self, index: int) -> str | None:
         name = self.name(index)
+        if isinstance(name, FileName):  # each machine may have the files in a folder of its own
+            return name.removeprefix(self.root)
         if name is not None or self.by_index:
             return name
         with draws_undone():

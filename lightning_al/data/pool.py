@@ -79,14 +79,16 @@ class Pool:
 
     def counts(self) -> tuple[int, int, int, int]:
         """Return how many units are unlabelled, pending, labelled and skipped; one in part may be in two of them."""
-        return len(self.unlabelled), len(self.pending), len(self.labelled), len(self.skipped)
+        states = self._states()
+        unlabelled, skipped = (int((states == state).sum()) for state in (UNLABELLED, SKIPPED))
+        return unlabelled, len(self.pending), len(self.labelled), skipped
 
     def _states(self) -> Tensor:
         """The state of every unit, those that are known included."""
         states = self._state
         if self._known:
             states = states.clone()
-            states[list(self._known)] = KNOWN
+            states[self.known] = KNOWN
         return states
 
     def _units_in(self, state: int) -> Tensor:
@@ -103,8 +105,19 @@ class Pool:
     @property
     def askable(self) -> Tensor:
         """Units that may be asked for, ascending: the unlabelled ones, and those that are labelled in part."""
-        again = self._in_part - self._pending.keys() - self._known
+        again = self._asked_again()
+        if not again:  # most pools are large, and have none
+            return self.unlabelled
         return torch.cat([self.unlabelled, torch.tensor(list(again), dtype=torch.long)]).sort().values
+
+    def _asked_again(self) -> set[int]:
+        """Units that are labelled in part, and may be asked for again."""
+        return self._in_part - self._pending.keys() - self._known
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether no unit is :attr:`askable`."""
+        return not self._asked_again() and not bool((self._states() == UNLABELLED).any())
 
     @property
     def pending(self) -> Tensor:
@@ -177,8 +190,13 @@ class Pool:
             ValueError: If one of them may not be asked for; nothing changes then.
         """
         values = self.check(units)
-        askable = set(self.askable.tolist())
-        taken = [u for u in values if u not in askable]
+        is_unlabelled = (self._state[values] == UNLABELLED).tolist()  # a pool may have millions of others
+        again = self._asked_again()
+        askable = [
+            unit in again or (free and unit not in self._known)
+            for unit, free in zip(values, is_unlabelled, strict=True)
+        ]
+        taken = [unit for unit, is_askable in zip(values, askable, strict=True) if not is_askable]
         if taken:
             state = self._name_of(taken[0])
             raise ValueError(f"Only unlabelled units can be asked for; {taken[0]} is {state} ({len(taken)} such).")
@@ -300,4 +318,4 @@ class Pool:
         Returns:
             LongTensor of distinct units.
         """
-        return shuffled(self.askable, len(self), generator)[:size]
+        return shuffled(self.askable, len(self), generator, size)

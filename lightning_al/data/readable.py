@@ -1,6 +1,6 @@
 """Samples that cannot be read: an error that names them, and a look at all samples before any is scored."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -65,6 +65,12 @@ class NamedSamples(Dataset):
         except Exception:  # it is made of what cannot be read
             name = None
         return f"{index}" if name is None else f"{index} ({name!r})"
+
+
+def one_by_one(indices: torch.Tensor) -> Iterator[int]:
+    """Go through dataset indices of which only the first may be looked at: there may be millions."""
+    for some in indices.split(2**10):
+        yield from some.tolist()
 
 
 def readable(dataset: Any, rows: Iterable[int], most: int | None = None) -> list[int]:

@@ -155,6 +155,12 @@ class BlockSampler(DistributedSampler):
     def __iter__(self) -> Iterator[int]:
         return chain(self.block, repeat(self.block.stop - 1, self.repeated))
 
+    @property
+    def positions(self) -> Tensor:
+        """(N,) what iterating gives."""
+        last = torch.full((self.repeated,), self.block.stop - 1)
+        return torch.cat([torch.arange(self.block.start, self.block.stop), last])
+
     def __len__(self) -> int:
         return len(self.block) + self.repeated
 

@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, DistributedSampler, IterableDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, DistributedSampler
 
 from lightning_al._compat import infinite_barrier, is_overridden
 from lightning_al.data.collate import check_collate
@@ -18,6 +18,7 @@ from lightning_al.data.parts import CompletedSamples
 from lightning_al.data.pool import Indices, Pool
 from lightning_al.data.readable import NamedSamples, readable
 from lightning_al.data.scored_data import ScoredData
+from lightning_al.data.stream import Stream, check_counted, has_indices, is_stream
 from lightning_al.data.template import LoaderTemplate
 from lightning_al.data.train_loaders import pool_loader
 from lightning_al.distributed.randomness import draws_undone
@@ -61,6 +62,8 @@ class SamplesAlone(ScoredData):
         self._labelled = labelled
         self._stages: list[str] = []
         self._are_for_training = False
+        self.stream: Stream | None = None
+        """The samples, where they come one after the other and have no indices; from :meth:`begin` on."""
 
     # -- life cycle ------------------------------------------------------------------------------------------------
 
@@ -81,8 +84,12 @@ class SamplesAlone(ScoredData):
         elif isinstance(self.source, DataLoader):
             loader, where = self.source, "the loader"
         else:
-            check_map_style(self.source, "`dataset`")
+            if not is_stream(self.source):
+                check_map_style(self.source, "`dataset`")
             loader, where = DataLoader(self.source, batch_size=BATCH_SIZE), "`dataset`"
+        if isinstance(loader, DataLoader) and is_stream(loader.dataset):
+            self.stream = Stream(loader, self.task, self.pool_batch_size, where=where)
+            return
         self._check_loader(loader, where)
         self._samples: Any = loader.dataset
         self._template = LoaderTemplate(loader)
@@ -103,9 +110,18 @@ class SamplesAlone(ScoredData):
     # -- what is there ---------------------------------------------------------------------------------------------
 
     @property
+    def has_labelled(self) -> bool:
+        """Whether anything was said to be labelled already."""
+        return not isinstance(self._labelled, bool) or self._labelled
+
+    @property
     def pool_set(self) -> Dataset:
         """All samples: those that may be picked, and those that are labelled."""
         return self._everything
+
+    def predict_dataloader(self) -> Any:
+        """Return a loader over the candidates of :meth:`pool_pass`, or over the stream from its beginning."""
+        return super().predict_dataloader() if self.stream is None else self.stream.loader()
 
     @property
     def template(self) -> LoaderTemplate:
@@ -272,10 +288,11 @@ def check_map_style(dataset: Any, where: str) -> None:
 
     Raises:
         TypeError: With its type.
+        ValueError: If its length is that of a part.
     """
-    is_map_style = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
-    if isinstance(dataset, (IterableDataset, str, Tensor, dict)) or not is_map_style:
+    if isinstance(dataset, (str, Tensor, dict)) or not has_indices(dataset):
         raise TypeError(
             f"{where} must be a map-style dataset, with `__getitem__` and `__len__`, got {shown(dataset)} "
             f"({type(dataset).__name__})."
         )
+    check_counted(dataset, where)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset, RandomSampler, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, WeightedRandomSampler
 
 from lightning_al.data.drawn import BatchLoader, Draw, DrawnSampler, Redrawn
 from lightning_al.data.samplers import EpochSampler
@@ -84,7 +84,8 @@ class LoaderTemplate:
         self.batch_size = _batch_size(loader.batch_sampler)
         self.drop_last = bool(getattr(loader.batch_sampler, "drop_last", False))
         sampler: Any = getattr(loader.batch_sampler, "sampler", loader.sampler)
-        shuffles = isinstance(sampler, RandomSampler) or bool(getattr(sampler, "shuffle", False))
+        shuffler = loader.dataset if isinstance(loader.dataset, IterableDataset) else sampler  # LitData's, say
+        shuffles = isinstance(sampler, RandomSampler) or bool(getattr(shuffler, "shuffle", False))
         # Of no samples torch makes no loader that shuffles; those that are labelled later are shuffled all the same.
         self.shuffle = shuffles or len(loader.dataset) == 0  # type: ignore[arg-type]
         self.counts = factory is None

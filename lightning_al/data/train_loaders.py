@@ -19,6 +19,7 @@ from torch.utils.data import (
 )
 
 from lightning_al.data.drawn import FACTORY, Draw
+from lightning_al.data.stream import has_indices
 from lightning_al.data.template import LoaderTemplate
 from lightning_al.data.unlabelled import HOOK, has_unlabelled
 from lightning_al.words import shown
@@ -138,7 +139,7 @@ def check_train_loader(loader: Any, factory: Draw | None = None) -> DataLoader:
             "loop must know which samples are in it. Where there are several, say which has the samples to be "
             f"labelled: `{POOL_LOADER} = ...` on the datamodule, its key or its place; the others stay as they are."
         )
-    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
+    if not has_indices(loader.dataset):
         raise TypeError(
             f"The training set is iterable ({type(loader.dataset).__name__}); active learning needs stable indices. "
             "Use a map-style dataset, with `__getitem__` and `__len__`."
@@ -155,6 +156,8 @@ def check_train_loader(loader: Any, factory: Draw | None = None) -> DataLoader:
             f"The train loader has a batch sampler of its own ({type(loader.batch_sampler).__name__}), which draws "
             f"positions of the whole training set. {_OWN_WAY}, or use `batch_size=` with `shuffle=`."
         )
+    if isinstance(loader.dataset, IterableDataset):  # with indices too: its order is its own, and it has no sampler
+        return loader
     sampler = _sampler(loader)
     if type(sampler) is SubsetRandomSampler:
         raise TypeError(
@@ -166,9 +169,9 @@ def check_train_loader(loader: Any, factory: Draw | None = None) -> DataLoader:
             f"The train loader has a sampler of its own ({type(sampler).__name__}), which draws positions of the whole "
             f"training set. {_OWN_WAY}, or use `shuffle=True`."
         )
-    if isinstance(sampler, WeightedRandomSampler) and len(sampler.weights) != len(loader.dataset):
+    if isinstance(sampler, WeightedRandomSampler) and len(sampler.weights) != len(loader.dataset):  # type: ignore[arg-type]
         raise ValueError(
             f"The train loader's `WeightedRandomSampler` has {len(sampler.weights)} weights, and the training set "
-            f"{len(loader.dataset)} samples. Give it one for each sample."
+            f"{len(loader.dataset)} samples. Give it one for each sample."  # type: ignore[arg-type]
         )
     return loader

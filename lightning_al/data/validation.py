@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 from lightning_al.data.augmentation import draws, same
 from lightning_al.data.readable import readable
+from lightning_al.data.stream import check_counted, has_indices, is_stream
 from lightning_al.data.template import Epoch
 from lightning_al.tasks.base import Task, name_in
 from lightning_al.words import cut, shown
@@ -44,6 +45,7 @@ def check_last_sample(dataset: Any, *, may_be_empty: bool = False) -> None:
         ValueError: If it is empty.
         IndexError: If it has fewer samples than its length says.
     """
+    check_counted(dataset, "The training set")
     size = len(dataset)
     if size == 0 and may_be_empty:
         return
@@ -72,12 +74,14 @@ def check_map_style(dataset: Any, *, where: str) -> None:
 
     Raises:
         TypeError: With what it is.
+        ValueError: If its length is that of a part.
     """
     has_both = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
     if not isinstance(dataset, Dataset) and not has_both:
         raise TypeError(f"`{where}` must give one map-style dataset, got {type(dataset).__name__}.")
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+    if not has_indices(dataset):
         raise TypeError(f"`{where}` gave an iterable dataset; samples need stable indices: use a map-style one.")
+    check_counted(dataset, f"`{where}`")
 
 
 def check_pool_set(pool_set: Any, train_set: Dataset, *, where: str) -> None:
@@ -248,7 +252,7 @@ def check_evaluated(loaders: Any, *, hook: str, owner: str) -> None:
 
 def _is_empty(loader: Any) -> bool:
     """Whether a loader is known to have no batch."""
-    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+    if not isinstance(loader, DataLoader) or is_stream(loader.dataset):
         return False
     return hasattr(loader.dataset, "__len__") and len(loader) == 0
 

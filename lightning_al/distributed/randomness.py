@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -44,10 +45,19 @@ def generator(*key: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(*key))
 
 
-def shuffled(units: Tensor, count: int, draws: torch.Generator) -> Tensor:
+_BLOCK_OF_UNITS = 2**18
+
+
+def shuffled(units: Tensor, count: int, draws: torch.Generator, most: int | None = None) -> Tensor:
     """Return units in the order in which a shuffle of all ``count`` units has them.
 
     So two sets that are nearly the same come in nearly the same order.
+
+    Args:
+        units: (N,) distinct, in any order.
+        count: They are smaller than this.
+        draws: The only source of randomness.
+        most: How many of them, the first; None: all.
 
     Example:
         >>> first, second = torch.tensor([0, 2, 5]), torch.tensor([0, 5])
@@ -58,7 +68,15 @@ def shuffled(units: Tensor, count: int, draws: torch.Generator) -> Tensor:
     is_among = torch.zeros(count, dtype=torch.bool)
     is_among[units] = True
     order = torch.randperm(count, generator=draws)
-    return order[is_among[order]]
+    most = len(units) if most is None else min(most, len(units))
+    found = 0
+    parts = []  # in pieces, so that as little as possible is there twice, or looked at for nothing
+    for part in order.split(_BLOCK_OF_UNITS):
+        if found >= most:
+            break
+        parts.append(part[is_among[part]][: most - found])
+        found += len(parts[-1])
+    return torch.cat(parts) if parts else order[:0]
 
 
 def seed_global(*key: int | str) -> None:
@@ -101,6 +119,51 @@ def draws_undone() -> Iterator[None]:
     """
     with isolate_rng(include_cuda=torch.cuda.is_initialized()):
         yield
+
+
+class Draws:
+    """The state of Python's, NumPy's and torch's global generators, to see whether somebody drew from them.
+
+    Example:
+        >>> before = Draws()
+        >>> _ = torch.rand(2)
+        >>> before.are_taken()
+        True
+        >>> before.put_back()
+        >>> before.are_taken()
+        False
+    """
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        self._python, self._numpy, self._torch = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+    def are_taken(self) -> bool:
+        """Whether a generator is in another state by now."""
+        now = Draws()
+        pairs = zip([self._torch, *self._cuda], [now._torch, *now._cuda], strict=False)
+        return (
+            self._python != now._python
+            or not all(torch.equal(one, other) for one, other in pairs)
+            or _plain(self._numpy) != _plain(now._numpy)
+        )
+
+    def put_back(self) -> None:
+        """Give all of them this state again."""
+        import numpy as np
+
+        random.setstate(self._python)
+        np.random.set_state(self._numpy)  # noqa: NPY002
+        torch.set_rng_state(self._torch)
+        if self._cuda:
+            torch.cuda.set_rng_state_all(self._cuda)
+
+
+def _plain(state: Any) -> list[Any]:
+    """Return the state of NumPy's generator as values that can be compared."""
+    return [part.tobytes() if hasattr(part, "tobytes") else part for part in state]
 
 
 _GAMMA = 0x9E3779B97F4A7C15 - 2**64  # as signed 64-bit numbers, whose products wrap around

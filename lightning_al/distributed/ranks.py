@@ -86,6 +86,15 @@ class Ranks:
         """Whether this is the process that writes."""
         return rank_zero_only.rank == 0 if self._strategy is None else self._strategy.is_global_zero
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is no other process to tell anything."""
+        return self._strategy is None or not dist.is_available() or not dist.is_initialized()
+
+    def gather(self, value: T) -> list[T]:
+        """Return the ``value`` of every rank, in rank order; alone, its own."""
+        return [value] if self.is_alone else gather_objects(value)
+
     def first(self, function: Callable[[], T]) -> T:
         """Run ``function`` on the first rank alone and return its result on every rank; see :func:`on_rank_zero`."""
         return function() if self._strategy is None else on_rank_zero(self._strategy, function)

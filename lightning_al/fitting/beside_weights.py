@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
+from lightning_al.storage.weights import plain_name
+
 _PLAIN = (bool, int, float, str, type(None))
 _VALUES = (*_PLAIN, Tensor, np.ndarray, np.generic)
 _ARRAY = "array"  # how one of NumPy's is saved, as a tensor
@@ -95,7 +97,7 @@ class BesideWeights:
 def put_changes(model: nn.Module, changes: dict[str, Any]) -> None:
     """Give the module the values that :meth:`BesideWeights.changes` found in one like it."""
     places = _places(model)
-    modules = dict(model.named_modules())
+    modules = _modules(model)
     for key, saved in changes.items():
         path, _, name = key.rpartition(".")
         if key in places:
@@ -131,7 +133,7 @@ def as_in(model: nn.Module, copy: BesideWeights | None) -> Iterator[None]:
 def _places(model: nn.Module) -> dict[str, _Place]:
     """Return by name where each value is."""
     places: dict[str, _Place] = {}
-    saved = model.state_dict(keep_vars=True).keys()
+    saved = set(map(plain_name, model.state_dict(keep_vars=True)))
     for path, module in _modules(model).items():
         prefix = f"{path}." if path else ""
         for name, value in vars(module).items():
@@ -151,7 +153,8 @@ def _modules(model: nn.Module) -> dict[str, nn.Module]:
     of_metrics = {
         id(part) for m in model.modules() if isinstance(m, (Metric, MetricCollection)) for part in m.modules()
     }
-    return {path: module for path, module in model.named_modules() if id(module) not in of_metrics}
+    # What is compiled is there twice, and the module itself is the later.
+    return {plain_name(path): module for path, module in model.named_modules() if id(module) not in of_metrics}
 
 
 def _contents(model: nn.Module) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def refit(fits: RepeatedFit, round_number: int, member: int, *, weights: str, re
             fits.train(round_callback, choose(trainer.callbacks), quiet=True)
         if weights == "best":
             fits.load_best()
-            trainer.strategy.barrier("best of a member")  # others may be reading it
+            trainer.strategy.barrier("best of a member")  # others may be reading it, in pieces
             if trainer.is_global_zero:
                 shutil.rmtree(folder)
         return tensors_of(model)

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from lightning_al import _compat
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.for_trainer import ForTrainer
+from lightning_al.distributed.files import file_of_first
 from lightning_al.distributed.randomness import draws_undone, seed_global
 from lightning_al.fitting.beside_weights import BesideWeights, as_in, put_changes
 from lightning_al.fitting.callbacks import RenewedCallbacks
@@ -24,7 +25,7 @@ from lightning_al.fitting.round_callback import RoundCallback
 from lightning_al.inference.module_state import flags_of, set_flags
 from lightning_al.inference.replaced import kept, replaced
 from lightning_al.storage.optimizers import OptimizerState, gathered_by
-from lightning_al.storage.weights import load_checkpoint, load_weights, whole_copy
+from lightning_al.storage.weights import load_checkpoint, load_weights, names_of_others_known, plain_name, whole_copy
 
 
 class RepeatedFit:
@@ -163,8 +164,8 @@ class RepeatedFit:
         put_changes(self.model, changes)
         self._beside_after = self._beside.present()
         for name, parameter in self.model.named_parameters():
-            if frozen is not None and parameter.requires_grad == (name in frozen):
-                parameter.requires_grad_(name not in frozen)
+            if frozen is not None and parameter.requires_grad == (plain_name(name) in frozen):
+                parameter.requires_grad_(plain_name(name) not in frozen)
         if _compat.logged_step(self.trainer) == 0:
             in_round = steps.get("round", 0)  # which ledgers of before do not say
             self.steps_before = steps["optimizer"] - in_round
@@ -211,6 +212,7 @@ class RepeatedFit:
                     _compat.quiet_repetitions(quiet),
                     _compat.same_options(trainer),
                     self._optimizers.watching(),
+                    names_of_others_known(self.model),
                 ):
                     ckpt_path = None if resume_from is None else str(resume_from)
                     trainer.fit(
@@ -236,7 +238,8 @@ class RepeatedFit:
         for callback in self._checkpoints:
             if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and callback.best_model_path:
                 # A resumed fit may have been told of any folder by its own checkpoint.
-                load_checkpoint(self.model, Path(callback.best_model_path), trusted=not self._resumed)
+                with file_of_first(self.trainer.strategy, Path(callback.best_model_path)) as file:
+                    load_checkpoint(self.model, file, trusted=not self._resumed)
                 return
         raise RuntimeError(
             '`weights="best"`, but no `ModelCheckpoint` saved a best checkpoint in this round. Does it `monitor=` a '

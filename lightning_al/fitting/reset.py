@@ -11,7 +11,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from lightning_al.distributed.randomness import draws_undone, seed_reading
 from lightning_al.inference.module_state import weights_kept
-from lightning_al.storage.weights import in_pieces
+from lightning_al.storage.weights import in_pieces, plain_name
 
 RESETS = ("initial", "warm", "continue", "fresh")
 """Names of what a round starts from."""
@@ -119,7 +119,7 @@ def redraw_parameters(model: nn.Module, *key: int | str) -> None:
             inside = list(module.parameters())
             redraw = _redraw_of(module)
             if redraw is not None and (not inside or any(p.requires_grad for p in inside)):
-                seed_reading(*key, name)
+                seed_reading(*key, plain_name(name))
                 redraw()
     with torch.no_grad():
         for parameter, value in frozen:

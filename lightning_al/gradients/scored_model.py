@@ -13,8 +13,8 @@ from lightning_al.inference.calling import (
     check_whole,
     copies_for_model,
     places_of,
-    unwrapped,
 )
+from lightning_al.inference.compiled import unwrapped
 from lightning_al.inference.memory import default_max_bytes
 from lightning_al.inference.module_state import modules_of, tensors_of_modules
 from lightning_al.inference.precision import at_least_float32, is_half

@@ -1,10 +1,8 @@
 """Calling a model with other weights than its own, and with copies of its inputs."""
 
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -100,28 +98,27 @@ class ForwardOf(nn.Module):
         return self.model(inputs) if self.call is None else self.call(self.model, inputs)
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the module inside ``DistributedDataParallel`` and ``torch.compile``, whose hooks would be in the way."""
-    while True:
-        if isinstance(model, nn.parallel.DistributedDataParallel):
-            model = model.module
-        elif "torch._dynamo" in sys.modules and isinstance(model, torch._dynamo.OptimizedModule):
-            model = model._orig_mod
-        else:
-            return model
-
-
 def copy_for_model(tensor: Tensor) -> Tensor:
     """Return a copy for the model to use as it likes: a forward may work in place, or be run twice.
 
     Inference tensors, which predict loops hand out, could not be saved for backward; half precision is raised.
     """
-    return at_least_float32(tensor.detach().clone())
+    return at_least_float32(_copy(tensor))
 
 
-def copies_for_model(inputs: Any) -> Any:
-    """Return inputs with every tensor in them replaced by its :func:`copy_for_model`, and no list marked."""
-    return whole(pytree.tree_map_only(Tensor, copy_for_model, inputs))
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone()
+
+
+def copies_for_model(inputs: Any, *, as_they_come: bool = False) -> Any:
+    """Return inputs with every tensor in them replaced by its :func:`copy_for_model`, and no list marked.
+
+    Args:
+        inputs: Any pytree.
+        as_they_come: Whether half precision stays.
+    """
+    copied = _copy if as_they_come else copy_for_model
+    return whole(pytree.tree_map_only(Tensor, copied, inputs))
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lightning_al.inference.calling import Forward, unwrapped
+from lightning_al.inference.calling import Forward
+from lightning_al.inference.compiled import unwrapped
 from lightning_al.inference.entries import (
     OnePerSample,
     batch_size_of,

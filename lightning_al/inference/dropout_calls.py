@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from lightning_al.storage.weights import plain_name
+
 DropoutCall = tuple[str, int]
 """The layer whose forward makes the call, by name, and how many it made before."""
 BEFORE = " (input)"
@@ -80,7 +82,7 @@ class DropoutCalls(TorchFunctionMode):
             for name, module in model.named_modules():
                 if isinstance(module, torch.jit.ScriptModule):
                     continue
-                enter = module.register_forward_pre_hook(partial(self._enter, name), with_kwargs=True)
+                enter = module.register_forward_pre_hook(partial(self._enter, plain_name(name)), with_kwargs=True)
                 stack.callback(enter.remove)
                 stack.callback(module.register_forward_hook(self._leave, always_call=True).remove)
             stack.enter_context(self)
@@ -226,7 +228,7 @@ def idle_dropout(model: nn.Module, calls: dict[DropoutCall, Any]) -> list[str]:
     """Return the names of the dropout layers of a probability above 0 that made none of these calls."""
     ran = {layer for layer, _ in calls}
     return [
-        name
+        plain_name(name)
         for name, module in model.named_modules()
-        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 and name not in ran
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 and plain_name(name) not in ran
     ]

@@ -15,6 +15,8 @@ from lightning_al.inference.division import as_samples
 from lightning_al.inference.entries import device_of, slice_of
 from lightning_al.inference.outputs import floating_tensors
 from lightning_al.inference.pooling import Pooling
+from lightning_al.inference.shared_forward import sharing_of
+from lightning_al.storage.weights import plain_name
 
 Kinds = tuple[type[nn.Module], ...]
 
@@ -31,7 +33,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     Raises:
         ValueError: If there is none, with names that are near.
     """
-    layers = dict(model.named_modules())
+    layers = {plain_name(path): module for path, module in model.named_modules()}
     if not name or name not in layers:
         near = difflib.get_close_matches(name, layers, n=5, cutoff=0.3) or list(layers)[1:6]
         raise ValueError(f"The model has no layer {name!r}. It has, among others: {', '.join(map(repr, near))}.")
@@ -78,7 +80,7 @@ def last_layer(model: nn.Module, sample: Any, forward: Forward, kinds: Kinds) ->
         forward: ``forward(model, inputs) -> outputs``: of the head that is meant.
         kinds: Types of layers.
     """
-    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, kinds)]
+    layers = [(plain_name(name), m) for name, m in model.named_modules() if isinstance(m, kinds)]
     if len(layers) < 2:
         return None
     seen: list[tuple[str, Tensor]] = []
@@ -122,6 +124,14 @@ def outputs_and_features_of(
     Raises:
         ValueError: If no such layer runs, or what is seen there has not one row for each sample.
     """
+    shared, look = sharing_of(model), partial(_outputs_and_features, model, layer=layer, head=head)
+    return look(run) if shared is None else shared.with_features(run, f"features {layer} {head}", look)
+
+
+def _outputs_and_features(
+    model: nn.Module, run: Callable[[], Tensor], *, layer: str | None, head: str | None
+) -> tuple[Tensor, Tensor]:
+    """Do what :func:`outputs_and_features_of` says, by a forward pass of which layers are watched."""
     seen: list[Any] = []
     pooling = Pooling()
 
@@ -136,7 +146,7 @@ def outputs_and_features_of(
     with pooling.watching(model), contextlib.ExitStack() as hooks:
         if layer is None:
             for name, module in model.named_modules():
-                if isinstance(module, HEADS) and head in (None, name):
+                if isinstance(module, HEADS) and head in (None, plain_name(name)):
                     hooks.callback(module.register_forward_pre_hook(see_input, with_kwargs=True).remove)
         else:
             hooks.callback(find_layer(model, layer).register_forward_hook(see_output).remove)

@@ -1,12 +1,12 @@
-"""The state in which models are looked at: ``eval()``, without autocast, every layer called as it is written."""
+"""The state in which models are looked at: ``eval()``, without autocast, nothing compiled."""
 
 import contextlib
-import sys
 from collections.abc import Iterator
 
 import torch
 from torch import nn
 
+from lightning_al.inference.compiled import nothing_compiled, say_once_if_compiled
 from lightning_al.inference.module_state import (
     Attributes,
     ReachedByTrain,
@@ -17,11 +17,12 @@ from lightning_al.inference.module_state import (
     tensors_of_modules,
     with_own_train,
 )
+from lightning_al.inference.precision import full_precision
 
 
 @contextlib.contextmanager
 def scoring_mode(model: nn.Module, *, as_it_comes: bool = False) -> Iterator[None]:
-    """Put ``model`` in ``eval()``, with gradients on and autocast off, and leave everything as it was found.
+    """Put ``model`` in ``eval()``, gradients on, autocast and compiling off, and leave everything as it was found.
 
     Train flags are restored module by module, attributes that some models count or cache in and the global random state
     too, and so is what a ``train()`` of the model's own did: weights that it folds an update into in ``eval()``. In
@@ -32,15 +33,16 @@ def scoring_mode(model: nn.Module, *, as_it_comes: bool = False) -> Iterator[Non
         as_it_comes: Whether ``eval()`` is left to the caller.
     """
     modules = modules_of(model)
+    say_once_if_compiled(model, modules)
     tensors = tensors_of_modules(modules, "_parameters", "_buffers")
-    kinds = {"cpu"} | {t.device.type for t in tensors}
+    kinds = {t.device.type for t in tensors}
     cuda = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.random.fork_rng(devices=cuda))
-        for kind in kinds:
-            stack.enter_context(torch.autocast(device_type=kind, enabled=False))
+        stack.enter_context(full_precision(*kinds))
+        stack.enter_context(nothing_compiled())
         for put_back in (attributes_kept, tensors_kept, flags_kept):
             stack.enter_context(put_back(model))
         if not as_it_comes and (any(module.training for module in modules) or with_own_train(model)):
@@ -74,11 +76,9 @@ def own_train_undone(model: nn.Module) -> Iterator[None]:
 def plain_layers() -> Iterator[None]:
     """Have every layer called as it is written: nothing compiled, no fused encoder layers that skip those in them."""
     fused = torch.backends.mha.get_fastpath_enabled()
-    # Importing dynamo takes seconds, and without it nothing can be compiled.
-    eager = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext()
     try:
         torch.backends.mha.set_fastpath_enabled(False)
-        with eager:
+        with nothing_compiled():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

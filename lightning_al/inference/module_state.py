@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_al.storage.weights import load_weights, whole_copy
+from lightning_al.storage.weights import load_weights, plain_name, whole_copy
 
 _COLLECTIONS = (list, dict, set, OrderedDict, deque)
 _OF_TORCH = frozenset(vars(nn.Module()))
@@ -68,16 +68,16 @@ class Flags(NamedTuple):
 
 def flags_of(model: nn.Module) -> Flags:
     """Return the flags that the model has now."""
-    trained = {name: p.requires_grad for name, p in model.named_parameters()}
-    return Flags(trained, {name: module.training for name, module in model.named_modules()})
+    trained = {plain_name(name): p.requires_grad for name, p in model.named_parameters()}
+    return Flags(trained, {plain_name(name): module.training for name, module in model.named_modules()})
 
 
 def set_flags(model: nn.Module, flags: Flags) -> None:
     """Set flags by name, also where layers were made anew; parameters and modules without any are left alone."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(flags.trained.get(name, parameter.requires_grad))
+        parameter.requires_grad_(flags.trained.get(plain_name(name), parameter.requires_grad))
     for name, module in model.named_modules():
-        module.training = flags.training.get(name, module.training)
+        module.training = flags.training.get(plain_name(name), module.training)
 
 
 @contextlib.contextmanager

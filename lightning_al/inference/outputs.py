@@ -7,10 +7,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lightning_al.inference.calling import Forward, ForwardOf, call_with, copies_for_model, unwrapped
+from lightning_al.inference.calling import Forward, ForwardOf, call_with, copies_for_model
+from lightning_al.inference.compiled import unwrapped
 from lightning_al.inference.live_weights import live_weights
 from lightning_al.inference.mode import scoring_mode
-from lightning_al.inference.precision import at_least_float32, is_half
+from lightning_al.inference.precision import (
+    Lowered,
+    all_at_least_float32,
+    at_least_float32,
+    is_half,
+    lowered_again,
+    lowered_of,
+)
+from lightning_al.storage.weights import named_as_in
 
 
 def plain_outputs(
@@ -18,7 +27,9 @@ def plain_outputs(
 ) -> Any:
     """Return the model's outputs as the scores see them: in ``eval()``, without autocast or graph.
 
-    Weights in half precision are raised to float32, and the model is left as it was.
+    Weights in half precision are raised to float32, and the model is left as it was. Where
+    :func:`~lightning_al.inference.precision.lower_forwards` says so, the model runs in the Trainer's precision instead,
+    and what it returns is raised to float32.
 
     Args:
         model: Any module, also in ``DistributedDataParallel`` or compiled.
@@ -28,17 +39,35 @@ def plain_outputs(
             from :func:`~lightning_al.inference.calling.tensors_of`, on any device.
     """
     root = ForwardOf(unwrapped(model), forward)
+    lowered = lowered_of(model)
+    if lowered is not None:
+        return _outputs_in(lowered, model, inputs, root, tensors=tensors or {})
     if tensors is None and not is_half(root):
         with scoring_mode(model), torch.no_grad():
             return root(copies_for_model(inputs))
     with live_weights(model, root, inputs), torch.no_grad():
-        inputs = copies_for_model(inputs)
-        state = dict([*root.named_parameters(), *root.named_buffers()])
-        for name, tensor in (tensors or {}).items():
-            name_in_root = f"model.{name}"
-            if name_in_root in state:
-                state[name_in_root] = tensor.to(state[name_in_root].device, copy=True)
-        return call_with(root, {name: at_least_float32(t) for name, t in state.items()}, inputs)
+        state = {name: at_least_float32(t) for name, t in _state_of(root, tensors or {}).items()}
+        return call_with(root, state, copies_for_model(inputs))
+
+
+def _outputs_in(
+    lowered: Lowered, model: nn.Module, inputs: Any, root: ForwardOf, *, tensors: Mapping[str, Tensor]
+) -> Any:
+    """Run the model in lower precision, with inputs and weights as they come."""
+    mode = live_weights(model, root, inputs) if tensors else scoring_mode(model)
+    with mode, torch.no_grad(), lowered_again(lowered):
+        inputs = copies_for_model(inputs, as_they_come=True)
+        outputs = call_with(root, _state_of(root, tensors), inputs) if tensors else root(inputs)
+        return all_at_least_float32(outputs)
+
+
+def _state_of(root: ForwardOf, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors that the root is to be called with."""
+    state = dict([*root.named_parameters(), *root.named_buffers()])
+    for name, tensor in named_as_in(state, {f"model.{name}": tensor for name, tensor in tensors.items()}).items():
+        if name in state:
+            state[name] = tensor.to(state[name].device, copy=True)
+    return state
 
 
 def floating_tensors(tree: Any) -> list[Tensor]:

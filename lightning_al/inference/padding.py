@@ -2,13 +2,14 @@
 
 import functools
 import inspect
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from lightning_al.inference.compiled import seen_from_outside
 
 _TRANSFORMERS = (
     nn.TransformerEncoder,
@@ -53,7 +54,7 @@ class Padding:
     def watching(self, model: nn.Module) -> Iterator[None]:
         """Inside, take note of what the modules of a model are called with."""
         with ExitStack() as stack:
-            for module in _seen_from_outside(model):
+            for module in seen_from_outside(model):
                 if isinstance(module, (nn.Embedding, nn.MultiheadAttention, *_TRANSFORMERS)) or not _is_torchs(module):
                     stack.callback(module.register_forward_pre_hook(self._see, with_kwargs=True).remove)
             yield
@@ -113,20 +114,6 @@ def _padding_in(mask: Tensor, *, says_padding: bool) -> Tensor | None:
     if not bool(binary.all() & (changes <= 1).all()):
         return None
     return ones if says_padding or bool((~ones).all(1).any()) else ~ones
-
-
-def _seen_from_outside(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield the modules of a model but those inside of compiled ones, which hooks would have compiled anew."""
-    yield model
-    if getattr(model, "_compiled_call_impl", None) is not None or _is_compiled(model):
-        return
-    for child in model.children():
-        if not isinstance(child, torch.jit.ScriptModule):
-            yield from _seen_from_outside(child)
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return "torch._dynamo" in sys.modules and isinstance(module, torch._dynamo.OptimizedModule)
 
 
 def _is_torchs(module: nn.Module) -> bool:

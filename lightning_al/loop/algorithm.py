@@ -1,28 +1,34 @@
 """The rounds of a campaign: fit, evaluate, score, select, label, record."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
+from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.results import INITIAL_ROUND
+from lightning_al.campaign.states import State
 from lightning_al.distributed.ranks import check_same_on_every_rank
+from lightning_al.loop import query
 from lightning_al.loop.fit import begin_round, fit_round
 from lightning_al.loop.initial import another_initial_set
 from lightning_al.loop.label import collect_answers
-from lightning_al.loop.query import Asking, query, readable_ones
+from lightning_al.loop.query import Asking
+from lightning_al.loop.race import check_racers, raced_before, release_racers
 from lightning_al.loop.session import Session
 
 LABELS = "the labels (here a hash of them)"
 
 
 class Outcome(NamedTuple):
-    """What a launch came to: the loop's status, and what :func:`ask` picked."""
+    """What a launch came to: the loop's status, what :func:`ask` picked, and the result of a :func:`race`."""
 
     status: str
     picked: list[int]
+    race: State | None = None
 
 
 def run(session: Session) -> Outcome:
@@ -44,7 +50,7 @@ def run(session: Session) -> Outcome:
         session.call_hooks("on_round_start")
         fit_round(session)
         if not session.is_over:
-            query(session, session.settings.query_size)
+            query.query(session, session.settings.query_size)
         _report(session)
         session.call_hooks("on_round_end")
 
@@ -59,7 +65,7 @@ def ask(session: Session, k: int | float | None, how: Asking) -> Outcome:
     if how.skip_unreadable and (
         session.asked_initial_set or len(session.labelled) == 0
     ):  # the initial set is drawn without a look at samples
-        readable_ones(session, torch.cat([pool.pending, pool.unlabelled]))
+        query.readable_ones(session, torch.cat([pool.pending, pool.unlabelled]))
     # Only an initial set is waited for; later questions wait for `tell`.
     if session.asked_initial_set or len(session.labelled) == 0:
         _collect(session, k)
@@ -71,7 +77,9 @@ def ask(session: Session, k: int | float | None, how: Asking) -> Outcome:
                 f"{_few(pool.pending)} ({len(pool.pending)} in all, in `loop.pool.pending`)."
             )
         return Outcome("waiting", pool.pending.tolist())
-    _check_k(session, k)
+    _check_k(session, k, "ask")
+    if how.acquisition is not None and not session.is_over:
+        raced_before(session, how.acquisition, k)  # before anything is fitted
     if session.is_over:
         rank_zero_info("The campaign is over: the rounds, the budget or the pool are used up, or `stop` says so.")
         # What is skipped still frees its part of the budget.
@@ -80,13 +88,49 @@ def ask(session: Session, k: int | float | None, how: Asking) -> Outcome:
     session.call_hooks("on_round_start")
     fit_round(session)
     over = session.is_over  # `stop` may say so only now
-    picked = [] if over else query(session, session.settings.query_size if k is None else k, how)
+    picked = [] if over else query.query(session, session.settings.query_size if k is None else k, how)
     _report(session)
     session.call_hooks("on_round_end")
     return Outcome("finished" if over or not (picked or len(pool.pending)) else "waiting", picked)
 
 
-def _check_k(session: Session, k: int | float | None) -> None:
+def race(session: Session, racers: Mapping[str, Acquisition], k: int | None) -> Outcome:
+    """Let acquisitions pick what they would ask for next, after the round's fit; nothing is asked for."""
+    pool = session.pool
+    try:
+        check_racers(session, racers)
+        check_same_on_every_rank(session.campaign.label_digest, LABELS)
+        if session.asked_initial_set or len(session.labelled) == 0:
+            _collect(session)
+        _report(session)
+        if len(session.labelled) == 0 or (session.asked_initial_set and len(pool.pending) > 0):
+            raise RuntimeError(
+                "A race needs a model that was fitted, and the initial samples have no labels yet: `tell` them first. "
+                f"Pending: {_few(pool.pending)} ({len(pool.pending)} in all, in `loop.pool.pending`)."
+            )
+        _check_k(session, k, "race")
+        _check_not_over(session)
+        begin_round(session)
+        session.call_hooks("on_round_start")
+        fit_round(session)
+        _check_not_over(session)  # `stop` may say so only now
+        result = query.race(session, racers, int(session.settings.query_size) if k is None else k)
+        _report(session)
+        session.call_hooks("on_round_end")
+    finally:
+        release_racers(session, racers.values())
+    return Outcome("waiting" if len(pool.pending) > 0 else "new", [], result.as_state())
+
+
+def _check_not_over(session: Session) -> None:
+    if session.is_over:
+        raise ValueError(
+            "The campaign is over, so that nothing can be asked for: the rounds, the budget or the pool are used up, "
+            "or `stop` says so. Give it more, as `loop.rounds = None`."
+        )
+
+
+def _check_k(session: Session, k: int | float | None, verb: str) -> None:
     if session.settings.asks_for_regions:  # as many as there are
         return
     left = len(session.pool.unlabelled)
@@ -94,7 +138,7 @@ def _check_k(session: Session, k: int | float | None) -> None:
     limits = {"pool": left, "sub-pool": min(session.settings.subpool_size or left, left), "budget": covered}
     for name, limit in limits.items():
         if k is not None and k > limit:
-            raise ValueError(f"`ask(k={k})` is more than the {name} has left, {limit}: ask for fewer.")
+            raise ValueError(f"`{verb}(k={k})` is more than the {name} has left, {limit}: ask for fewer.")
 
 
 def _collect(session: Session, k: int | float | None = None) -> bool:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.data.pool import Pool
-from lightning_al.oracle.base import Oracle, costs
+from lightning_al.oracle.base import Oracle, cost_the_same, costs
 
 _ROUNDING = 1e-9  # of the budget: ten labels for 0.1 each cost 1
 
@@ -42,11 +42,17 @@ class Budget:
         """Return those of dataset ``indices`` of which the least alone is covered, in their order."""
         return indices if self.limit is None else indices[self._covered(self.least * costs(self.oracle, indices))]
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nothing that is left to ask for is covered."""
+        return self.pool.is_used_up or (self.limit is not None and len(self.affordable(self.pool.askable)) == 0)
+
     def count(self, indices: Tensor) -> int:
         """Return how many of dataset ``indices`` are covered together, if they are the cheapest."""
         if self.limit is None:
             return len(indices)
-        return int(self._covered(costs(self.oracle, indices).sort().values.cumsum(0)).sum())
+        prices = costs(self.oracle, indices)
+        return int(self._covered((prices if cost_the_same(self.oracle) else prices.sort().values).cumsum(0)).sum())
 
     def count_in_order(self, indices: Sequence[int], sizes: Sequence[int] | None = None) -> int:
         """Return how many of dataset ``indices``, from the first on, are covered together.

@@ -16,7 +16,7 @@ def hand_back(session: Session, outcome: Outcome) -> str:
     A pipe takes 64 KiB at most before the launching process reads, and that reads once its children have ended.
     """
     campaign, project = session.campaign, session.project
-    state = {"state_dict": project.model.state_dict(), "status": outcome.status, "picked": outcome.picked}
+    state = {"state_dict": project.model.state_dict(), **outcome._asdict()}
     campaign.states.save(RETURNED, state)
     # A worker process ends without running what is registered for its exit.
     project.trainer.strategy.barrier("end of campaign")
@@ -29,4 +29,4 @@ def take_back(folder: str, model: pl.LightningModule) -> tuple[Campaign, Outcome
     campaign = Campaign.load(folder)
     state = campaign.states.take(RETURNED)
     load_weights(model, state["state_dict"])
-    return campaign, Outcome(state["status"], state["picked"])
+    return campaign, Outcome(state["status"], state["picked"], state["race"])

@@ -1,5 +1,6 @@
 """One round of learning: fit on what is labelled, evaluate, and put weights and metrics on disk."""
 
+import contextlib
 import logging
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from lightning_al.campaign.events import Event
 from lightning_al.campaign.results import LABELS, PIXELS
 from lightning_al.campaign.states import INITIAL_WEIGHTS, KEPT, RESUME, state_file
 from lightning_al.data.for_trainer import ForTrainer
+from lightning_al.distributed.files import file_of_first
 from lightning_al.fitting.beside_weights import put_changes
 from lightning_al.fitting.repeated import RepeatedFit
 from lightning_al.fitting.round_callback import FLAGS, MARK
@@ -22,7 +24,7 @@ from lightning_al.inference.replaced import replaced
 from lightning_al.loop.project import Project
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
-from lightning_al.storage.weights import put_weights, whole
+from lightning_al.storage.weights import plain_name, put_weights, whole
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,10 @@ def _fit(session: Session, fit: Event) -> float:
     fits, number, digest = session.fits, fit["round"], fit["digest"]
     checkpoint, mark = fits.round_folder(number) / RESUME, {"round": number, "labels": digest}
     resume_from = session.campaign.ranks.first(lambda: _usable(checkpoint, mark))
-    seconds = fits.fit(number, checkpoint=checkpoint, mark=mark, resume_from=resume_from)
+    with contextlib.ExitStack() as stack:
+        if resume_from is not None:
+            resume_from = stack.enter_context(file_of_first(session.project.trainer.strategy, resume_from))
+        seconds = fits.fit(number, checkpoint=checkpoint, mark=mark, resume_from=resume_from)
     if session.settings.weights == "best":
         fits.load_best()
     return seconds
@@ -95,7 +100,7 @@ def _save_weights(session: Session, fit: Event) -> None:
     model = {
         "state_dict": whole(session.project.model.state_dict()),
         "beside": fits.end(),
-        "frozen": [name for name, p in session.project.model.named_parameters() if not p.requires_grad],
+        "frozen": [plain_name(name) for name, p in session.project.model.named_parameters() if not p.requires_grad],
     }
     optimizers = {"optimizer_states": fits.optimizer_states, "scaler_state": fits.scaler_state}
 

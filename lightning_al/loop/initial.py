@@ -47,9 +47,10 @@ def choose_initial(
     """
     if not isinstance(initial, int):
         return pool.check(list(initial))
-    order = pool.candidates(generator=generator(seed, "initial")).tolist()
+    draws = generator(seed, "initial")
     if method == "random":
-        return order[:initial]
+        return pool.candidates(initial, generator=draws).tolist()
+    order = pool.candidates(generator=draws).tolist()
     by_class: dict[str, list[int]] = defaultdict(list)
     labels = _all_labels(dataset, task)
     for index in order:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from lightning_al.campaign.blobs_sent import readable_everywhere
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.data.pool import Indices
@@ -172,7 +173,7 @@ def collect_answers(campaign: Campaign, project: Project) -> None:
         oracle.acknowledge()
         return events
 
-    events = campaign.ranks.first(ask_and_write)
+    events = readable_everywhere(campaign.ranks.first(ask_and_write), campaign.ranks)
     if not campaign.ranks.is_first:
         for event in events:
             campaign.apply(event)

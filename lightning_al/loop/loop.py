@@ -1,8 +1,7 @@
 """The public face of the package: a loop that runs a campaign, asks, and is told."""
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,34 +12,30 @@ from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.results import RoundResult
 from lightning_al.campaign.told import TELL
-from lightning_al.checks import Findings, check_flag, check_type
+from lightning_al.checks import Findings, check_count, check_type
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import Indices, Pool
-from lightning_al.fitting.hooks import call_round_hook
 from lightning_al.fitting.reset import Reset
-from lightning_al.fitting.setup_guard import weights_kept_in_setup
 from lightning_al.loop import algorithm
-from lightning_al.loop.copies import hand_back, take_back
-from lightning_al.loop.fit import begin_fits, restore_weights
 from lightning_al.loop.known import find_without_known
 from lightning_al.loop.label import answers_of, release, write_answers
-from lightning_al.loop.opening import open_campaign
+from lightning_al.loop.launched import Launched
 from lightning_al.loop.parts import prices_of
-from lightning_al.loop.project import Project, datamodule_of, find_in_model, find_no_train_loader
+from lightning_al.loop.project import datamodule_of, find_in_model, find_no_train_loader
 from lightning_al.loop.query import Asking
+from lightning_al.loop.race import Racers, racers_of
 from lightning_al.loop.session import Session
-from lightning_al.loop.settings import Option, Settings, Stop, check_dirpath
+from lightning_al.loop.settings import OptionsOfLoop, Settings, Stop, check_dirpath
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import DatasetOracle
+from lightning_al.scoring.race_result import RaceResult
 from lightning_al.scoring.scores import Scores, read_scores
 from lightning_al.scoring.subject import check_model
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.classification import ClassificationTask
 
-Steps = Callable[[Session], algorithm.Outcome]
 
-
-class ActiveLearningLoop:
+class ActiveLearningLoop(Launched, OptionsOfLoop):
     """Runs an active-learning campaign on an existing Lightning project.
 
     Each round fits the model on what is labelled, evaluates it, scores the unlabelled samples with the acquisition
@@ -79,6 +74,12 @@ class ActiveLearningLoop:
         keep_weights: Whether each round's stay on disk, a ``state_dict`` each, for diagnoses; else the last round's do.
         pool: Where un-augmented inputs come from, see :class:`~lightning_al.ActiveDataModule`.
         pool_batch_size: Batch size for scoring; default the train loader's.
+        cache_gb: How many gigabytes of what the model gives of samples, logits and features, :meth:`ask` and
+            :meth:`race` may keep in ``dirpath/cache`` for the next question without new labels; 0: none. :meth:`run`,
+            every pass of which is of other weights, keeps none.
+        pool_precision: Of the model's forward passes in scoring: ``"32"``, float32 at least, without autocast; or
+            ``"trainer"``, the Trainer's, of which logits and features are raised to float32. What scores make of them,
+            and gradients of the model, are in float32 at least in any case.
         seed: Decides the initial set, sub-pools, ties and the order of training batches.
         dirpath: The campaign's folder. Default: a new ``al/version_N`` below the Trainer's ``default_root_dir``.
 
@@ -101,21 +102,6 @@ class ActiveLearningLoop:
         [6, 9, 12]
     """
 
-    query_size = Option[int | float]()
-    initial = Option[int | Sequence[int] | Literal["all"]]()
-    initial_by = Option[str | Acquisition]()
-    rounds = Option[int | None]()
-    budget = Option[float | None]()
-    stop = Option[Stop | None]()
-    subpool_size = Option[int | None]()
-    known_share = Option[float | None]()
-    reset = Option[Reset]()
-    oracle = Option[Oracle]()
-    evaluate = Option[str | None]()
-    weights = Option[str]()
-    keep_weights = Option[bool]()
-    seed = Option[int]()
-
     def __init__(
         self,
         model: pl.LightningModule,
@@ -137,6 +123,8 @@ class ActiveLearningLoop:
         keep_weights: bool = False,
         pool: str = "auto",
         pool_batch_size: int | None = None,
+        cache_gb: float = 1.0,
+        pool_precision: str | int = "32",
         seed: int = 0,
         dirpath: str | Path | None = None,
     ) -> None:
@@ -162,6 +150,8 @@ class ActiveLearningLoop:
                     evaluate=evaluate,
                     weights=weights,
                     keep_weights=keep_weights,
+                    cache_gb=cache_gb,
+                    pool_precision=pool_precision,
                     seed=seed,
                 )
             if model_is_right or datamodule is not None:
@@ -243,6 +233,7 @@ class ActiveLearningLoop:
         more: bool = True,
         keep_scores: bool = False,
         skip_unreadable: bool = False,
+        acquisition: str | None = None,
     ) -> list[int]:
         """Return dataset indices to label next; answer with :meth:`tell`, in any order, in parts, at any time.
 
@@ -257,6 +248,8 @@ class ActiveLearningLoop:
                 :meth:`scores` reads them. The initial set has none.
             skip_unreadable: Whether candidates that cannot be read are named and skipped, for good; all of them are
                 read once more for it.
+            acquisition: The name of one in the last :meth:`race`, whose picks are asked for as they are; None: the one
+                among the Trainer's callbacks picks.
 
         Returns:
             Distinct, unlabelled indices of the pool's dataset, if ``more`` never handed out before unless they were
@@ -266,15 +259,48 @@ class ActiveLearningLoop:
         Raises:
             RuntimeError: If nothing is labelled yet and the initial set was handed out already.
             TypeError: If ``k`` is no integer.
-            ValueError: If ``k`` is less than 1, or more than the pool, the sub-pool or the budget has left.
+            ValueError: If ``k`` is less than 1, or more than the pool, the sub-pool or the budget has left; or there
+                was no such race.
         """
+        how = Asking(
+            keep_scores=keep_scores,
+            skip_unreadable=skip_unreadable,
+            more=more,
+            keep_passes=True,
+            acquisition=acquisition,
+        )
         with Findings() as findings:
             findings.of(self.settings.check_size, "k", k, optional=True)
-            findings.of(check_flag, "more", more)
-            findings.of(check_flag, "keep_scores", keep_scores)
-            findings.of(check_flag, "skip_unreadable", skip_unreadable)
-        how = Asking(keep_scores=keep_scores, skip_unreadable=skip_unreadable, more=more)
+            findings.of(how.check)
         return self._launch(trainer, functools.partial(algorithm.ask, k=k, how=how), resume=True).picked
+
+    def race(self, trainer: pl.Trainer, acquisitions: Racers, k: int | None = None) -> RaceResult:
+        """Return what each of several acquisitions would ask for next, beside each other; nothing is asked for.
+
+        Each picks, bit for bit, what it would as the campaign's own. The samples are read once for all, and forward
+        passes of the model as it is are made once; gradients, dropout, committees and other networks take their own.
+        The model is not trained any further, but fitted first if labels changed since the last fit, as :meth:`ask`
+        does. :meth:`ask` with ``acquisition=`` asks for the picks of one; the ledger then says of which.
+
+        Args:
+            trainer: As for :meth:`run`.
+            acquisitions: Two or more, as ``[Entropy(), SAAL(), "CoreSet"]``; in a mapping with names of their own.
+            k: How many each picks; default ``query_size``.
+
+        Raises:
+            RuntimeError: If nothing is labelled yet.
+            TypeError: If one is no acquisition, or the model is of a kind that one cannot work with.
+            ValueError: If one is unknown, there twice, or cannot work here, all of them in one error before anything
+                trains; or ``k`` is more than there is.
+        """
+        with Findings() as findings:
+            findings.of(check_count, "k", k, optional=True)
+            with findings.of_block():
+                racers = racers_of(acquisitions)
+        before = self.status
+        outcome = self._launch(trainer, functools.partial(algorithm.race, racers=racers, k=k), resume=True)
+        self.status = before if before != "new" else outcome.status
+        return RaceResult.of_state(outcome.race or {})
 
     def scores(self, round_number: int) -> Scores:
         """Return the scores of all candidates of a question that was asked with ``keep_scores=True``.
@@ -339,62 +365,3 @@ class ActiveLearningLoop:
         campaign = Campaign.load(self.dirpath)
         self._take(campaign)
         return campaign
-
-    # -- processes -------------------------------------------------------------------------------------------------
-
-    def _launch(self, trainer: pl.Trainer, steps: Steps, *, resume: bool) -> algorithm.Outcome:
-        """Open the campaign and go some steps inside one launch of the Trainer's processes; copy back from copies."""
-        project = Project.checked(trainer, self.model, self.datamodule, self.settings)
-        copies = _compat.launches_copies(trainer)
-        launched = functools.partial(self._go, project, steps, resume=resume, copies=copies)
-        outcome: algorithm.Outcome | str = _compat.launch(trainer, launched, self.model)
-        if isinstance(outcome, str):
-            campaign, outcome = take_back(outcome, self.model)
-            self._take(campaign)
-        self.status = outcome.status
-        return outcome
-
-    def _go(
-        self, project: Project, steps: Steps, model: pl.LightningModule, *, resume: bool, copies: bool
-    ) -> algorithm.Outcome | str:
-        """Return what the steps came to; from a copy of this process, where that lies."""
-        self.model = model
-        project = replace(project, model=model)
-        trainer = project.trainer
-        _compat.run_in_place(trainer)
-        try:
-            with _compat.no_reseeding(), weights_kept_in_setup(model):
-                session = self._open(project, resume=resume)
-                outcome = steps(session)
-        finally:
-            project.acquisition.unbind()
-            self.datamodule.close()
-            if self.session is not None:
-                self.session.fits.release()
-        for logger in trainer.loggers:
-            logger.save()
-        return hand_back(session, outcome) if copies else outcome
-
-    def _open(self, project: Project, *, resume: bool) -> Session:
-        """Begin the campaign or read it back, and give the model the weights to go on from."""
-        settings = self.settings
-        campaign, asked_initial_set = open_campaign(project, settings, self.dirpath, resume=resume)
-        self._take(campaign)
-        earlier = None if self.session is None else self.session.fits
-        fits = begin_fits(project, settings, campaign, earlier=earlier)
-        self.session = Session(
-            project=project,
-            settings=settings,
-            campaign=campaign,
-            fits=fits,
-            call_hooks=functools.partial(call_round_hook, project.trainer, loop=self),
-            asked_initial_set=asked_initial_set,
-            has_fitted_weights=restore_weights(campaign, fits),
-        )
-        return self.session
-
-    def _take(self, campaign: Campaign) -> None:
-        """Have the datamodule train on what is labelled in this campaign."""
-        self.campaign = campaign
-        self.dirpath = campaign.dirpath
-        self.datamodule.follow(campaign.pool, campaign.labels, own=campaign.own_labels)

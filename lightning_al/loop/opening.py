@@ -1,17 +1,21 @@
 """How a campaign begins or is read back: everything is checked before anything trains or is written."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from lightning_al._compat import saves_folders
 from lightning_al.acquisition.base import Acquisition
+from lightning_al.campaign.blobs_sent import readable_everywhere
 from lightning_al.campaign.campaign import Campaign
-from lightning_al.campaign.events import Event
+from lightning_al.campaign.events import Event, count_events
 from lightning_al.campaign.moves import Search
 from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State
@@ -20,8 +24,9 @@ from lightning_al.checks import Findings
 from lightning_al.data.for_trainer import set_model_up
 from lightning_al.data.image_size import check_one_size
 from lightning_al.data.pool import Pool
-from lightning_al.data.readable import readable
+from lightning_al.data.readable import one_by_one, readable
 from lightning_al.data.unlabelled import has_unlabelled
+from lightning_al.distributed.files import all_see
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, begin_processes, gather_objects
 from lightning_al.fitting.beside_weights import unsaved_buffers
@@ -78,7 +83,8 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
         find_without_known(findings, project.data.datamodule, settings)
         if findings.of(_set_up, project, settings):
             ranks = Ranks(project.trainer.strategy)
-            events = ranks.first(lambda: _read_events(dirpath, resume=resume))
+            findings.of(_check_pieces, project.trainer, settings, dirpath)
+            events = _events(dirpath, ranks, resume=resume)
             # A kill may come between the first events.
             begins = events is None or {event["kind"] for event in events} <= {"started", "known"}
             options, initial = _try(findings, project, settings, ranks=ranks, new=events is None, begins=begins)
@@ -175,6 +181,47 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
     return Sound(initial=is_large_enough, prices=has_oracle, scores=is_bound and has_shapes and data.has_pool)
 
 
+def _events(dirpath: Path | None, ranks: Ranks, *, resume: bool) -> list[Event] | None:
+    """Return the events of the campaign that is gone on with, as every rank can read them; None where one begins."""
+    events = ranks.first(lambda: _read_events(dirpath, resume=resume))
+    if dirpath is not None:
+        _check_elsewhere(dirpath, len(events or ()), ranks)
+    return None if events is None else readable_everywhere(events, ranks)
+
+
+def _check_pieces(trainer: pl.Trainer, settings: Settings, dirpath: Path | None) -> None:
+    """Refuse a best checkpoint in pieces, one of each process, that processes of several machines could not read."""
+    if settings.weights != "best" or trainer.world_size == 1 or not saves_folders(trainer):
+        return
+    users = [c.dirpath for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.dirpath]
+    folders = [Path(folder) for folder in (*users, dirpath or trainer.default_root_dir)]
+    unseen = [folder for folder in folders if not all_see(trainer.strategy, folder)]
+    if unseen:
+        raise ValueError(
+            f'`weights="best"` reads a checkpoint of which each process has a piece, in {unseen[0]}, and not all of '
+            "them see that folder. Put it where all machines share it; or save whole checkpoints, "
+            '`ModelParallelStrategy(save_distributed_checkpoint=False)`; or use `weights="last"`.'
+        )
+
+
+def _check_elsewhere(dirpath: Path, count: int, ranks: Ranks) -> None:
+    """Refuse a campaign that is on the disk of another process than the first, which would not go on with it.
+
+    Raises:
+        ValueError: On every rank, with the machine that has it.
+    """
+    of_ranks = ranks.gather((count_events(dirpath), socket.gethostname(), str(dirpath.absolute())))
+    counted, machine, folder = max(of_ranks, key=lambda each: each[0])  # the first that has most
+    if counted > count:
+        rank = [each[0] for each in of_ranks].index(counted)
+        raise ValueError(
+            f"Process {rank}, on {machine!r}, has {counted} events of a campaign in {folder}, and the first process, "
+            f"on {of_ranks[0][1]!r}, {count}: the first reads and writes campaigns, and was on another machine before."
+            " Begin with that machine as the first, put the campaign into a folder that all machines share, or remove "
+            "the other one."
+        )
+
+
 def _read_events(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
     """Return the events of the campaign that is gone on with; None where one begins."""
     if dirpath is None:
@@ -241,7 +288,7 @@ def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
     for each in tried:
         count = min(size, rehearsed(project, each))
         order = Pool(size).candidates(generator=generator(settings.seed, "rehearsal"))
-        some = torch.tensor(readable(project.data.pool_set, order.tolist(), count), dtype=torch.long)
+        some = torch.tensor(readable(project.data.pool_set, one_by_one(order), count), dtype=torch.long)
         rehearse(project, each, some, seed=derive_seed(settings.seed, 0, "score"))
     if new:
         check_company(project, acquisition, seed=settings.seed)

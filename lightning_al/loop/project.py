@@ -69,6 +69,7 @@ class Project(Subject):
             task=data.task,
             oracle=settings.oracle,
             acquisition=acquisitions[0],
+            pool_precision=settings.pool_precision,
         )
 
 

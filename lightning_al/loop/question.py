@@ -28,6 +28,7 @@ class Question:
         seconds: What it took to ``learn``, ``score`` and ``select``.
         sizes: Width and height of their images, where labels are masks or boxes.
         parts: Which part of each sample is meant, as fields of the event; empty where all of it is.
+        choice: Which acquisition was chosen among which, as fields of the event; empty where it is the campaign's own.
     """
 
     indices: list[int]
@@ -36,6 +37,11 @@ class Question:
     seconds: Mapping[str, float]
     sizes: Sequence[tuple[int, int] | None] = ()
     parts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    choice: Mapping[str, Any] = field(default_factory=dict)
+
+    def chosen(self, choice: Mapping[str, Any]) -> "Question":
+        """Return the question with a note of which of several acquisitions it is of."""
+        return replace(self, choice=choice)
 
     def first(self, count: int) -> "Question":
         """Return the question for the best ``count`` of these."""
@@ -58,6 +64,7 @@ class Question:
             **({"sizes": list(self.sizes)} if any(self.sizes) else {}),
             **({} if all_scores is None else {"all_scores": _in_short(all_scores)}),
             **self.parts,
+            **self.choice,
         }
 
 

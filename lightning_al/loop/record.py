@@ -9,13 +9,17 @@ from torch import nn
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.data.pool import integers
+from lightning_al.inference.precision import FULL
 from lightning_al.loop.project import Project
 from lightning_al.loop.settings import Settings
 from lightning_al.loop.told import name_of
 from lightning_al.tasks.base import Task
 from lightning_al.words import shown
 
-_MAY_CHANGE = ("rounds", "budget", "stop", "keep_weights", "seed")  # the last is refused by itself
+_MAY_CHANGE = ("rounds", "budget", "stop", "keep_weights", "cache_gb", "seed")  # the last is refused by itself
+
+_BEFORE_IT_WAS_THERE = {"pool_precision": FULL}
+"""What an option was in campaigns that are older than it."""
 
 
 def describe(project: Project, settings: Settings) -> dict[str, Any]:
@@ -24,7 +28,7 @@ def describe(project: Project, settings: Settings) -> dict[str, Any]:
     return {
         "query_size": settings.query_size,
         "initial": initial if isinstance(initial, int | str) else integers(initial),
-        "initial_by": _options_of(initial_by) if isinstance(initial_by, Acquisition) else initial_by,
+        "initial_by": options_of(initial_by) if isinstance(initial_by, Acquisition) else initial_by,
         "rounds": settings.rounds,
         "budget": settings.budget,
         "stop": None if stop is None else _name_of(stop),
@@ -37,10 +41,12 @@ def describe(project: Project, settings: Settings) -> dict[str, Any]:
         "evaluate": settings.evaluate,
         "weights": settings.weights,
         "keep_weights": settings.keep_weights,
+        "cache_gb": settings.cache_gb,
         "seed": settings.seed,
         "pool": project.data.pool_source,
         "pool_batch_size": project.data.pool_batch_size,
-        "acquisition": _options_of(project.acquisition),
+        "pool_precision": str(settings.pool_precision),
+        "acquisition": options_of(project.acquisition),
     }
 
 
@@ -54,7 +60,8 @@ def _name_of(function: Any) -> str:
     return str(getattr(function, "__qualname__", type(function).__name__))
 
 
-def _options_of(acquisition: Acquisition) -> dict[str, Any]:
+def options_of(acquisition: Acquisition) -> dict[str, Any]:
+    """Return an acquisition's class and options as plain values."""
     options: dict[str, Any] = {"class": type(acquisition).__name__}
     for name, value in vars(acquisition).items():
         if name.startswith("_"):
@@ -86,6 +93,7 @@ def check_same_campaign(campaign: Campaign, options: dict[str, Any], task: Task)
             f"{options['seed']}."
         )
     _check_labels(campaign, task)
+    before = {**_BEFORE_IT_WAS_THERE, **before}
     changes = [
         f"{name}: {shown(before.get(name))} -> {shown(value)}"
         for name, value in options.items()

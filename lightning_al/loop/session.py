@@ -76,7 +76,7 @@ class Session:
         return (
             (settings.rounds is not None and self.campaign.next_round >= settings.rounds)
             or self.found_nothing
-            or len(self.budget.affordable(self.pool.askable)) == 0
+            or self.budget.is_used_up
             or (settings.stop is not None and len(history) > 0 and bool(settings.stop(history)))
         )
 

@@ -11,6 +11,7 @@ from lightning_al.campaign.results import RoundResult
 from lightning_al.checks import Findings, check_choice, check_count, check_flag, check_number, check_that, check_type
 from lightning_al.data.pool import integers
 from lightning_al.fitting.reset import RESETS, Reset
+from lightning_al.inference.precision import check_pool_precision
 from lightning_al.loop.parts import prices_of
 from lightning_al.oracle.base import Oracle, costs
 from lightning_al.stopping import StopRule
@@ -58,6 +59,8 @@ class Settings:
     evaluate: str | None
     weights: str
     keep_weights: bool
+    cache_gb: float
+    pool_precision: str | int
     seed: int
 
     def __post_init__(self) -> None:
@@ -90,6 +93,8 @@ class Settings:
                 )
             findings.of(check_choice, "weights", self.weights, ("last", "best"))
             findings.of(check_flag, "keep_weights", self.keep_weights)
+            findings.of(check_number, "cache_gb", self.cache_gb, least=0)
+            findings.of(check_pool_precision, self.pool_precision)
             findings.of(self._check_reset)
 
     @property
@@ -249,6 +254,29 @@ class Option(Generic[T]):
 
     def __set__(self, loop: Any, value: T) -> None:
         loop.settings = replace(loop.settings, **{self.name: value})
+
+
+class OptionsOfLoop:
+    """The settings of a loop as its attributes."""
+
+    settings: Settings
+
+    query_size = Option[int | float]()
+    initial = Option[int | Sequence[int] | Literal["all"]]()
+    initial_by = Option[str | Acquisition]()
+    rounds = Option[int | None]()
+    budget = Option[float | None]()
+    stop = Option[Stop | None]()
+    subpool_size = Option[int | None]()
+    known_share = Option[float | None]()
+    reset = Option[Reset]()
+    oracle = Option[Oracle]()
+    evaluate = Option[str | None]()
+    weights = Option[str]()
+    keep_weights = Option[bool]()
+    cache_gb = Option[float]()
+    pool_precision = Option[str | int]()
+    seed = Option[int]()
 
 
 def check_dirpath(dirpath: Any) -> None:

@@ -87,13 +87,18 @@ class Oracle(ABC):
         """Take note that all that :meth:`poll` returned is on disk and need not be returned again."""
 
 
+def cost_the_same(oracle: Oracle) -> bool:
+    """Whether all labels cost 1."""
+    return type(oracle).cost is Oracle.cost
+
+
 def costs(oracle: Oracle, indices: Sequence[int] | Tensor) -> Tensor:
     """What labels of dataset ``indices`` cost, (N,) float64.
 
     Raises:
         ValueError: If a cost is negative or not finite; the index is named.
     """
-    if type(oracle).cost is Oracle.cost:
+    if cost_the_same(oracle):
         return torch.ones(len(indices), dtype=torch.float64)
     indices = indices.tolist() if isinstance(indices, Tensor) else indices
     prices = [float(oracle.cost(i)) for i in indices]

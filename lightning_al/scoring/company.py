@@ -1,14 +1,17 @@
 """The check that what is made of a sample does not depend on what else is in its batch."""
 
+from dataclasses import replace
+
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from lightning_al.acquisition.base import Acquisition
-from lightning_al.data.readable import readable
+from lightning_al.data.readable import one_by_one, readable
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks
+from lightning_al.inference.precision import FULL
 from lightning_al.scoring.pool_pass import WAY_OUT, rows_of
 from lightning_al.scoring.subject import Subject
 
@@ -43,12 +46,13 @@ def check_company(subject: Subject, acquisition: Acquisition, *, seed: int, indi
     smallest = 1 if looks_inside else 2  # a model may take a single sample for something else
     indices = torch.arange(len(subject.data.pool_set)) if indices is None else indices  # type: ignore[arg-type]
     ranks = Ranks(subject.trainer.strategy)
+    exact = replace(subject, pool_precision=FULL)  # half precision rounds as much as padding may bring
     count = min(len(indices), SAMPLES * max(subject.trainer.world_size, 1))
     order = indices[torch.randperm(len(indices), generator=generator(seed, "company"))]
-    some = torch.tensor(readable(subject.data.pool_set, order.tolist(), count), dtype=torch.long)
+    some = torch.tensor(readable(subject.data.pool_set, one_by_one(order), count), dtype=torch.long)
 
     def rows(seed: int, batch_size: int | None = None) -> dict[str, Tensor]:
-        return rows_of(subject, acquisition, some, seed=seed, gather=True, batch_size=batch_size)
+        return rows_of(exact, acquisition, some, seed=seed, gather=True, batch_size=batch_size)
 
     first, second = derive_seed(seed, 0, "score"), derive_seed(seed, "company")
     together, alone = rows(first), rows(first, batch_size=smallest)

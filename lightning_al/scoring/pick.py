@@ -1,7 +1,7 @@
 """Candidates scored, and a batch of them picked: the step that a campaign's queries and scores without one share."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from lightning_al.campaign.states import State
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.scoring.placing import Placing, placed
-from lightning_al.scoring.pool_pass import rows_of
+from lightning_al.scoring.pool_pass import rows_of, rows_of_each
 from lightning_al.scoring.subject import Subject
 
 
@@ -57,12 +57,15 @@ class Pick:
         seconds: What it took to ``learn``, ``score`` and ``select``.
         all_scores: The scores of all candidates in their order, on the first rank; None for acquisitions that score
             nothing, and on other ranks.
+        forward: Whether the forward passes that it took were ``"shared"``, the model's as it is, its ``"own"``, or
+            there were ``"none"``.
     """
 
     indices: list[int]
     scores: list[float]
     seconds: Mapping[str, float]
     all_scores: Tensor | None = None
+    forward: str = "none"
 
     @classmethod
     def unscored(cls, indices: list[int]) -> "Pick":
@@ -117,27 +120,85 @@ def learn(
 
 
 def pick(subject: Subject, ranks: Ranks, acquisition: Acquisition, candidates: Candidates, k: int) -> Pick:
-    """Score candidates and select ``k`` of them, where the acquisition has learnt what it needs.
+    """Score candidates and select ``k`` of them; as :func:`picks` of one acquisition."""
+    return picks(subject, ranks, [acquisition], candidates, k)[0]
+
+
+def picks(
+    subject: Subject, ranks: Ranks, acquisitions: Sequence[Acquisition], candidates: Candidates, k: int
+) -> list[Pick]:
+    """Score candidates and let each acquisition select ``k`` of them, where they have learnt what they need.
 
     Args:
         subject: What is scored.
         ranks: Of the launch.
-        acquisition: Bound to its task.
+        acquisitions: Bound to their task. Those that can share passes over the samples.
         candidates: What to pick from.
         k: How many, at most as many as there are; 0: there is nothing to select.
 
     Returns:
-        The picks; the same on every rank.
+        The picks of each, those that it has alone; the same on every rank. Seconds of ``score`` are those of the pass;
+        of several acquisitions, those of each in it, the first of which bear the forward passes that they share.
     """
     start = time.perf_counter()
-    indices, seed = candidates.indices, candidates.scoring_seed
-    rows: Rows = rows_of(subject, Placing(acquisition, subject.task), indices, seed=seed)
-    labelled_rows: dict[str, Tensor] = {}
-    if acquisition.uses_labelled and len(candidates.labelled) > 0:
+    seed = candidates.scoring_seed
+    # Who takes features goes first: the model's outputs are seen in the same forward pass.
+    order = sorted(range(len(acquisitions)), key=lambda number: not takes_features(acquisitions[number]))
+    sources = [Placing(acquisitions[number], subject.task) for number in order]
+    rows = dict(zip(order, rows_of_each(subject, sources, candidates.indices, seed=seed), strict=True))
+    labelled_rows: dict[int, dict[str, Tensor]] = {}
+    if len(candidates.labelled) > 0:
         # Either both stay where they are, or every process has all of both.
-        gather = not isinstance(rows, LocalRows)
-        labelled_rows = rows_of(subject, acquisition, candidates.labelled, seed=seed, gather=gather)
-    scored = time.perf_counter()
+        for gather in (False, True):
+            some = [n for n in order if acquisitions[n].uses_labelled and isinstance(rows[n], LocalRows) != gather]
+            of_some = [acquisitions[number] for number in some]
+            made = rows_of_each(subject, of_some, candidates.labelled, seed=seed, gather=gather)
+            labelled_rows.update(zip(some, made, strict=True))
+    of_pass = time.perf_counter() - start
+    said = [(_forward(acquisitions[n], source), source.seconds) for n, source in zip(order, sources, strict=True)]
+    said_of = dict(zip(order, ranks.first(lambda: said), strict=True))
+    return [
+        _pick(
+            subject,
+            ranks,
+            acquisition,
+            candidates,
+            k,
+            rows=rows[number],
+            labelled_rows=labelled_rows.get(number, {}),
+            seconds=of_pass if len(acquisitions) == 1 else said_of[number][1],
+            forward=said_of[number][0],
+        )
+        for number, acquisition in enumerate(acquisitions)
+    ]
+
+
+def _forward(acquisition: Acquisition, source: Placing) -> str:
+    """Return in a word whose forward passes an acquisition took."""
+    if not source.sees_samples:
+        return "none"
+    return "shared" if source.shares and not acquisition.needs_of_campaign else "own"
+
+
+def takes_features(acquisition: Acquisition) -> bool:
+    """Whether an acquisition works with features of the model."""
+    return "features" in acquisition.requires or acquisition.selection == "badge"
+
+
+def _pick(
+    subject: Subject,
+    ranks: Ranks,
+    acquisition: Acquisition,
+    candidates: Candidates,
+    k: int,
+    *,
+    rows: Rows,
+    labelled_rows: Rows,
+    seconds: float,
+    forward: str,
+) -> Pick:
+    """Let an acquisition select ``k`` of the candidates, of which these rows are."""
+    indices, scoring = candidates.indices, seconds
     has_scores = "score" in rows and acquisition.gathers
 
     def place() -> None:
@@ -163,8 +224,9 @@ def pick(subject: Subject, ranks: Ranks, acquisition: Acquisition, candidates: C
     return Pick(
         indices=picked,
         scores=scores,
-        seconds={"score": scored - start, "select": seconds},
+        seconds={"score": scoring, "select": seconds},
         all_scores=rows["score"] if has_scores and ranks.is_first else None,
+        forward=forward,
     )
 
 

@@ -1,5 +1,6 @@
 """Samples without a decision, such as images without boxes, placed among the others once all are scored."""
 
+import time
 from typing import Any
 
 import lightning.pytorch as pl
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Rows, RowSource
+from lightning_al.inference.shared_forward import sharing_of
 from lightning_al.tasks.base import Task
 
 _WITHOUT = "without decisions"
@@ -24,6 +26,10 @@ class Placing(RowSource):
     def __init__(self, acquisition: Acquisition, task: Task) -> None:
         self._acquisition, self._task = acquisition, task
         self.gathers = acquisition.gathers  # type: ignore[misc]
+        self.shares = False
+        """Whether it worked with forward passes of the model as it is, which others may share."""
+        self.seconds = 0.0
+        """That it took so far."""
 
     @property
     def sees_samples(self) -> bool:
@@ -36,6 +42,11 @@ class Placing(RowSource):
         return self._acquisition.batch_multiple
 
     @property
+    def differentiates(self) -> bool:
+        """As the acquisition's."""
+        return self._acquisition.differentiates
+
+    @property
     def name_in_errors(self) -> str:
         """As the acquisition's."""
         return self._acquisition.name_in_errors
@@ -46,7 +57,12 @@ class Placing(RowSource):
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Return the acquisition's rows, and the note."""
+        shared = sharing_of(model)
+        looks = 0 if shared is None else shared.looks
+        start = time.perf_counter()
         rows = self._acquisition.rows(model, batch)
+        self.seconds += time.perf_counter() - start
+        self.shares = self.shares or (shared is not None and shared.looks > looks)
         if "score" not in rows or not self.gathers:
             return rows
         without = self._task.without_decisions(model, self._task.inputs(batch), rows["score"])

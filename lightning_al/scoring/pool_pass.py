@@ -16,14 +16,17 @@ from lightning_al.checks import kind_of, rows_not_finite
 from lightning_al.data.for_trainer import ForTrainer
 from lightning_al.data.samplers import BlockSampler
 from lightning_al.data.scored_data import ScoredData
-from lightning_al.distributed.randomness import draws_undone, seed_global
+from lightning_al.distributed.randomness import Draws, draws_undone, seed_global
 from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
 from lightning_al.gradients.comparisons import scores_withdrawn
 from lightning_al.inference.batches import copy_of
+from lightning_al.inference.compiled import nothing_compiled, say_once_if_compiled
 from lightning_al.inference.mode import own_train_undone
-from lightning_al.inference.module_state import flags_kept, gradients_kept
+from lightning_al.inference.module_state import flags_kept, gradients_kept, modules_of
+from lightning_al.inference.precision import FULL, OF_TRAINER, Lowered, full_precision, lower_forwards
 from lightning_al.inference.replaced import replaced
+from lightning_al.inference.shared_forward import SharedForward, sharing, sharing_of
 from lightning_al.scoring.subject import Subject
 from lightning_al.storage.rows import RowStore
 
@@ -94,8 +97,47 @@ def rows_of(
         seed=seed,
         gather=gather,
         check=subject.task.check if check else None,
+        precision=subject.pool_precision,
     )
     return of_each[0] if scored else {"index": indices}
+
+
+def rows_of_each(
+    subject: Subject, sources: Sequence[RowSource], indices: Tensor, *, seed: int, gather: bool = False
+) -> list[dict[str, Tensor]]:
+    """Return what :func:`rows_of` does of each of several sources, in as few passes over the samples as can be.
+
+    Those whose batches are cut at the same multiples share a pass, and in it the forward passes of the model as it is.
+
+    Args:
+        subject: What is scored.
+        sources: Bound to their task.
+        indices: Dataset indices, the same on every rank.
+        seed: Of whatever draws random numbers in a pass.
+        gather: Whether the rows of all processes are put together in any case.
+    """
+    together: dict[int, list[int]] = {}
+    for number, source in enumerate(sources):
+        if source.sees_samples:
+            together.setdefault(source.batch_multiple, []).append(number)
+    made: dict[int, dict[str, Tensor]] = {}
+    for multiple, numbers in together.items():
+        of_each = score_pool(
+            subject.trainer,
+            subject.model,
+            subject.data,
+            indices,
+            acquisitions=[sources[number] for number in numbers],
+            sampler=subject.data.pool_pass(indices, multiple),
+            seed=seed,
+            gather=gather,
+            precision=subject.pool_precision,
+        )
+        made.update(zip(numbers, of_each, strict=True))
+    return [
+        made[number] if number in made else rows_of(subject, source, indices, seed=seed, gather=gather)
+        for number, source in enumerate(sources)
+    ]
 
 
 def score_pool(
@@ -109,12 +151,16 @@ def score_pool(
     seed: int,
     gather: bool = True,
     check: Check | None = None,
+    precision: str | int = FULL,
 ) -> list[dict[str, Tensor]]:
     """Run one predict pass and return each acquisition's rows.
 
     The pass goes through ``trainer.predict`` with the model's ``predict_step`` swapped, so that it works under any
     strategy and the user's batches, collate function and transfer hooks are untouched. Other callbacks do not see it,
     and nothing is left behind: train flags, gradients, hooks, buffers and the random state are as before.
+
+    Of several acquisitions each gets the rows that it gets alone. One that draws random numbers, of which the others
+    would then get other ones, is scored again in a pass of its own.
 
     Args:
         trainer: The user's Trainer.
@@ -126,6 +172,8 @@ def score_pool(
         seed: Of whatever draws random numbers in the pass: augmentation, stochastic models.
         gather: Whether every rank gets all rows of acquisitions whose rows stay where they are (not ``gathers``).
         check: Called with the model and each batch first, to refuse what cannot work.
+        precision: ``"trainer"``: the model makes forward passes in the Trainer's, but not for acquisitions that
+            differentiate it. All else is computed in full precision.
 
     Returns:
         For each acquisition its rows by name, in the order of ``indices``, on the CPU, with ``"index"`` holding the
@@ -136,35 +184,54 @@ def score_pool(
         ValueError: If rows are missing or surplus, or a score is NaN or infinite; the dataset indices are named.
     """
     collectors: list[_Collector] = []
+    together = len(acquisitions) > 1
+    shared = sharing_of(model) or (SharedForward(model) if together else None)
+
+    lowered = Lowered(model, trainer.precision_plugin.forward_context)
 
     def predict_step(batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
-        looks = [collector.add for collector in collectors] if check is None else [check, *(c.add for c in collectors)]
-        for look in looks[:-1]:  # which may change its batch in place
-            look(model, copy_of(batch))
-        for look in looks[-1:]:
-            look(model, batch)
+        if shared is not None:
+            shared.begin_batch()
+        looks: list[tuple[Check, bool]] = [] if check is None else [(check, False)]
+        looks += [(c.add, precision == OF_TRAINER and not c.acquisition.differentiates) for c in collectors]
+        for number, (look, lower) in enumerate(looks, 1):
+            own = batch if number == len(looks) else copy_of(batch)  # a look may change its batch in place
+            with full_precision(model.device.type), lower_forwards(lowered) if lower else contextlib.nullcontext():
+                look(model, own)
         return torch.empty(0)  # None would make Lightning warn
 
     begins_anew = True
     while begins_anew:  # each time, a faster way to scores is taken no more
-        collectors[:] = [_Collector(acquisition, len(sampler), data.called) for acquisition in acquisitions]
+        collectors[:] = [
+            _Collector(acquisition, len(sampler), data.called, may_draw=not together) for acquisition in acquisitions
+        ]
         for acquisition in acquisitions:
-            acquisition.begin_pass(indices[list(sampler)])
-        with _pass_of_its_own(trainer, model, predict_step), draws_undone(), scores_withdrawn() as withdrawn:
+            acquisition.begin_pass(indices[sampler.positions])
+        with pass_of_its_own(trainer, model, predict_step), draws_undone(), scores_withdrawn() as withdrawn:
             seed_global(seed, trainer.global_rank)
-            trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
+            with contextlib.nullcontext() if shared is None else sharing(shared):
+                trainer.predict(model, datamodule=ForTrainer(data), return_predictions=False)
         begins_anew = any(gather_objects(bool(withdrawn)))
-    return [
-        _put_together(
-            collector.rows(sampler.block, indices),
-            collector.acquisition,
-            indices,
-            trainer=trainer,
-            sampler=sampler,
-            gather=gather,
-        )
-        for collector in collectors
-    ]
+
+    def rows(collector: _Collector) -> dict[str, Tensor]:
+        acquisition = collector.acquisition
+        if together and any(gather_objects(collector.drew)):
+            [own] = score_pool(
+                trainer,
+                model,
+                data,
+                indices,
+                acquisitions=[acquisition],
+                sampler=data.pool_pass(indices, acquisition.batch_multiple),
+                seed=seed,
+                gather=gather,
+                precision=precision,
+            )
+            return own
+        mine = collector.rows(sampler.block, indices)
+        return _put_together(mine, acquisition, indices, trainer=trainer, sampler=sampler, gather=gather)
+
+    return [rows(collector) for collector in collectors]
 
 
 class _Collector:
@@ -174,9 +241,15 @@ class _Collector:
         acquisition: Makes them.
         count: How many samples this rank sees.
         called: Says of samples, by number, what they are called.
+        may_draw: Whether it may draw random numbers. If not, what it drew is undone, and no more rows are taken.
     """
 
-    def __init__(self, acquisition: RowSource, count: int, called: Callable[[list[int]], str]) -> None:
+    def __init__(
+        self, acquisition: RowSource, count: int, called: Callable[[list[int]], str], *, may_draw: bool
+    ) -> None:
+        self.may_draw = may_draw
+        self.drew = False
+        """Whether it drew, though it may not."""
         self.acquisition = acquisition
         self.count = count
         self.called = called
@@ -186,7 +259,15 @@ class _Collector:
 
     def add(self, model: pl.LightningModule, batch: Any) -> None:
         """Take the rows of a batch."""
+        if self.drew:
+            return
+        draws = None if self.may_draw else Draws()
         rows = self.acquisition.rows(model, batch)
+        if draws is not None and draws.are_taken():
+            draws.put_back()
+            self.drew = True
+            self._stores.clear()
+            return
         if not isinstance(rows, dict):
             raise TypeError(f"`{self.name}.rows` must return a dict of tensors, got {kind_of(rows)}.")
         for name, values in rows.items():
@@ -241,7 +322,7 @@ class _Collector:
 
 
 @contextlib.contextmanager
-def _pass_of_its_own(
+def pass_of_its_own(
     trainer: pl.Trainer, model: pl.LightningModule, predict_step: Callable[..., Tensor]
 ) -> Iterator[None]:
     """Predict by this step inside, seen by progress bars alone; then model and Trainer are as they were.
@@ -252,7 +333,8 @@ def _pass_of_its_own(
         stack.enter_context(own_train_undone(model))  # Lightning sets flags back, and no more
         stack.enter_context(gradients_kept(model))  # Lightning clears them when it moves the module
         stack.enter_context(flags_kept(model))  # Lightning leaves them in `eval()` after an error
-        stack.enter_context(torch.compiler.set_stance("force_eager"))  # compiled layers cannot be looked into
+        say_once_if_compiled(model, modules_of(model))
+        stack.enter_context(nothing_compiled())  # compiled layers cannot be looked into
         stack.enter_context(replaced(model, "predict_step", predict_step))
         for hook in PREDICT_HOOKS:
             if is_overridden(hook, model):
@@ -281,7 +363,7 @@ def _put_together(
     block, device = sampler.block, trainer.strategy.root_device
     if sampler.num_replicas > 1 and (gather or acquisition.gathers):
         keep = trainer.is_global_zero or not acquisition.gathers
-        gathered = gather_rows({**rows, POSITION: torch.tensor(block, dtype=torch.long)}, device, keep=keep)
+        gathered = gather_rows({**rows, POSITION: torch.arange(block.start, block.stop)}, device, keep=keep)
         return {**_in_order(gathered, len(indices)), "index": indices} if keep else {"index": indices[:0]}
     if sampler.num_replicas == 1 or not rows:
         return {**rows, "index": indices}

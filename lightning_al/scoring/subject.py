@@ -1,13 +1,15 @@
 """What is scored: a model and samples, on a Trainer, and the checks that hold for every pass over samples."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.strategies import FSDPStrategy
 
+from lightning_al._compat import launches_copies
 from lightning_al.checks import Findings, check_type
 from lightning_al.data.scored_data import ScoredData
+from lightning_al.inference.precision import FULL
 from lightning_al.tasks.base import Task
 
 
@@ -20,12 +22,14 @@ class Subject:
         model: Looks at the samples.
         data: The samples.
         task: What a batch means.
+        pool_precision: In which precision the model makes forward passes over them, as the loop has it.
     """
 
     trainer: pl.Trainer
     model: pl.LightningModule
     data: ScoredData
     task: Task
+    pool_precision: str | int = field(default=FULL, kw_only=True)
 
 
 def check_package(name: str, value: Any) -> None:
@@ -61,6 +65,11 @@ def check_strategy(trainer: pl.Trainer) -> None:
         raise ValueError(
             "`FSDPStrategy` keeps weights flat outside of forward, so samples cannot be scored. Use "
             '`strategy="ddp"`, or `ModelParallelStrategy` (FSDP2).'
+        )
+    if launches_copies(trainer) and trainer.num_nodes > 1:
+        raise ValueError(
+            f"`num_nodes={trainer.num_nodes}` with a strategy that spawns or forks: what its processes did is copied "
+            'back on one machine alone. Use `strategy="ddp"`, started on every machine (`torchrun`, `srun`).'
         )
 
 

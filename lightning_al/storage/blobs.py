@@ -102,6 +102,11 @@ class Blob:
         return data
 
     @property
+    def is_there(self) -> bool:
+        """Whether its content is at hand, in memory or in a file, which is not read for it."""
+        return self._content is not None or (self.path is not None and self.path.is_file())
+
+    @property
     def is_whole(self) -> bool:
         """Whether the file that it is kept in, if it is, can be read."""
         try:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_al.storage.weights import as_pieces, whole_copy
+from lightning_al.storage.weights import as_pieces, plain_name, whole_copy
 
 OptimizerState = dict[str, dict[str, Any]]
 """What an optimizer gathered for each parameter, by its name in the model: momentum, step counts and the like."""
@@ -14,7 +14,7 @@ OptimizerState = dict[str, dict[str, Any]]
 
 def gathered_by(optimizer: Optimizer, model: nn.Module) -> OptimizerState:
     """Return a copy of what an optimizer gathered, whole and on the CPU. Every process must call this."""
-    names = {id(p): name for name, p in model.named_parameters()}
+    names = {id(p): plain_name(name) for name, p in model.named_parameters()}
     state = whole_copy(optimizer.state_dict())["state"]
     return {
         names[id(p)]: state[position]
@@ -28,13 +28,14 @@ def give_gathered(optimizer: Optimizer, state: OptimizerState, model: nn.Module)
 
     Its learning rate and other options stay its own. Parameters that join it later can be given theirs then.
     """
-    names = {id(p): name for name, p in model.named_parameters()}
+    names = {id(p): plain_name(name) for name, p in model.named_parameters()}
     of_optimizer = optimizer.state_dict()
     own = of_optimizer["state"]
     parameters = dict(enumerate(_parameters(optimizer)))
     if "param_groups" in state:  # as campaigns of before kept it, by position
         by_position: dict[Any, Any] = state["state"]
         state = {names[id(p)]: by_position[i] for i, p in parameters.items() if i in by_position}
+    state = {plain_name(name): gathered for name, gathered in state.items()}
     given = {
         position: copy.deepcopy(state[names[id(p)]])
         for position, p in parameters.items()

@@ -3,10 +3,11 @@
 Also where each process has only a piece of them (FSDP2, tensor parallelism).
 """
 
+import contextlib
 import copy
 import io
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,55 @@ from lightning_al.storage.checkpoints import read_checkpoint
 from lightning_al.words import first_line
 
 _EXTRA = "_extra_state"  # how torch names what `get_extra_state` of a module returns
+
+
+_COMPILED = "_orig_mod"  # under which `torch.compile(module)` has the module
+
+
+def plain_name(name: str) -> str:
+    """Return the name that a module or tensor has where nothing is compiled.
+
+    Example:
+        >>> plain_name("net._orig_mod.0.weight")
+        'net.0.weight'
+    """
+    return ".".join(part for part in name.split(".") if part != _COMPILED) if _COMPILED in name else name
+
+
+def named_as_in(names: Iterable[str], state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state under these names, from a model in which others of the modules are compiled, or none.
+
+    Args:
+        names: Of the model's tensors.
+        state: By name; what has no other name among these keeps its own.
+    """
+    own = {plain_name(name): name for name in names}
+    if all(own.get(plain_name(name), name) == name for name in state):
+        return state
+    renamed = {own.get(plain_name(name), name): value for name, value in state.items()}
+    if hasattr(state, "_metadata"):
+        modules = {plain_name(name.rpartition(".")[0]): name.rpartition(".")[0] for name in own.values()}
+        versions = {modules.get(plain_name(m), m): version for m, version in state._metadata.items()}
+        renamed = OrderedDict(renamed)
+        renamed._metadata = OrderedDict(versions)  # type: ignore[attr-defined]
+    return renamed
+
+
+@contextlib.contextmanager
+def names_of_others_known(model: nn.Module) -> Iterator[None]:
+    """Have whoever loads a state into the model inside do so by :func:`named_as_in`."""
+
+    def rename(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        renamed = named_as_in(module.state_dict(), state)
+        if renamed is not state:
+            state.clear()
+            state.update(renamed)
+
+    hook = model.register_load_state_dict_pre_hook(rename)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def in_pieces(model: nn.Module) -> bool:
@@ -65,11 +115,13 @@ def check_plain(state: dict[str, Any]) -> None:
 def load_weights(model: nn.Module, state: dict[str, Any]) -> None:
     """Give the model weights and buffers that are whole; each process takes its pieces.
 
+    Which modules are compiled, here or where they are from, makes no difference.
     Names may be missing or surplus where the module says so, with Lightning's ``strict_loading = False``.
     """
     _replace_inference_buffers(model)
+    present = model.state_dict()
+    state = named_as_in(present, state)
     if in_pieces(model):
-        present = model.state_dict()
         pieces = {name: as_pieces(value, present.get(name)) for name, value in state.items()}
         state = _with_versions(pieces, state)
     model.load_state_dict(_with_own_extra(state), strict=_is_strict(model))
@@ -134,10 +186,13 @@ def load_weights_of(model: nn.Module, path: Path) -> None:
     before = whole_copy(model.state_dict())
     try:
         load_checkpoint(model, path, trusted=False)
-        differences = _differences(model.state_dict(), read_checkpoint(path)["state_dict"], shared_alone=True)
+        present = model.state_dict()
+        state = named_as_in(present, read_checkpoint(path)["state_dict"])
+        differences = _differences(present, state, shared_alone=True)
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        state = read_checkpoint(path)["state_dict"]
-        differences = _differences(model.state_dict(), state) or [first_line(error)]
+        present = model.state_dict()
+        state = named_as_in(present, read_checkpoint(path)["state_dict"])
+        differences = _differences(present, state) or [first_line(error)]
     if differences:
         load_weights(model, before)
         raise ValueError(

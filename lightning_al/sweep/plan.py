@@ -116,7 +116,7 @@ def plan_of(
         findings: Takes what is wrong.
     """
     files, loop = _protocol(protocol, findings)
-    found = _methods(methods, files, findings)
+    found = methods_of(methods, files, findings)
     numbers = seeds_of(seeds, findings)
     check_overrides(overrides, findings, of_own=_SWEPT, who="a sweep", instead="`--seeds`, `--dirpath` or `-c`")
     template = _template(loop.get("dirpath") if files else "", dirpath, findings)
@@ -170,7 +170,7 @@ def _protocol(protocol: Sequence[str], findings: list[str]) -> tuple[list[Path],
     files: list[Path] = []
     loop: dict[str, Any] = {}
     for file in map(Path, protocol):
-        recipe = _recipe(file, findings)
+        recipe = recipe_of(file, findings)
         if recipe is not None:
             files.append(file)
             section = recipe.get("loop")
@@ -178,7 +178,7 @@ def _protocol(protocol: Sequence[str], findings: list[str]) -> tuple[list[Path],
     return files, loop
 
 
-def _recipe(file: Path, findings: list[str]) -> dict[str, Any] | None:
+def recipe_of(file: Path, findings: list[str]) -> dict[str, Any] | None:
     """Return what is in a recipe; None, and a finding, if it is none."""
     try:
         recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -194,14 +194,15 @@ def _recipe(file: Path, findings: list[str]) -> dict[str, Any] | None:
     return None
 
 
-def _methods(text: str, protocol: Sequence[Path], findings: list[str]) -> list[Method]:
+def methods_of(text: str, protocol: Sequence[Path], findings: list[str]) -> list[Method]:
+    """Return the methods of these names, with commas between; what is wrong goes into ``findings``."""
     rooms = [room for room in _rooms(protocol) if room.is_dir()]
     methods: dict[str, Method] = {}
     words = _listed("--methods", text, findings)
     _find_repeated("--methods", words, findings)
     for word in dict.fromkeys(words):
         files = [_file(part.strip(), rooms, findings) for part in word.split("+")]
-        read = [file for file in files if file is not None and _recipe(file, findings) is not None]
+        read = [file for file in files if file is not None and recipe_of(file, findings) is not None]
         if len(read) < len(files):
             continue
         method = Method("_".join(file.stem for file in read), tuple(read))

@@ -43,7 +43,8 @@ class Task(ABC):
     :meth:`pseudo_targets`, :meth:`loss`                    the model's own labels, and the loss under labels
     :meth:`known_targets`, :meth:`loss_of_known`            the dataset's own labels, for what is scored with them
     :meth:`residuals`, :meth:`features`                     the two factors of the last layer's gradient
-    :meth:`encode_label`, :meth:`decode_label`, :meth:`key` labels and samples in the ledger
+    :meth:`encode_label`, :meth:`decode_label`              labels in the ledger
+    :meth:`key`                                             samples in the ledger
     :meth:`check_label`                                     what the ledger has, without encoding it anew
     :meth:`to_annotation`, :meth:`from_annotation`          labels as people and their tools say them
     :meth:`check`, :attr:`num_classes`                      what is refused before training, and what is learnt then

@@ -18,7 +18,9 @@ HASH = "sha256:"
 """How the keys begin that are hashes of inputs."""
 
 _PATH_LISTS = ("samples", "imgs", "files", "paths", "image_paths", "images", "image_files", "filenames")
-_ID_COLUMNS = ("id", "_id", "uid", "uuid", "guid", "idx", "sample_id", "image_id", "file_name", "filename", "path")
+ID_COLUMNS = ("id", "_id", "uid", "uuid", "guid", "idx", "sample_id", "image_id", "file_name", "filename", "path")
+"""How columns are called that name samples."""
+
 _LONGEST_PATH = 4096  # a longer string is a text, and no path
 
 Namer = Callable[[int], str | None]
@@ -156,7 +158,7 @@ def _name_in_columns(dataset: Any) -> Namer | None:
     columns = getattr(dataset, "column_names", None)
     if not isinstance(columns, (list, tuple)) or not hasattr(dataset, "features"):
         return None
-    column = next((c for c in _ID_COLUMNS if c in columns), None)
+    column = next((c for c in ID_COLUMNS if c in columns), None)
     if column is None:
         return None
     ids: list[Any] = []

@@ -10,7 +10,7 @@ from torch import nn
 from lightning_al import ActiveLearningLoop, AwaitTell, ClassificationTask
 from lightning_al.acquisition import BADGE, CoreSet, Entropy, ProbCover, TypiClust
 from lightning_al.scoring import pick, pool_pass
-from lightning_al.scoring.pool_pass import rows_of, score_pool
+from lightning_al.scoring.pool_pass import rows_of_each, score_pool
 from lightning_al.storage import rows as storage
 from tests.helpers import reference
 from tests.helpers.bound import seeded
@@ -314,13 +314,14 @@ def test_rows_are_where_they_were_made_or_on_one_process(tmp_path, monkeypatch, 
     np.save(tmp_path / "features.npy", X.numpy())
 
     def rows_in(name, **options):
-        def noted(project, acquisition, indices, **how):
-            rows, trainer = rows_of(project, acquisition, indices, **how), project.trainer
-            made = {key: len(rows.get(key, [])) for key in ("index", "features")}
-            (tmp_path / f"{name} {len(indices)} {trainer.global_rank}").write_text(json.dumps(made))
-            return rows
+        def noted(project, acquisitions, indices, **how):
+            of_each, trainer = rows_of_each(project, acquisitions, indices, **how), project.trainer
+            for rows in of_each:
+                made = {key: len(rows.get(key, [])) for key in ("index", "features")}
+                (tmp_path / f"{name} {len(indices)} {trainer.global_rank}").write_text(json.dumps(made))
+            return of_each
 
-        monkeypatch.setattr(pick, "rows_of", noted)
+        monkeypatch.setattr(pick, "rows_of_each", noted)
         strategy, devices = fork(2)
         loop = ActiveLearningLoop(Frozen(), Data(), initial=9, query_size=5, rounds=1, dirpath=tmp_path / name)
         trainer = make_trainer(

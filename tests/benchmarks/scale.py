@@ -1,11 +1,13 @@
-"""What a campaign costs beside training and scoring, on a pool of a million rows; and what processes gain.
+"""What a campaign costs beside training and scoring, on a pool of millions of rows; and what processes gain.
 
-    python tests/benchmarks/scale.py              # all three
+    python tests/benchmarks/scale.py              # all
     python tests/benchmarks/scale.py --only overhead --rows 1000000
 
-``overhead``: the seconds of a round that are neither fit, evaluation nor scoring, and the growth of memory over the
-data, with ``Entropy`` and its largest scores. ``processes``: the scoring pass of one process over that of two, each
-with one thread, in turn. ``training``: an epoch through the loop's datamodule over one through the user's own, in turn.
+``overhead``: the seconds of a round that are neither fit, evaluation nor scoring, on the clock and of the processor,
+and the growth of memory over the data, with ``Entropy`` and its largest scores; ten million rows take a few minutes,
+most of them the pass. ``selection``: seconds and memory of selections by scores alone, of as many rows. ``processes``:
+the scoring pass of one process over that of two, each with one thread, in turn. ``training``: an epoch through the
+loop's datamodule over one through the user's own, in turn.
 """
 
 import argparse
@@ -23,10 +25,10 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 from peak import growth
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lightning_al import ActiveLearningLoop, Campaign
-from lightning_al.acquisition import Entropy, Random
+from lightning_al.acquisition import Acquisition, Entropy, Random
 from lightning_al.zoo import Classifier, ResNet18
 
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
@@ -56,17 +58,80 @@ def trainer_of(folder: str, acquisition: L.Callback, epochs: int = 1, **options:
     )
 
 
-def overhead(rows: int, rounds: int = 5) -> None:
+class Numbers(Dataset):
+    """Rows that are made when they are read, so that the pool itself takes no memory."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, index: int) -> tuple[float, int]:
+        if not 0 <= index < self.rows:
+            raise IndexError(index)
+        return index / self.rows, index % 10
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[float, int]]:
+        return [(index / self.rows, index % 10) for index in indices]
+
+
+def collate(samples: list[tuple[float, int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    values, labels = zip(*samples, strict=True)
+    x = torch.tensor(values, dtype=torch.float32)
+    return torch.stack([x, 1 - x], 1), torch.tensor(labels)
+
+
+class Synthetic(L.LightningDataModule):
+    """A pool of numbers."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.data = Numbers(rows)
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.data, batch_size=64, shuffle=True, collate_fn=collate)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(Numbers(64), batch_size=64, collate_fn=collate)
+
+    def pool_dataset(self) -> Numbers:
+        return self.data
+
+
+def overhead(rows: int, rounds: int = 3) -> None:
     torch.manual_seed(0)
-    data = Rows(torch.randn(rows, 8), torch.arange(rows) % 10, 64)
     spent: dict[str, float] = {}
+    passes: list[float] = []
+
+    class Timed(Entropy):
+        """Takes the processor's time of a pass, from its beginning to the selection."""
+
+        def begin_pass(self, indices: torch.Tensor) -> None:
+            self.began = time.process_time()
+
+        def select(self, *args: object, **kwargs: object) -> torch.Tensor:
+            passes.append(time.process_time() - self.began)
+            return super().select(*args, **kwargs)
+
+    class Between(L.Callback):
+        """Takes the processor's time from the end of one round's fit to the end of the round."""
+
+        def on_query_start(self, trainer: L.Trainer, pl_module: L.LightningModule, loop: ActiveLearningLoop) -> None:
+            self.start = time.process_time()
+
+        def on_round_end(self, trainer: L.Trainer, pl_module: L.LightningModule, loop: ActiveLearningLoop) -> None:
+            if hasattr(self, "start"):
+                spent["processor"] = spent.get("processor", 0.0) + time.process_time() - self.start
+                del self.start
 
     def campaign() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            model = Classifier(nn.Linear(8, 10), num_classes=10)
-            sizes = {"initial": 1000, "query_size": 1000, "rounds": rounds, "pool_batch_size": 4096}
-            loop = ActiveLearningLoop(model, data, dirpath=folder, **sizes)
-            trainer = trainer_of(folder, Entropy(), devices=1)
+            model = Classifier(nn.Linear(2, 10), num_classes=10)
+            sizes = {"initial": 1000, "query_size": 1000, "rounds": rounds, "pool_batch_size": 8192}
+            loop = ActiveLearningLoop(model, Synthetic(rows), dirpath=folder, **sizes)
+            trainer = trainer_of(folder, Timed(), devices=1)
+            trainer.callbacks.append(Between())
             start = time.perf_counter()
             history = loop.run(trainer)
             total = time.perf_counter() - start
@@ -76,12 +141,31 @@ def overhead(rows: int, rounds: int = 5) -> None:
 
     grown = growth(campaign)
     each = (spent["total"] - spent["known"]) / spent["rounds"]
+    processor = (spent["processor"] - sum(passes)) / rounds
     print(f"\n### A round's overhead, {rows:,} rows, {rounds} queries of 1,000 by Entropy\n")
+    print(f"- a query outside of its pass: {processor:.2f} s of the processor")
     print(
-        f"- outside of fit, evaluation and scoring: {each:.2f} s a round, of {spent['total'] / spent['rounds']:.1f} s"
+        f"- outside of fit, evaluation and scoring, the opening included: {each:.2f} s a round on the clock, of "
+        f"{spent['total'] / spent['rounds']:.1f} s"
     )
     print(f"- memory beside the data: +{grown:.0f} MiB")
     print(f"- ledger: {spent['ledger'] / spent['labels']:.0f} bytes a label")
+
+
+def selection(rows: int) -> None:
+    """Every acquisition that selects by scores or indices alone."""
+    print(f"\n### 1,000 of {rows:,} rows by their scores\n")
+    table = {"score": torch.rand(rows), "index": torch.arange(rows)}
+    for acquisition in (Entropy(), Random()):
+        seconds: list[float] = []
+
+        def select(acquisition: Acquisition = acquisition, seconds: list[float] = seconds) -> None:
+            start = time.process_time()
+            acquisition.select(table, 1000, labelled_rows={}, generator=torch.Generator().manual_seed(0))
+            seconds.append(time.process_time() - start)
+
+        grown = growth(select)
+        print(f"- {type(acquisition).__name__}: {seconds[0]:.2f} s of the processor, +{grown:.0f} MiB")
 
 
 def score_seconds(processes: int, rows: int, folder: str) -> float:
@@ -172,7 +256,7 @@ def no_warnings() -> Iterator[None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=("overhead", "processes", "training"))
+    parser.add_argument("--only", choices=("overhead", "selection", "processes", "training"))
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
@@ -180,6 +264,8 @@ def main() -> None:
     print(f"{platform.machine()}, torch {torch.__version__}, one thread a process")
     if options.only in (None, "overhead"):
         overhead(options.rows)
+    if options.only in (None, "selection"):
+        selection(options.rows)
     if options.only in (None, "processes"):
         processes(options.repeats)
     if options.only in (None, "training"):

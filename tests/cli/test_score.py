@@ -37,6 +37,7 @@ loop:
   query_size: 4
   rounds: 2
   pool_batch_size: 7
+  pool_precision: 32
   seed: 5
   task:
     class_path: lightning_al.ClassificationTask
@@ -73,7 +74,7 @@ def test_picks_of_a_checkpoint(project, capsys, caplog):
         assert [row["rank"] for row in csv.DictReader(file)] == [*"12345", *[""] * 55]
 
 
-def test_the_section_of_a_campaign_says_task_seed_and_batch_size(project, monkeypatch):
+def test_the_section_of_a_campaign_says_task_seed_batch_size_and_precision(project, monkeypatch):
     (project / "project.yaml").write_text(PROJECT + LOOP)
     seen = {}
 
@@ -83,13 +84,14 @@ def test_the_section_of_a_campaign_says_task_seed_and_batch_size(project, monkey
 
     monkeypatch.setattr("lightning_al.cli.score.score", noted)
     main(["score", "-c", "project.yaml", "--labelled", "--skip-unreadable", "--trainer.callbacks=CoreSet"])
-    assert (seen["seed"], seen["batch_size"]) == (5, 7)
+    assert (seen["seed"], seen["batch_size"], seen["pool_precision"]) == (5, 7, 32)
     probabilities = torch.tensor([[0.25, 0.75]])
     torch.testing.assert_close(seen["task"].logits(torch.nn.Identity(), probabilities), probabilities.log())
     assert (seen["labelled"], seen["skip_unreadable"], seen["ckpt_path"]) == (True, True, None)
     assert (type(seen["args"][2]).__name__, seen["args"][3]) == ("CoreSet", None)
-    main(["score", "-c", "project.yaml", "--batch_size=3"])
+    main(["score", "-c", "project.yaml", "--batch_size=3", "--loop.pool_precision=trainer"])
     assert (seen["labelled"], seen["skip_unreadable"], seen["batch_size"]) == (False, False, 3)
+    assert seen["pool_precision"] == "trainer"
     assert Path("picks.csv").read_text() == "key,index,score,rank\na,0,,1\n"
 
 
@@ -98,6 +100,7 @@ def test_what_is_wrong_is_said_in_one_line(project):
     for flags, said in {
         ("--ckpt_path", "other.ckpt"): r"error: other.ckpt holds the weights of another model than this Net: it misses",
         ("--ckpt_path", "gone.ckpt"): "error: `ckpt_path='gone.ckpt'`: there is no such file",
+        ("--loop.pool_precision=16",): "error: `pool_precision` must be one of '32', 'trainer', got '16'",
         ("--k", "99"): "error: `k=99` is more than the 60 samples",
         ("--trainer.callbacks=LearningRateMonitor",): "error: `score` needs exactly one acquisition",
     }.items():

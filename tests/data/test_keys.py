@@ -88,6 +88,9 @@ def test_processes_are_compared_by_what_they_have_at_a_few_indices(monkeypatch):
     for kind in (Named, Nameless):
         with pytest.raises(RuntimeError, match=r"other samples at dataset index 0: \{0: '.*', 1: '.*'\}"):
             compare(kind(rows), kind(rows[::-1]))
+    compare(Paths([f"/scratch/1/{row}/x" for row in rows]), Paths([f"/data/{row}/x" for row in rows]))
+    with pytest.raises(RuntimeError, match="other samples at dataset index 0"):
+        compare(Paths([f"/d/{row}/x" for row in rows]), Paths([f"/d/{row}/x" for row in rows[::-1]]))
     compare(Noisy(rows), Nameless(rows))  # one finds out that inputs are random, and the other does not
 
 

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import hypothesis.strategies as st
 import pytest
 import torch
@@ -143,3 +145,47 @@ def test_what_is_known_is_nothing_else_for_as_long_as_it_is():
     pool.know([])
     assert (pool.counts(), pool.labelled.tolist(), pool.pending.tolist(), pool.skipped.tolist()) == before
     assert pool.touched == [2, 5, 1, 3]
+
+
+def test_a_question_makes_no_list_of_a_large_pool():
+    """Of what is asked for, and nothing else: a pool may have ten million others."""
+    pool = Pool(1_000_000)
+    pool.label([5])
+    tracemalloc.start()
+    try:
+        pool.ask([999_999, 0, 7])
+        drawn = pool.candidates(10, generator=generator(0))
+        assert not pool.is_used_up
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
+    assert pool.counts() == (999_996, 3, 1, 0)
+    assert len(set(drawn.tolist()) - {999_999, 0, 7, 5}) == 10
+
+
+@given(st.integers(0, 30), st.data())
+def test_a_sub_pool_is_the_beginning_of_all_candidates(size, data):
+    pool = Pool(size)
+    pool.label(data.draw(st.lists(st.integers(0, size - 1), unique=True)) if size else [])
+    whole = pool.candidates(generator=generator(3))
+    most = data.draw(st.integers(0, size + 2))
+    order = torch.randperm(size, generator=generator(3)).tolist()
+    assert whole.tolist() == [unit for unit in order if not pool.is_labelled(unit)]
+    assert pool.candidates(most, generator=generator(3)).tolist() == whole.tolist()[:most]
+    assert pool.is_used_up == (len(whole) == 0)
+
+
+def test_a_pool_is_used_up_once_nothing_may_be_asked_for():
+    pool = Pool(3)
+    pool.label([0], in_part=[0])
+    pool.skip([1])
+    pool.know([2])
+    assert not pool.is_used_up  # 0, for another part
+    with pytest.raises(ValueError, match="2 is known"):
+        pool.ask([2])
+    pool.ask([0])
+    assert pool.is_used_up
+    pool.release([0])
+    pool.know([])
+    assert pool.askable.tolist() == [0, 2]

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_al.distributed.randomness import Race, derive_seed, draws_undone, generator, seed_global, seed_reading
+from lightning_al.distributed.randomness import (
+    Draws,
+    Race,
+    derive_seed,
+    draws_undone,
+    generator,
+    seed_global,
+    seed_reading,
+)
 
 
 def test_every_part_of_the_key_matters():
@@ -114,3 +122,14 @@ def test_draws_are_undone_and_no_gpu_is_begun_for_it(monkeypatch):
     with draws_undone():
         inside = draw()
     assert draw() == inside
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand, lambda: torch.rand(1)])
+def test_a_draw_is_noticed_and_undone(draw):
+    before = Draws()
+    assert not before.are_taken()
+    first = draw()
+    assert before.are_taken()
+    before.put_back()
+    assert not before.are_taken()
+    assert draw() == first

@@ -82,46 +82,6 @@ def test_reentrant_checkpoints_are_refused(asked):
         assert reference.snapshot(net) == before
 
 
-@pytest.mark.few(2)
-@pytest.mark.parametrize("how", ["model", "part", "part in place", "model in place"])
-def test_compiled_models(how):
-    """Scored as they are written: nothing is compiled for it."""
-    net = seeded(lambda: Blocks(lambda block, x: block(x)))
-    x = randn(B, 2, 4, 4)
-    want = {name: SCORES[name][1](net, x, **SCORES[name][2]) for name in FEW}
-    if how == "model":
-        net = torch.compile(net, backend=_never)
-    elif how == "part":
-        net.blocks[0] = torch.compile(net.blocks[0], backend=_never)
-    elif how == "part in place":
-        net.blocks[0].compile(backend=_never)
-    else:
-        net.compile(backend=_never)
-    for name in FEW:
-        with messages() as engine:
-            got = SCORES[name][0](net, x, **SCORES[name][2])
-        assert not engine.fell_back
-        torch.testing.assert_close(got, want[name], rtol=1e-9, atol=1e-9)
-
-
-def _never(graph, inputs):
-    raise AssertionError("compiled")
-
-
-def test_a_compiled_model_still_compiles_afterwards():
-    compiled = []
-
-    def backend(graph, inputs):
-        compiled.append(1)
-        return graph.forward
-
-    net = torch.compile(seeded(lambda: nn.Linear(4, C)), backend=backend)
-    F_al.saal(net, randn(B, 4))
-    assert not compiled
-    net(randn(B, 4))
-    assert compiled
-
-
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="no torch.distributed")
 def test_a_model_under_ddp():
     net, x = seeded(lambda: Blocks(lambda block, x: block(x))), randn(B, 2, 4, 4)

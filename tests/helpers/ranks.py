@@ -38,7 +38,7 @@ def in_processes(function, count):
         dist.init_process_group("gloo", rank=rank, world_size=count)
         dist.barrier()  # one that has nothing to do must not go before the others have reached it
 
-    return _forked(function, count, begin)
+    return in_forks(function, count, begin, str(free_port()))
 
 
 def under_torchrun(function, count):
@@ -50,13 +50,13 @@ def under_torchrun(function, count):
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "tests"}
         torch.set_num_threads(1)
 
-    return _forked(function, count, begin)
+    return in_forks(function, count, begin, str(free_port()))
 
 
-def _forked(function: Callable[[int], Any], count: int, begin: Callable[[int, str], None]) -> list[Any]:
+def in_forks(function: Callable[[int], Any], count: int, begin: Callable[[int, str], None], port: str) -> list[Any]:
+    """Run ``function(rank)`` in forked processes, ``begin(rank, port)`` first; return what each gives."""
     context = mp.get_context("fork")
     queue = context.SimpleQueue()
-    port = str(free_port())
 
     def main(rank):
         try:

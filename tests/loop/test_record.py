@@ -1,6 +1,7 @@
 """What the ledger says of a campaign's options, and that a later launch is of the same campaign."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -42,3 +43,17 @@ def test_corrected_labels_are_not_other_data(tmp_path):
     some = loop.pool.labelled[:3]
     loop.tell(some, (make_data()[1][some] + 1) % 3)
     assert len(loop_in(tmp_path, rounds=3).run(make_trainer(tmp_path), resume=True)) == 4
+
+
+def test_another_precision_is_another_option_but_not_where_there_was_none(tmp_path):
+    loop_in(tmp_path, rounds=0).run(make_trainer(tmp_path))
+    [first, *_] = sorted((tmp_path / "c" / "ledger").iterdir())
+    whole = first.read_text()
+    assert '"pool_precision": "32"' in whole
+    first.write_text(whole.replace(' "pool_precision": "32",', ""))  # of a campaign from before there was a choice
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        loop_in(tmp_path, rounds=0, pool_precision=32).run(make_trainer(tmp_path), resume=True)
+    assert not [each for each in said if "options that changed" in str(each.message)]
+    with pytest.warns(UserWarning, match="pool_precision: '32' -> 'trainer'"):
+        loop_in(tmp_path, rounds=0, pool_precision="trainer").run(make_trainer(tmp_path), resume=True)

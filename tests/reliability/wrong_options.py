@@ -64,6 +64,7 @@ LOOP: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"evaluate": "train"}, ValueError, "'validate', 'test' or None, got 'train'"),
     ({"evaluate": True}, ValueError, "'validate', 'test' or None, got True"),
     ({"weights": "mean"}, ValueError, "'last', 'best', got 'mean'"),
+    ({"pool_precision": "bf16"}, ValueError, "`pool_precision` must be one of '32', 'trainer', got 'bf16'"),
     ({"keep_weights": "yes"}, TypeError, "`keep_weights` must be True or False, got 'yes'"),
     ({"weights": "best"}, ValueError, r"ModelCheckpoint\(monitor=...\).*found 0"),
     ({"pool": "train"}, ValueError, "`pool` must be one of 'auto', 'predict', got 'train'"),

@@ -34,7 +34,7 @@ def test_its_list_is_what_is_printed(needs):
 
 def test_its_commands_can_run(needs):
     results = read_results(RECIPES)
-    pages = "\n".join(page.read_text() for page in (PAGE, SMALL, ROOT / "README.md"))
+    pages = "\n".join(page.read_text() for page in (PAGE, SMALL, ROOT / "docs/start/yaml.md"))
     lines = re.findall(r"(?m)^lightning-al reproduce ?(.*)$", pages)
     assert len(lines) >= 12
     for line in lines:

@@ -37,8 +37,8 @@ REFUSED = {
     "all are labelled": ({"labelled": list(range(SIZE))}, "there is none to score"),
     "an index outside": ({"labelled": [60]}, "between 0 and 59"),
     "none at all": ({"dataset": Subset(BARE, [])}, "no sample to score"),
-    "a stream": ({"dataset": Stream()}, "must be a map-style dataset"),
-    "a stream's loader": ({"dataset": DataLoader(Stream(), batch_size=2)}, "must be a map-style dataset"),
+    "a stream": ({"dataset": Stream()}, "each must carry a key, and this one carries none: a Tensor"),
+    "a stream's loader": ({"dataset": DataLoader(Stream(), batch_size=2)}, "each must carry a key"),
     "several loaders": (
         {"dataset": [DataLoader(BARE), DataLoader(BARE)]},
         "`dataset` must be a dataset, a `DataLoader` or",

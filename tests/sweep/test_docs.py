@@ -11,8 +11,8 @@ PAGE = ROOT / "docs" / "sweeps.md"
 
 
 def commands():
-    """Every `lightning-al sweep` of page, README and recipes."""
-    for path in [PAGE, ROOT / "README.md", *sorted(RECIPES.rglob("*.yaml"))]:
+    """Every `lightning-al sweep` of pages, README and recipes."""
+    for path in [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md", *sorted(RECIPES.rglob("*.yaml"))]:
         text = re.sub(r"\\\n#? *", "", path.read_text())  # lines that go on
         for line in re.findall(r"^(?:#   )?lightning-al (sweep -c .*)$", text, re.MULTILINE):
             words = shlex.split(line, comments=True)
@@ -26,7 +26,8 @@ def test_every_command_is_a_plan(monkeypatch):
     for words in lines:
         options = sweep_parser().parse_args(words)
         findings = []
-        plan_of(options.protocol, ",".join(options.methods), ",".join(options.seeds), findings=findings)
+        methods, seeds = ",".join(options.methods), ",".join(options.seeds)
+        plan_of(options.protocol, methods, seeds, dirpath=options.dirpath, findings=findings)
         assert findings == [], words
 
 

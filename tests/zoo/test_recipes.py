@@ -257,7 +257,7 @@ class TestHeads:
                 assert "sam" in said[where.start() - 60 : where.end() + 60].replace("asam", ""), path
 
     def test_what_is_named_exists(self):
-        files = [ROOT / "README.md", ROOT / "Makefile", *RECIPES.rglob("*.yaml")]
+        files = [ROOT / "README.md", ROOT / "Makefile", *(ROOT / "docs").rglob("*.md"), *RECIPES.rglob("*.yaml")]
         for file in files:
             for named in re.findall(r"recipes/[\w/]+\.yaml", file.read_text()):
                 assert (ROOT / named).exists(), (file, named)

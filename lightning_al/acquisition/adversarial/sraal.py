@@ -9,7 +9,7 @@ from lightning_al.acquisition.adversarial.base import AdversarialAcquisition
 from lightning_al.acquisition.one_decision import logits_of_one_decision
 from lightning_al.acquisition.query import Query, RowSource
 from lightning_al.checks import Findings
-from lightning_al.inference.outputs import plain_outputs
+from lightning_al.inference.shared_forward import shared_outputs
 from lightning_al.tasks.base import Task
 
 
@@ -135,4 +135,4 @@ class ModelLogits(RowSource):
         """Return the ``"logits"`` of each sample of a batch, (B, C)."""
         way_out = "it learns from one class for each sample. Use `VAAL`, or a score of each decision, as `Entropy`."
         forward = logits_of_one_decision(self.task, "SRAAL", way_out)
-        return {"logits": plain_outputs(model, self.task.inputs(batch), forward)}
+        return {"logits": shared_outputs(model, self.task.inputs(batch), forward)}

@@ -16,6 +16,7 @@ from lightning_al.checks import Findings, check_choice, check_count, check_flag
 from lightning_al.functional.scores.disagreement import consensus_divergences, vote_entropies
 from lightning_al.inference.calling import Forward, check_whole
 from lightning_al.inference.outputs import plain_outputs
+from lightning_al.inference.shared_forward import shared_outputs
 
 COMMITTEE_SCORES: dict[str, Callable[[Tensor], Tensor]] = {"vote_entropy": vote_entropies, "kl": consensus_divergences}
 SOURCES = ("fits", "snapshots")
@@ -88,6 +89,7 @@ class QueryByCommittee(Acquisition):
         if score in VALUE_SCORES:
             self.requires = VALUE_SCORES[score].requires | {"labels"}
         self.needs_of_campaign = "further fits of the model" if source == "fits" else "snapshots of the model's fit"
+        self.takes_part_in_fits = source == "snapshots"
         self._source: Members = FurtherFits(members, redraw=redraw) if source == "fits" else Snapshots(members)
         self._members: list[Member] = [None]  # before anything is learnt the model votes alone
 
@@ -120,7 +122,11 @@ class QueryByCommittee(Acquisition):
 
     def _votes(self, model: pl.LightningModule, forward: Forward, inputs: Any) -> Tensor:
         """Return what each member says, (B, K, ...)."""
-        return torch.stack([plain_outputs(model, inputs, forward, member) for member in self._members], 1)
+        votes = [
+            shared_outputs(model, inputs, forward) if member is None else plain_outputs(model, inputs, forward, member)
+            for member in self._members
+        ]
+        return torch.stack(votes, 1)
 
     def on_query_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loop: Any) -> None:
         """Make room for the next fit."""

@@ -14,7 +14,8 @@ from lightning_al.functional.scores.perturbation import check_perturbation
 from lightning_al.functional.scores.probabilities import mean_cross_entropy, pseudo_labels
 from lightning_al.functional.scores.saal import LossFn, TargetFn
 from lightning_al.gradients.balls import BALLS
-from lightning_al.inference.calling import Forward, ForwardOf, as_parameter, check_whole, copies_for_model, unwrapped
+from lightning_al.inference.calling import Forward, ForwardOf, as_parameter, check_whole, copies_for_model
+from lightning_al.inference.compiled import unwrapped
 from lightning_al.inference.division import as_samples, targets_as_samples
 from lightning_al.inference.entries import batch_size_of, slice_of, whole
 from lightning_al.inference.live_weights import live_weights

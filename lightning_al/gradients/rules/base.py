@@ -97,11 +97,11 @@ class Rule(ABC):
 
     @abstractmethod
     def gradients(self, x: Tensor, e: Tensor) -> Gradients:
-        """Return each unit's gradient of each parameter in ``names``, (U, *shape)."""
+        """Return each unit's gradient of each parameter in ``names``: (U, ...), ``...`` its shape."""
 
     @abstractmethod
     def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
-        """Return the output where each unit has its own ``weights`` (U, *shape) in place of those in ``names``."""
+        """Return the output where each unit has its own ``weights`` (U, ...) in place of those in ``names``."""
 
     def positions(self, e: Tensor) -> int:
         """Return how often the weights were applied to one unit."""

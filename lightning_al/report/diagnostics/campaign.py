@@ -22,7 +22,7 @@ from lightning_al.data.views import LabelledView
 from lightning_al.fitting.beside_weights import BesideWeights, put_changes
 from lightning_al.report.diagnostics.curvature import Batches
 from lightning_al.report.diagnostics.rounds import KeptRound
-from lightning_al.storage.weights import put_weights
+from lightning_al.storage.weights import plain_name, put_weights
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.ignored import may_be_ignored
 
@@ -110,7 +110,7 @@ class KeptCampaign:
         frozen = state.get("frozen")
         for name, parameter in self.model.named_parameters():
             if frozen is not None:
-                parameter.requires_grad_(name not in frozen)
+                parameter.requires_grad_(plain_name(name) not in frozen)
         self.model.eval()
         return self.model
 

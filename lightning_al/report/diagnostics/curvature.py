@@ -13,7 +13,8 @@ from lightning_al.checks import check_count
 from lightning_al.functional.scores.probabilities import mean_cross_entropy, pseudo_labels
 from lightning_al.functional.scores.saal import LossFn, TargetFn
 from lightning_al.functional.scores.sharpness import differentiable_attention, largest_eigenvalue
-from lightning_al.inference.calling import Forward, ForwardOf, as_parameter, check_whole, copies_for_model, unwrapped
+from lightning_al.inference.calling import Forward, ForwardOf, as_parameter, check_whole, copies_for_model
+from lightning_al.inference.compiled import unwrapped
 from lightning_al.inference.live_weights import live_weights
 from lightning_al.inference.precision import at_least_float32
 

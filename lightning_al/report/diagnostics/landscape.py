@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from lightning_al.checks import check_count, check_number
 from lightning_al.distributed.randomness import generator
 from lightning_al.functional.scores.saal import LossFn, TargetFn
-from lightning_al.inference.calling import Forward, unwrapped
+from lightning_al.inference.calling import Forward
+from lightning_al.inference.compiled import unwrapped
 from lightning_al.report.diagnostics.campaign import KeptCampaign
 from lightning_al.report.diagnostics.curvature import Batches, Vector, loss_eigenvalue, mean_loss
 from lightning_al.report.diagnostics.diagnosis import Diagnosis

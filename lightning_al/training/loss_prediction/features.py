@@ -16,6 +16,7 @@ from lightning_al.inference.mode import plain_layers
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.inference.pooling import Pooling, batch_of, channel_dim
 from lightning_al.nn.loss_prediction import LossPrediction
+from lightning_al.storage.weights import plain_name
 from lightning_al.training.losses.image_losses import detectors_in
 
 MOST_RESOLUTIONS = 4  # distinct resolutions
@@ -58,7 +59,8 @@ def find_features(model: nn.Module, inputs: Any, forward: Forward | None, layers
     with plain_layers(), pooling.watching(model), ExitStack() as hooks:
         for name, module in model.named_modules():
             if name:
-                hook = module.register_forward_hook(lambda m, _, out, n=name: see(n, m, out))
+                plain = plain_name(name)
+                hook = module.register_forward_hook(lambda m, _, out, n=plain: see(n, m, out))
                 hooks.callback(hook.remove)
         outputs = plain_outputs(model, first, forward)
     is_rows = isinstance(outputs, Tensor) and outputs.ndim > 0
@@ -95,7 +97,8 @@ def _that_go_together(model: nn.Module, inputs: Any, forward: Forward | None) ->
 
 def _backbones(model: nn.Module) -> list[str]:
     """Return how the names of layers begin that are in the backbone of one of torchvision's detectors."""
-    return [f"{name}.backbone." if name else "backbone." for name, _ in detectors_in(model)]
+    names = (plain_name(name) for name, _ in detectors_in(model))
+    return [f"{name}.backbone." if name else "backbone." for name in names]
 
 
 class Features:
