@@ -20,6 +20,7 @@ ELSEWHERE = [
         "gpu",
         "labels",
         "race",
+        "report",
         "regions",
         "rounds",
         "samplers",
