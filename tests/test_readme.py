@@ -21,6 +21,7 @@ ELSEWHERE = [
         "labels",
         "large",
         "race",
+        "report",
         "regions",
         "rounds",
         "samplers",
