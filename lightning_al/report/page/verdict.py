@@ -33,7 +33,14 @@ def verdict_of_methods(aligned: Aligned) -> list[str]:
             f"differences like these. It takes at least {FEWEST}."
         )
         return [first, _order(aligned, methods)]
-    return [*_tested(aligned, tested), _order(aligned, methods), *_reached(aligned), _limits(aligned, tested)]
+    enough = [aligned.baseline, *(row.method for row in tested)]
+    return [
+        *_tested(aligned, tested),
+        _order(aligned, enough),
+        *_reached(aligned, enough),
+        *_left_out([method for method in methods if method not in enough]),
+        _limits(aligned, tested),
+    ]
 
 
 def _tested(aligned: Aligned, rows: Sequence[Difference]) -> list[str]:
@@ -51,7 +58,7 @@ def _tested(aligned: Aligned, rows: Sequence[Difference]) -> list[str]:
     elif worse and not neither:
         texts.append(f"{_capital(baseline)} wins here: every method did worse than it, beyond what chance explains.")
     else:
-        texts += _of_none(aligned, _best(aligned) == baseline)
+        texts += _of_none(baseline, _best(aligned, [baseline, *(row.method for row in rows)]))
     if worse and (better or neither):
         texts.append(f"Worse than {baseline}, beyond chance: {_named(aligned, worse)}.")
     if neither and (better or worse):
@@ -59,17 +66,16 @@ def _tested(aligned: Aligned, rows: Sequence[Difference]) -> list[str]:
     return texts
 
 
-def _of_none(aligned: Aligned, is_first: bool) -> list[str]:
+def _of_none(baseline: str | None, best: str | None) -> list[str]:
     """Say that no method is told apart from the baseline."""
-    baseline = aligned.baseline
-    if is_first:
+    if best == baseline:
         return [
             f"{_capital(baseline)} wins here: it has the best mean, and no method is better than it beyond chance.",
             f"On a pool like this one {baseline} does as well as any, and costs nothing to compute.",
         ]
     return [
         f"It is open whether choosing what to label pays here: no method is better than {baseline} beyond chance.",
-        f"{_capital(_best(aligned))} has the best mean, and more seeds would tell whether that is luck.",
+        f"The best mean is that of {best}; more seeds would tell whether that is luck.",
     ]
 
 
@@ -91,9 +97,13 @@ def _means(aligned: Aligned) -> dict[str, float]:
     return {method: fmean(aligned.measured(method, "mean").values()) for method, of in aligned.values.items() if of}
 
 
-def _best(aligned: Aligned) -> str:
-    means = _means(aligned)
+def _best(aligned: Aligned, methods: Sequence[str | None]) -> str | None:
+    means = {method: mean for method, mean in _means(aligned).items() if method in methods}
     return (min if aligned.lower_is_better else max)(means, key=means.__getitem__)
+
+
+def _left_out(methods: Sequence[str]) -> list[str]:
+    return [f"Left out here, with fewer than {FEWEST} seeds: {', '.join(methods)}."] if methods else []
 
 
 def _order(aligned: Aligned, methods: Sequence[str]) -> str:
@@ -105,9 +115,9 @@ def _order(aligned: Aligned, methods: Sequence[str]) -> str:
     return f"Mean {aligned.metric} over the curve{less}, best first: {named}{more}."
 
 
-def _reached(aligned: Aligned) -> list[str]:
+def _reached(aligned: Aligned, methods: Sequence[str]) -> list[str]:
     """Say what a method saves that gets where the baseline ends with the fewest labels."""
-    rows = [row for row in labels_saved(aligned) if row.method != aligned.baseline]
+    rows = [row for row in labels_saved(aligned) if row.method in methods and row.method != aligned.baseline]
     first, last = rows[0] if rows else None, aligned.labels[-1]
     if first is None or first.labels is None or first.saved is None or first.saved <= 0:
         return []

@@ -48,7 +48,14 @@ def test_random_is_not_beaten():
 def test_it_is_open():
     said = first_word({"random": LOW, "badge": [[0.1, y + 0.01] for _, y in NOISY]})
     assert said[0].startswith("It is open whether choosing what to label pays here")
-    assert said[1].startswith("Badge has the best mean, and more seeds")
+    assert said[1].startswith("The best mean is that of badge; more seeds")
+
+
+def test_methods_of_too_few_seeds_are_left_out():
+    """However well they did: the best of two seeds is what chance makes of two seeds."""
+    said = first_word({"random": LOW, "badge": [[0.1, y + 0.01] for _, y in NOISY], "lucky": HIGH[:2]})
+    assert said[1].startswith("The best mean is that of badge;")
+    assert [text for text in said if "lucky" in text] == ["Left out here, with fewer than 5 seeds: lucky."]
 
 
 def test_less_of_a_loss_is_better():
