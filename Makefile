@@ -17,7 +17,7 @@ SAM := saal
 
 .PHONY: help demo test test-slow kills lint bench guard gpu docs pictures fashion clean
 help:
-	@echo "make demo       five methods on digits with rare classes, 5 seeds: tables and pictures (minutes)"
+	@echo "make demo       five methods on digits with rare classes, 5 seeds: tables, and a report to look at (minutes)"
 	@echo "make test       the tests          make test-slow   the slow ones too"
 	@echo "make kills      small campaigns killed at KILLS=$(KILLS) points all over, resumed and compared bit by bit (minutes)"
 	@echo "make lint       ruff, mypy, import-linter"
@@ -37,6 +37,7 @@ SWEEP := $(BIN)/lightning-al sweep --seeds $(SEEDS) --jobs $(JOBS)
 
 demo: $(BIN)/installed
 	$(SWEEP) -c recipes/quickstart.yaml --methods random,entropy,badge,saal,saal_badge --dirpath runs/demo
+	$(BIN)/lightning-al report runs/demo
 
 fashion: $(BIN)/installed
 	$(SWEEP) -c recipes/fashion_mnist/small.yaml --methods $(METHODS) $(SAM:=+sam_small)

@@ -218,17 +218,19 @@ def no_found_checkpoints(trainer: pl.Trainer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_infos() -> Iterator[None]:
-    """Leave out what Lightning says of devices and the like for every Trainer that is made."""
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    """Leave out what Lightning says of devices and the like for every Trainer that is made, and of seeds."""
+    names = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed")
 
     def matters(record: logging.LogRecord) -> bool:
         return record.levelno > logging.INFO
 
-    logger.addFilter(matters)
+    for name in names:
+        logging.getLogger(name).addFilter(matters)
     try:
         yield
     finally:
-        logger.removeFilter(matters)
+        for name in names:
+            logging.getLogger(name).removeFilter(matters)
 
 
 @contextlib.contextmanager

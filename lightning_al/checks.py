@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 import torch
 from torch import Tensor
 
-from lightning_al.words import cut, shown
+from lightning_al.words import shown
 
 P = ParamSpec("P")
 
@@ -268,12 +268,6 @@ def where_raised(error: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return "nowhere" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
-
-
-def first_line(error: BaseException) -> str:
-    """The kind of an error and the first sentence of its text, which may go on for pages."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {cut(text.splitlines()[0].split('. ')[0])}" if text else cut(repr(error))
 
 
 def check_k(k: int, n: int) -> None:

@@ -78,3 +78,14 @@ def said_once(texts: Iterable[str]) -> list[str]:
         said.update(sentences)
         kept.append(" ".join(sentences))
     return kept
+
+
+def first_line(error: BaseException) -> str:
+    """The kind of an error and the first sentence of its text, which may go on for pages.
+
+    Example:
+        >>> first_line(ValueError("It is wrong. And so on."))
+        'ValueError: It is wrong'
+    """
+    text = str(error).strip()
+    return f"{type(error).__name__}: {cut(text.splitlines()[0].split('. ')[0])}" if text else cut(repr(error))

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_al.checks import Findings, check_choice, check_count, check_flag, check_number, first_line, kind_of
+from lightning_al.checks import Findings, check_choice, check_count, check_flag, check_number, kind_of
+from lightning_al.words import first_line
 
 BOUNDS = {
     "above": lambda value, bound: value > bound,

@@ -2,6 +2,7 @@
 
 import copy
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel, ManualOptimBoringModel
@@ -182,3 +183,12 @@ def test_a_checkpoint_that_a_requeued_job_left_is_not_loaded(tmp_path, monkeypat
     assert "_parse_ckpt_path" not in vars(trainer._checkpoint_connector)
     before = [w.detach().clone() for w in model.parameters()]
     assert has_other_weights(make_trainer(tmp_path)) == on_slurm  # what Lightning does without us
+
+
+def test_seeds_are_set_without_a_word(caplog):
+    with caplog.at_level("INFO"):
+        with _compat.quiet_infos():
+            pl.seed_everything(3)
+        assert not caplog.records
+        pl.seed_everything(3)
+        assert "Seed set to 3" in caplog.text

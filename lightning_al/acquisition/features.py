@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Rows
-from lightning_al.checks import Findings, check_that, check_type, first_line, rows_not_finite
+from lightning_al.checks import Findings, check_that, check_type, rows_not_finite
 from lightning_al.inference.division import as_samples
 from lightning_al.inference.entries import batch_size_of, device_of
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.inference.pooling import Pooling, channel_dim
 from lightning_al.inference.shared_forward import shared_outputs
 from lightning_al.storage.rows import take_rows
+from lightning_al.words import first_line
 
 
 class FeatureAcquisition(Acquisition):

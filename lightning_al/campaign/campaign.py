@@ -14,7 +14,7 @@ from lightning_al.campaign.results import INITIAL_ROUND, RoundResult, after_move
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State, States, state_file, write_state
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.ranks import Ranks
-from lightning_al.oracle.base import DATASET
+from lightning_al.oracle.skip import DATASET
 from lightning_al.storage.blobs import to_json
 from lightning_al.storage.files import write_errors_explained
 
@@ -171,6 +171,7 @@ class Campaign:
         root: str = "",
         annotations: dict[str, Any] | None = None,
         states: dict[str, State] | None = None,
+        versions: dict[str, str] | None = None,
     ) -> list[Event]:
         """Begin a campaign in ``dirpath`` and return its events, the first one.
 
@@ -181,6 +182,7 @@ class Campaign:
             root: The folder that all names of samples begin with.
             annotations: How people say labels, see :attr:`annotations`.
             states: What :attr:`states` must have from the first event on, by file name.
+            versions: Of the packages that it begins with, by name.
 
         Raises:
             FileExistsError: If there is one already.
@@ -195,6 +197,7 @@ class Campaign:
         for name, state in (states or {}).items():
             write_state(path / name, state)
         fields = {"size": size, "options": options, "root": root, "annotations": annotations or {}}
+        fields |= {"versions": versions} if versions else {}
         return [append_event(ledger, 0, stamped("started", fields))]
 
     @staticmethod

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from lightning_al.campaign.events import Event
-from lightning_al.checks import first_line
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.storage.blobs import FOLDER
 from lightning_al.storage.files import atomic_write
+from lightning_al.words import first_line
 
 INITIAL_WEIGHTS = "initial.ckpt"
 """The weights that a campaign begins with, beside its ledger."""

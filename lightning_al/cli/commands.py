@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_compare(commands)
     _add_diagnose(commands)
+    _add_report(commands)
     commands.add_parser(
         "reproduce",
         help="Published tables and figures, and what each lacks here; one of them: reproduce saal/table-1 --small",
@@ -180,6 +181,47 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--output", help="File of the picture; other files are named after it. Default: ROOT/curves.png."
     )
     parser.set_defaults(command=_compare)
+
+
+def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "report",
+        help="Campaigns as one HTML file, with pictures of the picks: report runs/",
+        description="Write what became of campaigns as one HTML file that loads nothing: the result in words, learning "
+        "curves, methods beside each other, what was asked and when, the picks as images or texts, scores, coverage, "
+        "disagreements, seconds and cost, settings, warnings. Campaigns are not changed.",
+        epilog="To show samples, the data of the project are opened as the config.yaml of a campaign's folder says, "
+        "with the classes that it names: for a folder of somebody else give --no-data.",
+    )
+    add = parser.add_argument
+    add(
+        "folders",
+        nargs="+",
+        metavar="FOLDER",
+        help="A campaign's folder, or one that campaigns lie below; several too.",
+    )
+    add(
+        "--output",
+        metavar="FILE",
+        help="The file. Default: report.html in the folder. No file but a report is replaced.",
+    )
+    add("--metric", help='The main metric. Default: that with "acc" in its name, else one of which more is better.')
+    add("--baseline", help="Method that others are compared with. Default: random.")
+    better = parser.add_mutually_exclusive_group()
+    better.add_argument("--lower-is-better", action="store_true", default=None, help="Default: by the metric's name.")
+    better.add_argument("--higher-is-better", action="store_false", dest="lower_is_better", default=None)
+    add("-c", "--config", action="append", help="The project's YAML files. Default: config.yaml of each folder.")
+    add("--no-data", action="store_true", help="Do not open the data: keys stand in place of pictures and texts.")
+    parser.set_defaults(command=_report)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from lightning_al.cli.report import report
+
+    try:
+        report(options)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"error: {error}")
 
 
 DIAGNOSES = {

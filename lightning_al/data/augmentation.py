@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lightning_al.checks import first_line
 from lightning_al.distributed.randomness import draws_undone, seed_reading
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task
+from lightning_al.words import first_line
 
 _COMPARISONS = 32  # an augmentation of every second draw goes unseen once in 4 billion times
 

@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from lightning_al.checks import first_line
 from lightning_al.distributed.randomness import draws_undone
 from lightning_al.tasks.base import Task, name_in
-from lightning_al.words import cut
+from lightning_al.words import cut, first_line
 
 
 class UnreadableSampleError(RuntimeError):

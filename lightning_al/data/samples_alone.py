@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, DistributedSampler
 
 from lightning_al._compat import infinite_barrier, is_overridden
-from lightning_al.checks import first_line
 from lightning_al.data.collate import check_collate
 from lightning_al.data.keys import SampleKeys
 from lightning_al.data.loaders import owner_of
@@ -25,7 +24,7 @@ from lightning_al.data.train_loaders import pool_loader
 from lightning_al.distributed.randomness import draws_undone
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task
-from lightning_al.words import shown
+from lightning_al.words import first_line, shown
 
 BATCH_SIZE = 64
 """Samples of a batch where no loader says how many."""

@@ -7,14 +7,13 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from lightning_al.checks import first_line
 from lightning_al.data.collate import Collate, CollateWithoutTargets, check_collate
 from lightning_al.data.readable import UnreadableSampleError
 from lightning_al.distributed.randomness import draws_undone
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.keys import ID_COLUMNS
-from lightning_al.words import cut, shown
+from lightning_al.words import cut, first_line, shown
 
 _KEYS = ("__key__", "key", *ID_COLUMNS)
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_al.checks import Findings, first_line
+from lightning_al.checks import Findings
 from lightning_al.data.augmentation import Augment, check_told_labels
 from lightning_al.data.collate import Collate
 from lightning_al.data.keys import SampleKeys
@@ -23,7 +23,7 @@ from lightning_al.distributed.randomness import draws_undone
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task, name_in
 from lightning_al.tasks.mask_png import is_blank
-from lightning_al.words import cut
+from lightning_al.words import cut, first_line
 
 HOOK = "unlabelled_dataset"
 """The method of the user's datamodule that gives samples which may be asked for, beside its training set."""

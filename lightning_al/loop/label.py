@@ -14,8 +14,9 @@ from lightning_al.loop.parts import of_asked, prices_of
 from lightning_al.loop.predict import predictions_kept
 from lightning_al.loop.project import Project
 from lightning_al.oracle.answers import Answers, sort_answers
-from lightning_al.oracle.base import DATASET, Unreachable
+from lightning_al.oracle.base import Unreachable
 from lightning_al.oracle.question import OpenQuestion
+from lightning_al.oracle.skip import DATASET
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.mask_png import is_blank
 from lightning_al.words import shown

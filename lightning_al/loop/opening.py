@@ -19,6 +19,7 @@ from lightning_al.campaign.events import Event, count_events
 from lightning_al.campaign.moves import Search
 from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State
+from lightning_al.campaign.versions import versions
 from lightning_al.checks import Findings
 from lightning_al.data.for_trainer import set_model_up
 from lightning_al.data.image_size import check_one_size
@@ -46,7 +47,7 @@ from lightning_al.loop.record import check_same_campaign, describe
 from lightning_al.loop.settings import Settings
 from lightning_al.loop.told import check_sizes, check_told, show_model_again
 from lightning_al.oracle.answers import sort_answers
-from lightning_al.oracle.base import DATASET
+from lightning_al.oracle.skip import DATASET
 from lightning_al.scoring.company import check_company
 from lightning_al.scoring.pick import Pick
 from lightning_al.scoring.regions import HowMany, RegionPicker
@@ -339,8 +340,8 @@ def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[s
         states = {INITIAL_WEIGHTS: {"state_dict": weights, "buffers": unsaved_buffers(project.model)}}
         root = project.data.sample_keys.root
         annotations = annotations_of(project)
-        events = Campaign.create(folder, size=size, options=options, root=root, annotations=annotations, states=states)
-        return folder, events
+        said: dict[str, Any] = {"options": options, "root": root, "annotations": annotations, "versions": versions()}
+        return folder, Campaign.create(folder, size=size, states=states, **said)
 
     folder, events = ranks.first(create)
     return Campaign(folder, events, ranks)

@@ -92,7 +92,7 @@ def query(session: Session, k: int | float, how: Asking = AS_EVER) -> list[int]:
     if session.project.oracle.wants_predictions and question.indices:
         keep_predictions(session.project, campaign, question.indices, seed=candidates.scoring_seed)
     if question.indices:
-        campaign.record("asked", lambda: question.event(number))
+        campaign.record("asked", lambda: question.event(number, picked.all_scores))
     session.call_hooks("on_query_end")
     return question.indices
 

@@ -4,12 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from lightning_al.campaign.events import Event
 from lightning_al.data.image_size import label_size
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.loop.project import Project
 from lightning_al.scoring.pick import Pick
 from lightning_al.scoring.regions import RegionPick
+
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,13 @@ class Question:
         of_each = {name: getattr(self, name)[:count] for name in ("indices", "keys", "scores", "sizes")}
         return replace(self, **of_each)
 
-    def event(self, round_number: int) -> Event:
-        """Return the fields of the event that puts it on disk."""
+    def event(self, round_number: int, all_scores: Tensor | None = None) -> Event:
+        """Return the fields of the event that puts it on disk.
+
+        Args:
+            round_number: Of its round.
+            all_scores: Those of all candidates, (N,), where there are any: what these are like is put on disk too.
+        """
         return {
             "round": round_number,
             "indices": self.indices,
@@ -52,9 +62,18 @@ class Question:
             "scores": self.scores,
             "seconds": dict(self.seconds),
             **({"sizes": list(self.sizes)} if any(self.sizes) else {}),
+            **({} if all_scores is None else {"all_scores": _in_short(all_scores)}),
             **self.parts,
             **self.choice,
         }
+
+
+def _in_short(scores: Tensor) -> dict[str, Any]:
+    """Return how many scores there are, (N,), and their quantiles, to compare those of the picks with."""
+    known = scores.detach().double()
+    values = known[known.isfinite()].cpu().numpy()
+    quantiles = np.quantile(values, _QUANTILES).tolist() if len(values) else []
+    return {"count": len(scores), "quantiles": quantiles}
 
 
 def question_of(project: Project, ranks: Ranks, picked: Pick) -> Question:

@@ -1,9 +1,9 @@
 from .answers import Answers, sort_answers
-from .base import DATASET, Oracle, Unreachable, costs
+from .base import Oracle, Unreachable, costs
 from .people import AwaitTell, Entry, LabelFiles, LabelStudio, Reading, read_labels, write_labels
 from .question import OpenQuestion, Prediction
 from .simulated import DatasetOracle, NoisyOracle
-from .skip import SKIP
+from .skip import DATASET, SKIP
 
 __all__ = [
     "DATASET",

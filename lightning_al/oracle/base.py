@@ -11,9 +11,6 @@ from torch.utils.data import Dataset
 
 from lightning_al.tasks.base import Task
 
-DATASET = "dataset"
-"""The annotator who reveals the dataset's own labels."""
-
 
 class Unreachable(ConnectionError):
     """The annotators cannot be reached now, which may be otherwise in an hour: the campaign waits, as for answers."""

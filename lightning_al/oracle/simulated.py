@@ -10,8 +10,8 @@ from torch.utils.data import Dataset
 from lightning_al.checks import Findings, check_count, check_number, check_type
 from lightning_al.data.pool import integers
 from lightning_al.distributed.randomness import draws_undone, generator
-from lightning_al.oracle.base import DATASET, Oracle
-from lightning_al.oracle.skip import SKIP
+from lightning_al.oracle.base import Oracle
+from lightning_al.oracle.skip import DATASET, SKIP
 from lightning_al.storage.blobs import Blob
 from lightning_al.tasks.base import Task, annotation_kind_of
 from lightning_al.words import shown

@@ -1,6 +1,9 @@
-"""The answer that is no label, ``SKIP``; without torch."""
+"""The answer that is no label, ``SKIP``, and the annotator that is nobody; without torch."""
 
 from typing import Final
+
+DATASET: Final = "dataset"
+"""The annotator who reveals the dataset's own labels."""
 
 
 class _Skip:

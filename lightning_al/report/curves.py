@@ -76,12 +76,26 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
         ValueError: If the campaigns record different metrics, or which one is meant cannot be told; lists them.
     """
     root = Path(root)
+    return curves_of(find_campaigns(root), root, metric)
+
+
+def find_campaigns(root: Path) -> list[Path]:
+    """Return the folders of the campaigns at or below ``root``, in the order of their names.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
     folders = sorted((p.parent for p in root.rglob("ledger") if has_ledger(p.parent)), key=_natural_order)
     if not folders:
         raise FileNotFoundError(
             f"No campaign at or below {str(root)!r}: none of its folders holds a `ledger` folder. Give the folder that "
             "the runs' `dirpath` lie in."
         )
+    return folders
+
+
+def curves_of(folders: Sequence[Path], root: Path, metric: str | None = None) -> Curves:
+    """Read some campaigns below ``root``; otherwise as :func:`load_curves`."""
     # A campaign that has not finished its first round has no point to draw yet.
     campaigns = {folder: _read(folder) for folder in folders}
     rounds = {folder: finished for folder, (finished, _) in campaigns.items() if finished}
@@ -118,7 +132,7 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
             seed=campaigns[folder][1],
             classes={name: [float(r.metrics[of_class]) for r in finished] for name, of_class in of_classes.items()},
         )
-        curves.setdefault(_method(folder, root), []).append(curve)
+        curves.setdefault(method_of(folder, root), []).append(curve)
     return round_by_round(curves)
 
 
@@ -161,7 +175,8 @@ def _rounds_of(curves: Sequence[Curve]) -> list[tuple[float, list[int]]]:
     return [(fmean(of_round), of_round) for of_round in counts]
 
 
-def _method(folder: Path, root: Path) -> str:
+def method_of(folder: Path, root: Path) -> str:
+    """Return the method that a campaign below ``root`` is a repeat of, by the names of folders."""
     # The resolved name, so that `compare .` names the method too.
     if folder == root:
         return root.resolve().name

@@ -114,6 +114,11 @@ def differences_table(aligned: Aligned, rows: Sequence[Difference], measure: str
         rows: As :func:`~lightning_al.report.comparison.differences` returns them.
         measure: ``"last"``, ``"mean"`` or ``"best"``.
     """
+    return f"{markdown(differences_rows(aligned, rows, measure))}\n\n{told_apart(aligned, rows)}"
+
+
+def differences_rows(aligned: Aligned, rows: Sequence[Difference], measure: str) -> list[list[str]]:
+    """Return the rows of :func:`differences_table`."""
     digits = decimals_of([aligned])
     head = f"{aligned.label_of(measure)} ({aligned.metric})"
     cells = [[head, "seeds", "difference", "95 % t interval", "p (paired t)", "Holm", "p (Wilcoxon)", "Holm"]]
@@ -123,14 +128,14 @@ def differences_table(aligned: Aligned, rows: Sequence[Difference], measure: str
         cells.append(
             [row.method, str(len(row.repeats)), signed(row.mean, digits), interval, *(_p_value(p) for p in p_values)]
         )
-    return f"{markdown(cells)}\n\n{_told_apart(aligned, rows)}"
+    return cells
 
 
 def _p_value(p: float | None) -> str:
     return "-" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def _told_apart(aligned: Aligned, rows: Sequence[Difference]) -> str:
+def told_apart(aligned: Aligned, rows: Sequence[Difference]) -> str:
     """Say which methods are better or worse than the baseline by the paired t-test."""
     few = [f"{row.method} ({len(row.repeats)})" for row in rows if row.t_holm is None]
     better: list[str] = []
@@ -176,6 +181,11 @@ def reach_table(aligned: Aligned, rows: Sequence[Reach]) -> str:
         aligned: What is compared.
         rows: As :func:`~lightning_al.report.comparison.labels_saved` returns them.
     """
+    return markdown(reach_rows(aligned, rows))
+
+
+def reach_rows(aligned: Aligned, rows: Sequence[Reach]) -> list[list[str]]:
+    """Return the rows of :func:`reach_table`."""
     last = aligned.labels[-1]
     digits = decimals_of([aligned])
     cells = [
@@ -187,7 +197,7 @@ def reach_table(aligned: Aligned, rows: Sequence[Reach]) -> str:
             labels = f"{row.labels:.0f}" + " or fewer" * (row.labels == aligned.labels[0])
             saved = f"{row.saved:.0f} ({row.saved / last:.0%})"
         cells.append([row.method, f"{row.target:.{digits}f}", labels, saved, f"{row.reached} of {row.repeats}"])
-    return markdown(cells)
+    return cells
 
 
 def pairwise_tables(several: Sequence[Aligned], measure: str) -> str:

@@ -19,8 +19,8 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, Replicate
 from torch.utils import _pytree as pytree
 
-from lightning_al.checks import first_line
 from lightning_al.storage.checkpoints import read_checkpoint
+from lightning_al.words import first_line
 
 _EXTRA = "_extra_state"  # how torch names what `get_extra_state` of a module returns
 

@@ -181,9 +181,9 @@ def _name_in_lists(dataset: Any) -> Namer | None:
 def _list_of_paths(dataset: Any) -> Sequence[Any] | None:
     for attribute in _PATH_LISTS:
         entries = getattr(dataset, attribute, ())
-        listed = (
-            hasattr(entries, "__len__") and hasattr(entries, "__iter__") and not isinstance(entries, (Mapping, str))
-        )
+        # A tensor has no paths, and looking at its first row makes all of them.
+        listed = hasattr(entries, "__len__") and hasattr(entries, "__iter__")
+        listed = listed and not isinstance(entries, (Mapping, str, Tensor))
         if not listed or len(entries) == 0 or len(entries) != len(dataset):
             continue
         if _path(next(iter(entries))) is not None:

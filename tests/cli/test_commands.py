@@ -105,6 +105,8 @@ def test_compare_says_in_one_line_what_is_wrong(tmp_path):
             ["sweep", "--help"],
             ["status", "--help"],
             ["status", "random/seed_0"],
+            ["report", "--help"],
+            ["report", ".", "--no-data"],
         ),
     ],
 )

@@ -1,10 +1,12 @@
 """What an acquisition selects is checked, and from which candidates it may."""
 
+import numpy as np
 import pytest
 
-from lightning_al import ActiveLearningLoop, NoisyOracle
-from lightning_al.acquisition import Entropy
-from tests.helpers.projects import Data, Net, make_trainer, picks
+from lightning_al import ActiveLearningLoop, Campaign, NoisyOracle
+from lightning_al.acquisition import Acquisition, Entropy, Random
+from lightning_al.campaign.versions import versions
+from tests.helpers.projects import Data, Net, make_data, make_trainer, picks
 from tests.helpers.recorder import run
 
 
@@ -41,3 +43,33 @@ def test_the_sub_pool_is_drawn_from_what_can_be_paid(tmp_path):
     history = loop.run(make_trainer(tmp_path, max_epochs=1))
     assert sorted(i for picked in picks(history) for i in picked) == cheap
     assert [len(p) for p in picks(history)] == [2, 2, 0]
+
+
+class SumOfInputs(Acquisition):
+    def score_batch(self, model, batch):
+        return self.task.inputs(batch).double().flatten(1).sum(1)
+
+
+def test_the_ledger_has_what_the_scores_of_all_candidates_are_like(tmp_path):
+    _, history, _ = run(tmp_path, trainer=make_trainer(tmp_path, acquisition=SumOfInputs()), rounds=2)
+    folder = next(tmp_path.rglob("ledger")).parent
+    events = Campaign.read_events(folder)
+    inputs, _ = make_data()
+    left = set(range(len(inputs)))
+    for event in events:
+        if event["kind"] != "asked":
+            continue
+        if event["round"] >= 0:
+            sums = [float(inputs[i].double().sum()) for i in sorted(left)]
+            assert event["all_scores"]["count"] == len(left)
+            assert event["all_scores"]["quantiles"] == pytest.approx(np.percentile(sums, [5, 25, 50, 75, 95]))
+        else:
+            assert "all_scores" not in event
+        left -= set(event["indices"])
+    assert events[0]["versions"] == versions()
+
+
+def test_what_scores_nothing_has_no_such_summary(tmp_path):
+    run(tmp_path, trainer=make_trainer(tmp_path, acquisition=Random()), rounds=1)
+    events = Campaign.read_events(next(tmp_path.rglob("ledger")).parent)
+    assert not any("all_scores" in event for event in events)

@@ -231,3 +231,18 @@ def test_where_the_file_of_a_sample_is(root, entries):
     whole = ConcatDataset([TensorDataset(torch.zeros(2)), StackDataset(dataset, dataset)])
     assert file_of(whole, 1) is None
     assert str(file_of(Subset(whole, [4]), 0)) == where[2]
+
+
+def test_images_in_one_tensor_are_not_looked_through_for_paths():
+    class Rows(torch.Tensor):
+        def __iter__(self):
+            raise AssertionError("all rows were made")
+
+    class Images:
+        images = torch.zeros(3, 2, 2).as_subclass(Rows)
+
+        def __len__(self):
+            return 3
+
+    assert file_of(Images(), 1) is None
+    assert name_of(Images(), 1) is None

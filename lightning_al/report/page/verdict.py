@@ -1,0 +1,182 @@
+"""What a comparison means, in words."""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from lightning_al.report.alignment import Aligned
+from lightning_al.report.comparison import Difference, differences, labels_saved
+from lightning_al.report.page.charts import number
+from lightning_al.report.page.reading import Told, time_of
+from lightning_al.report.statistics import FEWEST
+from lightning_al.report.tables import LEVEL, decimals_of, signed
+
+
+def verdict_of_methods(aligned: Aligned) -> list[str]:
+    """Return what is to be concluded from methods beside each other; the first sentence is the answer.
+
+    By the mean over the curve, over the seeds that both have, and the paired t-test after Holm's correction.
+    """
+    methods = [method for method, of in aligned.values.items() if of]
+    if not aligned.labels or len(methods) < 2:
+        return ["There are no two methods with label counts in common, so nothing is compared."]
+    if aligned.baseline is None:
+        return [
+            _order(aligned, methods),
+            "No baseline is named, so it is not tested which of them is better than that.",
+        ]
+    rows = differences(aligned, "mean")
+    tested = [row for row in rows if row.t_holm is not None]
+    if not tested:
+        seeds = max((len(row.repeats) for row in rows), default=0)
+        first = (
+            f"Nothing can be concluded yet: with {seeds} seed{'s' * (seeds != 1)} in common chance alone makes "
+            f"differences like these. It takes at least {FEWEST}."
+        )
+        return [first, _order(aligned, methods)]
+    enough = [aligned.baseline, *(row.method for row in tested)]
+    return [
+        *_tested(aligned, tested),
+        _order(aligned, enough),
+        *_reached(aligned, enough),
+        *_left_out([method for method in methods if method not in enough]),
+        _limits(aligned, tested),
+    ]
+
+
+def _tested(aligned: Aligned, rows: Sequence[Difference]) -> list[str]:
+    told = [row for row in rows if row.t_holm is not None and row.t_holm < LEVEL and row.mean is not None]
+    better = [row for row in told if _is_better(aligned, row)]
+    worse = [row for row in told if not _is_better(aligned, row)]
+    neither = [row.method for row in rows if row not in told]
+    baseline = aligned.baseline
+    texts = []
+    if better:
+        texts.append(
+            f"Choosing what to label paid here: {_named(aligned, better)} did better than {baseline} over the whole "
+            "curve, beyond what chance explains."
+        )
+    elif worse and not neither:
+        texts.append(f"{_capital(baseline)} wins here: every method did worse than it, beyond what chance explains.")
+    else:
+        texts += _of_none(baseline, _best(aligned, [baseline, *(row.method for row in rows)]))
+    if worse and (better or neither):
+        texts.append(f"Worse than {baseline}, beyond chance: {_named(aligned, worse)}.")
+    if neither and (better or worse):
+        texts.append(f"Not told apart from {baseline}: {', '.join(neither)}.")
+    return texts
+
+
+def _of_none(baseline: str | None, best: str | None) -> list[str]:
+    """Say that no method is told apart from the baseline."""
+    if best == baseline:
+        return [
+            f"{_capital(baseline)} wins here: it has the best mean, and no method is better than it beyond chance.",
+            f"On a pool like this one {baseline} does as well as any, and costs nothing to compute.",
+        ]
+    return [
+        f"It is open whether choosing what to label pays here: no method is better than {baseline} beyond chance.",
+        f"The best mean is that of {best}; more seeds would tell whether that is luck.",
+    ]
+
+
+def _is_better(aligned: Aligned, row: Difference) -> bool:
+    return ((row.mean or 0.0) < 0) == aligned.lower_is_better
+
+
+def _named(aligned: Aligned, rows: Sequence[Difference]) -> str:
+    digits = max(decimals_of([aligned]) - 1, 1)
+    words = []
+    for row in rows:
+        low, high = row.interval or (0.0, 0.0)
+        ends = f"95 % {signed(low, digits)} to {signed(high, digits)}"
+        words.append(f"{row.method} ({signed(row.mean, digits)} {aligned.metric}, {ends})")
+    return "; ".join(words) if len(words) != 2 else " and ".join(words)
+
+
+def _means(aligned: Aligned) -> dict[str, float]:
+    return {method: fmean(aligned.measured(method, "mean").values()) for method, of in aligned.values.items() if of}
+
+
+def _best(aligned: Aligned, methods: Sequence[str | None]) -> str | None:
+    means = {method: mean for method, mean in _means(aligned).items() if method in methods}
+    return (min if aligned.lower_is_better else max)(means, key=means.__getitem__)
+
+
+def _left_out(methods: Sequence[str]) -> list[str]:
+    return [f"Left out here, with fewer than {FEWEST} seeds: {', '.join(methods)}."] if methods else []
+
+
+def _order(aligned: Aligned, methods: Sequence[str]) -> str:
+    means = _means(aligned)
+    order = sorted(methods, key=means.__getitem__, reverse=not aligned.lower_is_better)[:8]
+    named = ", ".join(f"{method} {number(means[method])}" for method in order)
+    more = f" and {len(methods) - len(order)} more" if len(methods) > len(order) else ""
+    less = ", less is better" if aligned.lower_is_better else ""
+    return f"Mean {aligned.metric} over the curve{less}, best first: {named}{more}."
+
+
+def _reached(aligned: Aligned, methods: Sequence[str]) -> list[str]:
+    """Say what a method saves that gets where the baseline ends with the fewest labels."""
+    rows = [row for row in labels_saved(aligned) if row.method in methods and row.method != aligned.baseline]
+    first, last = rows[0] if rows else None, aligned.labels[-1]
+    if first is None or first.labels is None or first.saved is None or first.saved <= 0:
+        return []
+    return [
+        f"{first.method} got where {aligned.baseline} ends ({number(first.target)} with {last:,} {aligned.counts}) "
+        f"with {first.labels:,.0f}: {first.saved / last:.0%} fewer. ({first.reached} of {first.repeats} seeds do.)"
+    ]
+
+
+def _limits(aligned: Aligned, rows: Sequence[Difference]) -> str:
+    seeds = max(len(row.repeats) for row in rows)
+    return (
+        f"This is one data set and one model, {aligned.labels[0]:,} to {aligned.labels[-1]:,} {aligned.counts}, "
+        f"{seeds} seeds: it says what to expect of this project, and less of others."
+    )
+
+
+def _capital(name: str | None) -> str:
+    return (name or "")[:1].upper() + (name or "")[1:]
+
+
+def verdict_of_repeats(aligned: Aligned) -> list[str]:
+    """Return what the repeats of one method came to, in words."""
+    [(method, repeats)] = aligned.values.items()
+    if not aligned.labels or not repeats:
+        return [
+            f"The campaigns of {method} have no label count in common, so there is no mean of them.",
+            *aligned.notes,
+        ]
+    first, last = (fmean(float(values[place]) for values in repeats.values()) for place in (0, -1))
+    span = f"{aligned.labels[0]:,} to {aligned.labels[-1]:,} {aligned.counts}"
+    ends = f"{aligned.metric} went from {number(first)} to {number(last)}"
+    text = f"From {span}, {ends}, the mean of {len(repeats)} campaigns."
+    return [text, "There is one method: nothing says yet whether another, or chance, would have done as well."]
+
+
+def verdict_of_one(campaign: Told, metric: str | None) -> list[str]:
+    """Return where one campaign stands, in words."""
+    standing, rounds = campaign.standing, campaign.rounds
+    labelled, pending = len(standing.units("labelled")), len(standing.units("pending"))
+    texts = []
+    known = [result for result in rounds if metric is not None and metric in result.metrics]
+    if known and metric is not None:
+        first, last = known[0], known[-1]
+        counted = f"{number(first.amount)} to {number(last.amount)} {last.counts}"
+        texts.append(
+            f"From {counted}, {metric} went from {number(first.metrics[metric])} to {number(last.metrics[metric])} in "
+            f"{len(known)} trainings."
+            if len(known) > 1
+            else f"With {number(last.amount)} {last.counts} {metric} is {number(last.metrics[metric])}."
+        )
+    else:
+        texts.append("No round is finished yet." if not rounds else "The campaign records no metrics.")
+    share = f" ({labelled / standing.size:.1%})" if standing.size else ""
+    texts.append(f"{labelled:,} of {standing.size:,} samples are labelled{share}.")
+    if pending:
+        texts.append(
+            f"{pending:,} sample{'s are' if pending != 1 else ' is'} asked for and not answered yet: the campaign is "
+            "under way."
+        )
+    texts.append(f"Last event: {time_of(standing.last_time)}.")
+    return texts

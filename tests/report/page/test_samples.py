@@ -1,0 +1,132 @@
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from lightning_al import Campaign
+from lightning_al.report import write_html
+from lightning_al.report.page.samples import open_samples
+from tests.helpers.ledger import begin, fitted, record
+from tests.helpers.pages import page_of
+
+
+class Images(Dataset):
+    """Four files, each of one brightness, listed in an order that may change."""
+
+    classes = ["dark", "light"]
+
+    def __init__(self, names=("a.png", "b.png", "c.png", "d.png"), broken=()):
+        self.paths, self.broken = list(names), broken
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        name = self.paths[index]
+        if name in self.broken:
+            raise OSError("truncated")
+        return torch.full((1, 8, 8), "abcd".index(name[0]) / 4), int(name > "b.png")
+
+
+class Data(pl.LightningDataModule):
+    def __init__(self, dataset):
+        super().__init__()
+        self.dataset = dataset
+
+    def train_dataloader(self):
+        return DataLoader(self.dataset, batch_size=2)
+
+    def pool_dataset(self):
+        return self.dataset
+
+
+def a_campaign(folder, keys, kind="class"):
+    campaign = begin(folder, size=4)
+    campaign.apply(campaign.write("named", annotations={"kind": kind, "classes": ["dark", "light"]}))
+    indices = list(range(len(keys)))
+    record(campaign, "asked", round=-1, indices=indices, keys=keys, scores=[], seconds={})
+    record(campaign, "answered", indices=indices, keys=keys, labels=[0] * len(keys), annotator="dataset")
+    fitted(campaign, 0, 0.5)
+    return folder
+
+
+def test_samples_are_found_by_their_names_wherever_they_are_now(tmp_path):
+    a_campaign(tmp_path / "x", ["a.png", "d.png"])
+    page = page_of(write_html(tmp_path / "x", datamodule=Data(Images(("d.png", "b.png", "a.png", "c.png")))))
+    assert [image["alt"] for image in page.images] == ["a.png: dark", "d.png: dark"]
+    assert page.images[0]["src"] != page.images[1]["src"]
+    again = page_of(write_html(tmp_path / "x", datamodule=Data(Images())))
+    assert [image["src"] for image in again.images] == [image["src"] for image in page.images]
+    rows = page.tables["class-table"]
+    assert rows == [["class", "x", "in the pool"], ["dark", "2", "50.0%"], ["light", "0", "50.0%"]]
+    assert "cluster-table" not in page.tables  # a single question has no curve
+
+
+def test_groups_with_a_label_are_counted_after_each_question(tmp_path):
+    folder = a_campaign(tmp_path / "x", ["a.png", "b.png"])
+    campaign = Campaign.load(folder)
+    record(campaign, "asked", round=0, indices=[3], keys=["d.png"], scores=[], seconds={})
+    record(campaign, "answered", indices=[3], keys=["d.png"], labels=[1], annotator="dataset")
+    page = page_of(write_html(folder, datamodule=Data(Images())))
+    # Two groups of the four brightnesses, the dark ones and the light ones.
+    assert page.tables["cluster-table"] == [
+        ["labelled samples", "x, seed 0", "at random, expected"],
+        ["2", "50%", "75%"],
+        ["3", "100%", "88%"],
+    ]
+
+
+def test_what_is_gone_or_broken_leaves_its_key_and_that_is_said(tmp_path):
+    a_campaign(tmp_path / "x", ["a.png", "gone.png", "b.png"])
+    page = page_of(write_html(tmp_path / "x", datamodule=Data(Images(broken=["b.png"]))))
+    assert [image["alt"] for image in page.images] == ["a.png: dark"]
+    assert "2 samples were not found in the data or cannot be read" in page.text
+    assert "gone.png" in page.text
+
+
+def test_data_that_cannot_be_opened_are_no_reason_to_fail(tmp_path):
+    class Broken(Data):
+        def setup(self, stage):
+            raise RuntimeError("no such <disk>. And more.")
+
+    a_campaign(tmp_path / "x", ["a.png"])
+    page = page_of(write_html(tmp_path / "x", datamodule=Broken(Images())))
+    assert "The data could not be opened: RuntimeError: no such <disk> Keys stand in place of the samples." in page.text
+    assert page.images == []
+
+
+@pytest.mark.parametrize(
+    ("sample", "look"),
+    [
+        (("a fine film", 1), "text"),
+        ((torch.rand(5), 1), "values"),
+        ((torch.rand(3, 4, 4), 1), "image"),
+        (({"pixel_values": torch.rand(3, 4, 4)}, 1), "image"),
+    ],
+)
+def test_what_there_is_to_see(sample, look):
+    class One(Dataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return sample
+
+    with open_samples(Data(One())) as samples:
+        seen = samples.look(0)
+        assert [name for name in ("text", "values", "image") if getattr(seen, name)] == [look]
+        features = samples.features(0)
+        assert features is None or np.isfinite(features).all()
+        assert samples.own_label(0, ["x", "y"]) == "y"
+
+
+def test_samples_without_a_name_are_found_by_what_is_in_them():
+    rows = torch.arange(4.0)[:, None]
+    with open_samples(Data(TensorDataset(rows, torch.zeros(4, dtype=torch.long)))) as samples:
+        key = samples._data.key(2)
+        assert key.startswith("sha256:")
+        assert samples.place(2, key) == 2
+        assert samples.place(1, key) is None
+        assert samples.place(9, None) is None
+        assert samples.place(1, None) == 1
