@@ -15,13 +15,14 @@ METHODS := random entropy coreset badge prob_cover typiclust saal saal_kmeans sa
 # Those of the methods that are run with SAM training too.
 SAM := saal
 
-.PHONY: help demo test test-slow kills lint bench gpu docs pictures fashion clean
+.PHONY: help demo test test-slow kills lint bench guard gpu docs pictures fashion clean
 help:
 	@echo "make demo       five methods on digits with rare classes, 5 seeds: tables, and a report to look at (minutes)"
 	@echo "make test       the tests          make test-slow   the slow ones too"
 	@echo "make kills      small campaigns killed at KILLS=$(KILLS) points all over, resumed and compared bit by bit (minutes)"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make bench      exact per-sample scores, selectors and SAM, beside other ways to them"
+	@echo "make guard      the same in short, beside the published ratios: printed, not asserted (minutes)"
 	@echo "make gpu        all that a GPU should be asked, in under 8 minutes: right, how fast, how large (GPU='--tiny --device cpu': a rehearsal)"
 	@echo "make docs       all pages as HTML, into docs/_build/html; examples are run, warnings are errors (minutes)"
 	@echo "make pictures   the moving picture of the README"
@@ -55,6 +56,9 @@ bench: $(BIN)/installed
 	$(BIN)/python tests/benchmarks/gradients.py
 	$(BIN)/python tests/benchmarks/selection.py
 	$(BIN)/python tests/benchmarks/sam.py
+
+guard: $(BIN)/installed
+	$(BIN)/python tests/benchmarks/guard.py
 
 gpu: $(BIN)/installed
 	$(BIN)/python -m tests.gpu $(GPU)

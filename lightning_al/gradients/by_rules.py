@@ -10,9 +10,10 @@ from torch.utils import _pytree as pytree
 from lightning_al.gradients.comparisons import Comparisons, standing_of
 from lightning_al.gradients.errors import NoRule, NothingToCompare
 from lightning_al.gradients.keys import input_key
-from lightning_al.gradients.plans import Plan, PlanFinder, RuleScore
+from lightning_al.gradients.plans import Plan, PlanFinder
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother, Scorer
+from lightning_al.gradients.trials import RuleScore, Scored
 from lightning_al.inference.entries import batch_size_of
 from lightning_al.inference.memory import is_out_of_memory
 
@@ -65,11 +66,32 @@ class ByRules(Scorer):
         plan = self._plan(inputs, group_size, self.model.budget(None))
         if plan is None or plan.alone:
             return self._alone(inputs, group_size)
-        network = self._by_rules.network(plan.elsewhere, channels_last=plan.channels_last)
-        scores, outputs = self._by_rules(network, plan.layouts, inputs, group_size)
+        if plan.unproved is not None and batch_size_of(inputs) == group_size:
+            return self._alone(inputs, group_size)
+        scores, outputs, _ = self._scored(plan, inputs, group_size)
         if scores.ndim and len(scores) == batch_size_of(inputs):
             self._comparisons.check(scores, inputs, group_size, outputs if plan.together else None)
         return scores
+
+    def _scored(self, plan: Plan, inputs: Any, group_size: int) -> Scored:
+        """Score by the rules; the first batch of a large model is what proves the plan.
+
+        Raises:
+            NoRule: If it does not.
+        """
+        if plan.unproved is None:
+            network = self._by_rules.network(plan.elsewhere, channels_last=plan.channels_last)
+            return self._by_rules(network, plan.layouts, inputs, group_size)
+        plans, key = self._place_of(inputs, group_size)
+        try:
+            plans[key], scored = self._finder.prove(plan, plan.unproved, inputs, group_size, self.model.budget(None))
+        except NothingToCompare as error:  # other samples of the same kind may tell
+            raise NoRule(str(error)) from error
+        except Exception as error:
+            if not is_out_of_memory(error):
+                plans[key] = str(error) or type(error).__name__
+            raise
+        return scored
 
     def instead(self, error: Exception) -> str:
         """Say what is done where there is no rule."""
@@ -83,9 +105,7 @@ class ByRules(Scorer):
         Raises:
             NoRule: If it cannot be done, with the reason.
         """
-        leaves, spec = pytree.tree_flatten(inputs)
-        key = (self._key, group_size, tuple(map(input_key, leaves)), str(spec))
-        plans = _PLANS.setdefault(self.model.root.model, {})
+        plans, key = self._place_of(inputs, group_size)
         plan = plans.get(key)
         groups = batch_size_of(inputs) // group_size
         if plan is None or (isinstance(plan, Plan) and plan.from_two_groups and groups > 2):
@@ -102,3 +122,9 @@ class ByRules(Scorer):
         if isinstance(plan, str):
             raise NoRule(plan)
         return plan
+
+    def _place_of(self, inputs: Any, group_size: int) -> tuple[dict[Hashable, Plan | str], Hashable]:
+        """Return where plans are kept, and under which key the one for samples like these."""
+        leaves, spec = pytree.tree_flatten(inputs)
+        key = (self._key, group_size, tuple(map(input_key, leaves)), str(spec))
+        return _PLANS.setdefault(self.model.root.model, {}), key

@@ -81,6 +81,17 @@ class LayerCosts(NamedTuple):
         return min(direct, self.by_inner_products) - self.by_gradients - ALONE[kind] * passes
 
 
+def whole_weights(weights: int, device: torch.device, *, times: int = 1) -> float:
+    """Return what it costs one unit to have weights, or gradients, of its own written and read again.
+
+    Args:
+        weights: How many.
+        device: Where; nothing where an accelerator works on many units at a time.
+        times: How often.
+    """
+    return FORM * weights * times if device.type in ALONE else 0.0
+
+
 def layer_costs(
     positions: int,
     fan_in: int,

@@ -75,6 +75,8 @@ class Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = func.__name__.partition(".")[0]
+        if name == "detach":  # of what is saved for a backward pass: more of them where somebody looks at it
+            return result
         dims = _dims(func, args, kwargs or {}) if name in _IN_ORDER else ()
         self.done.append(Operation(name, _shapes((args, kwargs)), _shapes(result), dims))
         return result
@@ -148,7 +150,11 @@ def _growing(few: Shape, many: Shape) -> list[int]:
 
 
 def _shapes(tree: Any) -> tuple[Shape, ...]:
-    return tuple(tuple(leaf.shape) for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor))
+    """Return the shapes of the tensors in what an operation takes or gives: in tuples, lists and dicts."""
+    if isinstance(tree, Tensor):
+        return (tuple(tree.shape),)
+    inside = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (tuple, list)) else ()
+    return tuple(shape for part in inside for shape in _shapes(part))
 
 
 def _dims(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[int, ...]:

@@ -82,7 +82,10 @@ class Network:
         covered.update(name for _, names in self.attentions.values() for name in names.values())
         self.traced = self._find_traced(covered)  # layers without a rule
         own = covered.union(*(names.values() for names in self.traced.values()))
-        own.update(name for name, p in params.items() if p.ndim == 2 and name not in elsewhere)  # of `F.linear`, maybe
+        self._of_linear = {
+            name for name, p in params.items() if p.ndim == 2 and name not in own.union(elsewhere)
+        }  # maybe
+        own |= self._of_linear
         self.loose = [name for name in params if name not in own]  # what a module uses itself, beside the layers in it
         self._around = Around(root)
         self._own = [name for name in params if name in own]
@@ -140,6 +143,19 @@ class Network:
             own = getattr(module, kind)
             setattr(twin, kind, {a: self.values.get(self._name_of.get((id(module), a), ""), t) for a, t in own.items()})
         return twin
+
+    def alike(self, names: frozenset[str]) -> frozenset[str]:
+        """Return these parameters, and those of no layer that other modules of the same kind have under the same name.
+
+        What such a module does with one of its own, the others do with theirs, so that it need not be found out for
+        each of them.
+        """
+        holders = [(type(module), module) for module in modules_of(self.root)]
+        kinds = {
+            (kind, a) for kind, m in holders for a, n in self._trainable(m).items() if n in names & self._of_linear
+        }
+        alike = {n for kind, m in holders for a, n in self._trainable(m).items() if (kind, a) in kinds}
+        return names | (alike & self._of_linear)
 
     def with_channels_last(self) -> "Network":
         """Return the same network, whose images have their channels last."""

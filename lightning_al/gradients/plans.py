@@ -1,33 +1,29 @@
-"""How a model goes by its layers' rules: found out by a few of its samples, and proved against the plain loop."""
+"""How a model goes by its layers' rules: found out by a few of its samples, and proved against the plain loop.
+
+Small models are proved by a few groups in float64, before any score is given. Of large ones, where that would be felt,
+the first batch is scored, and some groups of it are held against the plain loop before its scores are given.
+"""
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from lightning_al.gradients.comparisons import check_same
 from lightning_al.gradients.errors import NoRule, UsedElsewhere
 from lightning_al.gradients.example_groups import groups_at, groups_that_differ
 from lightning_al.gradients.layouts import Place, RowLayout, layouts_from_shapes
-from lightning_al.gradients.mixing import SIZES, Operation, operations_of, puts_together
+from lightning_al.gradients.mixing import SIZES, Operation, Operations, puts_together
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.recorded_calls import bytes_of
-from lightning_al.gradients.scored_model import ScoredModel, floats_in_double
-from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother
+from lightning_al.gradients.scorers import GroupScore
 from lightning_al.gradients.tape import Looked, Tape
+from lightning_al.gradients.trials import Look, RuleScore, Scored, Trial
 from lightning_al.inference.calling import copies_for_model
-from lightning_al.inference.entries import batch_size_of, samples_at, slice_of
+from lightning_al.inference.entries import batch_size_of, samples_at
 from lightning_al.inference.memory import is_out_of_memory, saved_bytes
-from lightning_al.inference.module_state import attributes_kept
 
 log = logging.getLogger(__name__)
-
-_LARGE = 2**22  # bytes of weights and of what a group keeps, from which a comparison in float64 would be felt
-_CLOSE = 1e-4  # what rounding leaves alike in float32, as where later batches are compared
 
 
 class Plan(NamedTuple):
@@ -42,6 +38,7 @@ class Plan(NamedTuple):
         together: An operation that takes all samples of a batch together, or "".
         alone: Whether the plain loop costs less. It follows from shapes and the kind of device, never from a clock, so
             that scores come the same way, to the last bit, whenever they are computed again.
+        unproved: What was seen of a model whose first batch is yet to be held against the plain loop.
     """
 
     layouts: dict[Place, RowLayout]
@@ -51,39 +48,7 @@ class Plan(NamedTuple):
     from_two_groups: bool = False
     together: str = ""
     alone: bool = False
-
-
-class RuleScore:
-    """A score of a model by its layers' rules, for networks and layouts that are given.
-
-    Args:
-        model: The model.
-        fast: The score of all groups of a recorded batch.
-    """
-
-    def __init__(self, model: ScoredModel, fast: BatchScore) -> None:
-        self.model = model
-        self.fast = fast
-        self._networks: dict[frozenset[str], Network] = {}
-
-    def network(self, elsewhere: frozenset[str], *, channels_last: bool = False) -> Network:
-        """Return the model's network, made once for the same options."""
-        if elsewhere not in self._networks:
-            model = self.model
-            self._networks[elsewhere] = Network(model.root, model.params, model.fixed, elsewhere=elsewhere)
-        network = self._networks[elsewhere]
-        return network.with_channels_last() if channels_last else network
-
-    def __call__(
-        self, network: Network, layouts: dict[Place, RowLayout], inputs: Any, group_size: int
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Return the scores of the groups of ``inputs``, and the tensors of the model's outputs."""
-        n = batch_size_of(inputs)
-        tape = Tape(network, n // group_size, n, layouts)
-        try:
-            return self.fast(tape, inputs), list(tape.outputs)
-        finally:
-            tape.release()
+    unproved: Look | None = None
 
 
 class PlanFinder:
@@ -102,7 +67,7 @@ class PlanFinder:
         self.model_inputs = model_inputs
 
     def find(self, inputs: Any, group_size: int, budget: int) -> Plan:
-        """Return the plan, proved by groups of the inputs, of which there are two at least.
+        """Return the plan for groups like those of the inputs, of which there are two at least.
 
         Raises:
             NoRule: If the rules do not hold for the model.
@@ -110,77 +75,99 @@ class PlanFinder:
         """
         elsewhere: frozenset[str] = frozenset()
         while True:
+            network = self.by_rules.network(elsewhere)
             try:
-                return self._find(self.by_rules.network(elsewhere), inputs, group_size, budget)
+                return self._find(network, inputs, group_size, budget)
             except UsedElsewhere as error:
                 if error.names <= elsewhere:
                     raise
-                elsewhere |= error.names
+                elsewhere |= network.alike(error.names)
+
+    def prove(self, plan: Plan, look: Look, inputs: Any, group_size: int, budget: int) -> tuple[Plan, Scored]:
+        """Score the first batch, of two groups at least, and hold some of them against the plain loop.
+
+        Returns:
+            The plan, which is proved, and the scores.
+
+        Raises:
+            NoRule: If they differ.
+            NothingToCompare: If these samples cannot tell.
+        """
+        network = self.by_rules.network(plan.elsewhere, channels_last=plan.channels_last)
+        try:
+            scored = self.by_rules(network, plan.layouts, inputs, group_size, notes_losses=True)
+        except Exception as error:  # a `view` of the model's may not go with it
+            if is_out_of_memory(error) or not plan.channels_last:
+                raise
+            return self.prove(plan._replace(channels_last=False), look, inputs, group_size, budget)
+        groups = batch_size_of(inputs) // group_size
+        starts = groups_that_differ(inputs, group_size)
+        operations = scored.operations_of_losses
+        if groups == SIZES[0]:
+            many = _groups_again(inputs, group_size, starts, SIZES[1])
+            operations = self._look(network, plan.layouts, many, group_size).operations_of_losses
+        _check_losses(look.operations_of_losses, operations)
+        starts = starts[: max(groups // 8, 2)]  # what is compared should not cost more than it brings
+        trial = self._trial(plan, groups_at(inputs, group_size, starts), group_size)
+        trial.compare(scored.scores, starts, look, budget)
+        _say_what_goes_through_torch_func(network)
+        return plan._replace(unproved=None), scored
 
     def _find(self, network: Network, inputs: Any, group_size: int, budget: int) -> Plan:
         starts = groups_that_differ(inputs, group_size)
-        few, many = (groups_at(inputs, group_size, [starts[i % len(starts)] for i in range(n)]) for n in SIZES)
-        layouts = self._layouts(network, inputs)
+        layouts, passes = self._passes(network, samples_at(inputs, torch.tensor([starts[0], starts[-1]])))
+        few, many = (_groups_again(inputs, group_size, starts, count) for count in SIZES)
         look = self._look(network, layouts, few, group_size)
+        plan = Plan(layouts, bytes_per_group=look.bytes_per_group, elsewhere=network.elsewhere)
         if look.beyond_loop > 0:
             log.info("The plain loop costs less than the layers' rules for samples like these: it is taken.")
-            return Plan(layouts, bytes_per_group=look.bytes_per_group, elsewhere=network.elsewhere, alone=True)
-        self._check_losses(look, self._look(network, layouts, many, group_size))
-        together = self._together(few, many)
-        if look.is_large(self.model):  # what is compared should not cost more than it brings
-            starts = starts[: max(batch_size_of(inputs) // group_size // 8, 2)]
-        samples = groups_at(inputs, group_size, starts[: max(budget // look.bytes_per_group, 2)])
-        trial = _Trial(
-            by_rules=self.by_rules,
-            score=self.score,
-            elsewhere=network.elsewhere,
-            layouts=layouts,
-            samples=samples,
-            group_size=group_size,
-        )
-        channels_last = self._may_have_channels_last(network)
-        if look.is_large(self.model):
-            channels_last = trial.prove_roughly(look, budget, channels_last=channels_last)
-        else:
-            trial.prove(look, budget)
-            channels_last = channels_last and trial.goes_with_channels_last()
-        _say_what_goes_through_torch_func(network)
-        return Plan(
-            layouts,
-            bytes_per_group=look.bytes_per_group,
-            channels_last=channels_last,
-            elsewhere=network.elsewhere,
-            from_two_groups=batch_size_of(inputs) // group_size == 2,
-            together=together,
-        )
-
-    @torch.no_grad()
-    def _together(self, few: Any, many: Any) -> str:
-        """Return an operation of the model's that takes all samples together, or ""."""
-        model = self.model
-        passes = [operations_of(partial(model.call, model.params, self.model_inputs(part))) for part in (few, many)]
+            return plan._replace(alone=True)
         together = puts_together(*passes)
         if together:
             log.info("The model takes all samples of a batch together (%s): each batch is compared.", together)
-        return together
+        plan = plan._replace(
+            channels_last=self._may_have_channels_last(network),
+            from_two_groups=batch_size_of(inputs) // group_size == 2,
+            together=together,
+        )
+        if look.is_large(self.model):
+            return plan._replace(unproved=look)
+        _check_losses(look.operations_of_losses, self._look(network, layouts, many, group_size).operations_of_losses)
+        samples = groups_at(inputs, group_size, starts[: max(budget // look.bytes_per_group, 2)])
+        trial = self._trial(plan, samples, group_size)
+        trial.prove(look, budget)
+        _say_what_goes_through_torch_func(network)
+        return plan._replace(channels_last=plan.channels_last and trial.goes_with_channels_last())
 
-    def _layouts(self, network: Network, inputs: Any) -> dict[Place, RowLayout]:
-        """Find along which dimension tensors have their rows, by passes of two samples and of one of them again.
+    def _trial(self, plan: Plan, samples: Any, group_size: int) -> Trial:
+        return Trial(
+            by_rules=self.by_rules,
+            score=self.score,
+            elsewhere=plan.elsewhere,
+            layouts=plan.layouts,
+            samples=samples,
+            group_size=group_size,
+        )
 
-        A third one, of another length, would change the length that a model cuts its batch to.
+    @torch.no_grad()
+    def _passes(self, network: Network, two: Any) -> tuple[dict[Place, RowLayout], list[list[Operation]]]:
+        """Find along which dimension tensors have their rows, and the operations of the passes that show it.
+
+        They are passes of two samples and of one of them again: a third one, of another length, would change the
+        length that a model cuts its batch to.
         """
-        sizes = (2, 3)
-        shapes = []
-        for size in sizes:
+        shapes, passes = [], []
+        for size in SIZES:
             tape = Tape(network, 1, size, None)
-            some = samples_at(inputs, torch.arange(size) % 2)
-            with torch.no_grad():
-                tape.record(copies_for_model(self.model_inputs(some)))
+            some = copies_for_model(self.model_inputs(samples_at(two, torch.arange(size) % 2)))
+            with Operations() as operations:
+                tape.record(some)
             shapes.append(tape.shapes)
+            passes.append(operations.done)
         few, many = shapes
-        return layouts_from_shapes(few, many, sizes=sizes)
+        return layouts_from_shapes(few, many, sizes=SIZES), passes
 
-    def _look(self, network: Network, layouts: dict[Place, RowLayout], samples: Any, group_size: int) -> "_Look":
+    def _look(self, network: Network, layouts: dict[Place, RowLayout], samples: Any, group_size: int) -> Look:
         """Record groups, without a backward pass, and see what their scores are going to cost."""
         n = batch_size_of(samples)
         groups = n // group_size
@@ -196,25 +183,14 @@ class PlanFinder:
                 saved.add(call.x)
         kept = saved.total + 3 * bytes_of(tape.leaves) + sum(call.bytes_kept(perturb=perturb) for call in tape.calls)
         formed = max((call.bytes_formed(perturb=perturb) for call in tape.calls), default=0)
-        look = _Look(
+        look = Look(
             operations_of_losses=tape.operations_of_losses,
             differentiated=tape.differentiated,
             bytes_per_group=max((kept + formed) // groups, 1),
-            beyond_loop=sum(call.beyond_loop(perturb=perturb) for call in tape.calls),
+            beyond_loop=tape.beyond_loop(perturb=perturb),
         )
         tape.release()
         return look
-
-    @staticmethod
-    def _check_losses(few: "_Look", many: "_Look") -> None:
-        """Refuse losses that take something of all samples together: outputs would not show it.
-
-        Raises:
-            NoRule: With the operation.
-        """
-        together = puts_together(few.operations_of_losses, many.operations_of_losses)
-        if together:
-            raise NoRule(f"the loss takes all samples of a batch together ({together})")
 
     def _may_have_channels_last(self, network: Network) -> bool:
         rules = [layer.rule for layer in network.layers.values()]
@@ -222,117 +198,20 @@ class PlanFinder:
         return images and all(p.device.type == "cpu" for p in self.model.params.values())
 
 
-class _Look(NamedTuple):
-    """What a recorded pass tells before the backward pass.
+def _groups_again(inputs: Any, group_size: int, starts: list[int], count: int) -> Any:
+    """Return so many groups, those that begin there, again from the first where there are fewer."""
+    return groups_at(inputs, group_size, [starts[i % len(starts)] for i in range(count)])
 
-    Attributes:
-        operations_of_losses: In order.
-        differentiated: Whether the loss depends on any parameter.
-        bytes_per_group: About what a group takes.
-        beyond_loop: How much more, in multiply-adds, one costs than by the plain loop; below 0, how much less.
+
+def _check_losses(few: list[Operation], many: list[Operation]) -> None:
+    """Refuse losses that take something of all samples together: outputs would not show it.
+
+    Raises:
+        NoRule: With the operation.
     """
-
-    operations_of_losses: list[Operation]
-    differentiated: bool
-    bytes_per_group: int
-    beyond_loop: float
-
-    def is_large(self, model: ScoredModel) -> bool:
-        """Whether a group takes so long that not many should be scored twice."""
-        return self.bytes_per_group + model.bytes > _LARGE
-
-
-class _Trial(NamedTuple):
-    """A few groups that are scored by the rules and by the plain loop."""
-
-    by_rules: RuleScore
-    score: GroupScore
-    elsewhere: frozenset[str]
-    layouts: dict[Place, RowLayout]
-    samples: Any
-    group_size: int
-
-    def prove(self, look: _Look, budget: int) -> None:
-        """Compare both, in float64 where that fits the memory and the model.
-
-        Raises:
-            NoRule: If they differ.
-            NothingToCompare: If these samples cannot tell.
-        """
-        model = self.by_rules.model
-        used = batch_size_of(self.samples) // self.group_size * look.bytes_per_group
-        in_float64 = 2 * used + 6 * model.bytes <= budget
-        check_same(*self._scores(model, in_float64=in_float64), differentiated=look.differentiated)
-
-    def prove_roughly(self, look: _Look, budget: int, *, channels_last: bool) -> bool:
-        """Compare both in the model's own precision, and further where that leaves a doubt.
-
-        Args:
-            look: What is known.
-            budget: In bytes.
-            channels_last: Whether images may have their channels last.
-
-        Returns:
-            Whether they do.
-
-        Raises:
-            NoRule: If they differ.
-            NothingToCompare: If these samples cannot tell.
-        """
-        model = self.by_rules.model
-        index = torch.arange(batch_size_of(self.samples)).roll(-self.group_size)
-        turned = samples_at(self.samples, index)
-        network = self.by_rules.network(self.elsewhere, channels_last=channels_last)
-        try:
-            scores, _ = self.by_rules(network, self.layouts, turned, self.group_size)
-        except Exception as error:  # a `view` of the model's may not go with it
-            if is_out_of_memory(error) or not channels_last:
-                raise
-            return self.prove_roughly(look, budget, channels_last=False)
-        plain = OneAfterAnother(model, self.score)(turned, self.group_size)
-        tolerance = 1e-7 if plain.dtype == torch.float64 else _CLOSE
-        try:
-            check_same(scores, plain, tolerance, differentiated=look.differentiated)
-        except NoRule:
-            self.prove(look, budget)
-        return channels_last
-
-    def goes_with_channels_last(self) -> bool:
-        """Whether the model takes images with their channels last in memory."""
-        try:  # a `view` of the model's may not go with it
-            self.by_rules(
-                self.by_rules.network(self.elsewhere, channels_last=True), self.layouts, self.samples, self.group_size
-            )
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            return False
-        return True
-
-    def _scores(self, model: ScoredModel, *, in_float64: bool) -> tuple[Tensor, Tensor, float]:
-        """Return both scores, in float64 where that fits the memory and the model, and how they may differ."""
-        if in_float64:
-            double = self._replace(samples=pytree.tree_map_only(Tensor, floats_in_double, self.samples))
-            try:
-                with attributes_kept(model.root):  # what models cache would be of this precision
-                    return *double._both_ways(model.in_double()), 1e-7
-            except NoRule:
-                raise
-            except Exception as error:  # a model or device that insists on its own precision
-                log.debug("Not compared in float64: %s", error)
-        by_rules, plain = self._both_ways(model)
-        return by_rules, plain, 1e-7 if by_rules.dtype == torch.float64 else 2e-3
-
-    def _both_ways(self, model: ScoredModel) -> tuple[Tensor, Tensor]:
-        """Return the scores by the rules and by the plain loop, of the groups in two orders."""
-        network = Network(model.root, model.params, model.fixed, elsewhere=self.elsewhere)
-        by_rules, alone = RuleScore(model, self.by_rules.fast), OneAfterAnother(model, self.score)
-        size, count = self.group_size, batch_size_of(self.samples)
-        plain = [alone(slice_of(self.samples, i, i + size), size) for i in range(0, count, size)]
-        index = torch.arange(count).roll(-size)
-        turned = samples_at(self.samples, index)
-        together = [by_rules(network, self.layouts, both, size)[0] for both in (self.samples, turned)]
-        return torch.cat(together), torch.cat([*plain, *plain[1:], plain[0]])
+    together = puts_together(few, many)
+    if together:
+        raise NoRule(f"the loss takes all samples of a batch together ({together})")
 
 
 def _say_what_goes_through_torch_func(network: Network) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_al.gradients.costs import whole_weights
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.forwards import ApplyRule, LayerForwards
 from lightning_al.gradients.layouts import Place, RowFinder, RowLayout, Shape, check_rows_keep_their_order
@@ -64,13 +65,13 @@ class Tape:
         self.outputs: list[Tensor] = []
         """The floating-point tensors of the model's outputs in the first pass, without their graph."""
         self.operations_of_losses: list[Operation] | None = None
-        """What the losses do with the outputs; None: not noted."""
+        """What the losses do with the outputs, up to the first backward pass; None: not noted."""
         self.stops_before_backward = False
         """Whether the costs alone are asked for: :class:`Looked` is raised where the backward pass would begin."""
         self.anchor = torch.zeros((), requires_grad=True)
         self._finder = RowFinder(layouts, rows)
         self._receive: Receive | None = None
-        self._recorded = False
+        self._recorded = layouts is None  # then calls are not kept
 
     @property
     def shapes(self) -> dict[Place, Shape]:
@@ -110,6 +111,22 @@ class Tape:
             if y.requires_grad:
                 y.register_hook(lambda e: self._hand_on(call, e))
         return y
+
+    def beyond_loop(self, *, perturb: bool) -> float:
+        """Return how much more a unit costs in such a pass than by itself, as far as shapes tell; below 0, less.
+
+        Layers without a rule that do not go through ``vmap``, as recurrent ones, run for each unit by itself as in the
+        plain loop, and on copies of their weights.
+        """
+        network, passes = self.network, 2 if perturb else 1
+        copied = [
+            self.leaves[n]
+            for names in network.traced.values()
+            if tuple(names.values()) in network.not_vectorized
+            for n in names.values()
+        ]
+        copies = sum(whole_weights(leaf[0].numel(), leaf.device, times=passes) for leaf in copied)
+        return copies + sum(call.beyond_loop(perturb=perturb) for call in self.calls)
 
     # -- backward ----------------------------------------------------------------------------------------------------
 
@@ -179,7 +196,7 @@ class Tape:
     @contextlib.contextmanager
     def noting_losses(self) -> Iterator[None]:
         """Inside, operations are those of the losses."""
-        if self.operations_of_losses is None:
+        if self.operations_of_losses is None or self.differentiated:
             yield
             return
         with Operations() as operations:

@@ -232,26 +232,39 @@ def seconds(run: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def measure(name: str, rounds: int) -> None:
+class Measured(NamedTuple):
+    """What a model's scores cost, in forward passes over the same batch, and beside the published loop."""
+
+    forward: float
+    saal_first: float
+    saal: float
+    saal_loop: float
+    saal_ratio: float
+    norm_first: float
+    norm: float
+    norm_loop: float
+    norm_ratio: float
+    differ: float
+
+
+def measure(name: str, rounds: int) -> Measured:
     made = make(name)
     made.forward()
     once = min(seconds(made.forward) for _ in range(3))
     firsts = [seconds(made.saal) / once, seconds(made.norm) / once]
-    agree = [
+    differ = [
         float(((ours - loop).abs() / loop.abs().clamp(min=1e-6)).max())
         for ours, loop in ((made.saal(), made.one_saal()), (made.norm(), made.one_norm()))
     ]
     table = []
     for _ in range(rounds):
         unit = min(seconds(made.forward) for _ in range(3))
-        table.append([seconds(run) / unit for run in (made.saal, made.one_saal, made.norm, made.one_norm)])
-    of_rounds = [[*row, row[0] / row[1], row[2] / row[3]] for row in table]
-    saal, one_saal, norm, one_norm, of_saal, of_norm = map(statistics.median, zip(*of_rounds, strict=True))
-    print(
-        f"{name:18}{1000 * once:7.0f} ms{firsts[0]:7.1f}{saal:7.2f}{one_saal:7.2f}{of_saal:7.2f}"
-        f"{firsts[1]:9.1f}{norm:7.2f}{one_norm:7.2f}{of_norm:7.2f}   {max(agree):.0e}",
-        flush=True,
-    )
+        saal, one_saal, norm, one_norm = (
+            seconds(run) / unit for run in (made.saal, made.one_saal, made.norm, made.one_norm)
+        )
+        table.append((saal, one_saal, saal / one_saal, norm, one_norm, norm / one_norm))
+    middle = [statistics.median(values) for values in zip(*table, strict=True)]
+    return Measured(once, firsts[0], *middle[:3], firsts[1], *middle[3:], max(differ))
 
 
 def main() -> None:
@@ -262,7 +275,13 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"{'':18}{'forward':>10}{'SAAL: first, ours, loop, ratio':>34}{'norm: the same':>24}   differ")
     for name in options.models:
-        measure(name, options.rounds)
+        of = measure(name, options.rounds)
+        print(
+            f"{name:18}{1000 * of.forward:7.0f} ms"
+            f"{of.saal_first:7.1f}{of.saal:7.2f}{of.saal_loop:7.2f}{of.saal_ratio:7.2f}"
+            f"{of.norm_first:9.1f}{of.norm:7.2f}{of.norm_loop:7.2f}{of.norm_ratio:7.2f}   {of.differ:.0e}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

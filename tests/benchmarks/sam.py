@@ -111,41 +111,44 @@ def step_times(repeats: int) -> None:
             )
 
 
+def beside_passes(make: Callable[[], nn.Module], perturbation: str, repeats: int) -> dict[str, float]:
+    """Return the milliseconds of a step of each kind beside its passes, whose gradients are there already."""
+    params = list(make().parameters())
+    gradients = [torch.randn_like(w) for w in params]
+
+    def closure() -> None:
+        for w, g in zip(params, gradients, strict=True):
+            w.grad = g
+
+    base = torch.optim.SGD(params, lr=1e-9)
+    kinds: dict[str, Step] = {
+        "plain": lambda: (closure(), closure(), base.step()),
+        "ours": lambda: sam_step(params, base, closure, perturbation=perturbation),
+    }
+    if peer() is not None:
+        theirs = peer()(params, torch.optim.SGD, rho=0.05, adaptive=perturbation == "asam", lr=1e-9)
+        kinds["theirs"] = lambda: (closure(), theirs.step(closure))
+    took: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(repeats):
+        for kind, step in kinds.items():
+            start = time.process_time()
+            step()
+            took[kind].append(time.process_time() - start)
+    middle = {kind: statistics.median(values) for kind, values in took.items()}
+    plain = middle.pop("plain")
+    return {kind: 1e3 * (value - plain) for kind, value in middle.items()}
+
+
 def without_passes(repeats: int) -> None:
-    """Only what a step does beside the two passes: gradients are there already."""
+    """Only what a step does beside the two passes."""
     print(f"\n### What a step does beside its two passes, {repeats} times in turn\n")
     print("| network | perturbation | ours in ms | pytorch_optimizer in ms | ours / theirs |\n|---|---|---|---|---|")
     for name, (make, _, _) in NETWORKS.items():
         for perturbation in ("sam", "asam"):
-            params = list(make().parameters())
-            gradients = [torch.randn_like(w) for w in params]
-
-            def closure(params: list[Any] = params, gradients: list[torch.Tensor] = gradients) -> None:
-                for w, g in zip(params, gradients, strict=True):
-                    w.grad = g
-
-            base = torch.optim.SGD(params, lr=1e-9)
-            kinds: dict[str, Step] = {
-                "plain": lambda closure=closure, base=base: (closure(), closure(), base.step()),
-                "ours": lambda closure=closure, base=base, params=params, perturbation=perturbation: sam_step(
-                    params, base, closure, perturbation=perturbation
-                ),
-            }
-            if peer() is not None:
-                theirs = peer()(params, torch.optim.SGD, rho=0.05, adaptive=perturbation == "asam", lr=1e-9)
-                kinds["theirs"] = lambda closure=closure, theirs=theirs: (closure(), theirs.step(closure))
-            took: dict[str, list[float]] = {kind: [] for kind in kinds}
-            for _ in range(repeats):
-                for kind, step in kinds.items():
-                    start = time.process_time()
-                    step()
-                    took[kind].append(time.process_time() - start)
-            plain = statistics.median(took["plain"])
-            ours, others = (
-                1e3 * (statistics.median(took[k]) - plain) if k in took else 0.0 for k in ("ours", "theirs")
-            )
-            cells = f"{ours:.2f} | {others:.2f} | {ours / others:.2f}" if others else f"{ours:.2f} | not installed |"
-            print(f"| {name} | {perturbation} | {cells} |", flush=True)
+            of = beside_passes(make, perturbation, repeats)
+            ours, theirs = of["ours"], of.get("theirs")
+            cells = f"{theirs:.2f} | {ours / theirs:.2f}" if theirs else "not installed | "
+            print(f"| {name} | {perturbation} | {ours:.2f} | {cells} |", flush=True)
 
 
 def memory() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lightning_al import functional as F_al
-from lightning_al.gradients import plans
+from lightning_al.gradients import plans, trials
 from lightning_al.gradients.by_torch_func import ByTorchFunc
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.inference.memory import saved_bytes
@@ -190,7 +190,7 @@ def test_samples_that_go_alone_score_the_same_in_every_batch():
 
 
 def test_finding_out_about_a_large_model_costs_less_than_its_scores_do_thrice(monkeypatch):
-    monkeypatch.setattr(plans, "_LARGE", 0)
+    monkeypatch.setattr(trials, "_LARGE", 0)
     for net, x in ((seeded(Planes), randn(4, 2, 5, 5)), (seeded(Planes), randn(4, 2, 48, 48))):
         seen = []
 
@@ -204,12 +204,12 @@ def test_finding_out_about_a_large_model_costs_less_than_its_scores_do_thrice(mo
 
 
 def test_rounding_that_leaves_a_doubt_is_looked_at_in_float64(monkeypatch):
-    monkeypatch.setattr(plans, "_LARGE", 0)
+    monkeypatch.setattr(trials, "_LARGE", 0)
     compared = []
     in_double = ScoredModel.in_double
     monkeypatch.setattr(ScoredModel, "in_double", lambda model: compared.append(1) or in_double(model))
     for close, wanted in ((1e-4, []), (0.0, [1])):
-        monkeypatch.setattr(plans, "_CLOSE", close)
+        monkeypatch.setattr(trials, "_CLOSE", close)
         compared.clear()
         net, x = seeded(Planes).float(), randn(4, 2, 5, 5).float()
         with messages() as engine:
@@ -221,7 +221,7 @@ def test_rounding_that_leaves_a_doubt_is_looked_at_in_float64(monkeypatch):
 
 @pytest.mark.parametrize("large", [True, False])
 def test_a_large_model_that_mixes_its_samples_is_found_out(large, monkeypatch):
-    monkeypatch.setattr(plans, "_LARGE", 0 if large else 2**60)
+    monkeypatch.setattr(trials, "_LARGE", 0 if large else 2**60)
     net, x = seeded(Mixing), randn(4, 6)
     net.how = mix
     got = F_al.gradient_norm(net, x)
@@ -256,3 +256,110 @@ def test_what_torch_func_cannot_trace_is_tried_once(monkeypatch):
     assert len(tried) == first
     want = torch.stack([reference.gradient_norm(net, row[None], loss=losses)[0] for row in x])
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
+
+
+def test_the_first_batch_of_a_large_model_is_its_own_proof(monkeypatch):
+    """Batches of two, of three, two to look at, the scores themselves, and the plain loop of two samples."""
+    monkeypatch.setattr(trials, "_LARGE", 0)
+    net, x, seen = seeded(Planes), randn(9, 2, 5, 5), []
+
+    def run(model, images):
+        seen.append(len(images))
+        return model(images)
+
+    first = F_al.gradient_norm(net, x, forward=run)
+    assert sorted(seen) == [1, 1, 2, 2, 3, 9]
+    seen.clear()
+    assert torch.equal(F_al.gradient_norm(net, x, forward=run), first)
+    assert seen == [9]
+    torch.testing.assert_close(first, reference.gradient_norm(net, x), rtol=1e-9, atol=1e-12)
+
+
+class Leaning(nn.Module):
+    """Right for two samples and for three, wrong for a whole batch, out of torch's sight."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(6, C)
+
+    def forward(self, x):
+        z = self.head(x)
+        return z if len(x) < 4 else z * torch.linspace(1, 2, len(x), dtype=z.dtype)[:, None]
+
+
+@pytest.mark.parametrize("score", ["gradient_norm", "saal"])
+def test_a_large_model_that_its_whole_batch_alone_shows_to_mix_is_found_out(score, monkeypatch):
+    monkeypatch.setattr(trials, "_LARGE", 0)
+    net, x = seeded(Leaning), randn(6, 6)
+    with messages() as engine:
+        got = getattr(F_al, score)(net, x)
+    assert engine.fell_back
+    torch.testing.assert_close(got, getattr(reference, score)(net, x), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("large", [True, False])
+def test_losses_that_take_all_samples_together_are_found_out(large, count, monkeypatch):
+    monkeypatch.setattr(trials, "_LARGE", 0 if large else 2**60)
+    net, x = seeded(lambda: nn.Linear(6, C)), randn(count, 6)
+
+    def losses(outputs):
+        return outputs.square().sum(1) / outputs.detach().abs().max().clamp(min=1e6)  # by their largest, which is 1e6
+
+    with messages() as engine:
+        got = F_al.gradient_norm(net, x, loss=losses)
+    assert any("the loss takes all samples" in said for said in engine.said)
+    want = torch.stack([reference.gradient_norm(net, row[None], loss=losses)[0] for row in x])
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-18)
+
+
+def test_a_first_batch_that_says_nothing_decides_nothing_of_a_large_model(monkeypatch):
+    monkeypatch.setattr(trials, "_LARGE", 0)
+    net, x = seeded(lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))), randn(6, 6)
+    poisoned = x.clone()
+    poisoned[0] = torch.nan
+    assert F_al.gradient_norm(net, poisoned)[0].isnan()
+    with messages() as engine:
+        got = F_al.gradient_norm(net, x)
+    assert not engine.fell_back
+    assert engine.passes
+    torch.testing.assert_close(got, reference.gradient_norm(net, x), rtol=1e-9, atol=1e-12)
+
+
+def test_tables_of_position_that_blocks_use_themselves_are_found_out_together():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.layer = nn.Parameter(torch.rand(3, 6)), nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.layer(x).tanh() + self.table[torch.tensor([0, 2])].sum(0)
+
+    net, x, seen = seeded(lambda: nn.Sequential(*[Block() for _ in range(5)], nn.Linear(6, C))), randn(4, 6), []
+
+    def run(model, rows):
+        seen.append(len(rows))
+        return model(rows)
+
+    with messages() as engine:
+        got = F_al.gradient_norm(net, x, forward=run)
+    assert not engine.fell_back
+    assert seen[:3] == [2, 2, 3]  # the first pass once more, not once for each block
+    torch.testing.assert_close(got, reference.gradient_norm(net, x), rtol=1e-9, atol=1e-12)
+
+
+def test_recurrent_layers_go_alone_where_nothing_else_gains():
+    class Texts(nn.Module):
+        def __init__(self, hidden):
+            super().__init__()
+            self.table, self.layer, self.head = nn.Embedding(50, 64), nn.LSTM(64, hidden), nn.Linear(hidden, C)
+
+        def forward(self, x):
+            return self.head(self.layer(self.table(x.T))[0].mean(0))
+
+    x = torch.randint(50, (3, 5), generator=torch.Generator().manual_seed(0))
+    for hidden, score, alone in ((128, "gradient_norm", True), (128, "saal", True), (8, "saal", False)):
+        net = seeded(lambda hidden=hidden: Texts(hidden)).float()
+        with messages() as engine:
+            getattr(F_al, score)(net, x)
+        assert any("plain loop costs less" in said for said in engine.said) is alone
