@@ -194,4 +194,4 @@ def test_small_forms_run_for_real(tmp_path, monkeypatch, capsys):
     )
     for picture in (folder / "saal" / "table-1_small" / "fashion_mnist-sam_curves.png", landscape):
         assert picture.read_bytes()[:4] == b"\x89PNG"
-    assert "--points=11" in json.loads((landscape.parent / "diagnosed.json").read_text())
+    assert "--points=11" in json.loads((landscape.parent / "diagnosed.json").read_text())["command"]
