@@ -19,15 +19,17 @@ Rows = Mapping[str, Tensor]
 class RowSource(Protocol):
     """What a pass over samples needs of an acquisition: each attribute is that of ``Acquisition``."""
 
-    gathers: ClassVar[bool]
+    gathers: ClassVar[bool] = True
 
     @property
     def sees_samples(self) -> bool:
-        """Whether there is a pass at all."""
+        """Whether there is a pass at all; there is, unless overridden."""
+        return True
 
     @property
     def batch_multiple(self) -> int:
-        """Batches are cut only at multiples of this."""
+        """Batches are cut only at multiples of this; anywhere, unless overridden."""
+        return 1
 
     @property
     def differentiates(self) -> bool:

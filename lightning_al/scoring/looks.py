@@ -1,7 +1,7 @@
 """Samples that were picked, looked at: their classes by the model, and how far they are from others by its features."""
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -22,10 +22,6 @@ class Look(RowSource):
     Args:
         task: What a batch means.
     """
-
-    sees_samples = True
-    gathers: ClassVar[bool] = True
-    batch_multiple = 1
 
     def __init__(self, task: Task) -> None:
         self.task = task

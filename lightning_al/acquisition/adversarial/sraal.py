@@ -1,6 +1,6 @@
 """SRAAL: VAAL whose discriminator looks less for samples that the model is sure of."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning.pytorch as pl
 from torch import Tensor
@@ -123,10 +123,6 @@ class ModelLogits(RowSource):
     Args:
         task: What a batch means.
     """
-
-    sees_samples = True
-    gathers: ClassVar[bool] = True
-    batch_multiple = 1
 
     def __init__(self, task: Task) -> None:
         self.task = task
