@@ -15,6 +15,7 @@ from lightning_al._compat import quiet_infos
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import has_ledger
 from lightning_al.checks import Findings
+from lightning_al.cli.recipe import config_words
 from lightning_al.cli.run import ActiveLearningCLI
 from lightning_al.cli.saved import CONFIG
 from lightning_al.inference.trainer import quiet_trainer
@@ -56,7 +57,7 @@ class ProjectCLI(ActiveLearningCLI):
 
     def __init__(self, files: Sequence[Path], accelerator: str) -> None:
         self.accelerator = accelerator
-        super().__init__(run=False, save_config_callback=None, args=_as_words(files))
+        super().__init__(run=False, save_config_callback=None, args=config_words(files))
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Return one on one device that writes nothing."""
@@ -66,10 +67,6 @@ class ProjectCLI(ActiveLearningCLI):
     def loop_options(self) -> dict[str, Any]:
         """The section ``loop:``."""
         return dict(self._get(self.config_init, "loop"))
-
-
-def _as_words(files: Sequence[Path]) -> list[str]:
-    return [word for file in files for word in ("--config", str(file))]
 
 
 @contextlib.contextmanager
@@ -224,7 +221,7 @@ def _transfer(
 
     def train(name: str, round: int, indices: list[int]) -> dict[str, float]:
         folder = output / name.replace("/", "_") / f"round_{round}"
-        words = _as_words([*_files(folders[name], options), Path(options.model)])
+        words = config_words([*_files(folders[name], options), Path(options.model)])
         with _quietly():
             project = ActiveLearningCLI(run=False, save_config_callback=None, args=words)
         config: dict[str, Any] = dict(project.config_init["loop"])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import lightning.pytorch as pl
 from jsonargparse import Namespace
 
+from lightning_al.cli.recipe import config_words
 from lightning_al.cli.run import ActiveLearningCLI
 from lightning_al.tasks.base import Task
 
@@ -46,5 +47,4 @@ class DataCLI(ActiveLearningCLI):
 
 def data_of(files: Sequence[Path]) -> ProjectData:
     """Return the data of the project in YAML files; later ones go first."""
-    words = [word for file in files for word in ("--config", str(file))]
-    return DataCLI(run=False, save_config_callback=None, args=words).found
+    return DataCLI(run=False, save_config_callback=None, args=config_words(files)).found

@@ -20,6 +20,16 @@ def fill_in(dirpath: str, files: Sequence[Any] | None, seed: int) -> str:
     return dirpath.replace("{seed}", str(seed))
 
 
+def config_words(files: Sequence[Path]) -> list[str]:
+    """Return the words of a command line that names YAML files, of which later ones go first.
+
+    Example:
+        >>> config_words([Path("protocol.yaml"), Path("badge.yaml")])
+        ['--config', 'protocol.yaml', '--config', 'badge.yaml']
+    """
+    return [word for file in files for word in ("--config", str(file))]
+
+
 def folder_of(files: Sequence[str], *, dirpath: str | None = None, seed: int | None = None) -> Path:
     """Return the folder of the campaign that recipes are of.
 
