@@ -1,5 +1,6 @@
 """The list of all results: which of their cases can run here, and what the others lack."""
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from lightning_al.reproduction.needs import NO_SMALL, Needs
@@ -7,32 +8,48 @@ from lightning_al.reproduction.registry import Result
 from lightning_al.reproduction.shown import SHOWN
 
 _NOTHING_RUNS = "settings"
+_WIDTH = 120
 
 
 def listing(results: Mapping[str, Result], needs: Needs) -> str:
-    """Return the list: a line for each result, then where the data can be had that are not here.
+    """Return the list: a line for each result and below it what it lacks, then where data can be had that are not here.
 
     Args:
         results: By their ids.
         needs: Knows what is here.
     """
-    rows = [["result", "runs here", "small", "what it shows", ""]]
+    rows = [["result", "runs here", "small", "what it shows"]]
+    said = [""]
     named: list[str] = []
     for name, result in results.items():
         full, small = (lacking(result, needs, small=small) for small in (False, True))
         named += [lack for lacks in (*full.values(), *small.values()) for lack in lacks]
-        said = "nothing is trained" if result.shows == _NOTHING_RUNS else _said(full, small)
-        rows.append([name, _share(full), _share(small), result.title, said])
-    lines = _aligned(rows)
+        rows.append([name, _share(full), _share(small), result.title])
+        said.append("nothing is trained" if result.shows == _NOTHING_RUNS else _said(full, small))
+    lines = []
+    indent = " " * (sum(max(len(row[column]) for row in rows) + 2 for column in range(3)) + 2)
+    for line, below in zip(_aligned(rows), said, strict=True):
+        lines += [line, *([_wrapped(below, indent, indent)] if below else [])]
     get = needs.where(list(dict.fromkeys(named)))
     if get:
-        lines += ["", "Data that are not here:", *(f"  {title}: {way}" for title, way in get.items())]
+        lines += [
+            "",
+            "Data that are not here:",
+            *(_wrapped(f"{title}: {way}", "  ", "    ") for title, way in get.items()),
+        ]
     lines += [
         "",
         "runs here: how many of a result's cases have their recipes, data and packages here. small: the same of the",
         "small form, for a CPU, which is not the papers'. To run one: `lightning-al reproduce saal/table-1 [--small]`.",
     ]
     return "\n".join(lines)
+
+
+def _wrapped(text: str, first: str, others: str) -> str:
+    # Names like "CIFAR-10" and addresses are not to be cut in two.
+    return textwrap.fill(
+        text, _WIDTH, initial_indent=first, subsequent_indent=others, break_on_hyphens=False, break_long_words=False
+    )
 
 
 def lacking(result: Result, needs: Needs, *, small: bool) -> dict[str, list[str]]:

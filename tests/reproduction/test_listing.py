@@ -1,3 +1,5 @@
+import re
+
 from lightning_al.reproduction.listing import listing
 from lightning_al.reproduction.needs import Needs
 from lightning_al.reproduction.registry import read_results
@@ -10,7 +12,9 @@ def listed(tmp_path, monkeypatch):
     if not recipes.exists():
         write_recipes(recipes)
     text = listing(read_results(recipes), Needs(recipes))
-    return {line.split()[0]: " ".join(line.split()[1:]) for line in text.splitlines() if line.startswith("toy/")}, text
+    # What a result lacks stands below it.
+    lines = re.findall(r"(?m)^(toy/\S+)(.*(?:\n  .*)*)$", text)
+    return {name: " ".join(said.split()) for name, said in lines}, text
 
 
 def test_each_result_is_a_line_with_what_can_run_and_what_it_lacks(tmp_path, monkeypatch):
