@@ -1,5 +1,6 @@
 """``lightning-al run``: a campaign from YAML and flags, by a LightningCLI with a ``loop:`` section."""
 
+import importlib
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from lightning_al.storage.files import atomic_write
 from lightning_al.storage.yaml_text import yaml_text
 
 try:
-    from jsonargparse import Namespace, set_dumper
+    from jsonargparse import ActionConfigFile, Namespace, set_dumper
     from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 except ImportError as error:  # pragma: no cover
     raise ImportError(f"The command line needs an extra: `pip install 'lightning-al[cli]'` ({error}).") from error
@@ -56,8 +57,48 @@ class ActiveTrainer(pl.Trainer):
         raise NotImplementedError("Tell with `ActiveLearningLoop(...).tell(indices, labels)`.")
 
 
+class LaterFile(ActionConfigFile):
+    """``-c FILE``: of callbacks, a file that lists an acquisition alone changes the acquisition alone.
+
+    Lists of a later file take the place of those before, and with a method's file a project's own checkpoints and
+    early stopping would be gone.
+    """
+
+    def __call__(self, parser: Any, cfg: Namespace, values: Any, option_string: str | None = None) -> None:
+        """Read a file, and keep what callbacks it is not about."""
+        before = _listed(cfg.get(_CALLBACKS))
+        super().__call__(parser, cfg, values, option_string)
+        after = _listed(cfg.get(_CALLBACKS))
+        if after and all(map(_is_acquisition, after)):
+            cfg[_CALLBACKS] = [*(callback for callback in before if not _is_acquisition(callback)), *after]
+
+
+_CALLBACKS = "trainer.callbacks"
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+
+
+def _is_acquisition(callback: Any) -> bool:
+    """Whether a callback as configured is one; what does not exist is for the parser to refuse."""
+    module, _, name = (callback if isinstance(callback, str) else callback["class_path"]).rpartition(".")
+    try:
+        return issubclass(getattr(importlib.import_module(module or "lightning_al.acquisition"), name), Acquisition)
+    except Exception:  # whatever somebody's module raises
+        return False
+
+
 class ActiveParser(LightningArgumentParser):
     """Lightning's parser, which says where missing sections may come from."""
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        """Let ``-c`` keep callbacks that a method's file is not about."""
+        if kwargs.get("action") is ActionConfigFile:
+            kwargs["action"] = LaterFile
+        return super().add_argument(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """End with the message, and a way out where something is missing."""

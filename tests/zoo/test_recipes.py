@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import yaml
+from lightning.pytorch.callbacks import Callback
 
 from lightning_al import Campaign, zoo
 from lightning_al.acquisition import Acquisition
@@ -302,6 +303,10 @@ class TestAlone:
         assert not Path("runs").exists()
 
 
+class Own(Callback):
+    """A user's callback."""
+
+
 class TestOnTheCommandLine:
     SHORT = "--trainer.max_epochs=1", "--loop.rounds=0"
 
@@ -343,6 +348,24 @@ class TestOnTheCommandLine:
     def test_the_method_before_the_protocol_is_refused(self, tmp_path):
         with pytest.raises(SystemExit, match="needs a model that learns to predict its loss"):
             run("acquisitions/lplgrad", "quickstart", "--trainer.callbacks=LPLGrad", f"--loop.dirpath={tmp_path}/c")
+
+    def test_a_methods_file_changes_the_acquisition_alone(self, tmp_path):
+        project = tmp_path / "project.yaml"
+        project.write_text(
+            "trainer: {callbacks: [SAAL, {class_path: EarlyStopping, init_args: {monitor: a}},"
+            " {class_path: tests.zoo.test_recipes.Own}]}"
+        )
+        for files, kept in (
+            (["acquisitions/badge"], ["EarlyStopping", "Own", "BADGE"]),
+            (["acquisitions/badge", "acquisitions/random"], ["EarlyStopping", "Own", "Random"]),
+            (["quickstart"], ["EarlyStopping", "Own", "SAAL"]),
+        ):
+            cli = command_line("fashion_mnist/small", f"--config={project}", *files)
+            assert [type(callback).__name__ for callback in cli.trainer.callbacks[: len(kept)]] == kept
+        other = tmp_path / "other.yaml"
+        other.write_text("trainer: {callbacks: [Margin, {class_path: LearningRateMonitor}]}")
+        cli = command_line("fashion_mnist/small", f"--config={project}", f"--config={other}")
+        assert not any(isinstance(callback, Own) for callback in cli.trainer.callbacks)
 
     def test_a_last_file_adds_callbacks(self, tmp_path):
         more = tmp_path / "more.yaml"
