@@ -5,12 +5,10 @@
     python tests/benchmarks/sam.py --only family  # on scikit-learn's digits, 5 seeds
 
 ``step``: seconds of the processor for a step of a plain loop with ``sam_step``, and with ``pytorch_optimizer``'s
-SAM, over those of a plain step, in turn; the medians of the ratios, and between what the median lies with 95 %; and what each
-does beside its passes. ``memory``: by how
-much the peak of the process lies above what it holds, in sizes of the weights. ``cost``: of a step of each variant as a
-mixin. ``family``: all variants as mixins, with
-the same seeds; accuracy on the test set, and seconds of the processor a step over those of plain training in the same
-turn.
+SAM, over those of a plain step, in turn; the medians of the ratios, and between what the median lies with 95 %; and
+what each does beside its passes. ``memory``: by how much the peak of the process lies above what it holds, in sizes
+of the weights. ``cost``: of a step of each variant as a mixin. ``family``: all variants as mixins, with the same seeds;
+accuracy on the test set, and seconds of the processor a step over those of plain training in the same turn.
 """
 
 import argparse
