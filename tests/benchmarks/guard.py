@@ -96,9 +96,9 @@ def round_overhead(epochs: list[int], labels: int, asked: int) -> Ratios:
     of = rounds.overhead_in_calls()
     return {
         f"a round, {of_round} epochs on {labels} labels, {asked} of them new": Ratio(
-            "calls beyond Lightning's own fit, as a share of its",
+            "calls beyond those of Lightning's own fit, in % of them",
             "python tests/benchmarks/rounds.py --only calls",
-            of.share(labels, of_round, asked),
+            100 * of.share(labels, of_round, asked),
         )
         for of_round in epochs
     }
