@@ -314,9 +314,13 @@ class ActiveDataModule(ScoredData):
 
     def key(self, index: int) -> str | None:
         """Return the key of a dataset index; None where it has none, or the data are not set up to be read."""
+        return self.keys([index])[0]
+
+    def keys(self, indices: Sequence[int]) -> list[str | None]:
+        """Return the key of each of these distinct dataset indices, as :meth:`key` does."""
         if self._keys is None:
-            return None
-        return self._keys.key(index) if self._stages else self._keys.name(index)
+            return [None] * len(indices)
+        return self._keys.keys(indices) if self._stages else [self._keys.name(index) for index in indices]
 
     def places(self, names: Collection[str]) -> dict[str, int]:
         """Return where the samples of these names are, those that are known to be there."""

@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import overload
 
@@ -138,7 +138,11 @@ class SampleKeys:
 
     def hash(self, index: int, draws: int = 1) -> str | None:
         """Return the hash of a sample's input; None where ``draws`` of it differ, or there is none."""
-        return self.task.input_key(self.pool_set, index, draws)
+        return self.hashes([index], draws)[0]
+
+    def hashes(self, indices: Iterable[int], draws: int = 1) -> list[str | None]:
+        """Return the hash of each of these samples, as :meth:`hash` does."""
+        return self.task.input_keys(self.pool_set, indices, draws)
 
     def are_random(self, indices: Collection[int]) -> bool:
         """Whether one of these samples has an input that is not the same each time, or that has no hash."""
@@ -152,10 +156,15 @@ class SampleKeys:
 
     def key(self, index: int) -> str | None:
         """Return a sample's key; None where it is known by its index alone."""
-        name = self.name(index)
-        if name is not None or self.by_index:
-            return name
-        return self.hash(index, draws=2)
+        return self.keys([index])[0]
+
+    def keys(self, indices: Iterable[int]) -> list[str | None]:
+        """Return the key of each of these samples, as :meth:`key` does."""
+        names = {index: self.name(index) for index in indices}
+        nameless = [index for index, name in names.items() if name is None]
+        if nameless and not self.by_index:
+            names.update(zip(nameless, self.hashes(nameless, draws=2), strict=True))
+        return list(names.values())
 
     # -- several processes -----------------------------------------------------------------------------------------
 

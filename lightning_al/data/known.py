@@ -61,7 +61,8 @@ class KnownSamples:
         """Where the samples are, by the hash of their input; none where inputs are random."""
         if self.keys.are_random(spread_over(len(self))[::4]):
             return {}
-        return {hashed: index for index in range(len(self)) if (hashed := self.keys.hash(index)) is not None}
+        hashes = self.keys.hashes(range(len(self)))
+        return {hashed: index for index, hashed in enumerate(hashes) if hashed is not None}
 
     @cached_property
     def in_pool(self) -> list[int]:
@@ -78,7 +79,8 @@ class KnownSamples:
                 "datasets `sample_key(index)`, or a list of `paths`."
             )
             return []
-        return [index for index in pool if self._by_hash and self.pool_keys.hash(index) in self._by_hash]
+        hashes = self.pool_keys.hashes(pool) if self._by_hash else []
+        return [index for index, hashed in enumerate(hashes) if hashed in self._by_hash]
 
     def _has_named(self, index: int) -> bool:
         name = self.pool_keys.name(index)

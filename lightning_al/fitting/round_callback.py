@@ -41,6 +41,13 @@ class RoundCallback(Checkpoint):
         beside: What the module held beside its weights before the fit.
     """
 
+    # Lightning calls what can be called, and around each call puts a context of its profiler: five for nothing a step.
+    on_train_batch_start: Any = None
+    on_before_zero_grad: Any = None
+    on_before_backward: Any = None
+    on_after_backward: Any = None
+    on_before_optimizer_step: Any = None
+
     def __init__(
         self,
         *,

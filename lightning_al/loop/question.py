@@ -96,4 +96,4 @@ def question_of_regions(project: Project, ranks: Ranks, picked: RegionPick) -> Q
 
 
 def _keys(project: Project, ranks: Ranks, indices: list[int]) -> list[str | None]:
-    return ranks.first(lambda: [project.data.key(i) for i in indices])
+    return ranks.first(lambda: project.data.keys(indices))

@@ -1,7 +1,7 @@
 """The base of all tasks: all that differs between one kind of labels and another."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -309,9 +309,13 @@ class Task(ABC):
 
         Random generators are left as they were.
         """
+        return self.input_keys(dataset, [index], draws)[0]
+
+    def input_keys(self, dataset: Dataset, indices: Iterable[int], draws: int = 2) -> list[str | None]:
+        """Return :meth:`input_key` of several samples; the state of the generators is kept once for all."""
         with draws_undone():
-            hashes = {hash_of(self._input_of(dataset[index])) for _ in range(draws)}
-        return hashes.pop() if len(hashes) == 1 else None
+            hashes = [{hash_of(self._input_of(dataset[index])) for _ in range(draws)} for index in indices]
+        return [each.pop() if len(each) == 1 else None for each in hashes]
 
     def _input_of(self, sample: Any) -> Any:
         try:

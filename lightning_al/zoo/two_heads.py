@@ -68,7 +68,7 @@ class TwoHeads(LightningModule):
     def _evaluate(self, batch: tuple[Tensor, Tensor], split: str, accuracy: MulticlassAccuracy) -> None:
         inputs, targets = batch
         logits = self(inputs)["classes"]
-        accuracy(logits, targets)
+        accuracy.update(logits, targets)
         loss = nn.functional.cross_entropy(logits, targets)
         self.log(f"{split}_loss", loss, batch_size=len(targets), sync_dist=True)
         self.log(f"{split}_acc", accuracy, batch_size=len(targets))

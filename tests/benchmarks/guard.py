@@ -6,9 +6,10 @@
     python tests/benchmarks/guard.py --table       # the published ones, for docs/benchmarks.md
 
 Every figure is a ratio of two times, or of one time and a forward pass, measured in turn in one run, in seconds of the
-process, with one thread: less is better. What a ratio is of, and what it is measured by at length, is in
-``published.json`` beside this file, from which ``docs/benchmarks.md`` has them. A ratio that lies beyond the published
-one by more than ``--margin`` is marked; on a busy machine single ones are, so run those again by ``--only``.
+process, with one thread: less is better. Of ``rounds`` it is functions that are called, in the place of times. What a
+ratio is of, and what it is measured by at length, is in ``published.json`` beside this file, from which
+``docs/benchmarks.md`` has them. A ratio that lies beyond the published one by more than ``--margin`` is marked; on a
+busy machine single ones are, so run those again by ``--only``.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 
 import beside_the_loop
 import lengths
+import rounds
 import sam
 import torch
 
@@ -89,11 +91,25 @@ def padded_texts(batches: int, batch: int, rounds: int) -> Ratios:
     }
 
 
+def round_overhead(epochs: list[int], labels: int, asked: int) -> Ratios:
+    """Of the functions that a round calls beyond those of Lightning's own fit, which no busy machine changes."""
+    of = rounds.overhead_in_calls()
+    return {
+        f"a round, {of_round} epochs on {labels} labels, {asked} of them new": Ratio(
+            "calls beyond those of Lightning's own fit, in % of them",
+            "python tests/benchmarks/rounds.py --only calls",
+            100 * of.share(labels, of_round, asked),
+        )
+        for of_round in epochs
+    }
+
+
 Jobs = dict[str, Callable[[], Ratios]]
 SHORT: Jobs = {
     **{m: lambda m=m: exact_scores([m], 3) for m in ("resnet18-64", "bert-32", "lstm-32", "vit-64", "unet-64")},
     "sam": lambda: sam_steps(["ResNet-18 w16, 10 of 32x32"], 41),
     "lengths": lambda: padded_texts(40, 50, 1),
+    "rounds": lambda: round_overhead([10, 50], 300, 100),
 }
 TINY: Jobs = {
     "lstm-32": lambda: exact_scores(["lstm-32"], 1),

@@ -4,12 +4,11 @@
     python tests/benchmarks/sam.py --only step    # beside pytorch_optimizer (pip install pytorch-optimizer==4.1.0)
     python tests/benchmarks/sam.py --only family  # on scikit-learn's digits, 5 seeds
 
-``step``: seconds of the processor for a step of a plain loop with ``sam_step``, and with ``pytorch_optimizer``'s SAM,
-over those of a plain step, in turn; the medians of the ratios; and what each does beside its passes. ``memory``: by how
-much the peak of the process lies above what it holds, in sizes of the weights. ``cost``: of a step of each variant as a
-mixin. ``family``: all variants as mixins, with
-the same seeds; accuracy on the test set, and seconds of the processor a step over those of plain training in the same
-turn.
+``step``: seconds of the processor for a step of a plain loop with ``sam_step``, and with ``pytorch_optimizer``'s
+SAM, over those of a plain step, in turn; the medians of the ratios, and between what the median lies with 95 %; and
+what each does beside its passes. ``memory``: by how much the peak of the process lies above what it holds, in sizes
+of the weights. ``cost``: of a step of each variant as a mixin. ``family``: all variants as mixins, with the same seeds;
+accuracy on the test set, and seconds of the processor a step over those of plain training in the same turn.
 """
 
 import argparse
@@ -72,43 +71,49 @@ def steps_of(net: nn.Module, x: torch.Tensor, y: torch.Tensor, **options: Any) -
     return steps
 
 
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
-    "PlainCNN, 10 of 28x28": (PlainCNN, (10, 1, 28, 28), 8),
-    "ResNet-18 w16, 10 of 32x32": (lambda: ResNet18(width=16), (10, 3, 32, 32), 2),
-    "ResNet-18 w64, 4 of 32x32": (lambda: ResNet18(width=64), (4, 3, 32, 32), 1),
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "PlainCNN, 10 of 28x28": (PlainCNN, (10, 1, 28, 28)),
+    "ResNet-18 w16, 10 of 32x32": (lambda: ResNet18(width=16), (10, 3, 32, 32)),
+    "ResNet-18 w64, 4 of 32x32": (lambda: ResNet18(width=64), (4, 3, 32, 32)),
     "MLP 3 x 2048, 4 rows": (
         lambda: nn.Sequential(*(part for _ in range(3) for part in (nn.Linear(2048, 2048), nn.ReLU()))),
         (4, 2048),
-        1,
     ),
 }
 
 
-def step_times(repeats: int) -> None:
+def median_between(ratios: list[float]) -> tuple[float, float, float]:
+    """Return a median and the 95 % interval of it that the order of the values gives, whatever they are spread like."""
+    ordered, n = sorted(ratios), len(ratios)
+    reach = math.ceil(0.98 * math.sqrt(n))
+    return statistics.median(ordered), ordered[max(n // 2 - reach, 0)], ordered[min(n // 2 + reach, n - 1)]
+
+
+def step_times(repeats: int, networks: list[str]) -> None:
+    """Single steps right beside each other, each first as often as last."""
     for perturbation in ("sam", "asam"):
         print(f'\n### A step with `perturbation="{perturbation}"`, {repeats} times in turn\n')
-        print("| network | ours | pytorch_optimizer | ours / theirs |\n|---|---|---|---|")
-        for name, (make, shape, count) in NETWORKS.items():
+        print("| network | ours | pytorch_optimizer | ours / theirs | 95 % |\n|---|---|---|---|---|")
+        for name in networks:
+            make, shape = NETWORKS[name]
             torch.manual_seed(0)
             steps = steps_of(make(), torch.randn(shape), torch.randint(10, shape[:1]), perturbation=perturbation)
             took: dict[str, list[float]] = {kind: [] for kind in steps}
-            for turn in range(repeats + 1):
-                for kind, step in steps.items():
+            for turn in range(-3, repeats):
+                for kind in list(steps)[:: -1 if turn % 2 else 1]:
                     start = time.process_time()
-                    for _ in range(count):
-                        step()
-                    if turn:  # the first one warms up
+                    steps[kind]()
+                    if turn >= 0:  # the first ones warm up
                         took[kind].append(time.process_time() - start)
 
-            def over(a: str, b: str, took: dict[str, list[float]] = took) -> str:
-                if a not in took or b not in took:
-                    return "not installed"
-                return f"{statistics.median(x / y for x, y in zip(took[a], took[b], strict=True)):.3f}"
+            def over(a: str, b: str, took: dict[str, list[float]] = took) -> tuple[float, float, float]:
+                return median_between([x / y for x, y in zip(took[a], took[b], strict=True)])
 
-            theirs = "pytorch_optimizer"
-            print(
-                f"| {name} | {over('ours', 'plain')} | {over(theirs, 'plain')} | {over('ours', theirs)} |", flush=True
-            )
+            cells, theirs = [f"{over('ours', 'plain')[0]:.2f}", "not installed", "", ""], "pytorch_optimizer"
+            if theirs in took:
+                middle, low, high = over("ours", theirs)
+                cells[1:] = [f"{over(theirs, 'plain')[0]:.2f}", f"{middle:.3f}", f"{low:.3f} to {high:.3f}"]
+            print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def beside_passes(make: Callable[[], nn.Module], perturbation: str, repeats: int) -> dict[str, float]:
@@ -143,7 +148,7 @@ def without_passes(repeats: int) -> None:
     """Only what a step does beside the two passes."""
     print(f"\n### What a step does beside its two passes, {repeats} times in turn\n")
     print("| network | perturbation | ours in ms | pytorch_optimizer in ms | ours / theirs |\n|---|---|---|---|---|")
-    for name, (make, _, _) in NETWORKS.items():
+    for name, (make, _) in NETWORKS.items():
         for perturbation in ("sam", "asam"):
             of = beside_passes(make, perturbation, repeats)
             ours, theirs = of["ours"], of.get("theirs")
@@ -273,6 +278,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["step", "memory", "cost", "family"])
     parser.add_argument("--repeats", type=int, default=21)
+    parser.add_argument("--pairs", type=int, default=101, help="steps beside pytorch_optimizer's")
+    parser.add_argument("--networks", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--labels", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=60)
@@ -284,7 +291,7 @@ def main() -> None:
         memory()
     if told.only in (None, "step"):
         without_passes(told.repeats)
-        step_times(told.repeats)
+        step_times(told.pairs, told.networks)
     if told.only in (None, "cost"):
         cost(3)
     if told.only in (None, "family"):

@@ -26,6 +26,18 @@ def test_names_then_hashes_of_the_un_augmented_input():
     assert keys_of(Noisy("abc")).by_index
 
 
+def test_keys_of_several_samples_are_those_of_each_in_order():
+    for kind in (Named, Nameless, Noisy):
+        keys = keys_of(kind("abcd"))
+        assert keys.keys([2, 0, 3]) == [keys.key(i) for i in (2, 0, 3)]
+    some = keys_of(
+        Nameless("abcd"), type("Some", (Nameless,), {"sample_key": lambda self, i: "no. 1" if i == 1 else None})("abcd")
+    )
+    assert some.keys([3, 1]) == [hash_of(input_of("d")), "no. 1"]
+    assert keys_of(Nameless("abc")).hashes([1, 0]) == [hash_of(input_of("b")), hash_of(input_of("a"))]
+    assert keys_of(Nameless("abc")).keys([]) == []
+
+
 def test_a_task_s_own_keys(recwarn):
     class Own(ClassificationTask):
         def key(self, dataset, index):

@@ -1,10 +1,13 @@
 import math
 import random
+import traceback
+import types
 
 import numpy as np
 import pytest
 import torch
 
+from lightning_al.distributed import randomness
 from lightning_al.distributed.randomness import (
     Draws,
     Race,
@@ -50,6 +53,26 @@ def test_all_three_are_seeded(seed):
     assert draw() == first
     seed(4, "x")
     assert draw() != first
+
+
+def test_no_stack_is_written_down_for_devices_that_are_not_there(monkeypatch):
+    monkeypatch.setattr(randomness, "_accelerator", lambda: None)
+    monkeypatch.setattr(traceback, "format_stack", lambda *_: pytest.fail("a stack is written down"))
+    seed_global(3, "x")
+    assert torch.initial_seed() == derive_seed(3, "x")
+
+
+def test_a_device_that_is_there_is_seeded_too(monkeypatch):
+    seeded = []
+    device = types.SimpleNamespace(manual_seed_all=seeded.append)
+    monkeypatch.setattr(randomness, "_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch, "get_device_module", lambda kind: device if kind.type == "cuda" else None)
+    seed_global(3, "x")
+    assert seeded == [torch.initial_seed()] == [derive_seed(3, "x")]
+    del device.manual_seed_all  # as that of MPS
+    monkeypatch.setattr(torch, "manual_seed", seeded.append)
+    seed_global(4, "x")
+    assert seeded[1:] == [derive_seed(4, "x")]
 
 
 def splitmix(z):

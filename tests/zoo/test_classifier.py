@@ -49,6 +49,36 @@ def test_logged_values_are_over_all_samples_not_over_batches():
     assert metrics["test_acc"] == pytest.approx((logits.argmax(1) == y).float().mean().item())
 
 
+def test_the_training_accuracy_is_over_each_epoch_and_logged_once_in_it():
+    pl.seed_everything(0)
+    x, y = torch.randn(20, 4), torch.randint(3, (20,))
+
+    class Watched(Classifier):
+        logged, right, known = 0, [], []
+
+        def training_step(self, batch, batch_idx):
+            if batch_idx == 0:
+                self.right.append(0)
+            with torch.no_grad():
+                self.right[-1] += int((self(batch[0]).argmax(1) == batch[1]).sum())
+            return super().training_step(batch, batch_idx)
+
+        def log(self, *args, **options):
+            self.logged += 1
+            super().log(*args, **options)
+
+    class Epochs(pl.Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            pl_module.known.append(float(trainer.callback_metrics["train_acc"]))
+
+    model = Watched(nn.Linear(4, 3), num_classes=3, optimizer=sgd)
+    trainer = pl.Trainer(max_epochs=3, callbacks=[Epochs()], **QUIET)
+    trainer.fit(model, DataLoader(TensorDataset(x, y), 5, shuffle=True))
+    assert model.known == pytest.approx([right / 20 for right in model.right])
+    assert len(set(model.right)) > 1
+    assert model.logged == 3
+
+
 def class_accuracies(model, x, y, classes):
     """By a plain loop; classes without samples have none."""
     with torch.no_grad():
