@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from lightning_al.extras import needs
 from lightning_al.oracle.regions import Region
 from lightning_al.storage.blobs import Blob
 from lightning_al.tasks.annotations import Mask
@@ -21,7 +22,8 @@ def region_blob(pixels: np.ndarray) -> Blob:
         >>> region_of(region_blob(np.array([[True, False]])))
         array([[ True, False]])
     """
-    from PIL import Image
+    with needs("Regions", "Pillow", "labels"):
+        from PIL import Image
 
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG")

@@ -12,14 +12,13 @@ from lightning_al.campaign.questions import check_replaceable, check_shows_parts
 from lightning_al.campaign.standing import Standing
 from lightning_al.cli.run import ActiveLearningCLI, label_count, run
 from lightning_al.data.image_size import drawn_size
+from lightning_al.extras import needs
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.tasks.base import annotation_kind_of
 from lightning_al.tasks.texts import text_of
 
-try:
+with needs("The command line", "jsonargparse", "cli"):
     from lightning.pytorch.cli import ArgsType, LightningArgumentParser
-except ImportError as error:  # pragma: no cover
-    raise ImportError(f"The command line needs an extra: `pip install 'lightning-al[cli]'` ({error}).") from error
 
 _OPTIONS = ("k", "export", "format", "more", "keep_scores", "skip_unreadable", "acquisition")
 

@@ -12,15 +12,14 @@ from lightning.pytorch.callbacks import Callback
 from lightning_al import acquisition as acquisitions_room
 from lightning_al.acquisition import Acquisition
 from lightning_al.cli.run import ActiveLearningCLI, run
+from lightning_al.extras import needs
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.scoring import RaceResult
 from lightning_al.storage.files import atomic_write
 from lightning_al.sweep.plan import Method, PlanError, methods_of, recipe_of
 
-try:
+with needs("The command line", "jsonargparse", "cli"):
     from lightning.pytorch.cli import ArgsType, LightningArgumentParser
-except ImportError as error:  # pragma: no cover
-    raise ImportError(f"The command line needs an extra: `pip install 'lightning-al[cli]'` ({error}).") from error
 
 _OPTIONS = ("methods", "k", "output")
 _PICTURES = (".png", ".pdf", ".svg")

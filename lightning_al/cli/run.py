@@ -19,16 +19,15 @@ from lightning_al.cli.ending import refuse
 from lightning_al.cli.recipe import fill_in
 from lightning_al.cli.saved import begun_otherwise
 from lightning_al.data.readable import UnreadableSampleError
+from lightning_al.extras import needs
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.storage.files import atomic_write
 from lightning_al.storage.yaml_text import yaml_text
 
-try:
+with needs("The command line", "jsonargparse", "cli"):
     from jsonargparse import ActionConfigFile, Namespace, set_dumper
     from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
-except ImportError as error:  # pragma: no cover
-    raise ImportError(f"The command line needs an extra: `pip install 'lightning-al[cli]'` ({error}).") from error
 
 set_dumper("yaml", yaml_text)  # its own writes strings that it reads as numbers
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from lightning_al.extras import needs
+
 
 def new_figure(**options: Any) -> Any:
     """Return an empty figure, with options of matplotlib's.
@@ -10,10 +12,8 @@ def new_figure(**options: Any) -> Any:
     Raises:
         ImportError: If matplotlib is missing.
     """
-    try:
+    with needs("A picture", "matplotlib", "plot"):
         import matplotlib.figure
-    except ImportError as error:
-        raise ImportError("Pictures need matplotlib: `pip install lightning-al[plot]`.") from error
     return matplotlib.figure.Figure(layout="constrained", **options)
 
 

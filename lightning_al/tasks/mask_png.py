@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_al.extras import needs
 from lightning_al.storage.blobs import Blob
 from lightning_al.words import shown
 
@@ -132,10 +133,8 @@ def not_said_in(values: np.ndarray) -> int:
 
 
 def _pillow() -> Any:
-    try:
+    with needs("A mask", "Pillow", "labels"):
         from PIL import Image
-    except ImportError as error:
-        raise ImportError(f"Masks need Pillow: `pip install 'lightning-al[labels]'` ({error}).") from error
     return Image
 
 

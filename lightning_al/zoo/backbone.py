@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.checks import check_choice
+from lightning_al.extras import needs
 
 _WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
@@ -104,10 +105,8 @@ def load_but_for_the_head(net: nn.Module, state: dict[str, Tensor], *, of: str) 
 
 
 def _of_torchvision(num_classes: int, name: str, weights: str | None) -> tuple[nn.Module, Any]:
-    try:
+    with needs("`ImageBackbone`", "torchvision", "vision"):
         from torchvision import models
-    except ImportError as error:
-        raise ImportError("`ImageBackbone` needs torchvision: `pip install 'lightning-al[vision]'`.") from error
     names = models.list_models(module=models)
     if name not in names:
         raise ValueError(_unknown("network", name, names))

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lightning_al.extras import needs
 from lightning_al.words import cut
 from lightning_al.zoo.image_files import Samples, class_folders, class_names_in, decode, open_image, pixels_of
 from lightning_al.zoo.published import Pixels, PublishedImages, Split
@@ -85,12 +86,8 @@ class CIFAR10DataModule(PublishedImages):
         return self._of_batches(folder, split) if folder.name == self.batches else self._of_image_folder(folder, split)
 
     def _of_batches(self, folder: Path, split: Split) -> Pixels:
-        try:
+        with needs(f"Reading the {self.title} batches", "torchvision", "vision"):
             import torchvision.datasets as datasets
-        except ImportError as error:
-            raise ImportError(
-                f"Reading the {self.title} batches needs torchvision: `pip install 'lightning-al[vision]'`."
-            ) from error
         try:
             data = getattr(datasets, self.of_torchvision)(folder.parent, train=split == "train")
         except RuntimeError as error:

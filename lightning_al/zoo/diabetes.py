@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset, TensorDataset, random_split
 
+from lightning_al.extras import needs
 from lightning_al.zoo.parts import PartsDataModule
 
 
@@ -36,10 +37,8 @@ class DiabetesDataModule(PartsDataModule):
 
     def read_sets(self) -> dict[str, Subset[tuple[Tensor, ...]]]:
         """Load the bundled table and cut the split."""
-        try:
+        with needs("DiabetesDataModule", "scikit-learn", "demo"):
             from sklearn.datasets import load_diabetes
-        except ImportError as error:
-            raise ImportError("DiabetesDataModule needs scikit-learn: `pip install lightning-al[demo]`.") from error
 
         x, y = (torch.as_tensor(values, dtype=torch.float64) for values in load_diabetes(return_X_y=True))
         table = TensorDataset((x * len(x) ** 0.5).float(), ((y - 150) / 75).float().unsqueeze(1))

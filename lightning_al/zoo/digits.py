@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_al.checks import Findings, check_count, check_number
+from lightning_al.extras import needs
 from lightning_al.zoo.images import ImageDataModule, ImageDataset, Splits
 from lightning_al.zoo.long_tail import long_tail
 
@@ -56,11 +57,9 @@ class DigitsDataModule(ImageDataModule):
 
     def read(self) -> Splits:
         """Load the bundled images and cut the split."""
-        try:
+        with needs("DigitsDataModule", "scikit-learn", "demo"):
             from sklearn.datasets import load_digits
             from sklearn.model_selection import train_test_split
-        except ImportError as error:
-            raise ImportError("DigitsDataModule needs scikit-learn: `pip install lightning-al[demo]`.") from error
 
         images, targets = load_digits(return_X_y=True)
         images = torch.as_tensor(images, dtype=torch.uint8).view(-1, 1, 8, 8)

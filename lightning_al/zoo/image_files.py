@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_al.extras import needs
 from lightning_al.words import cut
 from lightning_al.zoo.images import Images, crop_and_flip
 
@@ -83,10 +84,8 @@ def open_image(path: str, what: str = "an image") -> Iterator[Any]:
         ImportError: If Pillow is missing.
         OSError: If it cannot be read, with its path.
     """
-    try:
+    with needs("Reading image files", "Pillow", "vision"):
         from PIL import Image
-    except ImportError as error:
-        raise ImportError("Reading image files needs Pillow: `pip install 'lightning-al[vision]'`.") from error
     try:
         with Image.open(path) as file:
             yield file
@@ -114,10 +113,8 @@ def random_part(picture: Any, size: tuple[int, int]) -> Any:
     Raises:
         ImportError: If torchvision is missing.
     """
-    try:
+    with needs("`resized_crop`", "torchvision", "vision"):
         from torchvision.transforms import v2
-    except ImportError as error:
-        raise ImportError("`resized_crop` needs torchvision: `pip install 'lightning-al[vision]'`.") from error
     return v2.RandomHorizontalFlip()(v2.RandomResizedCrop(size)(picture))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lightning_al.checks import Findings, check_count, check_number
+from lightning_al.extras import needs
 from lightning_al.functional import nt_xent_loss
 from lightning_al.tasks.classification import ClassificationTask
 from lightning_al.zoo.encoder import Encoder
@@ -33,10 +34,8 @@ def simclr_augmentation(size: Sequence[int], smallest_crop: float = 0.08, colour
     Raises:
         ImportError: If torchvision is missing.
     """
-    try:
+    with needs("SimCLR's augmentation", "torchvision", "vision"):
         from torchvision.transforms import v2
-    except ImportError as error:
-        raise ImportError("SimCLR's augmentation needs torchvision: `pip install 'lightning-al[vision]'`.") from error
     jitter = v2.ColorJitter(0.8 * colour, 0.8 * colour, 0.8 * colour, 0.2 * colour)
     colours = [v2.RandomApply([jitter], p=0.8), v2.RandomGrayscale(p=0.2)] if colour > 0 else []
     crop = v2.RandomResizedCrop(list(size), scale=(smallest_crop, 1.0), antialias=True)

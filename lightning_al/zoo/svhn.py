@@ -58,10 +58,8 @@ class SVHNDataModule(PublishedImages):
 
 
 def _read_mat(path: Path) -> Pixels:
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise ImportError("Reading SVHN needs SciPy: `pip install 'lightning-al[vision]'`.") from error
+    from scipy.io import loadmat
+
     try:
         content = loadmat(path, variable_names=("X", "y"))
     # SciPy names no common error of files that are of another format, cut short, or changed.

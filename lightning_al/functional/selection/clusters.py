@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.checks import check_count
+from lightning_al.extras import needs
 from lightning_al.functional.geometry.sphere import SpherePoints, on_sphere
 
 _MOST_FOR_KMEANS = 50
@@ -42,12 +43,10 @@ def cluster_labels(features: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
 
 def kmeans(points: SpherePoints, clusters: int, seed: int) -> Tensor:
     """:func:`cluster_labels` of points that are on the sphere already."""
-    try:
+    with needs("Clustering", "scikit-learn", "cluster"):
         from sklearn.cluster import KMeans, MiniBatchKMeans
         from sklearn.exceptions import ConvergenceWarning
         from threadpoolctl import threadpool_limits
-    except ImportError as error:
-        raise ImportError("Clustering needs scikit-learn: `pip install lightning-al[cluster]`.") from error
 
     clusters = _differing(points.rows, clusters)
     if clusters < 2:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_al.extras import needs
 from lightning_al.oracle.regions import Region
 from lightning_al.words import shown
 
@@ -31,7 +32,8 @@ def image_of(value: Any) -> Any:
     Raises:
         ValueError: If it is none.
     """
-    from PIL import Image
+    with needs("Images for people", "Pillow", "labels"):
+        from PIL import Image
 
     if hasattr(value, "convert") and hasattr(value, "size"):
         return value
@@ -59,7 +61,8 @@ def asked_picture(value: Any, region: Region) -> Any:
     Raises:
         ValueError: If the image has another size.
     """
-    from PIL import Image
+    with needs("Images for people", "Pillow", "labels"):
+        from PIL import Image
 
     asked = region.pixels
     if is_image(value):
@@ -88,7 +91,8 @@ def _grown(pixels: np.ndarray) -> np.ndarray:
 
 def picture_file(value: Any, region: Region) -> bytes:
     """Return :func:`asked_picture` as a PNG that knows which region it shows."""
-    from PIL.PngImagePlugin import PngInfo
+    with needs("Images for people", "Pillow", "labels"):
+        from PIL.PngImagePlugin import PngInfo
 
     entries = PngInfo()
     entries.add_text(_ENTRY, region.name)
@@ -99,7 +103,8 @@ def picture_file(value: Any, region: Region) -> bytes:
 
 def is_picture(path: Path) -> bool:
     """Whether a file is such a picture, and no mask: it is called so, and has colours."""
-    from PIL import Image
+    with needs("Images for people", "Pillow", "labels"):
+        from PIL import Image
 
     if not path.name.endswith(PICTURE):
         return False
@@ -112,7 +117,8 @@ def is_picture(path: Path) -> bool:
 
 def region_beside(path: Path) -> str:
     """Return the name of the region that the picture beside a mask shows; empty where there is none."""
-    from PIL import Image
+    with needs("Images for people", "Pillow", "labels"):
+        from PIL import Image
 
     try:
         with Image.open(path.with_name(picture_name(path.name))) as image:

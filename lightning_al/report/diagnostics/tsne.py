@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.checks import check_count, check_number
+from lightning_al.extras import needs
 from lightning_al.inference.mode import scoring_mode
 from lightning_al.report.diagnostics.campaign import KeptCampaign
 from lightning_al.report.diagnostics.diagnosis import Diagnosis
@@ -33,10 +34,8 @@ def tsne(features: Tensor, *, perplexity: float = 30.0, seed: int = 0) -> Tensor
     check_count("seed", seed, 0)
     if features.ndim != 2 or len(features) < 4:
         raise ValueError(f"t-SNE needs features (N, d) of at least 4 samples, got {tuple(features.shape)}.")
-    try:
+    with needs("t-SNE", "scikit-learn", "cluster"):
         from sklearn.manifold import TSNE
-    except ImportError as error:
-        raise ImportError("t-SNE needs scikit-learn: `pip install lightning-al[cluster]`.") from error
     near = min(perplexity, max((len(features) - 1) / 3, 1.0))
     init = "pca" if features.shape[1] > 1 else "random"
     found = TSNE(perplexity=near, init=init, random_state=seed, n_jobs=1).fit_transform(features.double().numpy())

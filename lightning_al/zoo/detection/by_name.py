@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from lightning_al.checks import check_choice
+from lightning_al.extras import needs
 
 
 class TorchvisionDetector(nn.Module):
@@ -38,12 +39,8 @@ class TorchvisionDetector(nn.Module):
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        try:
+        with needs("`TorchvisionDetector`", "torchvision", "detection"):
             from torchvision.models import detection, get_model, list_models
-        except ImportError as error:
-            raise ImportError(
-                "`TorchvisionDetector` needs torchvision: `pip install 'lightning-al[detection]'`."
-            ) from error
         check_choice("name", name, list_models(module=detection))
         self.detector = get_model(
             name, weights=None, weights_backbone=weights_backbone, num_classes=num_classes, **(options or {})

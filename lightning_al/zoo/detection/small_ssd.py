@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_al.checks import Findings, check_count
+from lightning_al.extras import needs
 from lightning_al.zoo.parts import check_size
 
 
@@ -46,8 +47,9 @@ class SmallSSD(nn.Module):
         detections_per_img: int = 200,
     ) -> None:
         super().__init__()
-        from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
-        from torchvision.models.detection.ssd import SSD
+        with needs("`SmallSSD`", "torchvision", "detection"):
+            from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+            from torchvision.models.detection.ssd import SSD
 
         with Findings() as findings:
             findings.of(check_count, "num_classes", num_classes, 2)

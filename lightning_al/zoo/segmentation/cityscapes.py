@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_al.checks import check_that
+from lightning_al.extras import needs
 from lightning_al.zoo.segmentation.images import VOID, SegmentationDataModule, SegmentationFiles
 
 CLASSES = (
@@ -72,10 +73,8 @@ class CityscapesDataModule(SegmentationDataModule):
         return {"train": self._read("train"), "test": self._read("val")}
 
     def _read(self, split: str) -> SegmentationFiles:
-        try:
+        with needs("Cityscapes", "torchvision", "vision"):
             from torchvision.datasets import Cityscapes
-        except ImportError as error:
-            raise ImportError("Cityscapes needs torchvision: `pip install 'lightning-al[vision]'`.") from error
         root = Path(self.root).expanduser()
         try:
             listed = Cityscapes(root, split=split, mode="fine", target_type="semantic")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.checks import Findings, check_choice
+from lightning_al.extras import needs
 from lightning_al.zoo.backbone import load_but_for_the_head, torchvision_weights, weights_in_file
 from lightning_al.zoo.segmentation.unet import resized
 
@@ -58,12 +59,10 @@ class DeepLab(nn.Module):
         with Findings() as findings:
             findings.of(check_choice, "backbone", backbone, ("resnet101", "resnet50"))
             findings.of(check_choice, "head", head, ("v3", "v2"))
-        try:
+        with needs("`DeepLab`", "torchvision", "vision"):
             from torchvision import models
             from torchvision.models.segmentation.deeplabv3 import DeepLabHead
             from torchvision.ops import FrozenBatchNorm2d
-        except ImportError as error:
-            raise ImportError("`DeepLab` needs torchvision: `pip install 'lightning-al[vision]'`.") from error
         # A file that is not there is said before anything is made.
         state = None if weights is None else weights_in_file(weights)
         norm: Any = FrozenBatchNorm2d if frozen_batch_norm else nn.BatchNorm2d

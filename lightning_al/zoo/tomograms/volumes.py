@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_al.extras import needs
 from lightning_al.words import cut
 
 _PACKAGES = {".mrc": "mrcfile", ".rec": "mrcfile", ".map": "mrcfile", ".tif": "tifffile", ".tiff": "tifffile"}
@@ -63,13 +64,11 @@ def _is_tiff(path: str) -> bool:
 def _reading(path: str) -> Iterator[Any]:
     """Import what reads a file, and name the file in what it refuses."""
     package = _PACKAGES[Path(path).suffix.lower()]
-    try:
+    with needs(f"Reading {path}", package, "tomography"):
         if package == "mrcfile":
             import mrcfile as reader
         else:
             import tifffile as reader
-    except ImportError as error:
-        raise ImportError(f"Reading {path} needs {package}: `pip install 'lightning-al[tomography]'`.") from error
     try:
         yield reader
     except _NotAVolume as error:

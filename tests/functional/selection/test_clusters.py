@@ -103,7 +103,7 @@ def test_features_are_left_as_they_are():
 
 def test_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
-    with pytest.raises(ImportError, match=r"pip install lightning-al\[cluster\]"):
+    with pytest.raises(ImportError, match=r"pip install 'lightning-al\[cluster\]'"):
         cluster_labels(torch.ones(3, 2), 2)
 
 

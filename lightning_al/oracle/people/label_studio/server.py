@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from lightning_al.extras import needs
 from lightning_al.oracle.base import Unreachable
 from lightning_al.words import cut
 
@@ -34,12 +35,8 @@ class Server:
     """
 
     def __init__(self, url: str, token: str, token_name: str) -> None:
-        try:
+        with needs("Label Studio", "requests", "label-studio"):
             import requests
-        except ImportError as error:
-            raise ImportError(
-                f"Label Studio needs an extra: `pip install 'lightning-al[label-studio]'` ({error})."
-            ) from None
         self.url = url.rstrip("/")
         self._token = token
         self._token_name = token_name

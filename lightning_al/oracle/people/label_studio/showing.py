@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from lightning_al.extras import needs
 from lightning_al.oracle.people.pictures import asked_picture, image_of, is_image
 from lightning_al.oracle.regions import Region
 from lightning_al.storage.files import atomic_write
@@ -168,14 +169,16 @@ def _packed(image: Any) -> tuple[str, bytes]:
 
 
 def _opened(path: Path) -> Any:
-    from PIL import Image
+    with needs("Label Studio", "Pillow", "label-studio"):
+        from PIL import Image
 
     with Image.open(path) as image:
         return image.convert("RGB")
 
 
 def _size_of(path: Path) -> tuple[int, int]:
-    from PIL import Image
+    with needs("Label Studio", "Pillow", "label-studio"):
+        from PIL import Image
 
     with Image.open(path) as image:
         width, height = image.size
