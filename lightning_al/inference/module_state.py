@@ -165,7 +165,7 @@ def _values_kept(owners: Sequence[MutableMapping[str, Tensor | None]]) -> Iterat
             owner[name] = tensor  # a forward pass may have put another in its place
             # Batch norm leaves no trace in a tensor's version, so values are compared. Through `data` we leave none
             # either: a backward pass that is still to come may use the tensor.
-            if value is not None and not torch.equal(tensor, value):
+            if value is not None and _written(tensor, value):
                 tensor.data.copy_(value)
 
 
@@ -214,11 +214,15 @@ def _properties(kind: type) -> dict[str, property]:
     return {name: value for name, value in vars(kind).items() if isinstance(value, property)}
 
 
-def _moved(tensor: torch.Tensor, memory: torch.Tensor) -> bool:
+def _moved(tensor: Tensor, memory: Tensor) -> bool:
+    if memory.layout != torch.strided:
+        return False
     return tensor.data_ptr() != memory.data_ptr() or tensor.shape != memory.shape
 
 
-def _written(tensor: torch.Tensor, value: torch.Tensor) -> bool:
+def _written(tensor: Tensor, value: Tensor) -> bool:
+    if value.layout != torch.strided:  # torch does not compare such: put back in any case
+        return True
     return not torch.equal(tensor.detach(), value)
 
 
