@@ -147,8 +147,7 @@ def test_sparse_buffers_are_as_they_were_and_scores_those_of_dense_ones(layout):
     net, dense, x = OnGraph(layout), OnGraph(None), torch.randn(B, 4)
     dense.head = net.head
     graph = net.graph
-    for score in SCORES.values():
-        torch.testing.assert_close(score(net, x), score(dense, x))
+    torch.testing.assert_close(F_al.saal(net, x), F_al.saal(dense, x))
     with tensors_kept(net):
         net.graph.values().zero_() if layout is torch.sparse_csr else net.graph._values().zero_()
     assert net.graph is graph
