@@ -163,10 +163,9 @@ def _values_kept(owners: Sequence[MutableMapping[str, Tensor | None]]) -> Iterat
     finally:
         for owner, name, tensor, value in before:
             owner[name] = tensor  # a forward pass may have put another in its place
-            # Batch norm leaves no trace in a tensor's version, so values are compared. Through `data` we leave none
-            # either: a backward pass that is still to come may use the tensor.
-            if value is not None and not torch.equal(tensor, value):
-                tensor.data.copy_(value)
+            # Batch norm leaves no trace in a tensor's version, so values are compared.
+            if value is not None and _written(tensor, value):
+                _rewrite(tensor, value)
 
 
 class ReachedByTrain:
@@ -206,7 +205,7 @@ class ReachedByTrain:
             if _moved(tensor, memory):
                 tensor.data = memory
             if _written(tensor, value):
-                tensor.data.copy_(value)
+                _rewrite(tensor, value)
 
 
 def _properties(kind: type) -> dict[str, property]:
@@ -214,12 +213,24 @@ def _properties(kind: type) -> dict[str, property]:
     return {name: value for name, value in vars(kind).items() if isinstance(value, property)}
 
 
-def _moved(tensor: torch.Tensor, memory: torch.Tensor) -> bool:
+def _moved(tensor: Tensor, memory: Tensor) -> bool:
+    if memory.layout != torch.strided:
+        return False
     return tensor.data_ptr() != memory.data_ptr() or tensor.shape != memory.shape
 
 
-def _written(tensor: torch.Tensor, value: torch.Tensor) -> bool:
+def _written(tensor: Tensor, value: Tensor) -> bool:
+    if value.layout != torch.strided:  # torch does not compare such: put back in any case
+        return True
     return not torch.equal(tensor.detach(), value)
+
+
+def _rewrite(tensor: Tensor, value: Tensor) -> None:
+    if value.layout != torch.strided:  # whose `data` has memory of its own
+        with torch.no_grad():
+            tensor.copy_(value)
+    else:  # leaves no trace in the tensor's version: a backward pass that is still to come may use it
+        tensor.data.copy_(value)
 
 
 def with_own_train(model: nn.Module) -> list[nn.Module]:

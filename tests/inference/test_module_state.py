@@ -129,6 +129,31 @@ def test_running_statistics_written_in_eval_mode_are_put_back():
     loss.backward()  # nothing that it needs looks written to
 
 
+class OnGraph(nn.Module):
+    """Has neighbours as a sparse matrix, which torch does not compare."""
+
+    def __init__(self, layout):
+        super().__init__()
+        self.head = nn.Linear(4, C)
+        graph = torch.eye(C) + torch.eye(C).roll(1, 0)
+        self.register_buffer("graph", graph if layout is None else graph.to_sparse(layout=layout))
+
+    def forward(self, x):
+        return (self.graph @ self.head(x).T).T
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_sparse_buffers_are_as_they_were_and_scores_those_of_dense_ones(layout):
+    net, dense, x = OnGraph(layout), OnGraph(None), torch.randn(B, 4)
+    dense.head = net.head
+    graph = net.graph
+    torch.testing.assert_close(F_al.saal(net, x), F_al.saal(dense, x))
+    with tensors_kept(net):
+        net.graph.values().zero_() if layout is torch.sparse_csr else net.graph._values().zero_()
+    assert net.graph is graph
+    assert torch.equal(graph.to_dense(), dense.graph)
+
+
 class NoLuck(Exception):
     pass
 

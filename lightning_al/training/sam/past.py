@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_al.distributed.ranks import gather_rows
 from lightning_al.training.sam.options import SAMOptions
-from lightning_al.training.sam.samples import order_of_epoch
+from lightning_al.training.sam.samples import batches_before, order_of_epoch
 from lightning_al.training.sam.trajectory import AveragedWeights, OutputMemory, trajectory_loss
 
 
@@ -67,12 +67,16 @@ class Remembered(Past):
         super().__init__(options)
         self.memory = OutputMemory(options.lag)
         self._order: tuple[int, list[list[int]]] = (-1, [])
+        self._resumed = (-1, 0)
+        """The epoch in whose middle this fit goes on, and at which batch, which is the loader's first again."""
 
     def begin(self, module: Any, *, has_own_ids: bool) -> None:
         """Refuse a train loader whose order cannot be known."""
         super().begin(module, has_own_ids=has_own_ids)
         if not has_own_ids:
-            order_of_epoch(module.trainer)
+            trainer = module.trainer
+            order_of_epoch(trainer)
+            self._resumed = (trainer.current_epoch, batches_before(trainer))
 
     def term(self, module: Any, logits: Tensor, before: Tensor | None, ids: Tensor | None) -> Tensor | None:
         """Remember the logits, and return how far they are from what they were."""
@@ -95,7 +99,8 @@ class Remembered(Past):
         epoch, batch_idx = trainer.current_epoch, trainer.fit_loop.batch_idx
         if self._order[0] != epoch or batch_idx == 0:
             self._order = (epoch, order_of_epoch(trainer))
-        return torch.tensor(self._order[1][batch_idx])
+        resumed_epoch, first = self._resumed
+        return torch.tensor(self._order[1][batch_idx - (first if epoch == resumed_epoch else 0)])
 
     def end_epoch(self, module: Any) -> None:
         """Put together what all ranks remember."""

@@ -34,6 +34,17 @@ def order_of_epoch(trainer: Trainer) -> list[list[int]]:
     return [list(batch) for batch in batches]
 
 
+def batches_before(trainer: Trainer) -> int:
+    """How many batches of this epoch were trained on before a fit that goes on in its middle; 0 at its beginning.
+
+    Lightning counts batches from there, and begins the loader anew, unless that can be told where it was.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    if not loop.restarting or hasattr(trainer.train_dataloader, "load_state_dict"):
+        return 0
+    return int(loop.batch_progress.current.ready % trainer.num_training_batches)
+
+
 def some_of(batch: Any, size: int, rows: Tensor) -> Any:
     """Return the samples at ``rows`` of a batch of ``size`` samples, as a batch.
 

@@ -39,7 +39,7 @@ class SAM:
     def __init__(self, options: SAMOptions, optimizer: Optimizer, weights: Sequence[Tensor], seed: int = 0) -> None:
         self.options = options
         self.optimizer = optimizer
-        self.weights = list(weights)
+        self.weights = list(dict.fromkeys(weights))  # one that is tied may be listed twice, and is moved once
         self.seed = seed
 
     @property

@@ -110,20 +110,41 @@ class Numbered(Dataset):
         return (*self.rows[index], 1000 - index)
 
 
+class Own(ManualFront):
+    """Its batches have the numbers of their samples."""
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch[:2], batch_idx)
+
+    def sample_ids(self, batch, batch_idx):
+        return batch[2]
+
+
+def numbered():
+    order = DistributedSampler(rows(), num_replicas=1, rank=0, seed=3)
+    return DataLoader(Numbered(), batch_size=4, sampler=order)
+
+
+def test_samples_are_recognized_where_lightning_begins_a_loader_anew(tmp_path):
+    """It counts batches from the middle of the epoch, and they are the first ones again."""
+    nets = []
+    for form, data in ((ManualFront, shuffled), (Own, numbered)):
+        model = form(variant="saf", start_epoch=1, lag=1, trajectory_weight=5.0)
+        save = ModelCheckpoint(dirpath=tmp_path / form.__name__, every_n_train_steps=2, save_top_k=-1)
+        fitted(model, data=data(), max_epochs=1, enable_checkpointing=True, callbacks=[save])
+        resumed = form(variant="saf", start_epoch=1, lag=1, trajectory_weight=5.0)
+        checkpoint = next((tmp_path / form.__name__).glob("*step=2.ckpt"))
+        trainer(max_epochs=2).fit(resumed, data(), ckpt_path=checkpoint, weights_only=True)
+        nets.append(resumed.net)
+    assert distance(*nets) == 0
+
+
 @pytest.mark.slow
 def test_shuffled_samples_are_recognized():
     """In the order of the sampler; and by numbers of the data set's own, whatever the sampler."""
     ours = fitted(ManualFront(variant="saf", **OPTIONS["saf"]), data=shuffled(), max_epochs=4)
 
-    class Own(ManualFront):
-        def training_step(self, batch, batch_idx):
-            return super().training_step(batch[:2], batch_idx)
-
-        def sample_ids(self, batch, batch_idx):
-            return batch[2]
-
-    numbered = DataLoader(Numbered(), batch_size=4, sampler=DistributedSampler(rows(), num_replicas=1, rank=0, seed=3))
-    own = fitted(Own(variant="saf", **OPTIONS["saf"]), data=numbered, max_epochs=4)
+    own = fitted(Own(variant="saf", **OPTIONS["saf"]), data=numbered(), max_epochs=4)
     assert distance(ours.net, own.net) == 0
 
     net, order = network(), DistributedSampler(rows(), num_replicas=1, rank=0, seed=3)

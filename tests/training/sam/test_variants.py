@@ -138,6 +138,28 @@ def test_gsams_radius_follows_the_learning_rate():
     assert distance(net, by_hand) < EXACT
 
 
+@pytest.mark.parametrize("variant", ["sam", "esam", "gsam", "looksam"])
+def test_weights_that_are_listed_twice_count_once(variant):
+    """As of two parts of a model that are tied."""
+    moved = []
+    for times in (1, 2):
+        w, x = nn.Parameter(torch.tensor([1.0, 2.0])), torch.tensor([[1.0, 0.5], [-2.0, 1.0]])
+        optimizer = torch.optim.SGD([w], lr=0.1)
+
+        def closure(rows=None, w=w, optimizer=optimizer, x=x):
+            losses = (x if rows is None else x[rows]).matmul(w).square()
+            if variant == "esam":
+                return losses
+            optimizer.zero_grad()
+            losses.mean().backward()
+            return losses.mean()
+
+        for _ in range(3):
+            sam_step([w] * times, optimizer, closure, variant=variant, rho=0.5)
+        moved.append(w.detach())
+    assert torch.equal(*moved)
+
+
 FORMS = [ManualFront, AutoFront]
 
 
