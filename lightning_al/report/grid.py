@@ -98,12 +98,10 @@ def _draw_image(axes: Any, image: Any, tile: Tile, classes: Sequence[str] | None
     boxes = placed_boxes(tile.annotation, classes, image.size) if isinstance(tile.annotation, Boxes) else []
     for (left, top, right, bottom), _, place in boxes:
         colour = np.array(colour_of(place)) / 255
-        axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1.2))
+        axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1.8))
     width, height = image.size
     extent = (0, width, height, 0)  # corners of boxes count from the corner of the first pixel
-    axes.imshow(
-        np.asarray(smaller(image, SIDES[0])), interpolation=blending, extent=extent
-    )
+    axes.imshow(np.asarray(smaller(image, SIDES[0])), interpolation=blending, extent=extent)
 
 
 def _plain(text: str) -> str:
