@@ -38,7 +38,7 @@ def test_a_loop_a_campaign_and_what_they_give(tmp_path):
         reset round_step rounds run scores seed status stop subpool_size task tell weights"""
     )
     assert loop.session is None  # what is left out works as ever
-    assert offered(loop.datamodule, pl.LightningDataModule) == names("datamodule pool pool_set pool_source task")
+    assert offered(loop.datamodule, pl.LightningDataModule()) == names("datamodule pool task")
     Campaign.create(tmp_path / "c", size=5, options={})
     assert offered(Campaign.load(tmp_path / "c")) == names(
         """dirpath exists forget keys known labels load options plot pool regions rounds sizes states

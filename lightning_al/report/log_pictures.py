@@ -1,11 +1,13 @@
 """The callback that puts pictures of each round into the Trainer's loggers."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lightning_al.campaign.results import RoundResult
 from lightning_al.checks import check_count
@@ -47,25 +49,20 @@ class LogPictures(Callback):
         new_figure()  # early, and not in the first round
         self.samples = samples
 
-    @rank_zero_only
     def on_round_reported(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loop: Any, result: RoundResult
     ) -> None:
         """Draw a round that was finished, and hand the pictures to all loggers."""
-        loggers = trainer.loggers
-        if not loggers:
+        if not trainer.is_global_zero or not trainer.loggers:
             return
         for draw in (self._picks, self._curve):
             try:
                 picture = draw(loop, result)
             except Exception as error:  # the user's data, of any kind: labels are more than their picture
-                rank_zero_warn(f"No picture of round {result.round}: {first_line(error)}.")
+                rank_zero_warn(f"No picture of round {result.round}: {first_line(error)}")
                 continue
-            for logger in loggers if picture is not None else ():
-                try:
-                    log_picture(logger, picture)
-                except Exception as error:
-                    rank_zero_warn(f"{type(logger).__name__} did not take `{picture.name}`: {first_line(error)}.")
+            if picture is not None:
+                _hand_out(picture, trainer.loggers)
 
     def _picks(self, loop: Any, result: RoundResult) -> Picture | None:
         if not result.picked:
@@ -76,11 +73,11 @@ class LogPictures(Callback):
         tiles = []
         for place in places:
             unit = result.picked[place]
-            label = campaign.labels.get(unit)
-            if label is not None:
-                annotation = annotation_of(label, classes)
-            else:
-                annotation = samples.own_label(unit, classes) if loop.oracle.simulated else None
+            annotation: Any = None
+            if unit in campaign.labels:
+                annotation = annotation_of(campaign.labels[unit], classes)
+            elif loop.oracle.simulated:
+                annotation = samples.own_label(unit, classes)
             part = campaign.regions.open_part(unit)
             tiles.append(
                 Tile(
@@ -103,3 +100,11 @@ class LogPictures(Callback):
         figure = new_figure(figsize=(6, 4))
         history.plot(ax=figure.add_subplot())
         return Picture("al/curve", picture_of_figure(figure), int(result.amount), "al/curve.png")
+
+
+def _hand_out(picture: Picture, loggers: Sequence[Logger]) -> None:
+    for logger in loggers:
+        try:
+            log_picture(logger, picture)
+        except Exception as error:  # a full disk, a server that is away
+            rank_zero_warn(f"{type(logger).__name__} did not take `{picture.name}`: {first_line(error)}")

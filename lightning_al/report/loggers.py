@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from lightning_al.storage.files import atomic_write
 
@@ -55,7 +54,6 @@ def log_numbers(logger: Logger, row: Mapping[str, float], step: int) -> None:
         logger.log_metrics(dict(row), step=step)
 
 
-@rank_zero_only
 def log_picture(logger: Logger, picture: Picture) -> None:
     """Put a picture into a logger, or as a PNG file into the folder of one that takes none."""
     way: Callable[[Any, Picture], None] = next(
