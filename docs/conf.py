@@ -11,6 +11,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import lightning.pytorch
+from nbclient import NotebookClient
 from sphinx.util.nodes import make_refnode
 
 import lightning_al
@@ -25,7 +26,7 @@ copyright = author
 release = version = lightning_al.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
@@ -40,6 +41,14 @@ suppress_warnings = ["config.cache"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 myst_links_external_new_tab = True
+
+# The tutorial is kept without outputs and run here, as the examples are: what a page shows is what was run. A kernel
+# takes its time where the machine is busy.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = -1
+nb_merge_streams = True
+NotebookClient.startup_timeout.default_value = 600
 
 # Docstrings. Lightning's own, of methods that are overridden without one, are not repeated.
 autodoc_member_order = "bysource"

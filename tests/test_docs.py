@@ -12,7 +12,8 @@ from lightning_al import acquisition
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 MADE = [DOCS / "_build", DOCS / "gallery"]
-PAGES = [path for path in sorted(DOCS.rglob("*.md")) if not any(made in path.parents for made in MADE)]
+FOUND = sorted([*DOCS.rglob("*.md"), *DOCS.rglob("*.ipynb")])
+PAGES = [path for path in FOUND if not any(made in path.parents for made in MADE)]
 ROOMS = [*lightning_al._ROOMS, "loop", "scoring", "sweep"]
 
 
@@ -47,7 +48,9 @@ def entries(path):
         for line in tree.splitlines():
             if line and not line.startswith(":"):
                 named = re.search(r"<(.*)>", line)
-                yield path.parent / f"{named[1] if named else line}.md"
+                page = path.parent / (named[1] if named else line)
+                notebook = page.with_name(f"{page.name}.ipynb")
+                yield notebook if notebook.exists() else page.with_name(f"{page.name}.md")
 
 
 def test_every_page_is_in_one_table_of_contents():

@@ -20,6 +20,7 @@ ELSEWHERE = [
         "gpu",
         "labels",
         "large",
+        "loggers",
         "race",
         "report",
         "regions",

@@ -13,6 +13,7 @@ from torch import Tensor
 from lightning_al.acquisition.query import Query, Rows
 from lightning_al.acquisition.regions import Regions
 from lightning_al.checks import check_choice, needed_generator
+from lightning_al.completion import OffersLess
 from lightning_al.functional.selection.badge import badge
 from lightning_al.functional.selection.kmeans_plusplus import kmeans_plusplus
 from lightning_al.functional.selection.top_k import top_k
@@ -65,7 +66,7 @@ _OF_TASK = {
 """What a task may give or not: in words, and what to do where it does not."""
 
 
-class Acquisition(Callback):
+class Acquisition(OffersLess, Callback):
     """Decides which samples to label next.
 
     Add one to ``Trainer(callbacks=[...])`` and run the project with an
@@ -106,6 +107,11 @@ class Acquisition(Callback):
         >>> Certain().select({"score": torch.tensor([0.2, 0.9, 0.4])}, 2, labelled_rows={}, generator=None)
         tensor([1, 2])
     """
+
+    _not_offered = """add_dropout begin_pass bind centres_of check_fitted check_model check_pool differentiates
+        features_of gathers has_region_scores log_probabilities look looks_inside make_features name_in_errors
+        needs_of_campaign never_negative redraw region_spacing region_variant score_passes sees_samples
+        selects_unlearnt takes_part_in_fits unbind values"""
 
     requires: frozenset[str] = frozenset({"logits"})
     """What the acquisition works with, in the words that the docstring of the class lists."""

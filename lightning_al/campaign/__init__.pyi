@@ -1,4 +1,5 @@
 from .campaign import Campaign
+from .history import History
 from .results import INITIAL_ROUND, RoundResult
 from .standing import Sample, Standing
 from .told import NeedsProject, Problems, Told, tell_campaign
@@ -6,6 +7,7 @@ from .told import NeedsProject, Problems, Told, tell_campaign
 __all__ = [
     "INITIAL_ROUND",
     "Campaign",
+    "History",
     "NeedsProject",
     "Problems",
     "RoundResult",

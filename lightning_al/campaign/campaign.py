@@ -9,17 +9,20 @@ from typing import Any, NoReturn
 from lightning_al.campaign.beside import Gone, Known
 from lightning_al.campaign.blobs_sent import readable_everywhere
 from lightning_al.campaign.events import Event, append_event, check_events, has_ledger, read_ledger, stamped
+from lightning_al.campaign.history import History, ShowsRounds, rounds_of
 from lightning_al.campaign.regions import AskedRegions
-from lightning_al.campaign.results import INITIAL_ROUND, RoundResult, after_move, rounds_of
+from lightning_al.campaign.results import INITIAL_ROUND, after_move
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State, States, state_file, write_state
+from lightning_al.completion import OffersLess
 from lightning_al.data.pool import Pool
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.oracle.skip import DATASET
 from lightning_al.storage.blobs import to_json
 from lightning_al.storage.files import write_errors_explained
+from lightning_al.words import counted
 
 
-class Campaign:
+class Campaign(ShowsRounds, OffersLess):
     """A campaign's ledger: which questions were asked and answered, and what each round yielded.
 
     Everything is derived from the events: ``started``, ``named``, ``known``, ``asked``, ``answered``, ``said``,
@@ -35,6 +38,9 @@ class Campaign:
     Raises:
         ValueError: If the events are not a campaign this version understands.
     """
+
+    _not_offered = """annotations apply beside check_free check_writable create fits gone key_of label_digest last_fit
+        next_fit next_round own_labels ranks read_events record refuse_to_start_over reported root round_file write"""
 
     def __init__(self, dirpath: str | Path, events: list[Event], ranks: Ranks | None = None) -> None:
         self.dirpath = Path(dirpath)
@@ -67,6 +73,9 @@ class Campaign:
         self._asked: list[Event] = []
         self._first: dict[int, int] = {}  # where samples were when they were first asked for, by where they are
         check_events(events, self.dirpath, self.apply)
+
+    def __repr__(self) -> str:
+        return f"Campaign({self.dirpath}: {counted(len(self.rounds), 'round')}, {self.pool!r})"
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -118,7 +127,7 @@ class Campaign:
         return cls(dirpath, cls.read_events(dirpath))
 
     @property
-    def rounds(self) -> list[RoundResult]:
+    def rounds(self) -> History:  # type: ignore[override]
         """What each round yielded so far, oldest first."""
         return rounds_of([*self.fits, *self._asked])
 
@@ -380,17 +389,5 @@ class Campaign:
 
 
 _APPLY: dict[str, Callable[[Campaign, Event], None]] = {
-    "started": Campaign._apply_started,
-    "named": Campaign._apply_named,
-    "asked": Campaign._apply_asked,
-    "answered": Campaign._apply_answered,
-    "said": Campaign._apply_said,
-    "skipped": Campaign._apply_skipped,
-    "void": Campaign._apply_void,
-    "released": Campaign._apply_released,
-    "known": Campaign._apply_known,
-    "moved": Campaign._apply_moved,
-    "forgotten": Campaign._apply_forgotten,
-    "fitted": Campaign._apply_fitted,
-    "reported": Campaign._apply_reported,
+    name.removeprefix("_apply_"): method for name, method in vars(Campaign).items() if name.startswith("_apply_")
 }

@@ -1,46 +1,17 @@
-"""What the rounds of a campaign yielded, read from its events without torch."""
+"""What one round of a campaign yielded, without torch."""
 
 import math
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import compress
-from pathlib import Path
 from typing import Any
 
-from lightning_al.campaign.events import Event, check_events, read_ledger
+from lightning_al.campaign.events import Event
+from lightning_al.campaign.metrics import metrics_in_words
 
 INITIAL_ROUND = -1
 """The round of the question for the initial set, which comes before round 0."""
 
 LABELS, PIXELS = "labels", "pixels"
 """What the size of a labelled set is counted in."""
-
-
-_OF_ONE_CLASS = re.compile(r"(.*_class)_\d+")
-"""A metric of one class alone, such as ``test_acc_class_3``."""
-
-
-def is_of_one_class(metric: str) -> bool:
-    """Whether a metric's name says that it is of the samples of one class alone."""
-    return _OF_ONE_CLASS.fullmatch(metric) is not None
-
-
-def metrics_in_words(metrics: dict[str, float]) -> str:
-    """Return metrics on one line; of those of single classes the smallest and the largest.
-
-    Example:
-        >>> metrics_in_words({"test_acc": 0.5, "test_acc_class_0": 0.25, "test_acc_class_1": 0.75})
-        'test_acc 0.5 test_acc_class 0.25 to 0.75'
-    """
-    words = [f"{name} {value:.4g}" for name, value in metrics.items() if not is_of_one_class(name)]
-    of_classes: dict[str, list[float]] = {}
-    for name, value in metrics.items():
-        match = _OF_ONE_CLASS.fullmatch(name)
-        if match is not None:
-            of_classes.setdefault(match[1], []).append(value)
-    words += [f"{name} {min(values):.4g} to {max(values):.4g}" for name, values in of_classes.items()]
-    return " ".join(words) or "no metrics"
 
 
 @dataclass(frozen=True)
@@ -87,54 +58,3 @@ def after_move(question: Event, move: Event) -> Event:
     """Return a question as it reads after samples moved: where its samples are now, negative numbers for those gone."""
     places = dict(zip(move["indices"], move["now"], strict=True))
     return {**question, "indices": [places.get(unit, unit) for unit in question["indices"]]}
-
-
-def rounds_of(events: Iterable[Event]) -> list[RoundResult]:
-    """Return what each round yielded so far, oldest first.
-
-    Args:
-        events: A campaign's, oldest first. Of several fits of one round the last counts.
-    """
-    fits: dict[int, Event] = {}
-    questions: dict[int, Event] = {}
-    for event in events:
-        if event["kind"] == "moved":
-            questions = {number: after_move(question, event) for number, question in questions.items()}
-        elif event["kind"] == "fitted":
-            fits[event["round"]] = event
-        elif event["kind"] == "asked" and event["round"] != INITIAL_ROUND:
-            questions[event["round"]] = event
-    results = []
-    latest: Event = {"labelled": 0, "metrics": {}}
-    for number in sorted(fits.keys() | questions.keys()):
-        fit, question = fits.get(number), questions.get(number)
-        latest = fit or latest
-        seconds = {"fit": 0.0, "evaluate": 0.0, "score": 0.0, "select": 0.0}
-        seconds |= (fit["seconds"] if fit else {}) | (question["seconds"] if question else {})
-        here = [unit >= 0 for unit in question["indices"]] if question else []
-        results.append(
-            RoundResult(
-                round=number,
-                labelled=latest["labelled"],
-                picked=list(compress(question["indices"], here)) if question else [],
-                scores=list(compress(question["scores"], here)) if question else [],
-                metrics=dict(latest["metrics"]),
-                seconds=seconds,
-                spent=float(latest["spent" if "spent" in latest else "labelled"]),
-                counts=latest.get("counts", LABELS),
-                acquisition=dict(question.get("acquisition", {})) if question else {},
-            )
-        )
-    return results
-
-
-def read_rounds(dirpath: str | Path) -> list[RoundResult]:
-    """Read what each round of the campaign in ``dirpath`` yielded so far.
-
-    Raises:
-        FileNotFoundError: If there is no campaign.
-        ValueError: If its ledger is damaged, or of a newer version.
-    """
-    events = read_ledger(dirpath)
-    check_events(events, dirpath)
-    return rounds_of(events)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_al.campaign.events import Event, check_events, read_ledger
+from lightning_al.campaign.history import History, rounds_of
 from lightning_al.campaign.regions import AskedRegions
-from lightning_al.campaign.results import LABELS, PIXELS, RoundResult, rounds_of
+from lightning_al.campaign.results import LABELS, PIXELS
 from lightning_al.oracle.people.agreement import Said
 from lightning_al.oracle.skip import SKIP
 from lightning_al.tasks.annotations import annotation_of
@@ -61,7 +62,7 @@ class Standing:
         self.event_count = len(events)
         self.last_time = ""
         check_events(events, dirpath, self._apply)
-        self.rounds: list[RoundResult] = rounds_of(events)
+        self.rounds: History = rounds_of(events)
 
     @property
     def kind(self) -> str | None:

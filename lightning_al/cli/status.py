@@ -5,7 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from lightning_al.campaign.results import PIXELS, metrics_in_words
+from lightning_al.campaign.metrics import metrics_in_words
+from lightning_al.campaign.results import PIXELS
 from lightning_al.campaign.standing import Standing
 from lightning_al.oracle.skip import SKIP
 from lightning_al.tasks.annotations import annotation_of

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from lightning_al.completion import OffersLess
 from lightning_al.distributed.randomness import shuffled
 from lightning_al.words import shown
 
@@ -33,7 +34,7 @@ def integers(units: Indices) -> list[int]:
     return [u.__index__() for u in values]
 
 
-class Pool:
+class Pool(OffersLess):
     """The state of every unit of a dataset, as plain index arrays.
 
     A unit is a dataset index unless the task says otherwise. Each is *unlabelled*, *pending* (asked, not yet
@@ -55,6 +56,8 @@ class Pool:
         >>> pool.labelled.tolist(), pool.pending.tolist(), pool.unlabelled.tolist()
         ([3], [1], [0, 2, 4])
     """
+
+    _not_offered = "askable check check_pending cost is_in_part is_used_up know moved touched"
 
     def __init__(self, size: int) -> None:
         if size < 0:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_al._compat import is_overridden
+from lightning_al.completion import OffersLess
 from lightning_al.data.collate import CollateWithoutTargets
 from lightning_al.data.keys import Keys
 from lightning_al.data.readable import NamedSamples
@@ -18,7 +19,7 @@ from lightning_al.data.views import LabelledView
 from lightning_al.tasks.base import Task
 
 
-class ScoredData(pl.LightningDataModule):
+class ScoredData(OffersLess, pl.LightningDataModule):
     """Samples as they are scored, in batches as the user's loader makes them.
 
     Subclasses say which samples there are, :attr:`pool_set`, what they are called, :meth:`key`, and whose settings
@@ -29,6 +30,11 @@ class ScoredData(pl.LightningDataModule):
         task: What a batch means.
         pool_batch_size: Batch size for scoring; default the template's.
     """
+
+    _not_offered = """begin begin_fit called check_training close collate fit_key follow goes_one_by_one has_pool key
+        keys_of known_keys known_samples known_share labels new_pool open places plain_dataloader pool_batch_size
+        pool_pass pool_set pool_source round sample_keys samples scoring_batch_size seed template to_device
+        told_labels"""
 
     def __init__(self, datamodule: pl.LightningDataModule, task: Task, pool_batch_size: int | None = None) -> None:
         super().__init__()

@@ -7,15 +7,15 @@ from lightning.pytorch.callbacks import Callback, ModelSummary, ProgressBar
 
 from lightning_al.acquisition.base import Acquisition
 
-ROUND_HOOKS = ("on_round_start", "on_round_end", "on_query_start", "on_query_end")
+ROUND_HOOKS = ("on_round_start", "on_round_end", "on_query_start", "on_query_end", "on_round_reported")
 
 
-def call_round_hook(trainer: pl.Trainer, name: str, loop: Any) -> None:
-    """Call a hook of the loop, ``hook(trainer, pl_module, loop)``, on every callback that defines it."""
+def call_round_hook(trainer: pl.Trainer, name: str, *said: Any, loop: Any) -> None:
+    """Call a hook of the loop, ``hook(trainer, pl_module, loop, *said)``, on every callback that defines it."""
     for callback in trainer.callbacks:
         hook = getattr(callback, name, None)
         if callable(hook):
-            hook(trainer, loop.model, loop)
+            hook(trainer, loop.model, loop, *said)
 
 
 def keeps_its_state(callback: Callback) -> bool:

@@ -19,6 +19,7 @@ from lightning_al.loop.label import collect_answers
 from lightning_al.loop.query import Asking
 from lightning_al.loop.race import check_racers, raced_before, release_racers
 from lightning_al.loop.session import Session
+from lightning_al.report.loggers import log_numbers
 
 LABELS = "the labels (here a hash of them)"
 
@@ -172,7 +173,9 @@ def _report(session: Session) -> None:
         row |= {f"al/{stage}_seconds": value for stage, value in result.seconds.items()}
         row |= {"al/labelled": float(result.labelled), "al/round": float(result.round), "al/spent": result.spent}
         for logger in trainer.loggers:
-            logger.log_metrics(row, step=int(result.amount))
+            log_numbers(logger, row, step=int(result.amount))
+        session.call_hooks("on_round_reported", result)
+        for logger in trainer.loggers:
             logger.save()  # before it is taken as reported
         campaign.record("reported", functools.partial(dict, round=result.round))
 

@@ -10,9 +10,10 @@ import lightning.pytorch as pl
 from lightning_al import _compat
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
-from lightning_al.campaign.results import RoundResult
+from lightning_al.campaign.history import History
 from lightning_al.campaign.told import TELL
 from lightning_al.checks import Findings, check_count, check_type
+from lightning_al.completion import OffersLess
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import Indices, Pool
 from lightning_al.fitting.reset import Reset
@@ -26,6 +27,7 @@ from lightning_al.loop.query import Asking
 from lightning_al.loop.race import Racers, racers_of
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import OptionsOfLoop, Settings, Stop, check_dirpath
+from lightning_al.loop.standing import SaysItsState
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import DatasetOracle
 from lightning_al.scoring.race_result import RaceResult
@@ -35,7 +37,7 @@ from lightning_al.tasks.base import Task
 from lightning_al.tasks.classification import ClassificationTask
 
 
-class ActiveLearningLoop(Launched, OptionsOfLoop):
+class ActiveLearningLoop(SaysItsState, Launched, OptionsOfLoop, OffersLess):
     """Runs an active-learning campaign on an existing Lightning project.
 
     Each round fits the model on what is labelled, evaluates it, scores the unlabelled samples with the acquisition
@@ -101,6 +103,8 @@ class ActiveLearningLoop(Launched, OptionsOfLoop):
         >>> [result.labelled for result in loop.run(trainer)]
         [6, 9, 12]
     """
+
+    _not_offered = "session settings"
 
     def __init__(
         self,
@@ -174,9 +178,9 @@ class ActiveLearningLoop(Launched, OptionsOfLoop):
     # -- public ----------------------------------------------------------------------------------------------------
 
     @property
-    def history(self) -> list[RoundResult]:
+    def history(self) -> History:
         """What each round yielded so far."""
-        return self.campaign.rounds if self.campaign is not None else []
+        return self.campaign.rounds if self.campaign is not None else History()
 
     @property
     def task(self) -> Task:
@@ -198,7 +202,7 @@ class ActiveLearningLoop(Launched, OptionsOfLoop):
         """Optimizer steps of all rounds so far, the present one included: for x axes that grow over the campaign."""
         return self.session.fits.steps["optimizer"] if self.session is not None else 0
 
-    def run(self, trainer: pl.Trainer, resume: bool = False) -> list[RoundResult]:
+    def run(self, trainer: pl.Trainer, resume: bool = False) -> History:
         """Run the campaign to its end, or until the oracle keeps it waiting.
 
         Afterwards :attr:`status` is ``"finished"``, or ``"waiting"`` if the oracle has not answered everything yet;

@@ -22,7 +22,7 @@ class Session:
         settings: The options.
         campaign: The ledger.
         fits: The Trainer's.
-        call_hooks: Calls a hook of the rounds, by its name, on every callback that has it.
+        call_hooks: Calls a hook of the rounds, by its name and with what it is told, on every callback that has it.
         asked_initial_set: Whether the initial set was asked for in this launch.
         has_fitted_weights: Whether the model has the weights of the last recorded fit.
         found_nothing: Whether a query found nothing that is left to ask for.
@@ -32,7 +32,7 @@ class Session:
     settings: Settings
     campaign: Campaign
     fits: RepeatedFit
-    call_hooks: Callable[[str], None]
+    call_hooks: Callable[..., None]
     asked_initial_set: bool
     has_fitted_weights: bool
     found_nothing: bool = False

@@ -4,6 +4,7 @@ from lightning_al.report.alignment import Aligned, align, split_full_data
 from lightning_al.report.compare import compare
 from lightning_al.report.comparison import Difference, Reach, differences, labels_saved, pairwise_of
 from lightning_al.report.curves import Curve, Curves, load_curves, shared_labels
+from lightning_al.report.log_pictures import LogPictures
 from lightning_al.report.page import write_html
 from lightning_al.report.plots import plot, plot_pairwise
 from lightning_al.report.statistics import (
@@ -28,6 +29,7 @@ __all__ = [
     "Curve",
     "Curves",
     "Difference",
+    "LogPictures",
     "Pairwise",
     "Reach",
     "Spread",

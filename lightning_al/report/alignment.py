@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_al.campaign.metrics import is_error
 from lightning_al.campaign.results import LABELS
 from lightning_al.report.curves import Curve, Curves, metric_of
-from lightning_al.report.statistics import is_error
 from lightning_al.words import cut, shown
 
 FULL_DATA = "full_data"

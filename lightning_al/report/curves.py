@@ -16,8 +16,9 @@ from pathlib import Path
 from statistics import fmean
 
 from lightning_al.campaign.events import check_events, has_ledger, read_ledger
-from lightning_al.campaign.results import LABELS, PIXELS, RoundResult, is_of_one_class, rounds_of
-from lightning_al.report.classes import class_metrics
+from lightning_al.campaign.history import History, rounds_of
+from lightning_al.campaign.metrics import class_metrics, is_of_one_class
+from lightning_al.campaign.results import LABELS, PIXELS
 from lightning_al.words import cut, shown
 
 # The name of a folder that only counts repeats: "seed_0", "run3", "version_12", "7".
@@ -42,7 +43,7 @@ class Curve:
         counts: What ``labels`` are: ``"labels"`` or ``"pixels"``.
         seed: The campaign's, where its ledger says so.
         classes: The metric of each class after each training, where the campaign recorded those
-            (:func:`~lightning_al.report.classes.class_metrics`).
+            (:func:`~lightning_al.campaign.metrics.class_metrics`).
     """
 
     path: str
@@ -136,7 +137,7 @@ def curves_of(folders: Sequence[Path], root: Path, metric: str | None = None) ->
     return round_by_round(curves)
 
 
-def _read(folder: Path) -> tuple[list[RoundResult], int | None]:
+def _read(folder: Path) -> tuple[History, int | None]:
     """Return the rounds of a campaign, and its seed."""
     events = read_ledger(folder)
     check_events(events, folder)

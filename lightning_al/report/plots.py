@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_al.campaign.results import PIXELS
-from lightning_al.report.canvas import new_figure, save_figure
+from lightning_al.drawing.canvas import new_figure, save_figure
+from lightning_al.drawing.curve import dress
 from lightning_al.report.curves import Curves, metric_of
 from lightning_al.report.statistics import Pairwise, summarise
 from lightning_al.report.tables import cases_of, counted, decimals
@@ -57,12 +58,7 @@ def plot(curves: Curves, path: str | Path, full_data: Curves | None = None) -> N
         label = f"{name}: {repeats[0].labels[-1]} {repeats[0].counts} (n={len(repeats)})"
         level = fmean(curve.values[-1] for curve in repeats)
         axes.axhline(level, color="0.3", linestyle=(0, (1, 1 + number)), label=label)
-    axes.set_xlabel("labelled pixels" if counted(curves) == PIXELS else "labelled samples")
-    axes.set_ylabel(metric)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.02)
+    dress(axes, x="labelled pixels" if counted(curves) == PIXELS else "labelled samples", y=metric)
     are_repeated = any(len(repeats) > 1 for repeats in curves.values())
     if is_beside:
         title = "mean over repeats" if are_repeated else None

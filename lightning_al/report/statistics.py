@@ -6,7 +6,6 @@
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -20,13 +19,6 @@ FEWEST = 5
 """Repeats below which no p-value is given: nothing can be concluded from them."""
 
 _TIED = 1e-9  # of the largest: differences that are this close are rounding of equal ones
-
-# Whole words of a metric's name by which less of it is better: "val_loss", "test/RMSE", "top1_error".
-_ERRORS = re.compile(
-    r"(?<![a-z])(loss|r?mse|mae|mape|smape|err(or)?s?|nll|cross_?entropy|bce|ece|mce|brier|perplexity|ppl|wer|cer|fid"
-    r"|hausdorff|distance|deviance|regret|risk)(?![a-z])",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -82,16 +74,6 @@ def last_round(repeats: Sequence[Curve]) -> Spread:
 def mean_over_curve(repeats: Sequence[Curve]) -> Spread:
     """Each repeat's mean over the shared label counts; then mean and spread over repeats."""
     return Spread.of([fmean(values) for values in shared_values(repeats)])
-
-
-def is_error(metric: str) -> bool:
-    """Whether less of a metric is better, as far as its name says so.
-
-    Example:
-        >>> [is_error(name) for name in ("val_loss", "test/RMSE", "test_acc", "auroc", "dice")]
-        [True, True, False, False, False]
-    """
-    return _ERRORS.search(metric) is not None
 
 
 def max_over_rounds(repeats: Sequence[Curve]) -> Spread:

@@ -7,6 +7,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_al.campaign.metrics import is_error
 from lightning_al.campaign.results import LABELS, PIXELS
 from lightning_al.report.alignment import Aligned
 from lightning_al.report.comparison import Difference, Reach, pairwise_of
@@ -15,7 +16,6 @@ from lightning_al.report.statistics import (
     FEWEST,
     Pairwise,
     Spread,
-    is_error,
     last_round,
     max_over_rounds,
     mean_over_curve,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_al.report.canvas import new_figure, save_figure
+from lightning_al.drawing.canvas import new_figure, save_figure
 from lightning_al.reproduction.figures import Figure
 
 _PUBLISHED, _OURS = "0.45", "tab:blue"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.campaign.states import State
-from lightning_al.report.canvas import new_figure, save_figure
+from lightning_al.drawing.canvas import new_figure, save_figure
 from lightning_al.report.tables import markdown, matrix_table
 from lightning_al.words import shown
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_al.completion import OffersLess
 from lightning_al.distributed.ranks import Ranks
 from lightning_al.storage.files import atomic_write
 from lightning_al.words import cut, shown
@@ -43,7 +44,7 @@ def read_scores(dirpath: Path | None, round_number: int) -> "Scores":
     return Scores.read_csv(path)
 
 
-class Scores:
+class Scores(OffersLess):
     """The scores of samples, and which of them were picked.
 
     Args:
@@ -70,6 +71,8 @@ class Scores:
         >>> Scores.read_csv(path).picks
         [1]
     """
+
+    _not_offered = "of"
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.data import Dataset
 
+from lightning_al.completion import OffersLess
 from lightning_al.distributed.randomness import draws_undone
 from lightning_al.functional.scores.positions import mean_over_positions
 from lightning_al.functional.scores.probabilities import cross_entropy, pseudo_labels, residuals
@@ -23,7 +24,7 @@ from lightning_al.tasks.mask_png import mask_from_png
 from lightning_al.tasks.own_logits import check_logits_of
 
 
-class Task(ABC):
+class Task(OffersLess, ABC):
     """Translates between a project's batches and what acquisitions and the ledger need.
 
     A task of one's own overrides three methods, :meth:`inputs`, :meth:`targets` and :meth:`with_label`, and the others
@@ -55,6 +56,9 @@ class Task(ABC):
 
     A *decision* is what the model chooses one class for: a sample, or each pixel, box or label of it.
     """
+
+    _not_offered = """always_checks blank_target check_tensor empty explaining input_key logits_at new_target num_names
+        outputs_and_features outputs_of predicted region_kind superpixel_map tensor_of"""
 
     gives: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "classes", "features", "gradients", "labellings"})
     """What acquisitions may ask of a model and its data, in words of ``Acquisition.requires``: one that asks for

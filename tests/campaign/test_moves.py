@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from lightning_al import Campaign, ClassificationTask
 from lightning_al.campaign import Standing
+from lightning_al.campaign.history import read_rounds
 from lightning_al.campaign.moves import Search
-from lightning_al.campaign.results import read_rounds
 from lightning_al.data.keys import SampleKeys
 from tests.helpers.ledger import record
 from tests.helpers.moving import Named, Nameless, Noisy, NoisyNamed, Paths

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_al.report.canvas import new_figure, save_figure
+from lightning_al.drawing.canvas import new_figure, save_figure
 from lightning_al.report.tables import markdown
 from lightning_al.storage.files import atomic_write
 

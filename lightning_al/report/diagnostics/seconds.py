@@ -5,7 +5,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lightning_al.campaign.results import RoundResult, read_rounds
+from lightning_al.campaign.history import read_rounds
+from lightning_al.campaign.results import RoundResult
 from lightning_al.report.diagnostics.diagnosis import Diagnosis
 from lightning_al.report.diagnostics.pictures import bars
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from lightning_al.report.page.markup import Html, joined, tag
+from lightning_al.drawing.markup import Html, joined, tag
 from lightning_al.report.tables import thinned
 
 STYLES = 8

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lightning_al.drawing.markup import Html, details, joined, paragraphs, section, table, tag
 from lightning_al.report.alignment import MEASURES, Aligned
 from lightning_al.report.comparison import differences, labels_saved, pairwise_of
 from lightning_al.report.curves import Curve, Curves, shared_labels
 from lightning_al.report.page.charts import STYLES, Line, line_chart, number
-from lightning_al.report.page.markup import Html, details, joined, paragraphs, section, table, tag
 from lightning_al.report.statistics import summarise, t_interval
 from lightning_al.report.tables import (
     cases_of,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_al.drawing.markup import Html, details, section, table, tag
 from lightning_al.report.page.charts import Line, dot_chart, line_chart, number
 from lightning_al.report.page.coverage import (
     MOST_FEATURES,
@@ -18,7 +19,6 @@ from lightning_al.report.page.coverage import (
     said_of,
     some_of,
 )
-from lightning_al.report.page.markup import Html, details, section, table, tag
 from lightning_al.report.page.reading import Read, Told
 from lightning_al.report.tables import thinned
 

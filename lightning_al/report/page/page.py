@@ -9,10 +9,10 @@ from statistics import fmean
 from typing import Any
 
 from lightning_al.campaign.versions import versions
+from lightning_al.drawing.markup import Html, joined, paragraphs, tag
 from lightning_al.report.alignment import BASELINE, Aligned, align, split_full_data
 from lightning_al.report.page.comparing import curves_section, methods_section
 from lightning_al.report.page.covered import coverage_section
-from lightning_al.report.page.markup import Html, joined, paragraphs, tag
 from lightning_al.report.page.people import people_section
 from lightning_al.report.page.picks import picks_section, scores_section
 from lightning_al.report.page.pictures import Album, Look

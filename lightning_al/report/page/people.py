@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from lightning_al.drawing.markup import Html, name_of, section, table, tag
 from lightning_al.oracle.people.agreement import Said, agree
 from lightning_al.oracle.skip import DATASET, SKIP
-from lightning_al.report.page.markup import Html, name_of, section, table, tag
 from lightning_al.report.page.picks import LookAt, said_in_words, sample_tile
 from lightning_al.report.page.pictures import Album
 from lightning_al.report.page.reading import Told

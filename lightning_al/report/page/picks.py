@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lightning_al.drawing.markup import Html, details, name_of, section, table, tag
 from lightning_al.oracle.skip import SKIP
 from lightning_al.report.page.charts import Ranges, number, range_chart
 from lightning_al.report.page.coverage import classes_in, said_of
-from lightning_al.report.page.markup import Html, details, name_of, section, table, tag
 from lightning_al.report.page.pictures import FEW_PIXELS, Album, Look, class_key, tile, words_of
 from lightning_al.report.page.reading import Asked, Told
 from lightning_al.report.tables import thinned

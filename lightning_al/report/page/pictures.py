@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from lightning_al.drawing.markup import Html, joined, name_of, tag
 from lightning_al.oracle.people.pictures import image_of
 from lightning_al.oracle.regions import Region
-from lightning_al.report.page.markup import Html, joined, name_of, tag
 from lightning_al.storage.blobs import Blob
 from lightning_al.tasks.annotations import Boxes, Mask
 
@@ -36,6 +36,7 @@ FEW_PIXELS = 48
 
 _LONGEST_TEXT = 280
 _MOST_NUMBERS = 8
+_MOST_BOXES = 300
 _ENDS = "\x1a"  # around the number of a picture: no text of the data has it any more
 
 
@@ -95,7 +96,7 @@ class Album:
 
     def add(self, image: Any) -> Html:
         """Take a picture, and return what stands for its address until all are packed."""
-        image = image if max(image.size) <= SIDES[0] else _smaller(image, SIDES[0])
+        image = image if max(image.size) <= SIDES[0] else smaller(image, SIDES[0])
         self._images.append(image)
         return Html(f"{_ENDS}{len(self._images) - 1}{_ENDS}")
 
@@ -116,7 +117,8 @@ class Album:
         return "".join(parts)
 
 
-def _smaller(image: Any, side: int) -> Any:
+def smaller(image: Any, side: int) -> Any:
+    """Return an image of at most so many pixels a side."""
     from PIL import Image
 
     if max(image.size) <= side:
@@ -126,7 +128,7 @@ def _smaller(image: Any, side: int) -> Any:
 
 
 def _address(image: Any, side: int) -> str:
-    image = _smaller(image, side)
+    image = smaller(image, side)
     file = io.BytesIO()
     kind = "png" if max(image.size) <= FEW_PIXELS else "jpeg"
     image.save(file, "PNG", optimize=True) if kind == "png" else image.save(file, "JPEG", quality=78, optimize=True)
@@ -186,7 +188,7 @@ def _image_tile(
     width, height = image.size
     over = None
     if isinstance(annotation, Mask) or region is not None:
-        image = _masked(image, annotation if isinstance(annotation, Mask) else None, region)
+        image = masked(image, annotation if isinstance(annotation, Mask) else None, region)
     if isinstance(annotation, Boxes):
         over = _boxes(annotation, classes, width, height)
     pixels = "pixels" if max(image.size) <= FEW_PIXELS else None
@@ -203,7 +205,7 @@ def _image_tile(
     return tag("span", picture, over, class_="seen")
 
 
-def _masked(image: Any, mask: Mask | None, region: Blob | None) -> Any:
+def masked(image: Any, mask: Mask | None, region: Blob | None) -> Any:
     """Return an image with its mask in colours, and dark where nothing was asked for."""
     from PIL import Image
 
@@ -237,19 +239,32 @@ def _shrunk(there: np.ndarray) -> np.ndarray:
     return padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:] & there
 
 
+def placed_boxes(
+    boxes: Boxes, classes: Sequence[str] | None, size: tuple[int, int]
+) -> list[tuple[tuple[float, float, float, float], str, int]]:
+    """Return the corners of boxes in the pixels of an image, with the class of each by name and number.
+
+    Args:
+        boxes: As people drew them.
+        classes: Names, by class index.
+        size: Width and height of the image; where its proportions are others than theirs, they have no place in it.
+    """
+    try:
+        boxes = boxes.in_pixels_of(size)
+    except ValueError:
+        return []
+    numbers = {name: i for i, name in enumerate(classes or sorted(set(boxes.labels)))}
+    rows = zip(boxes.boxes[:_MOST_BOXES], boxes.labels, strict=False)
+    return [(corners, label, numbers.get(label, 0)) for corners, label in rows]
+
+
 def _boxes(boxes: Boxes, classes: Sequence[str] | None, width: int, height: int) -> Html:
     """Return boxes as a drawing over an image, each with its class as what a mouse reads."""
-    try:
-        boxes = boxes.in_pixels_of((width, height))
-    except ValueError:
-        return Html("")
-    numbers = {name: i for i, name in enumerate(classes or sorted(set(boxes.labels)))}
     drawn = []
-    for (left, top, right, bottom), label in zip(boxes.boxes[:300], boxes.labels, strict=False):
+    for (left, top, right, bottom), label, number in placed_boxes(boxes, classes, (width, height)):
         place = {"x": f"{left:.1f}", "y": f"{top:.1f}", "width": f"{right - left:.1f}", "height": f"{bottom - top:.1f}"}
-        colour = f"--m:{css_colour(numbers.get(label, 0))}"
         drawn.append(tag("rect", class_="under", **place))
-        drawn.append(tag("rect", tag("title", label), style=colour, **place))
+        drawn.append(tag("rect", tag("title", label), style=f"--m:{css_colour(number)}", **place))
     return tag(
         "svg", *drawn, viewBox=f"0 0 {width} {height}", class_="over", preserveAspectRatio="none", aria_hidden="true"
     )

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning_al.campaign.events import Event, read_ledger
-from lightning_al.campaign.results import INITIAL_ROUND, RoundResult, after_move, is_of_one_class
+from lightning_al.campaign.metrics import shared_metrics
+from lightning_al.campaign.results import INITIAL_ROUND, RoundResult, after_move
 from lightning_al.campaign.standing import Standing
 from lightning_al.oracle.skip import DATASET
-from lightning_al.report.classes import class_metrics
 from lightning_al.report.curves import Curves, curves_of, find_campaigns, method_of
-from lightning_al.report.statistics import is_error
 from lightning_al.storage.blobs import Blob
 from lightning_al.words import cut
 
@@ -218,18 +217,10 @@ def time_of(text: Any) -> str:
 
 
 def metric_names(campaigns: Sequence[Told]) -> list[str]:
-    """Return the metrics that all campaigns with any have in every round, the main one first; none of a single class.
-
-    The main one has "acc" in its name; else it is one of which more is better, if there is one.
-    """
+    """Return the metrics that all campaigns with any have in every round, see :func:`shared_metrics`."""
     with_some = [each for each in campaigns if any(result.metrics for result in each.rounds)]
     recorded = [result.metrics for each in with_some for result in each.rounds]
-    if not recorded:
-        return []
-    shared = [name for name in recorded[0] if all(name in metrics for metrics in recorded)]
-    of_classes = {name for each in shared for name in class_metrics(each, shared).values()}
-    whole = [name for name in shared if name not in of_classes and not is_of_one_class(name)] or shared
-    return sorted(whole, key=lambda name: ("acc" not in name.lower(), is_error(name)))
+    return shared_metrics(recorded) if all(recorded) else []
 
 
 def without_the_late(read: Read) -> tuple[Read, list[str]]:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from statistics import fmean, median
 
 from lightning_al.campaign.results import INITIAL_ROUND, PIXELS
+from lightning_al.drawing.markup import Html, details, section, table, tag
 from lightning_al.report.page.charts import Bars, bar_chart, number
-from lightning_al.report.page.markup import Html, details, section, table, tag
 from lightning_al.report.page.reading import Asked, Read, Told, time_of, when
 from lightning_al.report.tables import thinned
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_al.campaign.versions import versions
-from lightning_al.report.page.markup import Html, details, section, table, tag
+from lightning_al.drawing.markup import Html, details, section, table, tag
 from lightning_al.report.page.reading import Told
 from lightning_al.words import cut
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from lightning_al.campaign.regions import region_blob
-from lightning_al.report.page.markup import Html, escape, tag
+from lightning_al.drawing.markup import Html, escape, tag
 from lightning_al.report.page.pictures import (
     SIDES,
     Album,

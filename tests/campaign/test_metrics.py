@@ -1,7 +1,7 @@
 import pytest
 
+from lightning_al.campaign.metrics import class_metrics
 from lightning_al.report import load_curves
-from lightning_al.report.classes import class_metrics
 from tests.helpers.curves import write_campaign
 
 

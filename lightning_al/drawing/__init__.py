@@ -1,0 +1,1 @@
+"""How things are drawn, whatever they are: figures, HTML, curves."""
