@@ -11,10 +11,10 @@ import torch
 
 from lightning_al import zoo
 from lightning_al.campaign.regions import region_blob
+from lightning_al.drawing.canvas import new_figure
 from lightning_al.functional.selection.clusters import cluster_labels
 from lightning_al.oracle.people.label_studio.showing import _opened
 from lightning_al.oracle.people.pictures import image_of
-from lightning_al.drawing.canvas import new_figure
 from lightning_al.tasks.mask_png import mask_blob
 
 ROOT = Path(__file__).parents[1]

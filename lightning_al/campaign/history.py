@@ -13,6 +13,7 @@ from lightning_al.campaign.metrics import shared_metrics
 from lightning_al.campaign.results import INITIAL_ROUND, LABELS, RoundResult, after_move
 from lightning_al.drawing.curve import dress, sparkline
 from lightning_al.drawing.markup import Html, joined, tag
+from lightning_al.extras import needs
 from lightning_al.storage.files import atomic_write
 from lightning_al.words import shown
 
@@ -115,10 +116,8 @@ class History(list[RoundResult]):
         """
         metric = self._checked(metric)
         if ax is None:
-            try:
+            with needs("A picture", "matplotlib", "plot"):
                 import matplotlib.pyplot as plt
-            except ImportError:
-                raise ImportError("Pictures need matplotlib: `pip install lightning-al[plot]`.") from None
             ax = plt.subplots(figsize=(6, 4), layout="constrained")[1]
         measured = [result for result in self if metric in result.metrics]
         amounts, values = [each.amount for each in measured], [each.metrics[metric] for each in measured]
