@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import uuid
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,6 +111,9 @@ class KeptRowsOnDisk:
 
     def _read(self, path: Path) -> None:
         try:
+            with zipfile.ZipFile(path) as file:
+                if file.testzip():  # torch does not look at the checksums
+                    raise zipfile.BadZipFile
             part = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             keys, leaves = part["keys"], part["leaves"]
             right = keys.ndim == 2 and keys.shape[1] == 2 and all(len(leaf) == len(keys) for leaf in leaves)

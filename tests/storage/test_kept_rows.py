@@ -78,7 +78,15 @@ def _cut(path):
     path.write_bytes(path.read_bytes()[:80])
 
 
-@pytest.mark.parametrize("damage", [_cut, lambda path: path.write_text("no")])
+def _flip(path):
+    """One bit of a row, in a file that is whole."""
+    content = bytearray(path.read_bytes())
+    leaf = torch.load(path)["leaves"][0]
+    content[content.index(leaf.numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [_cut, lambda path: path.write_text("no"), _flip])
 def test_a_damaged_file_is_left_out_and_removed(tmp_path, damage):
     rows = opened(tmp_path)
     rows.add("outputs", keys_of(1), [values(1)], "")
