@@ -37,12 +37,12 @@ def imported():
     always, later = set(), set()
     names = packages_distributions()
     for path in (ROOT / "lightning_al").rglob("*.py"):
-        for line in re.findall(r"^ *(?:import|from) \w+", path.read_text(), flags=re.M):
-            name = line.split()[-1]
+        lines = re.findall(r"^( *)(?:import|from) (\w+)[\w.]*(?: import .*| as \w+)?$", path.read_text(), flags=re.M)
+        for indent, name in lines:
             if name in {"lightning_al", *sys.stdlib_module_names}:
                 continue
             found = names.get(name, [name])[0].lower()
-            (later if line[0] == " " else always).add(found)
+            (later if indent else always).add(found)
     return always, later
 
 
