@@ -1,7 +1,9 @@
 """Pictures of rounds in loggers: what is in them, once for each round, and never at the price of a label."""
 
 import io
+import re
 import warnings
+from pathlib import Path
 
 import lightning as L
 import numpy as np
@@ -183,3 +185,13 @@ def test_weights_and_biases_keeps_the_step_of_the_fit(tmp_path, monkeypatch):
     assert [row["al/labelled"] for row in ours if "al/picks" in row] == [8, 12]
     assert all(isinstance(row["al/picks"], wandb.Image) for row in ours if "al/picks" in row)
     assert {name for name, options in defined if options["step_metric"] == "al/labelled"} == {"al/*"}
+
+
+def test_the_page_on_loggers_makes_a_trainer(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "loggers.md").read_text()
+    [block] = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    names: dict = {}
+    exec(block, names)
+    assert any(isinstance(callback, LogPictures) for callback in names["trainer"].callbacks)
