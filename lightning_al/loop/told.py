@@ -13,6 +13,7 @@ from lightning_al.loop.project import Project
 from lightning_al.loop.settings import Settings
 from lightning_al.scoring.pool_pass import rows_of
 from lightning_al.scoring.rehearsal import looks_at_outputs, rehearsed
+from lightning_al.stages import stage
 from lightning_al.tasks.label_sizes import check_size
 from lightning_al.words import cut, shown
 
@@ -98,7 +99,8 @@ def _show_model(project: Project, settings: Settings, units: list[int]) -> None:
     acquisition = Random()
     count = rehearsed(project, acquisition)
     some = torch.tensor((units * count)[:count])  # some for every process
-    rows_of(project, acquisition, some, seed=derive_seed(settings.seed, 0, "score"), check=True)
+    with stage("checking a few samples"):
+        rows_of(project, acquisition, some, seed=derive_seed(settings.seed, 0, "score"), check=True)
 
 
 def name_of(campaign: Campaign, unit: int) -> str:
