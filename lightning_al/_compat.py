@@ -328,6 +328,13 @@ def leaves_full(bar: Any) -> bool:
     return bool(bar._leave)
 
 
+def console_of(bar: Any) -> Any:
+    """Return a console as a ``RichProgressBar`` will make one."""
+    from rich.console import Console
+
+    return Console(**bar._console_kwargs)
+
+
 def rename_tasks(bar: Any, words: Callable[[str], str] | None, of_epoch: Callable[[], str] | None) -> None:
     """Have a ``RichProgressBar`` call its tasks otherwise; None: as ever.
 
@@ -353,6 +360,7 @@ __all__ = [
     "attach",
     "configure_model",
     "connect",
+    "console_of",
     "first_samples",
     "infinite_barrier",
     "is_overridden",

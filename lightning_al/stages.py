@@ -34,6 +34,9 @@ class _Hearer:
     is_told: bool = field(default=False)  # of steps of which those inside are a part
 
 
+CHECKING = "checking a few samples"
+"""The stage before all others."""
+
 _NONE = Stage()
 _STAGE = ContextVar("stage", default=_NONE)
 _HEARER: ContextVar[_Hearer | None] = ContextVar("hearer", default=None)

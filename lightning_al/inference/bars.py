@@ -173,7 +173,7 @@ class _Tqdm(_Bar):
     def _named(self, make: Any, *, in_fit: bool) -> Any:
         def made() -> Any:
             bar = make()
-            if self.trainer.training and not in_fit:  # an evaluation in a fit, below the fit's own bar
+            if self.trainer.state.fn == "fit" and not in_fit:  # an evaluation in a fit, below the fit's own bar
                 return bar
             bar.leave = _compat.leaves_full(self.bar)
             describe = bar.set_description
@@ -274,9 +274,7 @@ def _bar_of(trainer: pl.Trainer) -> _Bar | None:
         in_notebook = type(sys.stdout).__module__.partition(".")[0] == "ipykernel"
         return _Tqdm(bar, trainer) if in_notebook or sys.stdout.isatty() else _InFile(bar, trainer)
     if isinstance(bar, RichProgressBar):
-        from rich import get_console
-
-        console = get_console()
+        console = _compat.console_of(bar)
         return _Rich(bar, trainer) if console.is_terminal or console.is_jupyter else _InFile(bar, trainer)
     return _Bar(bar, trainer)
 

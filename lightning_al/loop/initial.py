@@ -134,8 +134,7 @@ def _pick_initial(
     chooser.bind(project.task, project.oracle)
     try:
         chooser.check_pool(len(project.data.samples))
-        with stage("checking a few samples"):
-            check_company(project, chooser, seed=settings.seed)
+        check_company(project, chooser, seed=settings.seed)
         indices = pool.candidates(generator=generator(settings.seed, *purpose))
         labelled = project.data.samples.labelled_of(pool)
         candidates = Candidates(indices, labelled, settings.seed, 0, purpose=(*purpose, "select"))

@@ -52,7 +52,6 @@ from lightning_al.scoring.company import check_company
 from lightning_al.scoring.pick import Pick
 from lightning_al.scoring.regions import HowMany, RegionPicker
 from lightning_al.scoring.rehearsal import check_classes_known, rehearse, rehearsed
-from lightning_al.stages import stage
 from lightning_al.storage.weights import check_plain, whole
 
 T = TypeVar("T")
@@ -286,14 +285,13 @@ def _rehearse(project: Project, settings: Settings, *, new: bool) -> None:
     if new and hasattr(project.model, "on_first_inputs"):
         tried = [_FirstInputs(), *tried]
         tried[0].bind(task, project.oracle)
-    with stage("checking a few samples"):
-        for each in tried:
-            count = min(size, rehearsed(project, each))
-            order = Pool(size).candidates(generator=generator(settings.seed, "rehearsal"))
-            some = torch.tensor(readable(project.data.pool_set, one_by_one(order), count), dtype=torch.long)
-            rehearse(project, each, some, seed=derive_seed(settings.seed, 0, "score"))
-        if new:
-            check_company(project, acquisition, seed=settings.seed)
+    for each in tried:
+        count = min(size, rehearsed(project, each))
+        order = Pool(size).candidates(generator=generator(settings.seed, "rehearsal"))
+        some = torch.tensor(readable(project.data.pool_set, one_by_one(order), count), dtype=torch.long)
+        rehearse(project, each, some, seed=derive_seed(settings.seed, 0, "score"))
+    if new:
+        check_company(project, acquisition, seed=settings.seed)
 
 
 def _as_it_scores(project: Project, settings: Settings) -> Acquisition:

@@ -190,7 +190,7 @@ def _farthest(pool: SpherePoints, picks: list[int], k: int, labelled: SpherePoin
         newest = gap.argmax()
         picks = [*picks, int(newest)]
         if len(picks) == k:
-            break
+            continue
         gap[newest] = -1
         close = closeness(pool.at(newest.unsqueeze(0)), pool)[0]
         nearer = (close > -gap.square() / 2 - slack(pool)).nonzero().flatten()
