@@ -4,13 +4,19 @@ import contextlib
 import copy
 import logging
 import os
+import re
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
+import lightning
 import lightning.pytorch as pl
 from lightning.fabric.utilities.distributed import _InfiniteBarrier
 from lightning.pytorch.callbacks import ModelPruning
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.strategies import DeepSpeedStrategy
@@ -233,38 +239,142 @@ def quiet_infos() -> Iterator[None]:
             logging.getLogger(name).removeFilter(matters)
 
 
+class Hints:
+    """What Lightning said of a project, so that it says it once: at every fit, evaluation and pass it says it again.
+
+    These are its warnings, which count as said again if numbers alone are others ("The number of training batches (3)
+    is smaller than the logging interval"), and its notes on the Trainer ("`Trainer.fit` stopped: `max_epochs=30`
+    reached."). What its callbacks tell of a fit, and all that others say, comes as ever.
+    """
+
+    _LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda")
+
+    def __init__(self) -> None:
+        self._said: set[tuple[str, str]] = set()
+
+    def _is_new(self, kind: str, text: str) -> bool:
+        is_new = (kind, text) not in self._said
+        self._said.add((kind, text))
+        return is_new
+
+    def _may_be_logged(self, record: logging.LogRecord) -> bool:
+        return not _on_the_trainer(record.pathname) or self._is_new("note", record.getMessage())
+
+    @contextlib.contextmanager
+    def once(self) -> Iterator[None]:
+        """Inside, nothing comes again that came before, inside or in an earlier one."""
+        show = warnings.showwarning
+
+        def show_new(message: Warning | str, category: type[Warning], filename: str, *where: Any, **more: Any) -> None:
+            if not _of_lightning(filename) or self._is_new(category.__name__, re.sub(r"\d+", "#", str(message))):
+                show(message, category, filename, *where, **more)
+
+        warnings.showwarning = show_new
+        for name in self._LOGGERS:
+            logging.getLogger(name).addFilter(self._may_be_logged)
+        try:
+            yield
+        finally:
+            for name in self._LOGGERS:
+                logging.getLogger(name).removeFilter(self._may_be_logged)
+            warnings.showwarning = show
+
+
+_LIGHTNING = Path(lightning.__file__).parent
+
+
+def _of_lightning(file: str) -> bool:
+    return Path(file).is_relative_to(_LIGHTNING)
+
+
+def _on_the_trainer(file: str) -> bool:
+    return _of_lightning(file) and "callbacks" not in Path(file).relative_to(_LIGHTNING).parts
+
+
+class _BesideBars:
+    """The present standard error, on which lines stand beside progress bars, and not in them."""
+
+    def write(self, text: str) -> None:
+        with Tqdm.external_write_mode():
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 @contextlib.contextmanager
-def quiet_repetitions(quiet: bool) -> Iterator[None]:
-    """Where ``quiet``, leave out what Lightning says at every fit, which would bury the line of each round."""
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+def notes_beside_bars() -> Iterator[None]:
+    """Inside, what Lightning's logger writes to a terminal does not end up in a progress bar, or under it.
 
-    def is_new(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(("`Trainer.fit` stopped", "Loading `train_dataloader`"))
-
-    if quiet:
-        logger.addFilter(is_new)
+    Its handler holds the stream from when Lightning was imported, which bars do not know of.
+    """
+    handlers: list[Any] = [
+        handler
+        for name in ("lightning.pytorch", "lightning.fabric", "lightning")
+        for handler in logging.getLogger(name).handlers
+        if type(handler) is logging.StreamHandler and handler.stream is sys.stderr and sys.stderr.isatty()
+    ]
+    for handler in handlers:
+        handler.stream = _BesideBars()
     try:
         yield
     finally:
-        logger.removeFilter(is_new)
+        for handler in handlers:
+            handler.stream = sys.stderr
+
+
+def leaves_full(bar: Any) -> bool:
+    """Whether a progress bar of Lightning's was made with ``leave=True``, to stay when it is full."""
+    return bool(bar._leave)
+
+
+def console_of(bar: Any) -> Any:
+    """Return a console as a ``RichProgressBar`` will make one."""
+    from rich.console import Console
+
+    return Console(**bar._console_kwargs)
+
+
+def rename_tasks(bar: Any, words: Callable[[str], str] | None, of_epoch: Callable[[], str] | None) -> None:
+    """Have a ``RichProgressBar`` call its tasks otherwise; None: as ever.
+
+    Args:
+        bar: The callback.
+        words: From what it calls a task to what that is called.
+        of_epoch: What the task of an epoch is called.
+    """
+    vars(bar).pop("_add_task", None)
+    vars(bar).pop("_get_train_description", None)
+    if words is None or of_epoch is None:
+        return
+    add = bar._add_task
+
+    def add_task(total: float, description: str, visible: bool = True) -> Any:
+        return add(total, words(description), visible)
+
+    bar._add_task, bar._get_train_description = add_task, lambda epoch: of_epoch()
 
 
 __all__ = [
+    "Hints",
     "attach",
     "configure_model",
     "connect",
+    "console_of",
     "first_samples",
     "infinite_barrier",
     "is_overridden",
     "launch",
     "launches_copies",
+    "leaves_full",
     "lightning_module",
     "logged_step",
     "no_found_checkpoints",
     "no_reseeding",
+    "notes_beside_bars",
     "prunes_for_good",
     "quiet_infos",
-    "quiet_repetitions",
+    "rename_tasks",
     "renew_counters",
     "restore_steps",
     "run_in_place",

@@ -4,6 +4,7 @@ import math
 import re
 import reprlib
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 _MOST_SHOWN = 120  # characters of a value
@@ -89,3 +90,28 @@ def first_line(error: BaseException) -> str:
     """
     text = str(error).strip()
     return f"{type(error).__name__}: {cut(text.splitlines()[0].split('. ')[0])}" if text else cut(repr(error))
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them.
+
+    Example:
+        >>> duration(7.2), duration(125), duration(7260), duration(200_000)
+        ('0:07', '2:05', '2:01:00', '2 d 7:33:20')
+    """
+    days, rest = divmod(round(seconds), 86400)
+    hours, rest = divmod(rest, 3600)
+    clock = f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours or days else f"{rest // 60}:{rest % 60:02}"
+    return f"{days} d {clock}" if days else clock
+
+
+def time_of_day(now: datetime, seconds: float) -> str:
+    """Return the time in some seconds, with the date if that is another.
+
+    Example:
+        >>> now = datetime(2025, 3, 1, 23, 50)
+        >>> time_of_day(now, 60), time_of_day(now, 3600)
+        ('23:51', 'Sun 2 Mar 00:50')
+    """
+    then = now + timedelta(seconds=seconds)
+    return f"{then:%H:%M}" if then.date() == now.date() else f"{then:%a} {then.day} {then:%b} {then:%H:%M}"

@@ -1,12 +1,10 @@
 """Acquisitions by a graph network that learns to tell labelled samples from candidates."""
 
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 
 from lightning_al import functional as F_al
@@ -19,7 +17,6 @@ from lightning_al.inference.entries import batch_size_of, samples_at
 from lightning_al.inference.outputs import plain_outputs
 
 _CHUNK = 32  # samples at a time
-_SECONDS = 10.0  # between two lines that say how far the training has come
 
 
 class GraphAcquisition(FeatureAcquisition):
@@ -88,13 +85,11 @@ class GraphAcquisition(FeatureAcquisition):
         labelled = self.centres_of(labelled_rows)
         if labelled is None:
             raise ValueError(f"`{name}` learns from what is labelled, and no sample is.")
-        features = self.features_of(rows)
         return {
-            "features": features.to(self._device),
+            "features": self.features_of(rows).to(self._device),
             "labelled": labelled,
             "generator": generator,
             **asdict(self._options),
-            "progress": _Progress(name, len(features) + len(labelled), self._options.steps).say,
         }
 
 
@@ -197,29 +192,3 @@ class CoreGCN(GraphAcquisition):
     def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
         """Train the network, and take the farthest candidates, one after the other."""
         return F_al.core_gcn(k=k, **self._training(rows, labelled_rows, generator))
-
-
-class _Progress:
-    """Says how far a long training has come, and how it went.
-
-    Args:
-        name: Whose.
-        nodes: Of the graph.
-        steps: In all.
-    """
-
-    def __init__(self, name: str, nodes: int, steps: int) -> None:
-        self.what = f"{name}, a graph of {nodes:,} samples"
-        self.steps = steps
-        self.first: float | None = None
-        self.due = time.monotonic() + _SECONDS
-
-    def say(self, step: int, loss: Tensor) -> None:
-        """Take note of a step."""
-        if self.first is None:
-            self.first = float(loss)
-        if step == self.steps:
-            rank_zero_info(f"{self.what}: loss {self.first:.4g} to {float(loss):.4g} in {step} steps.")
-        elif time.monotonic() >= self.due:
-            self.due += _SECONDS
-            rank_zero_info(f"{self.what}: step {step} of {self.steps}, loss {float(loss):.4g}.")

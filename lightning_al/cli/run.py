@@ -1,6 +1,7 @@
 """``lightning-al run``: a campaign from YAML and flags, by a LightningCLI with a ``loop:`` section."""
 
 import importlib
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelSummary, ProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 import lightning_al.zoo  # noqa: F401 - imported classes can be named without their module
@@ -168,6 +170,9 @@ class ActiveLearningCLI(LightningCLI):
             action="store_true",
             help="Go on with the campaign in --loop.dirpath; where there is none, start.",
         )
+        parser.add_argument(
+            "--quiet", action="store_true", help="Print nothing but warnings and errors: no bar, no line a round."
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Let the loop's seed be the one seed, unless ``seed_everything`` is given; name the campaign's folder."""
@@ -198,8 +203,14 @@ class ActiveLearningCLI(LightningCLI):
             section["trainer"] = self._get(make(alone), "trainer")
             return made
 
+        is_quiet = bool(self._get(self.config, "quiet"))
+        if is_quiet:
+            logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         with replaced(self.parser, "instantiate_classes", in_order):
             super().instantiate_classes()
+        if is_quiet:
+            trainer: Any = self.trainer
+            trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, (ProgressBar, ModelSummary))]
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
         build = super()._add_configure_optimizers_method_to_model
@@ -242,10 +253,10 @@ class ActiveLearningCLI(LightningCLI):
             self._warn_of_other_options(Path(options["dirpath"]))
             campaign = Campaign.load(options["dirpath"])
             for result in campaign.rounds:
-                if result.round in campaign.reported:
+                if result.round in campaign.reported and not self._get(self.config, "quiet"):
                     rank_zero_only(print)(result)
         self.loop.run(self.trainer, resume=resume)
-        if self.trainer.is_global_zero:
+        if self.trainer.is_global_zero and not self._get(self.config, "quiet"):
             print(f"{self.loop.status}: {label_count(self.loop)} labels, {self.loop.dirpath}")
 
     def _warn_of_other_options(self, folder: Path) -> None:

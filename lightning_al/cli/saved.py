@@ -11,7 +11,7 @@ from lightning_al.words import shown
 CONFIG = "config.yaml"
 _AMOUNTS = ("loop.rounds", "loop.budget", "loop.stop")
 """More of them is the same campaign, longer."""
-_OF_THE_COMMAND = ("config", "resume", "loop.dirpath")
+_OF_THE_COMMAND = ("config", "resume", "quiet", "loop.dirpath")
 _OF_THE_MACHINE = frozenset(
     {
         *("root", "download", "num_workers", "accelerator", "devices", "strategy", "num_nodes", "logger"),

@@ -17,6 +17,7 @@ from lightning_al.fitting.round_callback import RoundCallback
 from lightning_al.inference.calling import tensors_of
 from lightning_al.inference.module_state import flags_kept, gradients_kept, set_flags, weights_kept
 from lightning_al.inference.replaced import replaced
+from lightning_al.stages import stage
 from lightning_al.storage.weights import load_weights
 
 
@@ -46,7 +47,8 @@ def refit(fits: RepeatedFit, round_number: int, member: int, *, weights: str, re
         configured = model.configure_callbacks
         with replaced(model, "configure_callbacks", lambda: choose(configured())):
             round_callback = RoundCallback(seed=fits.seed, key=(round_number, "member", member))
-            fits.train(round_callback, choose(trainer.callbacks), quiet=True)
+            with stage(f"member {member}"):
+                fits.train(round_callback, choose(trainer.callbacks))
         if weights == "best":
             fits.load_best()
             trainer.strategy.barrier("best of a member")  # others may be reading it, in pieces

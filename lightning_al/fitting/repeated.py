@@ -22,6 +22,7 @@ from lightning_al.fitting.callbacks import RenewedCallbacks
 from lightning_al.fitting.optimizers import OptimizerGuard
 from lightning_al.fitting.reset import Reset, redraw_parameters
 from lightning_al.fitting.round_callback import RoundCallback
+from lightning_al.inference.bars import naming
 from lightning_al.inference.module_state import flags_of, set_flags
 from lightning_al.inference.replaced import kept, replaced
 from lightning_al.storage.optimizers import OptimizerState, gathered_by
@@ -117,7 +118,7 @@ class RepeatedFit:
         )
         silenced = ModelSummary if round_number > 0 else ()
         callbacks = [c for c in self.trainer.callbacks if not isinstance(c, silenced)]
-        seconds = self.train(round_callback, callbacks, quiet=round_number > 0, resume_from=resume_from)
+        seconds = self.train(round_callback, callbacks, resume_from=resume_from)
         if self.reset == "continue":
             self.optimizer_states = [gathered_by(optimizer, self.model) for optimizer in self.trainer.optimizers]
         return seconds
@@ -187,7 +188,6 @@ class RepeatedFit:
         round_callback: RoundCallback,
         callbacks: Sequence[Callback],
         *,
-        quiet: bool = False,
         resume_from: Path | None = None,
     ) -> float:
         """Train from the weights that the model has and return the seconds it took.
@@ -195,7 +195,6 @@ class RepeatedFit:
         Args:
             round_callback: This fit's own. Its key decides, with the seed, the order of the samples and all draws.
             callbacks: The user's that take part.
-            quiet: Leave out what Lightning says at every fit.
             resume_from: A checkpoint to go on from.
 
         Raises:
@@ -204,12 +203,11 @@ class RepeatedFit:
         trainer, key = self.trainer, round_callback.key
         self.datamodule.begin_fit(key)
         self._resumed = resume_from is not None
-        with replaced(trainer, "callbacks", [*callbacks, round_callback]):
+        with replaced(trainer, "callbacks", [*callbacks, *naming(trainer), round_callback]):
             seed_global(self.seed, *key, "fit", trainer.global_rank)
             start = time.perf_counter()
             try:
                 with (
-                    _compat.quiet_repetitions(quiet),
                     _compat.same_options(trainer),
                     self._optimizers.watching(),
                     names_of_others_known(self.model),

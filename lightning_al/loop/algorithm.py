@@ -13,6 +13,7 @@ from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.states import State
 from lightning_al.distributed.ranks import check_same_on_every_rank
 from lightning_al.loop import query
+from lightning_al.loop.estimate import left_in_words, round_in_words, until_in_words
 from lightning_al.loop.fit import begin_round, fit_round
 from lightning_al.loop.initial import another_initial_set
 from lightning_al.loop.label import collect_answers
@@ -20,6 +21,7 @@ from lightning_al.loop.query import Asking
 from lightning_al.loop.race import check_racers, raced_before, release_racers
 from lightning_al.loop.session import Session
 from lightning_al.report.loggers import log_numbers
+from lightning_al.stages import stage
 
 LABELS = "the labels (here a hash of them)"
 
@@ -47,13 +49,14 @@ def run(session: Session) -> Outcome:
         check_same_on_every_rank(campaign.label_digest, LABELS)
         if session.is_over and session.is_fitted:
             return Outcome("finished", [])
-        begin_round(session)
-        session.call_hooks("on_round_start")
-        fit_round(session)
-        if not session.is_over:
-            query.query(session, session.settings.query_size)
-        _report(session)
-        session.call_hooks("on_round_end")
+        with stage(round_in_words(session), until=until_in_words(session)):
+            begin_round(session)
+            session.call_hooks("on_round_start")
+            fit_round(session)
+            if not session.is_over:
+                query.query(session, session.settings.query_size)
+            _report(session, goes_on=True)
+            session.call_hooks("on_round_end")
 
 
 def ask(session: Session, k: int | float | None, how: Asking) -> Outcome:
@@ -85,13 +88,14 @@ def ask(session: Session, k: int | float | None, how: Asking) -> Outcome:
         rank_zero_info("The campaign is over: the rounds, the budget or the pool are used up, or `stop` says so.")
         # What is skipped still frees its part of the budget.
         return Outcome("waiting" if len(pool.pending) > 0 else "finished", [])
-    begin_round(session)
-    session.call_hooks("on_round_start")
-    fit_round(session)
-    over = session.is_over  # `stop` may say so only now
-    picked = [] if over else query.query(session, session.settings.query_size if k is None else k, how)
-    _report(session)
-    session.call_hooks("on_round_end")
+    with stage(round_in_words(session)):
+        begin_round(session)
+        session.call_hooks("on_round_start")
+        fit_round(session)
+        over = session.is_over  # `stop` may say so only now
+        picked = [] if over else query.query(session, session.settings.query_size if k is None else k, how)
+        _report(session)
+        session.call_hooks("on_round_end")
     return Outcome("finished" if over or not (picked or len(pool.pending)) else "waiting", picked)
 
 
@@ -111,13 +115,14 @@ def race(session: Session, racers: Mapping[str, Acquisition], k: int | None) -> 
             )
         _check_k(session, k, "race")
         _check_not_over(session)
-        begin_round(session)
-        session.call_hooks("on_round_start")
-        fit_round(session)
-        _check_not_over(session)  # `stop` may say so only now
-        result = query.race(session, racers, int(session.settings.query_size) if k is None else k)
-        _report(session)
-        session.call_hooks("on_round_end")
+        with stage(round_in_words(session)):
+            begin_round(session)
+            session.call_hooks("on_round_start")
+            fit_round(session)
+            _check_not_over(session)  # `stop` may say so only now
+            result = query.race(session, racers, int(session.settings.query_size) if k is None else k)
+            _report(session)
+            session.call_hooks("on_round_end")
     finally:
         release_racers(session, racers.values())
     return Outcome("waiting" if len(pool.pending) > 0 else "new", [], result.as_state())
@@ -162,13 +167,18 @@ def _collect(session: Session, k: int | float | None = None) -> bool:
             return True
 
 
-def _report(session: Session) -> None:
-    """For each finished round one line on the console and one row in every logger, the labelled count as step."""
+def _report(session: Session, *, goes_on: bool = False) -> None:
+    """For each finished round one line on the console and one row in every logger, the labelled count as step.
+
+    Args:
+        session: Of the campaign.
+        goes_on: Whether further rounds follow at once; the line then says for how long they may.
+    """
     campaign, trainer = session.campaign, session.project.trainer
     for result in campaign.rounds:
         if result.round in campaign.reported or (result.round == campaign.next_round and not session.is_over):
             continue  # reported before; or not finished, with its question still to come
-        rank_zero_info(str(result))
+        rank_zero_info(" | ".join(filter(None, [str(result), left_in_words(session) if goes_on else ""])))
         row: dict[str, Any] = {f"al/{name}": value for name, value in result.metrics.items()}
         row |= {f"al/{stage}_seconds": value for stage, value in result.seconds.items()}
         row |= {"al/labelled": float(result.labelled), "al/round": float(result.round), "al/spent": result.spent}

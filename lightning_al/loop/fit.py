@@ -18,12 +18,14 @@ from lightning_al.distributed.files import file_of_first
 from lightning_al.fitting.beside_weights import put_changes
 from lightning_al.fitting.repeated import RepeatedFit
 from lightning_al.fitting.round_callback import FLAGS, MARK
+from lightning_al.inference.bars import naming
 from lightning_al.inference.mode import own_train_undone
 from lightning_al.inference.module_state import flags_kept
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.project import Project
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
+from lightning_al.stages import stage as stage_of
 from lightning_al.storage.weights import plain_name, put_weights, whole
 
 log = logging.getLogger(__name__)
@@ -69,7 +71,8 @@ def _fit(session: Session, fit: Event) -> float:
     with contextlib.ExitStack() as stack:
         if resume_from is not None:
             resume_from = stack.enter_context(file_of_first(session.project.trainer.strategy, resume_from))
-        seconds = fits.fit(number, checkpoint=checkpoint, mark=mark, resume_from=resume_from)
+        with stage_of("fitting"):
+            seconds = fits.fit(number, checkpoint=checkpoint, mark=mark, resume_from=resume_from)
     if session.settings.weights == "best":
         fits.load_best()
     return seconds
@@ -89,7 +92,12 @@ def _evaluate(session: Session) -> tuple[dict[str, float], float]:
     callbacks = [callback for callback in trainer.callbacks if not isinstance(callback, changing)]
     start = time.perf_counter()
     # Callbacks that freeze layers do so for each stage, and samples are scored next.
-    with replaced(trainer, "callbacks", callbacks), own_train_undone(project.model), flags_kept(project.model):
+    with (
+        replaced(trainer, "callbacks", [*callbacks, *naming(trainer)]),
+        own_train_undone(project.model),
+        flags_kept(project.model),
+        stage_of("evaluating"),
+    ):
         results = evaluate(project.model, datamodule=ForTrainer(project.data), verbose=False)
     metrics = {name: float(value) for result in results for name, value in result.items()}
     return metrics, time.perf_counter() - start

@@ -22,6 +22,7 @@ from lightning_al.loop.settings import Settings
 from lightning_al.oracle.answers import sort_answers
 from lightning_al.scoring.company import check_company
 from lightning_al.scoring.pick import Candidates, Pick, pick
+from lightning_al.stages import stage
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.mask_png import is_blank
 from lightning_al.words import cut
@@ -137,7 +138,8 @@ def _pick_initial(
         indices = pool.candidates(generator=generator(settings.seed, *purpose))
         labelled = project.data.samples.labelled_of(pool)
         candidates = Candidates(indices, labelled, settings.seed, 0, purpose=(*purpose, "select"))
-        picked = pick(project, ranks, chooser, candidates, min(settings.initial_count(len(indices)), len(indices)))
+        with stage("initial set"):
+            picked = pick(project, ranks, chooser, candidates, min(settings.initial_count(len(indices)), len(indices)))
         return question_of(project, ranks, picked)
     finally:
         if chooser not in project.trainer.callbacks:  # one may do both

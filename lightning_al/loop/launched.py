@@ -34,6 +34,7 @@ class Launched:
     status: str
     campaign: Campaign | None
     session: Session | None
+    hints: _compat.Hints
 
     def _launch(self, trainer: pl.Trainer, steps: Steps, *, resume: bool) -> algorithm.Outcome:
         """Open the campaign and go some steps inside one launch of the Trainer's processes; copy back from copies."""
@@ -56,7 +57,13 @@ class Launched:
         trainer = project.trainer
         _compat.run_in_place(trainer)
         try:
-            with _compat.no_reseeding(), _compat.no_found_checkpoints(trainer), weights_kept_in_setup(model):
+            with (
+                self.hints.once(),
+                _compat.notes_beside_bars(),
+                _compat.no_reseeding(),
+                _compat.no_found_checkpoints(trainer),
+                weights_kept_in_setup(model),
+            ):
                 session = self._open(project, resume=resume)
                 outcome = steps(session)
         finally:

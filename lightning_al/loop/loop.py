@@ -174,6 +174,7 @@ class ActiveLearningLoop(SaysItsState, Launched, OptionsOfLoop, OffersLess):
         self.status = "new"
         self.campaign: Campaign | None = None
         self.session: Session | None = None
+        self.hints = _compat.Hints()
 
     # -- public ----------------------------------------------------------------------------------------------------
 

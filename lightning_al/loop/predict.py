@@ -16,6 +16,7 @@ from lightning_al.functional.scores.uncertainty import least_confidences
 from lightning_al.loop.project import Project
 from lightning_al.oracle.question import Prediction
 from lightning_al.scoring.pool_pass import rows_of
+from lightning_al.stages import stage
 from lightning_al.storage.blobs import Blob, from_json, to_json
 from lightning_al.tasks.base import Task
 
@@ -81,7 +82,8 @@ def predict(project: Project, indices: list[int], *, seed: int) -> list[tuple[in
     """
     says = _Says()
     says.bind(project.task, project.oracle)
-    rows = rows_of(project, says, torch.tensor(indices), seed=seed)
+    with stage("predicting what was picked"):
+        rows = rows_of(project, says, torch.tensor(indices), seed=seed)
     of_ranks = gather_objects(says.labels)
     if "rank" not in rows:
         return []

@@ -13,6 +13,7 @@ from lightning_al.loop.project import Project
 from lightning_al.loop.settings import Settings
 from lightning_al.scoring.pool_pass import rows_of
 from lightning_al.scoring.rehearsal import looks_at_outputs, rehearsed
+from lightning_al.stages import CHECKING, stage
 from lightning_al.tasks.label_sizes import check_size
 from lightning_al.words import cut, shown
 
@@ -93,6 +94,7 @@ def show_model_again(project: Project, settings: Settings) -> None:
         _show_model(project, settings, readable(pool_set, range(len(pool_set)), 1))
 
 
+@stage(CHECKING)
 def _show_model(project: Project, settings: Settings, units: list[int]) -> None:
     """Let the task look at what the model makes of some samples, which training needs to read in any case."""
     acquisition = Random()

@@ -14,6 +14,7 @@ from lightning_al.distributed.ranks import Ranks
 from lightning_al.inference.precision import FULL
 from lightning_al.scoring.pool_pass import WAY_OUT, rows_of
 from lightning_al.scoring.subject import Subject
+from lightning_al.stages import CHECKING, stage
 
 SAMPLES = 8
 """How many are looked at, on each process."""
@@ -22,6 +23,7 @@ TOLERANCE = 3e-3
 """Share of the largest value by which a sample's may differ: far above what rounding does."""
 
 
+@stage(CHECKING)
 def check_company(subject: Subject, acquisition: Acquisition, *, seed: int, indices: Tensor | None = None) -> None:
     """Refuse an acquisition whose features or scores of a sample are others alone than in a batch, by its padding.
 

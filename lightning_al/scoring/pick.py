@@ -13,9 +13,12 @@ from lightning_al.acquisition.query import LocalRows, Query, Rows, RowSource
 from lightning_al.campaign.states import State
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks
+from lightning_al.inference.bars import steps_shown
 from lightning_al.scoring.placing import Placing, placed
 from lightning_al.scoring.pool_pass import rows_of, rows_of_each
 from lightning_al.scoring.subject import Subject
+from lightning_al.stages import stage
+from lightning_al.words import counted
 
 
 @dataclass(frozen=True)
@@ -100,22 +103,22 @@ def learn(
     def score_all(source: RowSource, indices: Tensor) -> Rows:
         return rows_of(subject, source, indices, seed=candidates.scoring_seed, gather=True)
 
-    acquisition.learn(
-        Query(
-            trainer=subject.trainer,
-            model=subject.model,
-            round=candidates.round,
-            size=len(data.pool_set),  # type: ignore[arg-type]
-            seed=derive_seed(candidates.seed, *candidates.purpose, "learn"),
-            candidates=candidates.indices,
-            labelled=candidates.labelled,
-            loader=data.plain_dataloader,
-            to_device=lambda batch, device: data.to_device(batch, subject.model, device),
-            score=score_all,
-            keep=keep,
-            refit=refit,
-        )
+    query = Query(
+        trainer=subject.trainer,
+        model=subject.model,
+        round=candidates.round,
+        size=len(data.pool_set),  # type: ignore[arg-type]
+        seed=derive_seed(candidates.seed, *candidates.purpose, "learn"),
+        candidates=candidates.indices,
+        labelled=candidates.labelled,
+        loader=data.plain_dataloader,
+        to_device=lambda batch, device: data.to_device(batch, subject.model, device),
+        score=score_all,
+        keep=keep,
+        refit=refit,
     )
+    with stage(f"learning with {in_words(acquisition)}"):
+        acquisition.learn(query)
     return {"learn": time.perf_counter() - start}
 
 
@@ -145,15 +148,16 @@ def picks(
     # Who takes features goes first: the model's outputs are seen in the same forward pass.
     order = sorted(range(len(acquisitions)), key=lambda number: not takes_features(acquisitions[number]))
     sources = [Placing(acquisitions[number], subject.task) for number in order]
-    rows = dict(zip(order, rows_of_each(subject, sources, candidates.indices, seed=seed), strict=True))
     labelled_rows: dict[int, dict[str, Tensor]] = {}
-    if len(candidates.labelled) > 0:
-        # Either both stay where they are, or every process has all of both.
-        for gather in (False, True):
-            some = [n for n in order if acquisitions[n].uses_labelled and isinstance(rows[n], LocalRows) != gather]
-            of_some = [acquisitions[number] for number in some]
-            made = rows_of_each(subject, of_some, candidates.labelled, seed=seed, gather=gather)
-            labelled_rows.update(zip(some, made, strict=True))
+    with stage(f"scoring with {in_words(*acquisitions)}"):
+        rows = dict(zip(order, rows_of_each(subject, sources, candidates.indices, seed=seed), strict=True))
+        if len(candidates.labelled) > 0:
+            # Either both stay where they are, or every process has all of both.
+            for gather in (False, True):
+                some = [n for n in order if acquisitions[n].uses_labelled and isinstance(rows[n], LocalRows) != gather]
+                of_some = [acquisitions[number] for number in some]
+                made = rows_of_each(subject, of_some, candidates.labelled, seed=seed, gather=gather)
+                labelled_rows.update(zip(some, made, strict=True))
     of_pass = time.perf_counter() - start
     said = [(_forward(acquisitions[n], source), source.seconds) for n, source in zip(order, sources, strict=True)]
     said_of = dict(zip(order, ranks.first(lambda: said), strict=True))
@@ -178,6 +182,11 @@ def _forward(acquisition: Acquisition, source: Placing) -> str:
     if not source.sees_samples:
         return "none"
     return "shared" if source.shares and not acquisition.needs_of_campaign else "own"
+
+
+def in_words(*acquisitions: Acquisition) -> str:
+    """Return what a few acquisitions are called, or how many there are."""
+    return type(acquisitions[0]).__name__ if len(acquisitions) == 1 else counted(len(acquisitions), "acquisition")
 
 
 def takes_features(acquisition: Acquisition) -> bool:
@@ -211,7 +220,8 @@ def _pick(
         begin = time.perf_counter()
         positions: Any = []
         if k > 0:
-            positions = acquisition.select(rows, k, labelled_rows=labelled_rows, generator=candidates.draws)
+            with stage(f"selecting with {in_words(acquisition)}"), steps_shown(subject.trainer, subject.model):
+                positions = acquisition.select(rows, k, labelled_rows=labelled_rows, generator=candidates.draws)
         chosen = check_positions(positions, k, len(indices), acquisition)
         scores = rows["score"][chosen].tolist() if has_scores else []
         return indices[chosen].tolist(), scores, time.perf_counter() - begin

@@ -20,6 +20,7 @@ from lightning_al.distributed.randomness import Draws, draws_undone, seed_global
 from lightning_al.distributed.ranks import gather_objects, gather_rows
 from lightning_al.distributed.shard import Shard
 from lightning_al.gradients.comparisons import scores_withdrawn
+from lightning_al.inference.bars import naming
 from lightning_al.inference.batches import copy_of
 from lightning_al.inference.compiled import nothing_compiled, say_once_if_compiled
 from lightning_al.inference.mode import own_train_undone
@@ -339,9 +340,8 @@ def pass_of_its_own(
         for hook in PREDICT_HOOKS:
             if is_overridden(hook, model):
                 stack.enter_context(replaced(model, hook, functools.partial(_lightnings_own, hook, model)))
-        stack.enter_context(
-            replaced(trainer, "callbacks", [c for c in trainer.callbacks if isinstance(c, ProgressBar)])
-        )
+        bars = [c for c in trainer.callbacks if isinstance(c, ProgressBar)]
+        stack.enter_context(replaced(trainer, "callbacks", [*bars, *naming(trainer)]))
         yield
 
 

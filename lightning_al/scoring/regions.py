@@ -25,9 +25,10 @@ from lightning_al.functional.selection.regions import (
     free_squares,
     pick_superpixels,
 )
-from lightning_al.scoring.pick import Candidates
+from lightning_al.scoring.pick import Candidates, in_words
 from lightning_al.scoring.pool_pass import rows_of
 from lightning_al.scoring.subject import Subject
+from lightning_al.stages import stage
 from lightning_al.storage.blobs import Blob
 
 Asked = Callable[[int], np.ndarray | None]
@@ -310,7 +311,8 @@ def pick_regions(
         The picks; the same on every rank.
     """
     start = time.perf_counter()
-    rows = rows_of(subject, picker, candidates.indices, seed=candidates.scoring_seed)
+    with stage(f"scoring with {in_words(picker.acquisition)}"):
+        rows = rows_of(subject, picker, candidates.indices, seed=candidates.scoring_seed)
     picks = gather_rows(picker.picks(), subject.trainer.strategy.root_device, keep=ranks.is_first)
     scored = time.perf_counter()
 

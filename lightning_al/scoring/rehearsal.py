@@ -6,6 +6,7 @@ from lightning_al.acquisition.base import CHECKED, Acquisition
 from lightning_al.acquisition.query import Rows
 from lightning_al.scoring.pool_pass import rows_of
 from lightning_al.scoring.subject import Subject
+from lightning_al.stages import CHECKING, stage
 from lightning_al.tasks.base import Task
 
 
@@ -14,6 +15,7 @@ def rehearsed(subject: Subject, acquisition: Acquisition) -> int:
     return max(2, 2 * acquisition.batch_multiple) * max(subject.trainer.world_size, 1)
 
 
+@stage(CHECKING)
 def rehearse(subject: Subject, acquisition: Acquisition, indices: Tensor, *, seed: int) -> Rows:
     """Score a few samples; the task looks at the model's outputs first where :func:`looks_at_outputs`.
 

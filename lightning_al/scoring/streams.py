@@ -19,10 +19,12 @@ from lightning_al.distributed.ranks import gather_objects
 from lightning_al.gradients.comparisons import scores_withdrawn
 from lightning_al.inference.batches import copy_of
 from lightning_al.inference.precision import OF_TRAINER, Lowered, full_precision, lower_forwards
+from lightning_al.scoring.pick import in_words
 from lightning_al.scoring.pool_pass import pass_of_its_own
 from lightning_al.scoring.rehearsal import check_classes_known, looks_at_outputs
 from lightning_al.scoring.scores import Scores
 from lightning_al.scoring.subject import Subject
+from lightning_al.stages import stage
 from lightning_al.storage.weights import in_pieces
 from lightning_al.tasks.base import Task
 from lightning_al.words import cut
@@ -176,7 +178,12 @@ def score_stream(subject: Subject, acquisition: Acquisition, stream: Stream, k: 
     begins_anew = True
     while begins_anew:  # each time, a faster way to scores is taken no more
         watch = _Watch(subject, acquisition, stream, Best(k, seed))
-        with pass_of_its_own(trainer, model, watch.step), draws_undone(), scores_withdrawn() as withdrawn:
+        with (
+            stage(f"scoring with {in_words(acquisition)}"),
+            pass_of_its_own(trainer, model, watch.step),
+            draws_undone(),
+            scores_withdrawn() as withdrawn,
+        ):
             seed_global(scoring_seed, trainer.global_rank)
             trainer.predict(model, datamodule=ForTrainer(subject.data), return_predictions=False)
         begins_anew = any(gather_objects(bool(withdrawn)))

@@ -5,11 +5,11 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TextIO
 
 from lightning_al.sweep.schedule import Entry, Schedule, State
-from lightning_al.words import counted, cut
+from lightning_al.words import counted, cut, duration, time_of_day
 
 _SAY_EVERY = 300.0  # seconds between two lines on a running job where nothing can be written anew
 
@@ -114,31 +114,6 @@ def _what(entry: Entry) -> str:
     if entry.state is State.FINISHED and not took:
         return f"{name}: finished already"
     return f"{name}: {entry.state.value}{took}"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as people say them.
-
-    Example:
-        >>> duration(7.2), duration(125), duration(7260), duration(200_000)
-        ('0:07', '2:05', '2:01:00', '2 d 7:33:20')
-    """
-    days, rest = divmod(round(seconds), 86400)
-    hours, rest = divmod(rest, 3600)
-    clock = f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours or days else f"{rest // 60}:{rest % 60:02}"
-    return f"{days} d {clock}" if days else clock
-
-
-def time_of_day(now: datetime, seconds: float) -> str:
-    """Return the time in some seconds, with the date if that is another.
-
-    Example:
-        >>> now = datetime(2025, 3, 1, 23, 50)
-        >>> time_of_day(now, 60), time_of_day(now, 3600)
-        ('23:51', 'Sun 2 Mar 00:50')
-    """
-    then = now + timedelta(seconds=seconds)
-    return f"{then:%H:%M}" if then.date() == now.date() else f"{then:%a} {then.day} {then:%b} {then:%H:%M}"
 
 
 def failures(schedule: Schedule) -> str:

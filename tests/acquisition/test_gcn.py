@@ -1,5 +1,6 @@
 import inspect
 import math
+import re
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.utils.data import TensorDataset
 from lightning_al import ActiveLearningLoop, AwaitTell, ClassificationTask
 from lightning_al import functional as F_al
 from lightning_al.acquisition import CoreGCN, UncertainGCN
-from lightning_al.acquisition.gcn import _Progress
+from lightning_al.stages import heard
 from tests.helpers.bound import seeded
 from tests.helpers.marks import slow
 from tests.helpers.models import Notes
@@ -33,9 +34,7 @@ def test_they_are_made_of_their_functions():
 
 def test_defaults_are_those_of_the_functions():
     published = {
-        name: p.default
-        for name, p in inspect.signature(F_al.train_gcn).parameters.items()
-        if p.default is not p.empty and name != "progress"
+        name: p.default for name, p in inspect.signature(F_al.train_gcn).parameters.items() if p.default is not p.empty
     }
     for cls in (CoreGCN, UncertainGCN):
         mine = {name: p.default for name, p in inspect.signature(cls).parameters.items()}
@@ -214,25 +213,16 @@ def test_float32_campaigns_pick_the_same_in_whatever_batches_and_processes(tmp_p
     assert run("some", size, processes) == run("whole", 60)
 
 
-def test_progress_is_said_where_it_takes_long(monkeypatch):
-    said = []
-    clock = iter([0.0, 1.0, 11.0, 12.0, 20.5])
-    monkeypatch.setattr("lightning_al.acquisition.gcn.rank_zero_info", said.append)
-    monkeypatch.setattr("lightning_al.acquisition.gcn.time.monotonic", lambda: next(clock))
-    progress = _Progress("CoreGCN", 12345, 5)
-    for step in range(1, 6):
-        progress.say(step, torch.tensor(2.0 / step))
-    assert said == [
-        "CoreGCN, a graph of 12,345 samples: step 2 of 5, loss 1.",
-        "CoreGCN, a graph of 12,345 samples: step 4 of 5, loss 0.5.",
-        "CoreGCN, a graph of 12,345 samples: loss 2 to 0.4 in 5 steps.",
-    ]
+@BOTH
+def test_the_training_is_told_of_step_by_step(cls):
+    told = []
+    with heard(lambda *step: told.append(step)):
+        cls(steps=5).select(ROWS, 2, labelled_rows=KNOWN, generator=seeded())
+    assert told[:6] == [(done, 5) for done in range(6)]
 
 
 @BOTH
-def test_a_line_says_how_the_training_went(monkeypatch, cls):
-    said = []
-    monkeypatch.setattr("lightning_al.acquisition.gcn.rank_zero_info", said.append)
-    cls(steps=5).select(ROWS, 2, labelled_rows=KNOWN, generator=seeded())
-    assert len(said) == 1
-    assert said[0].startswith(f"{cls.__name__}, a graph of 60 samples: loss ")
+def test_a_line_for_those_who_ask_says_how_the_training_went(caplog, cls):
+    with caplog.at_level("INFO", logger="lightning_al"):
+        cls(steps=5).select(ROWS, 2, labelled_rows=KNOWN, generator=seeded())
+    assert re.fullmatch(r"A graph of 60 samples: loss \S+ to \S+ in 5 steps\.", caplog.messages[0])

@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import subprocess
@@ -55,6 +56,26 @@ def test_run_from_yaml(recipe, tmp_path, capsys):
     campaign = Campaign.load(tmp_path / "c")
     assert [r.labelled for r in campaign.rounds] == [6, 10, 14]
     assert campaign.options["acquisition"] == {"class": "Margin", "selection": "top"}
+
+
+def test_quiet_is_silent(recipe, tmp_path, capfd, caplog, monkeypatch):
+    logger = logging.getLogger("lightning.pytorch")
+    monkeypatch.setattr(logger, "level", logger.level)
+    noisy = ["--trainer.enable_progress_bar=true", "--trainer.enable_model_summary=true"]
+    run(recipe, "--quiet", *noisy)
+    assert capfd.readouterr().out == ""
+    assert [text for text in caplog.messages if "Seed set" not in text] == []
+    logger.setLevel(logging.INFO)
+    run(recipe, *noisy, "--loop.dirpath", str(tmp_path / "other"))
+    said = capfd.readouterr()
+    assert "finished: 14 labels" in said.out
+    assert [text.partition(":")[0] for text in caplog.messages if " labels | " in text] == [
+        "round 0",
+        "round 1",
+        "round 2",
+    ]
+    rounds = [Campaign.load(tmp_path / name).rounds for name in ("c", "other")]
+    assert [r.picked for r in rounds[0]] == [r.picked for r in rounds[1]]
 
 
 def test_a_pool_beside_a_training_set(recipe, tmp_path, capsys):

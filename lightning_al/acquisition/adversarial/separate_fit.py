@@ -4,11 +4,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from lightning_al import _compat
 from lightning_al.distributed.randomness import draws_undone, seed_global
+from lightning_al.inference.bars import naming
 
 PRECISIONS = ("64-true", "32-true", "16-mixed", "bf16-mixed")
 
@@ -18,7 +20,7 @@ def fit_separately(
 ) -> None:
     """Fit ``module`` for one endless epoch with a Trainer of its own, in this process alone.
 
-    The Trainer works on this process's device and in the precision of the user's, shows its progress if that one does,
+    The Trainer works on this process's device and in the precision of the user's, shows its progress in that one's bar,
     and logs and saves nothing. Where the user's weights are in half precision, this module keeps float32
     weights and uses mixed precision; other precisions of weights are not taken over. The random state is left as it
     was.
@@ -33,6 +35,7 @@ def fit_separately(
     precision = str(trainer.precision)
     if precision in ("16-true", "bf16-true"):
         precision = precision.replace("true", "mixed")
+    bars = [callback for callback in trainer.callbacks if isinstance(callback, ProgressBar)]
     with draws_undone(), _compat.quiet_infos():
         seed_global(seed)
         apart = pl.Trainer(
@@ -48,7 +51,8 @@ def fit_separately(
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=trainer.progress_bar_callback is not None,
+            enable_progress_bar=bool(bars),
+            callbacks=[*bars, *naming(trainer)],
             default_root_dir=trainer.default_root_dir,
         )
         apart.fit(module, train_dataloaders=batches)

@@ -7,6 +7,7 @@ from lightning_al.checks import check_count, check_k
 from lightning_al.distributed.randomness import generator as generator_of
 from lightning_al.distributed.shard import Shard, check_finite
 from lightning_al.functional.scores.disagreement import entropy_of, log_probabilities_in_double
+from lightning_al.stages import steps
 
 _TIE = 1e-12  # nats; rounding is about 1e-15
 MIXED_AT_ONCE = 2**20  # numbers of the mixed probabilities: a few MB
@@ -67,7 +68,7 @@ def batch_bald(log_probabilities: Tensor, k: int, *, generator: torch.Generator,
     labels: _Exact | _Drawn = _Exact(log_p.shape[1])
     free = torch.ones(len(p), dtype=torch.bool)
     picks: list[int] = []
-    while len(picks) < k:
+    for _ in steps(range(k)):
         gains = _gains(labels, p, entropies).masked_fill_(~free, -torch.inf)
         picks.append(int((gains >= gains.max() - _TIE).nonzero()[0]))
         free[picks[-1]] = False

@@ -1,6 +1,6 @@
 """CoreGCN and UncertainGCN: a graph network learns what is labelled, and its view of the pool decides."""
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,8 +13,9 @@ from lightning_al.functional.geometry.graph import Graph
 from lightning_al.functional.geometry.sphere import full_precision, on_sphere
 from lightning_al.functional.selection.k_center import k_center_greedy
 from lightning_al.nn.gcn import GCN
+from lightning_al.stages import steps as steps_of
 
-Progress = Callable[[int, Tensor], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,6 @@ def train_gcn(
     lr: float = 1e-3,
     weight_decay: float = 5e-4,
     unlabelled_weight: float = 1.2,
-    progress: Progress | None = None,
 ) -> Nodes:
     r"""Train a graph network to tell labelled samples from candidates (Caramalau et al., CVPR 2021).
 
@@ -119,7 +119,6 @@ def train_gcn(
         lr: Learning rate, above 0.
         weight_decay: As Adam has it (added to the gradient), at least 0.
         unlabelled_weight: λ of the loss, above 0.
-        progress: Called after each step with how many are done and the step's loss.
 
     Returns:
         What the network makes of the nodes, float64, on the device of the features.
@@ -145,15 +144,16 @@ def train_gcn(
         draws = torch.Generator().manual_seed(int(torch.randint(2**63 - 1, (), generator=generator)))
         made = GCN(aggregated.shape[1], hidden=options.hidden, dropout=options.dropout, generator=draws)
         network = made.to(rows)
+        first = torch.zeros(())
         optimizer = torch.optim.Adam(network.parameters(), lr=options.lr, weight_decay=options.weight_decay)
-        for step in range(1, options.steps + 1):
+        for step in steps_of(range(options.steps)):
             _, logits = network(aggregated, graph.product)
             loss = gcn_loss(logits[len(features) :], logits[: len(features)], weight=options.unlabelled_weight)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            if progress is not None:
-                progress(step, loss.detach())
+            first = loss.detach() if step == 0 else first
+        log.info("A graph of %d samples: loss %.4g to %.4g in %d steps.", len(rows), first, loss, steps)
     nodes = Nodes(*network.eval()(aggregated, graph.product))
     if not bool(torch.isfinite(nodes.logits).all()):
         raise ValueError(f"The graph network diverged in {steps} steps at `lr={lr}`: take a smaller one.")

@@ -10,6 +10,7 @@ from lightning_al.distributed.randomness import Race
 from lightning_al.distributed.shard import Shard
 from lightning_al.functional.geometry.nearest import Nearest
 from lightning_al.functional.geometry.spaces import Space
+from lightning_al.stages import steps
 
 
 def greedy(
@@ -36,7 +37,7 @@ def greedy(
     space, shard = nearest.space, nearest.shard
     picks: list[int] = []
     covered = False
-    for pick in range(k):
+    for pick in steps(range(k)):
         if pick == 0 and first is not None:
             position = first
         else:

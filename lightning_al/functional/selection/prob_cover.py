@@ -20,6 +20,7 @@ from lightning_al.functional.geometry.sphere import (
     tiles,
     within,
 )
+from lightning_al.stages import steps
 
 _SIDE = 256  # rows of a square of products
 
@@ -78,7 +79,7 @@ def prob_cover(features: Tensor, k: int, *, delta: float, labelled: Tensor | Non
         gain = _reach_of_all(pool, delta) - _reach(pool, covered.nonzero().flatten(), delta)
     else:
         gain = _reach(pool, (~covered).nonzero().flatten(), delta)
-    while len(picks) < k:
+    for _ in steps(range(k)):
         best = int(gain.argmax())
         if gain[best] == 0:  # all is covered; those picked before cover nothing new either
             break
@@ -141,7 +142,7 @@ def coverage_delta(features: Tensor, pseudo_labels: Tensor, *, purity: float = 0
     labels = pseudo_labels.cpu()
     room = torch.full((n,), torch.inf, dtype=torch.float64)
     with full_precision():
-        for some, part in tiles(n, n):
+        for some, part in steps(list(tiles(n, n))):
             others = labels[some].unsqueeze(1) != labels[part]
             to_nearest = nearest(points.at(some), points.at(part), allowed=others)[:, 0]
             room[some] = torch.minimum(room[some], to_nearest)
@@ -160,7 +161,7 @@ def coverage_delta(features: Tensor, pseudo_labels: Tensor, *, purity: float = 0
 def _reach(pool: SpherePoints, targets: Tensor, delta: float) -> Tensor:
     """(N,) float64: how many of the samples at positions ``targets`` each sample covers."""
     counts = torch.zeros(len(pool), dtype=torch.float64)
-    for some, part in tiles(len(targets), len(pool)):
+    for some, part in steps(list(tiles(len(targets), len(pool)))):
         counts[part] += within(pool.at(targets[some]), pool.at(part), delta).sum(0)
     return counts
 
@@ -168,7 +169,7 @@ def _reach(pool: SpherePoints, targets: Tensor, delta: float) -> Tensor:
 def _reach_of_all(pool: SpherePoints, delta: float) -> Tensor:
     """:func:`_reach` with all samples as targets, for half the products: who covers whom goes both ways."""
     counts = torch.zeros(len(pool), dtype=torch.float64)
-    for part in slices(len(pool), _SIDE):
+    for part in steps(list(slices(len(pool), _SIDE))):
         square = pool.at(part)
         counts[part] += _reach(square, torch.arange(len(square)), delta)
         for some in slices(part.start, len(square)):
@@ -185,13 +186,14 @@ def _farthest(pool: SpherePoints, picks: list[int], k: int, labelled: SpherePoin
     for some, part in tiles(len(pool), len(centres)):
         gap[some] = torch.minimum(gap[some], nearest(pool.at(some), centres.at(part))[:, 0])
     gap[picks] = -1
-    while True:
+    for _ in steps(range(k - len(picks))):
         newest = gap.argmax()
         picks = [*picks, int(newest)]
         if len(picks) == k:
-            return picks
+            continue
         gap[newest] = -1
         close = closeness(pool.at(newest.unsqueeze(0)), pool)[0]
         nearer = (close > -gap.square() / 2 - slack(pool)).nonzero().flatten()
         to_newest = distances(pool, pool, nearer, newest.expand(len(nearer)))
         gap[nearer] = torch.minimum(gap[nearer], to_newest)
+    return picks

@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_al.checks import Findings, check_choice, check_count, check_k
 from lightning_al.functional.geometry.sphere import SpherePoints, full_precision, join, nearest, on_both_spheres, slices
 from lightning_al.functional.selection.clusters import kmeans
+from lightning_al.stages import steps
 
 _SMALL = 5  # size of a cluster below which (or, in the authors' code, up to which) it waits
 
@@ -80,7 +81,7 @@ def typiclust(
         return torch.empty(0, dtype=torch.long)
     points = join(pool, known)
     seed = int(torch.randint(2**31, (), generator=generator))
-    labels = kmeans(points, min(len(known) + k, max_clusters), seed)
+    [labels] = [kmeans(points, clusters, seed) for clusters in steps([min(len(known) + k, max_clusters)])]
     pick = _by_labels if variant == "paper" else _in_turn
     return torch.tensor(pick(points, labels, n=n, k=k, neighbours=neighbours))
 
@@ -106,7 +107,7 @@ def _by_labels(points: SpherePoints, labels: Tensor, *, n: int, k: int, neighbou
     heapq.heapify(waiting)
     ranked: dict[int, list[int]] = {}  # candidates of a cluster, the least typical first
     picks: list[int] = []
-    while len(picks) < k:
+    for _ in steps(range(k)):
         small, labels_there, size, cluster = heapq.heappop(waiting)
         if cluster not in ranked:
             members = (labels == cluster).nonzero().flatten()
@@ -128,7 +129,7 @@ def _in_turn(points: SpherePoints, labels: Tensor, *, n: int, k: int, neighbours
     turns = deque(c for c in order if sizes[c] > _SMALL)
     small = deque(c for c in order if sizes[c] <= _SMALL)
     picks: list[int] = []
-    while len(picks) < k:
+    for _ in steps(range(k)):
         if not turns:
             turns, small = small, turns
         cluster = turns.popleft()
