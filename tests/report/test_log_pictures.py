@@ -150,6 +150,7 @@ def test_bad_options():
         LogPictures(samples=0)
 
 
+@pytest.mark.slow
 def test_mlflow_gets_numbers_and_pictures_by_labels(tmp_path):
     pytest.importorskip("mlflow")
     from lightning.pytorch.loggers import MLFlowLogger
@@ -166,6 +167,7 @@ def test_mlflow_gets_numbers_and_pictures_by_labels(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_weights_and_biases_keeps_the_step_of_the_fit(tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb")
     from lightning.pytorch.loggers import WandbLogger
