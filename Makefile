@@ -29,6 +29,7 @@ help:
 	@echo "make fashion    the small Fashion-MNIST recipe by every method, 5 seeds (hours on 2 cores; METHODS='saal random' SAM=)"
 
 $(BIN)/installed: pyproject.toml constraints.txt
+	@echo "Making $(VENV), an environment of its own: several GB, minutes."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@

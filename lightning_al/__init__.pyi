@@ -14,7 +14,7 @@ from .campaign import Campaign, RoundResult
 from .data import ActiveDataModule, Loaders, Pool
 from .loop import ActiveLearningLoop
 from .oracle import SKIP, AwaitTell, DatasetOracle, LabelFiles, NoisyOracle, Oracle
-from .scoring import RaceResult, Scores, score
+from .scoring import RaceResult, Scores, check_acquisition, score
 from .tasks import BinaryTask, ClassificationTask, DetectionTask, MultiLabelTask, RegressionTask, SegmentationTask, Task
 
 __version__: str
@@ -41,5 +41,6 @@ __all__ = [
     "Scores",
     "SegmentationTask",
     "Task",
+    "check_acquisition",
     "score",
 ]

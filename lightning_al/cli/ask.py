@@ -16,6 +16,7 @@ from lightning_al.extras import needs
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.tasks.base import annotation_kind_of
 from lightning_al.tasks.texts import text_of
+from lightning_al.words import cut, shown
 
 with needs("The command line", "jsonargparse", "cli"):
     from lightning.pytorch.cli import ArgsType, LightningArgumentParser
@@ -91,6 +92,8 @@ class AskCLI(ActiveLearningCLI):
             )
         else:
             print(*(standing.name(unit) for unit in picked), sep="\n")
+        if picked and standing.classes:
+            print(f"Labels may be: {cut(', '.join(map(shown, standing.classes)), 300)}.")
         where = f" in {path}" if path is not None and picked else ""
         print(f"{loop.status}: {len(picked)} to label{where}, {label_count(loop)} labels, {loop.dirpath}")
         if picked and {standing.name(unit) for unit in picked} <= opened:

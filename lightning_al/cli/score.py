@@ -58,6 +58,7 @@ class ScoreCLI(LightningCLI):
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="Weights to load first.")
         parser.add_argument("--k", type=int | None, default=None, help="How many to pick.")
         parser.add_argument("--output", type=str, default="picks.csv", help="CSV file.")
+        parser.add_argument("--picks-only", action="store_true", help="Leave out of the file what was not picked.")
         parser.add_argument("--batch_size", type=int | None, default=None, help="Samples of a batch.")
         parser.add_argument("--labelled", action="store_true", help="The training set is labelled already.")
         parser.add_argument("--skip-unreadable", action="store_true", help="Leave out what cannot be read.")
@@ -107,7 +108,7 @@ class ScoreCLI(LightningCLI):
             cache=config["cache"],
             seed=loop["seed"],
         )
-        scores.to_csv(config["output"])
+        scores.to_csv(config["output"], picks_only=config["picks_only"])
         rank_zero_only(print)(f"{config['output']}: {len(scores.picks):,} picks of {len(scores):,} samples")
 
 

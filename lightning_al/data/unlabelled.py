@@ -197,9 +197,9 @@ def check_form(pool: UnlabelledSamples, known: TrainingSamples, collate: Collate
         if not fits:
             raise TypeError(
                 f"A label cannot be put into the samples of `{HOOK}()` of {pool.owner} as the training set has them: "
-                f"an unlabelled one is {_look(sample)}, a training sample {_look(example)} ({why}). Return the inputs "
-                "alone, or samples in the form of the training samples; or give the task a method `completed(sample, "
-                "example)`."
+                f"an unlabelled one is {_look(sample)}, a training sample {_look(example)} ({why}). Return all that a "
+                "training sample has beside its target; or give the task a method `completed(sample, example)`, which "
+                "returns the sample with what it lacks."
             )
     inputs = [_input(task, task.completed(copy_of(sample), copy_of(examples[0]))) for sample in raw]
     trained, others = ([_input(task, sample) for sample in samples] for samples in (examples, scored))

@@ -154,7 +154,7 @@ def _outputs_and_features(
     if not seen and layer is None:
         raise ValueError(
             "No linear or convolutional layer runs in the model's forward, so there are no penultimate features. Name "
-            'a layer (`features="backbone.avgpool"`), or give the loop a `task=` whose `features(model, inputs)` '
+            'a layer (`features="backbone.avgpool"`), or give a `task=` whose `features(model, inputs)` '
             "returns them."
         )
     if not seen:

@@ -58,11 +58,11 @@ def check_company(subject: Subject, acquisition: Acquisition, *, seed: int, indi
 
     first, second = derive_seed(seed, 0, "score"), derive_seed(seed, "company")
     together, alone = rows(first), rows(first, batch_size=smallest)
-    worst = ranks.first(lambda: _largest_difference(together, alone))
+    worst = ranks.first(lambda: largest_difference(together, alone))
     if worst is None:
         return
     again = rows(second)
-    if ranks.first(lambda: _largest_difference(together, again)) is not None:
+    if ranks.first(lambda: largest_difference(together, again)) is not None:
         return
     if not looks_inside:
         rank_zero_warn(
@@ -78,7 +78,7 @@ def check_company(subject: Subject, acquisition: Acquisition, *, seed: int, indi
         )
 
 
-def _largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float | None:
+def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float | None:
     """Return by what share of the largest value the rows differ, None where by next to nothing."""
     shares = [0.0]
     for key, values in one.items():

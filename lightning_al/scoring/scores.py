@@ -4,7 +4,7 @@ import csv
 import io
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -142,11 +142,15 @@ class Scores(OffersLess):
             for position, index, score in zip(positions.tolist(), indices, scores, strict=True):
                 yield self.key[position], index, score, next(ranks)
 
-    def to_csv(self, path: str | Path) -> None:
+    def to_csv(self, path: str | Path, *, picks_only: bool = False) -> None:
         """Write a CSV file with the columns key, index, score and rank: the picks first, then the largest scores.
 
         The rank counts the picks from 1, and is empty for what was not picked. Scores have the digits that their
         precision has. The file appears whole or not at all; of several processes the first writes it.
+
+        Args:
+            path: Of the file.
+            picks_only: Whether what was not picked is left out.
         """
         if not Ranks().is_first:
             return
@@ -154,7 +158,7 @@ class Scores(OffersLess):
             text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
             writer = csv.writer(text, lineterminator="\n")
             writer.writerow(COLUMNS)
-            writer.writerows(self.rows())  # None is written as nothing
+            writer.writerows(islice(self.rows(), len(self.picks) if picks_only else None))  # None is written as nothing
             text.flush()
             text.detach()  # the file is not this one's to close
 

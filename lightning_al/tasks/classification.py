@@ -138,7 +138,7 @@ class ClassificationTask(BatchEntries, Task):
             f"`ClassificationTask` needs class indices (integers) as labels, got {kind}. If the class is another "
             "entry of the samples, say which: `task=ClassificationTask(inputs=..., target=...)`. For multi-hot "
             "targets there is `task=MultiLabelTask()`, for 0.0 and 1.0 `BinaryTask()`, for real values "
-            "`RegressionTask()`; for soft ones give the loop a `task=` with its own `loss`, `encode_label` and "
+            "`RegressionTask()`; for soft ones give a `task=` with its own `loss`, `encode_label` and "
             "`decode_label`."
         )
 

@@ -94,11 +94,13 @@ class BatchEntries:
                 )
         elif isinstance(batch, (tuple, list)):
             what, names = f"{what} of {len(batch)}", "positions"
-        told = " Labels that the dataset does not have are told: `oracle=AwaitTell()`." if entry == self._target else ""
-        way = f"Say the {names} of its entries (`task={name}(inputs=..., target=...)`), or g" if names else "G"
+        told = " If the dataset has no labels, have them told: `oracle=AwaitTell()`." if entry == self._target else ""
+        # In the sentence that says what is wrong: of several findings alike, only the first has the sentences after it.
+        inputs = "..." if self._entries == 0 else cut(repr(self._entries), 200)
+        say = f": say the {names} of its entries, `task={name}(inputs={inputs}, target=...)`. Or g" if names else ". G"
         return (
-            f"`{name}` looks for entry {entry!r} in batches and samples, got a {what}. {way}ive the loop a `task=` of "
-            f"your own, whose `inputs`, `targets` and `with_label` know them.{told}"
+            f"`{name}` looks for entry {entry!r} in batches and samples, got a {what}{say}ive a `task=` of your own, "
+            f"whose `inputs`, `targets` and `with_label` know them.{told}"
         )
 
     def inputs(self, batch: Any) -> Any:
@@ -252,7 +254,10 @@ class BatchEntries:
             sample = dict(zip(others, entries, strict=True))
         missing = [name for name in others if name not in list(sample.keys())]
         if missing:
-            raise TypeError(f"the entry {shown(missing[0])} is missing")
+            raise TypeError(
+                f"beside the target it needs {cut(', '.join(map(shown, others)))}, and "
+                f"{cut(', '.join(map(shown, missing)))} {'is' if len(missing) == 1 else 'are'} missing"
+            )
         completed = copy.copy(example)
         for name in others:
             completed[name] = sample[name]

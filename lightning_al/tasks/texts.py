@@ -1,14 +1,19 @@
 """What people read of a sample whose input is no text any more."""
 
+import re
 from typing import Any
 
 from torch.utils.data import ConcatDataset, StackDataset, Subset
 
 from lightning_al.tasks.keys import file_of
 
+_ENDING = re.compile(r"\.(?=\w*[a-z])\w{1,5}$", re.IGNORECASE)
+
 
 def text_of(dataset: Any, index: int) -> str | None:
     """Return the text of a sample: what its dataset's ``sample_text(index)`` says, or else its first entry that is one.
+
+    The name of a file (``clips/1.npy``) is none.
 
     ``Subset``, ``ConcatDataset`` and ``StackDataset`` are looked into. A sample that is a file has none.
 
@@ -27,7 +32,12 @@ def text_of(dataset: Any, index: int) -> str | None:
         return said
     sample = dataset[index]
     entries = sample.values() if isinstance(sample, dict) else sample if isinstance(sample, (tuple, list)) else [sample]
-    return next((entry for entry in entries if isinstance(entry, str)), None)
+    return next((entry for entry in entries if isinstance(entry, str) and not _is_file_name(entry)), None)
+
+
+def _is_file_name(text: str) -> bool:
+    """Whether it is a path or a file's name, and nothing to read: it has no blanks, and ends as files do."""
+    return not any(map(str.isspace, text)) and bool(_ENDING.search(text))
 
 
 def given_text(dataset: Any, index: int) -> str | None:

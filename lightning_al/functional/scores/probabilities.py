@@ -108,7 +108,7 @@ def check_logits(logits: Tensor) -> None:
     if not logits.is_floating_point():
         raise TypeError(
             f"Logits must be floating point, got {logits.dtype}. Return the raw outputs of the last layer, not class "
-            "indices, or give the loop a `task=` whose `logits(model, inputs)` does."
+            "indices, or give a `task=` whose `logits(model, inputs)` does."
         )
     if logits.ndim < 2 or logits.shape[1] < 2:
         raise ValueError(

@@ -227,7 +227,8 @@ def _page(
 
 def _verdict(read: Read, aligned: Aligned | None, metric: str | None) -> list[str]:
     if len(read.campaigns) == 1:
-        return verdict_of_one(read.campaigns[0], metric)
+        is_lower = aligned is not None and aligned.lower_is_better
+        return verdict_of_one(read.campaigns[0], metric, lower_is_better=is_lower)
     if aligned is None:
         count = f"{len(read.campaigns)} campaigns of {len(read.methods)} methods"
         return [f"{count}, without a metric that all have: nothing is compared."]

@@ -154,8 +154,38 @@ def verdict_of_repeats(aligned: Aligned) -> list[str]:
     return [text, "There is one method: nothing says yet whether another, or chance, would have done as well."]
 
 
-def verdict_of_one(campaign: Told, metric: str | None) -> list[str]:
-    """Return where one campaign stands, in words."""
+ONE_SAYS_NOTHING = (
+    "One campaign says nothing about its method: Random may do as well, and another seed otherwise. To know, run both "
+    "over five seeds: `lightning-al sweep -c recipe.yaml --methods yours,random --seeds 0..4`."
+)
+
+
+def _of_course(
+    metric: str, values: Sequence[float], classes: Sequence[str] | None, *, lower_is_better: bool
+) -> list[str]:
+    """Say where the trainings of one campaign did not get better, and where they do no more than guess."""
+    texts = []
+    first, last = values[0], values[-1]
+    if len(values) > 1 and (last >= first if lower_is_better else last <= first):
+        texts.append("It did not get better.")
+    guess = 1 / len(classes) if classes else 0.0
+    # What chance does to one training is seen in how far apart they are.
+    if (
+        len(classes or ()) > 1
+        and "acc" in metric.lower()
+        and last - guess <= max(values) - min(values)
+        and last <= first
+    ):
+        texts.append(
+            f"Guessing among {len(classes or ())} classes that are as many gives {number(guess)}, and the last training "
+            "is no farther above it than the trainings are from each other: it may be at chance. Train longer "
+            "(`min_epochs`, `max_steps`), or begin with more labels."
+        )
+    return texts
+
+
+def verdict_of_one(campaign: Told, metric: str | None, *, lower_is_better: bool = False) -> list[str]:
+    """Return where one campaign stands, in words, and that it says nothing of its method."""
     standing, rounds = campaign.standing, campaign.rounds
     labelled, pending = len(standing.units("labelled")), len(standing.units("pending"))
     texts = []
@@ -169,6 +199,9 @@ def verdict_of_one(campaign: Told, metric: str | None) -> list[str]:
             if len(known) > 1
             else f"With {number(last.amount)} {last.counts} {metric} is {number(last.metrics[metric])}."
         )
+        values = [float(result.metrics[metric]) for result in known]
+        texts += _of_course(metric, values, campaign.standing.classes, lower_is_better=lower_is_better)
+        texts.append(ONE_SAYS_NOTHING)
     else:
         texts.append("No round is finished yet." if not rounds else "The campaign records no metrics.")
     share = f" ({labelled / standing.size:.1%})" if standing.size else ""
@@ -176,7 +209,7 @@ def verdict_of_one(campaign: Told, metric: str | None) -> list[str]:
     if pending:
         texts.append(
             f"{pending:,} sample{'s are' if pending != 1 else ' is'} asked for and not answered yet: the campaign is "
-            "under way."
+            "waiting for people."
         )
     texts.append(f"Last event: {time_of(standing.last_time)}.")
     return texts
