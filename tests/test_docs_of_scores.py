@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from lightning_al.scoring.scores import COLUMNS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "score.md").read_text()
@@ -10,13 +13,23 @@ PAGE = (Path(__file__).parents[1] / "docs" / "score.md").read_text()
 
 def test_the_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    [example] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    example, of_files, of_new = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, object] = {}
     exec(example, names)
     lines = Path("picks.csv").read_text().splitlines()
     assert lines[0] == ",".join(COLUMNS)
     assert len(lines) == 201
     assert [int(line.split(",")[1]) for line in lines[1:21]] == names["scores"].picks
+
+    Path("new").mkdir()
+    for number in range(30):
+        np.save(f"new/{number:02d}.npy", torch.randn(4).numpy())
+    exec(of_files, names)
+    torch.save(names["model"].state_dict(), "best.ckpt")
+    exec(of_new, names)
+    keys = [line.split(",")[0] for line in Path("picks.csv").read_text().splitlines()[1:]]
+    assert keys == [f"new/{index:02d}.npy" for index in names["scores"].picks]
+    assert len(keys) == 20
 
 
 def test_the_columns_are_explained():

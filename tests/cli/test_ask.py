@@ -49,7 +49,9 @@ def test_a_campaign_from_the_shell(project, tmp_path, capsys):
     assert {row["label"] for row in first} == {""}
     main([*ask, "--export", str(table)])  # the same question
     assert rows(table) == first
-    assert f"waiting: 4 to label in {table}, 0 labels" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"waiting: 4 to label in {table}, 0 labels" in said
+    assert "Labels may be: 'cat', 'dog', 'a fox'.\n" in said
 
     keys = label(table, annotator="anna")
     with pytest.raises(SystemExit, match="has labels that were not told yet"):

@@ -136,6 +136,23 @@ def test_a_task_of_ones_own():
         found(train, Items([X[1]]), Own())
 
 
+def test_all_that_a_dict_lacks_is_said():
+    train = Items([{"x": X[0], "y": 1, "file": "a.npy", "id": 3}])
+    task = ClassificationTask(inputs="x", target="y")
+    said = (
+        r"beside the target it needs 'x', 'file', 'id', and 'file', 'id' are missing\).*all that a training sample has"
+    )
+    with pytest.raises(TypeError, match=said):
+        found(train, Items([{"x": X[1]}]), task)
+
+    class Filling(ClassificationTask):
+        def completed(self, sample, example):
+            return super().completed({"file": "", "id": -1, **sample}, example)
+
+    filled = of_pool(found(train, Items([{"x": X[1]}]), task := Filling(inputs="x", target="y")), 2, task)
+    assert (filled["y"], filled["file"], filled["id"]) == (2, "", -1)
+
+
 class Stream(IterableDataset):
     def __iter__(self):
         return iter(X)

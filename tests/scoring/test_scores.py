@@ -45,6 +45,16 @@ def test_the_picks_come_first_and_then_the_largest_scores(tmp_path):
     assert {int(row["index"]): float(row["score"]) for row in rows} == dict(enumerate(scores.score.tolist()))
 
 
+def test_picks_only(tmp_path):
+    scores = table()
+    scores.to_csv(tmp_path / "all.csv")
+    scores.to_csv(tmp_path / "picks.csv", picks_only=True)
+    assert rows_of(tmp_path / "picks.csv") == rows_of(tmp_path / "all.csv")[:2]
+    assert Scores.read_csv(tmp_path / "picks.csv").picks == scores.picks
+    Scores(torch.arange(2), ["a", "b"], torch.zeros(2), []).to_csv(tmp_path / "none.csv", picks_only=True)
+    assert rows_of(tmp_path / "none.csv") == []
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64])
 def test_what_is_read_is_what_was_written(tmp_path, dtype):
     scores = table(200, dtype, picks=(7, 120, 3))

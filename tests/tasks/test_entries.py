@@ -96,11 +96,11 @@ def test_bad_options(options, error, words):
 @pytest.mark.parametrize(
     ("options", "batch", "words"),
     [
-        ({}, {"x": X, "y": X}, r"entry 1 .* got a dict of 'x', 'y'. Say the names .*`task=ClassificationTask\(inputs="),
-        ({"target": 2}, (X, X), r"entry 2 in .* got a tuple of 2. Say the positions"),
-        ({"inputs": "x", "target": "label"}, {"x": X}, r"entry 'label' .* got a dict of 'x'. Say the names"),
-        ({"inputs": "x", "target": "label"}, [X, X], r"entry 'label' .* got a list of 2. Say the positions"),
-        ({}, 3, r"got a int. Give the loop a `task=` of your own"),
+        ({}, {"x": X, "y": X}, r"entry 1 .* got a dict of 'x', 'y': say the names .*`task=ClassificationTask\(inputs="),
+        ({"target": 2}, (X, X), r"entry 2 in .* got a tuple of 2: say the positions"),
+        ({"inputs": "x", "target": "label"}, {"x": X}, r"entry 'label' .* got a dict of 'x': say the names"),
+        ({"inputs": "x", "target": "label"}, [X, X], r"entry 'label' .* got a list of 2: say the positions"),
+        ({}, 3, r"got a int. Give a `task=` of your own"),
         ({}, "xy", r"got a str. Give"),
     ],
 )

@@ -67,3 +67,21 @@ def test_the_text_of_a_sample(dataset, index, expected):
 def test_what_is_no_text_is_refused():
     with pytest.raises(TypeError, match=r"`Tokens.sample_text` must return a string .* got int"):
         text_of(Tokens(3), 0)
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_text"),
+    [
+        ("fi_0170.npy", False),
+        ("clips/field/fi_0170.npy", False),
+        ("a.JPEG", False),
+        ("Good.", True),
+        ("Is it 1.5", True),
+        ("3.50", True),
+        ("it ended in a.png", True),
+        ("word", True),
+    ],
+)
+def test_the_name_of_a_file_is_no_text(entry, is_text):
+    assert text_of([(0.5, entry, 1)], 0) == (entry if is_text else None)
+    assert text_of([{"wave": 0.5, "file": entry, "said": "to read"}], 0) == (entry if is_text else "to read")

@@ -177,8 +177,8 @@ def _of_course(
         and last <= first
     ):
         texts.append(
-            f"Guessing among {len(classes or ())} classes that are as many gives {number(guess)}, and the last training "
-            "is no farther above it than the trainings are from each other: it may be at chance. Train longer "
+            f"Guessing among {len(classes or ())} classes that are as many gives {number(guess)}, and the last "
+            "training is no farther above it than the trainings are from each other: it may be at chance. Train longer "
             "(`min_epochs`, `max_steps`), or begin with more labels."
         )
     return texts

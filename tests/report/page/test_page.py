@@ -95,6 +95,8 @@ def test_one_campaign_with_questions_answers_and_skips(tmp_path):
     a_campaign(tmp_path / "x")
     page = page_of(write_html(tmp_path / "x"))
     assert "From 2 to 3 labels, acc went from 0.5 to 0.75 in 2 trainings." in page.text
+    assert "One campaign says nothing about its method: Random may do as well" in page.text
+    assert "It did not get better." not in page.text
     head, *rows = page.tables["rounds-1"]
     assert head[2:] == ["labels before", "acc", "asked for", "answered", "waiting", "skipped", "spent"]
     assert [row[2:] for row in rows] == [
@@ -105,6 +107,27 @@ def test_one_campaign_with_questions_answers_and_skips(tmp_path):
     assert [words.startswith(label) for words, label in zip(page.captions, ["0", "2", "skipped", "1"])] == [True] * 4
     assert "score 0.9" in page.captions[2]
     assert page.tables["class-table"][1:] == [["0", "1"], ["1", "1"], ["2", "1"]]
+
+
+def test_one_campaign_that_does_not_get_better_and_waits_for_people(tmp_path):
+    def campaign(name, *values, classes=("a", "b", "c")):
+        made = begin(tmp_path / name)
+        made.apply(made.write("named", annotations={"kind": "class", "classes": list(classes)}))
+        for number, value in enumerate(values):
+            asked(made, number - 1, [number])
+            answered(made, [number], [0])
+            fitted(made, number, value)
+        asked(made, len(values) - 1, [9])
+        return page_of(write_html(tmp_path / name)).text
+
+    text = campaign("chance", 0.3933, 0.36, 0.3733)
+    assert "acc went from 0.3933 to 0.3733 in 3 trainings. It did not get better." in " ".join(text.split())
+    assert "1 sample is asked for and not answered yet: the campaign is waiting for people." in text
+    # 0.3733 is 0.04 above 1/3, and the trainings are 0.0333 apart; 0.36 is not farther above than they are apart.
+    assert "at chance" not in text
+    assert "Guessing among 3 classes that are as many gives 0.3333" in campaign("nearer", 0.3933, 0.36, 0.36)
+    assert "at chance" not in campaign("higher", 0.35, 0.3933)
+    assert "at chance" not in campaign("far", 0.9, 0.8, 0.85)
 
 
 def test_what_comes_from_the_data_is_no_html(tmp_path):
