@@ -32,7 +32,7 @@ class ScoredData(OffersLess, pl.LightningDataModule):
     """
 
     _not_offered = """begin begin_fit called check_training close collate fit_key follow goes_one_by_one has_pool key
-        keys_of known_keys known_samples known_share labels new_pool open places plain_dataloader pool_batch_size
+        keys keys_of known_keys known_samples known_share labels new_pool open places plain_dataloader pool_batch_size
         pool_pass pool_set pool_source round sample_keys samples scoring_batch_size seed template to_device
         told_labels"""
 

@@ -104,7 +104,7 @@ class ActiveLearningLoop(SaysItsState, Launched, OptionsOfLoop, OffersLess):
         [6, 9, 12]
     """
 
-    _not_offered = "session settings"
+    _not_offered = "hints session settings"
 
     def __init__(
         self,
