@@ -159,7 +159,9 @@ class _Trial:
             samples[len(samples) - 1]
         except Exception:  # whatever samples without labels raise
             return
-        source = DataLoader(samples, collate_fn=self.source.collate_fn) if self._is_loader else samples
+        source: Any = samples
+        if isinstance(self.source, DataLoader):
+            source = DataLoader(samples, collate_fn=self.source.collate_fn)
         other = self._try("under other labels", self._copy(), source=source)
         if other is not None and (_differ(first, other) or largest_difference(dict(first.rows), dict(other.rows))):
             self._say(
@@ -167,10 +169,6 @@ class _Trial:
                 "others, rows or picks are others. In `rows` and `score_batch` take `self.task.inputs(batch)`; "
                 "labelled samples come to `learn`, and to `select` where `uses_labelled = True`."
             )
-
-    @property
-    def _is_loader(self) -> bool:
-        return isinstance(self.source, DataLoader)
 
     @property
     def _samples(self) -> Any:
@@ -272,7 +270,7 @@ class _Trial:
             yield
         finally:
             for name in ("rows", "select"):
-                vars(acquisition).pop(name)
+                delattr(acquisition, name)
                 if name in own:
                     setattr(acquisition, name, own[name])
 
