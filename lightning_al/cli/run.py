@@ -28,7 +28,7 @@ from lightning_al.storage.files import atomic_write
 from lightning_al.storage.yaml_text import yaml_text
 
 with needs("The command line", "jsonargparse", "cli"):
-    from jsonargparse import ActionConfigFile, Namespace, set_dumper
+    from jsonargparse import ActionConfigFile, Namespace, set_dumper  # type: ignore[attr-defined]
     from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 set_dumper("yaml", yaml_text)  # its own writes strings that it reads as numbers
@@ -65,7 +65,7 @@ class LaterFile(ActionConfigFile):
     early stopping would be gone.
     """
 
-    def __call__(self, parser: Any, cfg: Namespace, values: Any, option_string: str | None = None) -> None:
+    def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         """Read a file, and keep what callbacks it is not about."""
         before = _listed(cfg.get(_CALLBACKS))
         super().__call__(parser, cfg, values, option_string)
