@@ -25,6 +25,7 @@ from lightning.pytorch.trainer import call
 from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.compile import from_compiled
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning.pytorch.utilities.rank_zero import rank_zero_module as rank_zero
 from torch._dynamo import OptimizedModule
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -225,18 +226,18 @@ def no_found_checkpoints(trainer: pl.Trainer) -> Iterator[None]:
 @contextlib.contextmanager
 def quiet_infos() -> Iterator[None]:
     """Leave out what Lightning says of devices and the like for every Trainer that is made, and of seeds."""
-    names = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed")
+    loggers = (rank_zero.log, logging.getLogger("lightning.fabric.utilities.seed"))
 
     def matters(record: logging.LogRecord) -> bool:
         return record.levelno > logging.INFO
 
-    for name in names:
-        logging.getLogger(name).addFilter(matters)
+    for logger in loggers:
+        logger.addFilter(matters)
     try:
         yield
     finally:
-        for name in names:
-            logging.getLogger(name).removeFilter(matters)
+        for logger in loggers:
+            logger.removeFilter(matters)
 
 
 class Hints:
@@ -246,8 +247,6 @@ class Hints:
     is smaller than the logging interval"), and its notes on the Trainer ("`Trainer.fit` stopped: `max_epochs=30`
     reached."). What its callbacks tell of a fit, and all that others say, comes as ever.
     """
-
-    _LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda")
 
     def __init__(self) -> None:
         self._said: set[tuple[str, str]] = set()
@@ -270,13 +269,15 @@ class Hints:
                 show(message, category, filename, *where, **more)
 
         warnings.showwarning = show_new
-        for name in self._LOGGERS:
-            logging.getLogger(name).addFilter(self._may_be_logged)
+        # Where `pytorch_lightning` was imported too, its notes are logged in that name, those of `lightning` as well.
+        loggers = (rank_zero.log, logging.getLogger("lightning.pytorch.accelerators.cuda"))
+        for logger in loggers:
+            logger.addFilter(self._may_be_logged)
         try:
             yield
         finally:
-            for name in self._LOGGERS:
-                logging.getLogger(name).removeFilter(self._may_be_logged)
+            for logger in loggers:
+                logger.removeFilter(self._may_be_logged)
             warnings.showwarning = show
 
 

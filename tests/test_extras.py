@@ -18,8 +18,9 @@ from lightning_al.oracle.people.pictures import image_of
 from lightning_al.tasks.mask_png import mask_blob
 
 ROOT = Path(__file__).parents[1]
-# Which the reader brings: `to_frame`, `library: timm`, their WandbLogger; and what scikit-learn itself stands on.
-NOT_OURS = {"pandas", "threadpoolctl", "timm", "wandb"}
+# Which the reader brings: `to_frame`, `library: timm`, their WandbLogger and RichProgressBar; and what scikit-learn
+# itself stands on.
+NOT_OURS = {"pandas", "rich", "threadpoolctl", "timm", "wandb"}
 # Extras whose packages are imported by others than us: torchmetrics finds the average precision of boxes by it.
 NOT_IMPORTED = {"faster-coco-eval"}
 

@@ -1,10 +1,11 @@
 """Campaigns read back from disk: learning curves, comparisons, tables, pictures."""
 
+from typing import TYPE_CHECKING, Any
+
 from lightning_al.report.alignment import Aligned, align, split_full_data
 from lightning_al.report.compare import compare
 from lightning_al.report.comparison import Difference, Reach, differences, labels_saved, pairwise_of
 from lightning_al.report.curves import Curve, Curves, load_curves, shared_labels
-from lightning_al.report.log_pictures import LogPictures
 from lightning_al.report.page import write_html
 from lightning_al.report.plots import plot, plot_pairwise
 from lightning_al.report.statistics import (
@@ -23,6 +24,9 @@ from lightning_al.report.statistics import (
     wilcoxon,
 )
 from lightning_al.report.tables import seconds_table, table
+
+if TYPE_CHECKING:
+    from lightning_al.report.log_pictures import LogPictures
 
 __all__ = [
     "Aligned",
@@ -58,3 +62,12 @@ __all__ = [
     "wilcoxon",
     "write_html",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the callback where it is asked for: tables and curves are read without waiting for torch."""
+    if name == "LogPictures":
+        from lightning_al.report.log_pictures import LogPictures
+
+        return LogPictures
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -53,7 +53,7 @@ class Doubles(Split):
         (
             Split(form="bare"),
             {"oracle": None},
-            r"does not have are told: `oracle=AwaitTell\(\)`",
+            r"have them told: `oracle=AwaitTell\(\)`",
         ),
         (Split(), {"initial": 53}, "`initial` asks for 53 samples, but the pool has 52"),
         (

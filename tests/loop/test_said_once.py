@@ -7,6 +7,7 @@ import lightning as L
 import pytest
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities.rank_zero import rank_zero_module as rank_zero
 
 from lightning_al import _compat
 from tests.helpers.projects import Net, loop_in, make_trainer
@@ -38,7 +39,9 @@ def said(caplog):
     return run
 
 
-def test_hints_come_once_and_what_others_say_as_ever(tmp_path, said):
+@pytest.mark.parametrize("name", ["lightning.pytorch", "pytorch_lightning"])
+def test_hints_come_once_and_what_others_say_as_ever(tmp_path, said, monkeypatch, name):
+    monkeypatch.setattr(rank_zero, "log", logging.getLogger(f"{name}.utilities.rank_zero"))
     warned, noted = said(tmp_path)
     assert len([text for text in warned if LOGGING in text]) == 1  # "(2)", "(3)" and "(4) is smaller"
     assert warned.count("of the user") == 3

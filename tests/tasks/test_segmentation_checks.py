@@ -102,7 +102,7 @@ MODELS = [
         UNet(),
         SegmentationTask(C, superpixels=2),
         TypeError,
-        r"`superpixels=2` is the entry with the map.* of 2\.",
+        r"`superpixels=2` is the entry with the map.* of 2: say the positions",
     ),
 ]
 
