@@ -184,7 +184,8 @@ def _mark(part: Any) -> Any:
 
 def _is_of_user(value: Any) -> bool:
     kind = type(value)
-    libraries = ("builtins", "torch", "torchmetrics", "lightning", "numpy", "collections", "logging")
+    # What the mixins of this package keep, they begin anew with each fit themselves.
+    libraries = ("builtins", "torch", "torchmetrics", "lightning", "lightning_al", "numpy", "collections", "logging")
     return hasattr(value, "__dict__") and not callable(value) and kind.__module__.partition(".")[0] not in libraries
 
 

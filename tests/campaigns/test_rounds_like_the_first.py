@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch.callbacks import LambdaCallback
 
 from lightning_al import ActiveLearningLoop
+from lightning_al.training import AutoSAMMixin, SAMMixin
 from tests.helpers.fresh_fits import Ordered, check_rounds
 from tests.helpers.projects import Data, Net, make_trainer
 
@@ -230,3 +231,14 @@ def test_what_goes_on_from_round_to_round_is_told_once(tmp_path, caplog):
         "A fit changed what is in state of Anneals. Lists, dicts and other objects are left alone and go on so in the "
         "next round: make those that are no records anew in `on_fit_start`."
     ]
+
+
+@pytest.mark.parametrize("mixin", [SAMMixin, AutoSAMMixin])
+def test_of_what_a_mixin_keeps_nobody_is_told(tmp_path, caplog, mixin):
+    class Sharp(mixin, Net):
+        """A user's module."""
+
+    with caplog.at_level("INFO"):
+        loop = ActiveLearningLoop(Sharp(rho=0.05), Data(), initial=9, query_size=5, rounds=1, dirpath=tmp_path / "c")
+        loop.run(make_trainer(tmp_path))
+    assert not [r.message for r in caplog.records if "A fit changed" in r.message]
