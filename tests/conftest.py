@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_module
 
 from lightning_al.distributed.ranks import end_process_group
 
@@ -18,6 +19,7 @@ _MEMORY = "/dev/shm"
 if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2**31:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _MEMORY)
 
+_NOTES = rank_zero_module.log  # whoever imports `pytorch_lightning` has those of `lightning` in that name from then on
 _LEAKS = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
 
 
@@ -53,6 +55,7 @@ def _temporary_files_beside_the_tests_own(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _leave_nothing_behind():
     torch.set_num_threads(1)
+    rank_zero_module.log = _NOTES
     before = {name: os.environ.get(name) for name in _LEAKS}
     yield
     end_process_group()

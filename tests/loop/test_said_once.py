@@ -63,7 +63,7 @@ def of_lightning(text, name="pytorch/loops/fit_loop.py"):
     """Say something as from a file of Lightning's."""
     file = str(_compat._LIGHTNING / name)
     warnings.showwarning(UserWarning(text), UserWarning, file, 1)
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    logger = rank_zero.log
     logger.handle(logger.makeRecord(logger.name, logging.INFO, file, 1, text, (), None))
 
 
