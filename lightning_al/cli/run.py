@@ -129,8 +129,10 @@ class SaveCampaignConfig(SaveConfigCallback):
                 file.write(self.text().encode())
 
     def text(self) -> str:
-        """Return the configuration as YAML."""
-        return str(self.parser.dump(self.config, skip_none=False))
+        """Return the configuration as YAML, but for what was asked of this launch alone."""
+        config = self.config.clone()
+        config.pop("quiet", None)
+        return str(self.parser.dump(config, skip_none=False))
 
 
 class ActiveLearningCLI(LightningCLI):

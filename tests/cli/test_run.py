@@ -78,6 +78,16 @@ def test_quiet_is_silent(recipe, tmp_path, capfd, caplog, monkeypatch):
     assert [r.picked for r in rounds[0]] == [r.picked for r in rounds[1]]
 
 
+def test_the_file_that_a_campaign_keeps_is_one_for_other_commands(recipe, tmp_path, monkeypatch):
+    logger = logging.getLogger("lightning.pytorch")
+    monkeypatch.setattr(logger, "level", logger.level)
+    run(recipe, "--quiet", "--loop.rounds=0")
+    kept = tmp_path / "c" / "config.yaml"
+    assert "quiet" not in yaml.safe_load(kept.read_text())
+    main(["score", "-c", str(kept), "--k", "3", "--picks-only", "--output", str(tmp_path / "picks.csv")])
+    assert len((tmp_path / "picks.csv").read_text().splitlines()) == 4
+
+
 def test_a_pool_beside_a_training_set(recipe, tmp_path, capsys):
     text = recipe.read_text().replace("projects.Data", "beside.Split").replace("initial: 6", "initial: 0")
     recipe.write_text(text)
