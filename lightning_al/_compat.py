@@ -226,18 +226,22 @@ def no_found_checkpoints(trainer: pl.Trainer) -> Iterator[None]:
 @contextlib.contextmanager
 def quiet_infos() -> Iterator[None]:
     """Leave out what Lightning says of devices and the like for every Trainer that is made, and of seeds."""
-    loggers = (rank_zero.log, logging.getLogger("lightning.fabric.utilities.seed"))
+    with _filtered("lightning.fabric.utilities.seed", lambda record: record.levelno > logging.INFO):
+        yield
 
-    def matters(record: logging.LogRecord) -> bool:
-        return record.levelno > logging.INFO
 
+@contextlib.contextmanager
+def _filtered(other: str, may_be_logged: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+    """Inside, of Lightning's notes and those of another logger, by its name, come only some."""
+    # Where `pytorch_lightning` was imported too, its notes are logged in that name, those of `lightning` as well.
+    loggers = (rank_zero.log, logging.getLogger(other))
     for logger in loggers:
-        logger.addFilter(matters)
+        logger.addFilter(may_be_logged)
     try:
         yield
     finally:
         for logger in loggers:
-            logger.removeFilter(matters)
+            logger.removeFilter(may_be_logged)
 
 
 class Hints:
@@ -269,16 +273,21 @@ class Hints:
                 show(message, category, filename, *where, **more)
 
         warnings.showwarning = show_new
-        # Where `pytorch_lightning` was imported too, its notes are logged in that name, those of `lightning` as well.
-        loggers = (rank_zero.log, logging.getLogger("lightning.pytorch.accelerators.cuda"))
-        for logger in loggers:
-            logger.addFilter(self._may_be_logged)
         try:
-            yield
+            with _filtered("lightning.pytorch.accelerators.cuda", self._may_be_logged):
+                yield
         finally:
-            for logger in loggers:
-                logger.removeFilter(self._may_be_logged)
             warnings.showwarning = show
+
+
+class NoStepHooks:
+    """Callbacks that take no part in steps: Lightning calls what can be called, in a context of its profiler each."""
+
+    on_train_batch_start: Any = None
+    on_before_zero_grad: Any = None
+    on_before_backward: Any = None
+    on_after_backward: Any = None
+    on_before_optimizer_step: Any = None
 
 
 _LIGHTNING = Path(lightning.__file__).parent
@@ -358,6 +367,7 @@ def rename_tasks(bar: Any, words: Callable[[str], str] | None, of_epoch: Callabl
 
 __all__ = [
     "Hints",
+    "NoStepHooks",
     "attach",
     "configure_model",
     "connect",

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -26,3 +27,19 @@ def needs(what: str, package: str, extra: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise ImportError(f"{what} needs {package}: `pip install 'lightning-al[{extra}]'` ({error}).") from error
+
+
+def pandas_or(instead: str) -> Any:
+    """Return pandas, which readers bring, for a method ``to_frame``.
+
+    Args:
+        instead: What does without it.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise ImportError(f"`to_frame` needs pandas: `pip install pandas`. `{instead}` does without.") from None
+    return pandas

@@ -1,7 +1,5 @@
 """The history of a campaign: its rounds as a list that shows itself, read from events without torch."""
 
-import csv
-import io
 import math
 from collections.abc import Iterable
 from itertools import compress
@@ -13,8 +11,8 @@ from lightning_al.campaign.metrics import shared_metrics
 from lightning_al.campaign.results import INITIAL_ROUND, LABELS, RoundResult, after_move
 from lightning_al.drawing.curve import dress, sparkline
 from lightning_al.drawing.markup import Html, joined, tag
-from lightning_al.extras import needs
-from lightning_al.storage.files import atomic_write
+from lightning_al.extras import needs, pandas_or
+from lightning_al.storage.files import write_csv
 from lightning_al.words import shown
 
 _MOST_ROWS = 20  # of a table that is shown; of more rounds the first and the last ones are
@@ -75,25 +73,14 @@ class History(list[RoundResult]):
         Raises:
             ImportError: If pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise ImportError("`to_frame` needs pandas: `pip install pandas`. `rows()` does without.") from None
-        return pandas.DataFrame(self.rows(), columns=self._columns())
+        return pandas_or("rows()").DataFrame(self.rows(), columns=self._columns())
 
     def to_csv(self, path: str | Path) -> None:
         """Write a CSV file of :meth:`rows`, which appears whole or not at all; of several processes the first does."""
         from lightning_al.distributed.ranks import Ranks  # imports torch, which reading a history does without
 
-        if not Ranks().is_first:
-            return
-        with atomic_write(Path(path)) as file:
-            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-            writer = csv.DictWriter(text, self._columns(), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows())
-            text.flush()
-            text.detach()  # the file is not this one's to close
+        if Ranks().is_first:
+            write_csv(Path(path), self.rows(), self._columns())
 
     def _columns(self) -> list[str]:
         return list(dict.fromkeys([*_BASE, *(name for row in self.rows() for name in row)]))

@@ -1,7 +1,5 @@
 """``lightning-al race``: what several acquisitions would ask for next, beside each other."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,12 @@ from lightning.pytorch.callbacks import Callback
 
 from lightning_al import acquisition as acquisitions_room
 from lightning_al.acquisition import Acquisition
+from lightning_al.cli.recipe import listed
 from lightning_al.cli.run import ActiveLearningCLI, run
 from lightning_al.extras import needs
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.scoring import RaceResult
-from lightning_al.storage.files import atomic_write
+from lightning_al.storage.files import write_csv
 from lightning_al.sweep.plan import Method, PlanError, methods_of, recipe_of
 
 with needs("The command line", "jsonargparse", "cli"):
@@ -118,8 +117,7 @@ def _acquisition_of(method: Method, findings: list[str]) -> Acquisition | None:
         except Exception as error:  # the parser's, and whatever a constructor raises
             findings.append(f"{file}: {' '.join(str(error).split())}")
             return None
-        listed = callbacks if isinstance(callbacks, list) else [callbacks]
-        made += [callback for callback in listed if isinstance(callback, Acquisition)]
+        made += [callback for callback in listed(callbacks) if isinstance(callback, Acquisition)]
     if len(made) != 1:
         files = ", ".join(map(str, method.files))
         findings.append(f"{files}: a race needs one acquisition of each among `trainer.callbacks`, found {len(made)}.")
@@ -132,13 +130,7 @@ def write_race(result: RaceResult, path: Path) -> None:
     if path.suffix in _PICTURES:
         result.save_picture(path)
         return
-    rows = result.rows()
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
+    write_csv(path, result.rows())
 
 
 def race(args: Sequence[str] | None) -> None:

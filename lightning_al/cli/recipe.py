@@ -20,6 +20,18 @@ def fill_in(dirpath: str, files: Sequence[Any] | None, seed: int) -> str:
     return dirpath.replace("{seed}", str(seed))
 
 
+def listed(callbacks: Any) -> list[Any]:
+    """Return the callbacks that a recipe names, of which one alone needs no list.
+
+    Example:
+        >>> listed("SAAL"), listed(["SAAL", "EarlyStopping"]), listed(None)
+        (['SAAL'], ['SAAL', 'EarlyStopping'], [])
+    """
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+
+
 def config_words(files: Sequence[Path]) -> list[str]:
     """Return the words of a command line that names YAML files, of which later ones go first.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_al.acquisition import Acquisition
 from lightning_al.checks import Findings, SeveralFindings
+from lightning_al.cli.recipe import listed
 from lightning_al.cli.run import ActiveLearningCLI
 from lightning_al.cli.saved import SEEDS, begun_otherwise
 from lightning_al.loop.loop import ActiveLearningLoop
@@ -32,8 +33,7 @@ class RecipeCLI(ActiveLearningCLI):
             ValueError: With what is wrong.
             TypeError: With what is wrong.
         """
-        callbacks = self._get(self.config_init, "trainer")["callbacks"] or []
-        callbacks = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
+        callbacks = listed(self._get(self.config_init, "trainer")["callbacks"])
         acquisitions = [callback for callback in callbacks if isinstance(callback, Acquisition)]
         with Findings() as findings:
             findings.refuse_if(

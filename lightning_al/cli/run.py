@@ -18,7 +18,7 @@ from lightning_al.acquisition import Acquisition
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.checks import where_raised
 from lightning_al.cli.ending import refuse
-from lightning_al.cli.recipe import fill_in
+from lightning_al.cli.recipe import fill_in, listed
 from lightning_al.cli.saved import begun_otherwise
 from lightning_al.data.readable import UnreadableSampleError
 from lightning_al.extras import needs
@@ -34,8 +34,8 @@ with needs("The command line", "jsonargparse", "cli"):
 set_dumper("yaml", yaml_text)  # its own writes strings that it reads as numbers
 
 for room in (oracle, tasks):  # as those of the zoo, which are imported as they are listed
-    for listed in room.__all__:
-        getattr(room, listed)
+    for public in room.__all__:
+        getattr(room, public)
 
 
 class ActiveTrainer(pl.Trainer):
@@ -67,20 +67,14 @@ class LaterFile(ActionConfigFile):
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         """Read a file, and keep what callbacks it is not about."""
-        before = _listed(cfg.get(_CALLBACKS))
+        before = listed(cfg.get(_CALLBACKS))
         super().__call__(parser, cfg, values, option_string)
-        after = _listed(cfg.get(_CALLBACKS))
+        after = listed(cfg.get(_CALLBACKS))
         if after and all(map(_is_acquisition, after)):
             cfg[_CALLBACKS] = [*(callback for callback in before if not _is_acquisition(callback)), *after]
 
 
 _CALLBACKS = "trainer.callbacks"
-
-
-def _listed(callbacks: Any) -> list[Any]:
-    if callbacks is None:
-        return []
-    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
 
 
 def _is_acquisition(callback: Any) -> bool:
@@ -186,6 +180,10 @@ class ActiveLearningCLI(LightningCLI):
         if isinstance(loop["dirpath"], str):
             loop["dirpath"] = fill_in(loop["dirpath"], config.get("config"), loop["seed"])
 
+    @property
+    def _is_quiet(self) -> bool:
+        return bool(self._get(self.config, "quiet"))
+
     def instantiate_classes(self) -> None:
         """Make the Trainer's callbacks last.
 
@@ -205,12 +203,11 @@ class ActiveLearningCLI(LightningCLI):
             section["trainer"] = self._get(make(alone), "trainer")
             return made
 
-        is_quiet = bool(self._get(self.config, "quiet"))
-        if is_quiet:
+        if self._is_quiet:
             logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         with replaced(self.parser, "instantiate_classes", in_order):
             super().instantiate_classes()
-        if is_quiet:
+        if self._is_quiet:
             trainer: Any = self.trainer
             trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, (ProgressBar, ModelSummary))]
 
@@ -255,10 +252,10 @@ class ActiveLearningCLI(LightningCLI):
             self._warn_of_other_options(Path(options["dirpath"]))
             campaign = Campaign.load(options["dirpath"])
             for result in campaign.rounds:
-                if result.round in campaign.reported and not self._get(self.config, "quiet"):
+                if result.round in campaign.reported and not self._is_quiet:
                     rank_zero_only(print)(result)
         self.loop.run(self.trainer, resume=resume)
-        if self.trainer.is_global_zero and not self._get(self.config, "quiet"):
+        if self.trainer.is_global_zero and not self._is_quiet:
             print(f"{self.loop.status}: {label_count(self.loop)} labels, {self.loop.dirpath}")
 
     def _warn_of_other_options(self, folder: Path) -> None:

@@ -25,7 +25,7 @@ FLAGS = "lightning_al_flags"
 """Under this name a checkpoint says which parameters were trained, and which modules were in training mode."""
 
 
-class RoundCallback(Checkpoint):
+class RoundCallback(_compat.NoStepHooks, Checkpoint):
     """Seeds each epoch of one fit, and saves a checkpoint from which the fit goes on after a kill.
 
     A ``Checkpoint``, so that it runs after callbacks that may end the fit. A fit in which no batch gives a loss ends
@@ -40,13 +40,6 @@ class RoundCallback(Checkpoint):
         optimizer_states: What optimizers gathered in the fit before, if this one goes on with it.
         beside: What the module held beside its weights before the fit.
     """
-
-    # Lightning calls what can be called, and around each call puts a context of its profiler: five for nothing a step.
-    on_train_batch_start: Any = None
-    on_before_zero_grad: Any = None
-    on_before_backward: Any = None
-    on_after_backward: Any = None
-    on_before_optimizer_step: Any = None
 
     def __init__(
         self,

@@ -44,15 +44,9 @@ def steps_shown(trainer: pl.Trainer, model: pl.LightningModule) -> Iterator[None
         steps.end()
 
 
-class _Naming(Callback):
+class _Naming(_compat.NoStepHooks, Callback):
     """Gives the bars of a Trainer the words of :func:`~lightning_al.stages.present_stage`."""
 
-    # Lightning calls what can be called, and around each call puts a context of its profiler: for nothing a step.
-    on_train_batch_start: Any = None
-    on_before_zero_grad: Any = None
-    on_before_backward: Any = None
-    on_after_backward: Any = None
-    on_before_optimizer_step: Any = None
     on_predict_batch_start: Any = None
 
     def __init__(self) -> None:

@@ -1,7 +1,8 @@
 """The rounds of a campaign: fit, evaluate, score, select, label, record."""
 
+import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -49,14 +50,9 @@ def run(session: Session) -> Outcome:
         check_same_on_every_rank(campaign.label_digest, LABELS)
         if session.is_over and session.is_fitted:
             return Outcome("finished", [])
-        with stage(round_in_words(session), until=until_in_words(session)):
-            begin_round(session)
-            session.call_hooks("on_round_start")
-            fit_round(session)
+        with _round(session, goes_on=True):
             if not session.is_over:
                 query.query(session, session.settings.query_size)
-            _report(session, goes_on=True)
-            session.call_hooks("on_round_end")
 
 
 def ask(session: Session, k: int | float | None, how: Asking) -> Outcome:
@@ -88,14 +84,9 @@ def ask(session: Session, k: int | float | None, how: Asking) -> Outcome:
         rank_zero_info("The campaign is over: the rounds, the budget or the pool are used up, or `stop` says so.")
         # What is skipped still frees its part of the budget.
         return Outcome("waiting" if len(pool.pending) > 0 else "finished", [])
-    with stage(round_in_words(session)):
-        begin_round(session)
-        session.call_hooks("on_round_start")
-        fit_round(session)
+    with _round(session):
         over = session.is_over  # `stop` may say so only now
         picked = [] if over else query.query(session, session.settings.query_size if k is None else k, how)
-        _report(session)
-        session.call_hooks("on_round_end")
     return Outcome("finished" if over or not (picked or len(pool.pending)) else "waiting", picked)
 
 
@@ -115,14 +106,9 @@ def race(session: Session, racers: Mapping[str, Acquisition], k: int | None) -> 
             )
         _check_k(session, k, "race")
         _check_not_over(session)
-        with stage(round_in_words(session)):
-            begin_round(session)
-            session.call_hooks("on_round_start")
-            fit_round(session)
+        with _round(session):
             _check_not_over(session)  # `stop` may say so only now
             result = query.race(session, racers, int(session.settings.query_size) if k is None else k)
-            _report(session)
-            session.call_hooks("on_round_end")
     finally:
         release_racers(session, racers.values())
     return Outcome("waiting" if len(pool.pending) > 0 else "new", [], result.as_state())
@@ -165,6 +151,23 @@ def _collect(session: Session, k: int | float | None = None) -> bool:
             return False
         if len(session.labelled) > 0:
             return True
+
+
+@contextlib.contextmanager
+def _round(session: Session, *, goes_on: bool = False) -> Iterator[None]:
+    """Fit a round, have it asked for inside, and report it where nothing was raised.
+
+    Args:
+        session: Of the campaign.
+        goes_on: Whether further rounds follow at once, so that it is said for how long they may.
+    """
+    with stage(round_in_words(session), until=until_in_words(session) if goes_on else ""):
+        begin_round(session)
+        session.call_hooks("on_round_start")
+        fit_round(session)
+        yield
+        _report(session, goes_on=goes_on)
+        session.call_hooks("on_round_end")
 
 
 def _report(session: Session, *, goes_on: bool = False) -> None:

@@ -88,8 +88,8 @@ def left_in_words(session: Session, *, now: datetime | None = None) -> str:
 
 def until_in_words(session: Session, *, now: datetime | None = None) -> str:
     """Return until when a campaign may take, as :func:`left_in_words`."""
-    ends = left_in_words(session, now=now).partition(", until ")[2]
-    return f"until about {ends}" if ends else ""
+    seconds, now = seconds_left(session), datetime.now() if now is None else now
+    return f"until about {time_of_day(now, seconds)}" if seconds >= _LEAST else ""
 
 
 def round_in_words(session: Session) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lightning_al.report.alignment import MEASURES, Aligned, align, split_full_data
 from lightning_al.report.comparison import differences, labels_saved, pairwise_of
 from lightning_al.report.curves import Curves, load_curves
-from lightning_al.report.exports import pairwise_as_dict, pairwise_rows, write_comparison, write_csv, write_json
+from lightning_al.report.exports import pairwise_as_dict, pairwise_rows, write_comparison, write_json
 from lightning_al.report.plots import plot, plot_pairwise
 from lightning_al.report.tables import (
     class_table,
@@ -20,6 +20,7 @@ from lightning_al.report.tables import (
     seconds_table,
     table,
 )
+from lightning_al.storage.files import write_csv
 from lightning_al.words import shown
 
 

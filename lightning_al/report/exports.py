@@ -1,6 +1,5 @@
 """A comparison as JSON and CSV files, for programs and papers."""
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 from lightning_al.report.alignment import MEASURES, Aligned
 from lightning_al.report.comparison import differences, labels_saved, pairwise_of
 from lightning_al.report.curves import Curve, Curves
+from lightning_al.storage.files import write_csv
 
 
 def write_comparison(curves: Curves, full_data: Curves, aligned: Aligned, stem: Path) -> list[Path]:
@@ -98,16 +98,6 @@ def write_json(path: Path, content: dict[str, Any]) -> Path:
     """Write JSON in which numbers that are not finite are null, and return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    return path
-
-
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    """Write rows under one line of their names, and return the path; None is an empty field."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
     return path
 
 

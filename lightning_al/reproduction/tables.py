@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_al.report.exports import write_csv
 from lightning_al.report.statistics import FEWEST, Spread
 from lightning_al.report.tables import decimals, markdown, signed
 from lightning_al.reproduction.figures import Figure
 from lightning_al.reproduction.needs import Needs
 from lightning_al.reproduction.runs import Choice, Run
+from lightning_al.storage.files import write_csv
 from lightning_al.words import counted
 
 RANDOM = "random"

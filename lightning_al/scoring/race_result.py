@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_al.campaign.states import State
 from lightning_al.drawing.canvas import new_figure, save_figure
+from lightning_al.extras import pandas_or
 from lightning_al.report.tables import markdown, matrix_table
 from lightning_al.words import shown
 
@@ -151,11 +152,7 @@ class RaceResult:
         Raises:
             ImportError: If pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise ImportError("`to_frame` needs pandas: `pip install pandas`. `rows()` does without.") from None
-        return pandas.DataFrame(self.rows())
+        return pandas_or("rows()").DataFrame(self.rows())
 
     def _shares(self) -> np.ndarray:
         """Return what share of the picks each two have in common, (A, A), NaN on the diagonal."""

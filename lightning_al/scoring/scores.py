@@ -1,7 +1,6 @@
 """The scores of samples as a table: index, key and score of all, the picks in order; in memory, and as CSV."""
 
 import csv
-import io
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -13,7 +12,8 @@ from torch import Tensor
 
 from lightning_al.completion import OffersLess
 from lightning_al.distributed.ranks import Ranks
-from lightning_al.storage.files import atomic_write
+from lightning_al.extras import pandas_or
+from lightning_al.storage.files import atomic_text
 from lightning_al.words import cut, shown
 
 COLUMNS = ("key", "index", "score", "rank")
@@ -154,13 +154,10 @@ class Scores(OffersLess):
         """
         if not Ranks().is_first:
             return
-        with atomic_write(Path(path)) as file:
-            text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        with atomic_text(Path(path), errors="surrogateescape") as text:
             writer = csv.writer(text, lineterminator="\n")
             writer.writerow(COLUMNS)
             writer.writerows(islice(self.rows(), len(self.picks) if picks_only else None))  # None is written as nothing
-            text.flush()
-            text.detach()  # the file is not this one's to close
 
     @classmethod
     def read_csv(cls, path: str | Path) -> "Scores":
@@ -201,10 +198,7 @@ class Scores(OffersLess):
         Raises:
             ImportError: If pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise ImportError("`to_frame` needs pandas: `pip install pandas`. `to_csv(path)` does without.") from None
+        pandas = pandas_or("to_csv(path)")
         order = self.order
         ranks = torch.arange(1, len(self) + 1).numpy()
         columns = {

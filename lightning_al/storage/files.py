@@ -1,10 +1,12 @@
 """Files that appear whole or not at all, and survive a power cut."""
 
 import contextlib
+import csv
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 @contextlib.contextmanager
@@ -29,6 +31,36 @@ def atomic_write(path: Path) -> Iterator[Any]:
             file.flush()
             os.fsync(file.fileno())
         publish(beside, path)
+
+
+@contextlib.contextmanager
+def atomic_text(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
+    """Open a file for text in UTF-8, as :func:`atomic_write`; ends of lines are written as they are.
+
+    Args:
+        path: Of the file.
+        errors: What is done with what UTF-8 has not, as ``open`` has it.
+    """
+    with atomic_write(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", errors=errors, newline="")
+        yield text
+        text.flush()
+        text.detach()  # the file is not this one's to close
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> Path:
+    """Write rows under one line of their names, whole or not at all, and return the path; None is an empty field.
+
+    Args:
+        path: Of the file.
+        rows: Of values by name.
+        columns: The names; default those of the first row.
+    """
+    with atomic_text(path) as text:
+        writer = csv.DictWriter(text, list(rows[0]) if columns is None else columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
 
 
 @contextlib.contextmanager

@@ -71,10 +71,10 @@ def killed_and_resumed(tmp_path, make, kill, **options):
 
 
 class Killer(L.Callback):
-    """Kills the campaign after a number of training batches, those of members counted."""
+    """Kills the campaign after a number of training batches, those of all fits and of members counted."""
 
-    def __init__(self, after):
-        self.after, self.batches = after, 0
+    def __init__(self, after, error=KeyboardInterrupt):
+        self.after, self.error, self.batches = after, error, 0
 
     def on_round_start(self, trainer, pl_module, loop):
         """Which is why it is not put back at every fit."""
@@ -82,7 +82,7 @@ class Killer(L.Callback):
     def on_train_batch_end(self, *args):
         self.batches += 1
         if self.batches == self.after:
-            raise KeyboardInterrupt
+            raise self.error
 
 
 class Rates(L.Callback):

@@ -17,6 +17,7 @@ from lightning_al.acquisition.adversarial.separate_fit import fit_separately
 from lightning_al.inference import bars
 from lightning_al.stages import stage
 from tests.acquisition.adversarial.test_separate_fit import Counting, loader
+from tests.helpers.committee import Killer
 from tests.helpers.processes import fork
 from tests.helpers.projects import Data, Net, loop_in, make_data, make_trainer, picks
 
@@ -166,22 +167,9 @@ def test_when_it_may_end_is_said_where_there_is_room(monkeypatch, terminal):
     assert bars._text(shown, 80) == "round 3 of 10 · fitting"
 
 
-class Killer(L.Callback):
-    def __init__(self, after):
-        self.after, self.batches = after, 0
-
-    def on_round_start(self, trainer, pl_module, loop):
-        """Which is why it counts over the rounds."""
-
-    def on_train_batch_end(self, *args):
-        self.batches += 1
-        if self.batches == self.after:
-            raise SystemExit
-
-
 def test_a_campaign_that_was_killed_goes_on_in_the_round_that_it_was_in(tmp_path, terminal):
     with pytest.raises(SystemExit):
-        loop_in(tmp_path).run(make_trainer(tmp_path, Killer(6)))  # 2 batches in each of two epochs, then 3
+        loop_in(tmp_path).run(make_trainer(tmp_path, Killer(6, SystemExit)))  # 2 batches in each of two epochs, then 3
     trainer = make_trainer(tmp_path, TQDMProgressBar(), enable_progress_bar=True)
     with shown_on(terminal):
         loop_in(tmp_path).run(trainer, resume=True)

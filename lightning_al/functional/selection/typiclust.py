@@ -81,7 +81,8 @@ def typiclust(
         return torch.empty(0, dtype=torch.long)
     points = join(pool, known)
     seed = int(torch.randint(2**31, (), generator=generator))
-    [labels] = [kmeans(points, clusters, seed) for clusters in steps([min(len(known) + k, max_clusters)])]
+    for clusters in steps([min(len(known) + k, max_clusters)]):  # one step, which takes long
+        labels = kmeans(points, clusters, seed)
     pick = _by_labels if variant == "paper" else _in_turn
     return torch.tensor(pick(points, labels, n=n, k=k, neighbours=neighbours))
 
