@@ -12,6 +12,7 @@ from torch.utils.data import ConcatDataset, DataLoader
 
 from lightning_al._compat import is_overridden
 from lightning_al.acquisition.features import features_by
+from lightning_al.campaign.metrics import metrics_in_words
 from lightning_al.checks import rows_not_finite
 from lightning_al.cli.run import ActiveParser  # first: it says what to install
 from lightning_al.data.samples_alone import check_map_style
@@ -23,7 +24,7 @@ from lightning_al.tasks.classification import ClassificationTask
 
 
 class EncoderKept(pl.Callback):
-    """Keeps the training in one file, after each epoch, so that it can go on.
+    """Keeps the training in one file, after each epoch, so that it can go on; prints how it goes where no bar does.
 
     Args:
         path: The file.
@@ -33,8 +34,11 @@ class EncoderKept(pl.Callback):
         self.path = path
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the file anew."""
+        """Write the file anew, and print the epoch's metrics."""
         save_checkpoint(trainer, self.path)
+        if trainer.progress_bar_callback is None:
+            metrics = metrics_in_words({name: float(value) for name, value in trainer.callback_metrics.items()})
+            print(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: {metrics}", flush=True)
 
 
 class EncodingTrainer(pl.Trainer):

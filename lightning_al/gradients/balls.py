@@ -37,6 +37,8 @@ class Ball(ABC):
 
     any_norm: ClassVar[bool] = True
     """Whether ``p`` may be another than 2."""
+    any_eta: ClassVar[bool] = False
+    """Whether ``eta`` may be another than 0."""
 
     def __init__(self, rho: float, p: float = 2.0, eta: float = 0.0) -> None:
         self.rho = rho
@@ -137,6 +139,7 @@ class AdaptiveBall(Ball):
     """``‖ε / T‖_2 <= ρ`` with ``T = |θ| + η``, ASAM's ball."""
 
     any_norm = False
+    any_eta = True
 
     def scales(self, weights: Sequence[Tensor], adaptive: Sequence[bool] | None = None) -> list[Tensor]:
         """Return ``|θ| + η``."""

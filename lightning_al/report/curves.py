@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from lightning_al.campaign.events import check_events, has_ledger, read_ledger
 from lightning_al.campaign.history import History, rounds_of
@@ -99,7 +100,7 @@ def curves_of(folders: Sequence[Path], root: Path, metric: str | None = None) ->
     """Read some campaigns below ``root``; otherwise as :func:`load_curves`."""
     # A campaign that has not finished its first round has no point to draw yet.
     campaigns = {folder: _read(folder) for folder in folders}
-    rounds = {folder: finished for folder, (finished, _) in campaigns.items() if finished}
+    rounds = {folder: read.finished for folder, read in campaigns.items() if read.finished}
     if not rounds:
         raise FileNotFoundError(f"No campaign below {str(root)!r} has finished a round yet: {_names(folders)}.")
 
@@ -130,19 +131,37 @@ def curves_of(folders: Sequence[Path], root: Path, metric: str | None = None) ->
                 sum(r.seconds.get(stage, 0.0) for stage in ("learn", "score", "select")) for r in finished if r.picked
             ],
             counts=finished[-1].counts,
-            seed=campaigns[folder][1],
-            classes={name: [float(r.metrics[of_class]) for r in finished] for name, of_class in of_classes.items()},
+            seed=campaigns[folder].seed,
+            classes={
+                _class_name(part, campaigns[folder].classes): [float(r.metrics[of_class]) for r in finished]
+                for part, of_class in of_classes.items()
+            },
         )
         curves.setdefault(method_of(folder, root), []).append(curve)
     return round_by_round(curves)
 
 
-def _read(folder: Path) -> tuple[History, int | None]:
-    """Return the rounds of a campaign, and its seed."""
+class _Read(NamedTuple):
+    """What curves need of a campaign."""
+
+    finished: History
+    seed: int | None
+    classes: list[str]
+    """Names, by class index; empty where there are none."""
+
+
+def _read(folder: Path) -> _Read:
     events = read_ledger(folder)
     check_events(events, folder)
     seed = events[0]["options"].get("seed")
-    return rounds_of(events), seed if isinstance(seed, int) else None
+    annotations = [event["annotations"] for event in events if "annotations" in event]
+    classes = annotations[-1].get("classes") if annotations else None
+    return _Read(rounds_of(events), seed if isinstance(seed, int) else None, classes or [])
+
+
+def _class_name(part: str, classes: Sequence[str]) -> str:
+    """Return a class by its name, if a metric gives its number."""
+    return classes[int(part)] if part.isdecimal() and int(part) < len(classes) else part
 
 
 def round_by_round(curves: Curves) -> Curves:

@@ -63,6 +63,14 @@ class TestMetric:
         assert load_curves(tmp_path)["m"][0].metric == "test_acc"
         assert load_curves(tmp_path, "test_acc_class_11")["m"][0].metric == "test_acc_class_11"
 
+    def test_classes_go_by_their_names_where_the_campaign_has_them(self, tmp_path):
+        metrics = ["test_acc_class_0", "test_acc_class_1", "test_acc_class_2"]
+        folder = write_campaign(tmp_path / "m", [0.5], extra=metrics)
+        assert list(load_curves(tmp_path)["m"][0].classes) == ["0", "1", "2"]
+        campaign = Campaign.load(folder)
+        campaign.apply(campaign.write("named", annotations={"kind": "class", "classes": ["cat", "dog"]}))
+        assert load_curves(tmp_path)["m"][0].classes == {"cat": [0.5], "dog": [0.5], "2": [0.5]}
+
     def test_else_the_only_one(self, tmp_path):
         write_campaign(tmp_path / "m", [0.5], metric="mAP")
         assert load_curves(tmp_path)["m"][0].metric == "mAP"

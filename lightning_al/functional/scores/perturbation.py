@@ -25,7 +25,11 @@ def check_perturbation(rho: float, perturbation: str, p: float, eta: float = 0.0
                 f'`perturbation="{perturbation}"` is defined for p = 2 only, got p = {p!r}. Use {others} for other '
                 "norms."
             )
-        findings.of(check_number, "eta", eta, least=0)
+        if findings.of(check_number, "eta", eta, least=0) and is_known:
+            findings.refuse_if(
+                eta != 0 and not BALLS[perturbation].any_eta,
+                f'`eta` is of `perturbation="asam"` alone, got {eta!r} with "{perturbation}". Leave it out.',
+            )
 
 
 def worst_case_perturbation(

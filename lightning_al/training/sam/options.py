@@ -137,6 +137,11 @@ class SAMOptions:
                 are_numbers &= findings.of(check_number, most, high, above=0, optional=True)
             if are_numbers and isinstance(high, (int, float)) and low is not None and low > high:
                 findings.refuse(f"`{least}` must be at most `{most}`, got {low!r} and {high!r}.")
+        findings.refuse_if(
+            self.rho_min is None and (self.lr_min != 0 or self.lr_max is not None),
+            f"`lr_min` and `lr_max` are the learning rates at which the radius is `rho_min` and `rho`, got "
+            f"{self.lr_min!r} and {self.lr_max!r} without `rho_min`. Give it, or leave them out.",
+        )
 
 
 _OF_VARIANTS = tuple(dict.fromkeys(name for options in VARIANTS.values() for name in options))
