@@ -25,7 +25,7 @@ def check_batches(batch_size: int, eval_batch_size: int, num_workers: int) -> No
         findings.of(check_count, "num_workers", num_workers, 0)
 
 
-def check_size(size: Any) -> None:
+def check_size(size: Any, name: str = "size") -> None:
     """Refuse what is no height and width in pixels.
 
     Raises:
@@ -33,10 +33,10 @@ def check_size(size: Any) -> None:
         ValueError: If one is out of range.
     """
     if not isinstance(size, (list, tuple)) or len(size) != 2:
-        raise TypeError(f"`size` must be the height and the width, such as (160, 160), got {shown(size)}.")
+        raise TypeError(f"`{name}` must be the height and the width, such as (160, 160), got {shown(size)}.")
     with Findings() as findings:
         for part, length in zip(("height", "width"), size, strict=True):
-            findings.of(check_count, f"size ({part})", length)
+            findings.of(check_count, f"{name} ({part})", length)
 
 
 class PartsDataModule(LightningDataModule):

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_al.checks import Findings, check_choice
+from lightning_al.checks import Findings, check_choice, check_count
 from lightning_al.extras import needs
 from lightning_al.zoo.backbone import load_but_for_the_head, torchvision_weights, weights_in_file
+from lightning_al.zoo.parts import check_size
 from lightning_al.zoo.segmentation.unet import resized
 
 _RATES = (6, 12, 18, 24)
@@ -57,8 +58,11 @@ class DeepLab(nn.Module):
     ) -> None:
         super().__init__()
         with Findings() as findings:
+            findings.of(check_count, "num_classes", num_classes, 2)
             findings.of(check_choice, "backbone", backbone, ("resnet101", "resnet50"))
             findings.of(check_choice, "head", head, ("v3", "v2"))
+            if working_size is not None:
+                findings.of(check_size, working_size, "working_size")
         with needs("`DeepLab`", "torchvision", "vision"):
             from torchvision import models
             from torchvision.models.segmentation.deeplabv3 import DeepLabHead

@@ -62,5 +62,9 @@ def test_frozen_batch_norm_and_weights_of_a_file(tmp_path):
 def test_what_is_refused():
     with pytest.raises(ValueError, match=r"`backbone` must be one of .*\n.*`head` must be one of"):
         DeepLab(4, backbone="vgg", head="v4")
+    with pytest.raises(ValueError, match=r"`working_size \(width\)` must be at least 1, got 0"):
+        DeepLab(4, working_size=(32, 0))
+    with pytest.raises(TypeError, match=r"`working_size` must be the height and the width, .*got 32"):
+        DeepLab(4, working_size=32)
     with pytest.raises(ValueError, match="there is no such file"):
         DeepLab(4, backbone="resnet50", head="v2", weights="nothing.pth")
