@@ -35,7 +35,13 @@ class AskCLI(ActiveLearningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the ``loop:`` section, and what is asked and where it goes."""
         super().add_arguments_to_parser(parser)
-        parser.add_argument("-k", "--k", type=int | None, default=None, help="How many. Default: loop.query_size.")
+        parser.add_argument(
+            "-k",
+            "--k",
+            type=int | None,
+            default=None,
+            help="How many, after the first question, which is of loop.initial. Default: loop.query_size.",
+        )
         parser.add_argument(
             "--export",
             type=str | None,

@@ -83,7 +83,9 @@ class ScoreCLI(LightningCLI):
         model = {"class_path": class_path, "init_args": saved}
         self.config = self.parser.parse_object({self.config["subcommand"]: {"model": model}}, self.config)
         now = self.config[self.config["subcommand"]]["model"]["init_args"]
-        changed = ", ".join(f"{name}={shown(now[name])}" for name in saved if now[name] != options[name])
+        changed = ", ".join(
+            f"{name}={shown(now[name])} (not {shown(options[name])})" for name in saved if now[name] != options[name]
+        )
         if changed:
             rank_zero_info(f"As {path} was trained: {changed}.")
 

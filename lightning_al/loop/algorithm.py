@@ -76,6 +76,10 @@ def ask(session: Session, k: int | float | None, how: Asking) -> Outcome:
                 "Nothing is labelled yet: `tell` the labels of the initial samples first. Pending: "
                 f"{_few(pool.pending)} ({len(pool.pending)} in all, in `loop.pool.pending`)."
             )
+        if k not in (None, len(pool.pending)):
+            rank_zero_info(
+                f"The initial set is asked for first, {len(pool.pending)} by `initial`; k={k} is of later questions."
+            )
         return Outcome("waiting", pool.pending.tolist())
     _check_k(session, k, "ask")
     if how.acquisition is not None and not session.is_over:

@@ -26,6 +26,7 @@ from lightning_al.loop.project import Project
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
 from lightning_al.stages import stage as stage_of
+from lightning_al.storage.checkpoints import beside_weights
 from lightning_al.storage.weights import plain_name, put_weights, whole
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ def _evaluate(session: Session) -> tuple[dict[str, float], float]:
 def _save_weights(session: Session, fit: Event) -> None:
     fits, states = session.fits, session.campaign.states
     model = {
+        **beside_weights(session.project.model),
         "state_dict": whole(session.project.model.state_dict()),
         "beside": fits.end(),
         "frozen": [plain_name(name) for name, p in session.project.model.named_parameters() if not p.requires_grad],

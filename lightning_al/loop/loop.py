@@ -247,7 +247,8 @@ class ActiveLearningLoop(SaysItsState, Launched, OptionsOfLoop, OffersLess):
 
         Args:
             trainer: As for :meth:`run`.
-            k: How many, as ``query_size``; default that, or all that is left if that is less.
+            k: How many, as ``query_size``; default that, or all that is left if that is less. The initial set is of
+                ``initial``.
             more: Whether to ask for more while a question is open. False: it is handed out again, whatever ``k``.
             keep_scores: Whether the scores of all candidates are kept, for a look at what was not picked:
                 :meth:`scores` reads them. The initial set has none.

@@ -105,9 +105,33 @@ def hyperparameters(path: str | Path) -> dict[str, Any]:
     return {key: value for key, value in saved.items() if isinstance(key, str) and _is_plain(value)}
 
 
+def beside_weights(model: pl.LightningModule) -> dict[str, Any]:
+    """Return what makes a file with a ``state_dict`` one that ``load_from_checkpoint`` takes, in plain values.
+
+    Hyperparameters that are no plain values are left out, as those of a module that itself is one of them: they are
+    arguments of ``load_from_checkpoint`` then.
+    """
+    found: dict[str, Any] = {"pytorch-lightning_version": pl.__version__}
+    saved = {name: _plain(value) for name, value in model.hparams.items() if isinstance(name, str) and _is_plain(value)}
+    if saved:
+        found["hyper_parameters"] = saved
+        name = getattr(model, "_hparams_name", None)
+        found |= {"hparams_name": name} if isinstance(name, str) else {}
+    return found
+
+
 def _is_plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_plain(each) for key, each in value.items())
     if isinstance(value, (list, tuple)):
         return all(map(_is_plain, value))
     return value is None or type(value) in (bool, int, float, str)
+
+
+def _plain(value: Any) -> Any:
+    """Return plain values in Python's own dicts, lists and tuples, which load with ``weights_only=True``."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return (list if isinstance(value, list) else tuple)(map(_plain, value))
+    return value

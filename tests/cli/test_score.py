@@ -145,11 +145,15 @@ def kept(model, file, **more):
     ("model", "more", "said"),
     [
         (Sized(), {}, None),
-        (Sized(width=7, rate=0.1), {}, "As kept.ckpt was trained: width=7."),
-        (Sized(width=7, act=torch.nn.ReLU()), {}, "As kept.ckpt was trained: width=7."),
-        (Sized(width=7), {"note": "no argument", "where": Path("x")}, "As kept.ckpt was trained: width=7."),
-        (Sized(width=7, rate=0.2), {"_class_path": "gone.Net"}, "As kept.ckpt was trained: width=7, rate=0.2."),
-        (Configured({"classes": 4}), {}, "As kept.ckpt was trained: sizes={'classes': 4}."),
+        (Sized(width=7, rate=0.1), {}, "As kept.ckpt was trained: width=7 (not 5)."),
+        (Sized(width=7, act=torch.nn.ReLU()), {}, "As kept.ckpt was trained: width=7 (not 5)."),
+        (Sized(width=7), {"note": "no argument", "where": Path("x")}, "As kept.ckpt was trained: width=7 (not 5)."),
+        (
+            Sized(width=7, rate=0.2),
+            {"_class_path": "gone.Net"},
+            "As kept.ckpt was trained: width=7 (not 5), rate=0.2 (not 0.1).",
+        ),
+        (Configured({"classes": 4}), {}, "As kept.ckpt was trained: sizes={'classes': 4} (not {'classes': 3})."),
     ],
     ids=["same", "other size", "a module", "others", "by a LightningCLI", "all in one"],
 )

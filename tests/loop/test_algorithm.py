@@ -62,9 +62,11 @@ def test_another_process_goes_on_where_the_ledger_is(tmp_path):
     assert len(recorder.weights) == 1
 
 
-def test_nothing_labelled_yet(tmp_path):
+def test_nothing_labelled_yet(tmp_path, caplog):
     loop, trainer, recorder = ask_loop(tmp_path, oracle=AwaitTell())
-    initial = loop.ask(trainer)
+    with caplog.at_level("INFO"):
+        initial = loop.ask(trainer, k=5)
+    assert "The initial set is asked for first, 6 by `initial`; k=5 is of later questions." in caplog.text
     assert len(initial) == 6
     with pytest.raises(RuntimeError, match="Nothing is labelled yet"):
         loop.ask(trainer)

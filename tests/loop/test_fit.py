@@ -4,6 +4,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.parsing import AttributeDict
 
 from lightning_al import ActiveLearningLoop
 from lightning_al.fitting import RepeatedFit
@@ -35,6 +36,24 @@ def again(tmp_path, *, resume=True, **options):
     options = {"initial": 6, "query_size": 4, "rounds": 2, "dirpath": tmp_path / "c", **options}
     loop = ActiveLearningLoop(Net(), Data(), **options)
     return loop.run(make_trainer(tmp_path), resume=resume), loop
+
+
+class Sized(Net):
+    def __init__(self, width, act, sizes):
+        super().__init__()
+        self.save_hyperparameters()
+        self.more = torch.nn.Sequential(torch.nn.Linear(2, width), act, torch.nn.Linear(width, sizes["classes"]))
+
+
+def test_weights_in_a_campaign_are_a_checkpoint(tmp_path):
+    """With plain hyperparameters; what is none is said again."""
+    model = Sized(7, torch.nn.ReLU(), AttributeDict(classes=3))
+    run(tmp_path, model=model, rounds=1)
+    (file,) = tmp_path.glob("**/round_1/weights_*.ckpt")
+    read = Sized.load_from_checkpoint(file, act=torch.nn.ReLU(), weights_only=True)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, read.state_dict()[name])
+    assert dict(read.hparams.sizes) == {"classes": 3}
 
 
 @pytest.mark.few(1)
@@ -113,7 +132,7 @@ def test_each_rounds_weights_are_kept_and_nothing_else_changes(tmp_path):
     assert len(kept) == 3
     for state, seen in zip(kept, looked.seen, strict=False):
         assert state["frozen"] == []
-        assert set(state) == {"state_dict", "beside", "frozen"}
+        assert set(state) == {"state_dict", "beside", "frozen", "pytorch-lightning_version"}
         assert state["state_dict"].keys() == seen.keys()
         assert "net.1.running_mean" in seen
         assert all(torch.equal(value, seen[name]) for name, value in state["state_dict"].items())
