@@ -195,7 +195,16 @@ class Acquisition(OffersLess, Callback):
     def bind(self, task: Task, oracle: Oracle) -> None:
         """Take part in a loop. Override to refuse what the acquisition cannot work with, before anything trains."""
         check_requirements(type(self), self.requires)
-        check_given(type(self).__name__, self.requires, task)
+        try:
+            check_given(type(self).__name__, self.requires, task)
+        except ValueError as error:
+            if not says_nothing(type(self)):
+                raise
+            given = "values" if "values" in task.gives else "outputs"
+            raise ValueError(
+                f"{error} Or say in the class what it works with, where that is something else: "
+                f'`requires = frozenset({{"{given}"}})`.'
+            ) from None
         if task.region_kind is not None and not self.has_region_scores:
             raise ValueError(
                 f"`{type(self).__name__}` has no score for each pixel, and `{type(task).__name__}` asks for "
@@ -349,6 +358,11 @@ def check_requirements(cls: type, requires: Any) -> None:
             f"`{cls.__name__}.requires` has the unknown {'word' if len(unknown) == 1 else 'words'} "
             f"{cut(', '.join(unknown))}. Use some of {allowed}."
         )
+
+
+def says_nothing(cls: type[Acquisition]) -> bool:
+    """Whether a class of somebody's own has the ``requires`` that stands where none is written."""
+    return cls.requires is Acquisition.requires and cls.__module__.partition(".")[0] != __name__.partition(".")[0]
 
 
 def check_given(name: str, requires: Iterable[str], task: Task) -> None:

@@ -159,7 +159,7 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "folders, as of several datasets, each is compared; then methods beside each other over the cases of all.",
     )
     parser.add_argument(
-        "--metric", help='Which metric. Default: the only one with "acc" in its name, else the only one.'
+        "--metric", help='Which metric. Default: the first with "acc" in its name, else of which more is better.'
     )
     parser.add_argument("--baseline", help="Method that others are compared with. Default: random.")
     parser.add_argument(

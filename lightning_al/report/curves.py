@@ -10,7 +10,7 @@ names the method:
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from lightning_al.campaign.events import check_events, has_ledger, read_ledger
 from lightning_al.campaign.history import History, rounds_of
-from lightning_al.campaign.metrics import class_metrics, is_of_one_class
+from lightning_al.campaign.metrics import class_metrics, shared_metrics
 from lightning_al.campaign.results import LABELS, PIXELS
 from lightning_al.words import cut, shown
 
@@ -45,6 +45,7 @@ class Curve:
         seed: The campaign's, where its ledger says so.
         classes: The metric of each class after each training, where the campaign recorded those
             (:func:`~lightning_al.campaign.metrics.class_metrics`).
+        others: Metrics that might as well have been meant, where nobody said which.
     """
 
     path: str
@@ -56,6 +57,7 @@ class Curve:
     counts: str = LABELS
     seed: int | None = None
     classes: dict[str, list[float]] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
 
 
 def load_curves(root: str | Path, metric: str | None = None) -> Curves:
@@ -66,8 +68,8 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
 
     Args:
         root: Folder to search, itself included.
-        metric: Which metric. Default: the only one with "acc" in its name, else the only one; none of a single class
-            (``test_acc_class_3``).
+        metric: Which metric. Default: the first with "acc" in its name, else the first of which more is better, else
+            the first; none of a single class (``test_acc_class_3``).
 
     Returns:
         Method name -> its curves, both in the order of their names. Campaigns that recorded no metrics are left out
@@ -75,7 +77,7 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
 
     Raises:
         FileNotFoundError: If there is no campaign at or below ``root``, or none has finished a round.
-        ValueError: If the campaigns record different metrics, or which one is meant cannot be told; lists them.
+        ValueError: If the campaigns record different metrics; lists them.
     """
     root = Path(root)
     return curves_of(find_campaigns(root), root, metric)
@@ -104,12 +106,13 @@ def curves_of(folders: Sequence[Path], root: Path, metric: str | None = None) ->
     if not rounds:
         raise FileNotFoundError(f"No campaign below {str(root)!r} has finished a round yet: {_names(folders)}.")
 
+    others: list[str] = []
     bare = [folder for folder, finished in rounds.items() if not any(r.metrics for r in finished)]
     if len(bare) < len(rounds):
         if bare:
             warnings.warn(f"Left out, since they recorded no metrics: {_names(bare)}.", stacklevel=2)
         rounds = {folder: finished for folder, finished in rounds.items() if folder not in bare}
-        metric = _choose_metric({folder: set(finished[0].metrics) for folder, finished in rounds.items()}, metric)
+        metric, others = _choose_metric({folder: finished[0].metrics for folder, finished in rounds.items()}, metric)
     elif metric is not None:
         raise ValueError(f"No metric {shown(metric)} in {_names(bare)}: they recorded none (`evaluate=None`).")
     curves: Curves = {}
@@ -136,6 +139,7 @@ def curves_of(folders: Sequence[Path], root: Path, metric: str | None = None) ->
                 _class_name(part, campaigns[folder].classes): [float(r.metrics[of_class]) for r in finished]
                 for part, of_class in of_classes.items()
             },
+            others=others,
         )
         curves.setdefault(method_of(folder, root), []).append(curve)
     return round_by_round(curves)
@@ -211,25 +215,25 @@ def _natural_order(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
-def _choose_metric(metrics: dict[Path, set[str]], metric: str | None) -> str:
+def _choose_metric(metrics: dict[Path, Mapping[str, float]], metric: str | None) -> tuple[str, list[str]]:
+    """Return the metric, by default the main one, and those that might as well have been meant."""
     recorded = sorted(set().union(*metrics.values()))
     if metric is None:
         if len({frozenset(names) for names in metrics.values()}) > 1:
             lines = cut("; ".join(f"{folder}: {', '.join(sorted(names))}" for folder, names in metrics.items()))
-            shared = sorted(set.intersection(*metrics.values()))
+            shared = sorted(set.intersection(*map(set, metrics.values())))
             give = f"give `metric=` (`--metric`) one they share: {shown(shared)}"
             way = give if shared else "and share none: compare them apart"
             raise ValueError(f"The campaigns record different metrics, {way}. {lines}")
-        of_classes = {name for each in recorded for name in class_metrics(each, recorded).values()}
-        whole = [name for name in recorded if name not in of_classes and not is_of_one_class(name)] or recorded
-        candidates = [name for name in whole if "acc" in name.lower()] or whole
-        if len(candidates) != 1:
-            raise ValueError(f"Which metric? Give `metric=` (`--metric`) one of {cut(recorded)}.")
-        return candidates[0]
+        if not recorded:
+            raise ValueError(f"No metrics in round 0 of {_names(list(metrics))}.")
+        main, *others = shared_metrics(list(metrics.values()))
+        of_accuracy = [name for name in others if "acc" in name.lower()]
+        return main, of_accuracy if "acc" in main.lower() else others
     without = [folder for folder, names in metrics.items() if metric not in names]
     if without:
         raise ValueError(f"No metric {metric!r} in {_names(without)}; found: {cut(recorded)}.")
-    return metric
+    return metric, []
 
 
 def metric_of(curves: Curves) -> str:

@@ -65,6 +65,22 @@ def test_what_needs_classes_is_refused_with_the_way_out(tmp_path, name, options)
     assert not (tmp_path / "c").exists()
 
 
+def test_one_of_ones_own_is_told_to_say_what_it_works_with():
+    class Mine(acquisition.Acquisition):
+        def score_batch(self, model, batch):
+            return self.task.outputs(model, self.task.inputs(batch)).flatten()
+
+    advice = 'Or say in the class what it works with, where that is something else: `requires = frozenset({"values"})`.'
+    with pytest.raises(ValueError, match="`Mine` needs class scores") as refused:
+        Mine().bind(RegressionTask(), AwaitTell())
+    assert str(refused.value).endswith(advice)
+    Mine.requires = frozenset({"values"})
+    Mine().bind(RegressionTask(), AwaitTell())
+    with pytest.raises(ValueError, match="needs class scores") as refused:
+        acquisition.Entropy().bind(RegressionTask(), AwaitTell())
+    assert advice not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", OF_REGIONS)
 def test_what_chooses_regions_is_refused_with_the_way_out(name):
     with pytest.raises(ValueError, match=rf"`{name}` .*`RegressionTask`"):

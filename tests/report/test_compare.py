@@ -21,6 +21,13 @@ class TestCompare:
         assert out.endswith(f"Learning curves: {tmp_path / 'curves.png'}\n")
         assert (tmp_path / "curves.png").stat().st_size > 1000
 
+    def test_says_which_metric_it_took_of_several(self, tmp_path, capsys, undrawn):
+        write_campaign(tmp_path / "m/seed_0", [0.5, 0.25], metric="val_nll", extra=["val_mae"])
+        compare(str(tmp_path))
+        assert "\nBy val_nll; `metric=` (`--metric`) takes another: val_mae.\n" in capsys.readouterr().out
+        compare(str(tmp_path), metric="val_mae")
+        assert "takes another" not in capsys.readouterr().out
+
     def test_output(self, tmp_path, capsys):
         pytest.importorskip("matplotlib")
         write_campaign(tmp_path / "m", [0.5], extra=["other"])

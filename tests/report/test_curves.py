@@ -75,12 +75,21 @@ class TestMetric:
         write_campaign(tmp_path / "m", [0.5], metric="mAP")
         assert load_curves(tmp_path)["m"][0].metric == "mAP"
 
-    @pytest.mark.parametrize(("metric", "extra"), [("a_acc", ["b_acc", "loss"]), ("loss", ["mAP"])])
-    def test_else_an_error_that_lists_them(self, tmp_path, metric, extra):
-        write_campaign(tmp_path / "m", [0.5], metric=metric, extra=extra)
-        with pytest.raises(ValueError, match="Which metric.*" + ".*".join(sorted([metric, *extra]))):
-            load_curves(tmp_path)
-        assert load_curves(tmp_path, extra[-1])["m"][0].values == [0.5]
+    @pytest.mark.parametrize(
+        ("recorded", "main", "others"),
+        [
+            (["loss", "b_acc", "a_acc"], "b_acc", ["a_acc"]),
+            (["loss", "a_acc"], "a_acc", []),
+            (["loss", "mAP"], "mAP", ["loss"]),
+            (["val_nll", "val_mae"], "val_nll", ["val_mae"]),
+        ],
+    )
+    def test_else_the_first_of_the_best_kind_and_it_says_which_else_there_are(self, tmp_path, recorded, main, others):
+        write_campaign(tmp_path / "m", [0.5], metric=recorded[0], extra=recorded[1:])
+        (curve,) = load_curves(tmp_path)["m"]
+        assert (curve.metric, curve.others) == (main, others)
+        (curve,) = load_curves(tmp_path, recorded[0])["m"]
+        assert (curve.metric, curve.others) == (recorded[0], [])
 
     def test_an_unknown_one(self, tmp_path):
         write_campaign(tmp_path / "m", [0.5])
