@@ -11,7 +11,7 @@ from typing import TextIO
 from lightning_al.sweep.schedule import Entry, Schedule, State
 from lightning_al.words import counted, cut, duration, time_of_day
 
-_SAY_EVERY = 300.0  # seconds between two lines on a running job where nothing can be written anew
+_SAY_EVERY = 60.0  # seconds between two lines on a running job where nothing can be written anew
 
 
 class Screen:

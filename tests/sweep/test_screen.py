@@ -76,6 +76,8 @@ def test_in_a_file_each_line_stays():
     assert stream.getvalue().splitlines() == [
         "[0/3] a: starts; log runs/a.log",
         "[0/3] b: starts; log runs/b.log",
+        "  a: 1 of 3 rounds done, 2 left, about 2:00, until 14:02",
+        "  b: round 1, about 2:00, until 14:02",
         "  a: 1 of 3 rounds done, 2 left, about 0:00, until 14:00",
         "  b: round 1, about 0:00, until 14:00",
         *LASTING,
