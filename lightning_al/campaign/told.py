@@ -13,6 +13,7 @@ from lightning_al.campaign.standing import Standing
 from lightning_al.oracle.people.agreement import Said, agree, check_agreement
 from lightning_al.oracle.people.files.entries import Entry, Reading, check_person, check_whole, understood
 from lightning_al.oracle.people.files.names import Names
+from lightning_al.oracle.people.files.text import in_order
 from lightning_al.oracle.skip import SKIP
 from lightning_al.storage.blobs import is_same
 from lightning_al.tasks.annotations import Boxes, Mask, annotation_of, in_one_form, label_of, meaning
@@ -204,7 +205,7 @@ def _words(
         if meaning(other) != meaning(annotation):
             told.problems.append(_contradiction(entry, earlier))
             contradicted.add(unit)
-    told.problems += _of_unknown(unknown, standing, len(entries))
+    told.problems = in_order([*told.problems, *_of_unknown(unknown, standing, len(entries))])
     words: dict[int, list[Said]] = defaultdict(list)
     for (unit, who), (_, annotation) in first.items():
         if unit not in contradicted:

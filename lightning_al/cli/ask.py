@@ -86,14 +86,13 @@ class AskCLI(ActiveLearningCLI):
         if path is not None and picked:
             data = loop.datamodule
             size_of = functools.partial(drawn_size, data.pool_set, task=task)
-            text = functools.partial(text_of, data.pool_set)
             write_question(
                 path,
                 standing,
                 picked,
                 options["format"],
                 size_of=size_of,
-                text_of=text,
+                text_of=lambda index: text_of(data.pool_set, index, task, standing.samples[index].key),
                 image_of=lambda index: task.inputs(data.pool_set[index]),
             )
         else:

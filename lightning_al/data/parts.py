@@ -8,7 +8,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.keys import name_of
-from lightning_al.tasks.texts import text_of
+from lightning_al.tasks.texts import given_text
 
 
 def samples_of(dataset: Any, indices: Sequence[int]) -> list[Any]:
@@ -91,8 +91,8 @@ class CompletedSamples(Dataset):
         return name_of(self.dataset, index)
 
     def sample_text(self, index: int) -> str | None:
-        """Return what people read of a sample, where it has a text."""
-        return text_of(self.dataset, index)
+        """Return what people read of a sample, where the dataset says it."""
+        return given_text(self.dataset, index)
 
     def __getitems__(self, indices: list[int]) -> list[Any]:
         return [self.task.completed(sample, copy_of(self.example)) for sample in samples_of(self.dataset, indices)]

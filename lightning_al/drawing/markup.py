@@ -8,6 +8,7 @@ from typing import Any
 # Control characters have no place in HTML; lone surrogates, of file names that are no UTF-8, none in a file.
 _NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _VOID = frozenset({"img", "meta", "br", "rect", "line", "path", "circle", "polyline", "polygon"})
+_CODE = re.compile("`([^`\n]+)`")
 LONGEST = 160
 """Letters of a key, a name or a value; the rest is cut."""
 
@@ -67,9 +68,22 @@ def name_of(text: Any) -> Html:
     return tag("bdi", whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 1]}…")
 
 
+def prose(text: Any) -> Html:
+    """Return a text of sentences, with what stands between two backticks as code; what is HTML stays as it is.
+
+    Example:
+        >>> prose("Run `a < b`, or a ` alone.")
+        'Run <code>a &lt; b</code>, or a ` alone.'
+    """
+    if isinstance(text, Html):
+        return text
+    parts = _CODE.split(str(text))
+    return joined(tag("code", part) if place % 2 else part for place, part in enumerate(parts))
+
+
 def paragraphs(texts: Iterable[Any]) -> Html:
-    """Return each text as a paragraph."""
-    return joined(tag("p", text) for text in texts)
+    """Return each text as a paragraph, see :func:`prose`."""
+    return joined(tag("p", prose(text)) for text in texts)
 
 
 def table(rows: Sequence[Sequence[Any]], caption: Any = None, *, name: str | None = None) -> Html:

@@ -52,17 +52,22 @@ class BatchEntries:
         output: int | str | None = None,
         forward: Forward | None = None,
     ) -> None:
-        several = list(inputs) if isinstance(inputs, (list, tuple)) else None
+        several: list[Any] | None = list(inputs) if isinstance(inputs, (list, tuple)) else None
         with Findings() as findings:
             findings.of(_check_entries, inputs, target)
             is_right = forward is None or callable(forward)
             is_entry = output is None or type(output) in (int, str)
             findings.of(check_that, is_entry, "output", output, "the name or position of one of the model's outputs")
             findings.of(check_that, is_right, "forward", forward, "a function of the model and its inputs, or None")
-        self._entries = inputs if several is None else several
+        self._entries: Entries = inputs if several is None else several
         self._target = target
         self._output = output
         self._forward = forward
+
+    @property
+    def entries(self) -> Entries:
+        """Where inputs are: the position or name that was given, or a list of several."""
+        return self._entries
 
     def _entry(self, batch: Any, entry: Any) -> Any:
         entry = self._name_in(batch, entry)

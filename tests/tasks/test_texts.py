@@ -85,3 +85,14 @@ def test_what_is_no_text_is_refused():
 def test_the_name_of_a_file_is_no_text(entry, is_text):
     assert text_of([(0.5, entry, 1)], 0) == (entry if is_text else None)
     assert text_of([{"wave": 0.5, "file": entry, "said": "to read"}], 0) == (entry if is_text else "to read")
+
+
+def test_a_text_that_the_model_sees_goes_first_and_a_name_is_none():
+    sample = {"id": "s1", "title": "a title", "text": "to read", "label": 0}
+    task = ClassificationTask(inputs="text", target="label")
+    assert text_of([sample], 0) == "s1"
+    assert text_of([sample], 0, key="s1") == "a title"
+    assert text_of([sample], 0, task, "s1") == "to read"
+    assert (
+        text_of([{"id": "s1", "x": 0.5, "label": 0}], 0, ClassificationTask(inputs="x", target="label"), "s1") is None
+    )

@@ -16,6 +16,7 @@ from lightning_al.oracle.people.agreement import AGREEMENTS, Said, agree
 from lightning_al.oracle.people.files.entries import Entry, Reading, check_person, check_whole, understood
 from lightning_al.oracle.people.files.formats import FORMATS, read_labels, write_labels
 from lightning_al.oracle.people.files.names import Names
+from lightning_al.oracle.people.files.text import in_order
 from lightning_al.oracle.people.pictures import picture_file
 from lightning_al.oracle.question import OpenQuestion
 from lightning_al.oracle.regions import Region, within
@@ -206,7 +207,7 @@ class LabelFiles(Oracle):
             except (ValueError, TypeError) as error:
                 problems.append(f"{entry.where}: {cut(error)}")
         if problems:
-            lines = "".join(f"\n  {problem}" for problem in problems[:20])
+            lines = "".join(f"\n  {problem}" for problem in in_order(problems)[:20])
             raise ValueError(f"{len(problems)} entries of {self.folder} cannot be taken, and nothing was:{lines}")
         answers: dict[int, Any] = {}
         said: dict[int, list[Said]] = defaultdict(list)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_al.drawing.signal import is_signal, signal_picture
 from lightning_al.extras import needs
 from lightning_al.oracle.regions import Region
 from lightning_al.words import shown
@@ -39,7 +40,7 @@ def image_of(value: Any) -> Any:
         return value
     if not is_image(value):
         raise ValueError(f"People are shown a text, a path or an image, got {shown(value)}.")
-    pixels = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    pixels = array_of(value)
     if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
         pixels = np.moveaxis(pixels, 0, -1)
     if pixels.dtype != np.uint8:
@@ -49,6 +50,26 @@ def image_of(value: Any) -> Any:
             pixels = (pixels - low) / max(high - low, 1e-12)
         pixels = np.rint(255 * pixels).astype(np.uint8)
     return Image.fromarray(pixels.squeeze(-1) if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels)
+
+
+def sight_of(value: Any) -> Any:
+    """Return what people look at: :func:`image_of`, but of a signal its lines, one for each channel.
+
+    A signal is (C, L) or (L, C), of up to 8 channels and more steps.
+    """
+    is_array = hasattr(value, "shape") and not hasattr(value, "convert")
+    if is_array and is_signal(tuple(value.shape)):
+        with needs("Images for people", "Pillow", "labels"):
+            return signal_picture(array_of(value))
+    return image_of(value)
+
+
+def array_of(value: Any) -> np.ndarray:
+    """Return an array or a tensor as an array; of what NumPy does not know, such as bfloat16, as float32."""
+    if not hasattr(value, "detach"):
+        return np.asarray(value)
+    value = value.detach().cpu()
+    return np.asarray(value.float() if value.is_floating_point() else value)
 
 
 def asked_picture(value: Any, region: Region) -> Any:

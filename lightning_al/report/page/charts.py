@@ -1,7 +1,7 @@
 """Charts as SVG: drawn in numbers that CSS colours, each with what a mouse reads on it as ``<title>``."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -23,6 +23,7 @@ _MARKS = (
     "M-5 0L-2.5-5H2.5L5 0L2.5 5H-2.5z",
     "M-5-5L0-2L5-5L2 0L5 5L0 2L-5 5L-2 0z",
 )
+_BAND_ROOM = 0.5  # of what the curves span, for bands above and below them
 _MOST_MARKED = 40  # points of a curve; more have no marks
 _MOST_READ = 160  # places at which a mouse reads values
 
@@ -74,12 +75,12 @@ class Bars:
     Args:
         name: Of the bar.
         parts: The length of each part, by its name.
-        unit: Behind numbers.
+        say: Says a length in words.
     """
 
     name: str
     parts: dict[str, float] = field(default_factory=dict)
-    unit: str = ""
+    say: Callable[[float], str] = number
 
 
 class _Scale:
@@ -121,10 +122,11 @@ def line_chart(lines: Sequence[Line], *, x: str, y: str, about: str, levels: Seq
     """
     height, bottom = 340, 46
     has_bands = any(line.low for line in lines) and len(lines) <= STYLES
-    every = [
-        v for line in lines for v in (*line.y, *(line.low if has_bands else ()), *(line.high if has_bands else ()))
-    ]
-    down = _Scale([*every, *(value for _, value in levels)], height - bottom, _TOP + 6)
+    ends = [end for line in lines for end in (*line.low, *line.high)] if has_bands else []
+    down = _Scale(
+        _with_bands([*(v for line in lines for v in line.y), *(v for _, v in levels)], ends), height - bottom, _TOP + 6
+    )
+    is_cut = any(end < down.low or end > down.high for end in ends)
     along = _Scale([place for line in lines for place in line.x], _LEFT + 8, _WIDTH - _RIGHT - 8)
     parts = [_grid(down, height - bottom), _axis_below(along, x, height, bottom), _title_aside(y, height - bottom)]
     for name, value in levels:
@@ -132,11 +134,32 @@ def line_chart(lines: Sequence[Line], *, x: str, y: str, about: str, levels: Seq
         text = tag("title", f"{name}: {number(value)}")
         parts.append(tag("line", text, x1=_LEFT, x2=_WIDTH - _RIGHT, y1=place, y2=place, class_="level"))
     if has_bands:
-        parts += [_band(line, along, down) for line in lines if line.low]
+        parts.append(_inside([_band(line, along, down) for line in lines if line.low], height - bottom))
     parts += [_curve(line, along, down) for line in lines]
     parts += _readings(lines, along, x, height - bottom)
     keys = [(line.name, line.style, "line") for line in lines]
-    return _chart(parts, height, about, _legend(keys, [name for name, _ in levels]))
+    beyond = tag("span", "bands go on beyond the chart; their ends are in the table") if is_cut else None
+    return _chart(parts, height, about, joined([_legend(keys, [name for name, _ in levels]), beyond]))
+
+
+def _with_bands(values: Sequence[float], ends: Sequence[float]) -> list[float]:
+    """Return the values of an axis: those of curves, and the ends of bands as far as curves stay to be read.
+
+    An interval over two repeats may be a hundred times as wide as what the curves do.
+    """
+    known = [value for value in values if math.isfinite(value)]
+    spread = max(known, default=0.0) - min(known, default=0.0)
+    if spread <= 0:
+        return [*known, *ends]
+    low, high = min(known) - _BAND_ROOM * spread, max(known) + _BAND_ROOM * spread
+    return [*known, *(min(max(end, low), high) for end in ends if math.isfinite(end))]
+
+
+def _inside(drawn: Sequence[Html], bottom: float) -> Html:
+    """Return what is drawn, cut off at the edges of the axes."""
+    place = {"x": _LEFT, "y": _TOP, "width": _WIDTH - _RIGHT - _LEFT, "height": bottom - _TOP}
+    view = f"{_LEFT} {_TOP} {_WIDTH - _RIGHT - _LEFT} {bottom - _TOP}"
+    return tag("svg", *drawn, viewBox=view, overflow="hidden", **place)
 
 
 def _grid(down: _Scale, bottom: float) -> Html:
@@ -273,11 +296,11 @@ def bar_chart(bars: Sequence[Bars], *, x: str, about: str) -> Html:
     for place, bar in enumerate(bars):
         top, done = _TOP + step * place + 20, 0.0
         whole = sum(bar.parts.values())
-        parts.append(tag("text", f"{bar.name}: {number(whole)}{bar.unit}", x=left, y=top - 5, class_="row"))
+        parts.append(tag("text", f"{bar.name}: {bar.say(whole)}", x=left, y=top - 5, class_="row"))
         for name, value in bar.parts.items():
             start, end = along(done), along(done + value)
             done += value
-            text = tag("title", f"{bar.name}\n{name}: {number(value)}{bar.unit} ({value / (whole or 1.0):.0%})")
+            text = tag("title", f"{bar.name}\n{name}: {bar.say(value)} ({value / (whole or 1.0):.0%})")
             style = names.index(name) % STYLES
             wide = round(max(end - start, 0.0), 1)
             parts.append(tag("rect", text, x=start, y=top, width=wide, height=15, class_=f"bar s{style}"))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lightning_al.drawing.markup import Html, details, joined, paragraphs, section, table, tag
+from lightning_al.drawing.markup import Html, details, joined, paragraphs, prose, section, table, tag
 from lightning_al.report.alignment import MEASURES, Aligned
 from lightning_al.report.comparison import differences, labels_saved, pairwise_of
 from lightning_al.report.curves import Curve, Curves, shared_labels
@@ -125,7 +125,7 @@ def _last(repeats: Sequence[Curve]) -> float:
 
 def paragraphs_of(notes: Sequence[str]) -> list[Html]:
     """Return notes below a chart."""
-    return [tag("p", note, class_="note") for note in notes]
+    return [tag("p", prose(note), class_="note") for note in notes]
 
 
 def methods_section(aligned: Aligned) -> Html:
@@ -148,7 +148,7 @@ def _differences(aligned: Aligned) -> list[Html]:
     for measure in MEASURES:
         rows = differences(aligned, measure)
         cells = table(differences_rows(aligned, rows, measure), f"By {aligned.label_of(measure)}", name=f"by-{measure}")
-        said = joined([cells, tag("p", told_apart(aligned, rows))])
+        said = joined([cells, tag("p", prose(told_apart(aligned, rows)))])
         parts.append(said if measure == "mean" else details(f"By {aligned.label_of(measure)}", said))
     best = f"The {aligned.label_of('best')} is chosen by what it reports, hence optimistic; the other two are not."
     return [*parts, paragraphs(note for note in (best, limits_of_wilcoxon(rows)) if note)]

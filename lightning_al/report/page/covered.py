@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_al.drawing.markup import Html, details, section, table, tag
+from lightning_al.drawing.markup import Html, details, prose, section, table, tag
 from lightning_al.report.page.charts import Line, dot_chart, line_chart, number
 from lightning_al.report.page.coverage import (
     MOST_FEATURES,
@@ -151,6 +151,7 @@ def _clusters(shown: Sequence[Told], samples_of: Callable[[Told], Any]) -> list[
     expected: Line | None = None
     count = 0
     clusters: dict[int, Clusters] = {}  # by the samples they are of
+    compared_by: set[str] = set()
     for style, campaign in enumerate(shown):
         samples = samples_of(campaign)
         if samples is None:
@@ -160,6 +161,7 @@ def _clusters(shown: Sequence[Told], samples_of: Callable[[Told], Any]) -> list[
             if features is None:
                 return []
             most = max(len(each.standing.units("labelled")) for each in shown)
+            compared_by |= samples.compared_by
             clusters[id(samples)] = Clusters(features, max(min(most // 2, 50), 2))
         groups = clusters[id(samples)]
         x, y = _covered(campaign, samples, groups)
@@ -176,13 +178,13 @@ def _clusters(shown: Sequence[Told], samples_of: Callable[[Told], Any]) -> list[
         "Share of the groups of alike samples that have a label, by number of labelled samples. See the table below."
     )
     note = (
-        f"Some samples of the pool were put into {count} groups by k-means of what they look like (tiny pictures, "
-        "words, or numbers; not the model's features). A rough look at variety, and no score."
+        f"Some samples of the pool were put into {count} groups by k-means, by {' or '.join(sorted(compared_by))}, "
+        "and not by the model's features. A rough look at variety, and no score."
     )
     return [
         tag("h3", "Groups of alike samples"),
         line_chart(drawn, x="labelled samples", y="share of groups", about=about),
-        tag("p", note, class_="note"),
+        tag("p", prose(note), class_="note"),
         details("The numbers", _line_table(drawn, "Share of groups with a label", "{:.0%}".format, "cluster-table")),
     ]
 

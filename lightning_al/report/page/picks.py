@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lightning_al.drawing.markup import Html, details, name_of, section, table, tag
+from lightning_al.drawing.markup import Html, details, name_of, prose, section, table, tag
 from lightning_al.oracle.skip import SKIP
 from lightning_al.report.page.charts import Ranges, number, range_chart
 from lightning_al.report.page.coverage import classes_in, said_of
@@ -47,7 +47,7 @@ def picks_section(shown: Sequence[Told], look_at: LookAt, album: Album, notes: C
             parts.append(details(campaign.name, *inside, open=not parts))
         elif questions:
             parts += inside
-    said = [tag("p", note, class_="note") for note in notes()]
+    said = [tag("p", prose(note), class_="note") for note in notes()]
     return section("What was picked, round by round", *said, *parts, name="picks")
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lightning_al.drawing.markup import Html, joined, name_of, tag
-from lightning_al.oracle.people.pictures import image_of
+from lightning_al.drawing.signal import is_signal
+from lightning_al.oracle.people.pictures import array_of, sight_of
 from lightning_al.oracle.regions import Region
 from lightning_al.storage.blobs import Blob
 from lightning_al.tasks.annotations import Boxes, Mask
@@ -58,10 +59,10 @@ class Look:
 def picture_of(value: Any) -> Any:
     """Return an array as an image of PIL in colours, its largest side as :data:`SIDES` have it; None if it is none.
 
-    Of several channels that are no colours the mean is shown, of a volume the middle slice.
+    Of several channels that are no colours the mean is shown, of a volume the middle slice; a signal is drawn.
     """
     if not hasattr(value, "convert"):
-        array = np.asarray(value.detach().cpu().float() if hasattr(value, "detach") else value)
+        array = array_of(value)
         if array.dtype == object or array.ndim < 2 or array.ndim > 4 or not array.size:
             return None
         if array.ndim == 4:  # (C, D, H, W)
@@ -70,16 +71,19 @@ def picture_of(value: Any) -> Any:
             array = array.mean(0) if array.shape[0] <= 16 else array[len(array) // 2]
         if min(array.shape[-2:]) < 1 or not np.isfinite(array).any():
             return None
-        value = np.nan_to_num(array) if array.dtype.kind == "f" else array
-    return image_of(value).convert("RGB")
+        has_gaps = array.dtype.kind == "f" and not is_signal(array.shape)
+        value = np.nan_to_num(array) if has_gaps else array
+    return sight_of(value).convert("RGB")
 
 
-def values_of(value: Any) -> list[tuple[str, str]]:
-    """Return some numbers as names and texts: a few of them."""
-    array = np.asarray(value.detach().cpu().float() if hasattr(value, "detach") else value).reshape(-1)
+def values_of(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """Return some numbers as names and texts: a few of them, called by their places, and by a name that all have."""
+    array = array_of(value).reshape(-1)
     if array.dtype.kind not in "iufb" or not array.size:
         return []
-    rows = [(f"{i}", f"{float(number):.4g}") for i, number in enumerate(array[:_MOST_NUMBERS])]
+    few = array[:_MOST_NUMBERS].tolist()
+    names = [name] if name and array.size == 1 else [f"{name} {i}".strip() for i in range(len(few))]
+    rows = [(called, f"{float(number):.4g}") for called, number in zip(names, few, strict=True)]
     return rows + ([("…", f"{array.size} numbers")] if array.size > _MOST_NUMBERS else [])
 
 

@@ -75,6 +75,22 @@ def round_rows(campaign: Told, metric: str | None) -> list[list[str]]:
     return rows
 
 
+def tenths(seconds: float) -> str:
+    """Return seconds as people read them: to a tenth.
+
+    Example:
+        >>> tenths(0.0001), tenths(0.25), tenths(71.96), tenths(12345.6), tenths(0.0)
+        ('<0.1', '0.2', '72.0', '12,346', '0.0')
+    """
+    if 0 < seconds < 0.05:
+        return "<0.1"
+    return f"{seconds:,.1f}" if seconds < 1000 else f"{seconds:,.0f}"
+
+
+def _seconds(value: float) -> str:
+    return f"{tenths(value)} s"
+
+
 def seconds_of(campaigns: Sequence[Told]) -> dict[str, float]:
     """Return the seconds of all rounds of a campaign by stage, the mean over campaigns; stages that ran."""
     sums = {
@@ -94,14 +110,18 @@ def seconds_section(read: Read) -> Html:
             campaign = next(iter(finished.values()))[0]
             rounds = [campaign.rounds[i] for i in thinned(list(range(len(campaign.rounds))), _MOST_BARS)]
             bars = [
-                Bars(f"round {each.round}", {s: each.seconds[s] for s in _STAGES if each.seconds.get(s, 0.0) > 0}, " s")
+                Bars(
+                    f"round {each.round}",
+                    {s: each.seconds[s] for s in _STAGES if each.seconds.get(s, 0.0) > 0},
+                    _seconds,
+                )
                 for each in rounds
             ]
             what = f"Seconds of each stage, {campaign.name}"
             what += f", {len(rounds)} of {len(campaign.rounds)} rounds" if len(rounds) < len(campaign.rounds) else ""
         else:
             chosen = list(finished.items())[:_MOST_BARS]
-            bars = [Bars(method, seconds_of(of), " s") for method, of in chosen]
+            bars = [Bars(method, seconds_of(of), _seconds) for method, of in chosen]
             what = "Seconds of a whole campaign by stage, the mean over repeats"
             what += f"; {len(chosen)} of {len(finished)} methods" if len(chosen) < len(finished) else ""
         parts += [
@@ -128,10 +148,10 @@ def seconds_rows(methods: dict[str, list[Told]]) -> list[list[str]]:
         row = [method]
         for stage in _STAGES:
             known = [r.seconds[stage] for each in campaigns for r in each.rounds if r.seconds.get(stage, 0.0) > 0]
-            row.append(number(median(known)) if known else "-")
+            row.append(tenths(median(known)) if known else "-")
         sums = seconds_of(campaigns)
         whole, asking = sum(sums.values()), sum(sums.get(stage, 0.0) for stage in ("learn", "score", "select"))
-        rows.append([*row, number(whole), f"{asking / whole:.0%}" if whole else "-"])
+        rows.append([*row, tenths(whole), f"{asking / whole:.0%}" if whole else "-"])
     return rows
 
 

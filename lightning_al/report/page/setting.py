@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_al.campaign.versions import versions
-from lightning_al.drawing.markup import Html, details, section, table, tag
+from lightning_al.drawing.markup import Html, details, prose, section, table, tag
 from lightning_al.report.page.reading import Told
 from lightning_al.words import cut
 
@@ -128,7 +128,9 @@ def warnings_section(campaigns: Sequence[Told], problems: Sequence[str]) -> Html
         )
     shown = texts[:40]
     more = [tag("p", f"and {len(texts) - len(shown)} more.")] if len(shown) < len(texts) else []
-    return section("Warnings", *(tag("div", tag("p", text), class_="warn") for text in shown), *more, name="warnings")
+    return section(
+        "Warnings", *(tag("div", tag("p", prose(text)), class_="warn") for text in shown), *more, name="warnings"
+    )
 
 
 def _together(campaigns: Sequence[Told]) -> list[str]:

@@ -85,9 +85,9 @@ def test_seconds_and_cost_are_sums_of_the_ledgers(two_methods):
     events = [e for e in events_of(root / "saal" / "seed_0") if "seconds" in e]
     fit, query = [[e["seconds"] for e in events if e["kind"] == kind] for kind in ("fitted", "asked")]
     row = dict(zip(page.tables["seconds-table"][0], next(r for r in page.tables["seconds-table"] if r[0] == "saal")))
-    assert row["fit"] == f"{sorted(s['fit'] for s in fit)[1]:.4g}"
+    assert row["fit"] == f"{sorted(s['fit'] for s in fit)[1]:.1f}"
     whole = sum(s["fit"] + s["evaluate"] for s in fit) + sum(s["score"] + s["select"] for s in query)
-    assert row["whole campaign"] == f"{whole:.4g}"
+    assert row["whole campaign"] == f"{whole:.1f}"
     assert row["of which asking"] == f"{sum(s['score'] + s['select'] for s in query) / whole:.0%}"
 
 
@@ -96,6 +96,8 @@ def test_one_campaign_with_questions_answers_and_skips(tmp_path):
     page = page_of(write_html(tmp_path / "x"))
     assert "From 2 to 3 labels, acc went from 0.5 to 0.75 in 2 trainings." in page.text
     assert "One campaign says nothing about its method: Random may do as well" in page.text
+    assert "lightning-al sweep -c recipe.yaml --methods yours,random --seeds 0..4 ." in page.text
+    assert "`" not in page.text
     assert "It did not get better." not in page.text
     head, *rows = page.tables["rounds-1"]
     assert head[2:] == ["labels before", "acc", "asked for", "answered", "waiting", "skipped", "spent"]

@@ -1,6 +1,7 @@
 """The smaller parts of a page: words, coverage, settings, charts."""
 
 import math
+import re
 from collections import Counter
 
 import numpy as np
@@ -10,6 +11,7 @@ from lightning_al.report.alignment import align
 from lightning_al.report.page.charts import _DASHES, _MARKS, STYLES, Bars, Line, _Scale, bar_chart, line_chart
 from lightning_al.report.page.coverage import Clusters, class_counts, class_names_of, features_of, some_of
 from lightning_al.report.page.reading import asked_in, metric_names, read_campaigns
+from lightning_al.report.page.running import tenths
 from lightning_al.report.page.setting import ledger_warnings, log_warnings, settings_section, without_secrets
 from lightning_al.report.page.style import DARK, LIGHT, css, script
 from lightning_al.report.page.verdict import verdict_of_methods, verdict_of_repeats
@@ -253,8 +255,29 @@ def test_what_a_chart_says_is_what_it_was_given():
         "30 labels\na: - (- to -)",
         "40 labels\na: 0.75 (0.7 to 0.8)\nb: 1",
     ]
-    page = Page(bar_chart([Bars("r", {"fit": 3.0, "score": 1.0}, " s")], x="seconds", about="x"))
-    assert page.tips == ["r\nfit: 3 s (75%)", "r\nscore: 1 s (25%)"]
+    page = Page(bar_chart([Bars("r", {"fit": 3.0, "score": 1.0}, "{:.1f} s".format)], x="seconds", about="x"))
+    assert page.tips == ["r\nfit: 3.0 s (75%)", "r\nscore: 1.0 s (25%)"]
+
+
+def test_wide_bands_are_cut_where_curves_would_be_flattened():
+    wide = Line("a (n=2)", 0, [20, 30], [0.2, 0.4], [-5.0, 0.3], [5.4, 0.5])
+    drawn = line_chart([wide], x="labels", y="error", about="x")
+    found = [re.search(rf'y="([0-9.]+)" text-anchor="end">{value}<', drawn) for value in ("0.2", "0.4")]
+    bottom, top = (float(place[1]) for place in found)
+    assert bottom - top == pytest.approx((340 - 46 - 18) / 2, abs=1)  # half of the axis
+    assert ">-1<" not in drawn
+    assert ">5<" not in drawn
+    assert "bands go on beyond the chart; their ends are in the table" in drawn
+    assert "a (n=2): 0.2 (-5 to 5.4)" in drawn  # what a mouse reads is whole
+    narrow = Line("a (n=5)", 0, [20, 30], [0.2, 0.4], [0.15, 0.35], [0.25, 0.45])
+    assert "beyond" not in line_chart([narrow], x="labels", y="error", about="x")
+    # Of a single place nothing is flattened.
+    assert "beyond" not in line_chart([Line("a", 0, [20], [0.2], [-5.0], [5.0])], x="labels", y="error", about="x")
+
+
+def test_seconds_are_said_to_a_tenth():
+    said = {0.0: "0.0", 0.0001014: "<0.1", 0.049: "<0.1", 0.06: "0.1", 59.94: "59.9", 1000.0: "1,000"}
+    assert [tenths(value) for value in said] == list(said.values())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from lightning_al import Campaign
+from lightning_al import Campaign, ClassificationTask, RegressionTask
 from lightning_al.report import write_html
 from lightning_al.report.page.samples import open_samples
 from tests.helpers.ledger import begin, fitted, record
@@ -119,6 +119,87 @@ def test_what_there_is_to_see(sample, look):
         features = samples.features(0)
         assert features is None or np.isfinite(features).all()
         assert samples.own_label(0, ["x", "y"]) == "y"
+
+
+class Bearings(Dataset):
+    """Signals of two kinds, in samples that begin with a string: every unit is called otherwise."""
+
+    def __init__(self, **more):
+        self.more = more
+
+    def __len__(self):
+        return 4
+
+    def sample_key(self, index):
+        return f"bearing-{index}"
+
+    def __getitem__(self, index):
+        signal = torch.full((2, 64), float(index > 1))
+        signal[:, index] += 0.1
+        conditions = torch.tensor([0.25, index / 1000])
+        return {"unit": f"bearing-{index}", "signal": signal, "conditions": conditions, "rul": 1.0 * index, **self.more}
+
+
+RUL = RegressionTask(inputs=["signal", "conditions"], target="rul")
+
+
+@pytest.mark.parametrize("more", [{}, {"note": "a text to read"}])
+def test_what_the_model_sees_goes_before_other_entries_of_a_sample(tmp_path, more):
+    campaign = begin(tmp_path / "x", size=4)
+    campaign.apply(campaign.write("named", annotations={"kind": "number"}))
+    for number, index in enumerate((0, 1, 3)):
+        key = f"bearing-{index}"
+        record(campaign, "asked", round=number - 1, indices=[index], keys=[key], scores=[], seconds={})
+        record(campaign, "answered", indices=[index], keys=[key], labels=[1.0 * index], annotator="dataset")
+    page = page_of(write_html(tmp_path / "x", datamodule=Data(Bearings(**more)), task=RUL))
+    assert [image["alt"] for image in page.images] == ["bearing-0: 0", "bearing-1: 1", "bearing-3: 3"]
+    assert page.captions == ["0bearing-0", "1bearing-1", "3bearing-3"]  # and no card says a name twice
+    assert [row[1] for row in page.tables["cluster-table"][1:]] == ["50%", "50%", "100%"]
+    assert "into 2 groups by k-means, by the numbers of signal , conditions , and not by" in page.text
+
+
+@pytest.mark.parametrize(
+    ("sample", "task", "looks", "words"),
+    [
+        # Tokens are no sight: the text that they were made of is, but no name of the sample.
+        ({"id": "key-0", "text": "a b", "ids": torch.tensor([3, 4]), "y": 1}, "ids", "text", "the words of `text`"),
+        ({"id": "key-0", "ids": torch.tensor([3, 4]), "y": 1}, "ids", "values", "the numbers of `ids`"),
+        ({"id": "key-0", "ids": [3, 4], "y": 1}, "ids", "values", "the numbers of `ids`"),
+        ({"site": "north", "x": torch.tensor([0.5, 4.0]), "y": 1}, "x", "values", "the numbers of `x`"),
+        ({"site": "north", "x": 0.5, "z": 2, "y": 1}, ["x", "z"], "values", "the numbers of `x`, `z`"),
+        ({"title": "no", "body": "yes", "y": 1}, "body", "text", "the words of `body`"),
+        (
+            {"x": torch.rand(2), "i": torch.rand(3, 9, 9), "y": 1},
+            ["x", "i"],
+            "image",
+            "the pixels of tiny pictures of `i`",
+        ),
+    ],
+)
+def test_how_samples_are_compared_is_said(sample, task, looks, words):
+    class Ones(Dataset):
+        def __len__(self):
+            return 4
+
+        def sample_key(self, index):
+            return f"key-{index}"
+
+        def __getitem__(self, index):
+            return sample
+
+    with open_samples(Data(Ones()), task=ClassificationTask(inputs=task, target="y")) as samples:
+        seen = samples.look(0)
+        assert [name for name in ("text", "values", "image") if getattr(seen, name)] == [looks]
+        assert samples.features(0) is not None
+        assert samples.compared_by == {words}
+        assert "key-0" not in (seen.text or "")
+
+
+def test_several_numbers_are_called_by_their_entries():
+    sample = {"speed": 2.5, "load": torch.tensor([1.0, 0.5]), "y": 1}
+    with open_samples(Data([sample] * 4), task=ClassificationTask(inputs=["speed", "load"], target="y")) as samples:
+        assert samples.look(0).values == [("speed", "2.5"), ("load 0", "1"), ("load 1", "0.5")]
+        assert samples.features(0).tolist() == [2.5, 1.0, 0.5]
 
 
 def test_samples_without_a_name_are_found_by_what_is_in_them():

@@ -1,9 +1,26 @@
 """Text files as people's programs save them: decoded, or refused with the place."""
 
 import codecs
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+def in_order(problems: Iterable[str]) -> list[str]:
+    """Return what is wrong with files in the order of the places that each begins with.
+
+    Example:
+        >>> in_order(["a.csv, line 10: x", "b.csv, line 1: y", "a.csv, line 9: z"])
+        ['a.csv, line 9: z', 'a.csv, line 10: x', 'b.csv, line 1: y']
+    """
+
+    def place(problem: str) -> list[str | int]:
+        parts = re.split("([0-9]+)", problem.partition(": ")[0])  # texts and counts by turns
+        return [int(part) if number % 2 else part for number, part in enumerate(parts)]
+
+    return sorted(problems, key=place)
 
 
 def read_text(path: Path) -> str:

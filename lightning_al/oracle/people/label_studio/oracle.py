@@ -164,7 +164,8 @@ class LabelStudio(Oracle):
             unpainted=self.unpainted,
             annotators=self.annotators,
         )
-        self._sending = Sending(project, Showing(self.show, self.files, with_size=kind in ("boxes", "mask")), task)
+        showing = Showing(self.show, self.files, with_size=kind in ("boxes", "mask"), task=task)
+        self._sending = Sending(project, showing, task)
 
     def _names(self) -> list[str] | None:
         """Return the names of the classes; None where nobody knows how many there are."""

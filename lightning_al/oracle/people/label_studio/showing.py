@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from lightning_al.extras import needs
-from lightning_al.oracle.people.pictures import asked_picture, image_of, is_image
+from lightning_al.oracle.people.pictures import asked_picture, image_of, is_image, sight_of
 from lightning_al.oracle.regions import Region
 from lightning_al.storage.files import atomic_write
+from lightning_al.tasks.base import Task
 from lightning_al.tasks.keys import file_of
-from lightning_al.tasks.texts import given_text
+from lightning_al.tasks.texts import entries_of, given_text, input_entries
 from lightning_al.words import shown
 
 Show = Callable[[Any, int], Any]
@@ -49,16 +50,21 @@ class Showing:
 
     Args:
         show: What is shown of a sample: a function, or the entry of the sample. None: the file that the dataset lists
-            for it, what its ``sample_text(index)`` says, or else the first entry that is a text or an image.
+            for it, what its ``sample_text(index)`` says, or else the first entry that is a text or an image, of those
+            that the model sees before others.
         files: The folder that the server reads files from (its ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT``). None:
             images go into the tasks.
         with_size: Whether sizes of images are needed.
+        task: Knows which entries the model sees; None: nobody does.
     """
 
-    def __init__(self, show: Show | int | str | None, files: str | None, with_size: bool) -> None:
+    def __init__(
+        self, show: Show | int | str | None, files: str | None, with_size: bool, task: Task | None = None
+    ) -> None:
         self.show = show
         self.files = None if files is None else Path(files).absolute()
         self.with_size = with_size
+        self.task = task
 
     def __call__(self, dataset: Any, index: int, part: Region | None = None) -> Shown:
         """Return what is shown of a sample.
@@ -83,7 +89,7 @@ class Showing:
             if part is None:
                 return self._file(Path(value))
             value = _opened(Path(value))
-        image = image_of(value)
+        image = image_of(value) if part is not None or self.with_size else sight_of(value)
         if part is not None:
             try:
                 image = asked_picture(image, part)
@@ -109,9 +115,8 @@ class Showing:
                 return sample[self.show]
             except (KeyError, IndexError, TypeError):
                 raise ValueError(f"`show={self.show!r}` is no entry of the samples, as {shown(sample)}.") from None
-        entries = sample.values() if isinstance(sample, dict) else sample
-        entries = list(entries) if isinstance(entries, (tuple, list)) or isinstance(sample, dict) else [sample]
-        for entry in entries:
+        seen = [] if self.task is None else input_entries(self.task, sample)
+        for _, entry in [*seen, *entries_of(sample)]:
             if isinstance(entry, (str, PurePath)) or is_image(entry):
                 return entry
         raise ValueError(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.data import StackDataset, Subset
 
+from lightning_al import RegressionTask
 from lightning_al.campaign.regions import region_blob
 from lightning_al.oracle.people.label_studio.showing import PICTURES, Showing
 from lightning_al.oracle.regions import Region
@@ -155,3 +156,16 @@ def test_pictures_of_parts_are_files_where_the_server_reads_files(tmp_path):
     written = path.stat().st_mtime_ns
     assert Showing(None, str(tmp_path), with_size=True)([image], 0, part) == shown
     assert [each.stat().st_mtime_ns for each in (tmp_path / PICTURES).iterdir()] == [written]
+
+
+def test_what_the_model_sees_is_shown_before_other_entries():
+    sample = {"unit": "bearing-6", "signal": torch.rand(2, 64), "rul": 1.0}
+    assert Showing(None, None, with_size=False)([sample], 0).value == "bearing-6"
+    task = RegressionTask(inputs="signal", target="rul")
+    shown = Showing(None, None, with_size=False, task=task)([sample], 0)
+    assert shown.kind == "image"
+    assert pixels(shown.value).shape == (144, 256, 3)  # its lines
+    assert Showing(None, None, with_size=True, task=task)([sample], 0).size == (
+        64,
+        2,
+    )  # what is drawn in has its pixels
