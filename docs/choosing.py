@@ -79,7 +79,7 @@ class Pool:
     @property
     def by_mean(self) -> list[str]:
         """The methods, the highest mean over the curve first."""
-        return sorted(self.curves, key=lambda method: -self.spread(method, "mean").mean)
+        return sorted(self.curves, key=lambda method: (-self.spread(method, "mean").mean, method))
 
 
 def runs_of(folder: Path) -> Iterator[dict[str, str]]:
@@ -162,7 +162,7 @@ def labels_table(pools: list[Pool]) -> str:
     reach = [{row.method: row for row in labels_saved(pool.aligned)} for pool in pools]
     methods = sorted(
         {method for rows in reach for method in rows} - {"random"},
-        key=lambda method: sum(rows[method].labels or 300 for rows in reach if method in rows),
+        key=lambda method: (sum(rows[method].labels or 300 for rows in reach if method in rows), method),
     )
     lines = ["| method | " + " | ".join(IN_WORDS[pool.name] for pool in pools) + " |", "|---|---|---|"]
     for method in methods:

@@ -50,7 +50,7 @@ def test_the_table_against_scipy(choosing, pools):
                 curves.setdefault(run["method"], []).append([100 * float(run[count]) for count in labels])
         curves = {method: np.array(repeats) for method, repeats in curves.items() if len(repeats) == 5}
         rows = [line.strip("| ").split(" | ") for line in choosing.table(pool).splitlines()[2:]]
-        assert [row[0] for row in rows] == sorted(curves, key=lambda method: -curves[method].mean())
+        assert [row[0] for row in rows] == sorted(curves, key=lambda method: (-curves[method].mean(), method))
         for first, measure in ((1, lambda curve: curve.mean(1)), (3, lambda curve: curve[:, -1])):
             others = {
                 m: stats.ttest_rel(measure(c), measure(curves["random"])) for m, c in curves.items() if m != "random"
