@@ -23,13 +23,13 @@ def options_of(model):
 
 def test_keywords_win_over_attributes_and_subclasses_over_parents():
     class A(ManualFront):
-        rho, eta = 0.1, 0.5
+        rho, scope = 0.1, "weights"
 
     class B(A):
         rho = 0.2
 
     assert (options_of(A()).rho, options_of(B()).rho, options_of(B(rho=0.3)).rho) == (0.1, 0.2, 0.3)
-    assert options_of(B()).eta == 0.5
+    assert options_of(B()).scope == "weights"
     assert options_of(ManualFront()).rho == 0.05
 
     class Mine(SAMMixin):
