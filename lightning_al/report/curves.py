@@ -68,8 +68,8 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
 
     Args:
         root: Folder to search, itself included.
-        metric: Which metric. Default: the first with "acc" in its name, else the first of which more is better, else
-            the first; none of a single class (``test_acc_class_3``).
+        metric: Which metric. Default: of those that all rounds have the first with "acc" in its name, else the first of
+            which more is better, else the first; none of a single class (``test_acc_class_3``).
 
     Returns:
         Method name -> its curves, both in the order of their names. Campaigns that recorded no metrics are left out
@@ -77,7 +77,7 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
 
     Raises:
         FileNotFoundError: If there is no campaign at or below ``root``, or none has finished a round.
-        ValueError: If the campaigns record different metrics; lists them.
+        ValueError: If the campaigns share no metric, or one has not that which is asked for; lists them.
     """
     root = Path(root)
     return curves_of(find_campaigns(root), root, metric)
@@ -112,7 +112,7 @@ def curves_of(folders: Sequence[Path], root: Path, metric: str | None = None) ->
         if bare:
             warnings.warn(f"Left out, since they recorded no metrics: {_names(bare)}.", stacklevel=2)
         rounds = {folder: finished for folder, finished in rounds.items() if folder not in bare}
-        metric, others = _choose_metric({folder: finished[0].metrics for folder, finished in rounds.items()}, metric)
+        metric, others = _choose_metric(rounds, metric)
     elif metric is not None:
         raise ValueError(f"No metric {shown(metric)} in {_names(bare)}: they recorded none (`evaluate=None`).")
     curves: Curves = {}
@@ -215,25 +215,25 @@ def _natural_order(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
-def _choose_metric(metrics: dict[Path, Mapping[str, float]], metric: str | None) -> tuple[str, list[str]]:
+def _choose_metric(rounds: Mapping[Path, History], metric: str | None) -> tuple[str, list[str]]:
     """Return the metric, by default the main one, and those that might as well have been meant."""
-    recorded = sorted(set().union(*metrics.values()))
-    if metric is None:
-        if len({frozenset(names) for names in metrics.values()}) > 1:
-            lines = cut("; ".join(f"{folder}: {', '.join(sorted(names))}" for folder, names in metrics.items()))
-            shared = sorted(set.intersection(*map(set, metrics.values())))
-            give = f"give `metric=` (`--metric`) one they share: {shown(shared)}"
-            way = give if shared else "and share none: compare them apart"
-            raise ValueError(f"The campaigns record different metrics, {way}. {lines}")
-        if not recorded:
-            raise ValueError(f"No metrics in round 0 of {_names(list(metrics))}.")
-        main, *others = shared_metrics(list(metrics.values()))
-        of_accuracy = [name for name in others if "acc" in name.lower()]
-        return main, of_accuracy if "acc" in main.lower() else others
-    without = [folder for folder, names in metrics.items() if metric not in names]
-    if without:
-        raise ValueError(f"No metric {metric!r} in {_names(without)}; found: {cut(recorded)}.")
-    return metric, []
+    recorded = {folder: {name for r in finished for name in r.metrics} for folder, finished in rounds.items()}
+    if metric is not None:
+        without = [folder for folder, names in recorded.items() if metric not in names]
+        if without:
+            found = sorted(set().union(*recorded.values()))
+            raise ValueError(f"No metric {metric!r} in {_names(without)}; found: {cut(found)}.")
+        return metric, []
+    shared = shared_metrics([r.metrics for finished in rounds.values() for r in finished])
+    if not shared:
+        lines = cut("; ".join(f"{folder}: {', '.join(sorted(names))}" for folder, names in recorded.items()))
+        raise ValueError(f"The campaigns record different metrics, and share none: compare them apart. {lines}")
+    main, *others = shared
+    partly = sorted(set().union(*recorded.values()) - set.intersection(*recorded.values()))
+    if partly:
+        warnings.warn(f"By {main}, which all campaigns record; not all have {cut(partly)}.", stacklevel=2)
+    of_accuracy = [name for name in others if "acc" in name.lower()]
+    return main, of_accuracy if "acc" in main.lower() else others
 
 
 def metric_of(curves: Curves) -> str:

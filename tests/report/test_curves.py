@@ -96,12 +96,24 @@ class TestMetric:
         with pytest.raises(ValueError, match=r"No metric 'f1' in .*found: \['test_acc'\]"):
             load_curves(tmp_path, "f1")
 
-    def test_campaigns_with_different_metrics(self, tmp_path):
+    def test_of_campaigns_with_different_metrics_one_that_all_have(self, tmp_path):
         write_campaign(tmp_path / "m", [0.5], extra=["test_loss"])
         write_campaign(tmp_path / "n", [0.5], metric="val_acc", extra=["test_loss"])
-        with pytest.raises(ValueError, match=r"different metrics.*m: test_acc, test_loss.*n: test_loss, val_acc"):
-            load_curves(tmp_path)
+        with pytest.warns(UserWarning, match=r"By test_loss, .*not all have \['test_acc', 'val_acc'\]"):
+            curves = load_curves(tmp_path)
+        assert [(curve.metric, curve.others) for (curve,) in curves.values()] == [("test_loss", [])] * 2
         assert len(load_curves(tmp_path, "test_loss")) == 2
+
+    def test_campaigns_that_share_no_metric(self, tmp_path):
+        write_campaign(tmp_path / "m", [0.5], extra=["test_loss"])
+        write_campaign(tmp_path / "n", [0.5], metric="val_acc")
+        with pytest.raises(ValueError, match=r"share none.*m: test_acc, test_loss.*n: val_acc"):
+            load_curves(tmp_path)
+
+    def test_one_that_comes_in_later_rounds_is_not_meant(self, tmp_path):
+        campaign = Campaign.load(write_campaign(tmp_path / "m", [0.5], metric="loss"))
+        fitted(campaign, round=1, labelled=30, metrics={"val_acc": 0.5, "loss": 0.25}, seconds={"fit": 1.0})
+        assert load_curves(tmp_path)["m"][0].values == [0.5, 0.25]
 
     def test_a_round_without_it(self, tmp_path):
         folder = write_campaign(tmp_path / "m", [0.5])
