@@ -81,6 +81,8 @@ OF_BOXES = [
 """Methods that the protocols of detection name."""
 OF_REGIONS = ["ripu", "risaal"]
 """Methods that choose regions alone."""
+OF_REAL_VALUES = ["mc_dropout_variance"]
+"""Methods that need a model of real values."""
 OF_SINGLE_PIXELS = ["ripu_pixels"]
 """The same, of single pixels, which flags of their heads make protocols ask for."""
 OF_IMAGES = [

@@ -12,7 +12,7 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import Callback
 
-from lightning_al import Campaign, zoo
+from lightning_al import AwaitTell, Campaign, ClassificationTask, RegressionTask, zoo
 from lightning_al.acquisition import Acquisition
 from lightning_al.zoo import Classifier, LossPredictionClassifier, SAMClassifier, SAMLossPredictionClassifier
 from tests.helpers import published
@@ -25,6 +25,7 @@ from tests.helpers.recipes import (
     METHODS,
     OF_FILES,
     OF_PAPERS,
+    OF_REAL_VALUES,
     OF_REGIONS,
     OF_SINGLE_PIXELS,
     PROTOCOLS,
@@ -104,7 +105,8 @@ def test_the_files_are_those():
         f"published/{name}" for name in (*PUBLISHED, "data")
     }
     files = {name for name in files if not name.startswith("published/")}
-    methods = {f"acquisitions/{name}" for name in (*METHODS, *OF_REGIONS, *OF_SINGLE_PIXELS, *WITHOUT_QUERIES)}
+    others = [*OF_REAL_VALUES, *OF_REGIONS, *OF_SINGLE_PIXELS, *WITHOUT_QUERIES]
+    methods = {f"acquisitions/{name}" for name in (*METHODS, *others)}
     trainings = {f"training/{name}" for name in TRAININGS} | {f"features/{name}" for name in FEATURES}
     assert files == {*ALONE, *OF_FILES, *PROTOCOLS, *SEGMENTATION, *DETECTION} | methods | trainings
 
@@ -280,6 +282,24 @@ class TestAlone:
         campaign = Campaign.load(load(name)["loop"]["dirpath"])
         assert [r.labelled for r in campaign.rounds] == [20, 30]
         assert campaign.options["acquisition"]["class"] == load(name)["trainer"]["callbacks"][0]["class_path"]
+
+    @pytest.mark.parametrize("method", OF_REAL_VALUES)
+    def test_a_method_of_real_values_fits_a_regression_and_no_classes(self, method, build):
+        files = "diabetes", f"acquisitions/{method}"
+        _, made = build(*files)
+        check_made(made)
+        assert f"   lightning-al run -c recipes/diabetes.yaml -c recipes/{files[1]}.yaml" in head(files[1])
+        (asks,) = made["trainer"]["callbacks"]
+        asks.bind(RegressionTask(), AwaitTell())
+        with pytest.raises(ValueError, match=r"needs real values"):
+            asks.bind(ClassificationTask(), AwaitTell())
+
+    def test_the_file_of_a_method_that_the_page_on_sweeps_shows_is_that(self, build, tmp_path):
+        (shown,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/sweeps.md").read_text(), flags=re.DOTALL)
+        (tmp_path / "variance.yaml").write_text(shown)
+        _, made = build("diabetes", str(tmp_path / "variance"))
+        (asks,) = made["trainer"]["callbacks"]
+        assert (type(asks).__name__, asks.score) == ("MCDropout", "variance")
 
     @pytest.mark.slow
     def test_a_regression_has_real_labels_and_another_method(self, tmp_path, monkeypatch):
