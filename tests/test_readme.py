@@ -5,6 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from lightning_al import RegressionTask, score
+from tests.helpers.real_values import Values
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -88,6 +93,9 @@ def test_the_page_on_acquisitions_of_ones_own_runs(names):
     assert names["scores"].picks
     assert names["norms"].shape == (100,)
     assert len(set(names["first"].tolist())) == len(set(names["picked"])) == 10
+    model, x = Values(), torch.randn(20, 4, dtype=torch.float64)
+    scores = score(model, TensorDataset(x, x[:, :1]), names["Largest"](), task=RegressionTask()).score
+    np.testing.assert_allclose(scores, model.eval()(x).flatten().detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_the_page_on_tasks_of_ones_own_runs(names):

@@ -53,8 +53,8 @@ def compare(
     Args:
         root: Folder to search. `ROOT/saal/seed_0`, `ROOT/saal/seed_1`, ... are repeats of the method `saal`. Of several
             folders, as of several datasets, each is compared; then methods beside each other over the cases of all.
-        metric: Which metric. Default: of those that all campaigns record the first with "acc" in its name, else the first
-            of which more is better, else the first; where there were others, it is said.
+        metric: Which metric. Default: of those that all campaigns record the first with "acc" in its name, else the
+            first of which more is better, else the first; where there were others, it is said.
         output: File of the picture. Default: `ROOT/curves.png`; of several folders `pairwise.png` in the one that they
             all lie in. Other files are named after it: `curves.json`, `curves.csv`, `curves_differences.csv`,
             `curves_pairwise.csv`, `curves_pairwise.png`, `curves_labels_saved.csv`, `curves_classes.csv`.
