@@ -218,20 +218,20 @@ def _natural_order(path: Path) -> list[tuple[int, str]]:
 def _choose_metric(rounds: Mapping[Path, History], metric: str | None) -> tuple[str, list[str]]:
     """Return the metric, by default the main one, and those that might as well have been meant."""
     recorded = {folder: {name for r in finished for name in r.metrics} for folder, finished in rounds.items()}
+    every: set[str] = set().union(*recorded.values())
     if metric is not None:
         without = [folder for folder, names in recorded.items() if metric not in names]
         if without:
-            found = sorted(set().union(*recorded.values()))
-            raise ValueError(f"No metric {metric!r} in {_names(without)}; found: {cut(found)}.")
+            raise ValueError(f"No metric {metric!r} in {_names(without)}; found: {cut(sorted(every))}.")
         return metric, []
     shared = shared_metrics([r.metrics for finished in rounds.values() for r in finished])
     if not shared:
         lines = cut("; ".join(f"{folder}: {', '.join(sorted(names))}" for folder, names in recorded.items()))
         raise ValueError(f"The campaigns record different metrics, and share none: compare them apart. {lines}")
     main, *others = shared
-    partly = sorted(set().union(*recorded.values()) - set.intersection(*recorded.values()))
+    partly = sorted(name for name in every if not all(name in names for names in recorded.values()))
     if partly:
-        warnings.warn(f"By {main}, which all campaigns record; not all have {cut(partly)}.", stacklevel=2)
+        warnings.warn(f"By {main}, which all campaigns record; not all have {cut(partly)}.", stacklevel=3)
     of_accuracy = [name for name in others if "acc" in name.lower()]
     return main, of_accuracy if "acc" in main.lower() else others
 
