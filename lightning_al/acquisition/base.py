@@ -195,16 +195,7 @@ class Acquisition(OffersLess, Callback):
     def bind(self, task: Task, oracle: Oracle) -> None:
         """Take part in a loop. Override to refuse what the acquisition cannot work with, before anything trains."""
         check_requirements(type(self), self.requires)
-        try:
-            check_given(type(self).__name__, self.requires, task)
-        except ValueError as error:
-            if not says_nothing(type(self)):
-                raise
-            given = "values" if "values" in task.gives else "outputs"
-            raise ValueError(
-                f"{error} Or say in the class what it works with, where that is something else: "
-                f'`requires = frozenset({{"{given}"}})`.'
-            ) from None
+        check_given(type(self), self.requires, task)
         if task.region_kind is not None and not self.has_region_scores:
             raise ValueError(
                 f"`{type(self).__name__}` has no score for each pixel, and `{type(task).__name__}` asks for "
@@ -365,11 +356,11 @@ def says_nothing(cls: type[Acquisition]) -> bool:
     return cls.requires is Acquisition.requires and cls.__module__.partition(".")[0] != __name__.partition(".")[0]
 
 
-def check_given(name: str, requires: Iterable[str], task: Task) -> None:
+def check_given(cls: type[Acquisition], requires: Iterable[str], task: Task) -> None:
     """Refuse what needs something that a task does not give.
 
     Args:
-        name: Of what needs it.
+        cls: What needs it.
         requires: What it needs, in the words of :attr:`Acquisition.requires`.
         task: Of the loop.
 
@@ -379,7 +370,13 @@ def check_given(name: str, requires: Iterable[str], task: Task) -> None:
     lacking = [word for word in _OF_TASK if word in requires and word not in task.gives]
     if lacking:
         what, way = _OF_TASK[lacking[0]]
-        raise ValueError(f"`{name}` needs {what}, and `{type(task).__name__}` has none. {way}")
+        if says_nothing(cls):
+            given = "values" if "values" in task.gives else "outputs"
+            way += (
+                " Or say in the class what it works with, where that is something else: "
+                f'`requires = frozenset({{"{given}"}})`.'
+            )
+        raise ValueError(f"`{cls.__name__}` needs {what}, and `{type(task).__name__}` has none. {way}")
 
 
 def learns(acquisition: Acquisition) -> bool:
