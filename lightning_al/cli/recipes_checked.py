@@ -1,6 +1,8 @@
-"""What is wrong with recipes, found by making all that they name but the Trainer; a process of its own for it."""
+"""What is wrong with recipes, found by making all that they name but the Trainer; a process of its own for it.
 
-import contextlib
+``python -m lightning_al.cli.recipes_checked RUNS FINDINGS`` reads the one file and writes the other.
+"""
+
 import json
 import sys
 from collections.abc import Sequence
@@ -94,7 +96,6 @@ def findings_by_method(runs: Sequence[tuple[str, Sequence[str], Sequence[str]]])
 
 
 if __name__ == "__main__":
+    asked, answer = map(Path, sys.argv[1:])
     sys.argv = ["lightning-al"]  # LightningCLI warns about others
-    with contextlib.redirect_stdout(sys.stderr):  # what the user's classes print
-        found = findings_by_method(json.load(sys.stdin))
-    print(json.dumps(found))
+    answer.write_text(json.dumps(findings_by_method(json.loads(asked.read_text()))))

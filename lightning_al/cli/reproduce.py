@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning_al.cli.ending import refuse
-from lightning_al.cli.sweep import add_ways_to_run, findings_of_recipes, overrides_of, program, slots_for
+from lightning_al.cli.sweep import add_ways_to_run, findings_of_recipes, forks_of, overrides_of, program, slots_for
 from lightning_al.reproduction.choosing import choice_of, result_of
 from lightning_al.reproduction.listing import listing
 from lightning_al.reproduction.needs import Needs
@@ -16,6 +16,7 @@ from lightning_al.reproduction.runs import Choice, Run, runs_of
 from lightning_al.reproduction.shown import SHOWN
 from lightning_al.sweep import Interrupted, Job, Schedule, State, run_jobs
 from lightning_al.sweep.plan import PlanError
+from lightning_al.sweep.processes import Start
 from lightning_al.sweep.screen import Screen, failures
 from lightning_al.sweep.shell import shell_line
 from lightning_al.words import counted
@@ -105,24 +106,23 @@ def _of_one(
     )
     if findings:
         raise PlanError(findings)
-    start = program() if options.print_commands else (sys.executable, "-m", "lightning_al")
-    runs = [] if result.shows == "settings" else runs_of(choice, needs, start)
-    _check_recipes(runs, is_to_run=not options.no_run)
-    if options.print_commands:
-        left = [run.job for run in runs if not run.job.is_done()]
-        for number, job in enumerate(left):
-            print(shell_line(job, slots[number % len(slots)], cwd=Path.cwd()))
-        return
-    is_to_run = bool(runs) and not options.no_run
-    _introduce(choice, left_out, is_to_run=is_to_run)
-    schedules = []
-    if is_to_run:
-        schedules = _run(choice, runs, needs, slots, args)
+    begins = program() if options.print_commands else (sys.executable, "-m", "lightning_al")
+    runs = [] if result.shows == "settings" else runs_of(choice, needs, begins)
+    with forks_of(slots) as forks:
+        _check_recipes(runs, forks.start, is_to_run=not options.no_run)
+        if options.print_commands:
+            left = [run.job for run in runs if not run.job.is_done()]
+            for number, job in enumerate(left):
+                print(shell_line(job, slots[number % len(slots)], cwd=Path.cwd()))
+            return
+        is_to_run = bool(runs) and not options.no_run
+        _introduce(choice, left_out, is_to_run=is_to_run)
+        schedules = _run(choice, runs, needs, slots, forks.start, args) if is_to_run else []
     _report(choice, runs, needs, args)
     _end(schedules)
 
 
-def _check_recipes(runs: Sequence[Run], *, is_to_run: bool) -> None:
+def _check_recipes(runs: Sequence[Run], start: Start, *, is_to_run: bool) -> None:
     """Refuse runs whose recipes and options do not go together, of which one a case and method is looked at.
 
     Raises:
@@ -131,7 +131,7 @@ def _check_recipes(runs: Sequence[Run], *, is_to_run: bool) -> None:
     left = [run for run in runs if is_to_run and not run.job.is_done()]
     words = {run.job.kind: run.words for run in left}
     folders = {kind: [str(run.folder) for run in left if run.job.kind == kind] for kind in words}
-    findings = findings_of_recipes([(kind, words[kind], folders[kind]) for kind in words])
+    findings = findings_of_recipes([(kind, words[kind], folders[kind]) for kind in words], start)
     if findings:
         raise PlanError(findings)
 
@@ -150,7 +150,12 @@ def _introduce(choice: Choice, left_out: Mapping[str, Sequence[str]], *, is_to_r
 
 
 def _run(
-    choice: Choice, runs: Sequence[Run], needs: Needs, slots: Sequence[Mapping[str, str]], args: Sequence[str]
+    choice: Choice,
+    runs: Sequence[Run],
+    needs: Needs,
+    slots: Sequence[Mapping[str, str]],
+    start: Start,
+    args: Sequence[str],
 ) -> list[Schedule]:
     """Run campaigns, and then the diagnoses of those that are finished."""
     from lightning_al.reproduction.diagnosing import jobs_of
@@ -162,11 +167,11 @@ def _run(
     schedules = []
     try:
         by_folder: dict[Path, Job] = {run.folder: run.job for run in runs}  # cases may have the same runs
-        schedules.append(run_jobs(list(by_folder.values()), screen, slots))
+        schedules.append(run_jobs(list(by_folder.values()), screen, slots, start))
         if choice.result.shows in SHOWN:
             diagnoses = jobs_of(choice, runs, needs, (sys.executable, "-m", "lightning_al"))
             screen.say(f"{counted(len(diagnoses), 'job')} of `lightning-al diagnose`; in {choice.folder}")
-            schedules.append(run_jobs(diagnoses, screen, slots))
+            schedules.append(run_jobs(diagnoses, screen, slots, start))
     except Interrupted as signal:
         screen.close()
         again = shlex.join(["lightning-al", "reproduce", *args])

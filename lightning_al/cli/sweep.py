@@ -6,8 +6,9 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
+import signal
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lightning_al.cli.ending import refuse
 from lightning_al.sweep import Interrupted, Schedule, State, run_jobs
 from lightning_al.sweep.campaigns import CampaignJob
 from lightning_al.sweep.plan import Plan, PlanError, plan_of
+from lightning_al.sweep.processes import Forks, Start, end_group
 from lightning_al.sweep.screen import Screen, failures
 from lightning_al.sweep.shell import shell_line, slurm_array
 from lightning_al.words import counted
@@ -86,31 +88,46 @@ def sweep(args: Sequence[str]) -> None:
     parser = sweep_parser()
     options, others = parser.parse_known_args(list(args))
     overrides = overrides_of(parser, others)
-    try:
-        plan, slots = _checked(options, overrides)
-        if options.print_commands or options.slurm:
-            _hand_out(plan, slots, options)
-            return
-        plan.root.mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError) as error:
-        refuse(error)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    findings: list[str] = []
+    slots = slots_for(options, findings)
+    with forks_of(slots) as forks:
+        try:
+            plan = _checked_plan(options, overrides, findings, forks.start)
+            if options.print_commands or options.slurm:
+                _hand_out(plan, slots, options)
+                return
+            plan.root.mkdir(parents=True, exist_ok=True)
+        except (ValueError, OSError) as error:
+            refuse(error)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        jobs = plan.jobs((sys.executable, "-m", "lightning_al"))
+        schedule = _run(plan, jobs, slots, forks.start, args)
+    _conclude(plan, jobs, schedule, options)
+
+
+def _run(
+    plan: Plan, jobs: Sequence[CampaignJob], slots: Sequence[Mapping[str, str]], start: Start, args: Sequence[str]
+) -> Schedule:
+    """Run the jobs of a plan.
+
+    Raises:
+        SystemExit: If a signal ended them.
+    """
     screen = Screen()
-    jobs = plan.jobs((sys.executable, "-m", "lightning_al"))
     count = f"{counted(len(jobs), 'run')}, {counted(len(plan.methods), 'method')} by {counted(len(plan.seeds), 'seed')}"
     screen.say(f"{count}; {len(slots)} at a time, OMP_NUM_THREADS={slots[0]['OMP_NUM_THREADS']}; in {plan.root}")
     try:
-        schedule = run_jobs(jobs, screen, slots)
-    except Interrupted as signal:
+        schedule = run_jobs(jobs, screen, slots, start)
+    except Interrupted as interrupted:
         screen.close()
         print(
-            f"\nStopped: {signal}. The runs that were under way have ended too, and are on disk as far as they got. To "
-            f"go on: {shlex.join(['lightning-al', 'sweep', *args])}"
+            f"\nStopped: {interrupted}. The runs that were under way have ended too, and are on disk as far as they "
+            f"got. To go on: {shlex.join(['lightning-al', 'sweep', *args])}"
         )
-        sys.exit(128 + signal.number)
+        sys.exit(128 + interrupted.number)
     screen.close()
-    _conclude(plan, jobs, schedule, options)
+    return schedule
 
 
 def overrides_of(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
@@ -124,14 +141,18 @@ def overrides_of(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[
     return list(words)
 
 
-def _checked(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Plan, list[dict[str, str]]]:
-    """Return what is to be run and the variables of each slot.
+def _checked_plan(options: argparse.Namespace, overrides: Sequence[str], findings: list[str], start: Start) -> Plan:
+    """Return what is to be run.
+
+    Args:
+        options: Of the command line.
+        overrides: What is for each run.
+        findings: What is wrong already.
+        start: Starts the process that reads the recipes.
 
     Raises:
         PlanError: With all that is wrong.
     """
-    findings: list[str] = []
-    slots = slots_for(options, findings)
     plan = plan_of(
         options.protocol,
         ",".join(options.methods),
@@ -144,10 +165,11 @@ def _checked(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Pla
         left = [job for job in plan.jobs(()) if findings or not job.is_done()]
         folders = {method.name: [str(job.folder) for job in left if job.kind == method.name] for method in plan.methods}
         methods = [method for method in plan.methods if folders[method.name] or not plan.seeds]
-        findings += findings_of_recipes([(each.name, plan.words(each), folders[each.name]) for each in methods])
+        runs = [(each.name, plan.words(each), folders[each.name]) for each in methods]
+        findings += findings_of_recipes(runs, start)
     if findings:
         raise PlanError(findings)
-    return plan, slots
+    return plan
 
 
 def slots_for(options: argparse.Namespace, findings: list[str]) -> list[dict[str, str]]:
@@ -186,25 +208,38 @@ def slots_of(jobs: int, threads: int | None = None, gpus: Sequence[str] = ()) ->
     return slots
 
 
-def findings_of_recipes(runs: Sequence[tuple[str, Sequence[str], Sequence[str]]]) -> list[str]:
+def forks_of(slots: Sequence[Mapping[str, str]]) -> Forks:
+    """Return what starts commands of ``lightning-al`` without an import of all that they need by each."""
+    return Forks(["lightning_al.cli.run", "lightning_al.cli.recipes_checked"], slots[0])
+
+
+def findings_of_recipes(runs: Sequence[tuple[str, Sequence[str], Sequence[str]]], start: Start) -> list[str]:
     """Return what is wrong with runs, each a name, its words after ``lightning-al run``, and folders of campaigns.
 
     Another process reads the recipes, with the classes that they name: this one stays small, and off the GPUs.
+
+    Args:
+        runs: What to look at.
+        start: Starts that process.
     """
     if not runs:
         return []
     print(f"Reading the recipes of {counted(len(runs), 'method')} ...", file=sys.stderr, flush=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "lightning_al.cli.recipes_checked"],
-        input=json.dumps(runs),
-        capture_output=True,
-        text=True,
-    )
-    try:
-        return list(json.loads(done.stdout.splitlines()[-1]))
-    except (ValueError, IndexError):
-        said = done.stderr.strip().splitlines()
-        return [f"The recipes could not be read (exit code {done.returncode}): {said[-1] if said else 'nothing said'}"]
+    with tempfile.TemporaryDirectory() as folder:
+        asked, answer, said = (Path(folder, name) for name in ("runs.json", "findings.json", "said"))
+        asked.write_text(json.dumps(runs))
+        words = (sys.executable, "-m", "lightning_al.cli.recipes_checked", str(asked), str(answer))
+        with said.open("wb") as log:
+            process = start(words, log, {})
+        try:
+            code = process.wait()
+        finally:  # an interrupt is not for it alone
+            end_group(process, signal.SIGKILL)
+        try:
+            return list(json.loads(answer.read_text()))
+        except (OSError, ValueError):
+            lines = said.read_text(errors="replace").strip().splitlines()
+    return [f"The recipes could not be read (exit code {code}): {lines[-1] if lines else 'nothing said'}"]
 
 
 def _hand_out(plan: Plan, slots: Sequence[Mapping[str, str]], options: argparse.Namespace) -> None:

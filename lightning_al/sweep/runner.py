@@ -2,11 +2,9 @@
 
 import contextlib
 import fcntl
-import os
 import queue
 import shlex
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from lightning_al.sweep.jobs import Job
+from lightning_al.sweep.processes import Process, Start, end_group, start_program
 from lightning_al.sweep.schedule import Entry, Schedule, State
 from lightning_al.words import cut
 
@@ -47,7 +46,9 @@ class Watcher(Protocol):
         """A signal came: what runs is asked to end."""
 
 
-def run_jobs(jobs: Sequence[Job], watcher: Watcher, slots: Sequence[Mapping[str, str]]) -> Schedule:
+def run_jobs(
+    jobs: Sequence[Job], watcher: Watcher, slots: Sequence[Mapping[str, str]], start: Start = start_program
+) -> Schedule:
     """Run commands side by side until each has ended, and return what became of them.
 
     A job that fails does not stop the others. One that another process runs meanwhile (its log is locked) is left to
@@ -58,12 +59,13 @@ def run_jobs(jobs: Sequence[Job], watcher: Watcher, slots: Sequence[Mapping[str,
         watcher: Is told what happens.
         slots: As many jobs run at a time as there are slots; each adds its variables to the environment of the job
             that is in it.
+        start: Starts a command.
 
     Raises:
         Interrupted: If SIGINT, SIGTERM or SIGHUP came; all jobs have been ended then.
     """
     schedule = Schedule(jobs, len(slots))
-    processes = _Processes(slots)
+    processes = _Processes(slots, start)
     with _signals_given_to(processes):
         try:
             _run(schedule, processes, watcher)
@@ -160,9 +162,10 @@ def _last_line(path: Path) -> str:
 class _Processes:
     """The processes of jobs, by the names of the jobs."""
 
-    def __init__(self, slots: Sequence[Mapping[str, str]]) -> None:
+    def __init__(self, slots: Sequence[Mapping[str, str]], start: Start) -> None:
+        self.start_command = start
         self.free = list(slots)
-        self.running: dict[str, tuple[subprocess.Popen[bytes], Mapping[str, str]]] = {}
+        self.running: dict[str, tuple[Process, Mapping[str, str]]] = {}
         # Names of jobs that have ended, and numbers of signals that came.
         self.news: queue.SimpleQueue[str | int] = queue.SimpleQueue()
 
@@ -171,19 +174,12 @@ class _Processes:
         slot = self.free[0]
         log.write(f"$ {shlex.join(job.words)}\n".encode())
         log.flush()
-        process = subprocess.Popen(
-            job.words,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **slot},
-            start_new_session=True,
-        )
+        process = self.start_command(job.words, log, slot)
         self.free.pop(0)
         self.running[job.name] = process, slot
         threading.Thread(target=self._wait_for, args=(job.name, process), daemon=True).start()
 
-    def _wait_for(self, name: str, process: "subprocess.Popen[bytes]") -> None:
+    def _wait_for(self, name: str, process: Process) -> None:
         process.wait()
         self.news.put(name)
 
@@ -205,25 +201,19 @@ class _Processes:
         """Give the slot of a job that has ended back, and return its exit code."""
         process, slot = self.running.pop(name)
         self.free.append(slot)
-        _send(process, signal.SIGKILL)  # to what it left behind, which may hold a GPU's memory
+        end_group(process, signal.SIGKILL)  # to what it left behind, which may hold a GPU's memory
         return process.wait()
 
     def end_all(self) -> None:
         """End all jobs: ask them to, and kill what has not ended after some seconds, or at another signal."""
         for process, _ in self.running.values():
-            _send(process, signal.SIGTERM)
+            end_group(process, signal.SIGTERM)
         left, until = set(self.running), time.monotonic() + _GRACE
         with contextlib.suppress(Interrupted):
             while left and (now := time.monotonic()) < until:
                 left.discard(self.wait(until - now) or "")
         for name in list(self.running):
             self.take(name)
-
-
-def _send(process: "subprocess.Popen[bytes]", number: int) -> None:
-    """Send a signal to a job and all processes that it started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ compare = importlib.import_module("lightning_al.report.compare")  # which the fu
 
 # In place of Python: a run copies a finished campaign, unless there is a file that says that its method fails.
 STAND_IN = """#!/bin/sh
-[ "$3" = run ] || { cat > /dev/null; cat findings; exit 0; }
+[ "$2" != lightning_al ] && { [ $# = 4 ] && cp findings "$4"; exit 0; }
 for word; do case $word in --loop.dirpath=*) folder=${word#--loop.dirpath=};; esac; done
 echo "$folder $OMP_NUM_THREADS" >> ran
 [ -e fails/$(basename $(dirname $folder)) ] && { echo error: no such thing; exit 2; }
