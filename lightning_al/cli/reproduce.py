@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning_al.cli.ending import refuse
-from lightning_al.cli.sweep import add_ways_to_run, findings_of_recipes, forks_of, overrides_of, program, slots_for
+from lightning_al.cli.options import read_beside_recipe
+from lightning_al.cli.sweep import add_ways_to_run, findings_of_recipes, forks_of, program, slots_for
 from lightning_al.reproduction.choosing import choice_of, result_of
 from lightning_al.reproduction.listing import listing
 from lightning_al.reproduction.needs import Needs
@@ -64,8 +65,7 @@ def reproduce(args: Sequence[str]) -> None:
         SystemExit: With what is wrong; or if runs failed, or were ended by a signal.
     """
     parser = reproduce_parser()
-    options, others = parser.parse_known_args(list(args))
-    overrides = overrides_of(parser, others)
+    options, overrides = read_beside_recipe(parser, args, own=("--data.root",))
     try:
         recipes = recipes_folder(options.recipes)
         results = read_results(recipes)

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -13,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning_al.cli.ending import refuse
+from lightning_al.cli.options import read_beside_recipe
 from lightning_al.sweep import Interrupted, Schedule, State, run_jobs
 from lightning_al.sweep.campaigns import CampaignJob
 from lightning_al.sweep.plan import Plan, PlanError, plan_of
@@ -20,8 +20,6 @@ from lightning_al.sweep.processes import Forks, Start, end_group
 from lightning_al.sweep.screen import Screen, failures
 from lightning_al.sweep.shell import shell_line, slurm_array
 from lightning_al.words import counted
-
-_SECTIONS = ("model", "data", "trainer", "loop", "optimizer", "lr_scheduler", "seed_everything", "config", "resume")
 
 
 def sweep_parser() -> argparse.ArgumentParser:
@@ -86,10 +84,15 @@ def sweep(args: Sequence[str]) -> None:
         SystemExit: With what is wrong; or if runs failed, or were ended by a signal.
     """
     parser = sweep_parser()
-    options, others = parser.parse_known_args(list(args))
-    overrides = overrides_of(parser, others)
+    options, overrides = read_beside_recipe(parser, args)
     findings: list[str] = []
     slots = slots_for(options, findings)
+    given = [f"`--{name}`" for name in ("threads", "gpus") if getattr(options, name) is not None]
+    if options.slurm and given:
+        findings.append(
+            f"{' and '.join(given)}: of runs that are started here; what a task of Slurm gets is said in the file that "
+            "`--slurm` writes, `#SBATCH --cpus-per-task` and `--gres`."
+        )
     with forks_of(slots) as forks:
         try:
             plan = _checked_plan(options, overrides, findings, forks.start)
@@ -128,17 +131,6 @@ def _run(
         sys.exit(128 + interrupted.number)
     screen.close()
     return schedule
-
-
-def overrides_of(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
-    """Return what is for each run; a word that is no option is the value of the one before it."""
-    takes_value = False
-    for word in words:
-        is_option = word.startswith("--") and re.split("[.=+]", word[2:])[0] in _SECTIONS
-        if not is_option and not takes_value:
-            parser.error(f"unrecognized argument: {word}")
-        takes_value = is_option and "=" not in word
-    return list(words)
 
 
 def _checked_plan(options: argparse.Namespace, overrides: Sequence[str], findings: list[str], start: Start) -> Plan:

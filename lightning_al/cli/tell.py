@@ -7,12 +7,11 @@ from pathlib import Path
 
 from lightning_al.campaign.told import TELL, NeedsProject, Problems, Told, tell_campaign
 from lightning_al.cli.ending import refuse
+from lightning_al.cli.options import read_beside_recipe
 from lightning_al.cli.recipe import folder_of
 from lightning_al.oracle.people.agreement import AGREEMENTS
 from lightning_al.oracle.people.files.entries import Reading
 from lightning_al.oracle.people.files.formats import FORMATS, read_labels
-
-_SECTIONS = ("model", "data", "trainer", "loop", "optimizer", "lr_scheduler", "seed_everything")
 
 
 def tell_parser() -> argparse.ArgumentParser:
@@ -61,10 +60,7 @@ def tell(args: Sequence[str]) -> None:
         SystemExit: With what is wrong, a line for each entry.
     """
     parser = tell_parser()
-    options, others = parser.parse_known_args(list(args))
-    for word in others:  # options of the recipe, as they were given to `ask`
-        if not word.startswith("--") or word[2:].split("=")[0].split(".")[0] not in _SECTIONS:
-            parser.error(f"unrecognized argument: {word}")
+    options, others = read_beside_recipe(parser, args, own=("--loop.dirpath", "--loop.seed"))
     try:
         paths = list(options.paths)
         if options.config:

@@ -121,7 +121,8 @@ def plan_of(
     check_overrides(overrides, findings, of_own=_SWEPT, who="a sweep", instead="`--seeds`, `--dirpath` or `-c`")
     template = _template(loop.get("dirpath") if files else "", dirpath, findings)
     plan = Plan(tuple(files), tuple(found), tuple(numbers), template, tuple(overrides))
-    counts = {"{method}": methods.count(",") + 1, "{seed}": len(numbers)}
+    named = {word.strip() for word in methods.split(",")} - {""}  # of which some may not be found
+    counts = {"{method}": len(named), "{seed}": len(numbers)}
     _check_folders(template, dirpath, counts, findings)
     return plan
 

@@ -124,7 +124,10 @@ def _note_end(schedule: Schedule, entry: Entry, code: int) -> None:
     now = time.monotonic()
     schedule.see(entry, entry.job.progress(), now)
     if code == 0:
-        schedule.end(entry, State.FINISHED if entry.job.end() else State.OPEN, now)
+        try:
+            schedule.end(entry, State.FINISHED if entry.job.end() else State.OPEN, now)
+        except OSError as error:
+            schedule.end(entry, State.FAILED, now, reason=f"its end could not be noted: {error}")
         return
     how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
     schedule.end(entry, State.FAILED, now, reason=f"{how}: {_last_line(entry.job.log)}")

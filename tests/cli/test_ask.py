@@ -75,7 +75,7 @@ def test_a_campaign_from_the_shell(project, tmp_path, capsys):
     assert said.splitlines()[0] not in second
     assert "asked for before" not in said
     label(table, lambda key: "skip" if key == min(second) else "dog", annotator="ben")
-    main(["tell", "-c", str(project), "--trainer.max_epochs=9", str(table)])
+    main(["tell", "-c", str(project), "--trainer.max_epochs", "9", str(table)])
 
     capsys.readouterr()
     main(["status", str(folder), "--json"])

@@ -116,13 +116,13 @@ def test_without_a_run_there_is_the_table_of_what_is_there(folder, capsys):
 
 
 def test_commands_are_printed_for_any_scheduler(folder, capsys):
-    reproduce("toy/table-1", "--only=sam", "--print-commands", "--seeds", "1", "--gpus", "3", "--loop.rounds=2")
+    reproduce("--loop.rounds", "2", "toy/table-1", "--only=sam", "--print-commands", "--seeds", "1", "--gpus", "3")
     lines = capsys.readouterr().out.splitlines()
     assert ran() == []
     assert not Path("runs").exists()
     assert len(lines) == 2
     assert all(line.startswith(f"cd {Path.cwd()} && OMP_NUM_THREADS=") for line in lines)
-    assert all("CUDA_VISIBLE_DEVICES=3" in line and "--loop.rounds=2 --loop.seed=0" in line for line in lines)
+    assert all("CUDA_VISIBLE_DEVICES=3" in line and "--loop.rounds 2 --loop.seed=0" in line for line in lines)
 
 
 def test_a_list_of_all_or_of_one_paper(folder, capsys):

@@ -149,7 +149,7 @@ def test_all_that_is_wrong_is_said_before_anything_runs(folder, capsys):
         with pytest.raises(SystemExit) as ended:
             sweep("--jobs", "0", "--threads", "x", "--gpus", "0,,1", *flags, methods="badge,randm", seeds="3..1")
         lines = str(ended.value).splitlines()
-        assert lines[0] == "error: 6 things cannot be as they are:"
+        assert lines[0] == f"error: {7 if '--slurm' in flags else 6} things cannot be as they are:"
         words = (
             "`--jobs` must be",
             "`--threads` must be",
@@ -162,6 +162,20 @@ def test_all_that_is_wrong_is_said_before_anything_runs(folder, capsys):
     assert not Path("runs").exists()
     assert not Path("array.sh").exists()
     assert ran() == []
+
+
+def test_what_slurm_gives_a_task_is_said_in_its_file(folder):
+    with pytest.raises(SystemExit, match="`--gpus`: of runs that are started here; what a task of Slurm gets is said"):
+        sweep("--slurm", "array.sh", "--gpus", "0")
+
+
+def test_a_value_of_the_recipe_may_follow_its_option_as_a_word(folder, capsys):
+    # of one method: no two runs share a folder
+    words = ["-c", str(RECIPES / "quickstart.yaml"), "--methods", "random,", "--seeds", "0,1", "--dirpath", "x/{seed}"]
+    main(["sweep", "--trainer.max_epochs", "3", *words, "--print-commands"])
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2
+    assert all("--trainer.max_epochs 3" in line for line in said)
 
 
 def test_a_reader_of_recipes_that_dies_is_a_finding(folder):

@@ -83,6 +83,16 @@ def test_a_job_that_fails_does_not_stop_the_others_and_its_log_says_why(tmp_path
     assert told.events[:3] == [("a", State.RUNNING), ("a", State.FAILED), ("b", State.RUNNING)]
 
 
+def test_an_end_that_cannot_be_noted_is_that_jobs_failure(tmp_path):
+    class Full(Job):
+        def end(self):
+            raise OSError(28, "No space left on device")
+
+    schedule, _ = run([Full("a", ("true",), tmp_path / "a.log"), shell("b", "true", tmp_path)])
+    assert states(schedule) == [State.FAILED, State.FINISHED]
+    assert "could not be noted: [Errno 28] No space left" in schedule.entries[0].reason
+
+
 def test_a_log_that_cannot_be_written_is_that_jobs_failure(tmp_path):
     (tmp_path / "file").write_text("")
     schedule, _ = run([shell("a", "true", tmp_path / "file"), shell("b", "true", tmp_path)])
