@@ -3,7 +3,7 @@
     python docs/choosing.py                       # from docs/choosing/runs.csv
     python docs/choosing.py runs/fashion_mnist    # after reading the finished campaigns below it into that file
 
-Campaigns are those of the page's two `sweep` commands. Runs that the file has and the folder has not stay in the file,
+Campaigns are those of the page's `sweep` commands. Runs that the file has and the folder has not stay in the file,
 so that methods may be added to it one by one.
 """
 
