@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from lightning_al.campaign.beside import Gone, Known
 from lightning_al.campaign.blobs_sent import readable_everywhere
-from lightning_al.campaign.events import Event, append_event, check_events, has_ledger, read_ledger, stamped
+from lightning_al.campaign.events import Event, check_events, has_ledger, read_ledger, stamped, writing
 from lightning_al.campaign.history import History, ShowsRounds, rounds_of
 from lightning_al.campaign.regions import AskedRegions
 from lightning_al.campaign.results import INITIAL_ROUND, after_move
@@ -207,7 +207,8 @@ class Campaign(ShowsRounds, OffersLess):
             write_state(path / name, state)
         fields = {"size": size, "options": options, "root": root, "annotations": annotations or {}}
         fields |= {"versions": versions} if versions else {}
-        return [append_event(ledger, 0, stamped("started", fields))]
+        with writing(ledger) as append:
+            return [append(0, stamped("started", fields))]
 
     @staticmethod
     def refuse_to_start_over(dirpath: str | Path) -> NoReturn:
@@ -224,7 +225,10 @@ class Campaign(ShowsRounds, OffersLess):
             OSError: If it cannot be written; the ledger is as before.
         """
         event = stamped(kind, fields)
-        return append_event(self.dirpath / "ledger", self._event_count, event) if self.ranks.is_first else event
+        if not self.ranks.is_first:
+            return event
+        with writing(self.dirpath / "ledger") as append:
+            return append(self._event_count, event)
 
     def record(self, kind: str, make: Callable[[], dict[str, Any]]) -> Event:
         """Put an event on disk on rank 0, where ``make`` gives its fields, then take note of it on every rank."""
@@ -260,7 +264,7 @@ class Campaign(ShowsRounds, OffersLess):
         probe = self.dirpath / "ledger" / "writable.tmp"
         with write_errors_explained(probe, probe):
             probe.touch()
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # another process may look too
 
     def apply(self, event: Event) -> None:
         """Take note of an event that is on disk."""
