@@ -243,17 +243,17 @@ class Campaign(ShowsRounds, OffersLess):
         For use between launches; the next one trains without them.
 
         Args:
-            keys: What the samples are called, see :attr:`keys`.
+            keys: What the samples are called, see :attr:`keys`; all of one and the same input have one.
 
         Raises:
             ValueError: If a key is of no labelled sample.
         """
-        index_of = {key: index for index, key in self.keys.items() if index in self.labels}
-        wanted = [keys] if isinstance(keys, str) else list(keys)
-        unknown = [key for key in wanted if key not in index_of]
+        key_of = {index: key for index, key in self.keys.items() if index in self.labels}
+        wanted, known = dict.fromkeys([keys] if isinstance(keys, str) else keys), {*key_of.values()}
+        unknown = [key for key in wanted if key not in known]
         if unknown:
             raise ValueError(f"No labelled sample is called {unknown[0]!r}. The `keys` of this campaign say what is.")
-        self.record("forgotten", lambda: {"indices": [index_of[key] for key in wanted]})
+        self.record("forgotten", lambda: {"indices": [index for index, key in key_of.items() if key in wanted]})
 
     def check_writable(self) -> None:
         """Refuse a folder that cannot be written to, before anything is trained or asked for.

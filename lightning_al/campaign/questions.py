@@ -44,6 +44,8 @@ def write_question(
         ValueError: If the format has no room for what the campaign takes.
     """
     format = format_of(path, format, standing.kind)
+    of_name = {standing.name(i): i for i in reversed(indices)}  # of samples of one and the same input the first
+    indices = [i for i in indices if of_name[standing.name(i)] == i]
     nameless = any(standing.samples[i].key is None or str(standing.samples[i].key).startswith(_HASH) for i in indices)
 
     def picture(index: int) -> Callable[[], bytes] | None:

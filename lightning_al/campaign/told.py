@@ -178,7 +178,9 @@ def _words(
     """
     told.problems += [problem for reading in readings for problem in reading.problems]
     entries = [entry for reading in readings for entry in reading.entries]
-    units = {standing.name(unit): unit for unit in standing.samples}
+    units: dict[str, list[int]] = defaultdict(list)  # several of one name have one and the same input
+    for unit in standing.samples:
+        units[standing.name(unit)].append(unit)
     names = Names(units)
     people = {entry.annotator for entry in entries}
     people |= {each.annotator for sample in standing.samples.values() for each in sample.said}
@@ -193,21 +195,23 @@ def _words(
                 unknown.append(entry)
                 continue
             check_person(entry, people)
-            unit, who = units[name], entry.annotator or annotator
-            annotation = _annotation(standing, entry, unit, codec)
+            there = [unit for unit in units[name] if unit >= 0] or units[name]
+            annotations = {unit: _annotation(standing, entry, unit, codec) for unit in there}
         except (ValueError, TypeError) as error:
             told.problems.append(f"{entry.where}: {cut(error)}")
             continue
-        if annotation is None:
-            told.blank += 1
-            continue
-        if annotation is _NOTHING:
-            void[unit] = who
-            continue
-        earlier, other = first.setdefault((unit, who), (entry, annotation))
-        if meaning(other) != meaning(annotation):
-            told.problems.append(_contradiction(entry, earlier))
-            contradicted.add(unit)
+        who = entry.annotator or annotator
+        told.blank += all(annotation is None for annotation in annotations.values())
+        void.update((unit, who) for unit, annotation in annotations.items() if annotation is _NOTHING)
+        differing = []
+        for unit, annotation in annotations.items():
+            if annotation is None or annotation is _NOTHING:
+                continue
+            earlier, other = first.setdefault((unit, who), (entry, annotation))
+            if meaning(other) != meaning(annotation):
+                differing.append(earlier)
+                contradicted.add(unit)
+        told.problems += [_contradiction(entry, earlier) for earlier in differing[:1]]
     told.problems = in_order([*told.problems, *_of_unknown(unknown, standing, len(entries))])
     words: dict[int, list[Said]] = defaultdict(list)
     for (unit, who), (_, annotation) in first.items():

@@ -10,6 +10,7 @@ import pytest
 
 from lightning_al import SKIP, Campaign
 from lightning_al.campaign import NeedsProject, Problems, Standing, tell_campaign, told
+from lightning_al.campaign.questions import write_question
 from lightning_al.cli.status import status_of
 from lightning_al.oracle import read_labels
 from tests.helpers.ledger import record
@@ -382,3 +383,18 @@ def test_of_two_tells_at_once_both_are_taken(campaign, tmp_path, monkeypatch):
     tell(campaign, names[0])
     other.join()
     assert said(campaign) == {"a/1.jpg": "cat", "a/2.jpg": "cat", "b/10.jpg": None}
+
+
+def test_samples_of_one_input_share_what_is_told(tmp_path):
+    """They have one key: of two that wait a file has one row, and its label is of both."""
+    path = asked(tmp_path / "c", ["sha256:a", "sha256:b", "sha256:a"])
+    write_question(tmp_path / "q.csv", Standing(path), [0, 1, 2])
+    assert (tmp_path / "q.csv").read_text() == "key,index,label,annotator\nsha256:a,0,,\nsha256:b,1,,\n"
+    told = tell(path, table(tmp_path, "key,label\nsha256:a,dog\nsha256:b,\n"))
+    assert (told.labelled, told.blank) == (2, 1)
+    campaign = Campaign.load(path)
+    assert (campaign.labels, campaign.pool.pending.tolist()) == ({0: 1, 2: 1}, [1])
+    with pytest.raises(Problems, match=r"(?s)1 entries.*line 3: 'sha256:a' is 'dog', and 'cat' in"):
+        tell(path, table(tmp_path, "key,label\nsha256:a,cat\nsha256:a,dog\n"))
+    campaign.forget(["sha256:a"])
+    assert (campaign.labels, campaign.pool.skipped.tolist()) == ({}, [0, 2])
