@@ -133,9 +133,9 @@ class Campaign(ShowsRounds, OffersLess):
 
     @property
     def known(self) -> list[int]:
-        """Dataset indices of all samples that were asked for or answered, and then those that are gone."""
+        """Indices of samples ever asked for or answered, then of those gone; of samples given back those with keys."""
         in_part = [unit for unit in self.regions.units if unit >= 0]
-        return list(dict.fromkeys([*self.pool.touched, *in_part, *self.gone]))
+        return list(dict.fromkeys([*self.pool.touched, *in_part, *self.keys, *self.gone]))
 
     def key_of(self, unit: int) -> str | None:
         """Return the key of a sample of :attr:`known`; None where it is known by its index alone."""
@@ -338,15 +338,17 @@ class Campaign(ShowsRounds, OffersLess):
 
     def _apply_moved(self, event: Event) -> None:
         places = dict(zip(event["indices"], event["now"], strict=True))
-        known = self.known
+        for unit in set(event["now"]) - places.keys():  # of older ledgers, which did not follow what was given back
+            self.keys.pop(unit, None)
+        known = set(self.known)
         self.pool.know([])
-        left = {unit: Gone(None, "unlabelled") for unit in self.regions.units if unit not in self.labels}
+        left = {unit: Gone(None, "unlabelled") for unit in known if unit >= 0 and unit not in self.labels}
         for state in ("pending", "skipped"):
             left |= {unit: Gone(None, state) for unit in getattr(self.pool, state).tolist() if unit not in self.labels}
         for unit in event.get("known", []):
             in_part = self.regions.has_more(unit)
             left[unit] = Gone(None, "labelled", self.labels.get(unit), self.pool.cost(unit), in_part=in_part)
-        lost = [unit for unit in places if places[unit] < 0 and unit not in left and unit not in self.gone]
+        lost = [unit for unit in places if places[unit] < 0 and unit not in left]
         if lost:
             raise ValueError(f"Sample {lost[0]} cannot be gone: it is labelled, or was never asked for.")
         moved = list(zip(event["indices"], event["now"], event["keys"], strict=True))
@@ -365,7 +367,7 @@ class Campaign(ShowsRounds, OffersLess):
         for now, sample in back.items():
             self._come_back(now, sample)
         self._first = {places.get(unit, unit): self._first.get(unit, unit) for unit in known}
-        self.sizes = {places.get(unit, unit): size for unit, size in self.sizes.items()}
+        self.sizes = {places.get(unit, unit): size for unit, size in self.sizes.items() if unit in known}
         keys = {places.get(unit, unit): key for unit, key in self.keys.items()}
         keys |= dict(zip(event["now"], event["keys"], strict=True))
         self.keys = {unit: key for unit, key in keys.items() if unit >= 0 and key is not None}

@@ -111,8 +111,10 @@ def check_replaceable(
     except ValueError as error:
         raise FileExistsError(f"{path} is there already, and cannot be read: {error} Name another file.") from None
     names = Names([] if standing is None else [standing.name(unit) for unit in standing.samples])
-    labelled = set() if standing is None else {standing.name(unit) for unit in standing.units("labelled")}
-    labelled |= set() if standing is None else {standing.name(unit) for unit in standing.units("skipped")}
+    labelled: set[str] = set()
+    if standing is not None:
+        told = {*standing.units("labelled"), *standing.units("skipped"), *standing.known}
+        labelled = {standing.name(unit) for unit in standing.samples.keys() & told}
     untold = [
         entry
         for entry in reading.entries

@@ -230,7 +230,7 @@ def _annotation(standing: Standing, entry: Entry, unit: int, codec: Codec) -> An
         return None
     count = standing.annotations.get("count")
     check_whole(entry, annotation, kind=standing.kind, classes=standing.classes, count=count)
-    if unit < 0:
+    if not 0 <= unit < standing.size:
         raise ValueError(f"{shown(entry.key)} was not in the data any more when they were last opened.")
     if annotation is SKIP:
         return SKIP
