@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from lightning_al.campaign.beside import Gone, Known
 from lightning_al.campaign.blobs_sent import readable_everywhere
-from lightning_al.campaign.events import Event, append_event, check_events, has_ledger, read_ledger, stamped
+from lightning_al.campaign.events import Event, check_events, has_ledger, read_ledger, stamped, writing
 from lightning_al.campaign.history import History, ShowsRounds, rounds_of
 from lightning_al.campaign.regions import AskedRegions
 from lightning_al.campaign.results import INITIAL_ROUND, after_move
@@ -133,9 +133,9 @@ class Campaign(ShowsRounds, OffersLess):
 
     @property
     def known(self) -> list[int]:
-        """Dataset indices of all samples that were asked for or answered, and then those that are gone."""
+        """Indices of samples ever asked for or answered, then of those gone; of samples given back those with keys."""
         in_part = [unit for unit in self.regions.units if unit >= 0]
-        return list(dict.fromkeys([*self.pool.touched, *in_part, *self.gone]))
+        return list(dict.fromkeys([*self.pool.touched, *in_part, *self.keys, *self.gone]))
 
     def key_of(self, unit: int) -> str | None:
         """Return the key of a sample of :attr:`known`; None where it is known by its index alone."""
@@ -207,7 +207,8 @@ class Campaign(ShowsRounds, OffersLess):
             write_state(path / name, state)
         fields = {"size": size, "options": options, "root": root, "annotations": annotations or {}}
         fields |= {"versions": versions} if versions else {}
-        return [append_event(ledger, 0, stamped("started", fields))]
+        with writing(ledger) as append:
+            return [append(0, stamped("started", fields))]
 
     @staticmethod
     def refuse_to_start_over(dirpath: str | Path) -> NoReturn:
@@ -224,7 +225,10 @@ class Campaign(ShowsRounds, OffersLess):
             OSError: If it cannot be written; the ledger is as before.
         """
         event = stamped(kind, fields)
-        return append_event(self.dirpath / "ledger", self._event_count, event) if self.ranks.is_first else event
+        if not self.ranks.is_first:
+            return event
+        with writing(self.dirpath / "ledger") as append:
+            return append(self._event_count, event)
 
     def record(self, kind: str, make: Callable[[], dict[str, Any]]) -> Event:
         """Put an event on disk on rank 0, where ``make`` gives its fields, then take note of it on every rank."""
@@ -239,17 +243,17 @@ class Campaign(ShowsRounds, OffersLess):
         For use between launches; the next one trains without them.
 
         Args:
-            keys: What the samples are called, see :attr:`keys`.
+            keys: What the samples are called, see :attr:`keys`; all of one and the same input have one.
 
         Raises:
             ValueError: If a key is of no labelled sample.
         """
-        index_of = {key: index for index, key in self.keys.items() if index in self.labels}
-        wanted = [keys] if isinstance(keys, str) else list(keys)
-        unknown = [key for key in wanted if key not in index_of]
+        key_of = {index: key for index, key in self.keys.items() if index in self.labels}
+        wanted, known = dict.fromkeys([keys] if isinstance(keys, str) else keys), {*key_of.values()}
+        unknown = [key for key in wanted if key not in known]
         if unknown:
             raise ValueError(f"No labelled sample is called {unknown[0]!r}. The `keys` of this campaign say what is.")
-        self.record("forgotten", lambda: {"indices": [index_of[key] for key in wanted]})
+        self.record("forgotten", lambda: {"indices": [index for index, key in key_of.items() if key in wanted]})
 
     def check_writable(self) -> None:
         """Refuse a folder that cannot be written to, before anything is trained or asked for.
@@ -260,7 +264,7 @@ class Campaign(ShowsRounds, OffersLess):
         probe = self.dirpath / "ledger" / "writable.tmp"
         with write_errors_explained(probe, probe):
             probe.touch()
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # another process may look too
 
     def apply(self, event: Event) -> None:
         """Take note of an event that is on disk."""
@@ -334,15 +338,17 @@ class Campaign(ShowsRounds, OffersLess):
 
     def _apply_moved(self, event: Event) -> None:
         places = dict(zip(event["indices"], event["now"], strict=True))
-        known = self.known
+        for unit in set(event["now"]) - places.keys():  # of older ledgers, which did not follow what was given back
+            self.keys.pop(unit, None)
+        known = set(self.known)
         self.pool.know([])
-        left = {unit: Gone(None, "unlabelled") for unit in self.regions.units if unit not in self.labels}
+        left = {unit: Gone(None, "unlabelled") for unit in known if unit >= 0 and unit not in self.labels}
         for state in ("pending", "skipped"):
             left |= {unit: Gone(None, state) for unit in getattr(self.pool, state).tolist() if unit not in self.labels}
         for unit in event.get("known", []):
             in_part = self.regions.has_more(unit)
             left[unit] = Gone(None, "labelled", self.labels.get(unit), self.pool.cost(unit), in_part=in_part)
-        lost = [unit for unit in places if places[unit] < 0 and unit not in left and unit not in self.gone]
+        lost = [unit for unit in places if places[unit] < 0 and unit not in left]
         if lost:
             raise ValueError(f"Sample {lost[0]} cannot be gone: it is labelled, or was never asked for.")
         moved = list(zip(event["indices"], event["now"], event["keys"], strict=True))
@@ -361,7 +367,7 @@ class Campaign(ShowsRounds, OffersLess):
         for now, sample in back.items():
             self._come_back(now, sample)
         self._first = {places.get(unit, unit): self._first.get(unit, unit) for unit in known}
-        self.sizes = {places.get(unit, unit): size for unit, size in self.sizes.items()}
+        self.sizes = {places.get(unit, unit): size for unit, size in self.sizes.items() if unit in known}
         keys = {places.get(unit, unit): key for unit, key in self.keys.items()}
         keys |= dict(zip(event["now"], event["keys"], strict=True))
         self.keys = {unit: key for unit, key in keys.items() if unit >= 0 and key is not None}

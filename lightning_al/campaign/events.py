@@ -1,9 +1,12 @@
 """The events of a ledger: one immutable JSON file each, numbered without a gap."""
 
+import contextlib
+import fcntl
 import functools
 import math
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,16 @@ def has_ledger(dirpath: str | Path) -> bool:
     return ledger.is_dir() and any(ledger.glob("[0-9]*.json"))
 
 
+def check_there(dirpath: str | Path) -> None:
+    """Refuse a folder without a campaign.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    if not has_ledger(dirpath):
+        raise FileNotFoundError(f"There is no campaign in {Path(dirpath)} (no `ledger/` folder with events).")
+
+
 def count_events(dirpath: str | Path) -> int:
     """Return how many events the campaign in ``dirpath`` has, from the names of their files; 0: there is none."""
     return sum(1 for _ in (Path(dirpath) / "ledger").glob("[0-9]*.json"))
@@ -51,8 +64,7 @@ def read_ledger(dirpath: str | Path) -> list[Event]:
         FileNotFoundError: If there is none.
         ValueError: If a file is missing or damaged, or of a newer version; the file is named.
     """
-    if not has_ledger(dirpath):
-        raise FileNotFoundError(f"There is no campaign in {Path(dirpath)} (no `ledger/` folder with events).")
+    check_there(dirpath)
     return read_events(Path(dirpath) / "ledger")
 
 
@@ -166,7 +178,42 @@ def stamped(kind: str, fields: dict[str, Any]) -> Event:
     return {"schema": SCHEMA, "kind": kind, "time": now, **fields}
 
 
-def append_event(folder: Path, number: int, event: Event) -> Event:
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[Callable[[int, Event], Event]]:
+    """Give what appends to the ledger in ``folder``; no other process, and no other thread, appends to it meanwhile.
+
+    It waits until the others have done. What holds them off is a lock on a file ``lock`` there, which ends with the
+    process that has it; on a file system without locks there is none.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with writing(folder) as append:
+        ...     append(0, {"kind": "started"}), append(1, {"kind": "asked"})
+        ({'kind': 'started'}, {'kind': 'asked'})
+    """
+    lock = _open_lock(folder / "lock")
+    try:
+        if lock is not None:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield functools.partial(_append, folder)
+    finally:
+        if lock is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_UN)  # a process forked meanwhile has the file open too
+            os.close(lock)
+
+
+def _open_lock(path: Path) -> int | None:
+    """Open the file, for writing where that may be, since locks of network file systems need it."""
+    for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
+        with contextlib.suppress(OSError):
+            return os.open(path, flags, 0o666)
+    return None  # on a full disk, or in a read-only folder: what is written fails too, and says why
+
+
+def _append(folder: Path, number: int, event: Event) -> Event:
     """Put an event on disk, what is too large for JSON before it, and return it as it will be read.
 
     Raises:
@@ -176,7 +223,11 @@ def append_event(folder: Path, number: int, event: Event) -> Event:
     path = folder / f"{number:06d}-{event['kind']}.json"
     taken = next(folder.glob(f"{number:06d}-*.json"), None)
     if taken is not None:
-        raise FileExistsError(f"{taken} was written meanwhile: another process runs the campaign in {folder.parent}.")
+        raise FileExistsError(
+            f"{taken} was written meanwhile: another process runs the campaign in {folder.parent}. What is on disk is "
+            f"intact, and of this `{event['kind']}` nothing was written: once the other has ended run again with "
+            "`resume=True` (`--resume`), or `tell` again."
+        )
     text, blobs = to_json(event)
     keep(folder.parent / FOLDER, blobs)
     with atomic_write(path) as file:

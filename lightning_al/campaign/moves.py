@@ -55,6 +55,7 @@ class Search:
         self.are_known = are_known
         self._known: list[int] = []  # labelled samples that are gone from the dataset into the training set beside it
         self._recorded = {unit: campaign.key_of(unit) for unit in campaign.known}
+        self._given_back = campaign.keys.keys() - {*campaign.pool.touched, *campaign.regions.units}
         self._places: dict[int, int] = {}  # of what was found, by old index, or number among the gone
         self._by_index: list[int] = []  # known by their index alone
         self._in_new_folder = False
@@ -224,13 +225,16 @@ class Search:
     def _check_by_index(self) -> None:
         then, now = len(self.campaign.pool), len(self.keys)
         lost = [u for u in self._recorded if u >= 0 and u not in self._by_index and self._places.get(u) != u]
-        if not self._by_index or (then == now and not lost):
+        if then == now and not lost:
             self._places |= {unit: unit for unit in self._by_index}
+            return
+        waited_for = [unit for unit in self._by_index if unit not in self._given_back]
+        if not waited_for:
             return
         what = f"is of a dataset of {then} samples; this one has {now}" if then != now else "has samples that moved"
         raise ValueError(
-            f"The campaign in {self.campaign.dirpath} {what}, and it knows {len(self._by_index)} of its samples by "
-            f"their index alone ({_few(self._by_index)}): their inputs are random, or they were told of before the "
+            f"The campaign in {self.campaign.dirpath} {what}, and it knows {len(waited_for)} of its samples by "
+            f"their index alone ({_few(waited_for)}): their inputs are random, or they were told of before the "
             "data were opened. Open it once with the samples in their former order and number, and with a "
             "`sample_key(index)` of the dataset (or a `pool_dataset()` without augmentation), which then names them."
         )

@@ -44,6 +44,8 @@ def write_question(
         ValueError: If the format has no room for what the campaign takes.
     """
     format = format_of(path, format, standing.kind)
+    of_name = {standing.name(i): i for i in reversed(indices)}  # of samples of one and the same input the first
+    indices = [i for i in indices if of_name[standing.name(i)] == i]
     nameless = any(standing.samples[i].key is None or str(standing.samples[i].key).startswith(_HASH) for i in indices)
 
     def picture(index: int) -> Callable[[], bytes] | None:
@@ -109,8 +111,10 @@ def check_replaceable(
     except ValueError as error:
         raise FileExistsError(f"{path} is there already, and cannot be read: {error} Name another file.") from None
     names = Names([] if standing is None else [standing.name(unit) for unit in standing.samples])
-    labelled = set() if standing is None else {standing.name(unit) for unit in standing.units("labelled")}
-    labelled |= set() if standing is None else {standing.name(unit) for unit in standing.units("skipped")}
+    labelled: set[str] = set()
+    if standing is not None:
+        told = {*standing.units("labelled"), *standing.units("skipped"), *standing.known}
+        labelled = {standing.name(unit) for unit in standing.samples.keys() & told}
     untold = [
         entry
         for entry in reading.entries

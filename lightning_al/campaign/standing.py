@@ -56,6 +56,8 @@ class Standing:
         """By dataset index, as the data were when last opened; by negative numbers those that they have no more."""
         self.regions = AskedRegions()
         """Which pixels were asked for, where questions are for parts of samples."""
+        self.known: frozenset[int] = frozenset()
+        """Samples that a training set beside the pool has too: they are in no state, whatever was said of them."""
         self.size = 0
         self.options: dict[str, Any] = {}
         self.annotations: dict[str, Any] = {}
@@ -89,11 +91,11 @@ class Standing:
         return self.samples[unit].key or f"index:{unit}"
 
     def units(self, state: str) -> list[int]:
-        """Return the dataset indices in a state, of samples that the data have, in the order they came to be in it."""
+        """Return the dataset indices in a state, of samples of the pool alone, in the order they came to be in it."""
         of_state = {unit for unit, sample in self.samples.items() if sample.state == state}
         if state == "labelled":
             of_state |= {unit for unit, sample in self.samples.items() if sample.label is not None}
-        return [unit for unit in self.samples if unit in of_state and unit >= 0]
+        return [unit for unit in self.samples if unit in of_state and unit >= 0 and unit not in self.known]
 
     def annotation(self, unit: int) -> Any:
         """Return the label of a sample as people say it, ``SKIP``, or None."""
@@ -172,6 +174,9 @@ class Standing:
             self._put(unit, None, "unlabelled" if self.samples[unit].label is None else "labelled")
         self.regions.release(event["indices"])
 
+    def _apply_known(self, event: Event) -> None:
+        self.known = frozenset(event["indices"])
+
     def _apply_forgotten(self, event: Event) -> None:
         for unit in event["indices"]:
             sample = self._put(unit, None, "skipped")
@@ -183,12 +188,14 @@ class Standing:
         keys = dict(zip(event["indices"], event["keys"], strict=True))
         for unit, sample in self.samples.items():
             sample.key = keys.get(unit, sample.key)
-        # Samples whose question was taken back are not looked for: others may be in their places now.
-        lost = {unit for unit, sample in self.samples.items() if sample.state == "unlabelled" and unit not in places}
-        lost &= set(places.values())
+        # Samples that were given back are followed by their keys, and in older ledgers not at all.
+        others, size = set(places.values()), event["size"]
+        given_back = {unit for unit, each in self.samples.items() if each.state == "unlabelled" and unit not in places}
+        lost = {u for u in given_back if self.samples[u].key is None or u in others or u >= size}
         self.samples = {places.get(unit, unit): each for unit, each in self.samples.items() if unit not in lost}
         self.regions = self.regions.moved(places)
-        self.size = event["size"]
+        self.known = frozenset()  # which they are now the next event says
+        self.size = size
 
 
 _APPLY: dict[str, Callable[[Standing, Event], None]] = {
@@ -200,6 +207,7 @@ _APPLY: dict[str, Callable[[Standing, Event], None]] = {
     "skipped": Standing._apply_skipped,
     "void": Standing._apply_void,
     "released": Standing._apply_released,
+    "known": Standing._apply_known,
     "forgotten": Standing._apply_forgotten,
     "moved": Standing._apply_moved,
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning_al.campaign.events import append_event, stamped
+from lightning_al.campaign.events import Event, check_there, stamped, writing
 from lightning_al.campaign.regions import merged, pixels_told
 from lightning_al.campaign.results import PIXELS
 from lightning_al.campaign.standing import Standing
@@ -113,7 +113,7 @@ def tell_campaign(
     """Put what people said into a campaign's ledger: all of it, or nothing.
 
     Samples are those that the campaign asked for. What is said already is passed over, so that the same file may be
-    told again.
+    told again. Several processes may tell at once: each waits until the one before has done.
 
     Args:
         dirpath: The campaign's folder.
@@ -131,14 +131,17 @@ def tell_campaign(
         Problems: If something is wrong, unless ``partial``; nothing is taken then.
     """
     check_agreement(agreement)
-    standing = Standing(dirpath)
-    codec = _plain_codec(standing) if codec is None else codec
-    told = Told()
-    words, void = _words(standing, readings, told, annotator=annotator, codec=codec)
-    decisions = _decide(standing, words, told, agreement=agreement, codec=codec)
-    if told.problems and not partial:
-        raise Problems(told.problems)
-    _write(standing, decisions, void, told, cost_of)
+    check_there(dirpath)
+    with writing(Path(dirpath) / "ledger") as append:
+        standing = Standing(dirpath)
+        codec = _plain_codec(standing) if codec is None else codec
+        told = Told()
+        words, void = _words(standing, readings, told, annotator=annotator, codec=codec)
+        decisions = _decide(standing, words, told, agreement=agreement, codec=codec)
+        if told.problems and not partial:
+            raise Problems(told.problems)
+        for number, event in enumerate(_events(standing, decisions, void, told, cost_of), standing.event_count):
+            append(number, event)
     return told
 
 
@@ -175,7 +178,9 @@ def _words(
     """
     told.problems += [problem for reading in readings for problem in reading.problems]
     entries = [entry for reading in readings for entry in reading.entries]
-    units = {standing.name(unit): unit for unit in standing.samples}
+    units: dict[str, list[int]] = defaultdict(list)  # several of one name have one and the same input
+    for unit in standing.samples:
+        units[standing.name(unit)].append(unit)
     names = Names(units)
     people = {entry.annotator for entry in entries}
     people |= {each.annotator for sample in standing.samples.values() for each in sample.said}
@@ -190,21 +195,23 @@ def _words(
                 unknown.append(entry)
                 continue
             check_person(entry, people)
-            unit, who = units[name], entry.annotator or annotator
-            annotation = _annotation(standing, entry, unit, codec)
+            there = [unit for unit in units[name] if unit >= 0] or units[name]
+            annotations = {unit: _annotation(standing, entry, unit, codec) for unit in there}
         except (ValueError, TypeError) as error:
             told.problems.append(f"{entry.where}: {cut(error)}")
             continue
-        if annotation is None:
-            told.blank += 1
-            continue
-        if annotation is _NOTHING:
-            void[unit] = who
-            continue
-        earlier, other = first.setdefault((unit, who), (entry, annotation))
-        if meaning(other) != meaning(annotation):
-            told.problems.append(_contradiction(entry, earlier))
-            contradicted.add(unit)
+        who = entry.annotator or annotator
+        told.blank += all(annotation is None for annotation in annotations.values())
+        void.update((unit, who) for unit, annotation in annotations.items() if annotation is _NOTHING)
+        differing = []
+        for unit, annotation in annotations.items():
+            if annotation is None or annotation is _NOTHING:
+                continue
+            earlier, other = first.setdefault((unit, who), (entry, annotation))
+            if meaning(other) != meaning(annotation):
+                differing.append(earlier)
+                contradicted.add(unit)
+        told.problems += [_contradiction(entry, earlier) for earlier in differing[:1]]
     told.problems = in_order([*told.problems, *_of_unknown(unknown, standing, len(entries))])
     words: dict[int, list[Said]] = defaultdict(list)
     for (unit, who), (_, annotation) in first.items():
@@ -223,7 +230,7 @@ def _annotation(standing: Standing, entry: Entry, unit: int, codec: Codec) -> An
         return None
     count = standing.annotations.get("count")
     check_whole(entry, annotation, kind=standing.kind, classes=standing.classes, count=count)
-    if unit < 0:
+    if not 0 <= unit < standing.size:
         raise ValueError(f"{shown(entry.key)} was not in the data any more when they were last opened.")
     if annotation is SKIP:
         return SKIP
@@ -337,14 +344,14 @@ def _decoded(label: Any, codec: Codec) -> Any:
         return str(label)
 
 
-def _write(
+def _events(
     standing: Standing,
     decisions: dict[int, Decision],
     void: dict[int, str],
     told: Told,
     cost_of: Callable[[int], float],
-) -> None:
-    """Put on disk first what people said beside the labels, and then the labels."""
+) -> list[Event]:
+    """Return what goes to disk, first what people said beside the labels, and then the labels; and count it."""
     beside: dict[str, dict[int, Any]] = defaultdict(dict)
     answered: dict[tuple[str, ...], dict[int, Any]] = defaultdict(dict)
     skipped: dict[tuple[str, ...], list[int]] = defaultdict(list)
@@ -367,11 +374,10 @@ def _write(
     events += [("skipped", {"indices": units, **_by(who)}) for who, units in skipped.items()]
     for who in dict.fromkeys(void.values()):
         events.append(("void", {"indices": [unit for unit in void if void[unit] == who], **_by((who,))}))
-    for number, (kind, fields) in enumerate(events, standing.event_count):
-        append_event(standing.dirpath / "ledger", number, stamped(kind, fields))
     told.labelled = sum(map(len, answered.values()))
     told.skipped = sum(map(len, skipped.values()))
     told.void = len(void)
+    return [stamped(kind, fields) for kind, fields in events]
 
 
 def _fields(standing: Standing, people: tuple[str, ...], labels: dict[int, Any]) -> dict[str, Any]:

@@ -30,8 +30,8 @@ KeyOf = Callable[[int], str | None]
 """Gives the key of a dataset index, or None where it is not known."""
 
 
-def units_of(campaign: Campaign, samples: Indices | Sequence[str], places: Places) -> list[int]:
-    """Return the dataset indices of samples that are given by their indices or by their keys.
+def units_of(campaign: Campaign, samples: Indices | Sequence[str], places: Places) -> list[list[int]]:
+    """Return the dataset indices of samples that are given by their indices or by their keys: equal inputs have one.
 
     Args:
         campaign: The open campaign, or as it was last opened.
@@ -44,17 +44,21 @@ def units_of(campaign: Campaign, samples: Indices | Sequence[str], places: Place
         IndexError: If an index is outside the dataset.
     """
     if not isinstance(samples, (list, tuple)) or not samples or not all(isinstance(each, str) for each in samples):
-        return campaign.pool.check(samples)  # type: ignore[arg-type]
-    unit_of = {key: unit for unit, key in campaign.keys.items()}
-    others = [str(key) for key in samples if key not in unit_of]
-    unit_of |= places(others) if others else {}
-    unknown = [key for key in others if key not in unit_of]
+        return [[unit] for unit in campaign.pool.check(samples)]  # type: ignore[arg-type]
+    of_key: dict[str, list[int]] = {}
+    for unit, key in campaign.keys.items():
+        of_key.setdefault(key, []).append(unit)
+    others = [str(key) for key in samples if key not in of_key]
+    of_key |= {key: [unit] for key, unit in places(others).items()} if others else {}
+    unknown = [key for key in others if key not in of_key]
     if unknown:
         raise ValueError(
             f"{len(unknown)} of {len(samples)} keys are of no sample: {', '.join(map(repr, unknown[:5]))}. The `keys` "
             "of the campaign are those of what was asked for."
         )
-    return campaign.pool.check([unit_of[str(key)] for key in samples])
+    units = [of_key[str(key)] for key in samples]
+    campaign.pool.check([unit for same in units for unit in same])
+    return units
 
 
 def write_answers(
@@ -110,7 +114,8 @@ def answers_of(
     if len(units) != len(values):
         raise ValueError(f"`tell` got {len(units)} indices and {len(values)} labels.")
     classes = campaign.annotations.get("classes")
-    answers = sort_answers(dict(zip(units, values, strict=True)), task, classes, campaign.sizes)
+    said = {unit: value for same, value in zip(units, values, strict=True) for unit in same}
+    answers = sort_answers(said, task, classes, campaign.sizes)
     if task.annotation_kind == "mask":
         blank = [i for i, label in answers.labels.items() if is_blank(label) and not campaign.regions.is_asked(i)]
         answers.refused.update(dict.fromkeys(blank, _BLANK))

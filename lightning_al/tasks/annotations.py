@@ -360,7 +360,7 @@ def _name(number: int, classes: Sequence[str] | None) -> str:
 def _number(value: Any) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"Corners, scores and sizes of boxes are numbers, got {shown(value)}.") from None
 
 

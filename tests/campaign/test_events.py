@@ -1,10 +1,12 @@
 """Events on disk."""
 
 import json
+import threading
 
 import pytest
 
 from lightning_al import Campaign
+from lightning_al.campaign import events
 from tests.helpers.ledger import a_campaign, answered, asked, begin
 
 
@@ -32,6 +34,39 @@ def test_two_writers_do_not_overwrite_each_other(tmp_path):
     with pytest.raises(FileExistsError, match="another process"):
         two.write("fitted", round=2)
     assert Campaign.load(tmp_path).labels[0] == 0
+
+
+@pytest.mark.parametrize("kinds", [("answered", "answered"), ("answered", "skipped")])
+def test_of_two_that_write_at_once_the_second_is_told_so(tmp_path, monkeypatch, kinds):
+    """The first is on disk by half while the second begins: what was reported as written must be what is there."""
+    campaign = a_campaign(tmp_path)
+    keep, half, seen, said = events.keep, threading.Event(), threading.Event(), {}
+
+    def slow(folder, blobs):
+        half.set()
+        seen.wait(0.2)  # the second has looked by then, if it could
+        keep(folder, blobs)
+
+    def write(number):
+        try:
+            fields = {"indices": [number], "keys": ["k"], "labels": [number], "annotator": str(number)}
+            campaign.write(kinds[number], **fields)
+            said[number] = "written"
+        except FileExistsError as error:
+            said[number] = str(error)
+        seen.set()
+
+    monkeypatch.setattr(events, "keep", slow)
+    threads = [threading.Thread(target=write, args=(number,)) for number in (0, 1)]
+    threads[0].start()
+    half.wait()
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert said[0] == "written"
+    assert "nothing was written" in said[1]
+    assert Campaign.read_events(tmp_path)[-1]["annotator"] == "0"
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_the_ledger_grows_with_the_labels_not_with_the_pool(tmp_path):

@@ -7,55 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_al import Campaign, ClassificationTask
+from lightning_al import Campaign
 from lightning_al.campaign import Standing
 from lightning_al.campaign.history import read_rounds
-from lightning_al.campaign.moves import Search
 from lightning_al.data.keys import SampleKeys
 from tests.helpers.ledger import record
+from tests.helpers.moves import TASK, answer, ask, labels_of, reopen, search, start
 from tests.helpers.moving import Named, Nameless, Noisy, NoisyNamed, Paths
-
-TASK = ClassificationTask()
-
-
-def search(campaign, dataset):
-    keys = SampleKeys(dataset, dataset, TASK)
-    own_label = lambda index: TASK.encode_label(dataset[index][1])  # noqa: E731
-    return Search(campaign, keys, own_label=own_label, keeps_target=lambda index: True)
-
-
-def reopen(campaign, dataset):
-    """Find the samples again, as at an opening, and have the ledger say so."""
-    campaign = Campaign.load(campaign.dirpath)
-    move = search(campaign, dataset).move()
-    if move is not None:
-        record(campaign, "moved", **move)
-    return campaign
-
-
-def start(path, dataset):
-    keys = SampleKeys(dataset, dataset, TASK)
-    return Campaign(path, Campaign.create(path, size=len(dataset), options={}, root=keys.root))
-
-
-def ask(campaign, dataset, samples, number=None):
-    keys = SampleKeys(dataset, dataset, TASK)
-    indices = [dataset.order.index(s) for s in samples]
-    record(
-        campaign, "asked", round=campaign.next_round if number is None else number, indices=indices,
-        keys=[keys.key(i) for i in indices], scores=[float(i) for i in range(len(indices))], seconds={},
-    )  # fmt: skip
-
-
-def answer(campaign, dataset, labels, annotator="tell"):
-    keys = SampleKeys(dataset, dataset, TASK)
-    indices = [dataset.order.index(s) for s in labels]
-    known = [campaign.keys.get(i) or keys.key(i) for i in indices]
-    record(campaign, "answered", indices=indices, keys=known, labels=list(labels.values()), annotator=annotator)
-
-
-def labels_of(campaign, dataset):
-    return {dataset.order[i]: label for i, label in campaign.labels.items()}
 
 
 def states_of(campaign, dataset):
@@ -77,9 +35,14 @@ class Oracle:
         self.state: dict[str, str] = {}  # pending, labelled, skipped
         self.labels: dict[str, int] = {}  # in the order they came
         self.questions: list[list[str]] = []
+        self.given_back: set[str] = set()
 
     def check(self, campaign, dataset):
         here = set(dataset.order)
+        keys = SampleKeys(dataset, dataset, TASK)
+        assert campaign.keys == {i: keys.key(i) for i in campaign.keys}
+        known = self.state.keys() | self.given_back
+        assert {dataset.order[i] for i in campaign.keys} == here & known
         assert len(campaign.pool) == len(dataset)
         assert labels_of(campaign, dataset) == self.labels
         states = states_of(campaign, dataset)
@@ -98,6 +61,8 @@ class Oracle:
         assert read.label_digest == campaign.label_digest
         standing = Standing(campaign.dirpath)
         assert standing.size == len(dataset)
+        given_back = {unit: read.keys.get(unit) for unit in read.keys if dataset.order[unit] not in self.state}
+        assert {unit: standing.samples[unit].key for unit in standing.units("unlabelled")} == given_back
         for state in ("labelled", "pending", "skipped"):
             units = standing.units(state)
             assert set(units) == set(getattr(read.pool, state).tolist())
@@ -125,7 +90,7 @@ def test_labels_follow_their_samples(tmp_path_factory, data, kind):
             oracle.state |= dict.fromkeys(question, "pending")
         pending = [s for s in dataset.order if oracle.state.get(s) == "pending"]
         for sample in data.draw(st.permutations(pending)):
-            how = data.draw(st.sampled_from(["label", "skip", "wait"]))
+            how = data.draw(st.sampled_from(["label", "skip", "wait", "give back"]))
             if how == "label":
                 oracle.labels[sample] = data.draw(st.integers(0, 9))
                 oracle.state[sample] = "labelled"
@@ -133,6 +98,10 @@ def test_labels_follow_their_samples(tmp_path_factory, data, kind):
             elif how == "skip":
                 oracle.state[sample] = "skipped"
                 record(campaign, "skipped", indices=[dataset.order.index(sample)], annotator="tell")
+            elif how == "give back":
+                del oracle.state[sample]
+                oracle.given_back.add(sample)
+                record(campaign, "released", indices=[dataset.order.index(sample)])
         oracle.check(campaign, dataset)
         before = campaign.label_digest
         dataset = kind(data.draw(drawn))
@@ -345,7 +314,7 @@ def test_labels_told_before_the_data_were_opened_get_their_key_next_time(tmp_pat
 
 def as_before(campaign, keys):
     """Write a ledger anew as it was when indices were keys where there were no files."""
-    for path in sorted((campaign.dirpath / "ledger").iterdir()):
+    for path in sorted((campaign.dirpath / "ledger").glob("*.json")):
         event = json.loads(path.read_text())
         event.pop("root", None)
         if "keys" in event:

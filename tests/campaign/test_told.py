@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+import threading
 import unicodedata
 
 import pytest
 
 from lightning_al import SKIP, Campaign
-from lightning_al.campaign import NeedsProject, Problems, Standing, tell_campaign
+from lightning_al.campaign import NeedsProject, Problems, Standing, tell_campaign, told
+from lightning_al.campaign.questions import write_question
 from lightning_al.cli.status import status_of
 from lightning_al.oracle import read_labels
 from tests.helpers.ledger import record
@@ -357,3 +359,42 @@ def test_boxes_that_are_none(tmp_path, label, what):
     path = asked(tmp_path / "c", ["k0"], {"kind": "boxes", "classes": ["x"], "count": 1})
     with pytest.raises(Problems, match=f"line 1: .*{what}"):
         tell(path, table(tmp_path, json.dumps({"key": "k0", "label": label}), "labels.jsonl"))
+
+
+def test_of_two_tells_at_once_both_are_taken(campaign, tmp_path, monkeypatch):
+    """The second reads the campaign when the first has written: it would write over it, or be refused."""
+    names = [table(tmp_path, f"key,label\n{key},cat\n", f"{number}.csv") for number, key in enumerate(KEYS[:2])]
+    read, began, came = told.Standing, threading.Event(), threading.Event()
+
+    def slow(dirpath):
+        standing = read(dirpath)
+        began.set()
+        came.wait(0.2)
+        return standing
+
+    def second():
+        began.wait()
+        monkeypatch.setattr(told, "Standing", lambda dirpath: came.set() or read(dirpath))
+        tell(campaign, names[1])
+
+    monkeypatch.setattr(told, "Standing", slow)
+    other = threading.Thread(target=second)
+    other.start()
+    tell(campaign, names[0])
+    other.join()
+    assert said(campaign) == {"a/1.jpg": "cat", "a/2.jpg": "cat", "b/10.jpg": None}
+
+
+def test_samples_of_one_input_share_what_is_told(tmp_path):
+    """They have one key: of two that wait a file has one row, and its label is of both."""
+    path = asked(tmp_path / "c", ["sha256:a", "sha256:b", "sha256:a"])
+    write_question(tmp_path / "q.csv", Standing(path), [0, 1, 2])
+    assert (tmp_path / "q.csv").read_text() == "key,index,label,annotator\nsha256:a,0,,\nsha256:b,1,,\n"
+    told = tell(path, table(tmp_path, "key,label\nsha256:a,dog\nsha256:b,\n"))
+    assert (told.labelled, told.blank) == (2, 1)
+    campaign = Campaign.load(path)
+    assert (campaign.labels, campaign.pool.pending.tolist()) == ({0: 1, 2: 1}, [1])
+    with pytest.raises(Problems, match=r"(?s)1 entries.*line 3: 'sha256:a' is 'dog', and 'cat' in"):
+        tell(path, table(tmp_path, "key,label\nsha256:a,cat\nsha256:a,dog\n"))
+    campaign.forget(["sha256:a"])
+    assert (campaign.labels, campaign.pool.skipped.tolist()) == ({}, [0, 2])

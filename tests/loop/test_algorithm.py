@@ -171,5 +171,5 @@ def test_a_round_that_a_kill_kept_from_the_loggers_is_reported_later(tmp_path):
         loop_in(tmp_path).run(make_trainer(tmp_path, Kill(), logger=CSVLogger(tmp_path, "a")))
     loop_in(tmp_path).run(make_trainer(tmp_path, logger=CSVLogger(tmp_path, "b")), resume=True)
     assert rows("a") + rows("b") == [0.0, 1.0, 2.0]
-    kinds = [json.loads(f.read_text())["kind"] for f in sorted((tmp_path / "c" / "ledger").iterdir())]
+    kinds = [json.loads(f.read_text())["kind"] for f in sorted((tmp_path / "c" / "ledger").glob("*.json"))]
     assert kinds.count("reported") == 3

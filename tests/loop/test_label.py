@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from lightning_al import SKIP, Campaign
+from lightning_al import SKIP, Campaign, ClassificationTask
+from lightning_al.loop.label import answers_of
+from tests.helpers.ledger import record
 from tests.helpers.oracles import Answering
 from tests.helpers.projects import Data, loop_in, make_data, make_trainer, picks
 
@@ -84,3 +86,13 @@ def test_who_said_what_is_in_the_ledger(tmp_path):
     assert {e["kind"] for e in answers} == {"answered", "skipped"}
     for event in answers:
         assert {("anna" if i % 2 else "ben") for i in event["indices"]} == {event["annotator"]}
+
+
+def test_by_its_key_all_samples_of_one_input_are_told(tmp_path):
+    folder = tmp_path / "c"
+    campaign = Campaign(folder, Campaign.create(folder, size=4, options={}))
+    record(campaign, "asked", round=-1, indices=[2, 0, 3], keys=["k", "other", "k"], scores=[], seconds={})
+    answers = answers_of(campaign, ["other", "k"], [0, 1], task=ClassificationTask(), places=lambda names: {})
+    assert answers.labels == {0: 0, 2: 1, 3: 1}
+    with pytest.raises(ValueError, match="2 indices and 1 labels"):
+        answers_of(campaign, ["other", "k"], [0], task=ClassificationTask(), places=lambda names: {})

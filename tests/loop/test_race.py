@@ -29,7 +29,7 @@ X, Y = make_data()
 
 
 def events(folder):
-    return [json.loads(path.read_text()) for path in sorted((folder / "c" / "ledger").iterdir())]
+    return [json.loads(path.read_text()) for path in sorted((folder / "c" / "ledger").glob("*.json"))]
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def test_the_ledger_says_how(tmp_path, encoder):
         "variant": "paper",
     }  # fmt: skip
     assert options["acquisition"]["encoder"] == named
-    for path in (tmp_path / "c" / "ledger").iterdir():
+    for path in (tmp_path / "c" / "ledger").glob("*.json"):
         json.loads(path.read_text())
 
 
@@ -47,7 +47,7 @@ def test_corrected_labels_are_not_other_data(tmp_path):
 
 def test_another_precision_is_another_option_but_not_where_there_was_none(tmp_path):
     loop_in(tmp_path, rounds=0).run(make_trainer(tmp_path))
-    [first, *_] = sorted((tmp_path / "c" / "ledger").iterdir())
+    [first, *_] = sorted((tmp_path / "c" / "ledger").glob("*.json"))
     whole = first.read_text()
     assert '"pool_precision": "32"' in whole
     first.write_text(whole.replace(' "pool_precision": "32",', ""))  # of a campaign from before there was a choice

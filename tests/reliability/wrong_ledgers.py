@@ -250,7 +250,7 @@ def _asked_again(project: Project) -> None:
 
 def _without_keys(project: Project, **started: Any) -> None:
     _edit(project, 0, **started)
-    for path in (project.dirpath / "ledger").iterdir():
+    for path in (project.dirpath / "ledger").glob("*.json"):
         if "keys" in json.loads(path.read_text()):
             _edit(project, int(path.name[:6]), keys=lambda keys: [None] * len(keys))
 

@@ -8,7 +8,7 @@ from tests.helpers.curves import write_campaign
 
 
 def finish(folder, number):
-    events = [json.loads(path.read_text()) for path in sorted((folder / "ledger").glob("*"))]
+    events = [json.loads(path.read_text()) for path in sorted((folder / "ledger").glob("*.json"))]
     path = folder / "ledger" / f"{len(events):06d}-reported.json"
     path.write_text(json.dumps({**events[0], "kind": "reported", "round": number}))
 

@@ -252,7 +252,7 @@ def test_nothing_of_the_networks_is_in_the_user_s_things(tmp_path, cls):
     assert list(saved["state_dict"]) == names
     assert not [key for key in saved["callbacks"] if cls.__name__ in key]
     assert acquisition._networks is None
-    started = json.loads(sorted((tmp_path / "campaign" / "ledger").iterdir())[0].read_text())
+    started = json.loads(sorted((tmp_path / "campaign" / "ledger").glob("*.json"))[0].read_text())
     assert started["options"]["acquisition"]["steps"] == 3
 
 

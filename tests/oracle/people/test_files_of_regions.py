@@ -35,8 +35,8 @@ def paint(folder, say=lambda n, path: MASKS[n]):
         path.write_bytes(mask_to_png(say(number_of(path), path)))
 
 
-def run(folder):
-    oracle = LabelFiles(folder / "labels", format="png")
+def run(folder, **options):
+    oracle = LabelFiles(folder / "labels", format="png", **options)
     loop = region_loop(folder, data=NamedImages(), oracle=oracle, initial=[4, 1], evaluate=None)
     loop.run(make_trainer(folder, acquisition=Entropy(), max_epochs=1), resume=True)
     return loop
@@ -97,6 +97,23 @@ def test_masks_that_say_nothing_of_it_wait_and_wrong_sizes_are_named(tmp_path):
     paint(second, lambda n, path: MASKS[n][:, 1:])
     with pytest.raises(ValueError, match=r"The mask is 11 x 9 pixels and the image 12 x 9"):
         run(tmp_path)
+
+
+def test_a_part_of_which_nothing_has_a_class_is_said_by_a_folder_of_ones_own(tmp_path):
+    run(tmp_path)
+    first, second = (tmp_path / "labels" / name for name in ("to_label_000", "to_label_001"))
+    paint(first)
+    loop = run(tmp_path)
+    pending, before = loop.pool.pending.tolist(), labels_in(loop.campaign)
+    assert run(tmp_path, empty=True).pool.pending.tolist() == pending  # the question itself, as it was written
+    shutil.copytree(second, tmp_path / "labels" / "anna")
+    run(tmp_path, empty=True)
+    events = Campaign.read_events(tmp_path / "c")
+    said = [event for event in events if event.get("annotator") == "anna"]
+    assert sorted(i for event in said for i in event["indices"]) == sorted(pending)
+    after = labels_in(Campaign.load(tmp_path / "c"))
+    assert after.keys() == before.keys()
+    assert all((after[n] == mask).all() for n, mask in before.items())
 
 
 def export(folder, loop, picked):

@@ -1,10 +1,15 @@
 """People who label in files of a folder, while ``run`` waits."""
 
 import csv
+import shutil
 
 import pytest
+import torch
 
 from lightning_al import SKIP, ActiveLearningLoop, Campaign, ClassificationTask, LabelFiles, MultiLabelTask
+from lightning_al.data.keys import SampleKeys
+from lightning_al.oracle.question import OpenQuestion
+from lightning_al.tasks import DetectionTask
 from tests.helpers.files import FolderData, fill, truth
 from tests.helpers.projects import Net, make_trainer
 
@@ -85,8 +90,8 @@ def test_what_is_wrong_in_a_file_takes_nothing(tmp_path):
 
 
 def test_options():
-    with pytest.raises((TypeError, ValueError), match="4 things"):
-        LabelFiles(3, format="xls", agreement="best", annotator=None)
+    with pytest.raises((TypeError, ValueError), match="5 things"):
+        LabelFiles(3, format="xls", agreement="best", annotator=None, empty="yes")
     with pytest.raises(RuntimeError, match="no dataset yet"):
         LabelFiles("x").poll()
 
@@ -119,3 +124,81 @@ def test_names_in_any_order(tmp_path):
     (tmp_path / "anna.csv").write_text("key,label\n0.jpg,dog|cat\n0.jpg,cat|dog\n")
     (tmp_path / "ben.csv").write_text("key,label\n0.jpg,cat|dog\n")
     assert oracle.poll() == {0: [1, 0, 1]}
+
+
+class Crops:
+    """Samples that are cut out of one image have its name."""
+
+    paths = ("a.jpg", "a.jpg", "b.jpg", "c.jpg", "c.jpg")
+    values = (0.0, 1.0, 2.0, 3.0, 3.0)  # the last two are alike
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        return torch.full((2,), self.values[index]), -1
+
+
+def question_of(dataset, task, indices, folder):
+    names = SampleKeys(dataset, dataset, task).keys(range(len(dataset)))
+    return OpenQuestion(indices, dataset=dataset, folder=folder, keys=dict(enumerate(names)))
+
+
+def test_samples_of_one_name_have_rows_and_labels_of_their_own(tmp_path):
+    oracle, task, path = LabelFiles(tmp_path), ClassificationTask(), tmp_path / "to_label_000.csv"
+    oracle.bind(Crops(), task)
+    oracle.request(question_of(Crops(), task, [0, 1, 2], tmp_path))
+    rows = list(csv.DictReader(path.open()))
+    assert [(row["index"], row["key"].split(":")[0]) for row in rows] == [
+        ("0", "sha256"),
+        ("1", "sha256"),
+        ("2", "b.jpg"),
+    ]
+    label_of = {row["key"]: 5 + int(row["index"]) for row in rows}
+    answer(path, say=label_of.get)
+    assert oracle.poll() == {0: 5, 1: 6, 2: 7}
+    (tmp_path / "anna.csv").write_text("key,label\na.jpg,9\n")  # of which of the two?
+    oracle.request(question_of(Crops(), task, [0], tmp_path))
+    assert oracle.poll() == {0: 5}
+    assert not (tmp_path / "to_label_001.csv").exists()
+
+
+def test_samples_of_one_input_share_a_row_and_its_label(tmp_path):
+    oracle, task, path = LabelFiles(tmp_path), ClassificationTask(), tmp_path / "to_label_000.csv"
+    oracle.bind(Crops(), task)
+    oracle.request(question_of(Crops(), task, [3, 1, 4], tmp_path))
+    rows = list(csv.DictReader(path.open()))
+    assert [row["index"] for row in rows] == ["3", "1"]
+    answer(path, say={rows[0]["key"]: 7, rows[1]["key"]: 8}.get)
+    assert oracle.poll() == {3: 7, 4: 7, 1: 8}
+
+
+class Streets:
+    classes = ("background", "car")
+    paths = ("a.jpg", "b.jpg")
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return torch.zeros(3, 8, 8), {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.long)}
+
+
+@pytest.mark.parametrize(("format", "question"), [("coco", "to_label_000.json"), ("voc", "to_label_000")])
+def test_an_image_without_boxes_is_said_by_a_file_of_ones_own(tmp_path, format, question):
+    task = DetectionTask()
+
+    def answers(**options):
+        oracle = LabelFiles(tmp_path, format=format, **options)
+        oracle.bind(Streets(), task)
+        oracle.request([0, 1])
+        return {index: len(said["boxes"]) for index, said in oracle.poll().items()}, oracle
+
+    assert answers(empty=True)[0] == {}  # the question itself, which nobody looked at yet
+    path = tmp_path / question
+    own = path.with_stem("anna")
+    shutil.copytree(path, own) if path.is_dir() else shutil.copy(path, own)
+    assert answers()[0] == {}
+    found, oracle = answers(empty=True)
+    assert found == {0: 0, 1: 0}
+    assert oracle.annotator_of(1) == "anna"

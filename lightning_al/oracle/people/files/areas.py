@@ -10,6 +10,8 @@ from lightning_al.tasks.annotations import Boxes, Mask, class_index
 from lightning_al.tasks.mask_png import mask_to_png, not_said
 from lightning_al.words import shown
 
+_FARTHEST = 1e9  # pixels
+
 
 @dataclass(frozen=True)
 class Areas:
@@ -75,7 +77,14 @@ def pixels_of(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
 
 
 def _is_polygon(values: list[Any]) -> bool:
-    return len(values) >= 6 and len(values) % 2 == 0 and all(isinstance(value, (int, float)) for value in values)
+    return (
+        len(values) >= 6
+        and len(values) % 2 == 0
+        and all(
+            isinstance(value, (int, float)) and abs(value) < _FARTHEST  # which NaN is not
+            for value in values
+        )
+    )
 
 
 def _of_polygon(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,18 +38,23 @@ def read_coco(path: Path, *, empty: bool = False) -> Reading:
     lacking = [name for name, value in lists.items() if not isinstance(value, list)]
     if lacking:
         raise ValueError(f"{path} has no list {lacking[0]!r}: COCO's JSON has {', '.join(map(repr, _LISTS))}.")
+    for name, entries_there in lists.items():
+        for entry in entries_there or []:
+            if not isinstance(entry, dict):
+                raise ValueError(f"{path}: {name!r} of COCO's JSON are objects, got {shown(entry)}.")
     problems: list[str] = []
-    names = {category.get("id"): str(category.get("name")) for category in lists["categories"] or []}
-    images = {image.get("id"): image for image in lists["images"] or []}
+    names = {number: str(entry.get("name")) for number, entry in _by_id(path, "categories", lists).items()}
+    images = _by_id(path, "images", lists)
     drawn: dict[Any, list[_Drawn]] = defaultdict(list)
     bad_images = set()
     for number, annotation in enumerate(lists["annotations"] or []):
         image = annotation.get("image_id")
         try:
-            drawn[image].append(_drawn(annotation, images, names))
-        except ValueError as error:
+            thing = _drawn(annotation, images, names)
+            drawn[image].append(thing)
+        except (ValueError, OverflowError) as error:
             problems.append(f"{path}, annotation {annotation.get('id', number)}: {error}")
-            bad_images.add(image)
+            bad_images |= {image} if _is_id(image) else set()
     entries = []
     for number, image in images.items():
         if number not in bad_images:
@@ -64,6 +69,29 @@ def read_coco(path: Path, *, empty: bool = False) -> Reading:
 _LISTS = ("images", "annotations", "categories")
 
 
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (int, float, str))
+
+
+def _by_id(path: Path, name: str, lists: Mapping[str, Any]) -> dict[Any, dict[str, Any]]:
+    """Return the entries of a list by their ``id``, which others name them by.
+
+    Raises:
+        ValueError: If one has none, or that of another.
+    """
+    of_id: dict[Any, dict[str, Any]] = {}
+    for entry in lists[name]:
+        number = entry.get("id")
+        if not _is_id(number):
+            raise ValueError(f"{path}: each of {name!r} needs a number as `id`, got {shown(number)}.")
+        if number in of_id:
+            raise ValueError(
+                f"{path}: two of {name!r} have the id {shown(number)}, so that nobody knows which of them is meant."
+            )
+        of_id[number] = entry
+    return of_id
+
+
 class _Drawn(NamedTuple):
     box: Box
     name: str
@@ -73,9 +101,9 @@ class _Drawn(NamedTuple):
 
 def _drawn(annotation: dict[str, Any], images: dict[Any, Any], names: dict[Any, str]) -> _Drawn:
     image, category, box = annotation.get("image_id"), annotation.get("category_id"), annotation.get("bbox")
-    if image not in images:
+    if not _is_id(image) or image not in images:
         raise ValueError(f"there is no image {shown(image)}.")
-    if category not in names:
+    if not _is_id(category) or category not in names:
         raise ValueError(f"there is no category {shown(category)}.")
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, (int, float)) for side in box):
         raise ValueError(f"`bbox` must be left, top, width and height, got {shown(box)}.")

@@ -87,7 +87,7 @@ def understood(said: Any, kind: str | None, classes: Sequence[str] | None) -> An
     if isinstance(said, dict) and {"boxes", "labels"} <= said.keys():
         said = Boxes(said["boxes"], said["labels"], said.get("scores"), said.get("size"))
     if isinstance(said, (int, float)) and not isinstance(said, bool) and kind != "number":
-        said = str(int(said)) if float(said).is_integer() else str(said)
+        said = str(int(said)) if said == said // 1 else str(said)
     elif isinstance(said, list):
         said = [str(each) for each in said]
     return _of_kind(said, kind, classes)
@@ -213,7 +213,7 @@ def _of_kind(said: Any, kind: str | None, classes: Sequence[str] | None) -> Anno
     if kind is not None:
         for name in names:
             class_index(name, classes)
-    return float(said) if kind == "number" else said
+    return _number(str(said)) if kind == "number" else said
 
 
 def word_of(said: Any, classes: Sequence[str] | None) -> str:

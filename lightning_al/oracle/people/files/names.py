@@ -88,6 +88,9 @@ def files_of(keys: Sequence[str], suffix: str) -> list[str]:
     for key, stem in zip(keys, stems, strict=True):
         name = (stem if times[stem] == 1 else _plain(key)) + suffix
         if _UNSAFE.search(name) or ".." in PurePosixPath(name).parts or name.startswith("/"):
-            raise ValueError(f"No file in a folder of labels can be called after {shown(key)}: name a `.json` file.")
+            raise ValueError(
+                f"No file in a folder of labels can be called after {shown(key)}: name a `.json` file, or give the "
+                "dataset `sample_key(index)`, which names its samples."
+            )
         names.append(name)
     return names

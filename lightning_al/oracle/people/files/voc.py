@@ -34,8 +34,10 @@ def read_voc(path: Path, *, empty: bool = False) -> Reading:
     for file in files:
         try:
             entries.append(_entry(file, file.relative_to(folder).with_suffix("").as_posix(), empty=empty))
-        except (ValueError, ElementTree.ParseError) as error:
-            problems.append(f"{file}: {error}{'; is the file whole?' * (not isinstance(error, ValueError))}")
+        except ElementTree.ParseError as error:
+            problems.append(f"{file}: {error}; is the file whole?")
+        except (ValueError, LookupError) as error:  # of an encoding that there is not
+            problems.append(f"{file}: {error}")
     return Reading(entries, problems)
 
 

@@ -68,3 +68,9 @@ def test_what_is_drawn_later_is_on_top():
     assert areas.mask(["a", "b"]) == Mask([[0, 1, 1], [255, 255, 255]])
     with pytest.raises(ValueError, match="no class 'b'"):
         areas.mask(["a"])
+
+
+@pytest.mark.parametrize("far", [float("nan"), float("inf"), -1e300, 10**400])
+def test_corners_that_are_nowhere(far):
+    with pytest.raises(ValueError, match="must be polygons or runs of pixels"):
+        pixels_of([[0, 0, far, 0, 4, 4]], (7, 6))

@@ -111,6 +111,14 @@ def annotation(**changes):
         (coco(categories=[{"id": 4, "name": "cow"}]), r"image 1 .*: There is no class 'cow'"),
         (coco(images=[{"id": 1, "file_name": "else.jpg"}]), r"image 1 .*: none of the 1 samples"),
         (coco(images=[{"id": 1}]), r"image 1 .*: `file_name` must be a text"),
+        (coco(categories=["cat", "dog"]), r"'categories' of COCO's JSON are objects, got 'cat'"),
+        (coco(images=[KEYS[0]]), r"'images' of COCO's JSON are objects"),
+        (coco(annotations=[[1, 2]]), r"'annotations' of COCO's JSON are objects, got \[1, 2\]"),
+        (coco(images=[{"id": [1], "file_name": KEYS[0]}]), r"each of 'images' needs a number as `id`, got \[1\]"),
+        (coco(images=[{"id": 1, "file_name": key} for key in KEYS[:2]]), r"two of 'images' have the id 1"),
+        (coco(annotations=annotation(image_id=[1])), r"annotation 9: there is no image \[1\]"),
+        (coco(annotations=annotation(bbox=[1, 1, 10**400, 2])), "annotation 9: int too large"),
+        (coco(images=[{"id": 1, "file_name": KEYS[0], "width": 10**400, "height": 8}]), "sizes of boxes are numbers"),
     ],
 )
 def test_coco_files_that_are_wrong(tmp_path, text, what):
@@ -125,6 +133,7 @@ def test_coco_files_that_are_wrong(tmp_path, text, what):
     ("text", "what"),
     [
         ("<annotation>", "is the file whole"),
+        ('<?xml version="1.0" encoding="none"?><annotation/>', "unknown encoding"),
         ("<html></html>", "must be `annotation`"),
         ("<!DOCTYPE x [<!ENTITY a 'b'>]><annotation/>", "declares entities"),
         ("<annotation><object><name>cat</name></object></annotation>", "an object needs xmin"),
@@ -296,3 +305,13 @@ def test_texts_are_there_to_read_and_passed_over(tmp_path, name):
         assert table == [["key", "text", "label", "annotator"], *([k, t or "", "", ""] for k, t in zip(KEYS, texts))]
     read = read_labels(tmp_path / name)
     assert [(entry.key, entry.said in (None, "")) for entry in read.entries] == [(key, True) for key in KEYS]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [("1" * 400, "number"), ("NaN", "number"), ("1e400", "number"), ("1" * 400, "class")]
+)
+def test_numbers_in_lines_that_are_none(tmp_path, value, kind):
+    (tmp_path / "x.jsonl").write_text(f'{{"key": "a.jpg", "label": {value}}}\n')
+    [entry] = read_labels(tmp_path / "x.jsonl").entries
+    with pytest.raises(ValueError, match=r"no finite number|no class"):
+        understood(entry.said, kind, ["cat"])
