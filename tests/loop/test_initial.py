@@ -16,6 +16,7 @@ from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, Classifi
 from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ProbCover, Random, TypiClust
 from lightning_al.distributed.randomness import generator
 from lightning_al.loop.initial import choose_initial
+from lightning_al.oracle.truth import Truth
 from lightning_al.storage import files
 from tests.helpers.greedy import farthest_first
 from tests.helpers.marks import slow
@@ -216,9 +217,8 @@ def test_killed_between_the_first_two_events(tmp_path, monkeypatch):
 
 
 def chosen_of(count, method="random", n=60, seed=0):
-    return choose_initial(
-        count, method, Pool(n), dataset=TensorDataset(*make_data(n)), task=ClassificationTask(), seed=seed
-    )
+    truth = Truth(TensorDataset(*make_data(n)), ClassificationTask())
+    return choose_initial(count, method, Pool(n), truth=truth, seed=seed)
 
 
 def test_random_initial_is_seeded():
@@ -246,5 +246,6 @@ def test_balanced_reads_the_targets_where_the_data_set_keeps_them():
         def __getitem__(self, i):
             raise AssertionError("read a sample")
 
-    chosen = choose_initial(9, "balanced", Pool(60), dataset=Targets(*make_data()), task=ClassificationTask(), seed=0)
+    truth = Truth(Targets(*make_data()), ClassificationTask())
+    chosen = choose_initial(9, "balanced", Pool(60), truth=truth, seed=0)
     assert chosen == chosen_of(9, "balanced")
