@@ -149,6 +149,7 @@ def begin_fits(
     """
     trainer, model = project.trainer, project.model
     if earlier is not None and earlier.trainer is trainer and earlier.model is model:
+        earlier.go_by(reset=settings.reset, seed=settings.seed, dirpath=campaign.dirpath)
         return earlier
     return RepeatedFit(trainer, model, project.data, reset=settings.reset, seed=settings.seed, dirpath=campaign.dirpath)
 
