@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from lightning_al.checks import Findings, check_count, check_number, check_type
 from lightning_al.data.pool import integers
-from lightning_al.data.validation import check_map_style
+from lightning_al.data.stream import check_map_style
 from lightning_al.distributed.randomness import draws_undone, generator
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.skip import DATASET, SKIP
@@ -256,7 +256,7 @@ def _example(truth: Truth, task: Task) -> Any:
 
 
 def _check_same_size(own: Any, dataset: Any) -> None:
-    check_map_style(own, where="DatasetOracle(dataset)")
+    check_map_style(own, "`DatasetOracle(dataset)`")
     if len(own) != len(dataset):
         raise ValueError(
             f"`DatasetOracle(dataset)` has {len(own)} samples, but there are {len(dataset)} to ask for. Both must hold "
