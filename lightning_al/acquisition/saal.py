@@ -91,6 +91,12 @@ class SAAL(Acquisition):
                 '`SAAL(labels="true")` scores with the dataset\'s own labels, which only a simulated campaign has, '
                 f'but the loop\'s oracle is a {type(oracle).__name__}. Use `labels="pseudo"`.'
             )
+        if self.labels == "true" and oracle.truth is not None:
+            raise ValueError(
+                '`SAAL(labels="true")` scores with the labels that samples of the loop\'s dataset come with, and the '
+                f'{type(oracle).__name__} answers with those of a dataset or task of its own. Use `labels="pseudo"`, '
+                "or give the loop a dataset that has them."
+            )
         super().bind(task, oracle)
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:

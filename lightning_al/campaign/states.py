@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ class States:
 
         return self.ranks.first(put)
 
-    def remove_old(self, fits: list[Event], next_fit: Event) -> None:
+    def remove_old(self, fits: list[Event], next_fit: Event, *, needed: Collection[str] = ()) -> None:
         """Remove, on the first rank, what belongs to other fits than the last one, and what a kill left.
 
         What is learnt from the present labels stays, fitted or not yet; and of each round what is kept for good.
@@ -124,13 +124,14 @@ class States:
         Args:
             fits: The recorded ones, oldest first.
             next_fit: Round and digest of the fit that the present labels ask for.
+            needed: Files that stay, whichever fit they go with.
         """
         if not self.ranks.is_first:
             return
         patterns = (RETURNED, "*.ckpt.tmp", "round_*/*.ckpt.tmp", f"{FOLDER}/*.tmp")
         old = [path for pattern in patterns for path in self.dirpath.glob(pattern)]
         last_of_rounds = {fit["round"]: fit for fit in fits}
-        kept = {state_file(KEPT, fit) for fit in last_of_rounds.values()}
+        kept = {*needed, *(state_file(KEPT, fit) for fit in last_of_rounds.values())}
         old += self._of_other_fits([next_fit, *fits[-1:]], but=kept)
         for fit in fits:
             # The last fit may have begun again, with labels that came since.

@@ -15,7 +15,7 @@ from lightning_al.acquisition.features import features_by
 from lightning_al.campaign.metrics import metrics_in_words
 from lightning_al.checks import rows_not_finite
 from lightning_al.cli.run import ActiveParser  # first: it says what to install
-from lightning_al.data.samples_alone import check_map_style
+from lightning_al.data.stream import check_map_style
 from lightning_al.data.template import LoaderTemplate
 from lightning_al.inference.mode import scoring_mode
 from lightning_al.storage.checkpoints import save_checkpoint

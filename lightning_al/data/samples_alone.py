@@ -18,13 +18,13 @@ from lightning_al.data.parts import CompletedSamples
 from lightning_al.data.pool import Indices, Pool
 from lightning_al.data.readable import NamedSamples, readable
 from lightning_al.data.scored_data import ScoredData
-from lightning_al.data.stream import Stream, check_counted, has_indices, is_stream
+from lightning_al.data.stream import Stream, check_map_style, is_stream
 from lightning_al.data.template import LoaderTemplate
 from lightning_al.data.train_loaders import pool_loader
 from lightning_al.distributed.randomness import draws_undone
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task
-from lightning_al.words import first_line, shown
+from lightning_al.words import first_line
 
 BATCH_SIZE = 64
 """Samples of a batch where no loader says how many."""
@@ -281,18 +281,3 @@ def completed_like(train_set: Dataset, samples: Dataset, task: Task) -> Dataset:
 def are_indices(labelled: Any) -> TypeGuard[Indices]:
     """Whether what is labelled is named by its indices."""
     return isinstance(labelled, (list, tuple, range, Tensor)) or type(labelled).__module__ == "numpy"
-
-
-def check_map_style(dataset: Any, where: str) -> None:
-    """Refuse what is no dataset whose samples have indices; ``where`` is where it comes from.
-
-    Raises:
-        TypeError: With its type.
-        ValueError: If its length is that of a part.
-    """
-    if isinstance(dataset, (str, Tensor, dict)) or not has_indices(dataset):
-        raise TypeError(
-            f"{where} must be a map-style dataset, with `__getitem__` and `__len__`, got {shown(dataset)} "
-            f"({type(dataset).__name__})."
-        )
-    check_counted(dataset, where)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lightning_al.data.collate import Collate, CollateWithoutTargets, check_collate
@@ -61,6 +62,21 @@ def check_counted(dataset: Any, where: str) -> None:
         "is that of the part that one process, or its full batches, would go through. Wrap it in a map-style dataset "
         "whose `__len__` is the number of all samples and whose `__getitem__(index)` returns `stream[index]`."
     )
+
+
+def check_map_style(dataset: Any, where: str) -> None:
+    """Refuse what is no dataset whose samples have indices; ``where`` is where it comes from.
+
+    Raises:
+        TypeError: With its type.
+        ValueError: If its length is that of a part.
+    """
+    if isinstance(dataset, (str, Tensor, dict)) or not has_indices(dataset):
+        raise TypeError(
+            f"{where} must be a map-style dataset, with `__getitem__` and `__len__`, got {shown(dataset)} "
+            f"({type(dataset).__name__})."
+        )
+    check_counted(dataset, where)
 
 
 class Stream:

@@ -17,8 +17,9 @@ from lightning_al.data.parts import CompletedSamples
 from lightning_al.data.pool_set import find_known_samples, find_training_samples
 from lightning_al.data.readable import readable
 from lightning_al.data.samples import Samples
+from lightning_al.data.stream import check_map_style
 from lightning_al.data.training_samples import TrainingSamples
-from lightning_al.data.validation import check_map_style, spread_over
+from lightning_al.data.validation import spread_over
 from lightning_al.distributed.randomness import draws_undone
 from lightning_al.inference.batches import copy_of
 from lightning_al.tasks.base import Task, name_in
@@ -61,7 +62,7 @@ def find_samples(
         raise TypeError(f"`{HOOK}` of {owner} must be a method that returns a dataset, got {type(make).__name__}.")
     unlabelled: Any = make()
     with Findings() as findings:
-        found = findings.of(check_map_style, unlabelled, where=f"{HOOK}()")
+        found = findings.of(check_map_style, unlabelled, f"`{HOOK}()`")
         with findings.of_block():
             known = find_known_samples(datamodule, train_set, task, source=source)
             findings.of(_check_known_labels, known)

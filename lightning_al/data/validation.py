@@ -10,7 +10,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 from lightning_al.data.augmentation import draws, same
 from lightning_al.data.readable import readable
-from lightning_al.data.stream import check_counted, has_indices, is_stream
+from lightning_al.data.stream import check_counted, check_map_style, is_stream
 from lightning_al.data.template import Epoch
 from lightning_al.tasks.base import Task, name_in
 from lightning_al.words import cut, shown
@@ -65,25 +65,6 @@ def check_last_sample(dataset: Any, *, may_be_empty: bool = False) -> None:
 # -- the pool, beside the training set ---------------------------------------------------------------------------------
 
 
-def check_map_style(dataset: Any, *, where: str) -> None:
-    """Refuse what is no dataset with stable indices.
-
-    Args:
-        dataset: What the user's datamodule gave.
-        where: The hook that gave it, for the error.
-
-    Raises:
-        TypeError: With what it is.
-        ValueError: If its length is that of a part.
-    """
-    has_both = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
-    if not isinstance(dataset, Dataset) and not has_both:
-        raise TypeError(f"`{where}` must give one map-style dataset, got {type(dataset).__name__}.")
-    if not has_indices(dataset):
-        raise TypeError(f"`{where}` gave an iterable dataset; samples need stable indices: use a map-style one.")
-    check_counted(dataset, f"`{where}`")
-
-
 def check_pool_set(pool_set: Any, train_set: Dataset, *, where: str) -> None:
     """Refuse a pool that cannot hold the samples of the training set, index for index.
 
@@ -96,7 +77,7 @@ def check_pool_set(pool_set: Any, train_set: Dataset, *, where: str) -> None:
         TypeError: If the pool is no map-style dataset.
         ValueError: If its length is not that of the training set.
     """
-    check_map_style(pool_set, where=where)
+    check_map_style(pool_set, f"`{where}`")
     n = len(train_set)  # type: ignore[arg-type]
     if len(pool_set) != n:
         raise ValueError(

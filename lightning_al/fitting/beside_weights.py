@@ -234,12 +234,16 @@ def _with_value(value: Any, copy: Any, like: Any) -> Any:
 
 
 def _same(value: Any, copy: Any) -> bool:
+    """Whether a value is what its copy is; NaN is the same as NaN alone."""
     if isinstance(value, Tensor) and isinstance(copy, Tensor):
-        return value.shape == copy.shape and value.dtype == copy.dtype and torch.equal(value.detach().cpu(), copy)
+        if value.shape != copy.shape or value.dtype != copy.dtype:
+            return False
+        now = value.detach().cpu()
+        return torch.equal(now, copy) or bool(((now == copy) | ((now != now) & (copy != copy))).all())
     if isinstance(value, np.ndarray) and isinstance(copy, np.ndarray):
         return value.shape == copy.shape and value.dtype == copy.dtype and value.tobytes() == copy.tobytes()
     if isinstance(value, (*_PLAIN, np.generic)) and isinstance(copy, (*_PLAIN, np.generic)):
-        return type(value) is type(copy) and (value == copy or value != value)  # nan is not equal to itself
+        return type(value) is type(copy) and bool(value == copy or (value != value and copy != copy))
     return value is copy
 
 

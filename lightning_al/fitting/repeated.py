@@ -67,9 +67,7 @@ class RepeatedFit:
         self.trainer = trainer
         self.model = model
         self.datamodule = datamodule
-        self.reset = reset
-        self.seed = seed
-        self.dirpath = dirpath
+        self.go_by(reset=reset, seed=seed, dirpath=dirpath)
         self.initial = whole_copy(model.state_dict())
         self.flags = flags_of(model)
         self.optimizer_states: list[OptimizerState] | None = None
@@ -84,6 +82,12 @@ class RepeatedFit:
         self._callbacks = RenewedCallbacks(trainer, [datamodule, datamodule.datamodule, *trainer.loggers, *parts])
         self._scaler = getattr(trainer.precision_plugin, "scaler", None)
         self._first_scaler_state = copy.deepcopy(self._scaler.state_dict()) if self._scaler is not None else None
+
+    def go_by(self, *, reset: Reset, seed: int, dirpath: Path) -> None:
+        """Take what may be another in each launch; arguments as of the class."""
+        self.reset = reset
+        self.seed = seed
+        self.dirpath = dirpath
 
     def round_folder(self, round_number: int) -> Path:
         """Return the folder of a round's checkpoints."""
@@ -119,8 +123,10 @@ class RepeatedFit:
         silenced = ModelSummary if round_number > 0 else ()
         callbacks = [c for c in self.trainer.callbacks if not isinstance(c, silenced)]
         seconds = self.train(round_callback, callbacks, resume_from=resume_from)
-        if self.reset == "continue":
-            self.optimizer_states = [gathered_by(optimizer, self.model) for optimizer in self.trainer.optimizers]
+        keeps = self.reset == "continue"
+        self.optimizer_states = (
+            [gathered_by(optimizer, self.model) for optimizer in self.trainer.optimizers] if keeps else None
+        )
         return seconds
 
     def begin(self) -> None:

@@ -22,6 +22,7 @@ from lightning_al.inference.bars import naming
 from lightning_al.inference.mode import own_train_undone
 from lightning_al.inference.module_state import flags_kept
 from lightning_al.inference.replaced import replaced
+from lightning_al.loop.predict import files_of_predictions
 from lightning_al.loop.project import Project
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
@@ -60,8 +61,13 @@ def fit_round(session: Session) -> None:
             "steps": session.fits.steps,
         },
     )
-    campaign.states.remove_old(campaign.fits, campaign.next_fit)
+    _remove_old(campaign)
     session.note_fitted()
+
+
+def _remove_old(campaign: Campaign) -> None:
+    """Remove what neither the next round nor a question that is open needs."""
+    campaign.states.remove_old(campaign.fits, campaign.next_fit, needed=files_of_predictions(campaign))
 
 
 def _fit(session: Session, fit: Event) -> float:
@@ -149,6 +155,7 @@ def begin_fits(
     """
     trainer, model = project.trainer, project.model
     if earlier is not None and earlier.trainer is trainer and earlier.model is model:
+        earlier.go_by(reset=settings.reset, seed=settings.seed, dirpath=campaign.dirpath)
         return earlier
     return RepeatedFit(trainer, model, project.data, reset=settings.reset, seed=settings.seed, dirpath=campaign.dirpath)
 
@@ -163,7 +170,7 @@ def restore_weights(campaign: Campaign, fits: RepeatedFit) -> bool:
         FileNotFoundError: If the weights are gone that the next round must start from.
     """
     states = campaign.states
-    campaign.ranks.first(lambda: states.remove_old(campaign.fits, campaign.next_fit))
+    campaign.ranks.first(lambda: _remove_old(campaign))
     initial = states.shared(INITIAL_WEIGHTS)
     if initial is None:
         raise FileNotFoundError(f"{campaign.dirpath / INITIAL_WEIGHTS} is missing. Restore it from a copy.")

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
-from torch.utils.data import Dataset
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.data.pool import Pool
@@ -20,17 +19,15 @@ from lightning_al.loop.question import Question, question_of
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
 from lightning_al.oracle.answers import sort_answers
+from lightning_al.oracle.truth import Truth
 from lightning_al.scoring.company import check_company
 from lightning_al.scoring.pick import Candidates, Pick, pick
 from lightning_al.stages import stage
-from lightning_al.tasks.base import Task
 from lightning_al.tasks.mask_png import is_blank
 from lightning_al.words import cut
 
 
-def choose_initial(
-    initial: int | Sequence[int], method: str, pool: Pool, *, dataset: Dataset, task: Task, seed: int
-) -> list[int]:
+def choose_initial(initial: int | Sequence[int], method: str, pool: Pool, *, truth: Truth, seed: int) -> list[int]:
     """Return the dataset indices to label before round 0.
 
     Args:
@@ -38,8 +35,7 @@ def choose_initial(
         method: ``"random"``, or ``"balanced"``: as many of each class as the count allows, classes that get one more
             drawn at random. Reads all labels, so it is for simulated campaigns.
         pool: What may be asked for is unlabelled.
-        dataset: Its labels.
-        task: Finds labels in samples.
+        truth: Has the labels.
         seed: The campaign's seed.
 
     Raises:
@@ -53,7 +49,7 @@ def choose_initial(
         return pool.candidates(initial, generator=draws).tolist()
     order = pool.candidates(generator=draws).tolist()
     by_class: dict[str, list[int]] = defaultdict(list)
-    labels = _all_labels(dataset, task)
+    labels = truth.encoded()
     for index in order:
         by_class[str(labels[index])].append(index)
     names = sorted(by_class)
@@ -66,20 +62,11 @@ def choose_initial(
     return chosen
 
 
-def _all_labels(dataset: Dataset, task: Task) -> list[object]:
-    """Read every label, through the list that torchvision's datasets keep where there is one."""
-    n = len(dataset)  # type: ignore[arg-type]
-    targets = getattr(dataset, "targets", None)
-    if targets is not None and len(targets) == n:
-        return [task.encode_label(t) for t in targets]
-    return [task.encode_label(task.targets(dataset[i])) for i in range(n)]
-
-
 def choose_by_name(project: Project, settings: Settings, method: str) -> list[int]:
     """Return the initial set that is given, drawn at random or balanced."""
-    dataset, pool = project.data.samples.pool.label_set, project.data.new_pool()
+    pool = project.data.new_pool()
     initial = len(pool.unlabelled) if isinstance(settings.initial, str) else settings.initial
-    return choose_initial(initial, method, pool, dataset=dataset, task=project.task, seed=settings.seed)
+    return choose_initial(initial, method, pool, truth=project.truth, seed=settings.seed)
 
 
 def choose_by_scores(project: Project, settings: Settings, ranks: Ranks, chooser: Acquisition) -> list[int]:
@@ -148,12 +135,12 @@ def _pick_initial(
 
 def initial_labels(project: Project, initial: list[int]) -> dict[int, Any]:
     """Take the initial labels on trial, before there is a campaign that starting over would be refused for."""
-    data, task, samples = project.data, project.task, project.data.samples
+    data, task, samples, truth = project.data, project.task, project.data.samples, project.truth
     if samples.size == 0:
         return {}
     # Without an initial set: what may be asked for first.
-    some = initial or readable(samples.pool.label_set, spread_over(samples.size))
-    answers = sort_answers({i: task.targets(samples.pool.label_set[i]) for i in some}, task)
+    some = initial or readable(truth.dataset, spread_over(samples.size))
+    answers = sort_answers({i: truth.label(i) for i in some}, task)
     answers.check()
     if answers.labels and all(map(is_blank, answers.labels.values())):
         raise ValueError(

@@ -61,7 +61,7 @@ class Sound(NamedTuple):
     """What may be tried of a project, since nothing was refused that it takes."""
 
     initial: bool
-    prices: bool
+    oracle: bool
     scores: bool
 
 
@@ -117,11 +117,11 @@ def _try(
     initial: list[int] = []
     labels: dict[int, Any] = {}
     sound = _check_parts(findings, project, settings, new=new, begins=begins)
-    if new and sound.prices:
+    if new and sound.oracle:
         _of_first(findings, ranks, project.oracle.check)
     options = describe(project, settings)
     if begins and sound.initial:
-        initial, labels = _try_initial_set(findings, project, settings, ranks, with_prices=sound.prices)
+        initial, labels = _try_initial_set(findings, project, settings, ranks, has_oracle=sound.oracle)
     can_score = _agree(findings, sound.scores)
     # What this process alone refuses from here on ends it: the others are not called together again.
     if can_score and findings.of(_rehearse, project, settings, new=new):
@@ -178,7 +178,7 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
         findings.of(check_one_size, data.pool_set, task, batch_size=data.scoring_batch_size)
     is_bound = findings.of(acquisition.bind, task, oracle)
     is_bound = is_bound and (not is_sized or findings.of(acquisition.check_pool, len(data.samples)))
-    return Sound(initial=is_large_enough, prices=has_oracle, scores=is_bound and has_shapes and data.has_pool)
+    return Sound(initial=is_large_enough, oracle=has_oracle, scores=is_bound and has_shapes and data.has_pool)
 
 
 def _events(dirpath: Path | None, ranks: Ranks, *, resume: bool) -> list[Event] | None:
@@ -235,10 +235,12 @@ def _read_events(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
 
 
 def _try_initial_set(
-    findings: Findings, project: Project, settings: Settings, ranks: Ranks, *, with_prices: bool
+    findings: Findings, project: Project, settings: Settings, ranks: Ranks, *, has_oracle: bool
 ) -> tuple[list[int], dict[int, Any]]:
-    """Choose the initial set, see whether it can be paid, and take its labels on trial, where the dataset has them."""
+    """Choose the initial set, see whether it can be paid, and take its labels on trial, where a dataset has them."""
     method = settings.initial_by
+    if method == "balanced" and not has_oracle:  # whose labels they are is not known
+        return [], {}
     initial: list[int] | None = None
     if not isinstance(method, Acquisition):
         initial = _of_first(findings, ranks, lambda: choose_by_name(project, settings, method))
@@ -246,8 +248,9 @@ def _try_initial_set(
         initial = choose_by_scores(project, settings, ranks, method)
     if initial is None:
         return [], {}
-    can_pay = with_prices and findings.of(settings.check_prices, initial)
-    labels = _of_first(findings, ranks, lambda: initial_labels(project, initial)) if project.oracle.simulated else {}
+    can_pay = has_oracle and findings.of(settings.check_prices, initial)
+    has_labels = has_oracle and project.oracle.simulated
+    labels = _of_first(findings, ranks, lambda: initial_labels(project, initial)) if has_labels else {}
     if can_pay and labels and settings.asks_for_regions:  # whose price is known now
         encode = project.task.encode_label
         findings.of(settings.check_prices, initial, {i: encode(label) for i, label in labels.items()})

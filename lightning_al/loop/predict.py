@@ -14,6 +14,7 @@ from lightning_al.campaign.states import State, state_file
 from lightning_al.distributed.ranks import gather_objects
 from lightning_al.functional.scores.uncertainty import least_confidences
 from lightning_al.loop.project import Project
+from lightning_al.loop.question import Question
 from lightning_al.oracle.question import Prediction
 from lightning_al.scoring.pool_pass import rows_of
 from lightning_al.stages import stage
@@ -24,38 +25,54 @@ _NAME = "predictions"
 _UNKNOWN = -1.0  # how sure a model of real values is
 
 
-def keep_predictions(project: Project, campaign: Campaign, indices: list[int], *, seed: int) -> None:
+def keep_predictions(project: Project, campaign: Campaign, question: Question, *, seed: int) -> None:
     """Put in the campaign's folder what the fitted model says of samples, before they are asked for.
 
     Args:
         project: Of the launch.
         campaign: The ledger.
-        indices: Dataset indices; the same on every rank.
-        seed: Of what draws in the pass over them.
+        question: Next; the same on every rank.
+        seed: Of what draws in the pass over its samples.
     """
+    says = predict(project, question.indices, seed=seed)
+    names = dict(zip(question.indices, question.keys, strict=True))
+    blobs = {blob.name: _tensor_of(blob) for _, label, _ in says for blob in to_json(label)[1]}
+    rows = [(_name(index, names), to_json(label)[0], sure) for index, label, sure in says]
+    campaign.states.save(campaign.round_file(_NAME), {"predictions": rows, "blobs": blobs})
 
-    def make() -> State:
-        says = predict(project, indices, seed=seed)
-        blobs = {blob.name: _tensor_of(blob) for _, label, _ in says for blob in to_json(label)[1]}
-        return {"predictions": [(index, to_json(label)[0], sure) for index, label, sure in says], "blobs": blobs}
 
-    campaign.states.keep(campaign.round_file(_NAME), make)
+def _name(index: int, keys: Mapping[int, str | None]) -> str | int:
+    """Return what a sample is called wherever it is later: its key, or the index that it is known by alone."""
+    key = keys.get(index)
+    return index if key is None else key
+
+
+def files_of_predictions(campaign: Campaign) -> list[str]:
+    """Return the files with predictions of the questions that are open, the oldest first."""
+    pending = set(campaign.pool.pending.tolist())
+    files = []
+    for result in campaign.rounds:
+        fits = [fit for fit in campaign.fits if fit["round"] <= result.round]  # the last of them was of that question
+        if fits and not pending.isdisjoint(result.picked):
+            files.append(state_file(_NAME, {"round": result.round, "digest": fits[-1]["digest"]}))
+    return files
 
 
 def predictions_kept(campaign: Campaign, task: Task) -> Mapping[int, Prediction]:
-    """Return the predictions of the last question's samples, by dataset index as they were then."""
-    fit = campaign.last_fit
-    state = None if fit is None else campaign.states.load(state_file(_NAME, fit))
-    return {} if state is None else _Kept(state, task)
+    """Return the predictions of the samples that are asked for, by dataset index."""
+    states = [campaign.states.load(name) for name in files_of_predictions(campaign)]
+    return _Kept([state for state in states if state is not None], campaign, task)
 
 
 class _Kept(Mapping[int, Prediction]):
     """Predictions as they were kept, each decoded when it is looked at: masks of many images are large."""
 
-    def __init__(self, state: State, task: Task) -> None:
-        self._blobs = state.get("blobs", {})
+    def __init__(self, states: list[State], campaign: Campaign, task: Task) -> None:
+        self._blobs = {name: blob for state in states for name, blob in state.get("blobs", {}).items()}
         self._task = task
-        self._rows = {index: (label, sure) for index, label, sure in state["predictions"]}
+        said = {name: (label, sure) for state in states for name, label, sure in state["predictions"]}
+        names = {index: _name(index, campaign.keys) for index in campaign.pool.pending.tolist()}
+        self._rows = {index: said[name] for index, name in names.items() if name in said}
 
     def __getitem__(self, index: int) -> Prediction:
         label, sure = self._rows[index]

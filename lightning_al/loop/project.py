@@ -19,6 +19,7 @@ from lightning_al.fitting.optimizers import check_optimizers
 from lightning_al.loop.settings import Settings
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import NoisyOracle
+from lightning_al.oracle.truth import Truth
 from lightning_al.scoring.subject import Subject, check_package, check_strategy, find_limit
 
 _SHORT = {"validate": "val", "test": "test"}
@@ -71,6 +72,11 @@ class Project(Subject):
             acquisition=acquisitions[0],
             pool_precision=settings.pool_precision,
         )
+
+    @property
+    def truth(self) -> Truth:
+        """Where the labels are that a simulated oracle answers with; the data are open, and the oracle is bound."""
+        return self.oracle.truth or Truth(self.data.samples.pool.label_set, self.task)
 
 
 # -- before a launch -----------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def query(session: Session, k: int | float, how: Asking = AS_EVER) -> list[int]:
         scores = Scores.of(indices, picked.all_scores, question.indices, session.project.data.keys_of)
         campaign.ranks.first(lambda: scores.to_csv(campaign.dirpath / scores_file(number)))
     if session.project.oracle.wants_predictions and question.indices:
-        keep_predictions(session.project, campaign, question.indices, seed=candidates.scoring_seed)
+        keep_predictions(session.project, campaign, question, seed=candidates.scoring_seed)
     if question.indices:
         campaign.record("asked", lambda: question.event(number, picked.all_scores))
     session.call_hooks("on_query_end")

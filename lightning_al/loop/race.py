@@ -255,8 +255,8 @@ def _classes_of(session: Session, indices: Tensor, looks: Mapping[str, Tensor]) 
         return None, [], ""
     classes, classes_are = looks.get("class"), "predicted"
     if project.oracle.simulated:
-        labels = [task.targets(project.data.samples.pool.label_set[index]) for index in indices.tolist()]
-        classes, classes_are = torch.tensor([int(label) for label in labels], dtype=torch.long), "true"
+        labels = [int(project.truth.label(index)) for index in indices.tolist()]
+        classes, classes_are = torch.tensor(labels, dtype=torch.long), "true"
     if classes is None or bool((classes < 0).any()):
         return None, [], ""
     classes = classes[: len(indices)]

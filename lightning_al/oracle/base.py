@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_al.oracle.truth import Truth
 from lightning_al.tasks.base import Task
 
 
@@ -45,6 +46,10 @@ class Oracle(ABC):
     """Whether answers may change after they were taken, so that it is polled, once a round, with nothing pending too.
 
     An answer that is repeated as it was is not written again.
+    """
+
+    truth: Truth | None = None
+    """Of a simulated oracle, once bound, where the labels are that it answers with. None: the loop's dataset has them.
     """
 
     def bind(self, dataset: Dataset, task: Task) -> None:  # noqa: B027 - most need neither

@@ -37,7 +37,7 @@ class OpenQuestion(list[int]):
         region_of: Gives the part that a sample is asked for, or None where it is all of it.
         regions_of: Gives all parts that a sample was asked for so far, the oldest first.
         sizes: Width and height of images as the dataset gives them, by dataset index, where labels are masks or boxes.
-        predict: Gives the model's predictions of the last question's samples, by dataset index; called when needed.
+        predict: Gives the model's predictions of the samples, by dataset index; called when needed.
 
     Example:
         >>> question = OpenQuestion([7, 2], dataset=list("abcdefgh"), folder=Path("c"), keys={7: "h.png"})

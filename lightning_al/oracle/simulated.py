@@ -9,9 +9,11 @@ from torch.utils.data import Dataset
 
 from lightning_al.checks import Findings, check_count, check_number, check_type
 from lightning_al.data.pool import integers
+from lightning_al.data.stream import check_map_style
 from lightning_al.distributed.randomness import draws_undone, generator
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.skip import DATASET, SKIP
+from lightning_al.oracle.truth import Truth
 from lightning_al.storage.blobs import Blob
 from lightning_al.tasks.base import Task, annotation_kind_of
 from lightning_al.words import shown
@@ -24,11 +26,12 @@ class DatasetOracle(Oracle):
     """Reveals the dataset's own labels: a simulated campaign, as the papers run.
 
     They stay in the samples that are trained on, as the training set gives them. Labels of another ``dataset`` are put
-    in, as those that people tell.
+    in, as those that people tell; so the training set may hide them.
 
     Args:
-        dataset: A map-style dataset with labels; default the loop's.
-        task: Finds the label in a sample; default the loop's.
+        dataset: A map-style dataset with labels, index for index the samples that the loop may ask for; default the
+            loop's.
+        task: Finds the label in a sample of it; default the loop's.
     """
 
     annotator = DATASET
@@ -37,16 +40,23 @@ class DatasetOracle(Oracle):
     def __init__(self, dataset: Dataset | None = None, task: Task | None = None) -> None:
         self.dataset = dataset
         self.task = task
-        self._has_its_own = dataset is not None
+        self._own = dataset, task
         self._asked: list[int] = []
 
     def bind(self, dataset: Dataset, task: Task) -> None:
-        """Take the loop's dataset and task, unless it was given its own."""
-        if self._has_its_own:
-            self.annotator = DATASET if self.dataset is dataset else "another dataset"
-        else:
-            self.dataset = dataset
-        self.task = task if self.task is None else self.task
+        """Take the loop's dataset and task, unless it was given its own.
+
+        Raises:
+            TypeError: If its own dataset is not map-style.
+            ValueError: If its own dataset has another number of samples than the loop's.
+        """
+        own_dataset, own_task = self._own
+        if own_dataset is not None:
+            _check_same_size(own_dataset, dataset)
+        self.dataset = dataset if own_dataset is None else own_dataset
+        self.task = task if own_task is None else own_task
+        self.annotator = DATASET if self.dataset is dataset else "another dataset"
+        self.truth = None if self.dataset is dataset and self.task is task else Truth(self.dataset, self.task)
 
     def request(self, indices: Sequence[int]) -> None:
         """Take note of what is asked for, to be answered by the next :meth:`poll`."""
@@ -123,7 +133,7 @@ class NoisyOracle(Oracle):
         self.seed = seed
         self._waiting: dict[int, int] = {}
         self._answers: dict[int, Any] = {}
-        self._bound: tuple[Dataset, Task] | None = None
+        self._bound: Truth | None = None
 
     @property
     def annotator(self) -> str:  # type: ignore[override]
@@ -134,6 +144,11 @@ class NoisyOracle(Oracle):
     def simulated(self) -> bool:  # type: ignore[override]
         """As the other oracle."""
         return self.oracle.simulated
+
+    @property
+    def truth(self) -> Truth | None:  # type: ignore[override]
+        """As the other oracle."""
+        return self.oracle.truth
 
     @property
     def wants_predictions(self) -> bool:  # type: ignore[override]
@@ -159,7 +174,7 @@ class NoisyOracle(Oracle):
         if isinstance(self.price, Sequence) and len(self.price) != size:
             raise ValueError(f"`price` lists {len(self.price)} prices, but there are {size} samples to ask for.")
         self.oracle.bind(dataset, task)
-        self._bound = dataset, task
+        self._bound = Truth(dataset, task)
 
     def check(self) -> None:
         """Refuse labels that cannot be flipped, and have the other oracle refuse what its first question fails on.
@@ -168,8 +183,8 @@ class NoisyOracle(Oracle):
             ValueError: If ``flip`` is above 0 and labels are no class indices, or of fewer than ``classes``.
         """
         if self.flip > 0 and self.classes is not None and self._bound is not None:
-            dataset, task = self._bound
-            example = _example(dataset, task)
+            task = self._bound.task
+            example = _example(self.truth or self._bound, task)
             if annotation_kind_of(task) not in (None, "class") or not (example is None or isinstance(example, int)):
                 raise ValueError(self._unflippable(f"labels of `{type(task).__name__}` are others", example))
             if task.num_classes is not None and self.classes > task.num_classes:
@@ -233,11 +248,20 @@ def _small(label: Any, task: Task) -> Any:
     return label
 
 
-def _example(dataset: Dataset, task: Task) -> Any:
-    """Return a label that the dataset has, as the ledger would keep it; None where it has none."""
+def _example(truth: Truth, task: Task) -> Any:
+    """Return a label that the data have, as the ledger would keep it; None where they have none."""
     with contextlib.suppress(Exception), draws_undone():
-        return task.encode_label(task.targets(dataset[0]))
+        return task.encode_label(truth.label(0))
     return None
+
+
+def _check_same_size(own: Any, dataset: Any) -> None:
+    check_map_style(own, "`DatasetOracle(dataset)`")
+    if len(own) != len(dataset):
+        raise ValueError(
+            f"`DatasetOracle(dataset)` has {len(own)} samples, but there are {len(dataset)} to ask for. Both must hold "
+            "the same samples in the same order."
+        )
 
 
 def _check_prices(price: Any) -> None:

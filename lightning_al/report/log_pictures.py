@@ -68,7 +68,7 @@ class LogPictures(Callback):
         if not result.picked:
             return None
         places = thinned(list(range(len(result.picked))), self.samples)
-        samples, campaign = PoolSamples(loop.datamodule, loop.task), loop.campaign
+        samples, campaign = PoolSamples(loop.datamodule, loop.task, loop.oracle.truth), loop.campaign
         classes = campaign.annotations.get("classes")
         tiles = []
         for place in places:

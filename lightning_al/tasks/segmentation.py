@@ -6,8 +6,8 @@ import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
-from lightning_al.checks import Findings, check_choice, check_count, check_flag, check_number, check_that
-from lightning_al.functional.scores.positions import REDUCTIONS, mean_over_positions, reduced
+from lightning_al.checks import Findings, check_count, check_flag, check_that
+from lightning_al.functional.scores.positions import check_reduce, mean_over_positions, reduced
 from lightning_al.functional.scores.probabilities import cross_entropy, most_likely, residuals
 from lightning_al.inference.calling import Forward
 from lightning_al.tasks.base import Task
@@ -103,7 +103,7 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
             findings.of(check_count, "num_classes", num_classes, 2)
             is_index = ignore_index is None or type(ignore_index) is int
             findings.of(check_that, is_index, "ignore_index", ignore_index, "an integer or None")
-            findings.of(_check_reduce, reduce)
+            findings.of(check_reduce, reduce)
             findings.of(_check_regions, regions)
             is_entry = superpixels is None or type(superpixels) in (int, str)
             findings.of(check_that, is_entry, "superpixels", superpixels, "the name or position of an entry, or None")
@@ -301,12 +301,6 @@ class SegmentationTask(MaskLabels, BatchEntries, Task):
         """Return the values that are neither a class nor ``ignore_index``."""
         wrong = (masks < 0) | (masks >= self._classes)
         return masks[wrong if self.ignore_index is None else wrong & (masks != self.ignore_index)]
-
-
-def _check_reduce(reduce: Any) -> None:
-    if isinstance(reduce, str) or reduce is None:
-        check_choice("reduce", reduce, REDUCTIONS, or_else="a share above 0 and at most 1")
-    check_number("reduce", 1.0 if isinstance(reduce, str) else reduce, above=0, most=1)
 
 
 def _check_regions(regions: Any) -> None:

@@ -50,7 +50,7 @@ def test_without_a_hook_it_is_the_training_set_with_a_warning():
             r"needs a `predict_dataloader\(\)`.*LightningDataModule has none",
         ),
         ("predict", {"predict_dataloader": DataLoader(OTHER_ORDER)}, ValueError, "sample 0 has target 0 .* and 2 in"),
-        ("predict", {"predict_dataloader": [DataLoader(TRAIN)]}, TypeError, "one map-style dataset, got NoneType"),
+        ("predict", {"predict_dataloader": [DataLoader(TRAIN)]}, TypeError, "must be a map-style dataset, .* got None"),
         ("auto", {"pool_dataset": OTHER_ORDER}, ValueError, "other data, or in another order"),
         ("auto", {"pool_dataset": TensorDataset(torch.zeros(5))}, ValueError, "has 5 samples and the training set 6"),
     ],

@@ -46,6 +46,33 @@ def changed(module):
     return module
 
 
+class Diverged(nn.Module):
+    """Values of each kind, most of which are or become NaN."""
+
+    def __init__(self):
+        super().__init__()
+        self.becomes, self.became, self.stays = 1.0, math.nan, math.nan
+        self.of_numpy, self.array = np.float64(1.0), np.ones(2)
+        self.plain, self.kept = torch.ones(2), torch.tensor([math.nan, 1.0])
+
+
+def test_nan_is_another_value_than_a_number_and_the_same_as_nan():
+    module = Diverged()
+    before = BesideWeights(module)
+    assert before.changes() == {}
+    module.becomes, module.became, module.of_numpy = math.nan, 1.0, np.float64("nan")
+    module.plain.fill_(math.nan)
+    module.array.fill(math.nan)
+    changes = before.changes()
+    assert sorted(changes) == ["array", "became", "becomes", "of_numpy", "plain"]
+    put_changes(resumed := Diverged(), changes)
+    assert math.isnan(resumed.becomes)
+    assert resumed.became == 1.0
+    before.put_back(unless_set_since=before.present())
+    assert (module.becomes, module.of_numpy, module.plain.tolist(), module.array.tolist()) == (1, 1, [1, 1], [1, 1])
+    assert math.isnan(module.became)
+
+
 def test_all_but_weights_and_records_is_put_back():
     module = Module()
     plain, unsaved, weights = module.plain, module.unsaved, module.layer.weight.clone()

@@ -56,6 +56,34 @@ def test_weights_in_a_campaign_are_a_checkpoint(tmp_path):
     assert dict(read.hparams.sizes) == {"classes": 3}
 
 
+def test_options_that_are_set_between_launches_hold_in_the_next(tmp_path):
+    trainer, model = make_trainer(tmp_path, max_epochs=1), Starts()
+    loop = loop_in(tmp_path, model, rounds=0, reset="continue")
+    loop.run(trainer)
+    (file,) = tmp_path.glob("c/round_0/weights_*.ckpt")
+    before = torch.load(file, weights_only=True)
+    assert before["optimizer_states"] is not None
+    (tmp_path / "c").rename(tmp_path / "moved")
+    loop.rounds, loop.reset, loop.dirpath = 1, "warm", tmp_path / "moved"
+    loop.run(trainer)
+    assert model.starts[1] == float(sum(before["state_dict"][name].sum() for name, _ in model.named_parameters()))
+    (file,) = tmp_path.glob("moved/round_1/weights_*.ckpt")
+    assert torch.load(file, weights_only=True)["optimizer_states"] is None  # so that nothing goes on with older ones
+
+
+def test_the_seed_of_another_campaign(tmp_path):
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    loop, other = (loop_in(tmp_path, model, rounds=0) for model in (Net(dropout=0.5), Net(dropout=0.5)))
+    loop.run(trainer)
+    other.model.load_state_dict(loop.model.state_dict())
+    for each, folder in ((loop, "d"), (other, "e")):
+        each.seed, each.dirpath = 1, tmp_path / folder
+    loop.run(trainer)
+    other.run(make_trainer(tmp_path, max_epochs=1))  # which nothing was fitted with before
+    for name, value in loop.model.state_dict().items():
+        assert torch.equal(value, other.model.state_dict()[name])
+
+
 @pytest.mark.few(1)
 @pytest.mark.parametrize("reset", ["initial", "warm"])
 def test_lost_weights(tmp_path, reset):

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import StackDataset, TensorDataset
 
 from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign, ClassificationTask, Oracle, Pool
 from lightning_al.acquisition import BADGE, SAAL, CoreSet, Entropy, ProbCover, Random, TypiClust
 from lightning_al.distributed.randomness import generator
 from lightning_al.loop.initial import choose_initial
+from lightning_al.oracle.truth import Truth
 from lightning_al.storage import files
 from tests.helpers.greedy import farthest_first
 from tests.helpers.marks import slow
@@ -216,9 +217,8 @@ def test_killed_between_the_first_two_events(tmp_path, monkeypatch):
 
 
 def chosen_of(count, method="random", n=60, seed=0):
-    return choose_initial(
-        count, method, Pool(n), dataset=TensorDataset(*make_data(n)), task=ClassificationTask(), seed=seed
-    )
+    truth = Truth(TensorDataset(*make_data(n)), ClassificationTask())
+    return choose_initial(count, method, Pool(n), truth=truth, seed=seed)
 
 
 def test_random_initial_is_seeded():
@@ -239,12 +239,45 @@ def test_balanced_initial(count):
     assert chosen == chosen_of(count, "balanced")
 
 
+class Listed(TensorDataset):
+    """Keeps a list of targets, and notes which samples were read."""
+
+    def __init__(self, targets, label_of=lambda target: target):
+        super().__init__(make_data(len(targets))[0])
+        self.targets, self.label_of = targets, label_of
+        self.seen = set()
+
+    def __getitem__(self, i):
+        self.seen.add(i)
+        return *super().__getitem__(i), self.label_of(self.targets[i])
+
+
+def balanced_of(count, data):
+    truth = Truth(data, ClassificationTask())
+    return choose_initial(count, "balanced", Pool(len(data)), truth=truth, seed=0)
+
+
 def test_balanced_reads_the_targets_where_the_data_set_keeps_them():
-    class Targets(TensorDataset):
-        targets = make_data()[1].tolist()
+    data = Listed(make_data()[1].tolist())
+    assert balanced_of(9, data) == chosen_of(9, "balanced")
+    assert len(data.seen) <= 16 + 3
 
-        def __getitem__(self, i):
-            raise AssertionError("read a sample")
 
-    chosen = choose_initial(9, "balanced", Pool(60), dataset=Targets(*make_data()), task=ClassificationTask(), seed=0)
-    assert chosen == chosen_of(9, "balanced")
+@pytest.mark.parametrize(
+    ("targets", "label_of"),
+    [
+        ([i % 10 for i in range(200)], lambda target: int(target == 3)),  # as by a `target_transform`
+        ([0] * 100 + [6] * 3 + [1] * 97, lambda target: min(target, 1)),  # of the only one that differs few are read
+        ([{"boxes": []}] * 100 + [3] * 100, lambda target: int(target == 3)),
+    ],
+)
+def test_balanced_goes_by_what_samples_have_where_the_list_says_otherwise(targets, label_of):
+    data = Listed(targets, label_of)
+    assert sorted(label_of(targets[i]) for i in balanced_of(6, data)) == [0, 0, 0, 1, 1, 1]
+
+
+def test_balanced_goes_by_the_entry_that_the_task_reads():
+    fine = make_data(200)[1]
+    data = StackDataset(TensorDataset(make_data(200)[0]), fine)
+    data.targets = [i % 10 for i in range(200)]
+    assert fine[balanced_of(6, data)].bincount().tolist() == [2, 2, 2]

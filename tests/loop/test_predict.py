@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_al import MultiLabelTask, RegressionTask
+from lightning_al import AwaitTell, MultiLabelTask, RegressionTask
 from lightning_al.acquisition import Random
+from lightning_al.loop.label import open_question
 from lightning_al.oracle import DatasetOracle
 from tests.helpers.marks import slow
+from tests.helpers.moving import MovingData, X, Y
 from tests.helpers.processes import Frozen, fork
 from tests.helpers.projects import Data, Net, loop_in, make_data, make_trainer
 
@@ -93,3 +95,43 @@ def test_a_number(tmp_path):
     for index, (label, confidence) in said.items():
         assert float(label) == pytest.approx(float(Values().eval()(make_data()[0][[index]])), rel=1e-6)
         assert confidence is None
+
+
+class People(AwaitTell):
+    """They are shown predictions."""
+
+    wants_predictions = True
+
+
+def test_of_all_questions_that_are_open_wherever_their_samples_are(tmp_path):
+    rows = list(range(60))
+
+    def opened():
+        loop = loop_in(tmp_path, Frozen(), MovingData(rows), oracle=People(), rounds=None)
+        return loop, make_trainer(tmp_path, max_epochs=1)
+
+    def check(loop, pending):
+        question = open_question(loop.campaign, loop.session.project)
+        assert [rows[index] for index in question] == pending
+        for index, row in zip(question, pending, strict=True):
+            said, probabilities = question.prediction(index), Frozen().eval()(X[[row]]).softmax(1)
+            assert said.label == int(probabilities.argmax())
+            assert said.confidence == pytest.approx(float(probabilities.max()), abs=1e-6)
+
+    loop, trainer = opened()
+    first = loop.ask(trainer)
+    assert loop.ask(trainer, more=False) == first
+    loop.tell(first, Y[first].tolist())
+    asked = loop.ask(trainer, 2) + loop.ask(trainer, 2)
+    check(loop, asked)
+    loop.tell(asked[:1], Y[asked[:1]].tolist())
+    asked = asked[1:] + loop.ask(trainer, 1)  # of another fit
+    check(loop, asked)
+    rows = [*range(60, 70), *reversed(range(60))]
+    loop, trainer = opened()
+    loop.ask(trainer, more=False)
+    check(loop, asked)
+    answered = [rows.index(row) for row in asked[:3]]  # all of the first two questions
+    loop.tell(answered, Y[asked[:3]].tolist())
+    loop.ask(trainer, 1)
+    assert len(list(tmp_path.rglob("predictions_*"))) == 2

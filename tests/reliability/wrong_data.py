@@ -252,8 +252,8 @@ DATAMODULES: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
         ValueError,
         r"`pool_dataset\(\)`: sample .* in another order. Return",
     ),
-    ("pool that is no data set", lambda: Pooled(3), {}, TypeError, "must give one map-style dataset, got int"),
-    ("pool that is iterable", lambda: Pooled(Stream()), {}, TypeError, "iterable dataset; .*use a map-style one"),
+    ("pool that is no data set", lambda: Pooled(3), {}, TypeError, "must be a map-style dataset, .* got 3"),
+    ("pool that is iterable", lambda: Pooled(Stream()), {}, TypeError, "must be a map-style dataset, .*Stream"),
     ("pool that is a loader", lambda: Pooled(DataLoader(TensorDataset(X, Y))), {}, TypeError, "got DataLoader"),
     (
         "predict set of other data",

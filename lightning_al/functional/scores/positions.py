@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from fractions import Fraction
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from lightning_al.checks import check_choice, check_number
 
 Reduce = Callable[[Tensor], Tensor]
 """``reduce(values) -> (B,)``: one value for each sample from those of its positions, (B, ...), each row by itself."""
@@ -14,6 +16,13 @@ Count = TypeVar("Count", int, Tensor)
 
 REDUCTIONS = ("mean", "sum", "max")
 """What makes one value of many; and there is any share above 0 and at most 1, the mean of the largest."""
+
+
+def check_reduce(reduce: Any) -> None:
+    """Refuse what names no way to make one value of many."""
+    if isinstance(reduce, str) or reduce is None:
+        check_choice("reduce", reduce, REDUCTIONS, or_else="a share above 0 and at most 1")
+    check_number("reduce", 1.0 if isinstance(reduce, str) else reduce, above=0, most=1)
 
 
 def mean_over_positions(values: Tensor, first: int = 1) -> Tensor:

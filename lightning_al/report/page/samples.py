@@ -15,7 +15,9 @@ from lightning_al.distributed.randomness import draws_undone
 from lightning_al.drawing.signal import is_signal
 from lightning_al.inference.trainer import quiet_trainer
 from lightning_al.oracle.people.pictures import array_of
+from lightning_al.oracle.truth import Truth
 from lightning_al.report.page.pictures import Look, picture_of, values_of
+from lightning_al.storage.blobs import as_read
 from lightning_al.tasks.annotations import annotation_of
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.classification import ClassificationTask
@@ -34,11 +36,13 @@ class PoolSamples:
     Args:
         data: Open.
         task: What is where in a sample.
+        truth: Where labels are that nobody told; None: in the data themselves.
     """
 
-    def __init__(self, data: ActiveDataModule, task: Task) -> None:
+    def __init__(self, data: ActiveDataModule, task: Task, truth: Truth | None = None) -> None:
         self._data = data
         self._task = task
+        self._truth = truth or Truth(data.samples.pool.label_set, task)
         self._dataset: Any = data.samples.shown
         self._looks: dict[int, Look | None] = {}
         self._features: dict[int, np.ndarray | None] = {}
@@ -109,10 +113,10 @@ class PoolSamples:
         return _Seen("numbers", numbers) if text is None else _Seen("text", [text])
 
     def own_label(self, place: int, classes: list[str] | None) -> Any:
-        """Return the label that the data themselves have, as people say it; None if they have none."""
+        """Return the label that a sample has although nobody told it, as people say it; None if it has none."""
         try:
             with draws_undone():
-                return annotation_of(self._data.samples.pool.own_label(place), classes)
+                return annotation_of(as_read(self._task.encode_label(self._truth.label(place))), classes)
         except Exception:  # the data may have none, or raise where it is asked for
             return None
 

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_al.checks import Findings, SeveralFindings, check_choice, check_number
-from lightning_al.functional.scores.positions import REDUCTIONS
+from lightning_al.checks import Findings, SeveralFindings, check_number
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.tasks.detection.boxes import check_boxes, tensors_of_boxes
 from lightning_al.tasks.detection.kept import KeptBoxes
@@ -194,10 +193,3 @@ def check_own_detections(own: Any, kept: KeptBoxes, name: str) -> None:
 def check_threshold(threshold: Any) -> None:
     """Refuse a score threshold outside of [0, 1)."""
     check_number("score_threshold", threshold, least=0, below=1)
-
-
-def check_reduce(reduce: Any) -> None:
-    """Refuse what names no way to make one value of many."""
-    if isinstance(reduce, str) or reduce is None:
-        check_choice("reduce", reduce, REDUCTIONS, or_else="a share above 0 and at most 1")
-    check_number("reduce", 1.0 if isinstance(reduce, str) else reduce, above=0, most=1)

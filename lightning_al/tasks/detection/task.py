@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.checks import Findings, check_choice, check_count, check_that
-from lightning_al.functional.scores.positions import mean_over_positions, reduced
+from lightning_al.functional.scores.positions import check_reduce, mean_over_positions, reduced
 from lightning_al.functional.scores.probabilities import cross_entropy
 from lightning_al.functional.scores.uncertainty import entropies
 from lightning_al.inference.calling import Forward
@@ -25,7 +25,6 @@ from lightning_al.tasks.detection.checking import (
     check_kept,
     check_own_detections,
     check_own_method,
-    check_reduce,
     check_targets,
     check_threshold,
 )

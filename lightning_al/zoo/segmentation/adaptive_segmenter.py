@@ -144,11 +144,9 @@ class AdaptiveSegmenter(Segmenter):
         return (1 - min(int(self.trained_steps) / (self.poly_steps or 1), 1.0)) ** self.poly_power
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, and count it."""
+        """Step, count it, and end the round when it has had its steps."""
         super().optimizer_step(*args, **kwargs)
         self.trained_steps += 1
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """End the round when it has had its steps."""
+        # Not at the end of a batch: of accumulated gradients the next round has some before its first step.
         if int(self.trained_steps) in self.rounds_end_at:
             self.trainer.should_stop = True

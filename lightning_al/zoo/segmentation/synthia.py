@@ -51,8 +51,8 @@ class SYNTHIADataModule(SegmentationDataModule):
         num_classes: 16; 13, without wall, fence and pole; or the 19 of Cityscapes, of which three never occur.
         balanced: None: each image once. A count: that many draws of images in which rare classes come more often, as
             in RIPU's code, drawn once, the same at each start; see :func:`balanced_draws`.
-        classes_seen: A file, which says what classes each image has; it is made where it is not there yet, in some
-            minutes. Needed by ``balanced``.
+        classes_seen: A file, which says which of the 19 classes each image has; it is made where it is not there yet,
+            or of other images, in some minutes. Needed by ``balanced``.
         size: As of :class:`SegmentationDataModule`; of the files 760 by 1280.
         augmentation: As of :class:`SegmentationDataModule`.
         batch_size: Images per training batch.
@@ -104,7 +104,9 @@ class SYNTHIADataModule(SegmentationDataModule):
         ]
         return {"train": Drawn(files, balanced_draws(of_rows, self.balanced, num_classes=len(self.names)))}
 
-    def _files(self) -> SegmentationFiles:
+    def _files(self, names: Sequence[str] | None = None) -> SegmentationFiles:
+        """Return the images and their masks, of these classes; default those that were asked for."""
+        names = self.names if names is None else names
         inside = Path(self.root).expanduser() / "RAND_CITYSCAPES"
         root = folder_found(
             str(inside) if inside.is_dir() else self.root, "RGB", "GT/LABELS", what="`RGB` and `GT/LABELS` of SYNTHIA"
@@ -116,29 +118,32 @@ class SYNTHIADataModule(SegmentationDataModule):
         if missing or not images:
             raise FileNotFoundError(f"{missing[0]} is missing." if missing else f"{root / 'RGB'} holds no PNG.")
         class_of = dict.fromkeys(range(256), VOID)
-        class_of.update({NUMBERS[name]: index for index, name in enumerate(self.names)})
+        class_of.update({NUMBERS[name]: index for index, name in enumerate(names)})
         return SegmentationFiles(
             [str(path) for path in images],
             [str(path) for path in masks],
             root=str(root / "RGB"),
-            classes=self.names,
+            classes=names,
             class_of=class_of,
             size=self.size,
         )
 
     def _seen(self) -> dict[str, list[str]]:
         """Return the names of the classes in each image, by the name of its file."""
-        kept = Path(str(self.classes_seen)).expanduser()
+        kept, names = Path(str(self.classes_seen)).expanduser(), list(NUMBERS)
+        files = self._files(names)
+        images = [Path(path).name for path in files.paths]
         if kept.is_file():
-            seen: dict[str, list[str]] = json.loads(kept.read_text())
-            return seen
-        files = self._files()
+            said = json.loads(kept.read_text())
+            if said.get("classes") == names and said["images"].keys() >= set(images):
+                seen: dict[str, list[str]] = said["images"]
+                return seen
         seen = {}
-        for index, path in enumerate(files.paths):
+        for index, image in enumerate(images):
             there = files.mask(index).unique().tolist()
-            seen[Path(path).name] = [files.classes[number] for number in there if number != VOID]
+            seen[image] = [names[number] for number in there if number != VOID]
         with atomic_write(kept) as file:
-            file.write(json.dumps(seen).encode())
+            file.write(json.dumps({"classes": names, "images": seen}).encode())
         return seen
 
 

@@ -5,8 +5,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lightning_al import Campaign, ClassificationTask, RegressionTask
+from lightning_al.oracle.truth import Truth
 from lightning_al.report import write_html
-from lightning_al.report.page.samples import open_samples
+from lightning_al.report.page.samples import PoolSamples, open_samples
 from tests.helpers.ledger import begin, fitted, record
 from tests.helpers.pages import page_of
 
@@ -119,6 +120,8 @@ def test_what_there_is_to_see(sample, look):
         features = samples.features(0)
         assert features is None or np.isfinite(features).all()
         assert samples.own_label(0, ["x", "y"]) == "y"
+        elsewhere = PoolSamples(samples._data, ClassificationTask(), Truth([("", 0)], ClassificationTask()))
+        assert elsewhere.own_label(0, ["x", "y"]) == "x"
 
 
 class Bearings(Dataset):

@@ -99,6 +99,14 @@ def test_one_schedule_over_several_fits():
     assert model.rate_left() == 0
 
 
+def test_rounds_end_with_accumulated_gradients_too():
+    model = AdaptiveSegmenter(Net(2), 2, rounds_end_at=[2, 3, 7])
+    for steps in (2, 1, 4):
+        trainer = pl.Trainer(max_epochs=-1, accumulate_grad_batches=2, **QUIET)
+        trainer.fit(model, data())
+        assert trainer.global_step == steps
+
+
 def test_a_fit_that_was_interrupted_goes_on_with_its_count(tmp_path):
     def new():
         torch.manual_seed(0)

@@ -8,6 +8,7 @@ import torch
 from lightning_al.tasks.keys import name_of
 from lightning_al.zoo import SYNTHIADataModule
 from lightning_al.zoo.segmentation.cityscapes import class_names
+from lightning_al.zoo.segmentation.synthia import NUMBERS as SYNTHIA_NUMBERS
 from lightning_al.zoo.segmentation.synthia import balanced_draws
 from tests.helpers.street_scenes import fill_synthia
 
@@ -45,16 +46,37 @@ def test_balanced(tmp_path):
     assert len(set(keys)) == 50
     plain = SYNTHIADataModule(str(tmp_path / "data"), num_classes=13)
     plain.setup("fit")
-    seen = json.loads(kept.read_text())
+    seen = json.loads(kept.read_text())["images"]
     for index in range(5):
         row = pool.rows[index]
         assert torch.equal(pool[index][0], plain.pool_dataset()[row][0])
         image, mask = plain.pool_dataset()[row]
         there = {plain.classes[c] for c in mask.unique().tolist() if c != 255}
-        assert set(seen[keys[index].partition("#")[0]]) == there
+        assert set(seen[keys[index].partition("#")[0]]) & set(plain.classes) == there
     again = SYNTHIADataModule(str(tmp_path / "data"), **options)
     again.setup("fit")
     assert again.pool_dataset().rows == pool.rows
+
+
+def test_the_file_of_classes_serves_any_number_of_them_and_these_images_alone(tmp_path):
+    all_masks = fill_synthia(tmp_path / "data")
+
+    def drawn(num_classes, file):
+        options = {"balanced": 60, "classes_seen": str(tmp_path / file)}
+        data = SYNTHIADataModule(str(tmp_path / "data"), num_classes=num_classes, **options)
+        data.setup("fit")
+        return data.pool_dataset().rows
+
+    of_13 = drawn(13, "one")
+    assert drawn(16, "one") == drawn(16, "two") != of_13
+    said = json.loads((tmp_path / "one").read_text())["images"]
+    for name, mask in all_masks.items():
+        there = {class_names(16)[index] for number, index in NUMBERS.items() if number in mask}
+        assert set(said[name]) & set(class_names(16)) == there
+    for number, others in enumerate([{"a.png": ["road"]}, {"classes": list(SYNTHIA_NUMBERS), "images": {}}]):
+        file = tmp_path / f"other_{number}"
+        file.write_text(json.dumps(others))  # as before, of the classes asked for; and of other images
+        assert drawn(16, file.name) == drawn(16, "one")
 
 
 class TestDraws:
