@@ -35,9 +35,9 @@ class Curve:
     Attributes:
         path: The campaign's folder.
         metric: Name of the metric; None where none was recorded, and there are no ``values``.
-        labels: Number of labels at each training, ascending. Where one count was measured twice, the later one counts.
-            Of a campaign that asks for regions of images what was spent, the labelled pixels, as
-            :func:`round_by_round` puts them.
+        labels: Number of labels at each training; one count may be there twice (:attr:`points` has it once). Of a
+            campaign that asks for regions of images what was spent, the labelled pixels, as :func:`round_by_round`
+            puts them.
         values: The metric after each training, one per entry of ``labels``.
         fit_seconds: Seconds of each training, where recorded.
         query_seconds: Seconds of each query (learn, score and select together); the last round has none.
@@ -58,6 +58,19 @@ class Curve:
     seed: int | None = None
     classes: dict[str, list[float]] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
+
+    @property
+    def points(self) -> dict[int, float]:
+        """Label count -> the metric there, ascending; where one count was measured twice, the later value counts.
+
+        A round that was asked twice, without a label between, is two rounds with one count.
+        """
+        return self.at_labels(self.values)
+
+    def at_labels(self, values: Sequence[float]) -> dict[int, float]:
+        """Return values, one for each of ``labels``, by label count, as :attr:`points` has them."""
+        found = dict(zip(self.labels, values, strict=True))
+        return {count: found[count] for count in sorted(found)}
 
 
 def load_curves(root: str | Path, metric: str | None = None) -> Curves:
@@ -267,7 +280,7 @@ def shared_labels(repeats: Sequence[Curve]) -> list[int]:
     """
     shared = sorted(set.intersection(*(set(curve.labels) for curve in repeats)))
     if not shared:
-        counts = "; ".join(f"{curve.path}: {curve.labels[0]} to {curve.labels[-1]}" for curve in repeats)
+        counts = "; ".join(f"{curve.path}: {min(curve.labels)} to {max(curve.labels)}" for curve in repeats)
         raise ValueError(
             f"These repeats have no label count in common, so no mean can be taken: {counts}. Keep runs with different "
             "`initial` or `query_size` in different folders."

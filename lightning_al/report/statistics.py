@@ -62,7 +62,7 @@ def summarise(repeats: Sequence[Curve]) -> dict[int, Spread]:
         {20: '0.5000 ± 0.1414', 30: '0.6000 ± 0.1414'}
     """
     shared = shared_labels(repeats)
-    points = [dict(zip(curve.labels, curve.values, strict=True)) for curve in repeats]
+    points = [curve.points for curve in repeats]
     return {labels: Spread.of([point[labels] for point in points]) for labels in shared}
 
 
@@ -92,8 +92,8 @@ def min_over_rounds(repeats: Sequence[Curve]) -> Spread:
 
 def shared_values(repeats: Sequence[Curve]) -> list[list[float]]:
     """Return each curve's values at the label counts that all of them have."""
-    shared = set(shared_labels(repeats))
-    return [[v for labels, v in zip(c.labels, c.values, strict=True) if labels in shared] for c in repeats]
+    shared = shared_labels(repeats)
+    return [[points[labels] for labels in shared] for points in (curve.points for curve in repeats)]
 
 
 def t_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:

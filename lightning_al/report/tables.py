@@ -278,8 +278,7 @@ def class_table(curves: Curves, labels: int) -> str | None:
     for method, repeats in curves.items():
         for curve in repeats:
             for name, values in curve.classes.items():
-                points = dict(zip(curve.labels, values, strict=True))
-                at.setdefault(name, {}).setdefault(method, []).append(points[labels])
+                at.setdefault(name, {}).setdefault(method, []).append(curve.at_labels(values)[labels])
     if not at:
         return None
     if len(at) > _MOST_CLASSES:

@@ -111,7 +111,7 @@ def _accuracies(
         return rows
     names = ("last", "mean") if result.statistic == "curve" else (result.statistic,)
     return [
-        _row(case, method, what, printed, None if curve is None else scale * of(curve.values))
+        _row(case, method, what, printed, None if curve is None else scale * of(list(curve.points.values())))
         for what, of in map(_STATISTICS.__getitem__, names)
     ]
 
@@ -127,7 +127,7 @@ def _at(curve: Curve, labels: int | None, number: int) -> float | None:
     """Return what was measured at a label count, or else in a round; None if nothing was."""
     if labels is None:
         return curve.values[number] if number < len(curve.values) else None
-    return dict(zip(curve.labels, curve.values, strict=True)).get(labels)
+    return curve.points.get(labels)
 
 
 def _row(case: Case, method: str, what: str, printed: Any, ours: float | None) -> Figure:

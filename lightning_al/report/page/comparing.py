@@ -38,7 +38,8 @@ def lines_of(curves: Curves) -> list[Line]:
         try:
             shared = shared_labels(repeats)
         except ValueError:
-            lines += [Line(f"{method}, {i + 1}", style, each.labels, each.values) for i, each in enumerate(repeats)]
+            for number_, at in enumerate((curve.points for curve in repeats), 1):
+                lines.append(Line(f"{method}, {number_}", style, list(at), list(at.values())))
             continue
         means = [spread.mean for spread in summarise(repeats).values()]
         low: list[float] = []
@@ -54,7 +55,7 @@ def lines_of(curves: Curves) -> list[Line]:
 
 
 def _values_at(repeats: Sequence[Curve], labels: Sequence[int]) -> list[list[float]]:
-    points = [dict(zip(curve.labels, curve.values, strict=True)) for curve in repeats]
+    points = [curve.points for curve in repeats]
     return [[point[count] for point in points] for count in labels]
 
 
