@@ -41,7 +41,7 @@ def report(options: argparse.Namespace) -> None:
 
 def _opener(files: Sequence[str] | None, stack: contextlib.ExitStack) -> Callable[[Path], AbstractContextManager[Any]]:
     """Return what opens the data of a campaign; those of one project are opened once."""
-    opened: dict[str, Any] = {}
+    opened: dict[tuple[str, str], Any] = {}
 
     @contextlib.contextmanager
     def open_data(folder: Path) -> Iterator[Any]:
@@ -56,10 +56,11 @@ def _opener(files: Sequence[str] | None, stack: contextlib.ExitStack) -> Callabl
 
         with _quietly(), quiet_infos():
             project = data_of(paths)
-            if project.name not in opened:
+            same = project.name, project.pool
+            if same not in opened:
                 samples = open_samples(project.datamodule, task=project.task, pool=project.pool)
-                opened[project.name] = stack.enter_context(samples)
-        yield opened[project.name]
+                opened[same] = stack.enter_context(samples)
+        yield opened[same]
 
     return open_data
 
