@@ -26,7 +26,7 @@ from lightning_al.report.page.reading import (
     without_the_late,
 )
 from lightning_al.report.page.running import rounds_section, seconds_section
-from lightning_al.report.page.setting import settings_section, warnings_section
+from lightning_al.report.page.setting import settings_section, text_without_secrets, warnings_section
 from lightning_al.report.page.style import css, script
 from lightning_al.report.page.verdict import verdict_of_methods, verdict_of_one, verdict_of_repeats
 from lightning_al.storage.files import atomic_write
@@ -157,7 +157,9 @@ class _Data:
                 samples = self._stack.enter_context(self._open(campaign.folder))
             except (Exception, SystemExit) as error:  # the user's project, of any kind
                 samples = None
-                self.problems[f"The data could not be opened: {cut(first_line(error), 300)}"] = None
+                self.problems[f"The data could not be opened: {cut(text_without_secrets(first_line(error)), 300)}"] = (
+                    None
+                )
             self._samples[campaign.folder] = samples
         return self._samples[campaign.folder]
 
