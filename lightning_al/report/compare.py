@@ -93,7 +93,7 @@ def compare(
             print("No metrics were recorded (`evaluate=None`), so there are seconds alone.\n")
             print(seconds_table(curves))
         print()
-    if len(compared) > 1:
+    if len(compared) > 1 and any(each.has_pairs for each in compared.values()):
         common = Path(os.path.commonpath([Path(folder).resolve() for folder in compared])) / "pairwise.png"
         together = common if output is None else _with_suffix(output)
         _print_all([each.aligned for each in compared.values()], wins_by, together)
@@ -123,6 +123,11 @@ class _Compared:
     aligned: Aligned
     picture: Path
 
+    @property
+    def has_pairs(self) -> bool:
+        """Whether there are methods beside each other."""
+        return bool(self.aligned.labels) and len(self.aligned.values) > 1
+
     def print_tables(self, wins_by: str) -> None:
         """Print all tables, each with what is to be said of it."""
         aligned = self.aligned
@@ -139,7 +144,7 @@ class _Compared:
         if not aligned.labels:
             return
         self._print_differences()
-        if len(aligned.values) > 1:
+        if self.has_pairs:
             print(f"\n{pairwise_tables([aligned], wins_by)}")
         of_classes = class_table(self.curves, aligned.labels[-1])
         if of_classes is not None:
@@ -169,7 +174,7 @@ class _Compared:
 
     def draw(self, wins_by: str) -> None:
         """Draw the curves, and methods beside each other where there are several."""
-        if self.aligned.labels and len(self.aligned.values) > 1:
+        if self.has_pairs:
             path = _beside(self.picture)
             _draw_pairs([self.aligned], wins_by, path)
             print(f"Methods beside each other: {path}")
