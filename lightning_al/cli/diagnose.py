@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import hashlib
 import inspect
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from lightning_al.cli.saved import CONFIG
 from lightning_al.inference.trainer import quiet_trainer
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.report import diagnostics
+from lightning_al.report.curves import method_of
 from lightning_al.report.diagnostics import Diagnosis, KeptCampaign, open_campaign
 from lightning_al.report.diagnostics.rounds import chosen_rounds, rounds_kept
 from lightning_al.words import cut
@@ -149,10 +149,9 @@ def names_of(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def _short(folders: Sequence[Path]) -> list[str]:
+    if len(folders) == 1:
+        return [method_of(folders[0], folders[0])]
     parts = [folder.resolve().parts for folder in folders]
-    if len(parts) == 1:
-        *above, last = parts[0]
-        return [above[-1] if re.fullmatch(r"seed_\d+", last) and above[1:] else last]
     depth = max(map(len, parts))
     padded = [("",) * (depth - len(each)) + each for each in parts]
     differing = [place for place in range(depth) if len({each[place] for each in padded}) > 1]

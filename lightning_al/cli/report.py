@@ -10,10 +10,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from lightning_al.cli.saved import CONFIG
 from lightning_al.report.page.page import written
-
-CONFIG = "config.yaml"
-"""The project, which ``lightning-al run`` leaves in a campaign's folder."""
 
 
 def report(options: argparse.Namespace) -> None:

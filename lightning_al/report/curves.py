@@ -19,7 +19,7 @@ from typing import NamedTuple
 from lightning_al.campaign.events import check_events, has_ledger, read_ledger
 from lightning_al.campaign.history import History, rounds_of
 from lightning_al.campaign.metrics import class_metrics, shared_metrics
-from lightning_al.campaign.results import LABELS, PIXELS
+from lightning_al.campaign.results import LABELS, PIXELS, QUERY
 from lightning_al.words import cut, shown
 
 # The name of a folder that only counts repeats: "seed_0", "run3", "version_12", "7".
@@ -78,6 +78,7 @@ def load_curves(root: str | Path, metric: str | None = None) -> Curves:
 
     The method is the campaign's parent folder relative to ``root``. A campaign directly below ``root`` is a method of
     its own, unless its name only counts repeats (``seed_0``): those are repeats of the method ``root`` is named after.
+    A campaign that is ``root`` itself is named after the folder that it lies in, if its own name only counts repeats.
 
     Args:
         root: Folder to search, itself included.
@@ -143,9 +144,7 @@ def curves_of(folders: Sequence[Path], root: Path, metric: str | None = None) ->
             values=[] if metric is None else [float(r.metrics[metric]) for r in finished],
             # 0 is a stage that did not run.
             fit_seconds=[r.seconds["fit"] for r in finished if r.seconds.get("fit", 0.0) > 0],
-            query_seconds=[
-                sum(r.seconds.get(stage, 0.0) for stage in ("learn", "score", "select")) for r in finished if r.picked
-            ],
+            query_seconds=[sum(r.seconds.get(stage, 0.0) for stage in QUERY) for r in finished if r.picked],
             counts=finished[-1].counts,
             seed=campaigns[folder].seed,
             classes={
@@ -214,13 +213,13 @@ def _rounds_of(curves: Sequence[Curve]) -> list[tuple[float, list[int]]]:
 
 def method_of(folder: Path, root: Path) -> str:
     """Return the method that a campaign below ``root`` is a repeat of, by the names of folders."""
-    # The resolved name, so that `compare .` names the method too.
+    named = root.resolve()  # so that `compare .` names the method too
     if folder == root:
-        return root.resolve().name
+        return named.parent.name if _REPEAT.fullmatch(named.name) and named.parent.name else named.name
     parent = folder.parent.relative_to(root).as_posix()
     if parent != ".":
         return parent
-    return root.resolve().name if _REPEAT.fullmatch(folder.name) else folder.name
+    return named.name if _REPEAT.fullmatch(folder.name) else folder.name
 
 
 def _natural_order(path: Path) -> list[tuple[int, str]]:

@@ -6,11 +6,12 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from lightning_al.report.alignment import FULL_DATA
 from lightning_al.report.curves import Curve, load_curves
 from lightning_al.reproduction.figures import Figure, Published, over_seeds
 from lightning_al.reproduction.needs import Needs
 from lightning_al.reproduction.registry import Case, Result
-from lightning_al.reproduction.runs import FULL_DATA, Choice, Run
+from lightning_al.reproduction.runs import Choice, Run
 
 METRICS = {"accuracy": "acc", "miou": "miou", "map": "map_50", "pairwise": "acc", "seconds": "acc"}
 """Names of metrics, without ``test_`` or ``val_``, by what results show."""

@@ -28,6 +28,11 @@ class TestCompare:
         compare(str(tmp_path), metric="val_mae")
         assert "takes another" not in capsys.readouterr().out
 
+    def test_takes_a_path(self, tmp_path, undrawn):
+        write_campaign(tmp_path / "m", [0.5])
+        compare(tmp_path, output=tmp_path / "x")
+        assert undrawn == [tmp_path / "x.png"]
+
     def test_output(self, tmp_path, capsys):
         pytest.importorskip("matplotlib")
         write_campaign(tmp_path / "m", [0.5], extra=["other"])

@@ -221,3 +221,16 @@ class TestPairwise:
         found = pairwise([[0.5, np.nan], [np.nan, 0.5]])
         assert np.isnan(found.wins).all()
         assert found.cases[0, 1] == 0
+
+
+@pytest.mark.parametrize("test", [paired_t, wilcoxon])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_differences_that_are_not_finite_are_refused(test, bad):
+    with pytest.raises(ValueError, match="must be finite to be tested, got"):
+        test([bad, 0.1, 0.2, 0.3, 0.4])
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95, np.nan])
+def test_a_level_is_a_share(level):
+    with pytest.raises(ValueError, match=r"`level` must be between 0 and 1, as 0\.95, got"):
+        t_interval([0.1, 0.2], level)

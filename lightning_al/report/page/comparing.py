@@ -17,6 +17,7 @@ from lightning_al.report.tables import (
     differences_rows,
     full_data_line,
     limits_of_wilcoxon,
+    on_best,
     reach_rows,
     signed,
     thinned,
@@ -151,8 +152,7 @@ def _differences(aligned: Aligned) -> list[Html]:
         cells = table(differences_rows(aligned, rows, measure), f"By {aligned.label_of(measure)}", name=f"by-{measure}")
         said = joined([cells, tag("p", prose(told_apart(aligned, rows)))])
         parts.append(said if measure == "mean" else details(f"By {aligned.label_of(measure)}", said))
-    best = f"The {aligned.label_of('best')} is chosen by what it reports, hence optimistic; the other two are not."
-    return [*parts, paragraphs(note for note in (best, limits_of_wilcoxon(rows)) if note)]
+    return [*parts, paragraphs(note for note in (on_best(aligned), limits_of_wilcoxon(rows)) if note)]
 
 
 def _saved(aligned: Aligned) -> list[Html]:

@@ -195,7 +195,7 @@ def _page(
             f"No metric {shown(metric)} that all campaigns have; there are: {cut(', '.join(names) or 'none')}."
         )
     main = metric or (names[0] if names else None)
-    compared, late = without_the_late(read)
+    compared, late = without_the_late(read, baseline)
     curves, notes = curves_in(compared, main)
     notes += late
     methods, full_data = split_full_data(curves) if curves else (curves, {})
@@ -234,7 +234,7 @@ def _verdict(read: Read, aligned: Aligned | None, metric: str | None) -> list[st
     if aligned is None:
         count = f"{len(read.campaigns)} campaigns of {len(read.methods)} methods"
         return [f"{count}, without a metric that all have: nothing is compared."]
-    return verdict_of_methods(aligned) if len(read.methods) > 1 else verdict_of_repeats(aligned)
+    return verdict_of_methods(aligned) if len(aligned.values) > 1 else verdict_of_repeats(aligned)
 
 
 def _shown(read: Read, aligned: Aligned | None) -> tuple[list[Told], list[str]]:
