@@ -10,6 +10,9 @@ from lightning_al.campaign.metrics import metrics_in_words
 INITIAL_ROUND = -1
 """The round of the question for the initial set, which comes before round 0."""
 
+QUERY = ("learn", "score", "select")
+"""Stages of a query, as seconds name them."""
+
 LABELS, PIXELS = "labels", "pixels"
 """What the size of a labelled set is counted in."""
 

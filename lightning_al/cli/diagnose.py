@@ -2,8 +2,8 @@
 
 import argparse
 import contextlib
+import hashlib
 import inspect
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +21,7 @@ from lightning_al.cli.saved import CONFIG
 from lightning_al.inference.trainer import quiet_trainer
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.report import diagnostics
+from lightning_al.report.curves import method_of
 from lightning_al.report.diagnostics import Diagnosis, KeptCampaign, open_campaign
 from lightning_al.report.diagnostics.rounds import chosen_rounds, rounds_kept
 from lightning_al.words import cut
@@ -148,10 +149,9 @@ def names_of(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def _short(folders: Sequence[Path]) -> list[str]:
+    if len(folders) == 1:
+        return [method_of(folders[0], folders[0])]
     parts = [folder.resolve().parts for folder in folders]
-    if len(parts) == 1:
-        *above, last = parts[0]
-        return [above[-1] if re.fullmatch(r"seed_\d+", last) and above[1:] else last]
     depth = max(map(len, parts))
     padded = [("",) * (depth - len(each)) + each for each in parts]
     differing = [place for place in range(depth) if len({each[place] for each in padded}) > 1]
@@ -215,15 +215,19 @@ def _opened(name: str, folder: Path, options: argparse.Namespace, numbers: list[
 def _transfer(
     folders: dict[str, Path], options: argparse.Namespace, numbers: list[int] | None, output: Path
 ) -> list[Diagnosis]:
-    """Train the model of ``--model`` on the labels of each round, in a campaign of its own without a query."""
+    """Train the model of ``--model`` on the labels of each round, in a campaign of its own without a query.
+
+    What was trained of the same settings on the same samples is not trained again.
+    """
     if options.model is None:
         raise ValueError("`transfer` trains another model on the picks: give its file, `--model resnet50.yaml`.")
 
     def train(name: str, round: int, indices: list[int]) -> dict[str, float]:
-        folder = output / name.replace("/", "_") / f"round_{round}"
         words = config_words([*_files(folders[name], options), Path(options.model)])
         with _quietly():
             project = ActiveLearningCLI(run=False, save_config_callback=None, args=words)
+        settings = str(project.parser.dump(project.config, skip_none=False))
+        folder = output / name.replace("/", "_") / f"round_{round}_{_digest(settings, indices)}"
         config: dict[str, Any] = dict(project.config_init["loop"])
         alone: dict[str, Any] = {"initial": indices, "initial_by": "random", "rounds": 0, "budget": None, "stop": None}
         loop = ActiveLearningLoop(
@@ -238,6 +242,16 @@ def _transfer(
         return history[-1].metrics
 
     return diagnostics.transfer(folders, train, rounds=numbers)
+
+
+def _digest(settings: str, indices: Sequence[int]) -> str:
+    """Return letters that tell what is trained, and on which samples, from all else that has its name.
+
+    Example:
+        >>> _digest("lr: 0.1", [3, 5])
+        '4bf6b65d5a41'
+    """
+    return hashlib.sha256(f"{settings}\n{list(indices)}".encode()).hexdigest()[:12]
 
 
 def _write(found: list[Diagnosis], output: Path) -> None:

@@ -10,10 +10,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from lightning_al.cli.saved import CONFIG
 from lightning_al.report.page.page import written
-
-CONFIG = "config.yaml"
-"""The project, which ``lightning-al run`` leaves in a campaign's folder."""
 
 
 def report(options: argparse.Namespace) -> None:
@@ -41,7 +39,7 @@ def report(options: argparse.Namespace) -> None:
 
 def _opener(files: Sequence[str] | None, stack: contextlib.ExitStack) -> Callable[[Path], AbstractContextManager[Any]]:
     """Return what opens the data of a campaign; those of one project are opened once."""
-    opened: dict[str, Any] = {}
+    opened: dict[tuple[str, str], Any] = {}
 
     @contextlib.contextmanager
     def open_data(folder: Path) -> Iterator[Any]:
@@ -56,10 +54,11 @@ def _opener(files: Sequence[str] | None, stack: contextlib.ExitStack) -> Callabl
 
         with _quietly(), quiet_infos():
             project = data_of(paths)
-            if project.name not in opened:
+            same = project.name, project.pool
+            if same not in opened:
                 samples = open_samples(project.datamodule, task=project.task, pool=project.pool)
-                opened[project.name] = stack.enter_context(samples)
-        yield opened[project.name]
+                opened[same] = stack.enter_context(samples)
+        yield opened[same]
 
     return open_data
 

@@ -96,7 +96,7 @@ def align(curves: Curves, *, baseline: str | None = None, lower_is_better: bool 
     for method, repeats in named.items():
         values[method] = {}
         for repeat, curve in repeats.items():
-            points = dict(zip(curve.labels, curve.values, strict=True))
+            points = curve.points
             cut_curve = np.array([points[count] for count in labels], dtype=np.float64)
             if labels and np.isfinite(cut_curve).all():
                 values[method][repeat] = cut_curve
@@ -146,7 +146,7 @@ def _on_label_counts(curves: dict[str, Curve], labels: list[int]) -> list[str]:
     if labels == every:
         return []
     lacking = [
-        f"{name} has {curve.labels[0]} to {curve.labels[-1]} ({len(set(curve.labels))})"
+        f"{name} has {min(curve.labels)} to {max(curve.labels)} ({len(set(curve.labels))})"
         for name, curve in curves.items()
         if set(curve.labels) != set(every)
     ]

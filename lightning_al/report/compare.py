@@ -15,6 +15,7 @@ from lightning_al.report.tables import (
     differences_table,
     full_data_line,
     limits_of_wilcoxon,
+    on_best,
     pairwise_tables,
     reach_table,
     seconds_table,
@@ -25,9 +26,9 @@ from lightning_al.words import shown
 
 
 def compare(
-    root: str | Sequence[str],
+    root: str | Path | Sequence[str | Path],
     metric: str | None = None,
-    output: str | None = None,
+    output: str | Path | None = None,
     *,
     baseline: str | None = None,
     wins_by: str = "mean",
@@ -71,7 +72,7 @@ def compare(
     """
     if wins_by not in MEASURES:
         raise ValueError(f"`wins_by` must be one of {', '.join(MEASURES)}, got {shown(wins_by)}.")
-    roots = [root] if isinstance(root, str) else list(root)
+    roots = [str(each) for each in ([root] if isinstance(root, (str, Path)) else root)]
     loaded = {each: load_curves(each, metric) for each in roots}
     metrics = dict.fromkeys(name for curves in loaded.values() if (name := _metric(curves)) is not None)
     if len(metrics) > 1:
@@ -93,7 +94,7 @@ def compare(
             print("No metrics were recorded (`evaluate=None`), so there are seconds alone.\n")
             print(seconds_table(curves))
         print()
-    if len(compared) > 1:
+    if len(compared) > 1 and any(each.has_pairs for each in compared.values()):
         common = Path(os.path.commonpath([Path(folder).resolve() for folder in compared])) / "pairwise.png"
         together = common if output is None else _with_suffix(output)
         _print_all([each.aligned for each in compared.values()], wins_by, together)
@@ -105,7 +106,7 @@ def _metric(curves: Curves) -> str | None:
     return next(iter(curves.values()))[0].metric
 
 
-def _with_suffix(output: str) -> Path:
+def _with_suffix(output: str | Path) -> Path:
     return Path(output) if Path(output).suffix else Path(output).with_suffix(".png")
 
 
@@ -123,6 +124,11 @@ class _Compared:
     aligned: Aligned
     picture: Path
 
+    @property
+    def has_pairs(self) -> bool:
+        """Whether there are methods beside each other."""
+        return bool(self.aligned.labels) and len(self.aligned.values) > 1
+
     def print_tables(self, wins_by: str) -> None:
         """Print all tables, each with what is to be said of it."""
         aligned = self.aligned
@@ -130,7 +136,7 @@ class _Compared:
         first = next(iter(self.curves.values()))[0]
         if first.others:
             print(f"\nBy {first.metric}; `metric=` (`--metric`) takes another: {', '.join(first.others)}.")
-        print(f"\n{_on_best(aligned)}")
+        print(f"\n{on_best(aligned)}")
         for name, repeats in self.full_data.items():
             print(f"\n{full_data_line(name, repeats)}")
         print(f"\n{seconds_table(self.curves)}")
@@ -139,7 +145,7 @@ class _Compared:
         if not aligned.labels:
             return
         self._print_differences()
-        if len(aligned.values) > 1:
+        if self.has_pairs:
             print(f"\n{pairwise_tables([aligned], wins_by)}")
         of_classes = class_table(self.curves, aligned.labels[-1])
         if of_classes is not None:
@@ -169,17 +175,12 @@ class _Compared:
 
     def draw(self, wins_by: str) -> None:
         """Draw the curves, and methods beside each other where there are several."""
-        if self.aligned.labels and len(self.aligned.values) > 1:
+        if self.has_pairs:
             path = _beside(self.picture)
             _draw_pairs([self.aligned], wins_by, path)
             print(f"Methods beside each other: {path}")
         plot(self.curves, self.picture, self.full_data)
         print(f"Learning curves: {self.picture}")
-
-
-def _on_best(aligned: Aligned) -> str:
-    name = aligned.label_of("best")
-    return f"The {name} is chosen by what it reports, hence optimistic; the other two are not."
 
 
 def _draw_pairs(several: Sequence[Aligned], wins_by: str, path: Path) -> None:

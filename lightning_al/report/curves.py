@@ -19,7 +19,7 @@ from typing import NamedTuple
 from lightning_al.campaign.events import check_events, has_ledger, read_ledger
 from lightning_al.campaign.history import History, rounds_of
 from lightning_al.campaign.metrics import class_metrics, shared_metrics
-from lightning_al.campaign.results import LABELS, PIXELS
+from lightning_al.campaign.results import LABELS, PIXELS, QUERY
 from lightning_al.words import cut, shown
 
 # The name of a folder that only counts repeats: "seed_0", "run3", "version_12", "7".
@@ -35,9 +35,9 @@ class Curve:
     Attributes:
         path: The campaign's folder.
         metric: Name of the metric; None where none was recorded, and there are no ``values``.
-        labels: Number of labels at each training, ascending. Where one count was measured twice, the later one counts.
-            Of a campaign that asks for regions of images what was spent, the labelled pixels, as
-            :func:`round_by_round` puts them.
+        labels: Number of labels at each training; one count may be there twice (:attr:`points` has it once). Of a
+            campaign that asks for regions of images what was spent, the labelled pixels, as :func:`round_by_round`
+            puts them.
         values: The metric after each training, one per entry of ``labels``.
         fit_seconds: Seconds of each training, where recorded.
         query_seconds: Seconds of each query (learn, score and select together); the last round has none.
@@ -59,12 +59,26 @@ class Curve:
     classes: dict[str, list[float]] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
 
+    @property
+    def points(self) -> dict[int, float]:
+        """Label count -> the metric there, ascending; where one count was measured twice, the later value counts.
+
+        A round that was asked twice, without a label between, is two rounds with one count.
+        """
+        return self.at_labels(self.values)
+
+    def at_labels(self, values: Sequence[float]) -> dict[int, float]:
+        """Return values, one for each of ``labels``, by label count, as :attr:`points` has them."""
+        found = dict(zip(self.labels, values, strict=True))
+        return {count: found[count] for count in sorted(found)}
+
 
 def load_curves(root: str | Path, metric: str | None = None) -> Curves:
     """Read every campaign below ``root`` and group the repeats of each method.
 
     The method is the campaign's parent folder relative to ``root``. A campaign directly below ``root`` is a method of
     its own, unless its name only counts repeats (``seed_0``): those are repeats of the method ``root`` is named after.
+    A campaign that is ``root`` itself is named after the folder that it lies in, if its own name only counts repeats.
 
     Args:
         root: Folder to search, itself included.
@@ -130,9 +144,7 @@ def curves_of(folders: Sequence[Path], root: Path, metric: str | None = None) ->
             values=[] if metric is None else [float(r.metrics[metric]) for r in finished],
             # 0 is a stage that did not run.
             fit_seconds=[r.seconds["fit"] for r in finished if r.seconds.get("fit", 0.0) > 0],
-            query_seconds=[
-                sum(r.seconds.get(stage, 0.0) for stage in ("learn", "score", "select")) for r in finished if r.picked
-            ],
+            query_seconds=[sum(r.seconds.get(stage, 0.0) for stage in QUERY) for r in finished if r.picked],
             counts=finished[-1].counts,
             seed=campaigns[folder].seed,
             classes={
@@ -201,13 +213,13 @@ def _rounds_of(curves: Sequence[Curve]) -> list[tuple[float, list[int]]]:
 
 def method_of(folder: Path, root: Path) -> str:
     """Return the method that a campaign below ``root`` is a repeat of, by the names of folders."""
-    # The resolved name, so that `compare .` names the method too.
+    named = root.resolve()  # so that `compare .` names the method too
     if folder == root:
-        return root.resolve().name
+        return named.parent.name if _REPEAT.fullmatch(named.name) and named.parent.name else named.name
     parent = folder.parent.relative_to(root).as_posix()
     if parent != ".":
         return parent
-    return root.resolve().name if _REPEAT.fullmatch(folder.name) else folder.name
+    return named.name if _REPEAT.fullmatch(folder.name) else folder.name
 
 
 def _natural_order(path: Path) -> list[tuple[int, str]]:
@@ -267,7 +279,7 @@ def shared_labels(repeats: Sequence[Curve]) -> list[int]:
     """
     shared = sorted(set.intersection(*(set(curve.labels) for curve in repeats)))
     if not shared:
-        counts = "; ".join(f"{curve.path}: {curve.labels[0]} to {curve.labels[-1]}" for curve in repeats)
+        counts = "; ".join(f"{curve.path}: {min(curve.labels)} to {max(curve.labels)}" for curve in repeats)
         raise ValueError(
             f"These repeats have no label count in common, so no mean can be taken: {counts}. Keep runs with different "
             "`initial` or `query_size` in different folders."

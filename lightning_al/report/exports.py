@@ -138,13 +138,13 @@ def _all(curves: Curves, full_data: Curves) -> list[tuple[str, Curve]]:
 
 
 def _points(method: str, curve: Curve) -> Iterable[dict[str, Any]]:
-    for labels, value in zip(curve.labels, curve.values, strict=True):
+    for labels, value in curve.points.items():
         where = {"method": method, "path": curve.path, "seed": curve.seed, "counts": curve.counts, "labels": labels}
         yield {**where, "metric": curve.metric, "value": value}
 
 
 def _classes(method: str, curve: Curve) -> Iterable[dict[str, Any]]:
     for name, values in curve.classes.items():
-        for labels, value in zip(curve.labels, values, strict=True):
+        for labels, value in curve.at_labels(values).items():
             where = {"method": method, "path": curve.path, "seed": curve.seed, "counts": curve.counts, "labels": labels}
             yield {**where, "metric": curve.metric, "class": name, "value": value}

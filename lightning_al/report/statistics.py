@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightning_al.report.curves import Curve, shared_labels
+from lightning_al.words import shown
 
 FEWEST = 5
 """Repeats below which no p-value is given: nothing can be concluded from them."""
@@ -62,7 +63,7 @@ def summarise(repeats: Sequence[Curve]) -> dict[int, Spread]:
         {20: '0.5000 ± 0.1414', 30: '0.6000 ± 0.1414'}
     """
     shared = shared_labels(repeats)
-    points = [dict(zip(curve.labels, curve.values, strict=True)) for curve in repeats]
+    points = [curve.points for curve in repeats]
     return {labels: Spread.of([point[labels] for point in points]) for labels in shared}
 
 
@@ -92,8 +93,8 @@ def min_over_rounds(repeats: Sequence[Curve]) -> Spread:
 
 def shared_values(repeats: Sequence[Curve]) -> list[list[float]]:
     """Return each curve's values at the label counts that all of them have."""
-    shared = set(shared_labels(repeats))
-    return [[v for labels, v in zip(c.labels, c.values, strict=True) if labels in shared] for c in repeats]
+    shared = shared_labels(repeats)
+    return [[points[labels] for labels in shared] for points in (curve.points for curve in repeats)]
 
 
 def t_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
@@ -103,6 +104,9 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float] | 
         values: Values (n,), one per repeat.
         level: Which share of such intervals holds the true mean, if values are normal.
 
+    Raises:
+        ValueError: If ``level`` is not between 0 and 1.
+
     Example:
         >>> low, high = t_interval([0.01, 0.02, 0.03, 0.02, 0.04])
         >>> round(low, 4), round(high, 4)
@@ -110,6 +114,8 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float] | 
     """
     from scipy.special import stdtrit
 
+    if not 0 < level < 1:
+        raise ValueError(f"`level` must be between 0 and 1, as 0.95, got {shown(level)}.")
     v = np.asarray(values, dtype=np.float64)
     if len(v) < 2:
         return None
@@ -125,13 +131,16 @@ def paired_t(differences: ArrayLike) -> float | None:
     Args:
         differences: Differences (n,), one per repeat.
 
+    Raises:
+        ValueError: If one is not finite.
+
     Example:
         >>> round(paired_t([0.01, 0.02, 0.03, 0.02, 0.04]), 4)
         0.0093
     """
     from scipy.special import stdtr
 
-    d = np.asarray(differences, dtype=np.float64)
+    d = _finite(differences)
     if len(d) < 2:
         return None
     if not d.any():
@@ -150,11 +159,14 @@ def wilcoxon(differences: ArrayLike) -> float | None:
     Args:
         differences: Differences (n,), one per repeat.
 
+    Raises:
+        ValueError: If one is not finite.
+
     Example:
         >>> wilcoxon([0.01, 0.02, 0.03, 0.02, 0.04])
         0.0625
     """
-    d = np.asarray(differences, dtype=np.float64)
+    d = _finite(differences)
     if len(d) == 0:
         return None
     size = np.abs(d)
@@ -171,6 +183,13 @@ def wilcoxon(differences: ArrayLike) -> float | None:
         chances[rank:] += chances[:-rank].copy()  # how many sets of ranks have each sum
     smaller = min(int(ranks[d > 0].sum()), int(ranks[d < 0].sum()))
     return min(1.0, 2 * float(chances[: smaller + 1].sum()) * 2.0 ** -len(ranks))
+
+
+def _finite(differences: ArrayLike) -> NDArray[np.float64]:
+    d = np.asarray(differences, dtype=np.float64)
+    if not np.isfinite(d).all():
+        raise ValueError(f"Differences must be finite to be tested, got {shown(d.tolist())}: leave such repeats out.")
+    return d
 
 
 def smallest_wilcoxon(repeats: int) -> float:

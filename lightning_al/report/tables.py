@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from lightning_al.report.statistics import (
     smallest_wilcoxon,
     summarise,
 )
+from lightning_al.words import shown
+
+Item = TypeVar("Item")
 
 LEVEL = 0.05
 """p-values below this tell methods apart."""
@@ -50,7 +54,8 @@ def table(curves: Curves, max_rows: int = 12, *, lower_is_better: bool | None = 
         compare.
 
     Raises:
-        ValueError: If there are no curves, or no metric, or repeats of one method share no label count.
+        ValueError: If there are no curves, or no metric, or repeats of one method share no label count; or if
+            ``max_rows`` is less than 2.
 
     Example:
         >>> from lightning_al.report import Curve
@@ -65,6 +70,8 @@ def table(curves: Curves, max_rows: int = 12, *, lower_is_better: bool | None = 
     """
     if not curves:
         raise ValueError("There are no curves to show.")
+    if max_rows < 2:
+        raise ValueError(f"`max_rows` must be 2 or more, the first and the last label count, got {shown(max_rows)}.")
     metric = metric_of(curves)
     columns = {method: summarise(repeats) for method, repeats in curves.items()}
     digits = decimals(value for repeats in curves.values() for curve in repeats for value in curve.values)
@@ -174,6 +181,11 @@ def limits_of_wilcoxon(rows: Sequence[Difference]) -> str | None:
     )
 
 
+def on_best(aligned: Aligned) -> str:
+    """Say how the measure ``"best"`` is to be read."""
+    return f"The {aligned.label_of('best')} is chosen by what it reports, hence optimistic; the other two are not."
+
+
 def reach_table(aligned: Aligned, rows: Sequence[Reach]) -> str:
     """How many labels take each method where the baseline ends.
 
@@ -278,8 +290,7 @@ def class_table(curves: Curves, labels: int) -> str | None:
     for method, repeats in curves.items():
         for curve in repeats:
             for name, values in curve.classes.items():
-                points = dict(zip(curve.labels, values, strict=True))
-                at.setdefault(name, {}).setdefault(method, []).append(points[labels])
+                at.setdefault(name, {}).setdefault(method, []).append(curve.at_labels(values)[labels])
     if not at:
         return None
     if len(at) > _MOST_CLASSES:
@@ -313,11 +324,16 @@ def counted(curves: Curves) -> str:
     return PIXELS if {curve.counts for repeats in curves.values() for curve in repeats} == {PIXELS} else LABELS
 
 
-def thinned(items: list[int], most: int) -> list[int]:
-    """Return at most ``most`` items, evenly spread, the first and the last among them."""
+def thinned(items: Sequence[Item], most: int) -> list[Item]:
+    """Return at most ``most`` items, evenly spread, the first and the last among them; of one alone the first.
+
+    Example:
+        >>> [thinned(range(count), 4) for count in (2, 4, 10, 11)], thinned(range(9), 1)
+        ([[0, 1], [0, 1, 2, 3], [0, 3, 6, 9], [0, 3, 7, 10]], [0])
+    """
     if len(items) <= most:
-        return items
-    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+        return list(items)
+    return [items[round(place * (len(items) - 1) / max(most - 1, 1))] for place in range(most)]
 
 
 def markdown(rows: list[list[str]]) -> str:

@@ -6,11 +6,12 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from lightning_al.report.alignment import FULL_DATA
 from lightning_al.report.curves import Curve, load_curves
 from lightning_al.reproduction.figures import Figure, Published, over_seeds
 from lightning_al.reproduction.needs import Needs
 from lightning_al.reproduction.registry import Case, Result
-from lightning_al.reproduction.runs import FULL_DATA, Choice, Run
+from lightning_al.reproduction.runs import Choice, Run
 
 METRICS = {"accuracy": "acc", "miou": "miou", "map": "map_50", "pairwise": "acc", "seconds": "acc"}
 """Names of metrics, without ``test_`` or ``val_``, by what results show."""
@@ -111,7 +112,7 @@ def _accuracies(
         return rows
     names = ("last", "mean") if result.statistic == "curve" else (result.statistic,)
     return [
-        _row(case, method, what, printed, None if curve is None else scale * of(curve.values))
+        _row(case, method, what, printed, None if curve is None else scale * of(list(curve.points.values())))
         for what, of in map(_STATISTICS.__getitem__, names)
     ]
 
@@ -127,7 +128,7 @@ def _at(curve: Curve, labels: int | None, number: int) -> float | None:
     """Return what was measured at a label count, or else in a round; None if nothing was."""
     if labels is None:
         return curve.values[number] if number < len(curve.values) else None
-    return dict(zip(curve.labels, curve.values, strict=True)).get(labels)
+    return curve.points.get(labels)
 
 
 def _row(case: Case, method: str, what: str, printed: Any, ours: float | None) -> Figure:

@@ -6,13 +6,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_al.report.alignment import Aligned, align
+from lightning_al.report.alignment import FULL_DATA, Aligned, align
 from lightning_al.report.comparison import pairwise_of
 from lightning_al.report.curves import Curve, Curves, round_by_round
 from lightning_al.report.plots import plot, plot_pairwise
 from lightning_al.report.tables import markdown, pairwise_tables
 from lightning_al.reproduction.measured import Measured
-from lightning_al.reproduction.runs import FULL_DATA, Choice, Run
+from lightning_al.reproduction.runs import Choice, Run
 from lightning_al.storage.files import atomic_write
 
 PAGE = "index.md"

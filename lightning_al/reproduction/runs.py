@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lightning_al.report.alignment import FULL_DATA
 from lightning_al.reproduction.needs import Needs, protocol_of
 from lightning_al.reproduction.registry import Case, Result
 from lightning_al.sweep.campaigns import CampaignJob, is_finished
 from lightning_al.sweep.plan import Method, Plan
 
-FULL_DATA = "full_data"
-"""The recipe, in a method's place, that trains on all labels."""
 _AMOUNTS = ("--loop.initial", "--loop.initial_by", "--loop.rounds", "--loop.budget")
 KEEP_WEIGHTS = "--loop.keep_weights=true"
 

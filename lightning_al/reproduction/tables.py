@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_al.report.alignment import BASELINE, FULL_DATA
 from lightning_al.report.statistics import FEWEST, Spread
 from lightning_al.report.tables import decimals, markdown, signed
 from lightning_al.reproduction.figures import Figure
@@ -13,8 +14,6 @@ from lightning_al.reproduction.runs import Choice, Run
 from lightning_al.storage.files import write_csv
 from lightning_al.words import counted
 
-RANDOM = "random"
-"""The method that others are compared with."""
 NOT_THE_PAPERS = (
     "This is the small form, for a CPU: not the paper's network, budget or training. Ours are to be compared with each "
     "other, and not with what was published."
@@ -38,7 +37,7 @@ def table_of(figures: Sequence[Figure], choice: Choice) -> str:
     most = max((_decimals(each) for each in figures if each.published is not None), default=0)
     unit = f" ({choice.result.unit})" if choice.result.unit else ""
     is_published = any(each.published is not None for each in figures)
-    random = {(each.case, each.what): each for each in figures if each.method == RANDOM}
+    random = {(each.case, each.what): each for each in figures if each.method == BASELINE}
     header = ["case", "method", "what", *[f"published{unit}"] * is_published, f"ours{unit}", "seeds"]
     if is_published and not choice.small:
         header += ["difference", "in standard errors"]
@@ -104,7 +103,9 @@ def notes_of(choice: Choice, figures: Sequence[Figure], runs: Sequence[Run]) -> 
             notes.append("Difference: ours less published, also in standard errors of our mean.")
     if result.note:
         notes.append(" ".join(result.note.split()))
-    seeds = min((len(each.ours) for each in figures if each.ours), default=len(choice.seeds))
+    # All labels are trained on with one seed, and are no method.
+    repeats = [len(each.ours) for each in figures if each.ours and each.method != FULL_DATA]
+    seeds = min(repeats, default=len(choice.seeds))
     if runs and seeds < FEWEST:
         notes.append(f"Fewer than {FEWEST} seeds: nothing can be concluded.")
     return notes

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lightning_al.campaign.results import RoundResult
 from lightning_al.cli import main
 from lightning_al.cli.commands import DIAGNOSES
-from lightning_al.cli.diagnose import OPEN, names_of
+from lightning_al.cli.diagnose import OPEN, _digest, names_of
 from tests.helpers.marks import slow
 
 RECIPE = """
@@ -110,6 +111,37 @@ def test_another_model_on_the_picks(there, capsys):
     assert len(list(Path("out/transfer/entropy").glob("round_*/ledger"))) == 3
     main(words)  # what was trained is not trained again
     assert capsys.readouterr().out.split("## ")[1] == first.split("## ")[1]
+
+
+@pytest.mark.slow
+def test_an_edited_model_is_trained_anew(there, monkeypatch):
+    trained = []
+    monkeypatch.setattr(
+        "lightning_al.cli.diagnose.ActiveLearningLoop",
+        lambda model, data, *, dirpath, **options: trained.append((model.lr, dirpath)) or Untrained(),
+    )
+    words = ["diagnose", "runs/entropy/seed_0", "--show", "transfer", "--model", "edited.yaml", "--rounds=0"]
+    for rate in (0.2, 0.2, 0.01):
+        Path("edited.yaml").write_text(f"model: {{class_path: tests.helpers.projects.Net, init_args: {{lr: {rate}}}}}")
+        main([*words, "--output", "edited"])
+    assert [rate for rate, _ in trained] == [0.2, 0.2, 0.01]
+    folders = [folder for _, folder in trained]
+    assert folders[0] == folders[1] != folders[2]  # the same again is resumed
+
+
+def test_the_other_model_on_other_samples_is_another():
+    of = [_digest("lr: 0.1", [3, 5]), _digest("lr: 0.1", [3, 6]), _digest("lr: 0.2", [3, 5])]
+    assert len(set(of)) == 3
+    assert _digest("lr: 0.1", [3, 5]) == of[0]
+
+
+class Untrained:
+    """A campaign that is told to be finished."""
+
+    status = "finished"
+
+    def run(self, trainer, resume):
+        return [RoundResult(0, 8, [], [], {"test_acc": 0.5}, {})]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,11 @@ class TestCompare:
         compare(str(tmp_path), metric="val_mae")
         assert "takes another" not in capsys.readouterr().out
 
+    def test_takes_a_path(self, tmp_path, undrawn):
+        write_campaign(tmp_path / "m", [0.5])
+        compare(tmp_path, output=tmp_path / "x")
+        assert undrawn == [tmp_path / "x.png"]
+
     def test_output(self, tmp_path, capsys):
         pytest.importorskip("matplotlib")
         write_campaign(tmp_path / "m", [0.5], extra=["other"])
@@ -137,6 +142,15 @@ class TestStatistics:
 
 
 class TestSeveralFolders:
+    def test_folders_of_one_method_each_have_no_methods_beside_each_other(self, tmp_path, capsys, undrawn):
+        write(tmp_path / "mnist", seeds=1, saal=0.9)
+        write(tmp_path / "cifar", seeds=1, saal=0.6)
+        write(tmp_path / "svhn", seeds=1, badge=0.6)
+        folders = [tmp_path / name for name in ("mnist", "cifar", "svhn")]
+        compare(list(map(str, folders)))
+        assert "beside each other" not in capsys.readouterr().out
+        assert undrawn == [folder / "curves.png" for folder in folders]
+
     def test_each_and_then_the_cases_of_all(self, tmp_path, capsys, undrawn):
         roots = [str(write(tmp_path / name, seeds=2, saal=top, random=0.7)) for name, top in (("x", 0.9), ("y", 0.6))]
         compare(roots)

@@ -1,8 +1,10 @@
 import pytest
 
 from lightning_al import Campaign
+from lightning_al.cli.diagnose import names_of
 from lightning_al.report import Curve, load_curves
 from lightning_al.report.curves import round_by_round
+from lightning_al.report.page.reading import read_campaigns
 from tests.helpers.curves import fitted, write_campaign
 
 
@@ -23,6 +25,14 @@ class TestLoad:
         for seed in (10, 2, 1):
             write_campaign(tmp_path / "m" / f"seed_{seed}", [0.1])
         assert [c.path.rsplit("_")[-1] for c in load_curves(tmp_path)["m"]] == ["1", "2", "10"]
+
+    def test_one_campaign_has_one_name_everywhere(self, tmp_path, monkeypatch):
+        folder = write_campaign(tmp_path / "saal/seed_0", [0.5])
+        assert list(load_curves(folder)) == ["saal"]
+        assert list(names_of([folder])) == ["saal"]
+        assert list(read_campaigns([folder]).methods) == ["saal"]
+        monkeypatch.chdir(folder)
+        assert list(load_curves(".")) == ["saal"]
 
     def test_campaigns_directly_below_root_are_methods_of_their_own(self, tmp_path):
         write_campaign(tmp_path / "saal", [0.5])

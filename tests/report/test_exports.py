@@ -26,6 +26,13 @@ def written(tmp_path):
     return {path.name: path for path in files}
 
 
+def test_a_label_count_that_was_measured_twice_is_one_row(tmp_path):
+    curves = {"m": [curve([0.9, 0.4, 0.6], [20, 20, 30], classes={"cat": [0.1, 0.2, 0.3]})]}
+    _, points, of_classes = write_comparison(curves, {}, align(curves), tmp_path / "x")
+    assert [(row["labels"], row["value"]) for row in read(points)] == [("20", "0.4"), ("30", "0.6")]
+    assert [(row["labels"], row["value"]) for row in read(of_classes)] == [("20", "0.2"), ("30", "0.3")]
+
+
 def test_files_are_named_after_the_stem(written):
     endings = (".json", ".csv", "_differences.csv", "_pairwise.csv", "_labels_saved.csv", "_classes.csv")
     assert list(written) == [f"x{ending}" for ending in endings]

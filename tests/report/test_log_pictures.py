@@ -38,8 +38,8 @@ class PictureNet(Net):
         return self.net(x.flatten(1))
 
 
-def run(folder, *loggers, callbacks=(), resume=False, **options):
-    trainer = make_trainer(folder, LogPictures(), *callbacks, logger=list(loggers), max_epochs=1)
+def run(folder, *loggers, callbacks=(), resume=False, samples=16, **options):
+    trainer = make_trainer(folder, LogPictures(samples=samples), *callbacks, logger=list(loggers), max_epochs=1)
     loop = loop_in(folder, PictureNet(), Pictures(), **options)
     return loop, loop.run(trainer, resume=resume)
 
@@ -68,6 +68,11 @@ def test_tensorboard_and_files_get_each_round_once(tmp_path):
     ]
     kept = np.asarray(Image.open(folder / "picks" / "round_0.png"))
     assert np.array_equal(kept, np.asarray(image))
+
+
+def test_one_pick_of_several_is_drawn(tmp_path):
+    run(tmp_path, CSVLogger(tmp_path, name="csv"), samples=1, rounds=1)
+    assert (tmp_path / "csv/version_0/al/picks/round_0.png").is_file()
 
 
 def test_a_round_that_a_kill_kept_from_the_loggers_comes_later_and_others_not_again(tmp_path):

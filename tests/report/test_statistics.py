@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lightning_al.report import Spread, max_over_rounds, mean_over_curve, min_over_rounds, shared_labels, summarise
+from lightning_al.report.alignment import MEASURES, align
 from lightning_al.report.statistics import (
     holm,
     labels_to_reach,
@@ -38,6 +39,20 @@ class TestSummary:
         assert max_over_rounds([long, short]) == Spread.of([0.2, 0.4])
         assert last_round([long, short]) == Spread.of([0.2, 0.4])
         assert mean_over_curve([long, short]).mean == pytest.approx((0.15 + 0.35) / 2)
+
+    def test_a_label_count_that_was_measured_twice_counts_once_by_its_later_value(self):
+        one = curve([0.9, 0.4, 0.6], [20, 20, 30])
+        assert one.points == {20: 0.4, 30: 0.6}
+        assert summarise([one]) == {20: Spread(0.4, None), 30: Spread(0.6, None)}
+        found = [measure([one]).mean for measure in (last_round, mean_over_curve, max_over_rounds, min_over_rounds)]
+        assert found == [0.6, 0.5, 0.6, 0.4]
+        aligned = align({"m": [one]})
+        assert [list(aligned.measured("m", by).values()) for by in MEASURES] == [[0.6], [0.5], [0.6]]
+
+    def test_labels_that_were_taken_back_make_no_last_round(self):
+        one = curve([0.2, 0.6, 0.4], [20, 30, 25])
+        assert list(one.points) == [20, 25, 30]
+        assert last_round([one]).mean == align({"m": [one]}).measured("m", "last")["a"] == 0.6
 
     def test_repeats_with_no_label_count_in_common(self):
         with pytest.raises(ValueError, match=r"x: 20 to 30; y: 25 to 35.*different folders"):
@@ -206,3 +221,16 @@ class TestPairwise:
         found = pairwise([[0.5, np.nan], [np.nan, 0.5]])
         assert np.isnan(found.wins).all()
         assert found.cases[0, 1] == 0
+
+
+@pytest.mark.parametrize("test", [paired_t, wilcoxon])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_differences_that_are_not_finite_are_refused(test, bad):
+    with pytest.raises(ValueError, match="must be finite to be tested, got"):
+        test([bad, 0.1, 0.2, 0.3, 0.4])
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95, np.nan])
+def test_a_level_is_a_share(level):
+    with pytest.raises(ValueError, match=r"`level` must be between 0 and 1, as 0\.95, got"):
+        t_interval([0.1, 0.2], level)

@@ -13,6 +13,7 @@ from lightning_al.report.tables import (
     limits_of_wilcoxon,
     pairwise_tables,
     reach_table,
+    thinned,
 )
 from tests.helpers.curves import curve, repeats
 
@@ -239,3 +240,13 @@ class TestClasses:
         assert class_table({"m": repeats([0.5])}, 20) is None
         many = {"m": repeats([0.5], classes={str(i): [0.5] for i in range(21)})}
         assert class_table(many, 20) == "The metrics of 21 classes are in the file of classes alone."
+
+
+def test_one_of_many_is_the_first():
+    assert thinned(list(range(9)), 1) == [0]
+    assert thinned(list(range(9)), 2) == [0, 8]
+
+
+def test_a_table_of_less_than_two_rows_is_refused():
+    with pytest.raises(ValueError, match=r"`max_rows` must be 2 or more, .* got 1"):
+        table({"m": [curve([0.1, 0.2, 0.3])]}, max_rows=1)

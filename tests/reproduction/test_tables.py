@@ -75,6 +75,8 @@ def test_notes_say_how_to_read_it(tmp_path):
     assert "nothing can be concluded" in said
     five = [replace(each, ours=[70.0] * 5) for each in FIGURES]
     assert "nothing can be concluded" not in " ".join(notes_of(choice, five, runs))
+    of_all = Figure("cubes-adam", "full_data", "all labels", None, [80.0])  # which one seed alone is trained on
+    assert "nothing can be concluded" not in " ".join(notes_of(choice, [*five, of_all], runs))
 
 
 def test_options_that_are_not_the_recipes_are_noted(tmp_path):

@@ -10,7 +10,7 @@ from lightning_al.checks import check_count
 from lightning_al.functional.scores.uncertainty import least_confidences
 from lightning_al.inference.calling import Forward, copies_for_model
 from lightning_al.inference.mode import scoring_mode
-from lightning_al.report.diagnostics.campaign import KeptCampaign
+from lightning_al.report.diagnostics.campaign import KeptCampaign, checked
 from lightning_al.report.diagnostics.curvature import Batches
 from lightning_al.report.diagnostics.diagnosis import Diagnosis, count_of
 from lightning_al.report.diagnostics.pictures import Panel, add_point, bars, curves
@@ -99,8 +99,7 @@ def gap(campaigns: Sequence[KeptCampaign], *, held_out: int | None = None) -> li
     rows: list[list[Any]] = []
     tested: list[int] = []
     panels: dict[str, Panel] = {"training": {}, "test": {}, "gap": {}}
-    for campaign in campaigns:
-        campaign.check_gives("An accuracy", "logits")
+    for campaign in checked(campaigns, "An accuracy", "logits"):
         test = campaign.held_out(held_out)
         for round in campaign.rounds:
             model, train = campaign.at(round), campaign.batches(campaign.trained_on(round), labels=True)
@@ -128,8 +127,7 @@ def classes(campaigns: Sequence[KeptCampaign], *, held_out: int | None = None) -
     rows: list[list[Any]] = []
     panels: dict[str, dict[str, list[float]]] = {}
     names: list[str] = []
-    for campaign in campaigns:
-        campaign.check_gives("An accuracy", "logits")
+    for campaign in checked(campaigns, "An accuracy", "logits"):
         test, labelled = campaign.held_out(held_out), []
         for round in spread(campaign.rounds):
             model, train = campaign.at(round), campaign.batches(campaign.trained_on(round), labels=True)
@@ -165,8 +163,7 @@ def confidence(campaigns: Sequence[KeptCampaign], *, samples: int = 2000, bins: 
     panels: dict[str, dict[str, list[float]]] = {}
     counts: list[int] = []
     groups = [f"{(number + 0.5) / bins:.2g}" for number in range(bins)]
-    for campaign in campaigns:
-        campaign.check_gives("A confidence", "logits")
+    for campaign in checked(campaigns, "A confidence", "logits"):
         for each in spread(campaign.rounds):
             model = campaign.at(each)
             for name, indices in (("labelled", campaign.trained_on(each)), ("unlabelled", each.candidates[:samples])):

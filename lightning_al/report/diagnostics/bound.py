@@ -13,7 +13,7 @@ from lightning_al.functional.scores.uncertainty import entropies
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.mode import scoring_mode
 from lightning_al.report.diagnostics.agreement import correlation, top_k_overlap
-from lightning_al.report.diagnostics.campaign import KeptCampaign
+from lightning_al.report.diagnostics.campaign import KeptCampaign, checked
 from lightning_al.report.diagnostics.curvature import Batches
 from lightning_al.report.diagnostics.diagnosis import Diagnosis, count_of
 from lightning_al.report.diagnostics.pictures import clouds, curves
@@ -113,8 +113,7 @@ def bound(
     """
     check_count("samples", samples)
     found: dict[str, list[tuple[KeptRound, BoundTerms]]] = {}
-    for campaign in campaigns:
-        campaign.check_gives("The bound", "logits", "gradients")
+    for campaign in checked(campaigns, "The bound", "logits", "gradients"):
         for round in campaign.rounds:
             if len(round.candidates) == 0:
                 continue

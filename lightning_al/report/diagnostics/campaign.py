@@ -9,9 +9,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch.utils.data import DataLoader
 
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.checks import check_count
@@ -25,6 +25,7 @@ from lightning_al.report.diagnostics.rounds import KeptRound
 from lightning_al.storage.weights import plain_name, put_weights
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.ignored import may_be_ignored
+from lightning_al.words import shown
 
 KEPT_BYTES = 2**28
 """Of batches up to which they are kept for the next pass over them."""
@@ -182,10 +183,9 @@ class KeptCampaign:
 
     def _read_held_out(self, stage: str, limit: int | None) -> Iterator[tuple[Any, Any]]:
         hook = "test_dataloader" if stage == "test" else "val_dataloader"
-        loaders = getattr(self.data.datamodule, hook)()
-        loaders = [loaders] if isinstance(loaders, DataLoader) else loaders
+        loaders = CombinedLoader(getattr(self.data.datamodule, hook)(), "sequential")  # as the Trainer's
         left = limit
-        for batch in itertools.chain.from_iterable(loaders):
+        for batch, *_ in loaders:
             batch = self.data.to_device(batch, self.model, self.device)
             inputs, targets = self._pair(batch, labels=True)
             if left is None:
@@ -227,6 +227,30 @@ class KeptCampaign:
         """Return the loss of each sample under its target, (B,), where some decisions of a sample may have none."""
         first = next(iter(batches))
         return self.task.loss_of_known if may_be_ignored(first[1]) else self.task.loss
+
+
+def checked(campaigns: Sequence[KeptCampaign], what: str, *words: str) -> Sequence[KeptCampaign]:
+    """Return campaigns that a diagnosis can be of, or refuse them before any is looked at.
+
+    Args:
+        campaigns: Open ones.
+        what: Is shown of them.
+        *words: What their tasks must give for it.
+
+    Raises:
+        ValueError: If a task has not what it takes, or two campaigns have one name, which would be one in the table.
+    """
+    folders: dict[str, list[str]] = {}
+    for campaign in campaigns:
+        campaign.check_gives(what, *words)
+        folders.setdefault(campaign.name, []).append(str(campaign.dirpath))
+    for name, alike in folders.items():
+        if len(alike) > 1:
+            raise ValueError(
+                f"Campaigns called {shown(name)} would be taken for one: {', '.join(alike)}. Open them under names of "
+                "their own: `open_campaign(..., name=...)`."
+            )
+    return campaigns
 
 
 def _no_labels(error: Exception) -> ValueError:

@@ -11,7 +11,7 @@ from lightning_al.functional.scores.saal import LossFn, TargetFn
 from lightning_al.functional.scores.sharpness import largest_eigenvalue
 from lightning_al.inference.calling import Forward
 from lightning_al.report.diagnostics.agreement import correlation, top_k_overlap
-from lightning_al.report.diagnostics.campaign import KeptCampaign
+from lightning_al.report.diagnostics.campaign import KeptCampaign, checked
 from lightning_al.report.diagnostics.curvature import Batches, MeanLoss, Vector, mean_loss
 from lightning_al.report.diagnostics.diagnosis import Diagnosis, count_of
 from lightning_al.report.diagnostics.norms import loss_gradient_norms, norms_of
@@ -200,8 +200,7 @@ def influences(
     counts: list[int] = []
     shares: dict[str, Panel] = {}
     sizes: dict[str, Panel] = {}
-    for campaign in campaigns:
-        campaign.check_gives("An influence", "logits", "gradients")
+    for campaign in checked(campaigns, "An influence", "logits", "gradients"):
         for now, then in campaign.followed:
             how: dict[str, Any] = {"loss": loss, "damping": damping, "steps": steps}
             made, found, others = _of_round(campaign, now, then, samples, held_out, **how)

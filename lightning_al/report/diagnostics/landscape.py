@@ -11,7 +11,7 @@ from lightning_al.distributed.randomness import generator
 from lightning_al.functional.scores.saal import LossFn, TargetFn
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.compiled import unwrapped
-from lightning_al.report.diagnostics.campaign import KeptCampaign
+from lightning_al.report.diagnostics.campaign import KeptCampaign, checked
 from lightning_al.report.diagnostics.curvature import Batches, Vector, loss_eigenvalue, mean_loss
 from lightning_al.report.diagnostics.diagnosis import Diagnosis
 from lightning_al.report.diagnostics.pictures import surfaces
@@ -149,8 +149,7 @@ def landscape(
     check_count("samples", samples)
     rows: list[list[Any]] = []
     panels = {}
-    for campaign in campaigns:
-        campaign.check_gives("A loss landscape", "logits", "gradients")
+    for campaign in checked(campaigns, "A loss landscape", "logits", "gradients"):
         round = campaign.rounds[-1]
         model, batches = campaign.at(round), campaign.batches(campaign.trained_on(round)[:samples], labels=True)
         how: dict[str, Any] = {**campaign.how, "loss_fn": campaign.loss_of(batches)}

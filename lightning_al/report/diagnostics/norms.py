@@ -12,7 +12,7 @@ from lightning_al.functional.scores.probabilities import mean_cross_entropy, pse
 from lightning_al.functional.scores.saal import LossFn, TargetFn
 from lightning_al.functional.selection import top_k
 from lightning_al.inference.calling import Forward
-from lightning_al.report.diagnostics.campaign import KeptCampaign
+from lightning_al.report.diagnostics.campaign import KeptCampaign, checked
 from lightning_al.report.diagnostics.curvature import Batches
 from lightning_al.report.diagnostics.diagnosis import Diagnosis, count_of
 from lightning_al.report.diagnostics.pictures import Panel, add_point, curves
@@ -119,8 +119,7 @@ def norms(campaigns: Sequence[KeptCampaign], *, norm: str = "global") -> list[Di
     rows: list[list[Any]] = []
     counts: list[int] = []
     panel: Panel = {}
-    for campaign in campaigns:
-        campaign.check_gives("A gradient norm", "logits", "gradients")
+    for campaign in checked(campaigns, "A gradient norm", "logits", "gradients"):
         for round in campaign.rounds:
             k, scored = len(round.picked), round.scored
             if k == 0:
@@ -156,8 +155,7 @@ def falls(
     """
     rows: list[list[Any]] = []
     panels: dict[str, Panel] = {scheme: {} for scheme in schemes}
-    for campaign in campaigns:
-        campaign.check_gives("A gradient norm", "logits", "gradients")
+    for campaign in checked(campaigns, "A gradient norm", "logits", "gradients"):
         for now, then in campaign.followed:
             before = {s: norms_of(campaign, campaign.at(now), now.picked, s, norm) for s in schemes}
             model = campaign.at(then)

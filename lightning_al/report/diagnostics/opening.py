@@ -22,6 +22,7 @@ from lightning_al.fitting.beside_weights import BesideWeights
 from lightning_al.inference.mode import scoring_mode
 from lightning_al.inference.module_state import flags_kept
 from lightning_al.inference.trainer import quiet_trainer
+from lightning_al.report.curves import method_of
 from lightning_al.report.diagnostics.campaign import KeptCampaign
 from lightning_al.report.diagnostics.rounds import chosen_rounds, rounds_kept
 from lightning_al.storage.weights import load_weights, whole_copy
@@ -50,7 +51,7 @@ def open_campaign(
         datamodule: The project's. Default: the loaders that the module defines.
         task: As the loop's.
         rounds: Numbers of the rounds to look at; -1 is the last. Default: all that have their weights.
-        name: What tables and pictures call it. Default: that of the folder.
+        name: What tables and pictures call it. Default: that of the folder, or of the one above ``seed_0``.
         pool: As the loop's.
         batch_size: Of passes over samples. Default: the train loader's.
         trainer: Says on which device. Default: one that takes a GPU where there is one.
@@ -88,7 +89,7 @@ def open_campaign(
         device = trainer.strategy.root_device
         with _left_alone(model):
             kept = KeptCampaign(
-                name=dirpath.name if name is None else name,
+                name=method_of(dirpath, dirpath) if name is None else name,
                 dirpath=dirpath,
                 model=model.to(device),
                 data=data,

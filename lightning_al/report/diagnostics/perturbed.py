@@ -13,7 +13,7 @@ from lightning_al.functional.scores.perturbation import check_perturbation
 from lightning_al.functional.scores.saal import LossFn, TargetFn
 from lightning_al.gradients.balls import BALLS
 from lightning_al.inference.calling import Forward
-from lightning_al.report.diagnostics.campaign import KeptCampaign
+from lightning_al.report.diagnostics.campaign import KeptCampaign, checked
 from lightning_al.report.diagnostics.curvature import Batches, mean_loss
 from lightning_al.report.diagnostics.diagnosis import Diagnosis
 from lightning_al.report.diagnostics.pictures import Panel, add_point, curves
@@ -86,8 +86,7 @@ def losses(
     header = ["campaign", "round", "labels", *(f"{s}{way}" for way in ("", " shared") for s in ("L", "U", "L∪U"))]
     rows: list[list[Any]] = []
     panels: dict[str, Panel] = {column: {} for column in header[3:]}
-    for campaign in campaigns:
-        campaign.check_gives("A perturbed loss", "logits", "gradients")
+    for campaign in checked(campaigns, "A perturbed loss", "logits", "gradients"):
         for round in campaign.rounds:
             model, trained_on = campaign.at(round), campaign.trained_on(round)
             draw = torch.randperm(len(trained_on), generator=generator("labelled", round.number))[:samples]

@@ -11,6 +11,7 @@ from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
 from lightning_al.campaign.states import KEPT, state_file
 from lightning_al.distributed.randomness import generator
+from lightning_al.report.tables import thinned
 
 MOST_SHOWN = 4
 """Rounds of a campaign that have a panel of their own."""
@@ -148,15 +149,8 @@ def chosen_rounds(
 
 
 def spread(rounds: Sequence[KeptRound], most: int = MOST_SHOWN) -> list[KeptRound]:
-    """Return at most so many rounds, evenly from the first to the last.
-
-    Example:
-        >>> [spread(range(count), 4) for count in (2, 4, 10, 11)]  # type: ignore[arg-type]
-        [[0, 1], [0, 1, 2, 3], [0, 3, 6, 9], [0, 3, 7, 10]]
-    """
-    if len(rounds) <= most:
-        return list(rounds)
-    return [rounds[round(place * (len(rounds) - 1) / (most - 1))] for place in range(most)]
+    """Return at most so many rounds, evenly from the first to the last."""
+    return thinned(rounds, most)
 
 
 def check_some(found: Sized, what: str) -> None:

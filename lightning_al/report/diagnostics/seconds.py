@@ -6,12 +6,9 @@ from statistics import median
 from typing import Any
 
 from lightning_al.campaign.history import read_rounds
-from lightning_al.campaign.results import RoundResult
+from lightning_al.campaign.results import QUERY, RoundResult
 from lightning_al.report.diagnostics.diagnosis import Diagnosis
 from lightning_al.report.diagnostics.pictures import bars
-
-QUERY = ("learn", "score", "select")
-"""Stages of a query."""
 
 
 def seconds_of(rounds: list[RoundResult]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from lightning_al.checks import check_count
 from lightning_al.functional.scores.saal import LossFn, TargetFn
 from lightning_al.inference.calling import Forward, copies_for_model
 from lightning_al.inference.mode import scoring_mode
-from lightning_al.report.diagnostics.campaign import KeptCampaign
+from lightning_al.report.diagnostics.campaign import KeptCampaign, checked
 from lightning_al.report.diagnostics.curvature import Batches
 from lightning_al.report.diagnostics.diagnosis import Diagnosis, count_of
 from lightning_al.report.diagnostics.pictures import Panel, add_point, curves
@@ -117,8 +117,7 @@ def labels_kept(
     rows: list[list[Any]] = []
     counts: list[int] = []
     panels: dict[str, Panel] = {"ψ, labels kept": {}, "r, relative margin": {}}
-    for campaign in campaigns:
-        campaign.check_gives("What keeps its label", "logits", "gradients")
+    for campaign in checked(campaigns, "What keeps its label", "logits", "gradients"):
         for round in campaign.rounds:
             if len(round.candidates) == 0:
                 continue
@@ -144,7 +143,8 @@ def labels_kept(
     header = ["campaign", "round", "labels", "ρ", "ψ", "r", "mean δ"]
     title = "Predictions under their own worst-case perturbation, unlabelled samples"
     note = (
-        "ρ: radius; ψ: share that keeps its label; δ: margin of the predicted over the true label's loss; r: mean δ "
-        f"over the mean perturbed loss of the true label. Of {count_of(counts, 'unlabelled samples')} in each round."
+        "ρ: radius; ψ: share that keeps its label; δ: by how much another class is ahead of the predicted one; r: "
+        "mean over samples of δ / perturbed loss under the true label. "
+        f"Of {count_of(counts, 'unlabelled samples')} in each round."
     )
     return [Diagnosis("labels_kept", title, header, rows, curves(panels, x="labels"), note)]

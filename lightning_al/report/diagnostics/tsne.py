@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_al.checks import check_count, check_number
 from lightning_al.extras import needs
 from lightning_al.inference.mode import scoring_mode
-from lightning_al.report.diagnostics.campaign import KeptCampaign
+from lightning_al.report.diagnostics.campaign import KeptCampaign, checked
 from lightning_al.report.diagnostics.diagnosis import Diagnosis
 from lightning_al.report.diagnostics.pictures import groups_of_points
 from lightning_al.report.diagnostics.rounds import spread
@@ -74,8 +74,7 @@ def embedding(
     rows: list[list[Any]] = []
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     classes: Sequence[str] = []
-    for campaign in campaigns:
-        campaign.check_gives("An embedding", "logits", "features")
+    for campaign in checked(campaigns, "An embedding", "logits", "features"):
         with_picks = [round for round in campaign.rounds if len(round.picked)] or list(campaign.rounds)
         for round in spread(with_picks):
             model = campaign.at(round)

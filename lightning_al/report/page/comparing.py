@@ -17,6 +17,7 @@ from lightning_al.report.tables import (
     differences_rows,
     full_data_line,
     limits_of_wilcoxon,
+    on_best,
     reach_rows,
     signed,
     thinned,
@@ -38,7 +39,8 @@ def lines_of(curves: Curves) -> list[Line]:
         try:
             shared = shared_labels(repeats)
         except ValueError:
-            lines += [Line(f"{method}, {i + 1}", style, each.labels, each.values) for i, each in enumerate(repeats)]
+            for number_, at in enumerate((curve.points for curve in repeats), 1):
+                lines.append(Line(f"{method}, {number_}", style, list(at), list(at.values())))
             continue
         means = [spread.mean for spread in summarise(repeats).values()]
         low: list[float] = []
@@ -54,7 +56,7 @@ def lines_of(curves: Curves) -> list[Line]:
 
 
 def _values_at(repeats: Sequence[Curve], labels: Sequence[int]) -> list[list[float]]:
-    points = [dict(zip(curve.labels, curve.values, strict=True)) for curve in repeats]
+    points = [curve.points for curve in repeats]
     return [[point[count] for point in points] for count in labels]
 
 
@@ -150,8 +152,7 @@ def _differences(aligned: Aligned) -> list[Html]:
         cells = table(differences_rows(aligned, rows, measure), f"By {aligned.label_of(measure)}", name=f"by-{measure}")
         said = joined([cells, tag("p", prose(told_apart(aligned, rows)))])
         parts.append(said if measure == "mean" else details(f"By {aligned.label_of(measure)}", said))
-    best = f"The {aligned.label_of('best')} is chosen by what it reports, hence optimistic; the other two are not."
-    return [*parts, paragraphs(note for note in (best, limits_of_wilcoxon(rows)) if note)]
+    return [*parts, paragraphs(note for note in (on_best(aligned), limits_of_wilcoxon(rows)) if note)]
 
 
 def _saved(aligned: Aligned) -> list[Html]:

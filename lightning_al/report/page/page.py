@@ -26,7 +26,7 @@ from lightning_al.report.page.reading import (
     without_the_late,
 )
 from lightning_al.report.page.running import rounds_section, seconds_section
-from lightning_al.report.page.setting import settings_section, warnings_section
+from lightning_al.report.page.setting import settings_section, text_without_secrets, warnings_section
 from lightning_al.report.page.style import css, script
 from lightning_al.report.page.verdict import verdict_of_methods, verdict_of_one, verdict_of_repeats
 from lightning_al.storage.files import atomic_write
@@ -157,7 +157,9 @@ class _Data:
                 samples = self._stack.enter_context(self._open(campaign.folder))
             except (Exception, SystemExit) as error:  # the user's project, of any kind
                 samples = None
-                self.problems[f"The data could not be opened: {cut(first_line(error), 300)}"] = None
+                self.problems[f"The data could not be opened: {cut(text_without_secrets(first_line(error)), 300)}"] = (
+                    None
+                )
             self._samples[campaign.folder] = samples
         return self._samples[campaign.folder]
 
@@ -193,7 +195,7 @@ def _page(
             f"No metric {shown(metric)} that all campaigns have; there are: {cut(', '.join(names) or 'none')}."
         )
     main = metric or (names[0] if names else None)
-    compared, late = without_the_late(read)
+    compared, late = without_the_late(read, baseline)
     curves, notes = curves_in(compared, main)
     notes += late
     methods, full_data = split_full_data(curves) if curves else (curves, {})
@@ -232,7 +234,7 @@ def _verdict(read: Read, aligned: Aligned | None, metric: str | None) -> list[st
     if aligned is None:
         count = f"{len(read.campaigns)} campaigns of {len(read.methods)} methods"
         return [f"{count}, without a metric that all have: nothing is compared."]
-    return verdict_of_methods(aligned) if len(read.methods) > 1 else verdict_of_repeats(aligned)
+    return verdict_of_methods(aligned) if len(aligned.values) > 1 else verdict_of_repeats(aligned)
 
 
 def _shown(read: Read, aligned: Aligned | None) -> tuple[list[Told], list[str]]:

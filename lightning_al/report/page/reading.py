@@ -1,7 +1,6 @@
 """Campaigns as a report reads them: their ledgers, what was asked in which order, and what stands beside them."""
 
 import os
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,8 +16,6 @@ from lightning_al.oracle.skip import DATASET
 from lightning_al.report.curves import Curves, curves_of, find_campaigns, method_of
 from lightning_al.storage.blobs import Blob
 from lightning_al.words import cut
-
-_REPEAT = re.compile(r"(seed|run|repeat|rep|trial|version)?[-_]?\d+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -154,19 +151,11 @@ def read_campaigns(folders: Sequence[Path]) -> Read:
         except (ValueError, OSError) as error:
             problems.append(f"{folder} is left out: {cut(error, 300)}")
             continue
-        method = _named(folder, root if len(folders) == 1 else Path(os.path.relpath(root)))
+        method = method_of(folder.resolve(), root.resolve())
         campaigns.append(Told(folder, method, standing, events, asked_in(events)))
     if not campaigns:
         raise ValueError("No campaign can be read. " + " ".join(problems))
     return Read(root, campaigns, problems)
-
-
-def _named(folder: Path, root: Path) -> str:
-    resolved = folder.resolve()
-    name = method_of(resolved, root.resolve())
-    if resolved == root.resolve() and _REPEAT.fullmatch(name) and resolved.parent.name:
-        return resolved.parent.name
-    return name
 
 
 def asked_in(events: Sequence[Event]) -> list[Asked]:
@@ -223,11 +212,14 @@ def metric_names(campaigns: Sequence[Told]) -> list[str]:
     return shared_metrics(recorded) if all(recorded) else []
 
 
-def without_the_late(read: Read) -> tuple[Read, list[str]]:
-    """Leave campaigns out that are under way and not half as far as others: means are of what all have."""
+def without_the_late(read: Read, baseline: str | None = None) -> tuple[Read, list[str]]:
+    """Leave campaigns out that are under way and not half as far as others: means are of what all have.
+
+    A method that was named as the baseline stays, however far it is.
+    """
     done = {each.folder: len(each.rounds) for each in read.campaigns}
     most = max(done.values(), default=0)
-    late = [each for each in read.campaigns if each.left_to_do and 2 * done[each.folder] < most]
+    late = [each for each in read.campaigns if _is_late(each, most) and each.method != baseline]
     if not late:
         return read, []
     names = ", ".join(f"{each.name} ({done[each.folder]} of {most})" for each in late[:8])
@@ -235,6 +227,10 @@ def without_the_late(read: Read) -> tuple[Read, list[str]]:
     kept = [each for each in read.campaigns if each not in late]
     text = f"Left out of curves and comparisons, since they are under way and far behind: {names}{more}."
     return Read(read.root, kept, read.problems), [text]
+
+
+def _is_late(campaign: Told, most: int) -> bool:
+    return campaign.left_to_do > 0 and 2 * len(campaign.rounds) < most
 
 
 def curves_in(read: Read, metric: str | None) -> tuple[Curves, list[str]]:

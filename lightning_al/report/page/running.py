@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import fmean, median
 
-from lightning_al.campaign.results import INITIAL_ROUND, PIXELS
+from lightning_al.campaign.results import INITIAL_ROUND, PIXELS, QUERY
 from lightning_al.drawing.markup import Html, details, section, table, tag
 from lightning_al.report.page.charts import Bars, bar_chart, number
 from lightning_al.report.page.reading import Asked, Read, Told, time_of, when
@@ -11,11 +11,11 @@ from lightning_al.report.tables import thinned
 
 _MOST_ROUNDS = 60  # rows of a table
 _MOST_BARS = 14
-_STAGES = ("fit", "evaluate", "learn", "score", "select")
+_STAGES = ("fit", "evaluate", *QUERY)
 
 
 def rounds_section(read: Read, shown: Sequence[Told], metric: str | None) -> Html:
-    """Return what each campaign asked for, round by round; of several seeds the first."""
+    """Return what each campaign asked for, round by round; of several seeds the one that is shown."""
     parts: list[Html] = []
     for place, campaign in enumerate(shown):
         rows = round_rows(campaign, metric)
@@ -24,17 +24,17 @@ def rounds_section(read: Read, shown: Sequence[Told], metric: str | None) -> Htm
         left_out = f" ({len(kept)} of {len(body)} rows)" if len(kept) < len(body) else ""
         cells = table([head, *kept], f"{campaign.name}: questions and answers{left_out}", name=f"rounds-{place + 1}")
         parts.append(cells if len(shown) == 1 else details(campaign.name, cells))
-    return section("What was asked, and when", tag("p", _lead(read), class_="note"), *parts, name="rounds")
+    return section("What was asked, and when", tag("p", _lead(read, len(shown)), class_="note"), *parts, name="rounds")
 
 
-def _lead(read: Read) -> str:
+def _lead(read: Read, shown: int) -> str:
     count, methods = len(read.campaigns), len(read.methods)
     began = [time for each in read.campaigns if (time := each.times[0]) is not None]
     ended = [time for each in read.campaigns if (time := each.times[1]) is not None]
     span = f", from {time_of(min(began).isoformat())} to {time_of(max(ended).isoformat())}" if began and ended else ""
     of = f" of {methods} methods" if methods > 1 else ""
     return f"{count} campaign{'s' * (count != 1)}{of}{span}." + (
-        " Below, the first of each method." if count > methods else ""
+        " Below, one of each method that is shown: that with the most rounds." if count > shown else ""
     )
 
 
@@ -150,7 +150,7 @@ def seconds_rows(methods: dict[str, list[Told]]) -> list[list[str]]:
             known = [r.seconds[stage] for each in campaigns for r in each.rounds if r.seconds.get(stage, 0.0) > 0]
             row.append(tenths(median(known)) if known else "-")
         sums = seconds_of(campaigns)
-        whole, asking = sum(sums.values()), sum(sums.get(stage, 0.0) for stage in ("learn", "score", "select"))
+        whole, asking = sum(sums.values()), sum(sums.get(stage, 0.0) for stage in QUERY)
         rows.append([*row, tenths(whole), f"{asking / whole:.0%}" if whole else "-"])
     return rows
 

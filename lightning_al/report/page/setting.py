@@ -12,8 +12,19 @@ from lightning_al.drawing.markup import Html, details, prose, section, table, ta
 from lightning_al.report.page.reading import Told
 from lightning_al.words import cut
 
-_SECRET = re.compile(r"(?:^|_)(token|passwd|password|secret|api_?key|access_key|credentials?|auth)$", re.IGNORECASE)
-_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_SECRET = re.compile(
+    r"(?:^|[_-])(token|passwords?|passwd|pwd|pass(?:phrase|code)?|secrets?|credentials?|auth|authorization"
+    r"|api[_-]?key|(?:access|secret|private|account|auth|ssh|encryption|license)[_-]key(?:[_-]id)?|(?:set[_-])?cookies?"
+    r"|sig|signature|connection[_-]string)$",
+    re.IGNORECASE,
+)
+"""Names of what nobody else is to see, words apart by _ or -."""
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_IN_ADDRESS = re.compile(r"(?<=://)[^/\s]+(?=@)")
+_ASSIGNED = re.compile(r"([\w-]+)=([^\s&;,)]+)")
+"""A setting within a text: of an address (``?token=abc``), a command, an object as it is printed."""
+_SAID = re.compile(r"(?<![\w ])\s*(?:Bearer|Basic|Token)\s+\S+\s*$|-----BEGIN [A-Z ]*PRIVATE KEY-----.*", re.DOTALL)
+"""A secret that shows what it is: the value of a header, the text of a key."""
 _HIDDEN = "(left out)"
 _UNREADABLE = "unreadable"
 _MOST_CONFIG = 20_000
@@ -34,13 +45,28 @@ def without_secrets(value: Any, name: str = "") -> Any:
         >>> without_secrets({"token": "abc", "url": "http://me:pw@host/", "max_epochs": 3})
         {'token': '(left out)', 'url': 'http://(left out)@host/', 'max_epochs': 3}
     """
+    if value is not None and not isinstance(value, bool) and _is_secret(name):
+        return _HIDDEN
     if isinstance(value, dict):
         return {key: without_secrets(each, str(key)) for key, each in value.items()}
-    if _SECRET.search(name) and value is not None:
-        return _HIDDEN
     if isinstance(value, (list, tuple)):
         return [without_secrets(each) for each in value]
-    return _IN_ADDRESS.sub(_HIDDEN, value) if isinstance(value, str) else value
+    return text_without_secrets(value) if isinstance(value, str) else value
+
+
+def text_without_secrets(text: str) -> str:
+    """Return a text without the tokens and passwords that addresses and settings in it have.
+
+    Example:
+        >>> text_without_secrets("https://me:p@ss@host/x?token=abc&page=2"), text_without_secrets("Bearer abc")
+        ('https://(left out)@host/x?token=(left out)&page=2', '(left out)')
+    """
+    text = _SAID.sub(_HIDDEN, _IN_ADDRESS.sub(_HIDDEN, text))
+    return _ASSIGNED.sub(lambda said: f"{said[1]}={_HIDDEN}" if _is_secret(said[1]) else said[0], text)
+
+
+def _is_secret(name: str) -> bool:
+    return _SECRET.search(_HUMP.sub("_", name)) is not None
 
 
 def flat(settings: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
@@ -121,7 +147,7 @@ def _config(folder: Path) -> str | None:
 
 def warnings_section(campaigns: Sequence[Told], problems: Sequence[str]) -> Html:
     """Return what of campaigns, their ledgers and their logs a reader must know; empty where there is nothing."""
-    texts = [*problems, *_together(campaigns), *_not_alike(campaigns)]
+    texts = [text_without_secrets(text) for text in [*problems, *_together(campaigns), *_not_alike(campaigns)]]
     if not texts:
         return section(
             "Warnings", tag("p", "None: nothing in the ledgers or logs that a reader must know."), name="warnings"

@@ -47,6 +47,27 @@ def test_the_gap_is_what_the_campaign_measured(kept, campaign):
     assert few.rows[-1][4] == pytest.approx(float((kept.at(kept.rounds[-1])(x).argmax(1) == y).double().mean()))
 
 
+class Batches:
+    """No DataLoader, but what gives batches."""
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def __iter__(self):
+        return iter(self.loader)
+
+
+@pytest.mark.parametrize(
+    "loaders", [lambda one: {"a": one, "b": one}, lambda one: [one, one], Batches], ids=["dict", "list", "iterable"]
+)
+def test_samples_of_whatever_the_trainer_takes(kept, monkeypatch, loaders):
+    [expected] = gap([kept])
+    one = kept.data.datamodule.test_dataloader()
+    monkeypatch.setattr(kept.data.datamodule, "test_dataloader", lambda: loaders(one))
+    [found] = gap([kept])
+    assert [row[4] for row in found.rows] == pytest.approx([row[4] for row in expected.rows])
+
+
 def test_classes_one_by_one(kept):
     [found] = classes([kept])
     x, y = kept.data.datamodule.held_out.tensors

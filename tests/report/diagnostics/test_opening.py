@@ -1,10 +1,14 @@
 """A campaign that is open to be looked at: its model and samples, and that nothing of it changes."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from lightning_al import ActiveLearningLoop, AwaitTell
+from lightning_al.cli.diagnose import OPEN
 from lightning_al.report.diagnostics import gap, labels_kept, losses, open_campaign
 from lightning_al.report.diagnostics.campaign import SampleBatches
 from lightning_al.tasks import RegressionTask
@@ -237,3 +241,16 @@ def test_a_module_that_is_made_of_first_samples(tmp_path):
         assert set(own) < set(state)
     left = model.state_dict()
     assert all(torch.equal(left[name], own.get(name, value)) for name, value in state.items())
+
+
+def test_two_campaigns_of_one_name_are_not_taken_for_one(kept):
+    other = replace(kept, dirpath=kept.dirpath.parent / "other")
+    for show in OPEN.values():
+        with pytest.raises(ValueError, match=r"called 'kept' would be taken for one: .*c, .*other. .*`open_campaign\("):
+            show([kept, other])
+
+
+def test_a_campaign_is_called_after_its_method_where_its_folder_counts_repeats(campaign, tmp_path):
+    folder = shutil.copytree(campaign[0], tmp_path / "saal/seed_0")
+    with open_campaign(folder, Net(batch_norm=True), Data()) as kept:
+        assert kept.name == "saal"

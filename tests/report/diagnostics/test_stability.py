@@ -65,3 +65,11 @@ def test_of_a_campaign(kept):
     xs, ys = zip(*(kept.data.pool_set[i] for i in each.candidates[:10].tolist()))
     want = label_stability(kept.at(each), [(torch.stack(xs), torch.stack(ys))], rho=0.5)
     assert found.rows[3][4:] == pytest.approx([want.kept_share, want.relative_margin, float(want.margin.mean())])
+
+
+def test_the_note_says_what_the_columns_are(kept):
+    note = labels_kept([kept], samples=4, radii=(0.05,))[0].note
+    assert "δ: by how much another class is ahead of the predicted one" in note
+    assert "r: mean over samples of δ / perturbed loss under the true label" in note
+    found = Stability(torch.zeros(2), torch.tensor([1.0, 1.0]), torch.tensor([1.0, 3.0]))
+    assert found.relative_margin == pytest.approx(2 / 3)

@@ -236,6 +236,24 @@ def test_a_campaign_that_has_just_begun_does_not_cut_the_curves_of_all(tmp_path)
     assert "1 of 3 trainings are done" in page.text
 
 
+def test_a_baseline_that_was_named_is_compared_with_however_late_it_is(tmp_path):
+    write_methods(tmp_path, rounds=2)
+    write_campaign(tmp_path / "late" / "seed_0", [0.4], options={"seed": 0, "rounds": 2})
+    page = page_of(write_html(tmp_path, baseline="late"))
+    assert "far behind" not in page.text
+    assert "Difference to late" in page.text
+
+
+def test_one_method_beside_training_on_all_labels_is_one_method(tmp_path):
+    for seed in (0, 1):
+        write_campaign(tmp_path / "saal" / f"seed_{seed}", [0.4, 0.5], options={"seed": seed})
+    write_campaign(tmp_path / "full_data" / "seed_0", [0.9], initial=900, options={"seed": 0})
+    page = page_of(write_html(tmp_path))
+    assert "From 20 to 30 labels, test_acc went from 0.4 to 0.5, the mean of 2 campaigns." in page.text
+    assert "no two methods" not in page.text
+    assert "one of each method that is shown: that with the most rounds" in page.text
+
+
 def test_campaigns_without_metrics_and_repeats_that_do_not_meet(tmp_path):
     folder = tmp_path / "bare" / "seed_0"
     campaign = begin(folder)

@@ -12,7 +12,13 @@ from lightning_al.report.page.charts import _DASHES, _MARKS, STYLES, Bars, Line,
 from lightning_al.report.page.coverage import Clusters, class_counts, class_names_of, features_of, some_of
 from lightning_al.report.page.reading import asked_in, metric_names, read_campaigns
 from lightning_al.report.page.running import tenths
-from lightning_al.report.page.setting import ledger_warnings, log_warnings, settings_section, without_secrets
+from lightning_al.report.page.setting import (
+    ledger_warnings,
+    log_warnings,
+    settings_section,
+    warnings_section,
+    without_secrets,
+)
 from lightning_al.report.page.style import DARK, LIGHT, css, script
 from lightning_al.report.page.verdict import verdict_of_methods, verdict_of_repeats
 from tests.helpers.curves import repeats, write_campaign
@@ -146,6 +152,40 @@ def test_secrets_are_left_out():
         "tokenizer": "bpe",
         "auth": None,
     }
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"headers": {"Authorization": "Basic abc"}},
+        {"value": "Bearer abc"},
+        {"headers": ["Authorization: Bearer abc", "X-Api-Key=abc"]},
+        *({name: "abc"} for name in ("secret_key", "private_key", "passphrase", "pass", "Cookie", "clientSecret")),
+        *({name: "abc"} for name in ("aws_secret_access_key", "WANDB_API_KEY", "x-api-key", "ssh_key")),
+        {"auth": {"user": "abc", "key": "abc"}, "cookies": {"session": "abc"}, "credentials": ["abc"]},
+        {"url": "https://me:p@abc@host/x"},
+        {"url": "https://host/x?page=2&access_token=abc"},
+        {"oracle": "LabelStudio(url='http://host', token='abc', project=3)"},
+        {"key": "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----"},
+    ],
+    ids=str,
+)
+def test_secrets_of_any_name_and_form_are_left_out(settings):
+    assert "abc" not in str(without_secrets(settings))
+
+
+def test_what_is_no_secret_stays():
+    settings = {"tokens": 3, "key": "id", "passes": 2, "forward_pass": True, "about": "Basic augmentation, lr=0.1"}
+    settings |= {"secretary": "s", "author": "a", "target_column": "token", "url": "https://host/x?page=2"}
+    assert without_secrets(settings) == settings
+
+
+def test_warnings_are_shown_without_secrets(tmp_path):
+    write_campaign(tmp_path / "seed_0", [0.5, 0.6])
+    (tmp_path / "seed_0.log").write_text("UserWarning: no answer of https://me:abcdef@host/x?token=abcdef\n")
+    page = Page(warnings_section(read_campaigns([tmp_path]).campaigns, ["https://me:abcdef@host is away"]))
+    assert "host" in page.text
+    assert "abcdef" not in page.text
 
 
 def test_the_configuration_is_shown_without_secrets(tmp_path):
