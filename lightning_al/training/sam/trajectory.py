@@ -57,8 +57,8 @@ class OutputMemory:
         self._epochs: dict[int, dict[str, Tensor]] = {}
 
     def record(self, ids: Tensor, outputs: Tensor) -> None:
-        """Keep the outputs (B, ...) of the samples ``ids`` (B,) in this epoch."""
-        self._open.append((ids.detach(), outputs.detach()))
+        """Keep the outputs (B, ...) of the samples ``ids`` (B,) in this epoch, in RAM, wherever they were made."""
+        self._open.append((ids.detach().cpu(), outputs.detach().cpu()))
 
     def recall(self, epoch: int, ids: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return the outputs (B, ...) of these samples ``lag`` epochs ago, and which of them (B,) were seen then."""
@@ -76,7 +76,7 @@ class OutputMemory:
         """End an epoch: keep what was recorded in it, of all ranks together, and forget what is older than ``lag``."""
         rows: dict[str, Tensor] = {}
         if self._open:
-            ids, outputs = (torch.cat(parts).cpu() for parts in zip(*self._open, strict=True))
+            ids, outputs = (torch.cat(parts) for parts in zip(*self._open, strict=True))
             rows = {"ids": ids, "outputs": outputs}
         rows = gather(rows)
         self._open = []

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from lightning_al.training.sam.trajectory import AveragedWeights, OutputMemory, trajectory_loss
@@ -117,6 +118,15 @@ def test_a_memory_that_was_saved_mid_epoch_goes_on():
     assert other.recall(1, torch.tensor([0]))[0].item() == 1
     other.close(1, whole)
     assert other.recall(2, torch.tensor([3, 1]))[0].flatten().tolist() == [4, 2]
+
+
+def test_outputs_made_on_a_gpu_are_kept_in_ram_as_those_of_a_checkpoint_are():
+    memory = OutputMemory(lag=1)
+    memory.load_state_dict({"epochs": {}, "open": [{"ids": torch.tensor([1]), "outputs": rows(2)}]})
+    with FakeTensorMode():  # no GPU is needed for these
+        memory.record(torch.tensor([3], device="cuda"), torch.zeros(1, 1, device="cuda"))
+    kept = [tensor for part in memory.state_dict()["open"] for tensor in part.values()]
+    assert [tensor.device.type for tensor in kept] == ["cpu"] * 4
 
 
 def normed():
