@@ -158,3 +158,20 @@ def test_averages_are_those_of_each_weight_and_leave_nothing_behind():
             raise KeyError
         assert [m.training for m in net] == [True, False, True, True]
         assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_averages_of_half_precision_move_by_less_than_it_has_a_next_number_for(dtype):
+    layer, averages = nn.BatchNorm1d(1, dtype=dtype), AveragedWeights(0.9995)
+    averages.update(layer)  # 1 and 0
+    for tensor in (layer.weight.data, layer.running_mean):
+        tensor.fill_(2.0)
+    for i in range(1000):
+        averages.update(layer)
+        if i == 500:
+            averages.load_state_dict(through_a_file(averages.state_dict()))
+    with averages.in_place(layer):
+        assert layer.weight.dtype == layer.running_mean.dtype == dtype
+        assert layer.weight.item() == pytest.approx(2 - 0.9995**1000, rel=torch.finfo(dtype).eps)
+        assert layer.running_mean.item() == pytest.approx(2 - 2 * 0.9995**1000, rel=torch.finfo(dtype).eps)
+    assert layer.weight.item() == layer.running_mean.item() == 2.0
