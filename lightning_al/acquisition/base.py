@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_al.acquisition.query import Query, Rows
-from lightning_al.acquisition.regions import Regions
+from lightning_al.acquisition.regions import Regions, check_maps
 from lightning_al.checks import check_choice, needed_generator
 from lightning_al.completion import OffersLess
 from lightning_al.functional.selection.badge import badge
@@ -108,10 +108,10 @@ class Acquisition(OffersLess, Callback):
         tensor([1, 2])
     """
 
-    _not_offered = """add_dropout begin_pass bind centres_of check_fitted check_model check_pool differentiates
-        features_of gathers has_region_scores log_probabilities look looks_inside make_features name_in_errors
-        needs_of_campaign never_negative redraw region_spacing region_variant score_passes sees_samples
-        selects_unlearnt takes_part_in_fits unbind values"""
+    _not_offered = """add_dropout begin_batch begin_pass bind centres_of check_fitted check_model check_pool
+        differentiates features_of gathers has_region_scores log_probabilities look looks_inside make_features
+        name_in_errors needs_of_campaign never_negative redraw region_spacing region_variant score_passes
+        sees_samples selects_unlearnt takes_part_in_fits unbind values"""
 
     requires: frozenset[str] = frozenset({"logits"})
     """What the acquisition works with, in the words that the docstring of the class lists."""
@@ -248,6 +248,13 @@ class Acquisition(OffersLess, Callback):
             indices: Dataset indices of those that this process sees, (N,). The last may be there several times.
         """
 
+    def begin_batch(self, indices: Tensor) -> None:
+        """Take note that a batch of these samples comes next to :meth:`rows`; by default nothing is done.
+
+        Args:
+            indices: Their dataset indices, (B,).
+        """
+
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Return what :meth:`select` needs of each sample of a batch: tensors with the batch as first dimension.
 
@@ -290,7 +297,12 @@ class Acquisition(OffersLess, Callback):
 
         Of squares it is the one around the pixel; of superpixels the one that it belongs to, all of which have a score.
         """
-        return regions.mean(self.pixel_scores(model, batch))
+        scores = self.pixel_scores(model, batch)
+        method = f"{type(self).__name__}.pixel_scores"
+        check_maps(method, scores, len(regions.draws) or None)
+        if not scores.is_floating_point():
+            raise TypeError(f"`{method}` must give floating-point numbers, got {scores.dtype}.")
+        return regions.mean(scores)
 
     def region_spacing(self, radius: int) -> int:
         """Return how far the centre of a square is at least from pixels that were asked for before.

@@ -1,5 +1,6 @@
 """The base of acquisitions that compare samples by features: of the model, of an encoder, or from a file."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,9 @@ class FeatureAcquisition(Acquisition):
 
     look = staticmethod(shared_outputs)
     """How the model's features are made: in a forward pass that others may have had before."""
+
+    _home: torch.device | None = None
+    """Where the encoder was before it went to the device of the samples."""
 
     def __init__(self, *, features: str | None = None, encoder: nn.Module | str | Path | None = None) -> None:
         super().__init__()
@@ -96,7 +100,31 @@ class FeatureAcquisition(Acquisition):
         """Return the features (B, d) of a batch's inputs, by the encoder or else by the model."""
         if not isinstance(self.encoder, nn.Module):
             return self.look(model, inputs, self._model_features)
-        return features_by(self.encoder.to(device_of(inputs)), inputs)
+        return features_by(self._at_samples(self.encoder, inputs), inputs)
+
+    def _at_samples(self, encoder: nn.Module, inputs: Any) -> nn.Module:
+        """Return the encoder on the device of these inputs, where it stays until the next fit, or :meth:`unbind`."""
+        here, there = _device(encoder), device_of(inputs)
+        if here not in (None, there):
+            self._home = self._home or here
+            with torch.inference_mode(False):  # in which a pass may be: its tensors could not be trained any more
+                encoder.to(there)
+        return encoder
+
+    def _send_home(self) -> None:
+        if self._home is not None and isinstance(self.encoder, nn.Module):
+            self.encoder.to(self._home)
+        self._home = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make room for what trains: the encoder goes back to where it was."""
+        super().on_fit_start(trainer, pl_module)
+        self._send_home()
+
+    def unbind(self) -> None:
+        """Leave the loop, and the encoder where it was."""
+        super().unbind()
+        self._send_home()
 
     def _model_features(self, model: nn.Module, inputs: Any) -> Tensor:
         if self.features is None:
@@ -110,6 +138,12 @@ class FeatureAcquisition(Acquisition):
     def centres_of(self, labelled_rows: Rows) -> Tensor | None:
         """Return :meth:`features_of` the labelled samples, None where there are none."""
         return self.features_of(labelled_rows) if labelled_rows else None
+
+
+def _device(module: nn.Module) -> torch.device | None:
+    """Return where a module is; None if it holds no tensors."""
+    tensors = chain(module.parameters(), module.buffers())
+    return next((tensor.device for tensor in tensors), None)
 
 
 def features_by(encoder: nn.Module, inputs: Any) -> Tensor:

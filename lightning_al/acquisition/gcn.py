@@ -69,8 +69,10 @@ class GraphAcquisition(FeatureAcquisition):
         The training does not forgive less. So they are made in chunks of one size, the last one padded with its first
         sample.
         """
-        encoder = self.encoder if isinstance(self.encoder, nn.Module) else None
-        inputs = as_samples(model, inputs, self.task.outputs) if encoder is None else as_samples(encoder, inputs)
+        if isinstance(self.encoder, nn.Module):
+            inputs = as_samples(self._at_samples(self.encoder, inputs), inputs)
+        else:
+            inputs = as_samples(model, inputs, self.task.outputs)
         count = batch_size_of(inputs)
         chunks = [_chunk(inputs, start, count) for start in range(0, count, _CHUNK)]
         features = torch.cat([FeatureAcquisition.make_features(self, model, chunk) for chunk in chunks])[:count]

@@ -45,6 +45,10 @@ class RowSource(Protocol):
         """Take note of the samples that come next; nothing is done, unless overridden."""
         return
 
+    def begin_batch(self, indices: Tensor) -> None:
+        """Take note of the samples of the next batch; nothing is done, unless overridden."""
+        return
+
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Return what is to be known of each sample of a batch."""
 

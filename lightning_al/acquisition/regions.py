@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from lightning_al.checks import kind_of
 from lightning_al.functional.scores.regions import (
     numbered,
     region_impurity,
@@ -16,6 +17,7 @@ from lightning_al.functional.scores.regions import (
     window_mean,
 )
 from lightning_al.tasks.base import Task
+from lightning_al.words import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,21 @@ class Regions:
         # One for each number of a superpixel, and not the mean over its pixels, by which small ones would lead.
         of_images = zip(drawn, self.superpixels.cpu(), strict=True)
         return torch.stack([numbers.flatten()[numbered(areas)] for numbers, areas in of_images])
+
+
+def check_maps(method: str, maps: Any, images: int | None) -> None:
+    """Refuse what is no score for each pixel of so many images; None: of any number of them.
+
+    Raises:
+        TypeError: If it is no tensor.
+        ValueError: If its shape is not (B, H, W). Both name the method that gave it.
+    """
+    of_all = "each image" if images is None else counted(images, "image")
+    wanted = f"`{method}` must give a score for each pixel of {of_all}, (B, H, W)"
+    if not isinstance(maps, Tensor):
+        raise TypeError(f"{wanted}, got {kind_of(maps)}.")
+    if maps.ndim != 3 or len(maps) != (len(maps) if images is None else images):
+        raise ValueError(f"{wanted}, got shape {tuple(maps.shape)}.")
 
 
 def map_size(task: Task, batch: Any, regions: Regions) -> tuple[int, int]:

@@ -32,9 +32,9 @@ class ScoredData(OffersLess, pl.LightningDataModule):
     """
 
     _not_offered = """begin begin_fit called check_training close collate fit_key follow goes_one_by_one has_pool key
-        keys keys_of known_keys known_samples known_share labels new_pool open places plain_dataloader pool_batch_size
-        pool_pass pool_set pool_source round sample_keys samples scoring_batch_size seed template to_device
-        told_labels"""
+        keys keys_of known_keys known_samples known_share labels new_pool open pass_batch_size places plain_dataloader
+        pool_batch_size pool_pass pool_set pool_source round sample_keys samples scoring_batch_size seed template
+        to_device told_labels"""
 
     def __init__(self, datamodule: pl.LightningDataModule, task: Task, pool_batch_size: int | None = None) -> None:
         super().__init__()
@@ -81,6 +81,11 @@ class ScoredData(OffersLess, pl.LightningDataModule):
         return self.pool_batch_size or self.template.batch_size
 
     @property
+    def pass_batch_size(self) -> int:
+        """Samples of a batch in the pass of :meth:`pool_pass`; the last may have fewer."""
+        return self._pool_pass.whole_groups(self._pool_pass.batch_size or self.scoring_batch_size)
+
+    @property
     def goes_one_by_one(self) -> bool:
         """Whether no two samples are ever put together, so that they may have any sizes."""
         return self.template.batch_size == 1 and self.scoring_batch_size == 1
@@ -105,7 +110,7 @@ class ScoredData(OffersLess, pl.LightningDataModule):
         return self.template.loader(
             LabelledView(NamedSamples(self.pool_set, self.task), self._pool_pass.indices, {}, self.task),
             sampler=self._pool_pass.sampler(**self._replicas()),
-            batch_size=self._pool_pass.whole_groups(self._pool_pass.batch_size or self.scoring_batch_size),
+            batch_size=self.pass_batch_size,
             drop_last=False,
             persistent_workers=False,
             collate_fn=CollateWithoutTargets(self.template.collate_fn),

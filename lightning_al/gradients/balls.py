@@ -150,7 +150,7 @@ class AdaptiveBall(Ball):
         self, weights: Sequence[Tensor], gradients: Sequence[Tensor], adaptive: Sequence[bool] | None = None
     ) -> list[Tensor]:
         """Return ``ρ T² g / ‖T g‖``."""
-        scales = self.scales(weights, adaptive)
+        scales = self.scales([_raised(w, g) for w, g in zip(weights, gradients, strict=True)], adaptive)
         step = self.rho / (global_norm([t * g for t, g in zip(scales, gradients, strict=True)]) + EPSILON)
         return [t * t * g * step for t, g in zip(scales, gradients, strict=True)]
 
@@ -162,8 +162,10 @@ class AdaptiveBall(Ball):
         each = list(zip(weights, gradients, scaled, strict=True))
 
         def times_scale(w: Tensor, tensor: Tensor, a: bool) -> Tensor:
+            if not a:
+                return tensor
             # Without η the signs of θ cancel in T², so it stands for T.
-            return tensor if not a else w * tensor if not self.eta else (w.abs() + self.eta).mul_(tensor)
+            return _raised(w, tensor).abs().add_(self.eta).mul_(tensor) if self.eta else w * tensor
 
         norms = [torch.linalg.vector_norm(times_scale(w, g, a)) for w, g, a in each]
         norm = norm_together(norms, lambda: [times_scale(w, g, a) for w, g, a in each])
@@ -304,6 +306,11 @@ class PowerBalls(Balls):
         unit = gradient / _per_unit(torch.where(largest > 0, largest, 1.0), gradient)
         step = self.rho / torch.where(total > 0, total, 1.0).pow(1 / self.p)
         return unit.sign().mul_(unit.abs().pow_(self.q - 1)).mul_(_per_unit(step, unit)).add_(weight)
+
+
+def _raised(weight: Tensor, gradient: Tensor) -> Tensor:
+    """A weight in the precision of its gradient, if that is the higher one."""
+    return weight.to(torch.promote_types(weight.dtype, gradient.dtype))
 
 
 def _per_unit(values: Tensor, like: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ operation after which it is gone has put them together.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
@@ -114,6 +113,7 @@ def puts_together(few: Sequence[Operation], many: Sequence[Operation]) -> str:
         NoRule: If samples are put in order, or each gets something of those before it.
 
     Example:
+        >>> import torch
         >>> passes = [operations_of(lambda n=n: torch.ones(n, 4).sum(1)) for n in SIZES]
         >>> puts_together(*passes)
         ''
@@ -165,8 +165,3 @@ def _dims(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[int, 
             some = [value] if isinstance(value, int) else list(value or range(first.ndim))
             return tuple(dim % max(first.ndim, 1) for dim in some)
     return tuple(range(first.ndim))
-
-
-def samples_repeated(count: int, size: int) -> Tensor:
-    """Return the positions of ``count`` samples out of ``size``, again from the first where there are fewer."""
-    return torch.arange(count) % size

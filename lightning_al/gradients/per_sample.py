@@ -108,7 +108,7 @@ def score_groups(
         score: ``score(differentiator, call, params, group)`` gives one number per sample of the group, (b,); or, with
             ``shaped``, several, (b, ...).
         inputs: Any pytree; every tensor has the batch as its first dimension. What has one entry for each sample is
-            marked, by :func:`~lightning_al.inference.batches.as_samples`.
+            marked, by :func:`~lightning_al.inference.division.as_samples`.
         fast: The same score of many groups at once, by the layers' rules. Compared with ``score`` on the first samples
             of a model, and again on later ones; where it differs or has no rule, ``score`` is used.
         kind: Options that distinguish this ``fast`` from others of the same model.

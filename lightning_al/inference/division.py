@@ -71,7 +71,7 @@ def targets_as_samples(targets: Any, size: int) -> Any:
     if readings:
         return readings[0]
     sizes = {size_of_part(leaf) for leaf in pytree.tree_leaves(targets) if isinstance(leaf, Tensor)}
-    raise no_batch(sizes | {size})
+    raise no_batch(sizes, "targets", f"{size}, the batch of `inputs`")
 
 
 def readings_of_size(inputs: Any, size: int) -> list[Any]:

@@ -104,9 +104,9 @@ def size_of_part(leaf: Any) -> int:
     return len(leaf) if isinstance(leaf, OnePerSample) or leaf.ndim else -1
 
 
-def no_batch(sizes: set[int]) -> ValueError:
-    """Return the error for parts of these sizes."""
+def no_batch(sizes: set[int], name: str = "inputs", wanted: str = "the batch") -> ValueError:
+    """Return the error for parts of these sizes, of what is called so, where another is wanted."""
     return ValueError(
-        "Every tensor in `inputs` must have the same first dimension, the batch, or a list of them have one entry for "
+        f"Every tensor in `{name}` must have the same first dimension, {wanted}, or a list of them have one entry for "
         f"each sample; seen: {sorted(sizes)[:8] or 'no tensor'} (-1: a scalar)."
     )

@@ -261,11 +261,6 @@ def sharing(shared: SharedForward) -> Iterator[SharedForward]:
         _SHARED.reset(token)
 
 
-def shared_now() -> SharedForward | None:
-    """Return what shares forward passes now, if anything does."""
-    return _SHARED.get()
-
-
 def sharing_of(model: nn.Module) -> SharedForward | None:
     """Return what shares the forward passes of this model now, if anything does."""
     shared = _SHARED.get()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from lightning_al.checks import Findings, check_count
 from lightning_al.nn.vae import VAE
 
 
@@ -34,7 +35,8 @@ class Adversaries(nn.Module):
             first half is decoded. ``latent`` must then be even.
 
     Raises:
-        ValueError: If the VAE cannot be made.
+        TypeError: If a number is no integer.
+        ValueError: If the VAE cannot be made, a number is below 1, or ``latent`` cannot be halved for ``classes``.
 
     Example:
         >>> import torch
@@ -45,6 +47,13 @@ class Adversaries(nn.Module):
 
     def __init__(self, shape: Sequence[int], latent: int, width: int = 32, classes: int | None = None) -> None:
         super().__init__()
+        with Findings() as findings:
+            if findings.of(check_count, "latent", latent):
+                findings.refuse_if(
+                    classes is not None and latent % 2 == 1,
+                    f"`latent` must be even where half of it is classified (`classes={classes}`), got {latent}.",
+                )
+            findings.of(check_count, "classes", classes, optional=True)
         self.decoded = latent if classes is None else latent // 2
         self.vae = VAE(shape, latent, width, self.decoded)
         self.discriminator = Discriminator(latent)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_al.checks import Findings, check_count, check_number
+
 
 class GCN(nn.Module):
     r"""Two graph convolutions (Kipf & Welling, ICLR 2017).
@@ -24,6 +26,10 @@ class GCN(nn.Module):
             what is left.
         generator: A CPU generator for the weights, here, and for the dropout, in each forward pass in ``train()``.
 
+    Raises:
+        TypeError: If a number is no number.
+        ValueError: If one is out of range.
+
     Example:
         >>> network = GCN(3, hidden=5, generator=torch.Generator().manual_seed(0)).eval()
         >>> hidden, logits = network(torch.zeros(4, 3), lambda x: x)
@@ -40,6 +46,10 @@ class GCN(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
+        with Findings() as findings:
+            findings.of(check_count, "in_features", in_features, 0)
+            findings.of(check_count, "hidden", hidden)
+            findings.of(check_number, "dropout", dropout, least=0, below=1)
         self.dropout = dropout
         self.generator = generator
 

@@ -36,7 +36,7 @@ class VAE(nn.Module):
 
     Raises:
         TypeError: If a number is no integer.
-        ValueError: If there is no such network for the shape, or a number is below 1.
+        ValueError: If there is no such network for the shape, a number is below 1, or more is decoded than there is.
 
     Example:
         >>> vae = VAE((3, 9, 14), latent=5, width=4)
@@ -56,9 +56,12 @@ class VAE(nn.Module):
                 f"Each input must have 1 to 4 axes, none of them empty: features (d,), or channels and 1 to 3 axes, as "
                 f"(C, H, W). Got {tuple(shape)}.",
             )
-            findings.of(check_count, "latent", latent)
+            is_length = findings.of(check_count, "latent", latent)
             findings.of(check_count, "width", width)
-            findings.of(check_count, "decoded", decoded, optional=True)
+            if findings.of(check_count, "decoded", decoded, optional=True) and is_length and decoded is not None:
+                findings.refuse_if(
+                    decoded > latent, f"`decoded={decoded}` is more than a vector of `latent={latent}` entries has."
+                )
         decoded = latent if decoded is None else decoded
         self.shape = tuple(shape)
         down, up, size = _linear(shape[0], width) if len(shape) == 1 else _convolutional(shape, width)

@@ -259,7 +259,7 @@ class _Trial:
             try:
                 chosen = check_positions(positions, k, len(rows["index"]), acquisition)
             except (TypeError, ValueError) as error:
-                self._say(str(error))
+                self._say(str(error), type(error))
                 return torch.arange(k)
             outcome.picks = chosen.tolist()
             return chosen
@@ -282,11 +282,11 @@ class _Trial:
                 "back what you change; gradients come from `lightning_al.functional`, which leaves nothing behind."
             )
 
-    def _say(self, message: str) -> None:
+    def _say(self, message: str, kind: type[Exception] = ValueError) -> None:
         """Take note once of what is said in several runs."""
         if message not in self._said:
             self._said.add(message)
-            self.findings.refuse(message)
+            self.findings.errors.append(kind(message))
 
 
 class _State:

@@ -18,7 +18,7 @@ from lightning_al.scoring.placing import Placing, placed
 from lightning_al.scoring.pool_pass import rows_of, rows_of_each
 from lightning_al.scoring.subject import Subject
 from lightning_al.stages import stage
-from lightning_al.words import counted
+from lightning_al.words import counted, shown
 
 
 @dataclass(frozen=True)
@@ -247,12 +247,22 @@ def check_positions(positions: Any, k: int, n: int, acquisition: Acquisition) ->
         TypeError: If they are not integers.
         ValueError: If they are not ``k`` distinct positions of ``n`` candidates.
     """
-    chosen = torch.as_tensor(positions, dtype=None if len(positions) else torch.long).flatten().cpu()
     name = type(acquisition).__name__
-    if chosen.is_floating_point() or chosen.dtype == torch.bool:
+    try:
+        chosen = torch.as_tensor(positions).flatten().cpu()
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # by what it is that torch makes no tensor of
+        raise TypeError(
+            f"`{name}.select` must return integer positions, a tensor or a list, got {shown(positions)}."
+        ) from None
+    if chosen.numel() and not _are_integers(chosen):
         raise TypeError(f"`{name}.select` must return integer positions, got {chosen.dtype}.")
+    chosen = chosen.long()
     if len(chosen) != k or len(chosen.unique()) != k or (k and not 0 <= int(chosen.min()) <= int(chosen.max()) < n):
         raise ValueError(
             f"`{name}.select` must return {k} distinct positions between 0 and {n - 1}, got {chosen.tolist()[:20]}."
         )
-    return chosen.long()
+    return chosen
+
+
+def _are_integers(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)

@@ -55,6 +55,10 @@ class Placing(RowSource):
         """Hand it on."""
         self._acquisition.begin_pass(indices)
 
+    def begin_batch(self, indices: Tensor) -> None:
+        """Hand it on."""
+        self._acquisition.begin_batch(indices)
+
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Return the acquisition's rows, and the note."""
         shared = sharing_of(model)

@@ -189,10 +189,14 @@ def score_pool(
     shared = sharing_of(model) or (SharedForward(model) if together else None)
 
     lowered = Lowered(model, trainer.precision_plugin.forward_context)
+    seen = indices[sampler.positions]
+    batches = seen.split(data.pass_batch_size)
 
     def predict_step(batch: Any, batch_idx: int = 0, dataloader_idx: int = 0) -> Tensor:
         if shared is not None:
             shared.begin_batch()
+        for acquisition in acquisitions:
+            acquisition.begin_batch(batches[batch_idx])
         looks: list[tuple[Check, bool]] = [] if check is None else [(check, False)]
         looks += [(c.add, precision == OF_TRAINER and not c.acquisition.differentiates) for c in collectors]
         for number, (look, lower) in enumerate(looks, 1):
@@ -207,7 +211,7 @@ def score_pool(
             _Collector(acquisition, len(sampler), data.called, may_draw=not together) for acquisition in acquisitions
         ]
         for acquisition in acquisitions:
-            acquisition.begin_pass(indices[sampler.positions])
+            acquisition.begin_pass(seen)
         with pass_of_its_own(trainer, model, predict_step), draws_undone(), scores_withdrawn() as withdrawn:
             seed_global(seed, trainer.global_rank)
             with contextlib.nullcontext() if shared is None else sharing(shared):

@@ -10,11 +10,10 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Rows
-from lightning_al.acquisition.regions import Regions
+from lightning_al.acquisition.regions import Regions, check_maps
 from lightning_al.campaign.regions import region_blob
 from lightning_al.distributed.randomness import generator
 from lightning_al.distributed.ranks import Ranks, gather_rows
@@ -106,27 +105,27 @@ class RegionPicker(Acquisition):
         return self.acquisition.name_in_errors
 
     def begin_pass(self, indices: Tensor) -> None:
-        """Forget all picks, and take note of which images come."""
-        self._coming = indices.tolist()
+        """Forget all picks."""
+        self._here: list[int] = []
         self._picks: dict[int, dict[str, np.ndarray]] = {}
         self._size: tuple[int, int] | None = None
         self.acquisition.begin_pass(indices)
+
+    def begin_batch(self, indices: Tensor) -> None:
+        """Take note of which images come."""
+        self._here = indices.tolist()
+        self.acquisition.begin_batch(indices)
 
     def rows(self, model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
         """Pick regions of a batch; of each image return the best score, how many picks there are, and its size."""
         superpixels = None
         if self.task.region_kind == "superpixels":
             superpixels = self.task.superpixel_map(batch)
-        here = self._coming[: len(pytree.tree_leaves(self.task.inputs(batch))[0])]
-        del self._coming[: len(here)]
+        here = self._here
         draws = [generator(self.seed, self.round, "regions", index) for index in here]
         regions = Regions(self._radius, superpixels, draws)
         maps = self.acquisition.region_scores(model, batch, regions)
-        if maps.ndim != 3 or len(maps) != len(here):
-            raise ValueError(
-                f"`{self.name_in_errors}.region_scores` must give a score for each pixel of {len(here)} images, "
-                f"(B, H, W), got shape {tuple(maps.shape)}."
-            )
+        check_maps(f"{self.name_in_errors}.region_scores", maps, len(here))
         height, width = maps.shape[1:]
         self._size = (height, width) if self._size is None else self._size
         self.how_many.check_one_size(list({self._size, (height, width)}))

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from lightning_al import ActiveLearningLoop, AwaitTell, ClassificationTask
-from lightning_al.acquisition import BADGE, CoreSet, Entropy, ProbCover, TypiClust
+from lightning_al.acquisition import BADGE, CoreGCN, CoreSet, Entropy, ProbCover, TypiClust
+from lightning_al.acquisition import features as featured
 from lightning_al.scoring import pick, pool_pass
 from lightning_al.scoring.pool_pass import rows_of_each, score_pool
 from lightning_al.storage import rows as storage
@@ -159,16 +160,35 @@ def test_an_encoder_is_evaluated_and_left_as_it_was(cls):
     assert not got.requires_grad
 
 
-@pytest.mark.parametrize("cls", FEATURED)
-def test_an_encoder_follows_the_inputs(cls):
-    class Follows(nn.Linear):
+@pytest.mark.parametrize("leave", [lambda mine: mine.unbind(), lambda mine: mine.on_fit_start(None, None)])
+@pytest.mark.parametrize("cls", [*FEATURED, CoreGCN])
+def test_an_encoder_follows_the_inputs_and_goes_home(monkeypatch, cls, leave):
+    class Travels(nn.Linear):
+        """Says that it is where it was sent."""
+
+        at = torch.device("cpu")
+
         def to(self, device):
-            self.moved = device
+            seen.append((torch.device(device).type, torch.is_inference_mode_enabled()))
+            self.at = torch.device(device)
             return self
 
-    net = Follows(4, 2).double()
-    features(cls(encoder=net), None)
-    assert net.moved == X.device
+        def parameters(self, recurse=True):
+            return iter([torch.empty(0, device=self.at)])
+
+    seen, mine = [], cls(encoder=Travels(4, 6).double())
+    features(mine, None)
+    assert not seen  # it is there already
+    monkeypatch.setattr(featured, "device_of", lambda inputs: torch.device("meta"))  # as of samples on a GPU
+    for _ in range(2):
+        with torch.inference_mode():
+            features(mine, None)
+            features(mine, None)
+        assert seen == [("meta", False)]  # once, and so that it can be trained afterwards
+        leave(mine)
+        leave(mine)
+        assert seen == [("meta", False), ("cpu", False)]
+        seen.clear()
 
 
 @pytest.mark.parametrize("cls", FEATURED)

@@ -134,6 +134,34 @@ def test_an_acquisition_of_one_s_own_with_a_score_for_each_pixel():
         Acquisition().pixel_scores(scene.model, scene.batch())
 
 
+@pytest.mark.parametrize(
+    ("made", "error", "seen"),
+    [
+        (
+            lambda images: images[:, :1],
+            ValueError,
+            r"a score for each pixel of 3 images, .* got shape \(3, 1, 8",
+        ),
+        (lambda images: images[:2, 0], ValueError, r"a score for each pixel of 3 images, .* got shape \(2, 8, 7\)"),
+        (lambda images: None, TypeError, "a score for each pixel of 3 images, .* got NoneType"),
+        (lambda images: images[:, 0].long(), TypeError, "floating-point numbers, got torch.int64"),
+    ],
+)
+def test_scores_that_are_not_one_for_each_pixel_are_refused_by_the_name_of_the_method(made, error, seen):
+    class Mine(Acquisition):
+        def pixel_scores(self, model, batch):
+            return made(self.task.inputs(batch))
+
+    scene = Segmenting()
+    squares, superpixels = (
+        (Regions(1, draws=draws()), {"regions": 3}),
+        (Regions(0, areas(), draws()), {"superpixels": 2}),
+    )
+    for regions, task in (squares, superpixels):
+        with pytest.raises(error, match=rf"`Mine\.pixel_scores` must give {seen}"):
+            scene.scores(Mine(), regions, **task)
+
+
 @pytest.mark.parametrize("name", sorted(HAVING - {"RIPU", "RISAAL"}))
 def test_squares_of_others_may_touch(name):
     assert getattr(acquisition, name)().region_spacing(2) == 2

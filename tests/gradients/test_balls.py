@@ -51,6 +51,16 @@ def test_many_units_of_an_adaptive_ball_know_no_eta():
         BALLS["asam"](0.5, eta=0.1).of_units(UNITS, torch.ones(UNITS))
 
 
+@pytest.mark.parametrize("eta", [0.0, 1e-4])
+def test_a_perturbation_has_the_precision_of_its_gradients(eta):
+    weights = [torch.tensor([1e-4, -2e-4], dtype=torch.float16)]  # their squares are 0 in float16
+    gradients = [torch.tensor([3.0, 4.0])]
+    ball = BALLS["asam"](0.5, eta=eta)
+    [got], [exact] = (ball.perturbation([w.to(d) for w in weights], gradients) for d in (torch.float16, torch.float32))
+    assert torch.equal(got, exact)
+    assert exact.all()
+
+
 @pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 @examples(15)

@@ -183,6 +183,21 @@ def test_saal_of_a_group_by_hand():
     torch.testing.assert_close(F_al.saal(model, DIFFERENT, rho=rho, group_size=2), torch.cat(want))
 
 
+@pytest.mark.parametrize(
+    ("targets", "seen"),
+    [
+        (torch.tensor([0, 1, 2]), "3"),
+        (torch.tensor(1), "-1"),
+        ({"a": torch.zeros(2), "b": torch.zeros(3)}, "2, 3"),
+    ],
+)
+def test_targets_of_another_number_of_samples_are_named_themselves(targets, seen):
+    with pytest.raises(
+        ValueError, match=rf"^Every tensor in `targets` must .* first dimension, 2, .* seen: \[{seen}\]"
+    ):
+        F_al.saal(nn.Linear(4, 3), torch.zeros(2, 4), targets=targets)
+
+
 def test_saal_with_targets_of_each_sample():
     model = PerImage()
     boxes = [{"labels": torch.full((n,), n)} for n in (1, 2, 2, 1)]

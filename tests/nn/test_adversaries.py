@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from lightning_al.nn import Adversaries, Discriminator
@@ -25,3 +26,17 @@ def test_half_of_the_code_is_classified():
     assert networks.classifier.weight.shape == (3, 5)
     assert networks.vae.decode(torch.zeros(2, 5)).shape == (2, 6)
     assert networks(torch.zeros(2, 6)).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("options", "finding"),
+    [
+        ({"latent": 5, "classes": 3}, r"`latent` must be even where half of it is classified \(`classes=3`\), got 5"),
+        ({"latent": 0, "classes": 3}, "`latent` must be at least 1, got 0"),
+        ({"latent": 4, "classes": 0}, "`classes` must be at least 1, got 0"),
+    ],
+)
+def test_refuses_what_cannot_be_halved(options, finding):
+    with pytest.raises(ValueError, match=finding):
+        Adversaries((6,), **options)
+    Adversaries((6,), latent=5, width=2)

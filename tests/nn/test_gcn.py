@@ -58,3 +58,9 @@ def test_draws_come_from_the_generator_alone():
     assert torch.equal(a(X, lambda x: x)[1], b(X, lambda x: x)[1])
     assert torch.equal(torch.get_rng_state(), state)
     assert not torch.equal(a.hidden_weight, network(generator=seeded(1)).hidden_weight)
+
+
+@pytest.mark.parametrize(("option", "value"), [("hidden", 0), ("dropout", 1.0), ("dropout", -0.1)])
+def test_refuses_numbers_out_of_range(option, value):
+    with pytest.raises(ValueError, match=f"`{option}` must be at least .*, got {value}"):
+        network(**{option: value})

@@ -88,3 +88,9 @@ def test_refuses_shapes_that_have_no_network(shape):
 def test_refuses_numbers_below_one(option):
     with pytest.raises(ValueError, match=f"`{option}` must be at least 1, got 0"):
         VAE((3,), **{"latent": 2, option: 0})
+
+
+def test_refuses_to_decode_more_than_there_is():
+    with pytest.raises(ValueError, match="`decoded=5` is more than a vector of `latent=2` entries has"):
+        VAE((3,), latent=2, decoded=5)
+    assert VAE((3,), latent=2, decoded=2).decode(torch.zeros(1, 2)).shape == (1, 3)

@@ -160,6 +160,15 @@ def test_all_findings_are_one_error_and_each_is_said_once():
     assert "looks at the labels" in str(error.value)
 
 
+def test_a_select_that_forgets_to_return_is_named():
+    class Forgot(Entropy):
+        def select(self, rows, k, *, labelled_rows, generator):
+            super().select(rows, k, labelled_rows={}, generator=generator)
+
+    with pytest.raises(TypeError, match=r"`Forgot\.select` must return integer positions,.* got None"):
+        check_acquisition(Forgot(), Net(), SAMPLES)
+
+
 def test_what_cannot_be_tried_is_refused():
     with pytest.raises(KeyError, match="score"):  # `uses_labelled` is not set
         check_acquisition(Labelled(), Net(), SAMPLES)

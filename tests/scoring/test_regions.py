@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_al import Campaign
+from lightning_al import Campaign, SegmentationTask
 from lightning_al.acquisition import RIPU, Entropy, LeastConfidence, Margin, Random
 from lightning_al.distributed import ranks
+from lightning_al.oracle import DatasetOracle
 from lightning_al.scoring import regions as picking
 from tests.helpers.processes import fork
 from tests.helpers.regions import (
+    CLASSES,
     HEIGHT,
     IMAGES,
+    VOID,
     WIDTH,
     Images,
     Pixels,
@@ -167,6 +170,49 @@ def test_the_authors_variant_asks_for_nothing_beside_a_square_that_it_just_asked
     assert loop.campaign.regions.all(0).sum() == wanted.asked.sum()
 
 
+class InEntries(Frozen):
+    """Takes a list of images, or a dict with other entries before them."""
+
+    def forward(self, x):
+        return super().forward(torch.stack(x) if isinstance(x, list) else x["image"] if isinstance(x, dict) else x)
+
+
+def in_entries(of_images):
+    class Task(SegmentationTask):
+        def inputs(self, batch):
+            return of_images(super().inputs(batch))
+
+    return Task(CLASSES, ignore_index=VOID, regions=3)
+
+
+@pytest.mark.parametrize("of_images", [list, lambda images: {"file": ["a.jpg"] * len(images), "image": images}])
+@pytest.mark.parametrize("acquisition", [Entropy, Random])
+def test_images_are_counted_whatever_the_model_is_called_with(acquisition, of_images):
+    found = []
+    for task in (region_task(), in_entries(of_images)):
+        mine = acquisition()
+        mine.bind(task, DatasetOracle())
+        picker = picking.RegionPicker(
+            mine, picking.HowMany(2, per_image=True, images=IMAGES), lambda i: None, seed=0, round=0
+        )
+        for indices in (torch.tensor([7, 1, 4, 2]), torch.tensor([0, 5])):
+            picker.begin_batch(indices)
+            with torch.no_grad():
+                picker.rows(InEntries(), [entry[indices] for entry in make_images()])
+        found.append({name: values.tolist() for name, values in picker.picks().items()})
+    assert found[1].pop("score") == pytest.approx(found[0].pop("score"), abs=1e-12)
+    assert found[1] == found[0]
+    assert sorted(set(found[0]["index"])) == [0, 1, 2, 4, 5, 7]
+
+
+@pytest.mark.slow
+def test_a_campaign_of_a_model_that_is_called_with_a_list_of_images(tmp_path):
+    run_regions(tmp_path, model=InEntries(), task=in_entries(list), rounds=1)
+    run_regions(tmp_path / "plain", model=Frozen(), rounds=1)
+    got, plain = (regions_asked(folder / "c")[0] for folder in (tmp_path, tmp_path / "plain"))
+    assert {n: mask.tolist() for n, mask in got.items()} == {n: mask.tolist() for n, mask in plain.items()}
+
+
 UNEVEN = (torch.arange(HEIGHT * WIDTH) ** 1.4 / 40).long().view(HEIGHT, WIDTH)
 
 
@@ -290,6 +336,13 @@ def test_scores_of_another_shape_are_refused(tmp_path):
 
     with pytest.raises(ValueError, match=r"`Flat.region_scores` must give a score for each pixel of \d images"):
         run_regions(tmp_path, Flat())
+
+    class Forgot(Entropy):
+        def region_scores(self, model, batch, regions):
+            super().region_scores(model, batch, regions)
+
+    with pytest.raises(TypeError, match=r"`Forgot.region_scores` must give a score .* got NoneType"):
+        run_regions(tmp_path, Forgot())
 
 
 def test_a_share_of_a_pool_of_several_sizes_is_refused():

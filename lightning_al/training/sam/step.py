@@ -14,8 +14,10 @@ from torch.optim import Optimizer
 from lightning_al.checks import check_choice
 from lightning_al.gradients.balls import BALLS
 from lightning_al.gradients.norms import total_norm
+from lightning_al.inference.precision import at_least_float32
 from lightning_al.training.sam.options import VARIANTS, SAMOptions
-from lightning_al.training.sam.variants import SAM, STEPS, Gradients, selected
+from lightning_al.training.sam.tensors import Gradients, in_float32, overwrite
+from lightning_al.training.sam.variants import SAM, STEPS, selected
 from lightning_al.words import shown
 
 
@@ -108,7 +110,7 @@ def ascended(
         yield has_moved
     finally:
         if backup:
-            _write(weights, backup)
+            overwrite(weights, backup)
 
 
 @contextmanager
@@ -132,8 +134,8 @@ def second_gradient(rule: SAM, adaptive: Sequence[bool] | None = None) -> Iterat
     ):
         yield
     if first is not None:
-        with torch.no_grad():
-            rule.turn(*_side_by_side(rule.weights, first))
+        with torch.no_grad(), in_float32(_reached(rule.weights, first)) as second:
+            rule.turn({i: first[i] if i in first else torch.zeros_like(g) for i, g in second.items()}, second)
 
 
 def sam_step(
@@ -285,8 +287,8 @@ def _dense(gradient: Tensor) -> Tensor:
 
 
 def _copies(weights: Sequence[Tensor]) -> Gradients:
-    """Copies of the gradients that there are, by position; the next pass overwrites them."""
-    copies = {i: w.grad.detach().clone() for i, w in enumerate(weights) if w.grad is not None}
+    """Copies of the gradients that there are, in float32 at least, by position; the next pass overwrites them."""
+    copies = {i: at_least_float32(w.grad.detach().clone()) for i, w in enumerate(weights) if w.grad is not None}
     if any(g.is_sparse for g in copies.values()):
         raise TypeError(
             "GSAM and LookSAM mix two gradients, which must be dense, and an embedding has sparse ones. Leave out "
@@ -295,23 +297,13 @@ def _copies(weights: Sequence[Tensor]) -> Gradients:
     return copies
 
 
-def _side_by_side(weights: Sequence[Tensor], first: Gradients) -> tuple[Gradients, Gradients]:
-    """The first and the second gradient of each weight that was reached; by a pass that did not reach it, 0."""
-    reached = {i: w for i, w in enumerate(weights) if i in first or w.grad is not None}
+def _reached(weights: Sequence[Tensor], first: Gradients) -> Gradients:
+    """The gradient of each weight that either pass reached; 0 where the second did not."""
     second: Gradients = {}
-    for i, w in reached.items():
+    for i, w in enumerate(weights):
+        if i not in first and w.grad is None:
+            continue
         if w.grad is None:
             w.grad = torch.zeros_like(w)
         second[i] = w.grad.detach()
-    return {i: first[i] if i in first else torch.zeros_like(second[i]) for i in reached}, second
-
-
-@torch.no_grad()
-def _write(weights: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    torch._foreach_copy_([_piece(w) for w in weights], [_piece(v) for v in values])
-
-
-def _piece(tensor: Tensor) -> Tensor:
-    """The memory of a tensor in this process, of one that is spread over ranks (FSDP2) too."""
-    piece: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    return piece
+    return second

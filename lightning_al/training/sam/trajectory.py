@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_al.inference.module_state import flags_kept
+from lightning_al.inference.precision import at_least_float32
+from lightning_al.training.sam.tensors import overwrite
 
 
 def trajectory_loss(logits: Tensor, before: Tensor, temperature: float) -> Tensor:
@@ -57,8 +59,8 @@ class OutputMemory:
         self._epochs: dict[int, dict[str, Tensor]] = {}
 
     def record(self, ids: Tensor, outputs: Tensor) -> None:
-        """Keep the outputs (B, ...) of the samples ``ids`` (B,) in this epoch."""
-        self._open.append((ids.detach(), outputs.detach()))
+        """Keep the outputs (B, ...) of the samples ``ids`` (B,) in this epoch, in RAM, wherever they were made."""
+        self._open.append((ids.detach().cpu(), outputs.detach().cpu()))
 
     def recall(self, epoch: int, ids: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return the outputs (B, ...) of these samples ``lag`` epochs ago, and which of them (B,) were seen then."""
@@ -76,7 +78,7 @@ class OutputMemory:
         """End an epoch: keep what was recorded in it, of all ranks together, and forget what is older than ``lag``."""
         rows: dict[str, Tensor] = {}
         if self._open:
-            ids, outputs = (torch.cat(parts).cpu() for parts in zip(*self._open, strict=True))
+            ids, outputs = (torch.cat(parts) for parts in zip(*self._open, strict=True))
             rows = {"ids": ids, "outputs": outputs}
         rows = gather(rows)
         self._open = []
@@ -99,6 +101,8 @@ class OutputMemory:
 
 class AveragedWeights:
     """Exponential moving averages of a module's weights and of its buffers that are real numbers.
+
+    They are in float32 at least: what one step adds is less than half precision has a next number for.
 
     Args:
         decay: The share of the average that stays at each step.
@@ -128,8 +132,8 @@ class AveragedWeights:
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Take note of the weights after a step."""
-        tensors = {name: tensor.detach() for name, tensor in _averaged(module).items()}
-        known = {n: a.to(tensors[n].device) for n, a in self._averages.items() if n in tensors}
+        tensors = {name: at_least_float32(tensor.detach()) for name, tensor in _averaged(module).items()}
+        known = {n: a.to(tensors[n]) for n, a in self._averages.items() if n in tensors}
         if known:
             torch._foreach_lerp_(list(known.values()), [tensors[n] for n in known], 1 - self.decay)
         self._averages = {n: known[n] if n in known else tensor.clone() for n, tensor in tensors.items()}
@@ -138,16 +142,16 @@ class AveragedWeights:
     def in_place(self, module: nn.Module) -> Iterator[None]:
         """Give ``module`` its averages, in ``eval()``, for the block; put weights, buffers and flags back exactly."""
         own = [(tensor, self._averages[n]) for n, tensor in _averaged(module).items() if n in self._averages]
-        tensors, averages = [tensor for tensor, _ in own], [average for _, average in own]
+        tensors, averages = [tensor for tensor, _ in own], [average.to(tensor.device) for tensor, average in own]
         with torch.no_grad():
             backup = [tensor.detach().clone() for tensor in tensors]
         try:
             with flags_kept(module):
                 module.eval()
-                _write(tensors, averages)
+                overwrite(tensors, averages)
                 yield
         finally:
-            _write(tensors, backup)
+            overwrite(tensors, backup)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averages by the names of weights and buffers."""
@@ -161,8 +165,3 @@ class AveragedWeights:
 def _averaged(module: nn.Module) -> dict[str, Tensor]:
     buffers = {n: b for n, b in module.named_buffers() if b.is_floating_point() and not b.is_inference()}
     return {**dict(module.named_parameters()), **buffers}
-
-
-@torch.no_grad()
-def _write(tensors: list[Tensor], values: list[Tensor]) -> None:
-    torch._foreach_copy_(tensors, [v.to(t.device) for t, v in zip(tensors, values, strict=True)])

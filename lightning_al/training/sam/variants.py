@@ -11,12 +11,10 @@ from torch.optim import Optimizer
 from lightning_al.distributed.randomness import derive_seed
 from lightning_al.gradients.norms import cosine, total_norm
 from lightning_al.training.sam.options import SAMOptions
+from lightning_al.training.sam.tensors import Gradients, in_float32
 
 STATE = "sam"
 """Key of ``optimizer.state``, and so of its ``state_dict()``, under which a variant keeps what outlives a step."""
-
-Gradients = dict[int, Tensor]
-"""Gradients of weights, by the position of the weight."""
 
 
 class SAM:
@@ -173,16 +171,16 @@ class LookSAM(SAM):
     def reuse(self) -> None:
         """Add v to the gradient, in proportion to its length."""
         state, direction = self.state, self.state["direction"]
-        gradients = {i: w.grad for i, w in enumerate(self.weights) if w.grad is not None}
-        norm = total_norm(list(gradients.values())) if gradients else 0.0
-        if not math.isfinite(norm):
-            return
-        self._next = {"steps": state["steps"] + 1}
-        if state["norm"]:
-            both = gradients.keys() & direction.keys()
-            along = [direction[i].to(gradients[i]) for i in both]
-            scale = self.options.alpha * norm / state["norm"]
-            torch._foreach_add_([gradients[i] for i in both], along, alpha=scale)
+        with in_float32({i: w.grad for i, w in enumerate(self.weights) if w.grad is not None}) as gradients:
+            norm = total_norm(list(gradients.values())) if gradients else 0.0
+            if not math.isfinite(norm):
+                return
+            self._next = {"steps": state["steps"] + 1}
+            if state["norm"]:
+                both = gradients.keys() & direction.keys()
+                along = [direction[i].to(gradients[i]) for i in both]
+                scale = self.options.alpha * norm / state["norm"]
+                torch._foreach_add_([gradients[i] for i in both], along, alpha=scale)
 
     def stepped(self) -> None:
         """Count the step, unless its gradient had overflowed."""

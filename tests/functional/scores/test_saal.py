@@ -240,7 +240,10 @@ def test_an_infinite_norm_warns_on_large_models_only():
         ({"perturbation": "asam", "p": 3.0}, r"got p = 3\.0"),
         ({"group_size": 0}, "`group_size` must be at least 1, got 0"),
         ({"max_bytes": 0}, r"`max_bytes` must be at least 1 \(inf allowed\), got 0"),
-        ({"targets": torch.zeros(4, dtype=torch.long)}, r"same first dimension.*\[4, 5\]"),
+        (
+            {"targets": torch.zeros(4, dtype=torch.long)},
+            r"`targets` must have the same first dimension, 5, .* seen: \[4\]",
+        ),
         ({"forward": lambda m, x: m(x)[:, 0]}, r"\(B, C\).*got \(1,\)"),
         ({"forward": lambda m, x: m(x)[:, :1]}, r"got \(1, 1\)"),
         ({"loss_fn": lambda z, y: z}, r"one number per sample.*got"),

@@ -119,6 +119,21 @@ def test_half_precision_is_computed_in_float32():
         assert w.tolist() == [0.5] * 4
 
 
+@pytest.mark.parametrize("options", [{}, {"p": 3.0}, {"perturbation": "asam"}, {"perturbation": "asam", "eta": 0.01}])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_rounds_once_whatever_the_ball_and_however_small_the_gradient(dtype, options):
+    torch.manual_seed(0)
+    w, g = torch.randn(50).to(dtype), (1e-6 * torch.randn(50)).to(dtype)
+    ends = []
+    for weight, gradient in ((w, g), (w.double(), g.double())):
+        weight = nn.Parameter(weight)
+        weight.grad = gradient
+        with ascended([weight], rho=0.5, **options) as moved:
+            assert moved
+            ends.append(weight.detach().clone().double())
+    torch.testing.assert_close(*ends, rtol=0.51 * torch.finfo(dtype).eps, atol=0)
+
+
 def test_dtypes_may_be_mixed():
     w, v = nn.Parameter(torch.zeros(1, dtype=torch.bfloat16)), nn.Parameter(torch.zeros(1, dtype=torch.float64))
     w.grad, v.grad = torch.full_like(w, 3.0), torch.full_like(v, 4.0)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from lightning_al.training.sam.trajectory import AveragedWeights, OutputMemory, trajectory_loss
@@ -119,6 +120,15 @@ def test_a_memory_that_was_saved_mid_epoch_goes_on():
     assert other.recall(2, torch.tensor([3, 1]))[0].flatten().tolist() == [4, 2]
 
 
+def test_outputs_made_on_a_gpu_are_kept_in_ram_as_those_of_a_checkpoint_are():
+    memory = OutputMemory(lag=1)
+    memory.load_state_dict({"epochs": {}, "open": [{"ids": torch.tensor([1]), "outputs": rows(2)}]})
+    with FakeTensorMode():  # no GPU is needed for these
+        memory.record(torch.tensor([3], device="cuda"), torch.zeros(1, 1, device="cuda"))
+    kept = [tensor for part in memory.state_dict()["open"] for tensor in part.values()]
+    assert [tensor.device.type for tensor in kept] == ["cpu"] * 4
+
+
 def normed():
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2)).double()
@@ -148,3 +158,20 @@ def test_averages_are_those_of_each_weight_and_leave_nothing_behind():
             raise KeyError
         assert [m.training for m in net] == [True, False, True, True]
         assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_averages_of_half_precision_move_by_less_than_it_has_a_next_number_for(dtype):
+    layer, averages = nn.BatchNorm1d(1, dtype=dtype), AveragedWeights(0.9995)
+    averages.update(layer)  # 1 and 0
+    for tensor in (layer.weight.data, layer.running_mean):
+        tensor.fill_(2.0)
+    for i in range(1000):
+        averages.update(layer)
+        if i == 500:
+            averages.load_state_dict(through_a_file(averages.state_dict()))
+    with averages.in_place(layer):
+        assert layer.weight.dtype == layer.running_mean.dtype == dtype
+        assert layer.weight.item() == pytest.approx(2 - 0.9995**1000, rel=torch.finfo(dtype).eps)
+        assert layer.running_mean.item() == pytest.approx(2 - 2 * 0.9995**1000, rel=torch.finfo(dtype).eps)
+    assert layer.weight.item() == layer.running_mean.item() == 2.0

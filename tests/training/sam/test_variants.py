@@ -228,6 +228,42 @@ def test_directions_of_any_shape_and_size(dtype, shapes, exponent, alpha, seed):
             assert float((step - direction).norm()) <= tolerance
 
 
+@pytest.mark.parametrize("size", [1e-6, 1e3])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_two_gradients_in_half_precision_are_mixed_in_float32_and_rounded_once(dtype, size):
+    generator = torch.Generator().manual_seed(0)
+    # Norms and products of these are out of float16's range, at one end and at the other.
+    given = [(size * torch.randn(2, 5000, generator=generator)).to(dtype) for _ in range(3)]
+
+    def stepped(variant, **options):
+        w = nn.Parameter(torch.zeros(2, 5000, dtype=dtype))
+        optimizer, gradients = torch.optim.SGD([w], lr=0.0), iter(given)
+
+        def closure():
+            w.grad = next(gradients).clone()
+
+        sam_step([w], optimizer, closure, variant=variant, **options)
+        return w, optimizer, lambda: sam_step([w], optimizer, closure, variant=variant, **options)
+
+    def part_along(a, b):
+        return (a * b).sum() / b.square().sum() * b
+
+    once = {"rtol": 0.51 * torch.finfo(dtype).eps, "atol": 1e-5 * size + 1e-3 * torch.finfo(dtype).smallest_normal}
+
+    g, ahead, third = (each.double() for each in given)
+    exact = ahead - 0.4 * (g - part_along(g, ahead))
+    torch.testing.assert_close(stepped("gsam")[0].grad.double(), exact, **once)
+
+    w, optimizer, again = stepped("looksam", every=2)
+    direction = optimizer.state["sam"]["direction"][0]
+    exact = ahead - part_along(ahead, g)
+    assert direction.dtype == torch.float32
+    torch.testing.assert_close(direction.double(), exact, rtol=1e-5, atol=1e-6 * size)
+    again()
+    exact = third + 0.7 * third.norm() / exact.norm() * exact
+    torch.testing.assert_close(w.grad.double(), exact, **once)
+
+
 def test_parameters_that_a_pass_does_not_reach_have_a_gradient_of_0_in_it():
     used, late, never = (nn.Parameter(torch.tensor([2.0], dtype=torch.float64)) for _ in range(3))
     optimizer = torch.optim.SGD([used, late, never], lr=1.0, weight_decay=0.1)
