@@ -77,7 +77,8 @@ def full_precision(*kinds: str) -> Iterator[None]:
     token = _LOWERED.set(None)
     try:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_no_tf32_in_cudnn())
+            if "cuda" in kinds:
+                stack.enter_context(_no_tf32_in_cudnn())
             for kind in {"cpu", *kinds}:
                 stack.enter_context(torch.autocast(kind, enabled=False))
             yield

@@ -1,8 +1,11 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
 
 from lightning_al import functional as F_al
+from lightning_al.inference.mode import scoring_mode
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.inference.precision import at_least_float32, full_precision
 from tests.helpers.models import B, C, case, randn, seeded
@@ -119,7 +122,7 @@ def test_convolutions_are_in_float32_and_the_switches_come_back(cudnn, choose, o
             seen.append(_switches())
             return super().forward(x)
 
-    with full_precision("cpu"):
+    with full_precision("cuda"):
         F_al.saal(Looking(2, 3), torch.ones(1, 2))
         assert _switches() == ("ieee", "ieee", old_inside)
     assert set(seen) == {("ieee", "ieee", old_inside)}
@@ -132,5 +135,15 @@ def test_a_model_may_use_cudnns_flags(cudnn):
             with torch.backends.cudnn.flags(enabled=False):
                 return super().forward(x)
 
-    assert plain_outputs(Flagged(2, 3), torch.ones(1, 2)).shape == (1, 3)
+    with full_precision("cuda"):
+        assert plain_outputs(Flagged(2, 3), torch.ones(1, 2)).shape == (1, 3)
     assert _switches() == ("tf32", "tf32", True)
+
+
+def test_what_models_are_looked_at_in_goes_by_their_device(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "lightning_al.inference.mode.full_precision", lambda *kinds: asked.append(kinds) or nullcontext()
+    )
+    with scoring_mode(nn.Linear(2, 3)), scoring_mode(nn.Linear(2, 3, device="meta")):
+        assert asked == [("cpu",), ("meta",)]
