@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Rows
 from lightning_al.acquisition.regions import Regions, map_size
+from lightning_al.checks import needed_generator
 from lightning_al.functional.selection.top_k import top_k
 
 
@@ -28,6 +29,7 @@ class Random(Acquisition):
 
     def select(self, rows: Rows, k: int, *, labelled_rows: Rows, generator: torch.Generator | None) -> Tensor:
         """Draw a uniform score for each candidate and take the largest."""
+        generator = needed_generator(generator, "Random", "draws at random")
         return top_k(torch.rand(len(rows["index"]), generator=generator, dtype=torch.float64), k)
 
     def region_scores(self, model: pl.LightningModule, batch: Any, regions: Regions) -> Tensor:

@@ -3,8 +3,8 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
+import lightning_al
 from lightning_al.cli.ending import ends_with_its_reader, refuse
 
 
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Active learning for PyTorch Lightning.",
         epilog="`lightning-al COMMAND --help` lists the options of each.",
     )
-    parser.add_argument("--version", action="version", version=version("lightning-al"))
+    parser.add_argument("--version", action="version", version=lightning_al.__version__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     commands.add_parser("run", help="Run a campaign from YAML and flags: run -c recipe.yaml [--resume] [--loop.seed 1]")
     _add_score(commands)

@@ -5,7 +5,6 @@ import hashlib
 import re
 from collections.abc import Mapping
 from enum import Enum
-from importlib import metadata
 from pathlib import PurePath
 from types import CodeType, FunctionType, MethodType
 from typing import Any
@@ -16,6 +15,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+import lightning_al
 from lightning_al.inference.module_state import named_modules_of
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -52,9 +52,10 @@ def fingerprint(model: nn.Module) -> str:
 def _ways(model: nn.Module) -> tuple[object, ...]:
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    cuda = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    versions = torch.__version__, metadata.version("lightning-al")
-    return *versions, name, torch.get_float32_matmul_precision(), cuda, torch.get_default_dtype()
+    backends: Any = torch.backends
+    cuda, cpu = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn), backends.mkldnn
+    of_float32 = [part.fp32_precision for part in (*cuda, cpu.matmul, cpu.conv, cpu.rnn)]
+    return torch.__version__, lightning_al.__version__, name, of_float32, torch.get_default_dtype()
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.checks import check_choice
 from lightning_al.inference.module_state import modules_of, tensors_of_modules
-from lightning_al.inference.replaced import replaced
+from lightning_al.inference.replaced import kept, replaced
 
 FULL, OF_TRAINER = "32", "trainer"
 
@@ -69,15 +69,35 @@ def lowered_of(model: nn.Module) -> Lowered | None:
 
 @contextlib.contextmanager
 def full_precision(*kinds: str) -> Iterator[None]:
-    """Switch autocast off, on these kinds of devices and the CPU, and :func:`lower_forwards` with it."""
+    """Switch autocast off, on these kinds of devices and the CPU, and :func:`lower_forwards` with it.
+
+    So is TF32 in convolutions and recurrent layers on CUDA, which torch switches on; matrix products stay as they are,
+    in float32 unless the user said otherwise.
+    """
     token = _LOWERED.set(None)
     try:
         with contextlib.ExitStack() as stack:
+            if "cuda" in kinds:
+                stack.enter_context(_no_tf32_in_cudnn())
             for kind in {"cpu", *kinds}:
                 stack.enter_context(torch.autocast(kind, enabled=False))
             yield
     finally:
         _LOWERED.reset(token)
+
+
+@contextlib.contextmanager
+def _no_tf32_in_cudnn() -> Iterator[None]:
+    """Have cuDNN compute in float32, and give its switches back as they were."""
+    cudnn: Any = torch.backends.cudnn
+    with kept(cudnn.conv, "fp32_precision"), kept(cudnn.rnn, "fp32_precision"), contextlib.ExitStack() as stack:
+        # Models that use `torch.backends.cudnn.flags` read the old switch, which may not disagree with the new ones.
+        # Where it does as it comes, it cannot be read outside either.
+        with contextlib.suppress(RuntimeError):
+            stack.enter_context(kept(cudnn, "allow_tf32"))
+            cudnn.allow_tf32 = False
+        cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "ieee"
+        yield
 
 
 @contextlib.contextmanager

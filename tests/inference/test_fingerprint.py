@@ -1,5 +1,6 @@
 """A model's fingerprint: another one after anything that its outputs may depend on, the same after a look at it."""
 
+import contextlib
 import copy
 import os
 import subprocess
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from lightning_al.inference.fingerprint import fingerprint
 from lightning_al.inference.outputs import plain_outputs
+from lightning_al.inference.replaced import kept
 from tests.helpers.projects import Net
 
 
@@ -98,12 +100,21 @@ CHANGES = {
     "a type": lambda model: model.double(),
     "a layer frozen in another class": lambda model: setattr(model, "linear", nn.Identity()),
     "how matrices are multiplied": lambda model: torch.set_float32_matmul_precision("high"),
+    "how convolutions are": lambda model: setattr(torch.backends.cudnn.conv, "fp32_precision", "ieee"),
+    "how recurrent layers are": lambda model: setattr(torch.backends.cudnn.rnn, "fp32_precision", "ieee"),
+    "how matrices are on CUDA": lambda model: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+    "how convolutions are on the CPU": lambda model: setattr(torch.backends.mkldnn.conv, "fp32_precision", "ieee"),
 }
 
 
 @pytest.fixture(autouse=True)
 def _precision():
-    yield
+    backends = torch.backends
+    places = (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul, backends.mkldnn.conv)
+    with contextlib.ExitStack() as stack:
+        for place in places:
+            stack.enter_context(kept(place, "fp32_precision"))
+        yield
     torch.set_float32_matmul_precision("highest")
     Scaled.of_class = 1.0
 

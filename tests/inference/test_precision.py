@@ -1,10 +1,13 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
 
 from lightning_al import functional as F_al
+from lightning_al.inference.mode import scoring_mode
 from lightning_al.inference.outputs import plain_outputs
-from lightning_al.inference.precision import at_least_float32
+from lightning_al.inference.precision import at_least_float32, full_precision
 from tests.helpers.models import B, C, case, randn, seeded
 
 SCORES = {
@@ -81,3 +84,66 @@ def test_half_precision_weights_move():
     net = seeded(lambda: nn.Linear(4, C)).bfloat16()
     x = randn(B, 4).bfloat16()
     assert (F_al.saal(net, x, rho=1e-4, score="difference") > 0).all()
+
+
+def _switches():
+    """What cuDNN is told of float32: the new switches, and the old one where it can be read."""
+    cudnn = torch.backends.cudnn
+    try:
+        old = cudnn.allow_tf32
+    except RuntimeError:
+        old = "cannot be read"
+    return cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision, old
+
+
+@pytest.fixture
+def cudnn():
+    cudnn = torch.backends.cudnn
+    assert _switches() == ("tf32", "tf32", True)  # as torch has it
+    yield cudnn
+    cudnn.allow_tf32 = True
+
+
+@pytest.mark.parametrize(
+    ("choose", "old_inside"),
+    [
+        (lambda cudnn: None, False),
+        (lambda cudnn: setattr(cudnn, "allow_tf32", False), False),
+        (lambda cudnn: setattr(cudnn.conv, "fp32_precision", "ieee"), "cannot be read"),
+        (lambda cudnn: setattr(cudnn.rnn, "fp32_precision", "none"), "cannot be read"),
+    ],
+)
+def test_convolutions_are_in_float32_and_the_switches_come_back(cudnn, choose, old_inside):
+    choose(cudnn)
+    before, seen = _switches(), []
+
+    class Looking(nn.Linear):
+        def forward(self, x):
+            seen.append(_switches())
+            return super().forward(x)
+
+    with full_precision("cuda"):
+        F_al.saal(Looking(2, 3), torch.ones(1, 2))
+        assert _switches() == ("ieee", "ieee", old_inside)
+    assert set(seen) == {("ieee", "ieee", old_inside)}
+    assert _switches() == before
+
+
+def test_a_model_may_use_cudnns_flags(cudnn):
+    class Flagged(nn.Linear):
+        def forward(self, x):
+            with torch.backends.cudnn.flags(enabled=False):
+                return super().forward(x)
+
+    with full_precision("cuda"):
+        assert plain_outputs(Flagged(2, 3), torch.ones(1, 2)).shape == (1, 3)
+    assert _switches() == ("tf32", "tf32", True)
+
+
+def test_what_models_are_looked_at_in_goes_by_their_device(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "lightning_al.inference.mode.full_precision", lambda *kinds: asked.append(kinds) or nullcontext()
+    )
+    with scoring_mode(nn.Linear(2, 3)), scoring_mode(nn.Linear(2, 3, device="meta")):
+        assert asked == [("cpu",), ("meta",)]

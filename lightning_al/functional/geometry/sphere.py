@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_al.checks import check_tensor
 from lightning_al.distributed.shard import Shard, check_finite
 from lightning_al.inference.replaced import kept
 
@@ -56,8 +57,10 @@ def on_sphere(features: Tensor, name: str = "features", dtype: torch.dtype | Non
         dtype: float32 or float64 instead of what follows from the features.
 
     Raises:
-        ValueError: If ``features`` has another shape, or is not finite.
+        TypeError: If ``features`` is no tensor.
+        ValueError: If it has another shape, or is not finite.
     """
+    check_tensor(name, features)
     if features.ndim != 2 or features.shape[1] == 0:
         raise ValueError(f"`{name}` must have shape (N, d), d >= 1, got {tuple(features.shape)}.")
     features = features.detach()
@@ -75,10 +78,13 @@ def on_sphere(features: Tensor, name: str = "features", dtype: torch.dtype | Non
 
 def on_both_spheres(features: Tensor, labelled: Tensor | None) -> tuple[SpherePoints, SpherePoints]:
     """:func:`on_sphere` of candidates and labelled samples (default none), in the same precision."""
-    dtype = _dtype(features) if labelled is None else _dtype(features, labelled)
-    points = on_sphere(features, dtype=dtype)
+    check_tensor("features", features)
     if labelled is None:
+        points = on_sphere(features)
         return points, points.at(slice(0))
+    check_tensor("labelled", labelled)
+    dtype = _dtype(features, labelled)
+    points = on_sphere(features, dtype=dtype)
     if labelled.ndim != 2 or labelled.shape[1] != features.shape[1]:
         raise ValueError(f"`labelled` must have shape (M, {features.shape[1]}), got {tuple(labelled.shape)}.")
     return points, on_sphere(labelled, "labelled", dtype)

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_al.checks import check_choice
+from lightning_al.checks import check_choice, check_tensor
 from lightning_al.inference.precision import at_least_float32
 
+_ROUNDING = 1e-3  # of what sums to 1, at least
 REDUCTIONS = ("sample", "mean", "code", "batch")
 
 
@@ -67,6 +68,7 @@ def vae_loss(
         [0.5, 2.0, 4.0]
     """
     check_reduction(reduction)
+    _check_tensors(reconstruction=reconstruction, inputs=inputs, mean=mean, log_variance=log_variance)
     if reconstruction.shape != inputs.shape or mean.shape != log_variance.shape or len(mean) != len(inputs):
         raise ValueError(
             "`reconstruction` must have the shape of `inputs`, `mean` that of `log_variance`, all with the same batch; "
@@ -98,6 +100,7 @@ def adversarial_loss(labelled: Tensor, unlabelled: Tensor) -> Tensor:
         >>> adversarial_loss(torch.zeros(2), torch.zeros(3))
         tensor(1.3863)
     """
+    _check_tensors(labelled=labelled, unlabelled=unlabelled)
     return -F.logsigmoid(at_least_float32(labelled)).mean() - F.logsigmoid(at_least_float32(unlabelled)).mean()
 
 
@@ -118,6 +121,7 @@ def discriminator_loss(labelled: Tensor, unlabelled: Tensor, targets: Tensor | N
         >>> discriminator_loss(torch.tensor([40.0]), torch.tensor([0.0, -40.0]))
         tensor(0.3466)
     """
+    _check_tensors(labelled=labelled, unlabelled=unlabelled)
     unlabelled = at_least_float32(unlabelled)
     goals = torch.zeros_like(unlabelled) if targets is None else targets.to(unlabelled)
     return -F.logsigmoid(at_least_float32(labelled)).mean() + F.binary_cross_entropy_with_logits(unlabelled, goals)
@@ -143,15 +147,26 @@ def state_uncertainty(probabilities: Tensor) -> Tensor:
         (B,) float64, from 0 to 1.
 
     Raises:
-        ValueError: If the shape is another.
+        TypeError: If ``probabilities`` is no floating tensor.
+        ValueError: If the shape is another, or they are no probabilities that sum to 1.
 
     Example:
         >>> state_uncertainty(torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0.0, 0.0]]))
         tensor([0.0000, 0.7500, 0.8333], dtype=torch.float64)
     """
+    _check_tensors(probabilities=probabilities)
+    if not probabilities.is_floating_point():
+        raise TypeError(f"`probabilities` must be floating point, got {probabilities.dtype}.")
     if probabilities.ndim != 2 or probabilities.shape[1] < 2:
         raise ValueError(f"`probabilities` must be (B, C) with C >= 2, got shape {tuple(probabilities.shape)}.")
     p = probabilities.double()
+    room = max(_ROUNDING, 4 * torch.finfo(probabilities.dtype).eps)
+    wrong = ((p < -room) | (p > 1 + room)).any(1) | ((p.sum(1) - 1).abs() > room)
+    if bool(wrong.any()):
+        raise ValueError(
+            f"`probabilities` must be from 0 to 1 and sum to 1 over the classes, got {p[wrong][0].tolist()[:4]}, which "
+            f"sum to {float(p[wrong][0].sum()):.4g}: logits need a `softmax(1)`."
+        )
     classes = p.shape[1]
     largest = p.amax(1)
     rest = (1 - largest) / (classes - 1)
@@ -160,3 +175,8 @@ def state_uncertainty(probabilities: Tensor) -> Tensor:
     known = (variance < 1e-12) | (largest == 1)
     ratio = torch.where(known, 1.0, least / variance.masked_fill(known, 1.0))
     return (1 - largest * ratio).clamp(0, 1)
+
+
+def _check_tensors(**tensors: Tensor) -> None:
+    for name, tensor in tensors.items():
+        check_tensor(name, tensor)

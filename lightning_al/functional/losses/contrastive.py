@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from lightning_al.checks import Findings, check_number
+from lightning_al.checks import Findings, check_number, check_tensor
 from lightning_al.inference.precision import at_least_float32
 
 
@@ -25,7 +25,7 @@ def nt_xent_loss(first: Tensor, second: Tensor, *, temperature: float = 0.5) -> 
         A number, in float32 at least. 0 of a batch of one sample, which has no others.
 
     Raises:
-        TypeError: If ``temperature`` is no number.
+        TypeError: If ``temperature`` is no number, or the projections are no tensors.
         ValueError: If it is not above 0, or the shapes are not both (B, d) with B at least 1.
 
     Example:
@@ -37,10 +37,12 @@ def nt_xent_loss(first: Tensor, second: Tensor, *, temperature: float = 0.5) -> 
     """
     with Findings() as findings:
         findings.of(check_number, "temperature", temperature, above=0)
-        findings.refuse_if(
-            first.ndim != 2 or first.shape != second.shape or len(first) == 0,
-            f"`first` and `second` must both be (B, d), got {tuple(first.shape)} and {tuple(second.shape)}.",
-        )
+        are_tensors = [findings.of(check_tensor, n, x) for n, x in (("first", first), ("second", second))]
+        if all(are_tensors):
+            findings.refuse_if(
+                first.ndim != 2 or first.shape != second.shape or len(first) == 0,
+                f"`first` and `second` must both be (B, d), got {tuple(first.shape)} and {tuple(second.shape)}.",
+            )
     with torch.autocast(first.device.type, enabled=False):  # which would multiply in half precision
         z = normalize(at_least_float32(torch.cat([first, second])), dim=1)
         cosines = z @ z.T / temperature

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lightning_al.checks import Findings, check_choice, check_number
+from lightning_al.checks import Findings, check_choice, check_number, check_tensor
 from lightning_al.inference.precision import at_least_float32
 
 VARIANTS = ("pairs", "paper")
@@ -67,6 +67,8 @@ def loss_prediction_loss(predicted: Tensor, losses: Tensor, *, margin: float = 1
         tensor(3.)
     """
     check_loss_prediction(margin, variant)
+    for name, values in (("predicted", predicted), ("losses", losses)):
+        check_tensor(name, values)
     if predicted.ndim != 1 or predicted.shape != losses.shape or not len(predicted):
         raise ValueError(
             "`predicted` and `losses` must both be (B,), one number for each sample, got shapes "

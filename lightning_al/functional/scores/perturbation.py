@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from lightning_al.checks import Findings, check_choice, check_number
+from lightning_al.checks import Findings, check_choice, check_number, check_tensor
 from lightning_al.gradients.balls import BALLS
+from lightning_al.inference.precision import at_least_float32
 
 
 def check_perturbation(rho: float, perturbation: str, p: float, eta: float = 0.0) -> None:
@@ -55,7 +56,7 @@ def worst_case_perturbation(
     Written with ``torch`` operations only, so that it also runs under ``torch.func.vmap``.
 
     Args:
-        params: The weights, any shapes.
+        params: The weights, one tensor or more of any shapes.
         grads: Their gradients, same shapes. A gradient of 0 everywhere gives a perturbation of 0.
         rho: Radius, > 0.
         perturbation: ``"sam"`` or ``"asam"``.
@@ -64,10 +65,13 @@ def worst_case_perturbation(
         adaptive: For ``"asam"``, which tensors are scaled by ``T``; the others use ``T = 1``. Default: all.
 
     Returns:
-        The perturbation of each tensor, same shapes.
+        The perturbation of each tensor, same shapes, in float32 at least: in half precision the norm may be 0 or
+        infinite.
 
     Raises:
-        ValueError: If an option is out of range.
+        TypeError: If weights or gradients are no tensors, such as a gradient that is None.
+        ValueError: If an option is out of range, there are no weights, or not as many gradients and flags, of their
+            shapes.
 
     Example:
         >>> import torch
@@ -76,4 +80,28 @@ def worst_case_perturbation(
         tensor([0.6000, 0.8000])
     """
     check_perturbation(rho, perturbation, p, eta)
-    return BALLS[perturbation](rho, p, eta).perturbation(params, grads, adaptive)
+    params, grads = list(params), list(grads)
+    _check_alike(params, grads, adaptive)
+    raised = list(map(at_least_float32, params)), list(map(at_least_float32, grads))
+    return BALLS[perturbation](rho, p, eta).perturbation(*raised, adaptive)
+
+
+def _check_alike(params: Sequence[Tensor], grads: Sequence[Tensor], adaptive: Sequence[bool] | None) -> None:
+    """Refuse what are not weights and as many gradients of their shapes."""
+    with Findings() as findings:
+        for name, tensors in (("params", params), ("grads", grads)):
+            for place, tensor in enumerate(tensors):
+                findings.of(check_tensor, f"{name}[{place}]", tensor)
+        lengths = {"params": len(params), "grads": len(grads)} | (
+            {} if adaptive is None else {"adaptive": len(adaptive)}
+        )
+        findings.refuse_if(
+            not params or len(set(lengths.values())) > 1,
+            f"There must be as many weights as gradients (and flags `adaptive`), one at least, got {lengths}.",
+        )
+    for place, (weight, grad) in enumerate(zip(params, grads, strict=True)):
+        if weight.shape != grad.shape:
+            raise ValueError(
+                f"Gradients must have the shapes of their weights, got {tuple(grad.shape)} for {tuple(weight.shape)} "
+                f"at position {place}."
+            )

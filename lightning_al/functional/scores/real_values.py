@@ -7,6 +7,7 @@ plural gives the value of every output, (B, ...); the singular their mean over a
 import torch
 from torch import Tensor
 
+from lightning_al.checks import check_tensor
 from lightning_al.functional.scores.positions import mean_over_positions
 from lightning_al.inference.precision import at_least_float32
 
@@ -73,6 +74,8 @@ def model_change(values: Tensor, own: Tensor, features: Tensor) -> Tensor:
         tensor([10.])
     """
     _check_values(values)
+    check_tensor("own", own)
+    check_tensor("features", features)
     if own.shape != values.shape[:1] + values.shape[2:] or features.ndim != 2 or len(features) != len(values):
         raise ValueError(
             "`values` (B, K, ...), `own` (B, ...) and `features` (B, d) must be of the same samples and outputs, got "

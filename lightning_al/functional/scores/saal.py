@@ -194,6 +194,23 @@ def perturbed_pixel_losses(
     return loss.of_samples(model, inputs, None, kind=kind, forward=forward, max_bytes=max_bytes, shaped=one_map_each)
 
 
+def samples_and_targets(
+    model: nn.Module, inputs: Any, targets: Any, *, forward: Forward | None, loss_fn: LossFn
+) -> tuple[Any, Any]:
+    """Divide a batch, and the targets that it may come with, into samples.
+
+    Raises:
+        TypeError: If targets of :func:`mean_cross_entropy` are no class indices.
+        ValueError: If inputs have no common number of samples, targets another, or one of them is no class.
+    """
+    inputs = as_samples(model, inputs, forward)
+    if targets is not None:
+        targets = targets_as_samples(targets, batch_size_of(inputs))
+        if loss_fn is mean_cross_entropy:
+            check_class_indices(targets, count_classes(model, inputs, forward))
+    return inputs, targets
+
+
 @dataclass(frozen=True)
 class PerturbedLoss:
     """The loss of each sample, or of each of its positions, under the perturbation of its group; or the outputs there.
@@ -234,15 +251,10 @@ class PerturbedLoss:
             forward: As there.
             **options: Others of it.
         """
-        inputs = as_samples(model, inputs, forward)
-        if targets is not None:
-            targets = targets_as_samples(targets, batch_size_of(inputs))
-            if self.values is mean_cross_entropy:
-                check_class_indices(targets, count_classes(model, inputs, forward))
         return score_groups(
             model,
             self.of_group,
-            (inputs, targets),
+            samples_and_targets(model, inputs, targets, forward=forward, loss_fn=self.values),
             fast=self.of_batch,
             kind=(*kind, targets is None),
             model_inputs=lambda batch: batch[0],

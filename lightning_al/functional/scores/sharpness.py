@@ -1,25 +1,29 @@
 """The terms of SAAL's upper bound of the maximally perturbed loss."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-from lightning_al.checks import Findings, check_count
+from lightning_al.checks import Findings, check_count, check_number
 from lightning_al.functional.scores.perturbation import check_perturbation
-from lightning_al.functional.scores.probabilities import mean_cross_entropy, pseudo_labels
-from lightning_al.functional.scores.saal import LossFn, TargetFn
+from lightning_al.functional.scores.probabilities import (
+    cross_entropy_differentiated_twice,
+    mean_cross_entropy,
+    pseudo_labels,
+)
+from lightning_al.functional.scores.saal import LossFn, TargetFn, samples_and_targets
 from lightning_al.gradients.balls import BALLS
-from lightning_al.inference.calling import Forward, ForwardOf, as_parameter, check_whole, copies_for_model
-from lightning_al.inference.compiled import unwrapped
-from lightning_al.inference.division import as_samples, targets_as_samples
+from lightning_al.gradients.norms import total_norm
+from lightning_al.gradients.per_sample import one_per_sample
+from lightning_al.gradients.scored_model import prepare, root_of
+from lightning_al.inference.calling import Around, Forward, call_with, copies_for_model
 from lightning_al.inference.entries import batch_size_of, slice_of, whole
 from lightning_al.inference.live_weights import live_weights
-from lightning_al.inference.precision import at_least_float32
 
 Vector = list[Tensor]
 
@@ -71,7 +75,7 @@ def sharpness_bound(
         rho: Radius of the perturbation, > 0.
         perturbation: ``"sam"`` or ``"asam"``.
         steps: At most how many Lanczos steps.
-        tolerance: Stop once the eigenvalue's error estimate is below this share of it.
+        tolerance: Stop once the eigenvalue's error estimate is below this share of it, >= 0.
         targets: Labels in place of the pseudo-labels.
         forward: ``forward(model, inputs) -> outputs``. Default: ``model(inputs)``.
         target_fn: ``target_fn(outputs) -> targets``. Default: the argmax over dimension 1.
@@ -81,8 +85,10 @@ def sharpness_bound(
         The terms, (B,) each, at least float32.
 
     Raises:
-        TypeError: If weights are sharded over processes.
-        ValueError: If an option is out of range, or the model has no trainable parameter.
+        TypeError: If weights are sharded over processes, the losses are not floating, or targets for the default loss
+            no class indices.
+        ValueError: If an option is out of range, a target is no class, the model has no trainable parameter, or there
+            is not one loss for each sample.
 
     Example:
         >>> bound = sharpness_bound(nn.Linear(2, 3), torch.randn(4, 2))
@@ -92,28 +98,34 @@ def sharpness_bound(
     with Findings() as findings:
         findings.of(check_perturbation, rho, perturbation, 2.0)
         findings.of(check_count, "steps", steps)
+        findings.of(check_number, "tolerance", tolerance, least=0)
     find_targets = target_fn if target_fn is not None else pseudo_labels
     losses_of = loss_fn if loss_fn is not None else mean_cross_entropy
-    root = ForwardOf(unwrapped(model), forward)
-    terms: list[SharpnessBound] = []
-    check_whole(model)
-    with live_weights(model, root, inputs), differentiable_attention():
-        weights = {n: at_least_float32(p.detach()).clone() for n, p in root.named_parameters() if p.requires_grad}
-        if not weights:
-            raise ValueError("The model has no trainable parameter (`requires_grad=True`). Unfreeze some.")
-        scales = BALLS[perturbation](rho).scales(list(weights.values()))
-        leaves = {name: as_parameter(w.requires_grad_()) for name, w in weights.items()}
-        inputs = as_samples(model, inputs, forward)
-        if targets is not None:
-            targets = targets_as_samples(targets, batch_size_of(inputs))
-        for i in range(batch_size_of(inputs)):
-            x, y = slice_of((inputs, targets), i, i + 1)
-            y = whole(y)
-            outputs = functional_call(root, leaves, (copies_for_model(x),))
-            if targets is None:
-                y = pytree.tree_map_only(Tensor, Tensor.detach, find_targets(outputs))
-            surface = _Surface(losses_of(outputs, y).sum(), list(leaves.values()), scales)
-            terms.append(surface.bound(rho, steps=steps, tolerance=tolerance))
+    root = root_of(model, forward)
+    inputs, targets = samples_and_targets(model, inputs, targets, forward=forward, loss_fn=losses_of)
+    size = batch_size_of(inputs)
+    if not size:
+        return SharpnessBound(*(torch.empty(0) for _ in SharpnessBound._fields))
+    with live_weights(model, root, inputs), differentiated_twice():
+        prepared = prepare(root)
+        leaves = {name: p.detach().requires_grad_() for name, p in prepared.params.items()}
+        weights = list(leaves.values())
+        scales = BALLS[perturbation](rho).scales(list(prepared.params.values()))
+
+        def terms_of(sample: int) -> SharpnessBound:
+            x, y = slice_of((inputs, targets), sample, sample + 1)
+            outputs = root(copies_for_model(x))
+            y = pytree.tree_map_only(Tensor, Tensor.detach, find_targets(outputs)) if targets is None else whole(y)
+            surface = _Surface(one_per_sample(losses_of(outputs, y), 1).sum(), weights, scales)
+            return surface.bound(rho, steps=steps, tolerance=tolerance)
+
+        # Checkpointed blocks run again in the backward passes, which need the same weights in place.
+        terms: list[SharpnessBound] = call_with(
+            Around(root),
+            {**prepared.fixed, **leaves},
+            lambda: [terms_of(sample) for sample in range(size)],
+            places=prepared.places,
+        )
     return SharpnessBound(
         *(torch.stack([t.to(terms[0].loss.dtype) for t in column]) for column in zip(*terms, strict=True))
     )
@@ -136,10 +148,10 @@ class _Surface:
 
     def bound(self, rho: float, *, steps: int, tolerance: float) -> SharpnessBound:
         """Return the terms of the bound, () each."""
-        slope = _norm([s * g.detach() for s, g in zip(self.scales, self.gradients, strict=True)])
+        norm = total_norm([s * g.detach() for s, g in zip(self.scales, self.gradients, strict=True)])
         eigenvalue = largest_eigenvalue(self.hessian_product, self.weights, steps=steps, tolerance=tolerance)
         curvature = 0.5 * rho**2 * eigenvalue.clamp(min=0)
-        return SharpnessBound(self.loss.detach(), rho * slope, curvature, eigenvalue)
+        return SharpnessBound(self.loss.detach(), self.loss.new_tensor(rho * norm), curvature, eigenvalue)
 
     def hessian_product(self, v: Vector) -> Vector:
         """Return the product of the Hessian with ``v``."""
@@ -167,7 +179,7 @@ def largest_eigenvalue(product: Callable[[Vector], Vector], like: Vector, *, ste
     """
     draw = torch.Generator().manual_seed(0)
     start = [torch.randn(w.shape, generator=draw, dtype=torch.float64).to(w) for w in like]
-    basis = [_divided(start, _norm(start))]
+    basis = [_divided(start, total_norm(start))]
     diagonal: list[float] = []
     beside: list[float] = []
     eigenvalue = math.nan
@@ -178,7 +190,7 @@ def largest_eigenvalue(product: Callable[[Vector], Vector], like: Vector, *, ste
             for old in basis:
                 share = _dot(new, old)
                 new = [n - share * o for n, o in zip(new, old, strict=True)]
-        size = float(_norm(new))
+        size = total_norm(new)
         tridiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
         if beside:
             off = torch.tensor(beside, dtype=torch.float64)
@@ -195,7 +207,7 @@ def largest_eigenvalue(product: Callable[[Vector], Vector], like: Vector, *, ste
         ):
             break
         beside.append(size)
-        basis.append(_divided(new, _norm(new)))
+        basis.append(_divided(new, size))
     return like[0].new_tensor(eigenvalue)
 
 
@@ -203,21 +215,20 @@ def _derivative(value: Tensor, wrt: Vector, **options: Any) -> Vector:
     if not value.requires_grad:
         return [torch.zeros_like(w) for w in wrt]
     grads = torch.autograd.grad(value, wrt, allow_unused=True, **options)
-    return [torch.zeros_like(w) if g is None else g for w, g in zip(wrt, grads, strict=True)]
+    return [torch.zeros_like(w) if g is None else g.to_dense() for w, g in zip(wrt, grads, strict=True)]
 
 
 def _dot(a: Vector, b: Vector) -> Tensor:
     return torch.stack([(x * y).sum() for x, y in zip(a, b, strict=True)]).sum()
 
 
-def _norm(a: Vector) -> Tensor:
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(x) for x in a]))
-
-
-def _divided(a: Vector, by: Tensor) -> Vector:
+def _divided(a: Vector, by: float) -> Vector:
     return [x / by for x in a]
 
 
-def differentiable_attention() -> Any:
-    """Attention kernels that can be differentiated twice."""
-    return torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
+@contextmanager
+def differentiated_twice() -> Iterator[None]:
+    """Attention by kernels that can be differentiated twice, and cross-entropies in a form for it."""
+    kernels = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
+    with kernels, cross_entropy_differentiated_twice():
+        yield

@@ -46,7 +46,8 @@ def badge(
         the CPU.
 
     Raises:
-        ValueError: If ``k`` is out of range, or the tensors have another shape or are not finite.
+        ValueError: If there is no ``generator``, ``k`` is out of range, or the tensors have another shape or are not
+            finite.
 
     Example:
         >>> residuals = torch.tensor([[-0.1, 0.1], [-0.4, 0.4], [-0.4, 0.4]])
@@ -55,7 +56,7 @@ def badge(
         tensor([1, 2])
     """
     shard = checked_shard(shard, k, residuals=residuals, features=features)
-    race = race_of(generator, ids, shard)
+    race = race_of(generator, ids, shard, who="badge")
     space = OuterProducts({"residuals": residuals, "features": features}, shard)
     first = most(space.lengths, space, shard) if k else None
     nearest = Nearest(space, shard, k)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lightning_al.checks import check_count, check_k
+from lightning_al.checks import check_count, check_k, needed_generator
 from lightning_al.distributed.randomness import generator as generator_of
 from lightning_al.distributed.shard import Shard, check_finite
 from lightning_al.functional.scores.disagreement import entropy_of, log_probabilities_in_double
@@ -48,7 +48,8 @@ def batch_bald(log_probabilities: Tensor, k: int, *, generator: torch.Generator,
 
     Raises:
         TypeError: If ``log_probabilities`` is not a floating tensor.
-        ValueError: If ``k`` or ``configurations`` is out of range, or there are other shapes, or NaN.
+        ValueError: If there is no ``generator``, ``k`` or ``configurations`` is out of range, or there are other
+            shapes, or NaN.
 
     Example:
         >>> surer, other = [[0.99, 0.01], [0.99, 0.01], [0.01, 0.99]], [[0.1, 0.9], [0.9, 0.1], [0.9, 0.1]]
@@ -57,6 +58,7 @@ def batch_bald(log_probabilities: Tensor, k: int, *, generator: torch.Generator,
         tensor([0, 2])
     """
     check_configurations(configurations)
+    generator = needed_generator(generator, "batch_bald", "draws configurations of labels")
     log_p = log_probabilities_in_double(log_probabilities).cpu()
     if log_p.ndim != 3:
         raise ValueError(f"`log_probabilities` must have shape (N, T, C), got {tuple(log_p.shape)}.")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_al.checks import Findings, check_count, check_number
+from lightning_al.checks import Findings, check_count, check_number, check_tensor, needed_generator
 from lightning_al.functional.geometry.graph import Graph
 from lightning_al.functional.geometry.sphere import full_precision, on_sphere
 from lightning_al.functional.selection.k_center import k_center_greedy
@@ -78,6 +78,8 @@ def gcn_loss(labelled: Tensor, unlabelled: Tensor, *, weight: float = 1.2) -> Te
         >>> gcn_loss(torch.tensor([-1000.0]), torch.tensor([1000.0]))
         tensor(2200.)
     """
+    check_tensor("labelled", labelled)
+    check_tensor("unlabelled", unlabelled)
     return -F.logsigmoid(labelled).mean() - weight * F.logsigmoid(-unlabelled).mean()
 
 
@@ -124,8 +126,8 @@ def train_gcn(
         What the network makes of the nodes, float64, on the device of the features.
 
     Raises:
-        ValueError: If an option is out of range, no sample is labelled or a candidate, features have another shape or
-            are not finite, or the training diverges.
+        ValueError: If an option is out of range, there is no ``generator``, no sample is labelled or a candidate,
+            features have another shape or are not finite, or the training diverges.
     """
     options = GCNOptions(
         steps=steps,
@@ -135,6 +137,7 @@ def train_gcn(
         weight_decay=weight_decay,
         unlabelled_weight=unlabelled_weight,
     )
+    generator = needed_generator(generator, "train_gcn", "trains a network from a random start")
     _check_nodes(features, labelled)
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(features.device.type, enabled=False):
         labelled_rows = on_sphere(labelled, "labelled", torch.float64).rows
@@ -161,6 +164,9 @@ def train_gcn(
 
 
 def _check_nodes(features: Tensor, labelled: Tensor) -> None:
+    with Findings() as findings:
+        findings.of(check_tensor, "features", features)
+        findings.of(check_tensor, "labelled", labelled)
     if not len(features) or not len(labelled):
         raise ValueError(
             "The network learns to tell labelled samples from candidates and needs some of each, got "

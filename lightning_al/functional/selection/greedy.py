@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lightning_al.checks import check_k, check_tensor
+from lightning_al.checks import check_k, check_tensor, needed_generator
 from lightning_al.distributed.randomness import Race
 from lightning_al.distributed.shard import Shard
 from lightning_al.functional.geometry.nearest import Nearest
@@ -60,10 +60,12 @@ def most(values: Tensor, space: Space, shard: Shard) -> int:
     return shard.largest(values, lambda _, value: space.tolerance * value)[1]
 
 
-def race_of(generator: torch.Generator, ids: Tensor | None, shard: Shard) -> Race:
-    """Return the race of the rows of these ids, default their positions."""
+def race_of(generator: torch.Generator, ids: Tensor | None, shard: Shard, *, who: str) -> Race:
+    """Return the race of the rows of these ids, default their positions; ``who`` asks for it, by the generator."""
+    generator = needed_generator(generator, who, "draws at random")
     if ids is None:
         ids = torch.arange(shard.block.start, shard.block.stop)
+    check_tensor("ids", ids)
     if ids.shape != (len(shard.block),) or ids.is_floating_point():
         raise ValueError(f"`ids` must be {len(shard.block)} integers, got {ids.dtype} of shape {tuple(ids.shape)}.")
     return Race(generator, ids)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lightning_al.checks import check_tensor
 from lightning_al.distributed.shard import Shard, check_finite
 from lightning_al.functional.geometry.nearest import Nearest
 from lightning_al.functional.geometry.spaces import OuterProducts
@@ -39,10 +40,12 @@ def k_center_greedy(features: Tensor, k: int, *, labelled: Tensor | None = None,
         >>> k_center_greedy(torch.tensor([[0.0], [1.0], [5.0], [9.0]]), 2, labelled=torch.tensor([[8.0]]))
         tensor([0, 2])
     """
-    if labelled is not None and (labelled.ndim != 2 or labelled.shape[1:] != features.shape[1:]):
-        shapes = f"{tuple(labelled.shape)} beside {tuple(features.shape)}"
-        raise ValueError(f"`labelled` must have shape (M, d), as wide as `features`, got {shapes}.")
     shard = checked_shard(shard, k, features=features)
+    if labelled is not None:
+        check_tensor("labelled", labelled)
+        if labelled.ndim != 2 or labelled.shape[1:] != features.shape[1:]:
+            shapes = f"{tuple(labelled.shape)} beside {tuple(features.shape)}"
+            raise ValueError(f"`labelled` must have shape (M, d), as wide as `features`, got {shapes}.")
     space = OuterProducts({"features": features}, shard, centred=True)
     centres = shard.concatenate((features[:0] if labelled is None else labelled).detach().cpu().to(space.dtype))
     check_finite(centres, "labelled", Shard.whole(len(centres)))

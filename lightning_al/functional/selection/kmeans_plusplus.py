@@ -47,7 +47,8 @@ def kmeans_plusplus(
         the CPU.
 
     Raises:
-        ValueError: If ``k`` or ``first`` is out of range, or ``points`` has another shape or is not finite.
+        ValueError: If there is no ``generator``, ``k`` or ``first`` is out of range, or ``points`` has another shape or
+            is not finite.
 
     Example:
         >>> scores = torch.tensor([0.0, 1.0, 5.0, 9.0])
@@ -58,7 +59,7 @@ def kmeans_plusplus(
     shard = checked_shard(shard, k, points=points.unsqueeze(1) if points.ndim == 1 else points)
     if first is not None and not 0 <= first < shard.total:
         raise ValueError(f"`first` must be a position between 0 and {shard.total - 1}, got {first}.")
-    race = race_of(generator, ids, shard)
+    race = race_of(generator, ids, shard, who="kmeans_plusplus")
     space: Space
     if points.ndim == 1:
         space = Scalars(points, "points", shard)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_al.checks import check_k, check_number
+from lightning_al.checks import check_k, check_number, check_tensor
 from lightning_al.functional.geometry.sphere import (
     SpherePoints,
     closeness,
@@ -131,6 +131,7 @@ def coverage_delta(features: Tensor, pseudo_labels: Tensor, *, purity: float = 0
         1.2884
     """
     check_number("purity", purity, above=0, most=1)
+    check_tensor("pseudo_labels", pseudo_labels)
     points = on_sphere(features)
     n = len(points)
     if pseudo_labels.shape != features.shape[:1] or pseudo_labels.is_floating_point():

@@ -6,7 +6,7 @@ from collections import deque
 import torch
 from torch import Tensor
 
-from lightning_al.checks import Findings, check_choice, check_count, check_k
+from lightning_al.checks import Findings, check_choice, check_count, check_k, needed_generator
 from lightning_al.functional.geometry.sphere import SpherePoints, full_precision, join, nearest, on_both_spheres, slices
 from lightning_al.functional.selection.clusters import kmeans
 from lightning_al.stages import steps
@@ -62,8 +62,8 @@ def typiclust(
 
     Raises:
         ImportError: If scikit-learn is not installed.
-        ValueError: If ``k``, ``max_clusters`` or ``neighbours`` is out of range, ``variant`` is none of these, or
-            features have another shape or are not finite.
+        ValueError: If there is no ``generator``, ``k``, ``max_clusters`` or ``neighbours`` is out of range, ``variant``
+            is none of these, or features have another shape or are not finite.
 
     Example:
         >>> angles = torch.tensor([0.0, 0.1, 0.2, 0.25, 0.3, 1.2, 1.3, 1.4, 1.5, 1.7, 1.8])
@@ -74,6 +74,7 @@ def typiclust(
         tensor([2])
     """
     check_typiclust(max_clusters, neighbours, variant)
+    generator = needed_generator(generator, "typiclust", "clusters from a random start")
     pool, known = on_both_spheres(features, labelled)
     n = len(pool)
     check_k(k, n)

@@ -140,3 +140,19 @@ def test_uncertainty_refuses_other_shapes():
     for shape in ((3,), (3, 1), (3, 2, 2)):
         with pytest.raises(ValueError, match="must be \\(B, C\\)"):
             F_al.state_uncertainty(torch.ones(shape))
+
+
+@pytest.mark.parametrize(
+    "rows", [[[8.0, 1.0, 0.0]], [[0.5, 0.4, 0.0]], [[1.5, -0.5, 0.0]], [[0.2, 0.3, 0.5], [0.0] * 3]]
+)
+def test_what_are_no_probabilities_has_no_state(rows):
+    with pytest.raises(ValueError, match=r"sum to 1 over the classes, got \[.*softmax"):
+        F_al.state_uncertainty(torch.tensor(rows))
+    with pytest.raises(TypeError, match=r"floating point, got torch\.int64"):
+        F_al.state_uncertainty(torch.tensor(rows).long())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_probabilities_may_be_rounded(dtype):
+    p = torch.randn(50, 100, generator=torch.Generator().manual_seed(0)).softmax(1)
+    torch.testing.assert_close(F_al.state_uncertainty(p.to(dtype)), F_al.state_uncertainty(p), rtol=0.02, atol=0.02)

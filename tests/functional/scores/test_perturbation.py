@@ -166,3 +166,34 @@ def test_all_that_is_wrong_is_one_error():
         "  3. `p` must be a number, above 1 (inf allowed), got '2'.",
         "  4. `eta` must be at least 0 and finite, got nan.",
     ]
+
+
+@pytest.mark.parametrize("perturbation", ["sam", "asam"])
+@pytest.mark.parametrize("size", [1e-5, 0.0, 6e4])
+def test_half_precision_is_raised(perturbation, size):
+    weights, grads = [torch.tensor([1.0, -2.0]).half()], [torch.tensor([size, 0.5 * size]).half()]
+    [got] = worst_case_perturbation(weights, grads, rho=0.5, perturbation=perturbation)
+    [want] = worst_case_perturbation([weights[0].double()], [grads[0].double()], rho=0.5, perturbation=perturbation)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=0)
+    assert float(got.norm()) > 0.4 if size else not got.any()
+
+
+@pytest.mark.parametrize("perturbation", ["sam", "asam"])
+@pytest.mark.parametrize(
+    ("weights", "grads", "flags", "message"),
+    [
+        (
+            [torch.ones(2), torch.ones(2)],
+            [torch.ones(2)],
+            None,
+            "as many weights as gradients .* .'params': 2, 'grads': 1",
+        ),
+        ([], [], None, "one at least"),
+        ([torch.ones(2)], [torch.ones(2)], [True, True], "'adaptive': 2"),
+        ([torch.ones(2)], [torch.ones(3)], None, r"got \(3,\) for \(2,\) at position 0"),
+    ],
+)
+def test_weights_and_gradients_that_do_not_go_together(perturbation, weights, grads, flags, message):
+    with pytest.raises(ValueError, match=message):
+        worst_case_perturbation(weights, grads, perturbation=perturbation, adaptive=flags)

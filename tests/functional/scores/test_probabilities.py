@@ -142,3 +142,26 @@ def test_check_logits_accepts():
 def test_check_logits_refuses(bad, error, message):
     with pytest.raises(error, match=message):
         check_logits(bad)
+
+
+@pytest.mark.parametrize(
+    ("logits", "target", "error", "message"),
+    [
+        (torch.zeros(2, 3).long(), torch.zeros(2).long(), TypeError, "Logits must be floating point, got torch.int64"),
+        ([[0.0, 1.0]], torch.zeros(1).long(), TypeError, "Logits must be a tensor"),
+        (torch.zeros(2, 1), torch.zeros(2).long(), ValueError, "C >= 2 classes"),
+        (torch.zeros(2, 3), torch.zeros(2), TypeError, "`target` must be .* got torch.float32"),
+        (torch.zeros(2, 3), [0, 1], TypeError, "`target` must be .* got list"),
+        (torch.zeros(2, 3), torch.zeros(1).long(), ValueError, r"\(2,\) here, got \(1,\)"),  # it was broadcast
+        (torch.zeros(2, 3, 4, 5), torch.zeros(2, 5, 4).long(), ValueError, r"\(2, 4, 5\) here, got \(2, 5, 4\)"),
+    ],
+)
+def test_what_has_no_cross_entropy(logits, target, error, message):
+    with pytest.raises(error, match=message):
+        cross_entropy(logits, target)
+
+
+@pytest.mark.parametrize("logits", [[0.0, 1.0], torch.zeros(2, 3).long(), torch.zeros(3)])
+def test_what_has_no_log_probabilities(logits):
+    with pytest.raises((TypeError, ValueError), match="Logits must"):
+        log_probabilities(logits)

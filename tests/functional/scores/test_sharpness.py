@@ -1,10 +1,12 @@
 import copy
+import math
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from lightning_al import functional as F_al
 from lightning_al.functional.scores.sharpness import largest_eigenvalue
@@ -117,3 +119,77 @@ def test_targets_take_the_place_of_pseudo_labels():
     net, x = nn.Linear(4, 3).double(), randn(2, 4)
     y = (net(x).argmax(1) + 1) % 3
     assert (F_al.sharpness_bound(net, x, targets=y).loss > F_al.sharpness_bound(net, x).loss).all()
+
+
+def of_lead(lead):
+    """A model of two classes that tells an input of 1 apart by this lead, in float32."""
+    net = nn.Linear(1, 2)
+    nn.init.zeros_(net.bias)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[lead / 2], [-lead / 2]]))
+    return net
+
+
+@pytest.mark.parametrize("lead", [0.5, 15, 18, 30, 60])
+def test_a_leading_class_keeps_its_slope_and_curvature(lead):
+    got = F_al.sharpness_bound(of_lead(lead), torch.ones(1, 1), RHO)
+    residual = 1 / (1 + math.exp(lead))  # of logits that are each moved by a weight and a bias
+    assert float(got.slope) == pytest.approx(RHO * 2 * residual, rel=1e-5)
+    assert float(got.eigenvalue) == pytest.approx(4 * residual * (1 - residual), rel=1e-5)
+
+
+def frozen_below(net):
+    net[0].requires_grad_(False)
+    return net
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)),
+        lambda: frozen_below(nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))),
+        lambda: Checkpointed(),
+    ],
+)
+def test_half_precision_is_raised(make):
+    net, x = make().bfloat16(), randn(2, 4).float()
+    got, want = F_al.sharpness_bound(net, x), F_al.sharpness_bound(copy.deepcopy(net).float(), x)
+    torch.testing.assert_close(got, want)
+
+
+class Checkpointed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.last = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.last(checkpoint(lambda x: torch.tanh(self.hidden(x)), x, use_reentrant=False))
+
+
+def test_sparse_gradients():
+    rows = torch.tensor([1, 2])
+    dense = nn.Sequential(nn.Embedding(5, 3))
+    sparse = copy.deepcopy(dense)
+    sparse[0].sparse = True
+    torch.testing.assert_close(F_al.sharpness_bound(sparse, rows), F_al.sharpness_bound(dense, rows))
+
+
+def test_no_samples():
+    got = F_al.sharpness_bound(nn.Linear(4, 3), torch.empty(0, 4))
+    assert [tuple(term.shape) for term in (*got, got.total)] == [(0,)] * 5
+
+
+@pytest.mark.parametrize(
+    ("net", "options", "error", "message"),
+    [
+        (nn.Linear(4, 3), {"targets": torch.tensor([7])}, ValueError, "from 0 to 2, got 7"),
+        (nn.Linear(4, 3), {"targets": torch.tensor([1.0])}, TypeError, "class indices, got torch.float32"),
+        (nn.Linear(4, 3), {"loss_fn": lambda z, y: z}, ValueError, r"one number per sample, \(1,\) here, got 3"),
+        (nn.Linear(4, 3), {"tolerance": -1.0}, ValueError, "`tolerance` must be at least 0"),
+        (nn.Linear(4, 3), {"tolerance": "x"}, TypeError, "`tolerance` must be a number"),
+        (nn.LazyLinear(3), {}, ValueError, "lazy layers"),
+    ],
+)
+def test_what_saal_refuses_is_refused_here(net, options, error, message):
+    with pytest.raises(error, match=message):
+        F_al.sharpness_bound(net, torch.ones(1, 4), **options)

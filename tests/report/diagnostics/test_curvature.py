@@ -1,7 +1,11 @@
 """The mean loss of many samples, batch by batch, against the whole Hessian in float64."""
 
+import copy
+import math
+
 import pytest
 import torch
+from torch import nn
 
 from lightning_al.report.diagnostics import loss_eigenvalue
 from lightning_al.report.diagnostics.curvature import mean_loss
@@ -54,3 +58,29 @@ def test_what_cannot_be():
         loss_eigenvalue(net().requires_grad_(False), in_batches(*samples()))
     with pytest.raises(ValueError, match="`steps`"):
         loss_eigenvalue(net(), in_batches(*samples()), steps=0)
+
+
+def test_half_precision_and_a_leading_class():
+    model = nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2)).bfloat16()
+    x = torch.ones(2, 1)
+    whole = copy.deepcopy(model).float()
+    assert loss_eigenvalue(model, [(x, None)]) == pytest.approx(loss_eigenvalue(whole, [(x, None)]))
+    sure = nn.Linear(1, 2)
+    with torch.no_grad():
+        sure.weight.copy_(torch.tensor([[15.0], [-15.0]]))
+        sure.bias.zero_()
+    residual = 1 / (1 + math.exp(30))
+    assert loss_eigenvalue(sure, [(x, None)]) == pytest.approx(4 * residual, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tolerance": -1.0}, "`tolerance`"),
+        ({"loss_fn": lambda z, y: z}, r"one number per sample, \(B,\), got shape"),
+        ({"loss_fn": lambda z, y: z.mean()}, r"one number per sample, \(B,\), got shape \(\)"),
+    ],
+)
+def test_what_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        loss_eigenvalue(net(), in_batches(*samples()), **options)
