@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,7 @@ def diagnose(options: argparse.Namespace) -> None:
     numbers = _numbers(options.rounds)
     given = {name: value for name, value in _given(options).items() if value is not None}
     wanted = list(options.show)
+    _check_taken(wanted, given, options)
     for name in [name for name in ("seconds", "transfer") if name in wanted]:
         wanted.remove(name)
         if name == "seconds":
@@ -125,6 +126,26 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
         "loss": options.loss,
         "damping": options.damping,
     }
+
+
+def _check_taken(wanted: Sequence[str], given: Mapping[str, Any], options: argparse.Namespace) -> None:
+    """Refuse options that nothing of what is to be shown takes.
+
+    Raises:
+        ValueError: With their names, and what takes each.
+    """
+    takes = {name: set(inspect.signature(function).parameters) for name, function in OPEN.items()}
+    takes["transfer"] = {"model"}
+    named = {**given, "model": options.model}
+    with Findings() as findings:
+        for option in [name for name, value in named.items() if value is not None and name != "radii"]:
+            words = {option, "radii"} if option == "rho" else {option}
+            takers = [name for name, taken in takes.items() if taken & words]
+            findings.refuse_if(
+                not set(wanted) & set(takers),
+                f"`--{option.replace('_', '-')}` changes nothing of {' or '.join(wanted)}: it is for "
+                f"{', '.join(takers)}.",
+            )
 
 
 def names_of(folders: Sequence[Path]) -> dict[str, Path]:
@@ -169,6 +190,8 @@ def _numbers(rounds: str | None) -> list[int] | None:
             named = range(int(first), int(last) + 1) if dots else [int(first)]
         except ValueError:
             raise ValueError(f"`--rounds={rounds}` must be numbers, as 0,5,-1 or 0..4.") from None
+        if not named and int(first) >= 0 > int(last):
+            raise ValueError(f"`--rounds`: {word} names none; rounds from the end are named one by one, as -2,-1.")
         if not named:
             raise ValueError(f"`--rounds`: {word} names none; did you mean {last}..{first}?")
         numbers += named

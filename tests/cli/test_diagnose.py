@@ -156,6 +156,13 @@ class Untrained:
         ),
         (["runs/entropy/seed_0", "--show", "gap", "--rounds", "0..9"], "rounds 0 to 2, and no round 3"),
         (["runs/entropy/seed_0", "--show", "gap", "--rounds=0,2..1"], r"2\.\.1 names none; did you mean 1\.\.2\?"),
+        (["runs/entropy/seed_0", "--show", "gap", "--rounds=0..-1"], "rounds from the end are named one by one"),
+        (
+            ["runs/entropy/seed_0", "--show", "norms", "gap", "--samples=9", "--rho=1", "--model", "x", "--held-out=3"],
+            "(?s)`--samples` changes nothing of norms or gap: it is for bound, losses.*`--rho` .* for bound, losses, "
+            "labels_kept.*`--model` .* it is for transfer",
+        ),
+        (["runs/entropy/seed_0", "--show", "seconds", "--span=2"], "`--span` changes nothing of seconds: .* landscape"),
         (["runs/entropy/seed_0", "--show", "transfer"], "give its file, `--model"),
         (["runs/entropy/seed_0", "--show", "gap", "-c", "gone.yaml"], "no file gone.yaml"),
         slow(["runs/entropy/seed_0", "--show", "losses", "--rho=-1"], "`rho` must be above 0"),
