@@ -182,17 +182,19 @@ def stamped(kind: str, fields: dict[str, Any]) -> Event:
 def writing(folder: Path) -> Iterator[Callable[[int, Event], Event]]:
     """Give what appends to the ledger in ``folder``; no other process, and no other thread, appends to it meanwhile.
 
-    It waits until the others have done. What holds them off is a lock on a file ``lock`` there, which ends with the
-    process that has it; on a file system without locks there is none.
+    It waits until the others have done. What holds them off is a lock on the first event, which every campaign has and
+    nobody changes (before there is one, on the folder); it ends with the process that has it. On a file system without
+    locks there is none.
 
     Example:
         >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
+        >>> folder = Path(tempfile.mkdtemp(), "ledger")
+        >>> folder.mkdir()
         >>> with writing(folder) as append:
         ...     append(0, {"kind": "started"}), append(1, {"kind": "asked"})
         ({'kind': 'started'}, {'kind': 'asked'})
     """
-    lock = _open_lock(folder / "lock")
+    lock = _open_lock(folder)
     try:
         if lock is not None:
             with contextlib.suppress(OSError):  # a file system without locks
@@ -205,12 +207,13 @@ def writing(folder: Path) -> Iterator[Callable[[int, Event], Event]]:
             os.close(lock)
 
 
-def _open_lock(path: Path) -> int | None:
-    """Open the file, for writing where that may be, since locks of network file systems need it."""
-    for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
-        with contextlib.suppress(OSError):
-            return os.open(path, flags, 0o666)
-    return None  # on a full disk, or in a read-only folder: what is written fails too, and says why
+def _open_lock(folder: Path) -> int | None:
+    """Open what is locked, for writing where that may be, since locks of network file systems need it."""
+    for path in (folder / "000000-started.json", folder):
+        for flags in (os.O_RDWR, os.O_RDONLY):
+            with contextlib.suppress(OSError):
+                return os.open(path, flags)
+    return None  # what is written fails too, and says why
 
 
 def _append(folder: Path, number: int, event: Event) -> Event:

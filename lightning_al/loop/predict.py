@@ -44,7 +44,7 @@ def keep_predictions(project: Project, campaign: Campaign, question: Question, *
 def _name(index: int, keys: Mapping[int, str | None]) -> str | int:
     """Return what a sample is called wherever it is later: its key, or the index that it is known by alone."""
     key = keys.get(index)
-    return index if key is None else key
+    return index if key is None else str(key)  # of any kind of text: it is read back as plain state
 
 
 def files_of_predictions(campaign: Campaign) -> list[str]:
