@@ -32,8 +32,8 @@ def campaign(acquisition, folder):
     """Return the history of a campaign, and its pool's images and classes."""
     L.seed_everything(0, verbose=False)
     net = PlainCNN(num_classes=10, in_channels=1, size=8)
-    model = Classifier(net, num_classes=10, optimizer=partial(torch.optim.Adam, lr=0.003))
-    data = DigitsDataModule(batch_size=10, imbalance=12)
+    model = Classifier(net, num_classes=10, optimizer=partial(torch.optim.Adam, lr=0.005))
+    data = DigitsDataModule(batch_size=20, imbalance=12)
     trainer = L.Trainer(
         max_epochs=30,
         accelerator="cpu",
