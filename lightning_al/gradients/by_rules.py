@@ -64,9 +64,8 @@ class ByRules(Scorer):
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
         """Score the groups of ``inputs``."""
         plan = self._plan(inputs, group_size, self.model.budget(None))
-        if plan is None or plan.alone:
-            return self._alone(inputs, group_size)
-        if plan.unproved is not None and batch_size_of(inputs) == group_size:
+        groups = batch_size_of(inputs) // group_size
+        if plan is None or plan.alone or groups < plan.least_groups or (plan.unproved is not None and groups == 1):
             return self._alone(inputs, group_size)
         scores, outputs, _ = self._scored(plan, inputs, group_size)
         if scores.ndim and len(scores) == batch_size_of(inputs):

@@ -39,6 +39,10 @@ FORMED_AT_ONCE = {"cpu": 2**21}
 ALONE = {"cpu": 1.5e6}
 """What a call of a layer costs beside its numbers, once for every unit where each runs alone, in each pass."""
 
+STEP = {"cpu": 250e3}
+"""What a step of a recurrent layer costs a batch, whatever its size, beyond torch's kernel for all steps of one,
+in each pass."""
+
 ELEMENT = {"cpu": 150.0}
 """How much more a number of a layer's output costs in a batch, where each unit's weights are its own, in each pass."""
 
@@ -79,6 +83,11 @@ class LayerCosts(NamedTuple):
         if perturb and weights > CACHED_WEIGHTS:
             direct += self.forming  # once more, rather than kept
         return min(direct, self.by_inner_products) - self.by_gradients - ALONE[kind] * passes
+
+
+def own_steps(steps: int, device: torch.device) -> float:
+    """Return what the steps of recurrent layers cost a batch where torch's kernel for all steps cannot be taken."""
+    return STEP.get(device.type, 0.0) * steps
 
 
 def whole_weights(weights: int, device: torch.device, *, times: int = 1) -> float:

@@ -1,26 +1,40 @@
 """What takes the place of layers' forwards while the engine runs a network."""
 
+import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.layouts import RowFinder, rows_back
-from lightning_al.gradients.network import Forwards, Layer, Network
+from lightning_al.gradients.network import Composed, Forwards, Layer, Network
 from lightning_al.gradients.parameters import Names, ParameterRows
-from lightning_al.gradients.rules.attention import Projection, attention
 from lightning_al.gradients.rules.base import Rule
+from lightning_al.gradients.rules.composites import Parts, Projection
 from lightning_al.gradients.rules.linear import LinearRule
+from lightning_al.gradients.rules.recurrences import Repeated, State
 from lightning_al.gradients.stand_ins import LooseParameter, OwnedParameter, known_operation
 from lightning_al.gradients.unit_by_unit import Alone, UnitByUnit
 from lightning_al.inference.calling import as_parameter
 
-ApplyRule = Callable[[type[Rule], nn.Module, Names, Tensor], Tensor]
-"""``apply_rule(rule, layer, names, rows)``: a layer's output, rows first, as one pass has it."""
+
+class Pass(ABC):
+    """What a pass through the network does with the calls of layers; tensors have their rows first."""
+
+    @abstractmethod
+    def call(self, rule: type[Rule], layer: nn.Module, names: Names, rows: Tensor) -> Tensor:
+        """Return a layer's output."""
+
+    @abstractmethod
+    def repeat(self, layer: Projection, names: Names, repeated: Repeated) -> tuple[Tensor, State]:
+        """Return the h after each step, (N, T, d), and the last state, where a layer is called on the h before each.
+
+        There are no ``names`` where the layer is frozen.
+        """
 
 
 class LayerForwards:
@@ -33,14 +47,14 @@ class LayerForwards:
         network: The network.
         units: How many units there are.
         finder: Where tensors have their rows.
-        apply_rule: What the pass does with a layer's call.
+        of_pass: What the pass does with a layer's call.
     """
 
-    def __init__(self, network: Network, units: int, finder: RowFinder, apply_rule: ApplyRule) -> None:
+    def __init__(self, network: Network, units: int, finder: RowFinder, of_pass: Pass) -> None:
         self.network = network
         self.units = units
         self.finder = finder
-        self._apply_rule = apply_rule
+        self._pass = of_pass
         self._unit_by_unit = UnitByUnit(finder, units, network.not_vectorized)
 
     def of_modules(self, copies: dict[str, Tensor]) -> Forwards:
@@ -49,8 +63,8 @@ class LayerForwards:
         forwards: Forwards = {}
         for module, layer in network.layers.items():
             forwards[module] = self._of_layer(layer)
-        for module, (twin, names) in network.attentions.items():
-            forwards[module] = self._of_attention(twin, names)
+        for module, composed in network.composed.items():
+            forwards[module] = self._of_composed(composed)
         for module, names in network.traced.items():
             forwards[module] = self._of_traced(module, {a: copies[n] for a, n in names.items()})
         return forwards
@@ -58,33 +72,18 @@ class LayerForwards:
     def _of_layer(self, layer: Layer) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:
             if len(args) == 1 and not kwargs:
-                return self._by_rule(layer.rule, layer.twin, layer.names, args[0])
+                return self.by_rule(layer.rule, layer.twin, layer.names, args[0])
             if not args and kwargs.keys() == {"input"}:
-                return self._by_rule(layer.rule, layer.twin, layer.names, kwargs["input"])
+                return self.by_rule(layer.rule, layer.twin, layer.names, kwargs["input"])
             if not args or not isinstance(args[0], Tensor):
                 raise NoRule(f"{type(layer.twin).__name__} called with {len(args)} arguments and {sorted(kwargs)}")
             twin = layer.rule.with_options(layer.twin, *args, **kwargs)
-            return self._by_rule(layer.rule, twin, layer.names, args[0])
+            return self.by_rule(layer.rule, twin, layer.names, args[0])
 
         return forward
 
-    def _of_attention(self, twin: nn.Module, trainable: dict[str, str]) -> Callable[..., Any]:
-        def apply(layer: nn.Module, names: Names, x: Tensor) -> Any:
-            own = {
-                short: rows._replace(name=trainable[rows.name])
-                for short, rows in names.items()
-                if rows.name in trainable
-            }
-            if not own:
-                return F.linear(x, layer.weight, layer.bias)  # type: ignore[arg-type]
-            return self._by_rule(LinearRule, layer, own, x)
-
-        def forward(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
-            if args:
-                raise NoRule("attention called with its options by position")
-            return attention(apply, twin, query=query, key=key, value=value, **kwargs)
-
-        return forward
+    def _of_composed(self, composed: Composed) -> Callable[..., Any]:
+        return functools.partial(composed.forward, _PartsByRule(self, composed.names), composed.twin)
 
     def _of_traced(self, module: nn.Module, copies: dict[str, Tensor]) -> Callable[..., Any]:
         """Call a layer without a rule on each unit's rows with its own copies of the parameters."""
@@ -113,7 +112,7 @@ class LayerForwards:
             own_bias = params[bias.called]
         elif isinstance(bias, LooseParameter):
             own_bias = None
-        y = self._by_rule(LinearRule, Projection(params[weight.called], own_bias), names, x)
+        y = self.by_rule(LinearRule, Projection(params[weight.called], own_bias), names, x)
         return y + bias if isinstance(bias, LooseParameter) else y
 
     def beside_rows(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -132,7 +131,20 @@ class LayerForwards:
 
     # -- one call --------------------------------------------------------------------------------------------------
 
-    def _by_rule(self, rule: type[Rule], layer: nn.Module, names: Names, x: Any) -> Any:
+    def repeat(self, layer: Projection, names: Names, repeated: Repeated) -> tuple[Tensor, State]:
+        """Do the calls of a linear layer on what it gave before, by its rule."""
+        of_inputs = repeated.of_inputs
+        if any(isinstance(t, LooseParameter) for t in (of_inputs, *repeated.state)):
+            raise NoRule("a recurrent layer called on what all samples share")
+        if names:
+            layout = self.finder.layout_of(of_inputs.shape, tuple(rows.name for rows in names.values()))
+            self.finder.rows_first(of_inputs, layout)
+            if layout.dim != 0:
+                raise NoRule("a recurrent layer called on something else than the batch")
+        return self._pass.repeat(layer, names, repeated)
+
+    def by_rule(self, rule: type[Rule], layer: nn.Module, names: Names, x: Any) -> Any:
+        """Do a layer's call by its rule."""
         kind = type(layer).__name__
         if not isinstance(x, Tensor):
             raise NoRule(f"{kind} called on something else than a tensor")
@@ -142,8 +154,37 @@ class LayerForwards:
             if layout.dim >= 0 and self.finder.layouts is not None:
                 raise NoRule(f"{kind} called on a parameter with the batch first")
             rows = x.copies if isinstance(x, LooseParameter) else x.expand(self.units, *x.shape)
-            return LooseParameter(self._apply_rule(rule, layer, names, rows), self)
+            return LooseParameter(self._pass.call(rule, layer, names, rows), self)
         rows = self.finder.rows_first(x, layout)
         if self.network.channels_last and rule.takes_images and rows.ndim == 4:
             rows = rows.contiguous(memory_format=torch.channels_last)
-        return rows_back(self._apply_rule(rule, layer, names, rows), layout)
+        return rows_back(self._pass.call(rule, layer, names, rows), layout)
+
+
+class _PartsByRule(Parts):
+    """The linear parts of a layer, by the rule of linear layers; frozen ones as they are.
+
+    Args:
+        forwards: Does a call.
+        trainable: Names in the model of the layer's trainable parameters.
+    """
+
+    def __init__(self, forwards: LayerForwards, trainable: dict[str, str]) -> None:
+        self.forwards = forwards
+        self.trainable = trainable
+
+    def apply(self, part: Projection, names: Names, x: Tensor) -> Tensor:
+        own = self._in_model(names)
+        if not own:
+            return part.forward(x)
+        y: Tensor = self.forwards.by_rule(LinearRule, part, own, x)
+        return y
+
+    def repeat(self, part: Projection, names: Names, repeated: Repeated) -> tuple[Tensor, State]:
+        return self.forwards.repeat(part, self._in_model(names), repeated)
+
+    def _in_model(self, names: Names) -> Names:
+        trainable = self.trainable
+        return {
+            short: rows._replace(name=trainable[rows.name]) for short, rows in names.items() if rows.name in trainable
+        }

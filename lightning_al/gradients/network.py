@@ -5,18 +5,20 @@ import copy
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-import lightning_al.gradients.rules.convolution  # registers its rules, as the others do
+import lightning_al.gradients.rules.attention  # registers what it has, as the others do
+import lightning_al.gradients.rules.convolution
 import lightning_al.gradients.rules.embedding
 import lightning_al.gradients.rules.linear
 import lightning_al.gradients.rules.normalization
+import lightning_al.gradients.rules.recurrent
 import lightning_al.gradients.rules.transposed_convolution  # noqa: F401
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.parameters import Names, ParameterRows
 from lightning_al.gradients.rules.base import Rule, find_rule
+from lightning_al.gradients.rules.composites import find_composite
 from lightning_al.gradients.stand_ins import Functions, LooseParameter, OwnedParameter
 from lightning_al.inference.calling import Around, call_with
 from lightning_al.inference.module_state import modules_of, named_modules_of
@@ -34,6 +36,20 @@ class Layer(NamedTuple):
     rule: type[Rule]
     twin: nn.Module
     names: Names
+
+
+class Composed(NamedTuple):
+    """A layer that is made of linear ones.
+
+    Attributes:
+        forward: How it is written out; see :class:`~lightning_al.gradients.rules.composites.Composite`.
+        twin: The layer with its weights detached and raised to float32.
+        names: Its parameters' names in the model, by those that they have in the layer.
+    """
+
+    forward: Callable[..., Any]
+    twin: nn.Module
+    names: dict[str, str]
 
 
 class Network:
@@ -76,10 +92,10 @@ class Network:
                     name = first.setdefault(id(tensor), f"{path}.{attribute}" if path else attribute)
                     self._name_of[id(module), attribute] = name
         self.layers: dict[nn.Module, Layer] = {}
-        self.attentions: dict[nn.Module, tuple[nn.Module, dict[str, str]]] = {}
+        self.composed: dict[nn.Module, Composed] = {}
         self._find_layers()
         covered = {rows.name for layer in self.layers.values() for rows in layer.names.values()}
-        covered.update(name for _, names in self.attentions.values() for name in names.values())
+        covered.update(name for layer in self.composed.values() for name in layer.names.values())
         self.traced = self._find_traced(covered)  # layers without a rule
         own = covered.union(*(names.values() for names in self.traced.values()))
         self._of_linear = {
@@ -92,21 +108,23 @@ class Network:
         self._fixed = fixed
 
     def _find_layers(self) -> None:
-        inside: set[int] = set()  # output layers of attention, which are never called themselves
+        inside: set[int] = set()  # layers of composed ones, which are never called themselves
         for module in modules_of(self.root):
             if id(module) in inside or parametrize.is_parametrized(module):
                 continue
             names = self._trainable(module)
             if not self.elsewhere.isdisjoint(names.values()):
                 continue
-            if _is_plain_attention(module):
-                output: nn.Module = module.out_proj  # type: ignore[assignment]
-                inside.add(id(output))
-                names.update({f"out_proj.{a}": n for a, n in self._trainable(output).items()})
+            composite = find_composite(module)
+            if composite is not None:
+                parts = {name: getattr(module, name) for name in composite.inside}
+                inside.update(map(id, parts.values()))
+                for name, part in parts.items():
+                    names.update({f"{name}.{a}": n for a, n in self._trainable(part).items()})
                 if names:
                     twin = self._twin(module)
-                    twin._modules = {"out_proj": self._twin(output)}
-                    self.attentions[module] = twin, names
+                    twin._modules = {name: self._twin(part) for name, part in parts.items()}
+                    self.composed[module] = Composed(composite.forward, twin, names)
             elif names and (rule := find_rule(module)) is not None:
                 rows = {a: ParameterRows(n) for a, n in names.items()}
                 self.layers[module] = Layer(rule, self._twin(module), rows)
@@ -178,14 +196,6 @@ class Network:
             for module, forward in forwards.items():
                 stack.enter_context(replaced(module, "forward", forward))
             return call_with(self._around, weights, action)
-
-
-def _is_plain_attention(module: nn.Module) -> bool:
-    return (
-        type(module) is nn.MultiheadAttention
-        and "forward" not in vars(module)
-        and type(module.out_proj) is torch.nn.modules.linear.NonDynamicallyQuantizableLinear
-    )
 
 
 def _is_leaf(module: nn.Module) -> bool:

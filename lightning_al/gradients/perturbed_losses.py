@@ -1,7 +1,7 @@
 """The losses of many samples, each under its own perturbation of the weights: a backward pass and a second forward."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,8 +11,10 @@ from lightning_al.gradients.costs import CACHED_WEIGHTS
 from lightning_al.gradients.loss import Loss
 from lightning_al.gradients.recorded_calls import Part, RecordedCall, in_own_memory
 from lightning_al.gradients.rules.base import Gradients
+from lightning_al.gradients.rules.linear import LinearRule
+from lightning_al.gradients.rules.recurrences import Repeated, State
 from lightning_al.gradients.shared_gradients import SharedGradients
-from lightning_al.gradients.tape import Tape
+from lightning_al.gradients.tape import OtherWeights, Tape
 
 _ALL = slice(None)
 
@@ -35,10 +37,10 @@ def perturbed_losses(
     of_loose_parameters = tape.backward(loss.ends, cotangents, weights.receive, keep=False, perturb=True)
     copies = weights.finish(of_loose_parameters)
     with torch.no_grad():
-        return given(tape.replay(inputs(), weights.output, copies))
+        return given(tape.replay(inputs(), weights, copies))
 
 
-class PerturbedWeights:
+class PerturbedWeights(OtherWeights):
     """Each unit's own weights, perturbed: what the balls need of each gradient, and the layers' outputs under them.
 
     A gradient is kept from the backward pass to the second forward pass only where that costs less than forming it
@@ -125,9 +127,33 @@ class PerturbedWeights:
         call.cache.clear()
         return y
 
-    def _with_shared(self, call: RecordedCall, x: Tensor) -> Tensor:
+    def stepwise(self, call: RecordedCall, repeated: Repeated) -> tuple[Tensor, State]:
+        """Return what a linear layer gives that is called on what it gave before, with each unit's own weights."""
+        weights = self._of_all_units(call)
+        rule = cast(LinearRule, call.rule)
+        return repeated.stepwise(rule.forward if weights is None else rule.product(weights))
+
+    def _of_all_units(self, call: RecordedCall) -> Gradients | None:
+        """Return each unit's own weights of a call; None if no gradient reaches it."""
+        parts: Iterator[tuple[Part, Gradients]]
+        if self.shared.concern(call):
+            parts = iter([(call.whole, self._shared_gradients(call))])
+        elif call in self._kept:
+            parts = emptied(self._kept.pop(call))
+        elif call in self._formed_again:
+            e = self._formed_again.pop(call)
+            parts = ((part, call.gradients(part, e)) for part in call.parts(e))
+        else:
+            return None
+        each = [self._weights(call, gradients, part.units, part.rule.units) for part, gradients in parts]
+        return {short: joined(own[short] for own in each) for short in each[0]}
+
+    def _shared_gradients(self, call: RecordedCall) -> Gradients:
         sums = self.shared.sums
-        total = {short: sums[rows].clone() for short, rows in call.names.items() if rows in sums}
+        return {short: sums[rows].clone() for short, rows in call.names.items() if rows in sums}
+
+    def _with_shared(self, call: RecordedCall, x: Tensor) -> Tensor:
+        total = self._shared_gradients(call)
         if not total:
             return call.rule.forward(x)
         return call.rule.perturbed(x, self._weights(call, total, _ALL, self.tape.units))

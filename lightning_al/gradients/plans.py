@@ -38,6 +38,7 @@ class Plan(NamedTuple):
         together: An operation that takes all samples of a batch together, or "".
         alone: Whether the plain loop costs less. It follows from shapes and the kind of device, never from a clock, so
             that scores come the same way, to the last bit, whenever they are computed again.
+        least_groups: How many groups there must be at least for the rules to cost less; fewer go by the plain loop.
         unproved: What was seen of a model whose first batch is yet to be held against the plain loop.
     """
 
@@ -48,6 +49,7 @@ class Plan(NamedTuple):
     from_two_groups: bool = False
     together: str = ""
     alone: bool = False
+    least_groups: int = 1
     unproved: Look | None = None
 
 
@@ -129,8 +131,9 @@ class PlanFinder:
             channels_last=self._may_have_channels_last(network),
             from_two_groups=batch_size_of(inputs) // group_size == 2,
             together=together,
+            least_groups=look.least_groups,
         )
-        if look.is_large(self.model):
+        if look.is_large(self.model) or batch_size_of(inputs) // group_size < plan.least_groups:
             return plan._replace(unproved=look)
         _check_losses(look.operations_of_losses, self._look(network, layouts, many, group_size).operations_of_losses)
         samples = groups_at(inputs, group_size, starts[: max(budget // look.bytes_per_group, 2)])
@@ -188,6 +191,7 @@ class PlanFinder:
             differentiated=tape.differentiated,
             bytes_per_group=max((kept + formed) // groups, 1),
             beyond_loop=tape.beyond_loop(perturb=perturb),
+            once_beyond_loop=tape.once_beyond_loop(perturb=perturb),
         )
         tape.release()
         return look

@@ -7,21 +7,25 @@ copies of the model are held.
 """
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lightning_al.gradients.costs import whole_weights
+from lightning_al.gradients.costs import own_steps, whole_weights
 from lightning_al.gradients.errors import NoRule
-from lightning_al.gradients.forwards import ApplyRule, LayerForwards
+from lightning_al.gradients.forwards import LayerForwards, Pass
 from lightning_al.gradients.layouts import Place, RowFinder, RowLayout, Shape, check_rows_keep_their_order
 from lightning_al.gradients.mixing import Operation, Operations
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.parameters import Names
 from lightning_al.gradients.recorded_calls import RecordedCall
 from lightning_al.gradients.rules.base import Rule
+from lightning_al.gradients.rules.composites import Projection
+from lightning_al.gradients.rules.linear import LinearRule
+from lightning_al.gradients.rules.recurrences import Repeated, State
 from lightning_al.inference.outputs import floating_tensors
 
 
@@ -41,7 +45,19 @@ Receive = Callable[[RecordedCall, Tensor], None]
 """``receive(call, e)``: takes the gradient towards the output of a layer's call."""
 
 
-class Tape:
+class OtherWeights(ABC):
+    """Each unit's own weights, in the place of those that a pass was recorded with."""
+
+    @abstractmethod
+    def output(self, call: RecordedCall, x: Tensor) -> Tensor:
+        """Return what a recorded call's layer gives for ``x`` under them; it is asked for once."""
+
+    @abstractmethod
+    def stepwise(self, call: RecordedCall, repeated: Repeated) -> tuple[Tensor, State]:
+        """Return what a recorded call's linear layer gives under them, step by step; it is asked for once."""
+
+
+class Tape(Pass):
     """Runs the network once and records the layers' calls, sends gradients back to them, and replays them.
 
     Args:
@@ -71,6 +87,7 @@ class Tape:
         self.anchor = torch.zeros((), requires_grad=True)
         self._finder = RowFinder(layouts, rows)
         self._receive: Receive | None = None
+        self._own_steps = 0.0
         self._recorded = layouts is None  # then calls are not kept
 
     @property
@@ -88,7 +105,7 @@ class Tape:
             leaf = network.params[name].expand(self.units, *network.params[name].shape)
             self.leaves[name] = leaf.clone().requires_grad_()
         self._finder.begin_pass()
-        outputs = self._run(lambda: network.root(inputs), self._record, self.leaves)
+        outputs = self._run(lambda: network.root(inputs), self, self.leaves)
         self._finder.end_pass()
         self._recorded = True
         self.outputs = [t.detach() for t in floating_tensors(outputs)]
@@ -96,27 +113,36 @@ class Tape:
             check_rows_keep_their_order(outputs)
         return outputs
 
-    def _run(self, action: Callable[[], Any], apply_rule: ApplyRule, copies: dict[str, Tensor]) -> Any:
-        forwards = LayerForwards(self.network, self.units, self._finder, apply_rule)
+    def _run(self, action: Callable[[], Any], of_pass: Pass, copies: dict[str, Tensor]) -> Any:
+        forwards = LayerForwards(self.network, self.units, self._finder, of_pass)
         return self.network.run(action, forwards.of_modules(copies), copies, forwards)
 
-    def _record(self, rule_class: type[Rule], layer: nn.Module, names: Names, x: Tensor) -> Tensor:
-        rule = rule_class(layer, tuple(names), self.units)
-        y = rule.forward(x)
+    def call(self, rule: type[Rule], layer: nn.Module, names: Names, rows: Tensor) -> Tensor:
+        """Return a layer's output, and keep what went in."""
+        made = rule(layer, tuple(names), self.units)
+        y = made.forward(rows)
         if torch.is_grad_enabled() and not y.requires_grad:
             y = Anchor.apply(y, self.anchor.to(y.device))
         if not self._recorded:
-            call = RecordedCall(rule, names, x.detach(), y)
+            call = RecordedCall(made, names, rows.detach(), y)
             self.calls.append(call)
             if y.requires_grad:
                 y.register_hook(lambda e: self._hand_on(call, e))
         return y
 
+    def repeat(self, layer: Projection, names: Names, repeated: Repeated) -> tuple[Tensor, State]:
+        """Keep what went into the steps of a linear layer as one call."""
+        if repeated.recurrence.is_fused and not self._recorded:
+            self._own_steps += own_steps(repeated.of_inputs.shape[1], repeated.of_inputs.device)
+        if not names:
+            return repeated.recorded(layer, layer.weight)
+        return repeated.recorded(lambda before: self.call(LinearRule, layer, names, before), layer.weight)
+
     def beyond_loop(self, *, perturb: bool) -> float:
         """Return how much more a unit costs in such a pass than by itself, as far as shapes tell; below 0, less.
 
-        Layers without a rule that do not go through ``vmap``, as recurrent ones, run for each unit by itself as in the
-        plain loop, and on copies of their weights.
+        Layers without a rule that do not go through ``vmap`` run for each unit by itself as in the plain loop, and on
+        copies of their weights.
         """
         network, passes = self.network, 2 if perturb else 1
         copied = [
@@ -127,6 +153,10 @@ class Tape:
         ]
         copies = sum(whole_weights(leaf[0].numel(), leaf.device, times=passes) for leaf in copied)
         return copies + sum(call.beyond_loop(perturb=perturb) for call in self.calls)
+
+    def once_beyond_loop(self, *, perturb: bool) -> float:
+        """Return how much more a whole batch costs, beside what each of its units does."""
+        return self._own_steps * (2 if perturb else 1)
 
     # -- backward ----------------------------------------------------------------------------------------------------
 
@@ -168,7 +198,7 @@ class Tape:
 
         self._receive = receive
         try:  # checkpointed blocks run again in here, hence among the same parameters
-            grads = self._run(differentiate, self._record, self.leaves)
+            grads = self._run(differentiate, self, self.leaves)
         finally:
             self._receive = None
         # Copies, since autograd may hand out memory that layers' own gradients lie in, too.
@@ -180,17 +210,12 @@ class Tape:
 
     # -- the second pass ---------------------------------------------------------------------------------------------
 
-    def replay(self, inputs: Any, output: Callable[[RecordedCall, Tensor], Tensor], copies: dict[str, Tensor]) -> Any:
-        """Run the model again, each layer by ``output(its recorded call, x)``."""
-        remaining = iter(self.calls)
+    def replay(self, inputs: Any, weights: OtherWeights, copies: dict[str, Tensor]) -> Any:
+        """Run the model again, without gradients, each layer by its recorded call under other weights."""
+        replay = _Replay(self.calls, weights)
         self._finder.begin_pass()
-
-        def apply_rule(rule: type[Rule], layer: nn.Module, names: Names, x: Tensor) -> Tensor:
-            return output(_next_call(remaining, rule, names), x)
-
-        outputs = self._run(lambda: self.network.root(inputs), apply_rule, copies)
-        if next(remaining, None) is not None:
-            raise NoRule("a layer that was called in the first pass was not called in the second")
+        outputs = self._run(lambda: self.network.root(inputs), replay, copies)
+        replay.check_ended()
         return outputs
 
     @contextlib.contextmanager
@@ -212,14 +237,33 @@ class Tape:
         self.outputs.clear()
 
 
-def _next_call(remaining: Iterator[RecordedCall], rule: type[Rule], names: Names) -> RecordedCall:
-    """Return the recorded call that this one repeats."""
-    call = next(remaining, None)
-    if call is None:
-        raise NoRule("more calls of layers in the second pass than in the first")
-    if type(call.rule) is not rule or call.names != names:
-        raise NoRule("other calls of layers in the second pass than in the first")
-    return call
+class _Replay(Pass):
+    """The second pass: calls are those of the first, in the same order."""
+
+    def __init__(self, calls: Sequence[RecordedCall], weights: OtherWeights) -> None:
+        self._remaining = iter(calls)
+        self._weights = weights
+
+    def call(self, rule: type[Rule], layer: nn.Module, names: Names, rows: Tensor) -> Tensor:
+        return self._weights.output(self._next(rule, names), rows)
+
+    def repeat(self, layer: Projection, names: Names, repeated: Repeated) -> tuple[Tensor, State]:
+        if not names:
+            return repeated.stepwise(layer)
+        return self._weights.stepwise(self._next(LinearRule, names), repeated)
+
+    def check_ended(self) -> None:
+        if next(self._remaining, None) is not None:
+            raise NoRule("a layer that was called in the first pass was not called in the second")
+
+    def _next(self, rule: type[Rule], names: Names) -> RecordedCall:
+        """Return the recorded call that this one repeats."""
+        call = next(self._remaining, None)
+        if call is None:
+            raise NoRule("more calls of layers in the second pass than in the first")
+        if type(call.rule) is not rule or call.names != names:
+            raise NoRule("other calls of layers in the second pass than in the first")
+        return call
 
 
 class Anchor(torch.autograd.Function):

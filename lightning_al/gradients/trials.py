@@ -1,6 +1,7 @@
 """A few groups that are scored by the rules and by the plain loop, to prove that they agree."""
 
 import logging
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -89,12 +90,19 @@ class Look(NamedTuple):
         differentiated: Whether the loss depends on any parameter.
         bytes_per_group: About what a group takes.
         beyond_loop: How much more, in multiply-adds, one costs than by the plain loop; below 0, how much less.
+        once_beyond_loop: How much more a batch does, whatever its size.
     """
 
     operations_of_losses: list[Operation]
     differentiated: bool
     bytes_per_group: int
     beyond_loop: float
+    once_beyond_loop: float
+
+    @property
+    def least_groups(self) -> int:
+        """How many groups there must be at least for the rules to cost no more than the plain loop."""
+        return math.floor(self.once_beyond_loop / -self.beyond_loop) + 1 if self.beyond_loop < 0 else 1
 
     def is_large(self, model: ScoredModel) -> bool:
         """Whether a group takes so long that not many should be scored twice."""

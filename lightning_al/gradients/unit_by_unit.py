@@ -117,7 +117,7 @@ class UnitByUnit:
             except RuntimeError as error:
                 if is_out_of_memory(error):
                     raise
-                self.not_vectorized.add(owner)  # recurrent layers, for some
+                self.not_vectorized.add(owner)  # it asks for a number, say
         each = [one({a: c[i] for a, c in copies.items()}, *[t[i] for t in per_unit]) for i in range(self.units)]
         return pytree.tree_map(_stacked, *each)
 

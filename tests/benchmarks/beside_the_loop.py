@@ -70,13 +70,13 @@ def vit(size: int, patch: int) -> Callable[[], nn.Module]:
     return lambda: torchvision.models.VisionTransformer(size, patch, 6, 6, 384, 1536, num_classes=10)
 
 
-class LSTM(nn.Module):
+class Recurrent(nn.Module):
     """Tokens, two recurrent layers, the mean over what they give."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
         super().__init__()
         self.tokens = nn.Embedding(10_000, 128)
-        self.layers = nn.LSTM(128, 128, 2, batch_first=True)
+        self.layers = kind(128, 128, 2, batch_first=True)
         self.head = nn.Linear(128, 4)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,8 +120,10 @@ CASES = {
     "unet-224": Case(lambda: SmallUNet(num_classes=11), 224, 4),
     "bert-32": Case(bert, 32, 8, "tokens"),
     "bert-128": Case(bert, 128, 4, "tokens"),
-    "lstm-32": Case(LSTM, 32, 8, "tokens"),
-    "lstm-128": Case(LSTM, 128, 4, "tokens"),
+    "lstm-32": Case(lambda: Recurrent(nn.LSTM), 32, 16, "tokens"),
+    "lstm-128": Case(lambda: Recurrent(nn.LSTM), 128, 16, "tokens"),
+    "gru-32": Case(lambda: Recurrent(nn.GRU), 32, 16, "tokens"),
+    "gru-128": Case(lambda: Recurrent(nn.GRU), 128, 16, "tokens"),
 }
 
 

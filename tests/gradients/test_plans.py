@@ -348,11 +348,14 @@ def test_tables_of_position_that_blocks_use_themselves_are_found_out_together():
     torch.testing.assert_close(got, reference.gradient_norm(net, x), rtol=1e-9, atol=1e-12)
 
 
-def test_recurrent_layers_go_alone_where_nothing_else_gains():
+def test_layers_without_a_rule_go_alone_where_nothing_else_gains():
+    def projected(hidden):
+        return nn.LSTM(64, hidden + 1, proj_size=hidden)
+
     class Texts(nn.Module):
         def __init__(self, hidden):
             super().__init__()
-            self.table, self.layer, self.head = nn.Embedding(50, 64), nn.LSTM(64, hidden), nn.Linear(hidden, C)
+            self.table, self.layer, self.head = nn.Embedding(50, 64), projected(hidden), nn.Linear(hidden, C)
 
         def forward(self, x):
             return self.head(self.layer(self.table(x.T))[0].mean(0))
@@ -363,3 +366,23 @@ def test_recurrent_layers_go_alone_where_nothing_else_gains():
         with messages() as engine:
             getattr(F_al, score)(net, x)
         assert any("plain loop costs less" in said for said in engine.said) is alone
+
+
+def test_long_sequences_go_by_the_rules_where_there_are_enough_of_them():
+    """Torch has one kernel for all steps of an LSTM on a CPU, which a small batch does not make up for."""
+
+    class Texts(nn.Module):
+        def __init__(self, kind):
+            super().__init__()
+            self.layer, self.head = kind(4, 4, batch_first=True), nn.Linear(4, C)
+
+        def forward(self, x):
+            return self.head(self.layer(x)[0].mean(1))
+
+    for kind, samples, by_rules in ((nn.LSTM, 3, False), (nn.LSTM, 12, True), (nn.GRU, 3, True)):
+        net, x = seeded(lambda kind=kind: Texts(kind)).float(), randn(samples, 120, 4).float()
+        F_al.gradient_norm(net, x)
+        with messages() as engine:
+            got = F_al.gradient_norm(net, x)
+        assert (engine.passes > 0) is by_rules, (kind, samples)
+        torch.testing.assert_close(got, reference.gradient_norm(net, x), rtol=1e-4, atol=1e-6)

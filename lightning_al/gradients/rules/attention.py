@@ -1,6 +1,5 @@
 """Multi-head attention: three projections and one output layer, all linear, around a core without weights."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,35 +7,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_al.gradients.errors import NoRule
-from lightning_al.gradients.parameters import Names, ParameterRows
-
-Apply = Callable[[nn.Module, Names, Tensor], Tensor]
-
-
-class Projection(nn.Module):
-    """A stretch of rows of an attention layer's weights, as a linear layer."""
-
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__()
-        self.weight: Any = weight
-        self.bias: Any = bias
+from lightning_al.gradients.parameters import ParameterRows
+from lightning_al.gradients.rules.composites import Parts, Projection, register_composite
 
 
-def attention(apply: Apply, m: Any, *, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> tuple[Tensor, Any]:
-    """Return what ``nn.MultiheadAttention`` does, its linear parts through ``apply(layer, names, x)``.
+def _has_plain_output(module: nn.Module) -> bool:
+    return type(module.out_proj) is torch.nn.modules.linear.NonDynamicallyQuantizableLinear
+
+
+@register_composite(nn.MultiheadAttention, accepts=_has_plain_output, inside=("out_proj",))
+def attention(
+    parts: Parts, m: Any, query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: Any
+) -> tuple[Tensor, Any]:
+    """Return what ``nn.MultiheadAttention`` does, its linear parts by ``parts``.
 
     Args:
-        apply: Takes a linear layer, the names of its parameters in the attention layer with the rows that are meant,
-            and the input.
+        parts: Does the linear parts.
         m: The attention layer.
         query: As of the layer's forward.
         key: As of the layer's forward.
         value: As of the layer's forward.
+        args: None.
         options: As of the layer's forward.
 
     Raises:
         NoRule: For options without a rule.
     """
+    if args:
+        raise NoRule("attention called with its options by position")
     if m.bias_k is not None or m.add_zero_attn or query.ndim != 3:
         raise NoRule("attention with bias_k, with zero attention or without a batch")
     d, one = m.embed_dim, m._qkv_same_embed_dim
@@ -53,7 +51,7 @@ def attention(apply: Apply, m: Any, *, query: Tensor, key: Tensor, value: Tensor
             "weight": ParameterRows(name, start, stop) if one else ParameterRows(name),
             "bias": ParameterRows("in_proj_bias", start, stop),
         }
-        return apply(Projection(weight, bias), names, x)
+        return parts.apply(Projection(weight, bias), names, x)
 
     if alike and one:
         q, k, v = project(query, 0, 3).chunk(3, -1)
@@ -70,7 +68,7 @@ def attention(apply: Apply, m: Any, *, query: Tensor, key: Tensor, value: Tensor
         mixed, shown = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=mask), None
     mixed = mixed.transpose(1, 2).flatten(2)
     names = {"weight": ParameterRows("out_proj.weight"), "bias": ParameterRows("out_proj.bias")}
-    y = apply(Projection(m.out_proj.weight, m.out_proj.bias), names, mixed)
+    y = parts.apply(Projection(m.out_proj.weight, m.out_proj.bias), names, mixed)
     return (y if m.batch_first else y.transpose(0, 1)), shown
 
 

@@ -3,8 +3,8 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from lightning_al.gradients.costs import LayerCosts, units_at_once
 from lightning_al.gradients.errors import NoRule
 
 _LOST = 1e-5  # of a squared norm, to rounding
+
+T = TypeVar("T")
 
 Gradients = dict[str, Tensor]
 """Per-unit gradients of a layer's parameters by attribute name, (U, *shape) each."""
@@ -209,15 +211,21 @@ def register_rule(*layers: type[nn.Module]) -> Callable[[RuleClass], RuleClass]:
     return register
 
 
-def find_rule(module: nn.Module) -> RuleClass | None:
-    """Return the rule that holds for a layer, if there is one."""
+def registered(register: Mapping[type[nn.Module], T], module: nn.Module) -> T | None:
+    """Return what is registered for a layer's type, or for the one that it inherits ``forward`` from."""
     own = type(module).forward
     for base in type(module).__mro__:
-        rule = _RULES.get(base)
+        found = register.get(base)
         # A derived layer may compute something else.
-        if rule is not None and getattr(base, "forward", None) is own and "forward" not in vars(module):
-            return rule if rule.accepts(module) else None
+        if found is not None and getattr(base, "forward", None) is own and "forward" not in vars(module):
+            return found
     return None
+
+
+def find_rule(module: nn.Module) -> RuleClass | None:
+    """Return the rule that holds for a layer, if there is one."""
+    rule = registered(_RULES, module)
+    return rule if rule is not None and rule.accepts(module) else None
 
 
 def sum_of_products(a: Tensor, b: Tensor, units: int) -> Tensor | None:

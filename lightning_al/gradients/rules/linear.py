@@ -1,5 +1,6 @@
 """Linear layers: the gradient of a weight is ``Σ_t e_t x_tᵀ`` over the positions of a sample."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -72,6 +73,17 @@ class LinearRule(Rule):
             flat = torch.bmm(self._positions(x), own.transpose(1, 2))
             y = (flat if shared is None else flat + shared).view(*x.shape[:-1], -1)
         return y if bias is None else (self._positions(y) + bias.unsqueeze(1)).view(y.shape)
+
+    def product(self, weights: Gradients) -> Callable[[Tensor], Tensor]:
+        """Return :meth:`perturbed` of rows (N, d), with these weights, as a function that is called many times."""
+        own, bias = weights.get("weight"), weights.get("bias")
+        matrices = (self.weight.expand(self.units, -1, -1) if own is None else own).transpose(1, 2).contiguous()
+        if bias is None:
+            bias = self.bias if self.bias is None else self.bias.expand(self.units, -1)
+        if bias is None:
+            return lambda x: torch.bmm(self._positions(x), matrices).view(len(x), -1)
+        each = bias.unsqueeze(1)
+        return lambda x: torch.baddbmm(each, self._positions(x), matrices).view(len(x), -1)
 
     def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients | None:
         """Return the squared L2 norm of each parameter's gradient from inner products, (U,)."""

@@ -1,0 +1,87 @@
+"""Layers that are made of linear ones: they are written out, and the rule of linear layers serves their parts."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_al.gradients.parameters import Names, ParameterRows
+from lightning_al.gradients.rules.base import registered
+from lightning_al.gradients.rules.recurrences import Repeated, State
+
+
+class Projection(nn.Module):
+    """A linear layer of weights that another layer keeps."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.weight: Any = weight
+        self.bias: Any = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what it gives where it is frozen."""
+        return F.linear(x, self.weight, self.bias)
+
+
+class Parts(ABC):
+    """Does the linear parts of a layer that is made of them; ``names`` finds their parameters in the layer."""
+
+    @abstractmethod
+    def apply(self, part: Projection, names: Names, x: Tensor) -> Tensor:
+        """Return what a part gives for ``x``."""
+
+    @abstractmethod
+    def repeat(self, part: Projection, names: Names, repeated: Repeated) -> tuple[Tensor, State]:
+        """Return the h after each step, (N, T, d), and the last state, where a part is called on the h before each."""
+
+    def linear(self, m: Any, x: Tensor, weight: str, bias: str) -> Tensor:
+        """Return ``x Wᵀ + b`` by these parameters of the layer, of which there may be no bias."""
+        return self.apply(*_projection(m, weight, bias), x)
+
+    def over_time(self, m: Any, repeated: Repeated, weight: str, bias: str) -> tuple[Tensor, State]:
+        """Return :meth:`repeat` by these parameters of the layer, of which there may be no bias."""
+        return self.repeat(*_projection(m, weight, bias), repeated)
+
+
+class Composite(NamedTuple):
+    """How a layer is written out.
+
+    Attributes:
+        forward: ``forward(parts, layer, *args, **kwargs)``: what the layer's own forward gives for these arguments.
+        accepts: Whether that holds for this very layer.
+        inside: Attributes that are layers themselves, which are never called but by ``forward``.
+    """
+
+    forward: Callable[..., Any]
+    accepts: Callable[[nn.Module], bool]
+    inside: tuple[str, ...]
+
+
+_COMPOSITES: dict[type[nn.Module], Composite] = {}
+
+
+def register_composite(
+    *layers: type[nn.Module], accepts: Callable[[nn.Module], bool] = lambda module: True, inside: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Function decorator: write these layers out so, and derived ones that inherit ``forward`` as it is."""
+
+    def register(forward: Callable[..., Any]) -> Callable[..., Any]:
+        for layer in layers:
+            _COMPOSITES[layer] = Composite(forward, accepts, inside)
+        return forward
+
+    return register
+
+
+def find_composite(module: nn.Module) -> Composite | None:
+    """Return how a layer is written out, if it is one of these."""
+    composite = registered(_COMPOSITES, module)
+    return composite if composite is not None and composite.accepts(module) else None
+
+
+def _projection(m: Any, weight: str, bias: str) -> tuple[Projection, Names]:
+    b = getattr(m, bias, None)
+    names = {"weight": ParameterRows(weight)} | ({} if b is None else {"bias": ParameterRows(bias)})
+    return Projection(getattr(m, weight), b), names
