@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_al.inference.module_state import modules_of
 
 _PLAIN = (bool, int, float, str, torch.dtype)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 def option_key(option: Any) -> Hashable:
@@ -36,12 +37,12 @@ def settings_key(thing: Any) -> Hashable:
     attributes = vars(thing).items() if hasattr(thing, "__dict__") else ()
     settings: list[Hashable] = []
     for name, value in attributes:
-        if value is None or isinstance(value, _PLAIN):
+        if name in _HOOKS:
+            settings.append((name, *map(_code_of, value.values())))
+        elif value is None or isinstance(value, _PLAIN):
             if name != "training":
                 settings.append((name, value))
-        elif name in ("_forward_hooks", "_forward_pre_hooks"):
-            settings.append((name, *map(_code_of, value.values())))
-        elif hasattr(value, "__code__"):
+        elif callable(value) and hasattr(value, "__code__"):
             settings.append((name, value.__code__))
     return type(thing), code, tuple(settings)
 

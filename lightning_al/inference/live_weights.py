@@ -27,6 +27,7 @@ from lightning_al.inference.module_state import (
     modules_of,
     named_modules_of,
     tensors_kept,
+    tensors_of_modules,
     with_own_train,
 )
 from lightning_al.inference.precision import at_least_float32, is_half
@@ -70,7 +71,7 @@ def _go_live(root: ForwardOf, own: Names, holding: Names, samples: Any) -> None:
     """Choose the modules that stay in training mode, and put the model in the mode that follows."""
     model = root.model
     known = _CHOSEN.setdefault(model, {})
-    key = own, holding, tuple(name for name, p in root.named_parameters() if p.requires_grad)
+    key = own, holding, tuple(p.requires_grad for p in tensors_of_modules(modules_of(root), "_parameters"))
     if key not in known:
         samples = _first_two(samples)
         with tensors_kept(model), attributes_kept(model):
