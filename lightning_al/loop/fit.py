@@ -6,8 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelPruning, WeightAveraging
+from torch import Tensor
 
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event
@@ -106,8 +108,17 @@ def _evaluate(session: Session) -> tuple[dict[str, float], float]:
         stage_of("evaluating"),
     ):
         results = evaluate(project.model, datamodule=ForTrainer(project.data), verbose=False)
-    metrics = {name: float(value) for result in results for name, value in result.items()}
-    return metrics, time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    logged = trainer.callback_metrics  # the same, as the tensors that they were
+    metrics = {name: _plain(value, logged.get(name)) for result in results for name, value in result.items()}
+    return metrics, seconds
+
+
+def _plain(value: float, logged: Tensor | None) -> float:
+    """Return a metric of float32 as the shortest number that is it in float32: 0.6, and not 0.6000000238418579."""
+    if logged is None or logged.dtype != torch.float32:
+        return float(value)
+    return float(str(np.float32(value)))
 
 
 def _save_weights(session: Session, fit: Event) -> None:

@@ -6,8 +6,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.parsing import AttributeDict
 
-from lightning_al import ActiveLearningLoop
+from lightning_al import ActiveLearningLoop, Campaign
 from lightning_al.fitting import RepeatedFit
+from lightning_al.loop.fit import _plain
 from lightning_al.storage.weights import whole_copy
 from tests.helpers.projects import Data, Net, Starts, loop_in, make_data, make_trainer, picks
 from tests.helpers.recorder import run
@@ -30,6 +31,27 @@ def test_weights_best_are_scored_and_reported(tmp_path):
     run(tmp_path, model=model, trainer=trainer, rounds=1, weights="best")
     assert torch.equal(model.net[0].weight, model.ends[3])  # the first epoch of the second round
     assert not torch.equal(model.net[0].weight, model.ends[-1])
+
+
+@pytest.mark.parametrize("value", [0.6, 1 / 3, 0.0, -2.5e-8, 16777216.0, float("inf"), float("nan"), 1e-45])
+def test_metrics_of_float32_are_its_shortest_numbers(tmp_path, value):
+    """They are the same in float32 and have no tail; those of float64 stay as they are."""
+    metric = torch.tensor(value, dtype=torch.float32)
+    kept = _plain(metric.item(), metric)
+    assert torch.equal(torch.tensor(kept, dtype=torch.float32).view(torch.int32), metric.view(torch.int32))
+    assert len(repr(kept)) <= 14
+    assert _plain(value, metric.double()) is value
+    assert _plain(value, None) is value
+
+
+def test_history_and_ledger_have_metrics_without_the_tail_of_float32(tmp_path):
+    class Shares(Net):
+        def on_validation_epoch_end(self):
+            self.log_dict({"share": 0.6, "third": torch.tensor(1 / 3)})
+
+    _, history, _ = run(tmp_path, model=Shares(), rounds=1)
+    assert [(r.metrics["share"], r.metrics["third"]) for r in history] == [(0.6, 0.33333334)] * 2
+    assert Campaign.load(tmp_path / "c").rounds == history
 
 
 def again(tmp_path, *, resume=True, **options):
