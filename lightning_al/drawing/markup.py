@@ -9,6 +9,7 @@ from typing import Any
 _NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _VOID = frozenset({"img", "meta", "br", "rect", "line", "path", "circle", "polyline", "polygon"})
 _CODE = re.compile("`([^`\n]+)`")
+_MAY_BREAK = re.compile(r"(?<=[/\\_-])|(?<=.)(?=\.)")  # where a long name is told apart into lines
 LONGEST = 160
 """Letters of a key, a name or a value; the rest is cut."""
 
@@ -63,9 +64,16 @@ def joined(parts: Iterable[Any]) -> Html:
 
 
 def name_of(text: Any) -> Html:
-    """Return a name that comes from the data, cut, in a direction of its own."""
+    """Return a name that comes from the data, cut, in a direction of its own; narrow lines break it between its parts.
+
+    Example:
+        >>> name_of("night/a_07.png")
+        '<bdi>night/<wbr>a_<wbr>07<wbr>.png</bdi>'
+    """
     whole = str(text)
-    return tag("bdi", whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 1]}…")
+    shown = whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 1]}…"
+    first, *others = _MAY_BREAK.split(shown)
+    return tag("bdi", first, *(joined([Html("<wbr>"), part]) for part in others if part))
 
 
 def prose(text: Any) -> Html:

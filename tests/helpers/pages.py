@@ -13,7 +13,7 @@ class Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.tables, self.images, self.sections, self.links, self.attributes = {}, [], [], [], []
         self.scripts, self.charts, self.tips, self.captions = 0, [], [], []
-        self._open, self._table, self._words = [], None, []
+        self._open, self._table, self._words, self._goes_on = [], None, [], False
         self.feed(text)
         self.close()
         assert not self._open, f"not closed: {self._open}"
@@ -24,6 +24,9 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         values = dict(attrs)
+        if tag == "wbr":  # a place where a narrow line may end is no end of a word
+            self._goes_on = True
+            return
         self.attributes += [(tag, name, value) for name, value in attrs]
         if tag not in VOID:
             self._open.append(tag)
@@ -53,6 +56,7 @@ class Page(HTMLParser):
             self.handle_endtag(tag)
 
     def handle_endtag(self, tag):
+        self._goes_on = False
         if tag in VOID:
             return
         assert self._open[-1:] == [tag], f"{tag} closed within {self._open[-3:]}"
@@ -67,7 +71,11 @@ class Page(HTMLParser):
             self.tips[-1] += data
         if "figcaption" in self._open:
             self.captions[-1] += data
-        self._words.append(data)
+        if self._goes_on:
+            self._words[-1] += data
+            self._goes_on = False
+        else:
+            self._words.append(data)
 
 
 def page_of(path):

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from lightning_al.drawing.markup import Html, name_of, table, tag
 from lightning_al.report import write_html
 from tests.helpers.curves import write_campaign
 
@@ -23,6 +24,12 @@ s.dispatchEvent(new PointerEvent('pointermove',{bubbles:true,clientX:r.x+1,clien
 b.tip=document.getElementById('tip').textContent;b.shown=getComputedStyle(document.getElementById('tip')).display;
 dispatchEvent(new Event('beforeprint'));b.shut=document.querySelectorAll('details:not([open])').length;
 dispatchEvent(new Event('afterprint'));b.again=document.querySelectorAll('details:not([open])').length;
+b.broken='';document.querySelectorAll('figcaption bdi').forEach(function(e){e.childNodes.forEach(function(n){
+if(n.nodeType!=3)return;n.textContent.replace(/\\S+/g,function(word,at){var r=document.createRange();r.setStart(n,at);
+r.setEnd(n,at+word.length);if(r.getClientRects().length>1)b.broken+=word+' '})})});
+var w=document.getElementById('scrolls').closest('.wide');s=getComputedStyle(w);
+b.shades=s.backgroundImage.split('linear-gradient(to').length-1+' '+s.backgroundAttachment;
+b.over=w.scrollWidth>w.clientWidth;
 b.loads=performance.getEntriesByType('resource').filter(function(x){return !x.name.startsWith('data:')}).length})
 </script></body>"""
 
@@ -45,7 +52,10 @@ def page(tmp_path_factory):
 @pytest.mark.parametrize("width", [1200, 390])
 def test_charts_say_their_numbers_and_nothing_is_wider_than_the_window(page, tmp_path, width):
     copy = tmp_path / "page.html"
-    copy.write_text(page.read_text().replace("</body>", MEASURE))
+    name = tag("figcaption", tag("b", name_of("not answered yet")), Html("<br>"), name_of("sheets/00/s0026.png"))
+    tiles = tag("div", *[tag("figure", name, class_="tile")] * 9, class_="tiles small")
+    wide = table([["a head of some words"] * 3, [1, 2, 3]], name="scrolls")
+    copy.write_text(page.read_text().replace("</body>", f"{tag('main', tiles, wide)}{MEASURE}"))
     # A headless window is no narrower than some 500 pixels; a frame is.
     frame = tmp_path / "frame.html"
     words = [f"--window-size={max(width, 500)},900", "--allow-file-access-from-files", "--virtual-time-budget=5000"]
@@ -65,6 +75,9 @@ def test_charts_say_their_numbers_and_nothing_is_wider_than_the_window(page, tmp
     assert found["tip"].startswith("20 labels\na-method")
     assert (found["shown"], found["shut"], found["loads"]) == ("block", "0", "0")
     assert int(found["again"]) > 0
+    assert found["broken"] == ""
+    assert found["shades"] == "4 local, local, scroll, scroll"
+    assert found["over"] == str(width == 390).lower()
 
 
 def test_it_prints(page, tmp_path):
