@@ -11,6 +11,7 @@ from lightning_al.campaign.metrics import shared_metrics
 from lightning_al.campaign.results import INITIAL_ROUND, LABELS, RoundResult, after_move
 from lightning_al.drawing.curve import dress, sparkline
 from lightning_al.drawing.markup import Html, joined, tag
+from lightning_al.drawing.numbers import alike
 from lightning_al.extras import needs, pandas_or
 from lightning_al.storage.files import write_csv
 from lightning_al.words import shown
@@ -134,7 +135,8 @@ class History(list[RoundResult]):
         if metrics:
             measured = [result for result in self if metrics[0] in result.metrics]
             values = [result.metrics[metrics[0]] for result in measured]
-            title = f"{metrics[0]} by {self._counts}: {_number(values[0])} to {_number(values[-1])}"
+            text = alike(values)
+            title = f"{metrics[0]} by {self._counts}: {text(values[0])} to {text(values[-1])}"
             parts.append(sparkline([result.amount for result in measured], values, title))
         return tag("div", *parts)
 
@@ -162,11 +164,17 @@ class ShowsRounds:
 
 def _table(history: History, metrics: list[str], counts: str) -> Html:
     head = ["round", counts, *metrics, "asked for", "seconds"]
+    amount_of = alike(result.amount for result in history)
+    text_of = {name: alike(result.metrics[name] for result in history if name in result.metrics) for name in metrics}
+
+    def said(name: str, value: float) -> str:
+        return text_of[name](value) if math.isfinite(value) else str(value)
+
     rows = [
         [
             result.round,
-            _number(result.amount),
-            *(_number(result.metrics.get(name, math.nan)) for name in metrics),
+            amount_of(result.amount),
+            *(said(name, result.metrics.get(name, math.nan)) for name in metrics),
             len(result.picked),
             f"{sum(result.seconds.values()):.1f}",
         ]
@@ -180,10 +188,6 @@ def _table(history: History, metrics: list[str], counts: str) -> Html:
         tag("thead", tag("tr", *(tag("th", cell) for cell in head))),
         tag("tbody", *(tag("tr", *(tag("td", cell) for cell in row)) for row in rows)),
     )
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == round(value, 0) and abs(value) < 1e15 else f"{value:.4g}"
 
 
 def rounds_of(events: Iterable[Event]) -> History:

@@ -1,6 +1,6 @@
 """Curves cut to what they have in common: the same label counts, and repeats that pair by their seed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -161,13 +161,30 @@ def _on_label_counts(curves: dict[str, Curve], labels: list[int]) -> list[str]:
 
 
 def _on_repeats(values: dict[str, dict[str, NDArray[np.float64]]]) -> list[str]:
-    """Say which methods lack repeats that others have."""
-    every = list(dict.fromkeys(repeat for repeats in values.values() for repeat in repeats))
-    lacking = {method: [repeat for repeat in every if repeat not in of] for method, of in values.items()}
-    texts = [f"{method} lacks {', '.join(of)}" for method, of in lacking.items() if any(of)]
-    if not texts:
-        return []
-    return [f"Every two methods are compared over the repeats that both have: {cut('; '.join(texts))}."]
+    lacking = _lacking(values)
+    return [f"Every two methods are compared over the repeats that both have: {lacking}."] if lacking else []
+
+
+def _lacking(repeats: Mapping[str, Collection[str]]) -> str:
+    """Say which methods lack repeats that others have; empty where none does."""
+    every = dict.fromkeys(repeat for of in repeats.values() for repeat in of)
+    lacking = {method: [repeat for repeat in every if repeat not in of] for method, of in repeats.items()}
+    return cut("; ".join(f"{method} lacks {', '.join(of)}" for method, of in lacking.items() if any(of)))
+
+
+def on_means(curves: Curves) -> str | None:
+    """Say it where methods have different repeats, so that their means do not compare; else None.
+
+    Example:
+        >>> of_seeds = {"saal": [0, 1], "random": [0]}
+        >>> curves = {m: [Curve(m, "acc", [20], [0.5], seed=s) for s in seeds] for m, seeds in of_seeds.items()}
+        >>> on_means(curves).partition(":")[0]
+        "Means are over each method's own repeats, and these differ (random lacks seed 1)"
+    """
+    lacking = _lacking(_paired(curves)[0])
+    if not lacking:
+        return None
+    return f"Means are over each method's own repeats, and these differ ({lacking}): compare over those that both have."
 
 
 def _choose_baseline(methods: list[str], baseline: str | None) -> tuple[str | None, list[str]]:

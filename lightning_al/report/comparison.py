@@ -116,6 +116,28 @@ def _corrected(p_values: dict[str, float]) -> dict[str, float]:
     return dict(zip(p_values, holm(list(p_values.values())), strict=True))
 
 
+def ranked(aligned: Aligned, methods: Sequence[str], measure: str) -> tuple[list[str], dict[str, float]]:
+    """Put methods in order by their means over the repeats that all of them have.
+
+    Means over different repeats have no order: one method may have the luckier seeds.
+
+    Args:
+        aligned: What is compared.
+        methods: Which.
+        measure: ``"last"``, ``"mean"`` or ``"best"``.
+
+    Returns:
+        These repeats, and the mean of each method, the best one first; nothing where all have no repeat in common.
+    """
+    measured = {method: aligned.measured(method, measure) for method in methods}
+    shared = [repeat for repeat in next(iter(measured.values()), ()) if all(repeat in of for of in measured.values())]
+    if not shared:
+        return [], {}
+    means = {method: float(np.mean([of[repeat] for repeat in shared])) for method, of in measured.items()}
+    order = sorted(means, key=means.__getitem__, reverse=not aligned.lower_is_better)
+    return shared, {method: means[method] for method in order}
+
+
 def labels_saved(aligned: Aligned) -> list[Reach]:
     """Say of every method how many labels take it where the baseline ends; the fewest first.
 

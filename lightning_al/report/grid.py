@@ -2,14 +2,14 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lightning_al.drawing.canvas import new_figure
-from lightning_al.report.page.charts import number
+from lightning_al.drawing.numbers import alike
 from lightning_al.report.page.pictures import (
     FEW_PIXELS,
     SIDES,
@@ -66,14 +66,15 @@ def grid(tiles: Sequence[Tile], classes: Sequence[str] | None, title: str) -> An
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes in panels.flat:
         axes.axis("off")
+    text = alike(tile.score for tile in tiles)
     for axes, tile in zip(panels.flat, tiles, strict=False):
-        _draw(axes, tile, classes)
+        _draw(axes, tile, classes, text)
     return figure
 
 
-def _draw(axes: Any, tile: Tile, classes: Sequence[str] | None) -> None:
+def _draw(axes: Any, tile: Tile, classes: Sequence[str] | None, text_of: Callable[[float], str]) -> None:
     label = "" if tile.annotation is None else cut(words_of(tile.annotation), _LONGEST_LABEL)
-    score = f"score {number(tile.score)}" if math.isfinite(tile.score) else ""
+    score = f"score {text_of(tile.score)}" if math.isfinite(tile.score) else ""
     axes.set_title(_plain("\n".join(filter(None, (label, score)))), fontsize=7)
     look = tile.look
     if look is not None and look.image is not None:

@@ -33,7 +33,7 @@ class LogPictures(Callback):
     or sent, a warning says why, and the campaign goes on.
 
     Args:
-        samples: How many picks of a round are shown, evenly spread from the best to the last.
+        samples: How many picks of a round are shown, evenly spread, in the order that they were picked.
 
     Raises:
         ValueError: If ``samples`` is less than 1.

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from lightning_al.campaign.results import PIXELS
 from lightning_al.drawing.canvas import new_figure, save_figure
 from lightning_al.drawing.curve import dress
+from lightning_al.drawing.numbers import decimals
 from lightning_al.report.curves import Curves, metric_of
 from lightning_al.report.statistics import Pairwise, summarise
-from lightning_al.report.tables import cases_of, counted, decimals
+from lightning_al.report.tables import cases_of, counted
 
 _BESIDE = 8  # methods; the names of more stand beside the picture, not in it
 

@@ -1,7 +1,6 @@
 """Learning curves, comparisons and seconds as Markdown tables."""
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import TypeVar
 
@@ -10,7 +9,8 @@ from numpy.typing import NDArray
 
 from lightning_al.campaign.metrics import is_error
 from lightning_al.campaign.results import LABELS, PIXELS
-from lightning_al.report.alignment import Aligned
+from lightning_al.drawing.numbers import decimals
+from lightning_al.report.alignment import Aligned, on_means
 from lightning_al.report.comparison import Difference, Reach, pairwise_of
 from lightning_al.report.curves import Curve, Curves, metric_of
 from lightning_al.report.statistics import (
@@ -50,8 +50,8 @@ def table(curves: Curves, max_rows: int = 12, *, lower_is_better: bool | None = 
         lower_is_better: Whether less of the metric is better. Default: if its name is that of an error or a loss.
 
     Returns:
-        The table. A note below it says if methods end at different label counts, since then the last three rows do not
-        compare.
+        The table. Notes below it say if methods have different repeats, since then their means do not compare, and if
+        they end at different label counts, since then the last three rows do not.
 
     Raises:
         ValueError: If there are no curves, or no metric, or repeats of one method share no label count; or if
@@ -87,6 +87,8 @@ def table(curves: Curves, max_rows: int = 12, *, lower_is_better: bool | None = 
         rows.append([name, *(measure(repeats).text(digits) for repeats in curves.values())])
     text = markdown([list(row) for row in zip(*rows, strict=True)] if are_many else rows)
 
+    note = on_means(curves)
+    text += f"\n\n{note}" if note is not None else ""
     grids = {method: list(column) for method, column in columns.items()}
     if len({tuple(grid) for grid in grids.values()}) > 1:
         ends = ", ".join(f"{method} {grid[0]} to {grid[-1]} ({len(grid)})" for method, grid in grids.items())
@@ -306,17 +308,6 @@ def decimals_of(several: Sequence[Aligned]) -> int:
     """Return how many decimals the values of methods, and differences of them, are shown with."""
     curves = [curve for aligned in several for repeats in aligned.values.values() for curve in repeats.values()]
     return decimals(float(value) for curve in curves for value in curve)
-
-
-def decimals(values: Iterable[float]) -> int:
-    """Return how many decimals show four figures of the largest value: 4 of accuracies, 2 of percent.
-
-    Example:
-        >>> decimals([0.5, 0.93]), decimals([93.0]), decimals([0.004]), decimals([])
-        (4, 2, 6, 4)
-    """
-    largest = max((abs(value) for value in values if math.isfinite(value)), default=1.0)
-    return min(10, max(1, 4 - math.ceil(math.log10(largest)))) if largest > 0 else 4
 
 
 def counted(curves: Curves) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_al.drawing.numbers import decimals
 from lightning_al.report.alignment import BASELINE, FULL_DATA
 from lightning_al.report.statistics import FEWEST, Spread
-from lightning_al.report.tables import decimals, markdown, signed
+from lightning_al.report.tables import markdown, signed
 from lightning_al.reproduction.figures import Figure
 from lightning_al.reproduction.needs import Needs
 from lightning_al.reproduction.runs import Choice, Run

@@ -38,12 +38,12 @@ def test_a_notebook_shows_a_row_for_each_round_the_main_metric_first():
     html = history()._repr_html_()
     assert cells(html) == [
         ["round", "labels", "val_acc", "val_loss", "asked for", "seconds"],
-        ["0", "20", "0.5", "1", "2", "2.0"],
-        ["1", "30", "0.625", "0.5", "2", "2.0"],
-        ["2", "40", "0.75", "0.3333", "2", "2.0"],
+        ["0", "20", "0.500", "1.0000", "2", "2.0"],
+        ["1", "30", "0.625", "0.5000", "2", "2.0"],
+        ["2", "40", "0.750", "0.3333", "2", "2.0"],
     ]
     assert html.count("<svg") == 1
-    assert "val_acc by labels: 0.5 to 0.75" in html
+    assert "val_acc by labels: 0.500 to 0.750" in html
 
 
 def test_what_is_not_finite_or_not_there_is_shown_too():

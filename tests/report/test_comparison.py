@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from lightning_al.report.alignment import MEASURES, align
-from lightning_al.report.comparison import differences, labels_saved, pairwise_of
+from lightning_al.report.comparison import differences, labels_saved, pairwise_of, ranked
 from tests.helpers.curves import repeats
 
 
@@ -61,6 +61,20 @@ class TestDifferences:
 
     def test_without_a_baseline_there_are_none(self):
         assert differences(align({"a": repeats([0.5]), "b": repeats([0.4])}), "last") == []
+
+
+class TestRanked:
+    @pytest.mark.parametrize("lower_is_better", [False, True])
+    def test_over_the_seeds_that_all_have(self, lower_is_better):
+        aligned = align(CURVES, lower_is_better=lower_is_better)
+        shared, means = ranked(aligned, list(CURVES), "mean")
+        assert shared == ["seed 0", "seed 1", "seed 2"]
+        assert means == pytest.approx({name: np.mean([c.values for c in of[:3]]) for name, of in CURVES.items()})
+        assert list(means.values()) == sorted(means.values(), reverse=not lower_is_better)
+
+    def test_nothing_in_common_has_no_order(self):
+        aligned = align({"a": repeats([0.5], [0.6]), "random": repeats([0.4], seeds=[2])})
+        assert ranked(aligned, ["a", "random"], "last") == ([], {})
 
 
 class TestLabelsSaved:

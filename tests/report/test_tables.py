@@ -2,12 +2,12 @@ import re
 
 import pytest
 
+from lightning_al.drawing.numbers import decimals
 from lightning_al.report import seconds_table, table
 from lightning_al.report.alignment import align
 from lightning_al.report.comparison import differences, labels_saved
 from lightning_al.report.tables import (
     class_table,
-    decimals,
     differences_table,
     full_data_line,
     limits_of_wilcoxon,
@@ -55,6 +55,14 @@ class TestTable:
         assert "| 40                | 0.3000  | -       |" in text
         assert "do not compare" in text
         assert "a 20 to 40 (3), b 20 to 30 (2)" in text
+
+    def test_different_seeds_are_said(self):
+        text = table({"a": repeats([0.1, 0.2], [0.2, 0.3]), "b": repeats([0.1, 0.2])})
+        assert text.endswith(
+            "\n\nMeans are over each method's own repeats, and these differ (b lacks seed 1): compare over those that "
+            "both have."
+        )
+        assert "differ" not in table({"a": repeats([0.1, 0.2], [0.2, 0.3]), "b": repeats([0.1, 0.2], [0.1, 0.2])})
 
     def test_nothing(self):
         with pytest.raises(ValueError, match="no curves"):

@@ -1,11 +1,12 @@
 """Charts as SVG: drawn in numbers that CSS colours, each with what a mouse reads on it as ``<title>``."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from lightning_al.drawing.markup import Html, joined, tag
+from lightning_al.drawing.numbers import alike, number
 from lightning_al.report.tables import thinned
 
 STYLES = 8
@@ -28,20 +29,6 @@ _MOST_MARKED = 40  # points of a curve; more have no marks
 _MOST_READ = 160  # places at which a mouse reads values
 
 
-def number(value: float) -> str:
-    """Return a number as charts and tables have it.
-
-    Example:
-        >>> number(0.612345), number(12.0), number(1234567.0), number(math.nan)
-        ('0.6123', '12', '1,234,567', '-')
-    """
-    if not math.isfinite(value):
-        return "-"
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-
-
 @dataclass(frozen=True)
 class Line:
     """A curve.
@@ -51,8 +38,9 @@ class Line:
         style: Which colour and mark.
         x: Where it is measured, ascending.
         y: Its values; those that are not finite leave a gap.
-        low: The lower end of the band around it, if any.
+        low: The lower end of the interval around it, if any.
         high: The upper end.
+        has_band: Whether the interval is drawn, as a band.
     """
 
     name: str
@@ -61,11 +49,17 @@ class Line:
     y: Sequence[float]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
+    has_band: bool = True
 
-    def said(self, place: int) -> str:
-        """Return the value at a place, with the ends of its band."""
-        band = f" ({number(self.low[place])} to {number(self.high[place])})" if self.low else ""
-        return f"{self.name}: {number(self.y[place])}{band}"
+    def value(self, place: int, text: Callable[[float], str]) -> str:
+        """Return the value at a place, with the ends of its interval."""
+        ends = f" ({text(self.low[place])} to {text(self.high[place])})" if self.low else ""
+        return f"{text(self.y[place])}{ends}"
+
+
+def said_alike(lines: Iterable[Line]) -> Callable[[float], str]:
+    """Return what writes the values of lines beside each other."""
+    return alike(value for line in lines for value in (*line.y, *line.low, *line.high))
 
 
 @dataclass(frozen=True)
@@ -118,11 +112,11 @@ def line_chart(lines: Sequence[Line], *, x: str, y: str, about: str, levels: Seq
         x: Name of the horizontal axis.
         y: Name of the vertical axis.
         about: What it shows, for those who do not see it.
-        levels: Horizontal lines, each a name and a value.
+        levels: Horizontal lines, each a name that says its value, and that.
     """
     height, bottom = 340, 46
-    has_bands = any(line.low for line in lines) and len(lines) <= STYLES
-    ends = [end for line in lines for end in (*line.low, *line.high)] if has_bands else []
+    banded = [line for line in lines if line.low and line.has_band] if len(lines) <= STYLES else []
+    ends = [end for line in banded for end in (*line.low, *line.high)]
     down = _Scale(
         _with_bands([*(v for line in lines for v in line.y), *(v for _, v in levels)], ends), height - bottom, _TOP + 6
     )
@@ -131,10 +125,10 @@ def line_chart(lines: Sequence[Line], *, x: str, y: str, about: str, levels: Seq
     parts = [_grid(down, height - bottom), _axis_below(along, x, height, bottom), _title_aside(y, height - bottom)]
     for name, value in levels:
         place = down(value)
-        text = tag("title", f"{name}: {number(value)}")
+        text = tag("title", name)
         parts.append(tag("line", text, x1=_LEFT, x2=_WIDTH - _RIGHT, y1=place, y2=place, class_="level"))
-    if has_bands:
-        parts.append(_inside([_band(line, along, down) for line in lines if line.low], height - bottom))
+    if banded:
+        parts.append(_inside([_band(line, along, down) for line in banded], height - bottom))
     parts += [_curve(line, along, down) for line in lines]
     parts += _readings(lines, along, x, height - bottom)
     keys = [(line.name, line.style, "line") for line in lines]
@@ -164,18 +158,20 @@ def _inside(drawn: Sequence[Html], bottom: float) -> Html:
 
 def _grid(down: _Scale, bottom: float) -> Html:
     marks = []
-    for value in down.ticks():
+    ticks = down.ticks()
+    text = alike(ticks)
+    for value in ticks:
         place = down(value)
         marks.append(tag("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=place, y2=place, class_="grid"))
-        marks.append(tag("text", number(value), x=_LEFT - 8, y=place + 4, text_anchor="end"))
+        marks.append(tag("text", text(value), x=_LEFT - 8, y=place + 4, text_anchor="end"))
     return tag("g", *marks, tag("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=bottom, y2=bottom, class_="axis"))
 
 
 def _axis_below(along: _Scale, name: str, height: float, bottom: float, most: int = 6) -> Html:
     base = height - bottom
-    marks = [
-        tag("text", number(value), x=along(value), y=base + 20, text_anchor="middle") for value in along.ticks(most)
-    ]
+    ticks = along.ticks(most)
+    text = alike(ticks)
+    marks = [tag("text", text(value), x=along(value), y=base + 20, text_anchor="middle") for value in ticks]
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     return tag("g", *marks, tag("text", name, x=middle, y=height - 4, text_anchor="middle", class_="name"))
 
@@ -212,9 +208,10 @@ def _curve(line: Line, along: _Scale, down: _Scale) -> Html:
 def _readings(lines: Sequence[Line], along: _Scale, name: str, bottom: float) -> list[Html]:
     """Return a strip for each place along the axis, on which a mouse reads the values of all curves."""
     values: dict[float, list[str]] = {}
+    text = said_alike(lines)
     for line in lines:
         for i, place in enumerate(line.x):
-            values.setdefault(place, []).append(line.said(i))
+            values.setdefault(place, []).append(f"{line.name}: {line.value(i, text)}")
     shown = [float(place) for place in thinned(sorted(values), _MOST_READ)]  # type: ignore[arg-type]
     ends = [
         along.start - 8,
@@ -224,14 +221,14 @@ def _readings(lines: Sequence[Line], along: _Scale, name: str, bottom: float) ->
     strips = []
     for number_, place in enumerate(shown):
         left, right = ends[number_], ends[number_ + 1]
-        text = "\n".join([f"{number(place)} {name}", *values[place]])
+        tip = "\n".join([f"{number(place)} {name}", *values[place]])
         where = along(place)
         strips.append(
             tag(
                 "g",
                 tag(
                     "rect",
-                    tag("title", text),
+                    tag("title", tip),
                     x=round(left, 1),
                     y=_TOP,
                     width=round(right - left, 1),
@@ -261,10 +258,12 @@ def dot_chart(
     height = _TOP + step * len(rows) + bottom
     values = [value for line in lines for value in line.y]
     along = _Scale([*values, *expected], left + 8, _WIDTH - _RIGHT - 8, from_zero=True)
+    text, text_expected = said_alike(lines), alike(expected)
     parts: list[Html] = []
     for place, row in enumerate(rows):
         middle = _TOP + step * place + step - 9
-        said = [line.said(place) for line in lines] + ([f"{note}: {number(expected[place])}"] if expected else [])
+        said = [f"{line.name}: {line.value(place, text)}" for line in lines]
+        said += [f"{note}: {text_expected(expected[place])}"] if expected else []
         parts.append(tag("line", x1=left, x2=_WIDTH - _RIGHT, y1=middle, y2=middle, class_="grid"))
         parts.append(tag("text", row, x=left, y=middle - 9, class_="row"))
         if expected:
@@ -328,6 +327,7 @@ def range_chart(ranges: Sequence[Ranges], *, x: str, about: str) -> Html:
     step, bottom, left = 48, 46, 14
     height = _TOP + step * len(ranges) + bottom
     values = [value for each in ranges for value in (*each.every, *each.picked)]
+    text = alike(values)
     along = _Scale(values, left + 8, _WIDTH - _RIGHT - 8)
     parts: list[Html] = []
     for place, each in enumerate(ranges):
@@ -342,14 +342,14 @@ def range_chart(ranges: Sequence[Ranges], *, x: str, about: str) -> Html:
                 parts.append(tag("rect", x=start, y=middle - half, width=wide, height=2 * half, class_="all"))
             where = along(each.every[2])
             parts.append(tag("line", x1=where, x2=where, y1=middle - 9, y2=middle + 9, class_="expected"))
-            low, high = number(each.every[0]), number(each.every[4])
-            said.append(f"all: median {number(each.every[2])}, 90 % from {low} to {high}")
+            low, high = text(each.every[0]), text(each.every[4])
+            said.append(f"all: median {text(each.every[2])}, 90 % from {low} to {high}")
         known = sorted(value for value in each.picked if math.isfinite(value))
         for value in thinned(known, 60) if known else ():  # type: ignore[arg-type]
             mark = tag("path", d=_MARKS[3], transform=f"translate({along(value)} {middle})")
             parts.append(tag("g", mark, class_="line s1 thin"))
         if known:
-            said.append(f"picked: {number(known[0])} to {number(known[-1])}, median {number(known[len(known) // 2])}")
+            said.append(f"picked: {text(known[0])} to {text(known[-1])}, median {text(known[len(known) // 2])}")
         strip = tag("rect", tag("title", "\n".join(said)), x=0, y=middle - step + 13, width=_WIDTH, height=step)
         parts.append(tag("g", strip, class_="read"))
     parts.append(_axis_below(along, x, height, bottom))

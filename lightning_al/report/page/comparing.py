@@ -6,14 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from lightning_al.drawing.markup import Html, details, joined, paragraphs, prose, section, table, tag
-from lightning_al.report.alignment import MEASURES, Aligned
+from lightning_al.report.alignment import MEASURES, Aligned, on_means
 from lightning_al.report.comparison import differences, labels_saved, pairwise_of
 from lightning_al.report.curves import Curve, Curves, shared_labels
-from lightning_al.report.page.charts import STYLES, Line, line_chart, number
+from lightning_al.report.page.charts import STYLES, Line, line_chart, said_alike
 from lightning_al.report.statistics import summarise, t_interval
 from lightning_al.report.tables import (
     cases_of,
     counted,
+    decimals_of,
     differences_rows,
     full_data_line,
     limits_of_wilcoxon,
@@ -26,15 +27,17 @@ from lightning_al.report.tables import (
 
 _MOST_ROWS = 24
 _MOST_METRICS = 6
+_FEWEST_BANDED = 3  # repeats; the t interval of two is 12.7 times as wide as they are apart
 _MOST_METHODS = 12  # beside each other in a matrix
 
 
 def lines_of(curves: Curves) -> list[Line]:
     """Return a line for each method: the mean over repeats, and its 95 % t interval where there are several.
 
-    Repeats without a label count in common have a line each.
+    The interval is drawn of three repeats and more. Repeats without a label count in common have a line each.
     """
     lines = []
+    are_repeated = any(len(repeats) > 1 for repeats in curves.values())
     for style, (method, repeats) in enumerate(curves.items()):
         try:
             shared = shared_labels(repeats)
@@ -49,9 +52,8 @@ def lines_of(curves: Curves) -> list[Line]:
             intervals = [t_interval(values) for values in _values_at(repeats, shared)]
             low = [math.nan if each is None else each[0] for each in intervals]
             high = [math.nan if each is None else each[1] for each in intervals]
-        lines.append(
-            Line(f"{method} (n={len(repeats)})" if len(repeats) > 1 else method, style, shared, means, low, high)
-        )
+        name = f"{method} (n={len(repeats)})" if are_repeated else method
+        lines.append(Line(name, style, shared, means, low, high, has_band=len(repeats) >= _FEWEST_BANDED))
     return lines
 
 
@@ -64,20 +66,16 @@ def curve_table(lines: Sequence[Line], head: str, name: str) -> Html:
     """Return what a chart of lines shows, as a table; many methods are rows, and of label counts there are fewer."""
     every = sorted({int(place) for line in lines for place in line.x})
     shown = thinned(every, _MOST_ROWS if len(lines) <= 6 else 8)
-    columns = []
+    columns, text = [], said_alike(lines)
     for line in lines:
         at = {int(place): i for i, place in enumerate(line.x)}
-        cells = []
-        for place in shown:
-            i = at.get(place)
-            band = "" if i is None or not line.low else f" ({number(line.low[i])} to {number(line.high[i])})"
-            cells.append("-" if i is None else f"{number(line.y[i])}{band}")
+        cells = ["-" if (i := at.get(place)) is None else line.value(i, text) for place in shown]
         columns.append([line.name, *cells])
     rows = [[head, *(f"{place:,}" for place in shown)], *columns]
     if len(lines) <= 6:
         rows = [list(row) for row in zip(*rows, strict=True)]
-    has_bands = any(line.low for line in lines)
-    caption = f"{head}: " + ("mean (95 % t interval over repeats)" if has_bands else "the values of the chart")
+    has_intervals = any(line.low for line in lines)
+    caption = f"{head}: " + ("mean (95 % t interval over repeats)" if has_intervals else "the values of the chart")
     left_out = f", {len(shown)} of {len(every)} label counts" if len(shown) < len(every) else ""
     return table(rows, caption + left_out, name=name)
 
@@ -99,14 +97,12 @@ def curves_section(
     unit = "labelled pixels" if counted(curves) == "pixels" else "labels"
     levels = [(full_data_line(name, repeats), _last(repeats)) for name, repeats in full_data.items()]
     lines = lines_of(curves)
-    has_bands = any(line.low for line in lines)
     about = f"Learning curves: {metric} by {unit} of {', '.join(curves)}. The table below has the numbers."
-    band = "Bands are 95 % t intervals of the mean over repeats." if has_bands and len(lines) <= STYLES else ""
     parts = [
         line_chart(lines, x=unit, y=metric, about=about, levels=levels),
-        tag("p", f"{metric} after each training. {band}".strip(), class_="note"),
+        tag("p", " ".join([f"{metric} after each training.", *_on_bands(lines)]), class_="note"),
         details("The numbers", curve_table(lines, f"{unit} ({metric})", "curve-table")),
-        *paragraphs_of(notes),
+        *paragraphs_of(notes if (said := on_means(curves)) is None else [*notes, said]),
     ]
     shown = list(others.items())[:_MOST_METRICS]
     for place, (name, of_metric) in enumerate(shown):
@@ -119,6 +115,22 @@ def curves_section(
             tag("p", f"{len(others) - len(shown)} more metrics are left out: {', '.join(list(others)[len(shown) :])}.")
         )
     return section("Learning curves", *parts, name="curves")
+
+
+def _on_bands(lines: Sequence[Line]) -> list[str]:
+    """Say what the bands around curves are, and where there are none."""
+    if len(lines) > STYLES:
+        return []
+    of_intervals = [line for line in lines if line.low]
+    texts = []
+    if any(line.has_band for line in of_intervals):
+        texts.append("Bands are 95 % t intervals of the mean over repeats.")
+    if not all(line.has_band for line in of_intervals):
+        texts.append(
+            f"Fewer than {_FEWEST_BANDED} repeats have no band: their interval, in the table, is far wider than what "
+            "the curves do."
+        )
+    return texts
 
 
 def _last(repeats: Sequence[Curve]) -> float:
@@ -169,13 +181,17 @@ def _saved(aligned: Aligned) -> list[Html]:
 def _pairs(aligned: Aligned) -> list[Html]:
     methods, matrices = pairwise_of([aligned], "mean")
     shown = methods[:_MOST_METHODS]
+    digits = decimals_of([aligned])
+    cases = matrices.cases
+    differ = len(np.unique(cases[~np.eye(len(cases), dtype=bool)])) > 1
     head: list[object] = ["row beats column", *(str(i + 1) for i in range(len(shown)))]
     rows = [head]
     for i, method in enumerate(shown):
         cells: list[object] = [f"{i + 1} {method}"]
         for j in range(len(shown)):
             won, gain = float(matrices.wins[i, j]), float(matrices.gains[i, j])
-            cells.append("-" if math.isnan(won) else joined([f"{won:.0%}", Html("<br>"), signed(gain, 3)]))
+            of = f" of {cases[i, j]}" if differ else ""
+            cells.append("-" if math.isnan(won) else joined([f"{won:.0%}{of}", Html("<br>"), signed(gain, digits)]))
         rows.append(cells)
     caption = (
         f"Share of the {cases_of(matrices)} in which the row beats the column by the mean over the curve "

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from lightning_al.drawing.markup import Html, details, prose, section, table, tag
-from lightning_al.report.page.charts import Line, dot_chart, line_chart, number
+from lightning_al.drawing.numbers import alike, number
+from lightning_al.report.page.charts import Line, dot_chart, line_chart, said_alike
 from lightning_al.report.page.coverage import (
     MOST_FEATURES,
     Clusters,
@@ -37,7 +38,21 @@ def coverage_section(read: Read, shown: Sequence[Told], samples_of: Callable[[To
     parts = [*_classes(read, shown, samples), *_values(shown)]
     if samples is not None:
         parts += _clusters(shown, samples_of)
-    return section("What the labels cover", *parts, name="coverage")
+    before = _before(shown) if parts else []
+    return section("What the labels cover", *before, *parts, name="coverage")
+
+
+def _before(shown: Sequence[Told]) -> list[Html]:
+    """Say it where there were labels that nobody was asked for: nothing here counts them."""
+    counts = sorted({each.labelled_before for each in shown})
+    if not counts[-1:] or not counts[-1]:
+        return []
+    many = f"{counts[-1]:,}" if len(counts) == 1 else f"up to {counts[-1]:,}"
+    text = (
+        f"Counted are labels that the campaign asked for, and classes among them. Not counted: the {many} that were "
+        "there before, of the training set beside the pool."
+    )
+    return [tag("p", text, class_="note")]
 
 
 def _classes(read: Read, shown: Sequence[Told], samples: Any) -> list[Html]:
@@ -70,13 +85,15 @@ def _classes(read: Read, shown: Sequence[Told], samples: Any) -> list[Html]:
     note = "as often as in the pool" if pool else ""
     chart = dot_chart([name[:40] for name in kept], lines, x=unit, about=about, expected=expected, note=note)
     head = ["class", *means, *(["in the pool"] if pool else [])]
+    text = said_alike(lines)
     rows = [
-        [name[:60], *(number(of[name]) for of in means.values()), *([f"{pool[name]:.1%}"] if pool else [])]
+        [name[:60], *(text(of[name]) for of in means.values()), *([f"{pool[name]:.1%}"] if pool else [])]
         for name in order
     ]
     shown_rows = [rows[i] for i in thinned(list(range(len(rows))), 200)]
     few = f", {len(kept)} of {len(order)} classes" if len(kept) < len(order) else ""
-    seen = "; ".join(f"{method}: {fmean(_seen(c, names) for c in counts):.3g}" for method, counts in by_method.items())
+    covered = {method: fmean(_seen(count, names) for count in counts) for method, counts in by_method.items()}
+    seen = "; ".join(f"{method}: {alike(covered.values())(mean)}" for method, mean in covered.items())
     return [
         tag("h3", "Classes"),
         chart,
@@ -95,8 +112,7 @@ def _seen_lines(shown: Sequence[tuple[Told, dict[int, list[str]]]], names: Seque
     lines = []
     for style, (campaign, named) in enumerate(shown):
         x, y = [], []
-        for count in range(1, len(campaign.asked) + 1):
-            units = campaign.labelled_after(count)
+        for units in campaign.labelled_after_each:
             x.append(float(len(units)))
             y.append(float(_seen(class_counts(named, units), names)))
         lines.append(Line(campaign.name, style, x, y))
@@ -135,14 +151,20 @@ def _pool_classes(campaign: Told, samples: Any) -> dict[str, float] | None:
 
 def _values(shown: Sequence[Told]) -> list[Html]:
     """Return the quartiles of labels that are numbers, by campaign."""
-    rows = [["labels that are numbers", "count", "least", "25 %", "median", "75 %", "most"]]
+    quartiles: dict[str, list[float]] = {}
+    counts: dict[str, int] = {}
     for campaign in shown:
         found = [said_of(campaign.standing, unit) for unit in campaign.standing.units("labelled")]
         values = [value for value in found if isinstance(value, float)]
         if values:
-            quantiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
-            rows.append([campaign.name, str(len(values)), *(number(float(value)) for value in quantiles)])
-    return [tag("h3", "Values"), table(rows, "Quartiles of the labels", name="value-table")] if len(rows) > 1 else []
+            counts[campaign.name] = len(values)
+            quartiles[campaign.name] = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]).tolist()
+    if not counts:
+        return []
+    text = alike(value for of in quartiles.values() for value in of)
+    rows = [["labels that are numbers", "count", "least", "25 %", "median", "75 %", "most"]]
+    rows += [[name, str(counts[name]), *map(text, of)] for name, of in quartiles.items()]
+    return [tag("h3", "Values"), table(rows, "Quartiles of the labels", name="value-table")]
 
 
 def _clusters(shown: Sequence[Told], samples_of: Callable[[Told], Any]) -> list[Html]:
@@ -171,7 +193,7 @@ def _clusters(shown: Sequence[Told], samples_of: Callable[[Told], Any]) -> list[
         lines.append(Line(campaign.name, style, x, y))
         if expected is None or len(x) > len(expected.x):
             expected = Line("at random, expected", 6 + 8, x, [groups.expected(int(n)) for n in x])
-    if expected is None or len(expected.x) < 2:
+    if expected is None or len(set(expected.x)) < 2:
         return []
     drawn = [*lines, expected]
     about = (
@@ -190,7 +212,7 @@ def _clusters(shown: Sequence[Told], samples_of: Callable[[Told], Any]) -> list[
 
 
 def _covered(campaign: Told, samples: Any, groups: Clusters) -> tuple[list[float], list[float]]:
-    every = campaign.labelled_after(len(campaign.asked))
+    every = campaign.labelled_after_each[-1]
     if not every or len(every) > MOST_FEATURES:
         return [], []
     places = {unit: samples.place(unit, campaign.standing.samples[unit].key) for unit in every}
@@ -200,8 +222,7 @@ def _covered(campaign: Told, samples: Any, groups: Clusters) -> tuple[list[float
         return [], []
     group_of = dict(zip(there, groups.of(features).tolist(), strict=True))
     x, y = [], []
-    for count in range(1, len(campaign.asked) + 1):
-        units = campaign.labelled_after(count)
+    for units in campaign.labelled_after_each:
         x.append(float(len(units)))
         y.append(len({group_of[unit] for unit in units if unit in group_of}) / len(groups.centres))
     return x, y

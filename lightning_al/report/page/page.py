@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from lightning_al.campaign.versions import versions
 from lightning_al.drawing.markup import Html, joined, paragraphs, tag
 from lightning_al.report.alignment import BASELINE, Aligned, align, split_full_data
+from lightning_al.report.comparison import pairwise_of
 from lightning_al.report.page.comparing import curves_section, methods_section
 from lightning_al.report.page.covered import coverage_section
 from lightning_al.report.page.people import people_section
@@ -240,20 +240,20 @@ def _verdict(read: Read, aligned: Aligned | None, metric: str | None) -> list[st
 def _shown(read: Read, aligned: Aligned | None) -> tuple[list[Told], list[str]]:
     """Return one campaign of each method, the one with the most rounds, and what is to be said of those left out.
 
-    Of many methods the baseline and the best are shown.
+    Of many methods the baseline is shown, and those that win most often.
     """
     firsts = {method: max(of, key=lambda each: len(each.rounds)) for method, of in read.methods.items()}
     if len(firsts) <= _MOST_SHOWN:
         return list(firsts.values()), []
     order = list(firsts)
     if aligned is not None and aligned.labels:
-        known = {m: fmean(aligned.measured(m, "mean").values()) for m, of in aligned.values.items() if of}
-        sign = 1 if aligned.lower_is_better else -1
-        order.sort(key=lambda m: sign * known[m] if m in known else float("inf"))
+        best = pairwise_of([aligned], "mean")[0]
+        order.sort(key=lambda m: best.index(m) if m in best else len(best))
         order.sort(key=lambda m: m != (aligned.baseline or BASELINE))
     kept = set(order[:_MOST_SHOWN])
     texts = [
-        f"Shown are {len(kept)} of {len(firsts)} methods: the baseline, and those with the best mean over the curve."
+        f"Shown are {len(kept)} of {len(firsts)} methods: the baseline, and those that beat others most often by the "
+        "mean over the curve."
     ]
     return [each for method, each in firsts.items() if method in kept], texts
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightning_al.drawing.markup import Html, details, name_of, prose, section, table, tag
+from lightning_al.drawing.numbers import alike, number
 from lightning_al.oracle.skip import SKIP
-from lightning_al.report.page.charts import Ranges, number, range_chart
+from lightning_al.report.page.charts import Ranges, range_chart
 from lightning_al.report.page.coverage import classes_in, said_of
 from lightning_al.report.page.pictures import FEW_PIXELS, Album, Look, class_key, tile, words_of
 from lightning_al.report.page.reading import Asked, Told
@@ -62,14 +63,16 @@ def _question(campaign: Told, question: Asked, look_at: LookAt, album: Album, mo
     places = thinned(list(range(len(question.units))), most)
     result = next((r for r in campaign.rounds if r.round == question.round), None)
     count = f"{len(question.units)} asked for"
-    kept = f", {len(places)} of them below, from the best to the last" if len(places) < len(question.units) else ""
+    order = ", from the best to the last" if question.is_by_score else ""
+    kept = f", {len(places)} of them below{order}" if len(places) < len(question.units) else ""
     before = f" with {number(result.amount)} {result.counts}" if result is not None else ""
-    tiles, kind = [], ""
+    tiles, kind, text = [], "", alike(question.scores)
     for place in places:
         unit = question.units[place]
         look = look_at(campaign, unit)
         kind = kind or _kind(look, said_of(campaign.standing, unit))
-        score = question.scores[place] if place < len(question.scores) else math.nan
+        known = place < len(question.scores) and math.isfinite(question.scores[place])
+        score = text(question.scores[place]) if known else ""
         tiles.append(sample_tile(campaign, unit, look, album, score=score, region=question.regions.get(unit)))
     title = f"{question.name[0].upper()}{question.name[1:]}{before}: {count}{kept}"
     return tag("div", tag("h4", title), tag("div", *tiles, class_=f"tiles {kind}".strip()), class_="question")
@@ -89,7 +92,7 @@ def sample_tile(
     look: Look | None,
     album: Album,
     *,
-    score: float = math.nan,
+    score: str = "",
     region: Any = None,
     more: Sequence[Any] = (),
 ) -> Html:
@@ -107,7 +110,7 @@ def sample_tile(
     said = state if annotation is None else words_of(annotation)
     below = [
         tag("b", name_of(said)) if said else None,
-        f"score {number(score)}" if math.isfinite(score) else None,
+        f"score {score}" if score else None,
         tag("span", name_of(name), class_="soft") if look is not None or name != key else None,
         *more,
     ]
@@ -164,11 +167,12 @@ def scores_section(shown: Sequence[Told]) -> Html:
 
 def _score_rows(questions: Sequence[Asked]) -> list[list[str]]:
     rows = [["round", "candidates", "all: 5 %", "median", "95 %", "picked: least", "median", "most"]]
+    text = alike(value for question in questions for value in (*question.quantiles, *question.scores))
     for question in questions:
         known = sorted(score for score in question.scores if math.isfinite(score))
-        of_all = [number(question.quantiles[i]) for i in (0, 2, 4)] if question.quantiles else ["-"] * 3
+        of_all = [text(question.quantiles[i]) for i in (0, 2, 4)] if question.quantiles else ["-"] * 3
         count = f"{question.candidates:,}" if question.candidates else "-"
-        of_picked = [number(known[i]) for i in (0, len(known) // 2, -1)]
+        of_picked = [text(known[i]) for i in (0, len(known) // 2, -1)]
         rows.append([question.name, count, *of_all, *of_picked])
     return rows
 

@@ -45,6 +45,11 @@ class Asked:
         """What it is called."""
         return "initial set" if self.round == INITIAL_ROUND else f"round {self.round}"
 
+    @property
+    def is_by_score(self) -> bool:
+        """Whether the samples are in the order of their scores, as neither random draws nor varied picks are."""
+        return bool(self.scores) and self.scores == sorted(self.scores, reverse=True)
+
 
 @dataclass(frozen=True)
 class Told:
@@ -103,11 +108,29 @@ class Told:
         by = {event.get("annotator") for event in self.events if event["kind"] == "answered"}
         return by == {DATASET}
 
-    def labelled_after(self, questions: int) -> list[int]:
-        """Return the units of the first ``questions`` questions that have a label by now."""
-        asked = dict.fromkeys(unit for question in self.asked[:questions] for unit in question.units)
+    @property
+    def labelled_before(self) -> int:
+        """How many labels there were before the first question: those of a training set beside the pool."""
+        answered: set[int] = set()
+        for event in self.events:
+            if event["kind"] == "fitted":
+                return max(int(event["labelled"]) - len(answered), 0)
+            if event["kind"] == "answered":
+                answered.update(event["indices"])
+            elif event["kind"] == "forgotten":
+                answered.difference_update(event["indices"])
+        return 0
+
+    @property
+    def labelled_after_each(self) -> list[list[int]]:
+        """Of each question, the units up to it that have a label by now; without an initial set, none at the start."""
         samples = self.standing.samples
-        return [unit for unit in asked if unit in samples and samples[unit].label is not None]
+        asked: dict[int, None] = {}
+        found: list[list[int]] = [] if self.asked and self.asked[0].round == INITIAL_ROUND else [[]]
+        for question in self.asked:
+            asked |= dict.fromkeys(question.units)
+            found.append([unit for unit in asked if unit in samples and samples[unit].label is not None])
+        return found
 
 
 @dataclass(frozen=True)
@@ -159,12 +182,12 @@ def read_campaigns(folders: Sequence[Path]) -> Read:
 
 
 def asked_in(events: Sequence[Event]) -> list[Asked]:
-    """Return the questions of a campaign, with where their samples are now."""
+    """Return the questions of a campaign, with where their samples are now; none for an initial set of nothing."""
     questions: list[Event] = []
     for event in events:
         if event["kind"] == "moved":
             questions = [after_move(question, event) for question in questions]
-        elif event["kind"] == "asked":
+        elif event["kind"] == "asked" and (event["indices"] or event["round"] != INITIAL_ROUND):
             questions.append(event)
     found = []
     for event in questions:

@@ -1,11 +1,13 @@
 """What was asked and when, what it took in seconds, and what it cost."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from statistics import fmean, median
 
 from lightning_al.campaign.results import INITIAL_ROUND, PIXELS, QUERY
 from lightning_al.drawing.markup import Html, details, section, table, tag
-from lightning_al.report.page.charts import Bars, bar_chart, number
+from lightning_al.drawing.numbers import alike, number
+from lightning_al.report.page.charts import Bars, bar_chart
 from lightning_al.report.page.reading import Asked, Read, Told, time_of, when
 from lightning_al.report.tables import thinned
 
@@ -49,16 +51,19 @@ def round_rows(campaign: Told, metric: str | None) -> list[list[str]]:
     numbers = [question.round for question in campaign.asked]
     questions: list[tuple[int, Asked | None]] = [(question.round, question) for question in campaign.asked]
     questions += [(number_, None) for number_ in results if number_ not in numbers]
-    spent = 0.0
-    for number_, question in questions:
+    samples = standing.samples
+    asked = [[samples[unit_] for unit_ in each.units if unit_ in samples] if each else [] for _, each in questions]
+    spent = list(accumulate(sum(sample.cost for sample in of) for of in asked))
+    said_spent = alike(spent)
+    said_value = alike(result.metrics[metric] for result in campaign.rounds if metric in result.metrics)
+    for (number_, question), of, paid in zip(questions, asked, map(said_spent, spent), strict=True):
         result = results.get(number_)
         before = "0" if number_ == INITIAL_ROUND else "-" if result is None else number(result.amount)
-        value = "-" if result is None or metric not in result.metrics else number(result.metrics[metric])
+        value = "-" if result is None or metric not in result.metrics else said_value(result.metrics[metric])
         if question is None:
-            rows.append([f"round {number_}", "-", before, *([value] * len(name)), "-", "-", "-", "-", number(spent)])
+            rows.append([f"round {number_}", "-", before, *([value] * len(name)), "-", "-", "-", "-", paid])
             continue
-        states = [standing.samples[unit_].state for unit_ in question.units if unit_ in standing.samples]
-        spent += sum(standing.samples[unit_].cost for unit_ in question.units if unit_ in standing.samples)
+        states = [sample.state for sample in of]
         rows.append(
             [
                 question.name,
@@ -69,7 +74,7 @@ def round_rows(campaign: Told, metric: str | None) -> list[list[str]]:
                 f"{states.count('labelled'):,}",
                 f"{states.count('pending'):,}",
                 f"{states.count('skipped'):,}",
-                number(spent),
+                paid,
             ]
         )
     return rows
@@ -158,16 +163,18 @@ def seconds_rows(methods: dict[str, list[Told]]) -> list[list[str]]:
 def cost_rows(methods: dict[str, list[Told]]) -> list[list[str]]:
     """Return labels and what was spent on them, by method."""
     rows = [["method", "campaigns", "labelled", "skipped", "spent", "unit", "budget", "answers by"]]
-    for method, campaigns in methods.items():
-        standings = [each.standing for each in campaigns]
+    of_methods = [[each.standing for each in campaigns] for campaigns in methods.values()]
+    labelled = [fmean(len(each.units("labelled")) for each in standings) for standings in of_methods]
+    skipped = [fmean(len(each.units("skipped")) for each in standings) for standings in of_methods]
+    spent = [fmean(each.spent for each in standings) for standings in of_methods]
+    counts = zip(*(map(alike(means), means) for means in (labelled, skipped, spent)), strict=True)
+    for method, standings, said in zip(methods, of_methods, counts, strict=True):
         first = standings[0].options
         rows.append(
             [
                 method,
-                str(len(campaigns)),
-                number(fmean(len(each.units("labelled")) for each in standings)),
-                number(fmean(len(each.units("skipped")) for each in standings)),
-                number(fmean(each.spent for each in standings)),
+                str(len(standings)),
+                *said,
                 standings[0].counts,
                 "-" if first.get("budget") is None else number(float(first["budget"])),
                 str(first.get("oracle", "-")),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.versions import versions
 from lightning_al.drawing.markup import Html, details, prose, section, table, tag
 from lightning_al.report.page.reading import Told
@@ -224,7 +225,7 @@ def _not_alike(campaigns: Sequence[Told]) -> list[str]:
     """Say which seeds of methods did not begin with the same samples, so that their differences say less."""
     firsts: dict[Any, dict[str, list[int]]] = {}
     for each in campaigns:
-        if each.asked:
+        if each.asked and each.asked[0].round == INITIAL_ROUND:
             firsts.setdefault(each.standing.options.get("seed"), {}).setdefault(
                 each.method, sorted(each.asked[0].units)
             )

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from statistics import fmean
 
+from lightning_al.drawing.numbers import alike, number
 from lightning_al.report.alignment import Aligned
-from lightning_al.report.comparison import Difference, differences, labels_saved
-from lightning_al.report.page.charts import number
+from lightning_al.report.comparison import Difference, differences, labels_saved, ranked
 from lightning_al.report.page.reading import Told, time_of
 from lightning_al.report.statistics import FEWEST
 from lightning_al.report.tables import LEVEL, decimals_of, signed
+
+_MOST_NAMED = 8  # methods in one sentence
 
 
 def verdict_of_methods(aligned: Aligned) -> list[str]:
@@ -58,7 +60,7 @@ def _tested(aligned: Aligned, rows: Sequence[Difference]) -> list[str]:
     elif worse and not neither:
         texts.append(f"{_capital(baseline)} wins here: every method did worse than it, beyond what chance explains.")
     else:
-        texts += _of_none(baseline, _best(aligned, [baseline, *(row.method for row in rows)]))
+        texts += _of_none(baseline, rows[0].method if _is_better(aligned, rows[0]) else None)
     if worse and (better or neither):
         texts.append(f"Worse than {baseline}, beyond chance: {_named(aligned, worse)}.")
     if neither and (better or worse):
@@ -67,20 +69,21 @@ def _tested(aligned: Aligned, rows: Sequence[Difference]) -> list[str]:
 
 
 def _of_none(baseline: str | None, best: str | None) -> list[str]:
-    """Say that no method is told apart from the baseline."""
-    if best == baseline:
+    """Say that no method is told apart from the baseline; of the best one, if its mean is better at all."""
+    if best is None:
         return [
             f"{_capital(baseline)} wins here: it has the best mean, and no method is better than it beyond chance.",
             f"On a pool like this one {baseline} does as well as any, and costs nothing to compute.",
         ]
     return [
         f"It is open whether choosing what to label pays here: no method is better than {baseline} beyond chance.",
-        f"The best mean is that of {best}; more seeds would tell whether that is luck.",
+        f"The best difference to {baseline} is that of {best}; more seeds would tell whether that is luck.",
     ]
 
 
 def _is_better(aligned: Aligned, row: Difference) -> bool:
-    return ((row.mean or 0.0) < 0) == aligned.lower_is_better
+    mean = row.mean or 0.0
+    return mean < 0 if aligned.lower_is_better else mean > 0
 
 
 def _named(aligned: Aligned, rows: Sequence[Difference]) -> str:
@@ -93,36 +96,33 @@ def _named(aligned: Aligned, rows: Sequence[Difference]) -> str:
     return "; ".join(words) if len(words) != 2 else " and ".join(words)
 
 
-def _means(aligned: Aligned) -> dict[str, float]:
-    return {method: fmean(aligned.measured(method, "mean").values()) for method, of in aligned.values.items() if of}
-
-
-def _best(aligned: Aligned, methods: Sequence[str | None]) -> str | None:
-    means = {method: mean for method, mean in _means(aligned).items() if method in methods}
-    return (min if aligned.lower_is_better else max)(means, key=means.__getitem__)
-
-
 def _left_out(methods: Sequence[str]) -> list[str]:
     return [f"Left out here, with fewer than {FEWEST} seeds: {', '.join(methods)}."] if methods else []
 
 
 def _order(aligned: Aligned, methods: Sequence[str]) -> str:
-    means = _means(aligned)
-    order = sorted(methods, key=means.__getitem__, reverse=not aligned.lower_is_better)[:8]
-    named = ", ".join(f"{method} {number(means[method])}" for method in order)
+    """Put methods in order by the mean over the curve, over the seeds that all of them have."""
+    shared, means = ranked(aligned, methods, "mean")
+    if not shared:
+        return f"All {len(methods)} methods have no seed in common, so their means are in no order."
+    every = {repeat for method in methods for repeat in aligned.values[method]}
+    of = f", over the {len(shared)} of {len(every)} seeds that all have" if len(shared) < len(every) else ""
+    text = alike(means.values())
+    order = list(means)[:_MOST_NAMED]
+    named = ", ".join(f"{method} {text(means[method])}" for method in order)
     more = f" and {len(methods) - len(order)} more" if len(methods) > len(order) else ""
     less = ", less is better" if aligned.lower_is_better else ""
-    return f"Mean {aligned.metric} over the curve{less}, best first: {named}{more}."
+    return f"Mean {aligned.metric} over the curve{of}{less}, best first: {named}{more}."
 
 
 def _reached(aligned: Aligned, methods: Sequence[str]) -> list[str]:
     """Say what a method saves that gets where the baseline ends with the fewest labels."""
     rows = [row for row in labels_saved(aligned) if row.method in methods and row.method != aligned.baseline]
-    first, last = rows[0] if rows else None, aligned.labels[-1]
+    first, last, digits = rows[0] if rows else None, aligned.labels[-1], decimals_of([aligned])
     if first is None or first.labels is None or first.saved is None or first.saved <= 0:
         return []
     return [
-        f"{first.method} got where {aligned.baseline} ends ({number(first.target)} with {last:,} {aligned.counts}) "
+        f"{first.method} got where {aligned.baseline} ends ({first.target:.{digits}f} with {last:,} {aligned.counts}) "
         f"with {first.labels:,.0f}: {first.saved / last:.0%} fewer. ({first.reached} of {first.repeats} seeds do.)"
     ]
 
@@ -149,7 +149,8 @@ def verdict_of_repeats(aligned: Aligned) -> list[str]:
         ]
     first, last = (fmean(float(values[place]) for values in repeats.values()) for place in (0, -1))
     span = f"{aligned.labels[0]:,} to {aligned.labels[-1]:,} {aligned.counts}"
-    ends = f"{aligned.metric} went from {number(first)} to {number(last)}"
+    value = alike([first, last])
+    ends = f"{aligned.metric} went from {value(first)} to {value(last)}"
     text = f"From {span}, {ends}, the mean of {len(repeats)} campaigns."
     return [text, "There is one method: nothing says yet whether another, or chance, would have done as well."]
 
@@ -192,9 +193,10 @@ def verdict_of_one(campaign: Told, metric: str | None, *, lower_is_better: bool 
     known = [result for result in rounds if metric is not None and metric in result.metrics]
     if known and metric is not None:
         first, last = known[0], known[-1]
+        value = alike([first.metrics[metric], last.metrics[metric]])
         counted = f"{number(first.amount)} to {number(last.amount)} {last.counts}"
         texts.append(
-            f"From {counted}, {metric} went from {number(first.metrics[metric])} to {number(last.metrics[metric])} in "
+            f"From {counted}, {metric} went from {value(first.metrics[metric])} to {value(last.metrics[metric])} in "
             f"{len(known)} trainings."
             if len(known) > 1
             else f"With {number(last.amount)} {last.counts} {metric} is {number(last.metrics[metric])}."
@@ -205,7 +207,9 @@ def verdict_of_one(campaign: Told, metric: str | None, *, lower_is_better: bool 
     else:
         texts.append("No round is finished yet." if not rounds else "The campaign records no metrics.")
     share = f" ({labelled / standing.size:.1%})" if standing.size else ""
-    texts.append(f"{labelled:,} of {standing.size:,} samples are labelled{share}.")
+    before = campaign.labelled_before
+    beside = f", beside {before:,} that were labelled before" if before else ""
+    texts.append(f"{labelled:,} of {standing.size:,} samples of the pool are labelled{share}{beside}.")
     if pending:
         texts.append(
             f"{pending:,} sample{'s are' if pending != 1 else ' is'} asked for and not answered yet: the campaign is "

@@ -46,8 +46,8 @@ def test_curves_are_those_of_the_ledgers_with_t_intervals(two_methods):
             values = [events[place]["metrics"]["test_acc"] for events in found]
             half = stats.t.ppf(0.975, 4) * stdev(values) / 5**0.5
             ends = (mean(values), mean(values) - half, mean(values) + half)
-            assert rows[place][column] == "{:.4g} ({:.4g} to {:.4g})".format(*ends)
-    assert any(tip.startswith("30 labels\nrandom (n=5): 0.498 (") for tip in page.tips)
+            assert rows[place][column] == "{:.4f} ({:.4f} to {:.4f})".format(*ends)
+    assert any(tip.startswith("30 labels\nrandom (n=5): 0.4980 (") for tip in page.tips)
 
 
 def test_differences_and_labels_saved_are_those_of_scipy(two_methods):
@@ -67,7 +67,7 @@ def test_differences_and_labels_saved_are_those_of_scipy(two_methods):
 def test_it_says_what_the_result_means(two_methods):
     page, _ = two_methods
     assert "Choosing what to label paid here: saal (+0.0" in page.text
-    assert "saal got where random ends (0.572 with 40 labels) with 28: 30% fewer." in page.text
+    assert "saal got where random ends (0.5720 with 40 labels) with 28: 30% fewer." in page.text
 
 
 def test_every_part_is_there_and_linked(two_methods):
@@ -94,7 +94,7 @@ def test_seconds_and_cost_are_sums_of_the_ledgers(two_methods):
 def test_one_campaign_with_questions_answers_and_skips(tmp_path):
     a_campaign(tmp_path / "x")
     page = page_of(write_html(tmp_path / "x"))
-    assert "From 2 to 3 labels, acc went from 0.5 to 0.75 in 2 trainings." in page.text
+    assert "From 2 to 3 labels, acc went from 0.50 to 0.75 in 2 trainings." in page.text
     assert "One campaign says nothing about its method: Random may do as well" in page.text
     assert "lightning-al sweep -c recipe.yaml --methods yours,random --seeds 0..4 ." in page.text
     assert "`" not in page.text
@@ -103,7 +103,7 @@ def test_one_campaign_with_questions_answers_and_skips(tmp_path):
     assert head[2:] == ["labels before", "acc", "asked for", "answered", "waiting", "skipped", "spent"]
     assert [row[2:] for row in rows] == [
         ["0", "-", "2", "2", "0", "0", "2"],
-        ["2", "0.5", "2", "1", "0", "1", "3"],
+        ["2", "0.50", "2", "1", "0", "1", "3"],
         ["3", "0.75", "-", "-", "-", "-", "3"],
     ]
     assert [words.startswith(label) for words, label in zip(page.captions, ["0", "2", "skipped", "1"])] == [True] * 4
@@ -130,6 +130,61 @@ def test_one_campaign_that_does_not_get_better_and_waits_for_people(tmp_path):
     assert "Guessing among 3 classes that are as many gives 0.3333" in campaign("nearer", 0.3933, 0.36, 0.36)
     assert "at chance" not in campaign("higher", 0.35, 0.3933)
     assert "at chance" not in campaign("far", 0.9, 0.8, 0.85)
+
+
+def test_labels_that_were_there_before_are_said_and_no_question_of_nothing_is_a_row(tmp_path):
+    """Two were asked for, of eleven that the last training had."""
+    campaign = begin(tmp_path / "x", initial=0)
+    campaign.apply(campaign.write("named", annotations={"kind": "class", "classes": ["a", "b", "c"]}))
+    asked(campaign, -1, [])
+    more = {"digest": campaign.label_digest, "seconds": {}, "steps": {}}
+    record(campaign, "fitted", round=0, labelled=9, metrics={"acc": 0.5}, **more)
+    asked(campaign, 0, [3, 4])
+    answered(campaign, [3, 4], [1, 1])
+    record(campaign, "fitted", round=1, labelled=11, metrics={"acc": 0.6}, **more)
+    page = page_of(write_html(tmp_path / "x"))
+    assert [row[0] for row in page.tables["rounds-1"]] == ["question", "round 0", "round 1"]
+    assert "Classes with a label, of 3: x: 1." in page.text
+    assert page.tables["seen-table"] == [["labelled samples", "x, seed 0"], ["0", "0"], ["2", "1"]]
+    assert "Not counted: the 9 that were there before, of the training set beside the pool." in page.text
+    assert "2 of 10 samples of the pool are labelled (20.0%), beside 9 that were labelled before." in page.text
+    a_campaign(tmp_path / "y")
+    assert "Not counted" not in page_of(write_html(tmp_path / "y")).text
+
+
+def test_methods_of_different_seeds_are_put_in_order_over_those_that_all_have(tmp_path):
+    """One seed more made saal's own mean the lowest: 0.55 beside 0.6 and 0.5875."""
+    for method, of_seeds in {"saal": [[0.5, 0.8], [0.3, 0.6]], "project": [[0.5, 0.7]]}.items():
+        for seed, values in enumerate(of_seeds):
+            write_campaign(tmp_path / method / f"seed_{seed}", values, options={"seed": seed})
+    for seed, values in enumerate([[0.5, 0.675], [0.5, 0.675]]):
+        write_campaign(tmp_path / "random" / f"seed_{seed}", values, options={"seed": seed})
+    page = page_of(write_html(tmp_path))
+    order = (
+        "Mean test_acc over the curve, over the 1 of 2 seeds that all have, best first: saal 0.6500, project 0.6000, "
+    )
+    assert f"{order}random 0.5875." in page.text
+    differ = "Means are over each method's own repeats, and these differ (project lacks seed 1): compare over those"
+    assert differ in page.text
+    assert page.tables["curve-table"][0] == ["labels (test_acc)", "project (n=1)", "random (n=2)", "saal (n=2)"]
+    [head, *rows] = page.tables["pairs"]
+    cells = {row[0][2:]: dict(zip([name[2:] for name in (r[0] for r in rows)], row[1:])) for row in rows}
+    assert cells["saal"] == {"saal": "-", "project": "100% of 1+0.0500", "random": "50% of 2-0.0375"}
+    # Of two repeats and one there is no band, and the interval is in the table.
+    assert "band s" not in (tmp_path / "report.html").read_text()
+    assert "Fewer than 3 repeats have no band" in page.text
+    assert page.tables["curve-table"][1][3].startswith("0.400 (-0.871 to 1.671)")
+
+
+def test_only_scored_picks_are_said_to_be_from_the_best_to_the_last(tmp_path):
+    campaign = begin(tmp_path / "x", size=100)
+    asked(campaign, -1, list(range(20)))
+    asked(campaign, 0, list(range(20, 40)), [1 - 0.01 * i for i in range(20)])
+    asked(campaign, 1, list(range(40, 60)), [0.5 + 0.01 * (i % 7) for i in range(20)])  # picks that differ
+    page = page_of(write_html(tmp_path / "x"))
+    assert "Initial set: 20 asked for, 16 of them below" in page.text
+    assert "Round 0 with 0 labels: 20 asked for, 16 of them below, from the best to the last" in page.text
+    assert page.text.count("from the best to the last") == 1
 
 
 def test_what_comes_from_the_data_is_no_html(tmp_path):

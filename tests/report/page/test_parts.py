@@ -6,9 +6,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from lightning_al.drawing.numbers import alike
 from lightning_al.report.alignment import align
 from lightning_al.report.page.charts import _DASHES, _MARKS, STYLES, Bars, Line, _Scale, bar_chart, line_chart
+from lightning_al.report.page.comparing import lines_of
 from lightning_al.report.page.coverage import Clusters, class_counts, class_names_of, features_of, some_of
 from lightning_al.report.page.reading import asked_in, metric_names, read_campaigns
 from lightning_al.report.page.running import tenths
@@ -56,14 +59,35 @@ def test_random_is_not_beaten():
 def test_it_is_open():
     said = first_word({"random": LOW, "badge": [[0.1, y + 0.01] for _, y in NOISY]})
     assert said[0].startswith("It is open whether choosing what to label pays here")
-    assert said[1].startswith("The best mean is that of badge; more seeds")
+    assert said[1].startswith("The best difference to random is that of badge; more seeds")
 
 
 def test_methods_of_too_few_seeds_are_left_out():
     """However well they did: the best of two seeds is what chance makes of two seeds."""
     said = first_word({"random": LOW, "badge": [[0.1, y + 0.01] for _, y in NOISY], "lucky": HIGH[:2]})
-    assert said[1].startswith("The best mean is that of badge;")
+    assert said[1].startswith("The best difference to random is that of badge;")
     assert [text for text in said if "lucky" in text] == ["Left out here, with fewer than 5 seeds: lucky."]
+
+
+def test_means_of_methods_without_a_seed_in_common_are_in_no_order():
+    curves = {"a": repeats(*HIGH[:2]), "b": repeats(*LOW[:2], seeds=[7, 8])}
+    [first, _] = verdict_of_methods(align(curves))
+    assert first == "All 2 methods have no seed in common, so their means are in no order."
+
+
+def test_the_best_of_different_seeds_is_that_with_the_best_difference():
+    """Of more seeds, which are easy ones; beside random with the same seeds it gains less than the other."""
+    seeds = range(10)
+    of_random = repeats(*([[0.1, 0.2]] * 5 + [[0.1, 0.8]] * 5), seeds=seeds)
+    near = repeats(*[[0.1, 0.2 + 0.4 * (i % 2) - 0.1] for i in range(5)])
+    easy = repeats(*[[0.1, 0.8 + 0.1 * (i % 2) - 0.03] for i in range(5)], seeds=range(5, 10))
+    said = verdict_of_methods(align({"random": of_random, "near": near, "easy": easy}))
+    assert said[1].startswith("The best difference to random is that of near;")
+    assert said[2] == "All 3 methods have no seed in common, so their means are in no order."
+
+
+def test_a_method_as_good_as_random_is_no_better():
+    assert first_word({"random": LOW, "badge": LOW})[0].startswith("Random wins here")
 
 
 def test_less_of_a_loss_is_better():
@@ -291,16 +315,16 @@ def test_what_a_chart_says_is_what_it_was_given():
     ]
     page = Page(line_chart(lines, x="labels", y="acc", about="x"))
     assert page.tips == [
-        "20 labels\na: 0.5 (0.4 to 0.6)\nb: 0.25",
+        "20 labels\na: 0.50 (0.40 to 0.60)\nb: 0.25",
         "30 labels\na: - (- to -)",
-        "40 labels\na: 0.75 (0.7 to 0.8)\nb: 1",
+        "40 labels\na: 0.75 (0.70 to 0.80)\nb: 1.00",
     ]
     page = Page(bar_chart([Bars("r", {"fit": 3.0, "score": 1.0}, "{:.1f} s".format)], x="seconds", about="x"))
     assert page.tips == ["r\nfit: 3.0 s (75%)", "r\nscore: 1.0 s (25%)"]
 
 
 def test_wide_bands_are_cut_where_curves_would_be_flattened():
-    wide = Line("a (n=2)", 0, [20, 30], [0.2, 0.4], [-5.0, 0.3], [5.4, 0.5])
+    wide = Line("a (n=3)", 0, [20, 30], [0.2, 0.4], [-5.0, 0.3], [5.4, 0.5])
     drawn = line_chart([wide], x="labels", y="error", about="x")
     found = [re.search(rf'y="([0-9.]+)" text-anchor="end">{value}<', drawn) for value in ("0.2", "0.4")]
     bottom, top = (float(place[1]) for place in found)
@@ -308,11 +332,38 @@ def test_wide_bands_are_cut_where_curves_would_be_flattened():
     assert ">-1<" not in drawn
     assert ">5<" not in drawn
     assert "bands go on beyond the chart; their ends are in the table" in drawn
-    assert "a (n=2): 0.2 (-5 to 5.4)" in drawn  # what a mouse reads is whole
+    assert "a (n=3): 0.2 (-5.0 to 5.4)" in drawn  # what a mouse reads is whole
     narrow = Line("a (n=5)", 0, [20, 30], [0.2, 0.4], [0.15, 0.35], [0.25, 0.45])
     assert "beyond" not in line_chart([narrow], x="labels", y="error", about="x")
     # Of a single place nothing is flattened.
     assert "beyond" not in line_chart([Line("a", 0, [20], [0.2], [-5.0], [5.0])], x="labels", y="error", about="x")
+
+
+def test_two_repeats_have_an_interval_and_no_band():
+    drawn = {
+        n: line_chart(lines_of({"m": repeats(*HIGH[:n])}), x="labels", y="acc", about="x").count('class="band')
+        for n in (1, 2, 3, 5)
+    }
+    assert drawn == {1: 0, 2: 0, 3: 1, 5: 1}
+    [line] = lines_of({"m": repeats(*HIGH[:2])})
+    assert line.low[1] == pytest.approx(0.415 - stats.t.ppf(0.975, 1) * np.std([0.40, 0.43], ddof=1) / 2**0.5)
+
+
+def test_ticks_of_an_axis_have_the_same_decimals():
+    drawn = line_chart([Line("a", 0, [20, 30], [0.5, 0.62])], x="labels", y="acc", about="x")
+    found = re.findall(r'text-anchor="end">([^<]+)<', drawn)
+    assert found == ["0.50", "0.52", "0.54", "0.56", "0.58", "0.60", "0.62"]
+
+
+@pytest.mark.parametrize(
+    "values", [[0.755, 0.8064], [2.5, 100.0], [0.1, 1e-7, 0.0], [1e9, 1234.5], [1e-12, 1.0], [-0.25]]
+)
+def test_numbers_beside_each_other_have_the_same_decimals_and_none_becomes_zero(values):
+    texts = [alike(values)(value) for value in values]
+    for value, text in zip(values, texts):
+        assert float(text.replace(",", "")) == pytest.approx(value, rel=0.001)
+    decimals = {len(text.partition(".")[2]) for text in texts if "e" not in text}
+    assert len(decimals) == 1
 
 
 def test_seconds_are_said_to_a_tenth():
