@@ -10,9 +10,13 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from lightning_al.fitting.hooks import keeps_its_state
 from lightning_al.fitting.ownership import held_by_others
+
+_RELEASED = WeakIdKeyDictionary()
+"""Of callbacks that were renewed before: their first state, and the one that they were left in."""
 
 
 class RenewedCallbacks:
@@ -21,7 +25,8 @@ class RenewedCallbacks:
     They are renewed *in place*, from a copy of their state taken here, so that references to them stay valid. What
     others hold too (a dataset that a curriculum sets the level of, a list of the caller's) is no state of theirs: it
     stays itself and is never put back. Callbacks that know of the rounds (they define ``on_round_start`` or its like
-    and no ``state_dict``) are left alone.
+    and no ``state_dict``) are left alone. Those of a Trainer that another campaign had begin as they did in that one,
+    but for what somebody has set since.
 
     Args:
         trainer: The user's, before its first fit.
@@ -37,7 +42,7 @@ class RenewedCallbacks:
                 continue
             self._shared |= held_by_others(callback, known=self._shared)
             try:
-                self._first.append((callback, self._copy(vars(callback))))
+                self._first.append((callback, self._copy(_first_state(callback))))
             except (TypeError, UnpicklingError, AttributeError, RuntimeError) as error:
                 rank_zero_warn(
                     f"{type(callback).__name__} cannot be copied ({error}), so its state is carried from round to "
@@ -69,9 +74,21 @@ class RenewedCallbacks:
         for callback, state in self._first:
             if isinstance(callback, ModelCheckpoint):
                 callback.dirpath = state.get("dirpath")
+            _RELEASED[callback] = state, dict(vars(callback))
 
     def _copy(self, state: dict[str, Any]) -> dict[str, Any]:
         return copy.deepcopy(state, dict(self._shared))
+
+
+def _first_state(callback: Callback) -> dict[str, Any]:
+    """Return the state that a callback had before its first fit of all campaigns, with what was set since the last."""
+    now = vars(callback)
+    if callback not in _RELEASED:
+        return now
+    first, left = _RELEASED[callback]
+    unset = object()
+    set_since = {name: value for name, value in now.items() if left.get(name, unset) is not value}
+    return {name: value for name, value in {**first, **set_since}.items() if name in now or name not in left}
 
 
 def _set_state(callback: Callback, state: dict[str, Any]) -> None:

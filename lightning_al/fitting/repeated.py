@@ -71,7 +71,7 @@ class RepeatedFit:
         self.initial = whole_copy(model.state_dict())
         self.flags = flags_of(model)
         self.optimizer_states: list[OptimizerState] | None = None
-        self.steps_before = 0
+        self.steps_before = -trainer.global_step  # those of before, by whomever, are no steps of these fits
         self._beside: BesideWeights | None = None  # before the last fit; what it became in it
         self._beside_after: dict[str, Any] | None = None
         self._resumed = False

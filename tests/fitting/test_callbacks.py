@@ -77,6 +77,30 @@ def test_checkpoints_of_the_users_and_ours_do_not_meet(tmp_path):
         assert names == {"weights.ckpt", "resume.ckpt"}
 
 
+def test_a_second_campaign_of_one_trainer_is_as_that_of_a_new_one(tmp_path):
+    """Early stopping by a loss that grows ends each fit after two epochs, and goes by no loss of another campaign."""
+
+    class Losing(Net):
+        def validation_step(self, batch, batch_idx):
+            self.log("val_loss", float(self.current_epoch) + self.worst)
+
+    stopping, recorder = EarlyStopping("val_loss", patience=1), Recorder()
+    trainer = make_trainer(tmp_path, stopping, recorder, max_epochs=9)
+    for name, worst in [("a", 0.0), ("b", 5.0)]:  # every loss of the second is above every one of the first
+        model = Losing()
+        model.worst = worst
+        loop = loop_in(tmp_path / name, model, rounds=1)
+        loop.run(trainer)
+        assert loop.campaign_step == 2 * 2 + 2 * 3  # 8 and 12 labels in batches of 4
+    assert recorder.epochs == [[0, 1]] * 4
+    assert stopping.stopped_epoch == 1  # to be looked at afterwards
+    stopping.patience = 2
+    model = Losing()
+    model.worst = 0.0
+    loop_in(tmp_path / "c", model, rounds=0).run(trainer)
+    assert recorder.epochs[4:] == [[0, 1, 2]]
+
+
 def test_a_second_campaign_of_one_trainer_has_its_own_checkpoints(tmp_path):
     trainer = make_trainer(tmp_path, ModelCheckpoint(), enable_checkpointing=True)
     for name in ("a", "b"):
