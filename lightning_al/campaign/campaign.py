@@ -4,11 +4,11 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from lightning_al.campaign.beside import Gone, Known
 from lightning_al.campaign.blobs_sent import readable_everywhere
-from lightning_al.campaign.events import Event, check_events, has_ledger, read_ledger, stamped, writing
+from lightning_al.campaign.events import Event, check_events, has_ledger, read_ledger, refuse_to_begin, stamped, writing
 from lightning_al.campaign.history import History, ShowsRounds, rounds_of
 from lightning_al.campaign.regions import AskedRegions
 from lightning_al.campaign.results import INITIAL_ROUND, after_move
@@ -25,9 +25,9 @@ from lightning_al.words import counted
 class Campaign(ShowsRounds, OffersLess):
     """A campaign's ledger: which questions were asked and answered, and what each round yielded.
 
-    Everything is derived from the events: ``started``, ``named``, ``known``, ``asked``, ``answered``, ``said``,
-    ``skipped``, ``void``, ``released``, ``fitted``, ``reported``, ``moved``, ``forgotten``. Indices are those of the
-    dataset as it was when the campaign was last opened. Files are JSON, never pickle: reading one cannot run code.
+    Everything is derived from the events: ``started``, ``changed``, ``named``, ``known``, ``asked``, ``answered``,
+    ``said``, ``skipped``, ``void``, ``released``, ``fitted``, ``reported``, ``moved``, ``forgotten``. Indices are those
+    of the dataset as it was when the campaign was last opened. Files are JSON: reading one cannot run code.
     Labels that are too large for JSON are files in ``labels/``; what is learnt is in :attr:`states`.
 
     Args:
@@ -40,7 +40,7 @@ class Campaign(ShowsRounds, OffersLess):
     """
 
     _not_offered = """annotations apply beside check_free check_writable create fits gone key_of label_digest last_fit
-        next_fit next_round own_labels ranks read_events record refuse_to_start_over reported root round_file write"""
+        next_fit next_round own_labels ranks read_events record reported root round_file write"""
 
     def __init__(self, dirpath: str | Path, events: list[Event], ranks: Ranks | None = None) -> None:
         self.dirpath = Path(dirpath)
@@ -180,7 +180,7 @@ class Campaign(ShowsRounds, OffersLess):
         root: str = "",
         annotations: dict[str, Any] | None = None,
         states: dict[str, State] | None = None,
-        versions: dict[str, str] | None = None,
+        beside: dict[str, Any] | None = None,
     ) -> list[Event]:
         """Begin a campaign in ``dirpath`` and return its events, the first one.
 
@@ -191,7 +191,7 @@ class Campaign(ShowsRounds, OffersLess):
             root: The folder that all names of samples begin with.
             annotations: How people say labels, see :attr:`annotations`.
             states: What :attr:`states` must have from the first event on, by file name.
-            versions: Of the packages that it begins with, by name.
+            beside: What else is known of the beginning: ``versions`` of packages, ``weights`` of the model as hashes.
 
         Raises:
             FileExistsError: If there is one already.
@@ -199,24 +199,15 @@ class Campaign(ShowsRounds, OffersLess):
         """
         path = Path(dirpath)
         if cls.exists(path):
-            cls.refuse_to_start_over(path)
+            refuse_to_begin(path)
         ledger = path / "ledger"
         with write_errors_explained(ledger, ledger / ".tmp"):
             ledger.mkdir(parents=True, exist_ok=True)  # first: weights without it are another's, see `check_free`
         for name, state in (states or {}).items():
             write_state(path / name, state)
         fields = {"size": size, "options": options, "root": root, "annotations": annotations or {}}
-        fields |= {"versions": versions} if versions else {}
         with writing(ledger) as append:
-            return [append(0, stamped("started", fields))]
-
-    @staticmethod
-    def refuse_to_start_over(dirpath: str | Path) -> NoReturn:
-        """Raise the error of a campaign that is there already."""
-        raise FileExistsError(
-            f"{dirpath} holds a campaign already. Pass `resume=True` (`--resume`) to go on with it, or another "
-            "`dirpath`; nothing was changed."
-        )
+            return [append(0, stamped("started", {**fields, **(beside or {})}))]
 
     def write(self, kind: str, **fields: Any) -> Event:
         """Put an event on disk and return it; :meth:`apply` takes note of it.
@@ -276,6 +267,9 @@ class Campaign(ShowsRounds, OffersLess):
         self.options = event["options"]
         self.root = event.get("root")
         self.annotations = event.get("annotations", {})
+
+    def _apply_changed(self, event: Event) -> None:
+        self.options = event["options"]
 
     def _apply_named(self, event: Event) -> None:
         self.annotations = event["annotations"]

@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning_al.storage.blobs import FOLDER, Blob, from_json, keep, to_json
 from lightning_al.storage.files import atomic_write
-from lightning_al.words import shown
+from lightning_al.words import counted, shown
 
 SCHEMA = 1
 
@@ -21,6 +21,7 @@ Event = dict[str, Any]
 
 _FIELDS: dict[str, dict[str, type]] = {
     "started": {"size": int, "options": dict},
+    "changed": {"options": dict},
     "asked": {"round": int, "indices": list, "keys": list, "scores": list, "seconds": dict},
     "answered": {"indices": list, "keys": list, "labels": list, "annotator": str},
     "said": {"indices": list, "keys": list, "labels": list, "annotator": str},
@@ -55,6 +56,18 @@ def check_there(dirpath: str | Path) -> None:
 def count_events(dirpath: str | Path) -> int:
     """Return how many events the campaign in ``dirpath`` has, from the names of their files; 0: there is none."""
     return sum(1 for _ in (Path(dirpath) / "ledger").glob("[0-9]*.json"))
+
+
+def refuse_to_begin(dirpath: str | Path) -> NoReturn:
+    """Raise the error of a campaign that is there already, with how far it is."""
+    finished = sum(1 for _ in (Path(dirpath) / "ledger").glob("[0-9]*-reported.json"))
+    goes_on = f"to go on with it after {counted(finished, 'round')}"
+    if finished == 0:
+        goes_on = "to go on with it: no round of it is finished, so all are trained and asked for by the options of now"
+    raise FileExistsError(
+        f"{dirpath} holds a campaign already. Pass `resume=True` (`--resume`) {goes_on}; or another `dirpath`. Nothing "
+        "was changed."
+    )
 
 
 def read_ledger(dirpath: str | Path) -> list[Event]:

@@ -125,6 +125,9 @@ class Standing:
         self.size, self.options = event["size"], event["options"]
         self.annotations = event.get("annotations", {})
 
+    def _apply_changed(self, event: Event) -> None:
+        self.options = event["options"]
+
     def _apply_named(self, event: Event) -> None:
         self.annotations = event["annotations"]
 
@@ -200,6 +203,7 @@ class Standing:
 
 _APPLY: dict[str, Callable[[Standing, Event], None]] = {
     "started": Standing._apply_started,
+    "changed": Standing._apply_changed,
     "named": Standing._apply_named,
     "asked": Standing._apply_asked,
     "answered": Standing._apply_answered,

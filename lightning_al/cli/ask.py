@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 from lightning_al.campaign.events import has_ledger
 from lightning_al.campaign.questions import check_replaceable, check_shows_parts, write_question
 from lightning_al.campaign.standing import Standing
-from lightning_al.cli.run import ActiveLearningCLI, label_count, run
+from lightning_al.cli.run import ActiveLearningCLI, run, say_nothing
 from lightning_al.data.image_size import drawn_size
 from lightning_al.extras import needs
 from lightning_al.loop.loop import ActiveLearningLoop
@@ -79,6 +79,7 @@ class AskCLI(ActiveLearningCLI):
         opened = set() if before is None else {before.name(unit) for unit in before.units("pending")}
         how = {name: options[name] for name in ("more", "keep_scores", "skip_unreadable", "acquisition")}
         how["more"] = how["more"] or how["acquisition"] is not None
+        loop.say = say_nothing  # until the file is there
         picked = loop.ask(self.trainer, options["k"], **how)
         if not self.trainer.is_global_zero:
             return
@@ -100,7 +101,7 @@ class AskCLI(ActiveLearningCLI):
         if picked and standing.classes:
             print(f"Labels may be: {cut(', '.join(map(shown, standing.classes)), 300)}.")
         where = f" in {path}" if path is not None and picked else ""
-        print(f"{loop.status}: {len(picked)} to label{where}, {label_count(loop)} labels, {loop.dirpath}")
+        print(f"{loop.status}: {len(picked)} to label{where}, {loop.label_count} labels, {loop.dirpath}")
         if picked and {standing.name(unit) for unit in picked} <= opened:
             print("They were asked for before and have no label yet: say it, or `skip`; `--more` asks for others.")
 

@@ -14,10 +14,10 @@ import lightning.pytorch as pl
 from lightning_al._compat import quiet_infos
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import has_ledger
+from lightning_al.campaign.saved import CONFIG
 from lightning_al.checks import Findings
 from lightning_al.cli.recipe import config_words
 from lightning_al.cli.run import ActiveLearningCLI
-from lightning_al.cli.saved import CONFIG
 from lightning_al.inference.trainer import quiet_trainer
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.report import diagnostics

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning_al.acquisition import Acquisition
+from lightning_al.campaign.saved import SEEDS, begun_otherwise
 from lightning_al.checks import Findings, SeveralFindings
 from lightning_al.cli.recipe import listed
 from lightning_al.cli.run import ActiveLearningCLI
-from lightning_al.cli.saved import SEEDS, begun_otherwise
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.words import cut
 

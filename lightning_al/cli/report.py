@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from lightning_al.cli.saved import CONFIG
+from lightning_al.campaign.saved import CONFIG
 from lightning_al.report.page.page import written
 
 

@@ -16,15 +16,14 @@ import lightning_al.zoo  # noqa: F401 - imported classes can be named without th
 from lightning_al import oracle, tasks
 from lightning_al.acquisition import Acquisition
 from lightning_al.campaign.campaign import Campaign
+from lightning_al.campaign.saved import IN_THE_LEDGER, few, keep_configuration
 from lightning_al.checks import where_raised
 from lightning_al.cli.ending import refuse
 from lightning_al.cli.recipe import fill_in, listed
-from lightning_al.cli.saved import begun_otherwise
 from lightning_al.data.readable import UnreadableSampleError
 from lightning_al.extras import needs
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.loop import ActiveLearningLoop
-from lightning_al.storage.files import atomic_write
 from lightning_al.storage.yaml_text import yaml_text
 
 with needs("The command line", "jsonargparse", "cli"):
@@ -108,19 +107,25 @@ class ActiveParser(LightningArgumentParser):
 
 
 class SaveCampaignConfig(SaveConfigCallback):
-    """Saves the configuration in the campaign's folder, once, so that it can be run again."""
+    """Saves the configuration in the campaign's folder, so that it can be run again, and each that is another one."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Do nothing yet: the campaign's folder is not known."""
 
     def on_round_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loop: ActiveLearningLoop) -> None:
-        """Write ``config.yaml`` where there is none."""
-        if loop.dirpath is None or not trainer.is_global_zero:
+        """Write what the round begins with, and say what changed since the last one."""
+        campaign, session = loop.campaign, loop.session
+        if campaign is None or session is None or not trainer.is_global_zero:
             return
-        path = loop.dirpath / self.config_filename
-        if not path.exists():
-            with atomic_write(path) as file:
-                file.write(self.text().encode())
+        number = campaign.next_round + session.is_trained if campaign.fits else 0
+        differs = keep_configuration(campaign.dirpath, self.text(), number)
+        beside = [each for each in differs if not each.startswith(IN_THE_LEDGER)]  # of which the loop has told
+        if beside and campaign.fits:
+            rank_zero_warn(
+                f"{campaign.dirpath} goes on with a configuration that changed: {few(beside)}. What is trained from "
+                f"round {number} on has that of now, and the curve is of both. To keep them apart, give a "
+                "`--loop.dirpath` of its own."
+            )
 
     def text(self) -> str:
         """Return the configuration as YAML, but for what was asked of this launch alone."""
@@ -241,7 +246,7 @@ class ActiveLearningCLI(LightningCLI):
             )
 
     def run(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
-        """Run the campaign and say where it is."""
+        """Run the campaign, which says in the end where it is."""
         self.check_acquisition()
         options = dict(self._get(self.config_init, "loop"))
         resume = bool(self._get(self.config, "resume"))
@@ -249,29 +254,21 @@ class ActiveLearningCLI(LightningCLI):
             raise ValueError("`--resume` needs `--loop.dirpath`: without it every run begins a folder of its own.")
         self.loop = ActiveLearningLoop(model, datamodule, **options)
         if resume and Campaign.exists(options["dirpath"]):
-            self._warn_of_other_options(Path(options["dirpath"]))
             campaign = Campaign.load(options["dirpath"])
             for result in campaign.rounds:
                 if result.round in campaign.reported and not self._is_quiet:
-                    rank_zero_only(print)(result)
+                    say(str(result))
+        self.loop.say = say_nothing if self._is_quiet else say
         self.loop.run(self.trainer, resume=resume)
-        if self.trainer.is_global_zero and not self._is_quiet:
-            print(f"{self.loop.status}: {label_count(self.loop)} labels, {self.loop.dirpath}")
-
-    def _warn_of_other_options(self, folder: Path) -> None:
-        """Say which options a campaign began with that it does not go on with."""
-        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
-        others = [begun_otherwise(folder, each.text()) for each in callbacks if isinstance(each, SaveCampaignConfig)]
-        if any(others):
-            rank_zero_warn(
-                f"{folder} began with other options: {others[0]}. Rounds that are trained from here on have those of "
-                "now, and its curve is of both. To keep them apart, give a `--loop.dirpath` of its own."
-            )
 
 
-def label_count(loop: ActiveLearningLoop) -> int:
-    """Return how many samples are labelled, a training set beside an ``unlabelled_dataset()`` included."""
-    return len(loop.pool.labelled) + (0 if loop.campaign is None else loop.campaign.beside.size)
+def say(text: str) -> None:
+    """Print a line, of several processes in the first."""
+    rank_zero_only(print)(text)
+
+
+def say_nothing(text: str) -> None:
+    """Print nothing."""
 
 
 def is_ours(error: BaseException) -> bool:

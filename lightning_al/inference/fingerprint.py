@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import PurePath
 from types import CodeType, FunctionType, MethodType
@@ -116,7 +116,7 @@ class _Fingerprint:
         elif not self._is_new(value):
             self.say("again")
         elif isinstance(value, Tensor):
-            self._add_tensor(value)
+            add_tensor(self.digest.update, value)
         elif isinstance(value, np.ndarray):
             self.say(value.dtype, value.shape)
             self.digest.update(value.tobytes())
@@ -162,19 +162,21 @@ class _Fingerprint:
             else:
                 self.add(constant)
 
-    def _add_tensor(self, tensor: Tensor) -> None:
-        self.say(tensor.dtype, tuple(tensor.shape), tensor.layout)
-        tensor = tensor.detach()
-        if tensor.is_quantized:
-            tensor = tensor.dequantize()
-        elif tensor.layout == torch.sparse_coo:
-            coalesced = tensor.coalesce()
-            self._add_tensor(coalesced.indices())
-            tensor = coalesced.values()
-        elif tensor.layout != torch.strided:
-            tensor = tensor.to_dense()
-        flat = tensor.cpu().resolve_conj().resolve_neg().contiguous().flatten()
-        self.digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
+
+def add_tensor(update: Callable[[Any], None], tensor: Tensor) -> None:
+    """Add a tensor's kind, shape and values to a hash, given by its ``update``."""
+    update(f"{(tensor.dtype, tuple(tensor.shape), tensor.layout)!r}\n".encode())
+    tensor = tensor.detach()
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    elif tensor.layout == torch.sparse_coo:
+        coalesced = tensor.coalesce()
+        add_tensor(update, coalesced.indices())
+        tensor = coalesced.values()
+    elif tensor.layout != torch.strided:
+        tensor = tensor.to_dense()
+    flat = tensor.cpu().resolve_conj().resolve_neg().contiguous().flatten()
+    update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
 
 
 def _word(value: Any) -> str:

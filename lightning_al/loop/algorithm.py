@@ -20,6 +20,7 @@ from lightning_al.loop.initial import another_initial_set
 from lightning_al.loop.label import collect_answers
 from lightning_al.loop.query import Asking
 from lightning_al.loop.race import check_racers, raced_before, release_racers
+from lightning_al.loop.record import record_options
 from lightning_al.loop.session import Session
 from lightning_al.report.loggers import log_numbers
 from lightning_al.stages import stage
@@ -42,8 +43,7 @@ def run(session: Session) -> Outcome:
         if not _collect(session):
             rank_zero_info(
                 f"Waiting for {len(pool.pending)} label(s), of dataset indices {_few(pool.pending)}: `tell` them, or "
-                "let the oracle answer, and run again with `resume=True`. The campaign is in "
-                f"{campaign.dirpath}."
+                "let the oracle answer, and run again with `resume=True`."
             )
             return Outcome("waiting", [])
         _report(session)  # rounds that a killed process did not get to report
@@ -166,6 +166,7 @@ def _round(session: Session, *, goes_on: bool = False) -> Iterator[None]:
         goes_on: Whether further rounds follow at once, so that it is said for how long they may.
     """
     with stage(round_in_words(session), until=until_in_words(session) if goes_on else ""):
+        record_options(session.campaign, session.options)
         begin_round(session)
         session.call_hooks("on_round_start")
         fit_round(session)

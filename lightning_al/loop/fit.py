@@ -37,13 +37,13 @@ log = logging.getLogger(__name__)
 
 def begin_round(session: Session) -> None:
     """Let Trainer and module be as before the first fit, unless the round is fitted; hooks of the round come after."""
-    if not (session.is_fitted and session.has_fitted_weights):
+    if not session.is_trained:
         session.fits.begin()
 
 
 def fit_round(session: Session) -> None:
     """Fit on what is labelled and evaluate, unless that is done; then weights and metrics are on disk."""
-    if session.is_fitted and session.has_fitted_weights:
+    if session.is_trained:
         return
     campaign, fit = session.campaign, session.campaign.next_fit
     session.project.data.check_training(len(session.pool.labelled))

@@ -10,14 +10,17 @@ import lightning.pytorch as pl
 
 from lightning_al import _compat
 from lightning_al.campaign.campaign import Campaign
+from lightning_al.campaign.states import INITIAL_WEIGHTS
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.fitting.hooks import call_round_hook
+from lightning_al.fitting.initial_weights import Left, note_left, notes_of, take_notes
 from lightning_al.fitting.setup_guard import weights_kept_in_setup
 from lightning_al.loop import algorithm
 from lightning_al.loop.copies import hand_back, take_back
 from lightning_al.loop.fit import begin_fits, restore_weights
 from lightning_al.loop.opening import open_campaign
 from lightning_al.loop.project import Project
+from lightning_al.loop.record import describe
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
 
@@ -40,19 +43,31 @@ class Launched:
         """Open the campaign and go some steps inside one launch of the Trainer's processes; copy back from copies."""
         project = Project.checked(trainer, self.model, self.datamodule, self.settings)
         copies = _compat.launches_copies(trainer)
-        launched = functools.partial(self._go, project, steps, resume=resume, copies=copies)
+        notes = notes_of(self.model)
+        launched = functools.partial(self._go, project, steps, resume=resume, copies=copies, notes=notes)
         outcome: algorithm.Outcome | str = _compat.launch(trainer, launched, self.model)
         if isinstance(outcome, str):
             campaign, outcome = take_back(outcome, self.model)
             self._take(campaign)
+            initial = campaign.states.load(INITIAL_WEIGHTS)
+            if initial is not None:
+                note_left(self.model, initial["state_dict"], campaign.dirpath)
         self.status = outcome.status
         return outcome
 
     def _go(
-        self, project: Project, steps: Steps, model: pl.LightningModule, *, resume: bool, copies: bool
+        self,
+        project: Project,
+        steps: Steps,
+        model: pl.LightningModule,
+        *,
+        resume: bool,
+        copies: bool,
+        notes: dict[str, Left],
     ) -> algorithm.Outcome | str:
         """Return what the steps came to; from a copy of this process, where that lies."""
         self.model = model
+        take_notes(model, notes)
         project = replace(project, model=model)
         trainer = project.trainer
         _compat.run_in_place(trainer)
@@ -65,7 +80,10 @@ class Launched:
                 weights_kept_in_setup(model),
             ):
                 session = self._open(project, resume=resume)
-                outcome = steps(session)
+                try:
+                    outcome = steps(session)
+                finally:  # who interrupts a fit has a model that is half trained
+                    note_left(model, session.fits.initial, session.campaign.dirpath)
         finally:
             project.acquisition.unbind()
             self.datamodule.close()
@@ -88,6 +106,7 @@ class Launched:
             campaign=campaign,
             fits=fits,
             call_hooks=functools.partial(call_round_hook, project.trainer, loop=self),
+            options=describe(project, settings),
             asked_initial_set=asked_initial_set,
             has_fitted_weights=restore_weights(campaign, fits),
         )

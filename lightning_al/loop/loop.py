@@ -104,7 +104,7 @@ class ActiveLearningLoop(SaysItsState, Launched, OptionsOfLoop, OffersLess):
         [6, 9, 12]
     """
 
-    _not_offered = "hints session settings"
+    _not_offered = "hints label_count say session settings"
 
     def __init__(
         self,
@@ -228,6 +228,7 @@ class ActiveLearningLoop(SaysItsState, Launched, OptionsOfLoop, OffersLess):
         if resume and self.dirpath is None:
             raise ValueError("`resume=True` needs `dirpath=`: without it every run begins a folder of its own.")
         self._launch(trainer, algorithm.run, resume=resume or self.campaign is not None)
+        self.say(f"{self.status}: {self.label_count} labels, {self.dirpath}")
         return self.history
 
     def ask(
@@ -278,7 +279,9 @@ class ActiveLearningLoop(SaysItsState, Launched, OptionsOfLoop, OffersLess):
         with Findings() as findings:
             findings.of(self.settings.check_size, "k", k, optional=True)
             findings.of(how.check)
-        return self._launch(trainer, functools.partial(algorithm.ask, k=k, how=how), resume=True).picked
+        picked = self._launch(trainer, functools.partial(algorithm.ask, k=k, how=how), resume=True).picked
+        self.say(f"{self.status}: {len(picked)} to label, {self.label_count} labels, {self.dirpath}")
+        return picked
 
     def race(self, trainer: pl.Trainer, acquisitions: Racers, k: int | None = None) -> RaceResult:
         """Return what each of several acquisitions would ask for next, beside each other; nothing is asked for.

@@ -15,7 +15,7 @@ from lightning_al._compat import saves_folders
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.blobs_sent import readable_everywhere
 from lightning_al.campaign.campaign import Campaign
-from lightning_al.campaign.events import Event, count_events
+from lightning_al.campaign.events import Event, count_events, refuse_to_begin
 from lightning_al.campaign.moves import Search
 from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State
@@ -30,6 +30,7 @@ from lightning_al.distributed.files import all_see
 from lightning_al.distributed.randomness import derive_seed, generator
 from lightning_al.distributed.ranks import Ranks, begin_processes, gather_objects
 from lightning_al.fitting.beside_weights import unsaved_buffers
+from lightning_al.fitting.initial_weights import digests_of_parts, warn_of_weights_left
 from lightning_al.fitting.reset import check_redrawable
 from lightning_al.loop.annotations import annotations_of, note_annotations
 from lightning_al.loop.initial import choose_by_name, choose_by_scores, initial_labels
@@ -230,7 +231,7 @@ def _read_events(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
         Campaign.check_free(dirpath)
         return None
     if not resume:
-        Campaign.refuse_to_start_over(dirpath)
+        refuse_to_begin(dirpath)
     return Campaign.read_events(dirpath)
 
 
@@ -334,6 +335,7 @@ def _find_again(campaign: Campaign, project: Project) -> None:
 
 def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[str, Any]) -> Campaign:
     """Put the first event and the initial weights on disk."""
+    warn_of_weights_left(project.model)
     weights: State = whole(project.model.state_dict())
     check_plain(weights)
     size = project.data.samples.size
@@ -343,8 +345,9 @@ def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[s
         states = {INITIAL_WEIGHTS: {"state_dict": weights, "buffers": unsaved_buffers(project.model)}}
         root = project.data.sample_keys.root
         annotations = annotations_of(project)
-        said: dict[str, Any] = {"options": options, "root": root, "annotations": annotations, "versions": versions()}
-        return folder, Campaign.create(folder, size=size, states=states, **said)
+        said: dict[str, Any] = {"options": options, "root": root, "annotations": annotations}
+        beside = {"versions": versions(), "weights": digests_of_parts(weights)}
+        return folder, Campaign.create(folder, size=size, states=states, beside=beside, **said)
 
     folder, events = ranks.first(create)
     return Campaign(folder, events, ranks)

@@ -1,5 +1,6 @@
 """What a ledger records of the options that its campaign began with, and whether a later launch fits them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import nn
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
+from lightning_al.campaign.saved import MAY_CHANGE, OF_THE_TRAINER, differences
 from lightning_al.data.pool import integers
 from lightning_al.inference.precision import FULL
 from lightning_al.loop.project import Project
@@ -15,8 +17,6 @@ from lightning_al.loop.settings import Settings
 from lightning_al.loop.told import name_of
 from lightning_al.tasks.base import Task
 from lightning_al.words import shown
-
-_MAY_CHANGE = ("rounds", "budget", "stop", "keep_weights", "cache_gb", "seed")  # the last is refused by itself
 
 _BEFORE_IT_WAS_THERE = {"pool_precision": FULL}
 """What an option was in campaigns that are older than it."""
@@ -47,6 +47,7 @@ def describe(project: Project, settings: Settings) -> dict[str, Any]:
         "pool_batch_size": project.data.pool_batch_size,
         "pool_precision": str(settings.pool_precision),
         "acquisition": options_of(project.acquisition),
+        "trainer": {name: getattr(project.trainer, name) for name in OF_THE_TRAINER},
     }
 
 
@@ -93,14 +94,19 @@ def check_same_campaign(campaign: Campaign, options: dict[str, Any], task: Task)
             f"{options['seed']}."
         )
     _check_labels(campaign, task)
-    before = {**_BEFORE_IT_WAS_THERE, **before}
     changes = [
-        f"{name}: {shown(before.get(name))} -> {shown(value)}"
-        for name, value in options.items()
-        if name not in _MAY_CHANGE and before.get(name) != value
+        f"{name}: {shown(was)} -> {shown(value)}"
+        for name, was, value in differences({**_BEFORE_IT_WAS_THERE, **before}, options)
+        if name not in (*MAY_CHANGE, "seed")  # which is refused by itself
     ]
     if changes:
         rank_zero_warn(f"The campaign in {campaign.dirpath} goes on with options that changed: {'; '.join(changes)}.")
+
+
+def record_options(campaign: Campaign, options: dict[str, Any]) -> None:
+    """Put the options of a round that begins on disk, where they are others than those of the last one."""
+    if campaign.ranks.first(lambda: json.loads(json.dumps(options)) != campaign.options):
+        campaign.record("changed", lambda: {"options": options})
 
 
 def _check_labels(campaign: Campaign, task: Task) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -23,6 +24,7 @@ class Session:
         campaign: The ledger.
         fits: The Trainer's.
         call_hooks: Calls a hook of the rounds, by its name and with what it is told, on every callback that has it.
+        options: The settings and the project's, as the ledger has them.
         asked_initial_set: Whether the initial set was asked for in this launch.
         has_fitted_weights: Whether the model has the weights of the last recorded fit.
         found_nothing: Whether a query found nothing that is left to ask for.
@@ -33,6 +35,7 @@ class Session:
     campaign: Campaign
     fits: RepeatedFit
     call_hooks: Callable[..., None]
+    options: dict[str, Any]
     asked_initial_set: bool
     has_fitted_weights: bool
     found_nothing: bool = False
@@ -85,3 +88,8 @@ class Session:
         """Whether the last recorded fit saw exactly the present labels."""
         fit = self.campaign.last_fit
         return fit is not None and fit["digest"] == self.campaign.label_digest
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the present round is fitted, and the model has what came of it."""
+        return self.is_fitted and self.has_fitted_weights

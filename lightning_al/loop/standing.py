@@ -3,6 +3,8 @@
 from html import escape
 from pathlib import Path
 
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.history import History
 from lightning_al.data.pool import Pool
@@ -20,6 +22,13 @@ class SaysItsState:
     status: str
     campaign: Campaign | None
     session: Session | None
+    say = staticmethod(rank_zero_info)
+    """What the last line of a run and of a question is said with."""
+
+    @property
+    def label_count(self) -> int:
+        """How many samples are labelled, a training set beside an ``unlabelled_dataset()`` included."""
+        return len(self.pool.labelled) + (0 if self.campaign is None else self.campaign.beside.size)
 
     @property
     def pool(self) -> Pool:

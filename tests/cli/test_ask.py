@@ -3,10 +3,12 @@
 import csv
 import json
 import sys
+import warnings
 
 import pytest
 
 from lightning_al import Campaign, ClassificationTask
+from lightning_al.campaign.saved import changes_of
 from lightning_al.cli import main
 from tests.helpers.files import fill, recipe, truth
 
@@ -39,6 +41,25 @@ def label(path, answers=truth, annotator=""):
         writer.writeheader()
         writer.writerows(filled)
     return [row["key"] for row in filled]
+
+
+def test_settings_that_change_between_two_questions_are_told_and_kept(project, tmp_path):
+    ask, table, told = ["ask", "-c", str(project)], tmp_path / "to_label.csv", []
+    changed = ["--trainer.max_epochs=3", "--model.lr=0.25"]
+    for flags in ([], [], changed, changed):  # the initial set, and rounds 0 to 2
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            main([*ask, "--export", str(table), *flags])
+        label(table)
+        main(["tell", "-c", str(project), str(table)])
+        told.append([text for each in said if "changed: " in (text := str(each.message))])
+    assert [len(texts) for texts in told] == [0, 0, 2, 0]
+    assert told[2][0].endswith("goes on with options that changed: trainer.max_epochs: 1 -> 3.")
+    assert "that changed: model.lr: 0.05, now 0.25. What is trained from round 1 on" in told[2][1]
+    folder = tmp_path / "runs" / "5"
+    assert sorted(path.name for path in folder.glob("*.yaml")) == ["config.yaml", "config_round_1.yaml"]
+    [text] = changes_of(folder, Campaign.read_events(folder)).values()
+    assert text == "trainer.max_epochs: 1, now 3; model.lr: 0.05, now 0.25"
 
 
 def test_a_campaign_from_the_shell(project, tmp_path, capsys):

@@ -13,6 +13,7 @@ import yaml
 from lightning_al import Campaign
 from lightning_al.cli import ActiveLearningCLI, main
 from lightning_al.cli.run import is_ours
+from lightning_al.report import write_html
 from tests.helpers.projects import Data, make_data
 
 ROOT = Path(__file__).parents[2]
@@ -115,9 +116,22 @@ def test_resume_and_starting_over(recipe, tmp_path, capsys):
         "round 0: 6 labels", "round 1: 10 labels", "round 2: 14 labels",
     ]  # fmt: skip
     assert Campaign.load(tmp_path / "c").rounds == first
-    others = r"began with other options: trainer.max_epochs: 2, now 1; data.batch_size: \d+, now 3\. "
-    with pytest.warns(UserWarning, match=others):
+    others = r"goes on with a configuration that changed: data.batch_size: 4, now 3\. .* from round 3 on"
+    with (
+        pytest.warns(UserWarning, match=others),
+        pytest.warns(UserWarning, match=r"options that changed: trainer.max_epochs: 2 -> 1\.$"),
+    ):
         run(recipe, "--resume", "--loop.rounds=3", "--trainer.max_epochs=1", "--data.batch_size=3")
+    kept = [yaml.safe_load((tmp_path / "c" / name).read_text()) for name in ("config.yaml", "config_round_3.yaml")]
+    assert [(each["trainer"]["max_epochs"], each["data"]["init_args"]["batch_size"]) for each in kept] == [
+        (2, 4),
+        (1, 3),
+    ]
+    assert Campaign.load(tmp_path / "c").options["trainer"]["max_epochs"] == 1
+    page = write_html(tmp_path / "c").read_text()
+    assert "From round 3 on it was trained with other settings" in page
+    assert "trainer.max_epochs: 2, now 1; data.batch_size: 4, now 3." in page
+    assert "from round 3 on (config_round_3.yaml" in page
     with pytest.raises(SystemExit, match=r"error: `--resume` needs `--loop.dirpath`"):
         run(recipe, "--resume", "--loop.dirpath=null")
 

@@ -5,10 +5,14 @@ import warnings
 
 import numpy as np
 import pytest
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from lightning_al import Campaign
-from lightning_al.acquisition import CoreSet, TypiClust
+from lightning_al.acquisition import CoreSet, Margin, TypiClust
+from lightning_al.campaign.saved import changes_of
+from lightning_al.campaign.standing import Standing
 from tests.helpers.projects import loop_in, make_data, make_trainer
 
 X = make_data()[0]
@@ -57,3 +61,37 @@ def test_another_precision_is_another_option_but_not_where_there_was_none(tmp_pa
     assert not [each for each in said if "options that changed" in str(each.message)]
     with pytest.warns(UserWarning, match="pool_precision: '32' -> 'trainer'"):
         loop_in(tmp_path, rounds=0, pool_precision="trainer").run(make_trainer(tmp_path), resume=True)
+
+
+def test_what_a_launch_changes_is_told_once_and_kept_with_the_round_that_it_is_of(tmp_path):
+    """Settings of loop, acquisition and Trainer, also those of a first launch that trained nothing."""
+
+    def ask(acquisition, max_epochs, **options):
+        loop = loop_in(tmp_path, rounds=5, **options)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            loop.ask(make_trainer(tmp_path, acquisition=acquisition, max_epochs=max_epochs))
+        loop.tell(loop.pool.pending, make_data()[1][loop.pool.pending])
+        return [str(each.message).partition("changed: ")[2] for each in said if "changed: " in str(each.message)]
+
+    with pytest.raises(MisconfigurationException, match="monitor"):
+        loop_in(tmp_path, query_size=9, weights="best").run(
+            make_trainer(tmp_path, ModelCheckpoint(monitor="typo"), enable_checkpointing=True)
+        )
+    with pytest.raises(FileExistsError, match=r"no round of it is finished, so all are .* by the options of now; or"):
+        loop_in(tmp_path).run(make_trainer(tmp_path))
+    assert ask(Margin(), 1) == [
+        "query_size: 9 -> 4; weights: 'best' -> 'last'; acquisition.class: 'Entropy' -> 'Margin'; "
+        "trainer.max_epochs: 2 -> 1."
+    ]
+    assert ask(Margin(), 1) == []
+    assert ask(Margin(), 2) == ["trainer.max_epochs: 1 -> 2."]
+    assert ask(Margin(), 2, query_size=3) == ["query_size: 4 -> 3."]
+    with pytest.raises(FileExistsError, match="to go on with it after 4 rounds; or another"):
+        loop_in(tmp_path).run(make_trainer(tmp_path))
+    events = Campaign.read_events(tmp_path / "c")
+    assert changes_of(tmp_path / "c", events) == {2: "trainer.max_epochs: 1, now 2", 3: "query_size: 4, now 3"}
+    assert [each["kind"] for each in events].count("changed") == 3  # the first one before round 0, of which no more
+    campaign = Campaign.load(tmp_path / "c")
+    assert (campaign.options["rounds"], campaign.options["query_size"]) == (5, 3)
+    assert Standing(tmp_path / "c").options == campaign.options

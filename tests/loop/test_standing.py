@@ -1,8 +1,10 @@
 """A loop says what state it is in, in all of them."""
 
+import logging
 import re
 
 import pytest
+from lightning.pytorch.utilities.rank_zero import rank_zero_module
 
 from lightning_al import ActiveLearningLoop, AwaitTell
 from tests.helpers.projects import loop_in, make_trainer
@@ -60,3 +62,26 @@ def test_what_bounds_a_campaign_is_said(tmp_path):
 @pytest.mark.parametrize("show", [repr, ActiveLearningLoop._repr_html_])
 def test_a_loop_that_is_half_made_can_be_shown(show):
     assert "ActiveLearningLoop object at" in show(ActiveLearningLoop.__new__(ActiveLearningLoop))
+
+
+def test_the_last_line_names_the_folder(tmp_path, caplog):
+    """Also the one that was chosen by the loop; once each, and not where notes are silenced."""
+    logger = rank_zero_module.log
+
+    def last_of(call):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger=logger.name):
+            call()
+        assert sum(str(tmp_path) in text for text in caplog.messages) == 1
+        return caplog.messages[-1]
+
+    loop = loop_in(tmp_path, rounds=0, dirpath=None)
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    assert last_of(lambda: loop.run(trainer)) == f"finished: 8 labels, {tmp_path}/al/version_0"
+    people = loop_in(tmp_path, oracle=AwaitTell(), dirpath=None)
+    assert last_of(lambda: people.ask(trainer)) == f"waiting: 8 to label, 0 labels, {tmp_path}/al/version_1"
+    assert last_of(lambda: people.run(trainer)) == f"waiting: 0 labels, {tmp_path}/al/version_1"
+    with caplog.at_level(logging.WARNING, logger=logger.name):
+        caplog.clear()
+        loop.run(trainer)
+    assert caplog.messages == []

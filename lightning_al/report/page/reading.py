@@ -11,6 +11,7 @@ from typing import Any
 from lightning_al.campaign.events import Event, read_ledger
 from lightning_al.campaign.metrics import shared_metrics
 from lightning_al.campaign.results import INITIAL_ROUND, RoundResult, after_move
+from lightning_al.campaign.saved import changes_of
 from lightning_al.campaign.standing import Standing
 from lightning_al.oracle.skip import DATASET
 from lightning_al.report.curves import Curves, curves_of, find_campaigns, method_of
@@ -91,6 +92,17 @@ class Told:
         """Of the packages that it began with, where the ledger says so."""
         said = self.events[0].get("versions", {})
         return {str(name): str(version) for name, version in said.items()} if isinstance(said, dict) else {}
+
+    @property
+    def initial_weights(self) -> dict[str, str]:
+        """Hashes of the weights that it began with, by part of the model, where the ledger says so."""
+        said = self.events[0].get("weights", {})
+        return {str(part): str(digest) for part, digest in said.items()} if isinstance(said, dict) else {}
+
+    @property
+    def changes(self) -> dict[int, str]:
+        """What it was trained with otherwise than before, by the round that was the first to be."""
+        return changes_of(self.folder, self.events)
 
     @property
     def left_to_do(self) -> int:

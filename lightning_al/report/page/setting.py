@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_al.campaign.results import INITIAL_ROUND
+from lightning_al.campaign.saved import configurations
 from lightning_al.campaign.versions import versions
 from lightning_al.drawing.markup import Html, details, prose, section, table, tag
 from lightning_al.report.page.reading import Told
@@ -106,12 +107,16 @@ def settings_section(shown: Sequence[Told], all_: Sequence[Told]) -> Html:
     cells = table(rows, "The same for all" if len(shown) > 1 else "Settings of the campaign", name="settings-shared")
     parts.append(details("Settings that all have", cells) if len(shown) > 1 else cells)
     parts.append(table(version_rows(all_), "Versions", name="versions"))
-    config = _config(shown[0].folder)
-    if config is not None:
-        whose = f" of {shown[0].name}" if len(shown) > 1 else ""
-        parts.append(
-            details(f"The configuration{whose} (config.yaml, without tokens and passwords)", tag("pre", config))
-        )
+    whose = f" of {shown[0].name}" if len(shown) > 1 else ""
+    for number, path in configurations(shown[0].folder).items():
+        config = _config(path)
+        if config is not None:
+            since = f" from round {number} on" if number else ""
+            parts.append(
+                details(
+                    f"The configuration{whose}{since} ({path.name}, without tokens and passwords)", tag("pre", config)
+                )
+            )
     folders = [tag("li", tag("code", str(each.folder))) for each in all_[:60]]
     more_folders = tag("li", f"and {len(all_) - 60} more") if len(all_) > 60 else None
     parts.append(details("The folders", tag("ul", *folders, more_folders)))
@@ -131,8 +136,7 @@ def version_rows(campaigns: Sequence[Told]) -> list[list[str]]:
     return rows
 
 
-def _config(folder: Path) -> str | None:
-    path = folder / "config.yaml"
+def _config(path: Path) -> str | None:
     try:
         import yaml
 
@@ -189,6 +193,8 @@ def ledger_warnings(campaign: Told) -> list[str]:
     taken = sum(len(event["indices"]) for event in campaign.events if event["kind"] == "forgotten")
     if taken:
         texts.append(f"{taken} labels were taken back for good.")
+    for number, differs in campaign.changes.items():
+        texts.append(f"From round {number} on it was trained with other settings, and its curve is of both: {differs}.")
     for result in campaign.rounds:
         bad = [name for name, value in result.metrics.items() if not math.isfinite(value)]
         if bad:
@@ -222,17 +228,30 @@ def log_warnings(folder: Path) -> list[str]:
 
 
 def _not_alike(campaigns: Sequence[Told]) -> list[str]:
-    """Say which seeds of methods did not begin with the same samples, so that their differences say less."""
-    firsts: dict[Any, dict[str, list[int]]] = {}
+    """Say which seeds of methods did not begin with the same samples or weights, so that differences say less."""
+    firsts: dict[Any, dict[str, Told]] = {}
     for each in campaigns:
-        if each.asked and each.asked[0].round == INITIAL_ROUND:
-            firsts.setdefault(each.standing.options.get("seed"), {}).setdefault(
-                each.method, sorted(each.asked[0].units)
+        firsts.setdefault(each.standing.options.get("seed"), {}).setdefault(each.method, each)
+    texts = []
+    for what, is_apart in (("labels", _began_with_other_labels), ("weights", _began_with_other_weights)):
+        apart = [str(seed) for seed, of in firsts.items() if is_apart([*of.values()])]
+        if apart:
+            texts.append(
+                f"The methods did not begin with the same {what} with seed {_few(apart)}: part of the difference "
+                "between them is that."
             )
-    apart = [seed for seed, of in firsts.items() if len({tuple(units) for units in of.values()}) > 1]
-    if not apart:
-        return []
-    return [
-        f"The methods did not begin with the same labels with seed {_few([str(seed) for seed in apart])}: part of the "
-        "difference between them is that."
-    ]
+    return texts
+
+
+def _began_with_other_labels(campaigns: Sequence[Told]) -> bool:
+    firsts = [each.asked[0] for each in campaigns if each.asked]
+    return len({tuple(sorted(first.units)) for first in firsts if first.round == INITIAL_ROUND}) > 1
+
+
+def _began_with_other_weights(campaigns: Sequence[Told]) -> bool:
+    """Whether parts of the model that they share were not the same; older ledgers do not say."""
+    of_part: dict[str, set[str]] = {}
+    for each in campaigns:
+        for part, digest in each.initial_weights.items():
+            of_part.setdefault(part, set()).add(digest)
+    return any(len(digests) > 1 for digests in of_part.values())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lightning_al import Campaign
 from lightning_al.drawing.numbers import alike
 from lightning_al.report.alignment import align
 from lightning_al.report.page.charts import _DASHES, _MARKS, STYLES, Bars, Line, _Scale, bar_chart, line_chart
@@ -25,7 +26,7 @@ from lightning_al.report.page.setting import (
 from lightning_al.report.page.style import DARK, LIGHT, css, script
 from lightning_al.report.page.verdict import verdict_of_methods, verdict_of_repeats
 from tests.helpers.curves import repeats, write_campaign
-from tests.helpers.ledger import answered, asked, begin, record
+from tests.helpers.ledger import answered, asked, begin, fitted, record
 from tests.helpers.pages import Page
 
 LOW = [[0.1, 0.20], [0.1, 0.22], [0.1, 0.21], [0.1, 0.19], [0.1, 0.18]]
@@ -245,6 +246,28 @@ def test_warnings_of_ledgers_and_logs(tmp_path):
         "Round 0\na.py:3: UserWarning: Labels look wrong.\n"
     )
     assert log_warnings(tmp_path / "seed_0") == ["Labels look wrong. (2 times)"]
+
+
+def test_what_did_not_begin_alike_and_what_changed(tmp_path):
+    weights = {"a/seed_0": {"net": "1"}, "b/seed_0": {"net": "1", "more": "9"}, "a/seed_1": {"net": "2"},
+               "b/seed_1": {"net": "3"}, "b/seed_2": {"net": "4"}, "c/seed_2": {}}  # fmt: skip
+    for name, of_parts in weights.items():
+        options = {"seed": int(name[-1]), "query_size": 5}
+        beside = {"weights": of_parts} if of_parts else {}  # older ledgers have none
+        campaign = Campaign(tmp_path / name, Campaign.create(tmp_path / name, size=9, options=options, beside=beside))
+        asked(campaign, -1, [3, 1])
+        answered(campaign, [3, 1], [0, 1])
+    fitted(campaign, 0, 0.5)
+    record(campaign, "changed", options={**options, "query_size": 2})
+    fitted(campaign, 1, 0.5)
+    read = read_campaigns([tmp_path])
+    page = Page(warnings_section(read.campaigns, []))
+    assert "with seed 1: part of the difference between them" in page.text
+    assert page.text.count("did not begin with the same") == 1
+    assert "did not begin with the same weights with seed 1:" in page.text
+    assert "From round 1 on it was trained with other settings, and its curve is of both: query_size: 5, now 2." in (
+        page.text
+    )
 
 
 # -- reading -------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from lightning_al.cli.saved import CONFIG, begun_otherwise
+from lightning_al.campaign.saved import CONFIG, begun_otherwise, changes_of, configurations, keep_configuration
 
 BEGUN = {
     "seed_everything": 0,
@@ -83,3 +83,19 @@ def test_several_at_once_and_what_is_not_looked_at(folder):
 def test_without_a_configuration_nobody_knows(folder, text):
     (folder / CONFIG).unlink() if text is None else (folder / CONFIG).write_text(text)
     assert begun_otherwise(folder, yaml.safe_dump(BEGUN)) == ""
+
+
+def test_what_comes_later_is_kept_beside_the_first(tmp_path):
+    first, longer = yaml.safe_dump(BEGUN), with_(("loop", "rounds"), 9)
+    assert keep_configuration(tmp_path, with_(RHO, 7), 0) == []
+    assert keep_configuration(tmp_path, first, 0) == ["trainer.callbacks.rho: 7, now 0.05"]
+    assert keep_configuration(tmp_path, longer, 1) == []
+    assert keep_configuration(tmp_path, with_(RHO, 0.1), 2) == ["trainer.callbacks.rho: 0.05, now 0.1"]
+    assert keep_configuration(tmp_path, with_(RHO, 0.1), 3) == []
+    assert keep_configuration(tmp_path, first, 10) == ["trainer.callbacks.rho: 0.1, now 0.05"]
+    files = {number: path.name for number, path in configurations(tmp_path).items()}
+    assert [*files.items()] == [(0, "config.yaml"), (2, "config_round_2.yaml"), (10, "config_round_10.yaml")]
+    assert (tmp_path / "config.yaml").read_text() == first
+    assert begun_otherwise(tmp_path, first) == "trainer.callbacks.rho: 0.1, now 0.05"  # in rounds 2 to 9
+    events = [{"kind": "started", "options": {}}, {"kind": "fitted", "round": 2}]
+    assert changes_of(tmp_path, events) == {2: "trainer.callbacks.rho: 0.05, now 0.1"}  # round 10 was not trained
