@@ -48,10 +48,11 @@ def counted(count: int, what: str) -> str:
     """Return how many there are of something.
 
     Example:
-        >>> counted(1, "run"), counted(2, "run")
-        ('1 run', '2 runs')
+        >>> counted(1, "run"), counted(2, "run"), counted(3, "entry")
+        ('1 run', '2 runs', '3 entries')
     """
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    several = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{count} {what if count == 1 else several}"
 
 
 def cut(text: object, most: int = _MOST_TOLD) -> str:

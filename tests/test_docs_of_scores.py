@@ -4,11 +4,14 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from lightning_al.scoring.scores import COLUMNS
+from lightning_al.tasks.keys import _PATH_LISTS, ID_COLUMNS
 
-PAGE = (Path(__file__).parents[1] / "docs" / "score.md").read_text()
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "score.md").read_text()
 
 
 def test_the_example_runs(tmp_path, monkeypatch):
@@ -34,3 +37,13 @@ def test_the_example_runs(tmp_path, monkeypatch):
 
 def test_the_columns_are_explained():
     assert tuple(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)) == COLUMNS
+
+
+@pytest.mark.parametrize("page", ["score.md", "guides/data_that_change.md"])
+def test_names_are_looked_for_where_the_page_says(page):
+    text = " ".join((DOCS / page).read_text().split())
+    listed = " or ".join(", ".join(f"`{name}`" for name in _PATH_LISTS).rsplit(", ", 1))
+    assert f"{listed}, a list as long as the dataset" in text
+    columns, lists = re.search(r"(?:column `|`id`, )(.*?) (?:or|and) the like", text), text.index(listed)
+    assert columns.start() < lists  # in the order in which they are looked for
+    assert {name for name in re.findall(r"(\w+)`", columns[0]) if name != "id"} <= set(ID_COLUMNS)

@@ -12,14 +12,14 @@ from lightning_al.campaign.results import PIXELS
 from lightning_al.campaign.standing import Standing
 from lightning_al.oracle.people.agreement import Said, agree, check_agreement
 from lightning_al.oracle.people.files.entries import Entry, Reading, check_person, check_whole, understood
-from lightning_al.oracle.people.files.names import Names
+from lightning_al.oracle.people.files.names import Names, meant_by
 from lightning_al.oracle.people.files.text import in_order
 from lightning_al.oracle.skip import SKIP
 from lightning_al.storage.blobs import is_same
 from lightning_al.tasks.annotations import Boxes, Mask, annotation_of, in_one_form, label_of, meaning
 from lightning_al.tasks.label_sizes import check_size
 from lightning_al.tasks.mask_png import kept_values, mask_blob
-from lightning_al.words import cut, shown
+from lightning_al.words import counted, cut, shown
 
 _MOST_PROBLEMS = 20
 TELL = "tell"
@@ -55,7 +55,7 @@ class Problems(ValueError):
         shown_ones = self.problems[:_MOST_PROBLEMS]
         lines = "".join(f"\n  {problem}" for problem in shown_ones)
         more = len(self.problems) - len(shown_ones)
-        return f"{len(self.problems)} entries cannot be taken; {self.taken}:{lines}" + (
+        return f"{counted(len(self.problems), 'entry')} cannot be taken; {self.taken}:{lines}" + (
             f"\n  and {more} more" if more else ""
         )
 
@@ -266,7 +266,9 @@ def _said(said: Any) -> str:
 def _of_unknown(unknown: list[Entry], standing: Standing, count: int) -> list[str]:
     if not unknown:
         return []
-    if len(unknown) == count:
+    few = [entry.key for entry in unknown[:_MOST_PROBLEMS]]
+    meant = meant_by(few, map(standing.name, standing.samples))
+    if len(unknown) == count and not meant:
         asked = [standing.name(unit) for unit in list(standing.samples)[-2:]]
         first = unknown[0]
         return [
@@ -275,7 +277,8 @@ def _of_unknown(unknown: list[Entry], standing: Standing, count: int) -> list[st
             "Are they another campaign's?"
         ]
     return [
-        f"{entry.where}: no sample that was asked for is called {shown(entry.key)}."
+        f"{entry.where}: no sample that was asked for is called {shown(entry.key)}"
+        + (f"; did you mean {shown(meant[entry.key])}?" if entry.key in meant else ".")
         if entry.key
         else f"{entry.where}: the key is blank."
         for entry in unknown

@@ -1,6 +1,5 @@
 """The training samples as they are scored and labelled: found in the user's datamodule, beside the training set."""
 
-import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch.utils.data import Dataset
 
 from lightning_al._compat import is_overridden
 from lightning_al.data import validation
-from lightning_al.data.augmentation import Augment, check_targets_stay, moving
+from lightning_al.data.augmentation import Augment, check_targets_stay
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.parts import WithTargetsOf
 from lightning_al.data.readable import readable
@@ -56,20 +55,11 @@ def find_known_samples(
     Arguments and errors as of :func:`find_training_samples`.
     """
     samples, targets = _find(datamodule, train_set, task, source=source)
+    if targets != "hidden":
+        return samples
     rows = readable(train_set, validation.spread_over(len(train_set)))  # type: ignore[arg-type]
-    if targets == "hidden":
-        check_targets_stay(train_set, rows, task, owner=samples.owner)
-        return replace(samples, pool_set=WithTargetsOf(samples.pool_set, train_set, task))
-    if targets is None and samples.augment is None:
-        with contextlib.suppress(TypeError, ValueError, LookupError):
-            if moving(train_set, rows, task.inputs) is not None:
-                rank_zero_warn(
-                    f"{samples.owner} augments its training set, and has neither `augment(sample)` nor "
-                    "`pool_dataset()`: samples of `unlabelled_dataset()` train without augmentation once they are "
-                    "labelled, and what looks at labelled samples sees augmented ones. Leave the augmentation to a "
-                    "method `augment(sample)`, which both then go through."
-                )
-    return samples
+    check_targets_stay(train_set, rows, task, owner=samples.owner)
+    return replace(samples, pool_set=WithTargetsOf(samples.pool_set, train_set, task))
 
 
 def _find(

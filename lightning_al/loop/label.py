@@ -15,12 +15,14 @@ from lightning_al.loop.predict import predictions_kept
 from lightning_al.loop.project import Project
 from lightning_al.oracle.answers import Answers, sort_answers
 from lightning_al.oracle.base import Unreachable
+from lightning_al.oracle.people.files.names import meant_by
 from lightning_al.oracle.question import OpenQuestion
 from lightning_al.oracle.skip import DATASET
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.mask_png import is_blank
 from lightning_al.words import shown
 
+_MOST_UNKNOWN = 5
 _BLANK = "No pixel of the mask has a class. A sample that is not to be labelled is `SKIP`."
 
 Places = Callable[[Collection[str]], dict[str, int]]
@@ -52,9 +54,14 @@ def units_of(campaign: Campaign, samples: Indices | Sequence[str], places: Place
     of_key |= {key: [unit] for key, unit in places(others).items()} if others else {}
     unknown = [key for key in others if key not in of_key]
     if unknown:
+        few = unknown[:_MOST_UNKNOWN]
+        meant = meant_by(few, of_key)
+        names = ", ".join(f"{key!r} (did you mean {meant[key]!r}?)" if key in meant else repr(key) for key in few)
+        more = ", ..." * (len(unknown) > len(few))
+        name = "names" if len(unknown) == 1 else "name"
         raise ValueError(
-            f"{len(unknown)} of {len(samples)} keys are of no sample: {', '.join(map(repr, unknown[:5]))}. The `keys` "
-            "of the campaign are those of what was asked for."
+            f"{len(unknown)} of {len(samples)} keys {name} no sample: {names}{more}. "
+            "`Campaign.keys` has the keys of all that was asked for."
         )
     units = [of_key[str(key)] for key in samples]
     campaign.pool.check([unit for same in units for unit in same])

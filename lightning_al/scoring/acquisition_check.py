@@ -42,9 +42,9 @@ def check_acquisition(
 
     Copies of it score the samples and pick some of them, six times, on the CPU: again, with the global generators
     elsewhere, a second time with the same object, in other batches, all samples, and under other labels. It must pick
-    the same, ``k`` distinct samples, from finite scores; draw from ``generator`` alone; make of a sample the same
-    whatever its neighbours in the batch are; leave labels alone that nobody told; and leave the model as it was in
-    each call. The first quarter of the samples is labelled already, for acquisitions that look at such.
+    the same, ``k`` distinct samples, from finite scores; draw in ``select``, from ``generator``, alone; make of a
+    sample the same whatever its neighbours in the batch are; leave labels alone that nobody told; and leave the model
+    as it was in each call. The first quarter of the samples is labelled already, for acquisitions that look at such.
 
     Args:
         acquisition: Yours. It is not used itself, nor changed.
@@ -238,8 +238,15 @@ class _Trial:
         rows_of, select_of = acquisition.rows, acquisition.select
 
         def rows(model: pl.LightningModule, batch: Any) -> dict[str, Tensor]:
-            before = _State(model)
+            before, draws = _State(model), Draws()
             made = rows_of(model, batch)
+            if draws.are_taken():
+                self._draws = True
+                self._say(
+                    f"`{self.name}` draws from a global generator (of torch, NumPy or Python) in `rows` or "
+                    "`score_batch`, or the model does in `eval()`: with other batches, or on another number of "
+                    "processes, samples would get other draws. Draw in `select`, from `generator`."
+                )
             self._say_changed(before, "rows` or `score_batch")
             return made
 

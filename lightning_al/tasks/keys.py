@@ -53,9 +53,10 @@ class FileName(str):
 def namer(dataset: Any) -> Namer | None:
     """Return what names the samples of a dataset; None if nothing does.
 
-    In this order: its ``sample_key(index)``; the path in its ``samples``, ``imgs``, ``files``, ``paths`` or
-    ``image_paths`` (and a few more such lists), below its ``root`` where it has one; the id column of a Hugging Face
-    dataset. Of ``Subset``, ``ConcatDataset`` and ``StackDataset`` the names are those of what they are made of.
+    In this order: its ``sample_key(index)``; the id column of a Hugging Face dataset; the path in its ``samples``,
+    ``imgs``, ``files``, ``paths``, ``image_paths``, ``images``, ``image_files`` or ``filenames``, below its ``root``
+    where it has one. Of ``Subset``, ``ConcatDataset`` and ``StackDataset`` the names are those of what they are made
+    of.
 
     Example:
         >>> class Files:

@@ -53,6 +53,12 @@ def test_tables_as_programs_write_them(campaign, tmp_path, text):
 
 BAD = [
     ("key,label\na/1.jpg,cat\nx.jpg,dog\n", r"line 3: no sample that was asked for is called 'x.jpg'"),
+    ("key,label\na/1.jpg,cat\n10.jpg,dog\n", r"line 3: no sample .* called '10.jpg'; did you mean 'b/10.jpg'\?"),
+    ("key,label\n10.jpg,dog\n", r"^1 entry cannot(?s:.*)line 2: no sample .* '10.jpg'; did you mean 'b/10.jpg'\?"),
+    (
+        "key,label\na/1.jpg,cat\nA/2.JPG,dog\nc/9.jpg,dog\n",
+        r"'A/2.JPG'; did you mean 'a/2.jpg'\?\n.*called 'c/9.jpg'\.",
+    ),
     ("key,label\na/1.jpg,cat\na/2.jpg,dgo\n", r"line 3: There is no class 'dgo'; did you mean 'dog'\?"),
     ("key,label\na/1.jpg,cat\na/2.jpg,1\n", r"line 3: There is no class '1'"),
     ("key,label\na/1.jpg,cat\na/2.jpg,1.0\n", r"line 3: There is no class '1.0'"),
@@ -394,7 +400,7 @@ def test_samples_of_one_input_share_what_is_told(tmp_path):
     assert (told.labelled, told.blank) == (2, 1)
     campaign = Campaign.load(path)
     assert (campaign.labels, campaign.pool.pending.tolist()) == ({0: 1, 2: 1}, [1])
-    with pytest.raises(Problems, match=r"(?s)1 entries.*line 3: 'sha256:a' is 'dog', and 'cat' in"):
+    with pytest.raises(Problems, match=r"(?s)1 entry .*line 3: 'sha256:a' is 'dog', and 'cat' in"):
         tell(path, table(tmp_path, "key,label\nsha256:a,cat\nsha256:a,dog\n"))
     campaign.forget(["sha256:a"])
     assert (campaign.labels, campaign.pool.skipped.tolist()) == ({}, [0, 2])

@@ -205,18 +205,51 @@ def test_an_attribute_is_no_method():
         find_samples(data, PAIRS, ClassificationTask(), source="auto", collate=default_collate)
 
 
-def test_augmentation_inside_of_the_training_set_alone_is_said():
-    class Noisy(Items):
-        def __getitem__(self, index):
-            x, y = super().__getitem__(index)
-            return x + torch.rand(2), y
+class Noisy(Items):
+    """Pairs, or inputs alone, whose inputs are others in each draw."""
 
-    with pytest.warns(UserWarning, match=r"neither `augment\(sample\)` nor .* train without augmentation"):
-        found(Noisy(zip(X, Y, strict=True)), Items(X))
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        return (sample[0] + torch.rand(2), sample[1]) if isinstance(sample, tuple) else sample + torch.rand(2)
+
+
+NOISY, INPUTS = Noisy(zip(X, Y, strict=True)), Items(X)
+
+
+@pytest.mark.parametrize(
+    ("hooks", "said"),
+    [
+        (
+            {},
+            r"has neither `augment\(sample\)` nor `pool_dataset\(\)`: .* train without augmentation.*augmented ones\.",
+        ),
+        ({"pool": PAIRS}, r"has no `augment\(sample\)`: .* train without augmentation once they are labelled\. Leave"),
+        (
+            {"pool": Items([(x, -1) for x in X])},  # a pool whose labels are hidden
+            r"has no `augment\(sample\)`: .* train without augmentation once they are labelled\. Leave",
+        ),
+    ],
+)
+def test_augmentation_inside_of_the_training_set_alone_is_said(hooks, said):
+    with pytest.warns(UserWarning, match=said):
+        samples = found(NOISY, INPUTS, **hooks)
+    torch.manual_seed(0)
+    view = samples.view(torch.tensor([0, 6]), {0: 1, 6: 0})
+    assert [torch.equal(view[i][0], view[i][0]) for i in (0, 1)] == [True, False]  # what was told, and what was known
+
+
+@pytest.mark.parametrize("augment", [None, lambda sample: sample])
+def test_augmentation_inside_of_the_pool_is_said(augment):
+    with pytest.warns(
+        UserWarning, match=r"`unlabelled_dataset\(\)` of \w+ augments its samples: they are scored as a r"
+    ):
+        found(NOISY if augment is None else PAIRS, Noisy(X), augment=augment)
 
 
 def test_nothing_is_said_of_a_training_set_without_augmentation(recwarn):
-    found(PAIRS, Items(X))
+    found(PAIRS, INPUTS)
+    found(PAIRS, INPUTS, pool=PAIRS)
+    found(NOISY, INPUTS, pool=PAIRS, augment=lambda sample: sample)
     assert not recwarn.list
 
 

@@ -53,8 +53,10 @@ def test_told_by_key_and_name(tmp_path):
     # in another process what was asked for is known by its key, and nothing else
     later = loop(tmp_path, "cat", "dog", "fox")
     later.tell(("img/02.png",), ["cat"])
-    with pytest.raises(ValueError, match=r"1 of 2 keys are of no sample: 'img/41.png'"):
+    with pytest.raises(ValueError, match=r"1 of 2 keys names no sample: 'img/41.png'\. `Campaign.keys`"):
         later.tell(["img/02.png", "img/41.png"], ["cat", "cat"])
+    with pytest.raises(ValueError, match=r"2 of 2 .* no sample: '02.png' \(did you mean 'img/02.png'\?\), 'z'\. "):
+        later.tell(["02.png", "z"], ["cat", "cat"])
     with pytest.raises(TypeError, match=r"no class 'cow'.*'cat', 'dog', 'fox'"):
         later.tell([2], ["cow"])
     with pytest.raises(ValueError, match="must be distinct"):

@@ -40,7 +40,7 @@ ASKED = [
     ("tell: a negative index", told([-1], [0]), IndexError, r"between 0 and 59, got \[-1\]"),
     ("tell: a fraction for an index", told([0.5], [0]), TypeError, r"must be integers, got 0.5 \(float\)"),
     ("tell: True for an index", told([True], [0]), TypeError, r"must be integers, got True \(bool\)"),
-    ("tell: a key of no sample", told(["3"], [0]), ValueError, r"1 of 1 keys are of no sample: '3'"),
+    ("tell: a key of no sample", told(["3"], [0]), ValueError, r"1 of 1 keys names no sample: '3'"),
     ("tell: keys and indices", told([3, "3"], [0, 1]), TypeError, r"must be integers, got '3' \(str\)"),
     ("tell: a key twice", told(["k", "k"], [0, 1]), ValueError, "2 of 2 keys"),
     (

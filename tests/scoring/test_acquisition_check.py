@@ -67,6 +67,11 @@ class OwnGenerator(Entropy):
         return torch.randperm(len(rows["score"]), generator=self.draws)[:k]
 
 
+class DrawsScores(Entropy):
+    def score_batch(self, model, batch):
+        return torch.rand(len(batch[0]))
+
+
 class Neighbours(Entropy):
     def score_batch(self, model, batch):
         return super().score_batch(model, batch).softmax(0)
@@ -124,6 +129,7 @@ class Labelled(Entropy):
     ("broken", "finding"),
     [
         (GlobalGenerator, "GlobalGenerator.select` draws from a global generator"),
+        (DrawsScores, r"`DrawsScores` draws from a global generator .* in `rows` or `score_batch`.* Draw in `select`"),
         slow(NoSeed, "picks others in a second run with the same seed"),
         slow(OwnGenerator, "picks others when the same object is used a second time"),
         (Neighbours, r"What `Neighbours` makes of a sample depends on its batch: in batches of 8 and of 3 .*%"),

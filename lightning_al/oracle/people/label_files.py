@@ -24,7 +24,7 @@ from lightning_al.oracle.skip import SKIP
 from lightning_al.tasks.annotations import Boxes, Mask, in_one_form, meaning
 from lightning_al.tasks.base import Task, annotation_kind_of
 from lightning_al.tasks.keys import HASH
-from lightning_al.words import cut, shown
+from lightning_al.words import counted, cut, shown
 
 _SUFFIXES = {"csv": ".csv", "jsonl": ".jsonl", "coco": ".json", "voc": "", "png": ""}
 _QUESTION = "to_label"
@@ -224,7 +224,9 @@ class LabelFiles(Oracle):
                 problems.append(f"{entry.where}: {cut(error)}")
         if problems:
             lines = "".join(f"\n  {problem}" for problem in in_order(problems)[:20])
-            raise ValueError(f"{len(problems)} entries of {self.folder} cannot be taken, and nothing was:{lines}")
+            raise ValueError(
+                f"{counted(len(problems), 'entry')} of {self.folder} cannot be taken, and nothing was:{lines}"
+            )
         answers: dict[int, Any] = {}
         words_of: dict[int, list[Said]] = defaultdict(list)
         for (index, who), (_, annotation) in first.items():

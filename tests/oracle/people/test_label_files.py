@@ -71,7 +71,7 @@ def test_what_is_wrong_in_a_file_takes_nothing(tmp_path):
     keys = answer(question, say=lambda key: "cat")
     assert oracle.poll() == {5: 0, 1: 0}
     answer(question, say=lambda key: "cat" if key == keys[0] else "cow")
-    with pytest.raises(ValueError, match=r"1 entries.*\n.*to_label_000.csv, line 3: There is no class 'cow'"):
+    with pytest.raises(ValueError, match=r"1 entry .*\n.*to_label_000.csv, line 3: There is no class 'cow'"):
         oracle.poll()
     answer(question, say=lambda key: "skip")
     (tmp_path / "labels" / "anna.csv").write_text(f"key,label\n{keys[0]},dog\nelse,dog\n")

@@ -1,5 +1,6 @@
 """Samples found by what files call them, and files called as samples are."""
 
+import difflib
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -9,6 +10,9 @@ from pathlib import PurePosixPath
 from lightning_al.oracle.people.files.entries import Entry
 from lightning_al.words import shown
 
+_DIGITS = re.compile(r"\d")
+_MOST_COMPARED = 1000
+_ALIKE = 0.75
 _UNSAFE = re.compile(r'[<>:"|?*\x00-\x1f]')
 
 
@@ -70,6 +74,33 @@ def _plain(key: str) -> str:
 def _stem(key: str) -> str:
     path = PurePosixPath(_plain(key))
     return str(path.with_suffix("")) if path.suffix else str(path)
+
+
+def meant_by(names: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
+    """Return which key was probably meant by names that are none: the one of the same file name, else one spelt alike.
+
+    Numbers tell files apart that are called alike, so a key with others is never meant.
+
+    Example:
+        >>> meant_by(["1.png", "cta_7.png", "cat_8.png"], ["inbox/1.png", "cat_7.png", "dog_7.png"])
+        {'1.png': 'inbox/1.png', 'cta_7.png': 'cat_7.png'}
+    """
+    of_file: dict[str, list[str]] = defaultdict(list)
+    of_numbers: dict[str, list[str]] = defaultdict(list)
+    for key in keys:
+        of_file[_file_name(key)].append(key)
+        of_numbers["".join(_DIGITS.findall(key))].append(key)
+    meant: dict[str, str] = {}
+    for name in names:
+        same_file = of_file.get(_file_name(name), [])
+        alike = same_file or of_numbers.get("".join(_DIGITS.findall(name)), [])
+        near = same_file if len(same_file) == 1 else difflib.get_close_matches(name, alike[:_MOST_COMPARED], 1, _ALIKE)
+        meant.update((name, key) for key in near)
+    return meant
+
+
+def _file_name(key: str) -> str:
+    return PurePosixPath(_plain(key)).name.casefold()
 
 
 def files_of(keys: Sequence[str], suffix: str) -> list[str]:
