@@ -38,7 +38,7 @@ _OF_THE_MACHINE = frozenset(
         *("pool_batch_size", "pin_memory", "persistent_workers", "enable_checkpointing", "keep_weights"),
     }
 )
-"""Last parts of names: where a run takes place, what it prints and keeps."""
+"""Parts of names: where a run takes place, what it prints and keeps."""
 SEEDS = ("seed_everything", "loop.seed")
 _MOST = 8
 
@@ -75,7 +75,7 @@ def begun_otherwise(folder: Path, now: str, *, without: tuple[str, ...] = ()) ->
 
     Args:
         folder: The campaign's.
-        now: The whole configuration, as YAML.
+        now: The whole configuration, as YAML; ``{seed}`` in it is the campaign's.
         without: Names that are not looked at. Amounts, the campaign's folder and the machine's never are.
     """
     of_each = (_differing(path, now, without=without) for path in configurations(folder).values())
@@ -122,11 +122,18 @@ def _differing(path: Path, now: str, *, without: tuple[str, ...] = ()) -> list[s
     if not isinstance(before, Mapping) or not isinstance(given, Mapping):
         return []
     left_out = {*_AMOUNTS, *_OF_THE_COMMAND, *without}
+    loop = before.get("loop")
+    seed = loop.get("seed") if isinstance(loop, Mapping) else None
     return [
-        _in_words(each)
-        for each in differences(before, given)
-        if each[0] not in left_out and each[0].rpartition(".")[2] not in _OF_THE_MACHINE
+        _in_words((name, was, value))
+        for name, was, value in differences(before, given)
+        if name not in left_out and not _OF_THE_MACHINE & set(name.split(".")) and was != _of_seed(value, seed)
     ]
+
+
+def _of_seed(value: Any, seed: Any) -> Any:
+    """Return what is written for all seeds as it is for one."""
+    return value.replace("{seed}", str(seed)) if isinstance(value, str) else value
 
 
 def _in_words(difference: tuple[str, Any, Any]) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import lightning_al
 from lightning_al.cli.ending import ends_with_its_reader, refuse
+from lightning_al.cli.options import CommandParser
+from lightning_al.cli.recipe_commands import Commands, add_recipe_commands
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -64,18 +66,15 @@ def _main(args: Sequence[str] | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="lightning-al",
         description="Active learning for PyTorch Lightning.",
         epilog="`lightning-al COMMAND --help` lists the options of each.",
     )
     parser.add_argument("--version", action="version", version=lightning_al.__version__)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    commands: Commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=CommandParser)
     commands.add_parser("run", help="Run a campaign from YAML and flags: run -c recipe.yaml [--resume] [--loop.seed 1]")
-    _add_score(commands)
-    _add_features(commands)
-    _add_ask(commands)
-    _add_race(commands)
+    add_recipe_commands(commands)
     commands.add_parser(
         "tell", help="Take labels from files: tell -c recipe.yaml labels.csv [--partial], or tell FOLDER labels.csv"
     )
@@ -95,56 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Say what the options are; they are read with those of the user's classes, by a LightningCLI."""
-    parser = commands.add_parser(
-        "score",
-        help="Scores of unlabelled samples by a trained model: score -c project.yaml --ckpt_path best.ckpt --k 100",
-        description="Score the samples of the project's datamodule with a trained model, without a campaign, and write "
-        "them to a CSV file: the picks first, then all others by score. The samples are those of "
-        "`unlabelled_dataset()`, `predict_dataloader()` or `pool_dataset()`, the first that the datamodule has.",
-        epilog="All options of `model`, `data` and `trainer` may be given too, as to `lightning-al run`; of the "
-        "section `loop` the task, the seed and the batch size count. `score -c FILE --print_config` shows them all.",
-    )
-    parser.add_argument("-c", "--config", help="YAML file: model, data, and the acquisition in trainer.callbacks.")
-    parser.add_argument("--ckpt_path", help="A checkpoint of Lightning's, or a plain state_dict.")
-    parser.add_argument("--k", type=int, help="How many to pick. Default: none, scores alone.")
-    parser.add_argument("--output", help="CSV file with the columns key, index, score, rank. Default: picks.csv.")
-    parser.add_argument("--batch_size", type=int, help="Samples of a batch. Default: the loader's.")
-    parser.add_argument(
-        "--labelled", action="store_true", help="The training set is labelled already: compare with it (CoreSet, VAAL)."
-    )
-    parser.add_argument("--skip-unreadable", action="store_true", help="Name what cannot be read, and leave it out.")
-    parser.add_argument(
-        "--cache",
-        metavar="FOLDER",
-        help="A campaign's folder, or any: what the model gives of samples is taken from there, and kept.",
-    )
-
-
-def _add_features(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Say what the options are; they are read with those of the user's classes, by a LightningCLI."""
-    parser = commands.add_parser(
-        "features",
-        help="Features of all samples, by an encoder that learns without labels: features -c recipe.yaml",
-        description="Train an encoder on all samples without their labels, if it is one that trains, and write what it "
-        "makes of each to a file, which ProbCover, TypiClust and other acquisitions take: "
-        "`--trainer.callbacks.encoder=features.npy`.",
-        epilog="All options of `model`, `data` and `trainer` may be given too, as to `lightning-al run`; "
-        "`features -c FILE --print_config` shows them all.",
-    )
-    parser.add_argument("-c", "--config", help="YAML file: model, data, trainer, output; more than one too.")
-    parser.add_argument(
-        "--output",
-        help="The .npy file, a row for each sample of the data. Default: features.npy. The encoder is kept beside it, "
-        "in a .ckpt file, after each epoch.",
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="Go on after the last epoch that is kept; where there is none, start."
-    )
-
-
-def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_compare(commands: Commands) -> None:
     parser = commands.add_parser(
         "compare",
         help="Tables and a picture of the learning curves below a folder: compare runs/",
@@ -176,14 +126,20 @@ def _add_compare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default=None,
         help="Less of the metric is better. Default: by its name.",
     )
-    better.add_argument("--higher-is-better", action="store_false", dest="lower_is_better", default=None)
+    better.add_argument(
+        "--higher-is-better",
+        action="store_false",
+        dest="lower_is_better",
+        default=None,
+        help="More of it is better.",
+    )
     parser.add_argument(
         "--output", help="File of the picture; other files are named after it. Default: ROOT/curves.png."
     )
     parser.set_defaults(command=_compare)
 
 
-def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_report(commands: Commands) -> None:
     parser = commands.add_parser(
         "report",
         help="Campaigns as one HTML file, with pictures of the picks: report runs/",
@@ -209,7 +165,13 @@ def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     add("--baseline", help="Method that others are compared with. Default: random.")
     better = parser.add_mutually_exclusive_group()
     better.add_argument("--lower-is-better", action="store_true", default=None, help="Default: by the metric's name.")
-    better.add_argument("--higher-is-better", action="store_false", dest="lower_is_better", default=None)
+    better.add_argument(
+        "--higher-is-better",
+        action="store_false",
+        dest="lower_is_better",
+        default=None,
+        help="More of it is better.",
+    )
     add("-c", "--config", action="append", help="The project's YAML files. Default: config.yaml of each folder.")
     add("--no-data", action="store_true", help="Do not open the data: keys stand in place of pictures and texts.")
     parser.set_defaults(command=_report)
@@ -242,7 +204,7 @@ DIAGNOSES = {
 """What ``diagnose`` shows, by name."""
 
 
-def _add_diagnose(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_diagnose(commands: Commands) -> None:
     parser = commands.add_parser(
         "diagnose",
         help="Look inside campaigns that kept their weights: diagnose FOLDER --show losses gap",
@@ -285,53 +247,7 @@ def _diagnose(options: argparse.Namespace) -> None:
         refuse(error)
 
 
-def _add_ask(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Say what the options are; they are read with those of the user's classes, by a LightningCLI."""
-    parser = commands.add_parser(
-        "ask",
-        help="Which samples to label next: ask -c recipe.yaml [-k 50] [--export to_label.csv] [--more]",
-        description="Hand out which samples to label next, by their keys (file names): the open question again, or a "
-        "new one, for which the model is fitted first if labels came since. Answer with `lightning-al tell`.",
-        epilog="All options of `model`, `data`, `trainer` and `loop` may be given too, as to `lightning-al run`; "
-        "`ask -c FILE --print_config` shows them all.",
-    )
-    parser.add_argument("-c", "--config", help="YAML file: model, data, loop, and the acquisition; more than one too.")
-    parser.add_argument("-k", "--k", type=int, help="How many. Default: loop.query_size.")
-    parser.add_argument(
-        "--export",
-        help="File to fill in: .csv, .jsonl, .json (COCO), or a folder (VOC, masks). Default: keys are printed.",
-    )
-    parser.add_argument("--format", help="What the file is: csv, jsonl, coco, voc or png. Default: as its suffix says.")
-    parser.add_argument("--more", action="store_true", help="Ask for more while a question is open.")
-    parser.add_argument(
-        "--keep-scores", action="store_true", help="Keep the scores of what was not picked too, beside the ledger."
-    )
-    parser.add_argument(
-        "--skip-unreadable", action="store_true", help="Name what cannot be read, and skip it for good."
-    )
-    parser.add_argument("--acquisition", metavar="NAME", help="Ask for the picks of this one in the last `race`.")
-
-
-def _add_race(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Say what the options are; they are read with those of the user's classes, by a LightningCLI."""
-    parser = commands.add_parser(
-        "race",
-        help="What several acquisitions would ask for next: race -c recipe.yaml --methods saal,entropy,coreset",
-        description="Let several acquisitions pick from one pass over the pool, and put their picks beside each other: "
-        "overlap, classes, distances. The model is that of the round, fitted first if labels came since. Nothing is "
-        "asked for: `lightning-al ask ... --acquisition NAME` then asks for the picks of one.",
-        epilog="All options of `model`, `data`, `trainer` and `loop` may be given too, as to `lightning-al run`; "
-        "`race -c FILE --print_config` shows them all.",
-    )
-    parser.add_argument("-c", "--config", help="YAML file: model, data, loop; more than one too.")
-    parser.add_argument(
-        "--methods", help="Names of recipes/acquisitions, files, or classes of acquisitions, with commas between."
-    )
-    parser.add_argument("-k", "--k", type=int, help="How many each picks. Default: loop.query_size.")
-    parser.add_argument("--output", help="File of the picture (.png, .pdf, .svg) or the table (.csv). Default: none.")
-
-
-def _add_recipes(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_recipes(commands: Commands) -> None:
     parser = commands.add_parser(
         "recipes",
         help="The recipes that come with the package: recipes [saal], or recipes --copy recipes",
@@ -361,7 +277,7 @@ def _recipes(options: argparse.Namespace) -> None:
         sys.exit(f"error: {error}")
 
 
-def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_status(commands: Commands) -> None:
     parser = commands.add_parser(
         "status",
         help="Where a campaign stands: status FOLDER",

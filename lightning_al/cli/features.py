@@ -14,6 +14,7 @@ from lightning_al._compat import is_overridden
 from lightning_al.acquisition.features import features_by
 from lightning_al.campaign.metrics import metrics_in_words
 from lightning_al.checks import rows_not_finite
+from lightning_al.cli.recipe import fill_in_trainer
 from lightning_al.cli.run import ActiveParser  # first: it says what to install
 from lightning_al.data.stream import check_map_style
 from lightning_al.data.template import LoaderTemplate
@@ -43,6 +44,12 @@ class EncoderKept(pl.Callback):
 
 class EncodingTrainer(pl.Trainer):
     """Lightning's Trainer, with the subcommand `features`."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Put the method's name and the seed where the Trainer's options keep places, as `run` does."""
+        super().parse_arguments(parser, args)
+        section = self.config[self.config["subcommand"]]
+        fill_in_trainer(section, section["seed_everything"])
 
     def features(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
         """Train an encoder without labels, and write the features of every sample."""
@@ -76,6 +83,12 @@ class FeaturesCLI(LightningCLI):
         """Add the options, which ``lightning-al features --help`` says more of."""
         parser.add_argument("--output", type=str, default="features.npy", help="File of the features.")
         parser.add_argument("--resume", action="store_true", help="Go on with the training that was cut short.")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Put the method's name and the seed where the Trainer's options keep places, as `run` does."""
+        super().parse_arguments(parser, args)
+        section = self.config[self.config["subcommand"]]
+        fill_in_trainer(section, section["seed_everything"])
 
     def features(self, model: pl.LightningModule, datamodule: pl.LightningDataModule) -> None:
         """Train the model, if it trains, and write the file."""

@@ -3,8 +3,31 @@
 import argparse
 import re
 from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from lightning_al.cli.refusals import Option, in_a_line
 
 _SECTIONS = ("model", "data", "trainer", "loop", "optimizer", "lr_scheduler", "seed_everything", "config", "resume")
+
+
+class CommandParser(argparse.ArgumentParser):
+    """argparse's parser, which says in a line what is wrong, and what was meant."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuse what is unknown to a command here, where its own options are known."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """End with the message."""
+        options = {
+            action.dest: Option(max(action.option_strings, key=len))
+            for action in self._actions
+            if action.option_strings
+        }
+        self.exit(2, f"error: {in_a_line(message, options)}\n")
 
 
 def read_beside_recipe(

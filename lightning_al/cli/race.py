@@ -10,12 +10,13 @@ from lightning.pytorch.callbacks import Callback
 from lightning_al import acquisition as acquisitions_room
 from lightning_al.acquisition import Acquisition
 from lightning_al.cli.recipe import listed
-from lightning_al.cli.run import ActiveLearningCLI, run
+from lightning_al.cli.run import ActiveLearningCLI, ActiveParser, raised_inside, run
 from lightning_al.extras import needs
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.scoring import RaceResult
 from lightning_al.storage.files import write_csv
 from lightning_al.sweep.plan import Method, PlanError, methods_of, recipe_of
+from lightning_al.words import counted
 
 with needs("The command line", "jsonargparse", "cli"):
     from lightning.pytorch.cli import ArgsType, LightningArgumentParser
@@ -71,7 +72,14 @@ class RaceCLI(ActiveLearningCLI):
         if path is not None:
             write_race(result, path)
             print(f"In {path}.")
-        print(f"Nothing is asked for yet. `lightning-al ask ... --acquisition NAME` asks for one; {loop.dirpath}")
+        waiting = len(loop.pool.pending)
+        beside = f", beside {counted(waiting, 'sample')} that {'wait' if waiting > 1 else 'waits'} for labels" * bool(
+            waiting
+        )
+        print(
+            "The race itself asks for nothing: `lightning-al ask ... --acquisition NAME` asks for the picks of one"
+            f"{beside}; {loop.dirpath}"
+        )
 
 
 def racers_named(text: str, protocol: Sequence[str], findings: list[str]) -> dict[str, Acquisition]:
@@ -110,12 +118,12 @@ def _acquisition_of(method: Method, findings: list[str]) -> Acquisition | None:
         callbacks = section.get("callbacks") if isinstance(section, Mapping) else None
         if not callbacks:
             continue
-        parser = LightningArgumentParser(exit_on_error=False)
+        parser = ActiveParser(exit_on_error=False)
         parser.add_argument("--callbacks", type=list[Callback] | Callback)
         try:
             callbacks = parser.instantiate_classes(parser.parse_object({"callbacks": callbacks}))["callbacks"]
         except Exception as error:  # the parser's, and whatever a constructor raises
-            findings.append(f"{file}: {' '.join(str(error).split())}")
+            findings.append(f"{file}: {' '.join(str(raised_inside(error)).split())}")
             return None
         made += [callback for callback in listed(callbacks) if isinstance(callback, Acquisition)]
     if len(made) != 1:

@@ -1,5 +1,6 @@
 """What a recipe says of its campaign's folder, read without the classes that it names."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import yaml
 
 
-def fill_in(dirpath: str, files: Sequence[Any] | None, seed: int) -> str:
-    """Return ``dirpath`` with the method's name and the seed in the places kept for them.
+def fill_in(text: str, files: Sequence[Any] | None, seed: int | None) -> str:
+    """Return a text with the method's name and the seed in the places kept for them.
 
     Example:
         >>> fill_in("runs/{method}/{seed}", ["protocol.yaml", "badge.yaml"], 3)
@@ -16,8 +17,35 @@ def fill_in(dirpath: str, files: Sequence[Any] | None, seed: int) -> str:
     """
     names = [Path(str(file)).stem for file in files or [] if file is not None]  # None: not a file but its text
     if names:
-        dirpath = dirpath.replace("{method}", "_".join(names[1:] or names))
-    return dirpath.replace("{seed}", str(seed))
+        text = text.replace("{method}", "_".join(names[1:] or names))
+    return text if seed is None else text.replace("{seed}", str(seed))
+
+
+def filled_in(value: Any, files: Sequence[Any] | None, seed: int | None) -> Any:
+    """Return what a recipe says with :func:`fill_in` done to all texts in it.
+
+    Args:
+        value: Lists, dicts and namespaces of any depth.
+        files: The recipe's.
+        seed: Its ``loop.seed``; None: it stays open.
+
+    Example:
+        >>> filled_in([{"save_dir": "logs/{method}", "version": 2}, True], ["badge.yaml"], 3)
+        [{'save_dir': 'logs/badge', 'version': 2}, True]
+    """
+    if isinstance(value, str):
+        return fill_in(value, files, seed)
+    if isinstance(value, list):
+        return [filled_in(each, files, seed) for each in value]
+    if isinstance(value, (dict, argparse.Namespace)):
+        names = value if isinstance(value, dict) else vars(value)
+        return type(value)(**{name: filled_in(each, files, seed) for name, each in names.items()})
+    return value
+
+
+def fill_in_trainer(section: Any, seed: int | None) -> None:
+    """Fill in the places for method and seed in the ``trainer:`` of a command's options, as in its loggers' folders."""
+    section["trainer"] = filled_in(section["trainer"], section.get("config"), seed)
 
 
 def listed(callbacks: Any) -> list[Any]:

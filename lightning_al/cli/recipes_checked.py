@@ -12,8 +12,8 @@ from typing import Any
 from lightning_al.acquisition import Acquisition
 from lightning_al.campaign.saved import SEEDS, begun_otherwise
 from lightning_al.checks import Findings, SeveralFindings
-from lightning_al.cli.recipe import listed
-from lightning_al.cli.run import ActiveLearningCLI
+from lightning_al.cli.recipe import fill_in_trainer, listed
+from lightning_al.cli.run import ActiveLearningCLI, raised_inside
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.words import cut
 
@@ -27,6 +27,12 @@ class RecipeCLI(ActiveLearningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Make none."""
         return None
+
+    def fill_in_places(self, section: Any) -> None:
+        """Keep what is written for all seeds too, with which campaigns of any may be compared."""
+        self.of_all_seeds = section.clone()
+        fill_in_trainer(self.of_all_seeds, None)
+        super().fill_in_places(section)
 
     def check(self) -> None:
         """Refuse what the loop refuses before it looks at data.
@@ -51,7 +57,7 @@ class RecipeCLI(ActiveLearningCLI):
 
     def others_of(self, folders: Sequence[str]) -> list[str]:
         """Return a line on the campaigns that began with other options, if any did."""
-        config = self.parser.dump(self.config, skip_none=False, skip_validation=True)
+        config = self.parser.dump(self.of_all_seeds, skip_none=False, skip_validation=True)
         others = {folder: begun_otherwise(Path(folder), config, without=SEEDS) for folder in folders}
         begun = [folder for folder, options in others.items() if options]
         if not begun:
@@ -76,6 +82,7 @@ def findings_of(args: Sequence[str], folders: Sequence[str] = ()) -> list[str]:
 
 
 def _in_a_line(error: BaseException) -> str:
+    error = raised_inside(error) if isinstance(error, Exception) else error
     return cut(" ".join(str(error).split()) or type(error).__name__)
 
 

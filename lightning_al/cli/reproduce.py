@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning_al.cli.ending import refuse
-from lightning_al.cli.options import read_beside_recipe
+from lightning_al.cli.options import CommandParser, read_beside_recipe
 from lightning_al.cli.sweep import add_ways_to_run, findings_of_recipes, forks_of, program, slots_for
 from lightning_al.reproduction.choosing import choice_of, result_of
 from lightning_al.reproduction.listing import listing
@@ -25,7 +25,7 @@ from lightning_al.words import counted
 
 def reproduce_parser() -> argparse.ArgumentParser:
     """Return what reads the command line of ``reproduce``."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="lightning-al reproduce",
         description="Published tables and figures: without a name the list of all, with what each lacks here; with one,"
         " run what makes it, and print what was published beside ours. Run it again after a kill or a failure: what is "

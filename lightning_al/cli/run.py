@@ -1,5 +1,6 @@
 """``lightning-al run``: a campaign from YAML and flags, by a LightningCLI with a ``loop:`` section."""
 
+import argparse
 import importlib
 import logging
 import sys
@@ -19,12 +20,14 @@ from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.saved import IN_THE_LEDGER, few, keep_configuration
 from lightning_al.checks import where_raised
 from lightning_al.cli.ending import refuse
-from lightning_al.cli.recipe import fill_in, listed
+from lightning_al.cli.recipe import fill_in, fill_in_trainer, listed
+from lightning_al.cli.refusals import Option, in_a_line
 from lightning_al.data.readable import UnreadableSampleError
 from lightning_al.extras import needs
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.storage.yaml_text import yaml_text
+from lightning_al.sweep.plan import recipe_of
 
 with needs("The command line", "jsonargparse", "cli"):
     from jsonargparse import ActionConfigFile, Namespace, set_dumper  # type: ignore[attr-defined]
@@ -67,6 +70,9 @@ class LaterFile(ActionConfigFile):
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         """Read a file, and keep what callbacks it is not about."""
         before = listed(cfg.get(_CALLBACKS))
+        findings: list[str] = []
+        if isinstance(values, str) and Path(values).is_file() and recipe_of(Path(values), findings) is None:
+            parser.error(findings[0])  # jsonargparse does not name the file
         super().__call__(parser, cfg, values, option_string)
         after = listed(cfg.get(_CALLBACKS))
         if after and all(map(_is_acquisition, after)):
@@ -86,7 +92,7 @@ def _is_acquisition(callback: Any) -> bool:
 
 
 class ActiveParser(LightningArgumentParser):
-    """Lightning's parser, which says where missing sections may come from."""
+    """Lightning's parser, which says in a line what is wrong, and where missing sections may come from."""
 
     def add_argument(self, *args: Any, **kwargs: Any) -> Any:
         """Let ``-c`` keep callbacks that a method's file is not about."""
@@ -95,15 +101,36 @@ class ActiveParser(LightningArgumentParser):
         return super().add_argument(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        """End with the message, and a way out where something is missing."""
-        if "arguments are required" in message:
+        """End with the message in a line, and a way out where something is missing."""
+        message = in_a_line(message, _options_of(self))
+        if "equired, and not given" in message:
             message += (
-                "\nIs a file missing? The first has the protocol (`model:`, `data:`, `loop:`), another the method: "
+                " Is a file missing? The first has the protocol (`model:`, `data:`, `loop:`), another the method: "
                 "`-c recipes/saal/cifar10_low_budget.yaml -c recipes/acquisitions/badge.yaml`."
             )
         elif "does not exist" in message and "recipes/" in message:
-            message += "\nThose that came with the package are put there by `lightning-al recipes --copy recipes`."
-        super().error(message, ex)
+            message += " Those that came with the package are put there by `lightning-al recipes --copy recipes`."
+        elif "`--ckpt_path`" in message:
+            message += (
+                " A campaign begins with the weights of its model: in place of `model.class_path` name a function of "
+                "yours that loads it, `def from_checkpoint(path: str) -> MyModule`."
+            )
+        if not self.exit_on_error:
+            super().error(message, ex)
+        print(f"error: {message}", file=sys.stderr)
+        self.exit(2)
+
+
+def _options_of(parser: Any) -> dict[str, Option]:
+    """Return the options of a parser and of its subcommands by name, with the types of their values."""
+    options: dict[str, Option] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            options.update({k: v for each in action.choices.values() for k, v in _options_of(each).items()})
+        elif action.option_strings:
+            flag = max(action.option_strings, key=len)
+            options[action.dest] = Option(flag, getattr(action, "_typehint", None))
+    return options
 
 
 class SaveCampaignConfig(SaveConfigCallback):
@@ -139,9 +166,9 @@ class ActiveLearningCLI(LightningCLI):
 
     Optimizers and schedulers of the ``optimizer:`` and ``lr_scheduler:`` sections are built afresh in every round,
     while the stock CLI builds them once. ``--loop.seed`` also seeds the model's initial weights, unless
-    ``--seed_everything`` is given. In ``loop.dirpath``, ``{seed}`` stands for the loop's seed and ``{method}`` for the
-    names of the configuration files after the first (or of the only one): ``badge`` of ``-c protocol.yaml -c
-    badge.yaml``.
+    ``--seed_everything`` is given. In ``loop.dirpath`` and in all texts of ``trainer``, as a logger's ``save_dir``,
+    ``{seed}`` stands for the loop's seed and ``{method}`` for the names of the configuration files after the first (or
+    of the only one): ``badge`` of ``-c protocol.yaml -c badge.yaml``.
 
     Args:
         model_class: The module's class, or None for any: the configuration names it.
@@ -182,8 +209,14 @@ class ActiveLearningCLI(LightningCLI):
         loop = config["loop"]
         if config["seed_everything"] is True:
             config["seed_everything"] = loop["seed"]
+        self.fill_in_places(config)
+
+    def fill_in_places(self, section: Any) -> None:
+        """Put the method's name and the seed where the campaign's folder and the Trainer's options keep places."""
+        loop = section["loop"]
         if isinstance(loop["dirpath"], str):
-            loop["dirpath"] = fill_in(loop["dirpath"], config.get("config"), loop["seed"])
+            loop["dirpath"] = fill_in(loop["dirpath"], section.get("config"), loop["seed"])
+        fill_in_trainer(section, loop["seed"])
 
     @property
     def _is_quiet(self) -> bool:
@@ -279,7 +312,19 @@ def is_ours(error: BaseException) -> bool:
     if error.__cause__ is None:
         return where.startswith("lightning_al.")
     # With a cause it is somebody else's, whose traceback tells where, unless it only passes on what we raised.
-    return where.startswith("jsonargparse.") and is_ours(error.__cause__)
+    return _is_of_parser(error) and is_ours(error.__cause__)
+
+
+def raised_inside(error: Exception) -> Exception:
+    """Return what a class raised as it was made, without what jsonargparse says around it."""
+    cause = error.__cause__
+    if isinstance(error, argparse.ArgumentError) or not isinstance(cause, Exception) or not _is_of_parser(error):
+        return error
+    return raised_inside(cause)
+
+
+def _is_of_parser(error: BaseException) -> bool:
+    return where_raised(error).startswith("jsonargparse.")
 
 
 def run(args: Sequence[str] | None, cli: Callable[..., object] = ActiveLearningCLI) -> None:
@@ -298,4 +343,4 @@ def run(args: Sequence[str] | None, cli: Callable[..., object] = ActiveLearningC
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
         if not is_ours(error):
             raise
-        refuse(error)
+        refuse(raised_inside(error))

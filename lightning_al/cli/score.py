@@ -9,6 +9,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lightning_al.acquisition import Acquisition
+from lightning_al.cli.recipe import fill_in_trainer
 from lightning_al.cli.run import ActiveParser  # first: it says what to install
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.scoring import score
@@ -64,6 +65,12 @@ class ScoreCLI(LightningCLI):
         parser.add_argument("--skip-unreadable", action="store_true", help="Leave out what cannot be read.")
         parser.add_argument("--cache", type=str | None, default=None, help="Folder that keeps what the model gives.")
         parser.add_argument("--resume", action="store_true", help=SUPPRESS)  # in the file that a campaign keeps
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Put the method's name and the seed where the Trainer's options keep places, as `run` does."""
+        super().parse_arguments(parser, args)
+        section = self.config[self.config["subcommand"]]
+        fill_in_trainer(section, section["loop"]["seed"])
 
     def _parse_ckpt_path(self) -> None:
         """Make the model of ``model:`` as the checkpoint's was made.

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning_al.cli.ending import refuse
-from lightning_al.cli.options import read_beside_recipe
+from lightning_al.cli.options import CommandParser, read_beside_recipe
 from lightning_al.sweep import Interrupted, Schedule, State, run_jobs
 from lightning_al.sweep.campaigns import CampaignJob
 from lightning_al.sweep.plan import Plan, PlanError, plan_of
@@ -24,7 +24,7 @@ from lightning_al.words import counted
 
 def sweep_parser() -> argparse.ArgumentParser:
     """Return what reads the command line of ``sweep``."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="lightning-al sweep",
         description="Run campaigns of every method with every seed, and compare them. Run it again after a kill or a "
         "failure: what is finished is not run again, the rest goes on where it was.",

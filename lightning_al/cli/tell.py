@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightning_al.campaign.told import TELL, NeedsProject, Problems, Told, tell_campaign
 from lightning_al.cli.ending import refuse
-from lightning_al.cli.options import read_beside_recipe
+from lightning_al.cli.options import CommandParser, read_beside_recipe
 from lightning_al.cli.recipe import folder_of
 from lightning_al.oracle.people.agreement import AGREEMENTS
 from lightning_al.oracle.people.files.entries import Reading
@@ -16,7 +16,7 @@ from lightning_al.oracle.people.files.formats import FORMATS, read_labels
 
 def tell_parser() -> argparse.ArgumentParser:
     """Return what reads the command line of ``tell``."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="lightning-al tell",
         description="Take labels from files: all of them, or nothing. What the campaign knows already is passed over.",
         usage="lightning-al tell (-c recipe.yaml | FOLDER) LABELS [LABELS ...] [options]",

@@ -50,6 +50,14 @@ def test_what_it_began_with_otherwise_is_told(folder, place, value, said):
     assert begun_otherwise(folder, with_(place, value)) == said
 
 
+def test_the_place_of_the_seed_is_the_campaigns(folder):
+    (folder / CONFIG).write_text(with_(RHO, "by seed 0"))
+    assert begun_otherwise(folder, with_(RHO, "by seed {seed}")) == ""
+    assert begun_otherwise(folder, with_(RHO, "at seed {seed}")) == (
+        "trainer.callbacks.rho: 'by seed 0', now 'at seed {seed}'"
+    )
+
+
 @pytest.mark.parametrize(
     ("place", "value"),
     [

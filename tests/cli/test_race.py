@@ -61,6 +61,9 @@ def test_a_race_from_the_shell(project, tmp_path, capsys):
     assert question["raced"] == ["sharp", "Margin", "Random"]
     with pytest.raises(SystemExit, match="Race first"):
         main([*ask, "--acquisition", "sharp"])
+    main(["race", "-c", str(project), "--methods", "Margin,Random", "-k", "2"])
+    assert "The race itself asks for nothing: " in (said := capsys.readouterr().out)
+    assert "asks for the picks of one, beside 2 samples that wait for labels; " in said
 
 
 WRONG = {

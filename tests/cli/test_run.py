@@ -14,7 +14,7 @@ from lightning_al import Campaign
 from lightning_al.cli import ActiveLearningCLI, main
 from lightning_al.cli.run import is_ours
 from lightning_al.report import write_html
-from tests.helpers.projects import Data, make_data
+from tests.helpers.projects import Data, Net, make_data
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
@@ -187,13 +187,47 @@ class FloatData(Data):
         self.train = self.held_out = torch.utils.data.TensorDataset(x.float(), y)
 
 
+def net_from(path: str) -> Net:
+    net = Net()
+    net.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
+    return net
+
+
+def test_a_campaign_begins_with_a_checkpoint_by_a_function_in_the_place_of_the_class(recipe, tmp_path):
+    torch.manual_seed(7)
+    wanted = Net().state_dict()
+    torch.save({"state_dict": wanted}, tmp_path / "best.ckpt")
+    run(recipe, "--model=tests.cli.test_run.net_from", f"--model.path={tmp_path}/best.ckpt", "--loop.rounds=0")
+    initial = torch.load(tmp_path / "c" / "initial.ckpt", weights_only=True)["state_dict"]
+    assert initial.keys() == wanted.keys()
+    assert all(torch.equal(initial[name], value) for name, value in wanted.items())
+
+
+def test_loggers_are_told_apart_by_method_and_seed(recipe, tmp_path):
+    method = tmp_path / "other.yaml"
+    method.write_text("""
+trainer:
+  logger:
+    - class_path: lightning.pytorch.loggers.CSVLogger
+      init_args: {save_dir: "logs/{method}", name: "seed_{seed}"}
+  callbacks: Random
+""")
+    run(recipe, "-c", str(method), "--loop.rounds=0", "--loop.seed=3", f"--loop.dirpath={tmp_path}/{{method}}")
+    assert (tmp_path / "logs" / "other" / "seed_3" / "version_0" / "metrics.csv").is_file()
+    assert not list(tmp_path.rglob("*{*"))
+    kept = yaml.safe_load((tmp_path / "other" / "config.yaml").read_text())
+    assert kept["trainer"]["logger"][0]["init_args"]["save_dir"] == "logs/other"  # runs again in the same place
+    from lightning_al.cli.recipes_checked import findings_of
+
+    words = ["-c", str(recipe), "-c", str(method)]  # as a sweep looks at all of its seeds, seed 0 here
+    assert findings_of(words, [str(tmp_path / "other")]) == []
+
+
 def test_optimizers_of_the_optimizer_section_are_built_afresh_each_round(recipe, tmp_path, monkeypatch):
     seen = []
 
     def record(self):
         seen.append((id(self.optimizers()), len(self.optimizers().state), self.optimizers().param_groups[0]["lr"]))
-
-    from tests.helpers.projects import Net
 
     monkeypatch.setattr(Net, "on_train_start", record, raising=False)
     run(
@@ -316,8 +350,6 @@ def test_a_cli_of_ones_own_classes(recipe, tmp_path):
 
 
 def test_an_error_of_the_users_own_keeps_its_traceback(recipe, tmp_path):
-    from tests.helpers.projects import Net
-
     class Fails(Net):
         def forward(self, x):
             raise KeyError("mine")

@@ -1,6 +1,7 @@
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -189,13 +190,13 @@ def test_an_unknown_argument_is_refused(folder, words, capsys):
     with pytest.raises(SystemExit) as ended:
         sweep(*words)
     assert ended.value.code == 2
-    assert "unrecognized argument" in capsys.readouterr().err
+    assert re.match("error: (Nothing takes|There is no option) ", capsys.readouterr().err)
 
 
 def test_protocol_and_methods_are_needed(capsys):
     with pytest.raises(SystemExit):
         main(["sweep"])
-    assert "required: -c, --methods" in capsys.readouterr().err
+    assert "Required, and not given: `-c`, `--methods`." in capsys.readouterr().err
 
 
 def test_a_folder_that_is_a_file(folder):

@@ -353,7 +353,7 @@ class TestOnTheCommandLine:
             with pytest.raises(SystemExit):
                 run(f"acquisitions/{method}")
             said = capsys.readouterr().err
-            assert "arguments are required" in said
+            assert "equired, and not given: " in said
             assert "-c recipes/saal/cifar10_low_budget.yaml -c recipes/acquisitions/badge.yaml" in said
 
     def test_a_protocol_alone(self):
