@@ -19,8 +19,8 @@ NO_TARGET = -1
 """Stands in a batch where a sample has None."""
 
 _ONE_SIZE = (
-    "Bring them to one size in the dataset, or give the loader a `collate_fn` that pads them (masks with their "
-    "`ignore_index`), or `batch_size=1`."
+    "Bring them to one size in the dataset; or pad them (masks with their `ignore_index`) in a `collate_fn` of the "
+    "train loader, or of a `DataLoader` that is given in the dataset's place; or take `batch_size=1`."
 )
 
 
@@ -66,7 +66,7 @@ def refuse_several_sizes(collate: Collate, samples: list[Any]) -> None:
         unlike = [pair for pair in zip(one, other, strict=False) if pair[0] != pair[1]]
         if len(one) == len(other) and unlike:
             raise SeveralSizes(
-                f"Samples have several sizes, such as {unlike[0][0]} and {unlike[0][1]}, and the train loader's "
+                f"Samples have several sizes, such as {unlike[0][0]} and {unlike[0][1]}, and the "
                 f"collate function ({_name_of(collate)}) cannot put them into one batch. {_ONE_SIZE}"
             ) from None
 

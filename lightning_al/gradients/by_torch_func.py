@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.distributed.randomness import draws_undone
 from lightning_al.gradients.comparisons import Comparisons, check_same, standing_of
-from lightning_al.gradients.differentiators import Vectorized, tensors_apart
+from lightning_al.gradients.differentiators import Vectorized, fallbacks_unsaid, tensors_apart
 from lightning_al.gradients.errors import NoRule, NothingToCompare
 from lightning_al.gradients.example_groups import groups_at, groups_that_differ
 from lightning_al.gradients.keys import input_key
@@ -89,7 +89,8 @@ class ByTorchFunc(Scorer):
         def one(*group: Tensor) -> Tensor:
             return self.score(Vectorized(), model.call, model.params, rebuild(group))
 
-        scores: Tensor = vmap(one)(*tensors)
+        with fallbacks_unsaid():
+            scores: Tensor = vmap(one)(*tensors)
         return scores.flatten(0, 1) if scores.ndim > 1 else scores  # (groups, samples, ...)
 
     def _prove(self, inputs: Any, group_size: int) -> None:

@@ -1,6 +1,8 @@
 """Derivatives of one group's score towards a copy of the weights, by ``torch.func`` or by plain autograd."""
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -30,6 +32,14 @@ class Differentiator(Protocol):
 
     def moved(self, ball: Ball, params: Params, grads: Params) -> Params:
         """Return the weights moved by the ball's perturbation; the gradients may be overwritten."""
+
+
+@contextlib.contextmanager
+def fallbacks_unsaid() -> Iterator[None]:
+    """Let ``torch.func`` go through what it has no batching rule for without asking users to report it to torch."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop because we have not yet implemented")
+        yield
 
 
 class Vectorized:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.utils import _pytree as pytree
 
+from lightning_al.gradients.differentiators import fallbacks_unsaid
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.layouts import RowFinder, RowLayout, rows_back
 from lightning_al.gradients.stand_ins import Functions, LooseParameter
@@ -113,7 +114,8 @@ class UnitByUnit:
         """Return ``one(copies, *per_unit)`` of all units, stacked."""
         if owner not in self.not_vectorized:
             try:
-                return vmap(one)(copies, *per_unit)
+                with fallbacks_unsaid():
+                    return vmap(one)(copies, *per_unit)
             except RuntimeError as error:
                 if is_out_of_memory(error):
                     raise

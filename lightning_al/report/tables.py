@@ -202,9 +202,8 @@ def reach_rows(aligned: Aligned, rows: Sequence[Reach]) -> list[list[str]]:
     """Return the rows of :func:`reach_table`."""
     last = aligned.labels[-1]
     digits = decimals_of([aligned])
-    cells = [
-        [f"to {aligned.baseline}'s last round ({last})", "target", aligned.counts, "saved", "seeds that get there"]
-    ]
+    where = f"to {aligned.baseline}'s last round ({last})"
+    cells = [[where, "target", aligned.counts, "saved", "seeds that do by themselves"]]
     for row in rows:
         labels, saved = "not reached", "-"
         if row.labels is not None and row.saved is not None:

@@ -10,6 +10,8 @@ import select
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 _MOST = 1 << 16  # bytes of a request
@@ -85,11 +87,33 @@ def _become(request: dict[str, Any], log: int) -> list[str]:
     return list(request["words"])
 
 
+@contextlib.contextmanager
+def _ending_with(channel: socket.socket) -> Iterator[None]:
+    """Inside, which may be an import of minutes, exit as soon as nobody listens any more."""
+    done = threading.Event()
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(channel, 0)  # what is asked whatever is given: whether the other end is closed
+        while not done.is_set():
+            if poll.poll(200):
+                os._exit(0)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()  # forks have no thread but the one that forks
+
+
 def main() -> None:
     """Import modules, and run in forks what is asked for."""
     channel = socket.socket(fileno=int(sys.argv[1]))
-    for module in sys.argv[2:]:
-        importlib.import_module(module)
+    with _ending_with(channel):
+        for module in sys.argv[2:]:
+            importlib.import_module(module)
     gc.collect()
     gc.freeze()  # so that forks share these pages for long
     sys.argv = serve(channel)

@@ -74,7 +74,7 @@ def test_batches_of_one_image_need_no_collate_function(tmp_path):
 
 def test_larger_batches_say_once_what_to_do(tmp_path):
     for options in ({"batch_size": 4}, {"batch_size": 1, "pool_batch_size": 4}):
-        with pytest.raises(ValueError, match=r"^Samples have several sizes, .* pads them .*or `batch_size=1`\.$"):
+        with pytest.raises(ValueError, match=r"^Samples have several sizes, .* pad them .*or take `batch_size=1`\.$"):
             run(tmp_path, collate=None, **options)
     assert not (tmp_path / "c").exists()
 

@@ -177,12 +177,12 @@ class TestReach:
             }
         )
         assert reach_table(aligned, labels_saved(aligned)).splitlines() == [
-            "| to random's last round (40) | target | labels      | saved    | seeds that get there |",
-            "|-----------------------------|--------|-------------|----------|----------------------|",
-            "| at_once                     | 0.7000 | 20 or fewer | 20 (50%) | 1 of 1               |",
-            "| saal                        | 0.7000 | 35          | 5 (12%)  | 1 of 1               |",
-            "| random                      | 0.7000 | 40          | 0 (0%)   | 1 of 1               |",
-            "| worse                       | 0.7000 | not reached | -        | 0 of 1               |",
+            "| to random's last round (40) | target | labels      | saved    | seeds that do by themselves |",
+            "|-----------------------------|--------|-------------|----------|-----------------------------|",
+            "| at_once                     | 0.7000 | 20 or fewer | 20 (50%) | 1 of 1                      |",
+            "| saal                        | 0.7000 | 35          | 5 (12%)  | 1 of 1                      |",
+            "| random                      | 0.7000 | 40          | 0 (0%)   | 1 of 1                      |",
+            "| worse                       | 0.7000 | not reached | -        | 0 of 1                      |",
         ]
 
 

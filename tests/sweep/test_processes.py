@@ -3,6 +3,8 @@
 import fcntl
 import os
 import signal
+import socket
+import subprocess
 import sys
 
 import pytest
@@ -120,6 +122,20 @@ def test_forks_go_on_when_nobody_starts_any_more(package):
     with log.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
     assert "at exit" in log.read_text()
+
+
+@pytest.mark.skipif(not processes._CAN_FORK, reason="processes are not forked on this system")
+def test_it_ends_with_who_asks_while_it_imports_for_long(package):
+    begun = package / "begun"
+    os.mkfifo(begun)
+    (package / "endless.py").write_text(f"import time; open({str(begun)!r}, 'w').write('x'); time.sleep(3600)")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    words = [sys.executable, "-m", "lightning_al.sweep.fork_server", str(theirs.fileno()), "endless"]
+    with subprocess.Popen(words, pass_fds=[theirs.fileno()]) as server:
+        theirs.close()
+        begun.read_text()
+        ours.close()
+        assert server.wait() == 0
 
 
 def test_where_the_process_that_forks_has_ended_commands_are_programs(package):
