@@ -119,6 +119,14 @@ def _add_compare(commands: Commands) -> None:
         help="What pairs of methods are compared by: the last round, the mean over the curve (the default), or the "
         "maximum over rounds.",
     )
+    _add_direction(parser)
+    parser.add_argument(
+        "--output", help="File of the picture; other files are named after it. Default: ROOT/curves.png."
+    )
+    parser.set_defaults(command=_compare)
+
+
+def _add_direction(parser: argparse.ArgumentParser) -> None:
     better = parser.add_mutually_exclusive_group()
     better.add_argument(
         "--lower-is-better",
@@ -133,10 +141,6 @@ def _add_compare(commands: Commands) -> None:
         default=None,
         help="More of it is better.",
     )
-    parser.add_argument(
-        "--output", help="File of the picture; other files are named after it. Default: ROOT/curves.png."
-    )
-    parser.set_defaults(command=_compare)
 
 
 def _add_report(commands: Commands) -> None:
@@ -163,15 +167,7 @@ def _add_report(commands: Commands) -> None:
     )
     add("--metric", help='The main metric. Default: that with "acc" in its name, else one of which more is better.')
     add("--baseline", help="Method that others are compared with. Default: random.")
-    better = parser.add_mutually_exclusive_group()
-    better.add_argument("--lower-is-better", action="store_true", default=None, help="Default: by the metric's name.")
-    better.add_argument(
-        "--higher-is-better",
-        action="store_false",
-        dest="lower_is_better",
-        default=None,
-        help="More of it is better.",
-    )
+    _add_direction(parser)
     add("-c", "--config", action="append", help="The project's YAML files. Default: config.yaml of each folder.")
     add("--no-data", action="store_true", help="Do not open the data: keys stand in place of pictures and texts.")
     parser.set_defaults(command=_report)
