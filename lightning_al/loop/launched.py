@@ -1,5 +1,6 @@
 """A loop's campaign opened, and gone on with, inside one launch of the Trainer's processes."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ import lightning.pytorch as pl
 
 from lightning_al import _compat
 from lightning_al.campaign.campaign import Campaign
+from lightning_al.campaign.one_launch import one_launch
 from lightning_al.campaign.states import INITIAL_WEIGHTS
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.fitting.hooks import call_round_hook
@@ -78,8 +80,11 @@ class Launched:
                 _compat.no_reseeding(),
                 _compat.no_found_checkpoints(trainer),
                 weights_kept_in_setup(model),
+                contextlib.ExitStack() as alone,
             ):
                 session = self._open(project, resume=resume)
+                campaign = session.campaign
+                campaign.ranks.first(lambda: alone.enter_context(one_launch(campaign.dirpath, campaign.event_count)))
                 try:
                     outcome = steps(session)
                 finally:  # who interrupts a fit has a model that is half trained
