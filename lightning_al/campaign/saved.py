@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_al.campaign.events import Event
+from lightning_al.secrets import is_secret, without_secrets
 from lightning_al.storage.files import atomic_write
 from lightning_al.words import shown
 
@@ -138,7 +139,9 @@ def _of_seed(value: Any, seed: Any) -> Any:
 
 def _in_words(difference: tuple[str, Any, Any]) -> str:
     name, was, value = difference
-    return f"{name}: {shown(was)}, now {shown(value)}"
+    if any(map(is_secret, name.split("."))):
+        return f"{name}: another than before, which is not shown"
+    return f"{name}: {shown(without_secrets(was))}, now {shown(without_secrets(value))}"
 
 
 def few(found: list[str]) -> str:
@@ -153,8 +156,13 @@ def differences(before: Any, now: Any, name: str = "") -> Iterator[tuple[str, An
         for key in (key for key in before if key in now):
             below = name if key == "init_args" else f"{name}.{key}".lstrip(".")
             yield from differences(before[key], now[key], below)
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now) and not _names_secrets(now):
         for place, pair in enumerate(zip(before, now, strict=True)):
             yield from differences(*pair, name if len(now) == 1 else f"{name}.{place}")
     elif before != now:
         yield name, before, now
+
+
+def _names_secrets(values: list[Any]) -> bool:
+    """Whether some of a list say that others in it are secrets, which alone would not be known for any."""
+    return without_secrets(values) != [without_secrets(each) for each in values]

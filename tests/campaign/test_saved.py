@@ -107,3 +107,20 @@ def test_what_comes_later_is_kept_beside_the_first(tmp_path):
     assert begun_otherwise(tmp_path, first) == "trainer.callbacks.rho: 0.1, now 0.05"  # in rounds 2 to 9
     events = [{"kind": "started", "options": {}}, {"kind": "fitted", "round": 2}]
     assert changes_of(tmp_path, events) == {2: "trainer.callbacks.rho: 0.05, now 0.1"}  # round 10 was not trained
+
+
+def test_secrets_that_changed_are_said_without_them(tmp_path):
+    text = (
+        "model: {hf_token: abcdef, rho: 0.05, auth: {user: abcdef}, h: [[Authorization, abcdef]], a: [--token, abcdef]}"
+    )
+    assert keep_configuration(tmp_path, text, 0) == []
+    said = keep_configuration(tmp_path, text.replace("abcdef", "bcdefa").replace("0.05", "0.5"), 2)
+    assert not {"abcdef", "bcdefa"} & set("; ".join(said).replace("'", " ").split())
+    assert [each.partition(":")[0] for each in said] == [
+        "model.hf_token",
+        "model.rho",
+        "model.auth.user",
+        "model.h",
+        "model.a",
+    ]
+    assert said[1] == "model.rho: 0.05, now 0.5"

@@ -12,22 +12,9 @@ from lightning_al.campaign.saved import configurations
 from lightning_al.campaign.versions import versions
 from lightning_al.drawing.markup import Html, details, prose, section, table, tag
 from lightning_al.report.page.reading import Told
+from lightning_al.secrets import text_without_secrets, without_secrets
 from lightning_al.words import cut
 
-_SECRET = re.compile(
-    r"(?:^|[_-])(token|passwords?|passwd|pwd|pass(?:phrase|code)?|secrets?|credentials?|auth|authorization"
-    r"|api[_-]?key|(?:access|secret|private|account|auth|ssh|encryption|license)[_-]key(?:[_-]id)?|(?:set[_-])?cookies?"
-    r"|sig|signature|connection[_-]string)$",
-    re.IGNORECASE,
-)
-"""Names of what nobody else is to see, words apart by _ or -."""
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_IN_ADDRESS = re.compile(r"(?<=://)[^/\s]+(?=@)")
-_ASSIGNED = re.compile(r"([\w-]+)=([^\s&;,)]+)")
-"""A setting within a text: of an address (``?token=abc``), a command, an object as it is printed."""
-_SAID = re.compile(r"(?<![\w ])\s*(?:Bearer|Basic|Token)\s+\S+\s*$|-----BEGIN [A-Z ]*PRIVATE KEY-----.*", re.DOTALL)
-"""A secret that shows what it is: the value of a header, the text of a key."""
-_HIDDEN = "(left out)"
 _UNREADABLE = "unreadable"
 _MOST_CONFIG = 20_000
 _MOST_LOG = 2_000_000
@@ -38,37 +25,6 @@ _NOISE = re.compile(
     r"|args parameter is intended|srun|Tensor Cores|checkpointing is enabled|logs? (?:any|no) hyper|deprecat",
     re.IGNORECASE,
 )
-
-
-def without_secrets(value: Any, name: str = "") -> Any:
-    """Return settings without tokens and passwords: a report is shown to others.
-
-    Example:
-        >>> without_secrets({"token": "abc", "url": "http://me:pw@host/", "max_epochs": 3})
-        {'token': '(left out)', 'url': 'http://(left out)@host/', 'max_epochs': 3}
-    """
-    if value is not None and not isinstance(value, bool) and _is_secret(name):
-        return _HIDDEN
-    if isinstance(value, dict):
-        return {key: without_secrets(each, str(key)) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_secrets(each) for each in value]
-    return text_without_secrets(value) if isinstance(value, str) else value
-
-
-def text_without_secrets(text: str) -> str:
-    """Return a text without the tokens and passwords that addresses and settings in it have.
-
-    Example:
-        >>> text_without_secrets("https://me:p@ss@host/x?token=abc&page=2"), text_without_secrets("Bearer abc")
-        ('https://(left out)@host/x?token=(left out)&page=2', '(left out)')
-    """
-    text = _SAID.sub(_HIDDEN, _IN_ADDRESS.sub(_HIDDEN, text))
-    return _ASSIGNED.sub(lambda said: f"{said[1]}={_HIDDEN}" if _is_secret(said[1]) else said[0], text)
-
-
-def _is_secret(name: str) -> bool:
-    return _SECRET.search(_HUMP.sub("_", name)) is not None
 
 
 def flat(settings: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

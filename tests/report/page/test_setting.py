@@ -2,8 +2,6 @@
 
 import math
 
-import pytest
-
 from lightning_al import Campaign
 from lightning_al.report.page.reading import read_campaigns
 from lightning_al.report.page.setting import (
@@ -11,59 +9,10 @@ from lightning_al.report.page.setting import (
     log_warnings,
     settings_section,
     warnings_section,
-    without_secrets,
 )
 from tests.helpers.curves import write_campaign
 from tests.helpers.ledger import answered, asked, begin, fitted, record
 from tests.helpers.pages import Page
-
-
-def test_secrets_are_left_out():
-    settings = {
-        "oracle": {"init_args": {"token": "abc", "api_key": "k", "url": "https://u:p@host/x", "tokens": 3}},
-        "list": [{"password": "p"}, "s3://id:key@bucket"],
-        "tokenizer": "bpe",
-        "auth": None,
-    }
-    assert without_secrets(settings) == {
-        "oracle": {
-            "init_args": {
-                "token": "(left out)",
-                "api_key": "(left out)",
-                "url": "https://(left out)@host/x",
-                "tokens": 3,
-            }
-        },
-        "list": [{"password": "(left out)"}, "s3://(left out)@bucket"],
-        "tokenizer": "bpe",
-        "auth": None,
-    }
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"headers": {"Authorization": "Basic abc"}},
-        {"value": "Bearer abc"},
-        {"headers": ["Authorization: Bearer abc", "X-Api-Key=abc"]},
-        *({name: "abc"} for name in ("secret_key", "private_key", "passphrase", "pass", "Cookie", "clientSecret")),
-        *({name: "abc"} for name in ("aws_secret_access_key", "WANDB_API_KEY", "x-api-key", "ssh_key")),
-        {"auth": {"user": "abc", "key": "abc"}, "cookies": {"session": "abc"}, "credentials": ["abc"]},
-        {"url": "https://me:p@abc@host/x"},
-        {"url": "https://host/x?page=2&access_token=abc"},
-        {"oracle": "LabelStudio(url='http://host', token='abc', project=3)"},
-        {"key": "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----"},
-    ],
-    ids=str,
-)
-def test_secrets_of_any_name_and_form_are_left_out(settings):
-    assert "abc" not in str(without_secrets(settings))
-
-
-def test_what_is_no_secret_stays():
-    settings = {"tokens": 3, "key": "id", "passes": 2, "forward_pass": True, "about": "Basic augmentation, lr=0.1"}
-    settings |= {"secretary": "s", "author": "a", "target_column": "token", "url": "https://host/x?page=2"}
-    assert without_secrets(settings) == settings
 
 
 def test_warnings_are_shown_without_secrets(tmp_path):
