@@ -14,12 +14,13 @@ from lightning_al.report.tables import (
     class_table,
     differences_table,
     full_data_line,
-    limits_of_wilcoxon,
     on_best,
+    on_tests,
     pairwise_tables,
     reach_table,
     seconds_table,
     table,
+    too_few_cases,
 )
 from lightning_al.storage.files import write_csv
 from lightning_al.words import shown
@@ -129,6 +130,11 @@ class _Compared:
         """Whether there are methods beside each other."""
         return bool(self.aligned.labels) and len(self.aligned.values) > 1
 
+    @property
+    def has_differences(self) -> bool:
+        """Whether there are methods beside the baseline."""
+        return self.has_pairs and self.aligned.baseline is not None
+
     def print_tables(self, wins_by: str) -> None:
         """Print all tables, each with what is to be said of it."""
         aligned = self.aligned
@@ -147,13 +153,16 @@ class _Compared:
         self._print_differences()
         if self.has_pairs:
             print(f"\n{pairwise_tables([aligned], wins_by)}")
+            few = None if self.has_differences else too_few_cases([aligned], wins_by)  # whose seeds these cases are
+            if few is not None:
+                print(f"\n{few}")
         of_classes = class_table(self.curves, aligned.labels[-1])
         if of_classes is not None:
             print(f"\n{of_classes}")
 
     def _print_differences(self) -> None:
         aligned = self.aligned
-        if aligned.baseline is None or len(aligned.values) < 2:
+        if not self.has_differences:
             return
         less = ", less is better" if aligned.lower_is_better else ""
         print(f"\nMethod - {aligned.baseline}, over the seeds that both have{less}:")
@@ -161,9 +170,8 @@ class _Compared:
         for measure in MEASURES:
             rows = differences(aligned, measure)
             print(f"\n{differences_table(aligned, rows, measure)}")
-        limits = limits_of_wilcoxon(rows)
-        if limits is not None:
-            print(f"\n{limits}")
+        for remark in on_tests(rows):
+            print(f"\n{remark}")
         reached = labels_saved(aligned)
         if reached:
             print(f"\n{reach_table(aligned, reached)}")
@@ -191,6 +199,9 @@ def _draw_pairs(several: Sequence[Aligned], wins_by: str, path: Path) -> None:
 def _print_all(several: Sequence[Aligned], wins_by: str, path: Path) -> None:
     """Print, write and draw methods beside each other over the cases of several folders."""
     print(f"# All {len(several)} folders\n\n{pairwise_tables(several, wins_by)}")
+    few = too_few_cases(several, wins_by)
+    if few is not None:
+        print(f"\n{few}")
     stem = path.with_suffix("")
     of_all = {several[0].label_of(measure): pairwise_as_dict(several, measure) for measure in MEASURES}
     numbers = write_json(stem.with_name(f"{stem.name}.json"), of_all)

@@ -28,9 +28,9 @@ class Difference:
         values: Method less baseline, one for each of ``repeats``.
         interval: t interval of their mean, 95 %; None for fewer than two.
         t: p-value of the paired t-test; None for fewer than five.
-        t_holm: The same after Holm's correction over the methods.
+        t_holm: The same after Holm's correction over the methods, of this one measure.
         wilcoxon: p-value of Wilcoxon's signed-rank test, exact; None for fewer than five.
-        wilcoxon_holm: The same after Holm's correction over the methods.
+        wilcoxon_holm: The same after Holm's correction over the methods, of this one measure.
     """
 
     method: str

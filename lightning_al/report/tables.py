@@ -123,7 +123,8 @@ def differences_table(aligned: Aligned, rows: Sequence[Difference], measure: str
         rows: As :func:`~lightning_al.report.comparison.differences` returns them.
         measure: ``"last"``, ``"mean"`` or ``"best"``.
     """
-    return f"{markdown(differences_rows(aligned, rows, measure))}\n\n{told_apart(aligned, rows)}"
+    told = told_apart(aligned, rows)
+    return markdown(differences_rows(aligned, rows, measure)) + ("" if told is None else f"\n\n{told}")
 
 
 def differences_rows(aligned: Aligned, rows: Sequence[Difference], measure: str) -> list[list[str]]:
@@ -144,9 +145,8 @@ def _p_value(p: float | None) -> str:
     return "-" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def told_apart(aligned: Aligned, rows: Sequence[Difference]) -> str:
-    """Say which methods are better or worse than the baseline by the paired t-test."""
-    few = [f"{row.method} ({len(row.repeats)})" for row in rows if row.t_holm is None]
+def told_apart(aligned: Aligned, rows: Sequence[Difference]) -> str | None:
+    """Say which methods are better or worse than the baseline by the paired t-test; None where none is tested."""
     better: list[str] = []
     worse: list[str] = []
     neither: list[str] = []
@@ -154,20 +154,32 @@ def told_apart(aligned: Aligned, rows: Sequence[Difference]) -> str:
         if row.t_holm is not None and row.mean is not None:
             is_better = (row.mean < 0) == aligned.lower_is_better
             (neither if row.t_holm >= LEVEL else better if is_better else worse).append(row.method)
-    texts = []
-    if few:
-        which = "" if len(few) == len(rows) else f" of {', '.join(few)}"
-        texts.append(f"Fewer than {FEWEST} seeds: nothing can be concluded{which}.")
-    if len(few) < len(rows):
-        groups = {"better": better, "worse": worse, "not told apart from it": neither}
-        named = "; ".join(f"{name}: {_listed(methods)}" for name, methods in groups.items())
-        texts.append(f"Beside {aligned.baseline}, by the paired t-test after Holm's correction ({LEVEL}), {named}.")
-    return " ".join(texts)
+    groups = {"better": better, "worse": worse, "not told apart from it": neither}
+    if not any(groups.values()):
+        return None
+    named = "; ".join(f"{name}: {_listed(methods)}" for name, methods in groups.items())
+    return f"Beside {aligned.baseline}, by the paired t-test after Holm's correction ({LEVEL}), {named}."
 
 
 def _listed(methods: Sequence[str]) -> str:
     some = ", ".join(methods[:_MOST_COLUMNS]) or "none"
     return some if len(methods) <= _MOST_COLUMNS else f"{some} and {len(methods) - _MOST_COLUMNS} more"
+
+
+def on_tests(rows: Sequence[Difference]) -> list[str]:
+    """Return what is to be known of the tests in tables of differences, which is the same by each measure."""
+    few = [f"{row.method} ({len(row.repeats)})" for row in rows if row.t_holm is None]
+    texts = []
+    if few:
+        which = "" if len(few) == len(rows) else f" of {', '.join(few)}"
+        texts.append(f"Fewer than {FEWEST} seeds: nothing can be concluded{which}.")
+    if len(few) < len(rows):
+        texts.append(
+            "Holm's correction is over the methods of a table, and not over the three measures as well: go by one of "
+            "them, chosen before you look."
+        )
+    limits = limits_of_wilcoxon(rows)
+    return texts if limits is None else [*texts, limits]
 
 
 def limits_of_wilcoxon(rows: Sequence[Difference]) -> str | None:
@@ -227,18 +239,23 @@ def pairwise_tables(several: Sequence[Aligned], measure: str) -> str:
     digits = decimals_of(several)
     wins = matrix_table(methods, matrices.wins, "{:.2f}".format)
     gains = matrix_table(methods, matrices.gains, lambda gain: signed(gain, digits))
-    few = f"\n\nFewer than {FEWEST} cases: nothing can be concluded." if fewest_cases(matrices) < FEWEST else ""
     if len(methods) <= _MOST_COLUMNS:
         return (
             f"Share of the {cases_of(matrices)} in which the row beats the column, {by}:\n\n{wins}\n\n"
-            f"By how much the row is better than the column, the mean over the cases:\n\n{gains}{few}"
+            f"By how much the row is better than the column, the mean over the cases:\n\n{gains}"
         )
     ends = [[line.rstrip("|").rsplit("|", 1)[1].strip() for line in text.split("\n")[2:]] for text in (wins, gains)]
     rows = [["beside the others", "share won", "better by"], *map(list, zip(methods, *ends, strict=True))]
     return (
         f"Each method beside each other one, the mean over the others and the {cases_of(matrices)}, {by}:\n\n"
-        f"{markdown(rows)}{few}"
+        f"{markdown(rows)}"
     )
+
+
+def too_few_cases(several: Sequence[Aligned], measure: str) -> str | None:
+    """Say it where two methods beside each other have too few cases in common for a conclusion; else None."""
+    _, matrices = pairwise_of(several, measure)
+    return f"Fewer than {FEWEST} cases: nothing can be concluded." if fewest_cases(matrices) < FEWEST else None
 
 
 def cases_of(matrices: Pairwise) -> str:

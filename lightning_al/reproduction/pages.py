@@ -10,7 +10,7 @@ from lightning_al.report.alignment import FULL_DATA, Aligned, align
 from lightning_al.report.comparison import pairwise_of
 from lightning_al.report.curves import Curve, Curves, round_by_round
 from lightning_al.report.plots import plot, plot_pairwise
-from lightning_al.report.tables import markdown, pairwise_tables
+from lightning_al.report.tables import markdown, pairwise_tables, too_few_cases
 from lightning_al.reproduction.measured import Measured
 from lightning_al.reproduction.runs import Choice, Run
 from lightning_al.storage.files import atomic_write
@@ -48,7 +48,8 @@ def pairs_of(found: Sequence[Measured]) -> list[Aligned]:
 
 def pairs_table(several: Sequence[Aligned]) -> str:
     """Return how often, and by how much, each method is ahead of each other one, by the maximum over rounds."""
-    return pairwise_tables(several, "best")
+    few = too_few_cases(several, "best")
+    return pairwise_tables(several, "best") + ("" if few is None else f"\n\n{few}")
 
 
 def draw_pairs(several: Sequence[Aligned], folder: Path) -> list[Path]:

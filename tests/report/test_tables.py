@@ -11,9 +11,11 @@ from lightning_al.report.tables import (
     differences_table,
     full_data_line,
     limits_of_wilcoxon,
+    on_tests,
     pairwise_tables,
     reach_table,
     thinned,
+    too_few_cases,
 )
 from tests.helpers.curves import curve, repeats
 
@@ -108,6 +110,9 @@ def shifted(shift, count=6):
 
 
 class TestDifferences:
+    def remarks(self, curves):
+        return on_tests(differences(align(curves), "last"))
+
     def text(self, curves, measure="last", **options):
         aligned = align(curves, **options)
         return differences_table(aligned, differences(aligned, measure), measure)
@@ -138,14 +143,23 @@ class TestDifferences:
 
     @pytest.mark.parametrize(("count", "said"), [(1, "[^|]* -  "), (4, r"\+0.0923 to \+0.1227")])
     def test_fewer_than_five_seeds(self, count, said):
-        text = self.text({"saal": shifted(0.1, count), "random": repeats(*[[0.5, 0.7]] * 4)})
+        curves = {"saal": shifted(0.1, count), "random": repeats(*[[0.5, 0.7]] * 4)}
+        text = self.text(curves)
         assert re.search(said, text.splitlines()[2])
         assert text.splitlines()[2].count("| -  ") >= 4
-        assert text.endswith("\n\nFewer than 5 seeds: nothing can be concluded.")
+        assert len(text.splitlines()) == 3  # the table alone
+        assert self.remarks(curves) == ["Fewer than 5 seeds: nothing can be concluded."]
 
     def test_some_have_fewer(self):
-        text = self.text({"saal": shifted(0.1), "few": shifted(0.1, 3), "random": repeats(*[[0.5, 0.7]] * 6)})
-        assert "Fewer than 5 seeds: nothing can be concluded of few (3). Beside random, " in text
+        curves = {"saal": shifted(0.1), "few": shifted(0.1, 3), "random": repeats(*[[0.5, 0.7]] * 6)}
+        assert "better: saal; worse: none; not told apart from it: none." in self.text(curves)
+        assert self.remarks(curves)[0] == "Fewer than 5 seeds: nothing can be concluded of few (3)."
+
+    def test_what_holms_correction_is_over_is_said_once_with_the_tests(self):
+        said = self.remarks({"saal": shifted(0.1), "random": repeats(*[[0.5, 0.7]] * 6)})
+        assert [text.partition(":")[0] for text in said] == [
+            "Holm's correction is over the methods of a table, and not over the three measures as well"
+        ]
 
     def test_many_methods_are_not_all_named(self):
         curves = {f"m{i}": shifted(0.1) for i in range(10)} | {"random": repeats(*[[0.5, 0.7]] * 6)}
@@ -205,11 +219,7 @@ class TestPairwise:
             "|----------|---------|---------|---------|",
             "| 1 saal   | -       | +0.1250 | +0.1250 |",
             "| 2 random | -0.1250 | -       | -0.1250 |",
-            "",
-            "Fewer than 5 cases: nothing can be concluded.",
         ]
-        five = align({"saal": repeats(*[[0.5]] * 5), "random": repeats(*[[0.4]] * 5)})
-        assert "concluded" not in pairwise_tables([five], "last")
 
     def test_of_many_methods_only_the_means(self):
         curves = {f"m{i}": repeats([0.1 * i], seeds=[0]) for i in range(9)} | {"m8": repeats([0.8], [0.9])}
@@ -223,7 +233,11 @@ class TestPairwise:
             "| m8                | 1.00      | +0.4500   |",
         ]
         assert lines[8] == "| m4                | 0.50      | +0.0000   |"
-        assert lines[-1] == "Fewer than 5 cases: nothing can be concluded."
+
+    def test_too_few_cases(self):
+        several = [align({"saal": repeats(*[[0.5]] * n), "random": repeats(*[[0.4]] * n)}) for n in (4, 1)]
+        assert too_few_cases(several, "last") is None
+        assert too_few_cases(several[:1], "last") == "Fewer than 5 cases: nothing can be concluded."
 
 
 class TestClasses:

@@ -17,8 +17,8 @@ from lightning_al.report.tables import (
     decimals_of,
     differences_rows,
     full_data_line,
-    limits_of_wilcoxon,
     on_best,
+    on_tests,
     reach_rows,
     signed,
     thinned,
@@ -162,9 +162,10 @@ def _differences(aligned: Aligned) -> list[Html]:
     for measure in MEASURES:
         rows = differences(aligned, measure)
         cells = table(differences_rows(aligned, rows, measure), f"By {aligned.label_of(measure)}", name=f"by-{measure}")
-        said = joined([cells, tag("p", prose(told_apart(aligned, rows)))])
+        told = told_apart(aligned, rows)
+        said = cells if told is None else joined([cells, tag("p", prose(told))])
         parts.append(said if measure == "mean" else details(f"By {aligned.label_of(measure)}", said))
-    return [*parts, paragraphs(note for note in (on_best(aligned), limits_of_wilcoxon(rows)) if note)]
+    return [*parts, paragraphs([on_best(aligned), *on_tests(rows)])]
 
 
 def _saved(aligned: Aligned) -> list[Html]:
