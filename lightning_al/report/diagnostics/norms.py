@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al import functional as F_al
+from lightning_al.checks import check_count
 from lightning_al.functional.scores.probabilities import mean_cross_entropy, pseudo_labels
 from lightning_al.functional.scores.saal import LossFn, TargetFn
 from lightning_al.functional.selection import top_k
@@ -16,7 +17,7 @@ from lightning_al.report.diagnostics.campaign import KeptCampaign, checked
 from lightning_al.report.diagnostics.curvature import Batches
 from lightning_al.report.diagnostics.diagnosis import Diagnosis, count_of
 from lightning_al.report.diagnostics.pictures import Panel, add_point, curves
-from lightning_al.report.diagnostics.rounds import check_some
+from lightning_al.report.diagnostics.rounds import KeptRound, check_some
 
 SCHEMES = ("entropy", "expected_norm", "true")
 """Of which loss a norm is: without labels, by the entropy or all labels; or of the true label's."""
@@ -107,38 +108,58 @@ def norms_of(campaign: KeptCampaign, model: nn.Module, indices: Tensor, scheme: 
     return torch.cat(parts).cpu()
 
 
-def norms(campaigns: Sequence[KeptCampaign], *, norm: str = "global") -> list[Diagnosis]:
+def norms(campaigns: Sequence[KeptCampaign], *, samples: int | None = None, norm: str = "global") -> list[Diagnosis]:
     """How many of the K largest true-label gradient norms among the candidates each round picked.
 
     Wang et al. (AAAI 2022, Table 1): K is how many were picked. "By chance" is what a uniform draw would pick.
 
     Args:
         campaigns: Open ones, simulated.
+        samples: At most how many candidates are looked at, the picks and some of the others, drawn at random: among
+            fewer, more of the picks are the largest, by chance too. None: all.
         norm: ``"global"`` or ``"tensor_sum"``.
+
+    Raises:
+        ValueError: If ``samples`` are no more than a round picked.
     """
+    check_count("samples", samples, optional=True)
+    picked = max((len(round.picked) for campaign in campaigns for round in campaign.rounds), default=0)
+    if samples is not None and samples <= picked:
+        raise ValueError(
+            f"`samples` must be more than the {picked} picks of a round, which are compared with the others, got "
+            f"{samples}."
+        )
     rows: list[list[Any]] = []
     counts: list[int] = []
     panel: Panel = {}
     for campaign in checked(campaigns, "A gradient norm", "logits", "gradients"):
         for round in campaign.rounds:
-            k, scored = len(round.picked), round.scored
+            k = len(round.picked)
             if k == 0:
                 continue
-            found = norms_of(campaign, campaign.at(round), scored, "true", norm)
-            largest = scored[top_k(found, k)]
-            hits = int(torch.isin(round.picked, largest).sum())
-            mean = float(found[torch.isin(scored, round.picked)].mean())
-            chance = k * k / len(scored)
-            rows.append(
-                [campaign.name, round.number, round.count, k, hits, chance, hits / k, mean, float(found.mean())]
-            )
-            counts.append(len(scored))
+            some = _picks_and_others(round, samples)
+            found = norms_of(campaign, campaign.at(round), some, "true", norm)
+            hits = int(torch.isin(round.picked, some[top_k(found, k)]).sum())
+            is_picked = torch.isin(some, round.picked)
+            of_picks, of_others = (float(found[each].mean()) if each.any() else 0.0 for each in (is_picked, ~is_picked))
+            left = len(round.scored) - k  # for whom the others stand that are looked at
+            mean = (k * of_picks + left * of_others) / len(round.scored)
+            chance = k * k / len(some)
+            rows.append([campaign.name, round.number, round.count, k, hits, chance, hits / k, of_picks, mean])
+            counts.append(len(some))
             add_point(panel, campaign.name, round.count, hits / k)
     check_some(rows, "picked anything")
     header = ["campaign", "round", "labels", "K", "hits", "hits by chance", "share", "mean of picks", "mean"]
     title = "Share of the largest true-label gradient norms that were picked"
     note = f"K of {count_of(counts, 'candidates')}. Share: hits over K."
     return [Diagnosis("norms", title, header, rows, curves({"share of the top K": panel}, x="labels"), note)]
+
+
+def _picks_and_others(round: KeptRound, most: int | None) -> Tensor:
+    """Return the picks, and as many of the other candidates that were scored, in their order."""
+    scored, is_picked = round.scored, torch.isin(round.scored, round.picked)
+    others = scored[~is_picked] if most is None else scored[~is_picked][: most - len(round.picked)]
+    return scored[is_picked | torch.isin(scored, others)]
 
 
 def falls(

@@ -43,6 +43,23 @@ def test_how_many_of_the_largest_were_picked(kept, campaign):
         assert row[8] == pytest.approx(float(all_norms.mean()))
 
 
+def test_of_some_candidates_the_picks_are_beside_the_first_others(kept, campaign):
+    [found] = norms([kept], samples=9)
+    assert len(found.rows) == 2
+    for row, each, result in zip(found.rows, kept.rounds, campaign[2]):
+        others = [i for i in each.scored.tolist() if i not in result.picked]
+        some = torch.tensor([*result.picked, *others[:5]])  # the first of a random order
+        of = gradients(kept.at(each), *data_of(kept, some)).norm(dim=1)
+        largest = {int(some[i]) for i in of.argsort(descending=True)[:4]}
+        assert row[3:5] == [4, len(largest & set(result.picked))]
+        assert row[5] == pytest.approx(4 * 4 / 9)
+        assert row[7] == pytest.approx(float(of[:4].mean()))
+        assert row[8] == pytest.approx(float((4 * of[:4].mean() + 26 * of[4:].mean()) / 30))
+    assert "9 candidates" in found.note
+    with pytest.raises(ValueError, match=r"`samples` must be more than the 4 picks of a round, .*, got 4"):
+        norms([kept], samples=4)
+
+
 @pytest.mark.slow
 def test_how_many_fell(kept):
     [found] = falls([kept])
