@@ -25,7 +25,7 @@ def report(options: argparse.Namespace) -> None:
     if missing:
         raise FileNotFoundError(f"There is no file {missing[0]}.")
     with contextlib.ExitStack() as stack:
-        path, verdict = written(
+        found = written(
             options.folders,
             options.output,
             None if options.no_data else _opener(options.config, stack),
@@ -33,8 +33,11 @@ def report(options: argparse.Namespace) -> None:
             baseline=options.baseline,
             lower_is_better=options.lower_is_better,
         )
-    print(*verdict, sep="\n")
-    print(f"\nReport: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    print(*found.verdict, sep="\n")
+    if found.notes and not options.no_data:
+        more = f" (So it is of {len(found.notes) - 1} more.)" if len(found.notes) > 1 else ""
+        print(f"\n{found.notes[0]}{more}")
+    print(f"\nReport: {found.path} ({found.path.stat().st_size / 1e6:.1f} MB)")
 
 
 def _opener(files: Sequence[str] | None, stack: contextlib.ExitStack) -> Callable[[Path], AbstractContextManager[Any]]:
@@ -46,7 +49,9 @@ def _opener(files: Sequence[str] | None, stack: contextlib.ExitStack) -> Callabl
         paths = [Path(file) for file in files] if files else [folder / CONFIG]
         if not paths[0].is_file():
             raise FileNotFoundError(
-                f"{folder} has no {CONFIG}, which `lightning-al run` writes: give the project's files, `-c FILE`"
+                f"{folder} has no {CONFIG}, which `lightning-al run` and `ask` write, and Python does not: give the "
+                "project's files, `-c FILE`, or write it from Python, `lightning_al.report.write_html(FOLDER, "
+                "datamodule=...)`"
             )
         from lightning_al._compat import quiet_infos  # which imports torch, as the others
         from lightning_al.cli.project_data import data_of
@@ -56,7 +61,7 @@ def _opener(files: Sequence[str] | None, stack: contextlib.ExitStack) -> Callabl
             project = data_of(paths)
             same = project.name, project.pool
             if same not in opened:
-                samples = open_samples(project.datamodule, task=project.task, pool=project.pool)
+                samples = open_samples(project.datamodule, task=project.task, pool=project.pool, oracle=project.oracle)
                 opened[same] = stack.enter_context(samples)
         yield opened[same]
 

@@ -92,6 +92,24 @@ class Oracle(ABC):
         """Take note that all that :meth:`poll` returned is on disk and need not be returned again."""
 
 
+def truth_of(oracle: Oracle | None, data: Any, task: Task) -> Truth | None:
+    """Return where a simulated oracle, which is bound to the data, has its labels from; None for any other.
+
+    Args:
+        oracle: Of a campaign; None: it is not known.
+        data: The campaign's :class:`~lightning_al.data.datamodule.ActiveDataModule`, open.
+        task: As the loop's.
+
+    Raises:
+        TypeError: If the oracle does not go with the data.
+        ValueError: If the oracle does not go with the data.
+    """
+    if oracle is None or not oracle.simulated:
+        return None
+    oracle.bind(data.samples.label_set, task)
+    return oracle.truth or Truth(data.samples.pool.label_set, task)
+
+
 def cost_the_same(oracle: Oracle) -> bool:
     """Whether all labels cost 1."""
     return type(oracle).cost is Oracle.cost

@@ -12,14 +12,11 @@ from lightning_al.data.pool import integers
 from lightning_al.data.stream import check_map_style
 from lightning_al.distributed.randomness import draws_undone, generator
 from lightning_al.oracle.base import Oracle
-from lightning_al.oracle.skip import DATASET, SKIP
+from lightning_al.oracle.skip import ANOTHER_DATASET, DATASET, NOISY, SKIP
 from lightning_al.oracle.truth import Truth
 from lightning_al.storage.blobs import Blob
 from lightning_al.tasks.base import Task, annotation_kind_of
 from lightning_al.words import shown
-
-NOISY = "noisy"
-"""The annotator whose labels are flipped."""
 
 
 class DatasetOracle(Oracle):
@@ -55,7 +52,7 @@ class DatasetOracle(Oracle):
             _check_same_size(own_dataset, dataset)
         self.dataset = dataset if own_dataset is None else own_dataset
         self.task = task if own_task is None else own_task
-        self.annotator = DATASET if self.dataset is dataset else "another dataset"
+        self.annotator = DATASET if self.dataset is dataset else ANOTHER_DATASET
         self.truth = None if self.dataset is dataset and self.task is task else Truth(self.dataset, self.task)
 
     def request(self, indices: Sequence[int]) -> None:

@@ -1,9 +1,18 @@
-"""The answer that is no label, ``SKIP``, and the annotator that is nobody; without torch."""
+"""The answer that is no label, ``SKIP``, and the annotators that are nobody; without torch."""
 
 from typing import Final
 
 DATASET: Final = "dataset"
 """The annotator who reveals the dataset's own labels."""
+
+ANOTHER_DATASET: Final = "another dataset"
+"""The annotator who reveals those of another one."""
+
+NOISY: Final = "noisy"
+"""The annotator whose labels are flipped."""
+
+SIMULATED: Final = frozenset({DATASET, ANOTHER_DATASET, NOISY})
+"""The annotators that are nobody."""
 
 
 class _Skip:

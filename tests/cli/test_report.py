@@ -1,4 +1,5 @@
 import pytest
+from torch.utils.data import Dataset
 
 from lightning_al.cli import main
 from tests.helpers.curves import write_campaign
@@ -30,11 +31,15 @@ def test_report_says_the_result_and_where_the_page_is(tmp_path, capsys):
     assert "The data were not opened" in page.text
 
 
-def test_report_shows_samples_as_the_projects_files_say(tmp_path, capsys):
-    campaign = begin(tmp_path / "x", size=1437)
+def a_campaign(folder, annotator="dataset"):
+    campaign = begin(folder, size=1437)
     record(campaign, "asked", round=-1, indices=[3, 7], keys=[None, None], scores=[], seconds={})
-    record(campaign, "answered", indices=[3, 7], keys=[None, None], labels=[1, 2], annotator="dataset")
+    record(campaign, "answered", indices=[3, 7], keys=[None, None], labels=[1, 2], annotator=annotator)
     fitted(campaign, 0, 0.5)
+
+
+def test_report_shows_samples_as_the_projects_files_say(tmp_path, capsys):
+    a_campaign(tmp_path / "x")
     (tmp_path / "x" / "config.yaml").write_text(PROJECT)
     main(["report", str(tmp_path / "x")])
     page = page_of(tmp_path / "x" / "report.html")
@@ -42,6 +47,45 @@ def test_report_shows_samples_as_the_projects_files_say(tmp_path, capsys):
     (tmp_path / "other.yaml").write_text(PROJECT.replace("DigitsDataModule", "NoDataModule"))
     main(["report", str(tmp_path / "x"), "-c", str(tmp_path / "other.yaml")])
     assert "The data could not be opened: ValueError" in page_of(tmp_path / "x" / "report.html").text
+
+
+class Ones(Dataset):
+    """A label for each of the digits, the same."""
+
+    def __len__(self):
+        return 1197
+
+    def __getitem__(self, index):
+        return 0, 1
+
+
+def test_the_projects_simulated_oracle_says_what_is_in_the_pool(tmp_path):
+    a_campaign(tmp_path / "x", annotator="another dataset")
+    own = "{class_path: DatasetOracle, init_args: {dataset: {class_path: tests.cli.test_report.Ones}}}"
+    oracle = f"{{class_path: NoisyOracle, init_args: {{flip: 0.1, classes: 10, oracle: {own}}}}}"
+    (tmp_path / "x" / "config.yaml").write_text(PROJECT.replace("initial: 2", f"initial: 2, oracle: {oracle}"))
+    main(["report", str(tmp_path / "x")])
+    rows = page_of(tmp_path / "x" / "report.html").tables["class-table"]
+    assert [row[::2] for row in rows] == [["class", "in the pool"], ["2", "0.0%"], ["1", "100.0%"]]
+
+
+def test_no_oracle_is_made_that_asks_people(tmp_path):
+    from lightning_al.cli.project_data import data_of
+
+    oracle = "{class_path: LabelStudio, init_args: {url: 'http://127.0.0.1:9', project: 1}}"
+    (tmp_path / "config.yaml").write_text(PROJECT.replace("initial: 2", f"initial: 2, oracle: {oracle}"))
+    assert data_of([tmp_path / "config.yaml"]).oracle is None
+
+
+def test_report_says_what_keeps_samples_from_being_shown(tmp_path, capsys):
+    for seed in (0, 1):  # as begun from Python, which writes no config.yaml
+        a_campaign(tmp_path / "x" / f"seed_{seed}")
+    main(["report", str(tmp_path)])
+    [said] = [line for line in capsys.readouterr().out.splitlines() if "could not be opened" in line]
+    assert "seed_0 has no config.yaml, which `lightning-al run` and `ask` write, and Python does not: give the" in said
+    assert said.endswith("keys stand in place of the samples.")
+    main(["report", str(tmp_path), "--no-data"])
+    assert "keys stand" not in capsys.readouterr().out
 
 
 def test_report_says_in_one_line_what_is_wrong(tmp_path):

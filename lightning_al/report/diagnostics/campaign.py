@@ -20,8 +20,10 @@ from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.readable import NamedSamples
 from lightning_al.data.views import LabelledView
 from lightning_al.fitting.beside_weights import BesideWeights, put_changes
+from lightning_al.oracle.truth import Truth
 from lightning_al.report.diagnostics.curvature import Batches
 from lightning_al.report.diagnostics.rounds import KeptRound
+from lightning_al.storage.blobs import as_read
 from lightning_al.storage.weights import plain_name, put_weights
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.ignored import may_be_ignored
@@ -76,6 +78,7 @@ class KeptCampaign:
         all_rounds: All that were fitted.
         device: Where the model is.
         before: What the module held beside its weights before any fit.
+        truth: Where the campaign's simulated oracle has its labels from; None: the data have them.
     """
 
     name: str
@@ -88,6 +91,7 @@ class KeptCampaign:
     all_rounds: Sequence[KeptRound]
     device: torch.device
     before: BesideWeights
+    truth: Truth | None = None
 
     @property
     def followed(self) -> list[tuple[KeptRound, KeptRound]]:
@@ -126,7 +130,7 @@ class KeptCampaign:
 
         Args:
             indices: Their numbers, (N,).
-            labels: Whether they come with their labels: those that were told, or else the dataset's own.
+            labels: Whether they come with their labels: those that were told, or else what the oracle would say.
         """
         return SampleBatches(functools.partial(self._read, indices, labels))
 
@@ -150,13 +154,19 @@ class KeptCampaign:
         pool = self.data.samples.pool
         told = dict(self.data.told_labels)
         wanted = indices.tolist()
-        if pool.pool_set is not pool.label_set and pool.pool_set is not pool.train_set:  # targets may be hidden
+        is_hidden = pool.pool_set is not pool.label_set and pool.pool_set is not pool.train_set  # its targets may be
+        own = self._true_label if self.truth is not None else pool.own_label if is_hidden else None
+        if own is not None:
             missing = [i for i in wanted if i < self.data.samples.size and i not in told]
             try:
-                told |= {i: pool.own_label(i) for i in missing}
+                told |= {i: own(i) for i in missing}
             except (TypeError, ValueError) as error:
                 raise _no_labels(error) from None
         return {i: told[i] for i in wanted if i in told}
+
+    def _true_label(self, index: int) -> Any:
+        assert self.truth is not None
+        return as_read(self.task.encode_label(self.truth.label(index)))
 
     def _pair(self, batch: Any, *, labels: bool) -> tuple[Any, Any]:
         inputs = self.task.held(self.model, self.task.inputs(batch))

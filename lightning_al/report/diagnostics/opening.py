@@ -22,6 +22,8 @@ from lightning_al.fitting.beside_weights import BesideWeights
 from lightning_al.inference.mode import scoring_mode
 from lightning_al.inference.module_state import flags_kept
 from lightning_al.inference.trainer import quiet_trainer
+from lightning_al.oracle.base import Oracle, truth_of
+from lightning_al.oracle.truth import Truth
 from lightning_al.report.curves import method_of
 from lightning_al.report.diagnostics.campaign import KeptCampaign
 from lightning_al.report.diagnostics.rounds import chosen_rounds, rounds_kept
@@ -40,6 +42,7 @@ def open_campaign(
     rounds: Sequence[int] | None = None,
     name: str | None = None,
     pool: str = "auto",
+    oracle: Oracle | None = None,
     batch_size: int | None = None,
     trainer: pl.Trainer | None = None,
 ) -> Iterator[KeptCampaign]:
@@ -53,6 +56,8 @@ def open_campaign(
         rounds: Numbers of the rounds to look at; -1 is the last. Default: all that have their weights.
         name: What tables and pictures call it. Default: that of the folder, or of the one above ``seed_0``.
         pool: As the loop's.
+        oracle: As the loop's: a simulated one says the labels of samples that nobody asked for. Default: they are the
+            data's own.
         batch_size: Of passes over samples. Default: the train loader's.
         trainer: Says on which device. Default: one that takes a GPU where there is one.
 
@@ -99,11 +104,19 @@ def open_campaign(
                 all_rounds=every,
                 device=device,
                 before=BesideWeights(model),
+                truth=_truth_elsewhere(oracle, data, task),
             )
             _show_samples(kept)
             yield kept
     finally:
         data.close()
+
+
+def _truth_elsewhere(oracle: Oracle | None, data: ActiveDataModule, task: Task) -> Truth | None:
+    """Return where a simulated oracle has its labels from, unless it is the data themselves, of which they are read."""
+    truth = truth_of(oracle, data, task)
+    is_own = truth is not None and truth.dataset is data.samples.pool.label_set and truth.task is task
+    return None if is_own else truth
 
 
 def _set_up(data: ActiveDataModule, model: pl.LightningModule, trainer: pl.Trainer, evaluate: str | None) -> None:

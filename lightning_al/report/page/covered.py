@@ -72,8 +72,12 @@ def _classes(read: Read, shown: Sequence[Told], samples: Any) -> list[Html]:
     names = [*known_names, *sorted(every - set(known_names), key=lambda name: (len(name), name))]
     if not names:
         return []
+    if pool:
+        pool = {
+            name: pool.get(name, 0.0) for name in names
+        }  # some of the pool are looked at, and may lack a rare class
     means = {m: {name: fmean(count[name] for count in counts) for name in names} for m, counts in by_method.items()}
-    order = sorted(names, key=lambda name: (pool or {}).get(name, 0.0) or fmean(of[name] for of in means.values()))
+    order = sorted(names, key=lambda name: pool[name] if pool else fmean(of[name] for of in means.values()))
     kept = [order[i] for i in thinned(list(range(len(order))), _MOST_CLASSES)]
     labels = fmean(len(each.standing.units("labelled")) for each in read.campaigns)
     expected = [pool[name] * labels for name in kept] if pool else []
@@ -136,7 +140,7 @@ def _line_table(lines: Sequence[Line], caption: str, text: Callable[[float], str
 
 def _pool_classes(campaign: Told, samples: Any) -> dict[str, float] | None:
     """Return the share of the pool's samples that have each class, from some of them; None where it is not known."""
-    if samples is None or not campaign.answers_itself:
+    if samples is None or not (campaign.answers_itself or (campaign.is_simulated and samples.knows_truth)):
         return None
     classes = campaign.standing.classes
     places = some_of(len(samples))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning_al.campaign.versions import versions
 from lightning_al.drawing.markup import Html, joined, paragraphs, tag
@@ -26,11 +26,12 @@ from lightning_al.report.page.reading import (
     without_the_late,
 )
 from lightning_al.report.page.running import rounds_section, seconds_section
-from lightning_al.report.page.setting import settings_section, text_without_secrets, warnings_section
+from lightning_al.report.page.setting import settings_section, warnings_section
 from lightning_al.report.page.style import css, script
 from lightning_al.report.page.verdict import verdict_of_methods, verdict_of_one, verdict_of_repeats
+from lightning_al.secrets import text_without_secrets
 from lightning_al.storage.files import atomic_write
-from lightning_al.words import cut, first_line, shown
+from lightning_al.words import cut, did_you_mean, first_line, shown
 
 PAGE = "report.html"
 """What the file is called where nobody says."""
@@ -56,6 +57,7 @@ def write_html(
     datamodule: Any = None,
     task: Any = None,
     pool: str = "auto",
+    oracle: Any = None,
     open_data: OpenData | None = None,
 ) -> Path:
     """Write what became of campaigns as one HTML file that needs nothing else: no network, no other file.
@@ -75,6 +77,8 @@ def write_html(
         datamodule: The project's, for pictures. Default: keys stand in their place.
         task: As the loop's, with ``datamodule``. Default: classification.
         pool: As the loop's, with ``datamodule``.
+        oracle: As the loop's, with ``datamodule``: a simulated one knows the classes of the whole pool. Default: they
+            are the data's own.
         open_data: Opens the data of each campaign, in place of ``datamodule``.
 
     Returns:
@@ -88,14 +92,28 @@ def write_html(
     """
     options = {"metric": metric, "baseline": baseline, "lower_is_better": lower_is_better}
     if datamodule is not None:
-        open_data = _opener(datamodule, task, pool)
-    return written(folders, output, open_data, **options)[0]
+        open_data = _opener(datamodule, task, pool, oracle)
+    return written(folders, output, open_data, **options).path
+
+
+class Written(NamedTuple):
+    """A report that was written.
+
+    Args:
+        path: The file.
+        verdict: The result in words.
+        notes: What kept samples from being shown.
+    """
+
+    path: Path
+    verdict: list[str]
+    notes: list[str]
 
 
 def written(
     folders: str | Path | Sequence[str | Path], output: str | Path | None, open_data: OpenData | None, **options: Any
-) -> tuple[Path, list[str]]:
-    """Write a report, and return its file and the result in words; arguments as of :func:`write_html`."""
+) -> Written:
+    """Write a report; arguments as of :func:`write_html`."""
     every = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]
     if not every:
         raise ValueError("A report is of at least one folder with a campaign.")
@@ -103,10 +121,11 @@ def written(
     path = read.root / PAGE if output is None else Path(output)
     check_replaceable(path)
     with contextlib.ExitStack() as stack:
-        page, verdict = _page(read, _Data(open_data, stack), **options)
+        data = _Data(open_data, stack)
+        page, verdict = _page(read, data, **options)
     with atomic_write(path) as file:
         file.write(page.encode("utf-8", "replace"))
-    return path, verdict
+    return Written(path, verdict, data.notes)
 
 
 def check_replaceable(path: Path) -> None:
@@ -124,11 +143,11 @@ def check_replaceable(path: Path) -> None:
                 raise FileExistsError(f"{path} is there already, and is no report. Name another file.")
 
 
-def _opener(datamodule: Any, task: Any, pool: str) -> OpenData:
+def _opener(datamodule: Any, task: Any, pool: str, oracle: Any) -> OpenData:
     def open_(folder: Path) -> AbstractContextManager[Any]:
         from lightning_al.report.page.samples import open_samples  # which imports torch
 
-        return open_samples(datamodule, task=task, pool=pool)
+        return open_samples(datamodule, task=task, pool=pool, oracle=oracle)
 
     return open_
 
@@ -179,7 +198,7 @@ class _Data:
         """What is to be said of the data."""
         if self._open is None:
             return ["The data were not opened: keys stand in place of the samples."]
-        texts = [f"{text} Keys stand in place of the samples." for text in self.problems]
+        texts = [f"{text}; keys stand in place of the samples." for text in self.problems]
         if self.missing:
             texts.append(f"{self.missing} samples were not found in the data or cannot be read; their keys stand here.")
         return texts
@@ -192,7 +211,8 @@ def _page(
     names = metric_names(read.campaigns)
     if metric is not None and metric not in names:
         raise ValueError(
-            f"No metric {shown(metric)} that all campaigns have; there are: {cut(', '.join(names) or 'none')}."
+            f"No metric {shown(metric)}{did_you_mean(metric, names)} that all campaigns have; there are: "
+            f"{cut(', '.join(names) or 'none')}."
         )
     main = metric or (names[0] if names else None)
     compared, late = without_the_late(read, baseline)

@@ -13,7 +13,7 @@ from lightning_al.campaign.metrics import shared_metrics
 from lightning_al.campaign.results import INITIAL_ROUND, RoundResult, after_move
 from lightning_al.campaign.saved import changes_of
 from lightning_al.campaign.standing import Standing
-from lightning_al.oracle.skip import DATASET
+from lightning_al.oracle.skip import DATASET, SIMULATED
 from lightning_al.report.curves import Curves, curves_of, find_campaigns, method_of
 from lightning_al.storage.blobs import Blob
 from lightning_al.words import cut
@@ -117,8 +117,16 @@ class Told:
     @property
     def answers_itself(self) -> bool:
         """Whether all labels are the dataset's own."""
-        by = {event.get("annotator") for event in self.events if event["kind"] == "answered"}
-        return by == {DATASET}
+        return self._annotators == {DATASET}
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether no label is a person's."""
+        return bool(self._annotators) and self._annotators <= SIMULATED
+
+    @property
+    def _annotators(self) -> set[Any]:
+        return {event.get("annotator") for event in self.events if event["kind"] == "answered"}
 
     @property
     def labelled_before(self) -> int:

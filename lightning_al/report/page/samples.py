@@ -14,6 +14,7 @@ from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.distributed.randomness import draws_undone
 from lightning_al.drawing.signal import is_signal
 from lightning_al.inference.trainer import quiet_trainer
+from lightning_al.oracle.base import Oracle, truth_of
 from lightning_al.oracle.people.pictures import array_of
 from lightning_al.oracle.truth import Truth
 from lightning_al.report.page.pictures import Look, picture_of, values_of
@@ -36,12 +37,15 @@ class PoolSamples:
     Args:
         data: Open.
         task: What is where in a sample.
-        truth: Where labels are that nobody told; None: in the data themselves.
+        truth: Where a simulated oracle has its labels from; None: it is not known, and looked for in the data
+            themselves.
     """
 
     def __init__(self, data: ActiveDataModule, task: Task, truth: Truth | None = None) -> None:
         self._data = data
         self._task = task
+        self.knows_truth = truth is not None
+        """Whether labels that nobody told are those that the oracle would say, wherever it has them from."""
         self._truth = truth or Truth(data.samples.pool.label_set, task)
         self._dataset: Any = data.samples.shown
         self._looks: dict[int, Look | None] = {}
@@ -185,7 +189,7 @@ def _thinned(values: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def open_samples(
-    datamodule: pl.LightningDataModule, *, task: Task | None = None, pool: str = "auto"
+    datamodule: pl.LightningDataModule, *, task: Task | None = None, pool: str = "auto", oracle: Oracle | None = None
 ) -> Iterator[PoolSamples]:
     """Open the data of a campaign, to be looked at.
 
@@ -193,6 +197,8 @@ def open_samples(
         datamodule: The project's.
         task: As the loop's.
         pool: As the loop's.
+        oracle: As the loop's, which is bound to the data if it is simulated. None: labels that nobody told are looked
+            for in the data.
 
     Yields:
         The samples.
@@ -204,6 +210,6 @@ def open_samples(
         with quiet_infos():
             data.begin(trainer)
             data.open(trainer, torch.nn.Identity(), None)
-        yield PoolSamples(data, task)
+        yield PoolSamples(data, task, truth_of(oracle, data, task))
     finally:
         data.close()

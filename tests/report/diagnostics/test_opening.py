@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from lightning_al import ActiveLearningLoop, AwaitTell
+from lightning_al import ActiveLearningLoop, AwaitTell, DatasetOracle
 from lightning_al.cli.diagnose import OPEN
 from lightning_al.report.diagnostics import gap, labels_kept, losses, open_campaign
 from lightning_al.report.diagnostics.campaign import SampleBatches
@@ -102,6 +102,21 @@ def test_labels_that_the_pool_hides(campaign, tmp_path):
         assert torch.equal(targets, y[each.candidates])
         inputs = torch.cat([x for x, _ in kept.batches(kept.trained_on(each), labels=False)])
         assert torch.equal(inputs, x[each.labelled])
+
+
+@pytest.mark.slow
+def test_labels_that_another_dataset_has(tmp_path):
+    x, y = make_data()
+    truth = TensorDataset(x, (y + 1) % 3)
+    loop = loop_in(tmp_path, rounds=1, oracle=DatasetOracle(truth), keep_weights=True)
+    loop.run(make_trainer(tmp_path, max_epochs=1))
+    with open_campaign(tmp_path / "c", Net(), Data(), oracle=DatasetOracle(truth)) as kept:
+        told = torch.isin(torch.arange(60), kept.rounds[-1].labelled)
+        targets = torch.cat([t for _, t in kept.batches(torch.arange(60), labels=True)])
+        assert torch.equal(targets, (y + 1) % 3)
+    with open_campaign(tmp_path / "c", Net(), Data()) as kept:  # whose oracle is not known
+        targets = torch.cat([t for _, t in kept.batches(torch.arange(60), labels=True)])
+        assert torch.equal(targets, torch.where(told, (y + 1) % 3, y))
 
 
 @pytest.mark.slow

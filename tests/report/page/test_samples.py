@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from lightning_al import Campaign, ClassificationTask, RegressionTask
+from lightning_al import Campaign, ClassificationTask, DatasetOracle, RegressionTask
 from lightning_al.oracle.truth import Truth
 from lightning_al.report import write_html
 from lightning_al.report.page.samples import PoolSamples, open_samples
@@ -42,12 +42,12 @@ class Data(pl.LightningDataModule):
         return self.dataset
 
 
-def a_campaign(folder, keys, kind="class"):
+def a_campaign(folder, keys, kind="class", annotator="dataset"):
     campaign = begin(folder, size=4)
     campaign.apply(campaign.write("named", annotations={"kind": kind, "classes": ["dark", "light"]}))
     indices = list(range(len(keys)))
     record(campaign, "asked", round=-1, indices=indices, keys=keys, scores=[], seconds={})
-    record(campaign, "answered", indices=indices, keys=keys, labels=[0] * len(keys), annotator="dataset")
+    record(campaign, "answered", indices=indices, keys=keys, labels=[0] * len(keys), annotator=annotator)
     fitted(campaign, 0, 0.5)
     return folder
 
@@ -62,6 +62,23 @@ def test_samples_are_found_by_their_names_wherever_they_are_now(tmp_path):
     rows = page.tables["class-table"]
     assert rows == [["class", "x", "in the pool"], ["dark", "2", "50.0%"], ["light", "0", "50.0%"]]
     assert "cluster-table" not in page.tables  # a single question has no curve
+
+
+@pytest.mark.parametrize("annotator", ["another dataset", "noisy", "dataset"])
+def test_classes_of_the_pool_are_those_that_the_oracle_would_say(tmp_path, annotator):
+    a_campaign(tmp_path / "x", ["a.png", "d.png"], annotator=annotator)
+    lights = DatasetOracle([(0, 1)] * 3 + [(0, 0)])  # of the samples in their order, while the data say half and half
+    data = Data(Images())
+    rows = page_of(write_html(tmp_path / "x", datamodule=data, oracle=lights)).tables["class-table"]
+    assert rows == [["class", "x", "in the pool"], ["dark", "2", "25.0%"], ["light", "0", "75.0%"]]
+    rows = page_of(write_html(tmp_path / "x", datamodule=data)).tables["class-table"]
+    assert (rows[0][-1] == "in the pool") == (annotator == "dataset")  # else nobody knows where the labels are
+
+
+def test_what_people_would_say_is_not_known(tmp_path):
+    a_campaign(tmp_path / "x", ["a.png", "d.png"], annotator="ann")
+    page = page_of(write_html(tmp_path / "x", datamodule=Data(Images()), oracle=DatasetOracle()))
+    assert page.tables["class-table"][0] == ["class", "x"]
 
 
 def test_groups_with_a_label_are_counted_after_each_question(tmp_path):
@@ -93,7 +110,9 @@ def test_data_that_cannot_be_opened_are_no_reason_to_fail(tmp_path):
 
     a_campaign(tmp_path / "x", ["a.png"])
     page = page_of(write_html(tmp_path / "x", datamodule=Broken(Images())))
-    assert "The data could not be opened: RuntimeError: no such <disk> Keys stand in place of the samples." in page.text
+    assert (
+        "The data could not be opened: RuntimeError: no such <disk>; keys stand in place of the samples." in page.text
+    )
     assert page.images == []
 
 
