@@ -1,5 +1,6 @@
 """The recipes that come with the package: where they lie, and which there are."""
 
+import difflib
 from pathlib import Path
 
 
@@ -24,3 +25,20 @@ def recipe_names(folder: Path) -> list[str]:
     """
     names = [path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")]
     return sorted(names, key=lambda name: (name.count("/"), name))
+
+
+def no_recipe(path: Path) -> str:
+    """Return what is said of a file of a recipe that is not there: the file, and the one that was probably meant.
+
+    Example:
+        >>> no_recipe(packaged_recipes() / "quickstrat.yaml").rpartition("/")[2]
+        'quickstart.yaml?'
+        >>> no_recipe(Path("mine/protocol.yaml"))
+        'There is no recipe mine/protocol.yaml.'
+    """
+    beside = {other.stem: other for other in sorted(path.parent.glob("*")) if other.suffix in (".yaml", ".yml")}
+    near = difflib.get_close_matches(path.stem, beside, 1)
+    if near:
+        return f"There is no recipe {path}: did you mean {beside[near[0]]}?"
+    way = " Those that came with the package are put there by `lightning-al recipes --copy recipes`."
+    return f"There is no recipe {path}.{way * ('recipes' in path.parts)}"

@@ -1,5 +1,6 @@
 """Values and texts of any size in a few words, for messages; without torch."""
 
+import difflib
 import math
 import re
 import reprlib
@@ -53,6 +54,20 @@ def counted(count: int, what: str) -> str:
     """
     several = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
     return f"{count} {what if count == 1 else several}"
+
+
+def did_you_mean(name: object, known: Iterable[object]) -> str:
+    """Return ``" (did you mean X?)"`` where one of the known names is spelt about as this one, else nothing.
+
+    Example:
+        >>> did_you_mean("lable", ["image", "label"]), did_you_mean("Val_ac", ["val_acc"]), did_you_mean(0, ["image"])
+        (" (did you mean 'label'?)", " (did you mean 'val_acc'?)", '')
+    """
+    if not isinstance(name, str):  # a position
+        return ""
+    by_letters = {str(each).lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_letters, 1)
+    return f" (did you mean {shown(by_letters[near[0]])}?)" if near else ""
 
 
 def cut(text: object, most: int = _MOST_TOLD) -> str:

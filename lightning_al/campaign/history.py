@@ -14,7 +14,7 @@ from lightning_al.drawing.markup import Html, joined, tag
 from lightning_al.drawing.numbers import alike
 from lightning_al.extras import needs, pandas_or
 from lightning_al.storage.files import write_csv
-from lightning_al.words import shown
+from lightning_al.words import did_you_mean, shown
 
 _MOST_ROWS = 20  # of a table that is shown; of more rounds the first and the last ones are
 _MOST_METRICS = 3
@@ -119,7 +119,9 @@ class History(list[RoundResult]):
             why = "no round has metrics (`evaluate=None`)" if self else "no round is finished yet"
             raise ValueError(f"There is no curve to draw: {why}.")
         if metric is not None and metric not in recorded:
-            raise ValueError(f"No metric {shown(metric)}; these rounds have {shown(recorded)}.")
+            raise ValueError(
+                f"No metric {shown(metric)}{did_you_mean(metric, recorded)}; these rounds have {shown(recorded)}."
+            )
         return metric or (shared_metrics([result.metrics for result in self]) or recorded)[0]
 
     @property

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import lightning_al
 from lightning_al.cli.ending import ends_with_its_reader, refuse
@@ -24,25 +25,30 @@ def _main(args: Sequence[str] | None) -> None:
     words = list(sys.argv[1:] if args is None else args)
     # Options of these are those of the user's classes, which LightningCLI reads. Processes that Lightning launches read
     # the command line of this one.
+    is_help = bool({"-h", "--help"} & set(words))
+    if words[:1] and words[0] in ("run", "score", "features", "ask", "race") and not is_help:
+        from lightning_al.cli.named_files import refuse_missing
+
+        refuse_missing(words)
     if words[:1] == ["run"]:
         from lightning_al.cli.run import run
 
         return run(None if args is None else words)
-    if words[:1] == ["score"] and not {"-h", "--help"} & set(words):
+    if words[:1] == ["score"] and not is_help:
         from lightning_al.cli.run import run
         from lightning_al.cli.score import ScoreCLI
 
         return run(None if args is None else words, ScoreCLI)
-    if words[:1] == ["features"] and not {"-h", "--help"} & set(words):
+    if words[:1] == ["features"] and not is_help:
         from lightning_al.cli.features import FeaturesCLI
         from lightning_al.cli.run import run
 
         return run(None if args is None else words, FeaturesCLI)
-    if words[:1] == ["ask"] and not {"-h", "--help"} & set(words):
+    if words[:1] == ["ask"] and not is_help:
         from lightning_al.cli.ask import ask
 
         return ask(None if args is None else words)
-    if words[:1] == ["race"] and not {"-h", "--help"} & set(words):
+    if words[:1] == ["race"] and not is_help:
         from lightning_al.cli.race import race
 
         return race(None if args is None else words)
@@ -232,6 +238,16 @@ def _add_diagnose(commands: Commands) -> None:
 
 
 def _diagnose(options: argparse.Namespace) -> None:
+    from lightning_al.cli.diagnosed import files_of, names_of, numbers_of
+
+    try:  # before torch is imported, which takes seconds
+        folders = names_of([Path(folder) for folder in options.folders])
+        numbers_of(options.rounds)
+        if set(options.show) != {"seconds"}:
+            for folder in folders.values():
+                files_of(folder, options)
+    except (ValueError, OSError) as error:
+        refuse(error)
     from lightning_al.cli.diagnose import diagnose
     from lightning_al.cli.run import is_ours
 

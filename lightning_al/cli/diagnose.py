@@ -13,18 +13,15 @@ import lightning.pytorch as pl
 
 from lightning_al._compat import quiet_infos
 from lightning_al.campaign.campaign import Campaign
-from lightning_al.campaign.events import has_ledger
-from lightning_al.campaign.saved import CONFIG
 from lightning_al.checks import Findings
+from lightning_al.cli.diagnosed import files_of, names_of, numbers_of
 from lightning_al.cli.recipe import config_words
 from lightning_al.cli.run import ActiveLearningCLI
 from lightning_al.inference.trainer import quiet_trainer
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.report import diagnostics
-from lightning_al.report.curves import method_of
 from lightning_al.report.diagnostics import Diagnosis, KeptCampaign, open_campaign
 from lightning_al.report.diagnostics.rounds import chosen_rounds, rounds_kept
-from lightning_al.words import cut
 
 _ONE_EACH = (
     "Each campaign is one run: what it shows, and what two of them differ in, may be chance. With fewer than 5 seeds "
@@ -84,9 +81,8 @@ def diagnose(options: argparse.Namespace) -> None:
     Raises:
         ValueError: If a campaign kept no weights, or something cannot be looked at; the folder is named.
     """
-    folders = names_of([Path(folder) for folder in options.folders])
+    folders, numbers = names_of([Path(folder) for folder in options.folders]), numbers_of(options.rounds)
     output = Path(options.folders[0]) / "diagnoses" if options.output is None else Path(options.output)
-    numbers = _numbers(options.rounds)
     given = {name: value for name, value in _given(options).items() if value is not None}
     wanted = list(options.show)
     _check_taken(wanted, given, options)
@@ -148,77 +144,10 @@ def _check_taken(wanted: Sequence[str], given: Mapping[str, Any], options: argpa
             )
 
 
-def names_of(folders: Sequence[Path]) -> dict[str, Path]:
-    """Return the campaigns' folders by short names that tell them apart: the parts of their paths that differ.
-
-    Raises:
-        FileNotFoundError: If there is no campaign in one.
-        ValueError: If one is given twice.
-
-    Example:
-        >>> _short([Path("runs/saal/seed_0"), Path("runs/badge/seed_0")]), _short([Path("runs/saal/seed_0")])
-        (['saal', 'badge'], ['saal'])
-    """
-    for folder in folders:
-        if not has_ledger(folder):
-            below = sorted({str(path.parent) for path in folder.rglob("ledger") if has_ledger(path.parent)})
-            found = f" There are some below it: {cut(', '.join(below), 200)}." if below else ""
-            raise FileNotFoundError(f"There is no campaign in {folder} (no `ledger/` folder with events).{found}")
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise ValueError(f"A folder is given twice: {', '.join(map(str, folders))}.")
-    return dict(zip(_short(folders), folders, strict=True))
-
-
-def _short(folders: Sequence[Path]) -> list[str]:
-    if len(folders) == 1:
-        return [method_of(folders[0], folders[0])]
-    parts = [folder.resolve().parts for folder in folders]
-    depth = max(map(len, parts))
-    padded = [("",) * (depth - len(each)) + each for each in parts]
-    differing = [place for place in range(depth) if len({each[place] for each in padded}) > 1]
-    return ["/".join(filter(None, (each[place] for place in differing))) for each in padded]
-
-
-def _numbers(rounds: str | None) -> list[int] | None:
-    """Return the numbers of rounds in words like ``0,5,-1`` or ``0..4``."""
-    if rounds is None:
-        return None
-    numbers: list[int] = []
-    for word in rounds.split(","):
-        first, dots, last = word.partition("..")
-        try:
-            named = range(int(first), int(last) + 1) if dots else [int(first)]
-        except ValueError:
-            raise ValueError(f"`--rounds={rounds}` must be numbers, as 0,5,-1 or 0..4.") from None
-        if not named and int(first) >= 0 > int(last):
-            raise ValueError(f"`--rounds`: {word} names none; rounds from the end are named one by one, as -2,-1.")
-        if not named:
-            raise ValueError(f"`--rounds`: {word} names none; did you mean {last}..{first}?")
-        numbers += named
-    return numbers
-
-
-def _files(folder: Path, options: argparse.Namespace) -> list[Path]:
-    """Return the files of a campaign's project."""
-    if options.config:
-        files = [Path(file) for file in options.config]
-    else:
-        files = [folder / CONFIG]
-        if not files[0].is_file():
-            raise FileNotFoundError(
-                f"{folder} has no {CONFIG}, which `lightning-al run` writes. Give the project's files, `-c FILE`, "
-                "or open the campaign in Python: `lightning_al.report.diagnostics.open_campaign`."
-            )
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise FileNotFoundError(f"There is no file {missing[0]}.")
-    return files
-
-
 @contextlib.contextmanager
 def _opened(name: str, folder: Path, options: argparse.Namespace, numbers: list[int] | None) -> Iterator[KeptCampaign]:
     with _quietly():
-        project = ProjectCLI(_files(folder, options), options.accelerator)
+        project = ProjectCLI(files_of(folder, options), options.accelerator)
     loop = project.loop_options
     batch_size = options.batch_size if options.batch_size is not None else loop["pool_batch_size"]
     with open_campaign(
@@ -229,6 +158,7 @@ def _opened(name: str, folder: Path, options: argparse.Namespace, numbers: list[
         rounds=numbers,
         name=name,
         pool=loop["pool"],
+        oracle=loop["oracle"],
         batch_size=batch_size,
         trainer=project.trainer,
     ) as campaign:
@@ -246,7 +176,7 @@ def _transfer(
         raise ValueError("`transfer` trains another model on the picks: give its file, `--model resnet50.yaml`.")
 
     def train(name: str, round: int, indices: list[int]) -> dict[str, float]:
-        words = config_words([*_files(folders[name], options), Path(options.model)])
+        words = config_words([*files_of(folders[name], options), Path(options.model)])
         with _quietly():
             project = ActiveLearningCLI(run=False, save_config_callback=None, args=words)
         settings = str(project.parser.dump(project.config, skip_none=False))

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 
 from lightning_al import acquisition as acquisitions_room
 from lightning_al.acquisition import Acquisition
+from lightning_al.cli.named_files import classes_and_recipes
 from lightning_al.cli.recipe import listed
 from lightning_al.cli.run import ActiveLearningCLI, ActiveParser, raised_inside, run
 from lightning_al.extras import needs
@@ -90,10 +91,8 @@ def racers_named(text: str, protocol: Sequence[str], findings: list[str]) -> dic
         protocol: Files, beside which recipes are looked for.
         findings: Takes what is wrong.
     """
-    of_classes = set(acquisitions_room.__all__) - {"Acquisition"}
     words = [word.strip() for word in text.split(",")]
-    classes = [word for word in words if word in of_classes]
-    others = ",".join(word for word in words if word not in of_classes)
+    classes, others = classes_and_recipes(text)
     found: dict[str, Acquisition] = {}
     methods = methods_of(others, [Path(file) for file in protocol], findings) if others or not classes else []
     recipes = {method.name: method for method in methods}

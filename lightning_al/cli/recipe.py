@@ -7,45 +7,73 @@ from typing import Any
 
 import yaml
 
+from lightning_al.recipe_files import no_recipe
 
-def fill_in(text: str, files: Sequence[Any] | None, seed: int | None) -> str:
+
+def method_of(files: Sequence[Any] | None) -> str | None:
+    """Return the name of the method that the files of a recipe are of; None without files.
+
+    A protocol may be several files: a method's begin with the first, after the first of all, that lists callbacks, as
+    an acquisition. Where none does, all after the first are a method's; and where there is no other, the first is.
+
+    Args:
+        files: In their order.
+
+    Example:
+        >>> method_of(["protocol.yaml", "badge.yaml", "sam.yaml"]), method_of(["project.yaml"]), method_of([])
+        ('badge_sam', 'project', None)
+    """
+    paths = [Path(str(file)) for file in files or [] if file is not None]  # None: not a file but its text
+    later = paths[1:] or paths
+    first = next((place for place, path in enumerate(later) if _lists_callbacks(path)), 0)
+    return "_".join(path.stem for path in later[first:]) or None
+
+
+def _lists_callbacks(path: Path) -> bool:
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):  # the parser has read it in a way of its own
+        return False
+    trainer = recipe.get("trainer") if isinstance(recipe, dict) else None
+    return isinstance(trainer, dict) and bool({"callbacks", "callbacks+"} & trainer.keys())
+
+
+def fill_in(text: str, method: str | None, seed: int | None) -> str:
     """Return a text with the method's name and the seed in the places kept for them.
 
     Example:
-        >>> fill_in("runs/{method}/{seed}", ["protocol.yaml", "badge.yaml"], 3)
+        >>> fill_in("runs/{method}/{seed}", "badge", 3)
         'runs/badge/3'
     """
-    names = [Path(str(file)).stem for file in files or [] if file is not None]  # None: not a file but its text
-    if names:
-        text = text.replace("{method}", "_".join(names[1:] or names))
+    text = text if method is None else text.replace("{method}", method)
     return text if seed is None else text.replace("{seed}", str(seed))
 
 
-def filled_in(value: Any, files: Sequence[Any] | None, seed: int | None) -> Any:
+def filled_in(value: Any, method: str | None, seed: int | None) -> Any:
     """Return what a recipe says with :func:`fill_in` done to all texts in it.
 
     Args:
         value: Lists, dicts and namespaces of any depth.
-        files: The recipe's.
-        seed: Its ``loop.seed``; None: it stays open.
+        method: Its name; None: it stays open.
+        seed: The recipe's ``loop.seed``; None: it stays open.
 
     Example:
-        >>> filled_in([{"save_dir": "logs/{method}", "version": 2}, True], ["badge.yaml"], 3)
+        >>> filled_in([{"save_dir": "logs/{method}", "version": 2}, True], "badge", 3)
         [{'save_dir': 'logs/badge', 'version': 2}, True]
     """
     if isinstance(value, str):
-        return fill_in(value, files, seed)
+        return fill_in(value, method, seed)
     if isinstance(value, list):
-        return [filled_in(each, files, seed) for each in value]
+        return [filled_in(each, method, seed) for each in value]
     if isinstance(value, (dict, argparse.Namespace)):
         names = value if isinstance(value, dict) else vars(value)
-        return type(value)(**{name: filled_in(each, files, seed) for name, each in names.items()})
+        return type(value)(**{name: filled_in(each, method, seed) for name, each in names.items()})
     return value
 
 
 def fill_in_trainer(section: Any, seed: int | None) -> None:
     """Fill in the places for method and seed in the ``trainer:`` of a command's options, as in its loggers' folders."""
-    section["trainer"] = filled_in(section["trainer"], section.get("config"), seed)
+    section["trainer"] = filled_in(section["trainer"], method_of(section.get("config")), seed)
 
 
 def listed(callbacks: Any) -> list[Any]:
@@ -86,7 +114,7 @@ def folder_of(files: Sequence[str], *, dirpath: str | None = None, seed: int | N
     for file in files:
         path = Path(file)
         if not path.is_file():
-            raise FileNotFoundError(f"There is no recipe {path}.")
+            raise FileNotFoundError(no_recipe(path))
         try:
             recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -99,4 +127,4 @@ def folder_of(files: Sequence[str], *, dirpath: str | None = None, seed: int | N
             f"{', '.join(map(str, files))}: no `loop.dirpath` says in which folder the campaign is. Give "
             "`--loop.dirpath=FOLDER`, or the folder in place of `-c`."
         )
-    return Path(fill_in(dirpath, files, int(loop.get("seed", 0)) if seed is None else seed))
+    return Path(fill_in(dirpath, method_of(files), int(loop.get("seed", 0)) if seed is None else seed))

@@ -25,6 +25,9 @@ _WORDS = re.compile(r"[Uu]nrecognized arguments: (?P<words>.+)", re.DOTALL)
 _MISSING = re.compile(
     r"the following arguments are required: (?P<names>.+)|Key \"(?P<name>[^\"]+)\" is required but not included in .*"
 )
+_CHOICE = re.compile(
+    r"argument (?P<name>\S+): invalid choice: (?P<value>.+?) \(choose from (?P<choices>.+)\)", re.DOTALL
+)
 _NO_CLASS = re.compile(r"Expected a dot import path string: (?P<name>.*)")
 _OTHER_CLASS = re.compile(r"Import path (?P<path>\S+) does not correspond to a subclass of (?P<base>\w+)")
 _NOT_IMPORTED = re.compile(
@@ -105,6 +108,11 @@ def _finding(text: str, key: str, options: Mapping[str, Option], types: str = ""
             for name in (whole["names"] or whole["name"]).split(", ")
         ]
         return Finding(_IS_MORE, f"Required, and not given: {', '.join(f'`{name}`' for name in names)}.")
+    if whole := _CHOICE.fullmatch(text):
+        choices = [choice.strip("'") for choice in whole["choices"].split(", ")]
+        near = _near(whole["value"].strip("'"), choices)
+        said = f"`{whole['name'].rpartition('/')[2]}`: there is no {whole['value']}"
+        return Finding(_IS_CHOICE, f"{said}{_meant(near)}" if near else f"{said}; there are {', '.join(choices)}.")
     if whole := _NO_CLASS.fullmatch(text):
         near = _near(whole["name"], {cls.__name__ for base in _classes_in(types) for cls in _below(base)})
         return Finding(_IS_NAME, f"{at}there is no class {cut(whole['name'])}{_meant(near)}")

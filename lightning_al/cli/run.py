@@ -20,7 +20,8 @@ from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.saved import IN_THE_LEDGER, few, keep_configuration
 from lightning_al.checks import where_raised
 from lightning_al.cli.ending import refuse
-from lightning_al.cli.recipe import fill_in, fill_in_trainer, listed
+from lightning_al.cli.named_files import is_file_name
+from lightning_al.cli.recipe import fill_in, fill_in_trainer, listed, method_of
 from lightning_al.cli.refusals import Option, in_a_line
 from lightning_al.data.readable import UnreadableSampleError
 from lightning_al.extras import needs
@@ -71,8 +72,8 @@ class LaterFile(ActionConfigFile):
         """Read a file, and keep what callbacks it is not about."""
         before = listed(cfg.get(_CALLBACKS))
         findings: list[str] = []
-        if isinstance(values, str) and Path(values).is_file() and recipe_of(Path(values), findings) is None:
-            parser.error(findings[0])  # jsonargparse does not name the file
+        if isinstance(values, str) and is_file_name(values) and recipe_of(Path(values), findings) is None:
+            parser.error(findings[0])  # jsonargparse does not name the file, nor what was meant
         super().__call__(parser, cfg, values, option_string)
         after = listed(cfg.get(_CALLBACKS))
         if after and all(map(_is_acquisition, after)):
@@ -108,8 +109,6 @@ class ActiveParser(LightningArgumentParser):
                 " Is a file missing? The first has the protocol (`model:`, `data:`, `loop:`), another the method: "
                 "`-c recipes/saal/cifar10_low_budget.yaml -c recipes/acquisitions/badge.yaml`."
             )
-        elif "does not exist" in message and "recipes/" in message:
-            message += " Those that came with the package are put there by `lightning-al recipes --copy recipes`."
         elif "`--ckpt_path`" in message:
             message += (
                 " A campaign begins with the weights of its model: in place of `model.class_path` name a function of "
@@ -167,8 +166,8 @@ class ActiveLearningCLI(LightningCLI):
     Optimizers and schedulers of the ``optimizer:`` and ``lr_scheduler:`` sections are built afresh in every round,
     while the stock CLI builds them once. ``--loop.seed`` also seeds the model's initial weights, unless
     ``--seed_everything`` is given. In ``loop.dirpath`` and in all texts of ``trainer``, as a logger's ``save_dir``,
-    ``{seed}`` stands for the loop's seed and ``{method}`` for the names of the configuration files after the first (or
-    of the only one): ``badge`` of ``-c protocol.yaml -c badge.yaml``.
+    ``{seed}`` stands for the loop's seed and ``{method}`` for the names of the method's configuration files: ``badge``
+    of ``-c protocol.yaml -c badge.yaml``, see :func:`~lightning_al.cli.recipe.method_of`.
 
     Args:
         model_class: The module's class, or None for any: the configuration names it.
@@ -215,7 +214,7 @@ class ActiveLearningCLI(LightningCLI):
         """Put the method's name and the seed where the campaign's folder and the Trainer's options keep places."""
         loop = section["loop"]
         if isinstance(loop["dirpath"], str):
-            loop["dirpath"] = fill_in(loop["dirpath"], section.get("config"), loop["seed"])
+            loop["dirpath"] = fill_in(loop["dirpath"], method_of(section.get("config")), loop["seed"])
         fill_in_trainer(section, loop["seed"])
 
     @property

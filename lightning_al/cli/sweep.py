@@ -93,9 +93,10 @@ def sweep(args: Sequence[str]) -> None:
             f"{' and '.join(given)}: of runs that are started here; what a task of Slurm gets is said in the file that "
             "`--slurm` writes, `#SBATCH --cpus-per-task` and `--gres`."
         )
+    plan = _plan(options, overrides, findings)
     with forks_of(slots) as forks:
         try:
-            plan = _checked_plan(options, overrides, findings, forks.start)
+            _check_recipes(plan, forks.start)
             if options.print_commands or options.slurm:
                 _hand_out(plan, slots, options)
                 return
@@ -133,17 +134,16 @@ def _run(
     return schedule
 
 
-def _checked_plan(options: argparse.Namespace, overrides: Sequence[str], findings: list[str], start: Start) -> Plan:
-    """Return what is to be run.
+def _plan(options: argparse.Namespace, overrides: Sequence[str], findings: list[str]) -> Plan:
+    """Return what is to be run, as far as it can be told without torch, whose import takes seconds.
 
     Args:
         options: Of the command line.
         overrides: What is for each run.
         findings: What is wrong already.
-        start: Starts the process that reads the recipes.
 
     Raises:
-        PlanError: With all that is wrong.
+        SystemExit: With all that is wrong.
     """
     plan = plan_of(
         options.protocol,
@@ -153,15 +153,27 @@ def _checked_plan(options: argparse.Namespace, overrides: Sequence[str], finding
         overrides=overrides,
         findings=findings,
     )
-    if len(plan.protocol) == len(options.protocol):
-        left = [job for job in plan.jobs(()) if findings or not job.is_done()]
-        folders = {method.name: [str(job.folder) for job in left if job.kind == method.name] for method in plan.methods}
-        methods = [method for method in plan.methods if folders[method.name] or not plan.seeds]
-        runs = [(each.name, plan.words(each), folders[each.name]) for each in methods]
-        findings += findings_of_recipes(runs, start)
+    if findings:
+        refuse(PlanError(findings))
+    return plan
+
+
+def _check_recipes(plan: Plan, start: Start) -> None:
+    """Refuse runs whose recipes and options do not go together, or whose campaigns began with others.
+
+    Args:
+        plan: What is to be run.
+        start: Starts the process that reads the recipes.
+
+    Raises:
+        PlanError: With all that is wrong.
+    """
+    left = [job for job in plan.jobs(()) if not job.is_done()]
+    folders = {method.name: [str(job.folder) for job in left if job.kind == method.name] for method in plan.methods}
+    runs = [(each.name, plan.words(each), folders[each.name]) for each in plan.methods if folders[each.name]]
+    findings = findings_of_recipes(runs, start)
     if findings:
         raise PlanError(findings)
-    return plan
 
 
 def slots_for(options: argparse.Namespace, findings: list[str]) -> list[dict[str, str]]:

@@ -1,6 +1,5 @@
 """Several acquisitions side by side in one round: which can take part, what each would ask for, and one asked for."""
 
-import difflib
 import hashlib
 import inspect
 import json
@@ -27,7 +26,7 @@ from lightning_al.scoring.looks import looked_at, mean_nearest
 from lightning_al.scoring.pick import Candidates, Pick
 from lightning_al.scoring.race_result import Raced, RaceResult
 from lightning_al.scoring.rehearsal import check_classes_known, rehearse, rehearsed
-from lightning_al.words import shown
+from lightning_al.words import did_you_mean, shown
 
 Racers: TypeAlias = Sequence[Acquisition | str] | Mapping[str, Acquisition | str]
 """Acquisitions, or names of their classes; in a mapping with names of their own."""
@@ -75,10 +74,9 @@ def _made(racer: Any) -> Acquisition:
         if racer in known:
             made: Acquisition = getattr(acquisitions_room, racer)()
             return made
-        near = difflib.get_close_matches(racer.lower(), [name.lower() for name in known], 1)
-        meant = [name for name in known if name.lower() in near]
-        way = f"Did you mean {meant[0]!r}?" if meant else f"There are {', '.join(known)}."
-        raise ValueError(f"There is no acquisition {shown(racer)}. {way}")
+        meant = did_you_mean(racer, known)
+        there_are = "" if meant else f" There are {', '.join(known)}."
+        raise ValueError(f"There is no acquisition {shown(racer)}{meant}.{there_are}")
     if isinstance(racer, type) and issubclass(racer, Acquisition):
         raise TypeError(f"{racer.__name__} among the acquisitions is a class; write `{racer.__name__}()`.")
     raise TypeError(f"Acquisitions must be as `Entropy()`, or names of their classes, got {shown(racer)}.")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lightning_al.campaign.metrics import is_error
 from lightning_al.campaign.results import LABELS
 from lightning_al.report.curves import Curve, Curves, metric_of
-from lightning_al.words import cut, shown
+from lightning_al.words import cut, did_you_mean, shown
 
 FULL_DATA = "full_data"
 """Folder of the campaigns that were trained on all labels."""
@@ -191,7 +191,8 @@ def _choose_baseline(methods: list[str], baseline: str | None) -> tuple[str | No
     """Return the method that others are compared with, or why there is none."""
     if baseline is not None:
         if baseline not in methods:
-            raise ValueError(f"No method is called {shown(baseline)}; there are: {cut(', '.join(methods))}.")
+            meant = did_you_mean(baseline, methods)
+            raise ValueError(f"No method is called {shown(baseline)}{meant}; there are: {cut(', '.join(methods))}.")
         return baseline, []
     if len(methods) < 2:
         return None, []

@@ -20,7 +20,7 @@ from lightning_al.campaign.events import check_events, has_ledger, read_ledger
 from lightning_al.campaign.history import History, rounds_of
 from lightning_al.campaign.metrics import class_metrics, shared_metrics
 from lightning_al.campaign.results import LABELS, PIXELS, QUERY
-from lightning_al.words import cut, shown
+from lightning_al.words import cut, did_you_mean, shown
 
 # The name of a folder that only counts repeats: "seed_0", "run3", "version_12", "7".
 _REPEAT = re.compile(r"(seed|run|repeat|rep|trial|version)?[-_]?\d+", re.IGNORECASE)
@@ -234,7 +234,8 @@ def _choose_metric(rounds: Mapping[Path, History], metric: str | None) -> tuple[
     if metric is not None:
         without = [folder for folder, names in recorded.items() if metric not in names]
         if without:
-            raise ValueError(f"No metric {metric!r} in {_names(without)}; found: {cut(sorted(every))}.")
+            meant = did_you_mean(metric, sorted(every))
+            raise ValueError(f"No metric {metric!r}{meant} in {_names(without)}; found: {cut(sorted(every))}.")
         return metric, []
     shared = shared_metrics([r.metrics for finished in rounds.values() for r in finished])
     if not shared:

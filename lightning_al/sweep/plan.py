@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lightning_al.recipe_files import packaged_recipes
+from lightning_al.recipe_files import no_recipe, packaged_recipes
 from lightning_al.sweep.campaigns import CampaignJob
 from lightning_al.words import cut, shown
 
@@ -183,9 +183,10 @@ def recipe_of(file: Path, findings: list[str]) -> dict[str, Any] | None:
     """Return what is in a recipe; None, and a finding, if it is none."""
     try:
         recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        findings.append(no_recipe(file))
     except OSError as error:
-        there = "There is no recipe" if isinstance(error, FileNotFoundError) else f"{error.strerror}:"
-        findings.append(f"{there} {file}.")
+        findings.append(f"{error.strerror}: {file}.")
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         findings.append(f"{file} is no YAML: {cut(' '.join(str(error).split()))}")
     else:

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 from lightning_al.checks import Findings, check_that
 from lightning_al.inference.calling import Forward
 from lightning_al.tasks.told import beside, count_of, like
-from lightning_al.words import cut, shown
+from lightning_al.words import cut, did_you_mean, shown
 
 Entries = int | str | list[int] | list[str]
 """Where something is in a batch: a position, or a name in a dict; several for what goes to the model side by side."""
@@ -89,7 +89,8 @@ class BatchEntries:
         name = type(self).__name__
         what, names = type(batch).__name__, ""
         if hasattr(batch, "keys"):
-            what, names = f"{what} of {cut(', '.join(map(shown, batch.keys())))}", "names"
+            meant = did_you_mean(entry, batch.keys())
+            what, names = f"{what} of {cut(', '.join(map(shown, batch.keys())))}{meant}", "names"
             if entry in RENAMED and RENAMED_TO in list(batch.keys()):
                 inputs = "..." if isinstance(self._entries, int) else repr(self._entries)
                 return (
@@ -175,7 +176,8 @@ class BatchEntries:
         if not present:
             several, heads = _heads_of(outputs)
             ways = f" There is {cut(', '.join(map(shown, heads)), 200)}." if heads else " Leave `output=` out."
-            raise NoSuchOutput(f"`{type(self).__name__}(output={output!r})`: the model gives {several}.{ways}")
+            meant = did_you_mean(output, heads)
+            raise NoSuchOutput(f"`{type(self).__name__}(output={output!r})`: the model gives {several}{meant}.{ways}")
         is_attribute = isinstance(output, str) and not isinstance(outputs, Mapping)
         return getattr(outputs, str(output)) if is_attribute else outputs[output]
 

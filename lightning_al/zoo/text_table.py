@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from lightning_al.checks import Findings, check_count
 from lightning_al.oracle.people.files.text import read_text
-from lightning_al.words import shown
+from lightning_al.words import did_you_mean, shown
 from lightning_al.zoo.own_files import NO_LABEL, OwnFilesDataModule, is_held_out
 
 _SHOWN = 60  # characters of a text that are in its key
@@ -160,7 +160,8 @@ class TextTableDataModule(OwnFilesDataModule):
         split: dict[str, list[Row]] = {"train": [], "val": [], "unlabelled": []}
         for text, name, key, line in entries:
             if name and name not in classes:
-                raise ValueError(f"{self.file}, line {line}: no class {name!r}; they are {', '.join(classes)}.")
+                meant = did_you_mean(name, classes)
+                raise ValueError(f"{self.file}, line {line}: no class {name!r}{meant}; they are {', '.join(classes)}.")
             held_out = bool(name) and is_held_out(key, self.val_share)
             part = "val" if held_out else "train" if name else "unlabelled"
             split[part].append(Row(text, key, classes.index(name) if name else NO_LABEL))

@@ -29,7 +29,7 @@ def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit) as done:
         main(["fit"])
     assert done.value.code == 2
-    assert "'fit' (choose from" in capsys.readouterr().err
+    assert "there is no 'fit'; there are run, score, " in capsys.readouterr().err
 
 
 def test_a_reader_that_has_gone_ends_it_without_a_word():

@@ -158,13 +158,23 @@ class Untrained:
         (["runs/entropy/seed_0", "--show", "gap", "--rounds=0,2..1"], r"2\.\.1 names none; did you mean 1\.\.2\?"),
         (["runs/entropy/seed_0", "--show", "gap", "--rounds=0..-1"], "rounds from the end are named one by one"),
         (
-            ["runs/entropy/seed_0", "--show", "norms", "gap", "--samples=9", "--rho=1", "--model", "x", "--held-out=3"],
-            "(.|\\n)*`--samples` changes nothing of norms or gap: it is for bound, losses(.|\\n)*"
+            [
+                "runs/entropy/seed_0",
+                "--show",
+                "classes",
+                "gap",
+                "--samples=9",
+                "--rho=1",
+                "--model",
+                "x",
+                "--held-out=3",
+            ],
+            "(.|\\n)*`--samples` changes nothing of classes or gap: it is for bound, losses(.|\\n)*"
             "`--rho` .* for bound, losses, labels_kept(.|\\n)*`--model` .* it is for transfer",
         ),
         (["runs/entropy/seed_0", "--show", "seconds", "--span=2"], "`--span` changes nothing of seconds: .* landscape"),
         (["runs/entropy/seed_0", "--show", "transfer"], "give its file, `--model"),
-        (["runs/entropy/seed_0", "--show", "gap", "-c", "gone.yaml"], "no file gone.yaml"),
+        (["runs/entropy/seed_0", "--show", "gap", "-c", "gone.yaml"], "no recipe gone.yaml"),
         slow(["runs/entropy/seed_0", "--show", "losses", "--rho=-1"], "`rho` must be above 0"),
         slow(["runs/entropy/seed_0", "--show", "landscape", "--points=4"], "`points` must be odd"),
         slow(["runs/entropy/seed_0", "--show", "falls", "--rounds=0"], "followed by one that is looked at too"),
@@ -200,7 +210,7 @@ def test_unknown_words_are_refused(capsys):
     for words in ([], ["folder"], ["folder", "--show", "everything"]):
         with pytest.raises(SystemExit):
             main(["diagnose", *words])
-    assert "choose from" in capsys.readouterr().err
+    assert "`--show`: there is no 'everything'; there are bound, " in capsys.readouterr().err
 
 
 def test_names_tell_campaigns_apart(there):

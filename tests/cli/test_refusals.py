@@ -100,10 +100,63 @@ def test_of_a_recipe(recipe, capsys, written, instead, said):
         ("sweep", ["--methods", "saal", "--job=2"], "There is no option `--job`; did you mean `--jobs`?"),
         ("tell", ["a.csv", "--annotater", "me"], "There is no option `--annotater`; did you mean `--annotator`?"),
         ("diagnose", ["runs", "--show", "gap", "--sead=1"], "There is no option `--sead`; did you mean `--seed`?"),
+        ("diagnose", ["runs", "--show", "nroms"], "`--show`: there is no 'nroms'; did you mean norms?"),
+        ("tell", ["a.csv", "--format", "xml"], "`--format`: there is no 'xml'; there are csv, jsonl, coco, voc, png."),
     ],
 )
 def test_of_a_command_line(recipe, capsys, command, flags, said):
     assert said in refused(capsys, command, "-c", str(recipe), *flags)
+
+
+def test_a_command_that_is_none(capsys):
+    assert refused(capsys, "swep") == "`COMMAND`: there is no 'swep'; did you mean sweep?"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "sweep -c recipe.yaml --dirpath x --methods saal,entrpy",
+            "`--methods`: there is no method 'entrpy': did you mean entropy",
+        ),
+        (
+            "race -c recipe.yaml --methods CoreSet,entrpy",
+            "`--methods`: there is no method 'entrpy': did you mean entropy",
+        ),
+        ("run -c recipee.yaml", "There is no recipe recipee.yaml: did you mean recipe.yaml?"),
+        (
+            "sweep -c recipee.yaml --dirpath x --methods saal",
+            "There is no recipe recipee.yaml: did you mean recipe.yaml?",
+        ),
+        ("ask --config=recipes/mine.yaml", "There is no recipe recipes/mine.yaml. Those that came with the package"),
+        ("score -c recipee.yaml", "There is no recipe recipee.yaml: did you mean recipe.yaml?"),
+        ("features -c recipe.yaml -c method.yml", "There is no recipe method.yml."),
+        ("tell -c recipee.yaml a.csv", "There is no recipe recipee.yaml: did you mean recipe.yaml?"),
+        ("diagnose c --show gap", "There is no campaign in c "),
+    ],
+)
+def test_what_is_not_there_is_said_without_the_seconds_that_torch_takes(recipe, capsys, monkeypatch, words, said):
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("torch", "lightning", "jsonargparse")]:
+        monkeypatch.setitem(sys.modules, name, None)  # an import of it fails
+    for name in ("run", "race", "ask", "score", "features", "diagnose"):  # which have imported it already
+        monkeypatch.delitem(sys.modules, f"lightning_al.cli.{name}", raising=False)
+    monkeypatch.setattr("lightning_al.sweep.processes.Forks.start", None)
+    assert refused(capsys, *words.split()).startswith(said)
+
+
+def test_the_classes_that_race_are_those_of_the_room():
+    from lightning_al import acquisition
+    from lightning_al.cli.named_files import classes_and_recipes
+
+    assert classes_and_recipes(",".join([*acquisition.__all__, "saal"])) == (
+        [name for name in acquisition.__all__ if name != "Acquisition"],
+        "Acquisition,saal",
+    )
+
+
+def test_yaml_in_place_of_a_file_is_read(recipe, capsys):
+    said = refused(capsys, "run", "-c", str(recipe), "-c", "{loop: {querysize: 3}}")
+    assert said == "There is no option `loop.querysize`; did you mean `loop.query_size`?"
 
 
 def test_a_sweep_says_the_same_of_its_recipes(recipe):

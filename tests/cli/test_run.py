@@ -212,15 +212,43 @@ trainer:
       init_args: {save_dir: "logs/{method}", name: "seed_{seed}"}
   callbacks: Random
 """)
-    run(recipe, "-c", str(method), "--loop.rounds=0", "--loop.seed=3", f"--loop.dirpath={tmp_path}/{{method}}")
+    machine = tmp_path / "machine.yaml"  # a part of the protocol
+    machine.write_text("trainer: {accelerator: cpu}")
+    files = ["-c", str(machine), "-c", str(method)]
+    run(recipe, *files, "--loop.rounds=0", "--loop.seed=3", f"--loop.dirpath={tmp_path}/{{method}}")
     assert (tmp_path / "logs" / "other" / "seed_3" / "version_0" / "metrics.csv").is_file()
     assert not list(tmp_path.rglob("*{*"))
     kept = yaml.safe_load((tmp_path / "other" / "config.yaml").read_text())
     assert kept["trainer"]["logger"][0]["init_args"]["save_dir"] == "logs/other"  # runs again in the same place
     from lightning_al.cli.recipes_checked import findings_of
 
-    words = ["-c", str(recipe), "-c", str(method)]  # as a sweep looks at all of its seeds, seed 0 here
+    words = ["-c", str(recipe), *files]  # as a sweep looks at all of its seeds, seed 0 here
     assert findings_of(words, [str(tmp_path / "other")]) == []
+
+
+def test_the_method_of_a_protocol_of_several_files(tmp_path):
+    from lightning_al.cli.recipe import method_of
+
+    texts = {
+        "cifar10": "trainer: {callbacks: [EarlyStopping]}",  # the first is the protocol's whatever it says
+        "low": "loop: {query_size: 5}",
+        "gpu": "trainer: {accelerator: gpu}",
+        "random": "trainer: {callbacks: [{class_path: Random}]}",
+        "adds": "trainer: {callbacks+: [SAAL]}",
+        "sam": "model: {class_path: SAMClassifier}",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+
+    def named(*names):
+        return method_of([tmp_path / f"{name}.yaml" for name in names])
+
+    assert named("cifar10", "low", "gpu", "random") == "random"
+    assert named("cifar10", "low", "random", "sam") == "random_sam"
+    assert named("cifar10", "low", "adds") == "adds"
+    assert named("cifar10", "low", "sam") == "low_sam"  # none says where the method's begin
+    assert named("cifar10", "random", "low") == "random_low"
+    assert named("cifar10") == "cifar10"
 
 
 def test_optimizers_of_the_optimizer_section_are_built_afresh_each_round(recipe, tmp_path, monkeypatch):

@@ -145,23 +145,22 @@ def test_an_array_for_slurm_is_written(folder, capsys):
 
 
 def test_all_that_is_wrong_is_said_before_anything_runs(folder, capsys):
-    Path("findings").write_text(json.dumps(["badge: of no use"]))
     for flags in ([], ["--print-commands"], ["--slurm", "array.sh"]):
         with pytest.raises(SystemExit) as ended:
             sweep("--jobs", "0", "--threads", "x", "--gpus", "0,,1", *flags, methods="badge,randm", seeds="3..1")
         lines = str(ended.value).splitlines()
-        assert lines[0] == f"error: {7 if '--slurm' in flags else 6} things cannot be as they are:"
-        words = (
-            "`--jobs` must be",
-            "`--threads` must be",
-            "no method 'randm'",
-            "1..3?",
-            "got '0,,1'",
-            "badge: of no use",
-        )
+        assert lines[0] == f"error: {6 if '--slurm' in flags else 5} things cannot be as they are:"
+        words = ("`--jobs` must be", "`--threads` must be", "no method 'randm'", "1..3?", "got '0,,1'")
         assert all(any(each in line for line in lines) for each in words)
     assert not Path("runs").exists()
     assert not Path("array.sh").exists()
+    assert ran() == []
+
+
+def test_what_recipes_are_refused_for_is_said_before_anything_runs(folder):
+    Path("findings").write_text(json.dumps(["badge: of no use", "random: neither"]))
+    with pytest.raises(SystemExit, match=r"2 things cannot be as they are:\n.* badge: of no use\n.* random: neither"):
+        sweep()
     assert ran() == []
 
 

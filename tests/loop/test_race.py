@@ -193,7 +193,7 @@ UNKNOWN = {
         r"`Entropy` is among the acquisitions twice, and would pick the same twice",
     ),
     "one object twice": ([Random()] * 2, ValueError, "`Random` is among the acquisitions twice"),
-    "a name of none": (["Entropi"], ValueError, "There is no acquisition 'Entropi'. Did you mean 'Entropy'?"),
+    "a name of none": (["Entropi"], ValueError, r"There is no acquisition 'Entropi' \(did you mean 'Entropy'\?\)\."),
     "a name like none": (["xyz"], ValueError, "There is no acquisition 'xyz'. There are BADGE, BALD"),
     "a class": ([Entropy], TypeError, r"Entropy among the acquisitions is a class; write `Entropy\(\)`"),
     "a number": ([3], TypeError, "must be as `Entropy()`, or names of their classes, got 3".replace("()", r"\(\)")),

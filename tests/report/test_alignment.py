@@ -113,7 +113,9 @@ class TestBaseline:
     def test_or_the_one_that_is_named(self):
         curves = {"saal": repeats([0.5]), "random": repeats([0.4])}
         assert align(curves, baseline="saal").baseline == "saal"
-        with pytest.raises(ValueError, match="No method is called 'sal'; there are: saal, random"):
+        with pytest.raises(
+            ValueError, match=r"No method is called 'sal' \(did you mean 'saal'\?\); there are: saal, random"
+        ):
             align(curves, baseline="sal")
 
     @pytest.mark.parametrize(

@@ -105,6 +105,8 @@ class TestMetric:
         write_campaign(tmp_path / "m", [0.5])
         with pytest.raises(ValueError, match=r"No metric 'f1' in .*found: \['test_acc'\]"):
             load_curves(tmp_path, "f1")
+        with pytest.raises(ValueError, match=r"No metric 'test_ac' \(did you mean 'test_acc'\?\) in "):
+            load_curves(tmp_path, "test_ac")
 
     def test_of_campaigns_with_different_metrics_one_that_all_have(self, tmp_path):
         write_campaign(tmp_path / "m", [0.5], extra=["test_loss"])

@@ -109,6 +109,23 @@ def test_batches_that_are_otherwise(options, batch, words):
         ClassificationTask(**options).targets(batch)
 
 
+@pytest.mark.parametrize(
+    ("look", "words"),
+    [
+        (lambda task, batch: task.inputs(batch), r"entry 'imges' .* got a dict of .* \(did you mean 'images'\?\): say"),
+        (lambda task, batch: task.targets(batch), r"entry 'Label' .* got a dict of .* \(did you mean 'label'\?\): say"),
+        (
+            lambda task, batch: task.with_label((1, 2), 0),
+            r"entry 'Label' in batches and samples, got a tuple of 2: say",
+        ),
+    ],
+)
+def test_what_was_meant_by_a_name_that_is_none(look, words):
+    task = ClassificationTask(inputs="imges", target="Label")
+    with pytest.raises(TypeError, match=words):
+        look(task, {"images": X, "label": X, "weight": X})
+
+
 def test_a_model_that_is_called_wrongly_is_explained():
     with pytest.raises(
         ValueError, match=r"shapes \[\(3, 2\)\]: TypeError: .*'mask'.*inputs=\[0, 1\].*forward="

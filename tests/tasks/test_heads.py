@@ -88,6 +88,7 @@ def test_every_task_can_say_it(task):
             dict,
             r"`.*output='sort'\)`: the model gives a dict of .*There is 'kind', 's",
         ),
+        (ClassificationTask(output="kinds"), dict, r"the model gives a dict of .*\(did you mean 'kind'\?\). There is"),
         (BinaryTask(output=2), as_tuple, r"output=2\)`: the model gives a tuple of 2. There is 0, 1"),
         (MultiLabelTask(output="kind"), as_tuple, r"gives a tuple of 2. There is 0, 1"),
         (RegressionTask(output=0), lambda kind, size: size, r"gives one tensor, \(6, 1\). Leave `output=` out"),

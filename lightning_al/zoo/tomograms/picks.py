@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_al.oracle.people.files.text import read_text
-from lightning_al.words import shown
+from lightning_al.words import did_you_mean, shown
 from lightning_al.zoo.tomograms.volumes import SUFFIXES, volume_shape
 
 _COLUMNS = ("x", "y", "z", "class")
@@ -145,8 +145,8 @@ def class_indices(picks: Sequence[Pick], classes: Sequence[str], *, no_label: in
     for pick in picks:
         if pick.class_name and pick.class_name not in index_of:
             raise ValueError(
-                f"{pick.key}: no class {pick.class_name!r}; they are {', '.join(classes)}. Correct the row, or add the "
-                "class to the end of `classes`."
+                f"{pick.key}: no class {pick.class_name!r}{did_you_mean(pick.class_name, classes)}; they are "
+                f"{', '.join(classes)}. Correct the row, or add the class to the end of `classes`."
             )
     return [index_of[pick.class_name] if pick.class_name else no_label for pick in picks]
 
