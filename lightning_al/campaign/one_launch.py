@@ -11,7 +11,7 @@ from pathlib import Path
 from lightning_al.campaign.events import count_events
 
 LOCK = "launch.lock"
-"""File in the ledger's folder for as long as a launch goes on; one that was killed leaves it, which is no matter."""
+"""File in the campaign's folder for as long as a launch goes on; one that was killed leaves it, which is no matter."""
 
 _PATIENCE = 10.0  # seconds in which the workers of a launch that was killed, which hold its lock too, have ended
 _LOOK_EVERY = 0.2
@@ -31,7 +31,7 @@ def one_launch(dirpath: Path, event_count: int) -> Iterator[None]:
     Raises:
         FileExistsError: If another launch is under way, or was until now.
     """
-    path = dirpath / "ledger" / LOCK
+    path = dirpath / LOCK
     lock = _lock(path)
     try:
         if count_events(dirpath) != event_count:
@@ -64,7 +64,7 @@ def _lock(path: Path) -> int | None:
             os.close(lock)
             if time.monotonic() >= until:
                 raise FileExistsError(
-                    f"The campaign in {path.parent.parent} goes on in another process{f' ({who})' if who else ''}. "
+                    f"The campaign in {path.parent} goes on in another process{f' ({who})' if who else ''}. "
                     "Nothing was changed: let that one end, or end it, and run again with `resume=True` (`--resume`)."
                 ) from None
             time.sleep(_LOOK_EVERY)

@@ -52,8 +52,8 @@ def test_another_process_is_refused_until_the_first_has_ended(folder, end):
         os.kill(holder.pid, signal.SIGKILL)
     holder.communicate()
     with one_launch(folder, 1):
-        assert (folder / "ledger" / LOCK).read_text().startswith(f"process {os.getpid()} on ")
-    assert not (folder / "ledger" / LOCK).exists()
+        assert (folder / LOCK).read_text().startswith(f"process {os.getpid()} on ")
+    assert not (folder / LOCK).exists()
 
 
 def test_workers_that_were_forked_do_not_keep_it(folder):
@@ -74,7 +74,7 @@ def test_what_was_written_since_it_was_read_is_not_gone_over(folder):
         one_launch(folder, 0),
     ):
         pass
-    assert not (folder / "ledger" / LOCK).exists()
+    assert not (folder / LOCK).exists()
 
 
 def test_without_locks_it_goes_on(folder, monkeypatch):
@@ -84,7 +84,7 @@ def test_without_locks_it_goes_on(folder, monkeypatch):
     monkeypatch.setattr(module.fcntl, "flock", refuse)
     with one_launch(folder, 1), one_launch(folder, 1):
         pass
-    assert not (folder / "ledger" / LOCK).exists()
+    assert not (folder / LOCK).exists()
 
 
 def test_a_launch_is_refused_before_it_trains(tmp_path):
