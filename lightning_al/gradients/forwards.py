@@ -37,7 +37,6 @@ class Pass(ABC):
         There are no ``names`` where the layer is frozen.
         """
 
-
     def by_rules(self) -> contextlib.AbstractContextManager[None]:
         """Inside, calls are done by rules, or for each unit by itself."""
         return contextlib.nullcontext()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from lightning_al.gradients.errors import NoRule, UsedElsewhere
 from lightning_al.gradients.example_groups import groups_at, groups_that_differ
 from lightning_al.gradients.layouts import OtherPass, Place, RowLayout
-from lightning_al.gradients.mixing import SIZES, Operation, Operations, puts_together
+from lightning_al.gradients.mixing import SIZES, Operation, puts_together
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.recorded_calls import bytes_of
 from lightning_al.gradients.scorers import GroupScore
