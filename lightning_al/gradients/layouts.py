@@ -36,6 +36,26 @@ class OtherPass(NamedTuple):
     shapes: Mapping[Place, Shape]
     samples: int
 
+    def shows(self, place: Place, shape: Shape, samples: int) -> RowLayout:
+        """Tell where a tensor of so many samples has its rows, by the dimension that is another there.
+
+        Raises:
+            NoRule: If calls depend on the number of samples, or anything but one dimension grows with it.
+        """
+        if place not in self.shapes:
+            raise NoRule(_CALLS_DIFFER)
+        other = self.shapes[place]
+        if len(shape) != len(other):
+            raise NoRule(f"a layer's input has other dimensions in a larger batch: {shape}, {other}")
+        differ = [d for d, (m, n) in enumerate(zip(shape, other, strict=True)) if m != n]
+        if not differ:
+            return RowLayout(-1, 0)
+        if len(differ) > 1:
+            raise NoRule(f"a layer's input has more than one dimension that grows with the batch: {shape}, {other}")
+        if shape[differ[0]] * self.samples != other[differ[0]] * samples:
+            raise NoRule(f"a layer's input does not grow with the batch: {shape}, {other}")
+        return RowLayout(differ[0], shape[differ[0]] // samples)
+
 
 class RowFinder:
     """Tells where each tensor of a layer's call has its rows, by whose it is and the how many-th of its owner's.
@@ -48,7 +68,9 @@ class RowFinder:
 
     def __init__(self, known: Mapping[Place, RowLayout] | OtherPass | None, samples: int) -> None:
         self._other = known if isinstance(known, OtherPass) else None
-        self.layouts = {} if isinstance(known, OtherPass) else known if known is None else dict(known)
+        self.layouts: dict[Place, RowLayout] | None = None
+        if known is not None:
+            self.layouts = {} if isinstance(known, OtherPass) else dict(known)
         self.samples = samples
         self.shapes: dict[Place, Shape] = {}
         self._by_shape: dict[tuple[Hashable, Shape], RowLayout] = {}
@@ -79,7 +101,7 @@ class RowFinder:
             samples: How many it is of. Default: all.
 
         Raises:
-            NoRule: If there is none, or a pass of another number of samples shows more than one dimension of rows.
+            NoRule: If there is none, or the other pass does not show it.
         """
         shape = tuple(shape)
         if self._between_passes:
@@ -90,28 +112,11 @@ class RowFinder:
             self.shapes[place] = shape
             return RowLayout(0, 0)
         if self._other is not None and place not in self.layouts:
-            self.layouts[place] = self._other_shows(place, shape, samples or self.samples)
+            self.layouts[place] = self._other.shows(place, shape, samples or self.samples)
         if place not in self.layouts:
             raise NoRule("the calls of layers depend on the data")
         layout = self._by_shape[owner, shape] = self.layouts[place]
         return layout
-
-    def _other_shows(self, place: Place, shape: Shape, samples: int) -> RowLayout:
-        """Tell the dimension of the rows by what differs from the other pass."""
-        shapes, other_samples = self._other or OtherPass({}, 0)
-        if place not in shapes:
-            raise NoRule(_CALLS_DIFFER)
-        other = shapes[place]
-        if len(shape) != len(other):
-            raise NoRule(f"a layer's input has other dimensions in a larger batch: {shape}, {other}")
-        differ = [d for d, (m, n) in enumerate(zip(shape, other, strict=True)) if m != n]
-        if not differ:
-            return RowLayout(-1, 0)
-        if len(differ) > 1:
-            raise NoRule(f"a layer's input has more than one dimension that grows with the batch: {shape}, {other}")
-        if shape[differ[0]] * other_samples != other[differ[0]] * samples:
-            raise NoRule(f"a layer's input does not grow with the batch: {shape}, {other}")
-        return RowLayout(differ[0], shape[differ[0]] // samples)
 
     def check_rows(self, rows: int, layout: RowLayout) -> None:
         """Refuse another number of rows than the layout has for so many samples."""
