@@ -213,27 +213,31 @@ class QuadraticBalls(Balls):
         self.rho = rho
         self.scale = scale
         self.squares = scale.new_zeros(units)
+        self._step: Tensor | None = None  # once nothing more is added
+
+    def add_squares(self, squares: Tensor, at: slice = slice(None)) -> None:
+        """Take note of squared norms (u,) of what the units ``at`` have."""
+        self.squares[at] += squares
+        self._step = None
 
     @property
     def step(self) -> Tensor:
         """The multiple of each unit's direction, (U,)."""
-        return self.rho * self.scale / (self.scale * self.squares.sqrt() + EPSILON)
+        if self._step is None:
+            self._step = self.rho * self.scale / (self.scale * self.squares.sqrt() + EPSILON)
+        return self._step
 
     def stepped(self, weight: Tensor, direction: Tensor, at: slice) -> Tensor:
         """Return ``weight`` moved along each unit's direction, which is overwritten."""
-        return direction.mul_(_per_unit(self.step[at], direction)).add_(weight)
+        return torch.addcmul(weight, direction, _per_unit(self.step[at], direction), out=direction)
 
 
 class EuclideanBalls(QuadraticBalls):
     """``ε = ρ g / (‖g‖ + 1e-12)``: of the gradients, only their norms need be known."""
 
-    def add_squares(self, squares: Tensor) -> None:
-        """Take note of squared norms (U,)."""
-        self.squares = self.squares + squares
-
     def add(self, weight: Tensor, gradient: Tensor, at: slice) -> None:
         """Add to ``‖g‖²``."""
-        self.squares[at] += square_norm(gradient)
+        self.add_squares(square_norm(gradient), at)
 
     def moved(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
         """Return ``θ + ε``."""
@@ -252,17 +256,16 @@ class AdaptiveBalls(QuadraticBalls):
         """Add to ``‖T g‖²``."""
         if _memory_of(self._scratch) != _memory_of(gradient):
             self._scratch = torch.empty_like(gradient)  # new memory for each unit would cost more than the product
-        self.squares[at] += square_norm(torch.mul(gradient, weight, out=self._scratch))
+        self.add_squares(square_norm(torch.mul(gradient, weight, out=self._scratch)), at)
         self._steps = None
 
     def moved(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
         """Return ``θ + ε``."""
-        gradient.mul_(weight)
         if len(gradient) > 1:
-            return self.stepped(weight, gradient.mul_(weight), at)
+            return self.stepped(weight, gradient.mul_(weight.square()), at)
         if self._steps is None:
             self._steps = self.step.tolist()
-        return torch.addcmul(weight, weight, gradient, value=self._steps[at][0], out=gradient)
+        return torch.addcmul(weight, weight, gradient.mul_(weight), value=self._steps[at][0], out=gradient)
 
 
 class SignBalls(Balls):

@@ -82,6 +82,8 @@ class ByRules(Scorer):
             network = self._by_rules.network(plan.elsewhere, channels_last=plan.channels_last)
             return self._by_rules(network, plan.layouts, inputs, group_size)
         plans, key = self._place_of(inputs, group_size)
+        if not self._standing.given:
+            self._standing.compare_next(batch_size_of(inputs) // group_size)
         try:
             plans[key], scored = self._finder.prove(plan, plan.unproved, inputs, group_size, self.model.budget(None))
         except NothingToCompare as error:  # other samples of the same kind may tell

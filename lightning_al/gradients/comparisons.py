@@ -1,8 +1,8 @@
 """The ways to scores are held against the plain loop: on the first samples of a model, and again on later ones.
 
 - First: a few samples of each shape, as unlike each other as there are, in float64 where that fits.
-- Later: one group of samples after the first 256 of a model, after 512 more, and after every 1,000 more: some 1 % of a
-  pass, less than 2 % of small networks' (``tests/benchmarks/comparisons.py``).
+- Later: one group of samples of a large model's second batch; of any model's after the first 256, after 512 more, and
+  after every 1,000 more: some 1 % of a pass, less than 2 % of small networks' (``tests/benchmarks/comparisons.py``).
 - Of a model that takes anything of all its batch together (:mod:`~lightning_al.gradients.mixing`): in every batch, the
   outputs of those samples that are farther apart in length, number of zeros, or values than any two that were
   compared in a batch before, and of one more in every fourth batch, are compared with those that the model gives them
@@ -76,6 +76,10 @@ class Standing:
     failed: dict[Hashable, str] = field(default_factory=dict)
     apart: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
     tolerance: float = 0.0
+
+    def compare_next(self, groups: int) -> None:
+        """Have some of the batch after the first, of so many groups, compared, and then as often as else."""
+        self.due, self.wait = groups, FIRST // 2
 
 
 _STANDINGS: WeakKeyDictionary[nn.Module, dict[Hashable, Standing]] = WeakKeyDictionary()

@@ -1,5 +1,6 @@
 """What takes the place of layers' forwards while the engine runs a network."""
 
+import contextlib
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -35,6 +36,10 @@ class Pass(ABC):
 
         There are no ``names`` where the layer is frozen.
         """
+
+    def by_rules(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, calls are done by rules, or for each unit by itself."""
+        return contextlib.nullcontext()
 
 
 class LayerForwards:
@@ -96,7 +101,8 @@ class LayerForwards:
             return functional_call(alone, own, args, kwargs, tie_weights=False)
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            return self._unit_by_unit(call, owner=owner, copies=weights, functions=self, args=args, kwargs=kwargs)
+            with self._pass.by_rules():
+                return self._unit_by_unit(call, owner=owner, copies=weights, functions=self, args=args, kwargs=kwargs)
 
         return forward
 
@@ -115,8 +121,17 @@ class LayerForwards:
         y = self.by_rule(LinearRule, Projection(params[weight.called], own_bias), names, x)
         return y + bias if isinstance(bias, LooseParameter) else y
 
+    def of_parameters(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Do a function of parameters with a copy for each unit."""
+        with self._pass.by_rules():
+            return known_operation(name, func, args, kwargs)
+
     def beside_rows(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Do a function of parameters with a copy for each unit and of other tensors."""
+        with self._pass.by_rules():
+            return self._beside_rows(name, func, args, kwargs)
+
+    def _beside_rows(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         try:
             return known_operation(name, func, args, kwargs)
         except NoRule:
@@ -141,10 +156,15 @@ class LayerForwards:
             self.finder.rows_first(of_inputs, layout)
             if layout.dim != 0:
                 raise NoRule("a recurrent layer called on something else than the batch")
-        return self._pass.repeat(layer, names, repeated)
+        with self._pass.by_rules():
+            return self._pass.repeat(layer, names, repeated)
 
     def by_rule(self, rule: type[Rule], layer: nn.Module, names: Names, x: Any) -> Any:
         """Do a layer's call by its rule."""
+        with self._pass.by_rules():
+            return self._by_rule(rule, layer, names, x)
+
+    def _by_rule(self, rule: type[Rule], layer: nn.Module, names: Names, x: Any) -> Any:
         kind = type(layer).__name__
         if not isinstance(x, Tensor):
             raise NoRule(f"{kind} called on something else than a tensor")

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from lightning_al.inference.module_state import modules_of
 
 _PLAIN = (bool, int, float, str, torch.dtype)
+_OF_MODULES = frozenset(vars(nn.Module()))
+"""Attributes that torch gives every module, ``training`` among them."""
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
@@ -37,11 +39,11 @@ def settings_key(thing: Any) -> Hashable:
     attributes = vars(thing).items() if hasattr(thing, "__dict__") else ()
     settings: list[Hashable] = []
     for name, value in attributes:
-        if name in _HOOKS:
-            settings.append((name, *map(_code_of, value.values())))
+        if name in _OF_MODULES:
+            if value and name in _HOOKS:
+                settings.append((name, *map(_code_of, value.values())))
         elif value is None or isinstance(value, _PLAIN):
-            if name != "training":
-                settings.append((name, value))
+            settings.append((name, value))
         elif callable(value) and hasattr(value, "__code__"):
             settings.append((name, value.__code__))
     return type(thing), code, tuple(settings)

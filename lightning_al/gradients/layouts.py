@@ -14,6 +14,7 @@ Place = tuple[Hashable, int]
 """Who took or gave a tensor, and the how many-th time."""
 Shape = tuple[int, ...]
 
+_CALLS_DIFFER = "the number of layer calls depends on the number of samples"
 PICK_BY_INDEX = ("Gather", "IndexAdd", "IndexCopy", "IndexSelect", "Scatter", "ScatterAdd", "Sort", "Topk")
 
 
@@ -24,16 +25,52 @@ class RowLayout(NamedTuple):
     each: int
 
 
+class OtherPass(NamedTuple):
+    """A pass of another number of samples: what differs from it shows where tensors have their rows.
+
+    Attributes:
+        shapes: Of the tensors at each place.
+        samples: How many.
+    """
+
+    shapes: Mapping[Place, Shape]
+    samples: int
+
+    def shows(self, place: Place, shape: Shape, samples: int) -> RowLayout:
+        """Tell where a tensor of so many samples has its rows, by the dimension that is another there.
+
+        Raises:
+            NoRule: If calls depend on the number of samples, or anything but one dimension grows with it.
+        """
+        if place not in self.shapes:
+            raise NoRule(_CALLS_DIFFER)
+        other = self.shapes[place]
+        if len(shape) != len(other):
+            raise NoRule(f"a layer's input has other dimensions in a larger batch: {shape}, {other}")
+        differ = [d for d, (m, n) in enumerate(zip(shape, other, strict=True)) if m != n]
+        if not differ:
+            return RowLayout(-1, 0)
+        if len(differ) > 1:
+            raise NoRule(f"a layer's input has more than one dimension that grows with the batch: {shape}, {other}")
+        if shape[differ[0]] * self.samples != other[differ[0]] * samples:
+            raise NoRule(f"a layer's input does not grow with the batch: {shape}, {other}")
+        return RowLayout(differ[0], shape[differ[0]] // samples)
+
+
 class RowFinder:
     """Tells where each tensor of a layer's call has its rows, by whose it is and the how many-th of its owner's.
 
     Args:
-        layouts: What is known of each place; None: rows come first everywhere, and the shapes are noted.
+        known: What is known of each place, or a pass that shows it; None: rows come first everywhere, and the shapes
+            are noted.
         samples: How many rows the model's inputs have.
     """
 
-    def __init__(self, layouts: Mapping[Place, RowLayout] | None, samples: int) -> None:
-        self.layouts = layouts
+    def __init__(self, known: Mapping[Place, RowLayout] | OtherPass | None, samples: int) -> None:
+        self._other = known if isinstance(known, OtherPass) else None
+        self.layouts: dict[Place, RowLayout] | None = None
+        if known is not None:
+            self.layouts = {} if isinstance(known, OtherPass) else dict(known)
         self.samples = samples
         self.shapes: dict[Place, Shape] = {}
         self._by_shape: dict[tuple[Hashable, Shape], RowLayout] = {}
@@ -46,11 +83,26 @@ class RowFinder:
         self._between_passes = False
 
     def end_pass(self) -> None:
-        """Go by shapes until the next pass: a checkpointed block runs again in the backward pass, in any order."""
+        """Go by shapes until the next pass: a checkpointed block runs again in the backward pass, in any order.
+
+        Raises:
+            NoRule: If a pass of another number of samples had more calls.
+        """
+        if self._other is not None and self.layouts is not None and len(self.layouts) != len(self._other.shapes):
+            raise NoRule(_CALLS_DIFFER)
         self._between_passes = True
 
-    def layout_of(self, shape: Sequence[int], owner: Hashable) -> RowLayout:
-        """Return where the next tensor that its owner takes or gives has its rows."""
+    def layout_of(self, shape: Sequence[int], owner: Hashable, *, samples: int | None = None) -> RowLayout:
+        """Return where the next tensor that its owner takes or gives has its rows.
+
+        Args:
+            shape: Of the tensor.
+            owner: Whose it is.
+            samples: How many it is of. Default: all.
+
+        Raises:
+            NoRule: If there is none, or the other pass does not show it.
+        """
         shape = tuple(shape)
         if self._between_passes:
             return self._by_shape[owner, shape]
@@ -59,6 +111,8 @@ class RowFinder:
         if self.layouts is None:
             self.shapes[place] = shape
             return RowLayout(0, 0)
+        if self._other is not None and place not in self.layouts:
+            self.layouts[place] = self._other.shows(place, shape, samples or self.samples)
         if place not in self.layouts:
             raise NoRule("the calls of layers depend on the data")
         layout = self._by_shape[owner, shape] = self.layouts[place]
@@ -81,33 +135,6 @@ class RowFinder:
 def rows_back(y: Tensor, layout: RowLayout | None) -> Tensor:
     """Return rows to the dimension they came from."""
     return y.transpose(0, layout.dim) if layout is not None and layout.dim > 0 else y
-
-
-def layouts_from_shapes(
-    few: Mapping[Place, Shape], many: Mapping[Place, Shape], *, sizes: tuple[int, int]
-) -> dict[Place, RowLayout]:
-    """Tell the dimension of the rows by what differs between two passes of different numbers of samples.
-
-    Args:
-        few: Shapes of the tensors at each place in the smaller pass.
-        many: The same of the larger pass.
-        sizes: How many samples each pass had.
-
-    Raises:
-        NoRule: If calls depend on the number of samples, or anything but one dimension grows with it.
-    """
-    if few.keys() != many.keys():
-        raise NoRule("the number of layer calls depends on the number of samples")
-    return {place: _layout_from_shapes(shape, many[place], sizes) for place, shape in few.items()}
-
-
-def _layout_from_shapes(a: Shape, b: Shape, sizes: tuple[int, int]) -> RowLayout:
-    differ = [d for d, (m, n) in enumerate(zip(a, b, strict=True)) if m != n] if len(a) == len(b) else [-2, -2]
-    if len(differ) > 1:
-        raise NoRule(f"a layer's input has more than one dimension that grows with the batch: {a}, {b}")
-    if differ and (a[differ[0]] * sizes[1] != b[differ[0]] * sizes[0]):
-        raise NoRule(f"a layer's input does not grow with the batch: {a}, {b}")
-    return RowLayout(differ[0], a[differ[0]] // sizes[0]) if differ else RowLayout(-1, 0)
 
 
 def check_rows_keep_their_order(outputs: Any) -> None:

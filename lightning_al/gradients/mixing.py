@@ -6,18 +6,20 @@ noted in two passes of different numbers of samples: a dimension that differs be
 operation after which it is gone has put them together.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
 from lightning_al.gradients.errors import NoRule
 
 SIZES = (2, 3)
-"""How many samples, or groups of them, the two passes have."""
+"""How many groups of samples the two passes have."""
 
 _VALUES_UNUSED = ("new_empty", "new_empty_strided", "new_full", "new_ones", "new_zeros", "is_same_size", "sym_size")
 _IN_ORDER = (
@@ -71,13 +73,27 @@ class Operations(TorchDispatchMode):
         super().__exit__(*error)
         self._leaving.__exit__(*error)
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside, nothing is noted; where a mode of the model's own is on top of this one, all is."""
+        if _get_current_dispatch_mode() is not self or _get_current_function_mode() is not self._leaving:
+            yield
+            return
+        self.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            self.__enter__()
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
         name = func.__name__.partition(".")[0]
         if name == "detach":  # of what is saved for a backward pass: more of them where somebody looks at it
             return result
-        dims = _dims(func, args, kwargs or {}) if name in _IN_ORDER else ()
-        self.done.append(Operation(name, _shapes((args, kwargs)), _shapes(result), dims))
+        with torch._C.DisableTorchFunction():  # or each look at a shape would go through `_Leaving`
+            dims = _dims(func, args, kwargs) if name in _IN_ORDER else ()
+            self.done.append(Operation(name, _shapes(*args, *kwargs.values()), _shapes(result), dims))
         return result
 
 
@@ -91,7 +107,7 @@ class _Leaving(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
         if name in _OUT_OF_TORCH:
-            self.done.append(Operation(name, _shapes(args), (), ()))
+            self.done.append(Operation(name, _shapes(*args), (), ()))
         return func(*args, **(kwargs or {}))
 
 
@@ -149,12 +165,17 @@ def _growing(few: Shape, many: Shape) -> list[int]:
     return [dim for dim, (m, n) in enumerate(zip(few, many, strict=True)) if m != n]
 
 
-def _shapes(tree: Any) -> tuple[Shape, ...]:
+def _shapes(*parts: Any) -> tuple[Shape, ...]:
     """Return the shapes of the tensors in what an operation takes or gives: in tuples, lists and dicts."""
-    if isinstance(tree, Tensor):
-        return (tuple(tree.shape),)
-    inside = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (tuple, list)) else ()
-    return tuple(shape for part in inside for shape in _shapes(part))
+    shapes: list[Shape] = []
+    for part in parts:
+        if isinstance(part, Tensor):
+            shapes.append(part.shape)
+        elif isinstance(part, (tuple, list)):
+            shapes += _shapes(*part)
+        elif isinstance(part, dict):
+            shapes += _shapes(*part.values())
+    return tuple(shapes)
 
 
 def _dims(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ from lightning_al.inference.entries import batch_size_of, has_entries, slice_of
 from lightning_al.inference.live_weights import live_weights
 from lightning_al.inference.memory import is_out_of_memory, whole_bytes
 from lightning_al.inference.mode import plain_layers
+from lightning_al.inference.precision import at_least_float32
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,10 @@ def score_groups(
     root = root_of(model, forward)
     with plain_layers(), live_weights(model, root, model_inputs(inputs)):
         prepared = prepare(root)
-        inputs = pytree.tree_map_only(Tensor, copy_for_model, inputs)
+        taken = set(map(id, pytree.tree_leaves(model_inputs(inputs))))  # of which each call of the model gets a copy
+        inputs = pytree.tree_map_only(
+            Tensor, lambda t: at_least_float32(t.detach()) if id(t) in taken else copy_for_model(t), inputs
+        )
         key = model_key(root, prepared.params, (*kind, score, root.call))
         scorers: list[Scorer] = [ByTorchFunc(prepared, score, copies, key), OneAfterAnother(prepared, score)]
         if has_entries(inputs):  # of shapes of their own: nothing to take together

@@ -129,8 +129,11 @@ class PerturbedWeights(OtherWeights):
 
     def stepwise(self, call: RecordedCall, repeated: Repeated) -> tuple[Tensor, State]:
         """Return what a linear layer gives that is called on what it gave before, with each unit's own weights."""
-        weights = self._of_all_units(call)
         rule = cast(LinearRule, call.rule)
+        if self._euclidean is not None and call in self._formed_again:
+            e = self._formed_again.pop(call)
+            return repeated.stepwise(rule.product_along(call.x, e, self._euclidean.step.to(e.dtype)))
+        weights = self._of_all_units(call)
         return repeated.stepwise(rule.forward if weights is None else rule.product(weights))
 
     def _of_all_units(self, call: RecordedCall) -> Gradients | None:

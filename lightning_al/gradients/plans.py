@@ -1,26 +1,25 @@
 """How a model goes by its layers' rules: found out by a few of its samples, and proved against the plain loop.
 
 Small models are proved by a few groups in float64, before any score is given. Of large ones, where that would be felt,
-the first batch is scored, and some groups of it are held against the plain loop before its scores are given.
+the first batch is scored, and one group in eight of it is held against the plain loop before its scores are given; so
+is one of the second batch.
 """
 
 import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
-
 from lightning_al.gradients.errors import NoRule, UsedElsewhere
 from lightning_al.gradients.example_groups import groups_at, groups_that_differ
-from lightning_al.gradients.layouts import Place, RowLayout, layouts_from_shapes
-from lightning_al.gradients.mixing import SIZES, Operation, Operations, puts_together
+from lightning_al.gradients.layouts import OtherPass, Place, RowLayout
+from lightning_al.gradients.mixing import SIZES, Operation, puts_together
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.recorded_calls import bytes_of
 from lightning_al.gradients.scorers import GroupScore
 from lightning_al.gradients.tape import Looked, Tape
 from lightning_al.gradients.trials import Look, RuleScore, Scored, Trial
 from lightning_al.inference.calling import copies_for_model
-from lightning_al.inference.entries import batch_size_of, samples_at
+from lightning_al.inference.entries import batch_size_of
 from lightning_al.inference.memory import is_out_of_memory, saved_bytes
 
 log = logging.getLogger(__name__)
@@ -109,7 +108,9 @@ class PlanFinder:
             many = _groups_again(inputs, group_size, starts, SIZES[1])
             operations = self._look(network, plan.layouts, many, group_size).operations_of_losses
         _check_losses(look.operations_of_losses, operations)
-        starts = starts[: max(groups // 8, 2)]  # what is compared should not cost more than it brings
+        # Not the first: a model that takes something of it alone would leave it as it is. And few, since what is
+        # compared should not cost more than it brings.
+        starts = starts[1:][: max(groups // 8, 1)]
         trial = self._trial(plan, groups_at(inputs, group_size, starts), group_size)
         trial.compare(scored.scores, starts, look, budget)
         _say_what_goes_through_torch_func(network)
@@ -117,14 +118,16 @@ class PlanFinder:
 
     def _find(self, network: Network, inputs: Any, group_size: int, budget: int) -> Plan:
         starts = groups_that_differ(inputs, group_size)
-        layouts, passes = self._passes(network, samples_at(inputs, torch.tensor([starts[0], starts[-1]])))
-        few, many = (_groups_again(inputs, group_size, starts, count) for count in SIZES)
-        look = self._look(network, layouts, few, group_size)
-        plan = Plan(layouts, bytes_per_group=look.bytes_per_group, elsewhere=network.elsewhere)
+        # Two groups and one of them again: a third one, of another length, would change the length that a model cuts
+        # its batch to.
+        few, many = (_groups_again(inputs, group_size, [starts[0], starts[-1]], count) for count in SIZES)
+        other, operations = self._pass(network, many)
+        look = self._look(network, other, few, group_size)
+        plan = Plan(look.layouts, bytes_per_group=look.bytes_per_group, elsewhere=network.elsewhere)
         if look.beyond_loop > 0:
             log.info("The plain loop costs less than the layers' rules for samples like these: it is taken.")
             return plan._replace(alone=True)
-        together = puts_together(*passes)
+        together = puts_together(look.operations_of_model, operations)
         if together:
             log.info("The model takes all samples of a batch together (%s): each batch is compared.", together)
         plan = plan._replace(
@@ -135,7 +138,9 @@ class PlanFinder:
         )
         if look.is_large(self.model) or batch_size_of(inputs) // group_size < plan.least_groups:
             return plan._replace(unproved=look)
-        _check_losses(look.operations_of_losses, self._look(network, layouts, many, group_size).operations_of_losses)
+        many = _groups_again(inputs, group_size, starts, SIZES[1])
+        of_many = self._look(network, plan.layouts, many, group_size)
+        _check_losses(look.operations_of_losses, of_many.operations_of_losses)
         samples = groups_at(inputs, group_size, starts[: max(budget // look.bytes_per_group, 2)])
         trial = self._trial(plan, samples, group_size)
         trial.prove(look, budget)
@@ -152,30 +157,22 @@ class PlanFinder:
             group_size=group_size,
         )
 
-    @torch.no_grad()
-    def _passes(self, network: Network, two: Any) -> tuple[dict[Place, RowLayout], list[list[Operation]]]:
-        """Find along which dimension tensors have their rows, and the operations of the passes that show it.
+    def _pass(self, network: Network, samples: Any) -> tuple[OtherPass, list[Operation]]:
+        """Run the model to see the shapes of layers' tensors, and what it does beside them."""
+        n = batch_size_of(samples)
+        tape = Tape(network, 1, n)
+        tape.operations_of_model = []
+        tape.record(copies_for_model(self.model_inputs(samples)))
+        return OtherPass(tape.shapes, n), tape.operations_of_model
 
-        They are passes of two samples and of one of them again: a third one, of another length, would change the
-        length that a model cuts its batch to.
-        """
-        shapes, passes = [], []
-        for size in SIZES:
-            tape = Tape(network, 1, size, None)
-            some = copies_for_model(self.model_inputs(samples_at(two, torch.arange(size) % 2)))
-            with Operations() as operations:
-                tape.record(some)
-            shapes.append(tape.shapes)
-            passes.append(operations.done)
-        few, many = shapes
-        return layouts_from_shapes(few, many, sizes=SIZES), passes
-
-    def _look(self, network: Network, layouts: dict[Place, RowLayout], samples: Any, group_size: int) -> Look:
+    def _look(
+        self, network: Network, layouts: dict[Place, RowLayout] | OtherPass, samples: Any, group_size: int
+    ) -> Look:
         """Record groups, without a backward pass, and see what their scores are going to cost."""
         n = batch_size_of(samples)
         groups = n // group_size
         tape = Tape(network, groups, n, layouts)
-        tape.operations_of_losses, tape.stops_before_backward = [], True
+        tape.operations_of_model, tape.operations_of_losses, tape.stops_before_backward = [], [], True
         perturb = False
         with saved_bytes(self.model.params.values()) as saved:
             try:
@@ -187,6 +184,8 @@ class PlanFinder:
         kept = saved.total + 3 * bytes_of(tape.leaves) + sum(call.bytes_kept(perturb=perturb) for call in tape.calls)
         formed = max((call.bytes_formed(perturb=perturb) for call in tape.calls), default=0)
         look = Look(
+            layouts=tape.layouts,
+            operations_of_model=tape.operations_of_model,
             operations_of_losses=tape.operations_of_losses,
             differentiated=tape.differentiated,
             bytes_per_group=max((kept + formed) // groups, 1),

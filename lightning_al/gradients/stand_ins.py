@@ -21,6 +21,9 @@ class Functions(Protocol):
     def linear(self, x: Tensor, weight: "OwnedParameter", bias: "Tensor | None") -> Tensor:
         """Do ``F.linear`` with a layer's weights, outside of that layer's call."""
 
+    def of_parameters(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Do a function of :class:`LooseParameter`."""
+
     def beside_rows(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Do a function of :class:`LooseParameter` and other tensors."""
 
@@ -117,7 +120,7 @@ def _operate(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs:
     loose = next(a for a in tensors if isinstance(a, LooseParameter))
     if any(a.ndim and not _is_loose(a) for a in tensors) and name not in ("__getitem__", "index_select"):
         return loose.functions.beside_rows(name, func, args, kwargs)
-    return known_operation(name, func, args, kwargs)
+    return loose.functions.of_parameters(name, func, args, kwargs)
 
 
 def known_operation(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

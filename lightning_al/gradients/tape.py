@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lightning_al.gradients.costs import own_steps, whole_weights
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.forwards import LayerForwards, Pass
-from lightning_al.gradients.layouts import Place, RowFinder, RowLayout, Shape, check_rows_keep_their_order
+from lightning_al.gradients.layouts import OtherPass, Place, RowFinder, RowLayout, Shape, check_rows_keep_their_order
 from lightning_al.gradients.mixing import Operation, Operations
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.parameters import Names
@@ -64,11 +64,12 @@ class Tape(Pass):
         network: The network.
         units: How many gradients are wanted.
         rows: How many rows the inputs have.
-        layouts: Where layers' tensors have their rows; None: along the first dimension, and their shapes are noted.
+        layouts: Where layers' tensors have their rows, or a pass that shows it; None: along the first dimension, and
+            their shapes are noted.
     """
 
     def __init__(
-        self, network: Network, units: int, rows: int, layouts: Mapping[Place, RowLayout] | None = None
+        self, network: Network, units: int, rows: int, layouts: Mapping[Place, RowLayout] | OtherPass | None = None
     ) -> None:
         self.network = network
         self.units = units
@@ -80,6 +81,8 @@ class Tape(Pass):
         """Whether the loss depended on any parameter."""
         self.outputs: list[Tensor] = []
         """The floating-point tensors of the model's outputs in the first pass, without their graph."""
+        self.operations_of_model: list[Operation] | None = None
+        """What the model does outside of the calls that rules take care of; None: not noted."""
         self.operations_of_losses: list[Operation] | None = None
         """What the losses do with the outputs, up to the first backward pass; None: not noted."""
         self.stops_before_backward = False
@@ -88,7 +91,13 @@ class Tape(Pass):
         self._finder = RowFinder(layouts, rows)
         self._receive: Receive | None = None
         self._own_steps = 0.0
+        self._noting: Operations | None = None
         self._recorded = layouts is None  # then calls are not kept
+
+    @property
+    def layouts(self) -> dict[Place, RowLayout]:
+        """Where layers' tensors have their rows, as far as it is known."""
+        return self._finder.layouts or {}
 
     @property
     def shapes(self) -> dict[Place, Shape]:
@@ -105,13 +114,29 @@ class Tape(Pass):
             leaf = network.params[name].expand(self.units, *network.params[name].shape)
             self.leaves[name] = leaf.clone().requires_grad_()
         self._finder.begin_pass()
-        outputs = self._run(lambda: network.root(inputs), self, self.leaves)
+        with self._noted_in(self.operations_of_model):
+            outputs = self._run(lambda: network.root(inputs), self, self.leaves)
         self._finder.end_pass()
         self._recorded = True
         self.outputs = [t.detach() for t in floating_tensors(outputs)]
         if self.units > 1:
             check_rows_keep_their_order(outputs)
         return outputs
+
+    @contextlib.contextmanager
+    def _noted_in(self, done: list[Operation] | None) -> Iterator[None]:
+        """Inside, operations are noted there."""
+        if done is None:
+            yield
+            return
+        with Operations() as self._noting:
+            yield
+        done += self._noting.done
+        self._noting = None
+
+    def by_rules(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, operations are those of rules, which keep units apart: they are not noted."""
+        return super().by_rules() if self._noting is None else self._noting.paused()
 
     def _run(self, action: Callable[[], Any], of_pass: Pass, copies: dict[str, Tensor]) -> Any:
         forwards = LayerForwards(self.network, self.units, self._finder, of_pass)
@@ -218,15 +243,9 @@ class Tape(Pass):
         replay.check_ended()
         return outputs
 
-    @contextlib.contextmanager
-    def noting_losses(self) -> Iterator[None]:
+    def noting_losses(self) -> contextlib.AbstractContextManager[None]:
         """Inside, operations are those of the losses."""
-        if self.operations_of_losses is None or self.differentiated:
-            yield
-            return
-        with Operations() as operations:
-            yield
-        self.operations_of_losses += operations.done
+        return self._noted_in(None if self.differentiated else self.operations_of_losses)
 
     def release(self) -> None:
         """Let go of everything that was kept; the hooks of the graph and what they refer to form circles."""

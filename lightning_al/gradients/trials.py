@@ -86,6 +86,8 @@ class Look(NamedTuple):
     """What a recorded pass tells before the backward pass.
 
     Attributes:
+        layouts: Where the layers' tensors have their rows.
+        operations_of_model: Outside of the calls that rules take care of, in order.
         operations_of_losses: In order.
         differentiated: Whether the loss depends on any parameter.
         bytes_per_group: About what a group takes.
@@ -93,6 +95,8 @@ class Look(NamedTuple):
         once_beyond_loop: How much more a batch does, whatever its size.
     """
 
+    layouts: dict[Place, RowLayout]
+    operations_of_model: list[Operation]
     operations_of_losses: list[Operation]
     differentiated: bool
     bytes_per_group: int

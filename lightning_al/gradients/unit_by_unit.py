@@ -125,7 +125,7 @@ class UnitByUnit:
 
     def _joined(self, outputs: Tensor, owner: Hashable, functions: Functions) -> Tensor:
         """Put the units' outputs, (U, ...), together as the layer itself would have."""
-        layout = self._layout_of(outputs, owner)
+        layout = self.finder.layout_of(outputs.shape[1:], owner, samples=self.finder.samples // self.units)
         if layout.dim < 0:
             return LooseParameter(outputs, functions)
         joined = outputs.transpose(1, 1 + layout.dim).flatten(0, 1)

@@ -9,7 +9,7 @@ run in training mode where that gives the very outputs of ``eval()``.
 import contextlib
 import functools
 import logging
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -55,13 +55,15 @@ def live_weights(model: nn.Module, root: ForwardOf, samples: Any) -> Iterator[No
     """
     with scoring_mode(model, as_it_comes=True), contextlib.ExitStack() as stack:
         inner = root.model
-        _drop_cached_properties(inner)
-        own, holding = with_own_train(inner), _holding_tensors(inner)
+        modules = modules_of(inner)
+        not_torchs = [m for m in modules if not _is_torchs(m)]
+        _drop_cached_properties(not_torchs)
+        own, holding = with_own_train(inner), [m for m in not_torchs if any(map(_holds_tensor, vars(m).items()))]
         if own or holding:
             _go_live(root, _names_of(inner, own), _names_of(inner, holding), samples)
-        else:
+        elif any(module.training for module in modules):
             inner.eval()
-        kept = Attributes((m for m in modules_of(inner) if not _is_torchs(m)), but=_OF_THE_ENGINE)
+        kept = Attributes(not_torchs, but=_OF_THE_ENGINE)
         hook = root.register_forward_pre_hook(lambda *_: kept.put_back())
         stack.callback(hook.remove)
         yield
@@ -146,19 +148,15 @@ def _same_tensors(a: Any, b: Any, *, half: bool) -> bool:
     return torch.allclose(a, b, rtol=tolerance, atol=tolerance * largest, equal_nan=True)
 
 
-def _drop_cached_properties(model: nn.Module) -> None:
-    for module in modules_of(model):
+def _drop_cached_properties(modules: Iterable[nn.Module]) -> None:
+    for module in modules:
         for name in vars(module).keys() - _OF_TORCH:
             if isinstance(getattr(type(module), name, None), functools.cached_property):
                 del vars(module)[name]
 
 
-def _holding_tensors(model: nn.Module) -> list[nn.Module]:
-    """Return the modules that have floating-point tensors in plain attributes."""
-    return [m for m in modules_of(model) if not _is_torchs(m) and any(map(_holds_tensor, vars(m).items()))]
-
-
 def _holds_tensor(attribute: tuple[str, Any]) -> bool:
+    """Whether an attribute, by name, is floating-point tensors, and a plain one."""
     name, value = attribute
     if name.startswith("_") and name in _OF_TORCH:
         return False

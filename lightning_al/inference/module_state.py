@@ -134,7 +134,7 @@ def tensors_kept(model: nn.Module) -> Iterator[None]:
     # An embedding with `max_norm` shrinks its rows in the forward pass.
     modules = modules_of(model)
     shrunk: list[dict[str, Any]] = [
-        module._parameters for module in modules if getattr(module, "max_norm", None) is not None
+        module._parameters for module in modules if vars(module).get("max_norm") is not None
     ]
     with buffers_kept(modules), _values_kept(shrunk):
         reached = ReachedByTrain(model)
@@ -255,12 +255,16 @@ class Attributes:
 
     def __init__(self, modules: Iterable[nn.Module], but: Collection[str] = ()) -> None:
         self._but = frozenset(but)
-        self._before = [(m, {name: value for name, value in vars(m).items() if name not in but}) for m in modules]
+        self._before = [(m, vars(m).copy()) for m in modules]
+        for _, attributes in self._before:
+            for name in self._but & attributes.keys():
+                del attributes[name]
+        own = (map(attributes.get, attributes.keys() - _OF_TORCH) for _, attributes in self._before)
         self._collections = [
             (value, copy.copy(value), _contents(value))
-            for _, attributes in self._before
-            for name, value in attributes.items()
-            if type(value) in _COLLECTIONS and name not in _OF_TORCH
+            for values in own
+            for value in values
+            if type(value) in _COLLECTIONS
         ]
 
     def put_back(self) -> None:

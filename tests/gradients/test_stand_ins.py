@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lightning_al.gradients.errors import NoRule, UsedElsewhere
-from lightning_al.gradients.stand_ins import LooseParameter, OwnedParameter, aligned
+from lightning_al.gradients.stand_ins import LooseParameter, OwnedParameter, aligned, known_operation
 from tests.helpers.exact import BRIEF, FEW, assert_exact, assert_exact_otherwise
 from tests.helpers.models import B, C, randn, seeded
 
@@ -182,7 +182,7 @@ def test_questions_of_shape_and_kind_are_answered():
 
 def test_stand_ins():
     copies = torch.randn(2, 3, 4)
-    functions = mock.Mock()
+    functions = mock.Mock(of_parameters=known_operation)
     for made in (LooseParameter(copies, functions), OwnedParameter(copies[0], "own", functions)):
         assert made.shape == (3, 4)
         assert (made.ndim, made.numel(), len(made), made.dtype) == (2, 12, 3, torch.float32)
@@ -197,4 +197,5 @@ def test_stand_ins():
     with pytest.raises(NoRule, match=r"shape \(3, 4\) beside a tensor of shape \(5, 3, 4\)"):
         aligned(loose, torch.zeros(5, 3, 4))
     assert torch.equal(aligned(loose, torch.zeros(4, 3, 4)), copies[[0, 0, 1, 1]])
-    assert not functions.mock_calls
+    assert not functions.beside_rows.mock_calls
+    assert not functions.linear.mock_calls

@@ -80,6 +80,21 @@ class LinearRule(Rule):
         matrices = (self.weight.expand(self.units, -1, -1) if own is None else own).transpose(1, 2).contiguous()
         if bias is None:
             bias = self.bias if self.bias is None else self.bias.expand(self.units, -1)
+        return self._product(matrices, bias)
+
+    def product_along(self, then: Tensor, e: Tensor, step: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return :meth:`product` with ``step`` (U,) times the gradient of ``(then, e)`` added to the weights."""
+        e = self._positions(e) * step.view(-1, 1, 1)
+        matrices = self.weight.t().expand(self.units, -1, -1)
+        if "weight" in self.names:
+            matrices = torch.baddbmm(matrices, self._positions(then).transpose(1, 2), e)
+        bias = self.bias
+        if bias is not None:
+            bias = bias + e.sum(1) if "bias" in self.names else bias.expand(self.units, -1)
+        return self._product(matrices.contiguous(), bias)
+
+    def _product(self, matrices: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
+        """Return ``x ↦ x M + b`` of rows (N, d), with each unit's own (U, d, g) and (U, g)."""
         if bias is None:
             return lambda x: torch.bmm(self._positions(x), matrices).view(len(x), -1)
         each = bias.unsqueeze(1)
