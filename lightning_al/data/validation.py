@@ -129,6 +129,11 @@ def check_same_targets(
         moves, found = _moves(draws(train_set, i, read), in_train, until=until)
         seen_again, augmented = seen_again or found, augmented or moves
         if not moves:
+            if _moves(draws(pool_set, i, read), in_pool)[0]:
+                raise ValueError(
+                    f"`{where}` augments input and target together: the target of sample {i} is another each time it "
+                    "is read, and in the training set it is not. Return the training samples without augmentation."
+                )
             raise ValueError(
                 f"`{where}`: sample {i} has target {shown(in_train)} in the training set and {shown(in_pool)} in the "
                 "pool: they are other data, or in another order. Return the training samples in their order from "
