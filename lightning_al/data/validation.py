@@ -13,7 +13,7 @@ from lightning_al.data.readable import readable
 from lightning_al.data.stream import check_counted, check_map_style, is_stream
 from lightning_al.data.template import Epoch
 from lightning_al.tasks.base import Task, name_in
-from lightning_al.words import cut, shown
+from lightning_al.words import WITHOUT_METRICS, cut, shown
 
 
 def spread_over(n: int) -> list[int]:
@@ -232,7 +232,7 @@ def check_evaluated(loaders: Any, *, hook: str, owner: str) -> None:
     if not several or any(loader is None or _is_empty(loader) for loader in several):
         raise ValueError(
             f"`{hook}()` of {owner} gives no batch, so no round would have "
-            "metrics. Give it samples, or do without them: `evaluate=None`."
+            f"metrics. Give it samples, or {WITHOUT_METRICS}."
         )
 
 

@@ -27,9 +27,7 @@ def begun():
 def trainer(tmp_path, begun):
     """One whose scale doubles with every step, of which the first fit has two, and each later one more."""
     scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=1)
-    return make_trainer(
-        tmp_path, Scales(begun), plugins=[MixedPrecision("16-mixed", "cpu", scaler)], max_epochs=1
-    )
+    return make_trainer(tmp_path, Scales(begun), plugins=[MixedPrecision("16-mixed", "cpu", scaler)], max_epochs=1)
 
 
 def test_a_second_campaign_of_one_trainer_begins_as_the_first(tmp_path, trainer, begun):
