@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lightning_al.campaign.events import has_ledger
-from lightning_al.campaign.questions import check_replaceable, check_shows_parts, write_question
+from lightning_al.campaign.questions import check_replaceable, check_shows_parts, explain_hashes, write_question
 from lightning_al.campaign.standing import Standing
 from lightning_al.cli.run import ActiveLearningCLI, run, say_nothing
 from lightning_al.data.image_size import drawn_size
@@ -98,6 +98,10 @@ class AskCLI(ActiveLearningCLI):
             )
         else:
             print(*(standing.name(unit) for unit in picked), sep="\n")
+        if before is None or not before.samples:
+            explained = explain_hashes(standing.samples[unit].key for unit in picked)
+            if explained:
+                print(explained)
         if picked and standing.classes:
             print(f"Labels may be: {cut(', '.join(map(shown, standing.classes)), 300)}.")
         where = f" in {path}" if path is not None and picked else ""
