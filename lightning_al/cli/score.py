@@ -120,7 +120,7 @@ class ScoreCLI(LightningCLI):
         )
         scores.to_csv(config["output"], picks_only=config["picks_only"])
         rank_zero_only(print)(f"{config['output']}: {len(scores.picks):,} picks of {len(scores):,} samples")
-        explained = explain_hashes(scores.keys[:1])
+        explained = explain_hashes(scores.key[:1])
         if explained:
             rank_zero_only(print)(explained)
 
