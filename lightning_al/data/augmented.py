@@ -1,5 +1,6 @@
 """What is said where samples augment themselves that are scored, or that are augmented once more as they train."""
 
+import contextlib
 import functools
 from typing import Any
 
@@ -79,6 +80,24 @@ def warn_of_both(pool: TrainingSamples, known: TrainingSamples, *, hook: str) ->
         rank_zero_warn(
             f"{known.owner} augments its training set, and has {neither}: samples of `{hook}()` train without "
             f"augmentation once they are labelled{beside}. {way}"
+        )
+
+
+def warn_of_scored(dataset: Dataset, task: Task, name: str) -> None:
+    """Warn if samples that belong to no campaign are others each time they are read.
+
+    Args:
+        dataset: Which cannot be read is a matter of scoring.
+        task: Reads inputs and targets.
+        name: What the dataset is, at the beginning of a sentence.
+    """
+    moved = None
+    with contextlib.suppress(Exception):
+        moved = moving_sample(dataset, task)
+    if moved is not None:
+        rank_zero_warn(
+            f"{name} augments its samples: sample {moved} is another each time it is read. So scores and picks are "
+            "those of a random draw. Give the samples without augmentation."
         )
 
 

@@ -10,6 +10,7 @@ import torch
 from lightning_al import ClassificationTask
 from lightning_al.data.augmented import moving_sample
 from lightning_al.data.pool_set import find_training_samples
+from lightning_al.data.samples_alone import SamplesAlone
 from lightning_al.data.unlabelled import find_samples
 from tests.helpers.maps import Maps, MapTask, flipped
 
@@ -113,3 +114,34 @@ def test_what_is_looked_at():
     assert moving_sample(bare, ClassificationTask()) is None
     sparse = [(torch.eye(2).to_sparse(), 0)] * 3  # which torch does not compare
     assert moving_sample(sparse, ClassificationTask()) is None
+
+
+class Folder(L.LightningDataModule):
+    """Samples to score beside a training set."""
+
+    def __init__(self, train):
+        super().__init__()
+        self.train = train
+
+    def train_dataloader(self):
+        return torch.utils.data.DataLoader(self.train, batch_size=4)
+
+    def predict_dataloader(self):
+        return torch.utils.data.DataLoader(Maps(first=100), batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("source", "labelled", "names"),
+    [
+        (PLAIN, False, []),
+        (MOVES, False, ["`dataset`"]),
+        (torch.utils.data.DataLoader(MOVES, batch_size=4), False, ["The loader"]),
+        (Folder(PLAIN), True, []),
+        (Folder(MOVES), True, ["The training set of Folder"]),
+    ],
+)
+def test_samples_that_belong_to_no_campaign(source, labelled, names, recwarn):
+    alone = SamplesAlone(source, task=MapTask(), labelled=labelled)
+    alone.begin(L.Trainer(logger=False, barebones=True, accelerator="cpu"))
+    told = [text for text in said(recwarn) if "augments its samples" in text]
+    assert [text.partition(" augments")[0] for text in told] == names
