@@ -134,7 +134,7 @@ def logged_step(trainer: pl.Trainer) -> int:
 
 
 def restore_steps(trainer: pl.Trainer, *, logged: int, optimizer: int, automatic: bool) -> None:
-    """Set, in a fresh Trainer, the step that loggers use, and ``global_step``."""
+    """Set the step that loggers use, and ``global_step``."""
     epoch_loop = trainer.fit_loop.epoch_loop
     if automatic:
         progress = epoch_loop.automatic_optimization.optim_progress.optimizer.step.total

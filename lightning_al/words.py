@@ -10,6 +10,17 @@ from typing import Any
 
 _MOST_SHOWN = 120  # characters of a value
 _MOST_TOLD = 500  # characters of another error's text
+WITHOUT_METRICS = (
+    "pass the loop `evaluate=None` (`--loop.evaluate=null`): it trains and picks the same, and records no metrics"
+)
+"""How a campaign goes without metrics, as errors offer it."""
+
+WHY_NO_METRICS = (
+    "the loop was passed `evaluate=None`, or what it evaluated logged nothing. For metrics pass "
+    '`evaluate="validate"` or `"test"`, and log them in `validation_step` or `test_step`'
+)
+"""Why rounds may have no metrics, and how they get some."""
+
 _SENTENCE_END = re.compile(r"(?<=\.) (?=[A-Z`])")
 
 

@@ -1,6 +1,5 @@
 """The base of acquisitions that compare samples by features: of the model, of an encoder, or from a file."""
 
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +103,8 @@ class FeatureAcquisition(Acquisition):
 
     def _at_samples(self, encoder: nn.Module, inputs: Any) -> nn.Module:
         """Return the encoder on the device of these inputs, where it stays until the next fit, or :meth:`unbind`."""
-        here, there = _device(encoder), device_of(inputs)
-        if here not in (None, there):
+        here, there = device_of(encoder), device_of(inputs)
+        if here != there:
             self._home = self._home or here
             with torch.inference_mode(False):  # in which a pass may be: its tensors could not be trained any more
                 encoder.to(there)
@@ -138,12 +137,6 @@ class FeatureAcquisition(Acquisition):
     def centres_of(self, labelled_rows: Rows) -> Tensor | None:
         """Return :meth:`features_of` the labelled samples, None where there are none."""
         return self.features_of(labelled_rows) if labelled_rows else None
-
-
-def _device(module: nn.Module) -> torch.device | None:
-    """Return where a module is; None if it holds no tensors."""
-    tensors = chain(module.parameters(), module.buffers())
-    return next((tensor.device for tensor in tensors), None)
 
 
 def features_by(encoder: nn.Module, inputs: Any) -> Tensor:

@@ -14,7 +14,7 @@ from lightning_al.drawing.markup import Html, joined, tag
 from lightning_al.drawing.numbers import alike
 from lightning_al.extras import needs, pandas_or
 from lightning_al.storage.files import write_csv
-from lightning_al.words import did_you_mean, shown
+from lightning_al.words import WHY_NO_METRICS, did_you_mean, shown
 
 _MOST_ROWS = 20  # of a table that is shown; of more rounds the first and the last ones are
 _MOST_METRICS = 3
@@ -116,7 +116,7 @@ class History(list[RoundResult]):
     def _checked(self, metric: str | None) -> str:
         recorded = list(dict.fromkeys(name for result in self for name in result.metrics))
         if not recorded:
-            why = "no round has metrics (`evaluate=None`)" if self else "no round is finished yet"
+            why = f"no round has metrics: {WHY_NO_METRICS}" if self else "no round is finished yet"
             raise ValueError(f"There is no curve to draw: {why}.")
         if metric is not None and metric not in recorded:
             raise ValueError(

@@ -1,7 +1,7 @@
 """A campaign's open question as a file that people fill in; without torch."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ def write_question(
     format = format_of(path, format, standing.kind)
     of_name = {standing.name(i): i for i in reversed(indices)}  # of samples of one and the same input the first
     indices = [i for i in indices if of_name[standing.name(i)] == i]
-    nameless = any(standing.samples[i].key is None or str(standing.samples[i].key).startswith(_HASH) for i in indices)
+    keys = [standing.samples[i].key for i in indices]
+    nameless = None in keys or bool(explain_hashes(keys))
 
     def picture(index: int) -> Callable[[], bytes] | None:
         part = standing.regions.open_part(index)
@@ -67,6 +68,24 @@ def write_question(
 
 def _picture(image_of: Callable[[int], Any], index: int, part: Region) -> bytes:
     return picture_file(image_of(index), part)
+
+
+def explain_hashes(keys: Iterable[str | None]) -> str:
+    """Return what to say of keys that are hashes, "" where none is.
+
+    Example:
+        >>> explain_hashes(["cat/1.jpg"])
+        ''
+        >>> explain_hashes(["sha256:0e15"])[:56]
+        "Keys that begin with sha256: are hashes of the samples' "
+    """
+    if not any(key is not None and key.startswith(_HASH) for key in keys):
+        return ""
+    return (
+        f"Keys that begin with {_HASH} are hashes of the samples' inputs, since the data set has no names; files have "
+        "the index in the data set beside them. For names give the data set a method `sample_key(index)`, or a list of "
+        "its files as `paths`."
+    )
 
 
 def check_shows_parts(path: str | Path, format: str | None = None) -> None:

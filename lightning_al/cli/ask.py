@@ -8,10 +8,10 @@ from typing import Any
 import lightning.pytorch as pl
 
 from lightning_al.campaign.events import has_ledger
-from lightning_al.campaign.questions import check_replaceable, check_shows_parts, write_question
+from lightning_al.campaign.questions import check_replaceable, check_shows_parts, explain_hashes, write_question
 from lightning_al.campaign.standing import Standing
 from lightning_al.cli.run import ActiveLearningCLI, run, say_nothing
-from lightning_al.data.image_size import drawn_size
+from lightning_al.data.image_size import drawn_size, image_in
 from lightning_al.extras import needs
 from lightning_al.loop.loop import ActiveLearningLoop
 from lightning_al.tasks.base import annotation_kind_of
@@ -94,10 +94,14 @@ class AskCLI(ActiveLearningCLI):
                 options["format"],
                 size_of=size_of,
                 text_of=lambda index: text_of(data.pool_set, index, task, standing.samples[index].key),
-                image_of=lambda index: task.inputs(data.pool_set[index]),
+                image_of=lambda index: image_in(data.pool_set, index, task),
             )
         else:
             print(*(standing.name(unit) for unit in picked), sep="\n")
+        if before is None or not before.samples:
+            explained = explain_hashes(standing.samples[unit].key for unit in picked)
+            if explained:
+                print(explained)
         if picked and standing.classes:
             print(f"Labels may be: {cut(', '.join(map(shown, standing.classes)), 300)}.")
         where = f" in {path}" if path is not None and picked else ""

@@ -9,6 +9,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lightning_al.acquisition import Acquisition
+from lightning_al.campaign.questions import explain_hashes
 from lightning_al.cli.recipe import fill_in_trainer
 from lightning_al.cli.run import ActiveParser  # first: it says what to install
 from lightning_al.loop.loop import ActiveLearningLoop
@@ -119,6 +120,9 @@ class ScoreCLI(LightningCLI):
         )
         scores.to_csv(config["output"], picks_only=config["picks_only"])
         rank_zero_only(print)(f"{config['output']}: {len(scores.picks):,} picks of {len(scores):,} samples")
+        explained = explain_hashes(scores.key[:1])
+        if explained:
+            rank_zero_only(print)(explained)
 
 
 def _acquisition_of(trainer: pl.Trainer) -> Acquisition:

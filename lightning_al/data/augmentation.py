@@ -43,13 +43,14 @@ def draws(dataset: Any, index: int, read: Read, count: int = _COMPARISONS) -> It
         yield value
 
 
-def moving(dataset: Any, rows: Sequence[int], read: Read) -> int | None:
+def moving(dataset: Any, rows: Sequence[int], read: Read, comparisons: int = _COMPARISONS) -> int | None:
     """Return the first of these samples that another draw finds changed, None where all stay.
 
     Args:
         dataset: Map-style.
         rows: Some of its indices.
         read: Gives what is compared of a sample.
+        comparisons: How many to make at least, of all samples together.
 
     Example:
         >>> import random
@@ -59,7 +60,7 @@ def moving(dataset: Any, rows: Sequence[int], read: Read) -> int | None:
         >>> moving(Flipped(), [4, 5], lambda sample: sample[0]), moving(Flipped(), [4, 5], lambda sample: sample[1])
         (4, None)
     """
-    count = 1 + max(1, -(-_COMPARISONS // max(len(rows), 1)))
+    count = 1 + max(1, -(-comparisons // max(len(rows), 1)))
     for index in rows:
         values = draws(dataset, index, read, count)
         first = copy_of(next(values))
@@ -71,8 +72,7 @@ def moving(dataset: Any, rows: Sequence[int], read: Read) -> int | None:
 def target_of(task: Task, sample: Any) -> Any:
     """Return the target of a sample in a form that :func:`same` can compare."""
     target = task.targets(sample)
-    comparable = all(isinstance(part, _COMPARABLE) or _is_picture(part) for part in pytree.tree_leaves(target))
-    return target if comparable else task.encode_label(target)
+    return target if incomparable(target) is None else task.encode_label(target)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -90,6 +90,8 @@ def same(one: Any, other: Any) -> bool:
 def _same_part(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
+    if not _is_comparable(one):
+        return True
     if isinstance(one, Tensor):
         if one.shape != other.shape or one.dtype != other.dtype:
             return False
@@ -98,7 +100,23 @@ def _same_part(one: Any, other: Any) -> bool:
         return one.shape == other.shape and one.tobytes() == other.tobytes()
     if _is_picture(one):
         return bool(one.size == other.size and one.tobytes() == other.tobytes())
-    return bool(one == other or (one != one and other != other)) if isinstance(one, _COMPARABLE) else True
+    return bool(one == other or (one != one and other != other))
+
+
+def incomparable(value: Any) -> str | None:
+    """Return the type of something in a value of which :func:`same` knows nothing, if there is such.
+
+    Example:
+        >>> incomparable([torch.zeros(2), object()]), incomparable((1, "a"))
+        ('object', None)
+    """
+    return next((type(part).__name__ for part in pytree.tree_leaves(value) if not _is_comparable(part)), None)
+
+
+def _is_comparable(part: Any) -> bool:
+    if isinstance(part, Tensor):
+        return part.layout == torch.strided
+    return isinstance(part, _COMPARABLE) or _is_picture(part)
 
 
 def _is_picture(part: Any) -> bool:

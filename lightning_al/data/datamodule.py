@@ -45,8 +45,8 @@ class ActiveDataModule(ScoredData):
     Args:
         datamodule: The user's.
         task: What a batch means.
-        pool_source: ``"auto"``: the datamodule's ``pool_dataset()`` if it has one, else the training set with a
-            warning. ``"predict"``: the dataset of ``predict_dataloader()``.
+        pool_source: ``"auto"``: the datamodule's ``pool_dataset()`` if it has one, else the training set, with a
+            warning if that augments. ``"predict"``: the dataset of ``predict_dataloader()``.
         pool_batch_size: Batch size for scoring; default the train loader's.
 
     Raises:

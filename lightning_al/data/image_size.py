@@ -1,6 +1,7 @@
 """How large the image of a sample is."""
 
 import contextlib
+from typing import Any
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -10,12 +11,13 @@ from lightning_al.data.validation import spread_over
 from lightning_al.tasks.annotations import Boxes
 from lightning_al.tasks.base import Task
 from lightning_al.tasks.keys import file_of
+from lightning_al.tasks.texts import input_entries
 
 _CHANNELS = (1, 3, 4)
 
 
 def image_size(dataset: Dataset, index: int, task: Task) -> tuple[int, int] | None:
-    """Return width and height of a sample's input in pixels; None where it is no image.
+    """Return width and height of a sample's input in pixels, of several that of the first image; None: there is none.
 
     Args:
         dataset: Un-augmented.
@@ -28,7 +30,16 @@ def image_size(dataset: Dataset, index: int, task: Task) -> tuple[int, int] | No
         >>> image_size(torch.utils.data.TensorDataset(torch.zeros(1, 3, 4, 6), torch.zeros(1)), 0, ClassificationTask())
         (6, 4)
     """
-    image = task.inputs(dataset[index])
+    return _size_of(image_in(dataset, index, task))
+
+
+def image_in(dataset: Dataset, index: int, task: Task) -> Any:
+    """Return a sample's input, of several the first that is an image; None: there is none."""
+    values = (entry.value for entry in input_entries(task, dataset[index]))
+    return next((value for value in values if _size_of(value) is not None), None)
+
+
+def _size_of(image: Any) -> tuple[int, int] | None:
     if isinstance(image, Tensor) or hasattr(image, "shape"):
         shape = tuple(map(int, image.shape))
         if len(shape) == 3:

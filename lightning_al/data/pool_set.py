@@ -4,12 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch.utils.data import Dataset
 
 from lightning_al._compat import is_overridden
 from lightning_al.data import validation
 from lightning_al.data.augmentation import Augment, check_targets_stay
+from lightning_al.data.augmented import warn_of_pool
 from lightning_al.data.loaders import owner_of
 from lightning_al.data.parts import WithTargetsOf
 from lightning_al.data.readable import readable
@@ -26,22 +27,16 @@ def find_training_samples(
         datamodule: The user's, set up.
         train_set: What is trained on.
         task: Reads targets.
-        source: ``"auto"``: its ``pool_dataset()`` if it has one, else the training set with a warning. ``"predict"``:
-            the dataset of its ``predict_dataloader()``.
+        source: ``"auto"``: its ``pool_dataset()`` if it has one, else the training set. ``"predict"``: the dataset of
+            its ``predict_dataloader()``.
 
     Raises:
         TypeError: If it is no map-style dataset.
         ValueError: If there is none, or it does not hold the samples of the training set in their order.
     """
-    samples, targets = _find(datamodule, train_set, task, source=source)
+    samples, targets, where = _find(datamodule, train_set, task, source=source)
+    warn_of_pool(samples, where)
     if targets is None:
-        if samples.augment is None:
-            rank_zero_warn(
-                f"{samples.owner} has no `pool_dataset()`, so the pool is scored on the training set as it is, random "
-                "augmentation included; where targets move with it, the labels that the ledger keeps are those of one "
-                "random draw. Return the same samples in the same order, without augmentation, from a method "
-                "`pool_dataset()`, before the campaign begins."
-            )
         return samples
     read_from_pool = targets == "augmented" or (targets == "same" and samples.augment is not None)
     return replace(samples, label_set=samples.pool_set if read_from_pool else train_set)
@@ -54,7 +49,7 @@ def find_known_samples(
 
     Arguments and errors as of :func:`find_training_samples`.
     """
-    samples, targets = _find(datamodule, train_set, task, source=source)
+    samples, targets, _ = _find(datamodule, train_set, task, source=source)
     if targets != "hidden":
         return samples
     rows = readable(train_set, validation.spread_over(len(train_set)))  # type: ignore[arg-type]
@@ -64,8 +59,11 @@ def find_known_samples(
 
 def _find(
     datamodule: pl.LightningDataModule, train_set: Dataset, task: Task, *, source: str
-) -> tuple[TrainingSamples, str | None]:
-    """Return the samples, labels read from the training set; and what is known of the targets of their pool, if any."""
+) -> tuple[TrainingSamples, str | None, str | None]:
+    """Return the samples, labels read from the training set; what is known of the targets of their pool, and its hook.
+
+    The last two are None where there is no pool beside the training set.
+    """
     predict = source == "predict"
     augment, owner = Augment.of(datamodule), owner_of(datamodule)
     samples = TrainingSamples.of(train_set, augment, task, owner)
@@ -84,8 +82,8 @@ def _find(
         where = "pool_dataset()"
         make = getattr(datamodule, "pool_dataset", None)
         if make is None:
-            return samples, None
+            return samples, None, None
         pool_set = make()
     validation.check_pool_set(pool_set, train_set, where=where)
     targets = validation.check_same_targets(pool_set, train_set, task, where=where, may_be_hidden=not predict)
-    return replace(samples, pool_set=pool_set), targets
+    return replace(samples, pool_set=pool_set), targets, where

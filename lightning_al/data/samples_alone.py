@@ -6,11 +6,12 @@ from typing import Any, TypeAlias, TypeGuard
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, DistributedSampler
 
 from lightning_al._compat import infinite_barrier, is_overridden
+from lightning_al.data.augmented import warn_of_scored
 from lightning_al.data.collate import check_collate
 from lightning_al.data.keys import SampleKeys
 from lightning_al.data.loaders import owner_of
@@ -94,6 +95,7 @@ class SamplesAlone(ScoredData):
         self._samples: Any = loader.dataset
         self._template = LoaderTemplate(loader)
         self._keys = SampleKeys(self._samples, self._samples, self.task)
+        warn_of_scored(self._samples, self.task, where[0].upper() + where[1:])
         self._divide()
 
     def close(self) -> None:
@@ -259,8 +261,7 @@ class SamplesAlone(ScoredData):
                 f"`labelled=True`: the training set of {owner} holds the very samples that are to be scored. Give "
                 "their indices: `labelled=[...]`."
             )
-        if getattr(users, "augment", None) is None:
-            rank_zero_warn(f"The training set of {owner} is looked at as it is, random augmentation included.")
+        warn_of_scored(dataset, self.task, f"The training set of {owner}")
         return dataset
 
 

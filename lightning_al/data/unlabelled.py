@@ -1,17 +1,16 @@
 """Samples beside the training set that may be asked for: the user's ``unlabelled_dataset()``, found and checked."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_al.checks import Findings
-from lightning_al.data.augmentation import Augment, check_told_labels, moving
+from lightning_al.data.augmentation import Augment, check_told_labels
+from lightning_al.data.augmented import warn_of_both
 from lightning_al.data.collate import Collate
 from lightning_al.data.keys import SampleKeys
 from lightning_al.data.loaders import owner_of
@@ -73,7 +72,7 @@ def find_samples(
             pool = UnlabelledSamples.of(unlabelled, Augment.of(datamodule), task, owner, example=example)
             findings.of(_check_another, unlabelled, known)
             findings.of(check_form, pool, known, collate)
-    _warn_of_augmentation(pool, known)
+    warn_of_both(pool, known, hook=HOOK)
     return Samples(pool, known)
 
 
@@ -168,36 +167,6 @@ def _check_another(unlabelled: Dataset, known: TrainingSamples) -> None:
                 "could be asked for. Return the samples that are not in the training set; to hide the labels of a "
                 f"training set and ask for them, leave `{HOOK}()` out."
             )
-
-
-# -- random augmentation -----------------------------------------------------------------------------------------------
-
-
-def _warn_of_augmentation(pool: UnlabelledSamples, known: TrainingSamples) -> None:
-    """Say where some samples would be augmented and others not, once they train beside each other.
-
-    Inside of the training set augmentation does not reach what is labelled later; inside of the pool, it is scored.
-    """
-    way = "Leave the augmentation to a method `augment(sample)`, which all samples then go through as they train."
-    if _moves(pool):
-        rank_zero_warn(
-            f"`{HOOK}()` of {known.owner} augments its samples: they are scored as a random draw has them, so that "
-            f"scores and picks are of augmented samples. {way}"
-        )
-    elif known.augment is None and _moves(known):
-        scored = known.pool_set is known.train_set
-        neither = "neither `augment(sample)` nor `pool_dataset()`" if scored else "no `augment(sample)`"
-        beside = ", and what looks at labelled samples sees augmented ones" if scored else ""
-        rank_zero_warn(
-            f"{known.owner} augments its training set, and has {neither}: samples of `{HOOK}()` train without "
-            f"augmentation once they are labelled{beside}. {way}"
-        )
-
-
-def _moves(samples: TrainingSamples) -> bool:
-    """Whether inputs are others in each draw, as far as a few samples tell."""
-    rows = readable(samples.train_set, spread_over(len(samples.train_set)))  # type: ignore[arg-type]
-    return moving(samples.train_set, rows, functools.partial(_input, samples.task)) is not None
 
 
 # -- the form of samples -----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from lightning_al.data.readable import readable
 from lightning_al.data.stream import check_counted, check_map_style, is_stream
 from lightning_al.data.template import Epoch
 from lightning_al.tasks.base import Task, name_in
-from lightning_al.words import cut, shown
+from lightning_al.words import WITHOUT_METRICS, cut, shown
 
 
 def spread_over(n: int) -> list[int]:
@@ -129,6 +129,11 @@ def check_same_targets(
         moves, found = _moves(draws(train_set, i, read), in_train, until=until)
         seen_again, augmented = seen_again or found, augmented or moves
         if not moves:
+            if _moves(draws(pool_set, i, read), in_pool)[0]:
+                raise ValueError(
+                    f"`{where}` augments input and target together: the target of sample {i} is another each time it "
+                    "is read, and in the training set it is not. Return the training samples without augmentation."
+                )
             raise ValueError(
                 f"`{where}`: sample {i} has target {shown(in_train)} in the training set and {shown(in_pool)} in the "
                 "pool: they are other data, or in another order. Return the training samples in their order from "
@@ -227,7 +232,7 @@ def check_evaluated(loaders: Any, *, hook: str, owner: str) -> None:
     if not several or any(loader is None or _is_empty(loader) for loader in several):
         raise ValueError(
             f"`{hook}()` of {owner} gives no batch, so no round would have "
-            "metrics. Give it samples, or do without them: `evaluate=None`."
+            f"metrics. Give it samples, or {WITHOUT_METRICS}."
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 _MOST_CHANNELS = 8
+_LONGER = 4
 _SIZE = (256, 144)  # pixels of a picture
 _FINER = 3  # times, while it is drawn
 _EDGE = 6
@@ -15,11 +16,30 @@ _INK = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167))
 def is_signal(shape: Sequence[int]) -> bool:
     """Whether an array is of few channels and many steps, (C, L) or (L, C) with C up to 8 and L above.
 
+    Of three dimensions one is 1, as in (1, C, L), which may be an image of one channel too: it is a strip then.
+
     Example:
-        >>> is_signal((2, 64)), is_signal((64, 2)), is_signal((28, 28)), is_signal((3, 8, 64)), is_signal((64,))
-        (True, True, False, False, False)
+        >>> is_signal((2, 64)), is_signal((64, 2)), is_signal((28, 28)), is_signal((64,))
+        (True, True, False, False)
+        >>> is_signal((1, 2, 64)), is_signal((3, 1, 64)), is_signal((1, 8, 9)), is_signal((3, 8, 64))
+        (True, True, False, False)
     """
+    if len(shape) == 3 and 1 in shape:
+        sides = list(shape)
+        sides.remove(1)
+        return is_strip(sides)
     return len(shape) == 2 and 1 <= min(shape) <= _MOST_CHANNELS < max(shape)
+
+
+def is_strip(sides: Sequence[int]) -> bool:
+    """Whether two sides are no image's: one is up to 8, and the other above and at least four times as long.
+
+    Example:
+        >>> is_strip((2, 64)), is_strip((8, 9)), is_strip((64, 128))
+        (True, False, False)
+    """
+    low, high = min(sides), max(sides)
+    return 1 <= low <= _MOST_CHANNELS < high and high >= _LONGER * low
 
 
 def signal_picture(values: np.ndarray) -> Any:
@@ -31,6 +51,8 @@ def signal_picture(values: np.ndarray) -> Any:
     from PIL import Image, ImageDraw
 
     channels = np.asarray(values, dtype=np.float64)
+    if channels.ndim == 3:
+        channels = channels.squeeze(channels.shape.index(1))
     channels = channels if len(channels) <= _MOST_CHANNELS else channels.T
     width, height = (side * _FINER for side in _SIZE)
     image = Image.new("RGB", (width, height), "white")

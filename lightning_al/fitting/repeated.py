@@ -1,7 +1,6 @@
 """Repeated fits of one Trainer: every round starts afresh, and a killed round goes on where it was."""
 
 import contextlib
-import copy
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from lightning_al.fitting.callbacks import RenewedCallbacks
 from lightning_al.fitting.optimizers import OptimizerGuard
 from lightning_al.fitting.reset import Reset, redraw_parameters
 from lightning_al.fitting.round_callback import RoundCallback
+from lightning_al.fitting.scaler import RenewedScaler
 from lightning_al.inference.bars import naming
 from lightning_al.inference.module_state import flags_of, set_flags
 from lightning_al.inference.replaced import kept, replaced
@@ -71,7 +71,7 @@ class RepeatedFit:
         self.initial = whole_copy(model.state_dict())
         self.flags = flags_of(model)
         self.optimizer_states: list[OptimizerState] | None = None
-        self.steps_before = -trainer.global_step  # those of before, by whomever, are no steps of these fits
+        self.steps_before = 0
         self._beside: BesideWeights | None = None  # before the last fit; what it became in it
         self._beside_after: dict[str, Any] | None = None
         self._resumed = False
@@ -80,8 +80,7 @@ class RepeatedFit:
         self._optimizers = OptimizerGuard(model)
         parts = [*model.parameters(), *model.buffers(), *model.modules()]
         self._callbacks = RenewedCallbacks(trainer, [datamodule, datamodule.datamodule, *trainer.loggers, *parts])
-        self._scaler = getattr(trainer.precision_plugin, "scaler", None)
-        self._first_scaler_state = copy.deepcopy(self._scaler.state_dict()) if self._scaler is not None else None
+        self._scaler = RenewedScaler(trainer)
 
     def go_by(self, *, reset: Reset, seed: int, dirpath: Path) -> None:
         """Take what may be another in each launch; arguments as of the class."""
@@ -163,7 +162,7 @@ class RepeatedFit:
         Args:
             changes: What :meth:`end` returned.
             frozen: The parameters that were frozen then; None: not known.
-            steps: As :attr:`steps` were; a Trainer that was used since keeps its own.
+            steps: As :attr:`steps` were. The step that loggers use does not go back in a Trainer that was used since.
         """
         if self._beside is not None:
             self._beside.put_back(self._beside_after)
@@ -173,11 +172,10 @@ class RepeatedFit:
         for name, parameter in self.model.named_parameters():
             if frozen is not None and parameter.requires_grad == (plain_name(name) in frozen):
                 parameter.requires_grad_(plain_name(name) not in frozen)
-        if _compat.logged_step(self.trainer) == 0:
-            in_round = steps.get("round", 0)  # which ledgers of before do not say
-            self.steps_before = steps["optimizer"] - in_round
-            automatic = self.model.automatic_optimization
-            _compat.restore_steps(self.trainer, logged=steps["logged"], optimizer=in_round, automatic=automatic)
+        in_round = steps.get("round", 0)  # which ledgers of before do not say
+        self.steps_before = steps["optimizer"] - in_round
+        logged, automatic = max(steps["logged"], _compat.logged_step(self.trainer)), self.model.automatic_optimization
+        _compat.restore_steps(self.trainer, logged=logged, optimizer=in_round, automatic=automatic)
 
     @property
     def steps(self) -> dict[str, int]:
@@ -258,11 +256,12 @@ class RepeatedFit:
         self._renew_counters()
         self._callbacks.renew(folder)
         if scaler:
-            self._load_scaler(self._first_scaler_state)
+            self._scaler.renew()
 
     def release(self) -> None:
-        """Give checkpoint callbacks the folder back that the user gave them, for other runs of the Trainer."""
+        """Leave the Trainer to others: checkpoint callbacks have the folder again that the user gave them."""
         self._callbacks.release()
+        self._scaler.release()
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
@@ -271,7 +270,7 @@ class RepeatedFit:
         Callbacks that are left alone between rounds are so here too.
         """
         trainer = self.trainer
-        scaler_state = copy.deepcopy(self.scaler_state)
+        scaler_state = self.scaler_state
         with (
             kept(trainer, "loggers", "should_stop", "optimizers"),
             kept(trainer.strategy, "lr_scheduler_configs"),
@@ -287,12 +286,12 @@ class RepeatedFit:
             try:
                 yield
             finally:
-                self._load_scaler(scaler_state)
+                self._scaler.load(scaler_state)
 
     @property
     def scaler_state(self) -> dict[str, Any] | None:
         """The state of the fp16 loss scaler, if there is one; ``reset="continue"`` goes on with it."""
-        return None if self._scaler is None else self._scaler.state_dict()
+        return self._scaler.state
 
     def restore(
         self,
@@ -301,7 +300,7 @@ class RepeatedFit:
         optimizer_states: list[OptimizerState] | None = None,
         scaler_state: dict[str, Any] | None = None,
     ) -> None:
-        """Go on as after a fit of an earlier launch; the model has its weights already.
+        """Begin, or go on as after a fit of an earlier launch; the model has its weights already.
 
         Args:
             initial: The weights that round 0 started from, or will.
@@ -310,16 +309,14 @@ class RepeatedFit:
         """
         self.initial = initial
         self.optimizer_states = optimizer_states
+        self.steps_before = -self.trainer.global_step  # what was trained before is no step of these fits
         if self.reset == "continue":
-            self._load_scaler(self._first_scaler_state if scaler_state is None else scaler_state)
+            self._scaler.renew()
+            self._scaler.load(scaler_state)
 
     def _renew_counters(self) -> None:
         self.steps_before += self.trainer.global_step
         _compat.renew_counters(self.trainer)
-
-    def _load_scaler(self, state: dict[str, Any] | None) -> None:
-        if self._scaler is not None and state is not None:
-            self._scaler.load_state_dict(state)
 
     def _reset_weights(self, round_number: int) -> None:
         # Fresh weights need it too: what is not drawn (frozen layers, thawed since, and buffers) is as it was at first.

@@ -1,10 +1,11 @@
 """A batch of inputs as samples: how many there are, and some of them; lists of one entry for each are marked."""
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 
@@ -93,10 +94,18 @@ def slice_of(inputs: Any, start: int, stop: int, shape: tuple[int, ...] = (-1,))
     return map_samples(some, lambda tensor: tensor[start:stop].unflatten(0, shape), inputs)
 
 
-def device_of(inputs: Any) -> torch.device:
-    """Return where the tensors of a batch are; the CPU if there are none."""
-    devices = (leaf.device for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor))
-    return next(devices, torch.device("cpu"))
+def device_of(holder: Any) -> torch.device:
+    """Return where the tensors of a module are, or those of a batch; the CPU if there are none.
+
+    Example:
+        >>> device_of(nn.Linear(2, 2, device="meta")), device_of({"x": torch.zeros(3)}), device_of(nn.ReLU())
+        (device(type='meta'), device(type='cpu'), device(type='cpu'))
+    """
+    if isinstance(holder, nn.Module):
+        tensors: Iterable[Any] = chain(holder.parameters(), holder.buffers())
+    else:
+        tensors = (leaf for leaf in pytree.tree_leaves(holder) if isinstance(leaf, Tensor))
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def size_of_part(leaf: Any) -> int:

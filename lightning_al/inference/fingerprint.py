@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 import lightning_al
+from lightning_al.inference.entries import device_of
 from lightning_al.inference.module_state import named_modules_of
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -50,7 +51,7 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def _ways(model: nn.Module) -> tuple[object, ...]:
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     backends: Any = torch.backends
     cuda, cpu = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn), backends.mkldnn

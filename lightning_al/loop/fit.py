@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelPruning, WeightAveraging
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_al.campaign.campaign import Campaign
@@ -25,12 +26,13 @@ from lightning_al.inference.mode import own_train_undone
 from lightning_al.inference.module_state import flags_kept
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.predict import files_of_predictions
-from lightning_al.loop.project import Project
+from lightning_al.loop.project import STEPS, Project
 from lightning_al.loop.session import Session
 from lightning_al.loop.settings import Settings
 from lightning_al.stages import stage as stage_of
 from lightning_al.storage.checkpoints import beside_weights
 from lightning_al.storage.weights import plain_name, put_weights, whole
+from lightning_al.words import WITHOUT_METRICS
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +113,12 @@ def _evaluate(session: Session) -> tuple[dict[str, float], float]:
     seconds = time.perf_counter() - start
     logged = trainer.callback_metrics  # the same, as the tensors that they were
     metrics = {name: _plain(value, logged.get(name)) for result in results for name, value in result.items()}
+    if not metrics:
+        rank_zero_warn(
+            f'`evaluate="{stage}"` evaluated {type(project.model).__name__}, which logged nothing there, so the round '
+            f"has no metrics and no curve can be drawn. Log some, with `self.log(name, value)` in `{STEPS[stage]}`; if "
+            f"none are wanted, {WITHOUT_METRICS}."
+        )
     return metrics, seconds
 
 

@@ -21,12 +21,11 @@ from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.simulated import NoisyOracle
 from lightning_al.oracle.truth import Truth
 from lightning_al.scoring.subject import Subject, check_package, check_strategy, find_limit
+from lightning_al.words import WITHOUT_METRICS
 
 _SHORT = {"validate": "val", "test": "test"}
-_STEPS = {"validate": "validation_step", "test": "test_step"}
-
-NO_METRICS = "evaluate=None"
-"""How a campaign does without metrics, where there is nothing to evaluate on."""
+STEPS = {"validate": "validation_step", "test": "test_step"}
+"""The model's method that each stage calls."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,10 @@ class Project(Subject):
                 find_in_model(findings, model, data.datamodule, settings.evaluate)
         _warn_of_endless_rounds(trainer)
         if settings.evaluate is None:
-            rank_zero_info(f"`{NO_METRICS}`: nothing is evaluated after a round, and its `metrics` are empty.")
+            rank_zero_info(
+                "`evaluate=None`: nothing is evaluated after a round, and its `metrics` are empty. For metrics pass "
+                'the loop `evaluate="validate"` or `"test"`.'
+            )
         return cls(
             trainer=trainer,
             model=model,
@@ -156,14 +158,14 @@ def find_in_trainer(findings: Findings, trainer: pl.Trainer, model: pl.Lightning
     if settings.evaluate is not None:
         findings.refuse_if(
             trainer.barebones,
-            "`barebones=True` switches validation and logging off: no round would have metrics. Remove it, or do "
-            f"without them: `{NO_METRICS}`.",
+            "`barebones=True` switches validation and logging off: no round would have metrics. Remove it, or "
+            f"{WITHOUT_METRICS}.",
         )
         limit = f"limit_{_SHORT[settings.evaluate]}_batches"
         findings.refuse_if(
             getattr(trainer, limit) == 0,
-            f'`evaluate="{settings.evaluate}"` and `{limit}=0`: no round would have metrics. Remove the limit, or do '
-            f"without them: `{NO_METRICS}`.",
+            f'`evaluate="{settings.evaluate}"` and `{limit}=0`: no round would have metrics. Remove the limit, or '
+            f"{WITHOUT_METRICS}.",
         )
     monitored = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor is not None]
     findings.refuse_if(
@@ -197,9 +199,9 @@ def _find_in_evaluation(
 ) -> None:
     has_loader, has_step = _has_parts(model, datamodule, evaluate)
     [other] = set(_SHORT) - {evaluate}
-    ways = f"do without metrics: `{NO_METRICS}`"
+    ways = WITHOUT_METRICS
     if all(_has_parts(model, datamodule, other)):  # never a way that leads back here
-        ways = f'use `evaluate="{other}"`, or {ways}'
+        ways = f'pass `evaluate="{other}"`, or {ways}'
     findings.refuse_if(
         not has_loader,
         f'`evaluate="{evaluate}"` needs a `{_SHORT[evaluate]}_dataloader()`, which {owner_of(datamodule)} does not '
@@ -207,13 +209,13 @@ def _find_in_evaluation(
     )
     ways = f" Define it, or {ways}." if has_loader else ""  # said already
     findings.refuse_if(
-        not has_step, f'`evaluate="{evaluate}"` needs a `{_STEPS[evaluate]}`, which {type(model).__name__} lacks.{ways}'
+        not has_step, f'`evaluate="{evaluate}"` needs a `{STEPS[evaluate]}`, which {type(model).__name__} lacks.{ways}'
     )
 
 
 def _has_parts(model: pl.LightningModule, datamodule: pl.LightningDataModule, stage: str) -> tuple[bool, bool]:
     """Whether there is a loader for a stage, and a step of the model's."""
-    return is_overridden(f"{_SHORT[stage]}_dataloader", datamodule), is_overridden(_STEPS[stage], model)
+    return is_overridden(f"{_SHORT[stage]}_dataloader", datamodule), is_overridden(STEPS[stage], model)
 
 
 def _find_in_training(findings: Findings, model: pl.LightningModule) -> None:

@@ -89,7 +89,8 @@ class Settings:
             elif isinstance(self.stop, StopRule):
                 findings.refuse(
                     f"`stop={type(self.stop).__name__}(monitor={shown(self.stop.monitor)})` needs metrics, of which "
-                    "`evaluate=None` leaves rounds without. Evaluate, or give a function of the history without."
+                    '`evaluate=None` leaves rounds without. Pass `evaluate="validate"` or `"test"`, or as `stop` a '
+                    "function of the history that looks at no metrics."
                 )
             findings.of(check_choice, "weights", self.weights, ("last", "best"))
             findings.of(check_flag, "keep_weights", self.keep_weights)

@@ -23,7 +23,7 @@ from lightning_al.report.tables import (
     too_few_cases,
 )
 from lightning_al.storage.files import write_csv
-from lightning_al.words import shown
+from lightning_al.words import WHY_NO_METRICS, shown
 
 
 def compare(
@@ -92,7 +92,7 @@ def compare(
             compared[folder].print_tables(wins_by)
             compared[folder].write_numbers()
         else:
-            print("No metrics were recorded (`evaluate=None`), so there are seconds alone.\n")
+            print(f"No metrics were recorded, so there are seconds alone: {WHY_NO_METRICS}.\n")
             print(seconds_table(curves))
         print()
     if len(compared) > 1 and any(each.has_pairs for each in compared.values()):

@@ -20,7 +20,7 @@ from lightning_al.campaign.events import check_events, has_ledger, read_ledger
 from lightning_al.campaign.history import History, rounds_of
 from lightning_al.campaign.metrics import class_metrics, shared_metrics
 from lightning_al.campaign.results import LABELS, PIXELS, QUERY
-from lightning_al.words import cut, did_you_mean, shown
+from lightning_al.words import WHY_NO_METRICS, cut, did_you_mean, shown
 
 # The name of a folder that only counts repeats: "seed_0", "run3", "version_12", "7".
 _REPEAT = re.compile(r"(seed|run|repeat|rep|trial|version)?[-_]?\d+", re.IGNORECASE)
@@ -128,7 +128,7 @@ def curves_of(folders: Sequence[Path], root: Path, metric: str | None = None) ->
         rounds = {folder: finished for folder, finished in rounds.items() if folder not in bare}
         metric, others = _choose_metric(rounds, metric)
     elif metric is not None:
-        raise ValueError(f"No metric {shown(metric)} in {_names(bare)}: they recorded none (`evaluate=None`).")
+        raise ValueError(f"No metric {shown(metric)} in {_names(bare)}: they recorded none: {WHY_NO_METRICS}.")
     curves: Curves = {}
     for folder, finished in rounds.items():
         missing = [r.round for r in finished if metric is not None and metric not in r.metrics]
@@ -257,7 +257,7 @@ def metric_of(curves: Curves) -> str:
     """
     metric = next(iter(curves.values()))[0].metric
     if metric is None:
-        raise ValueError("These campaigns recorded no metrics (`evaluate=None`), so there are no curves.")
+        raise ValueError(f"These campaigns recorded no metrics, so there are no curves: {WHY_NO_METRICS}.")
     return metric
 
 

@@ -57,8 +57,8 @@ class Task(OffersLess, ABC):
     A *decision* is what the model chooses one class for: a sample, or each pixel, box or label of it.
     """
 
-    _not_offered = """always_checks blank_target check_tensor empty entries explaining input_key input_keys logits_at
-        new_target num_names outputs_and_features outputs_of predicted region_kind superpixel_map tensor_of"""
+    _not_offered = """always_checks blank_target check_tensor empty entries explaining input_key input_keys inputs_there
+        logits_at new_target num_names outputs_and_features outputs_of predicted region_kind superpixel_map tensor_of"""
 
     gives: ClassVar[frozenset[str]] = frozenset({"outputs", "logits", "classes", "features", "gradients", "labellings"})
     """What acquisitions may ask of a model and its data, in words of ``Acquisition.requires``: one that asks for

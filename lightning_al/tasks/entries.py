@@ -101,6 +101,9 @@ class BatchEntries:
         elif isinstance(batch, (tuple, list)):
             what, names = f"{what} of {len(batch)}", "positions"
         told = " If the dataset has no labels, have them told: `oracle=AwaitTell()`." if entry == self._target else ""
+        made = self._made_by_collator(batch, entry)
+        if made:
+            return f"`{name}` looks for entry {entry!r} in batches and samples, got a {what}.{made}{told}"
         # In the sentence that says what is wrong: of several findings alike, only the first has the sentences after it.
         inputs = "..." if self._entries == 0 else cut(repr(self._entries), 200)
         say = f": say the {names} of its entries, `task={name}(inputs={inputs}, target=...)`. Or g" if names else ". G"
@@ -108,6 +111,28 @@ class BatchEntries:
             f"`{name}` looks for entry {entry!r} in batches and samples, got a {what}{say}ive a `task=` of your own, "
             f"whose `inputs`, `targets` and `with_label` know them.{told}"
         )
+
+    def _made_by_collator(self, batch: Any, entry: Any) -> str:
+        """Return what to do about an entry that is missing alone, or "" where others are too, or it is the only one.
+
+        Where the names of the others are right, a collate function may make the one in batches, of samples without it.
+        """
+        named = [*(self._entries if isinstance(self._entries, list) else [self._entries]), self._target]
+        if hasattr(batch, "keys"):
+            lacks = [each for each in named if self._name_in(batch, each) not in list(batch.keys())]
+            if lacks == [entry] and entry != self._target and len(named) > 2:
+                return (
+                    f" If a `collate_fn` makes {entry!r} in batches, put it into each sample of the dataset too, as "
+                    f"`sample[{entry!r}] = ...` in its `__getitem__`; else say the names of the model's inputs, "
+                    f"`task={type(self).__name__}(inputs=..., target={self._target!r})`."
+                )
+        elif isinstance(batch, (tuple, list)) and len(named) > 2 and len(batch) == len(named) - 1:
+            return (
+                f" If a `collate_fn` puts one more entry into batches, put it into each sample of the dataset too, in "
+                f"its place: samples have the {len(named)} entries of a batch, {cut(repr(named), 100)}. Or make both "
+                f"dicts, and give names, `task={type(self).__name__}(inputs=[...], target=...)`."
+            )
+        return ""
 
     def inputs(self, batch: Any) -> Any:
         """Return the entry that is the input; of several a dict or tuple of them."""
@@ -117,6 +142,15 @@ class BatchEntries:
             return self._entry(batch, self._entries)
         values = [self._entry(batch, entry) for entry in self._entries]
         return dict(zip(self._entries, values, strict=True)) if isinstance(self._target, str) else tuple(values)
+
+    def inputs_there(self, sample: Any) -> Any:
+        """Return :meth:`inputs` of a single sample, without the entries that a collate function makes, as lengths."""
+        try:
+            return self.inputs(sample)
+        except TypeError:
+            if not isinstance(self._entries, list) or not hasattr(sample, "keys"):
+                raise
+            return {name: sample[name] for name in self._entries if name in list(sample.keys())}
 
     def targets(self, batch: Any) -> Any:
         """Return the entry that is the target."""
@@ -270,7 +304,7 @@ class BatchEntries:
             completed[name] = sample[name]
         own = sample[target] if target in list(sample.keys()) else None
         if own is None:
-            own = self.blank_target(example[target], self.inputs(completed))
+            own = self.blank_target(example[target], self.inputs_there(completed))
         completed[target] = self._target_like(example[target], own)
         return completed
 

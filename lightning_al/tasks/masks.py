@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from lightning_al.storage.blobs import Blob
 from lightning_al.tasks.annotations import Annotation, Mask, annotation_of
@@ -44,6 +45,8 @@ class MaskLabels:
 
     def blank_target(self, example: Any, inputs: Any) -> Any:
         """Return what stands for the mask of an image that has none: an example's; of another size no class."""
+        if isinstance(inputs, (dict, tuple)):  # several
+            inputs = next((each for each in pytree.tree_leaves(inputs) if getattr(each, "ndim", 0) >= 2), None)
         ignored, maps = self.ignore_index, (example, inputs)
         if ignored is None or not all(isinstance(each, Tensor) and each.ndim >= 2 for each in maps):
             return example

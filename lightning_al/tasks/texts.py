@@ -23,6 +23,8 @@ class Entry(NamedTuple):
 def input_entries(task: Task, sample: Any) -> list[Entry]:
     """Return the entries of a single sample that the model sees, as the task takes them out.
 
+    Of those that a collate function makes for a batch, as lengths, a sample has none.
+
     Example:
         >>> from lightning_al.tasks import RegressionTask
         >>> sample = {"unit": "bearing 6", "signal": [0.5], "rul": 3.0}
@@ -30,9 +32,11 @@ def input_entries(task: Task, sample: Any) -> list[Entry]:
         [Entry(name='signal', value=[0.5])]
         >>> input_entries(RegressionTask(), ([0.5], 3.0))
         [Entry(name=None, value=[0.5])]
+        >>> input_entries(RegressionTask(inputs=["signal", "lengths"], target="rul"), sample)
+        [Entry(name='signal', value=[0.5])]
     """
-    inputs = task.inputs(sample)
     where = task.entries if isinstance(task, BatchEntries) else None
+    inputs = task.inputs_there(sample) if isinstance(task, BatchEntries) else task.inputs(sample)
     if isinstance(inputs, Mapping):
         return [Entry(str(name), value) for name, value in inputs.items()]
     if isinstance(inputs, (tuple, list)) and not all(isinstance(each, (int, float)) for each in inputs):

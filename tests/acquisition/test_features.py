@@ -9,7 +9,6 @@ from torch import nn
 
 from lightning_al import ActiveLearningLoop, AwaitTell, ClassificationTask
 from lightning_al.acquisition import BADGE, CoreGCN, CoreSet, Entropy, ProbCover, TypiClust
-from lightning_al.acquisition import features as featured
 from lightning_al.scoring import pick, pool_pass
 from lightning_al.scoring.pool_pass import rows_of_each, score_pool
 from lightning_al.storage import rows as storage
@@ -162,7 +161,7 @@ def test_an_encoder_is_evaluated_and_left_as_it_was(cls):
 
 @pytest.mark.parametrize("leave", [lambda mine: mine.unbind(), lambda mine: mine.on_fit_start(None, None)])
 @pytest.mark.parametrize("cls", [*FEATURED, CoreGCN])
-def test_an_encoder_follows_the_inputs_and_goes_home(monkeypatch, cls, leave):
+def test_an_encoder_follows_the_inputs_and_goes_home(cls, leave):
     class Travels(nn.Linear):
         """Says that it is where it was sent."""
 
@@ -176,14 +175,17 @@ def test_an_encoder_follows_the_inputs_and_goes_home(monkeypatch, cls, leave):
         def parameters(self, recurse=True):
             return iter([torch.empty(0, device=self.at)])
 
+        def forward(self, x):
+            assert x.device == self.at
+            return x.new_zeros(len(x), 6)
+
     seen, mine = [], cls(encoder=Travels(4, 6).double())
-    features(mine, None)
+    mine.make_features(None, X)
     assert not seen  # it is there already
-    monkeypatch.setattr(featured, "device_of", lambda inputs: torch.device("meta"))  # as of samples on a GPU
     for _ in range(2):
         with torch.inference_mode():
-            features(mine, None)
-            features(mine, None)
+            mine.make_features(None, X.to("meta"))  # as samples on a GPU
+            mine.make_features(None, X.to("meta"))
         assert seen == [("meta", False)]  # once, and so that it can be trained afterwards
         leave(mine)
         leave(mine)

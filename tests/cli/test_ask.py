@@ -6,11 +6,13 @@ import sys
 import warnings
 
 import pytest
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_al import Campaign, ClassificationTask
 from lightning_al.campaign.saved import changes_of
 from lightning_al.cli import main
-from tests.helpers.files import fill, recipe, truth
+from tests.helpers.files import CLASSES, fill, recipe, truth
+from tests.helpers.projects import Data, make_data
 
 
 class Shouting(ClassificationTask):
@@ -60,6 +62,34 @@ def test_settings_that_change_between_two_questions_are_told_and_kept(project, t
     assert sorted(path.name for path in folder.glob("*.yaml")) == ["config.yaml", "config_round_1.yaml"]
     [text] = changes_of(folder, Campaign.read_events(folder)).values()
     assert text == "trainer.max_epochs: 1, now 3; model.lr: 0.05, now 0.25"
+
+
+class Unnamed(TensorDataset):
+    classes = CLASSES
+
+
+class UnnamedData(Data):
+    """Samples that have no names."""
+
+    def pool_dataset(self):
+        return Unnamed(*make_data(24))
+
+    def train_dataloader(self):
+        return DataLoader(self.pool_dataset(), batch_size=4)
+
+
+def test_keys_that_are_hashes_are_explained_once(project, tmp_path, capsys):
+    ask = ["ask", "-c", str(project), f"--data={__name__}.UnnamedData", "--data.n=24"]
+    main(ask)
+    *keys, explained, classes, _ = capsys.readouterr().out.splitlines()
+    assert all(key.startswith("sha256:") for key in keys[-4:])
+    assert explained.startswith(
+        "Keys that begin with sha256: are hashes of the samples' inputs, since the data set has"
+    )
+    assert explained.endswith("give the data set a method `sample_key(index)`, or a list of its files as `paths`.")
+    main([*ask, "--export", str(tmp_path / "t.csv")])
+    assert "Keys that begin" not in capsys.readouterr().out
+    assert [row["index"] for row in rows(tmp_path / "t.csv")] != [""] * 4
 
 
 def test_a_campaign_from_the_shell(project, tmp_path, capsys):

@@ -64,7 +64,10 @@ def project(tmp_path, monkeypatch):
 def test_picks_of_a_checkpoint(project, capsys, caplog):
     with caplog.at_level("INFO"):
         main(["score", "-c", "project.yaml", "--ckpt_path", "best.ckpt", "--k", "5", "--output", "out/picks.csv"])
-    assert "out/picks.csv: 5 picks of 60 samples" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert (
+        "out/picks.csv: 5 picks of 60 samples\nKeys that begin with sha256: are hashes of the samples' inputs" in said
+    )
     assert "Scoring the 60 samples of `pool_dataset()` of Data." in caplog.messages
     expected = score(trained(), BARE, Margin(), 5, trainer=make_trainer(project), batch_size=4)
     written = Scores.read_csv("out/picks.csv")

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_al import ActiveLearningLoop, ClassificationTask, Loaders, SegmentationTask
 from lightning_al.acquisition import RIPU, Entropy
-from lightning_al.data.image_size import check_one_size
+from lightning_al.data.image_size import check_one_size, image_in, image_size
 from lightning_al.data.samples_alone import SamplesAlone
 from tests.helpers.projects import make_trainer
 from tests.helpers.regions import CLASSES, VOID, Pixels, make_images, region_task
@@ -27,6 +27,14 @@ class OfSizes(Dataset):
     def __getitem__(self, i):
         images, masks = make_images(1, seed=i, shape=self.sizes[i % 3])
         return images[0], masks[0]
+
+
+def test_the_size_is_that_of_the_image_among_several_inputs():
+    task = SegmentationTask(2, inputs=["weight", "x", "valid"], target="y")
+    sample = {"weight": torch.ones(()), "x": torch.zeros(1, 4, 6), "y": torch.zeros(4, 6)}  # `collate_fn` makes `valid`
+    assert image_size([sample], 0, task) == (6, 4)
+    assert image_in([sample], 0, task) is sample["x"]
+    assert image_size([{"y": 0, "weight": torch.ones(())}], 0, task) is None
 
 
 def padded(samples):

@@ -1,5 +1,6 @@
 """The training samples as they are scored: where they come from, and what cannot be they."""
 
+import warnings
 from unittest.mock import ANY
 
 import lightning as L
@@ -35,8 +36,9 @@ def test_it_comes_from_where_the_source_says():
     assert found("predict", **hooks) is PLAIN
 
 
-def test_without_a_hook_it_is_the_training_set_with_a_warning():
-    with pytest.warns(UserWarning, match=r"has no `pool_dataset\(\)`.*random augmentation.* of one random draw"):
+def test_without_a_hook_it_is_the_training_set():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         assert found("auto", predict_dataloader=DataLoader(PLAIN)) is TRAIN
 
 

@@ -117,6 +117,11 @@ def test_a_pool_beside_augmented_samples(transform, kind):
         assert len(str(error.value)) < 400
 
 
+def test_a_pool_that_moves_targets_is_told_from_other_data():
+    with pytest.raises(ValueError, match=r"`pool_dataset\(\)` augments input and target together: .* sample \d+ is"):
+        validation.check_same_targets(Maps(flipped), Maps(), MapTask(), where="pool_dataset()")
+
+
 def test_a_predict_set_must_have_some_of_the_targets_of_augmented_samples():
     options = {"where": "predict_dataloader()", "may_be_hidden": False}
     assert validation.check_same_targets(Maps(), Maps(flipped), MapTask(), **options) == "augmented"

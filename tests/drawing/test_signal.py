@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lightning_al.drawing.signal import signal_picture
-from lightning_al.oracle.people.pictures import sight_of
+from lightning_al.oracle.people.pictures import is_image, is_sight, sight_of
 
 
 def inked(values):
@@ -48,3 +48,23 @@ def test_people_see_lines_whichever_way_the_signal_lies():
     assert np.array_equal(*pictures)
     assert pictures[0].shape == (144, 256, 3)
     assert sight_of(torch.rand(9, 64)).size == (64, 9)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 64), (2, 1, 64), (2, 64, 1), (1, 64, 2), (64, 1, 2)])
+def test_a_dimension_of_one_is_none_of_an_image(shape):
+    """A signal with a leading 1, as layers for images take it, was an image two pixels high."""
+    signal = torch.rand(2, 64)
+    lies = signal if shape.index(2) < shape.index(64) else signal.T
+    assert np.array_equal(np.asarray(sight_of(lies.reshape(shape))), np.asarray(signal_picture(signal.numpy())))
+
+
+@pytest.mark.parametrize(
+    ("shape", "seen"),
+    [
+        ((1, 28, 28), True), ((3, 28, 28), True), ((28, 28, 3), True), ((1, 8, 9), True), ((3, 2, 4), True),
+        ((1, 64, 400), True), ((28, 28), True), ((3, 2, 64), False), ((2, 64, 3), False), ((3, 64, 5), False),
+        ((16, 28, 28), False), ((2, 3, 64), False), ((64,), False), ((4, 28, 28), False),
+    ],
+)  # fmt: skip
+def test_what_is_an_image(shape, seen):
+    assert is_image(np.zeros(shape)) == is_sight(np.zeros(shape)) == seen

@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from lightning_al import ActiveLearningLoop
+from lightning_al import ActiveLearningLoop, Campaign
 from lightning_al.acquisition import QueryByCommittee
 from tests.helpers.projects import Data, Net, Starts, loop_in, make_trainer
 from tests.helpers.recorder import Recorder, run
@@ -79,6 +79,28 @@ def test_a_fit_that_was_not_recorded_leaves_no_momentum(tmp_path, round_number):
     assert [(r.picked, r.metrics) for r in again] == [(r.picked, r.metrics) for r in history]
     for name, weight in smooth.state_dict().items():
         assert torch.equal(fails.state_dict()[name], weight), name
+
+
+def steps(folder):
+    return [event["steps"] for event in Campaign.read_events(folder / "c") if event["kind"] == "fitted"]
+
+
+def test_steps_of_other_fits_of_the_trainer_are_no_steps_of_the_campaign(tmp_path):
+    """Those of another campaign between two launches, and of a fit that was not recorded."""
+    loop_in(tmp_path / "smooth").run(make_trainer(tmp_path))
+    used = make_trainer(tmp_path)
+    loop_in(tmp_path / "other", rounds=3).run(used)
+    loop_in(tmp_path / "resumed", rounds=1).run(make_trainer(tmp_path))
+    loop_in(tmp_path / "resumed").run(used, resume=True)
+    failing, trainer = loop_in(tmp_path / "fails", FailsOnce(1)), make_trainer(tmp_path)
+    with pytest.raises(ConnectionError):
+        failing.run(trainer)
+    failing.run(trainer)
+    assert [event["optimizer"] for event in steps(tmp_path / "smooth")] == [4, 10, 18]
+    for name in ("resumed", "fails"):
+        for count in ("optimizer", "round"):
+            assert [e[count] for e in steps(tmp_path / name)] == [e[count] for e in steps(tmp_path / "smooth")]
+    assert [event["logged"] for event in steps(tmp_path / "resumed")] == [4, 10, 28 + 8]  # loggers' never go back
 
 
 def test_reset_initial_starts_every_round_from_the_same_weights(tmp_path):

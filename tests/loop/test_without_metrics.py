@@ -6,6 +6,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_al import ActiveLearningLoop, Campaign
 from lightning_al.stopping import MetricReached
+from lightning_al.words import WITHOUT_METRICS
 from tests.helpers.projects import Data, Net, loop_in, make_trainer, picks
 
 
@@ -32,11 +33,27 @@ def test_it_runs_and_picks_as_it_would_with_metrics(tmp_path, capsys):
     assert picks(resumed)[:2] == picks(history)[:2]
 
 
+class Silent(Net):
+    def validation_step(self, batch, batch_idx):
+        pass
+
+
+def test_an_evaluation_that_logs_nothing_is_told_of(tmp_path):
+    with pytest.warns(
+        UserWarning, match=r"`evaluate=\"validate\"` evaluated Silent, which logged nothing.*in `validation_step`; if"
+    ):
+        history = loop_in(tmp_path, Silent(), rounds=0).run(make_trainer(tmp_path))
+    assert history[0].metrics == {}
+    with pytest.raises(ValueError, match=r"no round has metrics: .* or what it evaluated logged nothing"):
+        history.plot()
+
+
 def test_one_line_says_so(tmp_path, caplog):
     with caplog.at_level("INFO", "lightning.pytorch.utilities.rank_zero"):
         loop_in(tmp_path, Bare(), BareData(), evaluate=None, rounds=0).run(make_trainer(tmp_path))
     assert [r.message for r in caplog.records if "evaluate=None" in r.message] == [
-        "`evaluate=None`: nothing is evaluated after a round, and its `metrics` are empty."
+        "`evaluate=None`: nothing is evaluated after a round, and its `metrics` are empty. For metrics pass the loop "
+        '`evaluate="validate"` or `"test"`.'
     ]
 
 
@@ -72,16 +89,16 @@ def test_the_ways_out_are_those_that_are_there(tmp_path, evaluate):
         locals()[step[evaluate]] = getattr(L.LightningModule, step[evaluate])
 
     for model, data in ((Net, NoLoader), (NoStep, Data)):  # the other set is there
-        assert f'use `evaluate="{other}"`, or do without metrics: `evaluate=None`.' in said(model, data)
+        assert f'Define it, or pass `evaluate="{other}"`, or {WITHOUT_METRICS}.' in said(model, data)
     for model, data in ((Net, BareData), (Bare, Data), (Bare, BareData)):
         text = said(model, data)
         assert f'evaluate="{other}"' not in text
-        assert text.count("do without metrics: `evaluate=None`") == 1
+        assert text.count(WITHOUT_METRICS) == 1
 
 
 def test_a_trainer_that_logs_nothing(tmp_path):
-    with pytest.raises(ValueError, match=r"`barebones=True` .* do without them: `evaluate=None`"):
+    with pytest.raises(ValueError, match=r"`barebones=True` .* Remove it, or pass the loop `evaluate=None`"):
         loop_in(tmp_path).run(L.Trainer(barebones=True, max_epochs=1))
-    with pytest.raises(ValueError, match=r"`limit_val_batches=0`: .* do without them: `evaluate=None`"):
+    with pytest.raises(ValueError, match=r"`limit_val_batches=0`: .* Remove the limit, or pass the loop `eval"):
         loop_in(tmp_path).run(make_trainer(tmp_path, limit_val_batches=0))
     assert len(loop_in(tmp_path, evaluate=None, rounds=1).run(make_trainer(tmp_path, limit_val_batches=0))) == 2

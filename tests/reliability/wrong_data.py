@@ -60,6 +60,13 @@ class TrainsOn(Data):
         self.train = self.given
 
 
+class AddsNoise(TrainsOn):
+    """Inputs are others each time they are read."""
+
+    def __init__(self) -> None:
+        super().__init__(Rows(lambda sample, index: (sample[0] + torch.randn(4).double(), sample[1])))
+
+
 def labelled_with(make: Any) -> TrainsOn:
     """A data set whose labels are what ``make`` makes of an index."""
     return TrainsOn(Rows(lambda sample, index: (sample[0], make(index))))
@@ -278,10 +285,10 @@ DATAMODULES: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
     ),
     (
         "no pool set",
-        type("Plain", (Data,), {"pool_dataset": None}),
+        type("Noisy", (AddsNoise,), {"pool_dataset": None}),
         {},
         UserWarning,
-        "Plain has no `pool_dataset.*random augmentation included.*Return",
+        "Noisy has no `pool_dataset.*augments: sample 0 is another each time.*Return the same samples",
     ),
     ("grows between calls", Grows, {}, ValueError, "drew another training set.*Split once"),
     ("split anew", Resplits, {}, ValueError, "drew another training set.*Split once"),

@@ -211,8 +211,7 @@ def test_a_boring_project(tmp_path, acquisition):
     )  # fmt: skip
     model = Boring()
     start = model.layer.weight.detach().clone()
-    with pytest.warns(UserWarning, match="BoringData has no `pool_dataset"):
-        history = ActiveLearningLoop(model, BoringData(), initial=8, query_size=8, rounds=2).run(trainer)
+    history = ActiveLearningLoop(model, BoringData(), initial=8, query_size=8, rounds=2).run(trainer)
     assert [r.labelled for r in history] == [8, 16, 24]
     assert len({float(w.norm()) for w in [start, *watch]}) == 4
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lightning_al import ClassificationTask
+from lightning_al import ClassificationTask, SegmentationTask
 from lightning_al.tasks.entries import BatchEntries
+from lightning_al.tasks.texts import input_entries, text_of
 
 X, MASK = torch.arange(6.0).view(3, 2), torch.ones(3, 2)
 
@@ -156,3 +157,33 @@ def test_labels_become_tensors_of_the_kind_that_the_dataset_has(name):
     assert moved["labels"].tolist() == [2, 1]
     first = flipped({"labels": torch.zeros(1)}, {"boxes": two})["boxes"]  # there were none before
     assert first.tolist() == [[2, 0, 3, 2], [0, 0, 2, 1]]
+
+
+def test_an_entry_that_a_collate_function_makes_is_in_no_sample():
+    task, sample = ClassificationTask(inputs=["x", "lengths"], target="y"), {"x": X[0], "y": 1}
+    with pytest.raises(
+        TypeError, match=r"entry 'lengths' .* of 'x', 'y'. If a `collate_fn` makes 'lengths' in batches"
+    ):
+        task.inputs(sample)
+    assert task.inputs_there(sample)["x"] is sample["x"]
+    assert [entry.name for entry in input_entries(task, sample)] == ["x"]
+    assert text_of([{"x": "so long", "y": 0}], 0, task) == "so long"
+    wrong = ClassificationTask(inputs=["image", "lengths"], target="y")
+    with pytest.raises(TypeError, match=r"say the names of its entries") as error:  # no other is there either
+        wrong.inputs(sample)
+    assert "collate_fn" not in str(error.value)
+    in_tuples = ClassificationTask(inputs=[0, 1], target=2)
+    with pytest.raises(
+        TypeError, match=r"a tuple of 2. If a `collate_fn` puts one more entry into batches, put it into"
+    ):
+        in_tuples.targets((X[0], 1))
+    with pytest.raises(TypeError, match=r"got a tuple of 3: say the positions"):
+        ClassificationTask(inputs=0, target=5).targets((X[0], 1, 2))
+
+
+def test_unlabelled_samples_need_no_entry_that_a_collate_function_makes():
+    task = SegmentationTask(3, inputs=["x", "valid"], target="y")
+    example = {"x": torch.ones(1, 4, 6), "y": torch.ones(4, 6, dtype=torch.int64)}
+    completed = task.completed({"x": torch.zeros(1, 5, 6)}, example)
+    assert completed["x"].shape == (1, 5, 6)
+    assert completed["y"].tolist() == [[255] * 6] * 5

@@ -15,6 +15,7 @@ from lightning_al.acquisition.value_scores import VALUE_SCORES
 from lightning_al.checks import Findings, check_choice, check_count, check_flag
 from lightning_al.functional.scores.disagreement import consensus_divergences, vote_entropies
 from lightning_al.inference.calling import Forward, check_whole
+from lightning_al.inference.entries import device_of
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.inference.shared_forward import shared_outputs
 
@@ -109,8 +110,7 @@ class QueryByCommittee(Acquisition):
         """Return the disagreement of the members about each sample, (B,)."""
         check_whole(model)
         inputs = self.task.inputs(batch)
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        self._members = moved_to(device, self._members)
+        self._members = moved_to(device_of(model), self._members)
         if self.score in VALUE_SCORES:
             values = self._votes(model, self.task.outputs, inputs)
             return VALUE_SCORES[self.score].of(self.task, model, batch, values)

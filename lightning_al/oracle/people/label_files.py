@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from lightning_al.checks import Findings, check_choice, check_flag, check_type
 from lightning_al.data.classes import class_names
-from lightning_al.data.image_size import check_drawn, drawn_size
+from lightning_al.data.image_size import check_drawn, drawn_size, image_in
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.people.agreement import AGREEMENTS, Said, agree
 from lightning_al.oracle.people.files.entries import Entry, Reading, check_person, check_whole, understood
@@ -163,7 +163,7 @@ class LabelFiles(Oracle):
 
     def _picture(self, index: int) -> bytes:
         dataset, task = self._bound()
-        return picture_file(task.inputs(dataset[index]), self._parts[index])
+        return picture_file(image_in(dataset, index, task), self._parts[index])
 
     def _next(self) -> Path:
         number = 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_al.drawing.signal import is_signal, signal_picture
+from lightning_al.drawing.signal import is_signal, is_strip, signal_picture
 from lightning_al.extras import needs
 from lightning_al.oracle.regions import Region
 from lightning_al.words import shown
@@ -20,11 +20,30 @@ _LINE = (255, 225, 0)
 
 
 def is_image(value: Any) -> bool:
-    """Whether people can look at it: an image of PIL, or an array or tensor of one or three channels."""
+    """Whether it can be seen as an image: one of PIL, or an array or tensor of one or three channels.
+
+    Three channels of two rows and many columns are none.
+    """
     if hasattr(value, "convert") and hasattr(value, "size"):
         return True
     shape = tuple(getattr(value, "shape", ()))
-    return len(shape) == 2 or (len(shape) == 3 and (shape[0] in (1, 3) or shape[-1] in (1, 3)))
+    has_colours = len(shape) == 3 and (shape[0] in (1, 3) or shape[-1] in (1, 3))
+    return len(shape) == 2 or (has_colours and (is_signal(shape) or not is_strip(sides_of(shape))))
+
+
+def is_sight(value: Any) -> bool:
+    """Whether :func:`sight_of` shows it."""
+    return is_image(value) or is_signal(tuple(getattr(value, "shape", ())))
+
+
+def sides_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return height and width of an array of channels, which are first unless they can be last alone.
+
+    Example:
+        >>> sides_of((3, 20, 30)), sides_of((20, 30, 3)), sides_of((16, 20, 30))
+        ((20, 30), (20, 30), (20, 30))
+    """
+    return shape[:2] if shape[-1] in (1, 3) and shape[0] not in (1, 3) else shape[1:]
 
 
 def image_of(value: Any) -> Any:
@@ -55,7 +74,7 @@ def image_of(value: Any) -> Any:
 def sight_of(value: Any) -> Any:
     """Return what people look at: :func:`image_of`, but of a signal its lines, one for each channel.
 
-    A signal is (C, L) or (L, C), of up to 8 channels and more steps.
+    A signal is (C, L) or (L, C), of up to 8 channels and more steps, or one of these with a dimension of 1.
     """
     is_array = hasattr(value, "shape") and not hasattr(value, "convert")
     if is_array and is_signal(tuple(value.shape)):

@@ -188,7 +188,10 @@ class KeptCampaign:
         check_count("limit", limit, optional=True)
         stage = self.ledger.options.get("evaluate")
         if stage is None:
-            raise ValueError(f"The campaign in {self.dirpath} was evaluated on nothing (`evaluate=None`).")
+            raise ValueError(
+                f"The campaign in {self.dirpath} was evaluated on nothing: the loop was passed `evaluate=None`. Pass "
+                '`evaluate="validate"` or `"test"`, also to go on with it.'
+            )
         return SampleBatches(functools.partial(self._read_held_out, stage, limit))
 
     def _read_held_out(self, stage: str, limit: int | None) -> Iterator[tuple[Any, Any]]:

@@ -12,10 +12,10 @@ import torch
 from lightning_al._compat import quiet_infos
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.distributed.randomness import draws_undone
-from lightning_al.drawing.signal import is_signal
+from lightning_al.drawing.signal import is_signal, is_strip
 from lightning_al.inference.trainer import quiet_trainer
 from lightning_al.oracle.base import Oracle, truth_of
-from lightning_al.oracle.people.pictures import array_of
+from lightning_al.oracle.people.pictures import array_of, sides_of
 from lightning_al.oracle.truth import Truth
 from lightning_al.report.page.pictures import Look, picture_of, values_of
 from lightning_al.storage.blobs import as_read
@@ -168,6 +168,8 @@ class _Seen(NamedTuple):
 
 def _is_picture(value: Any) -> bool:
     shape = tuple(getattr(value, "shape", ()))
+    if len(shape) == 3 and is_strip(sides_of(shape)):
+        return False
     return hasattr(value, "convert") or (2 <= len(shape) <= 4 and not is_signal(shape))
 
 

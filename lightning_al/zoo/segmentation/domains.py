@@ -7,6 +7,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_al._compat import is_overridden
 from lightning_al.checks import Findings, check_count
 from lightning_al.tasks.keys import name_of
 from lightning_al.zoo.parts import check_batches
@@ -64,9 +65,10 @@ class ImagesAlone(Dataset[Tensor]):
 class TwoDomainsDataModule(LightningDataModule):
     """The training images of one data module, labelled, beside those of another, of which labels may be asked for.
 
-    What is tested on is of the second, the target. Samples are ``(image, mask, domain)``, domain 0 for the source and 1
-    for the target, by which :class:`AdaptiveSegmenter` tells them. Run the loop with ``initial=0`` and, say,
-    ``known_share=0.5``: half of each batch from the source.
+    What is tested on is of the second, the target, and so is what is validated on, where that has a
+    ``val_dataloader`` (CamVid has one; of Cityscapes the images of ``val`` are tested on). Samples are
+    ``(image, mask, domain)``, domain 0 for the source and 1 for the target, by which :class:`AdaptiveSegmenter` tells
+    them. Run the loop with ``initial=0`` and, say, ``known_share=0.5``: half of each batch from the source.
 
     Images of both must have one size where they come in one batch: ``size`` of both, or a crop in ``augmentation``.
 
@@ -106,6 +108,8 @@ class TwoDomainsDataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.target_batch_size = target_batch_size
         self.num_workers = num_workers
+        if not is_overridden("val_dataloader", target):  # then there is none, as in a datamodule that defines none
+            self.val_dataloader = super().val_dataloader  # type: ignore[method-assign]
 
     @property
     def classes(self) -> list[str]:
@@ -145,6 +149,11 @@ class TwoDomainsDataModule(LightningDataModule):
         images = ImagesAlone(self.target.pool_dataset(), self.target.augment)
         beside = DataLoader(images, self.target_batch_size, shuffle=True, drop_last=True, num_workers=self.num_workers)
         return {"labelled": labelled, "target": beside}
+
+    def val_dataloader(self) -> Any:
+        """The target's validation images, in order, as they are; no loader where it has none of these sequences."""
+        images = self.target.sets["val"]
+        return DataLoader(images, self.eval_batch_size, num_workers=self.num_workers) if len(images) else []
 
     def test_dataloader(self) -> Any:
         """The target's test images, in order, as they are."""

@@ -123,6 +123,8 @@ def test_data_that_cannot_be_opened_are_no_reason_to_fail(tmp_path):
         ((torch.rand(5), 1), "values"),
         ((torch.rand(3, 4, 4), 1), "image"),
         (({"pixel_values": torch.rand(3, 4, 4)}, 1), "image"),
+        ((torch.rand(1, 2, 64), 1), "image"),  # a signal, drawn
+        ((torch.rand(3, 2, 64), 1), "values"),
     ],
 )
 def test_what_there_is_to_see(sample, look):

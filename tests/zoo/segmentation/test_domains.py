@@ -1,5 +1,6 @@
 import pytest
 import torch
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torchvision.transforms import v2
 
 from lightning_al.tasks.keys import name_of
@@ -29,6 +30,19 @@ def test_what_is_labelled_and_what_may_be_asked_for(tmp_path):
     assert (images.shape, targets.shape, domains.tolist()) == ((4, 3, 12, 16), (4, 12, 16), [0] * 4)
     tested = data.test_dataloader().dataset
     assert {name_of(tested, index)[:6] for index in range(len(tested))} == {"0001TP"}
+
+
+def test_what_the_target_is_validated_on(tmp_path):
+    fill_camvid(tmp_path)
+    fill_cityscapes(tmp_path / "cityscapes")
+    dusk, day = (CamVidDataModule(str(tmp_path), sequences=[name]) for name in ("0001TP", "0016E5"))
+    to_day = TwoDomainsDataModule(dusk, day)
+    assert is_overridden("val_dataloader", to_day)
+    validated = to_day.val_dataloader().dataset
+    assert [name_of(validated, index) for index in range(len(validated))] == ["0016E5_00090.png", "0016E5_00091.png"]
+    assert TwoDomainsDataModule(day, dusk).val_dataloader() == []  # none of them is of dusk
+    cities = CityscapesDataModule(str(tmp_path / "cityscapes"))
+    assert not is_overridden("val_dataloader", TwoDomainsDataModule(cities, cities))
 
 
 def test_each_domain_has_its_own_augmentation(tmp_path):

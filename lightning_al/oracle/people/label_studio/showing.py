@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from lightning_al.extras import needs
-from lightning_al.oracle.people.pictures import asked_picture, image_of, is_image, sight_of
+from lightning_al.oracle.people.pictures import asked_picture, image_of, is_sight, sight_of
 from lightning_al.oracle.regions import Region
 from lightning_al.storage.files import atomic_write
 from lightning_al.tasks.base import Task
@@ -117,7 +117,7 @@ class Showing:
                 raise ValueError(f"`show={self.show!r}` is no entry of the samples, as {shown(sample)}.") from None
         seen = [] if self.task is None else input_entries(self.task, sample)
         for _, entry in [*seen, *entries_of(sample)]:
-            if isinstance(entry, (str, PurePath)) or is_image(entry):
+            if isinstance(entry, (str, PurePath)) or is_sight(entry):
                 return entry
         raise ValueError(
             f"There is neither a text nor an image in the sample of dataset index {index}: {shown(sample)}. Say what "

@@ -82,6 +82,11 @@ def test_images_in_samples(layout):
     assert pixels(shown.value).tolist() == (image[..., 0] if layout == "HW" else image).tolist()
 
 
+def test_a_signal_with_a_leading_one_is_drawn():
+    shown = Showing(None, None, with_size=False)([(torch.rand(1, 2, 64), 0)], 0)
+    assert pixels(shown.value).shape == (144, 256, 3)
+
+
 def test_normalised_images_are_made_visible():
     shown = Showing(None, None, with_size=False)([(torch.tensor([[-1.0, 1.0], [0.0, -1.0]]), 0)], 0)
     assert pixels(shown.value).tolist() == [[0, 255], [128, 0]]
@@ -119,6 +124,7 @@ def test_paths_in_samples(folder):
     ("show", "sample", "message"),
     [
         (None, (torch.zeros(7), 1), "neither a text nor an image.*`show=`"),
+        (None, (torch.zeros(3, 2, 64), 1), "neither a text nor an image.*`show=`"),
         ("body", {"title": "t"}, "`show='body'` is no entry"),
         (0, (torch.zeros(7), 1), "a text, a path or an image, got"),
     ],
