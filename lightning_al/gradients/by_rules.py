@@ -17,7 +17,8 @@ from lightning_al.gradients.trials import RuleScore, Scored
 from lightning_al.inference.entries import batch_size_of
 from lightning_al.inference.memory import is_out_of_memory
 
-_PLANS: WeakKeyDictionary[nn.Module, dict[Hashable, Plan | str]] = WeakKeyDictionary()
+Key = tuple[Hashable, ...]
+_PLANS: WeakKeyDictionary[nn.Module, dict[Key, Plan | str]] = WeakKeyDictionary()
 """Of each model, its plans or why there is none, by what they depend on."""
 
 
@@ -84,13 +85,17 @@ class ByRules(Scorer):
         plans, key = self._place_of(inputs, group_size)
         if not self._standing.given:
             self._standing.compare_next(batch_size_of(inputs) // group_size)
+        budget = self.model.budget(None)
         try:
-            plans[key], scored = self._finder.prove(plan, plan.unproved, inputs, group_size, self.model.budget(None))
-        except NothingToCompare as error:  # other samples of the same kind may tell
-            raise NoRule(str(error)) from error
+            plans[key], scored = self._finder.prove(plan, plan.unproved, inputs, group_size, budget)
         except Exception as error:
-            if not is_out_of_memory(error):
-                plans[key] = str(error) or type(error).__name__
+            if is_out_of_memory(error):
+                raise
+            if plan.alike and isinstance(error, (NoRule, NothingToCompare)):  # which rounding of one group may show
+                return self._scored(self._found(inputs, group_size, budget, alike=False), inputs, group_size)
+            if isinstance(error, NothingToCompare):  # other samples of the same kind may tell
+                raise NoRule(str(error)) from error
+            plans[key] = str(error) or type(error).__name__
             raise
         return scored
 
@@ -112,20 +117,36 @@ class ByRules(Scorer):
         if plan is None or (isinstance(plan, Plan) and plan.from_two_groups and groups > 2):
             if groups < 2:
                 return None
-            try:
-                plan = plans[key] = self._finder.find(inputs, group_size, budget)
-            except NothingToCompare as error:  # other samples of the same kind may tell
-                plan = str(error)
-            except Exception as error:  # if the fault is the model's own, the plain loop raises it again
-                if is_out_of_memory(error):
-                    raise
-                plan = plans[key] = str(error) or type(error).__name__
+            others = (other for known, other in plans.items() if known[:2] == key[:2] and known != key)
+            return self._found(inputs, group_size, budget, alike=any(map(_is_proved, others)))
         if isinstance(plan, str):
             raise NoRule(plan)
         return plan
 
-    def _place_of(self, inputs: Any, group_size: int) -> tuple[dict[Hashable, Plan | str], Hashable]:
+    def _found(self, inputs: Any, group_size: int, budget: int, *, alike: bool) -> Plan:
+        """Find the plan for samples like these, and keep it, or why there is none.
+
+        Raises:
+            NoRule: If it cannot be done, with the reason.
+        """
+        plans, key = self._place_of(inputs, group_size)
+        try:
+            plans[key] = plan = self._finder.find(inputs, group_size, budget, alike=alike)
+        except NothingToCompare as error:  # other samples of the same kind may tell
+            raise NoRule(str(error)) from error
+        except Exception as error:  # if the fault is the model's own, the plain loop raises it again
+            if is_out_of_memory(error):
+                raise
+            plans[key] = reason = str(error) or type(error).__name__
+            raise NoRule(reason) from error
+        return plan
+
+    def _place_of(self, inputs: Any, group_size: int) -> tuple[dict[Key, Plan | str], Key]:
         """Return where plans are kept, and under which key the one for samples like these."""
         leaves, spec = pytree.tree_flatten(inputs)
         key = (self._key, group_size, tuple(map(input_key, leaves)), str(spec))
         return _PLANS.setdefault(self.model.root.model, {}), key
+
+
+def _is_proved(plan: Plan | str) -> bool:
+    return isinstance(plan, Plan) and not plan.alone and plan.unproved is None

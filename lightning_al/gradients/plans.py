@@ -2,7 +2,8 @@
 
 Small models are proved by a few groups in float64, before any score is given. Of large ones, where that would be felt,
 the first batch is scored, and one group in eight of it is held against the plain loop before its scores are given; so
-is one of the second batch.
+is one of the second batch. Where samples of another shape have proved a model, one group of the first batch of each
+further shape is enough.
 """
 
 import logging
@@ -39,6 +40,7 @@ class Plan(NamedTuple):
             that scores come the same way, to the last bit, whenever they are computed again.
         least_groups: How many groups there must be at least for the rules to cost less; fewer go by the plain loop.
         unproved: What was seen of a model whose first batch is yet to be held against the plain loop.
+        alike: Whether samples of another shape have proved the model.
     """
 
     layouts: dict[Place, RowLayout]
@@ -50,6 +52,7 @@ class Plan(NamedTuple):
     alone: bool = False
     least_groups: int = 1
     unproved: Look | None = None
+    alike: bool = False
 
 
 class PlanFinder:
@@ -67,8 +70,14 @@ class PlanFinder:
         self.score = score
         self.model_inputs = model_inputs
 
-    def find(self, inputs: Any, group_size: int, budget: int) -> Plan:
+    def find(self, inputs: Any, group_size: int, budget: int, *, alike: bool = False) -> Plan:
         """Return the plan for groups like those of the inputs, of which there are two at least.
+
+        Args:
+            inputs: Some samples.
+            group_size: Samples in a group.
+            budget: In bytes.
+            alike: Whether samples of another shape have proved the model.
 
         Raises:
             NoRule: If the rules do not hold for the model.
@@ -78,7 +87,7 @@ class PlanFinder:
         while True:
             network = self.by_rules.network(elsewhere)
             try:
-                return self._find(network, inputs, group_size, budget)
+                return self._find(network, inputs, group_size, budget, alike=alike)
             except UsedElsewhere as error:
                 if error.names <= elsewhere:
                     raise
@@ -110,13 +119,13 @@ class PlanFinder:
         _check_losses(look.operations_of_losses, operations)
         # Not the first: a model that takes something of it alone would leave it as it is. And few, since what is
         # compared should not cost more than it brings.
-        starts = starts[1:][: max(groups // 8, 1)]
+        starts = starts[1:][: 1 if plan.alike else max(groups // 8, 1)]
         trial = self._trial(plan, groups_at(inputs, group_size, starts), group_size)
         trial.compare(scored.scores, starts, look, budget)
         _say_what_goes_through_torch_func(network)
         return plan._replace(unproved=None), scored
 
-    def _find(self, network: Network, inputs: Any, group_size: int, budget: int) -> Plan:
+    def _find(self, network: Network, inputs: Any, group_size: int, budget: int, *, alike: bool) -> Plan:
         starts = groups_that_differ(inputs, group_size)
         # Two groups and one of them again: a third one, of another length, would change the length that a model cuts
         # its batch to.
@@ -135,8 +144,9 @@ class PlanFinder:
             from_two_groups=batch_size_of(inputs) // group_size == 2,
             together=together,
             least_groups=look.least_groups,
+            alike=alike,
         )
-        if look.is_large(self.model) or batch_size_of(inputs) // group_size < plan.least_groups:
+        if alike or look.is_large(self.model) or batch_size_of(inputs) // group_size < plan.least_groups:
             return plan._replace(unproved=look)
         many = _groups_again(inputs, group_size, starts, SIZES[1])
         of_many = self._look(network, plan.layouts, many, group_size)

@@ -10,6 +10,7 @@ from torch import nn
 from lightning_al import functional as F_al
 from lightning_al.gradients import plans, trials
 from lightning_al.gradients.by_torch_func import ByTorchFunc
+from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.inference.memory import saved_bytes
 from tests.helpers import reference
@@ -231,7 +232,9 @@ def test_a_large_model_that_mixes_its_samples_is_found_out(large, monkeypatch):
 def test_the_memory_of_a_sample_is_reckoned_near_what_its_gradient_keeps(monkeypatch):
     found = []
     find = plans.PlanFinder.find
-    monkeypatch.setattr(plans.PlanFinder, "find", lambda *args: found.append(find(*args)) or found[-1])
+    monkeypatch.setattr(
+        plans.PlanFinder, "find", lambda *args, **options: found.append(find(*args, **options)) or found[-1]
+    )
     for size in (16, 64):
         net, x = seeded(Planes), randn(3, 2, size, size)
         F_al.saal(net, x)
@@ -387,3 +390,49 @@ def test_long_sequences_go_by_the_rules_where_there_are_enough_of_them():
             got = F_al.gradient_norm(net, x)
         assert (engine.passes > 0) is by_rules, (kind, samples)
         torch.testing.assert_close(got, reference.gradient_norm(net, x), rtol=1e-4, atol=1e-6)
+
+
+def test_further_shapes_of_a_proved_model_cost_a_sample_each():
+    """Texts of other lengths: the proof in float64 is of the first alone."""
+    net, seen = seeded(lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, C))), []
+
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return self.net(x).mean(1)
+
+    def run(model, rows):
+        seen.append(len(rows))
+        return model(rows)
+
+    model = Mean()
+    for length in (3, 4, 5):
+        x = randn(9, length, 6)
+        seen.clear()
+        got = F_al.gradient_norm(model, x, forward=run)
+        torch.testing.assert_close(got, reference.gradient_norm(model, x), rtol=1e-9, atol=1e-12)
+        if length > 3:
+            assert sorted(seen) == [1, 2, 3, 9]
+
+
+def test_a_further_shape_whose_one_sample_says_nothing_is_proved_by_more(monkeypatch):
+    net = seeded(lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, C)))
+    model, refused = nn.Sequential(net, nn.AdaptiveAvgPool2d((1, C)), nn.Flatten()), []
+
+    def refuse(*args):
+        refused.append(1)
+        raise NoRule("by rounding")
+
+    F_al.gradient_norm(model, randn(5, 3, 6))
+    monkeypatch.setattr(trials.Trial, "compare", refuse)
+    x = randn(5, 4, 6)
+    with messages() as engine:
+        got = F_al.gradient_norm(model, x)
+        again = F_al.gradient_norm(model, x)
+    assert refused == [1]
+    assert not engine.fell_back
+    assert torch.equal(got, again)
+    torch.testing.assert_close(got, reference.gradient_norm(model, x), rtol=1e-9, atol=1e-12)
