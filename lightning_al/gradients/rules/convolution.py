@@ -193,6 +193,8 @@ class ConvolutionRule(Rule):
 
     def _merge(self, x: Tensor) -> Tensor:
         """Make the units groups of channels, (N, C, ...) -> (N / U, U * C, ...)."""
+        if self.units == 1:  # views would lose how the channels lie in memory, and be copied for it
+            return x
         return x.unflatten(0, (self.units, -1)).transpose(0, 1).flatten(1, 2)
 
     def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
@@ -216,7 +218,7 @@ class ConvolutionRule(Rule):
             return y if bias is None else y.add_(self.per_row(bias, y, 1))
         own_bias = None if bias is None else bias.reshape(-1)  # at no cost in the kernel
         y = self._convolve(self._merge(x), weight.flatten(0, 1), own_bias, padding, self.groups * units)
-        return y.unflatten(1, (units, -1)).transpose(0, 1).flatten(0, 1)
+        return y if units == 1 else y.unflatten(1, (units, -1)).transpose(0, 1).flatten(0, 1)
 
     # -- inner products --------------------------------------------------------------------------------------------
 
