@@ -8,11 +8,13 @@ from collections import defaultdict
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_module
 
 from lightning_al.distributed.ranks import end_process_group
+from tests.helpers import extent
 
 # Campaigns are made safe on disk at every step, which a disk takes its time for. Memory does not, where it is enough.
 _MEMORY = "/dev/shm"
@@ -21,6 +23,14 @@ if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2**31:
 
 _NOTES = rank_zero_module.log  # whoever imports `pytorch_lightning` has those of `lightning` in that name from then on
 _LEAKS = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
+
+
+def pytest_configure(config):
+    """Find out whether slow tests run too, before any test is read."""
+    extent.everything = config.option.markexpr != "not slow"
+    if not extent.everything:
+        hypothesis.settings.register_profile("share", max_examples=extent.share_of(100))
+        hypothesis.settings.load_profile("share")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,7 +15,8 @@ from lightning_al.gradients import comparisons
 from lightning_al.gradients.comparisons import farthest_apart, scores_withdrawn
 from lightning_al.gradients.example_groups import measures_of
 from tests.helpers import reference
-from tests.helpers.exact import SCORES, examples
+from tests.helpers.exact import SCORES
+from tests.helpers.extent import examples
 from tests.helpers.marks import slow
 from tests.helpers.models import randn, seeded
 

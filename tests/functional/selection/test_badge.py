@@ -2,16 +2,17 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al.functional import badge, kmeans_plusplus
+from tests.helpers.extent import examples
 from tests.helpers.greedy import SEEDS, generator, materialised, rows
 from tests.helpers.models import randn
 
 
 @pytest.mark.usefixtures("size_of_blocks")
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.integers(1, 3), st.integers(1, 3), SEEDS, st.data())
 def test_badge_is_k_means_over_the_materialised_gradients(classes, width, seed, data):
     residuals = data.draw(rows(classes))

@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al.functional import kmeans_plusplus
+from tests.helpers.extent import examples
 from tests.helpers.greedy import SEEDS, brute_force, generator
 from tests.helpers.models import randn
 
@@ -15,7 +16,7 @@ TIED = st.lists(st.sampled_from([-1.5, 0.0, -0.0, 1.0, 2.0, 1e-30]), max_size=20
 ANY = st.lists(st.floats(-(2.0**60), 2.0**60), max_size=12)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.one_of(TIED, st.lists(st.floats(-100, 100), max_size=12)).filter(len), SEEDS, st.data())
 def test_kmeans_plusplus_on_scores_is_the_definition(scores, seed, data):
     k = data.draw(st.integers(1, len(scores)))
@@ -25,7 +26,7 @@ def test_kmeans_plusplus_on_scores_is_the_definition(scores, seed, data):
     assert len(set(got.tolist())) == k
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=12, unique=True), SEEDS, st.randoms())
 def test_draws_go_with_the_ids_not_with_the_order(scores, seed, random):
     order = list(range(len(scores)))
@@ -53,7 +54,7 @@ def test_draws_go_with_the_ids_not_with_the_order(scores, seed, random):
 VECTOR = st.tuples(*[st.sampled_from([-2.0, -0.5, 0.0, 1.0, 3.0])] * 2).map(list)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(VECTOR, min_size=1, max_size=10), SEEDS, st.data())
 def test_kmeans_plusplus_on_vectors_is_the_definition(points, seed, data):
     k = data.draw(st.integers(1, len(points)))

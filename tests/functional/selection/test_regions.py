@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from lightning_al import functional as F_al
 from lightning_al.functional.selection import regions
 from tests.helpers import regions_reference as reference
-from tests.helpers.exact import examples
+from tests.helpers.extent import examples
 
 SIDES = st.integers(1, 9)
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lightning_al.gradients.rules.convolution import ConvolutionRule
-from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, examples, messages, probe
+from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, messages, probe
+from tests.helpers.extent import examples
 from tests.helpers.marks import slow
 from tests.helpers.models import B, randn, seeded
 

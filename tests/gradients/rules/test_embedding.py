@@ -6,7 +6,8 @@ from torch import nn
 
 from lightning_al import functional as F_al
 from lightning_al.gradients.rules.embedding import EmbeddingRule
-from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, examples, messages, probe
+from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, messages, probe
+from tests.helpers.extent import examples
 from tests.helpers.models import B, C, seeded
 
 WAYS = {"inner products": True, "gradients": False}

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lightning_al.gradients.rules.base import find_rule
-from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, examples, messages, probe
+from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, messages, probe
+from tests.helpers.extent import examples
 from tests.helpers.models import B, randn, seeded
 
 BATCH = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}

@@ -11,7 +11,8 @@ from torch import nn
 
 from lightning_al import functional as F_al
 from tests.helpers import reference
-from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, examples, messages
+from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, messages
+from tests.helpers.extent import examples
 from tests.helpers.models import B, C, Model, randn, seeded
 
 KINDS = {"LSTM": nn.LSTM, "GRU": nn.GRU, "tanh": nn.RNN, "relu": lambda *a, **k: nn.RNN(*a, nonlinearity="relu", **k)}

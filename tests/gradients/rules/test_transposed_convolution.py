@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lightning_al import functional as F_al
-from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, examples, messages, probe
+from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, messages, probe
+from tests.helpers.extent import examples
 from tests.helpers.models import B, randn, seeded
 
 KINDS = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
