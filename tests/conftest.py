@@ -1,5 +1,6 @@
 """What every test gets: one thread per process, and nothing left behind of distributed runs."""
 
+import functools
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hypothesis
 import pytest
 import torch
+from lightning.fabric.utilities import registry
 from lightning.pytorch.utilities.rank_zero import rank_zero_module
 
 from lightning_al.distributed.ranks import end_process_group
@@ -20,6 +22,9 @@ from tests.helpers import extent
 _MEMORY = "/dev/shm"
 if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2**31:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _MEMORY)
+
+# Each Trainer goes through all that is installed for callbacks of others, which takes most of its making.
+registry.entry_points = functools.cache(registry.entry_points)
 
 _NOTES = rank_zero_module.log  # whoever imports `pytorch_lightning` has those of `lightning` in that name from then on
 _LEAKS = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PL_GLOBAL_SEED")
