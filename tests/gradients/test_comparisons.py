@@ -151,7 +151,7 @@ def assert_right(net, x, names=("tensor_sum", "sam")):
         torch.testing.assert_close(score(net, x, **options), loop(net, x, **options), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("how", HOW, ids=lambda how: how.__name__)
 @pytest.mark.parametrize("before", [1, *map(slow, (0, 3))])
 def test_a_batch_of_another_kind_is_noticed_after_easy_ones(how, before):
@@ -189,6 +189,7 @@ def test_the_loss_may_look_at_its_batch_too():
         torch.testing.assert_close(F_al.gradient_norm(net, x, loss=loss), want, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("padding", [0, 1, 17])
 def test_words_padded_with_any_number(padding):
     class Words(nn.Module):

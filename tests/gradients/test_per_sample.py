@@ -14,7 +14,7 @@ from tests.helpers.models import NAMES, B, C, case, randn, seeded
 from tests.helpers.ways import SCORES, WAYS, counted, only
 
 
-@pytest.mark.few(12)
+@pytest.mark.few(6)
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("name", NAMES)
 def test_rules_come_first_then_torch_func_then_one_by_one(name, score, monkeypatch):
@@ -163,7 +163,7 @@ def test_groups_are_never_torn_by_the_budget():
         torch.testing.assert_close(got, reference.saal(net, x, group_size=4), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.few(9)
+@pytest.mark.few(5)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("score", SCORES)
 def test_ways_and_splits_do_not_show(score, way, monkeypatch):

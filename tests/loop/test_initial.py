@@ -79,7 +79,7 @@ def encoder(request, tmp_path):
 QUICK = [("Random", "a module"), ("TypiClust", "a file")]
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "encoder"),
     [*QUICK, *(slow(*both) for both in itertools.product(CHOOSERS, ENCODERS) if both not in QUICK)],

@@ -55,7 +55,7 @@ def test_both_forms_multiply_by_the_definition(rows, columns, seed):
         torch.testing.assert_close(made.aggregated(), want @ v, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("shape", [(700, 40), (1300, 700), (30, 900)])
 def test_both_forms_agree_on_many_blocks(shape, signed):

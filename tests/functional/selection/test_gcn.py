@@ -59,7 +59,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.few(7)
+@pytest.mark.few(4)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("name", SETS)
 def test_the_training_is_the_definition(name, options):
@@ -70,6 +70,7 @@ def test_the_training_is_the_definition(name, options):
     torch.testing.assert_close(got.logits, logits, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("name", SETS)
 def test_both_forms_of_the_graph_train_alike(name, monkeypatch):
     pool, known = SETS[name]

@@ -151,6 +151,7 @@ def test_encoders(build):
     assert_exact(probe(build), randn(B, T, 4), FEW)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("masked", [False, True])
 def test_sequence_first(masked):
     """The layout that ``batch_first=False``, torch's default, asks for."""
@@ -162,7 +163,7 @@ def test_sequence_first(masked):
     assert_exact(probe(lambda: nn.TransformerEncoderLayer(4, 2, 8), call), randn(B, T, 4), FEW)
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_a_whole_transformer(batch_first):
     def call(layer, x):

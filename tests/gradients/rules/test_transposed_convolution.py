@@ -49,6 +49,7 @@ def test_a_frozen_part(frozen):
     assert_exact(net, randn(B, 2, 3, 4), FEW)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("cached", [2**18, 3])
 def test_large_work_goes_one_unit_at_a_time(cached, monkeypatch):
     monkeypatch.setattr("lightning_al.gradients.costs.WORTH_A_CALL", {"cpu": 1})

@@ -50,7 +50,7 @@ def hand_without(net):
     return net
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "form", SAM_FORMS, ids=lambda f: f"{f.__name__}-{'auto' if issubclass(f, AutoSAMMixin) else 'manual'}"
 )
