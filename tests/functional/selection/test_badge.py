@@ -34,7 +34,7 @@ def test_the_second_badge_pick_follows_squared_distances():
     residuals = torch.tensor([[1.0, -1.0], [0.5, -0.5], [0.5, -0.5], [0.0, 0.0]])
     features = torch.tensor([[2.0], [2.0], [0.0], [1.0]])
     weights = torch.tensor([0.0, 2.0, 8.0, 8.0])  # ‖(2, -2) - (1, -1)‖², and the norm of the first
-    count = 500  # plain distances would give 40
+    count = 500
     seconds = torch.tensor([int(badge(residuals, features, 2, generator=generator(s))[1]) for s in range(count)])
     counts = torch.bincount(seconds, minlength=4)
     share = weights / weights.sum()
