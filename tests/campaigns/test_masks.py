@@ -92,6 +92,7 @@ def test_told_in_python(tmp_path):
     assert "by tell" in text_of(status)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("label", "what"),
     [

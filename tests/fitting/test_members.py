@@ -306,7 +306,7 @@ def test_a_fit_that_fails_leaves_no_trace_either(tmp_path):
     assert acquisition.found == [True]
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "limits", [{"max_steps": 5, "max_epochs": -1}, {"accumulate_grad_batches": 2}, {"min_steps": 3}]
 )

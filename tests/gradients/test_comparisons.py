@@ -290,6 +290,7 @@ def test_a_wrong_gradient_under_vmap_goes_to_the_loop(caplog):
     torch.testing.assert_close(got, reference.gradient_norm(net, x), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("way", ["rules", "torch.func"])
 def test_later_scores_are_compared_too(way, monkeypatch):
     """What goes wrong after the first batch is noticed by the comparisons that come now and then."""

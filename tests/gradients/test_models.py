@@ -101,7 +101,7 @@ def test_torchs_own_model_of_the_kind(name):
     assert_exact(net, x, ("sam", "tensor_sum") if name == "ViT" else ("tensor_sum",), single=name == "ViT")
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("dtype", "name"),
     [

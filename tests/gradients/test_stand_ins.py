@@ -124,7 +124,7 @@ class Peeking(nn.Module):
         return self.head(self.use(self.first, x).tanh())
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "use",
     [

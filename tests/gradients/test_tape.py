@@ -30,7 +30,7 @@ class Blocks(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("score", SCORES)
 def test_checkpointed_blocks(score):
     net = seeded(lambda: Blocks(lambda block, x: checkpoint(block, x, use_reentrant=False)))

@@ -193,7 +193,7 @@ COMPANY = {
 }
 
 
-@pytest.mark.few(7)
+@pytest.mark.few(4)
 @pytest.mark.parametrize("name", COMPANY)
 def test_a_sample_is_scored_the_same_in_any_batch_and_order(name):
     build, make = COMPANY[name]

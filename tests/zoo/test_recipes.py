@@ -363,6 +363,7 @@ class TestOnTheCommandLine:
         with pytest.raises(SystemExit, match=r"exactly one acquisition .*-c recipes/acquisitions/saal.yaml"):
             run("fashion_mnist/small")
 
+    @pytest.mark.slow
     def test_sam_after_a_method_with_a_model_of_its_own_is_refused(self, tmp_path):
         for method in ("learning_loss", "lplgrad"):
             with pytest.raises(SystemExit, match="needs a model that learns to predict its loss"):

@@ -37,7 +37,7 @@ def test_every_option_equals_the_loop(name, loss, norm, mode, monkeypatch):
     torch.testing.assert_close(got, reference.gradient_norm(net, x, loss, norm, forward), **EXACT)
 
 
-@pytest.mark.few(16)
+@pytest.mark.few(8)
 @pytest.mark.parametrize("mode", WAYS)
 @pytest.mark.parametrize("loss", ["entropy", "expected_norm"])
 @pytest.mark.parametrize("name", NAMES)

@@ -59,7 +59,7 @@ def test_every_option_equals_the_loop(name, option, mode, monkeypatch):
     torch.testing.assert_close(got, reference.saal(net, x, **options), **EXACT)
 
 
-@pytest.mark.few(11)
+@pytest.mark.few(6)
 @pytest.mark.parametrize("option", [k for k in OPTIONS if k not in ("defaults", "p=inf")])
 def test_every_option_matters(option):
     net, x, *_ = case("batch norm")

@@ -63,6 +63,7 @@ def test_squares_never_overlap():
     assert torch.equal(times > 0, F_al.asked_pixels(picks, (30, 40), 1))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("sample", [1, 7, 8192])
 def test_how_far_scores_are_sorted_does_not_show(sample, monkeypatch):
     """Most scores are 0, as impurities are; bands end wherever the sample says."""

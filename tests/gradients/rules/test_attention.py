@@ -47,7 +47,7 @@ MASKS = {
 }
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("mask", "batch_first", "need_weights"),
     [

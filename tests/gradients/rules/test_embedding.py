@@ -74,7 +74,7 @@ class Positions(nn.Module):
         return self.head(self.mixing(h).tanh().mean(1))
 
 
-@pytest.mark.few(7)
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "how",
     ["plain", "in place", "batch of one", "unsqueezed", "expanded", "repeated", "through layers", "of the batch"],

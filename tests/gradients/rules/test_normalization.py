@@ -50,6 +50,7 @@ def test_batch_norm_of_vectors():
     assert_exact(probe(lambda: nn.BatchNorm1d(4)), randn(B, 4))
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("frozen", ["weight", "bias"])
 @pytest.mark.parametrize(
     "build",
@@ -66,6 +67,7 @@ def test_a_frozen_part(build, frozen):
     assert_exact(net, randn(B, 3, 4), BRIEF)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "norm",
     [

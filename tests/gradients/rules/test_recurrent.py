@@ -80,6 +80,7 @@ def test_some_weights_are_frozen(kind, trained):
     assert_by_rules(net, randn(B, 3, 3), FEW)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_a_first_state_that_follows_from_the_sample(kind):
     def forward(m, x):

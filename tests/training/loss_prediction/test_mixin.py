@@ -32,6 +32,7 @@ from tests.helpers.loss_reference import (
 from tests.helpers.sam_reference import by_norm, distance
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_the_loop_written_by_hand(form):
     model, _ = trained(form)
