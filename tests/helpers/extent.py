@@ -3,7 +3,15 @@
 from hypothesis import HealthCheck, settings
 
 everything = False
-"""Whether slow tests run too; `tests/conftest.py` sets it before any test is read."""
+"""Whether slow tests run too."""
+
+
+def begin(all_of_it):
+    """Say so before any test is read; it holds for property tests that ask for no number of examples as well."""
+    global everything
+    everything = all_of_it
+    settings.register_profile("share", max_examples=share_of(100))
+    settings.load_profile("share")
 
 
 def share_of(count):
