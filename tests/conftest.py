@@ -27,15 +27,16 @@ _LEAKS = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTE
 _NOTES = pytest.StashKey()
 
 
-def pytest_collectstart(collector):
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session):
     """Before any test is read, find out whether slow tests run too, and where `lightning` writes its notes."""
-    if isinstance(collector, pytest.Session):
+    if session.config.getoption("dist", "no") == "no":  # else workers read them
         from lightning.pytorch.utilities.rank_zero import rank_zero_module
 
         from tests.helpers import extent
 
-        extent.begin(collector.config.option.markexpr != "not slow")
-        collector.config.stash[_NOTES] = rank_zero_module.log
+        extent.begin(session.config.option.markexpr != "not slow")
+        session.config.stash[_NOTES] = rank_zero_module.log
 
 
 @pytest.hookimpl(wrapper=True)
