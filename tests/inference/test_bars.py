@@ -146,7 +146,7 @@ def test_a_file_gets_no_bar_and_a_line_of_a_stage_that_takes_long(tmp_path, monk
         bar = make()
         trainer = make_trainer(tmp_path, bar, acquisition=CoreSet(), enable_progress_bar=True)
         with contextlib.redirect_stdout(file):
-            loop_in(tmp_path / name, rounds=1).run(trainer)
+            loop_in(tmp_path / name, rounds=1, pool_batch_size=4).run(trainer)
         assert bar.is_enabled
         return [text for text in caplog.messages if "·" in text]
 
