@@ -141,6 +141,7 @@ def sizes_of(net, x, score=F_al.saal, **options):
     return sizes
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("score", SCORES)
 def test_the_byte_budget_bounds_a_batch_of_the_engine(score):
     net, *_ = case("convolution")
@@ -188,6 +189,7 @@ def limited(most, error=torch.OutOfMemoryError):
     return sizes, forward
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
 @pytest.mark.parametrize("score", SCORES)
 def test_out_of_memory_halves_the_batch_and_goes_on(score, error):

@@ -82,7 +82,7 @@ class Cross(nn.Module):
         return self.head(mixed.mean(int(self.attention.batch_first))) + weights.square().sum((1, 2))[:, None]
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize(("kdim", "vdim"), [(None, None), (3, 5), (None, 2)])
 def test_cross_attention(kdim, vdim, batch_first):
@@ -125,6 +125,7 @@ def test_one_layer_twice():
     assert_exact(probe(lambda: nn.MultiheadAttention(4, 2, batch_first=True), twice), randn(B, T, 4), FEW)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("part", ["in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"])
 def test_a_frozen_part(part):
     net = probe(lambda: nn.MultiheadAttention(4, 2, batch_first=True), self_attention())
