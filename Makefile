@@ -7,6 +7,8 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 # Small models: threads that wait for each other cost more than they bring.
 export OMP_NUM_THREADS ?= 1
+# What Python compiled is kept: else each process of a run of the tests compiles all of them, and the package, anew.
+unexport PYTHONDONTWRITEBYTECODE
 JOBS ?= 2
 SEEDS ?= 0..4
 KILLS ?= 100

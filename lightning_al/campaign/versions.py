@@ -1,5 +1,6 @@
 """The versions that a campaign runs with, read without importing anything."""
 
+import functools
 import platform
 from importlib import metadata
 
@@ -14,7 +15,12 @@ def versions() -> dict[str, str]:
         >>> {"python", "torch", "lightning"} <= versions().keys()
         True
     """
-    found = {"python": platform.python_version()}
+    return {"python": platform.python_version(), **_installed()}
+
+
+@functools.cache  # what is imported stays, whatever is installed meanwhile
+def _installed() -> dict[str, str]:
+    found = {}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

@@ -1,6 +1,7 @@
 """``lightning-al run``: a campaign from YAML and flags, by a LightningCLI with a ``loop:`` section."""
 
 import argparse
+import functools
 import importlib
 import logging
 import sys
@@ -144,7 +145,7 @@ class SaveCampaignConfig(SaveConfigCallback):
         if campaign is None or session is None or not trainer.is_global_zero:
             return
         number = campaign.next_round + session.is_trained if campaign.fits else 0
-        differs = keep_configuration(campaign.dirpath, self.text(), number)
+        differs = keep_configuration(campaign.dirpath, self.text, number)
         beside = [each for each in differs if not each.startswith(IN_THE_LEDGER)]  # of which the loop has told
         if beside and campaign.fits:
             rank_zero_warn(
@@ -153,8 +154,9 @@ class SaveCampaignConfig(SaveConfigCallback):
                 "`--loop.dirpath` of its own."
             )
 
+    @functools.cached_property
     def text(self) -> str:
-        """Return the configuration as YAML, but for what was asked of this launch alone."""
+        """The configuration as YAML, but for what was asked of this launch alone."""
         config = self.config.clone()
         config.pop("quiet", None)
         return str(self.parser.dump(config, skip_none=False))

@@ -38,9 +38,13 @@ def draws(dataset: Any, index: int, read: Read, count: int = _COMPARISONS) -> It
     """
     for number in range(count):
         with draws_undone():
-            seed_reading("draw", index, number)
-            value = read(dataset[index])
+            value = _draw(dataset, index, read, number)
         yield value
+
+
+def _draw(dataset: Any, index: int, read: Read, number: int) -> Any:
+    seed_reading("draw", index, number)
+    return read(dataset[index])
 
 
 def moving(dataset: Any, rows: Sequence[int], read: Read, comparisons: int = _COMPARISONS) -> int | None:
@@ -61,11 +65,11 @@ def moving(dataset: Any, rows: Sequence[int], read: Read, comparisons: int = _CO
         (4, None)
     """
     count = 1 + max(1, -(-comparisons // max(len(rows), 1)))
-    for index in rows:
-        values = draws(dataset, index, read, count)
-        first = copy_of(next(values))
-        if any(not same(first, value) for value in values):
-            return index
+    with draws_undone():
+        for index in rows:
+            first = copy_of(_draw(dataset, index, read, 0))
+            if any(not same(first, _draw(dataset, index, read, number)) for number in range(1, count)):
+                return index
     return None
 
 

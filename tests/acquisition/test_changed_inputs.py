@@ -31,6 +31,7 @@ def out_of_place(cls):
     return OutOfPlace
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("name", SCORED)
 def test_every_pass_of_an_acquisition_begins_with_the_same_inputs(name, tmp_path):
     oracle, options = REGISTRY[name]

@@ -173,8 +173,8 @@ def test_each_picks_what_its_definition_says_in_batches_of_any_size(launched, wa
 
 @EACH
 def test_each_picks_the_same_on_two_processes(launched, wanted, case):
-    picked = launched(2, FEW, (7,), QUICK)[0][case.id]
-    assert [picked[f"{name}, 7"] for name in FEW] == [wanted(case, name) for name in FEW]
+    picked = launched(2, ("some",), (7,), QUICK)[0][case.id]
+    assert picked["some, 7"] == wanted(case, "some")
 
 
 @EACH

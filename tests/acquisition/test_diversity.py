@@ -102,7 +102,7 @@ class NoClasses(ClassificationTask):
     num_classes = None
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"encoder": nn.Identity()}, {"encoder": "features.pt"}])
 def test_the_number_of_classes_is_that_of_the_model_also_after_a_resume(tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)

@@ -330,6 +330,7 @@ def test_many_features_of_a_file_are_not_brought_into_memory(write, tmp_path, mo
 # -------------------------------------------------------------------------------------------------- where rows are
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [CoreSet, *(slow(cls) for cls in FEATURED if cls is not CoreSet)])
 def test_rows_are_where_they_were_made_or_on_one_process(tmp_path, monkeypatch, cls):
     """Of a file too: each process reads its part, or one reads all."""

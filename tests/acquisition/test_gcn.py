@@ -191,7 +191,7 @@ class Singles(Data):
         self.held_out = TensorDataset(make_data(20, seed=1)[0].float(), make_data(20, seed=1)[1])
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cls", "size", "processes"),
     [

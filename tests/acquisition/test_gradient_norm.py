@@ -35,6 +35,7 @@ def test_the_published_sum_is_the_entropy_norm(bound):
     assert (bound.scores(ExpectedGradNorm()) - bound.scores(EntropyGradNorm())).abs().max() > 1e-3
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("labels", [2, 12])
 def test_of_several_labels_the_expected_norm_ranks_by_all_of_them_at_once(labels):
     """A sample that is certain of every label, of some that they are there, is wanted least."""

@@ -107,7 +107,7 @@ def test_what_needs_real_values_is_refused_for_classes(tmp_path, made, score, ta
 QUICK = ("MCDropout", "QueryByCommittee", "VAAL", "LearningLoss")
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("name", "options"), [case if case[0] in QUICK else slow(*case) for case in WORK.items()])
 def test_campaigns(tmp_path, name, options):
     model = Learner(2) if name == "LearningLoss" else Values(2)
@@ -194,6 +194,7 @@ def check(picked, name, score, predictions_of):
     assert picks.scores[name] == pytest.approx([scores[i] for i in best], rel=1e-9)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("score", SCORES)
 def test_committees(picked, score):
     watching = picked[1]

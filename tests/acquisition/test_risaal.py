@@ -19,6 +19,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("option", OPTIONS)
 def test_impurity_times_the_perturbed_loss_of_the_pixel(option):
     scene, options = Segmenting(), OPTIONS[option]

@@ -69,6 +69,7 @@ def picked(tmp_path_factory):
     return of
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("case", [case if case in QUICK else slow(case) for case in CASES])
 def test_one_logit_is_two(picked, case):
     (one, scores_of_one), (two, scores_of_two) = picked(case)

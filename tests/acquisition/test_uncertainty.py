@@ -47,6 +47,7 @@ def test_nothing_is_left_behind_in_train_mode(cls, bound):
     assert reference.snapshot(bound.model) == before
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("cls", METHODS)
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:DeprecationWarning")
 def test_works_with_a_frozen_script_module(cls):

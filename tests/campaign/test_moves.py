@@ -4,13 +4,14 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al import Campaign
 from lightning_al.campaign import Standing
 from lightning_al.campaign.history import read_rounds
 from lightning_al.data.keys import SampleKeys
+from tests.helpers.extent import examples
 from tests.helpers.ledger import record
 from tests.helpers.moves import TASK, answer, ask, labels_of, reopen, search, start
 from tests.helpers.moving import Named, Nameless, Noisy, NoisyNamed, Paths
@@ -81,7 +82,7 @@ def changed(order, before, kind):
     return [*order, next(name for name in [*NAMES, "c/0"] if name not in order)]
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(data=st.data(), kind=st.sampled_from([Named, Nameless, NoisyNamed]))
 def test_labels_follow_their_samples(tmp_path_factory, data, kind):
     """Whatever is asked, answered, skipped, added, removed and put back, in any order, over several starts."""

@@ -179,7 +179,7 @@ def noise(sample):
     return sample[0] + 1e-6 * random.random(), sample[1]
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("data", [lambda: MapData(Maps(noise)), lambda: MapData(Maps()), lambda: WithPool(Maps(noise))])
 def test_told_masks_beside_images_that_change_in_their_places(tmp_path, data):
     model = MapNet(shift=1)

@@ -206,7 +206,7 @@ def slower(trainer, pl_module):
     trainer.optimizers[0].param_groups[0]["lr"] /= 1 + trainer.global_step
 
 
-@pytest.mark.few(8)
+@pytest.mark.few(4)
 @pytest.mark.parametrize("row", ROWS)
 def test_a_later_round_is_as_a_new_fit(tmp_path, monkeypatch, row):
     monkeypatch.setattr("gc.collect", lambda *args: 0)  # a search for a batch size collects a second at a time
@@ -223,6 +223,7 @@ def test_no_callback_of_lightning_is_forgotten():
     assert [name for name in shipped.__all__ if f"`{name}`" not in table] == []
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("reset", ["warm", "fresh"])
 @pytest.mark.parametrize("row", ["BaseFinetuning", "EMAWeightAveraging, from a step on"])
 def test_whatever_a_round_starts_from(tmp_path, row, reset):

@@ -53,7 +53,7 @@ ACQUISITIONS = {
 }
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["module", "parts", "whole", "whole in place", "layers in place"])
 @pytest.mark.parametrize("name", ACQUISITIONS)
 def test_picks_are_those_of_the_model_as_it_is_written(tmp_path, name, way):

@@ -101,7 +101,7 @@ def run(folder, acquisition, sizes, model=None):
     return loop.run(make_trainer(folder, acquisition=acquisition, max_epochs=1))
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize(
     "acquisition",
@@ -115,6 +115,7 @@ def test_campaigns(acquisition, sizes, tmp_path):
     assert len(run(tmp_path, acquisition(), sizes)[0].picked) == 3
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("acquisition", [LearningLoss, LPLGrad])
 def test_losses_are_predicted_from_layers_that_see_all_images(acquisition, tmp_path):
     class Predicting(LossPredictionMixin, ListsNet):

@@ -56,7 +56,7 @@ def test_each_picks_by_its_score(tmp_path):
         assert history[0].scores == sorted(history[0].scores, reverse=True)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("reset", ["initial", "warm", "continue", "fresh"])
 def test_resets(tmp_path, reset):
     class Watched(Learner):
@@ -105,6 +105,7 @@ def test_a_model_without_it_is_refused_before_anything_is_written(tmp_path, acqu
     assert not Campaign.exists(tmp_path / "c")
 
 
+@pytest.mark.slow
 def test_lplgrad_picks_what_the_entropy_norm_would(tmp_path):
     ours = run(tmp_path, Learner(), LPLGrad(), "a")[1]
     plain = run(tmp_path, Learner(), EntropyGradNorm(norm="tensor_sum"), "b")[1]

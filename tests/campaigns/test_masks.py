@@ -92,6 +92,7 @@ def test_told_in_python(tmp_path):
     assert "by tell" in text_of(status)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("label", "what"),
     [
@@ -234,6 +235,7 @@ def test_a_ledger_of_older_masks_goes_on(tmp_path, monkeypatch):
     assert len(list((tmp_path / "c" / "labels").iterdir())) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2])
 def test_every_process_reads_them(tmp_path, processes):
     strategy, devices = fork(processes)

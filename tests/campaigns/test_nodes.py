@@ -64,6 +64,7 @@ def files(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_two_machines_pick_what_one_process_picks(tmp_path, monkeypatch):
     """Rows in files, of which each machine has its own."""
     monkeypatch.setattr(rows, "LIMIT", 0)

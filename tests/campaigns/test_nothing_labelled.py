@@ -68,6 +68,7 @@ def test_the_first_question_is_drawn_and_what_is_told_is_trained_on(tmp_path):
     assert [result.labelled for result in Campaign.load(tmp_path / "c").rounds] == [6, 11]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(("initial", "k", "count"), [(0, None, 6), (0, 4, 4), (5, None, 5), (5, 4, 5)])
 def test_how_many(tmp_path, initial, k, count):
     loop = loop_over(tmp_path / "c", Empty(), initial=initial)

@@ -63,6 +63,7 @@ def test_groups_on_three_processes_with_fewer_groups(tmp_path):
     assert picks(one) == picks(three)
 
 
+@pytest.mark.slow
 def test_ask_and_tell_between_launches(tmp_path):
     strategy, devices = fork(2)
     loop = ActiveLearningLoop(

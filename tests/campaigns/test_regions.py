@@ -60,6 +60,7 @@ def test_labels_are_what_was_asked_for_and_training_sees_no_more(tmp_path, task)
     assert all((batch != VOID).any() for batch in model.trained_on)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("task", "size"), [(region_task(), 7), (region_task(1, per_image=False), 40)])
 def test_a_budget_is_of_pixels_and_void_costs_nothing(tmp_path, task, size):
     initial = int(VALID[[4, 1]].sum())

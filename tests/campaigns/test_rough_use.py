@@ -87,6 +87,7 @@ def test_an_acquisition_that_forgets_to_call_its_base(tmp_path):
 # ----------------------------------------------------------------------------------------------------------- reports
 
 
+@pytest.mark.slow
 def test_a_stochastic_pass_is_seeded_by_the_round(tmp_path):
     """A pool that is augmented at random, for want of a `pool_dataset()`, still gives the same picks after a kill."""
 

@@ -145,12 +145,13 @@ def options_by_epoch(trainer, pl_module):
         trainer.gradient_clip_val, trainer.accumulate_grad_batches, trainer.check_val_every_n_epoch = 0.01, 2, 3
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("model", [WarmsUp, Schedules, Plateau, OneCycle, Skips, ByHand, Observes, Anneals])
 def test_hooks_and_counts_of_the_module(tmp_path, model):
     check_rounds(tmp_path, list, model=model, max_epochs=3)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("reset", ["warm", "fresh"])
 @pytest.mark.parametrize("model", [WarmsUp, Anneals])
 def test_whatever_a_round_starts_from(tmp_path, model, reset):
@@ -233,6 +234,7 @@ def test_what_goes_on_from_round_to_round_is_told_once(tmp_path, caplog):
     ]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("mixin", [SAMMixin, AutoSAMMixin])
 def test_of_what_a_mixin_keeps_nobody_is_told(tmp_path, caplog, mixin):
     class Sharp(mixin, Net):

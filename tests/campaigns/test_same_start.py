@@ -55,7 +55,7 @@ def weights():
         return made("quickstart").net.state_dict()
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("training", [None, "sam"])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_network_is_made_alike(method, training, weights):

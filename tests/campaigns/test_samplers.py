@@ -162,6 +162,7 @@ def fetched_ahead():
     return Data(num_workers=1)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("make", [Weighted, Bucketed, Several, fetched_ahead])
 def test_a_fit_that_was_killed_goes_on_with_its_draws(tmp_path, monkeypatch, make):
     monkeypatch.setattr(RepeatedFit, "checkpoint_every_seconds", 0.0)
@@ -181,6 +182,7 @@ def test_a_fit_that_was_killed_goes_on_with_its_draws(tmp_path, monkeypatch, mak
         assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "processes"), [(Weighted, 2), slow(Weighted, 3), slow(Bucketed, 2), slow(Bucketed, 3)]
 )

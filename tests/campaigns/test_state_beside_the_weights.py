@@ -111,7 +111,7 @@ class Epochs(L.Callback):
         self.epochs.append(trainer.current_epoch)
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("stage", ["fit", "query", "end"])
 @pytest.mark.parametrize("reset", ["initial", "continue"])
 def test_a_killed_campaign_goes_on_as_if_it_had_not_been(tmp_path, whole, reset, stage):
@@ -123,7 +123,7 @@ def test_a_killed_campaign_goes_on_as_if_it_had_not_been(tmp_path, whole, reset,
     assert epochs == ([2] if stage == "fit" else []) + [0, 1, 2]  # round 1 where it was, and round 2
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("stage", ["fit", "query"])
 @pytest.mark.parametrize("reset", ["initial", "continue"])
 def test_thawed_layers_are_scored_as_such_after_a_kill(tmp_path, reset, stage):

@@ -75,6 +75,7 @@ def test_the_batches_are_those_of_a_loop_by_hand(tmp_path):
     assert loop.history[-1].spent == 8
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("form", "augmented"), [("bare", True), ("one", False), slow("none", False), slow("placeholder", True)]
 )

@@ -93,7 +93,7 @@ def campaign(folder, samples, acquisition):
     return loop.history
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_labels_are_told_of_samples_without(kind, tmp_path):
     first = campaign(tmp_path, SAMPLES[kind], Entropy())
@@ -107,6 +107,7 @@ def test_every_acquisition(name, kind, tmp_path):
     campaign(tmp_path, SAMPLES[kind], ACQUISITIONS[name]())
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", ["SAAL", "CoreSet", "SRAAL"])
 def test_some_acquisitions(name, tmp_path):
     campaign(tmp_path, SAMPLES["tuples of one"], ACQUISITIONS[name]())

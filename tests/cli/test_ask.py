@@ -45,6 +45,7 @@ def label(path, answers=truth, annotator=""):
     return [row["key"] for row in filled]
 
 
+@pytest.mark.slow
 def test_settings_that_change_between_two_questions_are_told_and_kept(project, tmp_path):
     ask, table, told = ["ask", "-c", str(project)], tmp_path / "to_label.csv", []
     changed = ["--trainer.max_epochs=3", "--model.lr=0.25"]

@@ -95,6 +95,7 @@ def test_compare_says_in_one_line_what_is_wrong(tmp_path):
         main(["compare", str(tmp_path)])
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     "args",
     [

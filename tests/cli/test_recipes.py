@@ -23,6 +23,7 @@ def test_the_list_has_a_line_for_each_with_what_it_is(capsys, monkeypatch):
     assert f"{len(names)} recipes, in {packaged_recipes()}" in lines[-1]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["saal", "saal/", "recipes/saal"])
 def test_a_folder_of_them(capsys, name):
     main(["recipes", name])

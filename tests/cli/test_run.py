@@ -168,6 +168,7 @@ def test_the_saved_configuration_runs_again(recipe, tmp_path, monkeypatch, capsy
     assert [r.picked for r in a] == [r.picked for r in b]
 
 
+@pytest.mark.slow
 def test_the_loops_seed_is_the_one_seed(recipe, tmp_path):
     def initial_weights(name, *flags):
         model = ["--model=Classifier", "--model.net=torch.nn.Linear", "--model.net.in_features=4"]
@@ -293,6 +294,7 @@ def test_a_killed_run_goes_on_with_resume(recipe, tmp_path):
     assert [(r.picked, r.scores, r.metrics) for r in a] == [(r.picked, r.scores, r.metrics) for r in b]
 
 
+@pytest.mark.slow
 def test_a_recipe_on_two_processes(recipe, tmp_path):
     run(recipe, "--trainer.strategy=ddp_fork", "--trainer.devices=2")
     assert [r.labelled for r in Campaign.load(tmp_path / "c").rounds] == [6, 10, 14]
@@ -316,7 +318,7 @@ def test_the_cli_can_be_subclassed(recipe, tmp_path):
     assert seen == ["run"]
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["TypiClust", "lightning_al.acquisition.TypiClust"])
 def test_the_initial_set_by_an_acquisition(recipe, tmp_path, named):
     from tests.helpers.projects import make_data
@@ -347,6 +349,7 @@ def test_the_initial_set_by_name(recipe, tmp_path, method):
     assert Campaign.load(tmp_path / "c").options["initial_by"] == method
 
 
+@pytest.mark.slow
 def test_an_encoder_may_be_a_module(recipe, tmp_path):
     encoder = {"class_path": "torch.nn.Unflatten", "init_args": {"dim": 1, "unflattened_size": [2, 2]}}
     more = {"initial_by": {"class_path": "CoreSet", "init_args": {"encoder": encoder}}}
@@ -364,6 +367,7 @@ def test_an_unknown_way_to_choose_the_initial_set_is_refused(recipe, capsys):
         run(recipe, "--loop.initial_by=entropy")
 
 
+@pytest.mark.slow
 def test_a_cli_of_ones_own_classes(recipe, tmp_path):
     """`LightningCLI(Net, Data)` with another name: the classes were taken for other arguments."""
     from tests.helpers.projects import Data, Net

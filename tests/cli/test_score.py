@@ -144,6 +144,7 @@ def kept(model, file, **more):
     return model
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("model", "more", "said"),
     [

@@ -45,6 +45,7 @@ def told(path="runs/your_images"):
     return {standing.name(unit): standing.annotation(unit) for unit in standing.units("labelled")}
 
 
+@pytest.mark.slow
 def test_nothing_labelled_yet(folder, capsys):
     fill_folders("photos", labelled=0, unlabelled=6)
     images("ask", "-k", "7", "--export", "q.csv")
@@ -95,6 +96,7 @@ def test_what_is_labelled_is_learnt_from(folder, capsys):
         images("ask", "-k", "2", "--more", *validated)
 
 
+@pytest.mark.slow
 def test_texts(folder):
     words = {"good": "fine great lovely well", "bad": "dull awful boring poor"}
     table = [(f"{said} {number} film", kind) for number in range(8) for kind, said in words.items()]

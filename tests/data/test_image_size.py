@@ -71,6 +71,7 @@ def test_labels_that_are_no_masks_have_no_size():
     check_one_size(OfSizes(), region_task(), batch_size=1)
 
 
+@pytest.mark.slow
 def test_batches_of_one_image_need_no_collate_function(tmp_path):
     of_whole = {"task": SegmentationTask(CLASSES), "acquisition": Entropy()}
     for name, options in (("regions", {}), ("whole", of_whole)):

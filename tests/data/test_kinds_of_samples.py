@@ -116,7 +116,7 @@ def test_the_message_says_what_to_do(tmp_path, name):
     assert f"task=ClassificationTask(inputs={INPUTS}, target='labels')`" in str(caught.value)
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", ["label", "label_ids", "labels"])
 @pytest.mark.parametrize("acquisition", [Entropy, SAAL])
 def test_told_labels_reach_the_batches(tmp_path, name, acquisition):

@@ -8,6 +8,7 @@ from lightning_al.storage import rows as storage
 from tests.helpers.ranks import in_processes
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("lengths", [(3, 1), (0, 2), (2, 0, 1), (0, 0)])
 def test_unequal_rows_come_together_in_rank_order(lengths):
     def rows(rank):
@@ -25,6 +26,7 @@ def test_unequal_rows_come_together_in_rank_order(lengths):
     assert in_processes(gather, len(lengths)) == [expected] * len(lengths)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("lengths", [(3, 1), (0, 5), (2, 0, 4)])
 @pytest.mark.parametrize("block", [1, 40])
 def test_rows_travel_in_blocks_to_those_who_want_them(tmp_path, monkeypatch, lengths, block):

@@ -12,6 +12,7 @@ def blocks_of(*edges):
     return lambda rank: Shard.of_blocks(range(*edges[rank]), 6, torch.device("cpu"))
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("edges", [[(0, 6)], [(0, 2), (2, 6)], [(0, 0), (0, 5), (5, 6)], [(2, 6), (0, 2), (0, 2)]])
 def test_a_shard_finds_the_largest_and_its_row(edges):
     values = torch.tensor([1.0, 3.0, 2.9999999, 3.0, 2.0, 3.0000001], dtype=torch.float64)
@@ -66,6 +67,7 @@ def test_ties_are_as_wide_as_at_the_largest_of_all():
     assert in_processes(find, 2) == [(10.0, 0)] * 2
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("edges", [[(0, 2), (3, 6)], [(0, 4), (2, 6)], [(0, 3), (3, 5)], [(0, 0), (0, 0)]])
 def test_blocks_that_do_not_fit_together_are_refused_everywhere(edges):
     for result in in_processes(blocks_of(*edges), 2):

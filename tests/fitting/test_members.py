@@ -176,7 +176,7 @@ def starts(tmp_path, name="a", model=None, redraw=True, **loop):
     return made, [[m["net.0.weight"] for m in found] for found in acquisition.found]
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("reset", ["initial", "warm", slow("continue"), "fresh"])
 def test_a_member_begins_with_weights_of_its_own(tmp_path, reset):
     loop, [first, second] = starts(tmp_path, reset=reset)
@@ -306,7 +306,7 @@ def test_a_fit_that_fails_leaves_no_trace_either(tmp_path):
     assert acquisition.found == [True]
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "limits", [{"max_steps": 5, "max_epochs": -1}, {"accumulate_grad_batches": 2}, {"min_steps": 3}]
 )

@@ -30,7 +30,7 @@ class Thaws(Net):
         return torch.optim.SGD(self.parameters(), lr=0.05)
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("reset", ["initial", "warm", "continue", "fresh"])
 def test_what_was_frozen_is_frozen_again_in_the_next_round(tmp_path, reset):
     """Later rounds began with what the first had thawed."""

@@ -41,7 +41,7 @@ class Watch(L.Callback):
         self.ends.append(torch.cat([p.detach().flatten() for p in pl_module.parameters()]))
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("acquisition", [None, Random()])
 @pytest.mark.parametrize("model", [Makes, Draws])
 @pytest.mark.parametrize("reset", ["initial", "warm"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lightning_al.functional import worst_case_perturbation
 from lightning_al.gradients.balls import BALLS, EPSILON, EuclideanBalls
-from tests.helpers.exact import examples
+from tests.helpers.extent import examples
 from tests.helpers.models import randn
 
 UNITS = 3

@@ -15,7 +15,8 @@ from lightning_al.gradients import comparisons
 from lightning_al.gradients.comparisons import farthest_apart, scores_withdrawn
 from lightning_al.gradients.example_groups import measures_of
 from tests.helpers import reference
-from tests.helpers.exact import SCORES, examples
+from tests.helpers.exact import SCORES
+from tests.helpers.extent import examples
 from tests.helpers.marks import slow
 from tests.helpers.models import randn, seeded
 
@@ -150,7 +151,7 @@ def assert_right(net, x, names=("tensor_sum", "sam")):
         torch.testing.assert_close(score(net, x, **options), loop(net, x, **options), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("how", HOW, ids=lambda how: how.__name__)
 @pytest.mark.parametrize("before", [1, *map(slow, (0, 3))])
 def test_a_batch_of_another_kind_is_noticed_after_easy_ones(how, before):
@@ -188,6 +189,7 @@ def test_the_loss_may_look_at_its_batch_too():
         torch.testing.assert_close(F_al.gradient_norm(net, x, loss=loss), want, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("padding", [0, 1, 17])
 def test_words_padded_with_any_number(padding):
     class Words(nn.Module):
@@ -288,6 +290,7 @@ def test_a_wrong_gradient_under_vmap_goes_to_the_loop(caplog):
     torch.testing.assert_close(got, reference.gradient_norm(net, x), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("way", ["rules", "torch.func"])
 def test_later_scores_are_compared_too(way, monkeypatch):
     """What goes wrong after the first batch is noticed by the comparisons that come now and then."""

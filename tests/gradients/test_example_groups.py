@@ -32,7 +32,7 @@ def interleaved(m, x):
     return torch.stack([z[i // 2 + half * (i % 2)] for i in range(len(x))])
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("forward", [trimmed, scaled, sorted_by_length, interleaved])
 @pytest.mark.parametrize("small", [0, 2])
 def test_what_the_first_two_samples_share_hides_nothing(forward, small):

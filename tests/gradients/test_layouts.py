@@ -40,7 +40,7 @@ class Routed(nn.Module):
         return torch.zeros(len(x), 6, dtype=x.dtype).index_copy(0, home, mixed)[:, :3]
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("build", [Sorted, lambda: Routed("index"), lambda: Routed("copy")])
 @pytest.mark.parametrize("in_order", [True, False])
 def test_rows_picked_by_the_data_are_not_taken_for_rows_in_order(build, in_order):

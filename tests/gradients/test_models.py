@@ -101,7 +101,7 @@ def test_torchs_own_model_of_the_kind(name):
     assert_exact(net, x, ("sam", "tensor_sum") if name == "ViT" else ("tensor_sum",), single=name == "ViT")
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("dtype", "name"),
     [
@@ -126,6 +126,7 @@ def test_half_precision_weights_are_scored_in_float32(name, dtype):
         torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["ResNet-18", "text"])
 def test_inference_tensors(name):
     net, x = MODELS[name]()

@@ -14,7 +14,7 @@ from tests.helpers.models import NAMES, B, C, case, randn, seeded
 from tests.helpers.ways import SCORES, WAYS, counted, only
 
 
-@pytest.mark.few(12)
+@pytest.mark.few(6)
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("name", NAMES)
 def test_rules_come_first_then_torch_func_then_one_by_one(name, score, monkeypatch):
@@ -141,6 +141,7 @@ def sizes_of(net, x, score=F_al.saal, **options):
     return sizes
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("score", SCORES)
 def test_the_byte_budget_bounds_a_batch_of_the_engine(score):
     net, *_ = case("convolution")
@@ -163,7 +164,7 @@ def test_groups_are_never_torn_by_the_budget():
         torch.testing.assert_close(got, reference.saal(net, x, group_size=4), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.few(9)
+@pytest.mark.few(5)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("score", SCORES)
 def test_ways_and_splits_do_not_show(score, way, monkeypatch):
@@ -188,6 +189,7 @@ def limited(most, error=torch.OutOfMemoryError):
     return sizes, forward
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
 @pytest.mark.parametrize("score", SCORES)
 def test_out_of_memory_halves_the_batch_and_goes_on(score, error):

@@ -158,6 +158,7 @@ PLAINLY = {
 }
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("kind", PLAINLY)
 @pytest.mark.parametrize(("size", "alone"), [(96, True), (5, False)])
 def test_large_maps_are_scored_by_the_plain_loop_and_small_ones_by_the_rules(kind, size, alone):

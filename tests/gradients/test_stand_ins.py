@@ -68,7 +68,7 @@ class Container(nn.Module):
         return self.head(self.norm(self.use(self.own, self.first(x))).tanh().mean(1))
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", USES)
 def test_what_modules_do_with_their_own_parameters(name):
     assert_exact(seeded(lambda: Container(*USES[name])), randn(B, T, D), BRIEF)
@@ -124,7 +124,7 @@ class Peeking(nn.Module):
         return self.head(self.use(self.first, x).tanh())
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "use",
     [
@@ -165,6 +165,7 @@ def test_what_is_frozen_has_no_part(frozen):
     assert_exact(net, randn(B, T, D), FEW)
 
 
+@pytest.mark.slow
 def test_windowed_attention_that_calls_functions_with_its_layers_weights():
     swin = pytest.importorskip("torchvision.models.swin_transformer")
 

@@ -30,13 +30,14 @@ class Blocks(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("score", SCORES)
 def test_checkpointed_blocks(score):
     net = seeded(lambda: Blocks(lambda block, x: checkpoint(block, x, use_reentrant=False)))
     assert_exact(net, randn(B, 2, 4, 4), (score,))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_checkpointed_blocks_in_half_precision(dtype):
     net = seeded(lambda: Blocks(lambda block, x: checkpoint(block, x, use_reentrant=False))).to(dtype)
@@ -48,6 +49,7 @@ def test_checkpointed_blocks_in_half_precision(dtype):
         torch.testing.assert_close(got, score(raised, randn(B, 2, 4, 4).to(dtype).float()))
 
 
+@pytest.mark.slow
 def test_checkpointed_attention_and_embeddings():
     class Text(nn.Module):
         def __init__(self):

@@ -40,7 +40,7 @@ WITHOUT_RULE = {
 NAMES = {"own layer": "Scale", "derived layer": "Doubled", "list of parameters": "Listed", "bilinear": "Bilinear"}
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("name", "layout"),
     [
@@ -106,7 +106,7 @@ RECURRENT = {
 }
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", RECURRENT)
 def test_recurrent_layers_leave_the_rest_to_the_rules(name):
     net = seeded(lambda: nn.Sequential(nn.Linear(4, 4), nn.Tanh(), RECURRENT[name](), nn.LayerNorm(4), nn.Linear(4, C)))

@@ -121,7 +121,7 @@ def check_rounds(
 ) -> list[list[Any]]:
     """Compare each round with a fit of a new Trainer, and return what was taken down of the rounds."""
     trace, logger = Trace(observe, values), Memory()
-    options = {"max_epochs": 2, "log_every_n_steps": 1, **options}
+    options = {"max_epochs": 2, "log_every_n_steps": 1, "num_sanity_val_steps": 2, **options}
     trainer = make_trainer(tmp_path / "rounds", *callbacks(), trace, logger=logger, **options)
     loop = ActiveLearningLoop(
         model(), Ordered(batch_size), initial=9, query_size=5, rounds=1, reset=reset, dirpath=tmp_path / "campaign"

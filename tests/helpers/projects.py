@@ -90,6 +90,7 @@ def make_trainer(tmp_path, *callbacks, acquisition=None, **options) -> L.Trainer
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
+        "num_sanity_val_steps": 0,  # `fresh_fits` asks for them
         "default_root_dir": str(tmp_path),
     }
     return L.Trainer(callbacks=[acquisition, *callbacks], **{**defaults, **options})
@@ -101,7 +102,7 @@ def picks(history) -> list[list[int]]:
 
 def loop_in(folder, model=None, data=None, **options) -> ActiveLearningLoop:
     """A loop over the small project, of three fits unless told otherwise, in ``folder / "c"``."""
-    defaults = {"initial": 8, "query_size": 4, "rounds": 2, "dirpath": folder / "c"}
+    defaults = {"initial": 8, "query_size": 4, "rounds": 2, "pool_batch_size": 25, "dirpath": folder / "c"}
     return ActiveLearningLoop(model or Net(), data or Data(), **{**defaults, **options})
 
 

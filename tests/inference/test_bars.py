@@ -83,6 +83,7 @@ def test_it_names_round_and_stage_of_all_that_takes_time(tmp_path, terminal, kin
     assert bar.is_enabled
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["tqdm", "rich"])
 def test_picks_and_metrics_are_those_without_a_bar(tmp_path, terminal, kind):
     def run(name, **options):
@@ -135,6 +136,7 @@ def test_a_bar_of_ones_own_prints_the_stages(tmp_path):
     assert list(dict.fromkeys(bar.printed)) == said
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("make", [TQDMProgressBar, RichProgressBar])
 def test_a_file_gets_no_bar_and_a_line_of_a_stage_that_takes_long(tmp_path, monkeypatch, caplog, make):
     file = io.StringIO()
@@ -144,7 +146,7 @@ def test_a_file_gets_no_bar_and_a_line_of_a_stage_that_takes_long(tmp_path, monk
         bar = make()
         trainer = make_trainer(tmp_path, bar, acquisition=CoreSet(), enable_progress_bar=True)
         with contextlib.redirect_stdout(file):
-            loop_in(tmp_path / name, rounds=1).run(trainer)
+            loop_in(tmp_path / name, rounds=1, pool_batch_size=4).run(trainer)
         assert bar.is_enabled
         return [text for text in caplog.messages if "·" in text]
 
@@ -190,6 +192,7 @@ class Shared(Terminal):
         return len(text)
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_says_it(tmp_path, monkeypatch):
     seen = tmp_path / "seen.txt"
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
@@ -238,6 +241,7 @@ class Broken(Net):
         raise ZeroDivisionError
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["tqdm", "rich"])
 def test_after_an_error_the_bar_is_as_it_was(tmp_path, terminal, kind):
     bar = bar_of(kind, terminal)

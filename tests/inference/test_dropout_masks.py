@@ -5,13 +5,14 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 from lightning_al import functional as F_al
 from lightning_al.zoo import TextClassifier, ViT
 from tests.helpers.dropout import EXACT, SEED, Residual, T, alone, alpha, by_hand, keep, passes, plain
+from tests.helpers.extent import examples
 from tests.helpers.models import B, C, randn, seeded
 
 KINDS = {
@@ -192,7 +193,7 @@ COMPANY = {
 }
 
 
-@pytest.mark.few(7)
+@pytest.mark.few(4)
 @pytest.mark.parametrize("name", COMPANY)
 def test_a_sample_is_scored_the_same_in_any_batch_and_order(name):
     build, make = COMPANY[name]
@@ -208,7 +209,7 @@ def test_a_sample_is_scored_the_same_in_any_batch_and_order(name):
         torch.testing.assert_close(passes(net, x, max_bytes=at_once), want, **EXACT)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.integers(1, 7),
     st.integers(2, 6),

@@ -46,7 +46,7 @@ def assert_as_it_was(net, before):
     assert all(torch.equal(v, after[2][k][1]) and i == after[2][k][0] for k, (i, v) in before[2].items())
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("arriving", ["eval, used", *map(slow, ("train", "eval"))])
 @pytest.mark.parametrize("name", LAYERS)
 def test_scores_follow_the_weights_and_leave_nothing_behind(name, arriving):

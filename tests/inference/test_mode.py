@@ -45,7 +45,7 @@ CONTEXTS = {
 }
 
 
-@pytest.mark.few(40)
+@pytest.mark.few(20)
 @pytest.mark.parametrize(("way", "context"), [*((w, "plain") for w in WAYS), *(("rules", c) for c in CONTEXTS)][1:])
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("name", ["batch norm", "encoder layer", "counting", "pytree inputs", "lstm", "in place"])
@@ -69,6 +69,7 @@ class NoLuck(Exception):
     pass
 
 
+@pytest.mark.few(30)
 @pytest.mark.parametrize("error", [NoLuck, KeyboardInterrupt])
 @pytest.mark.parametrize("after", [0, 2, 3, 5, 6])
 @pytest.mark.parametrize("name", ["batch norm", "encoder layer"])
@@ -92,6 +93,7 @@ def test_nothing_is_left_behind_by_an_error_in_the_model(score, name, after, err
     assert torch.backends.mha.get_fastpath_enabled()
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("error", [NoLuck, KeyboardInterrupt])
 @pytest.mark.parametrize(
     "where",
@@ -138,6 +140,7 @@ def test_a_model_that_draws_leaves_the_random_state(score):
     assert not torch.equal(a, c)  # it did draw
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("name", ["batch norm", "encoder layer"])
 def test_train_mode_is_scored_in_eval_mode(name, score):

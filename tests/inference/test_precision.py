@@ -35,7 +35,7 @@ def test_everything_else_is_left_alone(dtype):
     assert at_least_float32(t) is t
 
 
-@pytest.mark.few(18)
+@pytest.mark.few(7)
 @pytest.mark.parametrize("options", [{}, {"max_bytes": 1}])
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("name", ["batch norm", "attention"])
@@ -49,6 +49,7 @@ def test_scores_under_autocast_are_those_without(name, score, options):
         assert torch.is_autocast_enabled("cpu")
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("dtype", HALF)
 def test_half_precision_inputs_into_a_float32_model(dtype, score):
@@ -58,7 +59,7 @@ def test_half_precision_inputs_into_a_float32_model(dtype, score):
     assert torch.equal(SCORES[score](net, x), SCORES[score](net, x.float()))
 
 
-@pytest.mark.few(20)
+@pytest.mark.few(7)
 @pytest.mark.parametrize("options", [{}, {"max_bytes": 1}])
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("name", ["batch norm", "frozen part", "tied weights"])

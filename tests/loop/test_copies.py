@@ -18,7 +18,7 @@ def test_what_workers_did_is_copied_back(tmp_path):
     assert loop.history == history
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["run", "ask"])
 def test_forked_processes_hand_back_more_than_a_pipe_takes(tmp_path, what):
     class Large(Net):

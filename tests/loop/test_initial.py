@@ -79,7 +79,7 @@ def encoder(request, tmp_path):
 QUICK = [("Random", "a module"), ("TypiClust", "a file")]
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "encoder"),
     [*QUICK, *(slow(*both) for both in itertools.product(CHOOSERS, ENCODERS) if both not in QUICK)],
@@ -176,6 +176,7 @@ def test_refuses_other_misuse(tmp_path):
         loop_in(tmp_path / "c", TypiClust)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("processes", [1, 2])
 def test_refuses_features_of_another_data_set_and_nan(tmp_path, processes):
     np.save(tmp_path / "features.npy", X[:59].numpy())

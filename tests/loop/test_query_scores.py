@@ -150,6 +150,7 @@ def test_a_skip_that_nobody_asked_for_is_known_by_its_name(tmp_path):
     assert Campaign.load(tmp_path / "c").keys[other] == f"{other}.png"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("bad", [[0], [SIZE - 1], [*spread_over(SIZE)[:6], *spread_over(SIZE)[7:]]])
 def test_samples_of_the_training_set_that_are_looked_at_first_cannot_be_read(tmp_path, bad):
     """They are candidates as others are: named, or skipped for good where that is said."""

@@ -82,6 +82,7 @@ def test_a_fit_that_was_interrupted(tmp_path, begins):
     assert str(tmp_path / "c") in said
 
 
+@pytest.mark.slow
 def test_nothing_is_said_of_one_campaign_or_of_what_others_trained(tmp_path, begins):
     model = Net()
     loop = loop_in(tmp_path, model)

@@ -46,6 +46,7 @@ def variance():
     return MCDropout(score="variance", passes=2)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("parts", "right", "wrong", "reason"),
     [

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from lightning_al import SKIP, ActiveLearningLoop, AwaitTell, Campaign
 from lightning_al.acquisition import Entropy, Random
 from lightning_al.campaign import INITIAL_ROUND
+from tests.helpers.extent import share_of
 from tests.helpers.projects import Data, Net, make_trainer
 
 
@@ -340,8 +341,8 @@ class LoopMachine(RuleBasedStateMachine):
 
 
 TestLedger = LedgerMachine.TestCase
-TestLedger.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestLedger.settings = settings(max_examples=share_of(25), stateful_step_count=25, deadline=None)
 TestLoop = LoopMachine.TestCase
 TestLoop.settings = settings(
-    max_examples=8, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=share_of(8), stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

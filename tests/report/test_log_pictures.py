@@ -75,6 +75,7 @@ def test_one_pick_of_several_is_drawn(tmp_path):
     assert (tmp_path / "csv/version_0/al/picks/round_0.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_round_that_a_kill_kept_from_the_loggers_comes_later_and_others_not_again(tmp_path):
     class Kill(L.Callback):
         def on_query_end(self, trainer, pl_module, loop):

@@ -56,7 +56,7 @@ def test_picks_are_those_of_samples_scored_alone(tmp_path, name, kind):
     assert one == many
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", [name if name in ("CoreSet", "LearningLoss") else slow(name) for name in MAKES])
 @pytest.mark.parametrize("kind", UNKNOWN)
 def test_what_depends_on_the_batch_is_refused_before_anything_trains(tmp_path, name, kind):

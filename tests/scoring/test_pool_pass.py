@@ -74,7 +74,7 @@ def test_writers_that_the_module_brings_do_not_see_the_pass(tmp_path):
     assert len(loop.run(make_trainer(tmp_path))) == 2
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("acquisition", [SAAL, CoreSet])
 @pytest.mark.parametrize("part", ["module", "layers", "layers in place"])
 def test_compiled_modules_are_scored_as_they_were_written(tmp_path, acquisition, part):

@@ -61,7 +61,7 @@ def test_a_pass_begins_anew_when_a_later_batch_is_of_another_kind(tmp_path, capl
         torch.testing.assert_close(rows["score"].double(), want, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("layer", [FoldedByAddition, FoldedByNewMemory, FoldedByNewParameter, KeptInADict])
 @pytest.mark.parametrize("acquisition", [SAAL, EntropyGradNorm])
 def test_queries_and_evaluations_leave_a_folding_model_as_it_was(tmp_path, layer, acquisition):

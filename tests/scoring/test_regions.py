@@ -101,6 +101,7 @@ CASES = {
 }
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", CASES)
 def test_picks_are_those_of_the_plain_greedy_loop(tmp_path, name):
     acquisition, task, size = CASES[name]
@@ -216,6 +217,7 @@ def test_a_campaign_of_a_model_that_is_called_with_a_list_of_images(tmp_path):
 UNEVEN = (torch.arange(HEIGHT * WIDTH) ** 1.4 / 40).long().view(HEIGHT, WIDTH)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("share", [0.004, 0.1, 0.35])
 def test_superpixels_that_are_a_share_of_the_whole_pool(tmp_path, share):
     """The best ones until they have as many pixels, small ones and large ones."""

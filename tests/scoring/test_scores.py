@@ -119,6 +119,7 @@ def test_the_first_of_several_processes_writes(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_no_objects_are_kept_for_each_row(tmp_path):
     """Of ten times as many rows the most that Python holds at once is the same."""
 

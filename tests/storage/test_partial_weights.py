@@ -72,6 +72,7 @@ class TestPicksAreThoseOfTheWholeModule:
     def test_resets(self, tmp_path, kind, reset):
         assert run(tmp_path / "a", kind(), reset=reset) == run(tmp_path / "b", Whole(), reset=reset)
 
+    @pytest.mark.few(1)
     def test_best_weights(self, tmp_path, kind):
         def best():
             return ModelCheckpoint(monitor="val_acc", mode="max")
@@ -79,11 +80,13 @@ class TestPicksAreThoseOfTheWholeModule:
         expected = run(tmp_path / "b", Whole(), best(), weights="best")
         assert run(tmp_path / "a", kind(), best(), weights="best") == expected
 
+    @pytest.mark.few(1)
     def test_resumed(self, tmp_path, kind):
         with pytest.raises(ZeroDivisionError):
             run(tmp_path / "a", kind(), Dies())
         assert run(tmp_path / "a", kind(), resume=True) == run(tmp_path / "b", Whole())
 
+    @pytest.mark.few(1)
     def test_members_of_a_committee(self, tmp_path, kind):
         expected = run(tmp_path / "b", Whole(), acquisition=QueryByCommittee(members=2), rounds=1)
         assert run(tmp_path / "a", kind(), acquisition=QueryByCommittee(members=2), rounds=1) == expected

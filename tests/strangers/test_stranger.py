@@ -196,7 +196,7 @@ class Boring(BoringModel):
         self.log("x", nn.functional.cross_entropy(self(x), y))
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("acquisition", [Entropy, Margin, SAAL])
 def test_a_boring_project(tmp_path, acquisition):
     watch = []

@@ -202,7 +202,7 @@ def check_combined_loaders(trial):
     assert loaders["unlabelled"].dataset is trial.loop.datamodule.datamodule.unlabelled
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", [*KINDS, *REFUSED])
 def test_as_it_was(name, tmp_path, monkeypatch):
     """The scripts are real: each trains without us."""
@@ -222,7 +222,7 @@ def test_at_most_five_lines(name):
         assert all(len(line) <= 120 and ";" not in line for line in added)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", KINDS)
 def test_turned_active(name, tmp_path, monkeypatch):
     needs(name)

@@ -4,17 +4,18 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from lightning_al.tasks.mask_png import kept_values, mask_blob, mask_from_png, mask_to_png, not_said
+from tests.helpers.extent import examples
 
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=9)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(
     st.sampled_from(["u1", "u2", "i8", "bool"]).flatmap(
         lambda kind: arrays.arrays(kind, SHAPES, elements={} if kind in ("bool", "u1", "u2") else st.integers(0, 65535))

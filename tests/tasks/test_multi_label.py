@@ -88,7 +88,7 @@ def test_labels_that_are_not_multi_hot(label):
         MultiLabelTask().encode_label(label)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("acquisition", [Entropy, SAAL, EntropyGradNorm, CoreSet, BADGE])
 def test_campaigns(tmp_path, acquisition):
     loop, history = run(tmp_path, acquisition())

@@ -200,6 +200,7 @@ def test_a_unit_for_each_output(shape):
         others.check(nn.Identity(), (X,))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("acquisition", [Random, CoreSet, lambda: MCDropout(score="variance")])
 def test_people_say_one_number_of_one_output_alone(tmp_path, acquisition):
     """Whatever the acquisition looks at, and in whichever process."""

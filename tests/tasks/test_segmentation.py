@@ -112,6 +112,7 @@ def test_no_pseudo_label_is_the_class_that_is_ignored():
 UPS = ["transposed", "interpolated"]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("how", ["mean", 0.3])
 @pytest.mark.parametrize("up", UPS)
 def test_saal_of_images(up, how):

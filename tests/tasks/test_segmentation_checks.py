@@ -270,7 +270,7 @@ SLOW = {"ExpectedGradNorm"}  # 64 label maps, and the plain loop over them once
 WHOLE = sorted(set(acquisition.__all__) - {"Acquisition", "BatchBALD", "SRAAL", "RIPU", "RISAAL"})
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", [slow(name) if name in SLOW else name for name in WHOLE])
 def test_every_acquisition_asks_for_images(tmp_path, name):
     made = BRIEF.get(name, getattr(acquisition, name))()

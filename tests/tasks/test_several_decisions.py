@@ -313,6 +313,7 @@ def test_what_needs_logits_of_one_shape_refuses_boxes(cls):
         scores(cls(), Boxes(), DetectingProject(), [scattered(4)])
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("make", [Entropy, lambda: SAAL(rho=0.3, selection="top")])
 def test_a_campaign_over_boxes(tmp_path, make):
     x = scattered(20)

@@ -14,6 +14,7 @@ QUIET = {
 }
 
 
+@pytest.mark.slow
 def test_learns_digits_and_which_of_them_are_hard():
     pytest.importorskip("sklearn")
     pl.seed_everything(0)

@@ -243,7 +243,7 @@ class TestHeads:
         assert ("initial weights, torch's default." in said.replace("\n", "")) == of_torch
         assert len(re.findall("Kaiming", said)) == len(re.findall("Kaiming's with fan-out lose", said))
 
-    @pytest.mark.few(2)
+    @pytest.mark.few(1)
     @pytest.mark.parametrize("protocol", [protocol for protocol in OF_PAPERS if protocol != "gradient_norms/imagenet"])
     def test_protocols_begin_with_the_initial_weights_that_they_say(self, protocol, build):
         _, made = build(protocol, "acquisitions/random")
@@ -273,6 +273,7 @@ class TestAlone:
 
     SHORT = "--trainer.max_epochs=1", "--loop.rounds=1"
 
+    @pytest.mark.few(1)
     @pytest.mark.parametrize("name", [name for name in ALONE if name != "quickstart"])
     def test_they_run(self, name, tmp_path, monkeypatch):
         pytest.importorskip("sklearn")
@@ -330,6 +331,7 @@ class Own(Callback):
 class TestOnTheCommandLine:
     SHORT = "--trainer.max_epochs=1", "--loop.rounds=0"
 
+    @pytest.mark.slow
     def test_the_folder_is_named_by_method_and_seed(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         names = "--loop.dirpath=runs/{method}/seed_{seed}"
@@ -342,6 +344,7 @@ class TestOnTheCommandLine:
         saved = yaml.safe_load(Path("runs/random/seed_2/config.yaml").read_text())
         assert saved["loop"]["dirpath"] == "runs/random/seed_2"
 
+    @pytest.mark.slow
     def test_the_folder_of_one_file_and_of_three(self):
         cli = command_line("quickstart", "--loop.dirpath=runs/{method}/seed_{seed}")
         assert cli.config["run"]["loop"]["dirpath"] == "runs/quickstart/seed_0"
@@ -360,6 +363,7 @@ class TestOnTheCommandLine:
         with pytest.raises(SystemExit, match=r"exactly one acquisition .*-c recipes/acquisitions/saal.yaml"):
             run("fashion_mnist/small")
 
+    @pytest.mark.slow
     def test_sam_after_a_method_with_a_model_of_its_own_is_refused(self, tmp_path):
         for method in ("learning_loss", "lplgrad"):
             with pytest.raises(SystemExit, match="needs a model that learns to predict its loss"):

@@ -59,7 +59,7 @@ def campaign(tmp_path, acquisition, data=None, model=None, resume=False, **optio
     return loop
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @BOTH
 def test_nobody_is_warned_of_loaders_that_are_not_theirs(tmp_path, monkeypatch, cls):
     where = "lightning.pytorch.trainer.connectors.data_connector.suggested_max_num_workers"
@@ -146,6 +146,7 @@ def test_inputs_of_several_tensors_take_a_method(tmp_path):
 # ------------------------------------------------------------------------------------------------- budgets and batches
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("cls", "labelled"), [(VAAL, [5]), (SRAAL, [5, 8]), slow(VAAL, [5, 8]), slow(SRAAL, [5])])
 def test_fewer_labels_than_a_batch(tmp_path, cls, labelled):
     loop = campaign(tmp_path, cls(**SMALL, batch_size=64), initial=labelled, rounds=1)
@@ -172,7 +173,7 @@ def test_a_budget_of_seconds_ends(tmp_path, cls, monkeypatch):
     assert len(steps) >= 1
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("cls", "precision"),
     [

@@ -43,6 +43,7 @@ def test_killed_in_a_member_s_fit(tmp_path, batches, refitted):
     assert again._fits == refitted
 
 
+@pytest.mark.slow
 def test_killed_after_the_members_were_fitted(tmp_path):
     class Stops(QueryByCommittee):
         def select(self, *args, **kwargs):

@@ -86,6 +86,7 @@ def test_nothing_is_kept_that_is_not_needed(tmp_path, source):
     assert sum(name.startswith("member") for name in left) == 0
 
 
+@pytest.mark.slow
 def test_the_user_s_checkpoints_hold_nothing_of_it(tmp_path):
     saved = ModelCheckpoint(tmp_path / "mine", save_last=True)
     for source in SOURCES:
@@ -97,7 +98,7 @@ def test_the_user_s_checkpoints_hold_nothing_of_it(tmp_path):
             assert state["state_dict"].keys() == NORM().state_dict().keys()
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("source", SOURCES)
 def test_picks_of_several_processes_are_those_of_one(tmp_path, processes, source):

@@ -2,13 +2,14 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al.functional import graph_adjacency
 from lightning_al.functional.geometry.graph import Graph
 from lightning_al.functional.geometry.sphere import on_sphere
 from tests.helpers import gcn_reference as reference
+from tests.helpers.extent import examples
 from tests.helpers.models import randn
 
 NUMBER = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.0, 1.0, 3.0])
@@ -25,14 +26,14 @@ def graph(rows, dense):
     return Graph(on_sphere(torch.tensor(rows, dtype=torch.float64)).rows, dense=dense)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.one_of(features(), features(st.floats(-10, 10))))
 def test_the_adjacency_is_the_definition(rows):
     want = reference.adjacency(rows)
     torch.testing.assert_close(graph_adjacency(torch.tensor(rows, dtype=torch.float64)), want, rtol=1e-6, atol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(features(NUMBER.map(abs)))
 def test_without_negative_features_it_is_the_paper_s(rows):
     v = torch.tensor([reference.unit(row) for row in rows], dtype=torch.float64)
@@ -42,7 +43,7 @@ def test_without_negative_features_it_is_the_paper_s(rows):
     torch.testing.assert_close(graph_adjacency(v), want, rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.one_of(features(), features(st.floats(-10, 10))), st.integers(1, 3), st.integers(0, 99))
 def test_both_forms_multiply_by_the_definition(rows, columns, seed):
     want = reference.adjacency(rows)
@@ -54,7 +55,7 @@ def test_both_forms_multiply_by_the_definition(rows, columns, seed):
         torch.testing.assert_close(made.aggregated(), want @ v, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("shape", [(700, 40), (1300, 700), (30, 900)])
 def test_both_forms_agree_on_many_blocks(shape, signed):
@@ -68,7 +69,7 @@ def test_both_forms_agree_on_many_blocks(shape, signed):
     torch.testing.assert_close(dense.aggregated(), factored.aggregated(), rtol=1e-10, atol=1e-10)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(features(), st.floats(1e-7, 1e-3))
 def test_no_column_gives_more_than_its_length(rows, small):
     """However near to 0, or below it, the sum of its entries is."""

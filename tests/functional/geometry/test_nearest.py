@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al.distributed.shard import Shard
 from lightning_al.functional.geometry import nearest as module
 from lightning_al.functional.geometry.nearest import Nearest
 from lightning_al.functional.geometry.spaces import OuterProducts, Scalars
+from tests.helpers.extent import examples
 from tests.helpers.models import randn
 
 QUESTIONS = ["farthest", "drawn", "leave out", "nothing"]
@@ -31,7 +32,7 @@ def space_of(x):
     return Nearest(OuterProducts({"x": x}, shard, centred=True), shard, 100), squares
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.sampled_from([None, 1, 3]),
     st.integers(1, 40),

@@ -110,6 +110,7 @@ def test_within_is_strict_and_exact_at_the_bound(dtype):
     assert D.within(x, x, 1e200).all()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_pairs_at_the_bound_are_decided_the_same_from_both_ends(dtype):
     """Whatever the product rounds to, in whatever block."""

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al.functional.geometry.windows import counting_type, dilated, window_sizes, window_sums
-from tests.helpers.exact import examples
+from tests.helpers.extent import examples
 from tests.helpers.models import randn
 from tests.helpers.regions_reference import over_pixels, window
 

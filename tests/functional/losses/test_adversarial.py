@@ -3,11 +3,12 @@ import statistics
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
 from lightning_al import functional as F_al
+from tests.helpers.extent import examples
 
 
 def randn(*shape, seed=0):
@@ -17,7 +18,7 @@ def randn(*shape, seed=0):
 # -------------------------------------------------------------------------------------------------------------- losses
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(st.integers(1, 4), st.lists(st.integers(1, 4), min_size=1, max_size=3), st.integers(1, 5), st.integers(0, 9))
 def test_vae_loss_is_the_sum_over_single_values(b, shape, latent, seed):
     x, y = randn(b, *shape, seed=seed), randn(b, *shape, seed=seed + 1)
@@ -57,7 +58,7 @@ def cross_entropy(logit: float, target: float) -> float:
 LOGITS = st.lists(st.floats(-15, 15), min_size=1, max_size=5)
 
 
-@settings(deadline=None)
+@examples(100)
 @given(LOGITS, LOGITS, st.randoms())
 def test_both_sides_of_the_game(labelled, unlabelled, random):
     one, two = torch.tensor(labelled, dtype=torch.float64), torch.tensor(unlabelled, dtype=torch.float64)
@@ -92,7 +93,7 @@ def uncertainty(p: list[float]) -> float:
 PROBABILITIES = st.lists(st.floats(0.01, 1), min_size=2, max_size=12).map(lambda w: [v / sum(w) for v in w])
 
 
-@settings(deadline=None)
+@examples(100)
 @given(PROBABILITIES)
 def test_uncertainty_is_its_formula_and_from_0_to_1(p):
     [u] = F_al.state_uncertainty(torch.tensor([p], dtype=torch.float64)).tolist()

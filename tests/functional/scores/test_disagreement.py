@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al import functional as F_al
 from lightning_al.functional.scores import disagreement
 from tests.helpers import disagreement_reference, reference
+from tests.helpers.extent import examples
 from tests.helpers.models import randn
 
 PASSES = ("mean_entropy", "bald", "variation_ratio")
@@ -18,7 +19,7 @@ SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(2, 5))
 
 
 @pytest.mark.parametrize("name", PASSES)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(shape=SHAPES, scale=st.sampled_from([0.1, 1.0, 5.0, 30.0]), seed=st.integers(0, 2**31))
 def test_equals_the_definition(name, shape, scale, seed):
     log_p = F_al.log_probabilities((randn(*shape, seed=seed) * scale).movedim(2, 1)).movedim(1, 2)
@@ -101,7 +102,7 @@ def logits(b, k, c, seed, scale=3.0, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(b=st.integers(0, 7), k=st.integers(1, 6), c=st.integers(2, 6), seed=st.integers(0, 99), scale=st.floats(0, 30))
 def test_members_equal_the_brute_force(name, b, k, c, seed, scale):
     z = logits(b, k, c, seed, scale)
@@ -114,7 +115,7 @@ def test_members_equal_the_brute_force(name, b, k, c, seed, scale):
 
 
 @given(k=st.integers(1, 6), c=st.integers(2, 5), seed=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_consensus_kl_is_the_jensen_shannon_divergence(k, c, seed):
     p = logits(5, k, c, seed).softmax(2)
 
@@ -126,7 +127,7 @@ def test_consensus_kl_is_the_jensen_shannon_divergence(k, c, seed):
 
 @pytest.mark.parametrize("name", MEMBERS)
 @given(k=st.integers(1, 5), seed=st.integers(0, 99), data=st.data())
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_members_have_no_order_and_classes_no_names(name, k, seed, data):
     z = logits(6, k, 4, seed)
     members, classes = data.draw(st.permutations(range(k))), data.draw(st.permutations(range(4)))

@@ -37,7 +37,7 @@ def test_every_option_equals_the_loop(name, loss, norm, mode, monkeypatch):
     torch.testing.assert_close(got, reference.gradient_norm(net, x, loss, norm, forward), **EXACT)
 
 
-@pytest.mark.few(16)
+@pytest.mark.few(8)
 @pytest.mark.parametrize("mode", WAYS)
 @pytest.mark.parametrize("loss", ["entropy", "expected_norm"])
 @pytest.mark.parametrize("name", NAMES)
@@ -120,8 +120,7 @@ def test_the_expected_norm_of_few_labels_is_the_sum_over_all_combinations(labels
     torch.testing.assert_close(got, torch.tensor(want, dtype=torch.float64), **EXACT)
 
 
-@pytest.mark.few(1)
-@pytest.mark.parametrize("draws", [1, 64])
+@pytest.mark.parametrize("draws", [1, pytest.param(64, marks=pytest.mark.slow)])
 def test_the_expected_norm_of_many_labels_is_the_mean_over_some_drawn_from_p(draws):
     net, x = Labels(11), randn(B, 4)
     got = F_al.gradient_norm(net, x, loss="expected_norm", draws=draws)
@@ -138,8 +137,7 @@ def test_the_expected_norm_of_many_labels_is_the_mean_over_some_drawn_from_p(dra
         assert ((got - exact).abs() / exact).max() < 0.15
 
 
-@pytest.mark.few(1)
-@pytest.mark.parametrize("labels", [2, 12])
+@pytest.mark.parametrize("labels", [2, pytest.param(12, marks=pytest.mark.slow)])
 def test_a_sample_that_is_certain_and_mixed_has_no_expected_norm(labels):
     """What averaging probabilities over labels first would put on top."""
     net = Labels(labels)
@@ -193,6 +191,7 @@ def test_a_parameter_without_gradient_counts_for_nothing():
             )
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("loss", EVERY_LOSS)
 @pytest.mark.parametrize("name", ["batch norm", "attention", "branch"])
 def test_a_score_does_not_depend_on_its_batch(name, loss):
@@ -215,6 +214,7 @@ def test_chunks_of_the_byte_budget_do_not_show():
             torch.testing.assert_close(got, expected, **EXACT)
 
 
+@pytest.mark.few(10)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("lead", [20, 35, 50, 80])

@@ -174,6 +174,7 @@ def test_full_precision_under_autocast_and_from_half_weights():
     torch.testing.assert_close(half, want, rtol=0, atol=0.05)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_scored_as_it_is_written():
     net, x = seeded(Residual), randn(B, 4)
     assert torch.equal(passes(torch.compile(net), x), passes(net, x))

@@ -9,7 +9,7 @@ from lightning_al import functional as F_al
 from lightning_al.functional.scores.regions import labels_and_entropies
 from lightning_al.functional.scores.uncertainty import entropies
 from tests.helpers import regions_reference as reference
-from tests.helpers.exact import examples
+from tests.helpers.extent import examples
 from tests.helpers.models import randn
 
 EXACT = {"rtol": 1e-12, "atol": 1e-13}

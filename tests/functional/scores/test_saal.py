@@ -59,7 +59,7 @@ def test_every_option_equals_the_loop(name, option, mode, monkeypatch):
     torch.testing.assert_close(got, reference.saal(net, x, **options), **EXACT)
 
 
-@pytest.mark.few(11)
+@pytest.mark.few(6)
 @pytest.mark.parametrize("option", [k for k in OPTIONS if k not in ("defaults", "p=inf")])
 def test_every_option_matters(option):
     net, x, *_ = case("batch norm")
@@ -70,7 +70,7 @@ def test_every_option_matters(option):
 SOME = ({}, {"perturbation": "asam"}, {"p": 3.0, "group_size": 2})
 
 
-@pytest.mark.few(28)
+@pytest.mark.few(14)
 @pytest.mark.parametrize(
     ("options", "mode"),
     [
@@ -127,6 +127,7 @@ def test_more_samples_than_one_chunk_takes():
     torch.testing.assert_close(F_al.saal(net, x), reference.saal(net, x), **EXACT)
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("option", ["defaults", "asam", "p=3"])
 @pytest.mark.parametrize("name", ["batch norm", "encoder layer", "branch"])
 def test_a_score_does_not_depend_on_its_batch(name, option):

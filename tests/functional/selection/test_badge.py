@@ -2,16 +2,17 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al.functional import badge, kmeans_plusplus
+from tests.helpers.extent import examples
 from tests.helpers.greedy import SEEDS, generator, materialised, rows
 from tests.helpers.models import randn
 
 
 @pytest.mark.usefixtures("size_of_blocks")
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.integers(1, 3), st.integers(1, 3), SEEDS, st.data())
 def test_badge_is_k_means_over_the_materialised_gradients(classes, width, seed, data):
     residuals = data.draw(rows(classes))
@@ -33,7 +34,7 @@ def test_the_second_badge_pick_follows_squared_distances():
     residuals = torch.tensor([[1.0, -1.0], [0.5, -0.5], [0.5, -0.5], [0.0, 0.0]])
     features = torch.tensor([[2.0], [2.0], [0.0], [1.0]])
     weights = torch.tensor([0.0, 2.0, 8.0, 8.0])  # ‖(2, -2) - (1, -1)‖², and the norm of the first
-    count = 1500
+    count = 500
     seconds = torch.tensor([int(badge(residuals, features, 2, generator=generator(s))[1]) for s in range(count)])
     counts = torch.bincount(seconds, minlength=4)
     share = weights / weights.sum()

@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al import functional as F_al
 from tests.helpers.disagreement_reference import bald, entropy
+from tests.helpers.extent import examples
 from tests.helpers.models import randn
 
 module = importlib.import_module("lightning_al.functional.selection.batch_bald")
@@ -62,7 +63,7 @@ def check(picks, p):
 POOLS = st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(2, 3))
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(POOLS, st.integers(0, 4), st.sampled_from([0.3, 1.0, 4.0, 20.0]), st.booleans(), st.integers(0, 2**31))
 def test_equals_brute_force_over_all_configurations(shape, k, scale, equal, seed):
     log_p = (randn(*shape, seed=seed) * scale).log_softmax(2)
@@ -72,7 +73,7 @@ def test_equals_brute_force_over_all_configurations(shape, k, scale, equal, seed
     check(pick(log_p, k, configurations=ALL), log_p.exp().tolist())
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(POOLS, st.integers(0, 2**31))
 def test_gains_add_up_to_the_information_of_the_batch(shape, seed):
     log_p = (randn(*shape, seed=seed) * 2).log_softmax(2)
@@ -117,7 +118,7 @@ def test_with_drawn_configurations_batches_are_nearly_as_good():
         assert information(p, pick(log_p, 5, seed, configurations=60)) > 0.97 * best
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.permutations(range(9)), st.sampled_from([5, 40, ALL]), st.integers(0, 2**31))
 def test_the_order_of_the_candidates_does_not_matter(order, configurations, seed):
     log_p = (randn(9, 4, 3, seed=seed) * 2).log_softmax(2)

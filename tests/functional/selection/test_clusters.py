@@ -4,11 +4,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al.functional import cluster_labels
 from lightning_al.functional.selection import clusters
+from tests.helpers.extent import examples
 from tests.helpers.models import randn
 from tests.helpers.points import blobs
 
@@ -63,7 +64,7 @@ def test_threads_do_not_matter_and_stay_as_they_were():
         torch.set_num_threads(before)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.tuples(*[st.sampled_from([-1.0, -0.0, 0.0, 1.0])] * 2), max_size=12), st.integers(1, 70))
 def test_numbers_have_no_gaps_and_equal_samples_the_same(points, count):
     x = torch.tensor(points).reshape(-1, 2)

@@ -3,13 +3,14 @@ from functools import partial
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al.functional import core_gcn, gcn_loss, k_center_greedy, train_gcn, uncertain_gcn
 from lightning_al.functional.geometry.graph import Graph
 from lightning_al.stages import heard
 from tests.helpers import gcn_reference as reference
+from tests.helpers.extent import examples
 from tests.helpers.models import randn
 
 
@@ -20,7 +21,7 @@ def seeded(seed=0):
 LOGITS = st.lists(st.floats(-12, 12), min_size=1, max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(LOGITS, LOGITS, st.floats(0.1, 3))
 def test_the_loss_is_the_definition(labelled, unlabelled, weight):
     got = gcn_loss(torch.tensor(labelled).double(), torch.tensor(unlabelled).double(), weight=weight)
@@ -58,7 +59,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.few(7)
+@pytest.mark.few(4)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("name", SETS)
 def test_the_training_is_the_definition(name, options):
@@ -69,6 +70,7 @@ def test_the_training_is_the_definition(name, options):
     torch.testing.assert_close(got.logits, logits, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("name", SETS)
 def test_both_forms_of_the_graph_train_alike(name, monkeypatch):
     pool, known = SETS[name]
@@ -80,7 +82,7 @@ def test_both_forms_of_the_graph_train_alike(name, monkeypatch):
     torch.testing.assert_close(made[0].hidden, made[1].hidden, rtol=1e-6, atol=1e-7)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(st.integers(1, 8), st.integers(1, 4), st.integers(1, 5), st.integers(0, 99), st.booleans())
 def test_scores_and_picks_are_the_definition(n, m, d, seed, signed):
     points = randn(n + m, d, seed=seed)

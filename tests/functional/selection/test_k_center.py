@@ -4,16 +4,17 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al.functional import k_center_greedy
+from tests.helpers.extent import examples
 from tests.helpers.greedy import farthest_first, rows
 from tests.helpers.models import randn
 
 
 @pytest.mark.usefixtures("size_of_blocks")
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.integers(1, 3), st.data())
 def test_k_center_is_the_farthest_from_its_nearest_centre(width, data):
     features = data.draw(rows(width))

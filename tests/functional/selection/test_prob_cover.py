@@ -2,12 +2,13 @@ import math
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lightning_al.functional import coverage_delta, prob_cover
 from lightning_al.functional.geometry import sphere as distances
 from lightning_al.functional.geometry.sphere import on_sphere
+from tests.helpers.extent import examples
 from tests.helpers.models import randn
 from tests.helpers.points import units
 from tests.helpers.tiles import Largest, small_blocks
@@ -40,7 +41,7 @@ def far_from_the_bound(features, delta, labelled=None, margin=1e-9):
     return all(abs(math.dist(a, b) - delta) > margin for a in x for b in x)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(GRID, st.one_of(st.none(), GRID), st.sampled_from([1e-9, 0.1, 0.5, 0.9, 1.2, 1.6, 1.9, 2.5]), st.data())
 def test_prob_cover_is_the_definition_with_ties_duplicates_and_zeros(points, known, delta, data):
     x = torch.tensor(points, dtype=torch.float64)
@@ -50,7 +51,7 @@ def test_prob_cover_is_the_definition_with_ties_duplicates_and_zeros(points, kno
     check(prob_cover(x, k, delta=delta, labelled=labelled).tolist(), x, k, delta, labelled)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 5), st.floats(0.01, 2.2), SEEDS, st.data())
 def test_prob_cover_is_the_definition(n, d, m, delta, seed, data):
     x, labelled = randn(n, d, seed=seed), randn(m, d, seed=seed + 1)
@@ -59,7 +60,7 @@ def test_prob_cover_is_the_definition(n, d, m, delta, seed, data):
     check(prob_cover(x, k, delta=delta, labelled=labelled).tolist(), x, k, delta, labelled)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(1, 40), st.floats(0.1, 2.2), SEEDS, st.data())
 def test_float32_is_the_definition_too(n, delta, seed, data):
     x = randn(n, 4, seed=seed).float()
@@ -68,7 +69,7 @@ def test_float32_is_the_definition_too(n, delta, seed, data):
     check(prob_cover(x, k, delta=delta).tolist(), x, k, delta, tolerance=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=14), st.data())
 def test_exactly_at_the_bound_is_not_covered(kinds, data):
     """Unit vectors along the axes, and zero, are exactly 0, 1, √2 or 2 apart."""
@@ -210,7 +211,7 @@ def pure_share(features, labels, delta):
     return sum(pure) / len(pure)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.integers(2, 25), st.integers(1, 4), st.integers(2, 4), SEEDS, st.floats(0.02, 1.0))
 def test_coverage_delta_is_the_largest_that_is_pure_enough(n, d, classes, seed, purity):
     x = randn(n, d + 1, seed=seed)

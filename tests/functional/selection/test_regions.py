@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from lightning_al import functional as F_al
 from lightning_al.functional.selection import regions
 from tests.helpers import regions_reference as reference
-from tests.helpers.exact import examples
+from tests.helpers.extent import examples
 
 SIDES = st.integers(1, 9)
 
@@ -63,6 +63,7 @@ def test_squares_never_overlap():
     assert torch.equal(times > 0, F_al.asked_pixels(picks, (30, 40), 1))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("sample", [1, 7, 8192])
 def test_how_far_scores_are_sorted_does_not_show(sample, monkeypatch):
     """Most scores are 0, as impurities are; bands end wherever the sample says."""

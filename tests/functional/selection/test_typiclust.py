@@ -3,13 +3,14 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al.acquisition import TypiClust
 from lightning_al.functional import typiclust
 from lightning_al.functional.geometry import sphere as distances
 from tests.helpers.by_features import typiclust_code
+from tests.helpers.extent import examples
 from tests.helpers.models import randn
 from tests.helpers.points import blobs, units
 from tests.helpers.tiles import Largest, small_blocks
@@ -53,7 +54,7 @@ def with_clusters(labels, *args, **options):
         return typiclust(*args, **options, generator=seeded()).tolist()
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 8), st.integers(1, 5), SEEDS, st.data())
 def test_typiclust_is_the_definition(n, d, m, clusters, seed, data):
     x, labelled = randn(n, d, seed=seed), randn(m, d, seed=seed + 1)
@@ -63,7 +64,7 @@ def test_typiclust_is_the_definition(n, d, m, clusters, seed, data):
     check(picks, x, labelled, labels, k, neighbours)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.lists(GRID, min_size=1, max_size=16), st.lists(GRID, max_size=4), st.integers(1, 3), SEEDS, st.data())
 def test_typiclust_is_the_definition_with_duplicates_and_zeros(points, known, clusters, seed, data):
     x = torch.tensor(points, dtype=torch.float64)
@@ -75,7 +76,7 @@ def test_typiclust_is_the_definition_with_duplicates_and_zeros(points, known, cl
     check(picks, x, labelled, labels, k, neighbours)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.integers(1, 40), st.integers(0, 8), st.integers(1, 5), SEEDS, st.data())
 def test_the_variant_of_the_authors_code(n, m, clusters, seed, data):
     x, labelled = randn(n, 3, seed=seed), randn(m, 3, seed=seed + 1)
@@ -88,7 +89,7 @@ def test_the_variant_of_the_authors_code(n, m, clusters, seed, data):
 
 
 @pytest.mark.parametrize("variant", ["paper", "code"])
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(GRID, min_size=1, max_size=16), st.lists(GRID, max_size=4), st.integers(1, 9), st.data())
 def test_distinct_positions_whatever_k_means_finds(variant, points, known, max_clusters, data):
     x, labelled = torch.tensor(points), torch.tensor(known).reshape(-1, 2)

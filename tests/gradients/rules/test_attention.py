@@ -47,7 +47,7 @@ MASKS = {
 }
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("mask", "batch_first", "need_weights"),
     [
@@ -82,7 +82,7 @@ class Cross(nn.Module):
         return self.head(mixed.mean(int(self.attention.batch_first))) + weights.square().sum((1, 2))[:, None]
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize(("kdim", "vdim"), [(None, None), (3, 5), (None, 2)])
 def test_cross_attention(kdim, vdim, batch_first):
@@ -125,6 +125,7 @@ def test_one_layer_twice():
     assert_exact(probe(lambda: nn.MultiheadAttention(4, 2, batch_first=True), twice), randn(B, T, 4), FEW)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("part", ["in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"])
 def test_a_frozen_part(part):
     net = probe(lambda: nn.MultiheadAttention(4, 2, batch_first=True), self_attention())
@@ -151,6 +152,7 @@ def test_encoders(build):
     assert_exact(probe(build), randn(B, T, 4), FEW)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("masked", [False, True])
 def test_sequence_first(masked):
     """The layout that ``batch_first=False``, torch's default, asks for."""
@@ -162,7 +164,7 @@ def test_sequence_first(masked):
     assert_exact(probe(lambda: nn.TransformerEncoderLayer(4, 2, 8), call), randn(B, T, 4), FEW)
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_a_whole_transformer(batch_first):
     def call(layer, x):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lightning_al.gradients.rules.convolution import ConvolutionRule
-from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, examples, messages, probe
+from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, messages, probe
+from tests.helpers.extent import examples
 from tests.helpers.marks import slow
 from tests.helpers.models import B, randn, seeded
 
@@ -60,7 +61,7 @@ def test_every_score_equals_the_loop(way, nd):
     assert_exact(net, randn(B, 2, *[5] * nd), tuple(SCORES) if nd == 2 else BRIEF)
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("frozen", ["weight", "bias"])
 def test_a_frozen_part(way, frozen):
     net = probe(lambda: nn.Conv2d(2, 3, 3))
@@ -83,7 +84,7 @@ def test_large_gradients_go_some_units_at_a_time(way, monkeypatch):
         assert_exact(probe(lambda: KINDS[nd](4, 4, 3, padding=1)), randn(B, 4, *[4] * nd), BRIEF)
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("nd", "frozen"),
     [
@@ -107,11 +108,13 @@ def test_a_view_of_images_with_channels_last_is_left_to_plain_memory(way):
     assert_exact(net, randn(B, 2, 4, 4), FEW)
 
 
+@pytest.mark.few(1)
 def test_frames_merged_into_the_batch(way):
     net = probe(lambda: nn.Conv2d(2, 3, 3), lambda layer, x: layer(x.flatten(0, 1)).unflatten(0, (len(x), -1)))
     assert_exact(net, randn(B, 4, 2, 5, 5), FEW)
 
 
+@pytest.mark.few(1)
 def test_called_twice(way):
     def twice(layer, x):
         return layer(layer(x).relu_())

@@ -6,7 +6,8 @@ from torch import nn
 
 from lightning_al import functional as F_al
 from lightning_al.gradients.rules.embedding import EmbeddingRule
-from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, examples, messages, probe
+from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, messages, probe
+from tests.helpers.extent import examples
 from tests.helpers.models import B, C, seeded
 
 WAYS = {"inner products": True, "gradients": False}
@@ -73,7 +74,7 @@ class Positions(nn.Module):
         return self.head(self.mixing(h).tanh().mean(1))
 
 
-@pytest.mark.few(7)
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "how",
     ["plain", "in place", "batch of one", "unsqueezed", "expanded", "repeated", "through layers", "of the batch"],

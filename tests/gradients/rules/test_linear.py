@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lightning_al.gradients.rules.linear import LinearRule
-from tests.helpers.exact import FEW, SCORES, assert_exact, examples, probe
+from tests.helpers.exact import FEW, SCORES, assert_exact, probe
+from tests.helpers.extent import examples
 from tests.helpers.models import B, randn
 
 WAYS = {"inner products": True, "gradients": False}

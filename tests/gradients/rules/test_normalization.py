@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lightning_al.gradients.rules.base import find_rule
-from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, examples, messages, probe
+from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, messages, probe
+from tests.helpers.extent import examples
 from tests.helpers.models import B, randn, seeded
 
 BATCH = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -49,6 +50,7 @@ def test_batch_norm_of_vectors():
     assert_exact(probe(lambda: nn.BatchNorm1d(4)), randn(B, 4))
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("frozen", ["weight", "bias"])
 @pytest.mark.parametrize(
     "build",
@@ -65,6 +67,7 @@ def test_a_frozen_part(build, frozen):
     assert_exact(net, randn(B, 3, 4), BRIEF)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "norm",
     [

@@ -11,7 +11,8 @@ from torch import nn
 
 from lightning_al import functional as F_al
 from tests.helpers import reference
-from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, examples, messages
+from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, messages
+from tests.helpers.extent import examples
 from tests.helpers.models import B, C, Model, randn, seeded
 
 KINDS = {"LSTM": nn.LSTM, "GRU": nn.GRU, "tanh": nn.RNN, "relu": lambda *a, **k: nn.RNN(*a, nonlinearity="relu", **k)}
@@ -41,12 +42,13 @@ def assert_by_rules(net, x, names):
     assert_exact(net, x, names)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_layer_equals_the_loop(kind):
     assert_by_rules(classifier(kind, batch_first=True), randn(B, 3, 3), tuple(SCORES))
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("kind", "layers", "both", "bias", "batch_first"),
     list(itertools.product(KINDS, (1, 2), (False, True), (True, False), (True, False))),
@@ -67,7 +69,7 @@ def test_any_shape_equals_the_loop(kind, samples, steps, size):
         torch.testing.assert_close(score(net, x, **options), loop(net, x, **options), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("trained", ["weight_ih", "weight_hh", "bias_hh", "no weights of the state", "one layer"])
 def test_some_weights_are_frozen(kind, trained):
@@ -78,6 +80,7 @@ def test_some_weights_are_frozen(kind, trained):
     assert_by_rules(net, randn(B, 3, 3), FEW)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_a_first_state_that_follows_from_the_sample(kind):
     def forward(m, x):
@@ -129,6 +132,7 @@ def test_packed_sequences_go_otherwise():
         assert_exact_otherwise(net, randn(B, 3, 3), "GRU called on a PackedSequence")
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gradient_that_vanishes_and_one_that_explodes(kind):
     """Forty steps, with weights of the state that shrink or blow up what goes back through them."""

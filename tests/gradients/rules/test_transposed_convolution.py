@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lightning_al import functional as F_al
-from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, examples, messages, probe
+from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, messages, probe
+from tests.helpers.extent import examples
 from tests.helpers.models import B, randn, seeded
 
 KINDS = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -48,6 +49,7 @@ def test_a_frozen_part(frozen):
     assert_exact(net, randn(B, 2, 3, 4), FEW)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("cached", [2**18, 3])
 def test_large_work_goes_one_unit_at_a_time(cached, monkeypatch):
     monkeypatch.setattr("lightning_al.gradients.costs.WORTH_A_CALL", {"cpu": 1})

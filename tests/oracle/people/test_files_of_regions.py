@@ -184,6 +184,7 @@ def in_second_round(folder):
     return {n: loop.campaign.regions.open(n) for n in loop.ask(trainer) if n in loop.campaign.labels}
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("agreement", ["first", "latest", "majority"])
 def test_another_person_answers_the_next_question(tmp_path, agreement):
     regions = in_second_round(tmp_path)

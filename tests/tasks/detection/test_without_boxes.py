@@ -61,7 +61,7 @@ def scored(model, acquisition, folder, **options):
         )
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("empty", ["last", "first", "random"])
 @pytest.mark.parametrize(
     "acquisition",

@@ -51,6 +51,7 @@ class Auto(LossPredictionMixin, AutoSAMMixin, Plain):
     pass
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("form", "options"), [(Front, {}), (Manual, {"rho": 0.3}), (Auto, {"rho": 0.3})])
 def test_two_processes_are_one_with_twice_the_batch(form, options):
     model = made(form(loss_width=WIDTH, **options))

@@ -32,6 +32,7 @@ from tests.helpers.loss_reference import (
 from tests.helpers.sam_reference import by_norm, distance
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_the_loop_written_by_hand(form):
     model, _ = trained(form)
@@ -50,7 +51,7 @@ def hand_without(net):
     return net
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "form", SAM_FORMS, ids=lambda f: f"{f.__name__}-{'auto' if issubclass(f, AutoSAMMixin) else 'manual'}"
 )

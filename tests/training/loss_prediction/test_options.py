@@ -34,7 +34,7 @@ CASES = {
 }
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("name", "as_attribute"),
     [

@@ -26,6 +26,7 @@ class Reach(Callback):
         self.module.append(max(float(p.grad.abs().max()) for p in pl_module.loss_prediction.parameters()))
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("epochs", "share", "last"), [(10, None, 6), (5, None, 3), (4, 0.0, 0), (4, 0.5, 2), (3, 1.0, 2), (100, 0.57, 57)]
 )

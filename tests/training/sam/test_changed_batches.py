@@ -160,7 +160,7 @@ def by_hand(n=1, shift=0.0):
     return net
 
 
-@pytest.mark.few(14)
+@pytest.mark.few(4)
 @pytest.mark.parametrize("mixin", MIXINS)
 @pytest.mark.parametrize(("collate", "read"), CASES.values(), ids=CASES)
 def test_both_passes_see_the_batch_as_it_came(mixin, collate, read):

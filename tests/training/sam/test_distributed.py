@@ -94,6 +94,7 @@ def hand_per_rank(n):
     return net
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("form", [ManualFront, AutoFront])
 @pytest.mark.parametrize(
     ("ascent", "n"),  # 6 batches: the last window of 4 has 2
@@ -109,6 +110,7 @@ def test_ddp(form, n, ascent):
     assert distance(model.net, other) > 1e-4
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("form", [ManualFront, AutoFront])
 def test_ddp_with_clipping_and_unused_parameters(form):
     manual = form is ManualFront
@@ -203,6 +205,7 @@ class Synced(Callback):
         assert self.seen == self.expected, self.seen
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("form", "ascent"),
     [
@@ -289,7 +292,7 @@ FSDP2 = {
 """Batches a step, where to clip, and options."""
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("manual", "case"),
     [

@@ -96,6 +96,7 @@ def hand_scaled(initial, epochs, clip=None, variant="sam", rho=0.05):
     return net
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("variant", "clip", "initial"),
     [

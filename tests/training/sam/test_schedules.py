@@ -61,7 +61,7 @@ CONFIGURED = {
 }
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.filterwarnings("ignore:.*ReduceLROnPlateau.*")
 @pytest.mark.parametrize(
     ("case", "n"),

@@ -85,6 +85,7 @@ def with_metrics(form):
     return Net
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("form", FORMS)
 def test_logged_values_and_metrics_are_those_of_a_run_without_the_second_pass(form):
     runs = []
@@ -133,7 +134,7 @@ def norms(momentum=0.1):
     ).double()
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("momentum", [0.1, None])
 @pytest.mark.parametrize("form", FORMS)

@@ -169,6 +169,7 @@ def fit_both(form, n=1, clip=None, **options):
     return fitted(form(rho=0.5, **options, **own)) if form is ManualFront else fitted(form(rho=0.5, **options), **own)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("case", "n", "clip"),

@@ -144,6 +144,7 @@ def test_a_step_of_sam_is_that_by_hand(step):
         torch.testing.assert_close(own, expected)  # of the first pass, with the mixins
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("acquisition", "name"),
     [(LearningLoss(), "ssd"), slow(LPLGrad(), "ssd"), slow(LearningLoss(), "faster_rcnn")],

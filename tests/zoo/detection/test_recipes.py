@@ -41,13 +41,14 @@ class TestMade:
         assert model.classes is None or model.classes == data.named_classes[1:]
         assert made["loop"]["task"].score_threshold == 0.5
 
-    @pytest.mark.few(2)
+    @pytest.mark.few(1)
     @pytest.mark.parametrize("method", OF_BOXES)
     def test_each_method(self, method, build):
         _, made = build("bccd/small", f"acquisitions/{method}")
         (callback,), (named,) = made["trainer"]["callbacks"], load(f"acquisitions/{method}")["trainer"]["callbacks"]
         assert type(callback).__name__ == named["class_path"]
 
+    @pytest.mark.slow
     def test_other_models_keep_what_the_protocol_says(self, build):
         said = " ".join(head("bccd/small"))
         flags = [part for part in said.split() if part.startswith(("--model", "--trainer"))]

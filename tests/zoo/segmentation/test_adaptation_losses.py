@@ -2,10 +2,11 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al.zoo.segmentation.adaptation_losses import local_consistency_loss, negative_learning_loss
+from tests.helpers.extent import examples
 
 
 def consistency_written_out(logits, targets):
@@ -32,7 +33,7 @@ def negative_written_out(logits, below):
     return sum(values) / len(values) if values else 0.0
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 10**6), st.sampled_from([2, 40]))
 def test_local_consistency(height, width, seed, classes):
     generator = torch.Generator().manual_seed(seed)

@@ -14,6 +14,7 @@ from tests.zoo.segmentation.test_adaptive_segmenter import Rates
 from tests.zoo.segmentation.test_segmenter import QUIET
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "acquisition", [Entropy(), EntropyGradNorm(), SAAL(selection="top")], ids=lambda a: type(a).__name__
 )

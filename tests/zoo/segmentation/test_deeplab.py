@@ -14,6 +14,7 @@ def nets():
     return {head: DeepLab(num_classes=4, backbone="resnet50", head=head).eval() for head in ("v2", "v3")}
 
 
+@pytest.mark.slow
 def test_v3_is_torchvisions(nets):
     theirs = models.segmentation.deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=4).eval()
     missing = theirs.load_state_dict(nets["v3"].state_dict())

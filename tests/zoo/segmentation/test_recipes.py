@@ -27,6 +27,7 @@ def without_weights(tmp_path):
 
 
 class TestMade:
+    @pytest.mark.few(2)
     @pytest.mark.parametrize("protocol", SEGMENTATION)
     def test_each_protocol(self, protocol, build, without_weights):
         method = "ripu" if SEGMENTATION[protocol] == "regions" else "saal"
@@ -46,14 +47,14 @@ class TestMade:
             assert all(isinstance(transform, v2.Transform) for transform in part.augmentation)
             assert not hasattr(part, "names") or len(part.names) == task.num_classes
 
-    @pytest.mark.few(2)
+    @pytest.mark.few(1)
     @pytest.mark.parametrize("method", OF_IMAGES)
     def test_each_method_for_images(self, method, build):
         _, made = build("camvid/small", f"acquisitions/{method}")
         (callback,), (named,) = made["trainer"]["callbacks"], load(f"acquisitions/{method}")["trainer"]["callbacks"]
         assert type(callback).__name__ == named["class_path"]
 
-    @pytest.mark.few(2)
+    @pytest.mark.few(1)
     @pytest.mark.parametrize("method", OF_REGIONS + OF_PIXELS)
     def test_each_method_for_regions(self, method, build):
         _, made = build("camvid/small_regions", f"acquisitions/{method}")

@@ -86,6 +86,7 @@ class TestDraws:
         for count in Counter(draws).values():
             assert abs(count / 3000 - 1 / 3) < 0.03
 
+    @pytest.mark.slow
     def test_weights(self):
         """The first draws against the weights written out, over many seeds."""
         classes_of = [[0], [0, 1]]

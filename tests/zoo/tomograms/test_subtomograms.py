@@ -152,7 +152,7 @@ def test_what_is_refused(tmp_path, monkeypatch):
         opened(tmp_path)
 
 
-@pytest.mark.few(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("snr", [None, 0.05])
 def test_the_small_recipe_runs(tmp_path, monkeypatch, snr):
     """Entropy's and the expected gradient norm, two rounds; with the picks known by their places."""
