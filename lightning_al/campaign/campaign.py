@@ -46,7 +46,7 @@ class Campaign(ShowsRounds, OffersLess):
         self.dirpath = Path(dirpath)
         self.ranks = Ranks() if ranks is None else ranks
         self.states = States(self.dirpath, self.ranks)
-        self.event_count = 0
+        self._event_count = 0
         self.options: dict[str, Any] = {}
         self.annotations: dict[str, Any] = {}
         """How people say labels: their ``kind``, the names of ``classes``, their ``count``; empty in older ledgers."""
@@ -219,7 +219,7 @@ class Campaign(ShowsRounds, OffersLess):
         if not self.ranks.is_first:
             return event
         with writing(self.dirpath / "ledger") as append:
-            return append(self.event_count, event)
+            return append(self._event_count, event)
 
     def record(self, kind: str, make: Callable[[], dict[str, Any]]) -> Event:
         """Put an event on disk on rank 0, where ``make`` gives its fields, then take note of it on every rank."""
@@ -260,7 +260,7 @@ class Campaign(ShowsRounds, OffersLess):
     def apply(self, event: Event) -> None:
         """Take note of an event that is on disk."""
         _APPLY[event["kind"]](self, event)
-        self.event_count += 1
+        self._event_count += 1
 
     def _apply_started(self, event: Event) -> None:
         self.pool = Pool(event["size"])

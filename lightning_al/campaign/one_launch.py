@@ -8,8 +8,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lightning_al.campaign.events import count_events
-
 LOCK = "launch.lock"
 """File in the campaign's folder for as long as a launch goes on; one that was killed leaves it, which is no matter."""
 
@@ -18,27 +16,21 @@ _LOOK_EVERY = 0.2
 
 
 @contextlib.contextmanager
-def one_launch(dirpath: Path, event_count: int) -> Iterator[None]:
-    """Keep other launches of the campaign in ``dirpath`` from going on.
+def one_launch(dirpath: Path) -> Iterator[None]:
+    """Keep other launches of the campaign in ``dirpath`` from going on, or from beginning it.
 
     The lock ends with the process that has it. On a file system without locks there is none: of two launches one ends
     once both write the same event.
 
     Args:
-        dirpath: The campaign's folder.
-        event_count: How many events this launch knows of.
+        dirpath: The campaign's folder; made where it is not there.
 
     Raises:
-        FileExistsError: If another launch is under way, or was until now.
+        FileExistsError: If another launch is under way.
     """
     path = dirpath / LOCK
     lock = _lock(path)
     try:
-        if count_events(dirpath) != event_count:
-            raise FileExistsError(
-                f"Another process wrote to the campaign in {dirpath} while this one began. Nothing was changed by this "
-                "one: run again with `resume=True` (`--resume`)."
-            )
         yield
     finally:
         if lock is not None:
@@ -54,6 +46,7 @@ def _lock(path: Path) -> int | None:
     until = time.monotonic() + _PATIENCE
     while True:
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError:  # what is to be written fails too, and says why
             return None
@@ -63,10 +56,7 @@ def _lock(path: Path) -> int | None:
             who = os.pread(lock, 200, 0).decode(errors="replace")
             os.close(lock)
             if time.monotonic() >= until:
-                raise FileExistsError(
-                    f"The campaign in {path.parent} goes on in another process{f' ({who})' if who else ''}. "
-                    "Nothing was changed: let that one end, or end it, and run again with `resume=True` (`--resume`)."
-                ) from None
+                raise FileExistsError(_refusal(path, who)) from None
             time.sleep(_LOOK_EVERY)
         except OSError:
             _unlock(lock, path)
@@ -75,9 +65,26 @@ def _lock(path: Path) -> int | None:
             if _is_there(lock, path):
                 with contextlib.suppress(OSError):  # a full disk
                     os.ftruncate(lock, 0)
-                    os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+                    os.pwrite(lock, _this_process().encode(), 0)
                 return lock
             os.close(lock)  # whoever had it has taken it away
+
+
+def _this_process() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _refusal(path: Path, who: str) -> str:
+    if who == _this_process():
+        return (
+            f"The campaign in {path.parent} goes on in this very process, in a launch that has not ended. Nothing was "
+            "changed: begin another one after that, and not within it, as in a callback or another thread."
+        )
+    return (
+        f"The campaign in {path.parent} goes on in another process{f' ({who})' if who else ''}. Nothing was changed: "
+        "let that one end, or end it, and run again with `resume=True` (`--resume`). If it was killed, processes that "
+        f"it started are left, or its machine was lost: then end those, or remove {path}."
+    )
 
 
 def _is_there(lock: int, path: Path) -> bool:
@@ -90,8 +97,9 @@ def _is_there(lock: int, path: Path) -> bool:
 
 def _unlock(lock: int, path: Path) -> None:
     """Take the lock away, also from workers that were forked meanwhile and have it open too."""
-    with contextlib.suppress(OSError):
-        path.unlink()
+    if _is_there(lock, path):
+        with contextlib.suppress(OSError):
+            path.unlink()
     with contextlib.suppress(OSError):
         fcntl.flock(lock, fcntl.LOCK_UN)
     os.close(lock)

@@ -11,7 +11,6 @@ import lightning.pytorch as pl
 
 from lightning_al import _compat
 from lightning_al.campaign.campaign import Campaign
-from lightning_al.campaign.one_launch import one_launch
 from lightning_al.campaign.states import INITIAL_WEIGHTS
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.fitting.hooks import call_round_hook
@@ -82,9 +81,7 @@ class Launched:
                 weights_kept_in_setup(model),
                 contextlib.ExitStack() as alone,
             ):
-                session = self._open(project, resume=resume)
-                campaign = session.campaign
-                campaign.ranks.first(lambda: alone.enter_context(one_launch(campaign.dirpath, campaign.event_count)))
+                session = self._open(project, alone, resume=resume)
                 try:
                     outcome = steps(session)
                 finally:  # who interrupts a fit has a model that is half trained
@@ -98,10 +95,10 @@ class Launched:
             logger.save()
         return hand_back(session, outcome) if copies else outcome
 
-    def _open(self, project: Project, *, resume: bool) -> Session:
+    def _open(self, project: Project, alone: contextlib.ExitStack, *, resume: bool) -> Session:
         """Begin the campaign or read it back, and give the model the weights to go on from."""
         settings = self.settings
-        campaign, asked_initial_set = open_campaign(project, settings, self.dirpath, resume=resume)
+        campaign, asked_initial_set = open_campaign(project, settings, self.dirpath, alone, resume=resume)
         self._take(campaign)
         earlier = None if self.session is None else self.session.fits
         fits = begin_fits(project, settings, campaign, earlier=earlier)

@@ -1,5 +1,6 @@
 """How a campaign begins or is read back: everything is checked before anything trains or is written."""
 
+import contextlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from lightning_al.campaign.blobs_sent import readable_everywhere
 from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.events import Event, count_events, refuse_to_begin
 from lightning_al.campaign.moves import Search
+from lightning_al.campaign.one_launch import one_launch
 from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.states import INITIAL_WEIGHTS, State
 from lightning_al.campaign.versions import versions
@@ -66,13 +68,16 @@ class Sound(NamedTuple):
     scores: bool
 
 
-def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *, resume: bool) -> tuple[Campaign, bool]:
+def open_campaign(
+    project: Project, settings: Settings, dirpath: Path | None, alone: contextlib.ExitStack, *, resume: bool
+) -> tuple[Campaign, bool]:
     """Check the project, then begin the campaign in ``dirpath`` or read it back.
 
     Args:
         project: Its acquisition is bound to task and oracle.
         settings: The loop's.
         dirpath: The campaign's folder; None: a new one.
+        alone: On the first rank, keeps other launches from the folder until it is closed.
         resume: Whether an existing campaign may be gone on with.
 
     Returns:
@@ -85,7 +90,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
         if findings.of(_set_up, project, settings):
             ranks = Ranks(project.trainer.strategy)
             findings.of(_check_pieces, project.trainer, settings, dirpath)
-            events = _events(dirpath, ranks, resume=resume)
+            events = _events(dirpath, ranks, alone, resume=resume)
             # A kill may come between the first events.
             begins = events is None or {event["kind"] for event in events} <= {"started", "known"}
             options, initial = _try(findings, project, settings, ranks=ranks, new=events is None, begins=begins)
@@ -97,7 +102,7 @@ def open_campaign(project: Project, settings: Settings, dirpath: Path | None, *,
     for keys in filter(None, (project.data.sample_keys, project.data.known_keys)):
         keys.check_same_on_every_rank()
     if dirpath is None or events is None:
-        campaign = _begin(project, ranks, dirpath, options)
+        campaign = _begin(project, ranks, dirpath, alone, options)
     else:
         _find_again(campaign, project)
         check_sizes(campaign, project)
@@ -182,9 +187,11 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
     return Sound(initial=is_large_enough, oracle=has_oracle, scores=is_bound and has_shapes and data.has_pool)
 
 
-def _events(dirpath: Path | None, ranks: Ranks, *, resume: bool) -> list[Event] | None:
+def _events(
+    dirpath: Path | None, ranks: Ranks, alone: contextlib.ExitStack, *, resume: bool
+) -> list[Event] | None:
     """Return the events of the campaign that is gone on with, as every rank can read them; None where one begins."""
-    events = ranks.first(lambda: _read_events(dirpath, resume=resume))
+    events = ranks.first(lambda: _read_events(dirpath, alone, resume=resume))
     if dirpath is not None:
         _check_elsewhere(dirpath, len(events or ()), ranks)
     return None if events is None else readable_everywhere(events, ranks)
@@ -223,7 +230,7 @@ def _check_elsewhere(dirpath: Path, count: int, ranks: Ranks) -> None:
         )
 
 
-def _read_events(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
+def _read_events(dirpath: Path | None, alone: contextlib.ExitStack, *, resume: bool) -> list[Event] | None:
     """Return the events of the campaign that is gone on with; None where one begins."""
     if dirpath is None:
         return None
@@ -232,6 +239,7 @@ def _read_events(dirpath: Path | None, *, resume: bool) -> list[Event] | None:
         return None
     if not resume:
         refuse_to_begin(dirpath)
+    alone.enter_context(one_launch(dirpath))
     return Campaign.read_events(dirpath)
 
 
@@ -333,7 +341,9 @@ def _find_again(campaign: Campaign, project: Project) -> None:
         campaign.record("moved", lambda: move)
 
 
-def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[str, Any]) -> Campaign:
+def _begin(
+    project: Project, ranks: Ranks, dirpath: Path | None, alone: contextlib.ExitStack, options: dict[str, Any]
+) -> Campaign:
     """Put the first event and the initial weights on disk."""
     warn_of_weights_left(project.model)
     weights: State = whole(project.model.state_dict())
@@ -347,6 +357,7 @@ def _begin(project: Project, ranks: Ranks, dirpath: Path | None, options: dict[s
         annotations = annotations_of(project)
         said: dict[str, Any] = {"options": options, "root": root, "annotations": annotations}
         beside = {"versions": versions(), "weights": digests_of_parts(weights)}
+        alone.enter_context(one_launch(folder))
         return folder, Campaign.create(folder, size=size, states=states, beside=beside, **said)
 
     folder, events = ranks.first(create)
