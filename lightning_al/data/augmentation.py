@@ -100,6 +100,8 @@ def _same_part(one: Any, other: Any) -> bool:
         if one.shape != other.shape or one.dtype != other.dtype:
             return False
         return bool(((one == other) | ((one != one) & (other != other))).all())
+    if isinstance(one, np.ndarray) and (one.dtype.hasobject or one.dtype.names):  # whose bytes are addresses, or gaps
+        return one.shape == other.shape and same(one.tolist(), other.tolist())
     if isinstance(one, np.ndarray):
         return one.shape == other.shape and one.tobytes() == other.tobytes()
     if _is_picture(one):
@@ -119,7 +121,7 @@ def incomparable(value: Any) -> str | None:
 
 def _is_comparable(part: Any) -> bool:
     if isinstance(part, Tensor):
-        return part.layout == torch.strided
+        return part.layout == torch.strided and not part.is_nested
     return isinstance(part, _COMPARABLE) or _is_picture(part)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import time
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
@@ -13,7 +14,8 @@ from lightning_al.data.training_samples import TrainingSamples
 from lightning_al.data.validation import spread_over
 from lightning_al.tasks.base import Task
 
-_COMPARISONS = 16  # a flip of every second draw goes unseen once in 65,000 times; images may take long to read
+_COMPARISONS = 16  # a flip of every second draw goes unseen once in 65,000 times
+_SECONDS = 5.0  # after which no other sample is looked at: large images may take long to read
 
 
 def warn_of_pool(samples: TrainingSamples, where: str | None) -> None:
@@ -87,13 +89,11 @@ def warn_of_scored(dataset: Dataset, task: Task, name: str) -> None:
     """Warn if samples that belong to no campaign are others each time they are read.
 
     Args:
-        dataset: Which cannot be read is a matter of scoring.
+        dataset: Map-style.
         task: Reads inputs and targets.
         name: What the dataset is, at the beginning of a sentence.
     """
-    moved = None
-    with contextlib.suppress(Exception):
-        moved = moving_sample(dataset, task)
+    moved = moving_sample(dataset, task)
     if moved is not None:
         rank_zero_warn(
             f"{name} augments its samples: sample {moved} is another each time it is read. So scores and picks are "
@@ -101,20 +101,30 @@ def warn_of_scored(dataset: Dataset, task: Task, name: str) -> None:
         )
 
 
-def moving_sample(dataset: Dataset, task: Task) -> int | None:
-    """Return the first of a few samples of which another draw has another input or target; None where all stay."""
+def moving_sample(dataset: Any, task: Task) -> int | None:
+    """Return the first of a few samples of which another draw has another input or target; None where all stay.
+
+    Which cannot be read is a matter of scoring.
+    """
+    few, until = _few(dataset), time.monotonic() + _SECONDS
     read = functools.partial(_input_and_target, task)
-    return moving(dataset, _few(dataset), read, comparisons=_COMPARISONS)
+    for index in few:
+        with contextlib.suppress(Exception):
+            if moving(dataset, [index], read, comparisons=-(-_COMPARISONS // len(few))) is not None:
+                return index
+        if time.monotonic() > until:
+            break
+    return None
 
 
 def _incomparable(dataset: Dataset, task: Task) -> str | None:
     """Return the type of what cannot be compared in the samples of a dataset, if there is such."""
-    found = (incomparable(_input_and_target(task, dataset[index])) for index in _few(dataset)[:1])
+    found = (incomparable(_input_and_target(task, dataset[index])) for index in readable(dataset, _few(dataset), 1))
     return next(found, None)
 
 
 def _few(dataset: Any) -> list[int]:
-    return readable(dataset, spread_over(len(dataset))[::2])
+    return spread_over(len(dataset))[::2]
 
 
 def _and_twice(twice: bool) -> str:

@@ -34,9 +34,13 @@ def image_size(dataset: Dataset, index: int, task: Task) -> tuple[int, int] | No
 
 
 def image_in(dataset: Dataset, index: int, task: Task) -> Any:
-    """Return a sample's input, of several the first that is an image; None: there is none."""
-    values = (entry.value for entry in input_entries(task, dataset[index]))
-    return next((value for value in values if _size_of(value) is not None), None)
+    """Return a sample's input, of several the first that is an image; None: there is none.
+
+    What has no channels may be rows of something else, as of boxes: it is an image where nothing else is.
+    """
+    values = [entry.value for entry in input_entries(task, dataset[index])]
+    images = [value for value in values if _size_of(value) is not None]
+    return next((image for image in images if len(getattr(image, "shape", ())) != 2), next(iter(images), None))
 
 
 def _size_of(image: Any) -> tuple[int, int] | None:

@@ -46,7 +46,7 @@ class MaskLabels:
     def blank_target(self, example: Any, inputs: Any) -> Any:
         """Return what stands for the mask of an image that has none: an example's; of another size no class."""
         if isinstance(inputs, (dict, tuple)):  # several
-            inputs = next((each for each in pytree.tree_leaves(inputs) if getattr(each, "ndim", 0) >= 2), None)
+            inputs = max(pytree.tree_leaves(inputs), key=lambda each: getattr(each, "ndim", 0), default=None)
         ignored, maps = self.ignore_index, (example, inputs)
         if ignored is None or not all(isinstance(each, Tensor) and each.ndim >= 2 for each in maps):
             return example

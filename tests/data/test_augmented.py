@@ -4,10 +4,12 @@ import random
 import re
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 
 from lightning_al import ClassificationTask
+from lightning_al.data import augmented
 from lightning_al.data.augmented import moving_sample
 from lightning_al.data.pool_set import find_training_samples
 from lightning_al.data.samples_alone import SamplesAlone
@@ -112,8 +114,59 @@ def test_what_is_looked_at():
     assert moving_sample(targets, MapTask()) == 0
     bare = [(torch.ones(2),)] * 3
     assert moving_sample(bare, ClassificationTask()) is None
-    sparse = [(torch.eye(2).to_sparse(), 0)] * 3  # which torch does not compare
-    assert moving_sample(sparse, ClassificationTask()) is None
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    for unknown in (torch.eye(2).to_sparse(), nested):  # which torch does not compare
+        assert moving_sample([(unknown, 0)] * 3, ClassificationTask()) is None
+
+
+class Reads(torch.utils.data.Dataset):
+    """Made by a function of the index; counts its reads."""
+
+    def __init__(self, make):
+        self.make, self.count = make, 0
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        self.count += 1
+        return self.make(index), index
+
+
+def of_objects(index):
+    return np.array([1000.5 + index, "steel", None], dtype=object)
+
+
+def of_fields(index):
+    """An array with gaps between its fields, in which anything may be."""
+    array = np.frombuffer(random.randbytes(32), dtype=np.dtype([("a", "i1"), ("b", "f8")], align=True)).copy()
+    array["a"], array["b"] = index, 0.5
+    return array
+
+
+def test_arrays_are_the_same_by_their_values_whatever_their_bytes():
+    for plain in (of_objects, of_fields):
+        assert moving_sample(Reads(plain), ClassificationTask()) is None
+    noisy = Reads(lambda index: np.array([random.random(), "steel"], dtype=object))
+    assert moving_sample(noisy, ClassificationTask()) == 0
+
+
+def test_samples_that_cannot_be_read_are_passed_over():
+    def some(index):
+        if index < 20:
+            raise OSError("not there")
+        return torch.rand(2)
+
+    assert moving_sample(Reads(some), ClassificationTask()) == 21
+    assert moving_sample([], ClassificationTask()) is None
+
+
+def test_of_samples_that_take_long_to_read_one_is_looked_at(monkeypatch):
+    quick, slow = Reads(torch.full((2,), 1.0).mul), Reads(torch.full((2,), 1.0).mul)
+    moving_sample(quick, ClassificationTask())
+    monkeypatch.setattr(augmented, "_SECONDS", -1.0)
+    moving_sample(slow, ClassificationTask())
+    assert (quick.count, slow.count) == (24, 3)
 
 
 class Folder(L.LightningDataModule):

@@ -37,6 +37,17 @@ def test_the_size_is_that_of_the_image_among_several_inputs():
     assert image_size([{"y": 0, "weight": torch.ones(())}], 0, task) is None
 
 
+def test_rows_of_numbers_before_an_image_are_not_taken_for_it():
+    task = SegmentationTask(2, inputs=["boxes", "x"], target="y")
+    sample = {"boxes": torch.zeros(5, 4), "x": torch.zeros(3, 6, 8), "y": torch.zeros(6, 8)}
+    assert image_in([sample], 0, task) is sample["x"]
+    assert image_size([sample], 0, task) == (8, 6)
+    blank = task.blank_target(torch.zeros(9, 9, dtype=torch.long), task.inputs(sample))
+    assert blank.shape == (6, 8)
+    grey = {**sample, "x": torch.zeros(6, 8)}  # and no boxes: what is left is the image
+    assert image_size([grey], 0, SegmentationTask(2, inputs="x", target="y")) == (8, 6)
+
+
 def padded(samples):
     shapes = [image.shape[1:] for image, _ in samples]
     margins = [(0, max(w for _, w in shapes) - w, 0, max(h for h, _ in shapes) - h) for h, w in shapes]
