@@ -8,27 +8,35 @@ HIDDEN = "(left out)"
 """Stands in the place of a secret."""
 
 _SECRET = re.compile(
-    r"(?:^|[_-])(token|passwords?|passwd|pwd|pass(?:phrase|code)?|secrets?|credentials?|auth|authorization"
-    r"|api[_-]?key|(?:access|secret|private|account|auth|ssh|encryption|license)[_-]key(?:[_-]id)?|(?:set[_-])?cookies?"
+    r"(?:^|[_.-])(?:token|(?:access|auth|api|refresh|session)[_-]tokens|passwords?|passwd|pwd|pass(?:phrase|code)?"
+    r"|secrets?|credentials?|auth|authorization|api[_-]?keys?"
+    r"|(?:access|secret|private|account|auth|ssh|encryption|license)[_-]keys?(?:[_-]id)?|(?:set[_-])?cookies?"
     r"|sig|signature|connection[_-]string)$",
     re.IGNORECASE,
 )
-"""Names of what nobody else is to see, words apart by _ or -."""
+"""Names of what nobody else is to see, words apart by _, . or -."""
+_TECHNICAL = re.compile(
+    r"(?:cls|bos|eos|sep|pad|unk|mask|dist|class|image)_token|(?:low|high|band|forward)_pass", re.IGNORECASE
+)
+"""Names that end like one of these, and are of a vocabulary or a filter."""
 _ORDINARY = re.compile(r"token|cookies?|(?i:pass|secrets?|credentials?|auth|sig|signature)")
 """Names that are words too, as of a class or an entry of a batch: of two words alone none need be a name."""
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _IN_ADDRESS = re.compile(r"(?<=://)[^/\s]+(?=@)")
-_BEFORE_HOST = re.compile(r"(?<![\w.+:/-])[\w.+-]+:[^\s/\\]+(?=@(?!sha256:)[\w\[])")
-"""A user and a password in an address without a scheme; what is after the name of a container is a hash."""
+_BEFORE_HOST = re.compile(r"(?<![\w.+:/-])[\w.+-]+:[^\s/\\]{1,200}(?=@(?!sha256:|\d+(?:\.\d+)?(?![\w.]))[\w\[])")
+"""A user and a password in an address without a scheme; a container's hash is no host, and ``recall@10`` is none."""
 _ASSIGNED = re.compile(
-    r"""(?P<name>[\w-]+)(?P<between>=|["']?:\s+|(?<=["']):)"""
+    r"""(?P<name>(?<![\w-])[\w-]+)(?P<between>=|["']?:\s+|["']:)"""
     r"""(?P<value>(?:(?:Bearer|Basic|Token|Digest)\s+)?(?:'[^']*'|"[^"]*"|[^\s&;,)]+))"""
 )
 """A setting within a text: of an address (``?token=abc``), a command, a header, an object as it is printed."""
 _FLAG = re.compile(r"(?P<name>(?<![\w-])--?[\w-]+)(?P<between>\s+)(?P<value>'[^']*'|\"[^\"]*\"|[^\s-]\S*)")
 """An option of a command with its value as the next word."""
-_SAID = re.compile(r"(?<![\w ])\s*(?:Bearer|Basic|Token)\s+\S+\s*$|-----BEGIN [A-Z ]*PRIVATE KEY-----.*", re.DOTALL)
-"""A secret that shows what it is: the value of a header, the text of a key."""
+_SAID = re.compile(
+    r"(?<![\w\s])\s*(?:Bearer\s+\S+|(?:Basic|Token)\s+(?=\S*[A-Z\d=])\S{12,})\s*$|-----BEGIN [A-Z ]*PRIVATE KEY-----.*",
+    re.DOTALL,
+)
+"""A secret that shows what it is: the value of a header, and not two words; the text of a key."""
 _NAMES = ("name", "key", "header", "option")
 
 
@@ -102,4 +110,5 @@ def is_secret(name: str) -> bool:
         >>> [is_secret(name) for name in ("token", "--api-key", "clientSecret", "tokenizer", "key")]
         [True, True, True, False, False]
     """
-    return _SECRET.search(_HUMP.sub("_", name.strip("- :"))) is not None
+    words = _HUMP.sub("_", name.strip("- :"))
+    return _SECRET.search(words) is not None and _TECHNICAL.fullmatch(words) is None

@@ -48,6 +48,10 @@ def test_secrets_are_left_out():
         {"environment": [{"name": "WANDB_API_KEY", "value": "abc"}, {"name": "HOME", "value": "/x"}]},
         {"headers": ["Authorization: abc", "X-Api-Key: abc"]},
         {"body": '{"token": "abc abc", "page": 2}'},
+        {"body": '{"token":"abc","page":2}'},
+        {"hosts": ["me:abc@10.0.0.1:22", "me:abc@10host"]},
+        {"said": ["Token 0123abc4567890", "Basic bWU6abc=dDEyMw=="]},
+        *({name: ["abc"]} for name in ("api_keys", "access_tokens", "ssh_keys", "oracle.token", "db_pass")),
         {"storage": "me:abc@host/path"},
         {"storage": "me:p@abc@db.example.org:5432/x"},
         {"storage": "at (me:abc@host)"},
@@ -67,4 +71,12 @@ def test_what_is_no_secret_stays():
     settings |= {"words": ["--tokens", "3", "--key", "id", "-x"], "pairs": [["key", "a"], ["width", 3]], "none": []}
     settings |= {"said": "tokens: 3, target: token", "flags": "run --epochs 3 --token-count 4"}
     settings |= {"secretary": "s", "author": "a", "target_column": "token", "url": "https://host/x?page=2"}
+    settings |= {"cls_token": "[CLS]", "pad_token": "<pad>", "low_pass": 30, "high_pass": 0.5, "band_pass": [1, 40]}
+    settings |= {"about it": ["Token classification", "Basic U-Net"], "monitor": "val:recall@10"}
     assert without_secrets(settings) == settings
+
+
+@pytest.mark.parametrize("part", ["w", "-", " \n", "a:,", "://", "x=", "'", "token "])
+def test_long_texts_are_looked_through_once(part):
+    text = part * (100_000 // len(part))  # where each place were a start of its own it would take minutes
+    assert without_secrets({"text": text}) == {"text": text}
