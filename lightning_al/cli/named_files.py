@@ -4,6 +4,7 @@ import argparse
 import ast
 import functools
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,11 @@ def is_file_name(value: str) -> bool:
     return is_a_word and Path(value).suffix in (".yaml", ".yml")
 
 
+def path_of(file: str) -> Path:
+    """Return the path of a file that a command line names, as jsonargparse reads it: ``--config=~/mine.yaml``."""
+    return Path(os.path.expanduser(file))  # noqa: PTH111 - `Path.expanduser` ends where there is no such user
+
+
 def refuse_missing(words: Sequence[str]) -> None:
     """Refuse recipes that are not there, and methods of ``race`` without a recipe or a class.
 
@@ -39,7 +45,7 @@ def refuse_missing(words: Sequence[str]) -> None:
         options, _ = parser.parse_known_args(words[1:])
     except argparse.ArgumentError:  # which the command's own parser finds too
         return
-    files = [Path(file) for file in options.config if is_file_name(file)]
+    files = [path_of(file) for file in options.config if is_file_name(file)]
     findings = [no_recipe(file) for file in files if not file.exists()]
     if words[0] == "race" and options.methods is not None:
         _, recipes = classes_and_recipes(options.methods)
@@ -57,13 +63,13 @@ def classes_and_recipes(methods: str) -> tuple[list[str], str]:
         (['CoreSet'], 'saal,entropy')
     """
     names = [name.strip() for name in methods.split(",")]
-    classes = [name for name in names if name in _acquisitions()]
+    classes = [name for name in names if name in acquisitions()]
     return classes, ",".join(name for name in names if name not in classes)
 
 
 @functools.cache
-def _acquisitions() -> frozenset[str]:
-    """The names of the acquisitions' classes, read off what their room imports, and not by the import."""
+def acquisitions() -> frozenset[str]:
+    """Return the names of the acquisitions' classes, read off what their room imports, and not by the import."""
     room = importlib.util.find_spec("lightning_al.acquisition")
     assert room is not None and room.origin is not None  # noqa: PT018 - it is part of this package
     tree = ast.parse(Path(room.origin).read_text(encoding="utf-8"))

@@ -7,14 +7,17 @@ from typing import Any
 
 import yaml
 
+from lightning_al.cli.named_files import acquisitions, path_of
 from lightning_al.recipe_files import no_recipe
+from lightning_al.sweep.plan import ROOMS
 
 
 def method_of(files: Sequence[Any] | None) -> str | None:
     """Return the name of the method that the files of a recipe are of; None without files.
 
-    A protocol may be several files: a method's begin with the first, after the first of all, that lists callbacks, as
-    an acquisition. Where none does, all after the first are a method's; and where there is no other, the first is.
+    A protocol may be several files: a method's begin with the first, after the first of all, that lists an acquisition
+    among its callbacks or lies in a folder of methods, as ``recipes/training``. Where there is none, it is the first
+    that lists callbacks, as an acquisition of somebody's own; else all after the first, or the only one.
 
     Args:
         files: In their order.
@@ -22,20 +25,31 @@ def method_of(files: Sequence[Any] | None) -> str | None:
     Example:
         >>> method_of(["protocol.yaml", "badge.yaml", "sam.yaml"]), method_of(["project.yaml"]), method_of([])
         ('badge_sam', 'project', None)
+        >>> method_of(["cifar10.yaml", "low.yaml", "recipes/training/sam.yaml", "recipes/acquisitions/badge.yaml"])
+        'sam_badge'
     """
-    paths = [Path(str(file)) for file in files or [] if file is not None]  # None: not a file but its text
+    paths = [path_of(str(file)) for file in files or [] if file is not None]  # None: not a file but its text
     later = paths[1:] or paths
-    first = next((place for place, path in enumerate(later) if _lists_callbacks(path)), 0)
-    return "_".join(path.stem for path in later[first:]) or None
+    callbacks = [_callbacks_in(path) for path in later]
+    begins = [
+        *(i for i, path in enumerate(later) if path.parent.name in ROOMS or acquisitions() & {*callbacks[i]}),
+        *(i for i, names in enumerate(callbacks) if names),
+        0,
+    ]
+    return "_".join(path.stem for path in later[begins[0] :]) or None
 
 
-def _lists_callbacks(path: Path) -> bool:
+def _callbacks_in(path: Path) -> list[str]:
+    """Return the names of the classes of the callbacks that a file lists."""
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError):  # the parser has read it in a way of its own
-        return False
+        return []
     trainer = recipe.get("trainer") if isinstance(recipe, dict) else None
-    return isinstance(trainer, dict) and bool({"callbacks", "callbacks+"} & trainer.keys())
+    found = [trainer[key] for key in ("callbacks", "callbacks+") if key in trainer] if isinstance(trainer, dict) else []
+    each = [one for several in found for one in (several if isinstance(several, list) else [several])]
+    paths = [one.get("class_path") if isinstance(one, dict) else one for one in each]
+    return [str(name).rpartition(".")[2] for name in paths if name is not None]
 
 
 def fill_in(text: str, method: str | None, seed: int | None) -> str:

@@ -21,7 +21,7 @@ from lightning_al.campaign.campaign import Campaign
 from lightning_al.campaign.saved import IN_THE_LEDGER, few, keep_configuration
 from lightning_al.checks import where_raised
 from lightning_al.cli.ending import refuse
-from lightning_al.cli.named_files import is_file_name
+from lightning_al.cli.named_files import is_file_name, path_of
 from lightning_al.cli.recipe import fill_in, fill_in_trainer, listed, method_of
 from lightning_al.cli.refusals import Option, in_a_line
 from lightning_al.data.readable import UnreadableSampleError
@@ -73,7 +73,7 @@ class LaterFile(ActionConfigFile):
         """Read a file, and keep what callbacks it is not about."""
         before = listed(cfg.get(_CALLBACKS))
         findings: list[str] = []
-        if isinstance(values, str) and is_file_name(values) and recipe_of(Path(values), findings) is None:
+        if isinstance(values, str) and is_file_name(values) and recipe_of(path_of(values), findings) is None:
             parser.error(findings[0])  # jsonargparse does not name the file, nor what was meant
         super().__call__(parser, cfg, values, option_string)
         after = listed(cfg.get(_CALLBACKS))

@@ -187,9 +187,7 @@ def _check_parts(findings: Findings, project: Project, settings: Settings, *, ne
     return Sound(initial=is_large_enough, oracle=has_oracle, scores=is_bound and has_shapes and data.has_pool)
 
 
-def _events(
-    dirpath: Path | None, ranks: Ranks, alone: contextlib.ExitStack, *, resume: bool
-) -> list[Event] | None:
+def _events(dirpath: Path | None, ranks: Ranks, alone: contextlib.ExitStack, *, resume: bool) -> list[Event] | None:
     """Return the events of the campaign that is gone on with, as every rank can read them; None where one begins."""
     events = ranks.first(lambda: _read_events(dirpath, alone, resume=resume))
     if dirpath is not None:

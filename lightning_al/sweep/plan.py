@@ -16,7 +16,8 @@ from lightning_al.words import cut, shown
 
 _MOST_SEEDS = 1000
 _LARGEST_SEED = 2**32 - 1  # what NumPy takes
-_ROOMS = ("acquisitions", "training")
+ROOMS = ("acquisitions", "training")
+"""Folders of recipes of methods, and of what changes how a model trains, which is of a method too."""
 _SWEPT = ("loop.seed", "loop.dirpath", "config", "resume")
 
 
@@ -221,7 +222,7 @@ def _rooms(protocol: Sequence[Path]) -> Iterable[Path]:
     """The folders in which methods have names: beside the protocol or above it, here, and those of the package."""
     above = [parent for file in protocol for parent in [file.parent, *file.parent.absolute().parents][:4]]
     for folder in dict.fromkeys([*above, Path("recipes"), Path(), packaged_recipes()]):
-        for room in _ROOMS:
+        for room in ROOMS:
             yield folder / room
 
 

@@ -227,6 +227,16 @@ trainer:
     assert findings_of(words, [str(tmp_path / "other")]) == []
 
 
+def test_a_recipe_in_the_home_folder_is_found(recipe, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        main(["run", f"--config=~/{recipe.name}", "--print_config"])  # which no shell expands
+    assert ended.value.code == 0
+    assert "class_path: tests.helpers.projects.Data" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=f"did you mean {tmp_path / recipe.name}?"):
+        main(["run", "--config=~/recip.yaml"])
+
+
 def test_the_method_of_a_protocol_of_several_files(tmp_path):
     from lightning_al.cli.recipe import method_of
 
@@ -237,7 +247,11 @@ def test_the_method_of_a_protocol_of_several_files(tmp_path):
         "random": "trainer: {callbacks: [{class_path: Random}]}",
         "adds": "trainer: {callbacks+: [SAAL]}",
         "sam": "model: {class_path: SAMClassifier}",
+        "watch": "trainer: {callbacks: [LearningRateMonitor]}",
+        "own": "trainer: {callbacks: [{class_path: mine.Own}]}",
+        "training/esam": "model: {class_path: SAMClassifier}",
     }
+    (tmp_path / "training").mkdir()
     for name, text in texts.items():
         (tmp_path / f"{name}.yaml").write_text(text)
 
@@ -249,6 +263,10 @@ def test_the_method_of_a_protocol_of_several_files(tmp_path):
     assert named("cifar10", "low", "adds") == "adds"
     assert named("cifar10", "low", "sam") == "low_sam"  # none says where the method's begin
     assert named("cifar10", "random", "low") == "random_low"
+    assert named("cifar10", "low", "training/esam", "random") == "esam_random"  # and not that of `random`
+    assert named("cifar10", "watch", "random") == "random"
+    assert named("cifar10", "low", "own") == "own"
+    assert named("cifar10", "low", "own", "random") == "random"
     assert named("cifar10") == "cifar10"
 
 
