@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightning_al.checks import check_type
 from lightning_al.oracle.truth import Truth
 from lightning_al.tasks.base import Task
 
@@ -101,9 +102,10 @@ def truth_of(oracle: Oracle | None, data: Any, task: Task) -> Truth | None:
         task: As the loop's.
 
     Raises:
-        TypeError: If the oracle does not go with the data.
+        TypeError: If it is no oracle, or does not go with the data.
         ValueError: If the oracle does not go with the data.
     """
+    check_type("oracle", oracle, (Oracle, type(None)), "an `Oracle`, as the loop's")
     if oracle is None or not oracle.simulated:
         return None
     oracle.bind(data.samples.label_set, task)

@@ -72,10 +72,8 @@ def _classes(read: Read, shown: Sequence[Told], samples: Any) -> list[Html]:
     names = [*known_names, *sorted(every - set(known_names), key=lambda name: (len(name), name))]
     if not names:
         return []
-    if pool:
-        pool = {
-            name: pool.get(name, 0.0) for name in names
-        }  # some of the pool are looked at, and may lack a rare class
+    if pool:  # of which some are looked at, and may lack a rare class
+        pool = {name: pool.get(name, 0.0) for name in names}
     means = {m: {name: fmean(count[name] for count in counts) for name in names} for m, counts in by_method.items()}
     order = sorted(names, key=lambda name: pool[name] if pool else fmean(of[name] for of in means.values()))
     kept = [order[i] for i in thinned(list(range(len(order))), _MOST_CLASSES)]

@@ -64,6 +64,12 @@ def test_samples_are_found_by_their_names_wherever_they_are_now(tmp_path):
     assert "cluster-table" not in page.tables  # a single question has no curve
 
 
+def test_what_is_no_oracle_is_refused():
+    for wrong in (DatasetOracle, "DatasetOracle"):
+        with pytest.raises(TypeError, match="`oracle` must be an `Oracle`, as the loop's, got"):
+            open_samples(Data(Images()), oracle=wrong).__enter__()
+
+
 @pytest.mark.parametrize("annotator", ["another dataset", "noisy", "dataset"])
 def test_classes_of_the_pool_are_those_that_the_oracle_would_say(tmp_path, annotator):
     a_campaign(tmp_path / "x", ["a.png", "d.png"], annotator=annotator)
