@@ -1,9 +1,9 @@
 """How a model goes by its layers' rules: found out by a few of its samples, and proved against the plain loop.
 
 Small models are proved by a few groups in float64, before any score is given. Of large ones, where that would be felt,
-the first batch is scored, and one group in eight of it is held against the plain loop before its scores are given; so
-is one of the second batch. Where samples of another shape have proved a model, one group of the first batch of each
-further shape is enough.
+the first batch is scored, and one group in eight of it, five at most, is held against the plain loop before its scores
+are given; so is one of the second batch. Where samples of another shape have proved a model, one group of the first
+batch of each further shape is enough.
 """
 
 import logging
@@ -137,6 +137,8 @@ class PlanFinder:
             log.info("The plain loop costs less than the layers' rules for samples like these: it is taken.")
             return plan._replace(alone=True)
         together = puts_together(look.operations_of_model, operations)
+        if together:  # a look has copies of what all samples share, positions say, where the first pass has the one
+            together = puts_together(self._pass(network, few)[1], operations)
         if together:
             log.info("The model takes all samples of a batch together (%s): each batch is compared.", together)
         plan = plan._replace(

@@ -49,10 +49,10 @@ class _StandIn(Tensor):
     functions: Functions
 
     @staticmethod
-    def _like(cls: type["_StandIn"], one: Tensor) -> Any:
-        return torch.Tensor._make_wrapper_subclass(
-            cls, one.shape, strides=one.stride(), dtype=one.dtype, device=one.device
-        )
+    def _like(cls: type["_StandIn"], one: Tensor, *, copies: bool = False) -> Any:
+        """Make one like a tensor, or like each of its rows; without an operation, which would be noted."""
+        shape, strides = one.shape[copies:], one.stride()[copies:]
+        return torch.Tensor._make_wrapper_subclass(cls, shape, strides=strides, dtype=one.dtype, device=one.device)
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"{type(self).__name__}{tuple(self.shape)}"
@@ -102,7 +102,7 @@ class LooseParameter(_StandIn):
 
     @staticmethod
     def __new__(cls, copies: Tensor, functions: Functions) -> "LooseParameter":  # noqa: D102
-        made: LooseParameter = cls._like(cls, copies[0])
+        made: LooseParameter = cls._like(cls, copies, copies=True)
         made.copies, made.functions = copies, functions
         return made
 
