@@ -118,8 +118,9 @@ class PlanFinder:
             operations = self._look(network, plan.layouts, many, group_size).operations_of_losses
         _check_losses(look.operations_of_losses, operations)
         # Not the first: a model that takes something of it alone would leave it as it is. And few, since what is
-        # compared should not cost more than it brings.
-        starts = starts[1:][: 1 if plan.alike else max(groups // 8, 1)]
+        # compared should not cost more than it brings. A score of 0 tells nothing.
+        telling = [start for start in starts[1:] if scored.scores[start : start + group_size].any()]
+        starts = (telling or starts[1:])[: 1 if plan.alike else max(groups // 8, 1)]
         trial = self._trial(plan, groups_at(inputs, group_size, starts), group_size)
         trial.compare(scored.scores, starts, look, budget)
         _say_what_goes_through_torch_func(network)
