@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
+from lightning_al.gradients.differentiators import fallbacks_unsaid
 from lightning_al.gradients.errors import NoRule, UsedElsewhere
 
 
@@ -153,7 +154,8 @@ def _on_copies(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return func(*own_args, **own_kwargs)
 
     loose = [a for a in leaves if isinstance(a, LooseParameter)]
-    outputs = torch.vmap(one)(*[a.copies for a in loose])
+    with fallbacks_unsaid():
+        outputs = torch.vmap(one)(*[a.copies for a in loose])
     return pytree.tree_map_only(Tensor, lambda t: LooseParameter(t, loose[0].functions), outputs)
 
 

@@ -8,13 +8,14 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_al import functional as F_al
+from lightning_al.gradients import trials
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.layouts import OtherPass, RowLayout
 from lightning_al.gradients.mixing import Operations
 from lightning_al.gradients.stand_ins import LooseParameter, known_operation
 from tests.helpers import reference
 from tests.helpers.exact import messages
-from tests.helpers.models import Model, randn, seeded
+from tests.helpers.models import Mixing, Model, randn, seeded
 
 
 class Doubling(TorchDispatchMode):
@@ -99,3 +100,10 @@ def test_what_all_samples_share_puts_none_together(name):
     assert not engine.fell_back
     assert not any("all samples of a batch together" in said for said in engine.said)
     torch.testing.assert_close(got, reference.gradient_norm(net, randn(9, 4)), rtol=1e-9, atol=1e-12)
+
+
+def test_a_first_batch_of_three_whose_second_is_by_itself(monkeypatch):
+    monkeypatch.setattr(trials, "_LARGE", 0)
+    net, x = seeded(Mixing), randn(3, 6)
+    net.how = lambda h: h + h.flip(0)
+    torch.testing.assert_close(F_al.gradient_norm(net, x), reference.gradient_norm(net, x), rtol=1e-9, atol=1e-12)

@@ -168,7 +168,7 @@ def test_scoring_mode_calls_eval_of_the_models_own():
     assert_as_it_was(net, before)
 
 
-def test_weight_norm_of_old_keeps_its_weight_in_an_attribute():
+def test_weight_norm_of_old_keeps_its_weight_in_an_attribute(recwarn):
     old = seeded(lambda: nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, 3)))
     new = seeded(
         lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, 3))
@@ -180,6 +180,7 @@ def test_weight_norm_of_old_keeps_its_weight_in_an_attribute():
     weight, x = old[0].weight, randn(B, 4)
     torch.testing.assert_close(F_al.gradient_norm(old, x), reference.gradient_norm(new, x), rtol=1e-6, atol=1e-9)
     assert old[0].weight is weight
+    assert not any("performance drop" in str(warning.message) for warning in recwarn)
 
 
 class Product(nn.Module):
