@@ -262,7 +262,8 @@ class AdaptiveBalls(QuadraticBalls):
     def moved(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
         """Return ``θ + ε``."""
         if len(gradient) > 1:
-            return self.stepped(weight, gradient.mul_(weight.square()), at)
+            # Twice: the square of a large weight, of a mask say, is infinite, and times a gradient of 0 no number.
+            return self.stepped(weight, gradient.mul_(weight).mul_(weight), at)
         if self._steps is None:
             self._steps = self.step.tolist()
         return torch.addcmul(weight, weight, gradient.mul_(weight), value=self._steps[at][0], out=gradient)

@@ -24,7 +24,7 @@ SIZES = (2, 3)
 _VALUES_UNUSED = ("new_empty", "new_empty_strided", "new_full", "new_ones", "new_zeros", "is_same_size", "sym_size")
 _IN_ORDER = (
     *("sort", "topk", "kthvalue", "cumsum", "cumprod", "cummax", "cummin", "_cummax_helper", "_cummin_helper"),
-    *("logcumsumexp", "roll", "_softmax", "_log_softmax"),
+    *("logcumsumexp", "roll", "flip", "_softmax", "_log_softmax"),
 )
 """These make every sample's result one of the others' as well, along the dimension that they are done in."""
 _BY_VALUES = (
@@ -76,14 +76,14 @@ class Operations(TorchDispatchMode):
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Inside, nothing is noted; where a mode of the model's own is on top of this one, all is."""
-        if _get_current_dispatch_mode() is not self or _get_current_function_mode() is not self._leaving:
+        with contextlib.ExitStack() as stack:
+            if _get_current_dispatch_mode() is self:
+                super().__exit__(None, None, None)
+                stack.callback(super().__enter__)
+            if _get_current_function_mode() is self._leaving:  # in its own `__torch_function__` it is none
+                self._leaving.__exit__(None, None, None)
+                stack.callback(self._leaving.__enter__)
             yield
-            return
-        self.__exit__(None, None, None)
-        try:
-            yield
-        finally:
-            self.__enter__()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

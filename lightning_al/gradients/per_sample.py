@@ -21,7 +21,7 @@ from lightning_al.gradients.errors import Differs
 from lightning_al.gradients.keys import model_key
 from lightning_al.gradients.scored_model import prepare, root_of
 from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother, Scorer
-from lightning_al.inference.calling import Forward, copy_for_model
+from lightning_al.inference.calling import Forward
 from lightning_al.inference.entries import batch_size_of, has_entries, slice_of
 from lightning_al.inference.live_weights import live_weights
 from lightning_al.inference.memory import is_out_of_memory, whole_bytes
@@ -107,7 +107,7 @@ def score_groups(
     Args:
         model: Any module; scored in ``eval()`` whatever mode it came in, and left as it was.
         score: ``score(differentiator, call, params, group)`` gives one number per sample of the group, (b,); or, with
-            ``shaped``, several, (b, ...).
+            ``shaped``, several, (b, ...). It writes to nothing in the group: what may be written to is copied first.
         inputs: Any pytree; every tensor has the batch as its first dimension. What has one entry for each sample is
             marked, by :func:`~lightning_al.inference.division.as_samples`.
         fast: The same score of many groups at once, by the layers' rules. Compared with ``score`` on the first samples
@@ -138,10 +138,8 @@ def score_groups(
     root = root_of(model, forward)
     with plain_layers(), live_weights(model, root, model_inputs(inputs)):
         prepared = prepare(root)
-        taken = set(map(id, pytree.tree_leaves(model_inputs(inputs))))  # of which each call of the model gets a copy
-        inputs = pytree.tree_map_only(
-            Tensor, lambda t: at_least_float32(t.detach()) if id(t) in taken else copy_for_model(t), inputs
-        )
+        # No copies: each call of the model, and of a loss, gets its own.
+        inputs = pytree.tree_map_only(Tensor, lambda t: at_least_float32(t.detach()), inputs)
         key = model_key(root, prepared.params, (*kind, score, root.call))
         scorers: list[Scorer] = [ByTorchFunc(prepared, score, copies, key), OneAfterAnother(prepared, score)]
         if has_entries(inputs):  # of shapes of their own: nothing to take together

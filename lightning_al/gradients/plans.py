@@ -1,9 +1,9 @@
 """How a model goes by its layers' rules: found out by a few of its samples, and proved against the plain loop.
 
 Small models are proved by a few groups in float64, before any score is given. Of large ones, where that would be felt,
-the first batch is scored, and one group in eight of it is held against the plain loop before its scores are given; so
-is one of the second batch. Where samples of another shape have proved a model, one group of the first batch of each
-further shape is enough.
+the first batch is scored, and one group in eight of it, five at most, is held against the plain loop before its scores
+are given; so is one of the second batch. Where samples of another shape have proved a model, one group of the first
+batch of each further shape is enough.
 """
 
 import logging
@@ -118,8 +118,9 @@ class PlanFinder:
             operations = self._look(network, plan.layouts, many, group_size).operations_of_losses
         _check_losses(look.operations_of_losses, operations)
         # Not the first: a model that takes something of it alone would leave it as it is. And few, since what is
-        # compared should not cost more than it brings.
-        starts = starts[1:][: 1 if plan.alike else max(groups // 8, 1)]
+        # compared should not cost more than it brings. A score of 0 tells nothing.
+        telling = [start for start in starts[1:] if scored.scores[start : start + group_size].any()]
+        starts = (telling or starts[1:])[: 1 if plan.alike else max(groups // 8, 1)]
         trial = self._trial(plan, groups_at(inputs, group_size, starts), group_size)
         trial.compare(scored.scores, starts, look, budget)
         _say_what_goes_through_torch_func(network)
@@ -137,6 +138,8 @@ class PlanFinder:
             log.info("The plain loop costs less than the layers' rules for samples like these: it is taken.")
             return plan._replace(alone=True)
         together = puts_together(look.operations_of_model, operations)
+        if together:  # a look has copies of what all samples share, positions say, where the first pass has the one
+            together = puts_together(self._pass(network, few)[1], operations)
         if together:
             log.info("The model takes all samples of a batch together (%s): each batch is compared.", together)
         plan = plan._replace(

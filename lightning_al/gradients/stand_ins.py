@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
+from lightning_al.gradients.differentiators import fallbacks_unsaid
 from lightning_al.gradients.errors import NoRule, UsedElsewhere
 
 
@@ -49,10 +50,10 @@ class _StandIn(Tensor):
     functions: Functions
 
     @staticmethod
-    def _like(cls: type["_StandIn"], one: Tensor) -> Any:
-        return torch.Tensor._make_wrapper_subclass(
-            cls, one.shape, strides=one.stride(), dtype=one.dtype, device=one.device
-        )
+    def _like(cls: type["_StandIn"], one: Tensor, *, copies: bool = False) -> Any:
+        """Make one like a tensor, or like each of its rows; without an operation, which would be noted."""
+        shape, strides = one.shape[copies:], one.stride()[copies:]
+        return torch.Tensor._make_wrapper_subclass(cls, shape, strides=strides, dtype=one.dtype, device=one.device)
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"{type(self).__name__}{tuple(self.shape)}"
@@ -102,7 +103,7 @@ class LooseParameter(_StandIn):
 
     @staticmethod
     def __new__(cls, copies: Tensor, functions: Functions) -> "LooseParameter":  # noqa: D102
-        made: LooseParameter = cls._like(cls, copies[0])
+        made: LooseParameter = cls._like(cls, copies, copies=True)
         made.copies, made.functions = copies, functions
         return made
 
@@ -153,7 +154,8 @@ def _on_copies(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return func(*own_args, **own_kwargs)
 
     loose = [a for a in leaves if isinstance(a, LooseParameter)]
-    outputs = torch.vmap(one)(*[a.copies for a in loose])
+    with fallbacks_unsaid():
+        outputs = torch.vmap(one)(*[a.copies for a in loose])
     return pytree.tree_map_only(Tensor, lambda t: LooseParameter(t, loose[0].functions), outputs)
 
 

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from lightning_al.distributed.randomness import draws_undone
@@ -158,18 +159,22 @@ def _drop_cached_properties(modules: Iterable[nn.Module]) -> None:
 def _holds_tensor(attribute: tuple[str, Any]) -> bool:
     """Whether an attribute, by name, is floating-point tensors, and a plain one."""
     name, value = attribute
-    if name.startswith("_") and name in _OF_TORCH:
+    if name.startswith("_") and (name in _OF_TORCH or name == _OF_RECURRENT):
         return False
     leaves = pytree.tree_leaves(value) if isinstance(value, (Tensor, list, tuple, dict)) else []
     return any(isinstance(leaf, Tensor) and leaf.is_floating_point() for leaf in leaves)
 
 
 _OF_TORCH = frozenset(vars(nn.Module()))
+_OF_RECURRENT = "_flat_weights"  # the parameters once more, which torch looks up again in each call
 
 
 def _is_torchs(module: nn.Module) -> bool:
     """Whether a module is torch's own, which keeps nothing but what ``functional_call`` knows of."""
-    return isinstance(module, nn.RNNBase) or type(module).__module__.partition(".")[0] == "torch"
+    kind = type(module)
+    if kind.__module__ == parametrize.__name__:  # of which torch makes a class for each parametrized one
+        kind = kind.__bases__[0]
+    return kind.__module__.partition(".")[0] == "torch"
 
 
 def _names_of(model: nn.Module, some: list[nn.Module]) -> Names:

@@ -134,7 +134,9 @@ def tensors_kept(model: nn.Module) -> Iterator[None]:
     # An embedding with `max_norm` shrinks its rows in the forward pass.
     modules = modules_of(model)
     shrunk: list[dict[str, Any]] = [
-        module._parameters for module in modules if vars(module).get("max_norm") is not None
+        module._parameters
+        for module in modules
+        if vars(module).get("max_norm", getattr(type(module), "max_norm", None)) is not None
     ]
     with buffers_kept(modules), _values_kept(shrunk):
         reached = ReachedByTrain(model)

@@ -79,6 +79,13 @@ def test_any_shapes_and_sizes_agree_with_the_formula(kind, alone, shapes, rho, p
     assert_agree(weights, gradients, scale, rho, alone, **KINDS[kind])
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_weights_whose_square_is_infinite_stay_where_they_have_no_gradient(alone):
+    weight = torch.tensor([-1e30, 2.0])
+    got = perturbations([weight], [torch.tensor([[0.0, 1.0]] * UNITS)], torch.ones(UNITS), 0.5, "asam", alone=alone)
+    torch.testing.assert_close(got[0], torch.tensor([[0.0, 1.0]] * UNITS))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_gradient_gives_no_perturbation(kind):
     weights = [randn(2, 2), randn(3)]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lightning_al import functional as F_al
-from lightning_al.gradients import score_groups
+from lightning_al.gradients import score_groups, trials
 from tests.helpers import reference
 from tests.helpers.exact import messages
 from tests.helpers.models import NAMES, B, C, case, randn, seeded
@@ -227,3 +227,20 @@ def test_memory_for_no_sample_is_not_hidden():
     _, forward = limited(0)
     with pytest.raises(torch.OutOfMemoryError):
         F_al.saal(nn.Linear(4, C), torch.zeros(4, 4), forward=forward)
+
+
+def test_a_first_batch_is_proved_by_samples_that_have_a_gradient(monkeypatch):
+    """A large model's: the second sample, which would be the one, has none."""
+    monkeypatch.setattr(trials, "_LARGE", 0)
+    net, x = seeded(lambda: nn.Linear(4, C)), randn(4, 4)
+    x[1] = 0.0
+
+    def given(model, x):
+        return model(x) * (x[:, :1] != 0)
+
+    with messages() as engine:
+        got = F_al.gradient_norm(net, x, forward=given, loss=lambda z: z.sum(1))
+    assert not engine.fell_back
+    want = reference.gradient_norm(net, x, forward=given, loss=lambda z: z.sum(1))
+    assert [bool(score) for score in want] == [True, False, True, True]
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)

@@ -8,14 +8,13 @@ import torch
 from torch import nn
 
 from lightning_al import functional as F_al
-from lightning_al.gradients import plans, trials
+from lightning_al.gradients import plans
 from lightning_al.gradients.by_torch_func import ByTorchFunc
-from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.inference.memory import saved_bytes
 from tests.helpers import reference
 from tests.helpers.exact import messages
-from tests.helpers.models import B, C, Mixing, case, mix, randn, seeded
+from tests.helpers.models import B, C, Mixing, Planes, case, mix, randn, seeded
 from tests.helpers.ways import counted
 
 
@@ -136,19 +135,6 @@ def test_a_model_that_cuts_its_batch_goes_by_the_rules_whichever_samples_come_fi
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
 
 
-class Planes(nn.Module):
-    """Works on each channel of large maps by itself: nothing to gain from other samples."""
-
-    def __init__(self):
-        super().__init__()
-        self.first, self.norm = nn.Conv2d(2, 16, 3, padding=1), nn.BatchNorm2d(16)
-        self.depthwise, self.head = nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.Linear(16, C)
-        nn.init.uniform_(self.norm.running_var, 0.5, 2.0)
-
-    def forward(self, x):
-        return self.head(self.depthwise(self.norm(self.first(x)).relu()).square().mean((2, 3)))
-
-
 PLAINLY = {
     "saal": (F_al.saal, reference.saal, {"rho": 0.3}),
     "asam": (F_al.saal, reference.saal, {"rho": 0.3, "perturbation": "asam", "score": "difference"}),
@@ -191,45 +177,6 @@ def test_samples_that_go_alone_score_the_same_in_every_batch():
     assert torch.equal(parts, whole)
 
 
-def test_finding_out_about_a_large_model_costs_less_than_its_scores_do_thrice(monkeypatch):
-    monkeypatch.setattr(trials, "_LARGE", 0)
-    for net, x in ((seeded(Planes), randn(4, 2, 5, 5)), (seeded(Planes), randn(4, 2, 48, 48))):
-        seen = []
-
-        def run(model, images, seen=seen):
-            seen.append(len(images))
-            return model(images)
-
-        first = F_al.saal(net, x, forward=run)
-        assert sum(seen) <= 8 * len(x)  # scores themselves are two forward passes
-        torch.testing.assert_close(first, reference.saal(net, x), rtol=1e-9, atol=1e-12)
-
-
-def test_rounding_that_leaves_a_doubt_is_looked_at_in_float64(monkeypatch):
-    monkeypatch.setattr(trials, "_LARGE", 0)
-    compared = []
-    in_double = ScoredModel.in_double
-    monkeypatch.setattr(ScoredModel, "in_double", lambda model: compared.append(1) or in_double(model))
-    for close, wanted in ((1e-4, []), (0.0, [1])):
-        monkeypatch.setattr(trials, "_CLOSE", close)
-        compared.clear()
-        net, x = seeded(Planes).float(), randn(4, 2, 5, 5).float()
-        with messages() as engine:
-            got = F_al.saal(net, x)
-        assert engine.passes
-        assert compared == wanted
-        torch.testing.assert_close(got.double(), reference.saal(seeded(Planes), x.double()), rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("large", [True, False])
-def test_a_large_model_that_mixes_its_samples_is_found_out(large, monkeypatch):
-    monkeypatch.setattr(trials, "_LARGE", 0 if large else 2**60)
-    net, x = seeded(Mixing), randn(4, 6)
-    net.how = mix
-    got = F_al.gradient_norm(net, x)
-    torch.testing.assert_close(got, reference.gradient_norm(net, x), rtol=1e-9, atol=1e-9)
-
-
 def test_the_memory_of_a_sample_is_reckoned_near_what_its_gradient_keeps(monkeypatch):
     found = []
     find = plans.PlanFinder.find
@@ -260,75 +207,6 @@ def test_what_torch_func_cannot_trace_is_tried_once(monkeypatch):
     assert len(tried) == first
     want = torch.stack([reference.gradient_norm(net, row[None], loss=losses)[0] for row in x])
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
-
-
-def test_the_first_batch_of_a_large_model_is_its_own_proof(monkeypatch):
-    """A batch of three, two to look at, the scores themselves, and the plain loop of one; one of the next batch."""
-    monkeypatch.setattr(trials, "_LARGE", 0)
-    net, x, seen = seeded(Planes), randn(9, 2, 5, 5), []
-
-    def run(model, images):
-        seen.append(len(images))
-        return model(images)
-
-    first = F_al.gradient_norm(net, x, forward=run)
-    assert sorted(seen) == [1, 2, 3, 9]
-    for wanted in ([9, 1], [9], [9]):
-        seen.clear()
-        assert torch.equal(F_al.gradient_norm(net, x, forward=run), first)
-        assert seen == wanted
-    torch.testing.assert_close(first, reference.gradient_norm(net, x), rtol=1e-9, atol=1e-12)
-
-
-class Leaning(nn.Module):
-    """Right for two samples and for three, wrong for a whole batch, out of torch's sight."""
-
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(6, C)
-
-    def forward(self, x):
-        z = self.head(x)
-        return z if len(x) < 4 else z * torch.linspace(1, 2, len(x), dtype=z.dtype)[:, None]
-
-
-@pytest.mark.parametrize("score", ["gradient_norm", "saal"])
-def test_a_large_model_that_its_whole_batch_alone_shows_to_mix_is_found_out(score, monkeypatch):
-    monkeypatch.setattr(trials, "_LARGE", 0)
-    net, x = seeded(Leaning), randn(6, 6)
-    with messages() as engine:
-        got = getattr(F_al, score)(net, x)
-    assert engine.fell_back
-    torch.testing.assert_close(got, getattr(reference, score)(net, x), rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("count", [2, 5])
-@pytest.mark.parametrize("large", [True, False])
-def test_losses_that_take_all_samples_together_are_found_out(large, count, monkeypatch):
-    monkeypatch.setattr(trials, "_LARGE", 0 if large else 2**60)
-    net, x = seeded(lambda: nn.Linear(6, C)), randn(count, 6)
-
-    def losses(outputs):
-        return outputs.square().sum(1) / outputs.detach().abs().max().clamp(min=1e6)  # by their largest, which is 1e6
-
-    with messages() as engine:
-        got = F_al.gradient_norm(net, x, loss=losses)
-    assert any("the loss takes all samples" in said for said in engine.said)
-    want = torch.stack([reference.gradient_norm(net, row[None], loss=losses)[0] for row in x])
-    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-18)
-
-
-def test_a_first_batch_that_says_nothing_decides_nothing_of_a_large_model(monkeypatch):
-    monkeypatch.setattr(trials, "_LARGE", 0)
-    net, x = seeded(lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))), randn(6, 6)
-    poisoned = x.clone()
-    poisoned[0] = torch.nan
-    assert F_al.gradient_norm(net, poisoned)[0].isnan()
-    with messages() as engine:
-        got = F_al.gradient_norm(net, x)
-    assert not engine.fell_back
-    assert engine.passes
-    torch.testing.assert_close(got, reference.gradient_norm(net, x), rtol=1e-9, atol=1e-12)
 
 
 def test_tables_of_position_that_blocks_use_themselves_are_found_out_together():
@@ -391,49 +269,3 @@ def test_long_sequences_go_by_the_rules_where_there_are_enough_of_them():
             got = F_al.gradient_norm(net, x)
         assert (engine.passes > 0) is by_rules, (kind, samples)
         torch.testing.assert_close(got, reference.gradient_norm(net, x), rtol=1e-4, atol=1e-6)
-
-
-def test_further_shapes_of_a_proved_model_cost_a_sample_each():
-    """Texts of other lengths: the proof in float64 is of the first alone."""
-    net, seen = seeded(lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, C))), []
-
-    class Mean(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = net
-
-        def forward(self, x):
-            return self.net(x).mean(1)
-
-    def run(model, rows):
-        seen.append(len(rows))
-        return model(rows)
-
-    model = Mean()
-    for length in (3, 4, 5):
-        x = randn(9, length, 6)
-        seen.clear()
-        got = F_al.gradient_norm(model, x, forward=run)
-        torch.testing.assert_close(got, reference.gradient_norm(model, x), rtol=1e-9, atol=1e-12)
-        if length > 3:
-            assert sorted(seen) == [1, 2, 3, 9]
-
-
-def test_a_further_shape_whose_one_sample_says_nothing_is_proved_by_more(monkeypatch):
-    net = seeded(lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, C)))
-    model, refused = nn.Sequential(net, nn.AdaptiveAvgPool2d((1, C)), nn.Flatten()), []
-
-    def refuse(*args):
-        refused.append(1)
-        raise NoRule("by rounding")
-
-    F_al.gradient_norm(model, randn(5, 3, 6))
-    monkeypatch.setattr(trials.Trial, "compare", refuse)
-    x = randn(5, 4, 6)
-    with messages() as engine:
-        got = F_al.gradient_norm(model, x)
-        again = F_al.gradient_norm(model, x)
-    assert refused == [1]
-    assert not engine.fell_back
-    assert torch.equal(got, again)
-    torch.testing.assert_close(got, reference.gradient_norm(model, x), rtol=1e-9, atol=1e-12)

@@ -293,3 +293,16 @@ class Scale(nn.Module):
     def forward(self, x, plus=None):
         y = x * self.scale + self.shift
         return y if plus is None else y + plus.mean(0)
+
+
+class Planes(nn.Module):
+    """Works on each channel of large maps by itself: nothing to gain from other samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(2, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.depthwise, self.head = nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.Linear(16, C)
+        nn.init.uniform_(self.norm.running_var, 0.5, 2.0)
+
+    def forward(self, x):
+        return self.head(self.depthwise(self.norm(self.first(x)).relu()).square().mean((2, 3)))

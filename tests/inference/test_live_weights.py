@@ -1,5 +1,7 @@
 """Models that fold weights or keep tensors in ``eval()``: scored by their weights, and left as they were."""
 
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -166,7 +168,7 @@ def test_scoring_mode_calls_eval_of_the_models_own():
     assert_as_it_was(net, before)
 
 
-def test_weight_norm_of_old_keeps_its_weight_in_an_attribute():
+def test_weight_norm_of_old_keeps_its_weight_in_an_attribute(recwarn):
     old = seeded(lambda: nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, 3)))
     new = seeded(
         lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, 3))
@@ -178,3 +180,39 @@ def test_weight_norm_of_old_keeps_its_weight_in_an_attribute():
     weight, x = old[0].weight, randn(B, 4)
     torch.testing.assert_close(F_al.gradient_norm(old, x), reference.gradient_norm(new, x), rtol=1e-6, atol=1e-9)
     assert old[0].weight is weight
+    assert not any("performance drop" in str(warning.message) for warning in recwarn)
+
+
+class Product(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 4))
+
+    @functools.cached_property
+    def made(self):
+        return self.weight @ self.weight.t()
+
+    def forward(self, x):
+        return x @ self.made
+
+
+class Weighing(nn.LSTM):
+    @functools.cached_property
+    def made(self):
+        return self.weight_ih_l0.mean(0)
+
+    def forward(self, x):
+        return super().forward(x * self.made)[0][:, -1]
+
+
+@pytest.mark.parametrize(
+    ("layer", "x"),
+    [
+        (lambda: nn.utils.parametrizations.weight_norm(Product()), randn(B, 4)),
+        (lambda: Weighing(4, 4, batch_first=True), randn(B, 3, 4)),
+    ],
+    ids=["parametrized", "recurrent"],
+)
+def test_what_classes_made_of_torchs_keep_follows_the_weights(layer, x):
+    net = seeded(lambda: nn.Sequential(layer(), nn.Linear(4, 3)))
+    torch.testing.assert_close(F_al.gradient_norm(net, x), reference.gradient_norm(net, x), rtol=1e-9, atol=1e-12)

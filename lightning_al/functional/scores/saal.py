@@ -29,7 +29,7 @@ from lightning_al.gradients.scorers import ModelFunction
 from lightning_al.gradients.tape import Tape
 from lightning_al.inference.calling import Forward, copies_for_model
 from lightning_al.inference.division import as_samples, targets_as_samples
-from lightning_al.inference.entries import batch_size_of, whole
+from lightning_al.inference.entries import batch_size_of
 
 SCORES = ("max", "difference")
 
@@ -270,6 +270,7 @@ class PerturbedLoss:
     def of_group(self, diff: Differentiator, call: ModelFunction, params: Params, group: Any) -> Tensor:
         """Return the values of one group, (b,) or (b, ...)."""
         inputs, labels = group
+        labels = copies_for_model(labels)  # a loss may work in place
 
         def mean_loss(weights: Params) -> tuple[Tensor, tuple[Tensor, Any]]:
             outputs = call(weights, inputs)
@@ -309,5 +310,5 @@ class PerturbedLoss:
     def _fixed_targets(self, outputs: Any, labels: Any) -> Any:
         """Return the labels the samples come with, or those that the model gives at the unperturbed weights."""
         if labels is not None:
-            return whole(labels)
+            return labels
         return pytree.tree_map_only(Tensor, Tensor.detach, self.find_targets(outputs))

@@ -110,6 +110,26 @@ def test_pytree_targets():
         torch.testing.assert_close(F_al.saal(net, x, **options), reference.saal(net, x, **options), **EXACT)
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("own_targets", [True, False], ids=["targets", "targets are the inputs"])
+@pytest.mark.parametrize("inference", [False, True], ids=["", "inference tensors"])
+def test_a_loss_that_works_in_place(way, own_targets, inference, monkeypatch):
+    """It writes to copies, one for each time that a sample is scored, also where it is compared."""
+
+    def loss(outputs, targets):
+        return (outputs - targets.mul_(2)).square().mean(1)
+
+    net = seeded(lambda: nn.Linear(4, 4))
+    with torch.inference_mode(inference):
+        x = randn(9, 4)
+        targets = randn(9, 4, seed=2) if own_targets else x
+    before = x.clone(), targets.clone()
+    got = F_al.saal(net, x, targets=targets, loss_fn=loss, max_bytes=only(way, monkeypatch))
+    assert torch.equal(x, before[0])
+    assert torch.equal(targets, before[1])
+    torch.testing.assert_close(got, reference.saal(net, before[0], targets=before[1], loss_fn=loss), **EXACT)
+
+
 @pytest.mark.parametrize("group_size", [1, 3])
 def test_chunks_of_the_byte_budget_do_not_show(group_size):
     net = seeded(lambda: nn.Linear(4, C))

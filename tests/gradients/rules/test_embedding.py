@@ -3,9 +3,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from lightning_al import functional as F_al
 from lightning_al.gradients.rules.embedding import EmbeddingRule
+from tests.helpers import reference
 from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, messages, probe
 from tests.helpers.extent import examples
 from tests.helpers.models import B, C, seeded
@@ -91,6 +93,27 @@ def test_options_without_a_rule_leave_the_table_as_it_was(options):
     scores = [F_al.saal(net, words(5, 4)), F_al.gradient_norm(net, words(5, 4))]
     assert torch.equal(net.layer.weight, kept)
     assert all(s.isfinite().all() for s in scores)
+
+
+class Shrinking(nn.Module):
+    """A table of one's own that is renormalised, by a setting of its class."""
+
+    max_norm = 0.5
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(9, 3))
+
+    def forward(self, x):
+        return F.embedding(x, self.weight, max_norm=self.max_norm)
+
+
+def test_tables_of_ones_own_are_left_as_they_were():
+    net = probe(Shrinking)
+    kept = net.layer.weight.detach().clone()
+    got = F_al.saal(net, words(9, 4))
+    assert torch.equal(net.layer.weight, kept)
+    torch.testing.assert_close(got, reference.saal(net, words(9, 4)), rtol=1e-9, atol=1e-9)
 
 
 def test_tables_that_are_renormalised_go_another_way():
