@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_al.campaign.events import Event
-from lightning_al.secrets import is_secret, without_secrets
+from lightning_al.campaign.secrets import is_secret, without_secrets
 from lightning_al.storage.files import atomic_write
 from lightning_al.words import shown
 

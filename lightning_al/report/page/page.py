@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lightning_al.campaign.secrets import text_without_secrets
 from lightning_al.campaign.versions import versions
 from lightning_al.drawing.markup import Html, joined, paragraphs, tag
 from lightning_al.report.alignment import BASELINE, Aligned, align, split_full_data
@@ -29,7 +30,6 @@ from lightning_al.report.page.running import rounds_section, seconds_section
 from lightning_al.report.page.setting import settings_section, warnings_section
 from lightning_al.report.page.style import css, script
 from lightning_al.report.page.verdict import verdict_of_methods, verdict_of_one, verdict_of_repeats
-from lightning_al.secrets import text_without_secrets
 from lightning_al.storage.files import atomic_write
 from lightning_al.words import cut, did_you_mean, first_line, shown
 

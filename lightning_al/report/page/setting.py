@@ -9,10 +9,10 @@ from typing import Any
 
 from lightning_al.campaign.results import INITIAL_ROUND
 from lightning_al.campaign.saved import configurations
+from lightning_al.campaign.secrets import text_without_secrets, without_secrets
 from lightning_al.campaign.versions import versions
 from lightning_al.drawing.markup import Html, details, prose, section, table, tag
 from lightning_al.report.page.reading import Told
-from lightning_al.secrets import text_without_secrets, without_secrets
 from lightning_al.words import cut
 
 _UNREADABLE = "unreadable"

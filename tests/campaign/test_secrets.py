@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_al.secrets import without_secrets
+from lightning_al.campaign.secrets import without_secrets
 
 
 def test_secrets_are_left_out():
