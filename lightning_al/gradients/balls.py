@@ -250,23 +250,19 @@ class AdaptiveBalls(QuadraticBalls):
     def __init__(self, rho: float, units: int, scale: Tensor) -> None:
         super().__init__(rho, units, scale)
         self._scratch = scale.new_empty(0)
-        self._steps: list[float] | None = None  # of all units, once nothing more is added
 
     def add(self, weight: Tensor, gradient: Tensor, at: slice) -> None:
         """Add to ``‖T g‖²``."""
         if _memory_of(self._scratch) != _memory_of(gradient):
             self._scratch = torch.empty_like(gradient)  # new memory for each unit would cost more than the product
         self.add_squares(square_norm(torch.mul(gradient, weight, out=self._scratch)), at)
-        self._steps = None
 
     def moved(self, weight: Tensor, gradient: Tensor, at: slice) -> Tensor:
         """Return ``θ + ε``."""
         if len(gradient) > 1:
             # Twice: the square of a large weight, of a mask say, is infinite, and times a gradient of 0 no number.
             return self.stepped(weight, gradient.mul_(weight).mul_(weight), at)
-        if self._steps is None:
-            self._steps = self.step.tolist()
-        return torch.addcmul(weight, weight, gradient.mul_(weight), value=self._steps[at][0], out=gradient)
+        return torch.addcmul(weight, weight, gradient.mul_(weight), value=float(self.step[at]), out=gradient)
 
 
 class SignBalls(Balls):

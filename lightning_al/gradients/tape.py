@@ -129,10 +129,12 @@ class Tape(Pass):
         if done is None:
             yield
             return
-        with Operations() as self._noting:
-            yield
-        done += self._noting.done
-        self._noting = None
+        try:
+            with Operations() as self._noting:
+                yield
+            done += self._noting.done
+        finally:
+            self._noting = None
 
     def by_rules(self) -> contextlib.AbstractContextManager[None]:
         """Inside, operations are those of rules, which keep units apart: they are not noted."""
