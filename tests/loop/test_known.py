@@ -165,7 +165,9 @@ def test_the_share_may_change_between_launches_and_is_in_the_ledger(tmp_path):
         picked = loop.ask(make_trainer(tmp_path, max_epochs=1))
         loop.tell(picked, labels_of(data, picked))
     assert [set(fit) for fit in batches_of(tmp_path)] == [{"kkkk"}, {"k..."}, {"kkk."}]
-    assert loop.campaign.options["known_share"] == 0.5
+    said = [event["options"] for event in Campaign.read_events(loop.campaign.dirpath) if "options" in event]
+    assert [options["known_share"] for options in said] == [0.5, 0.25, 0.75]
+    assert loop.campaign.options["known_share"] == 0.75
 
 
 # -- with what trains otherwise ----------------------------------------------------------------------------------------
