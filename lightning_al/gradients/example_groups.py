@@ -1,6 +1,6 @@
 """The groups of a batch by which a model is tried out: few, and as different from each other as the batch has them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,6 +9,42 @@ from torch.utils import _pytree as pytree
 from lightning_al.inference.entries import batch_size_of, samples_at
 
 MOST_GROUPS = 6  # groups at most that are scored by the plain loop, too, before others go without
+
+
+class ExampleGroups(NamedTuple):
+    """Groups of a batch that are least alike.
+
+    Attributes:
+        inputs: The batch.
+        group_size: Samples in a group.
+        starts: Where the groups begin, see :func:`groups_that_differ`.
+    """
+
+    inputs: Any
+    group_size: int
+    starts: list[int]
+
+    @classmethod
+    def of(cls, inputs: Any, group_size: int) -> "ExampleGroups":
+        """Choose them among the groups of a batch, of which there are two at least."""
+        return cls(inputs, group_size, groups_that_differ(inputs, group_size))
+
+    @property
+    def in_batch(self) -> int:
+        """How many groups the batch has."""
+        return batch_size_of(self.inputs) // self.group_size
+
+    def at(self, starts: list[int]) -> Any:
+        """Return copies of the groups that begin there, one after another."""
+        return groups_at(self.inputs, self.group_size, starts)
+
+    def two_again(self, count: int) -> Any:
+        """Return so many groups: two that differ, again and again.
+
+        A third one, of another length, would change the length that a model cuts its batch to.
+        """
+        two = (self.starts[0], self.starts[-1])
+        return self.at([two[i % 2] for i in range(count)])
 
 
 def groups_that_differ(inputs: Any, group_size: int) -> list[int]:
