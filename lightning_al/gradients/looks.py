@@ -114,12 +114,8 @@ def look(score: RuleScore, network: Network, first: FirstLook, samples: Any, gro
     Raises:
         NoRule: If both looks together do not show where tensors have their rows.
     """
-    rows = batch_size_of(samples)
-    tape = _SecondPass(network, first, rows // group_size, rows, groups=groups, goes_on=False)
-    with contextlib.closing(tape):
-        with contextlib.suppress(_Seen):
-            score.on(tape, samples)
-        return tape.look
+    units = batch_size_of(samples) // group_size
+    return _second_pass(score, _SecondPass(network, first, units, group_size, groups=groups, goes_on=False), samples)[0]
 
 
 def looked_at_and_scored(
@@ -137,9 +133,11 @@ def looked_at_and_scored(
     Raises:
         NoRule: If both looks together do not show where tensors have their rows.
     """
-    rows = batch_size_of(inputs)
-    groups = rows // group_size
-    tape = _SecondPass(network, first, groups, rows, groups=groups, goes_on=True)
+    groups = batch_size_of(inputs) // group_size
+    return _second_pass(score, _SecondPass(network, first, groups, group_size, groups=groups, goes_on=True), inputs)
+
+
+def _second_pass(score: RuleScore, tape: "_SecondPass", inputs: Any) -> tuple[Look, Scored | None]:
     scored = None
     with contextlib.closing(tape):
         with contextlib.suppress(_Seen):
@@ -172,7 +170,7 @@ class _SecondPass(Tape):
         network: The network.
         first: What is known.
         units: How many groups it is of.
-        rows: Of the inputs.
+        group_size: Samples in a group.
         groups: How many are going to be scored.
         goes_on: Whether it goes on with its backward pass.
     """
@@ -180,9 +178,9 @@ class _SecondPass(Tape):
     look: Look
 
     def __init__(
-        self, network: Network, first: FirstLook, units: int, rows: int, *, groups: int, goes_on: bool
+        self, network: Network, first: FirstLook, units: int, group_size: int, *, groups: int, goes_on: bool
     ) -> None:
-        super().__init__(network, units, rows, first.passed)
+        super().__init__(network, units, units * group_size, first.passed)
         self._of_losses: list[Operation] = []
         self.operations_of_model, self.operations_of_losses = [], self._of_losses
         self.first = first

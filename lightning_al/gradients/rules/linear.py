@@ -99,7 +99,7 @@ class LinearRule(Rule):
         return self._product(matrices.contiguous(), moved)
 
     def _along(self, x: Tensor, weight: Tensor, bias: Tensor | None, then: Tensor, e: Tensor) -> Tensor:
-        """Return ``x (M + A B) + b`` of rows (N, d), of one M (d, g), and each unit's own (U, d, T), (U, T, g), (U, g)."""
+        """Return ``x (M + A B) + b`` of rows (N, d), with M (d, g) and each unit's own (U, d, T), (U, T, g), (U, g)."""
         y = torch.bmm(torch.bmm(self._positions(x), then), e).view(len(x), -1)
         if bias is not None:
             y = self._positions(y).add_(bias.unsqueeze(1)).view(len(x), -1)
