@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -15,7 +16,7 @@ from lightning_al.gradients.plans import Plan, PlanFinder
 from lightning_al.gradients.rule_scores import RuleScore, Scored
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother, Scorer
-from lightning_al.inference.entries import batch_size_of
+from lightning_al.inference.entries import batch_size_of, slice_of
 from lightning_al.inference.memory import is_out_of_memory
 
 Key = tuple[Hashable, ...]
@@ -47,6 +48,7 @@ class ByRules(Scorer):
         self._alone = OneAfterAnother(model, score)
         self._by_rules = RuleScore(model, fast)
         self._finder = PlanFinder(self._by_rules, score)
+        self._budget = model.budget(None)
         self._key = key  # what a plan depends on beside the inputs
         self._standing = standing_of(model, ("rules", key))
         self._comparisons = Comparisons(
@@ -57,7 +59,7 @@ class ByRules(Scorer):
         """Return how many groups fit into the memory."""
         if self._standing.refused:
             raise NoRule(self._standing.refused)
-        budget = self.model.budget(max_bytes)
+        self._budget = budget = self.model.budget(max_bytes)
         plan = self._plan(inputs, group_size, budget)
         if plan is None or plan.alone:
             return self._alone.groups_at_once(inputs, group_size, max_bytes)
@@ -65,7 +67,7 @@ class ByRules(Scorer):
 
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
         """Score the groups of ``inputs``."""
-        plan = self._plan(inputs, group_size, self.model.budget(None))
+        plan = self._plan(inputs, group_size, self._budget)
         groups = batch_size_of(inputs) // group_size
         if plan is None or plan.alone or groups < plan.least_groups or (plan.unproved is not None and groups == 1):
             return self._alone(inputs, group_size)
@@ -83,22 +85,26 @@ class ByRules(Scorer):
         plans, key = self._place_of(inputs, group_size)
         if not self._standing.given:
             self._standing.compare_next(batch_size_of(inputs) // group_size)
-        budget = self.model.budget(None)
+        n = batch_size_of(inputs)
         try:
-            plans[key], scored = proved = self._finder.prove(plan, first, inputs, group_size, budget)
+            plan, scored = self._finder.prove(plan, first, inputs, group_size, self._budget)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             if plan.alike and isinstance(error, (NoRule, NothingToCompare)):  # which rounding of one group may show
-                self._found(inputs, group_size, budget, alike=False)
+                self._found(inputs, group_size, self._budget, alike=False)
                 return self(inputs, group_size)
             if isinstance(error, NothingToCompare):  # other samples of the same kind may tell
                 raise NoRule(str(error)) from error
             plans[key] = str(error) or type(error).__name__
             raise
-        if scored is None:
+        plans[key] = plan
+        if scored is not None:
+            return self._compared(plan, scored, inputs, group_size)
+        if plan.alone or n // group_size < plan.least_groups:
             return self._alone(inputs, group_size)
-        return self._compared(proved[0], scored, inputs, group_size)
+        size = max(self._budget // plan.bytes_per_group, 1) * group_size  # it takes more than was thought
+        return torch.cat([self(slice_of(inputs, i, min(i + size, n)), group_size) for i in range(0, n, size)])
 
     def _compared(self, plan: Plan, scored: Scored, inputs: Any, group_size: int) -> Tensor:
         """Return the scores of a batch, some of which are held against the plain loop now and then."""

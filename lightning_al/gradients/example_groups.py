@@ -48,10 +48,10 @@ class ExampleGroups(NamedTuple):
 
 
 def groups_that_differ(inputs: Any, group_size: int) -> list[int]:
-    """Return where groups begin that are least alike: the first, the next that is not the same, and a few others.
+    """Return where groups begin that are least alike: the first, the farthest, the next that are not the same.
 
     Samples that share something, such as a length or a largest value, cannot show that a model takes it from all of its
-    batch. Hence also, for every tensor, the group farthest from the first, and the one whose number of zeros is.
+    batch. Hence, for every tensor, the group farthest from the first, and the one whose number of zeros is.
     """
     starts = range(0, batch_size_of(inputs) // group_size * group_size, group_size)
     differ: set[int] = set()
@@ -65,7 +65,7 @@ def groups_that_differ(inputs: Any, group_size: int) -> list[int]:
                 measured = torch.stack([measure(first, other) for other in others])
                 farthest += [starts[int(measured.argmax())]] if bool(measured.amax() > 0) else []
     following = sorted(differ) or [starts[1]]
-    return list(dict.fromkeys([0, following[0], *farthest, *following[1:2]]))[:MOST_GROUPS]
+    return list(dict.fromkeys([0, *farthest, *following[:2]]))[:MOST_GROUPS]
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:

@@ -11,10 +11,17 @@ enough.
 import logging
 from typing import Any, NamedTuple
 
-from lightning_al.gradients.errors import NoRule, NothingToCompare, UsedElsewhere
+from lightning_al.gradients.errors import NoRule, NothingToCompare, RowsUnclear, UsedElsewhere
 from lightning_al.gradients.example_groups import ExampleGroups
 from lightning_al.gradients.layouts import Place, RowLayout
-from lightning_al.gradients.looks import Costs, FirstLook, Look, first_look, look, looked_at_and_scored
+from lightning_al.gradients.looks import (
+    Costs,
+    FirstLook,
+    SecondLook,
+    first_look,
+    second_look,
+    second_look_and_scores,
+)
 from lightning_al.gradients.mixing import puts_together
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.rule_scores import RuleScore, Scored
@@ -115,7 +122,8 @@ class PlanFinder:
             budget: In bytes.
 
         Returns:
-            The plan, and the scores, which prove it; no scores where the plain loop costs less.
+            The plan, and the scores, which prove it; no scores where the plain loop costs less, or groups turn out to
+            take more than the budget.
 
         Raises:
             NoRule: If they differ.
@@ -126,24 +134,25 @@ class PlanFinder:
         groups = examples.in_batch
         if first.passed.samples == groups * group_size:
             first = self._first_look(network, examples)
-        try:
-            look, scored = looked_at_and_scored(self.by_rules, network, first, inputs, group_size)
-        except NoRule:
+        seen = self._second_look_and_scores(network, first, inputs, group_size, budget)
+        if isinstance(seen, RowsUnclear):
             # A model may cut a batch to its longest sample, which is the same where both looks are at the same groups.
             first = self._first_look(network, examples)
-            look, scored = self._look(network, first, examples), None
-            if look.costs.prefers_rules(groups):
-                scored = self.by_rules(network, look.layouts, inputs, group_size)
-        except Exception as error:  # a `view` of the model's may not go with it
-            if is_out_of_memory(error) or not plan.channels_last:
-                raise
+            second, scored = self._second_look(network, first, examples), None
+            if second.costs.prefers_rules(groups):
+                scored = self.by_rules(network, second.layouts, inputs, group_size)
+        elif isinstance(seen, Exception):
+            if not plan.channels_last or isinstance(seen, (NoRule, NothingToCompare)):
+                raise seen
+            # A `view` of the model's may not go with it.
             first = self._first_look(self.by_rules.network(plan.elsewhere), examples)
             return self.prove(plan._replace(channels_last=False), first, inputs, group_size, budget)
-        plan = _with_costs(plan, look.costs)
+        else:
+            second, scored = seen
+        plan = _with_costs(plan, second.costs)
         if scored is None:
             return plan, None
-        _check_losses(first, look)
-        plan = plan._replace(layouts=look.layouts, together=self._together(network, first, look, examples))
+        plan = plan._replace(layouts=second.layouts, together=self._together(network, first, second, examples))
         # Not the first: a model that takes something of it alone would leave it as it is. And few, since what is
         # compared should not cost more than it brings. A score of 0 tells nothing.
         others = examples.starts[1:]
@@ -153,13 +162,24 @@ class PlanFinder:
         _say_what_goes_through_torch_func(network)
         return plan._replace(unproved=None), scored
 
+    def _second_look_and_scores(
+        self, network: Network, first: FirstLook, inputs: Any, group_size: int, budget: int
+    ) -> tuple[SecondLook, Scored | None] | Exception:
+        """Return what was wrong in place of raising it, without what its frames hold."""
+        try:
+            return second_look_and_scores(self.by_rules, network, first, inputs, group_size, budget=budget)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return error.with_traceback(None)
+
     def _find(self, network: Network, inputs: Any, group_size: int, budget: int, *, alike: bool) -> Plan:
         examples = ExampleGroups.of(inputs, group_size)
         groups = examples.in_batch
         first = self._first_look(network, examples)
         plan = Plan(
             layouts={},
-            bytes_per_group=first.costs.bytes_per_group,
+            bytes_per_group=0,
             channels_last=network.channels_last,
             elsewhere=network.elsewhere,
             from_two_groups=groups == 2,
@@ -170,12 +190,11 @@ class PlanFinder:
         is_large = plan.bytes_per_group + self.model.bytes > _LARGE
         if alike or is_large or not first.costs.prefers_rules(groups):
             return plan
-        look = self._look(network, first, examples)
-        plan = _with_costs(plan, look.costs)
-        if not look.costs.prefers_rules(groups):
+        second = self._second_look(network, first, examples)
+        plan = _with_costs(plan, second.costs)
+        if not second.costs.prefers_rules(groups):
             return plan
-        _check_losses(first, look)
-        plan = plan._replace(layouts=look.layouts, together=self._together(network, first, look, examples))
+        plan = plan._replace(layouts=second.layouts, together=self._together(network, first, second, examples))
         trial = self._trial(plan, first, examples, examples.starts[: max(budget // plan.bytes_per_group, 2)])
         trial.prove(plan.bytes_per_group, budget)
         _say_what_goes_through_torch_func(network)
@@ -198,17 +217,26 @@ class PlanFinder:
         count = _FEW if examples.in_batch != _FEW else _FEW + 1
         return first_look(self.by_rules, network, examples.two_again(count), count)
 
-    def _look(self, network: Network, first: FirstLook, examples: ExampleGroups) -> Look:
+    def _second_look(self, network: Network, first: FirstLook, examples: ExampleGroups) -> SecondLook:
         """Look at the groups of a first look and one more."""
         samples = examples.two_again(first.groups + 1)
-        return look(self.by_rules, network, first, samples, examples.group_size, groups=examples.in_batch)
+        return second_look(self.by_rules, network, first, samples, examples.group_size, to_score=examples.in_batch)
 
-    def _together(self, network: Network, first: FirstLook, look: Look, examples: ExampleGroups) -> str:
-        """Return the name of an operation by which the model takes all samples of a batch together, or ""."""
-        together = puts_together(first.operations_of_model, look.operations_of_model)
-        if together:  # a look has copies of what all samples share, positions say, where the first has the one
-            again = first_look(self.by_rules, network, examples.two_again(first.groups + 1), first.groups + 1)
-            together = puts_together(first.operations_of_model, again.operations_of_model)
+    def _together(self, network: Network, first: FirstLook, second: SecondLook, examples: ExampleGroups) -> str:
+        """Return the name of an operation by which the model takes all samples of a batch together, or "".
+
+        Raises:
+            NoRule: If samples are put in order, or the losses take them together: outputs would not show it.
+        """
+        try:
+            together = _puts_together(first, second)
+        except NoRule as error:
+            together = str(error)
+        if together:
+            # A second look has copies of what all samples share, positions say, where a first has the one; and it may
+            # be of samples that a model cuts to another length. Not so another first look, at as many groups.
+            samples = examples.two_again(second.groups)
+            together = _puts_together(first, first_look(self.by_rules, network, samples, second.groups))
         if together:
             log.info("The model takes all samples of a batch together (%s): each batch is compared.", together)
         return together
@@ -223,18 +251,19 @@ def _with_costs(plan: Plan, costs: Costs) -> Plan:
     """Return the plan with what is known of costs."""
     if costs.alone:
         log.info("The plain loop costs less than the layers' rules for samples like these: it is taken.")
-    return plan._replace(alone=costs.alone, least_groups=costs.least_groups)
+    return plan._replace(bytes_per_group=costs.bytes_per_group, alone=costs.alone, least_groups=costs.least_groups)
 
 
-def _check_losses(first: FirstLook, look: Look) -> None:
-    """Refuse losses that take something of all samples together: outputs would not show it.
+def _puts_together(few: FirstLook, many: FirstLook | SecondLook) -> str:
+    """Return the name of an operation by which the model takes all samples together, or "".
 
     Raises:
-        NoRule: With the operation.
+        NoRule: If samples are put in order, or the losses take them together.
     """
-    together = puts_together(first.operations_of_losses, look.operations_of_losses)
-    if together:
-        raise NoRule(f"the loss takes all samples of a batch together ({together})")
+    of_losses = puts_together(few.operations_of_losses, many.operations_of_losses)
+    if of_losses:
+        raise NoRule(f"the loss takes all samples of a batch together ({of_losses})")
+    return puts_together(few.operations_of_model, many.operations_of_model)
 
 
 def _say_what_goes_through_torch_func(network: Network) -> None:

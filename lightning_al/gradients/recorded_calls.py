@@ -44,11 +44,8 @@ class RecordedCall:
         self._by_inner_products: dict[bool, bool] = {}
 
     def among(self, units: int) -> "RecordedCall":
-        """Return it as a call on the rows of so many units, of which each has its own of what all share."""
-        x, y = self.x, self.like_output
-        if len(x) % units:
-            x, y = (t.expand(units, *t.shape[len(t) == 1 :]) for t in (x, y))
-        return RecordedCall(self.rule.for_units(units), self.names, x, y)
+        """Return it as a call on the rows of so many units, wherever these are, to count by how many numbers it has."""
+        return RecordedCall(self.rule.for_units(units), self.names, self.x, self.like_output)
 
     @property
     def whole(self) -> Part:
@@ -103,13 +100,13 @@ class RecordedCall:
         weights = self._weights()
         return self.rule.units * weights * self.x.element_size() if perturb and weights <= CACHED_WEIGHTS else e
 
-    def bytes_formed(self, *, perturb: bool) -> int:
-        """Return about what its gradients take while they are formed, or what stands for them."""
+    def bytes_formed(self, units: int, *, perturb: bool) -> int:
+        """Return about what the gradients of so many units take while they are formed, or what stands for them."""
         rule = self.rule
         if self._prefers_inner_products(perturb=perturb):
-            return rule.inner_product_bytes(self.x, self.like_output)
+            return rule.inner_product_bytes(self.x, self.like_output) * units // rule.units
         weights = self._weights()
-        units = min(rule.units_at_once(weights, self.like_output), rule.units)
+        units = min(rule.units_at_once(weights, self.like_output), units)
         return 2 * units * weights * self.like_output.element_size()
 
     def _weights(self) -> int:

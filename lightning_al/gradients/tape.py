@@ -187,7 +187,6 @@ class Tape(Pass):
 
         Returns:
             The gradients of the parameters that no layer's rule takes care of, (U, *shape).
-
         """
         inputs = [self.anchor, *self.leaves.values()]
         pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad and c is not None]

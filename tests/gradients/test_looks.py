@@ -1,5 +1,7 @@
 """What two passes show of a model: the first of a few samples, the second that of the scores themselves."""
 
+import contextlib
+
 import pytest
 import torch
 from torch import nn
@@ -34,13 +36,13 @@ class Recorded(Tape):
 
 def cost_of_two(score, network, layouts, samples, *, perturb):
     """What two groups cost that are recorded as such."""
-    tape = Recorded(network, 2, len(next(iter(samples.values())) if isinstance(samples, dict) else samples), layouts)
-    with pytest.raises(Stop):
-        score.fast(tape, samples)
-    return (
-        sum(call.beyond_loop(perturb=perturb) for call in tape.calls),
-        sum(call.bytes_kept(perturb=perturb) for call in tape.calls),
-    )
+    with contextlib.closing(Recorded(network, 2, len(samples), layouts)) as tape:
+        with pytest.raises(Stop):
+            score.fast(tape, samples)
+        return (
+            sum(call.beyond_loop(perturb=perturb) for call in tape.calls),
+            sum(call.bytes_kept(perturb=perturb) for call in tape.calls),
+        )
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("pytree inputs", "branch")] + ["sequence first"])
@@ -53,7 +55,7 @@ def test_costs_are_known_before_it_is_known_where_rows_are(name, monkeypatch):
     monkeypatch.setattr(
         plans.PlanFinder, "_trial", lambda self, plan, *args: trials.append(plan) or trial(self, plan, *args)
     )
-    net, x = (seeded(SequenceFirst), randn(5, 4, 4)) if name == "sequence first" else case(name)[:2]
+    net, x = (seeded(SequenceFirst), randn(5, 5, 4)) if name == "sequence first" else case(name)[:2]
     with messages() as engine:
         F_al.saal(net, x)
     assert not engine.fell_back
@@ -138,4 +140,95 @@ def test_first_batches_of_two_are_seen_beside_three(name, count, monkeypatch):
         got = F_al.saal(net, x, max_bytes=bytes_of_two)
     assert not engine.fell_back
     assert sorted({look.groups for look in looks}) == ([3] if count == 2 else [2, 3])
+    torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
+
+
+class Shared(nn.Module):
+    """Weights that a network makes of coordinates, the same for all samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(2, 8), nn.Linear(8, 4), nn.Linear(4, C)
+        self.register_buffer("places", randn(600, 2))
+
+    def forward(self, x):
+        made = self.second(self.first(self.places).tanh())
+        return self.head((x.unsqueeze(-1) * made).mean(1))
+
+
+def test_what_samples_share_is_reckoned_for_each_of_them(monkeypatch):
+    """The first look has it once, the scores each sample's own: a batch that would take too much is cut."""
+    monkeypatch.setattr(plans, "_LARGE", 0)
+    looks, seconds = [], []
+    first_look, both = plans.first_look, plans.second_look_and_scores
+    monkeypatch.setattr(plans, "first_look", lambda *args: looks.append(first_look(*args)) or looks[-1])
+    monkeypatch.setattr(
+        plans, "second_look_and_scores", lambda *args, **options: seconds.append(both(*args, **options)) or seconds[-1]
+    )
+    net, x, seen = seeded(Shared), randn(12, 600), []
+
+    def run(model, rows):
+        seen.append(len(rows))
+        return model(rows)
+
+    F_al.saal(seeded(Shared), x)
+    thought, found = looks[0].costs.bytes_per_group, seconds[0][0].costs.bytes_per_group
+    assert found > 1.5 * thought
+    got = F_al.saal(net, x, forward=run, max_bytes=12 * thought)
+    assert 12 in seen
+    assert max(seen[seen.index(12) + 1 :]) == 12 * thought // found
+    torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
+
+
+class Winsorised(nn.Module):
+    """Holds outliers at a multiple of the batch's median, where the batch is large enough to have one."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, C))
+
+    def forward(self, x):
+        if len(x) > 4:
+            size = x.norm(dim=1)
+            x = x * (3 * size.median() / size).clamp(max=1).unsqueeze(1)
+        return self.net(x)
+
+
+@pytest.mark.parametrize("count", [5, 16, 31])
+@pytest.mark.parametrize("outlier", [1, 4])
+def test_a_large_model_that_mixes_in_batches_larger_than_a_look_is_found_out(outlier, count, monkeypatch):
+    monkeypatch.setattr(plans, "_LARGE", 0)
+    net, x = seeded(Winsorised), randn(count, 6)
+    x[outlier] *= 10
+    torch.testing.assert_close(F_al.saal(net, x), reference.saal(net, x), rtol=1e-9, atol=1e-12)
+
+
+class FrozenCut(nn.Module):
+    """Frozen features of a batch that is cut to its longest, pooled by attention; all layers that train see (B, d)."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.query = nn.Embedding(20, 6), nn.Linear(6, 1)
+        self.table.requires_grad_(False)
+        self.query.requires_grad_(False)
+        self.head = nn.Linear(6, C)
+
+    def forward(self, x):
+        x = x[:, : int((x != 0).sum(1).max())]
+        h = self.table(x)
+        attention = self.query(h).squeeze(-1).masked_fill(x == 0, -1e9).softmax(1)
+        return self.head((attention.unsqueeze(-1) * h).sum(1))
+
+
+@pytest.mark.parametrize("lengths", [(3, 5, 4, 9, 6, 3), (3, 4, 2, 5, 6)])
+def test_operations_over_lengths_are_not_taken_for_those_over_samples(lengths, monkeypatch):
+    """The first two samples may be cut to another length than the batch."""
+    monkeypatch.setattr(plans, "_LARGE", 0)
+    net, x = seeded(FrozenCut), torch.randint(1, 20, (len(lengths), 9), generator=torch.Generator().manual_seed(0))
+    for row, length in zip(x, lengths, strict=True):
+        row[length:] = 0
+    with messages() as engine:
+        got = F_al.saal(net, x)
+    assert not engine.fell_back
+    assert engine.passes
     torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
