@@ -4,17 +4,19 @@ from collections.abc import Callable, Hashable
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.comparisons import Comparisons, standing_of
 from lightning_al.gradients.errors import NoRule, NothingToCompare
 from lightning_al.gradients.keys import input_key
+from lightning_al.gradients.looks import FirstLook
 from lightning_al.gradients.plans import Plan, PlanFinder
+from lightning_al.gradients.rule_scores import RuleScore, Scored
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother, Scorer
-from lightning_al.gradients.trials import RuleScore, Scored
-from lightning_al.inference.entries import batch_size_of
+from lightning_al.inference.entries import batch_size_of, slice_of
 from lightning_al.inference.memory import is_out_of_memory
 
 Key = tuple[Hashable, ...]
@@ -45,7 +47,8 @@ class ByRules(Scorer):
         super().__init__(model)
         self._alone = OneAfterAnother(model, score)
         self._by_rules = RuleScore(model, fast)
-        self._finder = PlanFinder(self._by_rules, score, model_inputs)
+        self._finder = PlanFinder(self._by_rules, score)
+        self._budget = model.budget(None)
         self._key = key  # what a plan depends on beside the inputs
         self._standing = standing_of(model, ("rules", key))
         self._comparisons = Comparisons(
@@ -56,7 +59,7 @@ class ByRules(Scorer):
         """Return how many groups fit into the memory."""
         if self._standing.refused:
             raise NoRule(self._standing.refused)
-        budget = self.model.budget(max_bytes)
+        self._budget = budget = self.model.budget(max_bytes)
         plan = self._plan(inputs, group_size, budget)
         if plan is None or plan.alone:
             return self._alone.groups_at_once(inputs, group_size, max_bytes)
@@ -64,40 +67,51 @@ class ByRules(Scorer):
 
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
         """Score the groups of ``inputs``."""
-        plan = self._plan(inputs, group_size, self.model.budget(None))
+        plan = self._plan(inputs, group_size, self._budget)
         groups = batch_size_of(inputs) // group_size
         if plan is None or plan.alone or groups < plan.least_groups or (plan.unproved is not None and groups == 1):
             return self._alone(inputs, group_size)
-        scores, outputs, _ = self._scored(plan, inputs, group_size)
-        if scores.ndim and len(scores) == batch_size_of(inputs):
-            self._comparisons.check(scores, inputs, group_size, outputs if plan.together else None)
-        return scores
+        if plan.unproved is not None:
+            return self._of_first_batch(plan, plan.unproved, inputs, group_size)
+        network = self._by_rules.network(plan.elsewhere, channels_last=plan.channels_last)
+        return self._compared(plan, self._by_rules(network, plan.layouts, inputs, group_size), inputs, group_size)
 
-    def _scored(self, plan: Plan, inputs: Any, group_size: int) -> Scored:
-        """Score by the rules; the first batch of a large model is what proves the plan.
+    def _of_first_batch(self, plan: Plan, first: FirstLook, inputs: Any, group_size: int) -> Tensor:
+        """Score the first batch of a large model by the rules, which is what proves the plan.
 
         Raises:
             NoRule: If it does not.
         """
-        if plan.unproved is None:
-            network = self._by_rules.network(plan.elsewhere, channels_last=plan.channels_last)
-            return self._by_rules(network, plan.layouts, inputs, group_size)
         plans, key = self._place_of(inputs, group_size)
         if not self._standing.given:
             self._standing.compare_next(batch_size_of(inputs) // group_size)
-        budget = self.model.budget(None)
+        n = batch_size_of(inputs)
         try:
-            plans[key], scored = self._finder.prove(plan, plan.unproved, inputs, group_size, budget)
+            plan, scored = self._finder.prove(plan, first, inputs, group_size, self._budget)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             if plan.alike and isinstance(error, (NoRule, NothingToCompare)):  # which rounding of one group may show
-                return self._scored(self._found(inputs, group_size, budget, alike=False), inputs, group_size)
+                self._found(inputs, group_size, self._budget, alike=False)
+                return self(inputs, group_size)
             if isinstance(error, NothingToCompare):  # other samples of the same kind may tell
                 raise NoRule(str(error)) from error
             plans[key] = str(error) or type(error).__name__
             raise
-        return scored
+        plans[key] = plan
+        if scored is not None:
+            return self._compared(plan, scored, inputs, group_size)
+        if plan.alone or n // group_size < plan.least_groups:
+            return self._alone(inputs, group_size)
+        size = max(self._budget // plan.bytes_per_group, 1) * group_size  # it takes more than was thought
+        return torch.cat([self(slice_of(inputs, i, min(i + size, n)), group_size) for i in range(0, n, size)])
+
+    def _compared(self, plan: Plan, scored: Scored, inputs: Any, group_size: int) -> Tensor:
+        """Return the scores of a batch, some of which are held against the plain loop now and then."""
+        scores, outputs = scored
+        if scores.ndim and len(scores) == batch_size_of(inputs):
+            self._comparisons.check(scores, inputs, group_size, outputs if plan.together else None)
+        return scores
 
     def instead(self, error: Exception) -> str:
         """Say what is done where there is no rule."""

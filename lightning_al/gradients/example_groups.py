@@ -1,6 +1,6 @@
 """The groups of a batch by which a model is tried out: few, and as different from each other as the batch has them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,11 +11,47 @@ from lightning_al.inference.entries import batch_size_of, samples_at
 MOST_GROUPS = 6  # groups at most that are scored by the plain loop, too, before others go without
 
 
+class ExampleGroups(NamedTuple):
+    """Groups of a batch that are least alike.
+
+    Attributes:
+        inputs: The batch.
+        group_size: Samples in a group.
+        starts: Where the groups begin, see :func:`groups_that_differ`.
+    """
+
+    inputs: Any
+    group_size: int
+    starts: list[int]
+
+    @classmethod
+    def of(cls, inputs: Any, group_size: int) -> "ExampleGroups":
+        """Choose them among the groups of a batch, of which there are two at least."""
+        return cls(inputs, group_size, groups_that_differ(inputs, group_size))
+
+    @property
+    def in_batch(self) -> int:
+        """How many groups the batch has."""
+        return batch_size_of(self.inputs) // self.group_size
+
+    def at(self, starts: list[int]) -> Any:
+        """Return copies of the groups that begin there, one after another."""
+        return groups_at(self.inputs, self.group_size, starts)
+
+    def two_again(self, count: int) -> Any:
+        """Return so many groups: two that differ, again and again.
+
+        A third one, of another length, would change the length that a model cuts its batch to.
+        """
+        two = (self.starts[0], self.starts[-1])
+        return self.at([two[i % 2] for i in range(count)])
+
+
 def groups_that_differ(inputs: Any, group_size: int) -> list[int]:
-    """Return where groups begin that are least alike: the first, the next that is not the same, and a few others.
+    """Return where groups begin that are least alike: the first, the farthest, the next that are not the same.
 
     Samples that share something, such as a length or a largest value, cannot show that a model takes it from all of its
-    batch. Hence also, for every tensor, the group farthest from the first, and the one whose number of zeros is.
+    batch. Hence, for every tensor, the group farthest from the first, and the one whose number of zeros is.
     """
     starts = range(0, batch_size_of(inputs) // group_size * group_size, group_size)
     differ: set[int] = set()
@@ -29,7 +65,7 @@ def groups_that_differ(inputs: Any, group_size: int) -> list[int]:
                 measured = torch.stack([measure(first, other) for other in others])
                 farthest += [starts[int(measured.argmax())]] if bool(measured.amax() > 0) else []
     following = sorted(differ) or [starts[1]]
-    return list(dict.fromkeys([0, following[0], *farthest, *following[1:2]]))[:MOST_GROUPS]
+    return list(dict.fromkeys([0, *farthest, *following[:2]]))[:MOST_GROUPS]
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:

@@ -18,9 +18,6 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 
 from lightning_al.gradients.errors import NoRule
 
-SIZES = (2, 3)
-"""How many groups of samples the two passes have."""
-
 _VALUES_UNUSED = ("new_empty", "new_empty_strided", "new_full", "new_ones", "new_zeros", "is_same_size", "sym_size")
 _IN_ORDER = (
     *("sort", "topk", "kthvalue", "cumsum", "cumprod", "cummax", "cummin", "_cummax_helper", "_cummin_helper"),
@@ -122,18 +119,18 @@ def puts_together(few: Sequence[Operation], many: Sequence[Operation]) -> str:
     """Return the name of an operation that takes all samples together, or "".
 
     Args:
-        few: The operations of a pass of ``SIZES[0]`` samples.
-        many: The same of ``SIZES[1]``.
+        few: The operations of a pass of some samples.
+        many: The same of another number of samples.
 
     Raises:
         NoRule: If samples are put in order, or each gets something of those before it.
 
     Example:
         >>> import torch
-        >>> passes = [operations_of(lambda n=n: torch.ones(n, 4).sum(1)) for n in SIZES]
+        >>> passes = [operations_of(lambda n=n: torch.ones(n, 4).sum(1)) for n in (2, 3)]
         >>> puts_together(*passes)
         ''
-        >>> passes = [operations_of(lambda n=n: torch.ones(n, 4).sum(1).max()) for n in SIZES]
+        >>> passes = [operations_of(lambda n=n: torch.ones(n, 4).sum(1).max()) for n in (2, 3)]
         >>> puts_together(*passes)
         'max'
     """

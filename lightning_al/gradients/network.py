@@ -20,7 +20,7 @@ from lightning_al.gradients.parameters import Names, ParameterRows
 from lightning_al.gradients.rules.base import Rule, find_rule
 from lightning_al.gradients.rules.composites import find_composite
 from lightning_al.gradients.stand_ins import Functions, LooseParameter, OwnedParameter
-from lightning_al.inference.calling import Around, call_with
+from lightning_al.inference.calling import Around, call_with, places_of
 from lightning_al.inference.module_state import modules_of, named_modules_of
 from lightning_al.inference.replaced import replaced
 
@@ -104,6 +104,7 @@ class Network:
         own |= self._of_linear
         self.loose = [name for name in params if name not in own]  # what a module uses itself, beside the layers in it
         self._around = Around(root)
+        self._places = places_of(self._around)
         self._own = [name for name in params if name in own]
         self._fixed = fixed
 
@@ -195,7 +196,7 @@ class Network:
         with contextlib.ExitStack() as stack:
             for module, forward in forwards.items():
                 stack.enter_context(replaced(module, "forward", forward))
-            return call_with(self._around, weights, action)
+            return call_with(self._around, weights, action, places=self._places)
 
 
 def _is_leaf(module: nn.Module) -> bool:

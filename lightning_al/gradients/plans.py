@@ -1,29 +1,38 @@
 """How a model goes by its layers' rules: found out by a few of its samples, and proved against the plain loop.
 
-Small models are proved by a few groups in float64, before any score is given. Of large ones, where that would be felt,
-the first batch is scored, and one group in eight of it, five at most, is held against the plain loop before its scores
-are given; so is one of the second batch. Where samples of another shape have proved a model, one group of the first
-batch of each further shape is enough.
+Two passes of different numbers of groups show where tensors have their rows, and what takes samples together. The
+first is of a few groups. Of small models the second is, too, and a few groups are then proved in float64, before any
+score is given. Of large ones, where that would be felt, the second is the one that scores the first batch, and one
+group in sixteen of it, five at most, is held against the plain loop before its scores are given; so is one of the
+second batch. Where samples of another shape have proved a model, one group of the first batch of each further shape is
+enough.
 """
 
 import logging
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from lightning_al.gradients.errors import NoRule, UsedElsewhere
-from lightning_al.gradients.example_groups import groups_at, groups_that_differ
-from lightning_al.gradients.layouts import OtherPass, Place, RowLayout
-from lightning_al.gradients.mixing import SIZES, Operation, puts_together
+from lightning_al.gradients.errors import NoRule, NothingToCompare, RowsUnclear, UsedElsewhere
+from lightning_al.gradients.example_groups import ExampleGroups
+from lightning_al.gradients.layouts import Place, RowLayout
+from lightning_al.gradients.looks import (
+    Costs,
+    FirstLook,
+    SecondLook,
+    first_look,
+    second_look,
+    second_look_and_scores,
+)
+from lightning_al.gradients.mixing import puts_together
 from lightning_al.gradients.network import Network
-from lightning_al.gradients.recorded_calls import bytes_of
+from lightning_al.gradients.rule_scores import RuleScore, Scored
 from lightning_al.gradients.scorers import GroupScore
-from lightning_al.gradients.tape import Looked, Tape
-from lightning_al.gradients.trials import Look, RuleScore, Scored, Trial
-from lightning_al.inference.calling import copies_for_model
-from lightning_al.inference.entries import batch_size_of
-from lightning_al.inference.memory import is_out_of_memory, saved_bytes
+from lightning_al.gradients.trials import Trial
+from lightning_al.inference.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
+
+_LARGE = 2**22  # bytes of weights and of what a group keeps, from which a comparison in float64 would be felt
+_FEW = 2  # groups of the first pass, but where there are no more
 
 
 class Plan(NamedTuple):
@@ -39,7 +48,7 @@ class Plan(NamedTuple):
         alone: Whether the plain loop costs less. It follows from shapes and the kind of device, never from a clock, so
             that scores come the same way, to the last bit, whenever they are computed again.
         least_groups: How many groups there must be at least for the rules to cost less; fewer go by the plain loop.
-        unproved: What was seen of a model whose first batch is yet to be held against the plain loop.
+        unproved: What the first pass showed of a model whose first batch is yet to be held against the plain loop.
         alike: Whether samples of another shape have proved the model.
     """
 
@@ -51,7 +60,7 @@ class Plan(NamedTuple):
     together: str = ""
     alone: bool = False
     least_groups: int = 1
-    unproved: Look | None = None
+    unproved: FirstLook | None = None
     alike: bool = False
 
 
@@ -61,14 +70,12 @@ class PlanFinder:
     Args:
         by_rules: The score by the rules.
         score: The same score, of one group by the plain loop.
-        model_inputs: Which part of the inputs the model gets.
     """
 
-    def __init__(self, by_rules: RuleScore, score: GroupScore, model_inputs: Callable[[Any], Any]) -> None:
+    def __init__(self, by_rules: RuleScore, score: GroupScore) -> None:
         self.by_rules = by_rules
         self.model = by_rules.model
         self.score = score
-        self.model_inputs = model_inputs
 
     def find(self, inputs: Any, group_size: int, budget: int, *, alike: bool = False) -> Plan:
         """Return the plan for groups like those of the inputs, of which there are two at least.
@@ -84,129 +91,155 @@ class PlanFinder:
             NothingToCompare: If these samples cannot tell.
         """
         elsewhere: frozenset[str] = frozenset()
+        channels_last = True
         while True:
             network = self.by_rules.network(elsewhere)
+            if channels_last and self._may_have_channels_last(network):
+                network = network.with_channels_last()
             try:
                 return self._find(network, inputs, group_size, budget, alike=alike)
             except UsedElsewhere as error:
                 if error.names <= elsewhere:
                     raise
                 elsewhere |= network.alike(error.names)
+            except (NoRule, NothingToCompare):
+                raise
+            except Exception as error:  # a `view` of the model's may not go with it
+                if is_out_of_memory(error) or not network.channels_last:
+                    raise
+                channels_last = False
 
-    def prove(self, plan: Plan, look: Look, inputs: Any, group_size: int, budget: int) -> tuple[Plan, Scored]:
+    def prove(
+        self, plan: Plan, first: FirstLook, inputs: Any, group_size: int, budget: int
+    ) -> tuple[Plan, Scored | None]:
         """Score the first batch, of two groups at least, and hold some of them against the plain loop.
 
+        Args:
+            plan: What is known.
+            first: What its first pass showed.
+            inputs: The batch.
+            group_size: Samples in a group.
+            budget: In bytes.
+
         Returns:
-            The plan, which is proved, and the scores.
+            The plan, and the scores, which prove it; no scores where the plain loop costs less, or groups turn out to
+            take more than the budget.
 
         Raises:
             NoRule: If they differ.
             NothingToCompare: If these samples cannot tell.
         """
         network = self.by_rules.network(plan.elsewhere, channels_last=plan.channels_last)
-        try:
-            scored = self.by_rules(network, plan.layouts, inputs, group_size, notes_losses=True)
-        except Exception as error:  # a `view` of the model's may not go with it
-            if is_out_of_memory(error) or not plan.channels_last:
-                raise
-            return self.prove(plan._replace(channels_last=False), look, inputs, group_size, budget)
-        groups = batch_size_of(inputs) // group_size
-        starts = groups_that_differ(inputs, group_size)
-        operations = scored.operations_of_losses
-        if groups == SIZES[0]:
-            many = _groups_again(inputs, group_size, starts, SIZES[1])
-            operations = self._look(network, plan.layouts, many, group_size).operations_of_losses
-        _check_losses(look.operations_of_losses, operations)
+        examples = ExampleGroups.of(inputs, group_size)
+        groups = examples.in_batch
+        if first.passed.samples == groups * group_size:
+            first = self._first_look(network, examples)
+        seen = self._second_look_and_scores(network, first, inputs, group_size, budget)
+        if isinstance(seen, RowsUnclear):
+            # A model may cut a batch to its longest sample, which is the same where both looks are at the same groups.
+            first = self._first_look(network, examples)
+            second, scored = self._second_look(network, first, examples), None
+            if second.costs.prefers_rules(groups):
+                scored = self.by_rules(network, second.layouts, inputs, group_size)
+        elif isinstance(seen, Exception):
+            if not plan.channels_last or isinstance(seen, (NoRule, NothingToCompare)):
+                raise seen
+            # A `view` of the model's may not go with it.
+            first = self._first_look(self.by_rules.network(plan.elsewhere), examples)
+            return self.prove(plan._replace(channels_last=False), first, inputs, group_size, budget)
+        else:
+            second, scored = seen
+        plan = _with_costs(plan, second.costs)
+        if scored is None:
+            return plan, None
+        plan = plan._replace(layouts=second.layouts, together=self._together(network, first, second, examples))
         # Not the first: a model that takes something of it alone would leave it as it is. And few, since what is
         # compared should not cost more than it brings. A score of 0 tells nothing.
-        telling = [start for start in starts[1:] if scored.scores[start : start + group_size].any()]
-        starts = (telling or starts[1:])[: 1 if plan.alike else max(groups // 8, 1)]
-        trial = self._trial(plan, groups_at(inputs, group_size, starts), group_size)
-        trial.compare(scored.scores, starts, look, budget)
+        others = examples.starts[1:]
+        telling = [start for start in others if scored.scores[start : start + group_size].any()]
+        starts = (telling or others)[: 1 if plan.alike else max(groups // 16, 1)]
+        self._trial(plan, first, examples, starts).compare(scored.scores, starts, budget)
         _say_what_goes_through_torch_func(network)
         return plan._replace(unproved=None), scored
 
+    def _second_look_and_scores(
+        self, network: Network, first: FirstLook, inputs: Any, group_size: int, budget: int
+    ) -> tuple[SecondLook, Scored | None] | Exception:
+        """Return what was wrong in place of raising it, without what its frames hold."""
+        try:
+            return second_look_and_scores(self.by_rules, network, first, inputs, group_size, budget=budget)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return error.with_traceback(None)
+
     def _find(self, network: Network, inputs: Any, group_size: int, budget: int, *, alike: bool) -> Plan:
-        starts = groups_that_differ(inputs, group_size)
-        # Two groups and one of them again: a third one, of another length, would change the length that a model cuts
-        # its batch to.
-        few, many = (_groups_again(inputs, group_size, [starts[0], starts[-1]], count) for count in SIZES)
-        other, operations = self._pass(network, many)
-        look = self._look(network, other, few, group_size)
-        plan = Plan(look.layouts, bytes_per_group=look.bytes_per_group, elsewhere=network.elsewhere)
-        if look.beyond_loop > 0:
-            log.info("The plain loop costs less than the layers' rules for samples like these: it is taken.")
-            return plan._replace(alone=True)
-        together = puts_together(look.operations_of_model, operations)
-        if together:  # a look has copies of what all samples share, positions say, where the first pass has the one
-            together = puts_together(self._pass(network, few)[1], operations)
-        if together:
-            log.info("The model takes all samples of a batch together (%s): each batch is compared.", together)
-        plan = plan._replace(
-            channels_last=self._may_have_channels_last(network),
-            from_two_groups=batch_size_of(inputs) // group_size == 2,
-            together=together,
-            least_groups=look.least_groups,
+        examples = ExampleGroups.of(inputs, group_size)
+        groups = examples.in_batch
+        first = self._first_look(network, examples)
+        plan = Plan(
+            layouts={},
+            bytes_per_group=0,
+            channels_last=network.channels_last,
+            elsewhere=network.elsewhere,
+            from_two_groups=groups == 2,
+            unproved=first,
             alike=alike,
         )
-        if alike or look.is_large(self.model) or batch_size_of(inputs) // group_size < plan.least_groups:
-            return plan._replace(unproved=look)
-        many = _groups_again(inputs, group_size, starts, SIZES[1])
-        of_many = self._look(network, plan.layouts, many, group_size)
-        _check_losses(look.operations_of_losses, of_many.operations_of_losses)
-        samples = groups_at(inputs, group_size, starts[: max(budget // look.bytes_per_group, 2)])
-        trial = self._trial(plan, samples, group_size)
-        trial.prove(look, budget)
+        plan = _with_costs(plan, first.costs)
+        is_large = plan.bytes_per_group + self.model.bytes > _LARGE
+        if alike or is_large or not first.costs.prefers_rules(groups):
+            return plan
+        second = self._second_look(network, first, examples)
+        plan = _with_costs(plan, second.costs)
+        if not second.costs.prefers_rules(groups):
+            return plan
+        plan = plan._replace(layouts=second.layouts, together=self._together(network, first, second, examples))
+        trial = self._trial(plan, first, examples, examples.starts[: max(budget // plan.bytes_per_group, 2)])
+        trial.prove(plan.bytes_per_group, budget)
         _say_what_goes_through_torch_func(network)
-        return plan._replace(channels_last=plan.channels_last and trial.goes_with_channels_last())
+        channels_last = plan.channels_last and trial.goes_with_channels_last()
+        return plan._replace(channels_last=channels_last, unproved=None)
 
-    def _trial(self, plan: Plan, samples: Any, group_size: int) -> Trial:
+    def _trial(self, plan: Plan, first: FirstLook, examples: ExampleGroups, starts: list[int]) -> Trial:
         return Trial(
             by_rules=self.by_rules,
             score=self.score,
             elsewhere=plan.elsewhere,
             layouts=plan.layouts,
-            samples=samples,
-            group_size=group_size,
+            differentiated=first.differentiated,
+            samples=examples.at(starts),
+            group_size=examples.group_size,
         )
 
-    def _pass(self, network: Network, samples: Any) -> tuple[OtherPass, list[Operation]]:
-        """Run the model to see the shapes of layers' tensors, and what it does beside them."""
-        n = batch_size_of(samples)
-        tape = Tape(network, 1, n)
-        tape.operations_of_model = []
-        tape.record(copies_for_model(self.model_inputs(samples)))
-        return OtherPass(tape.shapes, n), tape.operations_of_model
+    def _first_look(self, network: Network, examples: ExampleGroups) -> FirstLook:
+        """Look at a few groups, not as many as the batch has."""
+        count = _FEW if examples.in_batch != _FEW else _FEW + 1
+        return first_look(self.by_rules, network, examples.two_again(count), count)
 
-    def _look(
-        self, network: Network, layouts: dict[Place, RowLayout] | OtherPass, samples: Any, group_size: int
-    ) -> Look:
-        """Record groups, without a backward pass, and see what their scores are going to cost."""
-        n = batch_size_of(samples)
-        groups = n // group_size
-        tape = Tape(network, groups, n, layouts)
-        tape.operations_of_model, tape.operations_of_losses, tape.stops_before_backward = [], [], True
-        perturb = False
-        with saved_bytes(self.model.params.values()) as saved:
-            try:
-                self.by_rules.fast(tape, samples)
-            except Looked as looked:
-                perturb = looked.perturb
-            for call in tape.calls:
-                saved.add(call.x)
-        kept = saved.total + 3 * bytes_of(tape.leaves) + sum(call.bytes_kept(perturb=perturb) for call in tape.calls)
-        formed = max((call.bytes_formed(perturb=perturb) for call in tape.calls), default=0)
-        look = Look(
-            layouts=tape.layouts,
-            operations_of_model=tape.operations_of_model,
-            operations_of_losses=tape.operations_of_losses,
-            differentiated=tape.differentiated,
-            bytes_per_group=max((kept + formed) // groups, 1),
-            beyond_loop=tape.beyond_loop(perturb=perturb),
-            once_beyond_loop=tape.once_beyond_loop(perturb=perturb),
-        )
-        tape.release()
-        return look
+    def _second_look(self, network: Network, first: FirstLook, examples: ExampleGroups) -> SecondLook:
+        """Look at the groups of a first look and one more."""
+        samples = examples.two_again(first.groups + 1)
+        return second_look(self.by_rules, network, first, samples, examples.group_size, to_score=examples.in_batch)
+
+    def _together(self, network: Network, first: FirstLook, second: SecondLook, examples: ExampleGroups) -> str:
+        """Return the name of an operation by which the model takes all samples of a batch together, or "".
+
+        Raises:
+            NoRule: If samples are put in order, or the losses take them together: outputs would not show it.
+        """
+        try:
+            together = _puts_together(first, second)
+        except NoRule as error:
+            together = str(error)
+        if together:
+            # A second look has copies of what all samples share, positions say, where a first has the one; and it may
+            # be of samples that a model cuts to another length. Not so another first look, at as many groups.
+            samples = examples.two_again(second.groups)
+            together = _puts_together(first, first_look(self.by_rules, network, samples, second.groups))
+        if together:
+            log.info("The model takes all samples of a batch together (%s): each batch is compared.", together)
+        return together
 
     def _may_have_channels_last(self, network: Network) -> bool:
         rules = [layer.rule for layer in network.layers.values()]
@@ -214,20 +247,23 @@ class PlanFinder:
         return images and all(p.device.type == "cpu" for p in self.model.params.values())
 
 
-def _groups_again(inputs: Any, group_size: int, starts: list[int], count: int) -> Any:
-    """Return so many groups, those that begin there, again from the first where there are fewer."""
-    return groups_at(inputs, group_size, [starts[i % len(starts)] for i in range(count)])
+def _with_costs(plan: Plan, costs: Costs) -> Plan:
+    """Return the plan with what is known of costs."""
+    if costs.alone:
+        log.info("The plain loop costs less than the layers' rules for samples like these: it is taken.")
+    return plan._replace(bytes_per_group=costs.bytes_per_group, alone=costs.alone, least_groups=costs.least_groups)
 
 
-def _check_losses(few: list[Operation], many: list[Operation]) -> None:
-    """Refuse losses that take something of all samples together: outputs would not show it.
+def _puts_together(few: FirstLook, many: FirstLook | SecondLook) -> str:
+    """Return the name of an operation by which the model takes all samples together, or "".
 
     Raises:
-        NoRule: With the operation.
+        NoRule: If samples are put in order, or the losses take them together.
     """
-    together = puts_together(few, many)
-    if together:
-        raise NoRule(f"the loss takes all samples of a batch together ({together})")
+    of_losses = puts_together(few.operations_of_losses, many.operations_of_losses)
+    if of_losses:
+        raise NoRule(f"the loss takes all samples of a batch together ({of_losses})")
+    return puts_together(few.operations_of_model, many.operations_of_model)
 
 
 def _say_what_goes_through_torch_func(network: Network) -> None:

@@ -41,6 +41,11 @@ class RecordedCall:
         self.like_output = y.detach().new_empty(()).expand(y.shape)
         self.cache: dict[str, Any] = {}
         """What the rule keeps from one question to the next."""
+        self._by_inner_products: dict[bool, bool] = {}
+
+    def among(self, units: int) -> "RecordedCall":
+        """Return it as a call on the rows of so many units, wherever these are, to count by how many numbers it has."""
+        return RecordedCall(self.rule.for_units(units), self.names, self.x, self.like_output)
 
     @property
     def whole(self) -> Part:
@@ -68,10 +73,18 @@ class RecordedCall:
 
     def square_norms(self, e: Tensor, *, perturb: bool) -> Gradients | None:
         """Return squared norms from inner products, where these cost less and rounding leaves them right."""
-        rule = self.rule
-        if not (rule.low_rank and rule.prefers_inner_products(self.x, e, perturb)):
+        if not self._prefers_inner_products(perturb=perturb):
             return None
-        return rule.square_norms(self.x, e, self.cache)
+        return self.rule.square_norms(self.x, e, self.cache)
+
+    def _prefers_inner_products(self, *, perturb: bool) -> bool:
+        """Whether inner products cost less, which is counted once."""
+        if perturb not in self._by_inner_products:
+            rule = self.rule
+            self._by_inner_products[perturb] = rule.low_rank and rule.prefers_inner_products(
+                self.x, self.like_output, perturb
+            )
+        return self._by_inner_products[perturb]
 
     # -- what it is going to cost, as far as shapes tell ------------------------------------------------------------
 
@@ -82,18 +95,18 @@ class RecordedCall:
     def bytes_kept(self, *, perturb: bool) -> int:
         """Return about what is kept of it until the second pass: gradients if they are small, else what forms them."""
         e = bytes_of(self.like_output) if perturb else 0
-        if self.rule.low_rank and self.rule.prefers_inner_products(self.x, self.like_output, perturb):
+        if self._prefers_inner_products(perturb=perturb):
             return e
         weights = self._weights()
         return self.rule.units * weights * self.x.element_size() if perturb and weights <= CACHED_WEIGHTS else e
 
-    def bytes_formed(self, *, perturb: bool) -> int:
-        """Return about what its gradients take while they are formed, or what stands for them."""
+    def bytes_formed(self, units: int, *, perturb: bool) -> int:
+        """Return about what the gradients of so many units take while they are formed, or what stands for them."""
         rule = self.rule
-        if rule.low_rank and rule.prefers_inner_products(self.x, self.like_output, perturb):
-            return rule.inner_product_bytes(self.x, self.like_output)
+        if self._prefers_inner_products(perturb=perturb):
+            return rule.inner_product_bytes(self.x, self.like_output) * units // rule.units
         weights = self._weights()
-        units = min(rule.units_at_once(weights, self.like_output), rule.units)
+        units = min(rule.units_at_once(weights, self.like_output), units)
         return 2 * units * weights * self.like_output.element_size()
 
     def _weights(self) -> int:

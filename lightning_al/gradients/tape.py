@@ -28,19 +28,6 @@ from lightning_al.gradients.rules.linear import LinearRule
 from lightning_al.gradients.rules.recurrences import Repeated, State
 from lightning_al.inference.outputs import floating_tensors
 
-
-class Looked(Exception):
-    """A pass was recorded, its losses found, and no more was asked for.
-
-    Args:
-        perturb: Whether a second forward pass would follow.
-    """
-
-    def __init__(self, *, perturb: bool) -> None:
-        super().__init__("stopped before the backward pass")
-        self.perturb = perturb
-
-
 Receive = Callable[[RecordedCall, Tensor], None]
 """``receive(call, e)``: takes the gradient towards the output of a layer's call."""
 
@@ -85,14 +72,13 @@ class Tape(Pass):
         """What the model does outside of the calls that rules take care of; None: not noted."""
         self.operations_of_losses: list[Operation] | None = None
         """What the losses do with the outputs, up to the first backward pass; None: not noted."""
-        self.stops_before_backward = False
-        """Whether the costs alone are asked for: :class:`Looked` is raised where the backward pass would begin."""
+        self.own_steps = 0.0
+        """What the steps of recurrent layers cost a batch, whatever its size, beyond torch's kernel for all of them."""
         self.anchor = torch.zeros((), requires_grad=True)
         self._finder = RowFinder(layouts, rows)
         self._receive: Receive | None = None
-        self._own_steps = 0.0
         self._noting: Operations | None = None
-        self._recorded = layouts is None  # then calls are not kept
+        self._recorded = False
 
     @property
     def layouts(self) -> dict[Place, RowLayout]:
@@ -160,16 +146,15 @@ class Tape(Pass):
     def repeat(self, layer: Projection, names: Names, repeated: Repeated) -> tuple[Tensor, State]:
         """Keep what went into the steps of a linear layer as one call."""
         if repeated.recurrence.is_fused and not self._recorded:
-            self._own_steps += own_steps(repeated.of_inputs.shape[1], repeated.of_inputs.device)
+            self.own_steps += own_steps(repeated.of_inputs.shape[1], repeated.of_inputs.device)
         if not names:
             return repeated.recorded(layer, layer.weight)
         return repeated.recorded(lambda before: self.call(LinearRule, layer, names, before), layer.weight)
 
-    def beyond_loop(self, *, perturb: bool) -> float:
-        """Return how much more a unit costs in such a pass than by itself, as far as shapes tell; below 0, less.
+    def copies_beyond_loop(self, *, perturb: bool) -> float:
+        """Return how much more a unit costs than by itself for the layers that have no rule and go without ``vmap``.
 
-        Layers without a rule that do not go through ``vmap`` run for each unit by itself as in the plain loop, and on
-        copies of their weights.
+        They run for each unit by itself as in the plain loop, and on copies of their weights.
         """
         network, passes = self.network, 2 if perturb else 1
         copied = [
@@ -178,12 +163,7 @@ class Tape(Pass):
             if tuple(names.values()) in network.not_vectorized
             for n in names.values()
         ]
-        copies = sum(whole_weights(leaf[0].numel(), leaf.device, times=passes) for leaf in copied)
-        return copies + sum(call.beyond_loop(perturb=perturb) for call in self.calls)
-
-    def once_beyond_loop(self, *, perturb: bool) -> float:
-        """Return how much more a whole batch costs, beside what each of its units does."""
-        return self._own_steps * (2 if perturb else 1)
+        return sum(whole_weights(leaf[0].numel(), leaf.device, times=passes) for leaf in copied)
 
     # -- backward ----------------------------------------------------------------------------------------------------
 
@@ -207,17 +187,13 @@ class Tape(Pass):
 
         Returns:
             The gradients of the parameters that no layer's rule takes care of, (U, *shape).
-
-        Raises:
-            Looked: If nothing but the costs is asked for.
         """
         inputs = [self.anchor, *self.leaves.values()]
         pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad and c is not None]
         if not pairs:
             return {}
-        self.differentiated = True
-        if self.stops_before_backward:
-            raise Looked(perturb=perturb)
+        if not self.differentiated:
+            self.before_backward(perturb=perturb)
 
         def differentiate() -> tuple[Tensor | None, ...]:
             ends, of_ends = zip(*pairs, strict=True)
@@ -230,6 +206,10 @@ class Tape(Pass):
             self._receive = None
         # Copies, since autograd may hand out memory that layers' own gradients lie in, too.
         return {name: g.clone() for name, g in zip(self.leaves, grads[1:], strict=True) if g is not None}
+
+    def before_backward(self, *, perturb: bool) -> None:
+        """Take note that there is a backward pass; a pass that is no more than looked at may end here."""
+        self.differentiated = True
 
     def _hand_on(self, call: RecordedCall, e: Tensor) -> None:
         if self._receive is not None:
@@ -249,7 +229,7 @@ class Tape(Pass):
         """Inside, operations are those of the losses."""
         return self._noted_in(None if self.differentiated else self.operations_of_losses)
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let go of everything that was kept; the hooks of the graph and what they refer to form circles."""
         for call in self.calls:
             call.release()

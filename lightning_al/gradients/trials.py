@@ -1,7 +1,6 @@
 """A few groups that are scored by the rules and by the plain loop, to prove that they agree."""
 
 import logging
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -11,137 +10,63 @@ from torch.utils import _pytree as pytree
 from lightning_al.gradients.comparisons import check_same
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.layouts import Place, RowLayout
-from lightning_al.gradients.mixing import Operation
 from lightning_al.gradients.network import Network
+from lightning_al.gradients.rule_scores import RuleScore
 from lightning_al.gradients.scored_model import ScoredModel, floats_in_double
-from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother
-from lightning_al.gradients.tape import Tape
+from lightning_al.gradients.scorers import GroupScore, OneAfterAnother
 from lightning_al.inference.entries import batch_size_of, samples_at, slice_of
 from lightning_al.inference.memory import is_out_of_memory
 from lightning_al.inference.module_state import attributes_kept
 
 log = logging.getLogger(__name__)
 
-_LARGE = 2**22  # bytes of weights and of what a group keeps, from which a comparison in float64 would be felt
 _CLOSE = 1e-4  # what rounding leaves alike in float32, as where later batches are compared
 _ROUGH = 2e-3  # the same where float64 cannot tell
 
 
-class Scored(NamedTuple):
-    """What a pass by the rules gave.
-
-    Attributes:
-        scores: Of the samples.
-        outputs: The tensors of the model's outputs.
-        operations_of_losses: In order.
-    """
-
-    scores: Tensor
-    outputs: list[Tensor]
-    operations_of_losses: list[Operation]
-
-
-class RuleScore:
-    """A score of a model by its layers' rules, for networks and layouts that are given.
-
-    Args:
-        model: The model.
-        fast: The score of all groups of a recorded batch.
-    """
-
-    def __init__(self, model: ScoredModel, fast: BatchScore) -> None:
-        self.model = model
-        self.fast = fast
-        self._networks: dict[frozenset[str], Network] = {}
-
-    def network(self, elsewhere: frozenset[str], *, channels_last: bool = False) -> Network:
-        """Return the model's network, made once for the same options."""
-        if elsewhere not in self._networks:
-            model = self.model
-            self._networks[elsewhere] = Network(model.root, model.params, model.fixed, elsewhere=elsewhere)
-        network = self._networks[elsewhere]
-        return network.with_channels_last() if channels_last else network
-
-    def __call__(
-        self,
-        network: Network,
-        layouts: dict[Place, RowLayout],
-        inputs: Any,
-        group_size: int,
-        *,
-        notes_losses: bool = False,
-    ) -> Scored:
-        """Score the groups of ``inputs``; note what the losses do with the outputs if that is wanted."""
-        n = batch_size_of(inputs)
-        tape = Tape(network, n // group_size, n, layouts)
-        tape.operations_of_losses = [] if notes_losses else None
-        try:
-            scores = self.fast(tape, inputs)
-            return Scored(scores, list(tape.outputs), tape.operations_of_losses or [])
-        finally:
-            tape.release()
-
-
-class Look(NamedTuple):
-    """What a recorded pass tells before the backward pass.
-
-    Attributes:
-        layouts: Where the layers' tensors have their rows.
-        operations_of_model: Outside of the calls that rules take care of, in order.
-        operations_of_losses: In order.
-        differentiated: Whether the loss depends on any parameter.
-        bytes_per_group: About what a group takes.
-        beyond_loop: How much more, in multiply-adds, one costs than by the plain loop; below 0, how much less.
-        once_beyond_loop: How much more a batch does, whatever its size.
-    """
-
-    layouts: dict[Place, RowLayout]
-    operations_of_model: list[Operation]
-    operations_of_losses: list[Operation]
-    differentiated: bool
-    bytes_per_group: int
-    beyond_loop: float
-    once_beyond_loop: float
-
-    @property
-    def least_groups(self) -> int:
-        """How many groups there must be at least for the rules to cost no more than the plain loop."""
-        return math.floor(self.once_beyond_loop / -self.beyond_loop) + 1 if self.beyond_loop < 0 else 1
-
-    def is_large(self, model: ScoredModel) -> bool:
-        """Whether a group takes so long that not many should be scored twice."""
-        return self.bytes_per_group + model.bytes > _LARGE
-
-
 class Trial(NamedTuple):
-    """A few groups that are scored by the rules and by the plain loop."""
+    """A few groups that are scored by the rules and by the plain loop.
+
+    Attributes:
+        by_rules: The score by the rules.
+        score: The same of one group by the plain loop.
+        elsewhere: Parameters that are used outside of their layers' calls.
+        layouts: Where the layers' tensors have their rows.
+        differentiated: Whether the score has a gradient, so that zeros say nothing.
+        samples: Those of the groups.
+        group_size: Samples in a group.
+    """
 
     by_rules: RuleScore
     score: GroupScore
     elsewhere: frozenset[str]
     layouts: dict[Place, RowLayout]
+    differentiated: bool
     samples: Any
     group_size: int
 
-    def prove(self, look: Look, budget: int) -> None:
+    def prove(self, bytes_per_group: int, budget: int) -> None:
         """Compare both, in float64 where that fits the memory and the model.
+
+        Args:
+            bytes_per_group: About what a group takes.
+            budget: In bytes.
 
         Raises:
             NoRule: If they differ.
             NothingToCompare: If these samples cannot tell.
         """
         model = self.by_rules.model
-        used = batch_size_of(self.samples) // self.group_size * look.bytes_per_group
+        used = batch_size_of(self.samples) // self.group_size * bytes_per_group
         in_float64 = 2 * used + 6 * model.bytes <= budget
-        check_same(*self._scores(model, in_float64=in_float64), differentiated=look.differentiated)
+        check_same(*self._scores(model, in_float64=in_float64), differentiated=self.differentiated)
 
-    def compare(self, scores: Tensor, starts: list[int], look: Look, budget: int) -> None:
+    def compare(self, scores: Tensor, starts: list[int], budget: int) -> None:
         """Compare a batch's scores with the plain loop in the model's own precision, and in float64 if in doubt.
 
         Args:
             scores: Of all samples of the batch.
             starts: Where the groups begin in it.
-            look: What is known.
             budget: In bytes.
 
         Raises:
@@ -155,7 +80,7 @@ class Trial(NamedTuple):
         some = torch.cat([scores[start : start + size] for start in starts])
         tolerance = 1e-7 if plain.dtype == torch.float64 else _CLOSE
         try:
-            check_same(some, plain, tolerance, differentiated=look.differentiated)
+            check_same(some, plain, tolerance, differentiated=self.differentiated)
         except NoRule:
             if plain.dtype == torch.float64 or not self._is_rounding(some - plain, plain, budget):
                 raise

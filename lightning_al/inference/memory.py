@@ -73,18 +73,24 @@ class SavedBytes:
         self._seen.clear()
 
     def add(self, tensor: Tensor) -> Tensor:
-        """Count a tensor once, and return it."""
-        storage = tensor.untyped_storage()
+        """Count a tensor once, and return one of the same memory, without its graph."""
+        storage, tensor = tensor.untyped_storage(), tensor.detach()
         if storage.data_ptr() not in self._seen:
-            self._seen[storage.data_ptr()] = tensor.detach()
+            self._seen[storage.data_ptr()] = tensor
             self.total += storage.nbytes()
         return tensor
 
 
 @contextlib.contextmanager
 def saved_bytes(apart: Iterable[Tensor]) -> Iterator[SavedBytes]:
-    """Count what is saved for backward passes inside the block, but for the tensors ``apart``."""
+    """Count what is saved for backward passes inside the block, but for the tensors ``apart``.
+
+    A result that is saved with its own graph would keep itself alive, hence without. And what is written to once it is
+    saved goes unseen. So this is for forward passes that no backward pass follows.
+    """
     saved = SavedBytes(apart)
-    with torch.autograd.graph.saved_tensors_hooks(saved.add, lambda tensor: tensor):
-        yield saved
-    saved.forget()
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(saved.add, lambda tensor: tensor):
+            yield saved
+    finally:
+        saved.forget()

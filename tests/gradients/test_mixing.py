@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_al import functional as F_al
-from lightning_al.gradients import trials
+from lightning_al.gradients import plans
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.layouts import OtherPass, RowLayout
 from lightning_al.gradients.mixing import Operations
@@ -103,7 +103,7 @@ def test_what_all_samples_share_puts_none_together(name):
 
 
 def test_a_first_batch_of_three_whose_second_is_by_itself(monkeypatch):
-    monkeypatch.setattr(trials, "_LARGE", 0)
+    monkeypatch.setattr(plans, "_LARGE", 0)
     net, x = seeded(Mixing), randn(3, 6)
     net.how = lambda h: h + h.flip(0)
     torch.testing.assert_close(F_al.gradient_norm(net, x), reference.gradient_norm(net, x), rtol=1e-9, atol=1e-12)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lightning_al import functional as F_al
-from lightning_al.gradients import score_groups, trials
+from lightning_al.gradients import plans, score_groups
 from tests.helpers import reference
 from tests.helpers.exact import messages
 from tests.helpers.models import NAMES, B, C, case, randn, seeded
@@ -231,7 +231,7 @@ def test_memory_for_no_sample_is_not_hidden():
 
 def test_a_first_batch_is_proved_by_samples_that_have_a_gradient(monkeypatch):
     """A large model's: the second sample, which would be the one, has none."""
-    monkeypatch.setattr(trials, "_LARGE", 0)
+    monkeypatch.setattr(plans, "_LARGE", 0)
     net, x = seeded(lambda: nn.Linear(4, C)), randn(4, 4)
     x[1] = 0.0
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lightning_al import functional as F_al
-from lightning_al.gradients import trials
+from lightning_al.gradients import plans, trials
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.scored_model import ScoredModel
 from tests.helpers import reference
@@ -14,7 +14,7 @@ from tests.helpers.models import C, Mixing, Planes, mix, randn, seeded
 
 
 def test_finding_out_about_a_large_model_costs_less_than_its_scores_do_thrice(monkeypatch):
-    monkeypatch.setattr(trials, "_LARGE", 0)
+    monkeypatch.setattr(plans, "_LARGE", 0)
     for net, x in ((seeded(Planes), randn(4, 2, 5, 5)), (seeded(Planes), randn(4, 2, 48, 48))):
         seen = []
 
@@ -28,7 +28,7 @@ def test_finding_out_about_a_large_model_costs_less_than_its_scores_do_thrice(mo
 
 
 def test_rounding_that_leaves_a_doubt_is_looked_at_in_float64(monkeypatch):
-    monkeypatch.setattr(trials, "_LARGE", 0)
+    monkeypatch.setattr(plans, "_LARGE", 0)
     compared = []
     in_double = ScoredModel.in_double
     monkeypatch.setattr(ScoredModel, "in_double", lambda model: compared.append(1) or in_double(model))
@@ -45,7 +45,7 @@ def test_rounding_that_leaves_a_doubt_is_looked_at_in_float64(monkeypatch):
 
 @pytest.mark.parametrize("large", [True, False])
 def test_a_large_model_that_mixes_its_samples_is_found_out(large, monkeypatch):
-    monkeypatch.setattr(trials, "_LARGE", 0 if large else 2**60)
+    monkeypatch.setattr(plans, "_LARGE", 0 if large else 2**60)
     net, x = seeded(Mixing), randn(4, 6)
     net.how = mix
     got = F_al.gradient_norm(net, x)
@@ -53,8 +53,8 @@ def test_a_large_model_that_mixes_its_samples_is_found_out(large, monkeypatch):
 
 
 def test_the_first_batch_of_a_large_model_is_its_own_proof(monkeypatch):
-    """A batch of three, two to look at, the scores themselves, and the plain loop of one; one of the next batch."""
-    monkeypatch.setattr(trials, "_LARGE", 0)
+    """A batch of two to look at, the scores themselves, and the plain loop of one; one of the next batch."""
+    monkeypatch.setattr(plans, "_LARGE", 0)
     net, x, seen = seeded(Planes), randn(9, 2, 5, 5), []
 
     def run(model, images):
@@ -62,7 +62,7 @@ def test_the_first_batch_of_a_large_model_is_its_own_proof(monkeypatch):
         return model(images)
 
     first = F_al.gradient_norm(net, x, forward=run)
-    assert sorted(seen) == [1, 2, 3, 9]
+    assert sorted(seen) == [1, 2, 9]
     for wanted in ([9, 1], [9], [9]):
         seen.clear()
         assert torch.equal(F_al.gradient_norm(net, x, forward=run), first)
@@ -84,7 +84,7 @@ class Leaning(nn.Module):
 
 @pytest.mark.parametrize("score", ["gradient_norm", "saal"])
 def test_a_large_model_that_its_whole_batch_alone_shows_to_mix_is_found_out(score, monkeypatch):
-    monkeypatch.setattr(trials, "_LARGE", 0)
+    monkeypatch.setattr(plans, "_LARGE", 0)
     net, x = seeded(Leaning), randn(6, 6)
     with messages() as engine:
         got = getattr(F_al, score)(net, x)
@@ -95,7 +95,7 @@ def test_a_large_model_that_its_whole_batch_alone_shows_to_mix_is_found_out(scor
 @pytest.mark.parametrize("count", [2, 5])
 @pytest.mark.parametrize("large", [True, False])
 def test_losses_that_take_all_samples_together_are_found_out(large, count, monkeypatch):
-    monkeypatch.setattr(trials, "_LARGE", 0 if large else 2**60)
+    monkeypatch.setattr(plans, "_LARGE", 0 if large else 2**60)
     net, x = seeded(lambda: nn.Linear(6, C)), randn(count, 6)
 
     def losses(outputs):
@@ -109,7 +109,7 @@ def test_losses_that_take_all_samples_together_are_found_out(large, count, monke
 
 
 def test_a_first_batch_that_says_nothing_decides_nothing_of_a_large_model(monkeypatch):
-    monkeypatch.setattr(trials, "_LARGE", 0)
+    monkeypatch.setattr(plans, "_LARGE", 0)
     net, x = seeded(lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))), randn(6, 6)
     poisoned = x.clone()
     poisoned[0] = torch.nan
@@ -144,7 +144,7 @@ def test_further_shapes_of_a_proved_model_cost_a_sample_each():
         got = F_al.gradient_norm(model, x, forward=run)
         torch.testing.assert_close(got, reference.gradient_norm(model, x), rtol=1e-9, atol=1e-12)
         if length > 3:
-            assert sorted(seen) == [1, 2, 3, 9]
+            assert sorted(seen) == [1, 2, 9]
 
 
 def test_a_further_shape_whose_one_sample_says_nothing_is_proved_by_more(monkeypatch):

@@ -1,5 +1,7 @@
 """How much memory may be taken, and what running out of it looks like."""
 
+import weakref
+
 import torch
 
 from lightning_al.inference import memory
@@ -30,3 +32,14 @@ def test_the_default_budget(monkeypatch):
     assert memory.default_max_bytes(cpu) == memory.CPU_MAX_BYTES
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4000, 8000))
     assert memory.default_max_bytes(torch.device("cuda")) == 1000
+
+
+def test_what_was_saved_and_counted_is_let_go():
+    """Of a forward pass that no backward pass follows; results of `tanh` are saved for its gradient."""
+    x = torch.randn(1000, requires_grad=True)
+    with memory.saved_bytes([]) as saved:
+        y = x.tanh()
+    alive = weakref.ref(y)
+    del y
+    assert alive() is None
+    assert saved.total == 4000

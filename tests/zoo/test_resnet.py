@@ -44,6 +44,7 @@ def test_resnet18_is_torchvisions():
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
 def test_resnet18_begins_as_torchs_layers_do_and_is_drawn_anew_from_the_same(dimensions):
     """Uniform within 1 / sqrt(fan-in), whoever draws: seen by the largest value and the deviation."""
+    torch.manual_seed(0)
     net = ResNet18(width=16, dimensions=dimensions)
     made = {name: w.detach().clone() for name, w in net.named_parameters()}
     redraw_parameters(net)
@@ -97,6 +98,7 @@ def test_the_original_stem_is_torchvisions(ours, name):
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
 def test_resnet50_begins_as_torchs_layers_do(dimensions):
+    torch.manual_seed(0)
     net = ResNet50(num_classes=5, in_channels=2, width=4, dimensions=dimensions)
     assert net(torch.randn(2, 2, *[9] * dimensions)).shape == (2, 5)
     for layer in net.modules():

@@ -89,7 +89,7 @@ class ConvolutionRule(Rule):
         """Return what gradients cost for these sizes, and what inner products do."""
         return layer_costs(
             self.positions(e),
-            self.weight[0].numel(),
+            self.weight.numel() // len(self.weight),
             len(self.weight),
             gram=min(self.inner_product_costs(x, self.positions(e))),
             device=x.device,

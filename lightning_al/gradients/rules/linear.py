@@ -84,14 +84,26 @@ class LinearRule(Rule):
 
     def product_along(self, then: Tensor, e: Tensor, step: Tensor) -> Callable[[Tensor], Tensor]:
         """Return :meth:`product` with ``step`` (U,) times the gradient of ``(then, e)`` added to the weights."""
-        e = self._positions(e) * step.view(-1, 1, 1)
-        matrices = self.weight.t().expand(self.units, -1, -1)
+        then, e = self._positions(then).transpose(1, 2), self._positions(e) * step.view(-1, 1, 1)
+        moved = self.bias
+        if moved is not None:
+            moved = moved + e.sum(1) if "bias" in self.names else moved.expand(self.units, -1)
+        weight = self.weight.t().contiguous()
+        if "weight" in self.names and 2 * (then[0].numel() + e[0].numel()) < weight.numel():
+            # The factors stay in the cache, where products would not.
+            then = then.contiguous()
+            return lambda x: self._along(x, weight, moved, then, e)
+        matrices = weight.expand(self.units, -1, -1)
         if "weight" in self.names:
-            matrices = torch.baddbmm(matrices, self._positions(then).transpose(1, 2), e)
-        bias = self.bias
+            matrices = torch.baddbmm(matrices, then, e)
+        return self._product(matrices.contiguous(), moved)
+
+    def _along(self, x: Tensor, weight: Tensor, bias: Tensor | None, then: Tensor, e: Tensor) -> Tensor:
+        """Return ``x (M + A B) + b`` of rows (N, d), with M (d, g) and each unit's own (U, d, T), (U, T, g), (U, g)."""
+        y = torch.bmm(torch.bmm(self._positions(x), then), e).view(len(x), -1)
         if bias is not None:
-            bias = bias + e.sum(1) if "bias" in self.names else bias.expand(self.units, -1)
-        return self._product(matrices.contiguous(), bias)
+            y = self._positions(y).add_(bias.unsqueeze(1)).view(len(x), -1)
+        return y.addmm_(x, weight)
 
     def _product(self, matrices: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
         """Return ``x ↦ x M + b`` of rows (N, d), with each unit's own (U, d, g) and (U, g)."""

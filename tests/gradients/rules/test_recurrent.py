@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lightning_al import functional as F_al
+from lightning_al.gradients.rules.linear import LinearRule
 from tests.helpers import reference
 from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, messages
 from tests.helpers.extent import examples
@@ -67,6 +68,21 @@ def test_any_shape_equals_the_loop(kind, samples, steps, size):
     for name in BRIEF:
         score, loop, options = SCORES[name]
         torch.testing.assert_close(score(net, x, **options), loop(net, x, **options), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.few(3)
+@pytest.mark.parametrize("frozen", ["nothing", "bias_hh"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_few_steps_of_many_weights_go_by_the_factors_of_their_gradients(kind, bias, frozen, monkeypatch):
+    """Two steps of 24 numbers: the perturbed weights of the state are never formed."""
+    along, seen = LinearRule._along, []
+    monkeypatch.setattr(LinearRule, "_along", lambda *args: seen.append(1) or along(*args))
+    net = classifier(kind, 2, 24, bias=bias, batch_first=True)
+    for name, p in net.named_parameters():
+        p.requires_grad_(frozen not in name)
+    assert_by_rules(net, randn(B, 2, 3), ("sam", "groups"))
+    assert seen
 
 
 @pytest.mark.few(2)

@@ -1,0 +1,259 @@
+"""What is seen of a model in two passes of different numbers of groups: where rows are, what is done, what it costs."""
+
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from lightning_al.gradients.layouts import OtherPass, Place, RowLayout
+from lightning_al.gradients.mixing import Operation
+from lightning_al.gradients.network import Network
+from lightning_al.gradients.recorded_calls import RecordedCall, bytes_of
+from lightning_al.gradients.rule_scores import RuleScore, Scored
+from lightning_al.gradients.tape import Tape
+from lightning_al.inference.entries import batch_size_of
+from lightning_al.inference.memory import saved_bytes
+
+
+class Costs(NamedTuple):
+    """What groups cost by the rules, as far as shapes tell.
+
+    Attributes:
+        bytes_per_group: About what a group takes.
+        beyond_loop: How much more, in multiply-adds, one costs than by the plain loop; below 0, how much less.
+        once_beyond_loop: How much more a batch does, whatever its size.
+    """
+
+    bytes_per_group: int
+    beyond_loop: float
+    once_beyond_loop: float
+
+    @property
+    def alone(self) -> bool:
+        """Whether the plain loop costs less, however many groups there are."""
+        return self.beyond_loop > 0
+
+    @property
+    def least_groups(self) -> int:
+        """How many groups there must be at least for the rules to cost no more than the plain loop."""
+        return math.floor(self.once_beyond_loop / -self.beyond_loop) + 1 if self.beyond_loop < 0 else 1
+
+    def prefers_rules(self, groups: int) -> bool:
+        """Whether the rules cost no more than the plain loop for so many groups."""
+        return not self.alone and groups >= self.least_groups
+
+
+class FirstLook(NamedTuple):
+    """What is seen of a few groups before it is known where tensors have their rows.
+
+    Attributes:
+        passed: The shapes of the layers' tensors.
+        operations_of_model: Outside of the calls that rules take care of, in order.
+        operations_of_losses: In order.
+        differentiated: Whether the losses depend on any parameter.
+        perturbs: Whether a second forward pass with other weights follows.
+        groups: How many.
+        bytes_saved: That their forward pass saved for a backward pass.
+        bytes_called_on: Of what layers were called on.
+        costs: What they cost, or less: what all samples share is counted as if each had a part of it, and layers that
+            have no rule, and go without ``vmap``, are not.
+    """
+
+    passed: OtherPass
+    operations_of_model: list[Operation]
+    operations_of_losses: list[Operation]
+    differentiated: bool
+    perturbs: bool
+    groups: int
+    bytes_saved: int
+    bytes_called_on: int
+    costs: Costs
+
+
+class SecondLook(NamedTuple):
+    """What is seen of other groups, in another number.
+
+    Attributes:
+        layouts: Where the layers' tensors have their rows.
+        groups: How many.
+        operations_of_model: Outside of the calls that rules take care of, in order.
+        operations_of_losses: In order.
+        costs: What they cost.
+    """
+
+    layouts: dict[Place, RowLayout]
+    groups: int
+    operations_of_model: list[Operation]
+    operations_of_losses: list[Operation]
+    costs: Costs
+
+
+def first_look(score: RuleScore, network: Network, samples: Any, groups: int) -> FirstLook:
+    """Run the samples of a few groups as far as to their losses."""
+    rows = batch_size_of(samples)
+    tape = _FirstPass(network, rows)
+    with contextlib.closing(tape), saved_bytes(network.params.values()) as saved:
+        with contextlib.suppress(_Seen):
+            score.on(tape, samples)
+        for call in tape.calls:
+            saved.add(call.x)
+        return FirstLook(
+            passed=OtherPass(tape.shapes, rows),
+            operations_of_model=tape.operations_of_model or [],
+            operations_of_losses=tape.operations_of_losses or [],
+            differentiated=tape.differentiated,
+            perturbs=tape.perturbs,
+            groups=groups,
+            bytes_saved=saved.total,
+            bytes_called_on=_bytes_called_on(tape.calls),
+            costs=_costs(
+                tape, [c.among(groups) for c in tape.calls], groups, saved.total // groups, perturb=tape.perturbs
+            ),
+        )
+
+
+def second_look(
+    score: RuleScore, network: Network, first: FirstLook, samples: Any, group_size: int, *, to_score: int
+) -> SecondLook:
+    """Run the samples of a few groups, of another number than those of the first look, as far as to their losses.
+
+    Args:
+        score: The score.
+        network: The network.
+        first: What is known.
+        samples: Those of the few groups.
+        group_size: Samples in a group.
+        to_score: How many groups are going to be scored; where the plain loop costs less for so many, losses are not
+            looked at.
+
+    Raises:
+        NoRule: If both looks together do not show where tensors have their rows, among other reasons.
+    """
+    units = batch_size_of(samples) // group_size
+    return _second_pass(score, _SecondPass(network, first, units, group_size, to_score=to_score), samples)[0]
+
+
+def second_look_and_scores(
+    score: RuleScore, network: Network, first: FirstLook, inputs: Any, group_size: int, *, budget: int
+) -> tuple[SecondLook, Scored | None]:
+    """Look at groups, of another number than those of the first look, and score them.
+
+    Args:
+        score: The score.
+        network: The network.
+        first: What is known.
+        inputs: The samples of the groups.
+        group_size: Samples in a group.
+        budget: In bytes.
+
+    Returns:
+        What was seen, and the scores; no scores where the plain loop costs less, or where it turns out that groups take
+        more than the budget.
+
+    Raises:
+        NoRule: If both looks together do not show where tensors have their rows, among other reasons.
+    """
+    units = batch_size_of(inputs) // group_size
+    return _second_pass(
+        score, _SecondPass(network, first, units, group_size, to_score=units, budget=budget, goes_on=True), inputs
+    )
+
+
+def _second_pass(score: RuleScore, tape: "_SecondPass", inputs: Any) -> tuple[SecondLook, Scored | None]:
+    scored = None
+    with contextlib.closing(tape):
+        with contextlib.suppress(_Seen):
+            scored = score.on(tape, inputs)
+        return tape.look, scored
+
+
+class _Seen(Exception):
+    """No more is wanted of a pass."""
+
+
+class _FirstPass(Tape):
+    """A pass that ends where its backward pass would begin."""
+
+    def __init__(self, network: Network, rows: int) -> None:
+        super().__init__(network, 1, rows)
+        self.operations_of_model, self.operations_of_losses = [], []
+        self.perturbs = False
+
+    def before_backward(self, *, perturb: bool) -> None:
+        super().before_backward(perturb=perturb)
+        self.perturbs = perturb
+        raise _Seen
+
+
+class _SecondPass(Tape):
+    """A pass that ends where the plain loop turns out to cost less, or else where its backward pass would begin.
+
+    Args:
+        network: The network.
+        first: What is known.
+        units: How many groups it is of.
+        group_size: Samples in a group.
+        to_score: How many groups are going to be scored.
+        budget: Bytes that the groups may take, if they are scored here.
+        goes_on: Whether it goes on with its backward pass.
+    """
+
+    look: SecondLook
+
+    def __init__(
+        self,
+        network: Network,
+        first: FirstLook,
+        units: int,
+        group_size: int,
+        *,
+        to_score: int,
+        budget: int = 0,
+        goes_on: bool = False,
+    ) -> None:
+        super().__init__(network, units, units * group_size, first.passed)
+        self._of_losses: list[Operation] = []
+        self.operations_of_model, self.operations_of_losses = [], self._of_losses
+        self.first = first
+        self.to_score = to_score
+        self.budget = budget
+        self.goes_on = goes_on
+
+    def record(self, inputs: Any) -> Any:
+        outputs = super().record(inputs)
+        first, perturb, units = self.first, self.first.perturbs, self.units
+        # Each unit has its own of what layers make of what all samples share, where the first look had one for all.
+        # Without hooks on what is saved, which keep autograd from seeing that it was written to.
+        more = first.groups * _bytes_called_on(self.calls) / max(units * first.bytes_called_on, 1)
+        costs = _costs(self, self.calls, units, int(first.bytes_saved / first.groups * max(more, 1.0)), perturb=perturb)
+        self.look = SecondLook(
+            layouts=dict(self.layouts),
+            groups=units,
+            operations_of_model=self.operations_of_model or [],
+            operations_of_losses=self._of_losses,
+            costs=costs._replace(beyond_loop=costs.beyond_loop + self.copies_beyond_loop(perturb=perturb)),
+        )
+        takes_more = self.goes_on and units > 1 and units * costs.bytes_per_group > self.budget
+        if takes_more or not self.look.costs.prefers_rules(self.to_score):
+            raise _Seen
+        return outputs
+
+    def before_backward(self, *, perturb: bool) -> None:
+        super().before_backward(perturb=perturb)
+        if not self.goes_on:
+            raise _Seen
+
+
+def _bytes_called_on(calls: Sequence[RecordedCall]) -> int:
+    return sum(bytes_of(call.x) for call in calls)
+
+
+def _costs(tape: Tape, calls: Sequence[RecordedCall], groups: int, saved: int, *, perturb: bool) -> Costs:
+    """Return what so many groups cost, of each of which a forward pass saves so many bytes."""
+    kept = sum(call.bytes_kept(perturb=perturb) for call in calls)
+    formed = max((call.bytes_formed(2, perturb=perturb) for call in calls), default=0)  # the fewest that go together
+    return Costs(
+        bytes_per_group=max(saved + kept // groups + formed // 2 + 3 * bytes_of(tape.leaves) // tape.units, 1),
+        beyond_loop=sum(call.beyond_loop(perturb=perturb) for call in calls),
+        once_beyond_loop=tape.own_steps * (2 if perturb else 1),
+    )

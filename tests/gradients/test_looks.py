@@ -1,0 +1,234 @@
+"""What two passes show of a model: the first of a few samples, the second that of the scores themselves."""
+
+import contextlib
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_al import functional as F_al
+from lightning_al.gradients import plans
+from lightning_al.gradients.tape import Tape
+from tests.helpers import reference
+from tests.helpers.exact import messages
+from tests.helpers.models import NAMES, C, case, randn, seeded
+
+
+class SequenceFirst(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.head = nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, C)
+
+    def forward(self, x):
+        return self.head(self.norm(self.first(x.transpose(0, 1)).tanh()).mean(0))
+
+
+class Stop(Exception):
+    pass
+
+
+class Recorded(Tape):
+    """Stops at the backward pass."""
+
+    def before_backward(self, *, perturb):
+        raise Stop
+
+
+def cost_of_two(score, network, layouts, samples, *, perturb):
+    """What two groups cost that are recorded as such."""
+    with contextlib.closing(Recorded(network, 2, len(samples), layouts)) as tape:
+        with pytest.raises(Stop):
+            score.fast(tape, samples)
+        return (
+            sum(call.beyond_loop(perturb=perturb) for call in tape.calls),
+            sum(call.bytes_kept(perturb=perturb) for call in tape.calls),
+        )
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("pytree inputs", "branch")] + ["sequence first"])
+def test_costs_are_known_before_it_is_known_where_rows_are(name, monkeypatch):
+    """Counted as one unit, whose rows are then taken for those of two, and counted as two."""
+    monkeypatch.setattr(plans, "_LARGE", 0)
+    looks, trials = [], []
+    first_look, trial = plans.first_look, plans.PlanFinder._trial
+    monkeypatch.setattr(plans, "first_look", lambda *args: looks.append((args, first_look(*args))) or looks[-1][1])
+    monkeypatch.setattr(
+        plans.PlanFinder, "_trial", lambda self, plan, *args: trials.append(plan) or trial(self, plan, *args)
+    )
+    net, x = (seeded(SequenceFirst), randn(5, 5, 4)) if name == "sequence first" else case(name)[:2]
+    with messages() as engine:
+        F_al.saal(net, x)
+    assert not engine.fell_back
+    (score, network, samples, groups), look = looks[0]
+    beyond_loop, kept = cost_of_two(score, network, trials[0].layouts, samples, perturb=True)
+    assert groups == 2
+    assert look.costs.beyond_loop == pytest.approx(beyond_loop)
+    assert kept <= 2 * look.costs.bytes_per_group
+
+
+class Cut(nn.Module):
+    """Cuts a batch to the longest of it, of zeros at the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.Linear(1, 6), nn.Linear(6, C)
+
+    def forward(self, x):
+        longest = int((x != 0).any(0).nonzero().max()) + 1
+        kept = x[:, :longest]
+        mask = (kept != 0).to(x).unsqueeze(-1)
+        return self.head((self.layer(kept.unsqueeze(-1)).tanh() * mask).sum(1))
+
+
+def padded(*lengths):
+    x = randn(len(lengths), 9)
+    for row, length in zip(x, lengths, strict=True):
+        row[length:] = 0
+    return x
+
+
+@pytest.mark.parametrize("large", [True, False])
+@pytest.mark.parametrize("lengths", [(3, 5, 9, 4, 6), (9, 3, 4, 5, 6), (4, 4, 4, 4, 4), (2, 9)])
+def test_a_large_model_that_cuts_its_batch_goes_by_the_rules(lengths, large, monkeypatch):
+    """The first samples may be shorter than the longest of the batch, which then has another length as well."""
+    monkeypatch.setattr(plans, "_LARGE", 0 if large else 2**60)
+    net, x = seeded(Cut), padded(*lengths)
+    with messages() as engine:
+        got = F_al.saal(net, x)
+    assert not engine.fell_back
+    assert engine.passes
+    torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
+
+
+class Viewing(nn.Module):
+    """Asks for a view that images with their channels last do not have."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 1), nn.Linear(64, C)
+
+    def forward(self, x):
+        return self.head(self.second(self.first(x).tanh()).view(len(x), -1))
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_a_large_model_that_does_not_go_with_channels_last(count, monkeypatch):
+    monkeypatch.setattr(plans, "_LARGE", 0)
+    net, x = seeded(Viewing), randn(count, 2, 4, 4)
+    with messages() as engine:
+        got = F_al.saal(net, x)
+    assert not engine.fell_back
+    assert engine.passes
+    torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 7])
+@pytest.mark.parametrize("name", ["convolution", "attention", "embedding"])
+def test_first_batches_of_two_are_seen_beside_three(name, count, monkeypatch):
+    """A budget of two samples at once, whichever number there are: as many as a first look is at."""
+    monkeypatch.setattr(plans, "_LARGE", 0)
+    net, x, *_ = case(name)
+    x = x.repeat_interleave(2, 0)[:count] * (
+        1 if x.dtype == torch.long else torch.linspace(1, 2, count).double().view(-1, *[1] * (x.ndim - 1))
+    )
+    looks, first_look = [], plans.first_look
+    monkeypatch.setattr(plans, "first_look", lambda *args: looks.append(first_look(*args)) or looks[-1])
+    F_al.saal(seeded(lambda: case(name)[0]), x)
+    bytes_of_two = 2 * looks[0].costs.bytes_per_group
+    looks.clear()
+    with messages() as engine:
+        got = F_al.saal(net, x, max_bytes=bytes_of_two)
+    assert not engine.fell_back
+    assert sorted({look.groups for look in looks}) == ([3] if count == 2 else [2, 3])
+    torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
+
+
+class Shared(nn.Module):
+    """Weights that a network makes of coordinates, the same for all samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(2, 8), nn.Linear(8, 4), nn.Linear(4, C)
+        self.register_buffer("places", randn(600, 2))
+
+    def forward(self, x):
+        made = self.second(self.first(self.places).tanh())
+        return self.head((x.unsqueeze(-1) * made).mean(1))
+
+
+def test_what_samples_share_is_reckoned_for_each_of_them(monkeypatch):
+    """The first look has it once, the scores each sample's own: a batch that would take too much is cut."""
+    monkeypatch.setattr(plans, "_LARGE", 0)
+    looks, seconds = [], []
+    first_look, both = plans.first_look, plans.second_look_and_scores
+    monkeypatch.setattr(plans, "first_look", lambda *args: looks.append(first_look(*args)) or looks[-1])
+    monkeypatch.setattr(
+        plans, "second_look_and_scores", lambda *args, **options: seconds.append(both(*args, **options)) or seconds[-1]
+    )
+    net, x, seen = seeded(Shared), randn(12, 600), []
+
+    def run(model, rows):
+        seen.append(len(rows))
+        return model(rows)
+
+    F_al.saal(seeded(Shared), x)
+    thought, found = looks[0].costs.bytes_per_group, seconds[0][0].costs.bytes_per_group
+    assert found > 1.5 * thought
+    got = F_al.saal(net, x, forward=run, max_bytes=12 * thought)
+    assert 12 in seen
+    assert max(seen[seen.index(12) + 1 :]) == 12 * thought // found
+    torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
+
+
+class Winsorised(nn.Module):
+    """Holds outliers at a multiple of the batch's median, where the batch is large enough to have one."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, C))
+
+    def forward(self, x):
+        if len(x) > 4:
+            size = x.norm(dim=1)
+            x = x * (3 * size.median() / size).clamp(max=1).unsqueeze(1)
+        return self.net(x)
+
+
+@pytest.mark.parametrize("count", [5, 16, 31])
+@pytest.mark.parametrize("outlier", [1, 4])
+def test_a_large_model_that_mixes_in_batches_larger_than_a_look_is_found_out(outlier, count, monkeypatch):
+    monkeypatch.setattr(plans, "_LARGE", 0)
+    net, x = seeded(Winsorised), randn(count, 6)
+    x[outlier] *= 10
+    torch.testing.assert_close(F_al.saal(net, x), reference.saal(net, x), rtol=1e-9, atol=1e-12)
+
+
+class FrozenCut(nn.Module):
+    """Frozen features of a batch that is cut to its longest, pooled by attention; all layers that train see (B, d)."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.query = nn.Embedding(20, 6), nn.Linear(6, 1)
+        self.table.requires_grad_(False)
+        self.query.requires_grad_(False)
+        self.head = nn.Linear(6, C)
+
+    def forward(self, x):
+        x = x[:, : int((x != 0).sum(1).max())]
+        h = self.table(x)
+        attention = self.query(h).squeeze(-1).masked_fill(x == 0, -1e9).softmax(1)
+        return self.head((attention.unsqueeze(-1) * h).sum(1))
+
+
+@pytest.mark.parametrize("lengths", [(3, 5, 4, 9, 6, 3), (3, 4, 2, 5, 6)])
+def test_operations_over_lengths_are_not_taken_for_those_over_samples(lengths, monkeypatch):
+    """The first two samples may be cut to another length than the batch."""
+    monkeypatch.setattr(plans, "_LARGE", 0)
+    net, x = seeded(FrozenCut), torch.randint(1, 20, (len(lengths), 9), generator=torch.Generator().manual_seed(0))
+    for row, length in zip(x, lengths, strict=True):
+        row[length:] = 0
+    with messages() as engine:
+        got = F_al.saal(net, x)
+    assert not engine.fell_back
+    assert engine.passes
+    torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
