@@ -5,10 +5,6 @@ class NoRule(Exception):
     """The layers' rules do not cover what the model does."""
 
 
-class RowsUnclear(NoRule):
-    """Two passes of different numbers of samples do not show where a tensor has its rows."""
-
-
 class UsedElsewhere(NoRule):
     """Parameters that were taken for layers' own have a part in something else.
 

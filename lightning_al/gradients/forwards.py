@@ -37,8 +37,8 @@ class Pass(ABC):
         There are no ``names`` where the layer is frozen.
         """
 
-    def by_rules(self) -> contextlib.AbstractContextManager[None]:
-        """Inside, calls are done by rules, or for each unit by itself."""
+    def by_rules(self, function: str = "") -> contextlib.AbstractContextManager[None]:
+        """Inside, calls are done by rules, or for each unit by itself; or a function of parameters, by this name."""
         return contextlib.nullcontext()
 
 
@@ -123,12 +123,12 @@ class LayerForwards:
 
     def of_parameters(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Do a function of parameters with a copy for each unit."""
-        with self._pass.by_rules():
+        with self._pass.by_rules(name):
             return known_operation(name, func, args, kwargs)
 
     def beside_rows(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Do a function of parameters with a copy for each unit and of other tensors."""
-        with self._pass.by_rules():
+        with self._pass.by_rules(name):
             return self._beside_rows(name, func, args, kwargs)
 
     def _beside_rows(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lightning_al.gradients.errors import NoRule, RowsUnclear
+from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.stand_ins import LooseParameter
 
 Place = tuple[Hashable, int]
@@ -40,22 +40,20 @@ class OtherPass(NamedTuple):
         """Tell where a tensor of so many samples has its rows, by the dimension that is another there.
 
         Raises:
-            RowsUnclear: If calls depend on the number of samples, or anything but one dimension grows with it.
+            NoRule: If calls depend on the number of samples, or anything but one dimension grows with it.
         """
         if place not in self.shapes:
-            raise RowsUnclear(_CALLS_DIFFER)
+            raise NoRule(_CALLS_DIFFER)
         other = self.shapes[place]
         if len(shape) != len(other):
-            raise RowsUnclear(f"a layer's input has other dimensions in a larger batch: {shape}, {other}")
+            raise NoRule(f"a layer's input has other dimensions in a larger batch: {shape}, {other}")
         differ = [d for d, (m, n) in enumerate(zip(shape, other, strict=True)) if m != n]
         if not differ:
             return RowLayout(-1, 0)
         if len(differ) > 1:
-            raise RowsUnclear(
-                f"a layer's input has more than one dimension that grows with the batch: {shape}, {other}"
-            )
+            raise NoRule(f"a layer's input has more than one dimension that grows with the batch: {shape}, {other}")
         if shape[differ[0]] * self.samples != other[differ[0]] * samples:
-            raise RowsUnclear(f"a layer's input does not grow with the batch: {shape}, {other}")
+            raise NoRule(f"a layer's input does not grow with the batch: {shape}, {other}")
         return RowLayout(differ[0], shape[differ[0]] // samples)
 
 
@@ -88,10 +86,10 @@ class RowFinder:
         """Go by shapes until the next pass: a checkpointed block runs again in the backward pass, in any order.
 
         Raises:
-            RowsUnclear: If a pass of another number of samples had more calls.
+            NoRule: If a pass of another number of samples had more calls.
         """
         if self._other is not None and self.layouts is not None and len(self.layouts) != len(self._other.shapes):
-            raise RowsUnclear(_CALLS_DIFFER)
+            raise NoRule(_CALLS_DIFFER)
         self._between_passes = True
 
     def layout_of(self, shape: Sequence[int], owner: Hashable, *, samples: int | None = None) -> RowLayout:

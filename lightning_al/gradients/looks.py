@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lightning_al.gradients.layouts import OtherPass, Place, RowLayout
@@ -134,7 +134,14 @@ def second_look(
 
 
 def second_look_and_scores(
-    score: RuleScore, network: Network, first: FirstLook, inputs: Any, group_size: int, *, budget: int
+    score: RuleScore,
+    network: Network,
+    first: FirstLook,
+    inputs: Any,
+    group_size: int,
+    *,
+    budget: int,
+    layouts: Mapping[Place, RowLayout] | None = None,
 ) -> tuple[SecondLook, Scored | None]:
     """Look at groups, of another number than those of the first look, and score them.
 
@@ -145,6 +152,7 @@ def second_look_and_scores(
         inputs: The samples of the groups.
         group_size: Samples in a group.
         budget: In bytes.
+        layouts: Where the layers' tensors have their rows. Default: as both looks show it.
 
     Returns:
         What was seen, and the scores; no scores where the plain loop costs less, or where it turns out that groups take
@@ -154,9 +162,8 @@ def second_look_and_scores(
         NoRule: If both looks together do not show where tensors have their rows, among other reasons.
     """
     units = batch_size_of(inputs) // group_size
-    return _second_pass(
-        score, _SecondPass(network, first, units, group_size, to_score=units, budget=budget, goes_on=True), inputs
-    )
+    tape = _SecondPass(network, first, units, group_size, to_score=units, budget=budget, goes_on=True, layouts=layouts)
+    return _second_pass(score, tape, inputs)
 
 
 def _second_pass(score: RuleScore, tape: "_SecondPass", inputs: Any) -> tuple[SecondLook, Scored | None]:
@@ -196,6 +203,7 @@ class _SecondPass(Tape):
         to_score: How many groups are going to be scored.
         budget: Bytes that the groups may take, if they are scored here.
         goes_on: Whether it goes on with its backward pass.
+        layouts: Where the layers' tensors have their rows. Default: as the first look shows it beside this one.
     """
 
     look: SecondLook
@@ -210,8 +218,9 @@ class _SecondPass(Tape):
         to_score: int,
         budget: int = 0,
         goes_on: bool = False,
+        layouts: Mapping[Place, RowLayout] | None = None,
     ) -> None:
-        super().__init__(network, units, units * group_size, first.passed)
+        super().__init__(network, units, units * group_size, first.passed if layouts is None else layouts)
         self._of_losses: list[Operation] = []
         self.operations_of_model, self.operations_of_losses = [], self._of_losses
         self.first = first

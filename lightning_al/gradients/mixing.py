@@ -41,12 +41,15 @@ class Operation(NamedTuple):
         inputs: The shapes of the tensors that it took.
         outputs: Those of the tensors that it gave.
         dims: The dimensions that it is done in, of its first input, where it says so.
+        keeps_apart: Whether a rule does it, on what all samples share or each has its own copy of; its shapes are not
+            noted.
     """
 
     name: str
     inputs: tuple[Shape, ...]
     outputs: tuple[Shape, ...]
-    dims: tuple[int, ...]
+    dims: tuple[int, ...] = ()
+    keeps_apart: bool = False
 
 
 class Operations(TorchDispatchMode):
@@ -81,6 +84,10 @@ class Operations(TorchDispatchMode):
                 self._leaving.__exit__(None, None, None)
                 stack.callback(self._leaving.__enter__)
             yield
+
+    def note_kept_apart(self, name: str) -> None:
+        """Note that a rule does an operation."""
+        self.done.append(Operation(name, (), (), keeps_apart=True))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -136,6 +143,8 @@ def puts_together(few: Sequence[Operation], many: Sequence[Operation]) -> str:
     """
     found = "" if len(few) == len(many) else "operations that depend on the number of samples"
     for a, b in zip(few, many, strict=False):
+        if (a.keeps_apart or b.keeps_apart) and a.name.strip("_") == b.name.strip("_"):
+            continue
         if a.name != b.name or len(a.inputs) != len(b.inputs):
             return found or f"{a.name} or {b.name}, by the samples"
         grow = [_growing(x, y) for x, y in zip(a.inputs, b.inputs, strict=True)]

@@ -11,7 +11,7 @@ enough.
 import logging
 from typing import Any, NamedTuple
 
-from lightning_al.gradients.errors import NoRule, NothingToCompare, RowsUnclear, UsedElsewhere
+from lightning_al.gradients.errors import NoRule, NothingToCompare, UsedElsewhere
 from lightning_al.gradients.example_groups import ExampleGroups
 from lightning_al.gradients.layouts import Place, RowLayout
 from lightning_al.gradients.looks import (
@@ -129,30 +129,52 @@ class PlanFinder:
             NoRule: If they differ.
             NothingToCompare: If these samples cannot tell.
         """
+        tried = self._tried(plan, first, inputs, group_size, budget)
+        if not isinstance(tried, Exception):
+            return tried
+        if not plan.channels_last or isinstance(tried, (NoRule, NothingToCompare)):
+            raise tried
+        # A `view` of the model's may not go with it.
+        first = self._first_look(self.by_rules.network(plan.elsewhere), ExampleGroups.of(inputs, group_size))
+        return self._proved(plan._replace(channels_last=False), first, inputs, group_size, budget)
+
+    def _tried(
+        self, plan: Plan, first: FirstLook, inputs: Any, group_size: int, budget: int
+    ) -> tuple[Plan, Scored | None] | Exception:
+        """Return what :meth:`_proved` does, or in its place an error, without what its frames hold."""
+        try:
+            return self._proved(plan, first, inputs, group_size, budget)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return error.with_traceback(None)
+
+    def _proved(
+        self, plan: Plan, first: FirstLook, inputs: Any, group_size: int, budget: int
+    ) -> tuple[Plan, Scored | None]:
         network = self.by_rules.network(plan.elsewhere, channels_last=plan.channels_last)
         examples = ExampleGroups.of(inputs, group_size)
         groups = examples.in_batch
         if first.passed.samples == groups * group_size:
             first = self._first_look(network, examples)
-        seen = self._second_look_and_scores(network, first, inputs, group_size, budget)
-        if isinstance(seen, RowsUnclear):
+        second, scored = self._scored_at_once(network, first, inputs, group_size, budget)
+        together = ""
+        if second is None or (scored is not None and _differ(first, second)):
             # A model may cut a batch to its longest sample, which is the same where both looks are at the same groups.
+            # And a second look has copies of what all samples share, positions say, where a first has the one.
             first = self._first_look(network, examples)
-            second, scored = self._second_look(network, first, examples), None
-            if second.costs.prefers_rules(groups):
-                scored = self.by_rules(network, second.layouts, inputs, group_size)
-        elif isinstance(seen, Exception):
-            if not plan.channels_last or isinstance(seen, (NoRule, NothingToCompare)):
-                raise seen
-            # A `view` of the model's may not go with it.
-            first = self._first_look(self.by_rules.network(plan.elsewhere), examples)
-            return self.prove(plan._replace(channels_last=False), first, inputs, group_size, budget)
-        else:
-            second, scored = seen
+            layouts = self._second_look(network, first, examples).layouts
+            if second is None or second.layouts != layouts:
+                second, scored = second_look_and_scores(
+                    self.by_rules, network, first, inputs, group_size, budget=budget, layouts=layouts
+                )
+            if scored is not None:
+                _check_losses(first, second)
+                together = self._together(network, first, examples, first.groups + 1 if plan.alike else groups)
         plan = _with_costs(plan, second.costs)
         if scored is None:
             return plan, None
-        plan = plan._replace(layouts=second.layouts, together=self._together(network, first, second, examples))
+        plan = plan._replace(layouts=second.layouts, together=together)
         # Not the first: a model that takes something of it alone would leave it as it is. And few, since what is
         # compared should not cost more than it brings. A score of 0 tells nothing.
         others = examples.starts[1:]
@@ -162,16 +184,14 @@ class PlanFinder:
         _say_what_goes_through_torch_func(network)
         return plan._replace(unproved=None), scored
 
-    def _second_look_and_scores(
+    def _scored_at_once(
         self, network: Network, first: FirstLook, inputs: Any, group_size: int, budget: int
-    ) -> tuple[SecondLook, Scored | None] | Exception:
-        """Return what was wrong in place of raising it, without what its frames hold."""
+    ) -> tuple[SecondLook | None, Scored | None]:
+        """Score a batch that is the second look as well; nothing where rules do not hold by what both looks show."""
         try:
             return second_look_and_scores(self.by_rules, network, first, inputs, group_size, budget=budget)
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            return error.with_traceback(None)
+        except NoRule:
+            return None, None
 
     def _find(self, network: Network, inputs: Any, group_size: int, budget: int, *, alike: bool) -> Plan:
         examples = ExampleGroups.of(inputs, group_size)
@@ -194,7 +214,11 @@ class PlanFinder:
         plan = _with_costs(plan, second.costs)
         if not second.costs.prefers_rules(groups):
             return plan
-        plan = plan._replace(layouts=second.layouts, together=self._together(network, first, second, examples))
+        _check_losses(first, second)
+        together = ""
+        if _differ(first, second):
+            together = self._together(network, first, examples, second.groups)
+        plan = plan._replace(layouts=second.layouts, together=together)
         trial = self._trial(plan, first, examples, examples.starts[: max(budget // plan.bytes_per_group, 2)])
         trial.prove(plan.bytes_per_group, budget)
         _say_what_goes_through_torch_func(network)
@@ -222,21 +246,16 @@ class PlanFinder:
         samples = examples.two_again(first.groups + 1)
         return second_look(self.by_rules, network, first, samples, examples.group_size, to_score=examples.in_batch)
 
-    def _together(self, network: Network, first: FirstLook, second: SecondLook, examples: ExampleGroups) -> str:
-        """Return the name of an operation by which the model takes all samples of a batch together, or "".
+    def _together(self, network: Network, first: FirstLook, examples: ExampleGroups, groups: int) -> str:
+        """Return the name of an operation by which the model takes so many groups together, or "".
 
         Raises:
-            NoRule: If samples are put in order, or the losses take them together: outputs would not show it.
+            NoRule: If samples are put in order.
         """
-        try:
-            together = _puts_together(first, second)
-        except NoRule as error:
-            together = str(error)
-        if together:
-            # A second look has copies of what all samples share, positions say, where a first has the one; and it may
-            # be of samples that a model cuts to another length. Not so another first look, at as many groups.
-            samples = examples.two_again(second.groups)
-            together = _puts_together(first, first_look(self.by_rules, network, samples, second.groups))
+        if groups == first.groups:
+            groups += 1
+        look = first_look(self.by_rules, network, examples.two_again(groups), groups)
+        together = puts_together(first.operations_of_model, look.operations_of_model)
         if together:
             log.info("The model takes all samples of a batch together (%s): each batch is compared.", together)
         return together
@@ -254,16 +273,26 @@ def _with_costs(plan: Plan, costs: Costs) -> Plan:
     return plan._replace(bytes_per_group=costs.bytes_per_group, alone=costs.alone, least_groups=costs.least_groups)
 
 
-def _puts_together(few: FirstLook, many: FirstLook | SecondLook) -> str:
-    """Return the name of an operation by which the model takes all samples together, or "".
+def _differ(first: FirstLook, second: SecondLook) -> bool:
+    """Whether two looks differ by more than the number of samples."""
+    try:
+        return bool(
+            puts_together(first.operations_of_model, second.operations_of_model)
+            or puts_together(first.operations_of_losses, second.operations_of_losses)
+        )
+    except NoRule:
+        return True
+
+
+def _check_losses(first: FirstLook, second: SecondLook) -> None:
+    """Refuse losses that take something of all samples together: outputs would not show it.
 
     Raises:
-        NoRule: If samples are put in order, or the losses take them together.
+        NoRule: With the operation.
     """
-    of_losses = puts_together(few.operations_of_losses, many.operations_of_losses)
-    if of_losses:
-        raise NoRule(f"the loss takes all samples of a batch together ({of_losses})")
-    return puts_together(few.operations_of_model, many.operations_of_model)
+    together = puts_together(first.operations_of_losses, second.operations_of_losses)
+    if together:
+        raise NoRule(f"the loss takes all samples of a batch together ({together})")
 
 
 def _say_what_goes_through_torch_func(network: Network) -> None:

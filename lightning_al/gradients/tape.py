@@ -122,9 +122,13 @@ class Tape(Pass):
         finally:
             self._noting = None
 
-    def by_rules(self) -> contextlib.AbstractContextManager[None]:
-        """Inside, operations are those of rules, which keep units apart: they are not noted."""
-        return super().by_rules() if self._noting is None else self._noting.paused()
+    def by_rules(self, function: str = "") -> contextlib.AbstractContextManager[None]:
+        """Inside, operations are those of rules, which keep units apart: of them, functions of parameters are noted."""
+        if self._noting is None:
+            return super().by_rules(function)
+        if function:
+            self._noting.note_kept_apart(function)
+        return self._noting.paused()
 
     def _run(self, action: Callable[[], Any], of_pass: Pass, copies: dict[str, Tensor]) -> Any:
         forwards = LayerForwards(self.network, self.units, self._finder, of_pass)

@@ -232,3 +232,87 @@ def test_operations_over_lengths_are_not_taken_for_those_over_samples(lengths, m
     assert not engine.fell_back
     assert engine.passes
     torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
+
+
+class Places(nn.Module):
+    """A table of places that trains, of as many as the longest of the batch has; no layer sees samples by places."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.places, self.head = nn.Embedding(20, 6), nn.Embedding(20, 6), nn.Linear(6, C)
+        self.table.requires_grad_(False)
+
+    def forward(self, x):
+        x = x[:, : int((x != 0).sum(1).max())]
+        known = (x != 0).double().unsqueeze(-1)
+        h = (self.table(x) + self.places(torch.arange(x.shape[1]))).tanh()
+        return self.head((h * known).sum(1) / known.sum(1))
+
+
+@pytest.mark.parametrize("lengths", [(3, 4, 4, 8), (3, 2, 3, 9, 5, 3), (3, 2, 3, 8, 5, 3)])
+def test_places_are_not_taken_for_samples_where_there_are_as_many_times_more(lengths, monkeypatch):
+    """Twice the samples of the first look and twice their places: what has one row for each place seems to grow."""
+    monkeypatch.setattr(plans, "_LARGE", 0)
+    net, x = seeded(Places), torch.randint(1, 20, (len(lengths), 9), generator=torch.Generator().manual_seed(0))
+    for row, length in zip(x, lengths, strict=True):
+        row[length:] = 0
+    with messages() as engine:
+        got = F_al.saal(net, x)
+    assert not engine.fell_back
+    assert engine.passes
+    torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
+
+
+def test_losses_that_mix_in_batches_larger_than_a_look_are_found_out_where_lengths_differ(monkeypatch):
+    monkeypatch.setattr(plans, "_LARGE", 0)
+    net, x = seeded(Cut), padded(3, 5, 9, 4, 6, 7, 8)
+
+    def losses(outputs):
+        values = outputs.square().sum(1)
+        if len(values) > 4:
+            values = values * (1.2 * values.detach().median() / values.detach()).clamp(max=1)
+        return values
+
+    with messages() as engine:
+        got = F_al.gradient_norm(net, x, loss=losses)
+    assert any("the loss takes all samples" in said for said in engine.said)
+    want = torch.stack([reference.gradient_norm(net, row[None], loss=losses)[0] for row in x])
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
+
+
+class Doubled(torch.autograd.Function):
+    """Asks for a view in its backward pass."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, g):
+        return (g.view(len(g), -1) * 2).view(g.shape)
+
+
+class CutViewing(nn.Module):
+    """Cuts images to the widest."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 1), nn.Linear(4, C)
+
+    def forward(self, x):
+        x = x[..., : int((x != 0).any(0).any(0).any(0).nonzero().max()) + 1]
+        known = (x != 0).any(1, keepdim=True).to(x)
+        return self.head((self.second(Doubled.apply(self.first(x).tanh())) * known).sum((2, 3)))
+
+
+@pytest.mark.parametrize("widths", [(9, 4, 5, 6, 3, 9), (4, 4, 5, 6, 3, 9)])
+def test_a_large_model_that_cuts_its_batch_and_does_not_go_with_channels_last(widths, monkeypatch):
+    monkeypatch.setattr(plans, "_LARGE", 0)
+    net, x = seeded(CutViewing), randn(len(widths), 2, 5, 9)
+    for row, width in zip(x, widths, strict=True):
+        row[..., width:] = 0
+    with messages() as engine:
+        got = F_al.saal(net, x)
+    assert not engine.fell_back
+    assert engine.passes
+    torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
