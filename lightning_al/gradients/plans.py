@@ -4,8 +4,9 @@ Two passes of different numbers of groups show where tensors have their rows, an
 first is of a few groups. Of small models the second is, too, and a few groups are then proved in float64, before any
 score is given. Of large ones, where that would be felt, the second is the one that scores the first batch, and one
 group in sixteen of it, five at most, is held against the plain loop before its scores are given; so is one of the
-second batch. Where samples of another shape have proved a model, one group of the first batch of each further shape is
-enough.
+second batch. Where both passes differ by more than the number of groups, as where a batch is cut to its longest sample,
+two more decide, of the same groups. Where samples of another shape have proved a model, one group of the first batch of
+each further shape is enough.
 """
 
 import logging
