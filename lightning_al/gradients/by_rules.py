@@ -83,9 +83,9 @@ class ByRules(Scorer):
             NoRule: If it does not.
         """
         plans, key = self._place_of(inputs, group_size)
-        if not self._standing.given:
-            self._standing.compare_next(batch_size_of(inputs) // group_size)
         n = batch_size_of(inputs)
+        if not self._standing.given:
+            self._standing.compare_next(n // group_size)
         try:
             plan, scored = self._finder.prove(plan, first, inputs, group_size, self._budget)
         except Exception as error:

@@ -75,14 +75,12 @@ class SecondLook(NamedTuple):
 
     Attributes:
         layouts: Where the layers' tensors have their rows.
-        groups: How many.
         operations_of_model: Outside of the calls that rules take care of, in order.
         operations_of_losses: In order.
         costs: What they cost.
     """
 
     layouts: dict[Place, RowLayout]
-    groups: int
     operations_of_model: list[Operation]
     operations_of_losses: list[Operation]
     costs: Costs
@@ -237,7 +235,6 @@ class _SecondPass(Tape):
         costs = _costs(self, self.calls, units, int(first.bytes_saved / first.groups * max(more, 1.0)), perturb=perturb)
         self.look = SecondLook(
             layouts=dict(self.layouts),
-            groups=units,
             operations_of_model=self.operations_of_model or [],
             operations_of_losses=self._of_losses,
             costs=costs._replace(beyond_loop=costs.beyond_loop + self.copies_beyond_loop(perturb=perturb)),

@@ -156,7 +156,7 @@ class PlanFinder:
         network = self.by_rules.network(plan.elsewhere, channels_last=plan.channels_last)
         examples = ExampleGroups.of(inputs, group_size)
         groups = examples.in_batch
-        if first.passed.samples == groups * group_size:
+        if first.groups == groups:
             first = self._first_look(network, examples)
         second, scored = self._scored_at_once(network, first, inputs, group_size, budget)
         together = ""
@@ -218,7 +218,7 @@ class PlanFinder:
         _check_losses(first, second)
         together = ""
         if _differ(first, second):
-            together = self._together(network, first, examples, second.groups)
+            together = self._together(network, first, examples, first.groups + 1)
         plan = plan._replace(layouts=second.layouts, together=together)
         trial = self._trial(plan, first, examples, examples.starts[: max(budget // plan.bytes_per_group, 2)])
         trial.prove(plan.bytes_per_group, budget)
@@ -253,8 +253,6 @@ class PlanFinder:
         Raises:
             NoRule: If samples are put in order.
         """
-        if groups == first.groups:
-            groups += 1
         look = first_look(self.by_rules, network, examples.two_again(groups), groups)
         together = puts_together(first.operations_of_model, look.operations_of_model)
         if together:

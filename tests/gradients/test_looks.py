@@ -14,6 +14,25 @@ from tests.helpers.exact import messages
 from tests.helpers.models import NAMES, C, case, randn, seeded
 
 
+def assert_goes_by_the_rules(net, x):
+    with messages() as engine:
+        got = F_al.saal(net, x)
+    assert not engine.fell_back
+    assert engine.passes
+    torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
+
+
+def cut_to(lengths, x):
+    """The samples with zeros from these lengths on."""
+    for row, length in zip(x, lengths, strict=True):
+        row[..., length:] = 0
+    return x
+
+
+def tokens(*lengths):
+    return cut_to(lengths, torch.randint(1, 20, (len(lengths), 9), generator=torch.Generator().manual_seed(0)))
+
+
 class SequenceFirst(nn.Module):
     def __init__(self):
         super().__init__()
@@ -81,10 +100,7 @@ class Cut(nn.Module):
 
 
 def padded(*lengths):
-    x = randn(len(lengths), 9)
-    for row, length in zip(x, lengths, strict=True):
-        row[length:] = 0
-    return x
+    return cut_to(lengths, randn(len(lengths), 9))
 
 
 @pytest.mark.parametrize("large", [True, False])
@@ -93,11 +109,7 @@ def test_a_large_model_that_cuts_its_batch_goes_by_the_rules(lengths, large, mon
     """The first samples may be shorter than the longest of the batch, which then has another length as well."""
     monkeypatch.setattr(plans, "_LARGE", 0 if large else 2**60)
     net, x = seeded(Cut), padded(*lengths)
-    with messages() as engine:
-        got = F_al.saal(net, x)
-    assert not engine.fell_back
-    assert engine.passes
-    torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
+    assert_goes_by_the_rules(net, x)
 
 
 class Viewing(nn.Module):
@@ -115,11 +127,7 @@ class Viewing(nn.Module):
 def test_a_large_model_that_does_not_go_with_channels_last(count, monkeypatch):
     monkeypatch.setattr(plans, "_LARGE", 0)
     net, x = seeded(Viewing), randn(count, 2, 4, 4)
-    with messages() as engine:
-        got = F_al.saal(net, x)
-    assert not engine.fell_back
-    assert engine.passes
-    torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
+    assert_goes_by_the_rules(net, x)
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 7])
@@ -224,14 +232,7 @@ class FrozenCut(nn.Module):
 def test_operations_over_lengths_are_not_taken_for_those_over_samples(lengths, monkeypatch):
     """The first two samples may be cut to another length than the batch."""
     monkeypatch.setattr(plans, "_LARGE", 0)
-    net, x = seeded(FrozenCut), torch.randint(1, 20, (len(lengths), 9), generator=torch.Generator().manual_seed(0))
-    for row, length in zip(x, lengths, strict=True):
-        row[length:] = 0
-    with messages() as engine:
-        got = F_al.saal(net, x)
-    assert not engine.fell_back
-    assert engine.passes
-    torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
+    assert_goes_by_the_rules(seeded(FrozenCut), tokens(*lengths))
 
 
 class Places(nn.Module):
@@ -253,14 +254,7 @@ class Places(nn.Module):
 def test_places_are_not_taken_for_samples_where_there_are_as_many_times_more(lengths, monkeypatch):
     """Twice the samples of the first look and twice their places: what has one row for each place seems to grow."""
     monkeypatch.setattr(plans, "_LARGE", 0)
-    net, x = seeded(Places), torch.randint(1, 20, (len(lengths), 9), generator=torch.Generator().manual_seed(0))
-    for row, length in zip(x, lengths, strict=True):
-        row[length:] = 0
-    with messages() as engine:
-        got = F_al.saal(net, x)
-    assert not engine.fell_back
-    assert engine.passes
-    torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
+    assert_goes_by_the_rules(seeded(Places), tokens(*lengths))
 
 
 def test_losses_that_mix_in_batches_larger_than_a_look_are_found_out_where_lengths_differ(monkeypatch):
@@ -308,11 +302,4 @@ class CutViewing(nn.Module):
 @pytest.mark.parametrize("widths", [(9, 4, 5, 6, 3, 9), (4, 4, 5, 6, 3, 9)])
 def test_a_large_model_that_cuts_its_batch_and_does_not_go_with_channels_last(widths, monkeypatch):
     monkeypatch.setattr(plans, "_LARGE", 0)
-    net, x = seeded(CutViewing), randn(len(widths), 2, 5, 9)
-    for row, width in zip(x, widths, strict=True):
-        row[..., width:] = 0
-    with messages() as engine:
-        got = F_al.saal(net, x)
-    assert not engine.fell_back
-    assert engine.passes
-    torch.testing.assert_close(got, reference.saal(net, x), rtol=1e-9, atol=1e-12)
+    assert_goes_by_the_rules(seeded(CutViewing), cut_to(widths, randn(len(widths), 2, 5, 9)))
