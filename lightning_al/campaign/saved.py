@@ -99,7 +99,7 @@ def changes_of(folder: Path, events: Sequence[Event]) -> dict[int, str]:
         if event["kind"] == "fitted":
             others = [each for each in differences(options, present) if each[0] not in MAY_CHANGE]
             if fitted and others:
-                changes.setdefault(event["round"], []).extend(map(_in_words, others))
+                changes.setdefault(event["round"], []).extend(map(in_words, others))
             options = present
             fitted.add(event["round"])
     files = [*configurations(folder).items()]
@@ -126,7 +126,7 @@ def _differing(path: Path, now: str, *, without: tuple[str, ...] = ()) -> list[s
     loop = before.get("loop")
     seed = loop.get("seed") if isinstance(loop, Mapping) else None
     return [
-        _in_words((name, was, value))
+        in_words((name, was, value))
         for name, was, value in differences(before, given)
         if name not in left_out and not _OF_THE_MACHINE & set(name.split(".")) and was != _of_seed(value, seed)
     ]
@@ -137,7 +137,8 @@ def _of_seed(value: Any, seed: Any) -> Any:
     return value.replace("{seed}", str(seed)) if isinstance(value, str) else value
 
 
-def _in_words(difference: tuple[str, Any, Any]) -> str:
+def in_words(difference: tuple[str, Any, Any]) -> str:
+    """Return a name and both values of :func:`differences` in words; of a secret, that it is another one."""
     name, was, value = difference
     if any(map(is_secret, name.split("."))):
         return f"{name}: another than before, which is not shown"

@@ -1,6 +1,7 @@
 """How a campaign begins or is read back: everything is checked before anything trains or is written."""
 
 import contextlib
+import itertools
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -363,6 +364,12 @@ def _begin(
 
 
 def _new_folder(trainer: pl.Trainer) -> Path:
+    """Make the next folder, which a campaign that begins at the same moment does not get as well."""
     parent = Path(trainer.default_root_dir) / "al"
     taken = [int(p.name[8:]) for p in parent.glob("version_*") if p.name[8:].isdigit()]
-    return parent / f"version_{max(taken, default=-1) + 1}"
+    for number in itertools.count(max(taken, default=-1) + 1):
+        with contextlib.suppress(FileExistsError):
+            folder = parent / f"version_{number}"
+            folder.mkdir(parents=True)
+            break
+    return folder

@@ -9,14 +9,13 @@ from torch import nn
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.campaign.campaign import Campaign
-from lightning_al.campaign.saved import MAY_CHANGE, OF_THE_TRAINER, differences
+from lightning_al.campaign.saved import MAY_CHANGE, OF_THE_TRAINER, differences, in_words
 from lightning_al.data.pool import integers
 from lightning_al.inference.precision import FULL
 from lightning_al.loop.project import Project
 from lightning_al.loop.settings import Settings
 from lightning_al.loop.told import name_of
 from lightning_al.tasks.base import Task
-from lightning_al.words import shown
 
 _BEFORE_IT_WAS_THERE = {"pool_precision": FULL}
 """What an option was in campaigns that are older than it."""
@@ -95,9 +94,9 @@ def check_same_campaign(campaign: Campaign, options: dict[str, Any], task: Task)
         )
     _check_labels(campaign, task)
     changes = [
-        f"{name}: {shown(was)} -> {shown(value)}"
-        for name, was, value in differences({**_BEFORE_IT_WAS_THERE, **before}, options)
-        if name not in (*MAY_CHANGE, "seed")  # which is refused by itself
+        in_words(difference)
+        for difference in differences({**_BEFORE_IT_WAS_THERE, **before}, options)
+        if difference[0] not in (*MAY_CHANGE, "seed")  # which is refused by itself
     ]
     if changes:
         rank_zero_warn(f"The campaign in {campaign.dirpath} goes on with options that changed: {'; '.join(changes)}.")

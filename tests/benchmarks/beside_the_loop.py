@@ -250,24 +250,32 @@ class Measured(NamedTuple):
     differ: float
 
 
-def measure(name: str, rounds: int) -> Measured:
-    made = make(name)
-    made.saal(), made.norm()  # once in a process torch makes kernels for these shapes
-    firsts = [statistics.median(each) for each in zip(*[first_calls(make(name)) for _ in range(3)], strict=True)]
+def measure(name: str, rounds: int, *, channels_last: bool = False) -> Measured:
+    made, ours = make(name), ordered(make(name), channels_last=channels_last)
+    ours.saal(), ours.norm()  # once in a process torch makes kernels for these shapes
+    new = (ordered(make(name), channels_last=channels_last) for _ in range(3))
+    firsts = [statistics.median(each) for each in zip(*map(first_calls, new), strict=True)]
     once = min(seconds(made.forward) for _ in range(3))
     differ = [
-        float(((ours - loop).abs() / loop.abs().clamp(min=1e-6)).max())
-        for ours, loop in ((made.saal(), made.one_saal()), (made.norm(), made.one_norm()))
+        float(((own - loop).abs() / loop.abs().clamp(min=1e-6)).max())
+        for own, loop in ((ours.saal(), made.one_saal()), (ours.norm(), made.one_norm()))
     ]
     table = []
     for _ in range(rounds):
         unit = min(seconds(made.forward) for _ in range(3))
         saal, one_saal, norm, one_norm = (
-            seconds(run) / unit for run in (made.saal, made.one_saal, made.norm, made.one_norm)
+            seconds(run) / unit for run in (ours.saal, made.one_saal, ours.norm, made.one_norm)
         )
         table.append((saal, one_saal, saal / one_saal, norm, one_norm, norm / one_norm))
     middle = [statistics.median(values) for values in zip(*table, strict=True)]
     return Measured(once, firsts[0], *middle[:3], firsts[1], *middle[3:], max(differ))
+
+
+def ordered(made: Prepared, *, channels_last: bool) -> Prepared:
+    """Return it with its model's weights in that order in memory."""
+    if channels_last:
+        made.model.to(memory_format=torch.channels_last)
+    return made
 
 
 def first_calls(made: Prepared) -> tuple[float, float]:
@@ -283,11 +291,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=list(CASES))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--channels-last", action="store_true", help="score `model.to(memory_format=torch.channels_last)`; the loop not"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{'':18}{'forward':>10}{'SAAL: first, ours, loop, ratio':>34}{'norm: the same':>24}   differ")
     for name in options.models:
-        of = measure(name, options.rounds)
+        of = measure(name, options.rounds, channels_last=options.channels_last)
         print(
             f"{name:18}{1000 * of.forward:7.0f} ms"
             f"{of.saal_first:7.1f}{of.saal:7.2f}{of.saal_loop:7.2f}{of.saal_ratio:7.2f}"

@@ -57,7 +57,7 @@ def test_settings_that_change_between_two_questions_are_told_and_kept(project, t
         main(["tell", "-c", str(project), str(table)])
         told.append([text for each in said if "changed: " in (text := str(each.message))])
     assert [len(texts) for texts in told] == [0, 0, 2, 0]
-    assert told[2][0].endswith("goes on with options that changed: trainer.max_epochs: 1 -> 3.")
+    assert told[2][0].endswith("goes on with options that changed: trainer.max_epochs: 1, now 3.")
     assert "that changed: model.lr: 0.05, now 0.25. What is trained from round 1 on" in told[2][1]
     folder = tmp_path / "runs" / "5"
     assert sorted(path.name for path in folder.glob("*.yaml")) == ["config.yaml", "config_round_1.yaml"]

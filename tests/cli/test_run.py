@@ -119,7 +119,7 @@ def test_resume_and_starting_over(recipe, tmp_path, capsys):
     others = r"goes on with a configuration that changed: data.batch_size: 4, now 3\. .* from round 3 on"
     with (
         pytest.warns(UserWarning, match=others),
-        pytest.warns(UserWarning, match=r"options that changed: trainer.max_epochs: 2 -> 1\.$"),
+        pytest.warns(UserWarning, match=r"options that changed: trainer.max_epochs: 2, now 1\.$"),
     ):
         run(recipe, "--resume", "--loop.rounds=3", "--trainer.max_epochs=1", "--data.batch_size=3")
     kept = [yaml.safe_load((tmp_path / "c" / name).read_text()) for name in ("config.yaml", "config_round_3.yaml")]

@@ -1,10 +1,13 @@
 """What is checked when a campaign opens, all of it before anything is written."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
 from lightning_al import ActiveLearningLoop, AwaitTell
 from lightning_al.acquisition import SAAL
+from lightning_al.loop.opening import _new_folder
 from tests.helpers.projects import Data, Net, loop_in, make_data, make_trainer, start
 from tests.helpers.recorder import run
 
@@ -53,6 +56,13 @@ def test_default_folder_is_new_each_time(tmp_path):
     second, _, _ = run(tmp_path, rounds=0, dirpath=None)
     assert first.dirpath == tmp_path / "al" / "version_0"
     assert second.dirpath == tmp_path / "al" / "version_1"
+
+
+def test_campaigns_that_begin_at_the_same_moment_have_folders_of_their_own(tmp_path):
+    trainer = make_trainer(tmp_path)
+    with ThreadPoolExecutor(8) as together:
+        folders = list(together.map(lambda _: _new_folder(trainer), range(8)))
+    assert {folder.name for folder in folders} == {f"version_{number}" for number in range(8)}
 
 
 class Scaled(Net):

@@ -59,8 +59,20 @@ def test_another_precision_is_another_option_but_not_where_there_was_none(tmp_pa
         warnings.simplefilter("always")
         loop_in(tmp_path, rounds=0, pool_precision=32).run(make_trainer(tmp_path), resume=True)
     assert not [each for each in said if "options that changed" in str(each.message)]
-    with pytest.warns(UserWarning, match="pool_precision: '32' -> 'trainer'"):
+    with pytest.warns(UserWarning, match="pool_precision: '32', now 'trainer'"):
         loop_in(tmp_path, rounds=0, pool_precision="trainer").run(make_trainer(tmp_path), resume=True)
+
+
+def test_a_secret_among_the_options_that_changed_is_not_shown(tmp_path):
+    class ByService(Margin):
+        def __init__(self, api_key):
+            super().__init__()
+            self.api_key = api_key
+
+    loop_in(tmp_path, rounds=0).run(make_trainer(tmp_path, acquisition=ByService("first-key")))
+    with pytest.warns(UserWarning, match=r"acquisition.api_key: another than before, which is not shown\.$") as said:
+        loop_in(tmp_path, rounds=0).run(make_trainer(tmp_path, acquisition=ByService("second-key")), resume=True)
+    assert not [each for each in said if "-key'" in str(each.message)]
 
 
 def test_what_a_launch_changes_is_told_once_and_kept_with_the_round_that_it_is_of(tmp_path):
@@ -81,12 +93,12 @@ def test_what_a_launch_changes_is_told_once_and_kept_with_the_round_that_it_is_o
     with pytest.raises(FileExistsError, match=r"no round of it is finished, so all are .* by the options of now; or"):
         loop_in(tmp_path).run(make_trainer(tmp_path))
     assert ask(Margin(), 1) == [
-        "query_size: 9 -> 4; weights: 'best' -> 'last'; acquisition.class: 'Entropy' -> 'Margin'; "
-        "trainer.max_epochs: 2 -> 1."
+        "query_size: 9, now 4; weights: 'best', now 'last'; acquisition.class: 'Entropy', now 'Margin'; "
+        "trainer.max_epochs: 2, now 1."
     ]
     assert ask(Margin(), 1) == []
-    assert ask(Margin(), 2) == ["trainer.max_epochs: 1 -> 2."]
-    assert ask(Margin(), 2, query_size=3) == ["query_size: 4 -> 3."]
+    assert ask(Margin(), 2) == ["trainer.max_epochs: 1, now 2."]
+    assert ask(Margin(), 2, query_size=3) == ["query_size: 4, now 3."]
     with pytest.raises(FileExistsError, match="to go on with it after 4 rounds; or another"):
         loop_in(tmp_path).run(make_trainer(tmp_path))
     events = Campaign.read_events(tmp_path / "c")
