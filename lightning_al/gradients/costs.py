@@ -43,6 +43,13 @@ STEP = {"cpu": 250e3}
 """What a step of a recurrent layer costs a batch, whatever its size, beyond torch's kernel for all steps of one,
 in each pass."""
 
+KERNEL_OF_STEPS = {"cpu": 500e3}
+"""What one more call of torch's kernel for all steps of a recurrent layer costs beside its numbers."""
+
+OWN_WEIGHT = {"cpu": 2.0}
+"""How much more a weight of the state costs in a step where each unit has its own, which are too many for the cache,
+than where one unit goes through all its steps before the next."""
+
 ELEMENT = {"cpu": 150.0}
 """How much more a number of a layer's output costs in a batch, where each unit's weights are its own, in each pass."""
 
@@ -88,6 +95,24 @@ class LayerCosts(NamedTuple):
 def own_steps(steps: int, device: torch.device) -> float:
     """Return what the steps of recurrent layers cost a batch where torch's kernel for all steps cannot be taken."""
     return STEP.get(device.type, 0.0) * steps
+
+
+def prefers_own_kernel(x: torch.Tensor, units: int, weights: int) -> bool:
+    """Whether a recurrent layer under each unit's own weights costs less by a call of torch's kernel for each unit.
+
+    Step by step, each step is of all units.
+
+    Args:
+        x: What the layer is called on, (N, T, c).
+        units: How many there are.
+        weights: Of the state.
+    """
+    kind = x.device.type
+    onednn = torch.backends.mkldnn
+    if kind not in STEP or x.dtype != torch.float32 or not (onednn.is_available() and onednn.enabled):  # type: ignore[attr-defined]
+        return False
+    stepwise = x.shape[1] * (STEP[kind] + units * OWN_WEIGHT[kind] * weights)
+    return units * KERNEL_OF_STEPS[kind] < stepwise
 
 
 def whole_weights(weights: int, device: torch.device, *, times: int = 1) -> float:

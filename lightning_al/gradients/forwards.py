@@ -15,9 +15,9 @@ from lightning_al.gradients.layouts import RowFinder, rows_back
 from lightning_al.gradients.network import Composed, Forwards, Layer, Network
 from lightning_al.gradients.parameters import Names, ParameterRows
 from lightning_al.gradients.rules.base import Rule
-from lightning_al.gradients.rules.composites import Parts, Projection
+from lightning_al.gradients.rules.composites import LinearPart, Parts, Projection, Recurrent
 from lightning_al.gradients.rules.linear import LinearRule
-from lightning_al.gradients.rules.recurrences import Repeated, State
+from lightning_al.gradients.rules.recurrences import Sequences, State
 from lightning_al.gradients.stand_ins import LooseParameter, OwnedParameter, known_operation
 from lightning_al.gradients.unit_by_unit import Alone, UnitByUnit
 from lightning_al.inference.calling import as_parameter
@@ -31,11 +31,8 @@ class Pass(ABC):
         """Return a layer's output."""
 
     @abstractmethod
-    def repeat(self, layer: Projection, names: Names, repeated: Repeated) -> tuple[Tensor, State]:
-        """Return the h after each step, (N, T, d), and the last state, where a layer is called on the h before each.
-
-        There are no ``names`` where the layer is frozen.
-        """
+    def repeat(self, parts: Recurrent, sequences: Sequences) -> tuple[Tensor, State]:
+        """Return the h after each step, (N, T, d), and the last state, of a recurrent layer."""
 
     def by_rules(self, function: str = "") -> contextlib.AbstractContextManager[None]:
         """Inside, calls are done by rules, or for each unit by itself; or a function of parameters, by this name."""
@@ -146,18 +143,19 @@ class LayerForwards:
 
     # -- one call --------------------------------------------------------------------------------------------------
 
-    def repeat(self, layer: Projection, names: Names, repeated: Repeated) -> tuple[Tensor, State]:
-        """Do the calls of a linear layer on what it gave before, by its rule."""
-        of_inputs = repeated.of_inputs
-        if any(isinstance(t, LooseParameter) for t in (of_inputs, *repeated.state)):
+    def repeat(self, parts: Recurrent, sequences: Sequences) -> tuple[Tensor, State]:
+        """Do the calls of a recurrent layer's linear parts by their rule."""
+        x = sequences.x
+        if any(isinstance(t, LooseParameter) for t in (x, *sequences.state)):
             raise NoRule("a recurrent layer called on what all samples share")
-        if names:
-            layout = self.finder.layout_of(of_inputs.shape, tuple(rows.name for rows in names.values()))
-            self.finder.rows_first(of_inputs, layout)
-            if layout.dim != 0:
-                raise NoRule("a recurrent layer called on something else than the batch")
+        for part in parts:
+            if part.names:
+                layout = self.finder.layout_of(x.shape, tuple(rows.name for rows in part.names.values()))
+                self.finder.rows_first(x, layout)
+                if layout.dim != 0:
+                    raise NoRule("a recurrent layer called on something else than the batch")
         with self._pass.by_rules():
-            return self._pass.repeat(layer, names, repeated)
+            return self._pass.repeat(parts, sequences)
 
     def by_rule(self, rule: type[Rule], layer: nn.Module, names: Names, x: Any) -> Any:
         """Do a layer's call by its rule."""
@@ -193,18 +191,21 @@ class _PartsByRule(Parts):
         self.forwards = forwards
         self.trainable = trainable
 
-    def apply(self, part: Projection, names: Names, x: Tensor) -> Tensor:
-        own = self._in_model(names)
+    def apply(self, part: LinearPart, x: Tensor) -> Tensor:
+        layer, own = self._in_model(part)
         if not own:
-            return part.forward(x)
-        y: Tensor = self.forwards.by_rule(LinearRule, part, own, x)
+            return layer.forward(x)
+        y: Tensor = self.forwards.by_rule(LinearRule, layer, own, x)
         return y
 
-    def repeat(self, part: Projection, names: Names, repeated: Repeated) -> tuple[Tensor, State]:
-        return self.forwards.repeat(part, self._in_model(names), repeated)
+    def repeat(self, parts: Recurrent, sequences: Sequences) -> tuple[Tensor, State]:
+        return self.forwards.repeat(Recurrent(*map(self._in_model, parts)), sequences)
 
-    def _in_model(self, names: Names) -> Names:
+    def _in_model(self, part: LinearPart) -> LinearPart:
         trainable = self.trainable
-        return {
-            short: rows._replace(name=trainable[rows.name]) for short, rows in names.items() if rows.name in trainable
+        names = {
+            short: rows._replace(name=trainable[rows.name])
+            for short, rows in part.names.items()
+            if rows.name in trainable
         }
+        return part._replace(names=names)

@@ -1,5 +1,6 @@
 """The losses of many samples, each under its own perturbation of the weights: a backward pass and a second forward."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -7,12 +8,13 @@ import torch
 from torch import Tensor
 
 from lightning_al.gradients.balls import Ball, Balls, EuclideanBalls
-from lightning_al.gradients.costs import CACHED_WEIGHTS
+from lightning_al.gradients.costs import CACHED_WEIGHTS, prefers_own_kernel
 from lightning_al.gradients.loss import Loss
 from lightning_al.gradients.recorded_calls import Part, RecordedCall, in_own_memory
 from lightning_al.gradients.rules.base import Gradients
+from lightning_al.gradients.rules.composites import Projection, weights_in_order
 from lightning_al.gradients.rules.linear import LinearRule
-from lightning_al.gradients.rules.recurrences import Repeated, State
+from lightning_al.gradients.rules.recurrences import Product, Sequences, State
 from lightning_al.gradients.shared_gradients import SharedGradients
 from lightning_al.gradients.tape import OtherWeights, Tape
 
@@ -127,29 +129,62 @@ class PerturbedWeights(OtherWeights):
         call.cache.clear()
         return y
 
-    def stepwise(self, call: RecordedCall, repeated: Repeated) -> tuple[Tensor, State]:
-        """Return what a linear layer gives that is called on what it gave before, with each unit's own weights."""
-        rule = cast(LinearRule, call.rule)
-        if self._euclidean is not None and call in self._formed_again:
-            e = self._formed_again.pop(call)
-            return repeated.stepwise(rule.product_along(call.x, e, self._euclidean.step.to(e.dtype)))
-        weights = self._of_all_units(call)
-        return repeated.stepwise(rule.forward if weights is None else rule.product(weights))
+    def repeated(
+        self, of_input: RecordedCall | Projection, of_state: RecordedCall | Projection, sequences: Sequences
+    ) -> tuple[Tensor, State]:
+        """Return what a recurrent layer gives with each unit's own weights; it gives that once."""
+        units = self.tape.units
+        if (
+            sequences.recurrence.is_fused
+            and not self._goes_by_factors(of_input)
+            and not self._goes_by_factors(of_state)
+            and prefers_own_kernel(sequences.x, units, _layer_of(of_state).weight.numel())
+        ):
+            each = map(weights_in_order, self._of_each_unit(of_input), self._of_each_unit(of_state))
+            return sequences.unit_by_unit(each, units)
+        x = sequences.x
+        of_inputs = self.output(of_input, x) if isinstance(of_input, RecordedCall) else of_input(x)
+        return sequences.stepwise(of_inputs, self._product(of_state))
 
-    def _of_all_units(self, call: RecordedCall) -> Gradients | None:
-        """Return each unit's own weights of a call; None if no gradient reaches it."""
+    def _goes_by_factors(self, part: RecordedCall | Projection) -> bool:
+        """Whether each unit's own weights are never formed, only the factors of their gradients are there."""
+        return self._euclidean is not None and part in self._formed_again
+
+    def _product(self, part: RecordedCall | Projection) -> Product:
+        """Return what the weights of the state do, each unit's own, as a function that is called many times."""
+        if isinstance(part, Projection):
+            return part
+        rule = cast(LinearRule, part.rule)
+        if self._euclidean is not None and part in self._formed_again:
+            e = self._formed_again.pop(part)
+            return rule.product_along(part.x, e, step=self._euclidean.step.to(e.dtype))
+        if part not in self._kept and part not in self._formed_again and not self.shared.concern(part):
+            return rule.forward  # no gradient reaches this call
+        return rule.product(own for _, own in self._of_some_units(part))
+
+    def _of_some_units(self, call: RecordedCall) -> Iterator[tuple[int, Gradients]]:
+        """Yield so many units' own weights of a call, after those before."""
         parts: Iterator[tuple[Part, Gradients]]
-        if self.shared.concern(call):
-            parts = iter([(call.whole, self._shared_gradients(call))])
-        elif call in self._kept:
+        if call in self._kept:
             parts = emptied(self._kept.pop(call))
         elif call in self._formed_again:
             e = self._formed_again.pop(call)
             parts = ((part, call.gradients(part, e)) for part in call.parts(e))
-        else:
-            return None
-        each = [self._weights(call, gradients, part.units, part.rule.units) for part, gradients in parts]
-        return {short: joined(own[short] for own in each) for short in each[0]}
+        else:  # there are none where no gradient reaches the call
+            parts = iter([(call.whole, self._shared_gradients(call))])
+        for part, gradients in parts:
+            yield part.rule.units, self._weights(call, gradients, part.units, part.rule.units)
+
+    def _of_each_unit(self, part: RecordedCall | Projection) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yield the weight and the bias of each unit, of a part of a recurrent layer."""
+        layer = _layer_of(part)
+        if isinstance(part, Projection):
+            yield from itertools.repeat((layer.weight, layer.bias), self.tape.units)
+            return
+        for units, own in self._of_some_units(part):
+            weights, biases = own.get("weight"), own.get("bias")
+            for i in range(units):
+                yield layer.weight if weights is None else weights[i], layer.bias if biases is None else biases[i]
 
     def _shared_gradients(self, call: RecordedCall) -> Gradients:
         sums = self.shared.sums
@@ -183,6 +218,11 @@ class PerturbedWeights(OtherWeights):
         if gradient is None:
             return weight.expand(count, *weight.shape)
         return self.balls.moved(weight, gradient, units)
+
+
+def _layer_of(part: RecordedCall | Projection) -> Projection:
+    """Return the linear layer that a part of a recurrent one is."""
+    return part if isinstance(part, Projection) else cast(Projection, part.rule.module)
 
 
 def emptied(parts: list[tuple[Part, Gradients]]) -> Iterator[tuple[Part, Gradients]]:

@@ -23,9 +23,9 @@ from lightning_al.gradients.network import Network
 from lightning_al.gradients.parameters import Names
 from lightning_al.gradients.recorded_calls import RecordedCall
 from lightning_al.gradients.rules.base import Rule
-from lightning_al.gradients.rules.composites import Projection
+from lightning_al.gradients.rules.composites import LinearPart, Projection, Recurrent
 from lightning_al.gradients.rules.linear import LinearRule
-from lightning_al.gradients.rules.recurrences import Repeated, State
+from lightning_al.gradients.rules.recurrences import Sequences, State
 from lightning_al.inference.outputs import floating_tensors
 
 Receive = Callable[[RecordedCall, Tensor], None]
@@ -40,8 +40,16 @@ class OtherWeights(ABC):
         """Return what a recorded call's layer gives for ``x`` under them; it is asked for once."""
 
     @abstractmethod
-    def stepwise(self, call: RecordedCall, repeated: Repeated) -> tuple[Tensor, State]:
-        """Return what a recorded call's linear layer gives under them, step by step; it is asked for once."""
+    def repeated(
+        self, of_input: RecordedCall | Projection, of_state: RecordedCall | Projection, sequences: Sequences
+    ) -> tuple[Tensor, State]:
+        """Return what a recurrent layer gives under them; it is asked for once.
+
+        Args:
+            of_input: The recorded call of the input's weights; the layer itself where it is frozen.
+            of_state: The same of the state's weights.
+            sequences: What it is called on.
+        """
 
 
 class Tape(Pass):
@@ -147,13 +155,19 @@ class Tape(Pass):
                 y.register_hook(lambda e: self._hand_on(call, e))
         return y
 
-    def repeat(self, layer: Projection, names: Names, repeated: Repeated) -> tuple[Tensor, State]:
-        """Keep what went into the steps of a linear layer as one call."""
-        if repeated.recurrence.is_fused and not self._recorded:
-            self.own_steps += own_steps(repeated.of_inputs.shape[1], repeated.of_inputs.device)
-        if not names:
-            return repeated.recorded(layer, layer.weight)
-        return repeated.recorded(lambda before: self.call(LinearRule, layer, names, before), layer.weight)
+    def repeat(self, parts: Recurrent, sequences: Sequences) -> tuple[Tensor, State]:
+        """Keep what went into the linear parts of a recurrent layer, all steps as one call."""
+        x = sequences.x
+        if sequences.recurrence.is_fused and not self._recorded:
+            self.own_steps += own_steps(x.shape[1], x.device)
+
+        def of_state(before: Tensor) -> Tensor:
+            return self._linear(parts.of_state, before)
+
+        return sequences.recorded(self._linear(parts.of_input, x), of_state, parts.weights)
+
+    def _linear(self, part: LinearPart, x: Tensor) -> Tensor:
+        return self.call(LinearRule, part.layer, part.names, x) if part.names else part.layer.forward(x)
 
     def copies_beyond_loop(self, *, perturb: bool) -> float:
         """Return how much more a unit costs than by itself for the layers that have no rule and go without ``vmap``.
@@ -252,10 +266,11 @@ class _Replay(Pass):
     def call(self, rule: type[Rule], layer: nn.Module, names: Names, rows: Tensor) -> Tensor:
         return self._weights.output(self._next(rule, names), rows)
 
-    def repeat(self, layer: Projection, names: Names, repeated: Repeated) -> tuple[Tensor, State]:
-        if not names:
-            return repeated.stepwise(layer)
-        return self._weights.stepwise(self._next(LinearRule, names), repeated)
+    def repeat(self, parts: Recurrent, sequences: Sequences) -> tuple[Tensor, State]:
+        if not any(part.names for part in parts):
+            return sequences.kernel(sequences.x, sequences.state, parts.weights)
+        of_input, of_state = (self._next(LinearRule, p.names) if p.names else p.layer for p in parts)
+        return self._weights.repeated(of_input, of_state, sequences)
 
     def check_ended(self) -> None:
         if next(self._remaining, None) is not None:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.parameters import ParameterRows
-from lightning_al.gradients.rules.composites import Parts, Projection, register_composite
+from lightning_al.gradients.rules.composites import LinearPart, Parts, Projection, register_composite
 
 
 def _has_plain_output(module: nn.Module) -> bool:
@@ -51,7 +51,7 @@ def attention(
             "weight": ParameterRows(name, start, stop) if one else ParameterRows(name),
             "bias": ParameterRows("in_proj_bias", start, stop),
         }
-        return parts.apply(Projection(weight, bias), names, x)
+        return parts.apply(LinearPart(Projection(weight, bias), names), x)
 
     if alike and one:
         q, k, v = project(query, 0, 3).chunk(3, -1)
@@ -68,7 +68,7 @@ def attention(
         mixed, shown = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=mask), None
     mixed = mixed.transpose(1, 2).flatten(2)
     names = {"weight": ParameterRows("out_proj.weight"), "bias": ParameterRows("out_proj.bias")}
-    y = parts.apply(Projection(m.out_proj.weight, m.out_proj.bias), names, mixed)
+    y = parts.apply(LinearPart(Projection(m.out_proj.weight, m.out_proj.bias), names), mixed)
     return (y if m.batch_first else y.transpose(0, 1)), shown
 
 

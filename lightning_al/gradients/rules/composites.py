@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from lightning_al.gradients.parameters import Names, ParameterRows
 from lightning_al.gradients.rules.base import registered
-from lightning_al.gradients.rules.recurrences import Repeated, State
+from lightning_al.gradients.rules.recurrences import Sequences, State
 
 
 class Projection(nn.Module):
@@ -25,24 +25,45 @@ class Projection(nn.Module):
         return F.linear(x, self.weight, self.bias)
 
 
+class LinearPart(NamedTuple):
+    """A linear part of a layer.
+
+    Attributes:
+        layer: Does it.
+        names: Its parameters that are asked for; none where it is frozen.
+    """
+
+    layer: Projection
+    names: Names
+
+
+class Recurrent(NamedTuple):
+    """The linear parts of a recurrent layer, in one direction.
+
+    Attributes:
+        of_input: Is called on all steps of a sequence.
+        of_state: Is called on the h before each step.
+    """
+
+    of_input: LinearPart
+    of_state: LinearPart
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Both weights, and both biases, if there are any."""
+        return weights_in_order(*((part.layer.weight, part.layer.bias) for part in self))
+
+
 class Parts(ABC):
-    """Does the linear parts of a layer that is made of them; ``names`` finds their parameters in the layer."""
+    """Does the linear parts of a layer that is made of them; their names are those that they have in the layer."""
 
     @abstractmethod
-    def apply(self, part: Projection, names: Names, x: Tensor) -> Tensor:
+    def apply(self, part: LinearPart, x: Tensor) -> Tensor:
         """Return what a part gives for ``x``."""
 
     @abstractmethod
-    def repeat(self, part: Projection, names: Names, repeated: Repeated) -> tuple[Tensor, State]:
-        """Return the h after each step, (N, T, d), and the last state, where a part is called on the h before each."""
-
-    def linear(self, m: Any, x: Tensor, weight: str, bias: str) -> Tensor:
-        """Return ``x Wᵀ + b`` by these parameters of the layer, of which there may be no bias."""
-        return self.apply(*_projection(m, weight, bias), x)
-
-    def over_time(self, m: Any, repeated: Repeated, weight: str, bias: str) -> tuple[Tensor, State]:
-        """Return :meth:`repeat` by these parameters of the layer, of which there may be no bias."""
-        return self.repeat(*_projection(m, weight, bias), repeated)
+    def repeat(self, parts: Recurrent, sequences: Sequences) -> tuple[Tensor, State]:
+        """Return the h after each step, (N, T, d), and the last state."""
 
 
 class Composite(NamedTuple):
@@ -81,7 +102,13 @@ def find_composite(module: nn.Module) -> Composite | None:
     return composite if composite is not None and composite.accepts(module) else None
 
 
-def _projection(m: Any, weight: str, bias: str) -> tuple[Projection, Names]:
+def weights_in_order(*parts: tuple[Tensor, Tensor | None]) -> list[Tensor]:
+    """Return the weights of linear parts, then their biases, if there are any, as torch's kernels take them."""
+    return [t for tensors in zip(*parts, strict=True) for t in tensors if t is not None]
+
+
+def linear_part(m: Any, weight: str, bias: str) -> LinearPart:
+    """Return the linear part with these parameters of a layer, of which there may be no bias."""
     b = getattr(m, bias, None)
     names = {"weight": ParameterRows(weight)} | ({} if b is None else {"bias": ParameterRows(bias)})
-    return Projection(getattr(m, weight), b), names
+    return LinearPart(Projection(getattr(m, weight), b), names)

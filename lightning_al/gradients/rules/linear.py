@@ -1,6 +1,6 @@
 """Linear layers: the gradient of a weight is ``Σ_t e_t x_tᵀ`` over the positions of a sample."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -66,28 +66,38 @@ class LinearRule(Rule):
     def perturbed(self, x: Tensor, weights: Gradients) -> Tensor:
         """Return the output where each unit has its own weights."""
         own, bias = weights.get("weight"), weights.get("bias")
-        shared = self.bias if bias is None else None
-        if own is None:
-            y = F.linear(x, self.weight, shared)
-        else:
-            flat = torch.bmm(self._positions(x), own.transpose(1, 2))
-            y = (flat if shared is None else flat + shared).view(*x.shape[:-1], -1)
-        return y if bias is None else (self._positions(y) + bias.unsqueeze(1)).view(y.shape)
-
-    def product(self, weights: Gradients) -> Callable[[Tensor], Tensor]:
-        """Return :meth:`perturbed` of rows (N, d), with these weights, as a function that is called many times."""
-        own, bias = weights.get("weight"), weights.get("bias")
-        matrices = (self.weight.expand(self.units, -1, -1) if own is None else own).transpose(1, 2).contiguous()
+        if own is not None:
+            return self._product(own.transpose(1, 2), self._of_units(bias))(x)
         if bias is None:
-            bias = self.bias if self.bias is None else self.bias.expand(self.units, -1)
-        return self._product(matrices, bias)
+            return self.forward(x)
+        y = F.linear(x, self.weight)
+        return (self._positions(y) + bias.unsqueeze(1)).view(y.shape)
+
+    def _of_units(self, bias: Tensor | None) -> Tensor | None:
+        """Return each unit's own bias (U, out), the layer's if it is None."""
+        return bias if bias is not None or self.bias is None else self.bias.expand(self.units, -1)
+
+    def product(self, weights: Iterable[Gradients]) -> Callable[[Tensor], Tensor]:
+        """Return :meth:`perturbed` of rows (N, d), with these weights, as a function that is called many times.
+
+        Args:
+            weights: Of all units, those of some units after another.
+        """
+        each = list(weights)
+        if "weight" in self.names:
+            matrices = torch.cat([own["weight"].transpose(1, 2) for own in each])
+        else:
+            matrices = self.weight.t().expand(self.units, -1, -1).contiguous()
+        bias = torch.cat([own["bias"] for own in each]) if "bias" in self.names else None
+        return self._product(matrices, self._of_units(bias))
 
     def product_along(self, then: Tensor, e: Tensor, step: Tensor) -> Callable[[Tensor], Tensor]:
         """Return :meth:`product` with ``step`` (U,) times the gradient of ``(then, e)`` added to the weights."""
-        then, e = self._positions(then).transpose(1, 2), self._positions(e) * step.view(-1, 1, 1)
-        moved = self.bias
-        if moved is not None:
-            moved = moved + e.sum(1) if "bias" in self.names else moved.expand(self.units, -1)
+        # Of the factors of a gradient, the one with fewer numbers takes the step.
+        then, e = self._positions(then).transpose(1, 2) * step.view(-1, 1, 1), self._positions(e)
+        moved = self._of_units(None)
+        if moved is not None and "bias" in self.names:
+            moved = torch.addcmul(moved, e.sum(1), step.unsqueeze(1))
         weight = self.weight.t().contiguous()
         if "weight" in self.names and 2 * (then[0].numel() + e[0].numel()) < weight.numel():
             # The factors stay in the cache, where products would not.
@@ -106,11 +116,11 @@ class LinearRule(Rule):
         return y.addmm_(x, weight)
 
     def _product(self, matrices: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
-        """Return ``x ↦ x M + b`` of rows (N, d), with each unit's own (U, d, g) and (U, g)."""
+        """Return ``x ↦ x M + b`` of rows (N, ..., d), with each unit's own (U, d, g) and (U, g)."""
         if bias is None:
-            return lambda x: torch.bmm(self._positions(x), matrices).view(len(x), -1)
+            return lambda x: torch.bmm(self._positions(x), matrices).view(*x.shape[:-1], -1)
         each = bias.unsqueeze(1)
-        return lambda x: torch.baddbmm(each, self._positions(x), matrices).view(len(x), -1)
+        return lambda x: torch.baddbmm(each, self._positions(x), matrices).view(*x.shape[:-1], -1)
 
     def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients | None:
         """Return the squared L2 norm of each parameter's gradient from inner products, (U,)."""
@@ -129,13 +139,13 @@ class LinearRule(Rule):
 
     def moved_along(self, x: Tensor, then: Tensor, e: Tensor, step: Tensor, cache: dict[str, Any]) -> Tensor:
         """Return the output with a multiple of each unit's gradient added to the weights."""
-        y = F.linear(x, self.weight, self.bias)
-        e = self._positions(e) * step.view(-1, 1, 1)
-        moved = self._positions(y)
+        y = self.forward(x)
+        moved, e, step = self._positions(y), self._positions(e), step.view(-1, 1, 1)
         if "weight" in self.names:
-            moved = torch.baddbmm(moved, torch.bmm(self._positions(x), self._positions(then).transpose(1, 2)), e)
+            alike = torch.bmm(self._positions(x), self._positions(then).transpose(1, 2))
+            moved = moved.baddbmm_(alike.mul_(step), e)
         if "bias" in self.names:
-            moved = moved + e.sum(1, keepdim=True)
+            moved = moved.addcmul_(e.sum(1, keepdim=True), step)
         return moved.view(y.shape)
 
     def inner_product_bytes(self, x: Tensor, e: Tensor) -> int:

@@ -6,7 +6,7 @@ on all of them, and a backward pass through time gives the gradient towards each
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -18,6 +18,10 @@ State = tuple[Tensor, ...]
 
 Product = Callable[[Tensor], Tensor]
 """``product(h)``: what the weights of the state make of h, (N, d) -> (N, g), in new memory."""
+
+Kernel = Callable[[Tensor, State, list[Tensor]], tuple[Tensor, State]]
+"""``kernel(x, state, weights)``: the h after each step of a sequence (N, T, c), (N, T, d), and the last state; the
+weights are those of the input, those of the state, and both biases, if there are any."""
 
 
 class Recurrence(ABC):
@@ -113,32 +117,50 @@ class Elman(Recurrence):
         return (_Elman.apply(of_inputs, of_states, *state, outputs, weight, self.is_tanh),)
 
 
-class Repeated(NamedTuple):
-    """A linear layer, of the state's weights, that is called on what it gave before.
+class Sequences(NamedTuple):
+    """A recurrent layer that is called on sequences, in one direction.
 
     Attributes:
-        recurrence: What is between its calls.
-        of_inputs: What the weights of the input gave, (N, T, g).
+        recurrence: What is between the calls of its weights.
+        kernel: Torch's own, which does all of it.
+        x: The sequences, (N, T, c).
         state: The first state.
-        outputs: Gives the h after each step, (N, T, d), by torch's own kernel, with the layer's weights as they are.
     """
 
     recurrence: Recurrence
-    of_inputs: Tensor
+    kernel: Kernel
+    x: Tensor
     state: State
-    outputs: Callable[[], Tensor]
 
-    def recorded(self, linear: Callable[[Tensor], Tensor], weight: Tensor) -> tuple[Tensor, State]:
-        """Return the h after each step and the last state, with a graph; ``linear`` is called once, on all steps."""
+    def recorded(
+        self, of_inputs: Tensor, linear: Callable[[Tensor], Tensor], weights: list[Tensor]
+    ) -> tuple[Tensor, State]:
+        """Return the h after each step and the last state, with a graph.
+
+        Args:
+            of_inputs: What the weights of the input gave, (N, T, g).
+            linear: Does what those of the state do; it is called once, on all steps.
+            weights: As they are.
+        """
         with torch.no_grad():
-            outputs = self.outputs()
+            outputs = self.kernel(self.x, self.state, weights)[0]
             before = torch.cat([self.state[0].unsqueeze(1), outputs[:, :-1]], 1)
-        hs, *others = self.recurrence.tied(self.of_inputs, linear(before), self.state, outputs, weight)
+        hs, *others = self.recurrence.tied(of_inputs, linear(before), self.state, outputs, weights[1])
         return hs, (hs[:, -1], *others)
 
-    def stepwise(self, product: Product) -> tuple[Tensor, State]:
-        """Return the same step by step, without a graph; ``outputs`` is not asked for."""
-        return self.recurrence.run(product, self.of_inputs, self.state)
+    def stepwise(self, of_inputs: Tensor, product: Product) -> tuple[Tensor, State]:
+        """Return the same step by step, without a graph."""
+        return self.recurrence.run(product, of_inputs, self.state)
+
+    def unit_by_unit(self, weights: Iterable[list[Tensor]], units: int) -> tuple[Tensor, State]:
+        """Return the same by torch's kernel, without a graph, a unit of so many after another, with its own weights."""
+        tensors = self.x, *self.state
+        hs, states = [], []
+        for own, x, *state in zip(weights, *(t.chunk(units) for t in tensors), strict=True):
+            of_unit, last = self.kernel(x, tuple(state), own)
+            hs.append(of_unit)
+            states.append(last)
+        return torch.cat(hs), tuple(map(torch.cat, zip(*states, strict=True)))
 
 
 RECURRENCES: dict[str, Recurrence] = {

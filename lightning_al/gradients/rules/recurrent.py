@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.gradients.errors import NoRule
-from lightning_al.gradients.rules.composites import Parts, register_composite
-from lightning_al.gradients.rules.recurrences import RECURRENCES, Repeated, State
+from lightning_al.gradients.rules.composites import Parts, Recurrent, linear_part, register_composite
+from lightning_al.gradients.rules.recurrences import RECURRENCES, Sequences, State
 
 _KERNELS: dict[str, Callable[..., Any]] = {
     "LSTM": torch.lstm,
@@ -64,18 +64,15 @@ def _at_rest(m: Any, x: Tensor) -> State:
 def _one_way(parts: Parts, m: Any, x: Tensor, state: State, suffix: str) -> tuple[Tensor, State]:
     """Return the h of each step of one layer in one direction, (N, T, d), and the last state."""
     is_reverse = suffix.endswith("reverse")
-    x = x.flip(1) if is_reverse else x
-    of_inputs = parts.linear(m, x, f"weight_ih_{suffix}", f"bias_ih_{suffix}")
 
-    def outputs() -> Tensor:
-        names = [f"{kind}_{suffix}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 2 + 2 * m.bias]]
-        weights = [getattr(m, name) for name in names]
+    def kernel(x: Tensor, state: State, weights: list[Tensor]) -> tuple[Tensor, State]:
         first = tuple(each.unsqueeze(0) for each in state)
-        hs: Tensor = _KERNELS[m.mode](
+        hs, *last = _KERNELS[m.mode](
             x, first if m.mode == "LSTM" else first[0], weights, m.bias, 1, 0.0, False, False, True
-        )[0]
-        return hs
+        )
+        return hs, tuple(each.squeeze(0) for each in last)
 
-    repeated = Repeated(RECURRENCES[m.mode], of_inputs, state, outputs)
-    hs, state = parts.over_time(m, repeated, f"weight_hh_{suffix}", f"bias_hh_{suffix}")
+    sequences = Sequences(RECURRENCES[m.mode], kernel, x.flip(1) if is_reverse else x, state)
+    both = (linear_part(m, f"weight_{of}_{suffix}", f"bias_{of}_{suffix}") for of in ("ih", "hh"))
+    hs, state = parts.repeat(Recurrent(*both), sequences)
     return (hs.flip(1) if is_reverse else hs), state

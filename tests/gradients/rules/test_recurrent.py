@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lightning_al import functional as F_al
+from lightning_al.gradients import perturbed_losses
 from lightning_al.gradients.rules.linear import LinearRule
+from lightning_al.gradients.rules.recurrences import Sequences
 from tests.helpers import reference
 from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, messages
 from tests.helpers.extent import examples
@@ -83,6 +85,61 @@ def test_few_steps_of_many_weights_go_by_the_factors_of_their_gradients(kind, bi
         p.requires_grad_(frozen not in name)
     assert_by_rules(net, randn(B, 2, 3), ("sam", "groups"))
     assert seen
+
+
+@pytest.fixture
+def calls_of_units(monkeypatch):
+    """How many sequences each call of torch's kernel for one unit was of."""
+    kernel, calls = Sequences.unit_by_unit, []
+
+    def noted(self, weights, units):
+        calls.append(len(self.x) // units)
+        return kernel(self, weights, units)
+
+    monkeypatch.setattr(Sequences, "unit_by_unit", noted)
+    return calls
+
+
+ENDS = ["nothing", "bias", "bias_ih", "weight_ih", "weight_hh", "ih_l0", "hh_l0", "_l1", "_l0"]
+
+
+@pytest.mark.few(4)
+@pytest.mark.parametrize("frozen", ENDS)
+@pytest.mark.parametrize(("both", "bias"), list(itertools.product((False, True), repeat=2)))
+def test_each_unit_by_a_call_of_the_kernel_equals_the_loop(both, bias, frozen, monkeypatch, calls_of_units):
+    monkeypatch.setattr(perturbed_losses, "prefers_own_kernel", lambda *sizes: True)
+    net = classifier("LSTM", num_layers=2, bidirectional=both, bias=bias, batch_first=True)
+    for name, p in net.layer.named_parameters():
+        p.requires_grad_(frozen not in name)
+    assert_by_rules(net, randn(B, 3, 3), (*FEW, "asam"))
+    assert calls_of_units
+
+
+@pytest.mark.parametrize("many", [0, 2**30])
+def test_a_state_goes_on_and_a_group_has_several_sequences(many, monkeypatch, calls_of_units):
+    """Weights that two calls share, a first state that follows from the sample, and weights too many to be kept."""
+    monkeypatch.setattr(perturbed_losses, "prefers_own_kernel", lambda *sizes: True)
+    monkeypatch.setattr(perturbed_losses, "CACHED_WEIGHTS", many)
+
+    def forward(m, x):
+        first = m.first(x[:, 0]).unsqueeze(0)
+        _, state = m.layer(x, (first, first.cos()))
+        return m.head(m.other(m.layer(x.flip(1), state)[0])[0].mean(1))
+
+    layers = {"layer": nn.LSTM(3, 4, batch_first=True), "other": nn.LSTM(4, 4, batch_first=True)}
+    net = seeded(lambda: Model(forward, first=nn.Linear(3, 4), **layers, head=nn.Linear(4, C)))
+    assert_by_rules(net, randn(B, 3, 3), (*FEW, "asam", "groups"))
+    assert set(calls_of_units) > {1}
+
+
+def test_long_sequences_go_by_calls_of_the_kernel_where_it_is_fast(calls_of_units):
+    """What costs less is known by counting; in float64 torch has no fast kernel."""
+    net, x = classifier("LSTM", 96, 8, batch_first=True), randn(12, 96, 3)
+    exact = F_al.saal(net, x, rho=0.05)
+    assert not calls_of_units
+    rough = F_al.saal(net.float(), x.float(), rho=0.05)
+    assert bool(calls_of_units) == torch.backends.mkldnn.is_available()
+    torch.testing.assert_close(rough.double(), exact, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.few(2)
