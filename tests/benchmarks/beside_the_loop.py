@@ -11,6 +11,7 @@ those of single rounds, in each of which all are measured one after the other; s
 """
 
 import argparse
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -280,6 +281,7 @@ def ordered(made: Prepared, *, channels_last: bool) -> Prepared:
 
 def first_calls(made: Prepared) -> tuple[float, float]:
     """Return the first call of SAAL, and of the norm, for a model that is new, in forward passes."""
+    gc.collect()  # of what is left of the models before
     made.forward()
     before = [seconds(made.forward) for _ in range(3)]
     saal, norm = seconds(made.saal), seconds(made.norm)

@@ -189,7 +189,9 @@ class _LSTM(torch.autograd.Function):
     def forward(
         ctx: Any, of_inputs: Tensor, of_states: Tensor, h: Tensor, c: Tensor, outputs: Tensor, weight: Tensor
     ) -> tuple[Tensor, Tensor]:
-        gates = torch.add(of_inputs.transpose(0, 1), of_states.transpose(0, 1)).contiguous()
+        n, steps, width = of_inputs.shape
+        gates = of_inputs.new_empty(steps, n, width)
+        torch.add(of_inputs.transpose(0, 1), of_states.transpose(0, 1), out=gates)
         i_f, g, o = gates.split(_sizes(gates, 2, 1, 1), -1)
         i, f = i_f.sigmoid_().chunk(2, -1)
         o.sigmoid_()
@@ -223,7 +225,7 @@ class _LSTM(torch.autograd.Function):
             torch.mul(by_h, of_this, out=e_o)
             of_c = of_c * kept
             past = torch.mm(whole, weight)
-        towards = e.flatten(2).transpose(0, 1)
+        towards = e.flatten(2).transpose(0, 1).contiguous()  # once, for all that take it
         return towards, towards, past, of_c, None, None
 
 
