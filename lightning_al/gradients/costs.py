@@ -41,7 +41,7 @@ ALONE = {"cpu": 1.5e6}
 
 STEP = {"cpu": 250e3}
 """What a step of a recurrent layer costs a batch, whatever its size, beyond torch's kernel for all steps of one,
-in each pass."""
+in each pass that goes step by step."""
 
 KERNEL_OF_STEPS = {"cpu": 500e3}
 """What one more call of torch's kernel for all steps of a recurrent layer costs beside its numbers."""
@@ -105,7 +105,7 @@ def prefers_own_kernel(x: torch.Tensor, units: int, weights: int) -> bool:
     Args:
         x: What the layer is called on, (N, T, c).
         units: How many there are.
-        weights: Of the state.
+        weights: Of the state, each unit's own.
     """
     kind = x.device.type
     onednn = torch.backends.mkldnn

@@ -151,9 +151,9 @@ class LayerForwards:
         for part in parts:
             if part.names:
                 layout = self.finder.layout_of(x.shape, tuple(rows.name for rows in part.names.values()))
-                self.finder.rows_first(x, layout)
                 if layout.dim != 0:
                     raise NoRule("a recurrent layer called on something else than the batch")
+                self.finder.rows_first(x, layout)
         with self._pass.by_rules():
             return self._pass.repeat(parts, sequences)
 

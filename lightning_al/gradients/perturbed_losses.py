@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor
@@ -134,17 +134,24 @@ class PerturbedWeights(OtherWeights):
     ) -> tuple[Tensor, State]:
         """Return what a recurrent layer gives with each unit's own weights; it gives that once."""
         units = self.tape.units
+        x = sequences.x
         if (
             sequences.recurrence.is_fused
-            and not self._goes_by_factors(of_input)
+            and self._is_moved(of_state)
             and not self._goes_by_factors(of_state)
-            and prefers_own_kernel(sequences.x, units, _layer_of(of_state).weight.numel())
+            and not self._goes_by_factors(of_input)
+            and prefers_own_kernel(x, units, _layer_of(of_state).weight.numel())
         ):
             each = map(weights_in_order, self._of_each_unit(of_input), self._of_each_unit(of_state))
             return sequences.unit_by_unit(each, units)
-        x = sequences.x
-        of_inputs = self.output(of_input, x) if isinstance(of_input, RecordedCall) else of_input(x)
+        of_inputs = self.output(of_input, x) if isinstance(of_input, RecordedCall) else of_input.forward(x)
         return sequences.stepwise(of_inputs, self._product(of_state))
+
+    def _is_moved(self, part: RecordedCall | Projection) -> TypeGuard[RecordedCall]:
+        """Whether a part of a recurrent layer has each unit's own weights: it is not frozen, and gradients reach it."""
+        return isinstance(part, RecordedCall) and (
+            part in self._kept or part in self._formed_again or self.shared.concern(part)
+        )
 
     def _goes_by_factors(self, part: RecordedCall | Projection) -> bool:
         """Whether each unit's own weights are never formed, only the factors of their gradients are there."""
@@ -152,14 +159,12 @@ class PerturbedWeights(OtherWeights):
 
     def _product(self, part: RecordedCall | Projection) -> Product:
         """Return what the weights of the state do, each unit's own, as a function that is called many times."""
-        if isinstance(part, Projection):
-            return part
+        if not self._is_moved(part):
+            return _layer_of(part).forward
         rule = cast(LinearRule, part.rule)
         if self._euclidean is not None and part in self._formed_again:
             e = self._formed_again.pop(part)
             return rule.product_along(part.x, e, step=self._euclidean.step.to(e.dtype))
-        if part not in self._kept and part not in self._formed_again and not self.shared.concern(part):
-            return rule.forward  # no gradient reaches this call
         return rule.product(own for _, own in self._of_some_units(part))
 
     def _of_some_units(self, call: RecordedCall) -> Iterator[tuple[int, Gradients]]:
@@ -170,7 +175,7 @@ class PerturbedWeights(OtherWeights):
         elif call in self._formed_again:
             e = self._formed_again.pop(call)
             parts = ((part, call.gradients(part, e)) for part in call.parts(e))
-        else:  # there are none where no gradient reaches the call
+        else:
             parts = iter([(call.whole, self._shared_gradients(call))])
         for part, gradients in parts:
             yield part.rule.units, self._weights(call, gradients, part.units, part.rule.units)
@@ -178,7 +183,7 @@ class PerturbedWeights(OtherWeights):
     def _of_each_unit(self, part: RecordedCall | Projection) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the weight and the bias of each unit, of a part of a recurrent layer."""
         layer = _layer_of(part)
-        if isinstance(part, Projection):
+        if not self._is_moved(part):
             yield from itertools.repeat((layer.weight, layer.bias), self.tape.units)
             return
         for units, own in self._of_some_units(part):

@@ -67,7 +67,8 @@ class LinearRule(Rule):
         """Return the output where each unit has its own weights."""
         own, bias = weights.get("weight"), weights.get("bias")
         if own is not None:
-            return self._product(own.transpose(1, 2), self._of_units(bias))(x)
+            y = self._product(own.transpose(1, 2), bias)(x)
+            return y if bias is not None or self.bias is None else y + self.bias  # which may be of any shape
         if bias is None:
             return self.forward(x)
         y = F.linear(x, self.weight)
@@ -93,7 +94,7 @@ class LinearRule(Rule):
 
     def product_along(self, then: Tensor, e: Tensor, step: Tensor) -> Callable[[Tensor], Tensor]:
         """Return :meth:`product` with ``step`` (U,) times the gradient of ``(then, e)`` added to the weights."""
-        # Of the factors of a gradient, the one with fewer numbers takes the step.
+        # The one of a gradient's factors that has fewer numbers, in a recurrent layer, takes the step.
         then, e = self._positions(then).transpose(1, 2) * step.view(-1, 1, 1), self._positions(e)
         moved = self._of_units(None)
         if moved is not None and "bias" in self.names:

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from lightning_al.gradients.rules.linear import LinearRule
 from tests.helpers.exact import FEW, SCORES, assert_exact, probe
@@ -46,6 +47,16 @@ def test_batch_in_the_second_dimension(way):
 def test_batch_merged_with_positions(way):
     net = probe(lambda: nn.Linear(4, 6), lambda layer, x: layer(x.flatten(0, 1)).unflatten(0, (len(x), -1)))
     assert_exact(net, randn(B, 3, 4), FEW)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (6,), (1, 6), (B, 6)])
+def test_a_bias_that_broadcasts(way, shape):
+    """One number for all outputs, or other ones at each position, of which there are as many as samples."""
+
+    def forward(layer, x):
+        return F.linear(x, layer.weight, randn(*shape).to(x))
+
+    assert_exact(probe(lambda: nn.Linear(4, 6, bias=False), forward), randn(B, B, 4), (*FEW, "asam"))
 
 
 def test_called_by_keyword(way):

@@ -140,6 +140,20 @@ def test_long_sequences_go_by_calls_of_the_kernel_where_it_is_fast(calls_of_unit
     rough = F_al.saal(net.float(), x.float(), rho=0.05)
     assert bool(calls_of_units) == torch.backends.mkldnn.is_available()
     torch.testing.assert_close(rough.double(), exact, rtol=1e-4, atol=1e-5)
+    calls_of_units.clear()
+    net.layer.weight_hh_l0.requires_grad_(False)
+    net.layer.bias_hh_l0.requires_grad_(False)
+    F_al.saal(net, x.float(), rho=0.05)
+    assert not calls_of_units  # a frozen state's weights are one layer for all
+
+
+def test_a_layer_that_is_called_on_no_batch_is_told_of():
+    def forward(m, x):
+        return m.head(torch.cat([m.layer(m.query)[0].mean(1).expand(len(x), 4), x.mean(1)], 1))
+
+    net = seeded(lambda: Model(forward, layer=nn.LSTM(3, 4, batch_first=True), head=nn.Linear(7, C)))
+    net.register_buffer("query", randn(1, 4, 3))
+    assert_exact_otherwise(net, randn(B, 4, 3), "a recurrent layer called on")
 
 
 @pytest.mark.few(2)
