@@ -145,7 +145,7 @@ class PerturbedWeights(OtherWeights):
             each = map(weights_in_order, self._of_each_unit(of_input), self._of_each_unit(of_state))
             return sequences.unit_by_unit(each, units)
         of_inputs = self.output(of_input, x) if isinstance(of_input, RecordedCall) else of_input.forward(x)
-        return sequences.stepwise(of_inputs, self._product(of_state))
+        return sequences.recurrence.run(self._product(of_state), of_inputs, sequences.state)
 
     def _is_moved(self, part: RecordedCall | Projection) -> TypeGuard[RecordedCall]:
         """Whether a part of a recurrent layer has each unit's own weights: it is not frozen, and gradients reach it."""
@@ -165,10 +165,10 @@ class PerturbedWeights(OtherWeights):
         if self._euclidean is not None and part in self._formed_again:
             e = self._formed_again.pop(part)
             return rule.product_along(part.x, e, step=self._euclidean.step.to(e.dtype))
-        return rule.product(own for _, own in self._of_some_units(part))
+        return rule.product(self._of_some_units(part))
 
-    def _of_some_units(self, call: RecordedCall) -> Iterator[tuple[int, Gradients]]:
-        """Yield so many units' own weights of a call, after those before."""
+    def _of_some_units(self, call: RecordedCall) -> Iterator[Gradients]:
+        """Yield the own weights of some units of a call after another."""
         parts: Iterator[tuple[Part, Gradients]]
         if call in self._kept:
             parts = emptied(self._kept.pop(call))
@@ -178,7 +178,7 @@ class PerturbedWeights(OtherWeights):
         else:
             parts = iter([(call.whole, self._shared_gradients(call))])
         for part, gradients in parts:
-            yield part.rule.units, self._weights(call, gradients, part.units, part.rule.units)
+            yield self._weights(call, gradients, part.units, part.rule.units)
 
     def _of_each_unit(self, part: RecordedCall | Projection) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield the weight and the bias of each unit, of a part of a recurrent layer."""
@@ -186,10 +186,10 @@ class PerturbedWeights(OtherWeights):
         if not self._is_moved(part):
             yield from itertools.repeat((layer.weight, layer.bias), self.tape.units)
             return
-        for units, own in self._of_some_units(part):
-            weights, biases = own.get("weight"), own.get("bias")
-            for i in range(units):
-                yield layer.weight if weights is None else weights[i], layer.bias if biases is None else biases[i]
+        for some in self._of_some_units(part):
+            for own in zip(*some.values(), strict=True):
+                of_unit = dict(zip(some, own, strict=True))
+                yield of_unit.get("weight", layer.weight), of_unit.get("bias", layer.bias)
 
     def _shared_gradients(self, call: RecordedCall) -> Gradients:
         sums = self.shared.sums

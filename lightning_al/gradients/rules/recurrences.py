@@ -148,12 +148,8 @@ class Sequences(NamedTuple):
         hs, *others = self.recurrence.tied(of_inputs, linear(before), self.state, outputs, weights[1])
         return hs, (hs[:, -1], *others)
 
-    def stepwise(self, of_inputs: Tensor, product: Product) -> tuple[Tensor, State]:
-        """Return the same step by step, without a graph."""
-        return self.recurrence.run(product, of_inputs, self.state)
-
     def unit_by_unit(self, weights: Iterable[list[Tensor]], units: int) -> tuple[Tensor, State]:
-        """Return the same by torch's kernel, without a graph, a unit of so many after another, with its own weights."""
+        """Return the same without a graph, by torch's kernel, one unit after another with its own weights."""
         tensors = self.x, *self.state
         hs, states = [], []
         for own, x, *state in zip(weights, *(t.chunk(units) for t in tensors), strict=True):
