@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.gradient_norm import EntropyGradNorm
-from lightning_al.inference.module_state import flags_kept
+from lightning_al.inference.module_state import flags_kept, modules_of
 from lightning_al.training.loss_prediction.mixin import LossPredictionMixin
 
 
@@ -91,7 +91,7 @@ class LPLGrad(EntropyGradNorm):
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the norm of each sample's entropy gradient, (B,)."""
         module = _check_learner(self, model).loss_prediction_module
-        with flags_kept(model):
+        with flags_kept(modules_of(model)):
             if module is not None:
                 module.requires_grad_(False)
             return super().score_batch(model, batch)

@@ -15,7 +15,7 @@ from lightning_al.fitting.repeated import RepeatedFit
 from lightning_al.fitting.reset import not_redrawn, redraw_parameters
 from lightning_al.fitting.round_callback import RoundCallback
 from lightning_al.inference.calling import tensors_of
-from lightning_al.inference.module_state import flags_kept, gradients_kept, set_flags, weights_kept
+from lightning_al.inference.module_state import flags_kept, gradients_kept, modules_of, set_flags, weights_kept
 from lightning_al.inference.replaced import replaced
 from lightning_al.stages import stage
 from lightning_al.storage.weights import load_weights
@@ -39,7 +39,7 @@ def refit(fits: RepeatedFit, round_number: int, member: int, *, weights: str, re
     trainer, model = fits.trainer, fits.model
     folder = fits.round_folder(round_number) / f"member_{member}"
     choose = partial(_taking_part, folder=folder if weights == "best" else None)
-    with draws_undone(), weights_kept(model), flags_kept(model), gradients_kept(model), fits.aside():
+    with draws_undone(), weights_kept(model), flags_kept(modules_of(model)), gradients_kept(model), fits.aside():
         for parameter in model.parameters():
             parameter.grad = None
         _set_first_weights(fits, round_number, member, redraw)

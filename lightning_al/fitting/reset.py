@@ -81,7 +81,7 @@ def check_redrawable(model: nn.Module) -> None:
     Raises:
         ValueError: Naming the trainable parameters that keep their values; or if they are spread over processes.
     """
-    if in_pieces(model):
+    if in_pieces(model.modules()):
         raise ValueError(
             '`reset="fresh"` cannot draw weights that are sharded over processes: each would draw its own piece. Use '
             '`reset="initial"`, or pass `reset=` a function of the model.'

@@ -48,7 +48,7 @@ class ByRules(Scorer):
         self._alone = OneAfterAnother(model, score)
         self._by_rules = RuleScore(model, fast)
         self._finder = PlanFinder(self._by_rules, score)
-        self._budget = model.budget(None)
+        self._max_bytes: int | None = None
         self._key = key  # what a plan depends on beside the inputs
         self._standing = standing_of(model, ("rules", key))
         self._comparisons = Comparisons(
@@ -59,15 +59,18 @@ class ByRules(Scorer):
         """Return how many groups fit into the memory."""
         if self._standing.refused:
             raise NoRule(self._standing.refused)
-        self._budget = budget = self.model.budget(max_bytes)
-        plan = self._plan(inputs, group_size, budget)
+        self._max_bytes = max_bytes
+        plan = self._plan(inputs, group_size)
         if plan is None or plan.alone:
             return self._alone.groups_at_once(inputs, group_size, max_bytes)
-        return max(budget // plan.bytes_per_group, 1)
+        return max(self._budget() // plan.bytes_per_group, 1)
+
+    def _budget(self) -> int:
+        return self.model.budget(self._max_bytes)
 
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
         """Score the groups of ``inputs``."""
-        plan = self._plan(inputs, group_size, self._budget)
+        plan = self._plan(inputs, group_size)
         groups = batch_size_of(inputs) // group_size
         if plan is None or plan.alone or groups < plan.least_groups or (plan.unproved is not None and groups == 1):
             return self._alone(inputs, group_size)
@@ -87,12 +90,12 @@ class ByRules(Scorer):
         if not self._standing.given:
             self._standing.compare_next(n // group_size)
         try:
-            plan, scored = self._finder.prove(plan, first, inputs, group_size, self._budget)
+            plan, scored = self._finder.prove(plan, first, inputs, group_size, self._budget())
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             if plan.alike and isinstance(error, (NoRule, NothingToCompare)):  # which rounding of one group may show
-                self._found(inputs, group_size, self._budget, alike=False)
+                self._found(inputs, group_size, alike=False)
                 return self(inputs, group_size)
             if isinstance(error, NothingToCompare):  # other samples of the same kind may tell
                 raise NoRule(str(error)) from error
@@ -103,7 +106,7 @@ class ByRules(Scorer):
             return self._compared(plan, scored, inputs, group_size)
         if plan.alone or n // group_size < plan.least_groups:
             return self._alone(inputs, group_size)
-        size = max(self._budget // plan.bytes_per_group, 1) * group_size  # it takes more than was thought
+        size = max(self._budget() // plan.bytes_per_group, 1) * group_size  # it takes more than was thought
         return torch.cat([self(slice_of(inputs, i, min(i + size, n)), group_size) for i in range(0, n, size)])
 
     def _compared(self, plan: Plan, scored: Scored, inputs: Any, group_size: int) -> Tensor:
@@ -117,7 +120,7 @@ class ByRules(Scorer):
         """Say what is done where there is no rule."""
         return f"No layer-wise gradients for this model ({error}); its weights go through torch.func."
 
-    def _plan(self, inputs: Any, group_size: int, budget: int) -> Plan | None:
+    def _plan(self, inputs: Any, group_size: int) -> Plan | None:
         """Return how to go about samples like these, or None for a single group.
 
         One group cannot show that groups do not mix, and has nothing to gain either.
@@ -132,12 +135,12 @@ class ByRules(Scorer):
             if groups < 2:
                 return None
             others = (other for known, other in plans.items() if known[:2] == key[:2] and known != key)
-            return self._found(inputs, group_size, budget, alike=any(map(_is_proved, others)))
+            return self._found(inputs, group_size, alike=any(map(_is_proved, others)))
         if isinstance(plan, str):
             raise NoRule(plan)
         return plan
 
-    def _found(self, inputs: Any, group_size: int, budget: int, *, alike: bool) -> Plan:
+    def _found(self, inputs: Any, group_size: int, *, alike: bool) -> Plan:
         """Find the plan for samples like these, and keep it, or why there is none.
 
         Raises:
@@ -145,7 +148,7 @@ class ByRules(Scorer):
         """
         plans, key = self._place_of(inputs, group_size)
         try:
-            plans[key] = plan = self._finder.find(inputs, group_size, budget, alike=alike)
+            plans[key] = plan = self._finder.find(inputs, group_size, self._budget(), alike=alike)
         except NothingToCompare as error:  # other samples of the same kind may tell
             raise NoRule(str(error)) from error
         except Exception as error:  # if the fault is the model's own, the plain loop raises it again

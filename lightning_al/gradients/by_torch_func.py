@@ -20,7 +20,7 @@ from lightning_al.gradients.scored_model import ScoredModel, floats_in_double
 from lightning_al.gradients.scorers import GroupScore, OneAfterAnother, Scorer
 from lightning_al.inference.entries import batch_size_of, slice_of
 from lightning_al.inference.memory import is_out_of_memory, saved_bytes
-from lightning_al.inference.module_state import attributes_kept
+from lightning_al.inference.module_state import attributes_kept, modules_of
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class ByTorchFunc(Scorer):
         model = self.model
         if in_float64:
             try:
-                with attributes_kept(model.root):
+                with attributes_kept(modules_of(model.root)):
                     double = pytree.tree_map_only(Tensor, floats_in_double, samples)
                     return *self._scores_of(model.in_double(), double, group_size), 1e-7
             except Exception as error:  # a model or device that insists on its own precision

@@ -33,7 +33,7 @@ from lightning_al.gradients.example_groups import measures_of
 from lightning_al.gradients.scored_model import ScoredModel, floats_in_double
 from lightning_al.gradients.scorers import GroupScore, OneAfterAnother
 from lightning_al.inference.entries import slice_of
-from lightning_al.inference.module_state import attributes_kept
+from lightning_al.inference.module_state import attributes_kept, modules_of
 from lightning_al.inference.outputs import floating_tensors
 
 log = logging.getLogger(__name__)
@@ -204,7 +204,7 @@ class Comparisons:
     def _difference_in_float64(self, i: int, batch: _Scored) -> float:
         """Return it, or NaN where the model insists on its own precision, or memory is short."""
         try:
-            with attributes_kept(self.model.root):
+            with attributes_kept(modules_of(self.model.root)):
                 double = self.model.in_double()
                 both = (self.model_inputs(batch.inputs), self.model_inputs(batch.group(i)))
                 together, alone = (
@@ -225,7 +225,7 @@ class Comparisons:
         if torch.allclose(got, plain, rtol=close, atol=lost, equal_nan=True):
             return
         exact, rough, moved = plain, True, torch.zeros_like(plain)
-        with contextlib.suppress(Exception), attributes_kept(self.model.root):
+        with contextlib.suppress(Exception), attributes_kept(modules_of(self.model.root)):
             double = self.model.in_double()
             samples = pytree.tree_map_only(Tensor, floats_in_double, group)
             exact, rough = OneAfterAnother(double, self.score)(samples, size).detach().reshape(size, -1), False

@@ -147,9 +147,14 @@ class OneByOne:
             self._refuse_reentrant_checkpoints(value)
             self._looked_through = True
         grads = torch.autograd.grad(value, list(leaves.values()), retain_graph=retain_graph, allow_unused=True)
-        pairs = zip(leaves.items(), grads, strict=True)
-        # An embedding with `sparse=True` gives a sparse one.
-        return {name: torch.zeros_like(p) if g is None else g.to_dense() for (name, p), g in pairs}
+        return {name: _whole(g, p) for (name, p), g in zip(leaves.items(), grads, strict=True)}
+
+
+def _whole(gradient: Tensor | None, parameter: Tensor) -> Tensor:
+    """Return a gradient with all its entries: that of an embedding with `sparse=True` has some."""
+    if gradient is None:
+        return torch.zeros_like(parameter)
+    return gradient if gradient.layout == torch.strided else gradient.to_dense()
 
 
 def _in_memory_apart(tensors: Iterable[Tensor]) -> list[Tensor]:

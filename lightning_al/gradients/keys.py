@@ -35,18 +35,29 @@ def settings_key(thing: Any) -> Hashable:
     """What a thing is, and its plain settings: what may decide how a model computes."""
     if thing is None or isinstance(thing, _PLAIN):
         return type(thing), thing
-    code = getattr(thing, "__code__", None)
-    attributes = vars(thing).items() if hasattr(thing, "__dict__") else ()
+    if isinstance(thing, nn.Module):
+        return _module_key(thing)
+    attributes = vars(thing) if hasattr(thing, "__dict__") else {}
+    return type(thing), getattr(thing, "__code__", None), _plain_settings(attributes)
+
+
+def _module_key(module: nn.Module) -> Hashable:
+    """:func:`settings_key` of a module, with the code of its hooks."""
+    attributes = vars(module)
+    hooks = [(name, *map(_code_of, attributes[name].values())) for name in _HOOKS if attributes[name]]
+    return type(module), _plain_settings(attributes), tuple(hooks)
+
+
+def _plain_settings(attributes: dict[str, Any]) -> Hashable:
     settings: list[Hashable] = []
-    for name, value in attributes:
+    for name, value in attributes.items():
         if name in _OF_MODULES:
-            if value and name in _HOOKS:
-                settings.append((name, *map(_code_of, value.values())))
-        elif value is None or isinstance(value, _PLAIN):
+            continue
+        if type(value) in _PLAIN or value is None or isinstance(value, _PLAIN):  # in that order: it is the fastest
             settings.append((name, value))
         elif callable(value) and hasattr(value, "__code__"):
             settings.append((name, value.__code__))
-    return type(thing), code, tuple(settings)
+    return tuple(settings)
 
 
 def _code_of(function: Any) -> Any:
@@ -62,4 +73,4 @@ def input_key(leaf: Any) -> Hashable:
 
 def model_key(root: nn.Module, params: Iterable[str], options: Iterable[Any]) -> Hashable:
     """Tell a model as it is, in what trains and how it computes, from others, and options from others."""
-    return tuple(map(option_key, options)), tuple(map(settings_key, modules_of(root))), tuple(params)
+    return tuple(map(option_key, options)), tuple(map(_module_key, modules_of(root))), tuple(params)

@@ -24,7 +24,7 @@ from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnoth
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.entries import batch_size_of, has_entries, slice_of
 from lightning_al.inference.live_weights import live_weights
-from lightning_al.inference.memory import is_out_of_memory, whole_bytes
+from lightning_al.inference.memory import is_out_of_memory, keep_freed_memory, whole_bytes
 from lightning_al.inference.mode import plain_layers
 from lightning_al.inference.precision import at_least_float32
 
@@ -135,6 +135,7 @@ def score_groups(
         findings.of(check_count, "group_size", group_size)
         findings.of(check_number, "max_bytes", max_bytes, least=1, optional=True, may_be_infinite=True)
     bound = whole_bytes(max_bytes)
+    keep_freed_memory()
     root = root_of(model, forward)
     with plain_layers(), live_weights(model, root, model_inputs(inputs)):
         prepared = prepare(root)

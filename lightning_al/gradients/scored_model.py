@@ -57,15 +57,16 @@ def root_of(model: nn.Module, forward: Forward | None) -> ForwardOf:
         TypeError: If weights are sharded over processes.
         ValueError: If it has layers without weights as yet, or nothing to differentiate by.
     """
-    check_whole(model)
     root = ForwardOf(unwrapped(model), forward)
-    modules = modules_of(root)
-    if any(map(nn.parameter.is_lazy, tensors_of_modules(modules, "_parameters", "_buffers"))):
+    modules = modules_of(root.model)
+    check_whole(modules)
+    weights = tensors_of_modules(modules, "_parameters")
+    if any(map(nn.parameter.is_lazy, [*weights, *tensors_of_modules(modules, "_buffers")])):
         raise ValueError(
             "The model has lazy layers that have seen no input yet, so that their weights have no shape. Run one batch "
             "through it before it is scored."
         )
-    if not any(p.requires_grad for p in tensors_of_modules(modules, "_parameters")):
+    if not any(p.requires_grad for p in weights):
         raise ValueError(
             "The model has no trainable parameter (`requires_grad=True`), so there is no gradient to score by. "
             "Unfreeze some, or use an acquisition that needs logits only."
@@ -83,7 +84,8 @@ def prepare(root: ForwardOf) -> ScoredModel:
         if place.is_parameter and tensor.requires_grad:
             trained.add(place.name)
     params = {name: at_least_float32(t.detach()) for name, t in tensors.items() if name in trained}
-    others = [name for name in tensors if name not in trained] if is_half(root) else []
+    half = is_half(tensors[place.name] for place in places if place.is_parameter)
+    others = [name for name in tensors if name not in trained] if half else []
     return ScoredModel(root, params, {name: at_least_float32(tensors[name]) for name in others}, places)
 
 

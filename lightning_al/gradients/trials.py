@@ -16,7 +16,7 @@ from lightning_al.gradients.scored_model import ScoredModel, floats_in_double
 from lightning_al.gradients.scorers import GroupScore, OneAfterAnother
 from lightning_al.inference.entries import batch_size_of, samples_at, slice_of
 from lightning_al.inference.memory import is_out_of_memory
-from lightning_al.inference.module_state import attributes_kept
+from lightning_al.inference.module_state import attributes_kept, modules_of
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Trial(NamedTuple):
         if 6 * model.bytes <= budget:
             samples = pytree.tree_map_only(Tensor, floats_in_double, self.samples)
             try:
-                with attributes_kept(model.root):  # what models cache would be of this precision
+                with attributes_kept(modules_of(model.root)):  # what models cache would be of this precision
                     exact = OneAfterAnother(model.in_double(), self.score)(samples, self.group_size)
                 rounding = 10 * (plain - exact).abs().amax()
             except Exception as error:  # a model or device that insists on its own precision
@@ -115,7 +115,7 @@ class Trial(NamedTuple):
         if in_float64:
             double = self._replace(samples=pytree.tree_map_only(Tensor, floats_in_double, self.samples))
             try:
-                with attributes_kept(model.root):  # what models cache would be of this precision
+                with attributes_kept(modules_of(model.root)):  # what models cache would be of this precision
                     return *double._both_ways(model.in_double()), 1e-7
             except NoRule:
                 raise

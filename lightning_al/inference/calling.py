@@ -1,13 +1,13 @@
 """Calling a model with other weights than its own, and with copies of its inputs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightning_al.inference.entries import whole
-from lightning_al.inference.module_state import named_modules_of
+from lightning_al.inference.module_state import modules_of, named_modules_of
 from lightning_al.inference.precision import at_least_float32
 from lightning_al.storage.weights import in_pieces
 
@@ -36,10 +36,11 @@ def places_of(root: nn.Module) -> list[Place]:
     first_names: dict[int, str] = {}
     places = []
     for path, module in named_modules_of(root):
+        prefix = f"{path}." if path else ""
         for holder in (module._parameters, module._buffers):
             for attribute, tensor in holder.items():
-                name = first_names.setdefault(id(tensor), f"{path}.{attribute}" if path else attribute)
                 if tensor is not None:
+                    name = first_names.setdefault(id(tensor), prefix + attribute)
                     places.append(Place(name, holder, attribute, holder is module._parameters))
     return places
 
@@ -57,14 +58,14 @@ def call_with(root: nn.Module, tensors: dict[str, Tensor], *args: Any, places: I
         places: What :func:`places_of` gives, for a module that is called many times.
     """
     taken = [place for place in (places_of(root) if places is None else places) if place.name in tensors]
-    before = [place.holder[place.attribute] for place in taken]
+    before = [holder[attribute] for _, holder, attribute, _ in taken]
     try:
         for name, holder, attribute, is_parameter in taken:
             holder[attribute] = as_parameter(tensors[name]) if is_parameter else tensors[name]
         return root(*args)
     finally:
-        for place, tensor in zip(taken, before, strict=True):
-            place.holder[place.attribute] = tensor
+        for (_, holder, attribute, _), tensor in zip(taken, before, strict=True):
+            holder[attribute] = tensor
 
 
 def as_parameter(tensor: Tensor) -> Tensor:
@@ -127,20 +128,23 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     Raises:
         TypeError: If they are sharded over processes (FSDP2, tensor parallelism).
     """
-    check_whole(model)
+    check_whole(modules_of(model))
     named = [*model.named_parameters(), *model.named_buffers()]
     return {name: t.detach().to("cpu", copy=True) for name, t in named}
 
 
-def check_whole(model: nn.Module) -> None:
+def check_whole(modules: Sequence[nn.Module]) -> None:
     """Refuse a model that cannot be run with other weights than its own, each sample's or another fit's.
+
+    Args:
+        modules: All of its modules, itself first.
 
     Raises:
         TypeError: If weights are sharded over processes.
     """
-    if in_pieces(model):
+    if in_pieces(modules):
         raise TypeError(
-            f"Weights of {type(model).__name__} are sharded over processes, so that samples have no gradients of their "
-            'own and no other weights can be run in it. Use `strategy="ddp"`, or an acquisition of logits or features: '
-            "`BADGE`, say, takes the gradients of the last layer in closed form."
+            f"Weights of {type(modules[0]).__name__} are sharded over processes, so that samples have no gradients of "
+            'their own and no other weights can be run in it. Use `strategy="ddp"`, or an acquisition of logits or '
+            "features: `BADGE`, say, takes the gradients of the last layer in closed form."
         )

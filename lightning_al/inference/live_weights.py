@@ -9,7 +9,7 @@ run in training mode where that gives the very outputs of ``eval()``.
 import contextlib
 import functools
 import logging
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -57,9 +57,9 @@ def live_weights(model: nn.Module, root: ForwardOf, samples: Any) -> Iterator[No
     with scoring_mode(model, as_it_comes=True), contextlib.ExitStack() as stack:
         inner = root.model
         modules = modules_of(inner)
-        not_torchs = [m for m in modules if not _is_torchs(m)]
+        not_torchs = _not_torchs(modules)
         _drop_cached_properties(not_torchs)
-        own, holding = with_own_train(inner), [m for m in not_torchs if any(map(_holds_tensor, vars(m).items()))]
+        own, holding = with_own_train(modules), [m for m in not_torchs if _holds_tensor(vars(m))]
         if own or holding:
             _go_live(root, _names_of(inner, own), _names_of(inner, holding), samples)
         elif any(module.training for module in modules):
@@ -77,15 +77,17 @@ def _go_live(root: ForwardOf, own: Names, holding: Names, samples: Any) -> None:
     key = own, holding, tuple(p.requires_grad for p in tensors_of_modules(modules_of(root), "_parameters"))
     if key not in known:
         samples = _first_two(samples)
-        with tensors_kept(model), attributes_kept(model):
+        modules = modules_of(model)
+        with tensors_kept(modules), attributes_kept(modules):
             model.eval()
             wanted = _outputs(root, samples)
         known[key] = None
         for names in dict.fromkeys((own | holding, own, holding, frozenset[str]())):
+            modules = modules_of(model)
             # What a module needs may not be there in this mode.
-            with tensors_kept(model), attributes_kept(model), contextlib.suppress(Exception):
+            with tensors_kept(modules), attributes_kept(modules), contextlib.suppress(Exception):
                 _set_mode(model, names, unfold=bool(own))
-                if _same(_outputs(root, samples), wanted, half=is_half(model)):
+                if _same(_outputs(root, samples), wanted, half=is_half(tensors_of_modules(modules, "_parameters"))):
                     known[key] = names
                     break
         if known[key] is None:
@@ -123,7 +125,7 @@ def _set_mode(model: nn.Module, training: Names, *, unfold: bool) -> None:
 
 @torch.no_grad()
 def _outputs(root: ForwardOf, samples: Any) -> Any:
-    kept = Attributes(m for m in modules_of(root) if not _is_torchs(m))
+    kept = Attributes(_not_torchs(modules_of(root)))
     tensors = {n: at_least_float32(t.detach()) for n, t in (*root.named_parameters(), *root.named_buffers())}
     try:
         with draws_undone():
@@ -156,22 +158,25 @@ def _drop_cached_properties(modules: Iterable[nn.Module]) -> None:
                 del vars(module)[name]
 
 
-def _holds_tensor(attribute: tuple[str, Any]) -> bool:
-    """Whether an attribute, by name, is floating-point tensors, and a plain one."""
-    name, value = attribute
-    if name.startswith("_") and (name in _OF_TORCH or name == _OF_RECURRENT):
-        return False
-    leaves = pytree.tree_leaves(value) if isinstance(value, (Tensor, list, tuple, dict)) else []
+def _holds_tensor(attributes: dict[str, Any]) -> bool:
+    """Whether some attributes, by name, are floating-point tensors, and plain ones."""
+    values = (attributes[name] for name in attributes.keys() - _NOT_PLAIN)
+    leaves = (leaf for value in values if isinstance(value, _MAY_HOLD) for leaf in pytree.tree_leaves(value))
     return any(isinstance(leaf, Tensor) and leaf.is_floating_point() for leaf in leaves)
 
 
+_MAY_HOLD = (Tensor, list, tuple, dict)
 _OF_TORCH = frozenset(vars(nn.Module()))
-_OF_RECURRENT = "_flat_weights"  # the parameters once more, which torch looks up again in each call
+_NOT_PLAIN = _OF_TORCH | {"_flat_weights"}  # a recurrent layer's parameters once more, which torch looks up each time
 
 
-def _is_torchs(module: nn.Module) -> bool:
-    """Whether a module is torch's own, which keeps nothing but what ``functional_call`` knows of."""
-    kind = type(module)
+def _not_torchs(modules: Sequence[nn.Module]) -> list[nn.Module]:
+    """Return the modules that are not torch's own, which keep nothing but what ``functional_call`` knows of."""
+    kinds = {kind for kind in set(map(type, modules)) if not _is_torchs(kind)}
+    return [module for module in modules if type(module) in kinds]
+
+
+def _is_torchs(kind: type) -> bool:
     if kind.__module__ == parametrize.__name__:  # of which torch makes a class for each parametrized one
         kind = kind.__bases__[0]
     return kind.__module__.partition(".")[0] == "torch"

@@ -35,8 +35,9 @@ def scoring_mode(model: nn.Module, *, as_it_comes: bool = False) -> Iterator[Non
     modules = modules_of(model)
     say_once_if_compiled(model, modules)
     tensors = tensors_of_modules(modules, "_parameters", "_buffers")
-    kinds = {t.device.type for t in tensors}
-    cuda = sorted({t.device.index for t in tensors if t.device.type == "cuda"})
+    devices = {t.device for t in tensors}
+    kinds = {device.type for device in devices}
+    cuda = sorted(device.index for device in devices if device.type == "cuda")
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
@@ -44,8 +45,8 @@ def scoring_mode(model: nn.Module, *, as_it_comes: bool = False) -> Iterator[Non
         stack.enter_context(full_precision(*kinds))
         stack.enter_context(nothing_compiled())
         for put_back in (attributes_kept, tensors_kept, flags_kept):
-            stack.enter_context(put_back(model))
-        if not as_it_comes and (any(module.training for module in modules) or with_own_train(model)):
+            stack.enter_context(put_back(modules))
+        if not as_it_comes and (any(module.training for module in modules) or with_own_train(modules)):
             model.eval()
         yield
 
@@ -57,11 +58,12 @@ def own_train_undone(model: nn.Module) -> Iterator[None]:
     For passes in which Lightning calls ``eval()``, and then sets nothing but flags back. What else was written inside,
     metrics say, stays.
     """
-    if not with_own_train(model):
+    modules = modules_of(model)
+    if not with_own_train(modules):
         yield
         return
-    tensors, attributes = ReachedByTrain(model), Attributes(model.modules())
-    with flags_kept(model):
+    tensors, attributes = ReachedByTrain(modules), Attributes(modules)
+    with flags_kept(modules):
         model.eval()
         tensors.keep_changed()
         put_back = attributes.put_back_changed()

@@ -1,7 +1,6 @@
 """The state of a module, put back as it was: flags, gradients, weights, buffers and other attributes."""
 
 import contextlib
-import copy
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, MutableMapping, Sequence
 from typing import Any, NamedTuple
@@ -81,9 +80,8 @@ def set_flags(model: nn.Module, flags: Flags) -> None:
 
 
 @contextlib.contextmanager
-def flags_kept(model: nn.Module) -> Iterator[None]:
-    """Give every parameter and module the flags back that it had: the very same ones, whatever their names are then."""
-    modules = modules_of(model)
+def flags_kept(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Give modules and their parameters the flags back that they had: the very same ones, wherever they are then."""
     trained = [(p, p.requires_grad) for p in tensors_of_modules(modules, "_parameters")]
     training = [(module, module.training) for module in modules]
     try:
@@ -125,21 +123,21 @@ def weights_kept(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def tensors_kept(model: nn.Module) -> Iterator[None]:
-    """Give the model the tensors and values back that a forward pass, ``train()`` and ``eval()`` may write.
+def tensors_kept(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Give modules the tensors and values back that a forward pass, ``train()`` and ``eval()`` may write.
 
-    These are its buffers, embeddings that shrink, and all that a ``train()`` of the model's own may reach. Much cheaper
-    than :func:`weights_kept`: only what was written to is copied back, and most models' weights are not copied at all.
+    These are their buffers, embeddings that shrink, and all that a ``train()`` of a module's own may reach. Much
+    cheaper than :func:`weights_kept`: only what was written to is copied back, and most models' weights are not copied
+    at all.
     """
     # An embedding with `max_norm` shrinks its rows in the forward pass.
-    modules = modules_of(model)
     shrunk: list[dict[str, Any]] = [
         module._parameters
         for module in modules
         if vars(module).get("max_norm", getattr(type(module), "max_norm", None)) is not None
     ]
     with buffers_kept(modules), _values_kept(shrunk):
-        reached = ReachedByTrain(model)
+        reached = ReachedByTrain(modules)
         try:
             yield
         finally:
@@ -155,7 +153,7 @@ def buffers_kept(modules: Iterable[nn.Module]) -> contextlib.AbstractContextMana
 def _values_kept(owners: Sequence[MutableMapping[str, Tensor | None]]) -> Iterator[None]:
     before = [
         # One that a validation left, in inference mode, cannot be written to here.
-        (owner, name, tensor, None if tensor.is_inference() else tensor.detach().clone())
+        (owner, name, tensor, None if tensor.is_inference() else _copy(tensor))
         for owner in owners
         for name, tensor in owner.items()
         if tensor is not None
@@ -171,22 +169,22 @@ def _values_kept(owners: Sequence[MutableMapping[str, Tensor | None]]) -> Iterat
 
 
 class ReachedByTrain:
-    """What a ``train()`` of the model's own may change: its module, and the modules inside.
+    """What a ``train()`` of a module's own may change: the module, and those inside.
 
     It may write to tensors past torch's counter of writes, give a parameter other memory or put another in its place,
     take layers out, and put hooks and reparametrisations on or take them off, with which modules change their class.
 
     Args:
-        model: The model.
+        modules: Among which some have one.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        modules = {id(m): m for own in with_own_train(model) for m in modules_of(own)}.values()
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        modules = list({id(m): m for own in with_own_train(modules) for m in modules_of(own)}.values())
         places = (vars(m)[name] for m in modules for name in _PLACES)
         self._places = [(place, dict(place)) for place in places]
         self._classes = [(m, type(m), _properties(type(m))) for m in modules]
         tensors = {id(t): t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
-        self._tensors = [(t, t.data, t.detach().clone()) for t in tensors.values() if not t.is_inference()]
+        self._tensors = [(t, t.data, _copy(t)) for t in tensors.values() if not t.is_inference()]
 
     def keep_changed(self) -> None:
         """Let go of what is as it was."""
@@ -224,7 +222,11 @@ def _moved(tensor: Tensor, memory: Tensor) -> bool:
 def _written(tensor: Tensor, value: Tensor) -> bool:
     if value.layout != torch.strided:  # torch does not compare such: put back in any case
         return True
-    return not torch.equal(tensor.detach(), value)
+    return not torch.equal(tensor.detach() if tensor.requires_grad else tensor, value)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone() if tensor.requires_grad else tensor.clone()
 
 
 def _rewrite(tensor: Tensor, value: Tensor) -> None:
@@ -235,16 +237,14 @@ def _rewrite(tensor: Tensor, value: Tensor) -> None:
         tensor.data.copy_(value)
 
 
-def with_own_train(model: nn.Module) -> list[nn.Module]:
+def with_own_train(modules: Sequence[nn.Module]) -> list[nn.Module]:
     """Return the modules that do more in ``train()`` or ``eval()`` than torch's own do: fold weights, empty caches."""
-    return [module for module in modules_of(model) if any(_is_own(module, name) for name in ("train", "eval"))]
+    kinds = {kind for kind in set(map(type, modules)) if _is_own(kind, "train") or _is_own(kind, "eval")}
+    return [m for m in modules if type(m) in kinds or "train" in vars(m) or "eval" in vars(m)]
 
 
-def _is_own(module: nn.Module, method: str) -> bool:
-    of_class = getattr(type(module), method)
-    if of_class is getattr(nn.Module, method) and method not in vars(module):  # of most
-        return False
-    return method in vars(module) or of_class.__module__.partition(".")[0] not in ("torch", "lightning")
+def _is_own(kind: type, method: str) -> bool:
+    return getattr(kind, method).__module__.partition(".")[0] not in ("torch", "lightning")
 
 
 class Attributes:
@@ -261,21 +261,17 @@ class Attributes:
         for _, attributes in self._before:
             for name in self._but & attributes.keys():
                 del attributes[name]
-        own = (map(attributes.get, attributes.keys() - _OF_TORCH) for _, attributes in self._before)
-        self._collections = [
-            (value, copy.copy(value), _contents(value))
-            for values in own
-            for value in values
-            if type(value) in _COLLECTIONS
-        ]
+        values = (attributes[name] for _, attributes in self._before for name in attributes.keys() - _OF_TORCH)
+        self._collections = [(v, v.copy(), _contents(v)) for v in values if type(v) in _COLLECTIONS]
 
     def put_back(self) -> None:
         """Put everything back."""
         for module, attributes in self._before:
             now = vars(module)
-            for name in now.keys() - attributes.keys() - self._but:
-                del now[name]
             now.update(attributes)
+            if len(now) > len(attributes):
+                for name in now.keys() - attributes.keys() - self._but:
+                    del now[name]
         for collection in self._collections:
             _refill(*collection)
 
@@ -302,12 +298,12 @@ class Attributes:
 
 
 @contextlib.contextmanager
-def attributes_kept(model: nn.Module) -> Iterator[None]:
-    """Leave the attributes of all modules as they were found, and what is in lists, dicts and the like, too.
+def attributes_kept(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Leave the attributes of modules as they were found, and what is in lists, dicts and the like, too.
 
     What models cache or collect there may be of another precision, or stand for something else while they are scored.
     """
-    before = Attributes(modules_of(model))
+    before = Attributes(modules)
     try:
         yield
     finally:

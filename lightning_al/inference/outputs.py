@@ -11,6 +11,7 @@ from lightning_al.inference.calling import Forward, ForwardOf, call_with, copies
 from lightning_al.inference.compiled import unwrapped
 from lightning_al.inference.live_weights import live_weights
 from lightning_al.inference.mode import scoring_mode
+from lightning_al.inference.module_state import modules_of, tensors_of_modules
 from lightning_al.inference.precision import (
     Lowered,
     all_at_least_float32,
@@ -42,7 +43,7 @@ def plain_outputs(
     lowered = lowered_of(model)
     if lowered is not None:
         return _outputs_in(lowered, model, inputs, root, tensors=tensors or {})
-    if tensors is None and not is_half(root):
+    if tensors is None and not is_half(tensors_of_modules(modules_of(root), "_parameters")):
         with scoring_mode(model), torch.no_grad():
             return root(copies_for_model(inputs))
     with live_weights(model, root, inputs), torch.no_grad():

@@ -1,7 +1,7 @@
 """The precision in which models are looked at: full, which is at least float32, or that of the Trainer."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightning_al.checks import check_choice
-from lightning_al.inference.module_state import modules_of, tensors_of_modules
 from lightning_al.inference.replaced import kept, replaced
 
 FULL, OF_TRAINER = "32", "trainer"
@@ -28,9 +27,9 @@ def all_at_least_float32(tree: Any) -> Any:
     return pytree.tree_map_only(Tensor, at_least_float32, tree)
 
 
-def is_half(model: nn.Module) -> bool:
-    """Whether some weights are in half precision."""
-    return any(p.dtype in _HALF for p in tensors_of_modules(modules_of(model), "_parameters"))
+def is_half(weights: Iterable[Tensor]) -> bool:
+    """Whether some of these are in half precision."""
+    return any(weight.dtype in _HALF for weight in weights)
 
 
 def check_pool_precision(value: Any) -> None:

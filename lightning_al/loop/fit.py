@@ -23,7 +23,7 @@ from lightning_al.fitting.repeated import RepeatedFit
 from lightning_al.fitting.round_callback import FLAGS, MARK
 from lightning_al.inference.bars import naming
 from lightning_al.inference.mode import own_train_undone
-from lightning_al.inference.module_state import flags_kept
+from lightning_al.inference.module_state import flags_kept, modules_of
 from lightning_al.inference.replaced import replaced
 from lightning_al.loop.predict import files_of_predictions
 from lightning_al.loop.project import STEPS, Project
@@ -106,7 +106,7 @@ def _evaluate(session: Session) -> tuple[dict[str, float], float]:
     with (
         replaced(trainer, "callbacks", [*callbacks, *naming(trainer)]),
         own_train_undone(project.model),
-        flags_kept(project.model),
+        flags_kept(modules_of(project.model)),
         stage_of("evaluating"),
     ):
         results = evaluate(project.model, datamodule=ForTrainer(project.data), verbose=False)

@@ -15,7 +15,7 @@ from lightning_al.acquisition.base import Acquisition
 from lightning_al.acquisition.query import Rows
 from lightning_al.checks import Findings, check_count, check_that, check_type
 from lightning_al.distributed.randomness import Draws, draws_undone, seed_global
-from lightning_al.inference.module_state import flags_kept, gradients_kept, weights_kept
+from lightning_al.inference.module_state import flags_kept, gradients_kept, modules_of, weights_kept
 from lightning_al.inference.trainer import quiet_trainer
 from lightning_al.scoring.company import largest_difference
 from lightning_al.scoring.pick import check_positions
@@ -82,7 +82,13 @@ def check_acquisition(
         findings.of(check_that, is_map, "dataset", dataset, "a map-style dataset, or a `DataLoader` of one")
         findings.of(check_type, "task", task, Task, "a `Task`")
         findings.of(check_count, "k", k)
-    with Findings() as findings, draws_undone(), weights_kept(model), flags_kept(model), gradients_kept(model):
+    with (
+        Findings() as findings,
+        draws_undone(),
+        weights_kept(model),
+        flags_kept(modules_of(model)),
+        gradients_kept(model),
+    ):
         _Trial(acquisition, model, dataset, task, k, findings).run()
 
 

@@ -76,7 +76,7 @@ class KeptPasses:
 
 def _why_not(subject: Subject, ranks: Ranks) -> str:
     """Return why nothing can be kept, or ""."""
-    if in_pieces(subject.model):
+    if in_pieces(subject.model.modules()):
         return "weights are spread over processes"
     return "inputs are random, or cannot be told from each other" if ranks.first(lambda: _are_random(subject)) else ""
 

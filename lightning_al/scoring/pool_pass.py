@@ -335,10 +335,11 @@ def pass_of_its_own(
     The module's own hooks around a prediction do not run: they expect what its own ``predict_step`` returns.
     """
     with contextlib.ExitStack() as stack:
+        modules = modules_of(model)
         stack.enter_context(own_train_undone(model))  # Lightning sets flags back, and no more
         stack.enter_context(gradients_kept(model))  # Lightning clears them when it moves the module
-        stack.enter_context(flags_kept(model))  # Lightning leaves them in `eval()` after an error
-        say_once_if_compiled(model, modules_of(model))
+        stack.enter_context(flags_kept(modules))  # Lightning leaves them in `eval()` after an error
+        say_once_if_compiled(model, modules)
         stack.enter_context(nothing_compiled())  # compiled layers cannot be looked into
         stack.enter_context(replaced(model, "predict_step", predict_step))
         for hook in PREDICT_HOOKS:

@@ -168,7 +168,7 @@ def score_stream(subject: Subject, acquisition: Acquisition, stream: Stream, k: 
             of classes and the task does not know it.
     """
     trainer, model = subject.trainer, subject.model
-    if trainer.world_size > 1 and in_pieces(model):
+    if trainer.world_size > 1 and in_pieces(model.modules()):
         raise ValueError(
             "The model's weights are sharded over processes, which must all score equally many batches, and a stream "
             "does not say how many it has. Score it on one device, or give a map-style dataset."

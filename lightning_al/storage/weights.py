@@ -74,11 +74,12 @@ def names_of_others_known(model: nn.Module) -> Iterator[None]:
         hook.remove()
 
 
-def in_pieces(model: nn.Module) -> bool:
-    """Whether weights of the model are spread over processes, even if they are together for now, as in a forward."""
-    modules = list(model.modules())
-    sharded = any(isinstance(module, FSDPModule) for module in modules)
-    return sharded or any(isinstance(p, DTensor) for module in modules for p in module._parameters.values())
+def in_pieces(modules: Iterable[nn.Module]) -> bool:
+    """Whether weights of modules are spread over processes, even if they are together for now, as in a forward."""
+    modules = list(modules)
+    of_weights = {type(p) for module in modules for p in module._parameters.values()}
+    kinds = {*map(type, modules)}
+    return any(issubclass(kind, FSDPModule) for kind in kinds) or any(issubclass(kind, DTensor) for kind in of_weights)
 
 
 def whole(state: Any) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def load_weights(model: nn.Module, state: dict[str, Any]) -> None:
     _replace_inference_buffers(model)
     present = model.state_dict()
     state = named_as_in(present, state)
-    if in_pieces(model):
+    if in_pieces(model.modules()):
         pieces = {name: as_pieces(value, present.get(name)) for name, value in state.items()}
         state = _with_versions(pieces, state)
     model.load_state_dict(_with_own_extra(state), strict=_is_strict(model))

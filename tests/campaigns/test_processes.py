@@ -204,7 +204,7 @@ RESUMED = textwrap.dedent(
 
     class Sharded(Net):
         def configure_model(self):
-            if not in_pieces(self):
+            if not in_pieces(self.modules()):
                 fully_shard(self.net, mesh=self.device_mesh["data_parallel"])
 
     def campaign(name, rounds, reset, weights, one_file):
@@ -216,7 +216,7 @@ RESUMED = textwrap.dedent(
         options = {"reset": reset, "weights": weights, "dirpath": f"{sys.argv[1]}/{name}"}
         loop = ActiveLearningLoop(model, Data(), initial=8, query_size=4, rounds=rounds, **options)
         history = loop.run(trainer, resume=True)
-        assert in_pieces(model)
+        assert in_pieces(model.modules())
         return picks(history), [r.metrics for r in history], whole(model.state_dict())
 
     if __name__ == "__main__":

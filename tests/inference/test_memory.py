@@ -1,7 +1,12 @@
 """How much memory may be taken, and what running out of it looks like."""
 
+import os
+import platform
+import subprocess
+import sys
 import weakref
 
+import pytest
 import torch
 
 from lightning_al.inference import memory
@@ -43,3 +48,33 @@ def test_what_was_saved_and_counted_is_let_go():
     del y
     assert alive() is None
     assert saved.total == 4000
+
+
+_FAULTS = """
+import resource, torch
+from lightning_al.inference.memory import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        blocks = [torch.ones(3 * 2**18) for _ in range(4)]  # 12 MiB, 3 of which are given back at a time
+        del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+without = faults()
+keep_freed_memory()
+faults()
+print(without, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone it is known what is given back, and when")
+def test_freed_memory_does_not_come_fresh_from_the_system_again():
+    settings = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "LD_"))}
+    run = subprocess.run(
+        [sys.executable, "-c", _FAULTS], env=settings, capture_output=True, text=True, check=True, timeout=300
+    )
+    without, kept = map(int, run.stdout.split())
+    assert without > 20 * 1000  # pages of 4 KiB
+    assert kept < without / 10

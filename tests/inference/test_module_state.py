@@ -121,7 +121,7 @@ def test_running_statistics_written_in_eval_mode_are_put_back():
     net, x = OwnStatistics(), torch.randn(B, 4)
     loss = net(x).sum()
     expected = net.mean.clone(), net.var.clone()
-    with tensors_kept(net):
+    with tensors_kept(modules_of(net)):
         net(x)
         assert not torch.equal(net.mean, expected[0])
     assert torch.equal(net.mean, expected[0])
@@ -148,7 +148,7 @@ def test_sparse_buffers_are_as_they_were_and_scores_those_of_dense_ones(layout):
     dense.head = net.head
     graph = net.graph
     torch.testing.assert_close(F_al.saal(net, x), F_al.saal(dense, x))
-    with tensors_kept(net):
+    with tensors_kept(modules_of(net)):
         net.graph.values().zero_() if layout is torch.sparse_csr else net.graph._values().zero_()
     assert net.graph is graph
     assert torch.equal(graph.to_dense(), dense.graph)
@@ -167,7 +167,7 @@ def test_flags_come_back_to_the_very_same_layers():
     net[0].weight.requires_grad_(False)
     net[1].eval()
     before = flags_of(net)
-    with pytest.raises(NoLuck), flags_kept(net):
+    with pytest.raises(NoLuck), flags_kept(modules_of(net)):
         net.requires_grad_(True).eval()
         raise NoLuck
     assert flags_of(net) == before

@@ -16,6 +16,7 @@ from lightning_al.checks import Findings, check_choice, check_count, check_flag
 from lightning_al.functional.scores.disagreement import consensus_divergences, vote_entropies
 from lightning_al.inference.calling import Forward, check_whole
 from lightning_al.inference.entries import device_of
+from lightning_al.inference.module_state import modules_of
 from lightning_al.inference.outputs import plain_outputs
 from lightning_al.inference.shared_forward import shared_outputs
 
@@ -108,7 +109,7 @@ class QueryByCommittee(Acquisition):
 
     def score_batch(self, model: pl.LightningModule, batch: Any) -> Tensor:
         """Return the disagreement of the members about each sample, (B,)."""
-        check_whole(model)
+        check_whole(modules_of(model))
         inputs = self.task.inputs(batch)
         self._members = moved_to(device_of(model), self._members)
         if self.score in VALUE_SCORES:

@@ -20,7 +20,7 @@ from lightning_al.distributed.randomness import draws_undone
 from lightning_al.distributed.ranks import begin_processes
 from lightning_al.fitting.beside_weights import BesideWeights
 from lightning_al.inference.mode import scoring_mode
-from lightning_al.inference.module_state import flags_kept
+from lightning_al.inference.module_state import flags_kept, modules_of
 from lightning_al.inference.trainer import quiet_trainer
 from lightning_al.oracle.base import Oracle, truth_of
 from lightning_al.oracle.truth import Truth
@@ -145,7 +145,7 @@ def _show_samples(campaign: KeptCampaign) -> None:
 def _left_alone(model: pl.LightningModule) -> Iterator[None]:
     """Give the model its weights, flags and place back in the end."""
     state, beside = whole_copy(model.state_dict()), BesideWeights(model)
-    with flags_kept(model):
+    with flags_kept(modules_of(model)):
         try:
             yield
         finally:

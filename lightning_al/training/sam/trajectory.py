@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_al.inference.module_state import flags_kept
+from lightning_al.inference.module_state import flags_kept, modules_of
 from lightning_al.inference.precision import at_least_float32
 from lightning_al.training.sam.tensors import overwrite
 
@@ -146,7 +146,7 @@ class AveragedWeights:
         with torch.no_grad():
             backup = [tensor.detach().clone() for tensor in tensors]
         try:
-            with flags_kept(module):
+            with flags_kept(modules_of(module)):
                 module.eval()
                 overwrite(tensors, averages)
                 yield
