@@ -34,7 +34,8 @@ WORTH_A_CALL = {"cpu": 2**22}
 """Multiply-adds of one unit from which it is worth a kernel call of its own, which stays in the cache."""
 
 FORMED_AT_ONCE = {"cpu": 2**21}
-"""Weights formed in one call: larger blocks are given back to the system each time, and cost as fresh memory."""
+"""Weights formed in one call. Larger blocks cost as fresh memory where the system gets them back each time, as it did
+when this was seen: see :func:`~lightning_al.inference.memory.keep_freed_memory`."""
 
 ALONE = {"cpu": 1.5e6}
 """What a call of a layer costs beside its numbers, once for every unit where each runs alone, in each pass."""
@@ -51,7 +52,8 @@ OWN_WEIGHT = {"cpu": 2.0}
 than where one unit goes through all its steps before the next."""
 
 ELEMENT = {"cpu": 150.0}
-"""How much more a number of a layer's output costs in a batch, where each unit's weights are its own, in each pass."""
+"""How much more a number of a layer's output costs in a batch, where each unit's weights are its own, in each pass.
+Fresh memory is in it, too: it was seen before freed memory was kept."""
 
 FEW = 12_000
 """Numbers of one unit's output up to which they cost no more: those of some units stay in the cache."""

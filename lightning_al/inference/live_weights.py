@@ -73,21 +73,21 @@ def live_weights(model: nn.Module, root: ForwardOf, samples: Any) -> Iterator[No
 def _go_live(root: ForwardOf, own: Names, holding: Names, samples: Any) -> None:
     """Choose the modules that stay in training mode, and put the model in the mode that follows."""
     model = root.model
+    modules = modules_of(model)
+    weights = tensors_of_modules(modules, "_parameters")
     known = _CHOSEN.setdefault(model, {})
-    key = own, holding, tuple(p.requires_grad for p in tensors_of_modules(modules_of(root), "_parameters"))
+    key = own, holding, tuple(p.requires_grad for p in weights)
     if key not in known:
         samples = _first_two(samples)
-        modules = modules_of(model)
         with tensors_kept(modules), attributes_kept(modules):
             model.eval()
             wanted = _outputs(root, samples)
         known[key] = None
         for names in dict.fromkeys((own | holding, own, holding, frozenset[str]())):
-            modules = modules_of(model)
             # What a module needs may not be there in this mode.
             with tensors_kept(modules), attributes_kept(modules), contextlib.suppress(Exception):
                 _set_mode(model, names, unfold=bool(own))
-                if _same(_outputs(root, samples), wanted, half=is_half(tensors_of_modules(modules, "_parameters"))):
+                if _same(_outputs(root, samples), wanted, half=is_half(weights)):
                     known[key] = names
                     break
         if known[key] is None:

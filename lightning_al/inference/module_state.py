@@ -153,7 +153,7 @@ def buffers_kept(modules: Iterable[nn.Module]) -> contextlib.AbstractContextMana
 def _values_kept(owners: Sequence[MutableMapping[str, Tensor | None]]) -> Iterator[None]:
     before = [
         # One that a validation left, in inference mode, cannot be written to here.
-        (owner, name, tensor, None if tensor.is_inference() else _copy(tensor))
+        (owner, name, tensor, None if tensor.is_inference() else tensor.detach().clone())
         for owner in owners
         for name, tensor in owner.items()
         if tensor is not None
@@ -184,7 +184,7 @@ class ReachedByTrain:
         self._places = [(place, dict(place)) for place in places]
         self._classes = [(m, type(m), _properties(type(m))) for m in modules]
         tensors = {id(t): t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
-        self._tensors = [(t, t.data, _copy(t)) for t in tensors.values() if not t.is_inference()]
+        self._tensors = [(t, t.data, t.detach().clone()) for t in tensors.values() if not t.is_inference()]
 
     def keep_changed(self) -> None:
         """Let go of what is as it was."""
@@ -222,11 +222,7 @@ def _moved(tensor: Tensor, memory: Tensor) -> bool:
 def _written(tensor: Tensor, value: Tensor) -> bool:
     if value.layout != torch.strided:  # torch does not compare such: put back in any case
         return True
-    return not torch.equal(tensor.detach() if tensor.requires_grad else tensor, value)
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    return tensor.detach().clone() if tensor.requires_grad else tensor.clone()
+    return not torch.equal(tensor.detach(), value)
 
 
 def _rewrite(tensor: Tensor, value: Tensor) -> None:
