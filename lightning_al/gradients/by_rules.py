@@ -12,10 +12,11 @@ from lightning_al.gradients.comparisons import Comparisons, standing_of
 from lightning_al.gradients.errors import NoRule, NothingToCompare
 from lightning_al.gradients.keys import input_key
 from lightning_al.gradients.looks import FirstLook
+from lightning_al.gradients.loop import PlainLoop
 from lightning_al.gradients.plans import Plan, PlanFinder
 from lightning_al.gradients.rule_scores import RuleScore, Scored
 from lightning_al.gradients.scored_model import ScoredModel
-from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother, Scorer
+from lightning_al.gradients.scorers import BatchScore, GroupScore, Scorer
 from lightning_al.inference.entries import batch_size_of, slice_of
 from lightning_al.inference.memory import is_out_of_memory
 
@@ -45,7 +46,7 @@ class ByRules(Scorer):
         model_inputs: Callable[[Any], Any],
     ) -> None:
         super().__init__(model)
-        self._alone = OneAfterAnother(model, score)
+        self._alone = PlainLoop(model, score, key=key)
         self._by_rules = RuleScore(model, fast)
         self._finder = PlanFinder(self._by_rules, score)
         self._max_bytes: int | None = None

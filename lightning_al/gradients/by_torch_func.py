@@ -16,6 +16,7 @@ from lightning_al.gradients.differentiators import Vectorized, fallbacks_unsaid,
 from lightning_al.gradients.errors import NoRule, NothingToCompare
 from lightning_al.gradients.example_groups import groups_at, groups_that_differ
 from lightning_al.gradients.keys import input_key
+from lightning_al.gradients.loop import PlainLoop
 from lightning_al.gradients.scored_model import ScoredModel, floats_in_double
 from lightning_al.gradients.scorers import GroupScore, OneAfterAnother, Scorer
 from lightning_al.inference.entries import batch_size_of, slice_of
@@ -43,6 +44,7 @@ class ByTorchFunc(Scorer):
         super().__init__(model)
         self.score = score
         self.copies = copies
+        self._alone = PlainLoop(model, score, key=key)
         self._standing = standing_of(model, ("torch.func", key))
         self._comparisons = Comparisons(
             "torch.func", model, score=score, model_inputs=lambda inputs: inputs, standing=self._standing
@@ -68,7 +70,7 @@ class ByTorchFunc(Scorer):
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
         """Score the groups of ``inputs``."""
         if batch_size_of(inputs) == group_size:  # nothing to gain, and large weights need not be copied
-            return OneAfterAnother(self.model, self.score)(inputs, group_size)
+            return self._alone(inputs, group_size)
         kind = group_size, tuple(map(input_key, pytree.tree_leaves(inputs)))
         if kind in self._standing.failed:
             raise NoRule(self._standing.failed[kind])

@@ -19,8 +19,9 @@ from lightning_al.gradients.by_rules import ByRules
 from lightning_al.gradients.by_torch_func import ByTorchFunc
 from lightning_al.gradients.errors import Differs
 from lightning_al.gradients.keys import model_key
+from lightning_al.gradients.loop import PlainLoop
 from lightning_al.gradients.scored_model import prepare, root_of
-from lightning_al.gradients.scorers import BatchScore, GroupScore, OneAfterAnother, Scorer
+from lightning_al.gradients.scorers import BatchScore, GroupScore, Scorer
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.entries import batch_size_of, has_entries, slice_of
 from lightning_al.inference.live_weights import live_weights
@@ -142,7 +143,7 @@ def score_groups(
         # No copies: each call of the model, and of a loss, gets its own.
         inputs = pytree.tree_map_only(Tensor, lambda t: at_least_float32(t.detach()), inputs)
         key = model_key(root, prepared.params, (*kind, score, root.call))
-        scorers: list[Scorer] = [ByTorchFunc(prepared, score, copies, key), OneAfterAnother(prepared, score)]
+        scorers: list[Scorer] = [ByTorchFunc(prepared, score, copies, key), PlainLoop(prepared, score, key=key)]
         if has_entries(inputs):  # of shapes of their own: nothing to take together
             del scorers[0]
         elif fast is not None:

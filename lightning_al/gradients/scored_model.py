@@ -1,7 +1,9 @@
 """A model taken apart for scoring: its trainable weights, and all else that they are used with."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from lightning_al.gradients.differentiators import Params
@@ -34,6 +36,15 @@ class ScoredModel(NamedTuple):
         values = {**dict(named), **self.params, **self.fixed}
         double = {name: floats_in_double(t.detach()) for name, t in values.items()}
         return self._replace(params={name: double.pop(name) for name in self.params}, fixed=double)
+
+    def with_channels_last(self, names: Collection[str]) -> "ScoredModel":
+        """The same with these weights, of convolutions, in the order in memory that has their channels last."""
+        if not names:
+            return self
+        plain = {p.name: p.holder[p.attribute].detach() for p in self.places if p.name in names} | self.fixed
+        last = {n: (self.params.get(n, plain[n])).contiguous(memory_format=torch.channels_last) for n in names}
+        params = {name: last.pop(name, p) for name, p in self.params.items()}
+        return self._replace(params=params, fixed={**self.fixed, **last})
 
     @property
     def bytes(self) -> int:

@@ -53,13 +53,17 @@ class OneAfterAnother(Scorer):
 
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
         """Score the groups of ``inputs``."""
-        model = self.model
+        return self._under(self.model, self.model.call, inputs, group_size, OneByOne())
+
+    def _under(
+        self, model: ScoredModel, call: ModelFunction, inputs: Any, group_size: int, differentiator: OneByOne
+    ) -> Tensor:
+        """Score the groups with a model's weights, the model called by ``call``."""
         stops = range(group_size, batch_size_of(inputs) + 1, group_size)
 
         def score() -> Tensor:
-            differentiator = OneByOne()
             groups = (slice_of(inputs, stop - group_size, stop) for stop in stops)
-            scores = [self.score(differentiator, model.call, model.params, group) for group in groups]
+            scores = [self.score(differentiator, call, model.params, group) for group in groups]
             return scores[0] if len(scores) == 1 else torch.cat([each if each.ndim else each[None] for each in scores])
 
         # Checkpointed blocks run again in the backward pass, when the weights of the call are no longer in place.

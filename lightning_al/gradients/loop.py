@@ -1,0 +1,105 @@
+"""The plain loop as a way to score: in the memory order that convolutions are faster with."""
+
+import logging
+from collections.abc import Hashable, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lightning_al.gradients.costs import prefers_channels_last
+from lightning_al.gradients.differentiators import OneByOne, Params
+from lightning_al.gradients.keys import input_key
+from lightning_al.gradients.scored_model import ScoredModel
+from lightning_al.gradients.scorers import GroupScore, OneAfterAnother
+from lightning_al.inference.memory import is_out_of_memory
+from lightning_al.inference.module_state import modules_of
+
+log = logging.getLogger(__name__)
+
+_CHANNELS_LAST: WeakKeyDictionary[nn.Module, dict[Hashable, frozenset[str]]] = WeakKeyDictionary()
+"""Of each model that was scored, which weights have their channels last, by what that depends on."""
+
+
+class PlainLoop(OneAfterAnother):
+    """Scores one group after another, with convolutions' weights in the memory order that they are faster with.
+
+    What a convolution gives has its channels last in memory where its weights have: so that is all there is to do. A
+    model that goes by the order in memory itself is left as it is: one that asks for a ``view`` that there is not, that
+    calls ``as_strided``, or kernels from outside of torch. Its first forward pass shows it.
+
+    Args:
+        model: The model.
+        score: The score of one group.
+        key: Tells the model as it is, its options and the score from others.
+    """
+
+    def __init__(self, model: ScoredModel, score: GroupScore, *, key: Hashable) -> None:
+        super().__init__(model, score)
+        self._key = key
+
+    def __call__(self, inputs: Any, group_size: int) -> Tensor:
+        """Score the groups of ``inputs``."""
+        known = _CHANNELS_LAST.setdefault(self.model.root.model, {})
+        leaves = pytree.tree_leaves(inputs)
+        key = self._key, group_size, tuple(map(input_key, leaves))
+        if key in known:
+            model = self.model.with_channels_last(known[key])
+            return self._under(model, model.call, inputs, group_size, OneByOne(looked_through=True))
+        names = _faster_with_channels_last(self.model, leaves)
+        if names:
+            try:
+                scores = self._looked_at(self.model.with_channels_last(names), inputs, group_size)
+            except Exception as error:  # if the fault is the model's own, it comes again
+                if is_out_of_memory(error):
+                    raise
+                log.debug("Images do not go through this model with their channels last: %s", error)
+            else:
+                known[key] = names
+                return scores
+        scores = super().__call__(inputs, group_size)
+        known[key] = frozenset()
+        return scores
+
+    def _looked_at(self, model: ScoredModel, inputs: Any, group_size: int) -> Tensor:
+        """Score the groups, the first forward pass without operations that go by the order in memory."""
+        looked_at = False
+
+        def call(weights: Params, group: Any) -> Any:
+            nonlocal looked_at
+            if looked_at:
+                return model.call(weights, group)
+            looked_at = True
+            with _AnyOrder():
+                return model.call(weights, group)
+
+        return self._under(model, call, inputs, group_size, OneByOne())
+
+
+def _faster_with_channels_last(model: ScoredModel, inputs: Sequence[Any]) -> frozenset[str]:
+    """Return the names of the weights that the loop is faster with if they have their channels last."""
+    modules = modules_of(model.root)
+    layers = [m for m in modules if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)) and max(m.kernel_size) > 1]
+    names = {id(place.holder[place.attribute]): place.name for place in model.places}
+    weights = [w for m in layers if (w := m._parameters.get("weight")) is not None and id(w) in names]
+    images = [t for t in inputs if isinstance(t, Tensor) and t.is_floating_point() and t.ndim > 2]
+    if not weights or not images or any(t.dtype != torch.float32 or t.device.type != "cpu" for t in weights + images):
+        return frozenset()
+    preferred = prefers_channels_last(
+        sum(w.numel() for w in weights),
+        max(t.shape[-2] * t.shape[-1] for t in images),
+        grouped=any(m.groups > 1 for m in layers),
+    )
+    return frozenset(names[id(w)] for w in weights) if preferred else frozenset()
+
+
+class _AnyOrder(TorchDispatchMode):
+    """Refuses operations whose result may depend on the order of numbers in memory."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace not in ("aten", "torchvision") or func.__name__.startswith("as_strided"):
+            raise RuntimeError(f"`{func}` may go by the order in memory")
+        return func(*args, **(kwargs or {}))
