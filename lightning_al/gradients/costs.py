@@ -58,7 +58,7 @@ Fresh memory is in it, too: it was seen before freed memory was kept."""
 COPIED_PER_PIXEL = 256
 """Weights of kernels for each pixel of an image up to which it is worth copying them into another order."""
 
-LARGE_IMAGE = 2**15
+LARGE_IMAGE = 2**16
 """Pixels from which convolutions of groups of channels are no slower with channels last. Like the number before, seen
 on an Intel Xeon core: of the loop's time, an SSD took 0.88, a U-Net 0.91 to 0.95, a MobileNetV3 0.98 and, at 64 by 64
 pixels, 1.3."""

@@ -73,7 +73,7 @@ class Network:
         *,
         elsewhere: frozenset[str] = frozenset(),
     ) -> None:
-        if any(vars(module).get("max_norm") is not None for module in modules_of(root)):
+        if any(getattr(module, "max_norm", None) is not None for module in modules_of(root)):
             raise NoRule("an embedding with `max_norm` writes its weights in the forward pass")
         self.channels_last = False
         """Whether images go through convolutions so in memory, which is faster on a CPU, but too much for models that

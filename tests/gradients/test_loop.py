@@ -1,0 +1,199 @@
+"""The plain loop in the memory order that convolutions are faster with: the same scores, and who is left as it is."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lightning_al import functional as F_al
+from lightning_al.gradients.costs import COPIED_PER_PIXEL, LARGE_IMAGE, prefers_channels_last
+from lightning_al.gradients.loop import _CHANNELS_LAST
+from tests.helpers.exact import SCORES
+from tests.helpers.models import C, randn, seeded
+from tests.helpers.ways import counted, only
+
+WITH_ONEDNN = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+
+
+class Net(nn.Module):
+    """Convolutions that note how what they give lies in memory; `between` works on it."""
+
+    def __init__(self, between=None, groups=1):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.second = nn.Conv2d(8, 6, 3, padding=1, groups=groups)
+        self.head = nn.Linear(6, C)
+        nn.init.uniform_(self.norm.running_var, 0.5, 2.0)
+        self.between = between
+        self.seen = []
+
+    def forward(self, x):
+        h = self.norm(self.first(x)).relu()
+        self.seen.append(h.is_contiguous(memory_format=torch.channels_last))
+        if self.between is not None:
+            h = self.between(h)
+        return self.head(self.second(h).square().mean((2, 3)))
+
+
+def net_of(*args, **kwargs):
+    return seeded(lambda: Net(*args, **kwargs)).float()
+
+
+def images(n=3, size=12):
+    return randn(n, 3, size, size).float()
+
+
+def assert_as_written(net, x, name, rtol=2e-4):
+    """Against the loop written by hand, in float64."""
+    score, reference, options = SCORES[name]
+    got = score(net, x, **options)
+    double = net_of(net.between, net.second.groups).double()
+    double.load_state_dict(net.state_dict())
+    want = reference(double, x.double(), **options)
+    torch.testing.assert_close(got.double(), want, rtol=rtol, atol=rtol * float(want.abs().max()))
+
+
+@WITH_ONEDNN
+@pytest.mark.parametrize("name", SCORES)
+def test_scores_are_those_of_the_loop_written_by_hand(name, monkeypatch):
+    only("one by one", monkeypatch)
+    net, x = net_of(), images(4)
+    before = {n: (t.clone(), t.stride()) for n, t in net.state_dict().items()}
+    for _ in range(2):  # the first call looks, the second knows
+        net.seen.clear()
+        assert_as_written(net, x, name)
+        assert all(net.seen)
+    for n, t in net.state_dict().items():
+        assert torch.equal(t, before[n][0])
+        assert t.stride() == before[n][1]
+
+
+@WITH_ONEDNN
+@settings(max_examples=20, deadline=None)
+@given(n=st.integers(1, 4), size=st.integers(2, 20), name=st.sampled_from(["sam", "tensor_sum"]))
+def test_shapes(n, size, name):
+    with pytest.MonkeyPatch.context() as patch:
+        only("one by one", patch)
+        assert_as_written(net_of(), images(n, size), name, rtol=1e-3)
+
+
+@WITH_ONEDNN
+def test_scores_come_to_the_last_bit_again(monkeypatch):
+    """Whichever call is the first, and with whom a sample is scored."""
+    only("one by one", monkeypatch)
+    net, x = net_of(), images(4)
+    first = F_al.saal(net, x)
+    assert torch.equal(F_al.saal(net, x), first)
+    for i in range(4):
+        assert torch.equal(F_al.saal(net, x[i : i + 1]), first[i : i + 1])
+        assert torch.equal(F_al.saal(net_of(), x[i : i + 1]), first[i : i + 1])
+
+
+@WITH_ONEDNN
+def test_a_single_sample_of_a_model_that_has_rules():
+    net = net_of()
+    assert_as_written(net, images(1), "sam")
+    assert all(net.seen)
+
+
+@WITH_ONEDNN
+@pytest.mark.parametrize("frozen", [("first",), ("second",), ("first", "second", "norm")])
+def test_frozen_convolutions(frozen, monkeypatch):
+    only("one by one", monkeypatch)
+    net, x = net_of(), images()
+    for layer in frozen:
+        getattr(net, layer).requires_grad_(False)
+    got = F_al.gradient_norm(net, x)
+    assert all(net.seen)
+    want = []
+    for one in x.double():
+        double = net_of().double()
+        double.load_state_dict(net.state_dict())
+        for layer in frozen:
+            getattr(double, layer).requires_grad_(False)
+        p = double.eval()(one[None]).softmax(1)
+        trained = [p for p in double.parameters() if p.requires_grad]
+        grads = torch.autograd.grad(-(p * p.log()).sum(), trained)
+        want.append(torch.cat([g.flatten() for g in grads]).norm())
+    torch.testing.assert_close(got.double(), torch.stack(want), rtol=2e-4, atol=0)
+
+
+def viewed(h):
+    return h.view(len(h), -1).view(h.shape)
+
+
+def strided(h):
+    return torch.as_strided(h, h.shape, (h[0].numel(), h.shape[2] * h.shape[3], h.shape[3], 1))
+
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return torch.ops.al_tests.doubled(x)
+
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * g
+
+
+@torch.library.custom_op("al_tests::doubled", mutates_args=())
+def doubled(x: torch.Tensor) -> torch.Tensor:
+    return 2 * x
+
+
+@pytest.mark.parametrize("between", [viewed, strided, Doubled.apply], ids=["view", "as_strided", "a kernel of its own"])
+def test_a_model_that_goes_by_the_order_in_memory_is_left_as_it_is(between, monkeypatch):
+    only("one by one", monkeypatch)
+    net, x = net_of(between), images()
+    for name in ("sam", "tensor_sum"):
+        assert_as_written(net, x, name)
+    net.seen.clear()
+    calls, run = counted()
+    F_al.gradient_norm(net, x, forward=run)
+    assert len(calls) <= len(x) + 1  # of a way to call it that is new: one pass more
+    calls.clear()
+    F_al.gradient_norm(net, x, forward=run)
+    assert len(calls) == len(x)
+    assert not any(net.seen[-len(x) :])
+
+
+def test_a_fault_of_the_models_own_is_raised_and_says_nothing_of_its_order(monkeypatch):
+    only("one by one", monkeypatch)
+    broken = [True]
+
+    def between(h):
+        if broken:
+            raise ArithmeticError("mine")
+        return h
+
+    net = net_of(between)
+    with pytest.raises(ArithmeticError, match="mine"):
+        F_al.saal(net, images())
+    assert not any(_CHANNELS_LAST.get(net, {}).values())
+    broken.clear()
+    net.seen.clear()
+    F_al.saal(net, images())
+    assert all(net.seen) == torch.backends.mkldnn.is_available()
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+@pytest.mark.parametrize("kind", ["float64", "groups", "weights", "onednn"])
+def test_where_it_is_not_faster_memory_stays_as_it_is(kind, monkeypatch):
+    only("one by one", monkeypatch)
+    net, x = net_of(groups=2 if kind == "groups" else 1), images(size=1 if kind == "weights" else 12)
+    if kind == "float64":
+        net, x = net.double(), x.double()
+    with torch.backends.mkldnn.flags(enabled=kind != "onednn"):
+        F_al.gradient_norm(net, x)
+    if kind != "weights":  # one pixel lies the same way in both orders
+        assert not any(net.seen)
+    assert [names for of in (_CHANNELS_LAST[net],) for names in of.values()] == [frozenset()]
+
+
+@WITH_ONEDNN
+def test_what_is_worth_a_copy_and_what_is_not():
+    assert prefers_channels_last(COPIED_PER_PIXEL * 100, 100, grouped=False)
+    assert not prefers_channels_last(COPIED_PER_PIXEL * 100 + 1, 100, grouped=False)
+    assert prefers_channels_last(1, LARGE_IMAGE, grouped=True)
+    assert not prefers_channels_last(1, LARGE_IMAGE - 1, grouped=True)
