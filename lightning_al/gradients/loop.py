@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_al.gradients.costs import prefers_channels_last
-from lightning_al.gradients.differentiators import OneByOne, Params
+from lightning_al.gradients.costs import MEETING, prefers_channels_last
 from lightning_al.gradients.keys import input_key
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.scorers import GroupScore, OneAfterAnother
+from lightning_al.inference.entries import batch_size_of, slice_of
 from lightning_al.inference.memory import is_out_of_memory
 from lightning_al.inference.module_state import modules_of
 
@@ -27,9 +27,10 @@ _CHANNELS_LAST: WeakKeyDictionary[nn.Module, dict[Hashable, frozenset[str]]] = W
 class PlainLoop(OneAfterAnother):
     """Scores one group after another, with convolutions' weights in the memory order that they are faster with.
 
-    What a convolution gives has its channels last in memory where its weights have: so that is all there is to do. A
-    model that goes by the order in memory itself is left as it is: one that asks for a ``view`` that there is not, that
-    calls ``as_strided``, or kernels from outside of torch. Its first forward pass shows it.
+    What a convolution gives has its channels last in memory where its weights have: so that is all there is to do. The
+    first group shows who is left as it is: a model that goes by the order in memory itself (it asks for a ``view`` that
+    there is not, calls ``as_strided``, or kernels from outside of torch), and one in which tensors of both orders meet
+    so often that it would not be faster.
 
     Args:
         model: The model.
@@ -48,7 +49,7 @@ class PlainLoop(OneAfterAnother):
         key = self._key, group_size, tuple(map(input_key, leaves))
         if key in known:
             model = self.model.with_channels_last(known[key])
-            return self._under(model, model.call, inputs, group_size, OneByOne(looked_through=True))
+            return self._under(model, inputs, group_size, looked_through=True)
         names = _faster_with_channels_last(self.model, leaves)
         if names:
             try:
@@ -65,18 +66,16 @@ class PlainLoop(OneAfterAnother):
         return scores
 
     def _looked_at(self, model: ScoredModel, inputs: Any, group_size: int) -> Tensor:
-        """Score the groups, the first forward pass without operations that go by the order in memory."""
-        looked_at = False
-
-        def call(weights: Params, group: Any) -> Any:
-            nonlocal looked_at
-            if looked_at:
-                return model.call(weights, group)
-            looked_at = True
-            with _AnyOrder():
-                return model.call(weights, group)
-
-        return self._under(model, call, inputs, group_size, OneByOne())
+        """Score the groups, the first one without operations that go by the order in memory."""
+        with _Orders() as orders:
+            first = self._under(model, slice_of(inputs, 0, group_size), group_size)
+        if orders.meeting > MEETING * orders.worked_on:
+            raise RuntimeError(f"tensors of both orders meet: {orders.meeting} of {orders.worked_on} numbers")
+        n = batch_size_of(inputs)
+        if n == group_size:
+            return first
+        others = self._under(model, slice_of(inputs, group_size, n), group_size, looked_through=True)
+        return torch.cat([first if first.ndim else first[None], others if others.ndim else others[None]])
 
 
 def _faster_with_channels_last(model: ScoredModel, inputs: Sequence[Any]) -> frozenset[str]:
@@ -96,11 +95,45 @@ def _faster_with_channels_last(model: ScoredModel, inputs: Sequence[Any]) -> fro
     return frozenset(names[id(w)] for w in weights) if preferred else frozenset()
 
 
-class _AnyOrder(TorchDispatchMode):
-    """Refuses operations whose result may depend on the order of numbers in memory."""
+_AS_STRIDED = torch.ops.aten.as_strided
+
+
+class _Orders(TorchDispatchMode):
+    """Refuses operations whose result may depend on the order of numbers in memory, and counts where orders meet.
+
+    Attributes:
+        worked_on: Numbers of images and maps that operations took or gave.
+        meeting: Those of operations that took maps of several orders: number by number, not in vectors.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.worked_on = self.meeting = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        # Not `as_strided_`, which torch's own pooling does.
-        if func.namespace not in ("aten", "torchvision") or func.overloadpacket is torch.ops.aten.as_strided:
+        # In a forward pass: the backward pass of what torch's own pooling does with `as_strided_` calls it, too.
+        forward = torch._C._current_graph_task_id() == -1
+        if func.namespace not in ("aten", "torchvision") or (forward and func.overloadpacket is _AS_STRIDED):
             raise RuntimeError(f"`{func}` may go by the order in memory")
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            taken = _maps(args)
+            largest = max((t.numel() for t in [*taken, *_maps([result])]), default=0)
+            self.worked_on += largest
+            # Convolutions bring what they take into the order of their weights themselves.
+            if not func.__name__.startswith("convolution"):
+                orders = {_order(t) for t in taken if 2 * t.numel() > largest} - {""}
+                self.meeting += largest * (len(orders) > 1)
+        return result
+
+
+def _maps(tensors: Sequence[Any]) -> list[Tensor]:
+    return [t for t in tensors if isinstance(t, Tensor) and t.ndim == 4]
+
+
+def _order(maps: Tensor) -> str:
+    """Return the order in memory: of channels last or first, another one; "" where the first two are the same."""
+    last, first = maps.is_contiguous(memory_format=torch.channels_last), maps.is_contiguous()
+    if last and first:
+        return ""
+    return "last" if last else "first" if first else "other"

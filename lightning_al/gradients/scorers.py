@@ -53,17 +53,23 @@ class OneAfterAnother(Scorer):
 
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
         """Score the groups of ``inputs``."""
-        return self._under(self.model, self.model.call, inputs, group_size, OneByOne())
+        return self._under(self.model, inputs, group_size)
 
-    def _under(
-        self, model: ScoredModel, call: ModelFunction, inputs: Any, group_size: int, differentiator: OneByOne
-    ) -> Tensor:
-        """Score the groups with a model's weights, the model called by ``call``."""
+    def _under(self, model: ScoredModel, inputs: Any, group_size: int, *, looked_through: bool = False) -> Tensor:
+        """Score the groups under a model's weights.
+
+        Args:
+            model: The model, or one that has its weights in another order.
+            inputs: Of the groups.
+            group_size: Samples in a group.
+            looked_through: Whether graphs of the same kind were before.
+        """
         stops = range(group_size, batch_size_of(inputs) + 1, group_size)
 
         def score() -> Tensor:
+            differentiator = OneByOne(looked_through=looked_through)
             groups = (slice_of(inputs, stop - group_size, stop) for stop in stops)
-            scores = [self.score(differentiator, call, model.params, group) for group in groups]
+            scores = [self.score(differentiator, model.call, model.params, group) for group in groups]
             return scores[0] if len(scores) == 1 else torch.cat([each if each.ndim else each[None] for each in scores])
 
         # Checkpointed blocks run again in the backward pass, when the weights of the call are no longer in place.

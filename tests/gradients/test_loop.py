@@ -10,7 +10,7 @@ from lightning_al import functional as F_al
 from lightning_al.gradients.costs import COPIED_PER_PIXEL, LARGE_IMAGE, prefers_channels_last
 from lightning_al.gradients.loop import _CHANNELS_LAST
 from tests.helpers.exact import SCORES
-from tests.helpers.models import C, randn, seeded
+from tests.helpers.models import C, Notes, randn, seeded
 from tests.helpers.ways import counted, only
 
 WITH_ONEDNN = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
@@ -22,11 +22,11 @@ class Net(nn.Module):
     def __init__(self, between=None, groups=1):
         super().__init__()
         self.first, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
-        self.second = nn.Conv2d(8, 6, 3, padding=1, groups=groups)
+        self.second = nn.Conv2d(8, 6, 3, padding=1, stride=4, groups=groups)
         self.head = nn.Linear(6, C)
         nn.init.uniform_(self.norm.running_var, 0.5, 2.0)
         self.between = between
-        self.seen = []
+        self.seen = Notes()
 
     def forward(self, x):
         h = self.norm(self.first(x)).relu()
@@ -63,7 +63,7 @@ def test_scores_are_those_of_the_loop_written_by_hand(name, monkeypatch):
     for _ in range(2):  # the first call looks, the second knows
         net.seen.clear()
         assert_as_written(net, x, name)
-        assert all(net.seen)
+        assert net.seen[-1]
     for n, t in net.state_dict().items():
         assert torch.equal(t, before[n][0])
         assert t.stride() == before[n][1]
@@ -94,7 +94,7 @@ def test_scores_come_to_the_last_bit_again(monkeypatch):
 def test_a_single_sample_of_a_model_that_has_rules():
     net = net_of()
     assert_as_written(net, images(1), "sam")
-    assert all(net.seen)
+    assert net.seen[-1]
 
 
 @WITH_ONEDNN
@@ -105,7 +105,7 @@ def test_frozen_convolutions(frozen, monkeypatch):
     for layer in frozen:
         getattr(net, layer).requires_grad_(False)
     got = F_al.gradient_norm(net, x)
-    assert all(net.seen)
+    assert net.seen[-1]
     want = []
     for one in x.double():
         double = net_of().double()
@@ -155,7 +155,23 @@ def test_a_model_that_goes_by_the_order_in_memory_is_left_as_it_is(between, monk
     calls.clear()
     F_al.gradient_norm(net, x, forward=run)
     assert len(calls) == len(x)
-    assert not any(net.seen[-len(x) :])
+    assert set(net.seen[-len(x) :]) == {False}
+
+
+def meeting(h):
+    return h + h.contiguous()
+
+
+@WITH_ONEDNN
+def test_where_both_orders_meet_memory_stays_as_it_is(monkeypatch):
+    only("one by one", monkeypatch)
+    net, x = net_of(meeting), images()
+    for name in ("sam", "tensor_sum"):
+        for shown in (True, False):  # by the first group of the first call
+            net.seen.clear()
+            assert_as_written(net, x, name)
+            assert (True in net.seen) == shown
+            assert not net.seen[-1]
 
 
 def test_a_fault_of_the_models_own_is_raised_and_says_nothing_of_its_order(monkeypatch):
@@ -174,7 +190,7 @@ def test_a_fault_of_the_models_own_is_raised_and_says_nothing_of_its_order(monke
     broken.clear()
     net.seen.clear()
     F_al.saal(net, images())
-    assert all(net.seen) == torch.backends.mkldnn.is_available()
+    assert net.seen[-1] == torch.backends.mkldnn.is_available()
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")
@@ -187,7 +203,7 @@ def test_where_it_is_not_faster_memory_stays_as_it_is(kind, monkeypatch):
     with torch.backends.mkldnn.flags(enabled=kind != "onednn"):
         F_al.gradient_norm(net, x)
     if kind != "weights":  # one pixel lies the same way in both orders
-        assert not any(net.seen)
+        assert set(net.seen) == {False}
     assert [names for of in (_CHANNELS_LAST[net],) for names in of.values()] == [frozenset()]
 
 
