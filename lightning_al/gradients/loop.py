@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lightning_al.distributed.randomness import Draws
 from lightning_al.gradients.costs import MEETING, prefers_channels_last
 from lightning_al.gradients.keys import input_key
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.scorers import GroupScore, OneAfterAnother
-from lightning_al.inference.entries import batch_size_of, slice_of
+from lightning_al.inference.entries import batch_size_of, has_entries, slice_of
 from lightning_al.inference.memory import is_out_of_memory
 from lightning_al.inference.module_state import modules_of
 
@@ -44,6 +45,8 @@ class PlainLoop(OneAfterAnother):
 
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
         """Score the groups of ``inputs``."""
+        if has_entries(inputs):  # of many sizes, each of which would have to be looked at
+            return super().__call__(inputs, group_size)
         known = _CHANNELS_LAST.setdefault(self.model.root.model, {})
         leaves = pytree.tree_leaves(inputs)
         key = self._key, group_size, tuple(map(input_key, leaves))
@@ -52,12 +55,14 @@ class PlainLoop(OneAfterAnother):
             return self._under(model, inputs, group_size, looked_through=True)
         names = _faster_with_channels_last(self.model, leaves)
         if names:
+            draws = Draws()
             try:
                 scores = self._looked_at(self.model.with_channels_last(names), inputs, group_size)
             except Exception as error:  # if the fault is the model's own, it comes again
                 if is_out_of_memory(error):
                     raise
                 log.debug("Images do not go through this model with their channels last: %s", error)
+                draws.put_back()
             else:
                 known[key] = names
                 return scores

@@ -41,8 +41,9 @@ class ScoredModel(NamedTuple):
         """The same with these weights, of convolutions, in the order in memory that has their channels last."""
         if not names:
             return self
-        plain = {p.name: p.holder[p.attribute].detach() for p in self.places if p.name in names} | self.fixed
-        last = {n: (self.params.get(n, plain[n])).contiguous(memory_format=torch.channels_last) for n in names}
+        own = {place.name: place.holder[place.attribute].detach() for place in self.places}
+        plain = {**own, **self.fixed, **self.params}
+        last = {name: plain[name].contiguous(memory_format=torch.channels_last) for name in names}
         params = {name: last.pop(name, p) for name, p in self.params.items()}
         return self._replace(params=params, fixed={**self.fixed, **last})
 

@@ -193,6 +193,29 @@ def test_a_fault_of_the_models_own_is_raised_and_says_nothing_of_its_order(monke
     assert net.seen[-1] == torch.backends.mkldnn.is_available()
 
 
+@WITH_ONEDNN
+def test_models_that_draw_draw_the_same_however_the_look_ends(monkeypatch):
+    """A process that begins with another batch looks anew."""
+    only("one by one", monkeypatch)
+    for between in (lambda h: nn.functional.dropout(h, 0.5), lambda h: viewed(nn.functional.dropout(h, 0.5))):
+        net, calls = net_of(between), []
+        for _ in range(2):
+            torch.manual_seed(3)
+            calls.append((F_al.gradient_norm(net, images()), torch.rand(3)))
+        torch.testing.assert_close(*calls)
+
+
+def test_lists_of_images_stay_as_they_are():
+    net, x = net_of(), [*images(2)[:, :, :9], *images(2)]
+
+    def run(model, some):
+        return torch.cat([model(one[None]) for one in some])
+
+    got = F_al.gradient_norm(net, x, forward=run)
+    assert True not in net.seen
+    torch.testing.assert_close(got[2:], F_al.gradient_norm(net_of(), images(2)), rtol=1e-4, atol=0)
+
+
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")
 @pytest.mark.parametrize("kind", ["float64", "groups", "weights", "onednn"])
 def test_where_it_is_not_faster_memory_stays_as_it_is(kind, monkeypatch):
