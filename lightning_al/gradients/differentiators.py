@@ -81,13 +81,10 @@ class OneByOne:
 
     One is made for the groups of a call, whose weights are the same and graphs of the same kind: the first is looked
     through.
-
-    Args:
-        looked_through: Whether a graph of the same kind was before.
     """
 
-    def __init__(self, *, looked_through: bool = False) -> None:
-        self._looked_through = looked_through
+    def __init__(self) -> None:
+        self._looked_through = False
         self._leaves: tuple[Params, Params] | None = None
 
     def gradient(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:

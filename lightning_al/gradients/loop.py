@@ -1,5 +1,6 @@
 """The plain loop as a way to score: in the memory order that convolutions are faster with."""
 
+import contextlib
 import logging
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -10,28 +11,29 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_al.distributed.randomness import Draws
+from lightning_al.distributed.randomness import Draws, draws_undone
 from lightning_al.gradients.costs import MEETING, prefers_channels_last
-from lightning_al.gradients.keys import input_key
+from lightning_al.gradients.differentiators import OneByOne, Params
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.scorers import GroupScore, OneAfterAnother
-from lightning_al.inference.entries import batch_size_of, has_entries, slice_of
+from lightning_al.inference.entries import slice_of
 from lightning_al.inference.memory import is_out_of_memory
-from lightning_al.inference.module_state import modules_of
+from lightning_al.inference.module_state import attributes_kept, modules_of, tensors_kept
 
 log = logging.getLogger(__name__)
 
-_CHANNELS_LAST: WeakKeyDictionary[nn.Module, dict[Hashable, frozenset[str]]] = WeakKeyDictionary()
-"""Of each model that was scored, which weights have their channels last, by what that depends on."""
+_CHANNELS_LAST: WeakKeyDictionary[nn.Module, dict[Hashable, bool]] = WeakKeyDictionary()
+"""Of each model that was looked at, whether it goes with channels last, by what that depends on."""
 
 
 class PlainLoop(OneAfterAnother):
     """Scores one group after another, with convolutions' weights in the memory order that they are faster with.
 
-    What a convolution gives has its channels last in memory where its weights have: so that is all there is to do. The
-    first group shows who is left as it is: a model that goes by the order in memory itself (it asks for a ``view`` that
-    there is not, calls ``as_strided``, or kernels from outside of torch), and one in which tensors of both orders meet
-    so often that it would not be faster.
+    What a convolution gives has its channels last in memory where its weights have: so that is all there is to do. One
+    group, once for a model, shows who is left as it is: a model that goes by the order in memory itself (it asks for a
+    ``view`` that there is not, calls ``as_strided``, or kernels from outside of torch that are registered with it), one
+    that draws random numbers, which come in that order, and one in which tensors of both orders meet so often that it
+    would not be faster. Kernels that torch does not know of go unseen.
 
     Args:
         model: The model.
@@ -45,42 +47,57 @@ class PlainLoop(OneAfterAnother):
 
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
         """Score the groups of ``inputs``."""
-        if has_entries(inputs):  # of many sizes, each of which would have to be looked at
-            return super().__call__(inputs, group_size)
         known = _CHANNELS_LAST.setdefault(self.model.root.model, {})
-        leaves = pytree.tree_leaves(inputs)
-        key = self._key, group_size, tuple(map(input_key, leaves))
-        if key in known:
-            model = self.model.with_channels_last(known[key])
-            return self._under(model, inputs, group_size, looked_through=True)
-        names = _faster_with_channels_last(self.model, leaves)
-        if names:
-            draws = Draws()
-            try:
-                scores = self._looked_at(self.model.with_channels_last(names), inputs, group_size)
-            except Exception as error:  # if the fault is the model's own, it comes again
-                if is_out_of_memory(error):
-                    raise
-                log.debug("Images do not go through this model with their channels last: %s", error)
-                draws.put_back()
-            else:
-                known[key] = names
-                return scores
-        scores = super().__call__(inputs, group_size)
-        known[key] = frozenset()
+        leaves, spec = pytree.tree_flatten(inputs)
+        key = self._key, group_size, tuple(map(_kind, leaves)), str(spec)  # of any size: each look costs a group
+        names = _faster_with_channels_last(self.model, leaves) if known.get(key, True) else frozenset()
+        if not names:
+            return super().__call__(inputs, group_size)
+        model = self.model.with_channels_last(names)
+        draws = Draws()
+        try:
+            if key not in known:
+                self._look_at(model, slice_of(inputs, 0, group_size), group_size)
+            scores = self._with_weights_of(model, inputs, group_size, OneByOne())
+            known[key] = True
+        except Exception as error:  # later ones as well: a model may do something else with other samples
+            if is_out_of_memory(error):
+                raise
+            draws.put_back()
+            scores = super().__call__(inputs, group_size)  # if the fault is the model's own, it comes again
+            log.debug("Images do not go through this model with their channels last: %s", error)
+            known[key] = False
         return scores
 
-    def _looked_at(self, model: ScoredModel, inputs: Any, group_size: int) -> Tensor:
-        """Score the groups, the first one without operations that go by the order in memory."""
-        with _Orders() as orders:
-            first = self._under(model, slice_of(inputs, 0, group_size), group_size)
+    def _look_at(self, model: ScoredModel, group: Any, group_size: int) -> None:
+        """Refuse a model that is to be left as it is, by the first gradient of one group.
+
+        It is not used: autograd takes other branches while operations are looked at, which may change the last bit.
+
+        Raises:
+            RuntimeError: With the reason, or an error of the model's.
+        """
+        modules, orders = modules_of(model.root), _Orders()
+        with draws_undone(), tensors_kept(modules), attributes_kept(modules), orders, contextlib.suppress(_Seen):
+            self._with_weights_of(model, group, group_size, _FirstGradient())
         if orders.meeting > MEETING * orders.worked_on:
             raise RuntimeError(f"tensors of both orders meet: {orders.meeting} of {orders.worked_on} numbers")
-        n = batch_size_of(inputs)
-        if n == group_size:
-            return first
-        others = self._under(model, slice_of(inputs, group_size, n), group_size, looked_through=True)
-        return torch.cat([first if first.ndim else first[None], others if others.ndim else others[None]])
+
+
+class _Seen(Exception):
+    """No more is wanted of a group."""
+
+
+class _FirstGradient(OneByOne):
+    """Ends once there is a gradient."""
+
+    def _autograd(self, value: Tensor, leaves: Params, retain_graph: bool = False) -> Params:
+        super()._autograd(value, leaves, retain_graph)
+        raise _Seen
+
+
+def _kind(leaf: Any) -> tuple[Any, ...]:
+    return (leaf.ndim, leaf.dtype) if isinstance(leaf, Tensor) else (type(leaf),)
 
 
 def _faster_with_channels_last(model: ScoredModel, inputs: Sequence[Any]) -> frozenset[str]:
@@ -100,14 +117,14 @@ def _faster_with_channels_last(model: ScoredModel, inputs: Sequence[Any]) -> fro
     return frozenset(names[id(w)] for w in weights) if preferred else frozenset()
 
 
-_AS_STRIDED = torch.ops.aten.as_strided
+_AS_STRIDED, _AS_STRIDED_ = torch.ops.aten.as_strided, torch.ops.aten.as_strided_
 
 
 class _Orders(TorchDispatchMode):
     """Refuses operations whose result may depend on the order of numbers in memory, and counts where orders meet.
 
     Attributes:
-        worked_on: Numbers of images and maps that operations took or gave.
+        worked_on: Numbers of the largest map that each operation took or gave by itself, in sum.
         meeting: Those of operations that took maps of several orders: number by number, not in vectors.
     """
 
@@ -116,10 +133,13 @@ class _Orders(TorchDispatchMode):
         self.worked_on = self.meeting = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        # In a forward pass: the backward pass of what torch's own pooling does with `as_strided_` calls it, too.
-        forward = torch._C._current_graph_task_id() == -1
-        if func.namespace not in ("aten", "torchvision") or (forward and func.overloadpacket is _AS_STRIDED):
+        packet = func.overloadpacket
+        if func.namespace not in ("aten", "torchvision") or torch.Tag.nondeterministic_seeded in func.tags:
             raise RuntimeError(f"`{func}` may go by the order in memory")
+        # Backward passes of views that were written to call the first, and torch's pooling the second.
+        forward = torch._C._current_graph_task_id() == -1
+        if forward and (packet is _AS_STRIDED or (packet is _AS_STRIDED_ and args[0].shape[2:] != (1, 1))):
+            raise RuntimeError(f"`{func}` goes by the order in memory")
         result = func(*args, **(kwargs or {}))
         if not func.is_view:
             taken = _maps(args)

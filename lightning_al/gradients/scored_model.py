@@ -39,11 +39,9 @@ class ScoredModel(NamedTuple):
 
     def with_channels_last(self, names: Collection[str]) -> "ScoredModel":
         """The same with these weights, of convolutions, in the order in memory that has their channels last."""
-        if not names:
-            return self
-        own = {place.name: place.holder[place.attribute].detach() for place in self.places}
+        own = {place.name: place.holder[place.attribute] for place in self.places if place.name in names}
         plain = {**own, **self.fixed, **self.params}
-        last = {name: plain[name].contiguous(memory_format=torch.channels_last) for name in names}
+        last = {name: plain[name].detach().contiguous(memory_format=torch.channels_last) for name in names}
         params = {name: last.pop(name, p) for name, p in self.params.items()}
         return self._replace(params=params, fixed={**self.fixed, **last})
 

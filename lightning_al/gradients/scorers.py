@@ -53,21 +53,15 @@ class OneAfterAnother(Scorer):
 
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
         """Score the groups of ``inputs``."""
-        return self._under(self.model, inputs, group_size)
+        return self._with_weights_of(self.model, inputs, group_size, OneByOne())
 
-    def _under(self, model: ScoredModel, inputs: Any, group_size: int, *, looked_through: bool = False) -> Tensor:
-        """Score the groups under a model's weights.
-
-        Args:
-            model: The model, or one that has its weights in another order.
-            inputs: Of the groups.
-            group_size: Samples in a group.
-            looked_through: Whether graphs of the same kind were before.
-        """
+    def _with_weights_of(
+        self, model: ScoredModel, inputs: Any, group_size: int, differentiator: Differentiator
+    ) -> Tensor:
+        """Score the groups with a model's weights: those of its own, or the same in another order in memory."""
         stops = range(group_size, batch_size_of(inputs) + 1, group_size)
 
         def score() -> Tensor:
-            differentiator = OneByOne(looked_through=looked_through)
             groups = (slice_of(inputs, stop - group_size, stop) for stop in stops)
             scores = [self.score(differentiator, model.call, model.params, group) for group in groups]
             return scores[0] if len(scores) == 1 else torch.cat([each if each.ndim else each[None] for each in scores])

@@ -1,14 +1,19 @@
 """The plain loop in the memory order that convolutions are faster with: the same scores, and who is left as it is."""
 
+import functools
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from lightning_al import functional as F_al
+from lightning_al.gradients import loop
 from lightning_al.gradients.costs import COPIED_PER_PIXEL, LARGE_IMAGE, prefers_channels_last
-from lightning_al.gradients.loop import _CHANNELS_LAST
+from lightning_al.gradients.loop import _CHANNELS_LAST, PlainLoop
+from tests.helpers import reference
 from tests.helpers.exact import SCORES
 from tests.helpers.models import C, Notes, randn, seeded
 from tests.helpers.ways import counted, only
@@ -46,11 +51,11 @@ def images(n=3, size=12):
 
 def assert_as_written(net, x, name, rtol=2e-4):
     """Against the loop written by hand, in float64."""
-    score, reference, options = SCORES[name]
+    score, by_hand, options = SCORES[name]
     got = score(net, x, **options)
     double = net_of(net.between, net.second.groups).double()
     double.load_state_dict(net.state_dict())
-    want = reference(double, x.double(), **options)
+    want = by_hand(double, x.double(), **options)
     torch.testing.assert_close(got.double(), want, rtol=rtol, atol=rtol * float(want.abs().max()))
 
 
@@ -127,6 +132,14 @@ def strided(h):
     return torch.as_strided(h, h.shape, (h[0].numel(), h.shape[2] * h.shape[3], h.shape[3], 1))
 
 
+def strided_in_place(h):
+    return (h * 1).as_strided_(h.shape, (h[0].numel(), h.shape[2] * h.shape[3], h.shape[3], 1))
+
+
+def drawing(h):
+    return h + torch.empty_like(h).normal_(generator=torch.Generator().manual_seed(0)).to(h.dtype)
+
+
 class Doubled(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -142,7 +155,11 @@ def doubled(x: torch.Tensor) -> torch.Tensor:
     return 2 * x
 
 
-@pytest.mark.parametrize("between", [viewed, strided, Doubled.apply], ids=["view", "as_strided", "a kernel of its own"])
+@pytest.mark.parametrize(
+    "between",
+    [viewed, strided, strided_in_place, Doubled.apply],
+    ids=["view", "as_strided", "as_strided_", "a kernel of its own"],
+)
 def test_a_model_that_goes_by_the_order_in_memory_is_left_as_it_is(between, monkeypatch):
     only("one by one", monkeypatch)
     net, x = net_of(between), images()
@@ -156,6 +173,118 @@ def test_a_model_that_goes_by_the_order_in_memory_is_left_as_it_is(between, monk
     F_al.gradient_norm(net, x, forward=run)
     assert len(calls) == len(x)
     assert set(net.seen[-len(x) :]) == {False}
+
+
+@WITH_ONEDNN
+def test_what_is_drawn_lies_as_it_did(monkeypatch):
+    only("one by one", monkeypatch)
+    net, x = net_of(drawing), images()
+    got = F_al.gradient_norm(net, x)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "prefers_channels_last", lambda *args, **kwargs: False)
+        torch.testing.assert_close(got, F_al.gradient_norm(net_of(drawing), x), rtol=0, atol=0)
+
+
+class EarlyExit(Net):
+    """Views what is left of a batch where it is bright."""
+
+    def forward(self, x):
+        h = self.first(x)
+        self.seen.append(h.is_contiguous(memory_format=torch.channels_last))
+        if x.mean() > 1:
+            h = viewed(h)
+        return self.head(self.second(h).square().mean((2, 3)))
+
+
+@WITH_ONEDNN
+def test_a_sample_that_goes_another_way_later():
+    net, x = seeded(EarlyExit).float(), images(1)
+    plain = seeded(EarlyExit).double()
+    for bright in (0, 3, 0):
+        got = F_al.gradient_norm(net, x + bright)
+        torch.testing.assert_close(
+            got.double(), reference.gradient_norm(plain, (x + bright).double()), rtol=2e-4, atol=0
+        )
+    assert not any(_CHANNELS_LAST[net].values())
+
+
+@WITH_ONEDNN
+def test_other_inputs_of_the_same_shapes_are_looked_at_by_themselves():
+    net, x = net_of(), images(1)
+
+    def run(model, inputs):
+        return model(inputs["a"]) if "a" in inputs else model(viewed(model.first(inputs["b"]))[:, :3])
+
+    for name in "ab":
+        got = F_al.gradient_norm(net, {name: x}, forward=run)
+        double = net_of().double()
+        want = reference.gradient_norm(double, {name: x.double()}, forward=run)
+        torch.testing.assert_close(got.double(), want, rtol=2e-4, atol=0)
+    assert set(_CHANNELS_LAST[net].values()) == {True, False}
+
+
+@WITH_ONEDNN
+def test_frozen_convolutions_that_come_to_share_their_weights():
+    net = net_of().requires_grad_(False)
+    net.second = nn.Conv2d(8, 6, 3, padding=1, stride=4).requires_grad_(False)
+    net.third = nn.Conv2d(8, 6, 3).requires_grad_(False)
+    net.head.requires_grad_(True)
+    first = F_al.gradient_norm(net, images(1))
+    net.third.weight = net.second.weight
+    assert torch.equal(F_al.gradient_norm(net, images(1)), first)
+
+
+@WITH_ONEDNN
+def test_reentrant_checkpoints_that_come_later_are_refused():
+    net = net_of()
+    net.between = functools.partial(checkpoint, torch.tanh, use_reentrant=False)
+    F_al.gradient_norm(net, images(1))
+    net.between = functools.partial(checkpoint, torch.tanh, use_reentrant=True)
+    with pytest.raises(RuntimeError, match="use_reentrant=True"):
+        F_al.gradient_norm(net, images(1))
+
+
+class Products(Net):
+    """Autograd takes another formula for the product while operations are looked at."""
+
+    def forward(self, x):
+        h = self.second(self.first(x).square()).mean((2, 3))
+        return self.head(h + (1 + h).prod(1, keepdim=True))
+
+
+@WITH_ONEDNN
+def test_the_first_sample_has_the_bits_that_it_has_later():
+    x = images(6, 24)
+    net = seeded(Products).float()
+    F_al.saal(net, x[:1])
+    known = torch.cat([F_al.saal(net, one[None]) for one in x])
+    assert _CHANNELS_LAST[net]
+    assert torch.equal(torch.cat([F_al.saal(seeded(Products).float(), one[None]) for one in x]), known)
+
+
+class Stateful(Net):
+    """Counts its calls in a buffer, and goes by it."""
+
+    def __init__(self, between=None):
+        super().__init__(between)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls.add_(1)
+        return super().forward(x) * (1 + self.calls / 10)
+
+
+@WITH_ONEDNN
+@pytest.mark.parametrize("between", [None, viewed])
+def test_a_look_leaves_nothing_behind(between, monkeypatch):
+    x = images(1)
+    net = seeded(lambda: Stateful(between)).float()
+    got = F_al.gradient_norm(net, x)
+    assert net.calls == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "prefers_channels_last", lambda *args, **kwargs: False)
+        want = F_al.gradient_norm(seeded(lambda: Stateful(between)).float(), x)
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=0)
 
 
 def meeting(h):
@@ -205,15 +334,22 @@ def test_models_that_draw_draw_the_same_however_the_look_ends(monkeypatch):
         torch.testing.assert_close(*calls)
 
 
-def test_lists_of_images_stay_as_they_are():
-    net, x = net_of(), [*images(2)[:, :, :9], *images(2)]
+@WITH_ONEDNN
+def test_images_of_many_sizes_are_looked_at_once(monkeypatch):
+    looked_at, look = [], PlainLoop._look_at
+    monkeypatch.setattr(PlainLoop, "_look_at", lambda *args: looked_at.append(1) or look(*args))
+    for between in (None, viewed):
+        net, x = net_of(between), [one[:, :, :size] for size, one in zip((9, 10, 11, 12), images(4), strict=True)]
 
-    def run(model, some):
-        return torch.cat([model(one[None]) for one in some])
+        def run(model, some):
+            return torch.cat([model(one[None]) for one in some])
 
-    got = F_al.gradient_norm(net, x, forward=run)
-    assert True not in net.seen
-    torch.testing.assert_close(got[2:], F_al.gradient_norm(net_of(), images(2)), rtol=1e-4, atol=0)
+        got = F_al.gradient_norm(net, x, forward=run)
+        assert len(looked_at) == 1
+        looked_at.clear()
+        assert net.seen[-1] == (between is None)
+        torch.testing.assert_close(got[3:], F_al.gradient_norm(net_of(between), images(4)[3:]), rtol=1e-4, atol=0)
+        looked_at.clear()
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")
@@ -227,7 +363,7 @@ def test_where_it_is_not_faster_memory_stays_as_it_is(kind, monkeypatch):
         F_al.gradient_norm(net, x)
     if kind != "weights":  # one pixel lies the same way in both orders
         assert set(net.seen) == {False}
-    assert [names for of in (_CHANNELS_LAST[net],) for names in of.values()] == [frozenset()]
+    assert not any(_CHANNELS_LAST.get(net, {}).values())
 
 
 @WITH_ONEDNN
