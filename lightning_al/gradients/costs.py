@@ -62,7 +62,7 @@ weights, 0.96 and 1.05."""
 
 LARGE_IMAGE = 2**15
 """Pixels from which convolutions of groups of channels are no slower with channels last: a MobileNetV3 took 0.98 of the
-loop's time, and 1.3 with 64 by 64 pixels."""
+loop's time on the Intel Xeon core, and 1.3 with 64 by 64 pixels."""
 
 MEETING = 0.02
 """Of the numbers that operations work on, how many may meet others of another order in memory. An SSDlite (1.4 %) took

@@ -136,7 +136,7 @@ class _Orders(TorchDispatchMode):
         packet = func.overloadpacket
         if func.namespace not in ("aten", "torchvision") or torch.Tag.nondeterministic_seeded in func.tags:
             raise RuntimeError(f"`{func}` may go by the order in memory")
-        # Backward passes of views that were written to call the first, and torch's pooling the second.
+        # Not in backward passes, where torch itself does so for views that were written to; nor of what it has pooled.
         forward = torch._C._current_graph_task_id() == -1
         if forward and (packet is _AS_STRIDED or (packet is _AS_STRIDED_ and args[0].shape[2:] != (1, 1))):
             raise RuntimeError(f"`{func}` goes by the order in memory")
