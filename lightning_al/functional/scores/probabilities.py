@@ -134,7 +134,7 @@ def check_logits(logits: Tensor) -> None:
             f"Logits must be a tensor of shape (B, C), got {type(logits).__name__}. If the model returns something "
             "else (a dict, a tuple), say by name or position where they are, `task=ClassificationTask(output=...)`, or "
             "give a `task=` of your own whose `logits(model, inputs)` returns such a tensor, or that overrides "
-            "`check` too."
+            "`check` too. A function of `lightning_al.functional` takes `forward=lambda model, inputs: ...` instead."
         )
     if not logits.is_floating_point():
         raise TypeError(
