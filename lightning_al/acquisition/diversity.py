@@ -15,6 +15,9 @@ from lightning_al.distributed.randomness import generator
 from lightning_al.distributed.ranks import on_rank_zero
 from lightning_al.functional.selection.typiclust import check_typiclust
 
+_MARGIN = 1e-5
+"""By how much of it a radius that was found is smaller than the distance that it is: more than rounding moves that."""
+
 MOST_FOR_DELTA = 50_000
 """Samples on which the radius of the balls is found, at most: it takes as many distances as they have pairs."""
 
@@ -137,7 +140,9 @@ class ProbCover(FeatureAcquisition):
         some = [rows for rows in parts if rows]
         order = torch.cat([rows["index"] for rows in some]).argsort()
         features = torch.cat([self.features_of(rows) for rows in some])[order]
-        delta = F_al.coverage_delta(features, F_al.cluster_labels(features, clusters), purity=self.purity)
+        # It is the distance of two samples, whose last bit may depend on their batches: on its edge, so would picks.
+        labels = F_al.cluster_labels(features, clusters)
+        delta = (1 - _MARGIN) * F_al.coverage_delta(features, labels, purity=self.purity)
         rank_zero_info(f"ProbCover: delta {delta:.4g}, from purity {self.purity} on {len(features):,} samples.")
         return delta
 
