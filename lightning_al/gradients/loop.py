@@ -1,6 +1,7 @@
 """The plain loop as a way to score: in the memory order that convolutions are faster with."""
 
 import logging
+import math
 from collections.abc import Hashable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,6 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lightning_al.distributed.randomness import Draws, draws_undone
 from lightning_al.gradients.costs import MEETING, prefers_channels_last
 from lightning_al.gradients.differentiators import OneByOne, Params
+from lightning_al.gradients.errors import NothingToCompare
+from lightning_al.gradients.norms import global_norm
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.scorers import GroupScore, OneAfterAnother
 from lightning_al.inference.entries import slice_of
@@ -34,8 +37,8 @@ class PlainLoop(OneAfterAnother):
     What a convolution gives has its channels last in memory where its weights have: so that is all there is to do. One
     group, once for a model, shows who is left as it is: a model that goes by the order in memory itself (it asks for a
     ``view`` that there is not, calls ``as_strided``, or kernels from outside of torch that are registered with it), one
-    that draws random numbers, which come in that order, and one in which tensors of both orders meet so often that it
-    would not be faster. Kernels that torch does not know of go unseen.
+    that draws random numbers, which come in that order, one whose gradient is another, and one in which tensors of both
+    orders meet so often that it would not be faster. Kernels that torch does not know of go unseen.
 
     Args:
         model: The model.
@@ -68,7 +71,8 @@ class PlainLoop(OneAfterAnother):
             draws.put_back()
             scores = super().__call__(inputs, group_size)  # if the fault is the model's own, it comes again
             log.debug("Images do not go through this model with their channels last: %s", error)
-            known[key] = False
+            if not isinstance(error, NothingToCompare):
+                known[key] = False
         return scores
 
     def _look_at(self, model: ScoredModel, group: Any, group_size: int) -> None:
@@ -78,6 +82,7 @@ class PlainLoop(OneAfterAnother):
 
         Raises:
             RuntimeError: With the reason, or an error of the model's.
+            NothingToCompare: If another group has to tell, since this one's gradient is 0 or no number.
         """
         orders = _Orders()
         with orders:
@@ -86,9 +91,12 @@ class PlainLoop(OneAfterAnother):
             raise RuntimeError(f"tensors of both orders meet: {orders.meeting} of {orders.worked_on} numbers")
         # torch's backward pass of a normalisation is wrong where what comes back lies in another order (2.14).
         first = self._first_gradient(self.model, group, group_size)
-        off = sum((float((last[n] - g).square().sum()) for n, g in first.items()), 0.0)
-        if not off <= _CLOSE**2 * sum((float(g.square().sum()) for g in first.values()), 0.0):
-            raise RuntimeError(f"the gradient is another one, by {off**0.5:.1e}")
+        norm = float(global_norm(list(first.values()))) if first else 0.0
+        if not 0 < norm < math.inf:
+            raise NothingToCompare(f"a gradient of norm {norm}")
+        off = float(global_norm([last[name] - gradient for name, gradient in first.items()]))
+        if not off <= _CLOSE * norm:
+            raise RuntimeError(f"the gradient is another one, by {off / norm:.1e} of it")
 
     def _first_gradient(self, model: ScoredModel, group: Any, group_size: int) -> Params:
         """Return the first gradient of a group's score, none where it has none, and leave nothing else behind."""
@@ -122,12 +130,14 @@ def _kind(leaf: Any) -> tuple[Any, ...]:
 
 def _faster_with_channels_last(model: ScoredModel, inputs: Sequence[Any]) -> frozenset[str]:
     """Return the names of the weights that the loop is faster with if they have their channels last."""
+    images = [t for t in inputs if isinstance(t, Tensor) and t.is_floating_point() and t.ndim > 2]
+    if not images:
+        return frozenset()
     modules = modules_of(model.root)
     layers = [m for m in modules if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)) and max(m.kernel_size) > 1]
     names = {id(place.holder[place.attribute]): place.name for place in model.places}
     weights = [w for m in layers if (w := m._parameters.get("weight")) is not None and id(w) in names]
-    images = [t for t in inputs if isinstance(t, Tensor) and t.is_floating_point() and t.ndim > 2]
-    if not weights or not images or any(t.dtype != torch.float32 or t.device.type != "cpu" for t in weights + images):
+    if not weights or any(t.dtype != torch.float32 or t.device.type != "cpu" for t in weights + images):
         return frozenset()
     preferred = prefers_channels_last(
         sum(w.numel() for w in weights),

@@ -310,6 +310,22 @@ def test_a_gradient_that_is_another_one_is_found_out(name, monkeypatch):
     assert not any(_CHANNELS_LAST[net].values())
 
 
+@WITH_ONEDNN
+@pytest.mark.parametrize("build", [Tokens, Net])
+def test_a_sample_without_a_gradient_tells_nothing(build):
+    net, x = seeded(build).float(), images(3, 8)
+    x[0] = 0
+
+    def run(model, some):
+        return model(some) * (some.mean() != 0)
+
+    got = torch.cat([F_al.gradient_norm(net, one[None], forward=run) for one in x])
+    want = reference.gradient_norm(seeded(build).double(), x[1:].double())
+    torch.testing.assert_close(got[1:].double(), want, rtol=2e-4, atol=0)
+    assert got[0] == 0
+    assert list(_CHANNELS_LAST[net].values()) == [build is Net]
+
+
 def meeting(h):
     return h + h.contiguous()
 
