@@ -55,6 +55,15 @@ ELEMENT = {"cpu": 150.0}
 """How much more a number of a layer's output costs in a batch, where each unit's weights are its own, in each pass.
 Fresh memory is in it, too: it was seen before freed memory was kept."""
 
+SMALL_KERNEL = 9
+"""Weights of a channel up to which torch's kernel for the weight gradient of a depthwise convolution is fast."""
+
+SMALL_MAP = 256
+"""Positions up to which several units' gradients of such small kernels cost less in one call: it is calls that cost."""
+
+FEW_PAIRS = 81
+"""Pairs of a position and an input up to which all their products cost no more than any convolution."""
+
 COPIED_PER_PIXEL = 64
 """Weights of kernels for each pixel of an image up to which it is worth copying them into another order. Of the loop's
 time with channels last, an SSD took 0.88 on an Intel Xeon core and 0.94 on an AMD EPYC one; a ResNet-50, which has more
@@ -108,6 +117,12 @@ class LayerCosts(NamedTuple):
         return min(direct, self.by_inner_products) - self.by_gradients - ALONE[kind] * passes
 
 
+def has_onednn() -> bool:
+    """Whether torch's kernels on a CPU are those of oneDNN."""
+    onednn = torch.backends.mkldnn
+    return bool(onednn.is_available() and onednn.enabled)  # type: ignore[attr-defined]
+
+
 def prefers_channels_last(weights: int, pixels: int, *, grouped: bool) -> bool:
     """Whether convolutions of one image after another are faster on a CPU with channels last in memory.
 
@@ -116,8 +131,7 @@ def prefers_channels_last(weights: int, pixels: int, *, grouped: bool) -> bool:
         pixels: Of one image.
         grouped: Whether some take groups of channels, which is slower so for small images.
     """
-    onednn = torch.backends.mkldnn
-    if not (onednn.is_available() and onednn.enabled):  # type: ignore[attr-defined]
+    if not has_onednn():
         return False
     return weights <= COPIED_PER_PIXEL * pixels and (not grouped or pixels >= LARGE_IMAGE)
 
@@ -138,8 +152,7 @@ def prefers_own_kernel(x: torch.Tensor, units: int, weights: int) -> bool:
         weights: Of the state, each unit's own.
     """
     kind = x.device.type
-    onednn = torch.backends.mkldnn
-    if kind not in STEP or x.dtype != torch.float32 or not (onednn.is_available() and onednn.enabled):  # type: ignore[attr-defined]
+    if kind not in STEP or x.dtype != torch.float32 or not has_onednn():
         return False
     stepwise = x.shape[1] * (STEP[kind] + units * OWN_WEIGHT[kind] * weights)
     return units * KERNEL_OF_STEPS[kind] < stepwise

@@ -1,9 +1,11 @@
 """The plain loop as a way to score: in the memory order that convolutions are faster with."""
 
+import contextlib
 import logging
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any
+from types import MethodType
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,29 +18,50 @@ from lightning_al.gradients.costs import MEETING, prefers_channels_last
 from lightning_al.gradients.differentiators import OneByOne, Params
 from lightning_al.gradients.errors import NothingToCompare
 from lightning_al.gradients.norms import global_norm
+from lightning_al.gradients.rules import depthwise
+from lightning_al.gradients.rules.base import find_rule
+from lightning_al.gradients.rules.convolution import ConvolutionRule
+from lightning_al.gradients.rules.depthwise import has_slow_gradient
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.gradients.scorers import GroupScore, OneAfterAnother
 from lightning_al.inference.entries import slice_of
 from lightning_al.inference.memory import is_out_of_memory
 from lightning_al.inference.module_state import attributes_kept, modules_of, tensors_kept
+from lightning_al.inference.replaced import replaced
 
 log = logging.getLogger(__name__)
 
-_CHANNELS_LAST: WeakKeyDictionary[nn.Module, dict[Hashable, bool]] = WeakKeyDictionary()
-"""Of each model that was looked at, whether it goes with channels last, by what that depends on."""
+_HOLDS: WeakKeyDictionary[nn.Module, dict[Hashable, bool]] = WeakKeyDictionary()
+"""Of each model that was looked at, whether a faster way holds, by the way and what that depends on."""
 
 _CLOSE = 1e-4
 """Of its norm, by how much a gradient may differ where its convolutions have their channels last, which is rounding."""
 
 
-class PlainLoop(OneAfterAnother):
-    """Scores one group after another, with convolutions' weights in the memory order that they are faster with.
+class _Way(NamedTuple):
+    """How convolutions are done.
 
-    What a convolution gives has its channels last in memory where its weights have: so that is all there is to do. One
-    group, once for a model, shows who is left as it is: a model that goes by the order in memory itself (it asks for a
-    ``view`` that there is not, calls ``as_strided``, or kernels from outside of torch that are registered with it), one
-    that draws random numbers, which come in that order, one whose gradient is another, and one in which tensors of both
-    orders meet so often that it would not be faster. Kernels that torch does not know of go unseen.
+    Attributes:
+        channels_last: Names of weights that have their channels last in memory.
+        depthwise: Layers whose gradients are ours.
+    """
+
+    channels_last: frozenset[str] = frozenset()
+    depthwise: tuple[nn.Module, ...] = ()
+
+
+class PlainLoop(OneAfterAnother):
+    """Scores one group after another, with convolutions as they are faster.
+
+    Depthwise convolutions of large kernels form their weights' gradients by
+    :mod:`~lightning_al.gradients.rules.depthwise`, in the place of torch's kernel.
+
+    And weights lie in the memory order that their convolutions are faster with. What a convolution gives has its
+    channels last in memory where its weights have: so that is all there is to do. One group, once for a model, shows
+    who is left as it is: a model that goes by the order in memory itself (it asks for a ``view`` that there is not,
+    calls ``as_strided``, or kernels from outside of torch that are registered with it), one that draws random numbers,
+    which come in that order, one whose gradient is another, and one in which tensors of both orders meet so often that
+    it would not be faster. Kernels that torch does not know of go unseen.
 
     Args:
         model: The model.
@@ -52,28 +75,38 @@ class PlainLoop(OneAfterAnother):
 
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
         """Score the groups of ``inputs``."""
-        known = _CHANNELS_LAST.setdefault(self.model.root.model, {})
+        holds = _HOLDS.setdefault(self.model.root.model, {})
         leaves, spec = pytree.tree_flatten(inputs)
-        key = self._key, group_size, tuple(map(_kind, leaves)), str(spec)  # of any size: each look costs a group
-        names = _faster_with_channels_last(self.model, leaves) if known.get(key, True) else frozenset()
-        if not names:
-            return super().__call__(inputs, group_size)
-        model = self.model.with_channels_last(names)
-        draws = Draws()
-        try:
-            if key not in known:
-                self._look_at(model, slice_of(inputs, 0, group_size), group_size)
-            scores = self._with_weights_of(model, inputs, group_size, OneByOne())
-            known[key] = True
-        except Exception as error:  # later ones as well: a model may do something else with other samples
-            if is_out_of_memory(error):
-                raise
-            draws.put_back()
-            scores = super().__call__(inputs, group_size)  # if the fault is the model's own, it comes again
-            log.debug("Images do not go through this model with their channels last: %s", error)
-            if not isinstance(error, NothingToCompare):
-                known[key] = False
+        kind = self._key, group_size, tuple(map(_kind, leaves)), str(spec)  # of any size: each look costs a group
+        draws, failed = Draws(), []
+        for way in _faster_ways(self.model, leaves):
+            key = kind, bool(way.channels_last), bool(way.depthwise)
+            if not holds.get(key, True):
+                continue
+            try:
+                scores = self._by(way, inputs, group_size, look=key not in holds)
+                holds[key] = True
+                break
+            except Exception as error:  # later ones as well: a model may do something else with other samples
+                if is_out_of_memory(error):
+                    raise
+                draws.put_back()
+                log.debug("Images do not go through this model in a faster way: %s", error)
+                if not isinstance(error, NothingToCompare):
+                    failed.append(key)
+        else:
+            scores = super().__call__(inputs, group_size)  # if a fault was the model's own, it comes again
+        holds.update(dict.fromkeys(failed, False))
         return scores
+
+    def _by(self, way: _Way, inputs: Any, group_size: int, *, look: bool) -> Tensor:
+        model = self.model.with_channels_last(way.channels_last) if way.channels_last else self.model
+        with contextlib.ExitStack() as stack:
+            for layer in way.depthwise:
+                stack.enter_context(replaced(layer, "forward", MethodType(depthwise.forward, layer)))
+            if look and way.channels_last:
+                self._look_at(model, slice_of(inputs, 0, group_size), group_size)
+            return self._with_weights_of(model, inputs, group_size, OneByOne())
 
     def _look_at(self, model: ScoredModel, group: Any, group_size: int) -> None:
         """Refuse a model that is to be left as it is, by the first gradient of one group.
@@ -128,13 +161,22 @@ def _kind(leaf: Any) -> tuple[Any, ...]:
     return (leaf.ndim, leaf.dtype) if isinstance(leaf, Tensor) else (type(leaf),)
 
 
-def _faster_with_channels_last(model: ScoredModel, inputs: Sequence[Any]) -> frozenset[str]:
-    """Return the names of the weights that the loop is faster with if they have their channels last."""
+def _faster_ways(model: ScoredModel, inputs: Sequence[Any]) -> list[_Way]:
+    """Return the ways that are faster than the plain one, the fastest first."""
     images = [t for t in inputs if isinstance(t, Tensor) and t.is_floating_point() and t.ndim > 2]
-    if not images:
-        return frozenset()
-    modules = modules_of(model.root)
-    layers = [m for m in modules if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)) and max(m.kernel_size) > 1]
+    if not images or any(t.device.type != "cpu" for t in images):
+        return []
+    layers = [m for m in modules_of(model.root) if isinstance(m, nn.modules.conv._ConvNd)]
+    slow = tuple(m for m in layers if has_slow_gradient(m) and find_rule(m) is ConvolutionRule)
+    ways = (_Way(_faster_with_channels_last(model, layers, images), slow), _Way(depthwise=slow))
+    return [way for way in dict.fromkeys(ways) if any(way)]
+
+
+def _faster_with_channels_last(
+    model: ScoredModel, convolutions: Sequence[nn.modules.conv._ConvNd], images: list[Tensor]
+) -> frozenset[str]:
+    """Return the names of the weights that the loop is faster with if they have their channels last."""
+    layers = [m for m in convolutions if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)) and max(m.kernel_size) > 1]
     names = {id(place.holder[place.attribute]): place.name for place in model.places}
     weights = [w for m in layers if (w := m._parameters.get("weight")) is not None and id(w) in names]
     if not weights or any(t.dtype != torch.float32 or t.device.type != "cpu" for t in weights + images):

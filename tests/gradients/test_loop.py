@@ -1,5 +1,6 @@
-"""The plain loop in the memory order that convolutions are faster with: the same scores, and who is left as it is."""
+"""The plain loop with convolutions as they are faster: the same scores, and who is left as it is."""
 
+import copy
 import functools
 
 import pytest
@@ -12,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from lightning_al import functional as F_al
 from lightning_al.gradients import loop
 from lightning_al.gradients.costs import COPIED_PER_PIXEL, LARGE_IMAGE, prefers_channels_last
-from lightning_al.gradients.loop import _CHANNELS_LAST, PlainLoop
+from lightning_al.gradients.loop import _HOLDS, PlainLoop
+from lightning_al.gradients.rules import depthwise
 from tests.helpers import reference
 from tests.helpers.exact import SCORES
 from tests.helpers.models import C, Notes, randn, seeded
@@ -205,7 +207,7 @@ def test_a_sample_that_goes_another_way_later():
         torch.testing.assert_close(
             got.double(), reference.gradient_norm(plain, (x + bright).double()), rtol=2e-4, atol=0
         )
-    assert not any(_CHANNELS_LAST[net].values())
+    assert not any(_HOLDS[net].values())
 
 
 @WITH_ONEDNN
@@ -220,7 +222,7 @@ def test_other_inputs_of_the_same_shapes_are_looked_at_by_themselves():
         double = net_of().double()
         want = reference.gradient_norm(double, {name: x.double()}, forward=run)
         torch.testing.assert_close(got.double(), want, rtol=2e-4, atol=0)
-    assert set(_CHANNELS_LAST[net].values()) == {True, False}
+    assert set(_HOLDS[net].values()) == {True, False}
 
 
 @WITH_ONEDNN
@@ -258,7 +260,7 @@ def test_the_first_sample_has_the_bits_that_it_has_later():
     net = seeded(Products).float()
     F_al.saal(net, x[:1])
     known = torch.cat([F_al.saal(net, one[None]) for one in x])
-    assert _CHANNELS_LAST[net]
+    assert _HOLDS[net]
     assert torch.equal(torch.cat([F_al.saal(seeded(Products).float(), one[None]) for one in x]), known)
 
 
@@ -307,7 +309,7 @@ def test_a_gradient_that_is_another_one_is_found_out(name, monkeypatch):
     score, by_hand, options = SCORES[name]
     got, want = score(net, x, **options), by_hand(seeded(Tokens).double(), x.double(), **options)
     torch.testing.assert_close(got.double(), want, rtol=2e-4, atol=1e-6)
-    assert not any(_CHANNELS_LAST[net].values())
+    assert not any(_HOLDS[net].values())
 
 
 @WITH_ONEDNN
@@ -323,7 +325,7 @@ def test_a_sample_without_a_gradient_tells_nothing(build):
     want = reference.gradient_norm(seeded(build).double(), x[1:].double())
     torch.testing.assert_close(got[1:].double(), want, rtol=2e-4, atol=0)
     assert got[0] == 0
-    assert list(_CHANNELS_LAST[net].values()) == [build is Net]
+    assert list(_HOLDS[net].values()) == [build is Net]
 
 
 def meeting(h):
@@ -354,7 +356,7 @@ def test_a_fault_of_the_models_own_is_raised_and_says_nothing_of_its_order(monke
     net = net_of(between)
     with pytest.raises(ArithmeticError, match="mine"):
         F_al.saal(net, images())
-    assert not any(_CHANNELS_LAST.get(net, {}).values())
+    assert not any(_HOLDS.get(net, {}).values())
     broken.clear()
     net.seen.clear()
     F_al.saal(net, images())
@@ -402,7 +404,7 @@ def test_where_it_is_not_faster_memory_stays_as_it_is(kind, monkeypatch):
         F_al.gradient_norm(net, x)
     if kind != "weights":  # one pixel lies the same way in both orders
         assert set(net.seen) == {False}
-    assert not any(_CHANNELS_LAST.get(net, {}).values())
+    assert not any(_HOLDS.get(net, {}).values())
 
 
 @WITH_ONEDNN
@@ -411,3 +413,91 @@ def test_what_is_worth_a_copy_and_what_is_not():
     assert not prefers_channels_last(COPIED_PER_PIXEL * 100 + 1, 100, grouped=False)
     assert prefers_channels_last(1, LARGE_IMAGE, grouped=True)
     assert not prefers_channels_last(1, LARGE_IMAGE - 1, grouped=True)
+
+
+# -- depthwise convolutions ------------------------------------------------------------------------------------------
+
+
+class Depthwise(nn.Module):
+    """A depthwise convolution of a large kernel, which notes whether its forward is another one; `inside` uses it."""
+
+    def __init__(self, inside=None):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 3, padding=1)
+        self.deep = nn.Conv2d(6, 6, 5, padding=2, groups=6)
+        self.head = nn.Linear(6, C)
+        self.inside = inside or (lambda layer, h: layer(h))
+        self.seen = Notes()
+
+    def forward(self, x):
+        self.seen.append("forward" in vars(self.deep))
+        return self.head(self.inside(self.deep, self.stem(x).relu()).square().mean((2, 3)))
+
+
+def of_a_copy(layer, h):
+    other = copy.deepcopy(layer)
+    with torch.no_grad():
+        other.weight.mul_(2.0)
+    return other(h)
+
+
+def mapped(layer, h):
+    return torch.func.vmap(lambda one: layer(one[None])[0])(h)
+
+
+def differentiated(layer, h):
+    (slope,) = torch.autograd.grad(layer(h).sin().sum(), layer.weight, create_graph=True)
+    return layer(h) + slope.sum((1, 2, 3)).view(1, -1, 1, 1)
+
+
+def in_bfloat16(layer, h):
+    with torch.autocast("cpu", torch.bfloat16):
+        return layer(h).float()
+
+
+@WITH_ONEDNN
+@pytest.mark.parametrize("name", SCORES)
+def test_depthwise_gradients_are_those_of_the_loop_written_by_hand(name, monkeypatch):
+    only("one by one", monkeypatch)
+    net, x = seeded(Depthwise).float(), images(4)
+    formed, form = [], depthwise.depthwise_gradients
+    monkeypatch.setattr(depthwise, "depthwise_gradients", lambda *args: formed.append(1) or form(*args))
+    score, by_hand, options = SCORES[name]
+    got, want = score(net, x, **options), by_hand(seeded(Depthwise).double(), x.double(), **options)
+    torch.testing.assert_close(got.double(), want, rtol=2e-4, atol=2e-4 * float(want.abs().max()))
+    assert formed
+    assert net.seen[-1]
+    assert "forward" not in vars(net.deep)
+
+
+@WITH_ONEDNN
+@pytest.mark.parametrize(
+    ("inside", "ours"),
+    [(of_a_copy, True), (mapped, False), (differentiated, True), (in_bfloat16, True)],
+    ids=["copied", "under vmap", "differentiated inside", "under autocast"],
+)
+def test_whatever_a_model_does_with_a_depthwise_layer(inside, ours, monkeypatch):
+    only("one by one", monkeypatch)
+    x = images(4)
+    net, plain = (seeded(lambda: Depthwise(inside)).float() for _ in range(2))
+    got = F_al.gradient_norm(net, x)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "has_slow_gradient", lambda _: False)
+        patch.setattr(loop, "prefers_channels_last", lambda *args, **kwargs: False)
+        want = F_al.gradient_norm(plain, x)
+    assert not any(plain.seen)
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=0)
+    F_al.gradient_norm(net, x)
+    assert net.seen[-1] == ours
+    assert "forward" not in vars(net.deep)
+
+
+@WITH_ONEDNN
+def test_depthwise_gradients_without_channels_last(monkeypatch):
+    """Where one of the two ways does not hold, the other one may."""
+    only("one by one", monkeypatch)
+    net, x = seeded(lambda: Depthwise(lambda layer, h: viewed(layer(h)))).float(), images(4)
+    monkeypatch.setattr(loop, "prefers_channels_last", lambda *args, **kwargs: True)
+    F_al.gradient_norm(net, x)
+    assert net.seen[-1]
+    assert sorted(_HOLDS[net].values()) == [False, True]

@@ -18,6 +18,7 @@ from lightning_al.gradients.costs import (
 )
 from lightning_al.gradients.product import product
 from lightning_al.gradients.rules.base import Gradients, Move, Rule, register_rule, sum_of_products
+from lightning_al.gradients.rules.depthwise import Window, depthwise_gradients, has_faster_way, is_depthwise
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _WEIGHT_GRAD = {1: conv_grad.conv1d_weight, 2: conv_grad.conv2d_weight, 3: conv_grad.conv3d_weight}
@@ -105,7 +106,7 @@ class ConvolutionRule(Rule):
         if e.device.type == "cpu" and not self._is_product():
             if self.nd == 3:
                 return self.units
-            if self.groups > 1 and weights * self.positions(e) >= 2**16:
+            if self.groups > 1 and weights * self.positions(e) >= 2**16 and not self._is_faster_by_depth(e):
                 return 1
         return super().units_at_once(weights, e)
 
@@ -127,11 +128,13 @@ class ConvolutionRule(Rule):
         # Grouped kernels are slow on accelerators, batched products are fast.
         if x.device.type != "cpu" or self._is_pointwise():
             return torch.bmm(self._by_group(e), self._unfold(x, padding).transpose(1, 2)).view(units, *shape)
-        merged = torch.Size([units * shape[0], *shape[1:]])
+        x, e = self._merge(x), self._merge(e)
+        if self._is_faster_by_depth(e):
+            return depthwise_gradients(x, e, self._window(padding)).view(units, *shape)
         grads = _WEIGHT_GRAD[self.nd](
-            self._merge(x),
-            merged,
-            self._merge(e),
+            x,
+            torch.Size([units * shape[0], *shape[1:]]),
+            e,
             stride=self.stride,
             padding=padding,
             dilation=self.dilation,
@@ -142,6 +145,19 @@ class ConvolutionRule(Rule):
     def _is_pointwise(self) -> bool:
         """Whether an output position sees one pixel, so that nothing need be unfolded for a product."""
         return math.prod(self.kernel) == 1 and self.groups == 1
+
+    def _is_faster_by_depth(self, e: Tensor) -> bool:
+        """Whether each channel has one kernel of its own, whose gradient torch is slow at."""
+        sides = self._sides()
+        window = self._window(tuple(map(max, sides[::2], sides[1::2])))
+        return is_depthwise(self.module) and has_faster_way(e, window, self.units)
+
+    def _window(self, padding: tuple[int, ...]) -> Window:
+        return Window(self.kernel, self.stride, padding, self.dilation)
+
+    def _sides(self) -> list[int]:
+        """What is padded before and behind, along each axis."""
+        return list(self.module._reversed_padding_repeated_twice)[::-1]  # type: ignore[operator,arg-type]
 
     def _is_product(self) -> bool:
         """Whether one unit's weights are so many that convolution kernels, which copy them first, lose to a product."""
@@ -231,7 +247,7 @@ class ConvolutionRule(Rule):
 
     def _pixels(self, x: Tensor) -> int:
         """Return how many pixels one unit has, padding included."""
-        sides = list(self.module._reversed_padding_repeated_twice)[::-1]  # type: ignore[operator,arg-type]
+        sides = self._sides()
         return len(x) // self.units * math.prod(n + sum(sides[2 * i : 2 * i + 2]) for i, n in enumerate(x.shape[2:]))
 
     def inner_product_bytes(self, x: Tensor, e: Tensor) -> int:
