@@ -51,7 +51,6 @@ class FirstLook(NamedTuple):
         operations_of_model: Outside of the calls that rules take care of, in order.
         operations_of_losses: In order.
         differentiated: Whether the losses depend on any parameter.
-        perturbs: Whether a second forward pass with other weights follows.
         groups: How many.
         bytes_saved: That their forward pass saved for a backward pass.
         bytes_called_on: Of what layers were called on.
@@ -63,7 +62,6 @@ class FirstLook(NamedTuple):
     operations_of_model: list[Operation]
     operations_of_losses: list[Operation]
     differentiated: bool
-    perturbs: bool
     groups: int
     bytes_saved: int
     bytes_called_on: int
@@ -86,27 +84,35 @@ class SecondLook(NamedTuple):
     costs: Costs
 
 
-def first_look(score: RuleScore, network: Network, samples: Any, groups: int) -> FirstLook:
-    """Run the samples of a few groups as far as to their losses."""
+def first_look(
+    score: RuleScore, network: Network, samples: Any, groups: int, *, to_choose: bool = False
+) -> FirstLook:
+    """Run the samples of a few groups as far as to their losses.
+
+    Args:
+        score: The score.
+        network: The network.
+        samples: Those of the groups.
+        groups: How many.
+        to_choose: Whether no more is wanted where the plain loop costs less: losses are not looked at then.
+    """
     rows = batch_size_of(samples)
-    tape = _FirstPass(network, rows)
+    tape = _FirstPass(network, rows, groups, to_choose=to_choose)
     with contextlib.closing(tape), saved_bytes(network.params.values()) as saved:
         with contextlib.suppress(_Seen):
             score.on(tape, samples)
         for call in tape.calls:
             saved.add(call.x)
+        costs = _costs(tape, tape.of_groups, groups, saved.total // groups, perturb=tape.perturb)
         return FirstLook(
             passed=OtherPass(tape.shapes, rows),
             operations_of_model=tape.operations_of_model or [],
             operations_of_losses=tape.operations_of_losses or [],
             differentiated=tape.differentiated,
-            perturbs=tape.perturbs,
             groups=groups,
             bytes_saved=saved.total,
             bytes_called_on=_bytes_called_on(tape.calls),
-            costs=_costs(
-                tape, [c.among(groups) for c in tape.calls], groups, saved.total // groups, perturb=tape.perturbs
-            ),
+            costs=costs,
         )
 
 
@@ -177,16 +183,31 @@ class _Seen(Exception):
 
 
 class _FirstPass(Tape):
-    """A pass that ends where its backward pass would begin."""
+    """A pass that ends where its backward pass would begin.
 
-    def __init__(self, network: Network, rows: int) -> None:
+    Args:
+        network: The network.
+        rows: Of the samples.
+        groups: How many groups they are.
+        to_choose: Whether it ends before the losses where the plain loop costs less.
+    """
+
+    def __init__(self, network: Network, rows: int, groups: int, *, to_choose: bool) -> None:
         super().__init__(network, 1, rows)
         self.operations_of_model, self.operations_of_losses = [], []
-        self.perturbs = False
+        self.of_groups: list[RecordedCall] = []
+        self.groups = groups
+        self.to_choose = to_choose
 
-    def before_backward(self, *, perturb: bool) -> None:
-        super().before_backward(perturb=perturb)
-        self.perturbs = perturb
+    def record(self, inputs: Any, *, perturb: bool = False) -> Any:
+        outputs = super().record(inputs, perturb=perturb)
+        self.of_groups = [call.among(self.groups) for call in self.calls]
+        if self.to_choose and _beyond_loop(self.of_groups, perturb=perturb) > 0:
+            raise _Seen
+        return outputs
+
+    def before_backward(self) -> None:
+        super().before_backward()
         raise _Seen
 
 
@@ -226,9 +247,9 @@ class _SecondPass(Tape):
         self.budget = budget
         self.goes_on = goes_on
 
-    def record(self, inputs: Any) -> Any:
-        outputs = super().record(inputs)
-        first, perturb, units = self.first, self.first.perturbs, self.units
+    def record(self, inputs: Any, *, perturb: bool = False) -> Any:
+        outputs = super().record(inputs, perturb=perturb)
+        first, units = self.first, self.units
         # Each unit has its own of what layers make of what all samples share, where the first look had one for all.
         # Without hooks on what is saved, which keep autograd from seeing that it was written to.
         more = first.groups * _bytes_called_on(self.calls) / max(units * first.bytes_called_on, 1)
@@ -244,8 +265,8 @@ class _SecondPass(Tape):
             raise _Seen
         return outputs
 
-    def before_backward(self, *, perturb: bool) -> None:
-        super().before_backward(perturb=perturb)
+    def before_backward(self) -> None:
+        super().before_backward()
         if not self.goes_on:
             raise _Seen
 
@@ -254,12 +275,16 @@ def _bytes_called_on(calls: Sequence[RecordedCall]) -> int:
     return sum(bytes_of(call.x) for call in calls)
 
 
+def _beyond_loop(calls: Sequence[RecordedCall], *, perturb: bool) -> float:
+    return sum(call.beyond_loop(perturb=perturb) for call in calls)
+
+
 def _costs(tape: Tape, calls: Sequence[RecordedCall], groups: int, saved: int, *, perturb: bool) -> Costs:
     """Return what so many groups cost, of each of which a forward pass saves so many bytes."""
     kept = sum(call.bytes_kept(perturb=perturb) for call in calls)
     formed = max((call.bytes_formed(2, perturb=perturb) for call in calls), default=0)  # the fewest that go together
     return Costs(
         bytes_per_group=max(saved + kept // groups + formed // 2 + 3 * bytes_of(tape.leaves) // tape.units, 1),
-        beyond_loop=sum(call.beyond_loop(perturb=perturb) for call in calls),
+        beyond_loop=_beyond_loop(calls, perturb=perturb),
         once_beyond_loop=tape.own_steps * (2 if perturb else 1),
     )

@@ -1,6 +1,5 @@
 """The plain loop as a way to score: in the memory order that convolutions are faster with."""
 
-import contextlib
 import logging
 import math
 from collections.abc import Hashable, Sequence
@@ -27,7 +26,7 @@ from lightning_al.gradients.scorers import GroupScore, OneAfterAnother
 from lightning_al.inference.entries import slice_of
 from lightning_al.inference.memory import is_out_of_memory
 from lightning_al.inference.module_state import attributes_kept, modules_of, tensors_kept
-from lightning_al.inference.replaced import replaced
+from lightning_al.inference.replaced import replaced_in_each
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +100,7 @@ class PlainLoop(OneAfterAnother):
 
     def _by(self, way: _Way, inputs: Any, group_size: int, *, look: bool) -> Tensor:
         model = self.model.with_channels_last(way.channels_last) if way.channels_last else self.model
-        with contextlib.ExitStack() as stack:
-            for layer in way.depthwise:
-                stack.enter_context(replaced(layer, "forward", MethodType(depthwise.forward, layer)))
+        with replaced_in_each("forward", {layer: MethodType(depthwise.forward, layer) for layer in way.depthwise}):
             if look and way.channels_last:
                 self._look_at(model, slice_of(inputs, 0, group_size), group_size)
             return self._with_weights_of(model, inputs, group_size, OneByOne())

@@ -1,6 +1,5 @@
 """A model as the gradient engine sees it: which layers have a rule, and what becomes of the other parameters."""
 
-import contextlib
 import copy
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from lightning_al.gradients.rules.composites import find_composite
 from lightning_al.gradients.stand_ins import Functions, LooseParameter, OwnedParameter
 from lightning_al.inference.calling import Around, call_with, places_of
 from lightning_al.inference.module_state import modules_of, named_modules_of
-from lightning_al.inference.replaced import replaced
+from lightning_al.inference.replaced import replaced_in_each
 
 _HOLDERS = (nn.ParameterList, nn.ParameterDict, parametrize.ParametrizationList)
 """Modules that keep parameters for the layer they are in."""
@@ -193,9 +192,7 @@ class Network:
         owned = {name: OwnedParameter(self.params[name], name, functions) for name in self._own}
         loose = {name: LooseParameter(copies[name], functions) for name in self.loose}
         weights = {f"model.{n}": t for n, t in {**self._fixed, **owned, **loose}.items()}
-        with contextlib.ExitStack() as stack:
-            for module, forward in forwards.items():
-                stack.enter_context(replaced(module, "forward", forward))
+        with replaced_in_each("forward", forwards):
             return call_with(self._around, weights, action, places=self._places)
 
 

@@ -36,7 +36,7 @@ def perturbed_losses(
     shared = SharedGradients(tape.calls)
     cotangents, scale = loss.cotangents()
     weights = PerturbedWeights(tape, shared, ball.of_units(tape.units, scale))
-    of_loose_parameters = tape.backward(loss.ends, cotangents, weights.receive, keep=False, perturb=True)
+    of_loose_parameters = tape.backward(loss.ends, cotangents, weights.receive, keep=False)
     copies = weights.finish(of_loose_parameters)
     with torch.no_grad():
         return given(tape.replay(inputs(), weights, copies))

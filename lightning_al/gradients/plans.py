@@ -197,7 +197,7 @@ class PlanFinder:
     def _find(self, network: Network, inputs: Any, group_size: int, budget: int, *, alike: bool) -> Plan:
         examples = ExampleGroups.of(inputs, group_size)
         groups = examples.in_batch
-        first = self._first_look(network, examples)
+        first = self._first_look(network, examples, to_choose=True)
         plan = Plan(
             layouts={},
             bytes_per_group=0,
@@ -237,10 +237,10 @@ class PlanFinder:
             group_size=examples.group_size,
         )
 
-    def _first_look(self, network: Network, examples: ExampleGroups) -> FirstLook:
+    def _first_look(self, network: Network, examples: ExampleGroups, *, to_choose: bool = False) -> FirstLook:
         """Look at a few groups, not as many as the batch has."""
         count = _FEW if examples.in_batch != _FEW else _FEW + 1
-        return first_look(self.by_rules, network, examples.two_again(count), count)
+        return first_look(self.by_rules, network, examples.two_again(count), count, to_choose=to_choose)
 
     def _second_look(self, network: Network, first: FirstLook, examples: ExampleGroups) -> SecondLook:
         """Look at the groups of a first look and one more."""

@@ -42,6 +42,7 @@ class RecordedCall:
         self.cache: dict[str, Any] = {}
         """What the rule keeps from one question to the next."""
         self._by_inner_products: dict[bool, bool] = {}
+        self._beyond_loop: dict[bool, float] = {}
 
     def among(self, units: int) -> "RecordedCall":
         """Return it as a call on the rows of so many units, wherever these are, to count by how many numbers it has."""
@@ -90,11 +91,13 @@ class RecordedCall:
 
     def beyond_loop(self, *, perturb: bool) -> float:
         """Return how much more one unit costs with others than by itself; see :meth:`Rule.beyond_loop`."""
-        return self.rule.beyond_loop(self.x, self.like_output, perturb)
+        if perturb not in self._beyond_loop:
+            self._beyond_loop[perturb] = self.rule.beyond_loop(self.x, self.like_output, perturb)
+        return self._beyond_loop[perturb]
 
     def bytes_kept(self, *, perturb: bool) -> int:
         """Return about what is kept of it until the second pass: gradients if they are small, else what forms them."""
-        e = bytes_of(self.like_output) if perturb else 0
+        e = self.like_output.numel() * self.like_output.element_size() if perturb else 0
         if self._prefers_inner_products(perturb=perturb):
             return e
         weights = self._weights()

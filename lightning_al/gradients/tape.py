@@ -72,6 +72,8 @@ class Tape(Pass):
         self.calls: list[RecordedCall] = []
         self.leaves: dict[str, Tensor] = {}
         """Each unit's copies of the parameters that no layer's rule takes care of, (U, *shape)."""
+        self.perturb = False
+        """Whether a second forward pass with other weights follows."""
         self.differentiated = False
         """Whether the loss depended on any parameter."""
         self.outputs: list[Tensor] = []
@@ -100,8 +102,14 @@ class Tape(Pass):
 
     # -- the first pass ----------------------------------------------------------------------------------------------
 
-    def record(self, inputs: Any) -> Any:
-        """Run the model and keep what goes into each layer."""
+    def record(self, inputs: Any, *, perturb: bool = False) -> Any:
+        """Run the model and keep what goes into each layer.
+
+        Args:
+            inputs: Of the model.
+            perturb: Whether a second pass with other weights is going to follow.
+        """
+        self.perturb = perturb
         network = self.network
         traced = {name for names in network.traced.values() for name in names.values()}
         for name in [*network.loose, *sorted(traced)]:
@@ -192,7 +200,6 @@ class Tape(Pass):
         receive: Receive,
         *,
         keep: bool,
-        perturb: bool = False,
     ) -> dict[str, Tensor]:
         """Send gradients back to the layers' outputs; ``receive`` gets each layer's, in reverse order.
 
@@ -201,7 +208,6 @@ class Tape(Pass):
             cotangents: The gradients towards them.
             receive: Gets the layers'.
             keep: Whether another backward pass follows.
-            perturb: Whether a second forward pass with other weights does.
 
         Returns:
             The gradients of the parameters that no layer's rule takes care of, (U, *shape).
@@ -211,7 +217,7 @@ class Tape(Pass):
         if not pairs:
             return {}
         if not self.differentiated:
-            self.before_backward(perturb=perturb)
+            self.before_backward()
 
         def differentiate() -> tuple[Tensor | None, ...]:
             ends, of_ends = zip(*pairs, strict=True)
@@ -225,7 +231,7 @@ class Tape(Pass):
         # Copies, since autograd may hand out memory that layers' own gradients lie in, too.
         return {name: g.clone() for name, g in zip(self.leaves, grads[1:], strict=True) if g is not None}
 
-    def before_backward(self, *, perturb: bool) -> None:
+    def before_backward(self) -> None:
         """Take note that there is a backward pass; a pass that is no more than looked at may end here."""
         self.differentiated = True
 

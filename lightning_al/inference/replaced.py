@@ -1,8 +1,10 @@
 """Attributes of an object or class, such as methods, that are others for a while."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+_NONE = object()
 
 
 def replaced(owner: Any, name: str, value: Any) -> contextlib.ExitStack:
@@ -40,6 +42,39 @@ def replaced(owner: Any, name: str, value: Any) -> contextlib.ExitStack:
     taking_back.callback(take_back)
     setattr(owner, name, value)
     return taking_back
+
+
+@contextlib.contextmanager
+def replaced_in_each(name: str, values: Mapping[Any, Any]) -> Iterator[None]:
+    """Give each of many objects a value of its own for ``name`` inside, as :func:`replaced` does, in less time.
+
+    Args:
+        name: A plain attribute or a method, no property.
+        values: By object; no class.
+
+    Example:
+        >>> class Model:
+        ...     def setup(self):
+        ...         return "its own"
+        >>> models = [Model(), Model()]
+        >>> with replaced_in_each("setup", {models[0]: lambda: "another"}):
+        ...     [model.setup() for model in models]
+        ['another', 'its own']
+        >>> models[0].setup(), vars(models[0])
+        ('its own', {})
+    """
+    attributes = [vars(owner) for owner in values]
+    before = [own.get(name, _NONE) for own in attributes]
+    try:
+        for own, value in zip(attributes, values.values(), strict=True):
+            own[name] = value
+        yield
+    finally:
+        for own, old in zip(attributes, before, strict=True):
+            if old is not _NONE:
+                own[name] = old
+            else:
+                own.pop(name, None)
 
 
 @contextlib.contextmanager

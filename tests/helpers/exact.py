@@ -58,9 +58,9 @@ def messages():
     log.setLevel(logging.INFO)
     record = Tape.record
 
-    def counted(tape, inputs):
+    def counted(tape, inputs, **options):
         handler.passes += tape.units > 1
-        return record(tape, inputs)
+        return record(tape, inputs, **options)
 
     try:
         with mock.patch.object(Tape, "record", counted):

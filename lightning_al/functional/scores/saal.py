@@ -287,7 +287,7 @@ class PerturbedLoss:
         """Return the values of all groups of a batch by the layers' rules, (B,) or (B, ...)."""
         inputs, labels = batch
         labels = copies_for_model(labels)
-        outputs = tape.record(copies_for_model(inputs))
+        outputs = tape.record(copies_for_model(inputs), perturb=True)
         group_size = tape.rows // tape.units
         fixed: list[Any] = []
         plain: list[Tensor] = []

@@ -248,7 +248,7 @@ class ConvolutionRule(Rule):
     def _pixels(self, x: Tensor) -> int:
         """Return how many pixels one unit has, padding included."""
         sides = self._sides()
-        return len(x) // self.units * math.prod(n + sum(sides[2 * i : 2 * i + 2]) for i, n in enumerate(x.shape[2:]))
+        return len(x) // self.units * math.prod(map(sum, zip(x.shape[2:], sides[::2], sides[1::2], strict=True)))
 
     def inner_product_bytes(self, x: Tensor, e: Tensor) -> int:
         """Return about what the inner products hold at once."""

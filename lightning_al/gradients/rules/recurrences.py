@@ -211,16 +211,16 @@ class _LSTM(torch.autograd.Function):
         c_to_e = torch.stack([g * i * (1 - i), cs[:-1] * f * (1 - f), i * (1 - g * g)], 2)
         h_to_o, h_to_c = bounded * o * (1 - o), o * (1 - bounded * bounded)
         e = gates.new_empty(steps, n, 4, width // 4)
-        past = torch.zeros_like(cs[0])
+        from_before = torch.cat([torch.zeros_like(of_h[:1]), of_h[:-1]])
+        past = of_h[-1]
         for from_output, by_c, by_h, through, kept, e_ifg, e_o, whole in _backwards(
-            of_h, c_to_e, h_to_o, h_to_c, f, e[:, :, :3], e[:, :, 3], e.flatten(2)
+            from_before, c_to_e, h_to_o, h_to_c, f, e[:, :, :3], e[:, :, 3], e.flatten(2)
         ):
-            of_this = past + from_output
-            of_c = torch.addcmul(of_c, of_this, through)
+            of_c = torch.addcmul(of_c, past, through)
             torch.mul(by_c, of_c.unsqueeze(1), out=e_ifg)
-            torch.mul(by_h, of_this, out=e_o)
+            torch.mul(by_h, past, out=e_o)
             of_c = of_c * kept
-            past = torch.mm(whole, weight)
+            past = torch.addmm(from_output, whole, weight)
         towards = e.flatten(2).transpose(0, 1).contiguous()  # once, for all that take it
         return towards, towards, past, of_c, None, None
 
