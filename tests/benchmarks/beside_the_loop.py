@@ -7,14 +7,20 @@ Ours may take the layers' rules or a plain loop of its own, by what the shapes s
 model and a shape, everything that is found out about it included, the median of three new models in a process that has
 scored another of their kind (torch makes some kernels at first); "ours" is any later one. Both are in forward passes
 over the same batch (``eval()``, ``no_grad``; of a detector without its post-processing). The ratio is the median of
-those of single rounds, in each of which all are measured one after the other; seconds are this process's own.
+those of single rounds, in each of which all are measured one after the other; seconds are the process's own.
+
+With ``--apart`` the published loop runs in a process of its own, in turn with ours: as it does where nobody scores with
+this library, which has a process keep the memory that each sample frees.
 """
 
 import argparse
+import contextlib
 import gc
+import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import torch
@@ -251,23 +257,66 @@ class Measured(NamedTuple):
     differ: float
 
 
-def measure(name: str, rounds: int, *, channels_last: bool = False) -> Measured:
+Loop = Callable[[str], tuple[float, Tensor]]
+"""``loop("saal")`` or ``loop("norm")``: the seconds that the published loop took, and its scores."""
+
+
+@contextlib.contextmanager
+def published_loop(name: str, *, apart: bool) -> Iterator[Loop]:
+    """Give the published loop on a model, in this process or, ``apart``, in another one."""
+    if not apart:
+        made = make(name)
+        yield lambda score: timed(made, score)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=serve, args=(there, name), daemon=True)
+    process.start()
+
+    def ask(score: str) -> tuple[float, Tensor]:
+        here.send(score)
+        taken, scores = here.recv()
+        return taken, torch.tensor(scores)
+
+    try:
+        yield ask
+    finally:
+        here.send("")
+        process.join()
+
+
+def timed(made: Prepared, score: str) -> tuple[float, Tensor]:
+    start = time.process_time()
+    scores = {"saal": made.one_saal, "norm": made.one_norm}[score]()
+    return time.process_time() - start, scores
+
+
+def serve(pipe: Connection, name: str) -> None:
+    """Answer with the seconds and the scores of the published loop, until nothing is asked for any more."""
+    torch.set_num_threads(1)
+    made = make(name)
+    while score := pipe.recv():
+        taken, scores = timed(made, score)
+        pipe.send((taken, scores.tolist()))
+
+
+def measure(name: str, rounds: int, *, channels_last: bool = False, apart: bool = False) -> Measured:
     made, ours = make(name), ordered(make(name), channels_last=channels_last)
     ours.saal(), ours.norm()  # once in a process torch makes kernels for these shapes
     new = (ordered(make(name), channels_last=channels_last) for _ in range(3))
     firsts = [statistics.median(each) for each in zip(*map(first_calls, new), strict=True)]
     once = min(seconds(made.forward) for _ in range(3))
-    differ = [
-        float(((own - loop).abs() / loop.abs().clamp(min=1e-6)).max())
-        for own, loop in ((ours.saal(), made.one_saal()), (ours.norm(), made.one_norm()))
-    ]
     table = []
-    for _ in range(rounds):
-        unit = min(seconds(made.forward) for _ in range(3))
-        saal, one_saal, norm, one_norm = (
-            seconds(run) / unit for run in (ours.saal, made.one_saal, ours.norm, made.one_norm)
-        )
-        table.append((saal, one_saal, saal / one_saal, norm, one_norm, norm / one_norm))
+    with published_loop(name, apart=apart) as loop:
+        differ = [
+            float(((own - by_loop).abs() / by_loop.abs().clamp(min=1e-6)).max())
+            for own, by_loop in ((ours.saal(), loop("saal")[1]), (ours.norm(), loop("norm")[1]))
+        ]
+        for _ in range(rounds):
+            unit = min(seconds(made.forward) for _ in range(3))
+            saal, one_saal = seconds(ours.saal) / unit, loop("saal")[0] / unit
+            norm, one_norm = seconds(ours.norm) / unit, loop("norm")[0] / unit
+            table.append((saal, one_saal, saal / one_saal, norm, one_norm, norm / one_norm))
     middle = [statistics.median(values) for values in zip(*table, strict=True)]
     return Measured(once, firsts[0], *middle[:3], firsts[1], *middle[3:], max(differ))
 
@@ -296,11 +345,12 @@ def main() -> None:
     parser.add_argument(
         "--channels-last", action="store_true", help="score `model.to(memory_format=torch.channels_last)`; the loop not"
     )
+    parser.add_argument("--apart", action="store_true", help="the published loop in a process of its own")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{'':18}{'forward':>10}{'SAAL: first, ours, loop, ratio':>34}{'norm: the same':>24}   differ")
     for name in options.models:
-        of = measure(name, options.rounds, channels_last=options.channels_last)
+        of = measure(name, options.rounds, channels_last=options.channels_last, apart=options.apart)
         print(
             f"{name:18}{1000 * of.forward:7.0f} ms"
             f"{of.saal_first:7.1f}{of.saal:7.2f}{of.saal_loop:7.2f}{of.saal_ratio:7.2f}"

@@ -76,8 +76,8 @@ def test_nothing_is_left_for_the_collector(monkeypatch):
     seen = []
     record = Tape.record
 
-    def recorded(tape, given):
-        outputs = record(tape, given)
+    def recorded(tape, given, **options):
+        outputs = record(tape, given, **options)
         seen.extend(weakref.ref(call.x) for call in tape.calls)
         return outputs
 

@@ -248,7 +248,7 @@ class ConvolutionRule(Rule):
     def _pixels(self, x: Tensor) -> int:
         """Return how many pixels one unit has, padding included."""
         sides = self._sides()
-        return len(x) // self.units * math.prod(map(sum, zip(x.shape[2:], sides[::2], sides[1::2], strict=True)))
+        return len(x) // self.units * math.prod(map(sum, zip(x.shape[2:], sides[::2], sides[1::2], strict=False)))
 
     def inner_product_bytes(self, x: Tensor, e: Tensor) -> int:
         """Return about what the inner products hold at once."""
