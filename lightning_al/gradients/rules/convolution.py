@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn import grad as conv_grad
 
 from lightning_al.gradients.costs import (
     CACHED_WEIGHTS,
@@ -21,7 +20,6 @@ from lightning_al.gradients.rules.base import Gradients, Move, Rule, register_ru
 from lightning_al.gradients.rules.depthwise import Window, depthwise_gradients, has_faster_way, is_depthwise
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-_WEIGHT_GRAD = {1: conv_grad.conv1d_weight, 2: conv_grad.conv2d_weight, 3: conv_grad.conv3d_weight}
 
 
 @register_rule(nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -131,15 +129,12 @@ class ConvolutionRule(Rule):
         x, e = self._merge(x), self._merge(e)
         if self._is_faster_by_depth(e):
             return depthwise_gradients(x, e, self._window(padding)).view(units, *shape)
-        grads = _WEIGHT_GRAD[self.nd](
-            x,
-            torch.Size([units * shape[0], *shape[1:]]),
-            e,
-            stride=self.stride,
-            padding=padding,
-            dilation=self.dilation,
-            groups=self.groups * units,
-        )
+        # Weights are asked for, of which the values do not count; in another order than the images' they are copied.
+        is_last = self.nd == 2 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        order = torch.channels_last if is_last else torch.contiguous_format
+        like = torch.empty(units * shape[0], *shape[1:], dtype=x.dtype, device=x.device, memory_format=order)
+        options = (self.stride, padding, self.dilation, False, [0] * self.nd, self.groups * units)
+        grads: Tensor = torch.ops.aten.convolution_backward(e, x, like, None, *options, [False, True, False])[1]
         return grads.view(units, *shape)
 
     def _is_pointwise(self) -> bool:
