@@ -70,7 +70,9 @@ def test_costs_are_known_before_it_is_known_where_rows_are(name, monkeypatch):
     monkeypatch.setattr(plans, "_LARGE", 0)
     looks, trials = [], []
     first_look, trial = plans.first_look, plans.PlanFinder._trial
-    monkeypatch.setattr(plans, "first_look", lambda *args, **options: looks.append((args, first_look(*args, **options))) or looks[-1][1])
+    monkeypatch.setattr(
+        plans, "first_look", lambda *args, **options: looks.append((args, first_look(*args, **options))) or looks[-1][1]
+    )
     monkeypatch.setattr(
         plans.PlanFinder, "_trial", lambda self, plan, *args: trials.append(plan) or trial(self, plan, *args)
     )
@@ -140,7 +142,9 @@ def test_first_batches_of_two_are_seen_beside_three(name, count, monkeypatch):
         1 if x.dtype == torch.long else torch.linspace(1, 2, count).double().view(-1, *[1] * (x.ndim - 1))
     )
     looks, first_look = [], plans.first_look
-    monkeypatch.setattr(plans, "first_look", lambda *args, **options: looks.append(first_look(*args, **options)) or looks[-1])
+    monkeypatch.setattr(
+        plans, "first_look", lambda *args, **options: looks.append(first_look(*args, **options)) or looks[-1]
+    )
     F_al.saal(seeded(lambda: case(name)[0]), x)
     bytes_of_two = 2 * looks[0].costs.bytes_per_group
     looks.clear()
@@ -169,7 +173,9 @@ def test_what_samples_share_is_reckoned_for_each_of_them(monkeypatch):
     monkeypatch.setattr(plans, "_LARGE", 0)
     looks, seconds = [], []
     first_look, both = plans.first_look, plans.second_look_and_scores
-    monkeypatch.setattr(plans, "first_look", lambda *args, **options: looks.append(first_look(*args, **options)) or looks[-1])
+    monkeypatch.setattr(
+        plans, "first_look", lambda *args, **options: looks.append(first_look(*args, **options)) or looks[-1]
+    )
     monkeypatch.setattr(
         plans, "second_look_and_scores", lambda *args, **options: seconds.append(both(*args, **options)) or seconds[-1]
     )

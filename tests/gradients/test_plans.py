@@ -170,6 +170,20 @@ def test_the_way_follows_from_shapes_alone():
     assert [each.pop() for each in ways.values()] == [False, False, True]
 
 
+@pytest.mark.parametrize("size", [5, 96])
+def test_where_the_plain_loop_costs_less_no_loss_of_several_samples_is_looked_at(size):
+    asked = []
+
+    def losses(outputs, targets):
+        asked.append(len(outputs))
+        return nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+    net, x = seeded(Planes), randn(5, 2, size, size)
+    got = F_al.saal(net, x, rho=0.3, loss_fn=losses)
+    assert (set(asked) == {1}) == (size == 96)
+    torch.testing.assert_close(got, reference.saal(net, x, rho=0.3), rtol=1e-9, atol=1e-12)
+
+
 def test_samples_that_go_alone_score_the_same_in_every_batch():
     net, x = seeded(Planes).float(), randn(6, 2, 48, 48).float()
     whole = F_al.saal(net, x)

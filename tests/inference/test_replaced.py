@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from lightning_al.inference.replaced import kept, replaced
+from lightning_al.inference.replaced import kept, replaced, replaced_in_each
 
 
 class Base:
@@ -93,3 +93,20 @@ def test_attributes_and_properties_come_back_after_an_error_too():
         raise NoLuck
     assert trainer.optimizers is before
     assert vars(trainer) == {"epoch": 1, "_optimizers": [1], "wrapped": [(1,)]}
+
+
+def test_many_objects_have_theirs_back_whatever_happens_inside():
+    models = [Model(), nn.Linear(1, 1), Model()]
+    models[2].setup = users = lambda: "user's"
+    with pytest.raises(NoLuck), replaced_in_each("setup", {model: index for index, model in enumerate(models)}):
+        assert [model.setup for model in models] == [0, 1, 2]
+        del models[0].setup
+        raise NoLuck
+    assert models[0].setup() == "base"
+    assert not hasattr(models[1], "setup")
+    assert models[2].setup is users
+
+
+def test_of_none_nothing_is_replaced():
+    with replaced_in_each("setup", {}):
+        assert Model().setup() == "base"
