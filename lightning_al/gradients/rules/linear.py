@@ -111,10 +111,9 @@ class LinearRule(Rule):
 
     def _along(self, x: Tensor, weight: Tensor, bias: Tensor | None, then: Tensor, e: Tensor) -> Tensor:
         """Return ``x (M + A B) + b`` of rows (N, d), with M (d, g) and each unit's own (U, d, T), (U, T, g), (U, g)."""
-        y = torch.bmm(torch.bmm(self._positions(x), then), e).view(len(x), -1)
-        if bias is not None:
-            y = self._positions(y).add_(bias.unsqueeze(1)).view(len(x), -1)
-        return y.addmm_(x, weight)
+        inner = torch.bmm(self._positions(x), then)
+        y = torch.bmm(inner, e) if bias is None else torch.baddbmm(bias.unsqueeze(1), inner, e)
+        return y.view(len(x), -1).addmm_(x, weight)
 
     def _product(self, matrices: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
         """Return ``x ↦ x M + b`` of rows (N, ..., d), with each unit's own (U, d, g) and (U, g)."""
