@@ -51,9 +51,8 @@ OWN_WEIGHT = {"cpu": 2.0}
 """How much more a weight of the state costs in a step where each unit has its own, which are too many for the cache,
 than where one unit goes through all its steps before the next."""
 
-ELEMENT = {"cpu": 150.0}
-"""How much more a number of a layer's output costs in a batch, where each unit's weights are its own, in each pass.
-Fresh memory is in it, too: it was seen before freed memory was kept."""
+ELEMENT = {"cpu": 115.0}
+"""How much more a number of a layer's output costs in a batch, where each unit's weights are its own, in each pass."""
 
 SMALL_KERNEL = 9
 """Weights of a channel up to which torch's kernel for the weight gradient of a depthwise convolution is fast."""
@@ -68,6 +67,9 @@ COPIED_PER_PIXEL = 64
 """Weights of kernels for each pixel of an image up to which it is worth copying them into another order. Of the loop's
 time with channels last, an SSD took 0.88 on an Intel Xeon core and 0.94 on an AMD EPYC one; a ResNet-50, which has more
 weights, 0.96 and 1.05."""
+
+GAINED = 0.08
+"""Of the loop's convolutions, what it gains by channels last where it goes so: an SSD gained that and more."""
 
 LARGE_IMAGE = 2**15
 """Pixels from which convolutions of groups of channels are no slower with channels last: a MobileNetV3 took 0.98 of the
@@ -134,6 +136,17 @@ def prefers_channels_last(weights: int, pixels: int, *, grouped: bool) -> bool:
     if not has_onednn():
         return False
     return weights <= COPIED_PER_PIXEL * pixels and (not grouped or pixels >= LARGE_IMAGE)
+
+
+def gained_by_channels_last(work: float, device: torch.device, *, perturb: bool) -> float:
+    """Return what the loop gains by channels last.
+
+    Args:
+        work: Multiply-adds of one unit's convolutions, forward.
+        device: Where.
+        perturb: Whether a second pass follows: a backward pass is two more than the first.
+    """
+    return GAINED * KERNEL.get(device.type, 0.0) * work * (4 if perturb else 3)
 
 
 def own_steps(steps: int, device: torch.device) -> float:

@@ -5,11 +5,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
+
+from lightning_al.gradients.costs import gained_by_channels_last, prefers_channels_last
 from lightning_al.gradients.layouts import OtherPass, Place, RowLayout
 from lightning_al.gradients.mixing import Operation
 from lightning_al.gradients.network import Network
 from lightning_al.gradients.recorded_calls import RecordedCall, bytes_of
 from lightning_al.gradients.rule_scores import RuleScore, Scored
+from lightning_al.gradients.rules.convolution import ConvolutionRule
 from lightning_al.gradients.tape import Tape
 from lightning_al.inference.entries import batch_size_of
 from lightning_al.inference.memory import saved_bytes
@@ -84,9 +88,7 @@ class SecondLook(NamedTuple):
     costs: Costs
 
 
-def first_look(
-    score: RuleScore, network: Network, samples: Any, groups: int, *, to_choose: bool = False
-) -> FirstLook:
+def first_look(score: RuleScore, network: Network, samples: Any, groups: int, *, to_choose: bool = False) -> FirstLook:
     """Run the samples of a few groups as far as to their losses.
 
     Args:
@@ -276,7 +278,24 @@ def _bytes_called_on(calls: Sequence[RecordedCall]) -> int:
 
 
 def _beyond_loop(calls: Sequence[RecordedCall], *, perturb: bool) -> float:
-    return sum(call.beyond_loop(perturb=perturb) for call in calls)
+    return sum(call.beyond_loop(perturb=perturb) for call in calls) + _gained_by_loop(calls, perturb=perturb)
+
+
+def _gained_by_loop(calls: Sequence[RecordedCall], *, perturb: bool) -> float:
+    """Return what the plain loop gains by the order in memory that it gives convolutions, if it may give it."""
+    of_images = [
+        (call, rule)
+        for call in calls
+        if isinstance(rule := call.rule, ConvolutionRule) and rule.nd == 2 and max(rule.kernel) > 1
+    ]
+    if not of_images or any(call.x.device.type != "cpu" or call.x.dtype != torch.float32 for call, _ in of_images):
+        return 0.0
+    weights = sum({id(rule.weight): rule.weight.numel() for _, rule in of_images}.values())
+    pixels = max(call.x.shape[2:].numel() for call, _ in of_images)
+    if not prefers_channels_last(weights, pixels, grouped=any(rule.groups > 1 for _, rule in of_images)):
+        return 0.0
+    work = sum(rule.weight.numel() * rule.positions(call.like_output) for call, rule in of_images)
+    return gained_by_channels_last(work, of_images[0][0].x.device, perturb=perturb)
 
 
 def _costs(tape: Tape, calls: Sequence[RecordedCall], groups: int, saved: int, *, perturb: bool) -> Costs:

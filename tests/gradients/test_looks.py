@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from lightning_al import functional as F_al
+from lightning_al.gradients import looks as looks_module
 from lightning_al.gradients import plans
+from lightning_al.gradients.costs import GAINED, KERNEL
 from lightning_al.gradients.tape import Tape
 from tests.helpers import reference
 from tests.helpers.exact import messages
@@ -309,3 +311,41 @@ class CutViewing(nn.Module):
 def test_a_large_model_that_cuts_its_batch_and_does_not_go_with_channels_last(widths, monkeypatch):
     monkeypatch.setattr(plans, "_LARGE", 0)
     assert_goes_by_the_rules(seeded(CutViewing), cut_to(widths, randn(len(widths), 2, 5, 9)))
+
+
+class Two(nn.Module):
+    """Two convolutions of images; the second one is called twice."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1, stride=2)
+        self.head = nn.Linear(width, C)
+
+    def forward(self, x):
+        return self.head(self.second(self.second(self.first(x)).tanh()).mean((2, 3)))
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+@pytest.mark.parametrize(("score", "passes"), [(F_al.gradient_norm, 3), (F_al.saal, 4)])
+def test_what_the_loop_gains_by_channels_last_is_counted_where_it_may_go_so(score, passes, monkeypatch):
+    looks, first_look = [], plans.first_look
+
+    def kept(*args, **options):
+        with monkeypatch.context() as patch:
+            patch.setattr(looks_module, "_gained_by_loop", lambda *args, **options: 0.0)
+            without = first_look(*args, **options).costs.beyond_loop
+        looks.append(first_look(*args, **options).costs.beyond_loop - without)
+        return first_look(*args, **options)
+
+    monkeypatch.setattr(plans, "first_look", kept)
+    x = randn(3, 2, 16, 16).float()
+    score(seeded(Two).float(), x)
+    work = 16**2 * 9 * 2 * 4 + (8**2 + 4**2) * 9 * 4 * 4
+    assert looks == [pytest.approx(GAINED * KERNEL["cpu"] * passes * work)]
+    looks.clear()
+    score(seeded(Two), x.double())
+    score(seeded(lambda: Two(64)).float(), x)  # more weights than are worth a copy for so few pixels
+    with torch.backends.mkldnn.flags(enabled=False):
+        score(seeded(Two).float(), x)
+    assert looks == [0.0] * 3
