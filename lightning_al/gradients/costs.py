@@ -60,6 +60,9 @@ SMALL_KERNEL = 9
 SMALL_MAP = 256
 """Positions up to which several units' gradients of such small kernels cost less in one call: it is calls that cost."""
 
+LARGE_MAP = 2**16
+"""Positions up to which the sums of such a convolution, one number after another, are about as exact as torch's."""
+
 FEW_PAIRS = 81
 """Pairs of a position and an input up to which all their products cost no more than any convolution."""
 

@@ -1,8 +1,10 @@
 """The plain loop as a way to score: in the memory order that convolutions are faster with."""
 
+import contextlib
+import functools
 import logging
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from types import MethodType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -34,7 +36,7 @@ _HOLDS: WeakKeyDictionary[nn.Module, dict[Hashable, bool]] = WeakKeyDictionary()
 """Of each model that was looked at, whether a faster way holds, by the way and what that depends on."""
 
 _CLOSE = 1e-4
-"""Of its norm, by how much a gradient may differ where its convolutions have their channels last, which is rounding."""
+"""Of its norm, by how much a gradient may differ where its convolutions go a faster way, which is rounding."""
 
 
 class _Way(NamedTuple):
@@ -48,19 +50,24 @@ class _Way(NamedTuple):
     channels_last: frozenset[str] = frozenset()
     depthwise: tuple[nn.Module, ...] = ()
 
+    @property
+    def kind(self) -> tuple[bool, bool]:
+        """What is unlike the plain way."""
+        return bool(self.channels_last), bool(self.depthwise)
+
 
 class PlainLoop(OneAfterAnother):
     """Scores one group after another, with convolutions as they are faster.
 
     Depthwise convolutions of large kernels form their weights' gradients by
-    :mod:`~lightning_al.gradients.rules.depthwise`, in the place of torch's kernel.
+    :mod:`~lightning_al.gradients.rules.depthwise`, in the place of torch's kernel. And weights lie in the memory order
+    that their convolutions are faster with: what a convolution gives has its channels last in memory where its weights
+    have, so that is all there is to do.
 
-    And weights lie in the memory order that their convolutions are faster with. What a convolution gives has its
-    channels last in memory where its weights have: so that is all there is to do. One group, once for a model, shows
-    who is left as it is: a model that goes by the order in memory itself (it asks for a ``view`` that there is not,
-    calls ``as_strided``, or kernels from outside of torch that are registered with it), one that draws random numbers,
-    which come in that order, one whose gradient is another, and one in which tensors of both orders meet so often that
-    it would not be faster. Kernels that torch does not know of go unseen.
+    One group, once for a model, shows who is left as it is: a model whose gradient is another one, one that goes by
+    the order in memory itself (it asks for a ``view`` that there is not, calls ``as_strided``, or kernels from outside
+    of torch that are registered with it), one that draws random numbers, which come in that order, and one in which
+    tensors of both orders meet so often that it would not be faster. Kernels that torch does not know of go unseen.
 
     Args:
         model: The model.
@@ -77,13 +84,19 @@ class PlainLoop(OneAfterAnother):
         holds = _HOLDS.setdefault(self.model.root.model, {})
         leaves, spec = pytree.tree_flatten(inputs)
         kind = self._key, group_size, tuple(map(_kind, leaves)), str(spec)  # of any size: each look costs a group
+        ways = [way for way in _faster_ways(self.model, leaves) if holds.get((kind, way.kind), True)]
+        if not ways:
+            return super().__call__(inputs, group_size)
+        group = slice_of(inputs, 0, group_size)
+        plain = functools.cache(lambda: self._first_gradient(_Way(), group, group_size))
         draws, failed = Draws(), []
-        for way in _faster_ways(self.model, leaves):
-            key = kind, bool(way.channels_last), bool(way.depthwise)
-            if not holds.get(key, True):
-                continue
+        for way in ways:
+            key = kind, way.kind
             try:
-                scores = self._by(way, inputs, group_size, look=key not in holds)
+                if key not in holds:
+                    self._look_at(way, group, group_size, plain)
+                with self._going(way) as model:
+                    scores = self._with_weights_of(model, inputs, group_size, OneByOne())
                 holds[key] = True
                 break
             except Exception as error:  # later ones as well: a model may do something else with other samples
@@ -98,41 +111,47 @@ class PlainLoop(OneAfterAnother):
         holds.update(dict.fromkeys(failed, False))
         return scores
 
-    def _by(self, way: _Way, inputs: Any, group_size: int, *, look: bool) -> Tensor:
+    @contextlib.contextmanager
+    def _going(self, way: _Way) -> Iterator[ScoredModel]:
+        """Inside, the model that this gives goes that way."""
         model = self.model.with_channels_last(way.channels_last) if way.channels_last else self.model
         with replaced_in_each("forward", {layer: MethodType(depthwise.forward, layer) for layer in way.depthwise}):
-            if look and way.channels_last:
-                self._look_at(model, slice_of(inputs, 0, group_size), group_size)
-            return self._with_weights_of(model, inputs, group_size, OneByOne())
+            yield model
 
-    def _look_at(self, model: ScoredModel, group: Any, group_size: int) -> None:
-        """Refuse a model that is to be left as it is, by the first gradient of one group.
+    def _look_at(self, way: _Way, group: Any, group_size: int, plain: Callable[[], Params]) -> None:
+        """Refuse a way that does not hold, by the first gradient of one group.
 
         It is not used: autograd takes other branches while operations are looked at, which may change the last bit.
+
+        Args:
+            way: How to go.
+            group: The samples.
+            group_size: Samples in a group.
+            plain: Gives the gradient by the plain way.
 
         Raises:
             RuntimeError: With the reason, or an error of the model's.
             NothingToCompare: If another group has to tell, since this one's gradient is 0 or no number.
         """
         orders = _Orders()
-        with orders:
-            last = self._first_gradient(model, group, group_size)
+        with orders if way.channels_last else contextlib.nullcontext():
+            got = self._first_gradient(way, group, group_size)
         if orders.meeting > MEETING * orders.worked_on:
             raise RuntimeError(f"tensors of both orders meet: {orders.meeting} of {orders.worked_on} numbers")
         # torch's backward pass of a normalisation is wrong where what comes back lies in another order (2.14).
-        first = self._first_gradient(self.model, group, group_size)
-        norm = float(global_norm(list(first.values()))) if first else 0.0
+        want = plain()
+        norm = float(global_norm(list(want.values()))) if want else 0.0
         if not 0 < norm < math.inf:
             raise NothingToCompare(f"a gradient of norm {norm}")
-        off = float(global_norm([last[name] - gradient for name, gradient in first.items()]))
+        off = float(global_norm([got[name] - gradient for name, gradient in want.items()]))
         if not off <= _CLOSE * norm:
             raise RuntimeError(f"the gradient is another one, by {off / norm:.1e} of it")
 
-    def _first_gradient(self, model: ScoredModel, group: Any, group_size: int) -> Params:
+    def _first_gradient(self, way: _Way, group: Any, group_size: int) -> Params:
         """Return the first gradient of a group's score, none where it has none, and leave nothing else behind."""
-        modules = modules_of(model.root)
+        modules = modules_of(self.model.root)
         try:
-            with draws_undone(), tensors_kept(modules), attributes_kept(modules):
+            with draws_undone(), tensors_kept(modules), attributes_kept(modules), self._going(way) as model:
                 self._with_weights_of(model, group, group_size, _FirstGradient())
         except _Seen as seen:
             return seen.gradient
@@ -164,8 +183,9 @@ def _faster_ways(model: ScoredModel, inputs: Sequence[Any]) -> list[_Way]:
     if not images or any(t.device.type != "cpu" for t in images):
         return []
     layers = [m for m in modules_of(model.root) if isinstance(m, nn.modules.conv._ConvNd)]
-    slow = tuple(m for m in layers if has_slow_gradient(m) and find_rule(m) is ConvolutionRule)
-    ways = (_Way(_faster_with_channels_last(model, layers, images), slow), _Way(depthwise=slow))
+    slow = tuple(m for m in layers if m.groups > 1 and find_rule(m) is ConvolutionRule and has_slow_gradient(m))
+    last = _faster_with_channels_last(model, layers, images)
+    ways = (_Way(last, slow), _Way(depthwise=slow), _Way(last))
     return [way for way in dict.fromkeys(ways) if any(way)]
 
 
@@ -173,9 +193,10 @@ def _faster_with_channels_last(
     model: ScoredModel, convolutions: Sequence[nn.modules.conv._ConvNd], images: list[Tensor]
 ) -> frozenset[str]:
     """Return the names of the weights that the loop is faster with if they have their channels last."""
-    layers = [m for m in convolutions if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)) and max(m.kernel_size) > 1]
+    layers = [m for m in convolutions if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
     names = {id(place.holder[place.attribute]): place.name for place in model.places}
-    weights = [w for m in layers if (w := m._parameters.get("weight")) is not None and id(w) in names]
+    own = [w for m in layers if (w := m._parameters.get("weight")) is not None and id(w) in names]
+    weights = [w for w in own if w.shape[2:].numel() > 1]
     if not weights or any(t.dtype != torch.float32 or t.device.type != "cpu" for t in weights + images):
         return frozenset()
     preferred = prefers_channels_last(

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import types
 
 import pytest
 import torch
@@ -441,18 +442,82 @@ def of_a_copy(layer, h):
     return other(h)
 
 
+def of_a_shallow_copy(layer, h):
+    other = copy.copy(layer)
+    other._parameters = {**layer._parameters, "weight": 2 * layer.weight}
+    return other(h)
+
+
+def of_a_replica(layer, h):
+    other = layer._replicate_for_data_parallel()
+    other.weight, other.bias = 2 * layer.weight, layer.bias
+    return other(h)
+
+
+def wider(layer, h):
+    other = copy.copy(layer)
+    other.dilation, other.padding = (2, 2), (4, 4)
+    return layer(h) + other(h)
+
+
+def circular(layer, h):
+    layer.padding_mode = "circular"
+    y = layer(h)
+    layer.padding_mode = "zeros"
+    return y
+
+
+class Squared(torch.overrides.TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.conv2d:
+            args = (args[0], args[1] * args[1].abs(), *args[2:])
+        return func(*args, **(kwargs or {}))
+
+
+def in_a_mode(layer, h):
+    with Squared():
+        return layer(h)
+
+
+class Loud(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is torch.conv2d:
+            args = (2 * args[0], *args[1:])
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
+
+
+def of_a_subclass(layer, h):
+    return layer(h.as_subclass(Loud))
+
+
 def mapped(layer, h):
     return torch.func.vmap(lambda one: layer(one[None])[0])(h)
 
 
 def differentiated(layer, h):
     (slope,) = torch.autograd.grad(layer(h).sin().sum(), layer.weight, create_graph=True)
-    return layer(h) + slope.sum((1, 2, 3)).view(1, -1, 1, 1)
+    return layer(h) + 1e-3 * slope.mean((1, 2, 3)).view(1, -1, 1, 1)
 
 
 def in_bfloat16(layer, h):
     with torch.autocast("cpu", torch.bfloat16):
         return layer(h).float()
+
+
+WHATEVER = {
+    of_a_copy: True,
+    differentiated: True,
+    in_bfloat16: True,
+    in_a_mode: True,  # these calls are the layer's own
+    of_a_subclass: True,
+    circular: True,
+    of_a_shallow_copy: False,
+    of_a_replica: False,
+    wider: False,
+    mapped: False,
+}
 
 
 @WITH_ONEDNN
@@ -470,26 +535,132 @@ def test_depthwise_gradients_are_those_of_the_loop_written_by_hand(name, monkeyp
     assert "forward" not in vars(net.deep)
 
 
-@WITH_ONEDNN
-@pytest.mark.parametrize(
-    ("inside", "ours"),
-    [(of_a_copy, True), (mapped, False), (differentiated, True), (in_bfloat16, True)],
-    ids=["copied", "under vmap", "differentiated inside", "under autocast"],
-)
-def test_whatever_a_model_does_with_a_depthwise_layer(inside, ours, monkeypatch):
-    only("one by one", monkeypatch)
-    x = images(4)
-    net, plain = (seeded(lambda: Depthwise(inside)).float() for _ in range(2))
+def assert_as_by_the_layer(build, x):
+    """Against the same loop without what is faster."""
+    net, plain = (seeded(build).float() for _ in range(2))
     got = F_al.gradient_norm(net, x)
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "has_slow_gradient", lambda _: False)
         patch.setattr(loop, "prefers_channels_last", lambda *args, **kwargs: False)
         want = F_al.gradient_norm(plain, x)
     assert not any(plain.seen)
     torch.testing.assert_close(got, want, rtol=1e-4, atol=0)
     F_al.gradient_norm(net, x)
-    assert net.seen[-1] == ours
     assert "forward" not in vars(net.deep)
+    return net
+
+
+@WITH_ONEDNN
+@pytest.mark.parametrize(("inside", "ours"), WHATEVER.items(), ids=[inside.__name__ for inside in WHATEVER])
+def test_whatever_a_model_does_with_a_depthwise_layer(inside, ours, monkeypatch):
+    only("one by one", monkeypatch)
+    net = assert_as_by_the_layer(lambda: Depthwise(inside), images(4))
+    assert net.seen[-1] == ours
+
+
+class Doubling(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(2 * x)
+
+
+class Flipped(nn.Conv2d):
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(x, weight.flip(-1), bias)
+
+
+class Causal(nn.Conv1d):
+    """As many write it: its attributes are others."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.kernel_size = 5
+
+    def forward(self, x):
+        y = nn.functional.conv1d(x.flatten(2), self.weight, self.bias, padding=4, groups=self.groups)
+        return y[:, :, :-4].unsqueeze(-1)
+
+
+def tiled(layer):
+    def convolve(self, x, weight, bias):
+        return nn.functional.conv2d(nn.functional.pad(x, (2,) * 4, mode="circular"), weight, bias, groups=6)
+
+    layer._conv_forward = types.MethodType(convolve, layer)
+    return layer
+
+
+LAYERS = {
+    "an own forward": lambda: Doubling(6, 6, 5, padding=2, groups=6),
+    "an own _conv_forward": lambda: Flipped(6, 6, 5, padding=2, groups=6),
+    "a _conv_forward of this one": lambda: tiled(nn.Conv2d(6, 6, 5, groups=6)),
+    "a kernel size that is a number": lambda: Causal(6, 6, 5, groups=6),
+}
+
+
+@WITH_ONEDNN
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers_that_do_something_else_are_left_as_they_are(layer, monkeypatch):
+    only("one by one", monkeypatch)
+
+    def build():
+        net = Depthwise()
+        net.deep = LAYERS[layer]()
+        return net
+
+    assert not assert_as_by_the_layer(build, images(4)).seen[-1]
+
+
+@WITH_ONEDNN
+@pytest.mark.parametrize("first", [True, False])
+def test_convolutions_that_somebody_has_put_others_in_the_place_of(first, monkeypatch):
+    only("one by one", monkeypatch)
+    x, convolve = images(4), nn.Conv2d._conv_forward
+    net = seeded(Depthwise).float()
+    if not first:  # and so after it was scored
+        F_al.gradient_norm(net, x)
+        assert net.seen[-1]
+    monkeypatch.setattr(
+        nn.Conv2d, "_conv_forward", lambda self, x, weight, bias: convolve(self, x, weight * weight.abs(), bias)
+    )
+    want = []
+    double = seeded(Depthwise).double()
+    for one in x.double():
+        p = double(one[None]).softmax(1)
+        grads = torch.autograd.grad(-(p * p.log()).sum(), list(double.parameters()))
+        want.append(torch.cat([g.flatten() for g in grads]).norm())
+    torch.testing.assert_close(F_al.gradient_norm(net, x).double(), torch.stack(want), rtol=2e-4, atol=0)
+
+
+@WITH_ONEDNN
+def test_what_was_drawn_before_a_faster_way_failed_is_drawn_again(monkeypatch):
+    only("one by one", monkeypatch)
+    x = images(4)
+
+    def inside(layer, h):
+        h = nn.functional.dropout(h, 0.5)
+        return mapped(layer, h)
+
+    calls = []
+    for first in (True, False):
+        net = seeded(lambda: Depthwise(inside)).float()
+        if not first:
+            F_al.gradient_norm(net, x)
+        torch.manual_seed(3)
+        calls.append((F_al.gradient_norm(net, x), torch.rand(3)))
+    torch.testing.assert_close(*calls)
+
+
+@WITH_ONEDNN
+def test_channels_last_where_depthwise_layers_are_left_as_they_are(monkeypatch):
+    only("one by one", monkeypatch)
+    net = seeded(lambda: Depthwise(of_a_shallow_copy)).float()
+    monkeypatch.setattr(loop, "prefers_channels_last", lambda *args, **kwargs: True)
+    monkeypatch.setattr(loop, "MEETING", 1.0)
+    seen = []
+    net.stem.register_forward_hook(lambda m, x, y: seen.append(y.is_contiguous(memory_format=torch.channels_last)))
+    for _ in range(2):
+        F_al.gradient_norm(net, images(4))
+    assert seen[-1]
+    assert not net.seen[-1]
 
 
 @WITH_ONEDNN

@@ -40,7 +40,8 @@ class ConvolutionRule(Rule):
 
         Weights that other weights parametrize are not the layer's own.
         """
-        convolve = getattr(type(module), "_conv_forward", None)  # `forward` is only a call of it
+        convolve = getattr(module, "_conv_forward", None)  # `forward` is only a call of it
+        convolve = getattr(convolve, "__func__", convolve)
         inherited = convolve in (nn.Conv1d._conv_forward, nn.Conv2d._conv_forward, nn.Conv3d._conv_forward)
         return "weight" in module._parameters and inherited
 

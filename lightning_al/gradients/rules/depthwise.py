@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import _get_current_function_mode
 
-from lightning_al.gradients.costs import FEW_PAIRS, SMALL_KERNEL, SMALL_MAP, has_onednn
+from lightning_al.gradients.costs import FEW_PAIRS, LARGE_MAP, SMALL_KERNEL, SMALL_MAP, has_onednn
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -41,7 +42,8 @@ def has_faster_way(e: Tensor, window: Window, units: int = 1) -> bool:
         window: Of the layer.
         units: How many gradients are formed in one call, if channels of ``e`` are those of several.
     """
-    return e.device.type == "cpu" and (_prefers_pairs(e, window) or _prefers_convolution(e, window, units))
+    on_cpu = e.device.type == "cpu" and e.is_floating_point()
+    return on_cpu and (_prefers_pairs(e, window) or _prefers_convolution(e, window, units))
 
 
 def depthwise_gradients(x: Tensor, e: Tensor, window: Window) -> Tensor:
@@ -66,6 +68,8 @@ def _prefers_convolution(e: Tensor, window: Window, units: int) -> bool:
     sizes = e.shape[2:]
     if len(sizes) == 1 or max(window.dilation) > 1 or e.dtype != torch.float32 or not has_onednn():
         return False
+    if sizes.numel() > LARGE_MAP:
+        return False
     if any(p > s * (n - 1) for n, s, p in zip(sizes, window.stride, window.padding, strict=True)):
         return False
     return math.prod(window.kernel) > SMALL_KERNEL or (units > 1 and sizes.numel() <= SMALL_MAP)
@@ -83,10 +87,16 @@ def _by_convolution(x: Tensor, e: Tensor, window: Window) -> Tensor:
 
 def _by_pairs(x: Tensor, e: Tensor, window: Window) -> Tensor:
     """The same by the products of all positions with all inputs, each of which belongs to one weight or to none."""
-    axes = zip(x.shape[1:], e.shape[1:], *window, strict=True)
-    seen = functools.reduce(torch.kron, (_seen(*axis, like=x) for axis in axes))  # (positions, inputs, weights)
+    axes = []
+    for axis, sizes in enumerate(zip(x.shape[1:], e.shape[1:], *window, strict=True), 1):
+        seen = _seen(*sizes, like=x)
+        inputs, positions = (seen.any(others).nonzero()[:, 0] for others in ((0, 2), (1, 2)))
+        # The others have no part in the gradient, whatever they are: no product is made of them.
+        x, e = x.index_select(axis, inputs), e.index_select(axis, positions)
+        axes.append(seen[positions][:, inputs])
+    which = functools.reduce(torch.kron, axes)  # (positions, inputs, weights)
     pairs = e.flatten(1).unsqueeze(2) * x.flatten(1).unsqueeze(1)
-    return (pairs.flatten(1) @ seen.flatten(0, 1)).view(len(x), 1, *window.kernel)
+    return (pairs.flatten(1) @ which.flatten(0, 1)).view(len(x), 1, *window.kernel)
 
 
 def _seen(
@@ -128,11 +138,30 @@ def has_slow_gradient(layer: nn.modules.conv._ConvNd) -> bool:
     return large and is_depthwise(layer) and layer.padding_mode == "zeros"
 
 
+_OWN = {nd: (kind.forward, kind._conv_forward) for nd, kind in ((2, nn.Conv2d), (3, nn.Conv3d))}
+
+
 def forward(layer: Any, input: Tensor) -> Tensor:
-    """Return what a depthwise convolution gives, so that its gradients come faster. To be bound to the layer."""
+    """Return what a depthwise convolution gives, so that its gradients come faster. To be bound to the layer.
+
+    Calls that others have their hands in, and those of anything but plain tensors, are the layer's own.
+    """
+    kind = type(layer)
     window = Window(layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    plain = type(input) is Tensor and input.ndim == 2 + len(window.kernel) and input.dtype == layer.weight.dtype
-    if not plain or isinstance(layer.padding, str) or torch.is_autocast_enabled(input.device.type):
-        y: Tensor = type(layer).forward(layer, input)
-        return y
-    return _Convolution.apply(input, layer.weight, layer.bias, window)  # type: ignore[no-untyped-call, no-any-return]
+    nd = len(window.kernel)
+    if (
+        type(input) is Tensor
+        and input.ndim == 2 + nd
+        and input.dtype == layer.weight.dtype
+        and type(layer.weight) in (Tensor, nn.Parameter)
+        and layer.padding_mode == "zeros"
+        and not isinstance(layer.padding, str)
+        and (kind.forward, kind._conv_forward) == _OWN[nd]
+        and getattr(F, f"conv{nd}d") is _CONVOLVE[nd]
+        and "_conv_forward" not in vars(layer)
+        and _get_current_function_mode() is None
+        and not torch.is_autocast_enabled(input.device.type)
+    ):
+        return _Convolution.apply(input, layer.weight, layer.bias, window)  # type: ignore[no-untyped-call, no-any-return]
+    y: Tensor = kind.forward(layer, input)
+    return y

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from lightning_al.gradients.rules import depthwise
+from lightning_al.gradients.rules import convolution, depthwise
 from lightning_al.gradients.rules.depthwise import Window, depthwise_gradients, has_faster_way, has_slow_gradient
 from tests.helpers.exact import FEW, assert_exact, probe
 from tests.helpers.extent import examples
@@ -51,8 +51,20 @@ def test_any_window_equals_autograd(way, nd, data, rows, channels):
     "options", [{}, {"stride": 2, "padding": 2, "bias": False}, {"padding_mode": "reflect", "padding": 1}]
 )
 @pytest.mark.parametrize("nd", KINDS)
-def test_every_score_equals_the_loop(way, nd, options):
+def test_every_score_equals_the_loop(way, nd, options, monkeypatch):
+    formed, form = [], depthwise_gradients
+    monkeypatch.setattr(convolution, "depthwise_gradients", lambda *args: formed.append(1) or form(*args))
     assert_exact(probe(lambda: KINDS[nd](3, 3, 3, groups=3, **options)), randn(B, 3, *[5] * nd), FEW)
+    assert formed
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_inputs_that_no_position_sees_do_not_count(way, value):
+    window = Window((2, 2), (3, 3), (0, 0), (1, 1))
+    x, e = randn(1, 3, 6, 6), randn(1, 3, 2, 2)
+    want = depthwise_gradients(x, e, window)
+    x[:, :, -1, -1] = x[:, :, 2, 2] = value
+    torch.testing.assert_close(depthwise_gradients(x, e, window), want, rtol=0, atol=0)
 
 
 def test_one_that_gives_more_channels_is_none_of_these(way):
@@ -82,6 +94,8 @@ def test_which_way_is_faster():
     assert not has_faster_way(torch.empty(1, 8, 4, 4), window_of(9, padding=4))  # torch has no kernel as small as that
     assert not has_faster_way(torch.empty(1, 8, 400), window_of(31, padding=15, nd=1))
     assert not has_faster_way(large.to("meta"), window_of())
+    assert not has_faster_way(tiny.to(torch.complex64), window_of())
+    assert not has_faster_way(torch.empty(1, 1, 257, 256), window_of())  # sums of so many numbers one after another
     with torch.backends.mkldnn.flags(enabled=False):
         assert not has_faster_way(large, window_of())
 
@@ -133,7 +147,7 @@ def test_only_what_is_asked_for_is_formed(way, asked):
     torch.testing.assert_close(torch.autograd.grad(layer(x).sin().sum(), leaves), want)
 
 
-def test_other_calls_are_the_layers_own(way, monkeypatch):
+def test_other_calls_are_the_layers_own(monkeypatch):
     layer = bound(nn.Conv2d(3, 3, 4, groups=3))
     monkeypatch.setattr(depthwise._Convolution, "apply", None)
     assert layer(torch.ones(3, 9, 8)).shape == (3, 6, 5)
