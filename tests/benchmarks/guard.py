@@ -105,8 +105,9 @@ def round_overhead(epochs: list[int], labels: int, asked: int) -> Ratios:
 
 
 Jobs = dict[str, Callable[[], Ratios]]
+MODELS = ("resnet18-64", "mobilenet-64", "convnext-64", "bert-32", "lstm-32", "vit-64", "unet-64")
 SHORT: Jobs = {
-    **{m: lambda m=m: exact_scores([m], 3) for m in ("resnet18-64", "bert-32", "lstm-32", "vit-64", "unet-64")},
+    **{m: lambda m=m: exact_scores([m], 3) for m in MODELS},
     "sam": lambda: sam_steps(["ResNet-18 w16, 10 of 32x32"], 41),
     "lengths": lambda: padded_texts(40, 50, 1),
     "rounds": lambda: round_overhead([10, 50], 300, 100),
