@@ -138,6 +138,16 @@ def has_slow_gradient(layer: nn.modules.conv._ConvNd) -> bool:
     return large and is_depthwise(layer) and layer.padding_mode == "zeros"
 
 
+def _padding_of(layer: Any) -> Any:
+    """Return the padding in numbers, the same on both sides; None where there is none such."""
+    if not isinstance(layer.padding, str):
+        return layer.padding
+    if layer.padding == "valid":
+        return (0,) * len(layer.kernel_size)
+    both = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    return None if any(n % 2 for n in both) else tuple(n // 2 for n in both)
+
+
 _OWN = {nd: (kind.forward, kind._conv_forward) for nd, kind in ((2, nn.Conv2d), (3, nn.Conv3d))}
 
 
@@ -146,22 +156,22 @@ def forward(layer: Any, input: Tensor) -> Tensor:
 
     Calls that others have their hands in, and those of anything but plain tensors, are the layer's own.
     """
-    kind = type(layer)
-    window = Window(layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    nd = len(window.kernel)
+    kind, nd = type(layer), len(layer.kernel_size)
+    padding = _padding_of(layer)
     if (
         type(input) is Tensor
         and input.ndim == 2 + nd
         and input.dtype == layer.weight.dtype
         and type(layer.weight) in (Tensor, nn.Parameter)
         and layer.padding_mode == "zeros"
-        and not isinstance(layer.padding, str)
+        and padding is not None
         and (kind.forward, kind._conv_forward) == _OWN[nd]
         and getattr(F, f"conv{nd}d") is _CONVOLVE[nd]
         and "_conv_forward" not in vars(layer)
         and _get_current_function_mode() is None
         and not torch.is_autocast_enabled(input.device.type)
     ):
+        window = Window(layer.kernel_size, layer.stride, padding, layer.dilation)
         return _Convolution.apply(input, layer.weight, layer.bias, window)  # type: ignore[no-untyped-call, no-any-return]
     y: Tensor = kind.forward(layer, input)
     return y

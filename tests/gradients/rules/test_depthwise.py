@@ -113,6 +113,8 @@ OPTIONS = [
     {"bias": False},
     {"stride": 2, "padding": 2},
     {"padding": "same"},
+    {"padding": "same", "kernel_size": 5, "dilation": 2},
+    {"padding": "valid"},
     {"padding": 1, "dilation": 2},
 ]
 
@@ -121,7 +123,7 @@ OPTIONS = [
 @pytest.mark.parametrize("rows", [1, 2])
 def test_the_layer_gives_what_it_gave_and_its_gradients(way, options, rows):
     torch.manual_seed(0)
-    layer = nn.Conv2d(3, 3, 4, groups=3, **options).double()
+    layer = nn.Conv2d(3, 3, groups=3, **{"kernel_size": 4, **options}).double()
     x = randn(rows, 3, 9, 8).requires_grad_()
     leaves = [x, *layer.parameters()]
 
