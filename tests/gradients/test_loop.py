@@ -431,7 +431,7 @@ class Depthwise(nn.Module):
         self.seen = Notes()
 
     def forward(self, x):
-        self.seen.append("forward" in vars(self.deep))
+        self.seen.append(type(self.deep) is depthwise.Conv2d)
         return self.head(self.inside(self.deep, self.stem(x).relu()).square().mean((2, 3)))
 
 
@@ -465,6 +465,17 @@ def circular(layer, h):
     y = layer(h)
     layer.padding_mode = "zeros"
     return y
+
+
+def convolved_otherwise(layer, h):
+    layer._conv_forward = lambda x, weight, bias: nn.functional.conv2d(x, weight.flip(-1), bias, padding=2, groups=6)
+    y = layer(h)
+    del layer._conv_forward
+    return y
+
+
+def of_another_type(layer, h):
+    return layer(h) if type(layer) is nn.Conv2d else layer(2 * h)
 
 
 class Squared(torch.overrides.TorchFunctionMode):
@@ -513,9 +524,11 @@ WHATEVER = {
     in_a_mode: True,  # these calls are the layer's own
     of_a_subclass: True,
     circular: True,
-    of_a_shallow_copy: False,
-    of_a_replica: False,
-    wider: False,
+    of_a_shallow_copy: True,
+    of_a_replica: True,
+    wider: True,
+    convolved_otherwise: True,
+    of_another_type: False,
     mapped: False,
 }
 
@@ -532,7 +545,7 @@ def test_depthwise_gradients_are_those_of_the_loop_written_by_hand(name, monkeyp
     torch.testing.assert_close(got.double(), want, rtol=2e-4, atol=2e-4 * float(want.abs().max()))
     assert formed
     assert net.seen[-1]
-    assert "forward" not in vars(net.deep)
+    assert type(net.deep) is not depthwise.Conv2d
 
 
 def assert_as_by_the_layer(build, x):
@@ -546,7 +559,7 @@ def assert_as_by_the_layer(build, x):
     assert not any(plain.seen)
     torch.testing.assert_close(got, want, rtol=1e-4, atol=0)
     F_al.gradient_norm(net, x)
-    assert "forward" not in vars(net.deep)
+    assert type(net.deep) is not depthwise.Conv2d
     return net
 
 
@@ -556,6 +569,48 @@ def test_whatever_a_model_does_with_a_depthwise_layer(inside, ours, monkeypatch)
     only("one by one", monkeypatch)
     net = assert_as_by_the_layer(lambda: Depthwise(inside), images(4))
     assert net.seen[-1] == ours
+
+
+@WITH_ONEDNN
+@pytest.mark.parametrize("inside", [of_a_shallow_copy, of_a_replica, wider])
+def test_copies_that_the_first_sample_does_not_show(inside, monkeypatch):
+    """Its gradient is about the same with and without."""
+    only("one by one", monkeypatch)
+    net, double = seeded(lambda: Depthwise(inside)).float(), seeded(lambda: Depthwise(inside)).double()
+    F_al.gradient_norm(net, 1e-4 * images(1))
+    want = reference.gradient_norm(double, images(4).double())
+    torch.testing.assert_close(F_al.gradient_norm(net, images(4)).double(), want, rtol=2e-4, atol=0)
+
+
+class Itself(torch.Tensor):
+    """A weight that convolves in its own way."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is torch.conv2d:
+            with torch._C.DisableTorchFunctionSubclass():
+                weight = args[1].as_subclass(torch.Tensor)
+                return func(args[0], weight * weight.abs(), *args[2:], **(kwargs or {}))
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+@WITH_ONEDNN
+def test_a_weight_that_convolves_in_its_own_way(monkeypatch):
+    only("one by one", monkeypatch)
+
+    def build(own):
+        net = Depthwise(
+            None if own else lambda layer, h: layer._conv_forward(h, layer.weight * layer.weight.abs(), layer.bias)
+        )
+        if own:
+            net.deep.weight = nn.Parameter(net.deep.weight.detach().as_subclass(Itself))
+            net.deep.register_forward_hook(lambda m, x, y: y.as_subclass(torch.Tensor))
+        return net
+
+    own, written_out = (
+        F_al.gradient_norm(seeded(lambda own=own: build(own)).float(), images(4)) for own in (True, False)
+    )
+    torch.testing.assert_close(own, written_out, rtol=2e-4, atol=0)
 
 
 class Doubling(nn.Conv2d):
@@ -652,7 +707,7 @@ def test_what_was_drawn_before_a_faster_way_failed_is_drawn_again(monkeypatch):
 @WITH_ONEDNN
 def test_channels_last_where_depthwise_layers_are_left_as_they_are(monkeypatch):
     only("one by one", monkeypatch)
-    net = seeded(lambda: Depthwise(of_a_shallow_copy)).float()
+    net = seeded(lambda: Depthwise(of_another_type)).float()
     monkeypatch.setattr(loop, "prefers_channels_last", lambda *args, **kwargs: True)
     monkeypatch.setattr(loop, "MEETING", 1.0)
     seen = []

@@ -50,7 +50,7 @@ class ConvolutionRule(Rule):
         self.nd = len(module.kernel_size)  # type: ignore[arg-type]
         self.stride: tuple[int, ...] = module.stride  # type: ignore[assignment]
         self.dilation: tuple[int, ...] = module.dilation  # type: ignore[assignment]
-        self.kernel: tuple[int, ...] = module.kernel_size  # type: ignore[assignment]
+        self.kernel: tuple[int, ...] = tuple(self.weight.shape[2:])
         self.groups: int = module.groups  # type: ignore[assignment]
 
     @property
@@ -71,15 +71,28 @@ class ConvolutionRule(Rule):
 
     def _padded(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """Return the input and the zero padding that is left for the kernel to do."""
-        padding: Any = self.module.padding
-        sides: Any = self.module._reversed_padding_repeated_twice
-        if self.module.padding_mode != "zeros":
-            return F.pad(x, sides, mode=self.module.padding_mode), (0,) * self.nd  # type: ignore[arg-type]
-        if not isinstance(padding, str):
-            return x, padding
-        if list(sides[0::2]) == list(sides[1::2]):
-            return x, tuple(reversed(sides[0::2]))
-        return F.pad(x, sides), (0,) * self.nd
+        module: Any = self.module
+        if module.padding_mode != "zeros":
+            return F.pad(x, module._reversed_padding_repeated_twice, mode=module.padding_mode), (0,) * self.nd
+        if not isinstance(module.padding, str):
+            return x, module.padding
+        sides = self._sides()
+        if all(before == behind for before, behind in sides):
+            return x, tuple(before for before, _ in sides)
+        return F.pad(x, [side for both in reversed(sides) for side in both]), (0,) * self.nd
+
+    def _sides(self) -> list[tuple[int, int]]:
+        """What is padded before and behind along each axis, by the layer's options as they are."""
+        module: Any = self.module
+        if module.padding_mode != "zeros":  # padded so when it was made, whatever its options are now
+            flat = module._reversed_padding_repeated_twice
+            return list(zip(flat[::2], flat[1::2], strict=True))[::-1]
+        if module.padding == "valid":
+            return [(0, 0)] * self.nd
+        if module.padding == "same":
+            totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True)]
+            return [(total // 2, total - total // 2) for total in totals]
+        return [(p, p) for p in module.padding]
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Any, groups: int) -> Tensor:
         convolve = _CONVOLVE[self.nd]
@@ -144,16 +157,11 @@ class ConvolutionRule(Rule):
 
     def _is_faster_by_depth(self, e: Tensor) -> bool:
         """Whether each channel has one kernel of its own, whose gradient torch is slow at."""
-        sides = self._sides()
-        window = self._window(tuple(map(max, sides[::2], sides[1::2])))
+        window = self._window(tuple(map(max, self._sides())))
         return is_depthwise(self.module) and has_faster_way(e, window, self.units)
 
     def _window(self, padding: tuple[int, ...]) -> Window:
         return Window(self.kernel, self.stride, padding, self.dilation)
-
-    def _sides(self) -> list[int]:
-        """What is padded before and behind, along each axis."""
-        return list(self.module._reversed_padding_repeated_twice)[::-1]  # type: ignore[operator,arg-type]
 
     def _is_product(self) -> bool:
         """Whether one unit's weights are so many that convolution kernels, which copy them first, lose to a product."""
@@ -243,8 +251,8 @@ class ConvolutionRule(Rule):
 
     def _pixels(self, x: Tensor) -> int:
         """Return how many pixels one unit has, padding included."""
-        sides = self._sides()
-        return len(x) // self.units * math.prod(map(sum, zip(x.shape[2:], sides[::2], sides[1::2], strict=False)))
+        sizes = (n + sum(both) for n, both in zip(x.shape[2:], self._sides(), strict=False))
+        return len(x) // self.units * math.prod(sizes)
 
     def inner_product_bytes(self, x: Tensor, e: Tensor) -> int:
         """Return about what the inner products hold at once."""

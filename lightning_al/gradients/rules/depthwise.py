@@ -4,8 +4,10 @@
 convolution of ``x`` itself, whose kernel is ``e``, which is what torch is fast at.
 """
 
+import contextlib
 import functools
 import math
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 from torch.overrides import _get_current_function_mode
 
 from lightning_al.gradients.costs import FEW_PAIRS, LARGE_MAP, SMALL_KERNEL, SMALL_MAP, has_onednn
+from lightning_al.gradients.errors import NoRule
 
 _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -53,7 +56,13 @@ def depthwise_gradients(x: Tensor, e: Tensor, window: Window) -> Tensor:
         x: What the layer was called on, (N, C, *size); rows are added up.
         e: The gradient towards its output, (N, C, *positions).
         window: Of the layer.
+
+    Raises:
+        NoRule: If the positions are not those of the window.
     """
+    for n, positions, kernel, stride, padding, dilation in zip(x.shape[2:], e.shape[2:], *window, strict=True):
+        if positions != (n + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1:
+            raise NoRule(f"a convolution whose options are not those that it has gone by ({window})")
     rows, way = len(x), _by_pairs if _prefers_pairs(e, window) else _by_convolution
     of_channels = way(x.flatten(0, 1), e.flatten(0, 1), window)
     return of_channels if rows == 1 else of_channels.unflatten(0, (rows, -1)).sum(0)
@@ -134,7 +143,7 @@ class _Convolution(torch.autograd.Function):
 
 def has_slow_gradient(layer: nn.modules.conv._ConvNd) -> bool:
     """Whether :func:`forward` may be faster for a convolution than its own."""
-    large = len(layer.kernel_size) > 1 and math.prod(layer.kernel_size) > SMALL_KERNEL
+    large = type(layer) in _FASTER and math.prod(layer.kernel_size) > SMALL_KERNEL
     return large and is_depthwise(layer) and layer.padding_mode == "zeros"
 
 
@@ -144,19 +153,20 @@ def _padding_of(layer: Any) -> Any:
         return layer.padding
     if layer.padding == "valid":
         return (0,) * len(layer.kernel_size)
-    both = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-    return None if any(n % 2 for n in both) else tuple(n // 2 for n in both)
+    both = [d * (k - 1) for d, k in zip(layer.dilation, layer.weight.shape[2:], strict=True)]
+    return None if any(n % 2 for n in both) or max(layer.stride) > 1 else tuple(n // 2 for n in both)
 
 
 _OWN = {nd: (kind.forward, kind._conv_forward) for nd, kind in ((2, nn.Conv2d), (3, nn.Conv3d))}
 
 
 def forward(layer: Any, input: Tensor) -> Tensor:
-    """Return what a depthwise convolution gives, so that its gradients come faster. To be bound to the layer.
+    """Return what a depthwise convolution gives, so that its gradients come faster.
 
-    Calls that others have their hands in, and those of anything but plain tensors, are the layer's own.
+    Calls that others have their hands in, and those of anything but plain tensors, are as torch does them.
     """
-    kind, nd = type(layer), len(layer.kernel_size)
+    nd = layer.weight.ndim - 2
+    kind: Any = {2: nn.Conv2d, 3: nn.Conv3d}[nd]
     padding = _padding_of(layer)
     if (
         type(input) is Tensor
@@ -171,7 +181,36 @@ def forward(layer: Any, input: Tensor) -> Tensor:
         and _get_current_function_mode() is None
         and not torch.is_autocast_enabled(input.device.type)
     ):
-        window = Window(layer.kernel_size, layer.stride, padding, layer.dilation)
+        window = Window(tuple(layer.weight.shape[2:]), layer.stride, padding, layer.dilation)
         return _Convolution.apply(input, layer.weight, layer.bias, window)  # type: ignore[no-untyped-call, no-any-return]
     y: Tensor = kind.forward(layer, input)
     return y
+
+
+class Conv2d(nn.Conv2d):
+    """``nn.Conv2d`` with this forward: a class, since a copy that a model makes of a layer has it as well."""
+
+    forward = forward
+
+
+class Conv3d(nn.Conv3d):
+    """``nn.Conv3d`` with this forward."""
+
+    forward = forward
+
+
+_FASTER: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: Conv2d, nn.Conv3d: Conv3d}
+_PLAIN = {faster: plain for plain, faster in _FASTER.items()}
+
+
+@contextlib.contextmanager
+def faster(layers: Collection[nn.Module]) -> Iterator[None]:
+    """Give these layers the faster forward inside."""
+    try:
+        for layer in layers:
+            layer.__class__ = _FASTER[type(layer)]
+        yield
+    finally:
+        for layer in layers:
+            if type(layer) in _PLAIN:
+                layer.__class__ = _PLAIN[type(layer)]

@@ -6,7 +6,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import nn
 
+from lightning_al import functional as F_al
 from lightning_al.gradients.rules.convolution import ConvolutionRule
+from tests.helpers import reference
 from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, messages, probe
 from tests.helpers.extent import examples
 from tests.helpers.marks import slow
@@ -147,3 +149,21 @@ def test_samples_without_a_batch_dimension_are_refused():
             return torch.stack([self.conv(v).mean(-1) for v in x])
 
     assert_exact_otherwise(seeded(OneByOne), randn(B, 2, 4), "depends on the number of samples")
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize(
+    "changed", [{"padding": "valid"}, {"dilation": (2, 2)}, {"padding": (1, 0)}, {"stride": (2, 1)}]
+)
+def test_options_that_were_changed_since_the_layer_was_made(groups, changed):
+    def build():
+        layer = nn.Conv2d(3, 3, 3, padding="valid" if "stride" in changed else "same", groups=groups)
+        vars(layer).update(changed)
+        return layer
+
+    assert_exact(probe(build), randn(B, 3, 6, 5), FEW)
+    net = probe(build).float()
+    x = randn(B, 3, 20, 20).float()
+    want = reference.gradient_norm(probe(build), x.double())
+    torch.testing.assert_close(F_al.gradient_norm(net, x).double(), want, rtol=2e-4, atol=1e-9)

@@ -1,7 +1,6 @@
 """Gradients of depthwise convolutions' weights, against torch's."""
 
 import copy
-import functools
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.rules import convolution, depthwise
 from lightning_al.gradients.rules.depthwise import Window, depthwise_gradients, has_faster_way, has_slow_gradient
 from tests.helpers.exact import FEW, assert_exact, probe
@@ -104,7 +104,7 @@ def test_which_way_is_faster():
 
 
 def bound(layer):
-    layer.forward = functools.partial(depthwise.forward, layer)
+    layer.__class__ = depthwise.Conv2d
     return layer
 
 
@@ -173,3 +173,15 @@ def test_which_layers_are_slow():
     ):
         assert not has_slow_gradient(other)
     assert has_slow_gradient(copy.deepcopy(slow))
+
+
+def test_strides_that_torch_refuses_are_refused():
+    layer = bound(nn.Conv2d(3, 3, 5, padding="same", groups=3))
+    layer.stride = (2, 1)
+    with pytest.raises(RuntimeError, match="strided"):
+        layer(torch.ones(1, 3, 9, 8))
+
+
+def test_positions_that_are_not_those_of_the_window_are_refused(way):
+    with pytest.raises(NoRule, match="options"):
+        depthwise_gradients(randn(1, 2, 9, 9), randn(1, 2, 5, 5), window_of(5, padding=2))
