@@ -643,7 +643,14 @@ def tiled(layer):
     return layer
 
 
+def with_a_number(layer):
+    layer.kernel_size = 5
+    layer.padding_mode = "reflect"
+    return layer
+
+
 LAYERS = {
+    "an image's kernel size that is a number": lambda: with_a_number(nn.Conv2d(6, 6, 5, padding=2, groups=6)),
     "an own forward": lambda: Doubling(6, 6, 5, padding=2, groups=6),
     "an own _conv_forward": lambda: Flipped(6, 6, 5, padding=2, groups=6),
     "a _conv_forward of this one": lambda: tiled(nn.Conv2d(6, 6, 5, groups=6)),

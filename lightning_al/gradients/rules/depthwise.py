@@ -143,7 +143,7 @@ class _Convolution(torch.autograd.Function):
 
 def has_slow_gradient(layer: nn.modules.conv._ConvNd) -> bool:
     """Whether :func:`forward` may be faster for a convolution than its own."""
-    large = type(layer) in _FASTER and math.prod(layer.kernel_size) > SMALL_KERNEL
+    large = type(layer) in _FASTER and layer.weight.shape[2:].numel() > SMALL_KERNEL
     return large and is_depthwise(layer) and layer.padding_mode == "zeros"
 
 
@@ -152,7 +152,7 @@ def _padding_of(layer: Any) -> Any:
     if not isinstance(layer.padding, str):
         return layer.padding
     if layer.padding == "valid":
-        return (0,) * len(layer.kernel_size)
+        return (0,) * (layer.weight.ndim - 2)
     both = [d * (k - 1) for d, k in zip(layer.dilation, layer.weight.shape[2:], strict=True)]
     return None if any(n % 2 for n in both) or max(layer.stride) > 1 else tuple(n // 2 for n in both)
 
