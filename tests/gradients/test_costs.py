@@ -5,13 +5,17 @@ from torch import nn
 from lightning_al.gradients.costs import (
     ALONE,
     CACHED_WEIGHTS,
+    COPIED_PER_PIXEL,
     FEW,
+    LARGE_IMAGE,
     LayerCosts,
     costs_of_inner_products,
     layer_costs,
+    prefers_channels_last,
     units_at_once,
 )
 from lightning_al.gradients.rules.linear import LinearRule
+from tests.helpers.marks import with_onednn
 
 CPU = torch.device("cpu")
 
@@ -97,3 +101,11 @@ def test_large_layers_go_in_smaller_pieces():
     assert units_at_once(64, 2**18, 1, CPU) == 8
     assert units_at_once(64, 2**10, 2**12, CPU) == 1
     assert units_at_once(64, 2**30, 2**12, torch.device("meta")) == 64
+
+
+@with_onednn
+def test_what_is_worth_a_copy_and_what_is_not():
+    assert prefers_channels_last(COPIED_PER_PIXEL * 100, 100, grouped=False)
+    assert not prefers_channels_last(COPIED_PER_PIXEL * 100 + 1, 100, grouped=False)
+    assert prefers_channels_last(1, LARGE_IMAGE, grouped=True)
+    assert not prefers_channels_last(1, LARGE_IMAGE - 1, grouped=True)

@@ -13,6 +13,7 @@ from lightning_al.gradients.costs import GAINED, KERNEL
 from lightning_al.gradients.tape import Tape
 from tests.helpers import reference
 from tests.helpers.exact import messages
+from tests.helpers.marks import with_onednn
 from tests.helpers.models import NAMES, C, case, randn, seeded
 
 
@@ -325,7 +326,7 @@ class Two(nn.Module):
         return self.head(self.second(self.second(self.first(x)).tanh()).mean((2, 3)))
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+@with_onednn
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")
 @pytest.mark.parametrize(("score", "passes"), [(F_al.gradient_norm, 3), (F_al.saal, 4)])
 def test_what_the_loop_gains_by_channels_last_is_counted_where_it_may_go_so(score, passes, monkeypatch):

@@ -13,6 +13,11 @@ def randn(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+def images(n=3, size=12):
+    """Of float32, square."""
+    return randn(n, 3, size, size).float()
+
+
 def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

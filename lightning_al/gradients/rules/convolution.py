@@ -17,9 +17,14 @@ from lightning_al.gradients.costs import (
 )
 from lightning_al.gradients.product import product
 from lightning_al.gradients.rules.base import Gradients, Move, Rule, register_rule, sum_of_products
-from lightning_al.gradients.rules.depthwise import Window, depthwise_gradients, has_faster_way, is_depthwise
-
-_CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+from lightning_al.gradients.rules.depthwise import (
+    CONVOLVE,
+    Window,
+    depthwise_gradients,
+    has_faster_way,
+    is_depthwise,
+    sides_of,
+)
 
 
 @register_rule(nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -87,15 +92,10 @@ class ConvolutionRule(Rule):
         if module.padding_mode != "zeros":  # padded so when it was made, whatever its options are now
             flat = module._reversed_padding_repeated_twice
             return list(zip(flat[::2], flat[1::2], strict=True))[::-1]
-        if module.padding == "valid":
-            return [(0, 0)] * self.nd
-        if module.padding == "same":
-            totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True)]
-            return [(total // 2, total - total // 2) for total in totals]
-        return [(p, p) for p in module.padding]
+        return sides_of(module)
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Any, groups: int) -> Tensor:
-        convolve = _CONVOLVE[self.nd]
+        convolve = CONVOLVE[self.nd]
         return convolve(x, weight, bias, stride=self.stride, padding=padding, dilation=self.dilation, groups=groups)
 
     def costs(self, x: Tensor, e: Tensor, perturb: bool) -> LayerCosts:

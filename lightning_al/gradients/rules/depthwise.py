@@ -18,7 +18,7 @@ from torch.overrides import _get_current_function_mode
 from lightning_al.gradients.costs import FEW_PAIRS, LARGE_MAP, SMALL_KERNEL, SMALL_MAP, has_onednn
 from lightning_al.gradients.errors import NoRule
 
-_CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 Sizes = tuple[int, ...]
 
@@ -86,7 +86,7 @@ def _prefers_convolution(e: Tensor, window: Window, units: int) -> bool:
 
 def _by_convolution(x: Tensor, e: Tensor, window: Window) -> Tensor:
     """Return the gradient of the weights for ``x`` (C, *size) and ``e`` (C, *positions)."""
-    convolve = _CONVOLVE[x.ndim - 1]
+    convolve = CONVOLVE[x.ndim - 1]
     stride, dilation = window.dilation, window.stride
     sums = convolve(x[None], e[:, None], stride=stride, padding=window.padding, dilation=dilation, groups=len(x))
     for axis, weights in enumerate(window.kernel, 2):
@@ -124,7 +124,7 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.window, ctx.biases = window, None if bias is None else [len(bias)]
-        y: Tensor = _CONVOLVE[x.ndim - 2](x, weight, bias, *window[1:], groups=len(weight))
+        y: Tensor = CONVOLVE[x.ndim - 2](x, weight, bias, *window[1:], groups=len(weight))
         return y
 
     @staticmethod
@@ -147,14 +147,21 @@ def has_slow_gradient(layer: nn.modules.conv._ConvNd) -> bool:
     return large and is_depthwise(layer) and layer.padding_mode == "zeros"
 
 
-def _padding_of(layer: Any) -> Any:
-    """Return the padding in numbers, the same on both sides; None where there is none such."""
-    if not isinstance(layer.padding, str):
-        return layer.padding
+def sides_of(layer: Any) -> list[tuple[int, int]]:
+    """Return how many zeros are before and behind along each axis, by a layer's options as they are."""
     if layer.padding == "valid":
-        return (0,) * (layer.weight.ndim - 2)
-    both = [d * (k - 1) for d, k in zip(layer.dilation, layer.weight.shape[2:], strict=True)]
-    return None if any(n % 2 for n in both) or max(layer.stride) > 1 else tuple(n // 2 for n in both)
+        return [(0, 0)] * (layer.weight.ndim - 2)
+    if layer.padding == "same":
+        totals = [d * (k - 1) for d, k in zip(layer.dilation, layer.weight.shape[2:], strict=True)]
+        return [(total // 2, total - total // 2) for total in totals]
+    return [(p, p) for p in layer.padding]
+
+
+def _padding_of(layer: Any) -> Sizes | None:
+    """Return the padding, the same on both sides; None where there is none such, or torch refuses it."""
+    sides = sides_of(layer)
+    refused = layer.padding == "same" and max(layer.stride) > 1
+    return None if refused or any(before != behind for before, behind in sides) else tuple(p for p, _ in sides)
 
 
 _OWN = {nd: (kind.forward, kind._conv_forward) for nd, kind in ((2, nn.Conv2d), (3, nn.Conv3d))}
@@ -176,7 +183,7 @@ def forward(layer: Any, input: Tensor) -> Tensor:
         and layer.padding_mode == "zeros"
         and padding is not None
         and (kind.forward, kind._conv_forward) == _OWN[nd]
-        and getattr(F, f"conv{nd}d") is _CONVOLVE[nd]
+        and getattr(F, f"conv{nd}d") is CONVOLVE[nd]
         and "_conv_forward" not in vars(layer)
         and _get_current_function_mode() is None
         and not torch.is_autocast_enabled(input.device.type)

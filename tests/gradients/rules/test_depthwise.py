@@ -14,11 +14,11 @@ from lightning_al.gradients.rules import convolution, depthwise
 from lightning_al.gradients.rules.depthwise import Window, depthwise_gradients, has_faster_way, has_slow_gradient
 from tests.helpers.exact import FEW, assert_exact, probe
 from tests.helpers.extent import examples
+from tests.helpers.marks import with_onednn
 from tests.helpers.models import B, randn
 
 KINDS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-WITH_ONEDNN = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
 
 
 @pytest.fixture(params=["pairs", "convolution"])
@@ -80,7 +80,7 @@ def window_of(kernel=5, stride=1, padding=2, dilation=1, nd=2):
     return Window(*((each,) * nd for each in (kernel, stride, padding, dilation)))
 
 
-@WITH_ONEDNN
+@with_onednn
 def test_which_way_is_faster():
     large, small, tiny = (torch.empty(1, 8, n, n) for n in (56, 14, 2))
     assert has_faster_way(large, window_of())
