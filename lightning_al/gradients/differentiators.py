@@ -11,6 +11,7 @@ from torch.func import grad_and_value, jacrev, vmap
 from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.balls import Ball
+from lightning_al.gradients.graphs import bring_in_faster_order, nodes_of
 from lightning_al.gradients.norms import global_norm, is_right, largest_entry, plain_norm
 
 Params = dict[str, Tensor]
@@ -84,13 +85,15 @@ class OneByOne:
     """
 
     def __init__(self) -> None:
-        self._looked_through = False
+        self._is_plain: bool | None = None
+        """Whether graphs are left as they are; None: no graph was looked through."""
         self._leaves: tuple[Params, Params] | None = None
 
     def gradient(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
         """Return the gradient of a scalar loss, and what came with the loss."""
         leaves = self._leaves_of(params)
         value, aux = loss(leaves)
+        self._look_through(value)
         return self._autograd(value, leaves), pytree.tree_map_only(Tensor, Tensor.detach, aux)
 
     def row_norms(
@@ -99,6 +102,7 @@ class OneByOne:
         """Return the norm of the gradient of each output, (C,)."""
         leaves = self._leaves_of(params)
         values = outputs(leaves)
+        self._look_through(values)
         last = len(values) - 1
         return torch.stack(
             [norm(list(self._autograd(v, leaves, retain_graph=i < last).values())) for i, v in enumerate(values)]
@@ -124,28 +128,24 @@ class OneByOne:
             self._leaves = params, {name: p.detach().requires_grad_() for name, p in params.items()}
         return self._leaves[1]
 
-    @staticmethod
-    def _refuse_reentrant_checkpoints(value: Tensor) -> None:
-        """Reentrant checkpoints fail in ``autograd.grad`` or, on inputs that ask for gradients, are left out."""
-        nodes, seen = [value.grad_fn], set()
-        while nodes:
-            node = nodes.pop()
-            if node is None or node in seen:
-                continue
-            seen.add(node)
-            if node.name() == "CheckpointFunctionBackward":
-                raise RuntimeError(
-                    "The model checkpoints with `use_reentrant=True`, whose backward pass goes into the weights' own "
-                    "`.grad`, which scoring leaves alone. Use `torch.utils.checkpoint.checkpoint(use_reentrant=False)`."
-                )
-            nodes += [following for following, _ in node.next_functions]
+    def _look_through(self, ends: Tensor) -> None:
+        """Refuse a graph that gives no gradients, and have it go faster where it may.
+
+        Reentrant checkpoints fail in ``autograd.grad`` or, on inputs that ask for gradients, are left out.
+        """
+        if self._is_plain or not ends.requires_grad:
+            return
+        nodes = list(nodes_of([ends]))
+        if self._is_plain is None and any(node.name() == "CheckpointFunctionBackward" for node in nodes):
+            raise RuntimeError(
+                "The model checkpoints with `use_reentrant=True`, whose backward pass goes into the weights' own "
+                "`.grad`, which scoring leaves alone. Use `torch.utils.checkpoint.checkpoint(use_reentrant=False)`."
+            )
+        self._is_plain = not bring_in_faster_order(nodes)
 
     def _autograd(self, value: Tensor, leaves: Params, retain_graph: bool = False) -> Params:
         if not value.requires_grad:  # no trainable parameter had a part in it
             return {name: torch.zeros_like(p) for name, p in leaves.items()}
-        if not self._looked_through:
-            self._refuse_reentrant_checkpoints(value)
-            self._looked_through = True
         grads = torch.autograd.grad(value, list(leaves.values()), retain_graph=retain_graph, allow_unused=True)
         return {name: _whole(g, p) for (name, p), g in zip(leaves.items(), grads, strict=True)}
 
