@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lightning_al.gradients.costs import own_steps, whole_weights
 from lightning_al.gradients.errors import NoRule
+from lightning_al.gradients.graphs import bring_in_faster_order, nodes_of
 from lightning_al.gradients.forwards import LayerForwards, Pass
 from lightning_al.gradients.layouts import OtherPass, Place, RowFinder, RowLayout, Shape, check_rows_keep_their_order
 from lightning_al.gradients.mixing import Operation, Operations
@@ -218,6 +219,7 @@ class Tape(Pass):
             return {}
         if not self.differentiated:
             self.before_backward()
+            bring_in_faster_order(nodes_of(output for output, _ in pairs))
 
         def differentiate() -> tuple[Tensor | None, ...]:
             ends, of_ends = zip(*pairs, strict=True)
