@@ -44,6 +44,10 @@ STEP = {"cpu": 250e3}
 """What a step of a recurrent layer costs a batch, whatever its size, beyond torch's kernel for all steps of one,
 in each pass that goes step by step."""
 
+WORK_OF_STEP = 2**17
+"""Multiply-adds by the weights of the state in a step, of all samples, up to which torch's kernel for all steps on a CPU
+costs less than they do one by one, and what was between is computed after it."""
+
 KERNEL_OF_STEPS = {"cpu": 500e3}
 """What one more call of torch's kernel for all steps of a recurrent layer costs beside its numbers."""
 
@@ -155,6 +159,21 @@ def gained_by_channels_last(work: float, device: torch.device, *, perturb: bool)
 def own_steps(steps: int, device: torch.device) -> float:
     """Return what the steps of recurrent layers cost a batch where torch's kernel for all steps cannot be taken."""
     return STEP.get(device.type, 0.0) * steps
+
+
+def prefers_kernel_of_steps(x: torch.Tensor, weights: int, *, fused: bool) -> bool:
+    """Whether a recurrent layer costs less by torch's kernel for all steps than step by step.
+
+    The kernel does not say what was between: that is computed after it.
+
+    Args:
+        x: What the layer is called on, (N, T, c).
+        weights: Of the state.
+        fused: Whether the kernel does not go step by step itself on a CPU.
+    """
+    if x.device.type not in STEP:
+        return True
+    return fused and len(x) * weights < WORK_OF_STEP and x.dtype == torch.float32 and has_onednn()
 
 
 def prefers_own_kernel(x: torch.Tensor, units: int, weights: int) -> bool:

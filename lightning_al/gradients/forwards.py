@@ -143,6 +143,10 @@ class LayerForwards:
 
     # -- one call --------------------------------------------------------------------------------------------------
 
+    def kept_apart(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, what is done keeps units apart."""
+        return self._pass.by_rules()
+
     def repeat(self, parts: Recurrent, sequences: Sequences) -> tuple[Tensor, State]:
         """Do the calls of a recurrent layer's linear parts by their rule."""
         x = sequences.x
@@ -154,8 +158,7 @@ class LayerForwards:
                 if layout.dim != 0:
                     raise NoRule("a recurrent layer called on something else than the batch")
                 self.finder.rows_first(x, layout)
-        with self._pass.by_rules():
-            return self._pass.repeat(parts, sequences)
+        return self._pass.repeat(parts, sequences)
 
     def by_rule(self, rule: type[Rule], layer: nn.Module, names: Names, x: Any) -> Any:
         """Do a layer's call by its rule."""
@@ -197,6 +200,9 @@ class _PartsByRule(Parts):
             return layer.forward(x)
         y: Tensor = self.forwards.by_rule(LinearRule, layer, own, x)
         return y
+
+    def by_rules(self) -> contextlib.AbstractContextManager[None]:
+        return self.forwards.kept_apart()
 
     def repeat(self, parts: Recurrent, sequences: Sequences) -> tuple[Tensor, State]:
         return self.forwards.repeat(Recurrent(*map(self._in_model, parts)), sequences)

@@ -14,7 +14,7 @@ from lightning_al.gradients.recorded_calls import Part, RecordedCall, in_own_mem
 from lightning_al.gradients.rules.base import Gradients
 from lightning_al.gradients.rules.composites import Projection, weights_in_order
 from lightning_al.gradients.rules.linear import LinearRule
-from lightning_al.gradients.rules.recurrences import Product, Sequences, State
+from lightning_al.gradients.rules.recurrences import Product, Sequences, State, product_of
 from lightning_al.gradients.shared_gradients import SharedGradients
 from lightning_al.gradients.tape import OtherWeights, Tape
 
@@ -145,7 +145,7 @@ class PerturbedWeights(OtherWeights):
             each = map(weights_in_order, self._of_each_unit(of_input), self._of_each_unit(of_state))
             return sequences.unit_by_unit(each, units)
         of_inputs = self.output(of_input, x) if isinstance(of_input, RecordedCall) else of_input.forward(x)
-        return sequences.recurrence.run(self._product(of_state), of_inputs, sequences.state)
+        return sequences.repeated(of_inputs, self._product(of_state))
 
     def _is_moved(self, part: RecordedCall | Projection) -> TypeGuard[RecordedCall]:
         """Whether a part of a recurrent layer has each unit's own weights: it is not frozen, and gradients reach it."""
@@ -158,9 +158,10 @@ class PerturbedWeights(OtherWeights):
         return self._euclidean is not None and part in self._formed_again
 
     def _product(self, part: RecordedCall | Projection) -> Product:
-        """Return what the weights of the state do, each unit's own, as a function that is called many times."""
+        """Return what the weights of the state do, each unit's own."""
         if not self._is_moved(part):
-            return _layer_of(part).forward
+            layer = _layer_of(part)
+            return product_of(layer.weight, layer.bias)
         rule = cast(LinearRule, part.rule)
         if self._euclidean is not None and part in self._formed_again:
             e = self._formed_again.pop(part)

@@ -117,8 +117,12 @@ class Tape(Pass):
             leaf = network.params[name].expand(self.units, *network.params[name].shape)
             self.leaves[name] = leaf.clone().requires_grad_()
         self._finder.begin_pass()
-        with self._noted_in(self.operations_of_model):
-            outputs = self._run(lambda: network.root(inputs), self, self.leaves)
+
+        def forward() -> Any:
+            with self._noted_in(self.operations_of_model):
+                return network.root(inputs)
+
+        outputs = self._run(forward, self, self.leaves)
         self._finder.end_pass()
         self._recorded = True
         self.outputs = [t.detach() for t in floating_tensors(outputs)]
@@ -154,7 +158,10 @@ class Tape(Pass):
     def call(self, rule: type[Rule], layer: nn.Module, names: Names, rows: Tensor) -> Tensor:
         """Return a layer's output, and keep what went in."""
         made = rule(layer, tuple(names), self.units)
-        y = made.forward(rows)
+        return self._kept(made, names, rows, made.forward(rows))
+
+    def _kept(self, made: Rule, names: Names, rows: Tensor, y: Tensor) -> Tensor:
+        """Take note of a layer's call, and return its output with a graph."""
         if torch.is_grad_enabled() and not y.requires_grad:
             y = Anchor.apply(y, self.anchor.to(y.device))
         if not self._recorded:
@@ -170,10 +177,14 @@ class Tape(Pass):
         if sequences.recurrence.is_fused and not self._recorded:
             self.own_steps += own_steps(x.shape[1], x.device)
 
-        def of_state(before: Tensor) -> Tensor:
-            return self._linear(parts.of_state, before)
+        def note(before: Tensor) -> Tensor | None:
+            layer, names = parts.of_state
+            if not names:
+                return None
+            stands_for = before.new_empty(()).expand(*before.shape[:-1], len(layer.weight))
+            return self._kept(LinearRule(layer, tuple(names), self.units), names, before, stands_for)
 
-        return sequences.recorded(self._linear(parts.of_input, x), of_state, parts.weights)
+        return sequences.recorded(self._linear(parts.of_input, x), note, parts.weights)
 
     def _linear(self, part: LinearPart, x: Tensor) -> Tensor:
         return self.call(LinearRule, part.layer, part.names, x) if part.names else part.layer.forward(x)

@@ -1,5 +1,6 @@
 """Layers that are made of linear ones: they are written out, and the rule of linear layers serves their parts."""
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -60,6 +61,10 @@ class Parts(ABC):
     @abstractmethod
     def apply(self, part: LinearPart, x: Tensor) -> Tensor:
         """Return what a part gives for ``x``."""
+
+    @abstractmethod
+    def by_rules(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, all that is done keeps samples apart."""
 
     @abstractmethod
     def repeat(self, parts: Recurrent, sequences: Sequences) -> tuple[Tensor, State]:

@@ -1,6 +1,6 @@
 """Linear layers: the gradient of a weight is ``Σ_t e_t x_tᵀ`` over the positions of a sample."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from lightning_al.gradients.costs import LARGE_OUTPUT, LayerCosts, layer_costs
 from lightning_al.gradients.rules.base import Gradients, Rule, register_rule, sum_of_products
+from lightning_al.gradients.rules.recurrences import Product, product_of
 
 
 @register_rule(nn.Linear)
@@ -67,60 +68,54 @@ class LinearRule(Rule):
         """Return the output where each unit has its own weights."""
         own, bias = weights.get("weight"), weights.get("bias")
         if own is not None:
-            y = self._product(own.transpose(1, 2), bias)(x)
+            rows, columns = self._positions(x), own.transpose(1, 2)
+            y = torch.bmm(rows, columns) if bias is None else torch.baddbmm(bias.unsqueeze(1), rows, columns)
+            y = y.view(*x.shape[:-1], -1)
             return y if bias is not None or self.bias is None else y + self.bias  # which may be of any shape
         if bias is None:
             return self.forward(x)
         y = F.linear(x, self.weight)
         return (self._positions(y) + bias.unsqueeze(1)).view(y.shape)
 
-    def _of_units(self, bias: Tensor | None) -> Tensor | None:
-        """Return each unit's own bias (U, out), the layer's if it is None."""
-        return bias if bias is not None or self.bias is None else self.bias.expand(self.units, -1)
-
-    def product(self, weights: Iterable[Gradients]) -> Callable[[Tensor], Tensor]:
-        """Return :meth:`perturbed` of rows (N, d), with these weights, as a function that is called many times.
+    def product(self, weights: Iterable[Gradients]) -> Product:
+        """Return what :meth:`perturbed` does with these weights, one step after another.
 
         Args:
             weights: Of all units, those of some units after another.
         """
         each = list(weights)
+        bias = torch.cat([own["bias"] for own in each]) if "bias" in self.names else self.bias
         if "weight" in self.names:
-            matrices = torch.cat([own["weight"].transpose(1, 2) for own in each])
-        else:
-            matrices = self.weight.t().expand(self.units, -1, -1).contiguous()
-        bias = torch.cat([own["bias"] for own in each]) if "bias" in self.names else None
-        return self._product(matrices, self._of_units(bias))
+            return self._of_matrices(torch.cat([own["weight"].transpose(1, 2) for own in each]), bias)
+        return product_of(self.weight, bias)
 
-    def product_along(self, then: Tensor, e: Tensor, step: Tensor) -> Callable[[Tensor], Tensor]:
+    def product_along(self, then: Tensor, e: Tensor, step: Tensor) -> Product:
         """Return :meth:`product` with ``step`` (U,) times the gradient of ``(then, e)`` added to the weights."""
         # The one of a gradient's factors that has fewer numbers, in a recurrent layer, takes the step.
         then, e = self._positions(then).transpose(1, 2) * step.view(-1, 1, 1), self._positions(e)
-        moved = self._of_units(None)
-        if moved is not None and "bias" in self.names:
-            moved = torch.addcmul(moved, e.sum(1), step.unsqueeze(1))
-        weight = self.weight.t().contiguous()
-        if "weight" in self.names and 2 * (then[0].numel() + e[0].numel()) < weight.numel():
+        bias, weight = self.bias, self.weight.t().contiguous()
+        if bias is not None and "bias" in self.names:
+            bias = torch.addcmul(bias.expand(self.units, -1), e.sum(1), step.unsqueeze(1))
+        if "weight" not in self.names:
+            return product_of(self.weight, bias)
+        if 2 * (then[0].numel() + e[0].numel()) < weight.numel():
             # The factors stay in the cache, where products would not.
             then = then.contiguous()
-            return lambda x: self._along(x, weight, moved, then, e)
-        matrices = weight.expand(self.units, -1, -1)
-        if "weight" in self.names:
-            matrices = torch.baddbmm(matrices, then, e)
-        return self._product(matrices.contiguous(), moved)
 
-    def _along(self, x: Tensor, weight: Tensor, bias: Tensor | None, then: Tensor, e: Tensor) -> Tensor:
-        """Return ``x (M + A B) + b`` of rows (N, d), with M (d, g) and each unit's own (U, d, T), (U, T, g), (U, g)."""
-        inner = torch.bmm(self._positions(x), then)
-        y = torch.bmm(inner, e) if bias is None else torch.baddbmm(bias.unsqueeze(1), inner, e)
-        return y.view(len(x), -1).addmm_(x, weight)
+            def add_to(out: Tensor, h: Tensor) -> None:
+                out.addmm_(h, weight).add_(torch.bmm(torch.bmm(self._units(h), then), e).flatten(0, 1))
 
-    def _product(self, matrices: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
-        """Return ``x ↦ x M + b`` of rows (N, ..., d), with each unit's own (U, d, g) and (U, g)."""
-        if bias is None:
-            return lambda x: torch.bmm(self._positions(x), matrices).view(*x.shape[:-1], -1)
-        each = bias.unsqueeze(1)
-        return lambda x: torch.baddbmm(each, self._positions(x), matrices).view(*x.shape[:-1], -1)
+            return Product(add_to, bias)
+        return self._of_matrices(torch.baddbmm(weight.expand(self.units, -1, -1), then, e), bias)
+
+    def _of_matrices(self, matrices: Tensor, bias: Tensor | None) -> Product:
+        """Return what each unit's own matrix (U, d, g) does."""
+        # Not `baddbmm_`, which is slow on rows that do not lie next to each other.
+        return Product(lambda out, h: out.add_(torch.bmm(self._units(h), matrices).flatten(0, 1)), bias)
+
+    def _units(self, rows: Tensor) -> Tensor:
+        """Return the same memory as (U, N / U, d)."""
+        return rows.unflatten(0, (self.units, -1))
 
     def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients | None:
         """Return the squared L2 norm of each parameter's gradient from inner products, (U,)."""

@@ -1,27 +1,66 @@
 """What recurrent layers do from step to step beside their weights, and its gradients.
 
 The weights of the state are called on what they gave before. In a pass that is differentiated the h of all steps come
-first, from torch's own kernel and without a graph. The weights of the state are then one linear layer that was called
-on all of them, and a backward pass through time gives the gradient towards each of its outputs, of all that follows.
+first, without a graph. The weights of the state are then one linear layer that was called on all of them, and a
+backward pass through time gives the gradient towards each of its outputs, of all that follows.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lightning_al.gradients.costs import prefers_kernel_of_steps
+
 State = tuple[Tensor, ...]
 """What goes from one step to the next, (N, d) each: h, and of an LSTM c."""
-
-Product = Callable[[Tensor], Tensor]
-"""``product(h)``: what the weights of the state make of h, (N, d) -> (N, g), in new memory."""
 
 Kernel = Callable[[Tensor, State, list[Tensor]], tuple[Tensor, State]]
 """``kernel(x, state, weights)``: the h after each step of a sequence (N, T, c), (N, T, d), and the last state; the
 weights are those of the input, those of the state, and both biases, if there are any."""
+
+
+class Product(NamedTuple):
+    """What the weights of the state do.
+
+    Attributes:
+        add_to: ``add_to(out, h)`` adds to ``out`` (N, g) what they make of h (N, d), without the bias.
+        bias: (g,), or each unit's own (U, g), or None.
+    """
+
+    add_to: Callable[[Tensor, Tensor], object]
+    bias: Tensor | None
+
+    def with_bias(self, values: Tensor) -> Tensor:
+        """Return (N, T, g) with the bias added, in new memory."""
+        if self.bias is None:
+            return values.clone(memory_format=torch.contiguous_format)
+        if self.bias.ndim == 1:
+            return values + self.bias
+        return (values.unflatten(0, (len(self.bias), -1)) + self.bias[:, None, None]).flatten(0, 1)
+
+
+def product_of(weight: Tensor, bias: Tensor | None) -> Product:
+    """Return what a weight (g, d), the same for all, and its bias (g,) do."""
+    columns = weight.t()
+    return Product(lambda out, h: out.addmm_(h, columns), bias)
+
+
+class Steps(NamedTuple):
+    """What all steps gave, without a graph.
+
+    Attributes:
+        outputs: The h after each, (N, T, d).
+        others: What else the last state is made of: the c of an LSTM.
+        kept: What a backward pass needs.
+    """
+
+    outputs: Tensor
+    others: State
+    kept: tuple[Tensor, ...]
 
 
 class Recurrence(ABC):
@@ -31,36 +70,38 @@ class Recurrence(ABC):
     """Whether torch has a kernel for all steps of one sequence on a CPU, which costs a step next to nothing."""
 
     @abstractmethod
-    def step(self, of_input: Tensor, of_state: Tensor, state: State) -> State:
-        """Return the next state.
+    def steps(self, of_inputs: Tensor, product: Product, state: State) -> Steps:
+        """Go step by step.
 
         Args:
-            of_input: What the weights of the input gave, (N, g).
-            of_state: What those of the state gave, (N, g); it is overwritten.
-            state: The state before.
+            of_inputs: What the weights of the input gave, (N, T, g).
+            product: What those of the state do.
+            state: The first state.
         """
 
     @abstractmethod
-    def tied(
-        self, of_inputs: Tensor, of_states: Tensor, state: State, outputs: Tensor, weight: Tensor
-    ) -> tuple[Tensor, ...]:
-        """Return the h after each step, (N, T, d), and of an LSTM the last c, with a graph that goes back through time.
+    def steps_of_kernel(self, of_inputs: Tensor, of_states: Tensor, state: State, outputs: Tensor) -> Steps:
+        """Return what was between, where the h after each step are known.
 
         Args:
             of_inputs: What the weights of the input gave, (N, T, g).
             of_states: What those of the state gave for the h before each step, (N, T, g).
             state: The first state.
-            outputs: The h after each step, without a graph.
-            weight: Those of the state, (g, d).
+            outputs: The h after each step, (N, T, d).
         """
 
-    def run(self, product: Product, of_inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return the h after each step, (N, T, d), and the last state, step by step and without gradients."""
-        outputs = []
-        for of_input in of_inputs.unbind(1):
-            state = self.step(of_input, product(state[0]), state)
-            outputs.append(state[0])
-        return torch.stack(outputs, 1), state
+    @abstractmethod
+    def backward(self, kept: Sequence[Tensor], weight: Tensor, grads: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Go back through time.
+
+        Args:
+            kept: By the steps.
+            weight: Of the state, (g, d).
+            grads: The gradients towards the outputs, and the others.
+
+        Returns:
+            Those towards what the weights of the input gave, what those of the state gave, and the first state.
+        """
 
 
 class LSTM(Recurrence):
@@ -68,35 +109,99 @@ class LSTM(Recurrence):
 
     is_fused = True
 
-    def step(self, of_input: Tensor, of_state: Tensor, state: State) -> State:
-        """Return the next state."""
-        i_f, g, o = of_state.add_(of_input).split(_sizes(of_state, 2, 1, 1), -1)
-        i, f = i_f.sigmoid_().chunk(2, -1)
-        c = torch.addcmul(f * state[1], i, g.tanh_())
-        return o.sigmoid_() * c.tanh(), c
+    def steps(self, of_inputs: Tensor, product: Product, state: State) -> Steps:
+        """Go step by step."""
+        gates = product.with_bias(of_inputs)
+        h, c = state
+        outputs, cs = _empty(gates, h, 0), _empty(gates, h, 1)
+        cs[:, 0] = c
+        i, f, g, o = _shares(gates, 1, 1, 1, 1)
+        i_f, *_ = _shares(gates, 2, 1, 1)
+        for whole, both, i_t, f_t, g_t, o_t, before, after, output in _by_step(
+            gates, i_f, i, f, g, o, cs[:, :-1], cs[:, 1:], outputs
+        ):
+            product.add_to(whole, h)
+            both.sigmoid_(), g_t.tanh_(), o_t.sigmoid_()
+            torch.mul(f_t, before, out=after).addcmul_(i_t, g_t)
+            h = torch.mul(after.tanh(), o_t, out=output)
+        return Steps(outputs, (cs[:, -1].clone(),), (gates, cs))
 
-    def tied(
-        self, of_inputs: Tensor, of_states: Tensor, state: State, outputs: Tensor, weight: Tensor
-    ) -> tuple[Tensor, ...]:
-        """Return the h after each step, (N, T, d), and the last c."""
-        h, c = _LSTM.apply(of_inputs, of_states, *state, outputs, weight)
-        return h, c
+    def steps_of_kernel(self, of_inputs: Tensor, of_states: Tensor, state: State, outputs: Tensor) -> Steps:
+        """Return what was between."""
+        gates = of_inputs + of_states
+        i_f, g, o = _shares(gates, 2, 1, 1)
+        i, f = _shares(i_f.sigmoid_(), 1, 1)
+        o.sigmoid_()
+        added = i * g.tanh_()
+        cs = _empty(gates, state[1], 1)
+        cs[:, 0] = state[1]
+        for before, after, kept, more in _by_step(cs[:, :-1], cs[:, 1:], f, added):
+            torch.addcmul(more, before, kept, out=after)
+        return Steps(outputs, (cs[:, -1].clone(),), (gates, cs))
+
+    def backward(self, kept: Sequence[Tensor], weight: Tensor, grads: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Go back through time."""
+        gates, cs = kept
+        of_outputs, of_c = grads
+        i, f, g, o = _shares(gates, 1, 1, 1, 1)
+        bounded = cs[:, 1:].tanh()
+        c_to_e = gates.new_empty(*g.shape[:2], 3, g.shape[2])
+        torch.mul(torch.addcmul(i, i, i, value=-1), g, out=c_to_e[:, :, 0])
+        torch.mul(torch.addcmul(f, f, f, value=-1), cs[:, :-1], out=c_to_e[:, :, 1])
+        torch.addcmul(i, i, g * g, value=-1, out=c_to_e[:, :, 2])
+        h_to_o, h_to_c = torch.addcmul(o, o, o, value=-1).mul_(bounded), torch.addcmul(o, o, bounded.square(), value=-1)
+        e = torch.empty_like(gates)
+        e_ifg, e_o = _shares(e, 3, 1)
+        past = of_outputs[:, -1]
+        before = torch.cat([torch.zeros_like(of_outputs[:, :1]), of_outputs[:, :-1]], 1)
+        for from_output, by_c, by_h, through, kept_c, e_c, e_h, whole in _backwards(
+            before, c_to_e, h_to_o, h_to_c, f, e_ifg.unflatten(2, (3, -1)), e_o, e
+        ):
+            of_c = torch.addcmul(of_c, past, through)
+            torch.mul(by_c, of_c.unsqueeze(1), out=e_c)
+            torch.mul(by_h, past, out=e_h)
+            of_c = of_c * kept_c
+            past = torch.addmm(from_output, whole, weight)
+        return e, e, past, of_c
 
 
 class GRU(Recurrence):
     """``n = tanh(n_x + σ(r) n_h)`` and ``h' = n + σ(z) (h - n)``."""
 
-    def step(self, of_input: Tensor, of_state: Tensor, state: State) -> State:
-        """Return the next state."""
-        (r_z_x, n_x), (r_z, n_h) = (t.split(_sizes(t, 2, 1), -1) for t in (of_input, of_state))
-        r, z = r_z.add_(r_z_x).sigmoid_().chunk(2, -1)
-        return (torch.lerp(torch.addcmul(n_x, r, n_h).tanh_(), state[0], z),)
+    def steps(self, of_inputs: Tensor, product: Product, state: State) -> Steps:
+        """Go step by step."""
+        r_z_x, n_x = _shares(of_inputs, 2, 1)
+        of_states = product.with_bias(torch.cat([r_z_x, torch.zeros_like(n_x)], 2))
+        (h,) = state
+        n, outputs = _empty(of_states, h, 0), _empty(of_states, h, 0)
+        r_z, n_h = _shares(of_states, 2, 1)
+        r, z = _shares(r_z, 1, 1)
+        for whole, both, r_t, z_t, n_t, from_x, from_h, output in _by_step(of_states, r_z, r, z, n, n_x, n_h, outputs):
+            product.add_to(whole, h)
+            both.sigmoid_()
+            torch.addcmul(from_x, r_t, from_h, out=n_t).tanh_()
+            h = torch.lerp(n_t, h, z_t, out=output)
+        return Steps(outputs, (), (r, z, n, n_h, _before(outputs, state[0])))
 
-    def tied(
-        self, of_inputs: Tensor, of_states: Tensor, state: State, outputs: Tensor, weight: Tensor
-    ) -> tuple[Tensor, ...]:
-        """Return the h after each step, (N, T, d)."""
-        return (_GRU.apply(of_inputs, of_states, *state, outputs, weight),)
+    def steps_of_kernel(self, of_inputs: Tensor, of_states: Tensor, state: State, outputs: Tensor) -> Steps:
+        """Return what was between."""
+        (r_z_x, n_x), (r_z_h, n_h) = _shares(of_inputs, 2, 1), _shares(of_states, 2, 1)
+        r, z = _shares((r_z_x + r_z_h).sigmoid_(), 1, 1)
+        return Steps(outputs, (), (r, z, torch.addcmul(n_x, r, n_h).tanh_(), n_h, _before(outputs, state[0])))
+
+    def backward(self, kept: Sequence[Tensor], weight: Tensor, grads: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Go back through time."""
+        r, z, n, n_h, before = kept
+        (of_outputs,) = grads
+        h_to_n = (1 - z) * (1 - n * n)
+        h_to_e = torch.stack([h_to_n * n_h * r * (1 - r), (before - n) * z * (1 - z), h_to_n * r], 2)
+        e, of_hs = torch.empty_like(h_to_e), torch.empty_like(before)
+        past = torch.zeros_like(before[:, 0])
+        for from_output, by_h, kept_h, e_t, whole, of_h in _backwards(of_outputs, h_to_e, z, e, e.flatten(2), of_hs):
+            torch.add(past, from_output, out=of_h)
+            torch.mul(by_h, of_h.unsqueeze(1), out=e_t)
+            past = torch.addmm(of_h * kept_h, whole, weight)
+        return torch.cat([e[:, :, :2].flatten(2), h_to_n * of_hs], 2), e.flatten(2), past
 
 
 class Elman(Recurrence):
@@ -105,16 +210,28 @@ class Elman(Recurrence):
     def __init__(self, activation: str) -> None:
         self.is_tanh = activation == "tanh"
 
-    def step(self, of_input: Tensor, of_state: Tensor, state: State) -> State:
-        """Return the next state."""
-        total = of_state.add_(of_input)
-        return (total.tanh_() if self.is_tanh else total.relu_(),)
+    def steps(self, of_inputs: Tensor, product: Product, state: State) -> Steps:
+        """Go step by step."""
+        outputs = product.with_bias(of_inputs)
+        (h,) = state
+        for output in outputs.unbind(1):
+            product.add_to(output, h)
+            h = output.tanh_() if self.is_tanh else output.relu_()
+        return Steps(outputs, (), (outputs,))
 
-    def tied(
-        self, of_inputs: Tensor, of_states: Tensor, state: State, outputs: Tensor, weight: Tensor
-    ) -> tuple[Tensor, ...]:
-        """Return the h after each step, (N, T, d)."""
-        return (_Elman.apply(of_inputs, of_states, *state, outputs, weight, self.is_tanh),)
+    def steps_of_kernel(self, of_inputs: Tensor, of_states: Tensor, state: State, outputs: Tensor) -> Steps:
+        """Return what was between, which is nothing."""
+        return Steps(outputs, (), (outputs,))
+
+    def backward(self, kept: Sequence[Tensor], weight: Tensor, grads: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Go back through time."""
+        (h,), (of_outputs,) = kept, grads
+        slopes = 1 - h * h if self.is_tanh else (h > 0).to(h.dtype)
+        e, past = torch.empty_like(slopes), torch.zeros_like(slopes[:, 0])
+        for from_output, by_h, e_t in _backwards(of_outputs, slopes, e):
+            torch.mul(past + from_output, by_h, out=e_t)
+            past = torch.mm(e_t, weight)
+        return e, e, past
 
 
 class Sequences(NamedTuple):
@@ -133,19 +250,28 @@ class Sequences(NamedTuple):
     state: State
 
     def recorded(
-        self, of_inputs: Tensor, linear: Callable[[Tensor], Tensor], weights: list[Tensor]
+        self, of_inputs: Tensor, note: Callable[[Tensor], Tensor | None], weights: list[Tensor]
     ) -> tuple[Tensor, State]:
         """Return the h after each step and the last state, with a graph.
 
         Args:
             of_inputs: What the weights of the input gave, (N, T, g).
-            linear: Does what those of the state do; it is called once, on all steps.
+            note: Takes note that those of the state were called, once, on the h before each step, (N, T, d); gives
+                what stands in the graph for what they gave, (N, T, g), if anything is asked of them.
             weights: As they are.
         """
+        recurrence, (_, weight, *biases) = self.recurrence, weights
+        product = product_of(weight, biases[1] if biases else None)
         with torch.no_grad():
-            outputs = self.kernel(self.x, self.state, weights)[0]
-            before = torch.cat([self.state[0].unsqueeze(1), outputs[:, :-1]], 1)
-        hs, *others = self.recurrence.tied(of_inputs, linear(before), self.state, outputs, weights[1])
+            if prefers_kernel_of_steps(self.x, weight.numel(), fused=recurrence.is_fused):
+                outputs = self.kernel(self.x, self.state, weights)[0]
+                before = _before(outputs, self.state[0])
+                of_states = torch.nn.functional.linear(before, weight, product.bias)
+                steps = recurrence.steps_of_kernel(of_inputs, of_states, self.state, outputs)
+            else:
+                steps = recurrence.steps(of_inputs, product, self.state)
+                before = _before(steps.outputs, self.state[0])
+        hs, *others = _Tied.apply(recurrence, steps, weight, of_inputs, note(before), *self.state)
         return hs, (hs[:, -1], *others)
 
     def unit_by_unit(self, weights: Iterable[list[Tensor]], units: int) -> tuple[Tensor, State]:
@@ -158,6 +284,11 @@ class Sequences(NamedTuple):
             states.append(last)
         return torch.cat(hs), tuple(map(torch.cat, zip(*states, strict=True)))
 
+    def repeated(self, of_inputs: Tensor, product: Product) -> tuple[Tensor, State]:
+        """Return the same without a graph, step by step."""
+        steps = self.recurrence.steps(of_inputs, product, self.state)
+        return steps.outputs, (steps.outputs[:, -1], *steps.others)
+
 
 RECURRENCES: dict[str, Recurrence] = {
     "LSTM": LSTM(),
@@ -168,113 +299,52 @@ RECURRENCES: dict[str, Recurrence] = {
 """By the ``mode`` of a layer of ``torch.nn``."""
 
 
-def _sizes(gates: Tensor, *shares: int) -> list[int]:
+class _Tied(torch.autograd.Function):
+    """Ties what all steps gave to what both weights gave and to the first state."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        recurrence: Recurrence,
+        steps: Steps,
+        weight: Tensor,
+        of_inputs: Tensor,
+        of_states: Tensor | None,
+        *state: Tensor,
+    ) -> tuple[Tensor, ...]:
+        ctx.recurrence = recurrence
+        ctx.save_for_backward(weight, *steps.kept)
+        return steps.outputs, *steps.others
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        weight, *kept = ctx.saved_tensors
+        towards = None, None, None, *ctx.recurrence.backward(kept, weight, grads)
+        return tuple(e if needed else None for e, needed in zip(towards, ctx.needs_input_grad, strict=True))
+
+
+def _shares(gates: Tensor, *shares: int) -> tuple[Tensor, ...]:
+    """Split the last dimension by shares of it."""
     size = gates.shape[-1] // sum(shares)
-    return [share * size for share in shares]
+    return gates.split([share * size for share in shares], -1)
+
+
+def _empty(gates: Tensor, h: Tensor, more: int) -> Tensor:
+    """Return memory for so many more h than there are steps, (N, T + more, d)."""
+    return gates.new_empty(len(gates), gates.shape[1] + more, h.shape[1])
+
+
+def _before(outputs: Tensor, h: Tensor) -> Tensor:
+    """Return the h before each step, (N, T, d)."""
+    return torch.cat([h.unsqueeze(1), outputs[:, :-1]], 1)
+
+
+def _by_step(*tensors: Tensor) -> Any:
+    """Go through the steps, tensors' second dimension."""
+    return zip(*(t.unbind(1) for t in tensors), strict=True)
 
 
 def _backwards(*tensors: Tensor) -> Any:
-    """Go through steps, tensors' first dimension, from the last to the first."""
-    return zip(*(reversed(t.unbind()) for t in tensors), strict=True)
-
-
-class _LSTM(torch.autograd.Function):
-    """Ties the h of all steps and the last c to what both weights gave and to the first state."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, of_inputs: Tensor, of_states: Tensor, h: Tensor, c: Tensor, outputs: Tensor, weight: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        n, steps, width = of_inputs.shape
-        gates = of_inputs.new_empty(steps, n, width)
-        torch.add(of_inputs.transpose(0, 1), of_states.transpose(0, 1), out=gates)
-        i_f, g, o = gates.split(_sizes(gates, 2, 1, 1), -1)
-        i, f = i_f.sigmoid_().chunk(2, -1)
-        o.sigmoid_()
-        added = i * g.tanh_()
-        cs = torch.empty(len(gates) + 1, *c.shape, dtype=c.dtype, device=c.device)
-        each = cs.unbind()
-        each[0].copy_(c)
-        for before, after, kept, more in zip(each, each[1:], f.unbind(), added.unbind(), strict=False):
-            torch.addcmul(more, before, kept, out=after)
-        ctx.save_for_backward(gates, cs, weight)
-        return outputs, cs[-1].clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        gates, cs, weight = ctx.saved_tensors
-        of_h, of_c = grads[0].transpose(0, 1), grads[1]
-        steps, n, width = gates.shape
-        i, f, g, o = gates.chunk(4, -1)
-        bounded = cs[1:].tanh()
-        c_to_e = torch.stack([g * i * (1 - i), cs[:-1] * f * (1 - f), i * (1 - g * g)], 2)
-        h_to_o, h_to_c = bounded * o * (1 - o), o * (1 - bounded * bounded)
-        e = gates.new_empty(steps, n, 4, width // 4)
-        from_before = torch.cat([torch.zeros_like(of_h[:1]), of_h[:-1]])
-        past = of_h[-1]
-        for from_output, by_c, by_h, through, kept, e_ifg, e_o, whole in _backwards(
-            from_before, c_to_e, h_to_o, h_to_c, f, e[:, :, :3], e[:, :, 3], e.flatten(2)
-        ):
-            of_c = torch.addcmul(of_c, past, through)
-            torch.mul(by_c, of_c.unsqueeze(1), out=e_ifg)
-            torch.mul(by_h, past, out=e_o)
-            of_c = of_c * kept
-            past = torch.addmm(from_output, whole, weight)
-        towards = e.flatten(2).transpose(0, 1).contiguous()  # once, for all that take it
-        return towards, towards, past, of_c, None, None
-
-
-class _GRU(torch.autograd.Function):
-    """Ties the h of all steps to what both weights gave and to the first h."""
-
-    @staticmethod
-    def forward(ctx: Any, of_inputs: Tensor, of_states: Tensor, h: Tensor, outputs: Tensor, weight: Tensor) -> Tensor:
-        x, s = of_inputs.transpose(0, 1), of_states.transpose(0, 1)
-        (r_z_x, n_x), (r_z, n_h) = (t.split(_sizes(t, 2, 1), -1) for t in (x, s))
-        r, z = (r_z_x + r_z).sigmoid_().chunk(2, -1)
-        before = torch.cat([h.unsqueeze(0), outputs.transpose(0, 1)[:-1]])
-        ctx.save_for_backward(r, z, torch.addcmul(n_x, r, n_h).tanh_(), n_h, before, weight)
-        return outputs
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        r, z, n, n_h, before, weight = ctx.saved_tensors
-        h_to_n = (1 - z) * (1 - n * n)
-        h_to_e = torch.stack([h_to_n * n_h * r * (1 - r), (before - n) * z * (1 - z), h_to_n * r], 2)
-        e, of_hs = torch.empty_like(h_to_e), torch.empty_like(before)
-        past = torch.zeros_like(before[0])
-        for from_output, by_h, kept, e_each, whole, of_this in _backwards(
-            grads[0].transpose(0, 1), h_to_e, z, e, e.flatten(2), of_hs
-        ):
-            torch.add(past, from_output, out=of_this)
-            torch.mul(by_h, of_this.unsqueeze(1), out=e_each)
-            past = torch.addmm(of_this * kept, whole, weight)
-        towards = torch.cat([e[:, :, :2].flatten(2), h_to_n * of_hs], 2)
-        return towards.transpose(0, 1), e.flatten(2).transpose(0, 1), past, None, None
-
-
-class _Elman(torch.autograd.Function):
-    """Ties the h of all steps to what both weights gave and to the first h."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, of_inputs: Tensor, of_states: Tensor, h: Tensor, outputs: Tensor, weight: Tensor, is_tanh: bool
-    ) -> Tensor:
-        ctx.save_for_backward(outputs, weight)
-        ctx.is_tanh = is_tanh
-        return outputs
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        outputs, weight = ctx.saved_tensors
-        h = outputs.transpose(0, 1)
-        slopes = 1 - h * h if ctx.is_tanh else (h > 0).to(h.dtype)
-        e, past = torch.empty_like(slopes), torch.zeros_like(slopes[0])
-        for from_output, by_h, e_each in _backwards(grads[0].transpose(0, 1), slopes, e):
-            torch.mul(past + from_output, by_h, out=e_each)
-            past = torch.mm(e_each, weight)
-        towards = e.transpose(0, 1)
-        return towards, towards, past, None, None, None
+    """Go through the steps from the last to the first."""
+    return zip(*(reversed(t.unbind(1)) for t in tensors), strict=True)

@@ -41,7 +41,12 @@ def recurrent(
         raise NoRule(f"{type(m).__name__} called on a {type(input).__name__} that has not three dimensions")
     if m.training and m.dropout:
         raise NoRule(f"{type(m).__name__} with dropout in training mode")
-    x = input if m.batch_first else input.transpose(0, 1)
+    with parts.by_rules():
+        return _all_layers(parts, m, input if m.batch_first else input.transpose(0, 1), hx)
+
+
+def _all_layers(parts: Parts, m: Any, x: Tensor, hx: Tensor | tuple[Tensor, Tensor] | None) -> tuple[Tensor, Any]:
+    """Return what all layers in all directions give for sequences (N, T, c)."""
     given: Sequence[Tensor] = () if hx is None else (hx,) if isinstance(hx, Tensor) else hx
     last: list[State] = []
     for layer in range(m.num_layers):
@@ -51,7 +56,7 @@ def recurrent(
             hs, state = _one_way(parts, m, x, state, suffix)
             both.append(hs)
             last.append(state)
-        x = torch.cat(both, -1)
+        x = torch.cat(both, -1) if len(both) > 1 else both[0]
     states = tuple(torch.stack(each) for each in zip(*last, strict=True))
     return (x if m.batch_first else x.transpose(0, 1)), (states if m.mode == "LSTM" else states[0])
 
