@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from lightning_al.gradients.norms import (
+    brought_in_range,
     global_norm,
     largest_entry,
     norm_together,
-    plain_norm,
     square_norm,
     total_norm,
     whole_scalar,
@@ -60,15 +60,10 @@ class Ball(ABC):
     ) -> list[Tensor]:
         """Return the perturbation of one unit, shaped as its gradients; it also runs under ``torch.func.vmap``."""
 
-    def moved(self, weights: Sequence[Tensor], gradients: list[Tensor], scale: float) -> list[Tensor]:
-        """Return ``weights`` of one unit as the perturbation moves them.
-
-        Args:
-            weights: Any shapes.
-            gradients: Divided by ``scale``, so that their squares are in range. They are overwritten.
-            scale: Above 0.
-        """
+    def moved(self, weights: Sequence[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        """Return ``weights`` of one unit as the perturbation moves them; the gradients are overwritten."""
         everything = slice(None)
+        scale, _ = brought_in_range(gradients)
         balls = self.of_units(1, gradients[0].new_tensor([scale]))
         for weight, gradient in zip(weights, gradients, strict=True):
             balls.add(weight, gradient.unsqueeze(0), everything)
@@ -108,13 +103,17 @@ class LpBall(Ball):
         step = self.rho / torch.where(total > 0, total, 1.0).pow(1 / self.p)
         return [u.sign() * u.abs().pow(q - 1) * step for u in unit]
 
-    def moved(self, weights: Sequence[Tensor], gradients: list[Tensor], scale: float) -> list[Tensor]:
+    def moved(self, weights: Sequence[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """Return ``weights`` of one unit as the perturbation moves them; the gradients are overwritten."""
         if self.p != 2:
-            return super().moved(weights, gradients, scale)
-        torch._foreach_mul_(gradients, self.rho * scale / (scale * plain_norm(gradients) + EPSILON))
-        torch._foreach_add_(gradients, list(weights))
-        return gradients
+            return super().moved(weights, gradients)
+        scale, norm = brought_in_range(gradients)
+        step = self.rho * scale / (scale * norm + EPSILON)
+        if any(g.device.type != "cpu" for g in gradients):  # of which each call would take its time
+            torch._foreach_mul_(gradients, step)
+            torch._foreach_add_(gradients, list(weights))
+            return gradients
+        return [torch.add(w, g, alpha=step, out=g) for w, g in zip(weights, gradients, strict=True)]
 
     def climb(
         self, weights: Sequence[Tensor], gradients: Sequence[Tensor], adaptive: Sequence[bool] | None = None

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.balls import Ball
 from lightning_al.gradients.graphs import bring_in_faster_order, nodes_of
-from lightning_al.gradients.norms import global_norm, is_right, largest_entry, plain_norm
+from lightning_al.gradients.norms import global_norm, is_right, plain_norm
 
 Params = dict[str, Tensor]
 
@@ -116,11 +116,7 @@ class OneByOne:
     def moved(self, ball: Ball, params: Params, grads: Params) -> Params:
         """Return the weights moved by the ball's perturbation, in the memory of the gradients."""
         own = _in_memory_apart(grads[name] for name in params)
-        scale = 1.0
-        if not is_right(float(plain_norm(own))):
-            scale = float(largest_entry(own)) or 1.0
-            torch._foreach_div_(own, scale)
-        return dict(zip(params, ball.moved(list(params.values()), own, scale), strict=True))
+        return dict(zip(params, ball.moved(list(params.values()), own), strict=True))
 
     def _leaves_of(self, params: Params) -> Params:
         """Return the weights as what is differentiated by, made once for the same ones."""

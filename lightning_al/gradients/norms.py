@@ -93,3 +93,13 @@ def plain_norm(tensors: Sequence[Tensor]) -> Tensor:
 def is_right(norm: float) -> bool:
     """Whether squares that add up to this norm have neither vanished nor overflowed in float32."""
     return 1e-12 < norm < 1e12
+
+
+def brought_in_range(tensors: Sequence[Tensor]) -> tuple[float, float]:
+    """Divide ``tensors``, in place, where their squares are too large or too small; return by what, and their norm."""
+    norm = float(plain_norm(tensors))
+    if is_right(norm):
+        return 1.0, norm
+    scale = float(largest_entry(tensors)) or 1.0
+    torch._foreach_div_(list(tensors), scale)
+    return scale, float(plain_norm(tensors))

@@ -117,14 +117,12 @@ class LSTM(Recurrence):
         cs[:, 0] = c
         i, f, g, o = _shares(gates, 1, 1, 1, 1)
         i_f, *_ = _shares(gates, 2, 1, 1)
-        for whole, both, i_t, f_t, g_t, o_t, before, after, output in _by_step(
-            gates, i_f, i, f, g, o, cs[:, :-1], cs[:, 1:], outputs
-        ):
+        for whole, both, i_t, f_t, g_t, o_t, after, output in _by_step(gates, i_f, i, f, g, o, cs[:, 1:], outputs):
             product.add_to(whole, h)
             both.sigmoid_(), g_t.tanh_(), o_t.sigmoid_()
-            torch.mul(f_t, before, out=after).addcmul_(i_t, g_t)
-            h = torch.mul(after.tanh(), o_t, out=output)
-        return Steps(outputs, (cs[:, -1].clone(),), (gates, cs))
+            c = torch.mul(f_t, c, out=after).addcmul_(i_t, g_t)
+            h = torch.mul(c.tanh(), o_t, out=output)
+        return Steps(outputs, (c.clone(),), (gates, cs))
 
     def steps_of_kernel(self, of_inputs: Tensor, of_states: Tensor, state: State, outputs: Tensor) -> Steps:
         """Return what was between."""
@@ -133,11 +131,12 @@ class LSTM(Recurrence):
         i, f = _shares(i_f.sigmoid_(), 1, 1)
         o.sigmoid_()
         added = i * g.tanh_()
-        cs = _empty(gates, state[1], 1)
-        cs[:, 0] = state[1]
-        for before, after, kept, more in _by_step(cs[:, :-1], cs[:, 1:], f, added):
-            torch.addcmul(more, before, kept, out=after)
-        return Steps(outputs, (cs[:, -1].clone(),), (gates, cs))
+        c = state[1]
+        cs = _empty(gates, c, 1)
+        cs[:, 0] = c
+        for after, kept, more in _by_step(cs[:, 1:], f, added):
+            c = torch.addcmul(more, c, kept, out=after)
+        return Steps(outputs, (c.clone(),), (gates, cs))
 
     def backward(self, kept: Sequence[Tensor], weight: Tensor, grads: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Go back through time."""
