@@ -104,7 +104,7 @@ class Network:
         self.loose = [name for name in params if name not in own]  # what a module uses itself, beside the layers in it
         self._around = Around(root)
         self._places = places_of(self._around)
-        self._own = [name for name in params if name in own]
+        self._owned = {name: OwnedParameter(p, name) for name, p in params.items() if name in own}
         self._fixed = fixed
 
     def _find_layers(self) -> None:
@@ -189,9 +189,10 @@ class Network:
         Parameters of layers are out of reach meanwhile, except for the layers themselves; functions of parameters go
         to ``functions``.
         """
-        owned = {name: OwnedParameter(self.params[name], name, functions) for name in self._own}
+        for stand_in in self._owned.values():
+            stand_in.functions = functions
         loose = {name: LooseParameter(copies[name], functions) for name in self.loose}
-        weights = {f"model.{n}": t for n, t in {**self._fixed, **owned, **loose}.items()}
+        weights = {f"model.{n}": t for n, t in {**self._fixed, **self._owned, **loose}.items()}
         with replaced_in_each("forward", forwards):
             return call_with(self._around, weights, action, places=self._places)
 

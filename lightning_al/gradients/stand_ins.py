@@ -84,15 +84,15 @@ def _function_name(func: Callable[..., Any]) -> str:
 class OwnedParameter(_StandIn):
     """A parameter that the rule of its layer takes care of, or that only linear maps use.
 
-    Whatever else used it would be missed, so nothing may: see :class:`UsedElsewhere`.
+    Whatever else used it would be missed, so nothing may: see :class:`UsedElsewhere`. Each run sets its own functions.
     """
 
     called: str
 
     @staticmethod
-    def __new__(cls, parameter: Tensor, name: str, functions: Functions) -> "OwnedParameter":  # noqa: D102
+    def __new__(cls, parameter: Tensor, name: str) -> "OwnedParameter":  # noqa: D102
         made: OwnedParameter = cls._like(cls, parameter)
-        made.called, made.functions = name, functions
+        made.called = name
         return made
 
 

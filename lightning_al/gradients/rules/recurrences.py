@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lightning_al.gradients.costs import prefers_kernel_of_steps
@@ -34,13 +34,14 @@ class Product(NamedTuple):
     add_to: Callable[[Tensor, Tensor], object]
     bias: Tensor | None
 
-    def with_bias(self, values: Tensor) -> Tensor:
-        """Return (N, T, g) with the bias added, in new memory."""
+    def add_bias(self, values: Tensor) -> Tensor:
+        """Add the bias to ``values`` (N, T, g), in place, and return them."""
         if self.bias is None:
-            return values.clone(memory_format=torch.contiguous_format)
-        if self.bias.ndim == 1:
-            return values + self.bias
-        return (values.unflatten(0, (len(self.bias), -1)) + self.bias[:, None, None]).flatten(0, 1)
+            return values
+        if self.bias.ndim > 1:
+            values.unflatten(0, (len(self.bias), -1)).add_(self.bias[:, None, None])
+            return values
+        return values.add_(self.bias)
 
 
 def product_of(weight: Tensor, bias: Tensor | None) -> Product:
@@ -55,7 +56,7 @@ class Steps(NamedTuple):
     Attributes:
         outputs: The h after each, (N, T, d).
         others: What else the last state is made of: the c of an LSTM.
-        kept: What a backward pass needs.
+        kept: What a backward pass needs, or, where none follows, as much memory.
     """
 
     outputs: Tensor
@@ -68,13 +69,15 @@ class Recurrence(ABC):
 
     is_fused: ClassVar[bool] = False
     """Whether torch has a kernel for all steps of one sequence on a CPU, which costs a step next to nothing."""
+    kept: ClassVar[int]
+    """How many numbers a backward pass needs for each of the h."""
 
     @abstractmethod
     def steps(self, of_inputs: Tensor, product: Product, state: State) -> Steps:
         """Go step by step.
 
         Args:
-            of_inputs: What the weights of the input gave, (N, T, g).
+            of_inputs: What the weights of the input gave, (N, T, g); it is overwritten.
             product: What those of the state do.
             state: The first state.
         """
@@ -85,7 +88,7 @@ class Recurrence(ABC):
 
         Args:
             of_inputs: What the weights of the input gave, (N, T, g).
-            of_states: What those of the state gave for the h before each step, (N, T, g).
+            of_states: What those of the state gave for the h before each step, (N, T, g); it is overwritten.
             state: The first state.
             outputs: The h after each step, (N, T, d).
         """
@@ -108,10 +111,11 @@ class LSTM(Recurrence):
     """``c' = σ(f) c + σ(i) tanh(g)`` and ``h' = σ(o) tanh(c')``."""
 
     is_fused = True
+    kept = 5
 
     def steps(self, of_inputs: Tensor, product: Product, state: State) -> Steps:
         """Go step by step."""
-        gates = product.with_bias(of_inputs)
+        gates = product.add_bias(of_inputs)
         h, c = state
         outputs, cs = _empty(gates, h, 0), _empty(gates, h, 1)
         cs[:, 0] = c
@@ -126,7 +130,7 @@ class LSTM(Recurrence):
 
     def steps_of_kernel(self, of_inputs: Tensor, of_states: Tensor, state: State, outputs: Tensor) -> Steps:
         """Return what was between."""
-        gates = of_inputs + of_states
+        gates = of_states.add_(of_inputs)
         i_f, g, o = _shares(gates, 2, 1, 1)
         i, f = _shares(i_f.sigmoid_(), 1, 1)
         o.sigmoid_()
@@ -167,13 +171,16 @@ class LSTM(Recurrence):
 class GRU(Recurrence):
     """``n = tanh(n_x + σ(r) n_h)`` and ``h' = n + σ(z) (h - n)``."""
 
+    kept = 5
+
     def steps(self, of_inputs: Tensor, product: Product, state: State) -> Steps:
         """Go step by step."""
-        r_z_x, n_x = _shares(of_inputs, 2, 1)
-        of_states = product.with_bias(torch.cat([r_z_x, torch.zeros_like(n_x)], 2))
+        r_z, n_h = _shares(of_inputs, 2, 1)
+        n_x = n_h.clone()
+        n_h.zero_()
+        of_states = product.add_bias(of_inputs)
         (h,) = state
         n, outputs = _empty(of_states, h, 0), _empty(of_states, h, 0)
-        r_z, n_h = _shares(of_states, 2, 1)
         r, z = _shares(r_z, 1, 1)
         for whole, both, r_t, z_t, n_t, from_x, from_h, output in _by_step(of_states, r_z, r, z, n, n_x, n_h, outputs):
             product.add_to(whole, h)
@@ -185,7 +192,7 @@ class GRU(Recurrence):
     def steps_of_kernel(self, of_inputs: Tensor, of_states: Tensor, state: State, outputs: Tensor) -> Steps:
         """Return what was between."""
         (r_z_x, n_x), (r_z_h, n_h) = _shares(of_inputs, 2, 1), _shares(of_states, 2, 1)
-        r, z = _shares((r_z_x + r_z_h).sigmoid_(), 1, 1)
+        r, z = _shares(r_z_h.add_(r_z_x).sigmoid_(), 1, 1)
         return Steps(outputs, (), (r, z, torch.addcmul(n_x, r, n_h).tanh_(), n_h, _before(outputs, state[0])))
 
     def backward(self, kept: Sequence[Tensor], weight: Tensor, grads: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -206,12 +213,14 @@ class GRU(Recurrence):
 class Elman(Recurrence):
     """``h' = a(x + h)``, where ``a`` is tanh or ReLU."""
 
+    kept = 1
+
     def __init__(self, activation: str) -> None:
         self.is_tanh = activation == "tanh"
 
     def steps(self, of_inputs: Tensor, product: Product, state: State) -> Steps:
         """Go step by step."""
-        outputs = product.with_bias(of_inputs)
+        outputs = product.add_bias(of_inputs)
         (h,) = state
         for output in outputs.unbind(1):
             product.add_to(output, h)
@@ -249,7 +258,12 @@ class Sequences(NamedTuple):
     state: State
 
     def recorded(
-        self, of_inputs: Tensor, note: Callable[[Tensor], Tensor | None], weights: list[Tensor]
+        self,
+        of_inputs: Tensor,
+        note: Callable[[Tensor], Tensor | None],
+        weights: list[Tensor],
+        *,
+        goes_back: bool,
     ) -> tuple[Tensor, State]:
         """Return the h after each step and the last state, with a graph.
 
@@ -258,20 +272,25 @@ class Sequences(NamedTuple):
             note: Takes note that those of the state were called, once, on the h before each step, (N, T, d); gives
                 what stands in the graph for what they gave, (N, T, g), if anything is asked of them.
             weights: As they are.
+            goes_back: Whether a backward pass may follow.
         """
+        with torch.no_grad():
+            steps = self._steps(of_inputs, weights, goes_back=goes_back)
+            before = _before(steps.outputs, self.state[0])
+        hs, *others = _Tied.apply(self.recurrence, steps, weights[1], of_inputs, note(before), *self.state)
+        return hs, (hs[:, -1], *others)
+
+    def _steps(self, of_inputs: Tensor, weights: list[Tensor], *, goes_back: bool) -> Steps:
         recurrence, (_, weight, *biases) = self.recurrence, weights
         product = product_of(weight, biases[1] if biases else None)
-        with torch.no_grad():
-            if prefers_kernel_of_steps(self.x, weight.numel(), fused=recurrence.is_fused):
-                outputs = self.kernel(self.x, self.state, weights)[0]
-                before = _before(outputs, self.state[0])
-                of_states = torch.nn.functional.linear(before, weight, product.bias)
-                steps = recurrence.steps_of_kernel(of_inputs, of_states, self.state, outputs)
-            else:
-                steps = recurrence.steps(of_inputs, product, self.state)
-                before = _before(steps.outputs, self.state[0])
-        hs, *others = _Tied.apply(recurrence, steps, weight, of_inputs, note(before), *self.state)
-        return hs, (hs[:, -1], *others)
+        if goes_back and not prefers_kernel_of_steps(self.x, weight.numel(), fused=recurrence.is_fused):
+            # A copy: autograd forgets the hooks of a view that is written to.
+            return recurrence.steps(of_inputs.clone(), product, self.state)
+        outputs, (_, *others) = self.kernel(self.x, self.state, weights)
+        if not goes_back:
+            return Steps(outputs, tuple(others), (outputs.new_empty(*outputs.shape, recurrence.kept),))
+        of_states = nn.functional.linear(_before(outputs, self.state[0]), weight, product.bias)
+        return recurrence.steps_of_kernel(of_inputs, of_states, self.state, outputs)
 
     def unit_by_unit(self, weights: Iterable[list[Tensor]], units: int) -> tuple[Tensor, State]:
         """Return the same without a graph, by torch's kernel, one unit after another with its own weights."""
