@@ -59,6 +59,9 @@ class Operations(TorchDispatchMode):
         done: The operations, in order.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls): return False
+
     def __init__(self) -> None:
         super().__init__()
         self.done: list[Operation] = []

@@ -165,7 +165,8 @@ class Tape(Pass):
     def _kept(self, made: Rule, names: Names, rows: Tensor, y: Tensor) -> Tensor:
         """Take note of a layer's call, and return its output with a graph."""
         if torch.is_grad_enabled() and not y.requires_grad:
-            y = Anchor.apply(y, self.anchor.to(y.device))
+            own = y.clone() if y is rows or y._is_view() else y
+            y = Anchor.apply(own, self.anchor.to(y.device))
         if not self._recorded:
             call = RecordedCall(made, names, rows.detach(), y)
             self.calls.append(call)
@@ -183,7 +184,7 @@ class Tape(Pass):
             layer, names = parts.of_state
             if not names:
                 return None
-            stands_for = before.new_empty(()).expand(*before.shape[:-1], len(layer.weight))
+            stands_for = before.new_empty(*before.shape[:-1], len(layer.weight))
             return self._kept(LinearRule(layer, tuple(names), self.units), names, before, stands_for)
 
         of_inputs = self._linear(parts.of_input, x)
@@ -313,8 +314,9 @@ class Anchor(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, anchor: Tensor) -> Tensor:
-        """Pass ``y`` on, and tie it to the anchor."""
-        return y.clone()
+        """Tie ``y`` itself, which nobody else has, to the anchor."""
+        ctx.mark_dirty(y)
+        return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor]:

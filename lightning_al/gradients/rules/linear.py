@@ -91,8 +91,9 @@ class LinearRule(Rule):
 
     def product_along(self, then: Tensor, e: Tensor, step: Tensor) -> Product:
         """Return :meth:`product` with ``step`` (U,) times the gradient of ``(then, e)`` added to the weights."""
+        then, e = self._positions(then).transpose(1, 2), self._positions(e)
         # The one of a gradient's factors that has fewer numbers, in a recurrent layer, takes the step.
-        then, e = self._positions(then).transpose(1, 2) * step.view(-1, 1, 1), self._positions(e)
+        then = torch.mul(then, step.view(-1, 1, 1), out=then.new_empty(then.shape))
         bias, weight = self.bias, self.weight.t().contiguous()
         if bias is not None and "bias" in self.names:
             bias = torch.addcmul(bias.expand(self.units, -1), e.sum(1), step.unsqueeze(1))
@@ -100,8 +101,6 @@ class LinearRule(Rule):
             return product_of(self.weight, bias)
         if 2 * (then[0].numel() + e[0].numel()) < weight.numel():
             # The factors stay in the cache, where products would not.
-            then = then.contiguous()
-
             def add_to(out: Tensor, h: Tensor) -> None:
                 out.addmm_(h, weight).add_(torch.bmm(torch.bmm(self._units(h), then), e).flatten(0, 1))
 
@@ -115,7 +114,7 @@ class LinearRule(Rule):
 
     def _units(self, rows: Tensor) -> Tensor:
         """Return the same memory as (U, N / U, d)."""
-        return rows.unflatten(0, (self.units, -1))
+        return rows.view(self.units, -1, rows.shape[-1])
 
     def square_norms(self, x: Tensor, e: Tensor, cache: dict[str, Any]) -> Gradients | None:
         """Return the squared L2 norm of each parameter's gradient from inner products, (U,)."""
