@@ -45,8 +45,8 @@ STEP = {"cpu": 250e3}
 in each pass that goes step by step."""
 
 WORK_OF_STEP = 2**17
-"""Multiply-adds by the weights of the state in a step, of all samples, up to which torch's kernel for all steps on a CPU
-costs less than they do one by one, and what was between is computed after it."""
+"""Multiply-adds by the weights of the state in a step, of all samples, up to which torch's kernel for all steps costs
+less on a CPU than they do one by one, though what was between is computed after it."""
 
 KERNEL_OF_STEPS = {"cpu": 500e3}
 """What one more call of torch's kernel for all steps of a recurrent layer costs beside its numbers."""

@@ -54,10 +54,13 @@ def _bring_in(node: Node, order: torch.memory_format) -> None:
     def before(gradients: Sequence[Tensor | None]) -> tuple[Tensor] | None:
         nonlocal brought
         (gradient,) = gradients
-        brought = gradient is not None and _is_faster(gradient)
-        return (gradient.contiguous(memory_format=order),) if brought else None
+        brought = False
+        if gradient is None or not _is_faster(gradient):
+            return None
+        brought = True
+        return (gradient.contiguous(memory_format=order),)
 
-    def after(gradients: Sequence[Tensor | None], _: Sequence[Tensor]) -> tuple[Tensor] | None:
+    def after(gradients: Sequence[Tensor | None], _: Sequence[Tensor | None]) -> tuple[Tensor] | None:
         (gradient,) = gradients
         return (gradient.contiguous(),) if brought and gradient is not None else None
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.errors import NoRule
+from lightning_al.gradients.graphs import nodes_of
 from lightning_al.gradients.stand_ins import LooseParameter
 
 Place = tuple[Hashable, int]
@@ -145,17 +146,11 @@ def check_rows_keep_their_order(outputs: Any) -> None:
     Raises:
         NoRule: If rows are picked along the first dimension anywhere between layers and outputs.
     """
-    waiting = [t.grad_fn for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor) and t.grad_fn is not None]
-    seen = set(waiting)
-    while waiting:
-        node: Any = waiting.pop()
-        name = type(node).__name__.partition("Backward")[0]
-        picks = name in PICK_BY_INDEX and node._saved_dim == 0
+    for node in nodes_of(t for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor)):
+        saved: Any = node
+        name = node.name().partition("Backward")[0]
+        picks = name in PICK_BY_INDEX and saved._saved_dim == 0
         if name in ("Index", "IndexPut"):
-            picks = node._saved_indices[0] is not None
+            picks = saved._saved_indices[0] is not None
         if picks or name in ("MaskedSelect", "MaskedScatter"):
             raise NoRule(f"the model picks rows by an index ({name}), which may depend on the data")
-        for before, _ in node.next_functions:
-            if before is not None and before not in seen:
-                seen.add(before)
-                waiting.append(before)

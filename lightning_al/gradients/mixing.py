@@ -60,7 +60,9 @@ class Operations(TorchDispatchMode):
     """
 
     @classmethod
-    def _should_skip_dynamo(cls): return False
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled while operations are noted, so that none needs to be kept from it, which takes longer."""
+        return False
 
     def __init__(self) -> None:
         super().__init__()

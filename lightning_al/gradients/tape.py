@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from lightning_al.gradients.costs import own_steps, whole_weights
 from lightning_al.gradients.errors import NoRule
-from lightning_al.gradients.graphs import bring_in_faster_order, nodes_of
 from lightning_al.gradients.forwards import LayerForwards, Pass
+from lightning_al.gradients.graphs import bring_in_faster_order, nodes_of
 from lightning_al.gradients.layouts import OtherPass, Place, RowFinder, RowLayout, Shape, check_rows_keep_their_order
 from lightning_al.gradients.mixing import Operation, Operations
 from lightning_al.gradients.network import Network
@@ -70,8 +70,6 @@ class Tape(Pass):
         self.network = network
         self.units = units
         self.rows = rows
-        self.goes_back = True
-        """Whether there may be a backward pass."""
         self.calls: list[RecordedCall] = []
         self.leaves: dict[str, Tensor] = {}
         """Each unit's copies of the parameters that no layer's rule takes care of, (U, *shape)."""
@@ -187,8 +185,7 @@ class Tape(Pass):
             stands_for = before.new_empty(*before.shape[:-1], len(layer.weight))
             return self._kept(LinearRule(layer, tuple(names), self.units), names, before, stands_for)
 
-        of_inputs = self._linear(parts.of_input, x)
-        return sequences.recorded(of_inputs, note, parts.weights, goes_back=self.goes_back)
+        return sequences.recorded(self._linear(parts.of_input, x), note, parts.weights)
 
     def _linear(self, part: LinearPart, x: Tensor) -> Tensor:
         return self.call(LinearRule, part.layer, part.names, x) if part.names else part.layer.forward(x)

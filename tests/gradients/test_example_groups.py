@@ -1,10 +1,17 @@
 """Models that only some samples of a batch give away."""
 
+import unittest.mock
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
+from lightning_al.gradients import example_groups
+from lightning_al.gradients.example_groups import groups_that_differ
 from tests.helpers.exact import SCORES as EXACT_SCORES
+from tests.helpers.extent import examples
 from tests.helpers.models import randn, seeded
 
 
@@ -49,3 +56,22 @@ def test_what_the_first_two_samples_share_hides_nothing(forward, small):
             score(net, x[: 2 * options.get("group_size", 1)], forward=forward, **options)
         got = score(net, x, forward=forward, **options)
         torch.testing.assert_close(got, loop(net, x, forward=forward, **options), rtol=1e-9, atol=1e-9)
+
+
+@examples(25)
+@given(
+    groups=st.integers(2, 9), size=st.integers(1, 3), shape=st.lists(st.integers(1, 4), max_size=2), seed=st.integers()
+)
+def test_the_groups_chosen_are_the_first_the_farthest_and_the_next_that_differ(groups, size, shape, seed):
+    """By plain loops, over numbers of which many are the same, or 0."""
+    generator = torch.Generator().manual_seed(seed)
+    leaf = torch.randint(-1, 2, (groups * size + size - 1, *shape), generator=generator)
+    each = [leaf[i * size : (i + 1) * size] for i in range(groups)]
+    far = [float((group - each[0]).abs().sum()) for group in each]
+    zeros = [abs(int((group == 0).sum()) - int((each[0] == 0).sum())) for group in each]
+    unlike = [i for i, group in enumerate(each) if far[i] > 0] or [1]
+    want = [0, *(values.index(max(values)) for values in (far, zeros) if max(values) > 0), *unlike[:2]]
+    for inputs in (leaf, leaf.double(), leaf + 0j):
+        assert groups_that_differ(inputs, size) == [size * i for i in dict.fromkeys(want)]
+    with unittest.mock.patch.object(example_groups, "_AT_ONCE", 1):
+        assert groups_that_differ(leaf, size) == [size * i for i in dict.fromkeys(want)]

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_al.gradients.norms import cosine, global_norm, total_norm
+from lightning_al.gradients.norms import brought_in_range, cosine, global_norm, total_norm
 from tests.helpers.models import randn
 
 
@@ -39,3 +39,14 @@ def test_norms_of_tensors_of_several_kinds():
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_global_norm_does_not_hide_what_is_not_finite(bad):
     assert not bool(torch.isfinite(global_norm([torch.tensor([1.0, bad]), torch.ones(2)])))
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-20, 1.0, 1e25])
+def test_gradients_are_brought_where_their_squares_are_right(scale):
+    tensors = [randn(4, 3).float() * scale, randn(5, seed=2).float() * scale]
+    before = torch.cat([t.flatten() for t in tensors]).double()
+    by, norm = brought_in_range(tensors)
+    after = torch.cat([t.flatten() for t in tensors]).double()
+    assert (by == 1.0) == (scale in (0.0, 1.0))
+    torch.testing.assert_close(by * after, before, rtol=1e-6, atol=0)
+    assert by * norm == pytest.approx(float(before.norm()), rel=1e-6)

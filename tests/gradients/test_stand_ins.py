@@ -184,14 +184,14 @@ def test_questions_of_shape_and_kind_are_answered():
 def test_stand_ins():
     copies = torch.randn(2, 3, 4)
     functions = mock.Mock(of_parameters=known_operation)
-    for made in (LooseParameter(copies, functions), OwnedParameter(copies[0], "own", functions)):
+    for made in (LooseParameter(copies, functions), OwnedParameter(copies[0], "own")):
         assert made.shape == (3, 4)
         assert (made.ndim, made.numel(), len(made), made.dtype) == (2, 12, 3, torch.float32)
         assert "(3, 4)" in repr(made)
         with torch._C.DisableTorchFunctionSubclass(), pytest.raises(NoRule, match="outside of its layer's call"):
             torch.sum(made)  # as a scripted function would
     with pytest.raises(UsedElsewhere, match="`sum` of own outside of a layer's call") as raised:
-        OwnedParameter(copies[0], "own", functions).sum()
+        OwnedParameter(copies[0], "own").sum()
     assert raised.value.names == {"own"}
     loose = LooseParameter(copies, functions)
     assert torch.equal(loose.sum().copies, copies.sum((1, 2)))

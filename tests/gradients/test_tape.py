@@ -223,3 +223,24 @@ def test_a_branch_of_the_batch_size_goes_another_way():
         "depends on the number of samples",
         forward=lambda m, x: m(x) if len(x) < 3 else (m(x) + m(x)) / 2,
     )
+
+
+@pytest.mark.parametrize("view", [False, True])
+def test_a_first_output_that_is_written_to(view):
+    """Where a graph begins: at an output of memory of its own, and at one that is a view of it."""
+
+    class Written(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.head = nn.Linear(3, 5, bias=view), nn.Linear(20, C)
+
+        def forward(self, x):
+            h = self.first(x)
+            kept = h * 1
+            h.relu_()
+            return self.head(h.flatten(1)) + self.head(kept.flatten(1)).sin()
+
+    net, x = seeded(Written), randn(B, 4, 3)
+    with torch.no_grad():
+        assert net.first(x)._is_view() == view
+    assert_exact(net, x, FEW)

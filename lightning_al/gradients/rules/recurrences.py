@@ -56,7 +56,7 @@ class Steps(NamedTuple):
     Attributes:
         outputs: The h after each, (N, T, d).
         others: What else the last state is made of: the c of an LSTM.
-        kept: What a backward pass needs, or, where none follows, as much memory.
+        kept: What a backward pass needs.
     """
 
     outputs: Tensor
@@ -69,8 +69,6 @@ class Recurrence(ABC):
 
     is_fused: ClassVar[bool] = False
     """Whether torch has a kernel for all steps of one sequence on a CPU, which costs a step next to nothing."""
-    kept: ClassVar[int]
-    """How many numbers a backward pass needs for each of the h."""
 
     @abstractmethod
     def steps(self, of_inputs: Tensor, product: Product, state: State) -> Steps:
@@ -111,7 +109,6 @@ class LSTM(Recurrence):
     """``c' = σ(f) c + σ(i) tanh(g)`` and ``h' = σ(o) tanh(c')``."""
 
     is_fused = True
-    kept = 5
 
     def steps(self, of_inputs: Tensor, product: Product, state: State) -> Steps:
         """Go step by step."""
@@ -171,8 +168,6 @@ class LSTM(Recurrence):
 class GRU(Recurrence):
     """``n = tanh(n_x + σ(r) n_h)`` and ``h' = n + σ(z) (h - n)``."""
 
-    kept = 5
-
     def steps(self, of_inputs: Tensor, product: Product, state: State) -> Steps:
         """Go step by step."""
         r_z, n_h = _shares(of_inputs, 2, 1)
@@ -212,8 +207,6 @@ class GRU(Recurrence):
 
 class Elman(Recurrence):
     """``h' = a(x + h)``, where ``a`` is tanh or ReLU."""
-
-    kept = 1
 
     def __init__(self, activation: str) -> None:
         self.is_tanh = activation == "tanh"
@@ -258,12 +251,7 @@ class Sequences(NamedTuple):
     state: State
 
     def recorded(
-        self,
-        of_inputs: Tensor,
-        note: Callable[[Tensor], Tensor | None],
-        weights: list[Tensor],
-        *,
-        goes_back: bool,
+        self, of_inputs: Tensor, note: Callable[[Tensor], Tensor | None], weights: list[Tensor]
     ) -> tuple[Tensor, State]:
         """Return the h after each step and the last state, with a graph.
 
@@ -272,23 +260,20 @@ class Sequences(NamedTuple):
             note: Takes note that those of the state were called, once, on the h before each step, (N, T, d); gives
                 what stands in the graph for what they gave, (N, T, g), if anything is asked of them.
             weights: As they are.
-            goes_back: Whether a backward pass may follow.
         """
         with torch.no_grad():
-            steps = self._steps(of_inputs, weights, goes_back=goes_back)
+            steps = self._steps(of_inputs, weights)
             before = _before(steps.outputs, self.state[0])
         hs, *others = _Tied.apply(self.recurrence, steps, weights[1], of_inputs, note(before), *self.state)
         return hs, (hs[:, -1], *others)
 
-    def _steps(self, of_inputs: Tensor, weights: list[Tensor], *, goes_back: bool) -> Steps:
+    def _steps(self, of_inputs: Tensor, weights: list[Tensor]) -> Steps:
         recurrence, (_, weight, *biases) = self.recurrence, weights
         product = product_of(weight, biases[1] if biases else None)
-        if goes_back and not prefers_kernel_of_steps(self.x, weight.numel(), fused=recurrence.is_fused):
+        if not prefers_kernel_of_steps(self.x, weight.numel(), fused=recurrence.is_fused):
             # A copy: autograd forgets the hooks of a view that is written to.
             return recurrence.steps(of_inputs.clone(), product, self.state)
-        outputs, (_, *others) = self.kernel(self.x, self.state, weights)
-        if not goes_back:
-            return Steps(outputs, tuple(others), (outputs.new_empty(*outputs.shape, recurrence.kept),))
+        outputs = self.kernel(self.x, self.state, weights)[0]
         of_states = nn.functional.linear(_before(outputs, self.state[0]), weight, product.bias)
         return recurrence.steps_of_kernel(of_inputs, of_states, self.state, outputs)
 

@@ -11,8 +11,9 @@ from torch import nn
 
 from lightning_al import functional as F_al
 from lightning_al.gradients import perturbed_losses
+from lightning_al.gradients.rules import recurrences
 from lightning_al.gradients.rules.linear import LinearRule
-from lightning_al.gradients.rules.recurrences import Sequences
+from lightning_al.gradients.rules.recurrences import RECURRENCES, Sequences, product_of
 from tests.helpers import reference
 from tests.helpers.exact import BRIEF, FEW, SCORES, assert_exact, assert_exact_otherwise, messages
 from tests.helpers.extent import examples
@@ -86,6 +87,36 @@ def test_few_steps_of_many_weights_go_by_the_factors_of_their_gradients(kind, bi
         p.requires_grad_(frozen not in name)
     assert_by_rules(net, randn(B, 2, 3), ("sam", "groups"))
     assert seen
+
+
+@pytest.mark.few(3)
+@pytest.mark.parametrize("frozen", ["nothing", "hh", "ih_l1"])
+@pytest.mark.parametrize("by_kernel", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_by_torchs_kernel_and_of_our_own(kind, by_kernel, frozen, monkeypatch):
+    monkeypatch.setattr(recurrences, "prefers_kernel_of_steps", lambda *sizes, **options: by_kernel)
+    net = classifier(kind, num_layers=2, bidirectional=True, batch_first=True)
+    for name, p in net.layer.named_parameters():
+        p.requires_grad_(frozen not in name)
+    assert_by_rules(net, randn(B, 3, 3), FEW)
+
+
+@examples(15)
+@given(kind=st.sampled_from(list(RECURRENCES)), n=st.integers(1, 4), steps=st.integers(1, 5), size=st.integers(1, 4))
+def test_what_was_between_the_steps_of_a_kernel(kind, n, steps, size):
+    """Of each unit's own bias as well, which is the same for all here."""
+    gates = {"LSTM": 4, "GRU": 3}.get(kind, 1) * size
+    of_inputs, weight, bias = randn(n, steps, gates), randn(gates, size, seed=1), randn(gates, seed=2)
+    state = tuple(randn(n, size, seed=3 + i) for i in range(1 + (kind == "LSTM")))
+    recurrence, product = RECURRENCES[kind], product_of(weight, bias)
+    one = recurrence.steps(of_inputs.clone(), product, state)
+    before = torch.cat([state[0].unsqueeze(1), one.outputs[:, :-1]], 1)
+    of_states = nn.functional.linear(before, weight, bias)
+    other = recurrence.steps_of_kernel(of_inputs, of_states, state, one.outputs)
+    each = recurrence.steps(of_inputs.clone(), product._replace(bias=bias.expand(n, -1)), state)
+    for steps_of in (other, each):
+        for kind_of in ("outputs", "others", "kept"):
+            torch.testing.assert_close(getattr(steps_of, kind_of), getattr(one, kind_of), rtol=1e-12, atol=1e-12)
 
 
 @pytest.fixture
