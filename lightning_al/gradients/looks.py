@@ -170,7 +170,7 @@ def second_look_and_scores(
         NoRule: If both looks together do not show where tensors have their rows, among other reasons.
     """
     units = batch_size_of(inputs) // group_size
-    tape = _SecondPass(network, first, units, group_size, to_score=units, budget=budget, goes_on=True, layouts=layouts)
+    tape = _SecondPass(network, first, units, group_size, to_score=units, budget=budget, goes_back=True, layouts=layouts)
     return _second_pass(score, tape, inputs)
 
 
@@ -198,6 +198,7 @@ class _FirstPass(Tape):
 
     def __init__(self, network: Network, rows: int, groups: int, *, to_choose: bool) -> None:
         super().__init__(network, 1, rows)
+        self.goes_back = False
         self.operations_of_model, self.operations_of_losses = [], []
         self.of_groups: list[RecordedCall] = []
         self.groups = groups
@@ -225,7 +226,7 @@ class _SecondPass(Tape):
         group_size: Samples in a group.
         to_score: How many groups are going to be scored.
         budget: Bytes that the groups may take, if they are scored here.
-        goes_on: Whether it goes on with its backward pass.
+        goes_back: Whether it goes on with its backward pass.
         layouts: Where the layers' tensors have their rows. Default: as the first look shows it beside this one.
     """
 
@@ -240,7 +241,7 @@ class _SecondPass(Tape):
         *,
         to_score: int,
         budget: int = 0,
-        goes_on: bool = False,
+        goes_back: bool = False,
         layouts: Mapping[Place, RowLayout] | None = None,
     ) -> None:
         super().__init__(network, units, units * group_size, first.passed if layouts is None else layouts)
@@ -249,7 +250,7 @@ class _SecondPass(Tape):
         self.first = first
         self.to_score = to_score
         self.budget = budget
-        self.goes_on = goes_on
+        self.goes_back = goes_back
 
     def record(self, inputs: Any, *, perturb: bool = False) -> Any:
         outputs = super().record(inputs, perturb=perturb)
@@ -264,14 +265,14 @@ class _SecondPass(Tape):
             operations_of_losses=self._of_losses,
             costs=costs._replace(beyond_loop=costs.beyond_loop + self.copies_beyond_loop(perturb=perturb)),
         )
-        takes_more = self.goes_on and units > 1 and units * costs.bytes_per_group > self.budget
+        takes_more = self.goes_back and units > 1 and units * costs.bytes_per_group > self.budget
         if takes_more or not self.look.costs.prefers_rules(self.to_score):
             raise _Seen
         return outputs
 
     def before_backward(self) -> None:
         super().before_backward()
-        if not self.goes_on:
+        if not self.goes_back:
             raise _Seen
 
 

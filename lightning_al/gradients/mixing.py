@@ -7,8 +7,9 @@ operation after which it is gone has put them together.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,8 @@ _BY_VALUES = (
 _OUT_OF_TORCH = ("numpy", "tolist", "__array__")
 
 Shape = tuple[int, ...]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Operation(NamedTuple):
@@ -118,6 +121,20 @@ class _Leaving(TorchFunctionMode):
         if name in _OUT_OF_TORCH:
             self.done.append(Operation(name, _shapes(*args), (), ()))
         return func(*args, **(kwargs or {}))
+
+
+def keeps_samples_apart(function: Callable[P, R]) -> Callable[P, R]:
+    """Function decorator: its operations need not be noted, since it is known to keep samples apart, as rules do."""
+
+    @functools.wraps(function)
+    def noted_as_none(*args: P.args, **kwargs: P.kwargs) -> R:
+        mode = _get_current_dispatch_mode()
+        if not isinstance(mode, Operations):
+            return function(*args, **kwargs)
+        with mode.paused():
+            return function(*args, **kwargs)
+
+    return noted_as_none
 
 
 def operations_of(run: Callable[[], Any]) -> list[Operation]:

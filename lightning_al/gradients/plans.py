@@ -12,6 +12,9 @@ each further shape is enough.
 import logging
 from typing import Any, NamedTuple
 
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
 from lightning_al.gradients.errors import NoRule, NothingToCompare, UsedElsewhere
 from lightning_al.gradients.example_groups import ExampleGroups
 from lightning_al.gradients.layouts import Place, RowLayout
@@ -77,6 +80,15 @@ class PlanFinder:
         self.by_rules = by_rules
         self.model = by_rules.model
         self.score = score
+        self._examples: tuple[Any, ExampleGroups] | None = None
+
+    def _examples_of(self, inputs: Any, group_size: int) -> ExampleGroups:
+        """Return the groups to try of a batch, chosen once for the same memory."""
+        tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+        memory = group_size, [(t.data_ptr(), t.shape, t.stride()) for t in tensors]
+        if self._examples is None or self._examples[0] != memory:
+            self._examples = memory, ExampleGroups.of(inputs, group_size)
+        return self._examples[1]
 
     def find(self, inputs: Any, group_size: int, budget: int, *, alike: bool = False) -> Plan:
         """Return the plan for groups like those of the inputs, of which there are two at least.
@@ -136,7 +148,7 @@ class PlanFinder:
         if not plan.channels_last or isinstance(tried, (NoRule, NothingToCompare)):
             raise tried
         # A `view` of the model's may not go with it.
-        first = self._first_look(self.by_rules.network(plan.elsewhere), ExampleGroups.of(inputs, group_size))
+        first = self._first_look(self.by_rules.network(plan.elsewhere), self._examples_of(inputs, group_size))
         return self._proved(plan._replace(channels_last=False), first, inputs, group_size, budget)
 
     def _tried(
@@ -154,7 +166,7 @@ class PlanFinder:
         self, plan: Plan, first: FirstLook, inputs: Any, group_size: int, budget: int
     ) -> tuple[Plan, Scored | None]:
         network = self.by_rules.network(plan.elsewhere, channels_last=plan.channels_last)
-        examples = ExampleGroups.of(inputs, group_size)
+        examples = self._examples_of(inputs, group_size)
         groups = examples.in_batch
         if first.groups == groups:
             first = self._first_look(network, examples)
@@ -195,7 +207,7 @@ class PlanFinder:
             return None, None
 
     def _find(self, network: Network, inputs: Any, group_size: int, budget: int, *, alike: bool) -> Plan:
-        examples = ExampleGroups.of(inputs, group_size)
+        examples = self._examples_of(inputs, group_size)
         groups = examples.in_batch
         first = self._first_look(network, examples, to_choose=True)
         plan = Plan(

@@ -70,6 +70,8 @@ class Tape(Pass):
         self.network = network
         self.units = units
         self.rows = rows
+        self.goes_back = True
+        """Whether there may be a backward pass."""
         self.calls: list[RecordedCall] = []
         self.leaves: dict[str, Tensor] = {}
         """Each unit's copies of the parameters that no layer's rule takes care of, (U, *shape)."""
@@ -185,7 +187,8 @@ class Tape(Pass):
             stands_for = before.new_empty(*before.shape[:-1], len(layer.weight))
             return self._kept(LinearRule(layer, tuple(names), self.units), names, before, stands_for)
 
-        return sequences.recorded(self._linear(parts.of_input, x), note, parts.weights)
+        of_inputs = self._linear(parts.of_input, x)
+        return sequences.recorded(of_inputs, note, parts.weights, goes_back=self.goes_back)
 
     def _linear(self, part: LinearPart, x: Tensor) -> Tensor:
         return self.call(LinearRule, part.layer, part.names, x) if part.names else part.layer.forward(x)

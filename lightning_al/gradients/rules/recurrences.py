@@ -251,7 +251,12 @@ class Sequences(NamedTuple):
     state: State
 
     def recorded(
-        self, of_inputs: Tensor, note: Callable[[Tensor], Tensor | None], weights: list[Tensor]
+        self,
+        of_inputs: Tensor,
+        note: Callable[[Tensor], Tensor | None],
+        weights: list[Tensor],
+        *,
+        goes_back: bool,
     ) -> tuple[Tensor, State]:
         """Return the h after each step and the last state, with a graph.
 
@@ -260,9 +265,10 @@ class Sequences(NamedTuple):
             note: Takes note that those of the state were called, once, on the h before each step, (N, T, d); gives
                 what stands in the graph for what they gave, (N, T, g), if anything is asked of them.
             weights: As they are.
+            goes_back: Whether a backward pass may follow.
         """
         with torch.no_grad():
-            steps = self._steps(of_inputs, weights)
+            steps = self._steps(of_inputs, weights) if goes_back else self._outputs_alone(weights)
             before = _before(steps.outputs, self.state[0])
         hs, *others = _Tied.apply(self.recurrence, steps, weights[1], of_inputs, note(before), *self.state)
         return hs, (hs[:, -1], *others)
@@ -271,11 +277,17 @@ class Sequences(NamedTuple):
         recurrence, (_, weight, *biases) = self.recurrence, weights
         product = product_of(weight, biases[1] if biases else None)
         if not prefers_kernel_of_steps(self.x, weight.numel(), fused=recurrence.is_fused):
-            # A copy: autograd forgets the hooks of a view that is written to.
-            return recurrence.steps(of_inputs.clone(), product, self.state)
+            # Autograd forgets the hooks of a view that is written to.
+            own = of_inputs.clone() if of_inputs._is_view() else of_inputs.detach()
+            return recurrence.steps(own, product, self.state)
         outputs = self.kernel(self.x, self.state, weights)[0]
         of_states = nn.functional.linear(_before(outputs, self.state[0]), weight, product.bias)
         return recurrence.steps_of_kernel(of_inputs, of_states, self.state, outputs)
+
+    def _outputs_alone(self, weights: list[Tensor]) -> Steps:
+        """Return what torch's kernel gives, and in place of what a backward pass needs about as much memory."""
+        outputs, (_, *others) = self.kernel(self.x, self.state, weights)
+        return Steps(outputs, tuple(others), (outputs.new_empty(5, *outputs.shape),))
 
     def unit_by_unit(self, weights: Iterable[list[Tensor]], units: int) -> tuple[Tensor, State]:
         """Return the same without a graph, by torch's kernel, one unit after another with its own weights."""
