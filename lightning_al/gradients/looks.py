@@ -277,7 +277,7 @@ class _SecondPass(Tape):
 
 
 def _bytes_called_on(calls: Sequence[RecordedCall]) -> int:
-    return sum(bytes_of(call.x) for call in calls)
+    return sum(call.x.nbytes for call in calls)
 
 
 def _beyond_loop(calls: Sequence[RecordedCall], *, perturb: bool) -> float:

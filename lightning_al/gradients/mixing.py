@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, overrides
 from torch.overrides import TorchFunctionMode, _get_current_function_mode
+from torch.utils import _python_dispatch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
@@ -81,17 +82,9 @@ class Operations(TorchDispatchMode):
         super().__exit__(*error)
         self._leaving.__exit__(*error)
 
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self) -> contextlib.AbstractContextManager[None]:
         """Inside, nothing is noted; where a mode of the model's own is on top of this one, all is."""
-        with contextlib.ExitStack() as stack:
-            if _get_current_dispatch_mode() is self:
-                super().__exit__(None, None, None)
-                stack.callback(super().__enter__)
-            if _get_current_function_mode() is self._leaving:  # in its own `__torch_function__` it is none
-                self._leaving.__exit__(None, None, None)
-                stack.callback(self._leaving.__enter__)
-            yield
+        return _Paused(self, self._leaving)
 
     def note_kept_apart(self, name: str) -> None:
         """Note that a rule does an operation."""
@@ -107,6 +100,28 @@ class Operations(TorchDispatchMode):
             dims = _dims(func, args, kwargs) if name in _IN_ORDER else ()
             self.done.append(Operation(name, _shapes(*args, *kwargs.values()), _shapes(result), dims))
         return result
+
+
+class _Paused(contextlib.AbstractContextManager[None]):
+    """Takes modes off their stacks, if they are on top, and puts them back: a hundred times in a pass, hence so."""
+
+    def __init__(self, operations: Operations, leaving: "_Leaving") -> None:
+        self._operations, self._leaving = operations, leaving
+        self._off = self._leaving_off = False
+
+    def __enter__(self) -> None:
+        if _get_current_dispatch_mode() is self._operations:
+            _python_dispatch._pop_mode()
+            self._off = True
+        if _get_current_function_mode() is self._leaving:  # in its own `__torch_function__` it is none
+            overrides._pop_mode()
+            self._leaving_off = True
+
+    def __exit__(self, *error: object) -> None:
+        if self._leaving_off:
+            overrides._push_mode(self._leaving)
+        if self._off:
+            _python_dispatch._push_mode(self._operations)
 
 
 class _Leaving(TorchFunctionMode):
