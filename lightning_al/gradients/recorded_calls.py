@@ -1,5 +1,6 @@
 """The calls of layers that a pass recorded, with what their gradients need, and what that costs."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ class RecordedCall:
     def parts(self, e: Tensor) -> Iterator[Part]:
         """Split the call into what is worked on at once, for the gradient ``e`` towards its output."""
         rule = self.rule
-        size = rule.units_at_once(self._weights(), e)
+        size = rule.units_at_once(self._weights, e)
         if size >= rule.units:
             yield self.whole
             return
@@ -100,7 +101,7 @@ class RecordedCall:
         e = self.like_output.numel() * self.like_output.element_size() if perturb else 0
         if self._prefers_inner_products(perturb=perturb):
             return e
-        weights = self._weights()
+        weights = self._weights
         return self.rule.units * weights * self.x.element_size() if perturb and weights <= CACHED_WEIGHTS else e
 
     def bytes_formed(self, units: int, *, perturb: bool) -> int:
@@ -108,11 +109,13 @@ class RecordedCall:
         rule = self.rule
         if self._prefers_inner_products(perturb=perturb):
             return rule.inner_product_bytes(self.x, self.like_output) * units // rule.units
-        weights = self._weights()
+        weights = self._weights
         units = min(rule.units_at_once(weights, self.like_output), units)
         return 2 * units * weights * self.like_output.element_size()
 
+    @functools.cached_property
     def _weights(self) -> int:
+        """How many of the layer's weights are asked for."""
         return sum(getattr(self.rule.module, short).numel() for short in self.names)
 
     def release(self) -> None:
