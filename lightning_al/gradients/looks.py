@@ -170,7 +170,9 @@ def second_look_and_scores(
         NoRule: If both looks together do not show where tensors have their rows, among other reasons.
     """
     units = batch_size_of(inputs) // group_size
-    tape = _SecondPass(network, first, units, group_size, to_score=units, budget=budget, goes_back=True, layouts=layouts)
+    tape = _SecondPass(
+        network, first, units, group_size, to_score=units, budget=budget, goes_back=True, layouts=layouts
+    )
     return _second_pass(score, tape, inputs)
 
 
