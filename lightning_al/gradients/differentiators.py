@@ -137,7 +137,9 @@ class OneByOne:
                 "The model checkpoints with `use_reentrant=True`, whose backward pass goes into the weights' own "
                 "`.grad`, which scoring leaves alone. Use `torch.utils.checkpoint.checkpoint(use_reentrant=False)`."
             )
-        self._is_plain = not bring_in_faster_order(nodes)
+        found = bring_in_faster_order(nodes)
+        if self._is_plain is None:
+            self._is_plain = not found
 
     def _autograd(self, value: Tensor, leaves: Params, retain_graph: bool = False) -> Params:
         if not value.requires_grad:  # no trainable parameter had a part in it
