@@ -110,13 +110,17 @@ class OneByOne:
 
     def global_norm(self, gradients: Sequence[Tensor]) -> Tensor:
         """Return the L2 norm over all gradients together, as a scalar tensor, without copies of them if it may be."""
-        norm = plain_norm(gradients)
-        return norm if is_right(float(norm)) else global_norm(gradients)
+        entries = [_entries(g) for g in gradients]
+        norm = plain_norm(entries)
+        return norm if is_right(float(norm)) else global_norm(entries)
 
     def moved(self, ball: Ball, params: Params, grads: Params) -> Params:
         """Return the weights moved by the ball's perturbation, in the memory of the gradients."""
-        own = _in_memory_apart(grads[name] for name in params)
-        return dict(zip(params, ball.moved(list(params.values()), own), strict=True))
+        rows = {name: g.indices()[0] for name, g in grads.items() if g.is_sparse}
+        weights = [p[rows[name]] if name in rows else p for name, p in params.items()]
+        moved = ball.moved(weights, _in_memory_apart(_entries(grads[name]) for name in params))
+        each = zip(params.items(), moved, strict=True)
+        return {name: p.index_copy(0, rows[name], m) if name in rows else m for (name, p), m in each}
 
     def _leaves_of(self, params: Params) -> Params:
         """Return the weights as what is differentiated by, made once for the same ones."""
@@ -145,14 +149,21 @@ class OneByOne:
         if not value.requires_grad:  # no trainable parameter had a part in it
             return {name: torch.zeros_like(p) for name, p in leaves.items()}
         grads = torch.autograd.grad(value, list(leaves.values()), retain_graph=retain_graph, allow_unused=True)
-        return {name: _whole(g, p) for (name, p), g in zip(leaves.items(), grads, strict=True)}
+        return {name: _of_rows(g, p) for (name, p), g in zip(leaves.items(), grads, strict=True)}
 
 
-def _whole(gradient: Tensor | None, parameter: Tensor) -> Tensor:
-    """Return a gradient with all its entries: that of an embedding with `sparse=True` has some."""
+def _of_rows(gradient: Tensor | None, parameter: Tensor) -> Tensor:
+    """Return a gradient with all its entries, or, where a table's is sparse, each row that was looked up once."""
     if gradient is None:
         return torch.zeros_like(parameter)
+    if gradient.layout == torch.sparse_coo and gradient.sparse_dim() == 1:
+        return gradient.coalesce()
     return gradient if gradient.layout == torch.strided else gradient.to_dense()
+
+
+def _entries(gradient: Tensor) -> Tensor:
+    """Return the numbers of a gradient, of a sparse one those of its rows."""
+    return gradient.values() if gradient.is_sparse else gradient
 
 
 def _in_memory_apart(tensors: Iterable[Tensor]) -> list[Tensor]:

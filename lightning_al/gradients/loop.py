@@ -151,7 +151,7 @@ class PlainLoop(OneAfterAnother):
             with draws_undone(), tensors_kept(modules), attributes_kept(modules), self._going(way) as model:
                 self._with_weights_of(model, group, group_size, _FirstGradient())
         except _Seen as seen:
-            return seen.gradient
+            return {name: g.to_dense() for name, g in seen.gradient.items()}
         return {}
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lightning_al.gradients.norms import brought_in_range, cosine, global_norm, total_norm
+from lightning_al.gradients.norms import brought_in_range, cosine, global_norm, largest_entry, total_norm
 from tests.helpers.models import randn
 
 
@@ -50,3 +50,8 @@ def test_gradients_are_brought_where_their_squares_are_right(scale):
     assert (by == 1.0) == (scale in (0.0, 1.0))
     torch.testing.assert_close(by * after, before, rtol=1e-6, atol=0)
     assert by * norm == pytest.approx(float(before.norm()), rel=1e-6)
+
+
+def test_what_has_no_entries_has_none_above_0():
+    assert largest_entry([torch.zeros(0, 3), torch.zeros(0)]) == 0.0
+    assert largest_entry([torch.zeros(0), torch.tensor([-2.0, 1.0])]) == 2.0

@@ -1,0 +1,132 @@
+"""Embedding tables in the plain loop, whose gradients are of the rows that a sample looks up."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lightning_al import functional as F_al
+from lightning_al.gradients import differentiators, tables
+from tests.helpers.exact import SCORES
+from tests.helpers.models import C, Model, Notes, randn, seeded
+
+WORDS = torch.tensor([[1, 4, 1, 0, 6], [2, 2, 0, 0, 3], [0, 0, 0, 0, 0]])
+
+
+@pytest.fixture(autouse=True)
+def small_ones_as_well(monkeypatch):
+    monkeypatch.setattr(tables, "_LARGE", 1)
+
+
+@pytest.fixture
+def sparse(monkeypatch):
+    """How many sparse gradients the loop got."""
+    entries, seen = differentiators._of_rows, []
+
+    def noted(gradient, parameter):
+        seen.append(gradient is not None and gradient.is_sparse)
+        return entries(gradient, parameter)
+
+    monkeypatch.setattr(differentiators, "_of_rows", noted)
+    return seen
+
+
+def mean(m, x):
+    return m.head(m.table(x).tanh().mean(1))
+
+
+def tied(m, x):
+    return F.linear(m.table(x).tanh().mean(1), m.table.weight)
+
+
+def twice(m, x):
+    return m.head((m.table(x).tanh() + m.table(x.flip(1)).sin()).mean(1))
+
+
+def model(forward=mean, **options):
+    head = {} if forward is tied else {"head": nn.Linear(3, C)}
+    return seeded(lambda: Model(forward, table=nn.Embedding(7, 3, **options), **head))
+
+
+def assert_equals_the_loop(net, x):
+    """One group at a time, which goes by the plain loop."""
+    for name, (score, loop, options) in SCORES.items():
+        size = options.get("group_size", 1)
+        for start in range(0, len(x) - size + 1, size):
+            group = x[start : start + size]
+            got, want = score(net, group, **options), loop(net, group, **options)
+            torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12, msg=f"{name}, from {start}")
+
+
+@pytest.mark.parametrize("padding", [None, 0])
+@pytest.mark.parametrize("forward", [mean, twice])
+def test_every_score_equals_the_loop(forward, padding, sparse):
+    """Rows that are looked up several times, and a sample of nothing but padding."""
+    assert_equals_the_loop(model(forward, padding_idx=padding), WORDS)
+    assert any(sparse)
+
+
+def test_a_table_that_is_tied_to_the_head(sparse):
+    assert_equals_the_loop(model(tied), WORDS)
+    assert not any(sparse)  # autograd adds a whole gradient
+
+
+@pytest.mark.parametrize("name", ["table.weight", "head"])
+def test_frozen_weights(name):
+    net = model()
+    for of, p in net.named_parameters():
+        p.requires_grad_(not of.startswith(name))
+    assert_equals_the_loop(net, WORDS)
+
+
+def test_a_table_that_is_not_looked_up():
+    net = seeded(lambda: Model(mean, table=nn.Embedding(7, 3), other=nn.Embedding(5, 2), head=nn.Linear(3, C)))
+    assert_equals_the_loop(net, WORDS)
+
+
+def test_many_samples_in_float32():
+    net, x = model(), torch.randint(7, (9, 5), generator=torch.Generator().manual_seed(1))
+    exact = F_al.saal(net, x, rho=0.05)
+    torch.testing.assert_close(F_al.saal(net.float(), x, rho=0.05).double(), exact, rtol=1e-5, atol=1e-6)
+
+
+class Own(nn.Embedding):
+    def forward(self, x):
+        assert not self.sparse
+        return super().forward(x) * 2
+
+
+class Raising(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.seen = nn.Embedding(7, 3), Notes()
+
+    def forward(self, x):
+        self.seen.append(self.table.sparse)
+        if len(self.seen) > 1:
+            raise ValueError("Enough.")
+        return self.table(x).mean(1)
+
+
+def test_tables_are_as_they_were():
+    net = seeded(lambda: Model(mean, table=Own(7, 3), head=nn.Linear(3, C)))
+    assert_equals_the_loop(net, WORDS[:2])
+    with pytest.raises(ValueError, match="Enough"):
+        F_al.saal(failing := seeded(Raising), WORDS[:1], rho=0.05)
+    assert any(failing.seen)
+    assert not failing.table.sparse
+    given = model(sparse=True)
+    torch.testing.assert_close(F_al.gradient_norm(given, WORDS[:1]), F_al.gradient_norm(model(), WORDS[:1]))
+    assert given.table.sparse
+
+
+def test_floating_point_inputs_look_nothing_up():
+    def forward(m, x):
+        m.seen.append(m.table.sparse)
+        return mean(m, x.abs().long() % 7)
+
+    net = seeded(lambda: Model(forward, table=nn.Embedding(7, 3), head=nn.Linear(3, C)))
+    net.seen = Notes()
+    F_al.gradient_norm(net, randn(1, 5))
+    assert net.seen
+    assert not any(net.seen)
