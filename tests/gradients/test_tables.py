@@ -44,8 +44,11 @@ def twice(m, x):
 
 
 def model(forward=mean, **options):
-    head = {} if forward is tied else {"head": nn.Linear(3, C)}
-    return seeded(lambda: Model(forward, table=nn.Embedding(7, 3, **options), **head))
+    def build():
+        head = {} if forward is tied else {"head": nn.Linear(3, C)}
+        return Model(forward, table=nn.Embedding(7, 3, **options), **head)
+
+    return seeded(build)
 
 
 def assert_equals_the_loop(net, x):
