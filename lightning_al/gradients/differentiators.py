@@ -11,7 +11,7 @@ from torch.func import grad_and_value, jacrev, vmap
 from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.balls import Ball
-from lightning_al.gradients.graphs import bring_in_faster_order, nodes_of
+from lightning_al.gradients.graphs import in_faster_order, nodes_of, resampling
 from lightning_al.gradients.norms import global_norm, is_right, plain_norm
 
 Params = dict[str, Tensor]
@@ -85,16 +85,16 @@ class OneByOne:
     """
 
     def __init__(self) -> None:
-        self._is_plain: bool | None = None
-        """Whether graphs are left as they are; None: no graph was looked through."""
+        self._resamples: bool | None = None
+        """Whether the first graph has nodes that go faster in another order; None: there was none."""
         self._leaves: tuple[Params, Params] | None = None
 
     def gradient(self, loss: Callable[[Params], tuple[Tensor, Any]], params: Params) -> tuple[Params, Any]:
         """Return the gradient of a scalar loss, and what came with the loss."""
         leaves = self._leaves_of(params)
         value, aux = loss(leaves)
-        self._look_through(value)
-        return self._autograd(value, leaves), pytree.tree_map_only(Tensor, Tensor.detach, aux)
+        with self._looked_through(value):
+            return self._autograd(value, leaves), pytree.tree_map_only(Tensor, Tensor.detach, aux)
 
     def row_norms(
         self, outputs: Callable[[Params], Tensor], params: Params, norm: Callable[[list[Tensor]], Tensor]
@@ -102,11 +102,11 @@ class OneByOne:
         """Return the norm of the gradient of each output, (C,)."""
         leaves = self._leaves_of(params)
         values = outputs(leaves)
-        self._look_through(values)
         last = len(values) - 1
-        return torch.stack(
-            [norm(list(self._autograd(v, leaves, retain_graph=i < last).values())) for i, v in enumerate(values)]
-        )
+        with self._looked_through(values):
+            return torch.stack(
+                [norm(list(self._autograd(v, leaves, retain_graph=i < last).values())) for i, v in enumerate(values)]
+            )
 
     def global_norm(self, gradients: Sequence[Tensor]) -> Tensor:
         """Return the L2 norm over all gradients together, as a scalar tensor, without copies of them if it may be."""
@@ -128,22 +128,24 @@ class OneByOne:
             self._leaves = params, {name: p.detach().requires_grad_() for name, p in params.items()}
         return self._leaves[1]
 
-    def _look_through(self, ends: Tensor) -> None:
-        """Refuse a graph that gives no gradients, and have it go faster where it may.
+    def _looked_through(self, ends: Tensor) -> contextlib.AbstractContextManager[None]:
+        """Refuse a graph that gives no gradients; what is given has another one go faster where it may.
 
         Reentrant checkpoints fail in ``autograd.grad`` or, on inputs that ask for gradients, are left out.
         """
-        if self._is_plain or not ends.requires_grad:
-            return
+        if not ends.requires_grad or self._resamples is False:
+            return contextlib.nullcontext()
         nodes = list(nodes_of([ends]))
-        if self._is_plain is None and any(node.name() == "CheckpointFunctionBackward" for node in nodes):
-            raise RuntimeError(
-                "The model checkpoints with `use_reentrant=True`, whose backward pass goes into the weights' own "
-                "`.grad`, which scoring leaves alone. Use `torch.utils.checkpoint.checkpoint(use_reentrant=False)`."
-            )
-        found = bring_in_faster_order(nodes)
-        if self._is_plain is None:
-            self._is_plain = not found
+        found = resampling(nodes)
+        if self._resamples is None:
+            if any(node.name() == "CheckpointFunctionBackward" for node in nodes):
+                raise RuntimeError(
+                    "The model checkpoints with `use_reentrant=True`, whose backward pass goes into the weights' own "
+                    "`.grad`, which scoring leaves alone. Use "
+                    "`torch.utils.checkpoint.checkpoint(use_reentrant=False)`."
+                )
+            self._resamples = bool(found)
+        return in_faster_order(found)
 
     def _autograd(self, value: Tensor, leaves: Params, retain_graph: bool = False) -> Params:
         if not value.requires_grad:  # no trainable parameter had a part in it

@@ -143,7 +143,7 @@ class LayerForwards:
 
     # -- one call --------------------------------------------------------------------------------------------------
 
-    def kept_apart(self) -> contextlib.AbstractContextManager[None]:
+    def by_rules(self) -> contextlib.AbstractContextManager[None]:
         """Inside, what is done keeps units apart."""
         return self._pass.by_rules()
 
@@ -202,7 +202,7 @@ class _PartsByRule(Parts):
         return y
 
     def by_rules(self) -> contextlib.AbstractContextManager[None]:
-        return self.forwards.kept_apart()
+        return self.forwards.by_rules()
 
     def repeat(self, parts: Recurrent, sequences: Sequences) -> tuple[Tensor, State]:
         return self.forwards.repeat(Recurrent(*map(self._in_model, parts)), sequences)

@@ -1,13 +1,15 @@
 """The graph that autograd builds: its nodes, and an order in memory that some of their kernels are faster in."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node
+from torch.utils.hooks import RemovableHandle
 
 _FASTER_WITH_CHANNELS_LAST = {
-    "AvgPool2DBackward0": torch.channels_last,
     "UpsampleBilinear2DBackward0": torch.channels_last,
     "UpsampleTrilinear3DBackward0": torch.channels_last_3d,
 }
@@ -31,24 +33,26 @@ def nodes_of(ends: Iterable[Tensor]) -> Iterator[Node]:
             nodes += [following for following, _ in node.next_functions]
 
 
-def bring_in_faster_order(nodes: Iterable[Node]) -> bool:
-    """Have those nodes that are faster so get their gradients with channels last in memory.
+def resampling(nodes: Iterable[Node]) -> list[Node]:
+    """Return those of the nodes that enlarge maps, and are faster in another order."""
+    return [node for node in nodes if node.name() in _FASTER_WITH_CHANNELS_LAST and _enlarges(node)]
 
-    Gradients are the same to the last bit, and as before in memory.
 
-    Returns:
-        Whether there are such nodes.
+@contextlib.contextmanager
+def in_faster_order(nodes: Iterable[Node]) -> Iterator[None]:
+    """Inside, these nodes get their gradients with channels last in memory where that is faster.
+
+    What they give is the same to the last bit, and as it would be in memory.
     """
-    found = False
-    for node in nodes:
-        order = _FASTER_WITH_CHANNELS_LAST.get(node.name())
-        if order is not None:
-            found = True
-            _bring_in(node, order)
-    return found
+    handles = [handle for node in nodes for handle in _bring_in(node, _FASTER_WITH_CHANNELS_LAST[node.name()])]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
-def _bring_in(node: Node, order: torch.memory_format) -> None:
+def _bring_in(node: Node, order: torch.memory_format) -> tuple[RemovableHandle, RemovableHandle]:
     brought = False
 
     def before(gradients: Sequence[Tensor | None]) -> tuple[Tensor] | None:
@@ -64,8 +68,12 @@ def _bring_in(node: Node, order: torch.memory_format) -> None:
         (gradient,) = gradients
         return (gradient.contiguous(),) if brought and gradient is not None else None
 
-    node.register_prehook(before)
-    node.register_hook(after)
+    return node.register_prehook(before), node.register_hook(after)
+
+
+def _enlarges(node: Any) -> bool:
+    """Whether maps become larger: where they do not, copies take longer than the kernel."""
+    return all(to >= of for to, of in zip(node._saved_output_size, node._saved_self_sym_sizes[2:], strict=True))
 
 
 def _is_faster(gradient: Tensor) -> bool:

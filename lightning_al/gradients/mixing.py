@@ -138,18 +138,20 @@ class _Leaving(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def keeps_samples_apart(function: Callable[P, R]) -> Callable[P, R]:
-    """Function decorator: its operations need not be noted, since it is known to keep samples apart, as rules do."""
+def noted_as_one(function: Callable[P, R]) -> Callable[P, R]:
+    """Function decorator: its operations are noted as one, of its name, and of the shapes that it takes and gives."""
 
     @functools.wraps(function)
-    def noted_as_none(*args: P.args, **kwargs: P.kwargs) -> R:
+    def noted(*args: P.args, **kwargs: P.kwargs) -> R:
         mode = _get_current_dispatch_mode()
         if not isinstance(mode, Operations):
             return function(*args, **kwargs)
         with mode.paused():
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+            mode.done.append(Operation(function.__name__, _shapes(*args, *kwargs.values()), _shapes(result)))
+        return result
 
-    return noted_as_none
+    return noted
 
 
 def operations_of(run: Callable[[], Any]) -> list[Operation]:

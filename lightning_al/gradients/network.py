@@ -189,12 +189,21 @@ class Network:
         Parameters of layers are out of reach meanwhile, except for the layers themselves; functions of parameters go
         to ``functions``.
         """
-        for stand_in in self._owned.values():
-            stand_in.functions = functions
+        before = self._give_owned(functions)
         loose = {name: LooseParameter(copies[name], functions) for name in self.loose}
         weights = {f"model.{n}": t for n, t in {**self._fixed, **self._owned, **loose}.items()}
-        with replaced_in_each("forward", forwards):
-            return call_with(self._around, weights, action, places=self._places)
+        try:
+            with replaced_in_each("forward", forwards):
+                return call_with(self._around, weights, action, places=self._places)
+        finally:
+            self._give_owned(before)  # or they would keep what this run is about
+
+    def _give_owned(self, functions: Any) -> Any:
+        """Let functions of the parameters that rules take care of go there; return where they went before."""
+        before = None
+        for stand_in in self._owned.values():
+            before, stand_in.functions = stand_in.functions, functions
+        return before
 
 
 def _is_leaf(module: nn.Module) -> bool:

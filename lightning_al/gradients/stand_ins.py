@@ -84,7 +84,8 @@ def _function_name(func: Callable[..., Any]) -> str:
 class OwnedParameter(_StandIn):
     """A parameter that the rule of its layer takes care of, or that only linear maps use.
 
-    Whatever else used it would be missed, so nothing may: see :class:`UsedElsewhere`. Each run sets its own functions.
+    Whatever else used it would be missed, so nothing may: see :class:`UsedElsewhere`. Each run sets its
+    own functions, and none are left.
     """
 
     called: str
@@ -92,7 +93,7 @@ class OwnedParameter(_StandIn):
     @staticmethod
     def __new__(cls, parameter: Tensor, name: str) -> "OwnedParameter":  # noqa: D102
         made: OwnedParameter = cls._like(cls, parameter)
-        made.called = name
+        made.called, made.functions = name, None  # type: ignore[assignment]
         return made
 
 

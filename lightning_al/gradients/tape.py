@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lightning_al.gradients.costs import own_steps, whole_weights
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.forwards import LayerForwards, Pass
-from lightning_al.gradients.graphs import bring_in_faster_order, nodes_of
+from lightning_al.gradients.graphs import in_faster_order, nodes_of, resampling
 from lightning_al.gradients.layouts import OtherPass, Place, RowFinder, RowLayout, Shape, check_rows_keep_their_order
 from lightning_al.gradients.mixing import Operation, Operations
 from lightning_al.gradients.network import Network
@@ -165,7 +165,8 @@ class Tape(Pass):
     def _kept(self, made: Rule, names: Names, rows: Tensor, y: Tensor) -> Tensor:
         """Take note of a layer's call, and return its output with a graph."""
         if torch.is_grad_enabled() and not y.requires_grad:
-            own = y.clone() if y is rows or y._is_view() else y
+            shared = y._is_view() or y.untyped_storage().data_ptr() == rows.untyped_storage().data_ptr()
+            own = y.clone() if shared else y
             y = Anchor.apply(own, self.anchor.to(y.device))
         if not self._recorded:
             call = RecordedCall(made, names, rows.detach(), y)
@@ -234,11 +235,11 @@ class Tape(Pass):
             return {}
         if not self.differentiated:
             self.before_backward()
-            bring_in_faster_order(nodes_of(output for output, _ in pairs))
 
         def differentiate() -> tuple[Tensor | None, ...]:
             ends, of_ends = zip(*pairs, strict=True)
-            return torch.autograd.grad(ends, inputs, of_ends, retain_graph=keep, allow_unused=True)
+            with in_faster_order(resampling(nodes_of(ends))):
+                return torch.autograd.grad(ends, inputs, of_ends, retain_graph=keep, allow_unused=True)
 
         self._receive = receive
         try:  # checkpointed blocks run again in here, hence among the same parameters

@@ -107,3 +107,32 @@ def test_a_first_batch_of_three_whose_second_is_by_itself(monkeypatch):
     net, x = seeded(Mixing), randn(3, 6)
     net.how = lambda h: h + h.flip(0)
     torch.testing.assert_close(F_al.gradient_norm(net, x), reference.gradient_norm(net, x), rtol=1e-9, atol=1e-12)
+
+
+def test_a_loss_that_takes_all_samples_together_by_a_function_that_is_noted_as_one():
+    """The first batch is one that it does nothing to, so that comparing it shows nothing."""
+
+    def loss(logits):
+        own = F_al.cross_entropy(logits, logits.argmax(1))
+        over_samples = torch.cat([logits.t(), logits.new_zeros(logits.shape[1], 1)], 1)
+        together = F_al.cross_entropy(over_samples, torch.full((logits.shape[1],), len(logits)))
+        return own + (together.max() - 4.0).relu()
+
+    net = seeded(lambda: nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 5)))
+    for scale in (0.1, 30.0):
+        x = scale * randn(12, 6)
+        with messages() as engine:
+            got = F_al.gradient_norm(net, x, loss=loss)
+        want = torch.cat([F_al.gradient_norm(net, one, loss=loss) for one in x.split(1)])
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
+    assert engine.fell_back
+
+
+def test_a_function_that_is_noted_as_one():
+    logits, target = torch.zeros(3, 2), torch.zeros(3, dtype=torch.long)
+    with Operations() as operations:
+        F_al.cross_entropy(logits, target).sum()
+    assert [(done.name, done.inputs, done.outputs) for done in operations.done] == [
+        ("cross_entropy", ((3, 2), (3,)), ((3,),)),
+        ("sum", ((3,),), ((),)),
+    ]

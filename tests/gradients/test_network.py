@@ -1,9 +1,13 @@
 """What becomes of a model's parameters: layers with rules, layers through torch.func, parameters that fit nowhere."""
 
+import gc
+
 import pytest
 import torch
 from torch import nn
 
+from lightning_al import functional as F_al
+from lightning_al.gradients.network import Network
 from tests.helpers.exact import FEW, SCORES, assert_exact, messages
 from tests.helpers.models import B, C, Model, randn, seeded
 from tests.helpers.ways import WAYS, only
@@ -119,3 +123,16 @@ def test_models_that_ask_whether_a_weight_is_a_parameter(way, monkeypatch):
         score, loop, options = SCORES[name]
         got = score(net, x, max_bytes=max_bytes, **options)
         torch.testing.assert_close(got, loop(net, x, **options), rtol=1e-9, atol=1e-9)
+
+
+def test_nothing_of_a_call_is_kept():
+    """Not even until circles of references are collected: gradients of many samples are large."""
+    net = seeded(lambda: Model(lambda m, x: m.head(m.layer(m.layer(x))), layer=nn.Linear(4, 4), head=nn.Linear(4, C)))
+    F_al.saal(net, randn(B, 4), rho=0.3)
+    gc.collect()
+    gc.disable()
+    try:
+        F_al.saal(net, randn(B, 4), rho=0.3)
+        assert not [made for made in gc.get_objects() if type(made) is Network]
+    finally:
+        gc.enable()

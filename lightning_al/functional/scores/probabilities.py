@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_al.functional.scores.positions import mean_over_positions
-from lightning_al.gradients.mixing import keeps_samples_apart
+from lightning_al.gradients.mixing import noted_as_one
 from lightning_al.inference.calling import Forward
 from lightning_al.inference.entries import slice_of
 from lightning_al.inference.outputs import plain_outputs
@@ -50,7 +50,7 @@ def deficit(logits: Tensor, target: Tensor) -> Tensor:
     return others - finite.gather(1, index).squeeze(1) + (largest - largest)
 
 
-@keeps_samples_apart
+@noted_as_one
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     r"""Cross-entropy of each sample, exact where float32's usual form saturates.
 

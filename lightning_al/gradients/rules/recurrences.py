@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from lightning_al.gradients.costs import prefers_kernel_of_steps
+from lightning_al.gradients.errors import NoRule
 
 State = tuple[Tensor, ...]
 """What goes from one step to the next, (N, d) each: h, and of an LSTM c."""
@@ -261,7 +262,7 @@ class Sequences(NamedTuple):
         """Return the h after each step and the last state, with a graph.
 
         Args:
-            of_inputs: What the weights of the input gave, (N, T, g).
+            of_inputs: What the weights of the input gave, (N, T, g); it is overwritten, unless it is a view.
             note: Takes note that those of the state were called, once, on the h before each step, (N, T, d); gives
                 what stands in the graph for what they gave, (N, T, g), if anything is asked of them.
             weights: As they are.
@@ -270,14 +271,15 @@ class Sequences(NamedTuple):
         with torch.no_grad():
             steps = self._steps(of_inputs, weights) if goes_back else self._outputs_alone(weights)
             before = _before(steps.outputs, self.state[0])
-        hs, *others = _Tied.apply(self.recurrence, steps, weights[1], of_inputs, note(before), *self.state)
+        recurrence = self.recurrence if goes_back else None
+        hs, *others = _Tied.apply(recurrence, steps, weights[1], of_inputs, note(before), *self.state)
         return hs, (hs[:, -1], *others)
 
     def _steps(self, of_inputs: Tensor, weights: list[Tensor]) -> Steps:
         recurrence, (_, weight, *biases) = self.recurrence, weights
         product = product_of(weight, biases[1] if biases else None)
         if not prefers_kernel_of_steps(self.x, weight.numel(), fused=recurrence.is_fused):
-            # Autograd forgets the hooks of a view that is written to.
+            # Steps write to their inputs, which nobody reads again; but autograd forgets the hooks of a view so.
             own = of_inputs.clone() if of_inputs._is_view() else of_inputs.detach()
             return recurrence.steps(own, product, self.state)
         outputs = self.kernel(self.x, self.state, weights)[0]
@@ -285,7 +287,7 @@ class Sequences(NamedTuple):
         return recurrence.steps_of_kernel(of_inputs, of_states, self.state, outputs)
 
     def _outputs_alone(self, weights: list[Tensor]) -> Steps:
-        """Return what torch's kernel gives, and in place of what a backward pass needs about as much memory."""
+        """Return what torch's kernel gives, and in place of what a backward pass needs as much memory, or more."""
         outputs, (_, *others) = self.kernel(self.x, self.state, weights)
         return Steps(outputs, tuple(others), (outputs.new_empty(5, *outputs.shape),))
 
@@ -300,7 +302,7 @@ class Sequences(NamedTuple):
         return torch.cat(hs), tuple(map(torch.cat, zip(*states, strict=True)))
 
     def repeated(self, of_inputs: Tensor, product: Product) -> tuple[Tensor, State]:
-        """Return the same without a graph, step by step."""
+        """Return the same without a graph, step by step; ``of_inputs`` is overwritten."""
         steps = self.recurrence.steps(of_inputs, product, self.state)
         return steps.outputs, (steps.outputs[:, -1], *steps.others)
 
@@ -320,7 +322,7 @@ class _Tied(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        recurrence: Recurrence,
+        recurrence: Recurrence | None,
         steps: Steps,
         weight: Tensor,
         of_inputs: Tensor,
@@ -334,6 +336,8 @@ class _Tied(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
+        if ctx.recurrence is None:
+            raise NoRule("a gradient through a recurrent layer inside the forward pass")
         weight, *kept = ctx.saved_tensors
         towards = None, None, None, *ctx.recurrence.backward(kept, weight, grads)
         return tuple(e if needed else None for e, needed in zip(towards, ctx.needs_input_grad, strict=True))

@@ -56,7 +56,8 @@ def _all_layers(parts: Parts, m: Any, x: Tensor, hx: Tensor | tuple[Tensor, Tens
             hs, state = _one_way(parts, m, x, state, suffix)
             both.append(hs)
             last.append(state)
-        x = torch.cat(both, -1) if len(both) > 1 else both[0]
+        is_last = len(last) == m.num_layers * len(both)  # in memory of its own, which the model may write to
+        x = torch.cat(both, -1) if len(both) > 1 or is_last else both[0]
     states = tuple(torch.stack(each) for each in zip(*last, strict=True))
     return (x if m.batch_first else x.transpose(0, 1)), (states if m.mode == "LSTM" else states[0])
 

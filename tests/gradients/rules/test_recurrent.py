@@ -262,3 +262,34 @@ def test_a_gradient_that_vanishes_and_one_that_explodes(kind):
         torch.testing.assert_close(
             F_al.gradient_norm(net, x), reference.gradient_norm(net, x), rtol=1e-9, atol=1e-9, msg=f"{kind}, {scale}"
         )
+
+
+@pytest.mark.few(3)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_layer_gives_is_written_to(kind, dtype):
+    def forward(m, x):
+        hs = m.layer(x)[0]
+        hs[:, 0] = 0
+        return m.head(hs.mul_(2).mean(1))
+
+    net = seeded(lambda: Model(forward, layer=KINDS[kind](3, 4, batch_first=True), head=nn.Linear(4, C))).to(dtype)
+    x = randn(B, 5, 3).to(dtype)
+    with messages() as engine:
+        got = F_al.saal(net, x, rho=0.05)
+    assert not engine.fell_back
+    want = reference.saal(net.double(), x.double(), rho=0.05)
+    torch.testing.assert_close(got.double(), want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_gradient_inside_the_forward_pass():
+    def forward(m, x):
+        hs = m.layer(x)[0]
+        with torch.enable_grad():
+            (slope,) = torch.autograd.grad(hs.square().sum(), hs, retain_graph=True)
+        first = torch.autograd.grad(hs.sum(), m.layer.bias_ih_l0, retain_graph=True, allow_unused=True)[0]
+        return m.head((hs + slope.detach()).mean(1)) + (0 if first is None else first.detach().sum() * 0)
+
+    net = seeded(lambda: Model(forward, layer=nn.LSTM(3, 4, batch_first=True), head=nn.Linear(4, C)))
+    x = randn(B, 5, 3)
+    torch.testing.assert_close(F_al.gradient_norm(net, x), reference.gradient_norm(net, x), rtol=1e-9, atol=1e-12)
