@@ -53,6 +53,9 @@ def worst_case_perturbation(
 
     .. math:: \epsilon = \rho\, T^2 g / \|T g\|_2
 
+    To both L2 norms 1e-12 is added, as in the papers' code: where a gradient is as small, of samples that a saturated
+    model is sure of, the perturbation is shorter than ``rho``.
+
     Written with ``torch`` operations only, so that it also runs under ``torch.func.vmap``.
 
     Args:

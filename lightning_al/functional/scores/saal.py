@@ -69,7 +69,8 @@ def saal(
     keeps its own loss under it.
 
     The paper's text defines ``perturbation="sam"``; its authors' code computes ``"asam"`` over all parameters, which
-    moves the loss far less at the same ``rho``.
+    moves the loss far less at the same ``rho``. To the gradient's norm 1e-12 is added, as they do: a sample whose
+    gradient is as small, which a saturated model is sure of, is moved by less than ``rho``.
 
     Args:
         model: Scored in ``eval()`` whatever mode it came in, and left exactly as it was.
