@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_al.gradients.differentiators import Differentiator, OneByOne, Params
 from lightning_al.gradients.scored_model import ScoredModel
-from lightning_al.gradients.tables import gradients_of_rows_alone
+from lightning_al.gradients.tables import by_gradients_of_rows
 from lightning_al.gradients.tape import Tape
 from lightning_al.inference.calling import Around, call_with
 from lightning_al.inference.entries import batch_size_of, slice_of
@@ -70,6 +70,9 @@ class OneAfterAnother(Scorer):
         # Checkpointed blocks run again in the backward pass, when the weights of the call are no longer in place.
         weights = {name: p.detach().requires_grad_() for name, p in model.params.items()}
         tensors = {**model.fixed, **weights}
-        with gradients_of_rows_alone(model.root.model, inputs):
+
+        def run() -> Tensor:
             scores: Tensor = call_with(Around(model.root), tensors, score, places=model.places)
-        return scores
+            return scores
+
+        return by_gradients_of_rows(model.root.model, inputs, group_size, run)

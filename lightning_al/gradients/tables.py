@@ -1,24 +1,79 @@
 """Embedding tables in the plain loop: gradients of the rows that a sample looks up, not of all."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+from weakref import WeakSet
 
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from lightning_al.distributed.randomness import Draws
 from lightning_al.gradients.rules.base import find_rule
 from lightning_al.gradients.rules.embedding import EmbeddingRule
+from lightning_al.inference.memory import is_out_of_memory
 from lightning_al.inference.module_state import modules_of
+
+T = TypeVar("T")
 
 _LARGE = 2**16
 """Numbers of a table from which it is felt that its gradient is written, and read, for the sake of a few rows."""
 
+_FEW = 8
+"""The part of a table's rows, one in so many, that a group looks up at most where it is worth it."""
+
+
+_NEED_WHOLE: WeakSet[nn.Module] = WeakSet()
+"""Models that do something with a table's gradient which takes all of it."""
+
+
+def by_gradients_of_rows(root: nn.Module, inputs: Any, group_size: int, run: Callable[[], T]) -> T:
+    """Return ``run()``, with gradients of the rows that are looked up where these are few, and that goes.
+
+    What a row without a gradient has in it plays no part then: NaN times 0 is no number otherwise, in ASAM's norm.
+    """
+    tables = [] if root in _NEED_WHOLE else large_tables(root, inputs, group_size)
+    if not tables:
+        return run()
+    draws = Draws()
+    try:
+        with _sparse(tables):
+            return run()
+    except Exception as error:  # of what sparse tensors cannot do, in a hook say; the model's own comes again
+        if is_out_of_memory(error):
+            raise
+        draws.put_back()
+    result = run()
+    _NEED_WHOLE.add(root)
+    return result
+
+
+def large_tables(root: nn.Module, inputs: Any, group_size: int) -> list[nn.Embedding]:
+    """Return the tables of a model of which groups look up few rows, as far as inputs on a CPU show it."""
+    ids = [leaf for leaf in pytree.tree_leaves(inputs) if _may_look_up(leaf)]
+    if not ids:
+        return []
+    rows = _FEW * group_size * max(leaf[0].numel() for leaf in ids)
+    return [m for m in modules_of(root) if type(m) is nn.Embedding and _is_large(m, rows)]
+
+
+def _may_look_up(leaf: Any) -> bool:
+    is_tensor = isinstance(leaf, Tensor) and leaf.device.type == "cpu" and len(leaf) > 0
+    return is_tensor and not leaf.is_floating_point() and not leaf.is_complex()
+
+
+def _is_large(table: nn.Embedding, rows: int) -> bool:
+    return (
+        find_rule(table) is EmbeddingRule
+        and not table.sparse
+        and len(table.weight) >= rows
+        and table.weight.numel() >= _LARGE
+    )
+
 
 @contextlib.contextmanager
-def gradients_of_rows_alone(root: nn.Module, inputs: Any) -> Iterator[None]:
-    """Have large tables on a CPU give sparse gradients inside, where there are inputs that may look rows up."""
-    tables = _tables_of(root) if any(map(_may_look_up, pytree.tree_leaves(inputs))) else []
+def _sparse(tables: Sequence[nn.Embedding]) -> Iterator[None]:
+    """Have tables give sparse gradients inside."""
     try:
         for table in tables:
             table.sparse = True
@@ -26,12 +81,3 @@ def gradients_of_rows_alone(root: nn.Module, inputs: Any) -> Iterator[None]:
     finally:
         for table in tables:
             table.sparse = False
-
-
-def _may_look_up(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) and not leaf.is_floating_point() and leaf.device.type == "cpu"
-
-
-def _tables_of(root: nn.Module) -> list[Any]:
-    tables: list[Any] = [m for m in modules_of(root) if find_rule(m) is EmbeddingRule]
-    return [table for table in tables if not table.sparse and table.weight.numel() >= _LARGE]

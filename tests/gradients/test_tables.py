@@ -16,6 +16,7 @@ WORDS = torch.tensor([[1, 4, 1, 0, 6], [2, 2, 0, 0, 3], [0, 0, 0, 0, 0]])
 @pytest.fixture(autouse=True)
 def small_ones_as_well(monkeypatch):
     monkeypatch.setattr(tables, "_LARGE", 1)
+    monkeypatch.setattr(tables, "_FEW", 0)
 
 
 @pytest.fixture
@@ -91,6 +92,55 @@ def test_many_samples_in_float32():
     net, x = model(), torch.randint(7, (9, 5), generator=torch.Generator().manual_seed(1))
     exact = F_al.saal(net, x, rho=0.05)
     torch.testing.assert_close(F_al.saal(net.float(), x, rho=0.05).double(), exact, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*jit.script")
+def test_scripted_layers_beside_inputs_that_look_nothing_up():
+    def forward(m, x):
+        return m.head(x["values"] * x["mask"])
+
+    head = nn.Linear(5, C).double()
+    x = {"values": randn(2, 5), "mask": torch.ones(2, 5, dtype=torch.bool)}
+    want = F_al.gradient_norm(Model(forward, head=head), x)
+    got = F_al.gradient_norm(Model(forward, head=torch.jit.script(head)), x)
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
+
+
+def test_few_rows_are_those_that_a_group_can_look_up(monkeypatch):
+    monkeypatch.setattr(tables, "_FEW", 2)
+    net = seeded(lambda: Model(mean, table=nn.Embedding(20, 3)))
+    ids = torch.zeros(4, 5, dtype=torch.long)
+    assert tables.large_tables(net, {"ids": ids, "values": randn(4, 50)}, 2) == [net.table]
+    assert tables.large_tables(net, ids, 3) == []
+    assert tables.large_tables(net, ids.double(), 1) == []
+    assert tables.large_tables(net, torch.zeros(0, 5, dtype=torch.long), 1) == []
+
+
+def gradient_inside(m, x):
+    with torch.enable_grad():
+        y = mean(m, x)
+        (slope,) = torch.autograd.grad(y.logsumexp(1).sum(), m.table.weight, retain_graph=True)
+    return y + slope.max().detach()
+
+
+def hook_inside(m, x):
+    if m.table.weight.requires_grad:
+        m.table.weight.register_hook(lambda gradient: gradient.clamp(-0.01, 0.01))
+    return mean(m, x)
+
+
+@pytest.mark.parametrize("forward", [gradient_inside, hook_inside])
+def test_models_that_need_whole_gradients(forward, sparse):
+    net = model(forward)
+    x = WORDS[:1]
+    for _ in range(2):
+        got = F_al.gradient_norm(net, x)
+        assert not net.table.sparse
+    copied = model(forward, sparse=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "_LARGE", 10**9)
+        torch.testing.assert_close(got, F_al.gradient_norm(copied, x))
+    assert sparse.count(True) <= 1  # tried once
 
 
 class Own(nn.Embedding):
