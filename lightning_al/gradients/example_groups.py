@@ -59,9 +59,10 @@ def groups_that_differ(inputs: Any, group_size: int) -> list[int]:
     farthest: list[int] = []
     for leaf in pytree.tree_leaves(inputs):
         if isinstance(leaf, Tensor):
-            groups = leaf[: count * group_size].split(group_size)
+            whole = leaf[: count * group_size]
+            groups = whole.split(group_size)
             differ.update(i for i, group in enumerate(groups) if i and not torch.equal(groups[0], group))
-            for measured in _measured_by_first(leaf[: count * group_size], count):
+            for measured in _measured_by_first(whole, count):
                 farthest += [int(measured.argmax())] if bool(measured.amax() > 0) else []
     chosen = dict.fromkeys([0, *farthest, *(sorted(differ) or [1])[:2]])
     return [i * group_size for i in chosen][:MOST_GROUPS]

@@ -188,7 +188,16 @@ class _Seen(Exception):
     """No more is wanted of a pass."""
 
 
-class _FirstPass(Tape):
+class _Look(Tape):
+    """A pass that ends where its backward pass would begin, if it does not go back."""
+
+    def before_backward(self) -> None:
+        super().before_backward()
+        if not self.goes_back:
+            raise _Seen
+
+
+class _FirstPass(_Look):
     """A pass that ends where its backward pass would begin.
 
     Args:
@@ -213,12 +222,8 @@ class _FirstPass(Tape):
             raise _Seen
         return outputs
 
-    def before_backward(self) -> None:
-        super().before_backward()
-        raise _Seen
 
-
-class _SecondPass(Tape):
+class _SecondPass(_Look):
     """A pass that ends where the plain loop turns out to cost less, or else where its backward pass would begin.
 
     Args:
@@ -271,11 +276,6 @@ class _SecondPass(Tape):
         if takes_more or not self.look.costs.prefers_rules(self.to_score):
             raise _Seen
         return outputs
-
-    def before_backward(self) -> None:
-        super().before_backward()
-        if not self.goes_back:
-            raise _Seen
 
 
 def _bytes_called_on(calls: Sequence[RecordedCall]) -> int:

@@ -1,7 +1,6 @@
 """Embedding tables in the plain loop: gradients of the rows that a sample looks up, not of all."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -13,6 +12,7 @@ from lightning_al.gradients.rules.base import find_rule
 from lightning_al.gradients.rules.embedding import EmbeddingRule
 from lightning_al.inference.memory import is_out_of_memory
 from lightning_al.inference.module_state import modules_of
+from lightning_al.inference.replaced import replaced_in_each
 
 T = TypeVar("T")
 
@@ -21,7 +21,6 @@ _LARGE = 2**16
 
 _FEW = 8
 """The part of a table's rows, one in so many, that a group looks up at most where it is worth it."""
-
 
 _NEED_WHOLE: WeakSet[nn.Module] = WeakSet()
 """Models that do something with a table's gradient which takes all of it."""
@@ -37,7 +36,7 @@ def by_gradients_of_rows(root: nn.Module, inputs: Any, group_size: int, run: Cal
         return run()
     draws = Draws()
     try:
-        with _sparse(tables):
+        with replaced_in_each("sparse", dict.fromkeys(tables, True)):
             return run()
     except Exception as error:  # of what sparse tensors cannot do, in a hook say; the model's own comes again
         if is_out_of_memory(error):
@@ -69,15 +68,3 @@ def _is_large(table: nn.Embedding, rows: int) -> bool:
         and len(table.weight) >= rows
         and table.weight.numel() >= _LARGE
     )
-
-
-@contextlib.contextmanager
-def _sparse(tables: Sequence[nn.Embedding]) -> Iterator[None]:
-    """Have tables give sparse gradients inside."""
-    try:
-        for table in tables:
-            table.sparse = True
-        yield
-    finally:
-        for table in tables:
-            table.sparse = False

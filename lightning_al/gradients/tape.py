@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from lightning_al.gradients.costs import own_steps, whole_weights
 from lightning_al.gradients.errors import NoRule
@@ -92,6 +93,7 @@ class Tape(Pass):
         self._receive: Receive | None = None
         self._noting: Operations | None = None
         self._recorded = False
+        self._resampling: list[Node] | None = None
 
     @property
     def layouts(self) -> dict[Place, RowLayout]:
@@ -235,10 +237,12 @@ class Tape(Pass):
             return {}
         if not self.differentiated:
             self.before_backward()
+        if self._resampling is None:
+            self._resampling = resampling(nodes_of(output for output, _ in pairs))
 
         def differentiate() -> tuple[Tensor | None, ...]:
             ends, of_ends = zip(*pairs, strict=True)
-            with in_faster_order(resampling(nodes_of(ends))):
+            with in_faster_order(self._resampling or []):
                 return torch.autograd.grad(ends, inputs, of_ends, retain_graph=keep, allow_unused=True)
 
         self._receive = receive
@@ -278,6 +282,7 @@ class Tape(Pass):
         self.calls.clear()
         self.leaves.clear()
         self.outputs.clear()
+        self._resampling = None
 
 
 class _Replay(Pass):

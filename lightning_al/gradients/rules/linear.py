@@ -91,14 +91,14 @@ class LinearRule(Rule):
 
     def product_along(self, then: Tensor, e: Tensor, step: Tensor) -> Product:
         """Return :meth:`product` with ``step`` (U,) times the gradient of ``(then, e)`` added to the weights."""
-        then, e = self._positions(then).transpose(1, 2), self._positions(e)
-        # The one of a gradient's factors that has fewer numbers, in a recurrent layer, takes the step.
-        then = torch.mul(then, step.view(-1, 1, 1), out=then.new_empty(then.shape))
-        bias, weight = self.bias, self.weight.t().contiguous()
+        then, e, bias = self._positions(then).transpose(1, 2), self._positions(e), self.bias
         if bias is not None and "bias" in self.names:
             bias = torch.addcmul(bias.expand(self.units, -1), e.sum(1), step.unsqueeze(1))
         if "weight" not in self.names:
             return product_of(self.weight, bias)
+        weight = self.weight.t().contiguous()
+        # The one of a gradient's factors that has fewer numbers, in a recurrent layer, takes the step.
+        then = torch.mul(then, step.view(-1, 1, 1), out=then.new_empty(then.shape))
         if 2 * (then[0].numel() + e[0].numel()) < weight.numel():
             # The factors stay in the cache, where products would not.
             def add_to(out: Tensor, h: Tensor) -> None:
