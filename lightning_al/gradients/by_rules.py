@@ -49,7 +49,7 @@ class ByRules(Scorer):
         self._alone = PlainLoop(model, score, key=key)
         self._by_rules = RuleScore(model, fast)
         self._finder = PlanFinder(self._by_rules, score)
-        self._max_bytes: int | None = None
+        self._budget = 0  # bytes, as of the last question how many groups fit
         self._key = key  # what a plan depends on beside the inputs
         self._standing = standing_of(model, ("rules", key))
         self._comparisons = Comparisons(
@@ -60,14 +60,11 @@ class ByRules(Scorer):
         """Return how many groups fit into the memory."""
         if self._standing.refused:
             raise NoRule(self._standing.refused)
-        self._max_bytes = max_bytes
+        self._budget = self.model.budget(max_bytes)
         plan = self._plan(inputs, group_size)
         if plan is None or plan.alone:
             return self._alone.groups_at_once(inputs, group_size, max_bytes)
-        return max(self._budget() // plan.bytes_per_group, 1)
-
-    def _budget(self) -> int:
-        return self.model.budget(self._max_bytes)
+        return max(self._budget // plan.bytes_per_group, 1)
 
     def __call__(self, inputs: Any, group_size: int) -> Tensor:
         """Score the groups of ``inputs``."""
@@ -91,7 +88,7 @@ class ByRules(Scorer):
         if not self._standing.given:
             self._standing.compare_next(n // group_size)
         try:
-            plan, scored = self._finder.prove(plan, first, inputs, group_size, self._budget())
+            plan, scored = self._finder.prove(plan, first, inputs, group_size, self._budget)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
@@ -107,7 +104,7 @@ class ByRules(Scorer):
             return self._compared(plan, scored, inputs, group_size)
         if plan.alone or n // group_size < plan.least_groups:
             return self._alone(inputs, group_size)
-        size = max(self._budget() // plan.bytes_per_group, 1) * group_size  # it takes more than was thought
+        size = max(self._budget // plan.bytes_per_group, 1) * group_size  # it takes more than was thought
         return torch.cat([self(slice_of(inputs, i, min(i + size, n)), group_size) for i in range(0, n, size)])
 
     def _compared(self, plan: Plan, scored: Scored, inputs: Any, group_size: int) -> Tensor:
@@ -149,7 +146,7 @@ class ByRules(Scorer):
         """
         plans, key = self._place_of(inputs, group_size)
         try:
-            plans[key] = plan = self._finder.find(inputs, group_size, self._budget(), alike=alike)
+            plans[key] = plan = self._finder.find(inputs, group_size, self._budget, alike=alike)
         except NothingToCompare as error:  # other samples of the same kind may tell
             raise NoRule(str(error)) from error
         except Exception as error:  # if the fault is the model's own, the plain loop raises it again

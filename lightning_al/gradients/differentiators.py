@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from lightning_al.gradients.balls import Ball
 from lightning_al.gradients.graphs import in_faster_order, nodes_of, resampling
 from lightning_al.gradients.norms import global_norm, is_right, plain_norm
+from lightning_al.gradients.tables import with_rows
 
 Params = dict[str, Tensor]
 
@@ -120,7 +121,7 @@ class OneByOne:
         weights = [p[rows[name]] if name in rows else p for name, p in params.items()]
         moved = ball.moved(weights, _in_memory_apart(_entries(grads[name]) for name in params))
         each = zip(params.items(), moved, strict=True)
-        return {name: p.index_copy(0, rows[name], m) if name in rows else m for (name, p), m in each}
+        return {name: with_rows(p, rows[name], m) if name in rows else m for (name, p), m in each}
 
     def _leaves_of(self, params: Params) -> Params:
         """Return the weights as what is differentiated by, made once for the same ones."""

@@ -1,5 +1,6 @@
 """The groups of a batch by which a model is tried out: few, and as different from each other as the batch has them."""
 
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -61,7 +62,8 @@ def groups_that_differ(inputs: Any, group_size: int) -> list[int]:
         if isinstance(leaf, Tensor):
             whole = leaf[: count * group_size]
             groups = whole.split(group_size)
-            differ.update(i for i, group in enumerate(groups) if i and not torch.equal(groups[0], group))
+            others = (i for i in range(1, count) if not torch.equal(groups[0], groups[i]))
+            differ.update(islice(others, 2))
             for measured in _measured_by_first(whole, count):
                 farthest += [int(measured.argmax())] if bool(measured.amax() > 0) else []
     chosen = dict.fromkeys([0, *farthest, *(sorted(differ) or [1])[:2]])

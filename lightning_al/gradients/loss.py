@@ -35,7 +35,7 @@ class Loss:
     def cotangents(self) -> tuple[list[Tensor | None], Tensor]:
         """Return the gradient of the summed losses towards the outputs divided by its scale, and the scale (U,).
 
-        Outputs that have no part in the losses get None.
+        Outputs that have no part in the losses get None. Where no backward pass follows gradients are not divided.
 
         Raises:
             NoRule: If the losses take something else of the model than the tensors it returned, or if these do not
@@ -50,6 +50,8 @@ class Loss:
         if any(g is not None for g in grads[len(self.heads) :]):
             raise NoRule("the loss takes more of the model than the tensors it returned")
         of_heads = [None if g is None or g.numel() == 0 else g for g in grads[: len(self.heads)]]
+        if not self.tape.goes_back:
+            return of_heads, scale
         for g in of_heads:
             if g is not None:
                 scale = torch.maximum(scale, self._largest_of_units(g).to(scale.dtype))

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from lightning_al.gradients.differentiators import fallbacks_unsaid
 from lightning_al.gradients.errors import NoRule, UsedElsewhere
+from lightning_al.gradients.shape_only import ShapeOnly, function_name
 
 
 class Functions(Protocol):
@@ -29,56 +30,20 @@ class Functions(Protocol):
         """Do a function of :class:`LooseParameter` and other tensors."""
 
 
-_ASKS = ("size", "dim", "numel", "__len__", "stride", "is_floating_point", "is_complex", "element_size", "ndimension")
-_PROPERTIES = (
-    "shape",
-    "dtype",
-    "device",
-    "ndim",
-    "requires_grad",
-    "is_cuda",
-    "layout",
-    "is_sparse",
-    "is_nested",
-    "names",
-)
-
-
-class _StandIn(Tensor):
-    """In the place of a parameter: tells its shape and kind, and has no values."""
+class _StandIn(ShapeOnly):
+    """In the place of a parameter."""
 
     functions: Functions
 
-    @staticmethod
-    def _like(cls: type["_StandIn"], one: Tensor, *, copies: bool = False) -> Any:
-        """Make one like a tensor, or like each of its rows; without an operation, which would be noted."""
-        shape, strides = one.shape[copies:], one.stride()[copies:]
-        return torch.Tensor._make_wrapper_subclass(cls, shape, strides=strides, dtype=one.dtype, device=one.device)
-
-    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
-        return f"{type(self).__name__}{tuple(self.shape)}"
-
     @classmethod
-    def __torch_function__(
-        cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Answer questions of shape and kind; :func:`_operate` does the rest."""
-        name, kwargs = _function_name(func), kwargs or {}
-        if name in _PROPERTIES or name in _ASKS:
-            with torch._C.DisableTorchFunctionSubclass():
-                return func(*args, **kwargs)
-        return _operate(name, func, args, kwargs)
+    def operate(cls, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Do ``func`` on arguments of which one at least is a stand-in."""
+        return _operate(function_name(func), func, args, kwargs)
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         """Refuse what comes by other ways than Python, such as scripted functions."""
         raise NoRule(f"{func} of a parameter outside of its layer's call")
-
-
-def _function_name(func: Callable[..., Any]) -> str:
-    """The name of a function or, where it reads one, of a property."""
-    name: str = getattr(func, "__name__", str(func))
-    return str(getattr(getattr(func, "__self__", None), "__name__", name)) if name == "__get__" else name
 
 
 class OwnedParameter(_StandIn):
@@ -92,7 +57,7 @@ class OwnedParameter(_StandIn):
 
     @staticmethod
     def __new__(cls, parameter: Tensor, name: str) -> "OwnedParameter":  # noqa: D102
-        made: OwnedParameter = cls._like(cls, parameter)
+        made: OwnedParameter = cls.like(parameter)
         made.called, made.functions = name, None  # type: ignore[assignment]
         return made
 
@@ -104,7 +69,7 @@ class LooseParameter(_StandIn):
 
     @staticmethod
     def __new__(cls, copies: Tensor, functions: Functions) -> "LooseParameter":  # noqa: D102
-        made: LooseParameter = cls._like(cls, copies, copies=True)
+        made: LooseParameter = cls.like(copies, copies=True)
         made.copies, made.functions = copies, functions
         return made
 
@@ -164,7 +129,7 @@ def _elementwise(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Of parameters and one tensor whose first dimension is the batch."""
     plain = [a for a in args if isinstance(a, Tensor) and not _is_loose(a) and a.ndim]
     if any(isinstance(v, Tensor) for v in kwargs.values()) or len(plain) > 1:
-        raise NoRule(f"`{_function_name(func)}` of more than a batch and parameters that a module uses directly")
+        raise NoRule(f"`{function_name(func)}` of more than a batch and parameters that a module uses directly")
     if not plain:
         return _on_copies(func, *args, **kwargs)
     return func(*[aligned(a, plain[0]) if _is_loose(a) else a for a in args], **kwargs)
@@ -193,7 +158,7 @@ def _to_rows(func: Callable[..., Any], loose: LooseParameter, *sizes: Any) -> Te
         raise NoRule(f"{tuple(loose.shape)} expanded to {tuple(shape)}")
     if shape[0] < 1 or shape[0] % units:
         raise NoRule(f"{tuple(loose.shape)} expanded to {shape[0]} rows for {units} units")
-    repeats = _function_name(func) in ("repeat", "tile")
+    repeats = function_name(func) in ("repeat", "tile")
     rest = copies.repeat(1, *shape[1:]) if repeats else copies.expand(units, *shape[1:])
     return rest.repeat_interleave(shape[0] // units, 0)
 

@@ -183,15 +183,20 @@ class Tape(Pass):
         if sequences.recurrence.is_fused and not self._recorded:
             self.own_steps += own_steps(x.shape[1], x.device)
 
-        def note(before: Tensor) -> Tensor | None:
-            layer, names = parts.of_state
-            if not names:
-                return None
-            stands_for = before.new_empty(*before.shape[:-1], len(layer.weight))
-            return self._kept(LinearRule(layer, tuple(names), self.units), names, before, stands_for)
+        def note(part: LinearPart, rows: Tensor) -> Tensor:
+            layer, names = part
+            stands_for = rows.new_empty(*rows.shape[:-1], len(layer.weight))
+            return (
+                self._kept(LinearRule(layer, tuple(names), self.units), names, rows, stands_for)
+                if names
+                else stands_for
+            )
 
-        of_inputs = self._linear(parts.of_input, x)
-        return sequences.recorded(of_inputs, note, parts.weights, goes_back=self.goes_back)
+        of_input, of_state = parts
+        of_inputs = self._linear(of_input, x) if self.goes_back else note(of_input, x)
+        return sequences.recorded(
+            of_inputs, lambda before: note(of_state, before), parts.weights, goes_back=self.goes_back
+        )
 
     def _linear(self, part: LinearPart, x: Tensor) -> Tensor:
         return self.call(LinearRule, part.layer, part.names, x) if part.names else part.layer.forward(x)

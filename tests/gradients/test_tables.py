@@ -83,6 +83,60 @@ def test_frozen_weights(name):
     assert_equals_the_loop(net, WORDS)
 
 
+def detached(m, x):
+    return mean(m, x) * m.table.weight.detach().square().sum()
+
+
+def test_a_table_that_is_asked_for_more_than_rows(sparse):
+    """In the second pass, where it is moved in a few rows."""
+    assert_equals_the_loop(model(detached), WORDS)
+    assert any(sparse)
+
+
+@pytest.fixture
+def moved():
+    table, rows, others = randn(7, 3), torch.tensor([1, 4, 5]), randn(3, 3, seed=1)
+    whole = table.clone()
+    whole[rows] = others
+    return tables.with_rows(table, rows, others), whole
+
+
+@pytest.mark.parametrize("ids", [[4], [1, 4, 1, 5], [[0, 4], [6, 6]], [[2, 3]], 5, []], ids=str)
+@pytest.mark.parametrize("kind", [torch.int64, torch.int32])
+def test_rows_of_a_moved_table(moved, ids, kind):
+    table, whole = moved
+    ids = torch.tensor(ids, dtype=kind)
+    for options in ({}, {"padding_idx": 4}, {"sparse": True}):
+        torch.testing.assert_close(F.embedding(ids, table, **options), F.embedding(ids, whole), rtol=0, atol=0)
+    assert table.shape == (7, 3)
+    assert (len(table), table.dtype) == (7, torch.float64)
+    assert table.written is None  # it never was
+
+
+def test_more_than_rows_of_a_moved_table(moved):
+    table, whole = moved
+    x = randn(2, 3, seed=2)
+    for of in (
+        torch.sum,
+        torch.Tensor.t,
+        lambda t: F.linear(x, t),
+        lambda t: t[4],
+        lambda t: t * t,
+        torch.Tensor.clone,
+    ):
+        torch.testing.assert_close(of(table), of(whole), rtol=0, atol=0)
+    table.mul_(2)
+    torch.testing.assert_close(F.embedding(torch.tensor([0, 4]), table), 2 * whole[[0, 4]])
+    with pytest.raises(IndexError):
+        F.embedding(torch.tensor([7]), tables.with_rows(whole, torch.tensor([1]), whole[:1]))
+
+
+def test_a_moved_table_of_bounded_rows(moved):
+    table, whole = moved
+    ids = torch.tensor([1, 0])
+    torch.testing.assert_close(F.embedding(ids, table, max_norm=0.5), F.embedding(ids, whole, max_norm=0.5))
+
+
 def test_a_table_that_is_not_looked_up():
     net = seeded(lambda: Model(mean, table=nn.Embedding(7, 3), other=nn.Embedding(5, 2), head=nn.Linear(3, C)))
     assert_equals_the_loop(net, WORDS)

@@ -101,16 +101,20 @@ class LinearRule(Rule):
         then = torch.mul(then, step.view(-1, 1, 1), out=then.new_empty(then.shape))
         if 2 * (then[0].numel() + e[0].numel()) < weight.numel():
             # The factors stay in the cache, where products would not.
-            def add_to(out: Tensor, h: Tensor) -> None:
-                out.addmm_(h, weight).add_(torch.bmm(torch.bmm(self._units(h), then), e).flatten(0, 1))
+            def added(values: Tensor, h: Tensor, out: Tensor) -> None:
+                torch.addmm(values, h, weight, out=out)
+                self._units(out).baddbmm_(torch.bmm(self._units(h), then), e)
 
-            return Product(add_to, bias)
+            return Product(added, bias)
         return self._of_matrices(torch.baddbmm(weight.expand(self.units, -1, -1), then, e), bias)
 
     def _of_matrices(self, matrices: Tensor, bias: Tensor | None) -> Product:
         """Return what each unit's own matrix (U, d, g) does."""
-        # Not `baddbmm_`, which is slow on rows that do not lie next to each other.
-        return Product(lambda out, h: out.add_(torch.bmm(self._units(h), matrices).flatten(0, 1)), bias)
+
+        def added(values: Tensor, h: Tensor, out: Tensor) -> None:
+            torch.baddbmm(self._units(values), self._units(h), matrices, out=self._units(out))
+
+        return Product(added, bias)
 
     def _units(self, rows: Tensor) -> Tensor:
         """Return the same memory as (U, N / U, d)."""
@@ -137,8 +141,10 @@ class LinearRule(Rule):
         moved, e, step = self._positions(y), self._positions(e), step.view(-1, 1, 1)
         if "weight" in self.names:
             alike = torch.bmm(self._positions(x), self._positions(then).transpose(1, 2))
+            if "bias" in self.names:  # a weight that is called on 1
+                alike += 1
             moved = moved.baddbmm_(alike.mul_(step), e)
-        if "bias" in self.names:
+        elif "bias" in self.names:
             moved = moved.addcmul_(e.sum(1, keepdim=True), step)
         return moved.view(y.shape)
 

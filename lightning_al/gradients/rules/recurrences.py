@@ -3,10 +3,14 @@
 The weights of the state are called on what they gave before. In a pass that is differentiated the h of all steps come
 first, without a graph. The weights of the state are then one linear layer that was called on all of them, and a
 backward pass through time gives the gradient towards each of its outputs, of all that follows.
+
+Loops over steps run in inference mode: of hundreds of small operations it saves a tenth, which is autograd's, that has
+nothing to do there. What is made in one is copied where it leaves it.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -28,11 +32,12 @@ class Product(NamedTuple):
     """What the weights of the state do.
 
     Attributes:
-        add_to: ``add_to(out, h)`` adds to ``out`` (N, g) what they make of h (N, d), without the bias.
+        added: ``added(values, h, out)`` writes to ``out`` (N, g) what they make of h (N, d), without the bias, plus the
+            values, which may be in the same memory.
         bias: (g,), or each unit's own (U, g), or None.
     """
 
-    add_to: Callable[[Tensor, Tensor], object]
+    added: Callable[[Tensor, Tensor, Tensor], object]
     bias: Tensor | None
 
     def add_bias(self, values: Tensor) -> Tensor:
@@ -48,7 +53,7 @@ class Product(NamedTuple):
 def product_of(weight: Tensor, bias: Tensor | None) -> Product:
     """Return what a weight (g, d), the same for all, and its bias (g,) do."""
     columns = weight.t().contiguous()  # a product with the transposed one takes twice as long, in each step
-    return Product(lambda out, h: out.addmm_(h, columns), bias)
+    return Product(lambda values, h, out: torch.addmm(values, h, columns, out=out), bias)
 
 
 class Steps(NamedTuple):
@@ -57,7 +62,7 @@ class Steps(NamedTuple):
     Attributes:
         outputs: The h after each, (N, T, d).
         others: What else the last state is made of: the c of an LSTM.
-        kept: What a backward pass needs.
+        kept: What a backward pass needs, if one follows.
     """
 
     outputs: Tensor
@@ -72,13 +77,14 @@ class Recurrence(ABC):
     """Whether torch has a kernel for all steps of one sequence on a CPU, which costs a step next to nothing."""
 
     @abstractmethod
-    def steps(self, of_inputs: Tensor, product: Product, state: State) -> Steps:
+    def steps(self, of_inputs: Tensor, product: Product, state: State, *, keep: bool) -> Steps:
         """Go step by step.
 
         Args:
             of_inputs: What the weights of the input gave, (N, T, g); it is overwritten.
             product: What those of the state do.
             state: The first state.
+            keep: Whether a backward pass follows.
         """
 
     @abstractmethod
@@ -111,20 +117,24 @@ class LSTM(Recurrence):
 
     is_fused = True
 
-    def steps(self, of_inputs: Tensor, product: Product, state: State) -> Steps:
+    def steps(self, of_inputs: Tensor, product: Product, state: State, *, keep: bool) -> Steps:
         """Go step by step."""
-        gates = product.add_bias(of_inputs)
+        of_inputs = product.add_bias(of_inputs)
         h, c = state
-        outputs, cs = _empty(gates, h, 0), _empty(gates, h, 1)
+        outputs, cs = _empty(of_inputs, h.shape[1]), _empty(of_inputs, h.shape[1], 1, keep=keep)
         cs[:, 0] = c
+        gates = of_inputs if keep else _empty(of_inputs, of_inputs.shape[2], keep=False)
         i, f, g, o = _shares(gates, 1, 1, 1, 1)
         i_f, *_ = _shares(gates, 2, 1, 1)
-        for whole, both, i_t, f_t, g_t, o_t, after, output in _by_step(gates, i_f, i, f, g, o, cs[:, 1:], outputs):
-            product.add_to(whole, h)
-            both.sigmoid_(), g_t.tanh_(), o_t.sigmoid_()
-            c = torch.mul(f_t, c, out=after).addcmul_(i_t, g_t)
-            h = torch.mul(c.tanh(), o_t, out=output)
-        return Steps(outputs, (c.clone(),), (gates, cs))
+        with torch.inference_mode():
+            for from_x, whole, both, i_t, f_t, g_t, o_t, after, output in _by_step(
+                of_inputs, gates, i_f, i, f, g, o, cs[:, 1:], outputs
+            ):
+                product.added(from_x, h, whole)
+                both.sigmoid_(), g_t.tanh_(), o_t.sigmoid_()
+                c = torch.mul(f_t, c, out=after).addcmul_(i_t, g_t)
+                h = torch.mul(c.tanh(), o_t, out=output)
+        return Steps(outputs, (c.clone(),), (gates, cs) if keep else ())
 
     def steps_of_kernel(self, of_inputs: Tensor, of_states: Tensor, state: State, outputs: Tensor) -> Steps:
         """Return what was between."""
@@ -134,10 +144,11 @@ class LSTM(Recurrence):
         o.sigmoid_()
         added = i * g.tanh_()
         c = state[1]
-        cs = _empty(gates, c, 1)
+        cs = _empty(gates, c.shape[1], 1)
         cs[:, 0] = c
-        for after, kept, more in _by_step(cs[:, 1:], f, added):
-            c = torch.addcmul(more, c, kept, out=after)
+        with torch.inference_mode():
+            for after, kept, more in _by_step(cs[:, 1:], f, added):
+                c = torch.addcmul(more, c, kept, out=after)
         return Steps(outputs, (c.clone(),), (gates, cs))
 
     def backward(self, kept: Sequence[Tensor], weight: Tensor, grads: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -155,35 +166,41 @@ class LSTM(Recurrence):
         e_ifg, e_o = _shares(e, 3, 1)
         past = of_outputs[:, -1]
         before = torch.cat([torch.zeros_like(of_outputs[:, :1]), of_outputs[:, :-1]], 1)
-        for from_output, by_c, by_h, through, kept_c, e_c, e_h, whole in _backwards(
-            before, c_to_e, h_to_o, h_to_c, f, e_ifg.unflatten(2, (3, -1)), e_o, e
-        ):
-            of_c = torch.addcmul(of_c, past, through)
-            torch.mul(by_c, of_c.unsqueeze(1), out=e_c)
-            torch.mul(by_h, past, out=e_h)
-            of_c = of_c * kept_c
-            past = torch.addmm(from_output, whole, weight)
-        return e, e, past, of_c
+        with torch.inference_mode():
+            for from_output, by_c, by_h, through, kept_c, e_c, e_h, whole in _backwards(
+                before, c_to_e, h_to_o, h_to_c, f, e_ifg.unflatten(2, (3, -1)), e_o, e
+            ):
+                of_c = torch.addcmul(of_c, past, through)
+                torch.mul(by_c, of_c.unsqueeze(1), out=e_c)
+                torch.mul(by_h, past, out=e_h)
+                of_c = of_c * kept_c
+                past = torch.addmm(from_output, whole, weight)
+        return e, e, past.clone(), of_c.clone()
 
 
 class GRU(Recurrence):
     """``n = tanh(n_x + σ(r) n_h)`` and ``h' = n + σ(z) (h - n)``."""
 
-    def steps(self, of_inputs: Tensor, product: Product, state: State) -> Steps:
+    def steps(self, of_inputs: Tensor, product: Product, state: State, *, keep: bool) -> Steps:
         """Go step by step."""
-        r_z, n_h = _shares(of_inputs, 2, 1)
-        n_x = n_h.clone()
-        n_h.zero_()
-        of_states = product.add_bias(of_inputs)
+        of_n = _shares(of_inputs, 2, 1)[1]
+        n_x = of_n.clone()
+        of_n.zero_()
+        of_inputs = product.add_bias(of_inputs)
         (h,) = state
-        n, outputs = _empty(of_states, h, 0), _empty(of_states, h, 0)
-        r, z = _shares(r_z, 1, 1)
-        for whole, both, r_t, z_t, n_t, from_x, from_h, output in _by_step(of_states, r_z, r, z, n, n_x, n_h, outputs):
-            product.add_to(whole, h)
-            both.sigmoid_()
-            torch.addcmul(from_x, r_t, from_h, out=n_t).tanh_()
-            h = torch.lerp(n_t, h, z_t, out=output)
-        return Steps(outputs, (), (r, z, n, n_h, _before(outputs, state[0])))
+        outputs, n = _empty(of_inputs, h.shape[1]), _empty(of_inputs, h.shape[1], keep=keep)
+        gates = of_inputs if keep else _empty(of_inputs, of_inputs.shape[2], keep=False)
+        r, z, n_h = _shares(gates, 1, 1, 1)
+        r_z, _ = _shares(gates, 2, 1)
+        with torch.inference_mode():
+            for before, whole, both, r_t, z_t, n_t, from_x, from_h, output in _by_step(
+                of_inputs, gates, r_z, r, z, n, n_x, n_h, outputs
+            ):
+                product.added(before, h, whole)
+                both.sigmoid_()
+                torch.addcmul(from_x, r_t, from_h, out=n_t).tanh_()
+                h = torch.lerp(n_t, h, z_t, out=output)
+        return Steps(outputs, (), (r, z, n, n_h, _before(outputs, state[0])) if keep else ())
 
     def steps_of_kernel(self, of_inputs: Tensor, of_states: Tensor, state: State, outputs: Tensor) -> Steps:
         """Return what was between."""
@@ -199,11 +216,14 @@ class GRU(Recurrence):
         h_to_e = torch.stack([h_to_n * n_h * r * (1 - r), (before - n) * z * (1 - z), h_to_n * r], 2)
         e, of_hs = torch.empty_like(h_to_e), torch.empty_like(before)
         past = torch.zeros_like(before[:, 0])
-        for from_output, by_h, kept_h, e_t, whole, of_h in _backwards(of_outputs, h_to_e, z, e, e.flatten(2), of_hs):
-            torch.add(past, from_output, out=of_h)
-            torch.mul(by_h, of_h.unsqueeze(1), out=e_t)
-            past = torch.addmm(of_h * kept_h, whole, weight)
-        return torch.cat([e[:, :, :2].flatten(2), h_to_n * of_hs], 2), e.flatten(2), past
+        with torch.inference_mode():
+            for from_output, by_h, kept_h, e_t, whole, of_h in _backwards(
+                of_outputs, h_to_e, z, e, e.flatten(2), of_hs
+            ):
+                torch.add(past, from_output, out=of_h)
+                torch.mul(by_h, of_h.unsqueeze(1), out=e_t)
+                past = torch.addmm(of_h * kept_h, whole, weight)
+        return torch.cat([e[:, :, :2].flatten(2), h_to_n * of_hs], 2), e.flatten(2), past.clone()
 
 
 class Elman(Recurrence):
@@ -212,13 +232,14 @@ class Elman(Recurrence):
     def __init__(self, activation: str) -> None:
         self.is_tanh = activation == "tanh"
 
-    def steps(self, of_inputs: Tensor, product: Product, state: State) -> Steps:
+    def steps(self, of_inputs: Tensor, product: Product, state: State, *, keep: bool) -> Steps:
         """Go step by step."""
         outputs = product.add_bias(of_inputs)
         (h,) = state
-        for output in outputs.unbind(1):
-            product.add_to(output, h)
-            h = output.tanh_() if self.is_tanh else output.relu_()
+        with torch.inference_mode():
+            for output, values in _by_step(outputs, _empty(outputs, h.shape[1], keep=False)):
+                product.added(output, h, values)
+                h = torch.tanh(values, out=output) if self.is_tanh else torch.clamp_min(values, 0, out=output)
         return Steps(outputs, (), (outputs,))
 
     def steps_of_kernel(self, of_inputs: Tensor, of_states: Tensor, state: State, outputs: Tensor) -> Steps:
@@ -230,10 +251,11 @@ class Elman(Recurrence):
         (h,), (of_outputs,) = kept, grads
         slopes = 1 - h * h if self.is_tanh else (h > 0).to(h.dtype)
         e, past = torch.empty_like(slopes), torch.zeros_like(slopes[:, 0])
-        for from_output, by_h, e_t in _backwards(of_outputs, slopes, e):
-            torch.mul(past + from_output, by_h, out=e_t)
-            past = torch.mm(e_t, weight)
-        return e, e, past
+        with torch.inference_mode():
+            for from_output, by_h, e_t in _backwards(of_outputs, slopes, e):
+                torch.mul(past + from_output, by_h, out=e_t)
+                past = torch.mm(e_t, weight)
+        return e, e, past.clone()
 
 
 class Sequences(NamedTuple):
@@ -254,7 +276,7 @@ class Sequences(NamedTuple):
     def recorded(
         self,
         of_inputs: Tensor,
-        note: Callable[[Tensor], Tensor | None],
+        note: Callable[[Tensor], Tensor],
         weights: list[Tensor],
         *,
         goes_back: bool,
@@ -262,9 +284,10 @@ class Sequences(NamedTuple):
         """Return the h after each step and the last state, with a graph.
 
         Args:
-            of_inputs: What the weights of the input gave, (N, T, g); it is overwritten, unless it is a view.
+            of_inputs: What the weights of the input gave, (N, T, g), or where no backward pass follows what stands for
+                it; it is overwritten.
             note: Takes note that those of the state were called, once, on the h before each step, (N, T, d); gives
-                what stands in the graph for what they gave, (N, T, g), if anything is asked of them.
+                what stands in the graph for what they gave, (N, T, g).
             weights: As they are.
             goes_back: Whether a backward pass may follow.
         """
@@ -279,9 +302,9 @@ class Sequences(NamedTuple):
         recurrence, (_, weight, *biases) = self.recurrence, weights
         product = product_of(weight, biases[1] if biases else None)
         if not prefers_kernel_of_steps(self.x, weight.numel(), fused=recurrence.is_fused):
-            # Steps write to their inputs, which nobody reads again; but autograd forgets the hooks of a view so.
-            own = of_inputs.clone() if of_inputs._is_view() else of_inputs.detach()
-            return recurrence.steps(own, product, self.state)
+            # Steps write to their inputs, which nobody reads again; what is detached tells autograd, which then forgets
+            # the hooks of a view.
+            return recurrence.steps(of_inputs.data, product, self.state, keep=True)
         outputs = self.kernel(self.x, self.state, weights)[0]
         of_states = nn.functional.linear(_before(outputs, self.state[0]), weight, product.bias)
         return recurrence.steps_of_kernel(of_inputs, of_states, self.state, outputs)
@@ -303,7 +326,7 @@ class Sequences(NamedTuple):
 
     def repeated(self, of_inputs: Tensor, product: Product) -> tuple[Tensor, State]:
         """Return the same without a graph, step by step; ``of_inputs`` is overwritten."""
-        steps = self.recurrence.steps(of_inputs, product, self.state)
+        steps = self.recurrence.steps(of_inputs, product, self.state, keep=False)
         return steps.outputs, (steps.outputs[:, -1], *steps.others)
 
 
@@ -326,7 +349,7 @@ class _Tied(torch.autograd.Function):
         steps: Steps,
         weight: Tensor,
         of_inputs: Tensor,
-        of_states: Tensor | None,
+        of_states: Tensor,
         *state: Tensor,
     ) -> tuple[Tensor, ...]:
         ctx.recurrence = recurrence
@@ -349,9 +372,14 @@ def _shares(gates: Tensor, *shares: int) -> tuple[Tensor, ...]:
     return gates.split([share * size for share in shares], -1)
 
 
-def _empty(gates: Tensor, h: Tensor, more: int) -> Tensor:
-    """Return memory for so many more h than there are steps, (N, T + more, d)."""
-    return gates.new_empty(len(gates), gates.shape[1] + more, h.shape[1])
+def _empty(gates: Tensor, size: int, more: int = 0, *, keep: bool = True) -> Tensor:
+    """Return memory for what each step makes, and so many more, (N, T + more, size).
+
+    Where nothing is kept all steps have the same, which stays near. And its rows lie next to each other, without which
+    products of units' own matrices take twice as long.
+    """
+    steps = gates.shape[1] + more
+    return gates.new_empty(len(gates), steps if keep else 1, size).expand(-1, steps, -1)
 
 
 def _before(outputs: Tensor, h: Tensor) -> Tensor:
@@ -361,7 +389,7 @@ def _before(outputs: Tensor, h: Tensor) -> Tensor:
 
 def _by_step(*tensors: Tensor) -> Any:
     """Go through the steps, tensors' second dimension."""
-    return zip(*(t.unbind(1) for t in tensors), strict=True)
+    return zip(*(repeat(t[:, 0], t.shape[1]) if t.stride(1) == 0 else t.unbind(1) for t in tensors), strict=True)
 
 
 def _backwards(*tensors: Tensor) -> Any:

@@ -109,11 +109,13 @@ def test_what_was_between_the_steps_of_a_kernel(kind, n, steps, size):
     of_inputs, weight, bias = randn(n, steps, gates), randn(gates, size, seed=1), randn(gates, seed=2)
     state = tuple(randn(n, size, seed=3 + i) for i in range(1 + (kind == "LSTM")))
     recurrence, product = RECURRENCES[kind], product_of(weight, bias)
-    one = recurrence.steps(of_inputs.clone(), product, state)
+    one = recurrence.steps(of_inputs.clone(), product, state, keep=True)
     before = torch.cat([state[0].unsqueeze(1), one.outputs[:, :-1]], 1)
     of_states = nn.functional.linear(before, weight, bias)
     other = recurrence.steps_of_kernel(of_inputs, of_states, state, one.outputs)
-    each = recurrence.steps(of_inputs.clone(), product._replace(bias=bias.expand(n, -1)), state)
+    each = recurrence.steps(of_inputs.clone(), product._replace(bias=bias.expand(n, -1)), state, keep=True)
+    forgotten = recurrence.steps(of_inputs.clone(), product, state, keep=False)
+    torch.testing.assert_close(forgotten[:2], one[:2], rtol=1e-12, atol=1e-12)
     for steps_of in (other, each):
         for kind_of in ("outputs", "others", "kept"):
             torch.testing.assert_close(getattr(steps_of, kind_of), getattr(one, kind_of), rtol=1e-12, atol=1e-12)
