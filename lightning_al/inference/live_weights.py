@@ -59,7 +59,7 @@ def live_weights(model: nn.Module, root: ForwardOf, samples: Any) -> Iterator[No
         modules = modules_of(inner)
         not_torchs = _not_torchs(modules)
         _drop_cached_properties(not_torchs)
-        own, holding = with_own_train(modules), [m for m in not_torchs if _holds_tensor(vars(m))]
+        own, holding = with_own_train(modules), [m for m in not_torchs if _may_hold(m)]
         if own or holding:
             _go_live(root, _names_of(inner, own), _names_of(inner, holding), samples)
         elif any(module.training for module in modules):
@@ -158,8 +158,14 @@ def _drop_cached_properties(modules: Iterable[nn.Module]) -> None:
                 del vars(module)[name]
 
 
-def _holds_tensor(attributes: dict[str, Any]) -> bool:
-    """Whether some attributes, by name, are floating-point tensors, and plain ones."""
+def _may_hold(module: nn.Module) -> bool:
+    """Whether some plain attributes are floating-point tensors, which may follow from weights.
+
+    Those of torchvision's modules are constants, sizes of anchors say, or made by each call.
+    """
+    if _package_of(type(module)) == "torchvision":
+        return False
+    attributes = vars(module)
     values = (attributes[name] for name in attributes.keys() - _NOT_PLAIN)
     leaves = (leaf for value in values if isinstance(value, _MAY_HOLD) for leaf in pytree.tree_leaves(value))
     return any(isinstance(leaf, Tensor) and leaf.is_floating_point() for leaf in leaves)
@@ -179,7 +185,11 @@ def _not_torchs(modules: Sequence[nn.Module]) -> list[nn.Module]:
 def _is_torchs(kind: type) -> bool:
     if kind.__module__ == parametrize.__name__:  # of which torch makes a class for each parametrized one
         kind = kind.__bases__[0]
-    return kind.__module__.partition(".")[0] == "torch"
+    return _package_of(kind) == "torch"
+
+
+def _package_of(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
 
 
 def _names_of(model: nn.Module, some: list[nn.Module]) -> Names:

@@ -7,14 +7,15 @@ import torch
 from torch import nn
 
 from lightning_al import functional as F_al
-from lightning_al.inference.calling import tensors_of
+from lightning_al.inference.calling import ForwardOf, tensors_of
+from lightning_al.inference.live_weights import live_weights
 from lightning_al.inference.mode import own_train_undone, scoring_mode
 from lightning_al.inference.outputs import plain_outputs
 from tests.helpers import reference
 from tests.helpers.exact import SCORES as EXACT
 from tests.helpers.folding import LAYERS, Folding, plain_twin
 from tests.helpers.marks import slow
-from tests.helpers.models import B, randn, seeded
+from tests.helpers.models import B, Model, randn, seeded
 from tests.helpers.scores import SCORES
 
 EXTRA = {
@@ -216,3 +217,16 @@ class Weighing(nn.LSTM):
 def test_what_classes_made_of_torchs_keep_follows_the_weights(layer, x):
     net = seeded(lambda: nn.Sequential(layer(), nn.Linear(4, 3)))
     torch.testing.assert_close(F_al.gradient_norm(net, x), reference.gradient_norm(net, x), rtol=1e-9, atol=1e-12)
+
+
+def test_no_pass_is_spent_on_the_constants_of_torchvision():
+    anchors = pytest.importorskip("torchvision").models.detection.anchor_utils.DefaultBoxGenerator([[2]])
+    net = Model(lambda m, x: m.layer(x), layer=nn.Linear(4, 3), anchors=anchors)
+    calls = []
+    net.register_forward_pre_hook(lambda *_: calls.append(1))
+    with live_weights(net, ForwardOf(net, None), torch.randn(B, 4)):
+        assert not calls
+        assert not net.training
+    net.kept = torch.ones(2)  # of a module that is not torchvision's
+    with live_weights(net, ForwardOf(net, None), torch.randn(B, 4)):
+        assert len(calls) == 2

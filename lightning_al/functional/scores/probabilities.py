@@ -8,7 +8,7 @@ written in the lead ``z_y - logsumexp_{j != y} z_j``, which does not saturate.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ def cross_entropy_differentiated_twice() -> Iterator[None]:
         _TWICE.reset(token)
 
 
-def deficit(logits: Tensor, target: Tensor) -> Tensor:
+def _deficit(logits: Tensor, target: Tensor) -> Tensor:
     """Return minus the lead of a class, ``logsumexp_{j != y} z_j - z_y`` over dimension 1; ``target`` is (B, ...)."""
     index = target.unsqueeze(1)
     # A masked class (-inf) must not make the gradient of logsumexp NaN, so it is very small instead.
@@ -74,7 +74,7 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """
     check_logits(logits)
     _check_target(target, logits)
-    behind = deficit(at_least_float32(logits), target)
+    behind = _deficit(at_least_float32(logits), target)
     losses = -F.logsigmoid(-behind)
     return torch.where(behind < 0, F.softplus(behind), losses) if _TWICE.get() else losses
 
@@ -96,11 +96,40 @@ def log_probabilities(logits: Tensor) -> Tensor:
         >>> log_probabilities(torch.tensor([[40.0, 0.0]]))
         tensor([[-4.2484e-18, -4.0000e+01]])
     """
+    compared = compared_with_top(logits)
+    of_top = -compared.odds.sum(1, keepdim=True).log1p()
+    return (compared.behind + of_top).scatter(1, compared.top, of_top)
+
+
+class ComparedWithTop(NamedTuple):
+    """Logits beside the largest one.
+
+    Attributes:
+        top: The most likely class, (B, 1, ...).
+        behind: How much larger each logit is than its, 0 or less, (B, C, ...).
+        odds: How probable each other class is for one of the top, (B, C, ...), 0 at the top itself. With their sum s
+            probabilities are ``odds / (1 + s)`` and, of the top, ``1 / (1 + s)``, with full relative precision; so is
+            the logarithm of that, ``-log1p(s)``.
+    """
+
+    top: Tensor
+    behind: Tensor
+    odds: Tensor
+
+
+def compared_with_top(logits: Tensor) -> ComparedWithTop:
+    """Return logits (B, C, ...) beside the largest one; NaN where that is NaN or infinite: there are no probabilities.
+
+    Raises:
+        TypeError: If ``logits`` is not a floating tensor.
+        ValueError: If it does not have the shape (B, C, ...), C >= 2.
+    """
     check_logits(logits)
     logits = at_least_float32(logits)
-    top = most_likely(logits)
-    leading = F.logsigmoid(-deficit(logits, top)).unsqueeze(1)
-    return logits.log_softmax(1).scatter(1, top.unsqueeze(1), leading)
+    top = most_likely(logits).unsqueeze(1)
+    largest = logits.gather(1, top)
+    behind = logits - (largest + (largest - largest).detach())
+    return ComparedWithTop(top, behind, behind.exp().scatter(1, top, 0.0))
 
 
 def residuals(logits: Tensor) -> Tensor:
@@ -118,9 +147,8 @@ def residuals(logits: Tensor) -> Tensor:
         >>> residuals(torch.tensor([[40.0, 0.0]]))
         tensor([[-4.2484e-18,  4.2484e-18]])
     """
-    logits = at_least_float32(logits)
-    top = most_likely(logits).unsqueeze(1)
-    others = log_probabilities(logits).exp().scatter(1, top, 0.0)
+    top, _, odds = compared_with_top(logits)
+    others = odds / (1 + odds.sum(1, keepdim=True))
     return others.scatter(1, top, -others.sum(1, keepdim=True))
 
 

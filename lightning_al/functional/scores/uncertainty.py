@@ -3,12 +3,14 @@
 The plural gives the value of every position, (B, ...); the singular their mean over a sample's positions, (B,).
 """
 
-import torch
 from torch import Tensor
 
 from lightning_al.functional.scores.positions import mean_over_positions
-from lightning_al.functional.scores.probabilities import check_logits, deficit, log_probabilities, most_likely
+from lightning_al.functional.scores.probabilities import check_logits, compared_with_top
 from lightning_al.inference.precision import at_least_float32
+
+_IMPOSSIBLE = -1e4
+"""So far behind the likeliest class one has no probability; further off, 0 times infinity would be no number."""
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -33,14 +35,14 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def entropies(logits: Tensor) -> Tensor:
-    """Return the entropy of every position, (B, C, ...) -> (B, ...), in nats."""
-    check_logits(logits)
-    log_p = log_probabilities(logits)
-    p = log_p.exp()
-    # Both factors are guarded: 0 * -inf is NaN, and so is its gradient. NaN logits stay NaN (hence not `p > 0`).
-    impossible = p == 0
-    plogp = torch.where(impossible, 0.0, p) * torch.where(impossible, 0.0, log_p)
-    return -plogp.sum(1)
+    """Return the entropy of every position, (B, C, ...) -> (B, ...), in nats.
+
+    ``log1p(s) - Σ o b / (1 + s)`` with the odds o, their sum s and b as of
+    :func:`~lightning_al.functional.scores.probabilities.compared_with_top`: no term is negative.
+    """
+    _, behind, odds = compared_with_top(logits)
+    total = odds.sum(1)
+    return total.log1p() - (odds * behind.clamp(min=_IMPOSSIBLE)).sum(1) / (1 + total)
 
 
 def least_confidence(logits: Tensor) -> Tensor:
@@ -67,9 +69,8 @@ def least_confidence(logits: Tensor) -> Tensor:
 
 def least_confidences(logits: Tensor) -> Tensor:
     """Return one minus the largest probability of every position, (B, C, ...) -> (B, ...)."""
-    check_logits(logits)
-    logits = at_least_float32(logits)
-    return deficit(logits, most_likely(logits)).sigmoid()
+    total = compared_with_top(logits).odds.sum(1)
+    return total / (1 + total)
 
 
 def margin(logits: Tensor) -> Tensor:
