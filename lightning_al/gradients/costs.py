@@ -5,6 +5,7 @@ on one AMD EPYC core. Elsewhere they may be off; scores do not depend on them, o
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,6 +44,18 @@ ALONE = {"cpu": 1.5e6}
 STEP = {"cpu": 250e3}
 """What a step of a recurrent layer costs a batch, whatever its size, beyond torch's kernel for all steps of one,
 in each pass that goes step by step."""
+
+STEP_ALONE = {"cpu": 1.4e6}
+"""What a step costs each unit alone where torch has no kernel for all steps of one, in each pass there and back."""
+
+CALL = {"cpu": 3.2e6}
+"""What a call of a layer costs a batch beside its numbers, whatever its size, in each pass there and back."""
+
+CALL_ON_MAPS = {"cpu": 4.5e6}
+"""The same of a layer that is called on maps."""
+
+UNIT_ALONE = {"cpu": 3e6}
+"""What one more unit costs where each runs alone beside its layers, in each pass there and back."""
 
 WORK_OF_STEP = 2**17
 """Multiply-adds by the weights of the state in a step, of all samples, up to which torch's kernel for all steps costs
@@ -156,9 +169,32 @@ def gained_by_channels_last(work: float, device: torch.device, *, perturb: bool)
     return GAINED * KERNEL.get(device.type, 0.0) * work * (4 if perturb else 3)
 
 
-def own_steps(steps: int, device: torch.device) -> float:
-    """Return what the steps of recurrent layers cost a batch where torch's kernel for all steps cannot be taken."""
-    return STEP.get(device.type, 0.0) * steps
+def once_beyond_loop(calls: Sequence[torch.Tensor], *, steps: int, perturb: bool) -> float:
+    """Return how much more a batch costs than units alone, whatever its size.
+
+    Args:
+        calls: What layers are called on.
+        steps: Those of recurrent layers where torch has a kernel for all steps of one unit.
+        perturb: Whether a second pass follows.
+    """
+    of_calls = sum((CALL_ON_MAPS if x.ndim > 3 else CALL).get(x.device.type, 0.0) for x in calls)
+    of_step = max((STEP.get(x.device.type, 0.0) for x in calls), default=0.0)
+    return of_calls * _there_and_back(perturb=perturb) + of_step * steps * (2 if perturb else 1)
+
+
+def steps_alone(steps: int, device: torch.device, *, perturb: bool) -> float:
+    """Return what the steps of recurrent layers cost a unit alone where torch has no kernel for all of them."""
+    return STEP_ALONE.get(device.type, 0.0) * steps * _there_and_back(perturb=perturb)
+
+
+def unit_alone(device: torch.device, *, perturb: bool) -> float:
+    """Return what one more unit costs the plain loop beside what its layers do."""
+    return UNIT_ALONE.get(device.type, 0.0) * _there_and_back(perturb=perturb)
+
+
+def _there_and_back(*, perturb: bool) -> int:
+    """How many passes there are: a second one, if it follows, and the backward one count as much as the first."""
+    return 3 if perturb else 2
 
 
 def prefers_kernel_of_steps(x: torch.Tensor, weights: int, *, fused: bool) -> bool:

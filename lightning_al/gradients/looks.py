@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lightning_al.gradients.costs import gained_by_channels_last, prefers_channels_last
+from lightning_al.gradients.costs import (
+    gained_by_channels_last,
+    once_beyond_loop,
+    prefers_channels_last,
+    steps_alone,
+    unit_alone,
+)
 from lightning_al.gradients.layouts import OtherPass, Place, RowLayout
 from lightning_al.gradients.mixing import Operation
 from lightning_al.gradients.network import Network
@@ -26,11 +32,13 @@ class Costs(NamedTuple):
         bytes_per_group: About what a group takes.
         beyond_loop: How much more, in multiply-adds, one costs than by the plain loop; below 0, how much less.
         once_beyond_loop: How much more a batch does, whatever its size.
+        unit_alone: What one more costs the plain loop beside what its layers do.
     """
 
     bytes_per_group: int
     beyond_loop: float
     once_beyond_loop: float
+    unit_alone: float
 
     @property
     def alone(self) -> bool:
@@ -40,7 +48,8 @@ class Costs(NamedTuple):
     @property
     def least_groups(self) -> int:
         """How many groups there must be at least for the rules to cost no more than the plain loop."""
-        return math.floor(self.once_beyond_loop / -self.beyond_loop) + 1 if self.beyond_loop < 0 else 1
+        saved = self.unit_alone - self.beyond_loop
+        return math.floor(self.once_beyond_loop / saved) + 1 if saved > 0 else 1
 
     def prefers_rules(self, groups: int) -> bool:
         """Whether the rules cost no more than the plain loop for so many groups."""
@@ -218,7 +227,7 @@ class _FirstPass(_Look):
     def record(self, inputs: Any, *, perturb: bool = False) -> Any:
         outputs = super().record(inputs, perturb=perturb)
         self.of_groups = [call.among(self.groups) for call in self.calls]
-        if self.to_choose and _beyond_loop(self.of_groups, perturb=perturb) > 0:
+        if self.to_choose and _beyond_loop(self, self.of_groups, perturb=perturb) > 0:
             raise _Seen
         return outputs
 
@@ -282,8 +291,10 @@ def _bytes_called_on(calls: Sequence[RecordedCall]) -> int:
     return sum(call.x.nbytes for call in calls)
 
 
-def _beyond_loop(calls: Sequence[RecordedCall], *, perturb: bool) -> float:
-    return sum(call.beyond_loop(perturb=perturb) for call in calls) + _gained_by_loop(calls, perturb=perturb)
+def _beyond_loop(tape: Tape, calls: Sequence[RecordedCall], *, perturb: bool) -> float:
+    """Return how much more one group costs than by the plain loop; below 0, how much less."""
+    of_calls = sum(call.beyond_loop(perturb=perturb) for call in calls) + _gained_by_loop(calls, perturb=perturb)
+    return of_calls - steps_alone(tape.other_steps, tape.network.device, perturb=perturb)
 
 
 def _gained_by_loop(calls: Sequence[RecordedCall], *, perturb: bool) -> float:
@@ -309,6 +320,7 @@ def _costs(tape: Tape, calls: Sequence[RecordedCall], groups: int, saved: int, *
     formed = max((call.bytes_formed(2, perturb=perturb) for call in calls), default=0)  # the fewest that go together
     return Costs(
         bytes_per_group=max(saved + kept // groups + formed // 2 + 3 * bytes_of(tape.leaves) // tape.units, 1),
-        beyond_loop=_beyond_loop(calls, perturb=perturb),
-        once_beyond_loop=tape.own_steps * (2 if perturb else 1),
+        beyond_loop=_beyond_loop(tape, calls, perturb=perturb),
+        once_beyond_loop=once_beyond_loop([call.x for call in calls], steps=tape.fused_steps, perturb=perturb),
+        unit_alone=unit_alone(tape.network.device, perturb=perturb),
     )

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -106,6 +107,11 @@ class Network:
         self._places = places_of(self._around)
         self._owned = {name: OwnedParameter(p, name) for name, p in params.items() if name in own}
         self._fixed = fixed
+
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return next(iter(self.params.values())).device
 
     def _find_layers(self) -> None:
         inside: set[int] = set()  # layers of composed ones, which are never called themselves

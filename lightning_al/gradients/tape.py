@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from lightning_al.gradients.costs import own_steps, whole_weights
+from lightning_al.gradients.costs import whole_weights
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.forwards import LayerForwards, Pass
 from lightning_al.gradients.graphs import in_faster_order, nodes_of, resampling
@@ -86,8 +86,10 @@ class Tape(Pass):
         """What the model does outside of the calls that rules take care of; None: not noted."""
         self.operations_of_losses: list[Operation] | None = None
         """What the losses do with the outputs, up to the first backward pass; None: not noted."""
-        self.own_steps = 0.0
-        """What the steps of recurrent layers cost a batch, whatever its size, beyond torch's kernel for all of them."""
+        self.fused_steps = 0
+        """Those of recurrent layers where torch has a kernel for all steps of one unit."""
+        self.other_steps = 0
+        """Those of other recurrent layers."""
         self.anchor = torch.zeros((), requires_grad=True)
         self._finder = RowFinder(layouts, rows)
         self._receive: Receive | None = None
@@ -180,8 +182,9 @@ class Tape(Pass):
     def repeat(self, parts: Recurrent, sequences: Sequences) -> tuple[Tensor, State]:
         """Keep what went into the linear parts of a recurrent layer, all steps as one call."""
         x = sequences.x
-        if sequences.recurrence.is_fused and not self._recorded:
-            self.own_steps += own_steps(x.shape[1], x.device)
+        if not self._recorded:
+            self.fused_steps += x.shape[1] if sequences.recurrence.is_fused else 0
+            self.other_steps += 0 if sequences.recurrence.is_fused else x.shape[1]
 
         def note(part: LinearPart, rows: Tensor) -> Tensor:
             layer, names = part

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_al.gradients import costs
 from lightning_al.gradients.costs import (
     ALONE,
     CACHED_WEIGHTS,
@@ -11,9 +12,13 @@ from lightning_al.gradients.costs import (
     LayerCosts,
     costs_of_inner_products,
     layer_costs,
+    once_beyond_loop,
     prefers_channels_last,
+    steps_alone,
+    unit_alone,
     units_at_once,
 )
+from lightning_al.gradients.looks import Costs
 from lightning_al.gradients.rules.linear import LinearRule
 from tests.helpers.marks import with_onednn
 
@@ -68,6 +73,37 @@ def test_nothing_speaks_for_going_alone_on_a_device_without_figures():
     meta = torch.device("meta")
     assert beyond(56 * 56, 9 * 64, 64, device=meta) <= 0
     assert beyond_of_numbers(1e9, device=meta) <= 0
+
+
+def test_what_a_batch_costs_whatever_its_size(monkeypatch):
+    monkeypatch.setitem(costs.CALL, "cpu", 3.0)
+    monkeypatch.setitem(costs.CALL_ON_MAPS, "cpu", 4.0)
+    monkeypatch.setitem(costs.STEP, "cpu", 10.0)
+    calls = [torch.empty(2, 3, 4, 4), torch.empty(2, 3), torch.empty(2, 5, 3)]
+    assert once_beyond_loop(calls, steps=0, perturb=False) == 2 * (4 + 3 + 3)
+    assert once_beyond_loop(calls, steps=7, perturb=True) == 3 * (4 + 3 + 3) + 2 * 70
+    elsewhere = [call.to("meta") for call in calls]
+    assert once_beyond_loop(elsewhere, steps=7, perturb=True) == 0
+    assert steps_alone(7, CPU, perturb=True) == 7 * steps_alone(1, CPU, perturb=True) > 0
+    assert unit_alone(CPU, perturb=True) == 1.5 * unit_alone(CPU, perturb=False) > 0
+    assert steps_alone(7, torch.device("meta"), perturb=True) == unit_alone(torch.device("meta"), perturb=True) == 0
+
+
+@pytest.mark.parametrize(
+    ("beyond", "once", "alone", "least"),
+    [
+        (-2.0, 7.0, 0.0, 4),
+        (-2.0, 6.0, 0.0, 4),
+        (-2.0, 7.0, 1.0, 3),
+        (0.0, 0.0, 0.0, 1),
+        (0.0, 5.0, 2.0, 3),
+        (3.0, 1, 1, 1),
+    ],
+)
+def test_how_many_groups_make_up_for_what_a_batch_costs(beyond, once, alone, least):
+    found = Costs(1, beyond_loop=beyond, once_beyond_loop=once, unit_alone=alone)
+    assert found.least_groups == least
+    assert found.prefers_rules(least) is (beyond <= 0)
 
 
 def test_few_positions_go_by_inner_products_and_many_by_gradients():

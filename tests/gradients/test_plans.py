@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lightning_al import functional as F_al
-from lightning_al.gradients import plans
+from lightning_al.gradients import costs, plans
 from lightning_al.gradients.by_torch_func import ByTorchFunc
 from lightning_al.gradients.scored_model import ScoredModel
 from lightning_al.inference.memory import saved_bytes
@@ -265,6 +265,36 @@ def test_layers_without_a_rule_go_alone_where_nothing_else_gains():
         assert any("plain loop costs less" in said for said in engine.said) is alone
 
 
+@pytest.fixture
+def costs_of_calls(monkeypatch):
+    """As they are, where in other tests a batch of few samples costs no more than samples alone."""
+    for each, cost in ((costs.CALL, 3.2e6), (costs.CALL_ON_MAPS, 4.5e6)):
+        monkeypatch.setitem(each, "cpu", cost)
+
+
+@pytest.mark.usefixtures("costs_of_calls")
+@pytest.mark.parametrize("first", [2, 16])
+@pytest.mark.parametrize(("kind", "enough"), [("convolutions", 3), ("linear", 2)])
+def test_few_samples_of_a_small_model_go_one_by_one(kind, enough, first):
+    """Whether they come first or after more of them."""
+    build, x = {
+        "linear": (lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, C)), randn(16, 4)),
+        "convolutions": (
+            lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, C)),
+            randn(16, 3, 6, 6),
+        ),
+    }[kind]
+    net = seeded(build).eval()
+    F_al.saal(net, x[:first], rho=0.05)
+    for count in (1, enough - 1, enough, 16):
+        with messages() as engine:
+            got = F_al.saal(net, x[:count], rho=0.05)
+        assert (engine.passes > 0) is (count >= enough), count
+        assert not engine.fell_back
+        torch.testing.assert_close(got, reference.saal(net, x[:count], rho=0.05), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.usefixtures("costs_of_calls")
 def test_long_sequences_go_by_the_rules_where_there_are_enough_of_them():
     """Torch has one kernel for all steps of an LSTM on a CPU, which a small batch does not make up for."""
 

@@ -28,6 +28,7 @@ def entropy(logits: Tensor) -> Tensor:
         ValueError: If it does not have the shape (B, C, ...), C >= 2.
 
     Example:
+        >>> import torch
         >>> entropy(torch.tensor([[0.0, 0.0], [9.0, 0.0]]))
         tensor([0.6931, 0.0012])
     """
@@ -61,6 +62,7 @@ def least_confidence(logits: Tensor) -> Tensor:
         ValueError: If it does not have the shape (B, C, ...), C >= 2.
 
     Example:
+        >>> import torch
         >>> least_confidence(torch.tensor([[0.0, 0.0], [100.0, 0.0]]))
         tensor([0.5000, 0.0000])
     """
@@ -87,6 +89,7 @@ def margin(logits: Tensor) -> Tensor:
         ValueError: If it does not have the shape (B, C, ...), C >= 2.
 
     Example:
+        >>> import torch
         >>> margin(torch.tensor([[0.0, 0.0, -50.0], [100.0, 0.0, 0.0]]))
         tensor([ 0., -1.])
     """
