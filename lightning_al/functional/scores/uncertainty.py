@@ -63,8 +63,8 @@ def least_confidence(logits: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> least_confidence(torch.tensor([[0.0, 0.0], [100.0, 0.0]]))
-        tensor([0.5000, 0.0000])
+        >>> least_confidence(torch.tensor([[0.0, 0.0], [20.0, 0.0]]))
+        tensor([5.0000e-01, 2.0612e-09])
     """
     return mean_over_positions(least_confidences(logits))
 
