@@ -146,10 +146,10 @@ def sizes_of(net, x, score=F_al.saal, **options):
 def test_the_byte_budget_bounds_a_batch_of_the_engine(score):
     net, *_ = case("convolution")
     x = randn(40, 2, 6, 6)
-    some = sizes_of(net, x, SCORES[score], max_bytes=100_000)
-    fewer = sizes_of(net, x, SCORES[score], max_bytes=50_000)
+    some = sizes_of(net, x, SCORES[score], max_bytes=80_000)
+    fewer = sizes_of(net, x, SCORES[score], max_bytes=40_000)
     assert max(fewer) < max(some) < 40
-    assert sizes_of(net, x, SCORES[score], max_bytes=1e5) == some  # which no number of samples follows from
+    assert sizes_of(net, x, SCORES[score], max_bytes=8e4) == some  # which no number of samples follows from
     assert max(sizes_of(net, x, SCORES[score], max_bytes=float("inf"))) == 40
     assert max(sizes_of(net, x, SCORES[score])) == 40
 
