@@ -66,7 +66,7 @@ class MovedTable(ShapeOnly):
         return func(*args, **kwargs)
 
     def _looked_up(self, ids: Tensor) -> Tensor:
-        at = torch.searchsorted(self.rows, ids.long()).clamp_(max=len(self.rows) - 1)
+        at = torch.searchsorted(self.rows, ids.long().contiguous()).clamp_(max=len(self.rows) - 1)
         are_others, others = self.rows[at] == ids, F.embedding(at, self.others)
         if bool(are_others.all()):
             return others

@@ -294,8 +294,9 @@ class Sequences(NamedTuple):
         with torch.no_grad():
             steps = self._steps(of_inputs, weights) if goes_back else self._outputs_alone(weights)
             before = _before(steps.outputs, self.state[0])
-        recurrence = self.recurrence if goes_back else None
-        hs, *others = _Tied.apply(recurrence, steps, weights[1], of_inputs, note(before), *self.state)
+        # What stands for products has no graph of its own to what the layer was called on.
+        recurrence, ends = (self.recurrence, self.state) if goes_back else (None, (*self.state, self.x))
+        hs, *others = _Tied.apply(recurrence, steps, weights[1], of_inputs, note(before), *ends)
         return hs, (hs[:, -1], *others)
 
     def _steps(self, of_inputs: Tensor, weights: list[Tensor]) -> Steps:
@@ -325,7 +326,13 @@ class Sequences(NamedTuple):
         return torch.cat(hs), tuple(map(torch.cat, zip(*states, strict=True)))
 
     def repeated(self, of_inputs: Tensor, product: Product) -> tuple[Tensor, State]:
-        """Return the same without a graph, step by step; ``of_inputs`` is overwritten."""
+        """Return the same without a graph, step by step; ``of_inputs`` is overwritten.
+
+        Raises:
+            NoRule: If the model asks for a graph.
+        """
+        if torch.is_grad_enabled() and any(t.requires_grad for t in (of_inputs, self.x, *self.state)):
+            raise NoRule("a gradient through a recurrent layer in the second pass")
         steps = self.recurrence.steps(of_inputs, product, self.state, keep=False)
         return steps.outputs, (steps.outputs[:, -1], *steps.others)
 
@@ -350,7 +357,7 @@ class _Tied(torch.autograd.Function):
         weight: Tensor,
         of_inputs: Tensor,
         of_states: Tensor,
-        *state: Tensor,
+        *ends: Tensor,
     ) -> tuple[Tensor, ...]:
         ctx.recurrence = recurrence
         ctx.save_for_backward(weight, *steps.kept)

@@ -284,6 +284,42 @@ def test_what_a_layer_gives_is_written_to(kind, dtype):
     torch.testing.assert_close(got.double(), want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gradient_towards_what_a_layer_is_called_on(kind):
+    """Of few samples only: others prove nothing."""
+
+    def forward(m, x):
+        with torch.enable_grad():
+            h = m.first(x).tanh()
+            h = h if h.requires_grad else h.requires_grad_()
+            hs = m.layer(h)[0]
+            (slope,) = torch.autograd.grad(hs.square().sum() + 0 * h.sum(), h, retain_graph=True)
+        on = (x.abs().amax((1, 2)) > 1).to(x)
+        return m.head(hs.mean(1)) * (1 + on * slope.detach().abs().amax((1, 2))).unsqueeze(1)
+
+    layers = {"first": nn.Linear(3, 3), "head": nn.Linear(4, C)}
+    net = seeded(lambda: Model(forward, layer=KINDS[kind](3, 4, batch_first=True), **layers))
+    x = torch.rand(6, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for of in (0.9 * x, 3 * x):
+        torch.testing.assert_close(F_al.saal(net, of, rho=0.3), reference.saal(net, of, rho=0.3), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_zeros_prove_nothing_where_the_last_layer_is_frozen(kind):
+    def forward(m, x):
+        return m.layer(m.first(x).tanh())[0].mean(1) * x[:, 0, :1].abs()
+
+    net = seeded(lambda: Model(forward, layer=KINDS[kind](3, 4, num_layers=2, batch_first=True), first=nn.Linear(3, 3)))
+    for name, p in net.layer.named_parameters():
+        p.requires_grad_("l0" in name)
+    x = randn(B, 5, 3)
+    x[:, 0, 0] = 0
+    with messages() as engine:
+        assert (F_al.gradient_norm(net, x) == 0).all()
+    assert engine.fell_back
+    assert_by_rules(net, randn(B, 5, 3), FEW)
+
+
 def test_a_gradient_inside_the_forward_pass():
     def forward(m, x):
         hs = m.layer(x)[0]
