@@ -148,7 +148,7 @@ def merged(found: Ratios, published: dict[str, Any]) -> dict[str, Any]:
     """Return what is published from now on: what was measured, in the place of what was."""
     kept = published.get("ratios", {})
     new = {name: {**ratio._asdict(), "value": round(ratio.value, 3)} for name, ratio in found.items()}
-    return {"by": versions(), "ratios": {**kept, **new}}
+    return {"by": {**published.get("by", {}), **versions()}, "ratios": {**kept, **new}}
 
 
 def table(published: dict[str, Any]) -> list[str]:
