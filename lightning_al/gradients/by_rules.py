@@ -129,7 +129,7 @@ class ByRules(Scorer):
         plans, key = self._place_of(inputs, group_size)
         plan = plans.get(key)
         groups = batch_size_of(inputs) // group_size
-        if plan is None or (isinstance(plan, Plan) and plan.from_two_groups and groups > 2):
+        if plan is None or (isinstance(plan, Plan) and 0 < plan.again_from <= groups):
             if groups < 2:
                 return None
             others = (other for known, other in plans.items() if known[:2] == key[:2] and known != key)

@@ -33,6 +33,11 @@ def nodes_of(ends: Iterable[Tensor]) -> Iterator[Node]:
             nodes += [following for following, _ in node.next_functions]
 
 
+def leaves_of(nodes: Iterable[Any]) -> list[Tensor]:
+    """Return the tensors among the nodes at which a graph begins."""
+    return [node.variable for node in nodes if node.name() == "torch::autograd::AccumulateGrad"]
+
+
 def resampling(nodes: Iterable[Node]) -> list[Node]:
     """Return those of the nodes that enlarge maps, and are faster in another order."""
     return [node for node in nodes if node.name() in _FASTER_WITH_CHANNELS_LAST and _enlarges(node)]

@@ -47,7 +47,7 @@ class Plan(NamedTuple):
         bytes_per_group: About what one group takes.
         channels_last: Whether images go faster, and as well, with their channels last in memory.
         elsewhere: Parameters that are used outside of their layers' calls.
-        from_two_groups: Whether there were two groups only, which shows less than three.
+        again_from: From how many groups on it is found anew, since there were too few to show all; 0: never.
         together: An operation that takes all samples of a batch together, or "".
         alone: Whether the plain loop costs less. It follows from shapes and the kind of device, never from a clock, so
             that scores come the same way, to the last bit, whenever they are computed again.
@@ -60,7 +60,7 @@ class Plan(NamedTuple):
     bytes_per_group: int
     channels_last: bool = False
     elsewhere: frozenset[str] = frozenset()
-    from_two_groups: bool = False
+    again_from: int = 0
     together: str = ""
     alone: bool = False
     least_groups: int = 1
@@ -215,18 +215,20 @@ class PlanFinder:
             bytes_per_group=0,
             channels_last=network.channels_last,
             elsewhere=network.elsewhere,
-            from_two_groups=groups == 2,
+            again_from=3 if groups == 2 else 0,  # two show less than three
             unproved=first,
             alike=alike,
         )
         plan = _with_costs(plan, first.costs)
         is_large = plan.bytes_per_group + self.model.bytes > _LARGE
-        if alike or is_large or not first.costs.prefers_rules(groups):
+        if alike or is_large:
             return plan
+        if not first.costs.prefers_rules(groups):
+            return _until_there_are_enough(plan)
         second = self._second_look(network, first, examples)
         plan = _with_costs(plan, second.costs)
         if not second.costs.prefers_rules(groups):
-            return plan
+            return _until_there_are_enough(plan)
         _check_losses(first, second)
         together = ""
         if _differ(first, second):
@@ -282,6 +284,11 @@ def _with_costs(plan: Plan, costs: Costs) -> Plan:
     if costs.alone:
         log.info("The plain loop costs less than the layers' rules for samples like these: it is taken.")
     return plan._replace(bytes_per_group=costs.bytes_per_group, alone=costs.alone, least_groups=costs.least_groups)
+
+
+def _until_there_are_enough(plan: Plan) -> Plan:
+    """Return the plan for fewer groups than the rules are worth it for: more are a first batch, which proves them."""
+    return plan if plan.alone else plan._replace(again_from=max(plan.again_from, plan.least_groups))
 
 
 def _differ(first: FirstLook, second: SecondLook) -> bool:

@@ -18,7 +18,7 @@ from torch.autograd.graph import Node
 from lightning_al.gradients.costs import whole_weights
 from lightning_al.gradients.errors import NoRule
 from lightning_al.gradients.forwards import LayerForwards, Pass
-from lightning_al.gradients.graphs import in_faster_order, nodes_of, resampling
+from lightning_al.gradients.graphs import in_faster_order, leaves_of, nodes_of, resampling
 from lightning_al.gradients.layouts import OtherPass, Place, RowFinder, RowLayout, Shape, check_rows_keep_their_order
 from lightning_al.gradients.mixing import Operation, Operations
 from lightning_al.gradients.network import Network
@@ -238,6 +238,9 @@ class Tape(Pass):
 
         Returns:
             The gradients of the parameters that no layer's rule takes care of, (U, *shape).
+
+        Raises:
+            NoRule: If the graph begins at a tensor of the model's, too.
         """
         inputs = [self.anchor, *self.leaves.values()]
         pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad and c is not None]
@@ -246,7 +249,9 @@ class Tape(Pass):
         if not self.differentiated:
             self.before_backward()
         if self._resampling is None:
-            self._resampling = resampling(nodes_of(output for output, _ in pairs))
+            nodes = list(nodes_of(output for output, _ in pairs))
+            self._check_beginnings(leaves_of(nodes))
+            self._resampling = resampling(nodes)
 
         def differentiate() -> tuple[Tensor | None, ...]:
             ends, of_ends = zip(*pairs, strict=True)
@@ -260,6 +265,12 @@ class Tape(Pass):
             self._receive = None
         # Copies, since autograd may hand out memory that layers' own gradients lie in, too.
         return {name: g.clone() for name, g in zip(self.leaves, grads[1:], strict=True) if g is not None}
+
+    def _check_beginnings(self, leaves: Sequence[Tensor]) -> None:
+        """Refuse a graph that begins at a tensor of the model's: from layers after it no way leads to the anchor."""
+        own = set(map(id, (self.anchor, *self.leaves.values())))
+        if not own.issuperset(map(id, leaves)):
+            raise NoRule("the model makes a tensor of its own ask for a gradient")
 
     def before_backward(self) -> None:
         """Take note that there is a backward pass; a pass that is no more than looked at may end here."""

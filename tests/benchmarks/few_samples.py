@@ -85,7 +85,7 @@ def ratio(ours: Prepared, loop: Prepared, score: str, samples: int, rounds: int)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="*", default=list(CASES))
+    parser.add_argument("--models", nargs="*", choices=CASES, default=list(CASES))
     parser.add_argument("--samples", nargs="*", type=int, default=[1, 2, 4, 8, 16])
     parser.add_argument("--rounds", type=int, default=21)
     options = parser.parse_args()

@@ -274,11 +274,11 @@ def costs_of_calls(monkeypatch):
 
 @pytest.mark.usefixtures("costs_of_calls")
 @pytest.mark.parametrize("first", [2, 16])
-@pytest.mark.parametrize(("kind", "enough"), [("convolutions", 3), ("linear", 2)])
+@pytest.mark.parametrize(("kind", "enough"), [("convolutions", 3), ("linear", 3)])
 def test_few_samples_of_a_small_model_go_one_by_one(kind, enough, first):
     """Whether they come first or after more of them."""
     build, x = {
-        "linear": (lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, C)), randn(16, 4)),
+        "linear": (lambda: nn.Sequential(*(nn.Linear(4, 4) for _ in range(8)), nn.Linear(4, C)), randn(16, 4)),
         "convolutions": (
             lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, C)),
             randn(16, 3, 6, 6),
@@ -292,6 +292,26 @@ def test_few_samples_of_a_small_model_go_one_by_one(kind, enough, first):
         assert (engine.passes > 0) is (count >= enough), count
         assert not engine.fell_back
         torch.testing.assert_close(got, reference.saal(net, x[:count], rho=0.05), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.usefixtures("costs_of_calls")
+@pytest.mark.parametrize("before", [(), (2,), (3,), (1, 3, 2)])
+def test_few_samples_before_a_first_batch_do_not_weaken_its_proof(before, monkeypatch):
+    prove, proofs = plans.Trial.prove, []
+
+    def noted(self, *args):
+        proofs.append(len(self.samples))
+        return prove(self, *args)
+
+    monkeypatch.setattr(plans.Trial, "prove", noted)
+    monkeypatch.setattr(plans.Trial, "compare", None)  # of large models
+    net = seeded(lambda: nn.Sequential(*(nn.Linear(4, 4) for _ in range(16)), nn.Linear(4, C)))
+    x = randn(16, 4)
+    for count in (*before, 16, 2, 16):
+        got = F_al.gradient_norm(net, x[:count])
+        torch.testing.assert_close(got, reference.gradient_norm(net, x[:count]), rtol=1e-9, atol=1e-12)
+    assert len(proofs) == 1
+    assert proofs[0] >= 2
 
 
 @pytest.mark.usefixtures("costs_of_calls")

@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from lightning_al import functional as F_al
 from tests.helpers import reference
 from tests.helpers.exact import FEW, SCORES, assert_exact, assert_exact_otherwise, messages
-from tests.helpers.models import B, C, randn, seeded
+from tests.helpers.models import B, C, Model, randn, seeded
 
 
 class Blocks(nn.Module):
@@ -244,3 +244,23 @@ def test_a_first_output_that_is_written_to(view):
     with torch.no_grad():
         assert net.first(x)._is_view() == view
     assert_exact(net, x, FEW)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(3, 4), nn.LSTM(3, 4, batch_first=True), nn.Conv1d(5, 4, 1)], ids=repr)
+@pytest.mark.parametrize("what", ["input", "in between"])
+def test_a_model_that_makes_tensors_ask_for_gradients_in_later_batches(layer, what):
+    """Layers after them would be on no way to the anchor, and their gradients not be seen."""
+
+    def forward(m, x):
+        later = bool(x.abs().max() > 1)
+        if what == "in between":
+            x = m.first(x).tanh().detach()
+        if later:
+            x.requires_grad_()
+        y = m.layer(x)
+        return m.head((y[0] if isinstance(y, tuple) else y).tanh().flatten(1)[:, :6])
+
+    net = seeded(lambda: Model(forward, layer=layer, first=nn.Linear(3, 3), head=nn.Linear(6, C)))
+    x = torch.rand(6, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for of in (0.9 * x, 3 * x, 0.8 * x):
+        torch.testing.assert_close(F_al.gradient_norm(net, of), reference.gradient_norm(net, of), rtol=1e-9, atol=1e-12)

@@ -97,7 +97,7 @@ def log_probabilities(logits: Tensor) -> Tensor:
         tensor([[-4.2484e-18, -4.0000e+01]])
     """
     compared = compared_with_top(logits)
-    of_top = -compared.odds.sum(1, keepdim=True).log1p()
+    of_top = 0.0 - compared.odds.sum(1, keepdim=True).log1p()  # not -0
     return (compared.behind + of_top).scatter(1, compared.top, of_top)
 
 
@@ -128,7 +128,7 @@ def compared_with_top(logits: Tensor) -> ComparedWithTop:
     logits = at_least_float32(logits)
     top = most_likely(logits).unsqueeze(1)
     largest = logits.gather(1, top)
-    behind = logits - (largest + (largest - largest).detach())
+    behind = logits - (largest + (largest - largest).detach())  # infinity less infinity is NaN
     return ComparedWithTop(top, behind, behind.exp().scatter(1, top, 0.0))
 
 

@@ -10,7 +10,8 @@ from lightning_al.functional.scores.probabilities import check_logits, compared_
 from lightning_al.inference.precision import at_least_float32
 
 _IMPOSSIBLE = -1e4
-"""So far behind the likeliest class one has no probability; further off, 0 times infinity would be no number."""
+"""So far behind the likeliest class one has no probability, in float64 either (exp(-746) is 0); and -inf times 0 would
+be no number."""
 
 
 def entropy(logits: Tensor) -> Tensor:

@@ -294,7 +294,8 @@ class Sequences(NamedTuple):
         with torch.no_grad():
             steps = self._steps(of_inputs, weights) if goes_back else self._outputs_alone(weights)
             before = _before(steps.outputs, self.state[0])
-        # What stands for products has no graph of its own to what the layer was called on.
+        # What stands for products has no graph to what the layer was called on, by which a gradient that the model asks
+        # for meets `_Tied`, which refuses it.
         recurrence, ends = (self.recurrence, self.state) if goes_back else (None, (*self.state, self.x))
         hs, *others = _Tied.apply(recurrence, steps, weights[1], of_inputs, note(before), *ends)
         return hs, (hs[:, -1], *others)
