@@ -70,7 +70,7 @@ class ByRules(Scorer):
         """Score the groups of ``inputs``."""
         plan = self._plan(inputs, group_size)
         groups = batch_size_of(inputs) // group_size
-        if plan is None or plan.alone or groups < plan.least_groups or (plan.unproved is not None and groups == 1):
+        if plan is None or plan.prefers_loop(groups) or (plan.unproved is not None and groups == 1):
             return self._alone(inputs, group_size)
         if plan.unproved is not None:
             return self._of_first_batch(plan, plan.unproved, inputs, group_size)
@@ -102,7 +102,7 @@ class ByRules(Scorer):
         plans[key] = plan
         if scored is not None:
             return self._compared(plan, scored, inputs, group_size)
-        if plan.alone or n // group_size < plan.least_groups:
+        if plan.prefers_loop(n // group_size):
             return self._alone(inputs, group_size)
         size = max(self._budget // plan.bytes_per_group, 1) * group_size  # it takes more than was thought
         return torch.cat([self(slice_of(inputs, i, min(i + size, n)), group_size) for i in range(0, n, size)])

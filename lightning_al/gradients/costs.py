@@ -169,7 +169,7 @@ def gained_by_channels_last(work: float, device: torch.device, *, perturb: bool)
     return GAINED * KERNEL.get(device.type, 0.0) * work * (4 if perturb else 3)
 
 
-def once_beyond_loop(calls: Sequence[torch.Tensor], *, steps: int, perturb: bool) -> float:
+def cost_of_batch(calls: Sequence[torch.Tensor], *, steps: int, perturb: bool) -> float:
     """Return how much more a batch costs than units alone, whatever its size.
 
     Args:
@@ -182,12 +182,12 @@ def once_beyond_loop(calls: Sequence[torch.Tensor], *, steps: int, perturb: bool
     return of_calls * _there_and_back(perturb=perturb) + of_step * steps * (2 if perturb else 1)
 
 
-def steps_alone(steps: int, device: torch.device, *, perturb: bool) -> float:
+def cost_of_steps_alone(steps: int, device: torch.device, *, perturb: bool) -> float:
     """Return what the steps of recurrent layers cost a unit alone where torch has no kernel for all of them."""
     return STEP_ALONE.get(device.type, 0.0) * steps * _there_and_back(perturb=perturb)
 
 
-def unit_alone(device: torch.device, *, perturb: bool) -> float:
+def cost_of_unit_alone(device: torch.device, *, perturb: bool) -> float:
     """Return what one more unit costs the plain loop beside what its layers do."""
     return UNIT_ALONE.get(device.type, 0.0) * _there_and_back(perturb=perturb)
 

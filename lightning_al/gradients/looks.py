@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import torch
 
 from lightning_al.gradients.costs import (
+    cost_of_batch,
+    cost_of_steps_alone,
+    cost_of_unit_alone,
     gained_by_channels_last,
-    once_beyond_loop,
     prefers_channels_last,
-    steps_alone,
-    unit_alone,
 )
 from lightning_al.gradients.layouts import OtherPass, Place, RowLayout
 from lightning_al.gradients.mixing import Operation
@@ -294,7 +294,7 @@ def _bytes_called_on(calls: Sequence[RecordedCall]) -> int:
 def _beyond_loop(tape: Tape, calls: Sequence[RecordedCall], *, perturb: bool) -> float:
     """Return how much more one group costs than by the plain loop; below 0, how much less."""
     of_calls = sum(call.beyond_loop(perturb=perturb) for call in calls) + _gained_by_loop(calls, perturb=perturb)
-    return of_calls - steps_alone(tape.other_steps, tape.network.device, perturb=perturb)
+    return of_calls - cost_of_steps_alone(tape.other_steps, tape.network.device, perturb=perturb)
 
 
 def _gained_by_loop(calls: Sequence[RecordedCall], *, perturb: bool) -> float:
@@ -321,6 +321,6 @@ def _costs(tape: Tape, calls: Sequence[RecordedCall], groups: int, saved: int, *
     return Costs(
         bytes_per_group=max(saved + kept // groups + formed // 2 + 3 * bytes_of(tape.leaves) // tape.units, 1),
         beyond_loop=_beyond_loop(tape, calls, perturb=perturb),
-        once_beyond_loop=once_beyond_loop([call.x for call in calls], steps=tape.fused_steps, perturb=perturb),
-        unit_alone=unit_alone(tape.network.device, perturb=perturb),
+        once_beyond_loop=cost_of_batch([call.x for call in calls], steps=tape.fused_steps, perturb=perturb),
+        unit_alone=cost_of_unit_alone(tape.network.device, perturb=perturb),
     )

@@ -67,6 +67,10 @@ class Plan(NamedTuple):
     unproved: FirstLook | None = None
     alike: bool = False
 
+    def prefers_loop(self, groups: int) -> bool:
+        """Whether the plain loop costs less for so many groups."""
+        return self.alone or groups < self.least_groups
+
 
 class PlanFinder:
     """Finds the plan of a model for samples of one kind.

@@ -87,9 +87,9 @@ class Tape(Pass):
         self.operations_of_losses: list[Operation] | None = None
         """What the losses do with the outputs, up to the first backward pass; None: not noted."""
         self.fused_steps = 0
-        """Those of recurrent layers where torch has a kernel for all steps of one unit."""
+        """Steps of recurrent layers for which torch has one kernel, of all steps of a unit."""
         self.other_steps = 0
-        """Those of other recurrent layers."""
+        """Steps of other recurrent layers."""
         self.anchor = torch.zeros((), requires_grad=True)
         self._finder = RowFinder(layouts, rows)
         self._receive: Receive | None = None
@@ -182,24 +182,23 @@ class Tape(Pass):
     def repeat(self, parts: Recurrent, sequences: Sequences) -> tuple[Tensor, State]:
         """Keep what went into the linear parts of a recurrent layer, all steps as one call."""
         x = sequences.x
-        if not self._recorded:
-            self.fused_steps += x.shape[1] if sequences.recurrence.is_fused else 0
-            self.other_steps += 0 if sequences.recurrence.is_fused else x.shape[1]
-
-        def note(part: LinearPart, rows: Tensor) -> Tensor:
-            layer, names = part
-            stands_for = rows.new_empty(*rows.shape[:-1], len(layer.weight))
-            return (
-                self._kept(LinearRule(layer, tuple(names), self.units), names, rows, stands_for)
-                if names
-                else stands_for
-            )
-
+        if not self._recorded and sequences.recurrence.is_fused:
+            self.fused_steps += x.shape[1]
+        elif not self._recorded:
+            self.other_steps += x.shape[1]
         of_input, of_state = parts
-        of_inputs = self._linear(of_input, x) if self.goes_back else note(of_input, x)
+        of_inputs = self._linear(of_input, x) if self.goes_back else self._noted(of_input, x)
         return sequences.recorded(
-            of_inputs, lambda before: note(of_state, before), parts.weights, goes_back=self.goes_back
+            of_inputs, lambda before: self._noted(of_state, before), parts.weights, goes_back=self.goes_back
         )
+
+    def _noted(self, part: LinearPart, rows: Tensor) -> Tensor:
+        """Keep what goes into a linear part; return what stands for its output, whose values nobody reads."""
+        layer, names = part
+        stands_for = rows.new_empty(*rows.shape[:-1], len(layer.weight))
+        if not names:
+            return stands_for
+        return self._kept(LinearRule(layer, tuple(names), self.units), names, rows, stands_for)
 
     def _linear(self, part: LinearPart, x: Tensor) -> Tensor:
         return self.call(LinearRule, part.layer, part.names, x) if part.names else part.layer.forward(x)

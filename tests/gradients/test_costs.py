@@ -10,12 +10,12 @@ from lightning_al.gradients.costs import (
     FEW,
     LARGE_IMAGE,
     LayerCosts,
+    cost_of_batch,
+    cost_of_steps_alone,
+    cost_of_unit_alone,
     costs_of_inner_products,
     layer_costs,
-    once_beyond_loop,
     prefers_channels_last,
-    steps_alone,
-    unit_alone,
     units_at_once,
 )
 from lightning_al.gradients.looks import Costs
@@ -80,13 +80,17 @@ def test_what_a_batch_costs_whatever_its_size(monkeypatch):
     monkeypatch.setitem(costs.CALL_ON_MAPS, "cpu", 4.0)
     monkeypatch.setitem(costs.STEP, "cpu", 10.0)
     calls = [torch.empty(2, 3, 4, 4), torch.empty(2, 3), torch.empty(2, 5, 3)]
-    assert once_beyond_loop(calls, steps=0, perturb=False) == 2 * (4 + 3 + 3)
-    assert once_beyond_loop(calls, steps=7, perturb=True) == 3 * (4 + 3 + 3) + 2 * 70
+    assert cost_of_batch(calls, steps=0, perturb=False) == 2 * (4 + 3 + 3)
+    assert cost_of_batch(calls, steps=7, perturb=True) == 3 * (4 + 3 + 3) + 2 * 70
     elsewhere = [call.to("meta") for call in calls]
-    assert once_beyond_loop(elsewhere, steps=7, perturb=True) == 0
-    assert steps_alone(7, CPU, perturb=True) == 7 * steps_alone(1, CPU, perturb=True) > 0
-    assert unit_alone(CPU, perturb=True) == 1.5 * unit_alone(CPU, perturb=False) > 0
-    assert steps_alone(7, torch.device("meta"), perturb=True) == unit_alone(torch.device("meta"), perturb=True) == 0
+    assert cost_of_batch(elsewhere, steps=7, perturb=True) == 0
+    assert cost_of_steps_alone(7, CPU, perturb=True) == 7 * cost_of_steps_alone(1, CPU, perturb=True) > 0
+    assert cost_of_unit_alone(CPU, perturb=True) == 1.5 * cost_of_unit_alone(CPU, perturb=False) > 0
+    assert (
+        cost_of_steps_alone(7, torch.device("meta"), perturb=True)
+        == cost_of_unit_alone(torch.device("meta"), perturb=True)
+        == 0
+    )
 
 
 @pytest.mark.parametrize(

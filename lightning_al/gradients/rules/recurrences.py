@@ -294,8 +294,7 @@ class Sequences(NamedTuple):
         with torch.no_grad():
             steps = self._steps(of_inputs, weights) if goes_back else self._outputs_alone(weights)
             before = _before(steps.outputs, self.state[0])
-        # What stands for products has no graph to what the layer was called on, by which a gradient that the model asks
-        # for meets `_Tied`, which refuses it.
+        # Without products x is tied itself: a gradient that the model asks for is refused on its way there.
         recurrence, ends = (self.recurrence, self.state) if goes_back else (None, (*self.state, self.x))
         hs, *others = _Tied.apply(recurrence, steps, weights[1], of_inputs, note(before), *ends)
         return hs, (hs[:, -1], *others)
@@ -304,8 +303,7 @@ class Sequences(NamedTuple):
         recurrence, (_, weight, *biases) = self.recurrence, weights
         product = product_of(weight, biases[1] if biases else None)
         if not prefers_kernel_of_steps(self.x, weight.numel(), fused=recurrence.is_fused):
-            # Steps write to their inputs, which nobody reads again; what is detached tells autograd, which then forgets
-            # the hooks of a view.
+            # Nobody reads the inputs again. Not `detach`, which tells autograd, and that forgets the hooks of views.
             return recurrence.steps(of_inputs.data, product, self.state, keep=True)
         outputs = self.kernel(self.x, self.state, weights)[0]
         of_states = nn.functional.linear(_before(outputs, self.state[0]), weight, product.bias)
@@ -327,11 +325,7 @@ class Sequences(NamedTuple):
         return torch.cat(hs), tuple(map(torch.cat, zip(*states, strict=True)))
 
     def repeated(self, of_inputs: Tensor, product: Product) -> tuple[Tensor, State]:
-        """Return the same without a graph, step by step; ``of_inputs`` is overwritten.
-
-        Raises:
-            NoRule: If the model asks for a graph.
-        """
+        """Return the same step by step; ``of_inputs`` is overwritten. There is no graph: NoRule if one is asked for."""
         if torch.is_grad_enabled() and any(t.requires_grad for t in (of_inputs, self.x, *self.state)):
             raise NoRule("a gradient through a recurrent layer in the second pass")
         steps = self.recurrence.steps(of_inputs, product, self.state, keep=False)
@@ -383,8 +377,7 @@ def _shares(gates: Tensor, *shares: int) -> tuple[Tensor, ...]:
 def _empty(gates: Tensor, size: int, more: int = 0, *, keep: bool = True) -> Tensor:
     """Return memory for what each step makes, and so many more, (N, T + more, size).
 
-    Where nothing is kept all steps have the same, which stays near. And its rows lie next to each other, without which
-    products of units' own matrices take twice as long.
+    Where nothing is kept all steps have the same (stride 0), which stays near, its rows next to each other.
     """
     steps = gates.shape[1] + more
     return gates.new_empty(len(gates), steps if keep else 1, size).expand(-1, steps, -1)
