@@ -169,17 +169,19 @@ def gained_by_channels_last(work: float, device: torch.device, *, perturb: bool)
     return GAINED * KERNEL.get(device.type, 0.0) * work * (4 if perturb else 3)
 
 
-def cost_of_batch(calls: Sequence[torch.Tensor], *, steps: int, perturb: bool) -> float:
+def cost_of_batch(calls: Sequence[torch.Tensor], device: torch.device, *, steps: int, perturb: bool) -> float:
     """Return how much more a batch costs than units alone, whatever its size.
 
     Args:
         calls: What layers are called on.
+        device: Where.
         steps: Those of recurrent layers where torch has a kernel for all steps of one unit.
         perturb: Whether a second pass follows.
     """
-    of_calls = sum((CALL_ON_MAPS if x.ndim > 3 else CALL).get(x.device.type, 0.0) for x in calls)
-    of_step = max((STEP.get(x.device.type, 0.0) for x in calls), default=0.0)
-    return of_calls * _there_and_back(perturb=perturb) + of_step * steps * (2 if perturb else 1)
+    kind = device.type
+    of_calls = sum((CALL_ON_MAPS if x.ndim > 3 else CALL).get(kind, 0.0) for x in calls)
+    of_steps = STEP.get(kind, 0.0) * steps
+    return of_calls * _there_and_back(perturb=perturb) + of_steps * (2 if perturb else 1)
 
 
 def cost_of_steps_alone(steps: int, device: torch.device, *, perturb: bool) -> float:

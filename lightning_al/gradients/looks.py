@@ -316,11 +316,12 @@ def _gained_by_loop(calls: Sequence[RecordedCall], *, perturb: bool) -> float:
 
 def _costs(tape: Tape, calls: Sequence[RecordedCall], groups: int, saved: int, *, perturb: bool) -> Costs:
     """Return what so many groups cost, of each of which a forward pass saves so many bytes."""
+    device = tape.network.device
     kept = sum(call.bytes_kept(perturb=perturb) for call in calls)
     formed = max((call.bytes_formed(2, perturb=perturb) for call in calls), default=0)  # the fewest that go together
     return Costs(
         bytes_per_group=max(saved + kept // groups + formed // 2 + 3 * bytes_of(tape.leaves) // tape.units, 1),
         beyond_loop=_beyond_loop(tape, calls, perturb=perturb),
-        once_beyond_loop=cost_of_batch([call.x for call in calls], steps=tape.fused_steps, perturb=perturb),
-        unit_alone=cost_of_unit_alone(tape.network.device, perturb=perturb),
+        once_beyond_loop=cost_of_batch([call.x for call in calls], device, steps=tape.fused_steps, perturb=perturb),
+        unit_alone=cost_of_unit_alone(device, perturb=perturb),
     )

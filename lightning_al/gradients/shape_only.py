@@ -1,10 +1,12 @@
-"""Tensors in the place of others: they tell shape and kind, have no values, and say what becomes of operations."""
+"""Tensors in the place of parameters: they tell shape and kind, have no values, and say what becomes of operations."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from lightning_al.gradients.errors import NoRule
 
 _ASKS = ("size", "dim", "numel", "__len__", "stride", "is_floating_point", "is_complex", "element_size", "ndimension")
 _PROPERTIES = (
@@ -22,7 +24,7 @@ _PROPERTIES = (
 
 
 class ShapeOnly(Tensor):
-    """In the place of a tensor: tells its shape and kind, and has no values."""
+    """In the place of a parameter: tells its shape and kind, and has no values."""
 
     @classmethod
     def like(cls, one: Tensor, *, copies: bool = False) -> Any:
@@ -52,7 +54,7 @@ class ShapeOnly(Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         """Refuse what comes by other ways than Python, such as scripted functions."""
-        raise TypeError(f"{func} of {cls.__name__}, which has no values")
+        raise NoRule(f"{func} of a parameter outside of its layer's call")
 
 
 def function_name(func: Callable[..., Any]) -> str:

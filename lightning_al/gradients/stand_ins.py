@@ -40,11 +40,6 @@ class _StandIn(ShapeOnly):
         """Do ``func`` on arguments of which one at least is a stand-in."""
         return _operate(function_name(func), func, args, kwargs)
 
-    @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
-        """Refuse what comes by other ways than Python, such as scripted functions."""
-        raise NoRule(f"{func} of a parameter outside of its layer's call")
-
 
 class OwnedParameter(_StandIn):
     """A parameter that the rule of its layer takes care of, or that only linear maps use.

@@ -80,10 +80,9 @@ def test_what_a_batch_costs_whatever_its_size(monkeypatch):
     monkeypatch.setitem(costs.CALL_ON_MAPS, "cpu", 4.0)
     monkeypatch.setitem(costs.STEP, "cpu", 10.0)
     calls = [torch.empty(2, 3, 4, 4), torch.empty(2, 3), torch.empty(2, 5, 3)]
-    assert cost_of_batch(calls, steps=0, perturb=False) == 2 * (4 + 3 + 3)
-    assert cost_of_batch(calls, steps=7, perturb=True) == 3 * (4 + 3 + 3) + 2 * 70
-    elsewhere = [call.to("meta") for call in calls]
-    assert cost_of_batch(elsewhere, steps=7, perturb=True) == 0
+    assert cost_of_batch(calls, CPU, steps=0, perturb=False) == 2 * (4 + 3 + 3)
+    assert cost_of_batch(calls, CPU, steps=7, perturb=True) == 3 * (4 + 3 + 3) + 2 * 70
+    assert cost_of_batch(calls, torch.device("meta"), steps=7, perturb=True) == 0
     assert cost_of_steps_alone(7, CPU, perturb=True) == 7 * cost_of_steps_alone(1, CPU, perturb=True) > 0
     assert cost_of_unit_alone(CPU, perturb=True) == 1.5 * cost_of_unit_alone(CPU, perturb=False) > 0
     assert (
